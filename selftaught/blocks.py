@@ -1,0 +1,286 @@
+"""What a block is: the base class of every axis of a recipe, the registry, and the context a block is given.
+
+A block is a config that acts: a frozen pydantic class whose fields are the YAML and whose method does the work. Each
+block is one file in the folder of its step; naming its `type` registers it. Nothing here knows a concrete block:
+recipes are resolved in `selftaught.recipe`, and third parties add blocks through the entry-point group
+`selftaught.blocks` (each entry names a module that defines them).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
+from selftaught.records import Example, Group, Message, Rollout, Split, Task, TaskScore, Verdict
+
+_REGISTRY: dict[str, dict[str, type["Block"]]] = {}
+
+class Block(BaseModel, ABC):
+    """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    axis: ClassVar[str]
+
+    def __init_subclass__(cls, *, type: str | None = None, axis: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if axis:
+            cls.axis = axis
+        if type:
+            cls.__annotations__ = {"type": Literal[type], **cls.__dict__.get("__annotations__", {})}
+            cls.type = type
+            _REGISTRY.setdefault(cls.axis, {})[type] = cls
+
+    @property
+    def name(self) -> str:
+        """The block's `type`, as verdicts, metrics and reports name it."""
+        return str(getattr(self, "type"))
+
+
+def registered(axis: str) -> Mapping[str, type[Block]]:
+    """Every block on `axis` that has been imported, by type. `selftaught.recipe.load_blocks` imports them all."""
+    return dict(sorted(_REGISTRY.get(axis, {}).items()))
+
+
+# What a block is given -------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """A role's model behind an endpoint. `digest` is the model's; `selftaught.models.Endpoint` is the real one."""
+
+    @property
+    def digest(self) -> str: ...
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+    ) -> "list[Completion]":
+        """`n` completions of one prompt, in one request. Raises Unavailable, BadInput or WrongModel."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One completion as the engine gave it: text, its own token ids and their log-probabilities (nats)."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: str
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a block may touch: the roles' models, the stage's other blocks, and the seed of this round.
+
+    Raises nothing itself; `model(role)` falls back to the policy, as a role that a recipe gives no model does.
+    """
+
+    models: Mapping[str, ChatModel] = field(default_factory=dict)
+    verifiers: "tuple[Verifier, ...]" = ()
+    seed: int = 0
+
+    def model(self, role: str = "policy") -> ChatModel:
+        """The model that plays `role`."""
+        return self.models.get(role) or self.models["policy"]
+
+
+# The axes --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The seeds that a draw of tasks comes from: `campaign` stays, `round` changes with every round and attempt."""
+
+    campaign: int
+    round: int
+
+
+class TaskSource(Block, axis="tasks"):
+    """Where tasks come from. `train`, `gate`, `report` and `guard` are the numbers of tasks in each set."""
+
+    train: PositiveInt
+    gate: PositiveInt
+    report: PositiveInt
+    guard: NonNegativeInt = 0
+
+    fresh: ClassVar[bool]
+    """Whether gate tasks are drawn anew every round (a source that cannot spends an error budget over rounds)."""
+
+    @abstractmethod
+    def draw(self, draw: Draw) -> list[Task]:
+        """The tasks of all four sets, `split` set, disjoint by structure. Equal draws give equal lists.
+
+        The report set depends on `draw.campaign` alone. Raises BadInput when the source is missing, empty, malformed
+        or too small for the numbers asked for.
+        """
+
+    def sizes(self) -> dict[Split, int]:
+        """How many tasks each split asks for."""
+        return {"train": self.train, "gate": self.gate, "report": self.report, "guard": self.guard}
+
+
+class Sampler(Block, axis="sample"):
+    """How a task is attempted; also an inference strategy that evaluation can run."""
+
+    @abstractmethod
+    async def sample(self, task: Task, context: Context) -> Group:
+        """Attempt `task`; the group's rollouts carry the digest of the model that answered."""
+
+    def cost(self) -> int:
+        """About how many new tokens one task costs at most: for plans and progress."""
+        return 0
+
+
+class Verifier(Block, axis="verify"):
+    """What says whether rollouts are right; group-wise, so that votes and consistency are ordinary verifiers."""
+
+    @abstractmethod
+    async def verify(self, group: Group, context: Context) -> list[Verdict]:
+        """One verdict a rollout, in order. A verifier that cannot run gives errors, never scores."""
+
+
+class RolloutVerifier(Verifier):
+    """A verifier that looks at one rollout at a time."""
+
+    @abstractmethod
+    def verdict(self, task: Task, rollout: Rollout) -> Verdict:
+        """What is said of `rollout`."""
+
+    async def verify(self, group: Group, context: Context) -> list[Verdict]:
+        return [self.verdict(group.task, rollout) for rollout in group.rollouts]
+
+
+class Curator(Block, axis="curate"):
+    """How verified groups become training examples."""
+
+    @abstractmethod
+    def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
+        """Yield examples in a fixed order: equal groups and seed give equal examples."""
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Raise RoundFailed when what was curated is not enough to train on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainContext:
+    """What an objective is given beside models and examples. `scratch` holds checkpoints and survives a kill."""
+
+    scratch: Path
+    seed: int
+    report: "ProgressSink"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What training gave: steps done, tokens seen (trained tokens apart), seconds, the loss curve [(step, loss)]."""
+
+    steps: int
+    tokens: int
+    trained_tokens: int
+    seconds: float
+    losses: tuple[tuple[int, float], ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Objective(Block, axis="train"):
+    """How examples change a model."""
+
+    role: str = "policy"
+
+    @abstractmethod
+    def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
+        """Train the model in `model` on `examples`, write the new one to `out` (safetensors, tokenizer, config).
+
+        Goes on from the newest whole checkpoint in `context.scratch`. Raises BadInput on a model that cannot be read.
+        """
+
+    def check(self) -> None:
+        """Raise BadInput when this machine cannot run the objective (missing package, unknown device)."""
+
+
+class Metric(Block, axis="evaluate"):
+    """A figure of a model: a value a task first, the mean second."""
+
+    tasks: PositiveInt | None = None
+    """How many tasks of the set to measure (the first by id, so that every model is measured on the same)."""
+
+    @abstractmethod
+    def sampler(self) -> Sampler:
+        """The inference strategy that this metric measures. Metrics with equal samplers share rollouts."""
+
+    @abstractmethod
+    def value(self, group: Group) -> float:
+        """The metric on one verified task."""
+
+
+Outcome = Literal["promoted", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a gate may see: scores on gate and guard tasks, who the models are, and what was spent before.
+
+    `alpha_spent` is the error probability already used on this gate set; `contaminated` lists what the contamination
+    check found (empty when clean).
+    """
+
+    champion: str
+    challenger: str
+    scores: Sequence[TaskScore]
+    round: int
+    fresh: bool
+    seed: int = 0
+    alpha_spent: float = 0.0
+    contaminated: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of a gate: its name, whether it held, and the sentence a person reads."""
+
+    name: str
+    passed: bool
+    reason: str
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A gate's decision with its reasons. `gain` is the paired gain, `low` and `high` its interval."""
+
+    outcome: Outcome
+    metric: str
+    gain: float
+    low: float
+    high: float
+    p_value: float
+    alpha: float
+    checks: tuple[Check, ...]
+
+
+class Gate(Block, axis="gate"):
+    """What decides whether the challenger becomes the champion."""
+
+    @abstractmethod
+    def decide(self, evidence: Evidence) -> Decision:
+        """Promote or refuse, with reasons. A refusal is a normal outcome, not an error."""
+
+    @abstractmethod
+    def plan(self, tasks: int, fresh: bool, rounds: int) -> str:
+        """What to print before the run: the smallest gain that `tasks` gate tasks can show at 80 % power."""
+
+
+class ProgressSink(Protocol):
+    """Where a step says how far it is: `selftaught.progress` has the real one."""
+
+    def __call__(self, done: int, total: int, /, **values: float) -> None: ...

@@ -1,0 +1,47 @@
+"""The errors that a user is meant to read.
+
+Every failure that a person can mend is raised as a `SelftaughtError` whose message names the value, the place and
+the fix. The command line and the components print that message alone; anything else is a bug and keeps its traceback.
+It does not cover what the standard library already says well (`OSError` with a path).
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SelftaughtError(Exception):
+    """Something a user can mend. The message names the value, the place and the fix."""
+
+
+class BadInput(SelftaughtError):
+    """A file, value or model that was given is not what it has to be."""
+
+
+class BadRecipe(BadInput):
+    """A recipe, or an override of it, does not say what it means."""
+
+
+class Unavailable(SelftaughtError):
+    """A server did not answer (dead endpoint, refused connection, timeout): trying again later may help."""
+
+
+class WrongModel(SelftaughtError):
+    """An endpoint serves another model than the one that was asked for."""
+
+
+class StoreError(SelftaughtError):
+    """The store refused, lost or corrupted something, or could not be written."""
+
+
+class RoundFailed(SelftaughtError):
+    """A round came to an end that repeating the same draw would not change (too few examples, overlapping data)."""
+
+
+def did_you_mean(value: str, accepted: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the closest accepted word, or an empty string.
+
+    >>> did_you_mean("answer_macth", ["answer_match", "rules"])
+    " Did you mean 'answer_match'?"
+    """
+    close = difflib.get_close_matches(value, list(accepted), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""

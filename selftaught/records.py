@@ -1,0 +1,293 @@
+"""The rows that travel between steps: Task, Rollout, Verdict, Group, Example, TaskScore.
+
+Frozen pydantic models, each with a content id and an Arrow schema, so that a row means the same in memory, in Parquet
+and on another machine. Behaviour (sampling, verifying, curating) lives in the blocks; reading and writing whole
+data sets lives in `selftaught.dataset`. A search tree and its nodes are not here yet: they come with `search/`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Split = Literal["train", "gate", "report", "guard"]
+TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "tool"]
+ChatRole = Literal["system", "user", "assistant", "tool"]
+
+
+def canonical(value: Any) -> bytes:
+    """`value` as canonical JSON: keys sorted, no white space, UTF-8; equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def content_id(value: Any) -> str:
+    """The id of a row: the first 16 hex digits of the SHA-256 of its canonical JSON."""
+    return hashlib.sha256(canonical(value)).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """A frozen row. `ARROW` is its Arrow schema, `to_row` and `from_row` go to and from plain Python."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    ARROW: ClassVar[pa.Schema]
+
+    def to_row(self) -> dict[str, Any]:
+        """This record as the plain dictionary that `ARROW` describes."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        """The record that `to_row` wrote; raises pydantic's ValidationError on a row of another shape."""
+        return cls.model_validate(row)
+
+
+class Message(Record):
+    """One chat message, as an OpenAI-compatible endpoint takes it."""
+
+    role: ChatRole
+    content: str
+
+
+class Task(Record):
+    """One problem: its prompt, what is needed to check an answer, its split and its source.
+
+    `template` and `operands` say how a generated problem was made: splits and the contamination check go by them.
+    """
+
+    messages: tuple[Message, ...] = Field(min_length=1)
+    answer: str | None = None
+    source: str
+    split: Split = "train"
+    template: str | None = None
+    operands: tuple[str, ...] = ()
+    level: int = 1
+
+    @cached_property
+    def id(self) -> str:
+        """Content id over prompt and answer; the split is not part of it, so a task that leaks keeps its id."""
+        return content_id([[(m.role, m.content) for m in self.messages], self.answer])
+
+    @property
+    def question(self) -> str:
+        """The text of the last user message."""
+        return next(m.content for m in reversed(self.messages) if m.role == "user")
+
+
+class Turn(Record):
+    """One message of a rollout, with the engine's own token ids and their log-probabilities (nats)."""
+
+    role: ChatRole = "assistant"
+    kind: TurnKind = "attempt"
+    content: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+class Rollout(Record):
+    """One attempt at a task by a policy.
+
+    `index` tells apart the attempts at one task under one sampler; `finish_reason` is the engine's (`stop`,
+    `length`); token counts are of this rollout alone (the prompt counted once per rollout).
+    """
+
+    task: str
+    index: int
+    model: str
+    turns: tuple[Turn, ...] = Field(min_length=1)
+    temperature: float
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    hinted: bool = False
+
+    @cached_property
+    def id(self) -> str:
+        """Content id over task, index, model digest and what was said."""
+        return content_id([self.task, self.index, self.model, [(t.role, t.kind, t.content) for t in self.turns]])
+
+    @property
+    def text(self) -> str:
+        """The text of the last assistant turn: what answer verifiers read."""
+        return next(t.content for t in reversed(self.turns) if t.role == "assistant")
+
+
+class Verdict(Record):
+    """What a verifier says of a rollout: a score in [0, 1], passed, a reason; or an error, and then no score."""
+
+    verifier: str
+    score: float | None = Field(default=None, ge=0, le=1)
+    passed: bool = False
+    reason: str = ""
+    error: str | None = None
+
+    @classmethod
+    def of(cls, verifier: str, passed: bool, reason: str = "") -> Self:
+        """A pass (1) or a failure (0)."""
+        return cls(verifier=verifier, score=float(passed), passed=passed, reason=reason)
+
+    @classmethod
+    def errored(cls, verifier: str, error: str) -> Self:
+        """The verifier could not run: neither a pass nor a failure."""
+        return cls(verifier=verifier, error=error)
+
+    @model_validator(mode="after")
+    def _error_or_score(self) -> Self:
+        if (self.error is None) == (self.score is None):
+            raise ValueError("a verdict has either a score or an error")
+        return self
+
+
+class Group(Record):
+    """One task with all its rollouts and, once verified, the verdicts on each (`verdicts[i]` belongs to `rollouts[i]`)."""
+
+    task: Task
+    rollouts: tuple[Rollout, ...] = ()
+    verdicts: tuple[tuple[Verdict, ...], ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """The id of the task: a data set of groups has one a task."""
+        return self.task.id
+
+    def passed(self, index: int) -> bool:
+        """Whether rollout `index` was verified and every verifier passed it."""
+        return bool(self.verdicts) and bool(self.verdicts[index]) and all(v.passed for v in self.verdicts[index])
+
+    def accepted(self) -> Iterator[Rollout]:
+        """The rollouts that every verifier passed, in order."""
+        return (rollout for i, rollout in enumerate(self.rollouts) if self.passed(i))
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        if self.verdicts and len(self.verdicts) != len(self.rollouts):
+            raise ValueError(f"{len(self.verdicts)} verdict lists for {len(self.rollouts)} rollouts")
+        return self
+
+
+class Example(Record):
+    """One training row in TRL's conversational prompt/completion format, with the rollout it came from."""
+
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    task: str
+    rollout: str
+    weight: float = 1.0
+
+    @cached_property
+    def id(self) -> str:
+        """Content id over prompt and completion: equal examples have equal ids."""
+        return content_id([[m.to_row() for m in self.prompt], [m.to_row() for m in self.completion]])
+
+
+class TaskScore(Record):
+    """One metric of one model on one task, with the rollouts that it was measured on, to read and to pair.
+
+    `value` is in [0, 1] unless the metric says otherwise; `texts` are the answers in index order.
+    """
+
+    model: str
+    metric: str
+    split: Split
+    task: str
+    value: float
+    question: str = ""
+    answer: str | None = None
+    source: str = ""
+    template: str | None = None
+    texts: tuple[str, ...] = ()
+    passed: tuple[bool, ...] = ()
+    completion_tokens: int = 0
+
+    @cached_property
+    def id(self) -> str:
+        """Content id over what was measured on what: one score a model, metric, split and task."""
+        return content_id([self.model, self.metric, self.split, self.task])
+
+
+def _struct(schema: pa.Schema) -> pa.DataType:
+    return pa.struct(list(schema))
+
+
+_string, _float, _int, _bool = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+Message.ARROW = pa.schema([("role", _string), ("content", _string)])
+Task.ARROW = pa.schema(
+    [
+        ("messages", pa.list_(_struct(Message.ARROW))),
+        ("answer", _string),
+        ("source", _string),
+        ("split", _string),
+        ("template", _string),
+        ("operands", pa.list_(_string)),
+        ("level", _int),
+    ]
+)
+Turn.ARROW = pa.schema(
+    [
+        ("role", _string),
+        ("kind", _string),
+        ("content", _string),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(_float)),
+    ]
+)
+Rollout.ARROW = pa.schema(
+    [
+        ("task", _string),
+        ("index", _int),
+        ("model", _string),
+        ("turns", pa.list_(_struct(Turn.ARROW))),
+        ("temperature", _float),
+        ("finish_reason", _string),
+        ("prompt_tokens", _int),
+        ("completion_tokens", _int),
+        ("hinted", _bool),
+    ]
+)
+Verdict.ARROW = pa.schema(
+    [("verifier", _string), ("score", _float), ("passed", _bool), ("reason", _string), ("error", _string)]
+)
+Group.ARROW = pa.schema(
+    [
+        ("task", _struct(Task.ARROW)),
+        ("rollouts", pa.list_(_struct(Rollout.ARROW))),
+        ("verdicts", pa.list_(pa.list_(_struct(Verdict.ARROW)))),
+    ]
+)
+Example.ARROW = pa.schema(
+    [
+        ("prompt", pa.list_(_struct(Message.ARROW))),
+        ("completion", pa.list_(_struct(Message.ARROW))),
+        ("task", _string),
+        ("rollout", _string),
+        ("weight", _float),
+    ]
+)
+TaskScore.ARROW = pa.schema(
+    [
+        ("model", _string),
+        ("metric", _string),
+        ("split", _string),
+        ("task", _string),
+        ("value", _float),
+        ("question", _string),
+        ("answer", _string),
+        ("source", _string),
+        ("template", _string),
+        ("texts", pa.list_(_string)),
+        ("passed", pa.list_(_bool)),
+        ("completion_tokens", _int),
+    ]
+)
+
+RECORDS: dict[str, type[Record]] = {
+    "tasks": Task,
+    "groups": Group,
+    "examples": Example,
+    "scores": TaskScore,
+}
+"""The kinds of data set, and the record that each holds one of a row."""
