@@ -18,6 +18,7 @@ from selftaught.records import Example, Group, Message, Rollout, Split, Task, Ta
 
 _REGISTRY: dict[str, dict[str, type["Block"]]] = {}
 
+
 class Block(BaseModel, ABC):
     """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`."""
 

@@ -103,7 +103,9 @@ def manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise BadInput(f"{folder}: not a data set (no manifest.json). Was the step that writes it run?") from None
     except ValidationError as error:
-        raise BadInput(f"{path}: broken manifest ({error.error_count()} errors). Remove the folder and run again.") from None
+        raise BadInput(
+            f"{path}: broken manifest ({error.error_count()} errors). Remove the folder and run again."
+        ) from None
 
 
 def read(folder: Path, record: type[R]) -> list[R]:
@@ -118,7 +120,9 @@ def read(folder: Path, record: type[R]) -> list[R]:
     try:
         rows = [record.from_row(row) for row in pq.read_table(path).to_pylist()]
     except (OSError, pa.ArrowInvalid, ValidationError) as error:
-        raise BadInput(f"{path}: cannot be read ({str(error).splitlines()[0]}). Remove {folder} and run again.") from None
+        raise BadInput(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}). Remove {folder} and run again."
+        ) from None
     if digest_of(rows) != stated.digest:
         raise BadInput(f"{path}: its rows are not those of its manifest. Remove {folder} and run again.")
     return rows

@@ -1,0 +1,90 @@
+# Everything runs from here; `make` alone lists the targets. Set-up is part of whatever needs it.
+
+VENV ?= .venv
+PYTHON ?= python3.11
+BIN := $(VENV)/bin
+MODEL := smollm2-135m-instruct
+MODELS := $(or $(SELFTAUGHT_HOME),.selftaught)/models
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Big imports take twice as long without bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: model ## a model teaches itself: one round, real weights, about 15 minutes on two cores; again for the next round
+	$(BIN)/selftaught run recipes/rft.yaml
+
+.PHONY: chat
+chat: setup ## talk to the champion
+	$(BIN)/selftaught chat
+
+.PHONY: serve
+serve: setup ## serve the champion on loopback until Ctrl-C
+	$(BIN)/selftaught serve
+
+.PHONY: mlflow
+mlflow: setup ## the MLflow UI over the runs of this checkout, on loopback, until Ctrl-C
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "sqlite:///$(abspath $(MODELS)/..)/mlflow.db"
+
+.PHONY: test
+test: lint types imports pytest ## everything that has to hold before a change goes in
+
+.PHONY: pytest
+pytest: model ## the tests (make pytest ARGS="-m 'not model'" for the quick ones)
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: setup ## pyright, strict
+	$(BIN)/pyright
+
+.PHONY: imports
+imports: setup ## import-linter: imports go one way
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: compile
+compile: setup ## compile the pipelines to pipelines/compiled/
+	$(BIN)/selftaught compile
+
+.PHONY: bench
+bench: model ## the benchmarks, each against its baseline in the same run
+	@set -e; for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+
+.PHONY: doctor
+doctor: setup ## what is missing on this machine, and how to get it
+	$(BIN)/selftaught doctor
+
+.PHONY: setup
+setup: ## the virtual environment, with pinned dependencies (instant when nothing changed)
+	@$(PYTHON) scripts/environment.py $(VENV)
+
+.PHONY: model
+model: setup ## the starter model, checked against its SHA-256
+	@$(BIN)/python -m selftaught.starter $(MODEL) $(MODELS)
+
+.PHONY: lock
+lock: setup ## resolve constraints.txt anew (make lock ARGS=--upgrade for newer versions)
+	$(BIN)/python scripts/lock.py $(ARGS)
+
+.PHONY: clean
+clean: setup ## stop engines that were left behind, free what can be made again
+	$(BIN)/selftaught clean
+	rm -rf .hypothesis .pytest_cache .ruff_cache .import_linter_cache local_outputs dist build
+
+.PHONY: distclean
+distclean: ## remove the environment and everything that runs have made: models, registry, reports
+	rm -rf $(VENV) .selftaught .hypothesis .pytest_cache .ruff_cache .import_linter_cache local_outputs dist build

@@ -1,0 +1,26 @@
+"""gate: decide whether the challenger becomes the champion. A refusal is a normal outcome."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.images import STEPS
+
+
+@dsl.component(base_image=STEPS, install_kfp_package=False)
+def gate(
+    job: dsl.Input[dsl.Artifact],
+    challenger: str,
+    tasks: dsl.Input[dsl.Dataset],
+    examples: dsl.Input[dsl.Dataset],
+    scores: dsl.Input[dsl.Dataset],
+    decision: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Decided", [("outcome", str)]):  # type: ignore[valid-type]
+    """Returns `promoted` or `refused`; `decision` holds every condition with its reason."""
+    from selftaught.round import decide, step
+
+    with step("gate"):
+        decided = decide.run(job.path, challenger, tasks.path, examples.path, scores.path, decision.path)
+        metrics.metadata.update(gain=decided.gain, low=decided.low, high=decided.high, p_value=decided.p_value)
+    return (decided.outcome,)

@@ -1,0 +1,14 @@
+"""promote: point the champion alias at the challenger. The only step that moves it."""
+
+from kfp import dsl
+
+from components.images import STEPS
+
+
+@dsl.component(base_image=STEPS, install_kfp_package=False)
+def promote(job: dsl.Input[dsl.Artifact], challenger: str, decision: dsl.Input[dsl.Artifact]) -> None:
+    """Make the challenger the champion of its line; safe to run twice."""
+    from selftaught.round import promote, step
+
+    with step("promote"):
+        promote.run(job.path, challenger, decision.path)

@@ -1,0 +1,1 @@
+"""The pipelines; `compiled/` holds what runs."""

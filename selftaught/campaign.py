@@ -1,0 +1,267 @@
+"""A campaign: a recipe run for its rounds on one model line, each round one run of the compiled pipeline.
+
+Owns the local engines, starts the pipeline for each round, watches its events, and goes on after a kill at any moment:
+which round is next is read from MLflow, and within a round every step finds what it had done. It decides nothing about
+the method (the recipe does) nor about promotion (the gate does).
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selftaught import errors
+from selftaught.errors import BadInput, RoundFailed, SelftaughtError
+from selftaught.recipe import Recipe
+from selftaught.report.data import ReportData
+from selftaught.round.adopt import adopt, adopt_roles
+from selftaught.round.boundary import ERRORS
+from selftaught.round.job import Job, Workplace, round_name
+from selftaught.round.prepare import plan_key, stage_of
+from selftaught.round.report import record_key
+from selftaught.serving.backend import Backend
+from selftaught.serving.local import LocalEngines
+from selftaught.serving.owner import EngineOwner
+from selftaught.tracking import RoundRun
+
+PIPELINE = Path("pipelines/compiled/round.yaml")
+ENDED = ("promoted", "refused")
+
+Event = Mapping[str, Any]
+Watcher = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run: a recipe on a line, and how many rounds (0: as many as its stages say), sampling in `shards` tasks."""
+
+    recipe: Recipe
+    line: str
+    campaign: str
+    rounds: int = 0
+    shards: int = 2
+    pipeline: Path = PIPELINE
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A round that came to an end, with its report data and its page."""
+
+    round: int
+    attempt: int
+    told: ReportData
+    page: Path
+
+
+class Campaign:
+    """Runs an order on this machine. One process at a time per line."""
+
+    def __init__(self, place: Workplace, order: Order, watch: Watcher) -> None:
+        self.place, self.order, self.watch = place, order, watch
+        self.folder = place.settings.home / "campaigns" / order.line / order.campaign
+
+    def run(self) -> Iterator[Ended]:
+        """Run the rounds that are ordered and not done yet, yielding each as it ends.
+
+        Raises RoundFailed when a round cannot end as it was drawn (the next call draws it anew), BadInput when
+        another process runs the line, and other SelftaughtErrors after which the same call goes on where it stopped.
+        """
+        _require_pipeline(self.order.pipeline)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        home = self.place.settings.home
+        with (
+            _locked(self.folder.parent / "lock", self.order.line),
+            LocalEngines(home, waiting=self._starting) as engines,
+        ):
+            self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
+            adopt(self.place, self.order.recipe, self.order.line)
+            adopt_roles(self.place, self.order.recipe, self.order.line)
+            self.watch({"step": "adopt", "done": 1, "total": 1, "unit": "models"})
+            with EngineOwner(engines, home) as owner:
+                for number, attempt in self._due():
+                    yield self._round(number, attempt, engines, owner.address)
+
+    def _starting(self, name: str, seconds: float) -> None:
+        self.watch({"step": f"engine {name}", "done": seconds, "total": 0, "unit": "s"})
+
+    # Which rounds ------------------------------------------------------------------------------------------------------
+
+    def _due(self) -> Iterator[tuple[int, int]]:
+        last = self._target()
+        while len(self._ended()) < last:
+            yield self._next()
+
+    def _target(self) -> int:
+        """How many rounds the campaign shall have: an order that was interrupted is gone on with, not added to."""
+        tracker, order = self.place.tracker, self.order
+        wanted = order.rounds or sum(stage.rounds for stage in order.recipe.stages)
+        run = tracker.campaign_run(order.line, order.campaign)
+        done = len(self._ended())
+        start, _, count = tracker.tags(run).get("selftaught.order", "0:0").partition(":")
+        if int(count) == wanted and int(start) <= done < int(start) + wanted:
+            return int(start) + wanted
+        tracker.tag(run, {"selftaught.order": f"{done}:{wanted}", "selftaught.recipe": order.recipe.digest})
+        return done + wanted
+
+    def _rounds(self) -> list[RoundRun]:
+        return self.place.tracker.rounds(self.order.line, self.order.campaign)
+
+    def _ended(self) -> list[RoundRun]:
+        return [run for run in self._rounds() if run.outcome in ENDED]
+
+    def _next(self) -> tuple[int, int]:
+        """Round and attempt to run: the one that was interrupted, a new attempt at one that failed, or the next."""
+        runs = self._rounds()
+        if not runs:
+            return 1, 0
+        last = runs[-1]
+        if last.outcome in ENDED:
+            return last.round + 1, 0
+        if not last.outcome and self._same_recipe(last):
+            return last.round, last.attempt
+        if not last.outcome:
+            self.place.tracker.finish(last.run, "failed")
+        return last.round, last.attempt + 1
+
+    def _same_recipe(self, run: RoundRun) -> bool:
+        """Whether the interrupted round was fixed with this recipe (or not fixed yet)."""
+        name = round_name(self.order.line, self.order.campaign, run.round, run.attempt)
+        plan = self.place.store.claimed(plan_key(name))
+        return plan is None or Job.model_validate_json(plan).recipe.digest == self.order.recipe.digest
+
+    # One round ---------------------------------------------------------------------------------------------------------
+
+    def _round(self, number: int, attempt: int, engines: Backend, address: str) -> Ended:
+        folder = self.folder / f"round-{number}-{attempt}"
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        (folder / "run").mkdir(parents=True)
+        self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
+        self._warm(engines, stage_of(self.order.recipe, number).sample_from)
+        code = self._pipeline(number, attempt, folder, address)
+        told = self.place.store.claimed(record_key(round_name(self.order.line, self.order.campaign, number, attempt)))
+        if code != 0 or told is None:
+            self._failed(number, attempt, folder)
+        return Ended(number, attempt, ReportData.model_validate_json(told or b""), self._page(folder))
+
+    def _warm(self, engines: Backend, alias: Any) -> None:
+        """Start the engine that sampling will ask for while the tasks are being prepared."""
+        version = self.place.tracker.resolve(self.order.line, alias)
+        if version is not None:
+            folder = self.place.model(version.digest)
+            threading.Thread(
+                target=_quietly, args=(engines, self.order.line, version.digest, folder), daemon=True
+            ).start()
+
+    def _pipeline(self, number: int, attempt: int, folder: Path, address: str) -> int:
+        """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
+        events = folder / "run" / "events.jsonl"
+        arguments = {
+            "recipe": self.order.recipe.model_dump_json(),
+            "line": self.order.line,
+            "campaign": self.order.campaign,
+            "number": number,
+            "attempt": attempt,
+            "shards": list(range(self.order.shards)),
+        }
+        command = [sys.executable, "-m", "selftaught.local", str(self.order.pipeline), str(folder / "run" / "files")]
+        with (folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, json.dumps(arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(folder / "run", events, address),
+            )
+            try:
+                return self._watched(process, events)
+            finally:
+                process.kill()
+                process.wait()
+
+    def _environment(self, run: Path, events: Path, address: str) -> dict[str, str]:
+        settings = self.place.settings
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return kept | {
+            "SELFTAUGHT_HOME": str(settings.home),
+            "SELFTAUGHT_STORE": settings.store,
+            "SELFTAUGHT_ENGINES": address,
+            "SELFTAUGHT_EVENTS": str(events),
+            "MLFLOW_TRACKING_URI": settings.tracking_uri,
+            ERRORS: str(run / "errors.jsonl"),
+        }
+
+    def _watched(self, process: "subprocess.Popen[bytes]", events: Path) -> int:
+        events.touch()
+        with events.open() as lines:
+            while True:
+                code = process.poll()
+                for line in lines:
+                    self.watch(json.loads(line))
+                if code is not None:
+                    return code
+                time.sleep(0.2)
+
+    def _failed(self, number: int, attempt: int, folder: Path) -> None:
+        """Raise what the failed step told; a round that would fail again as drawn is marked so that it is drawn anew."""
+        error = _told(folder / "run" / "errors.jsonl") or SelftaughtError(
+            f"round {number} was killed before its end. Run the same command again to go on. Its log: {folder / 'log.txt'}"
+        )
+        if isinstance(error, RoundFailed):
+            for run in self._rounds():
+                if (run.round, run.attempt) == (number, attempt):
+                    self.place.tracker.tag(run.run, {"selftaught.failure": str(error)[:4000]})
+                    self.place.tracker.finish(run.run, "failed")
+        raise error
+
+    def _page(self, folder: Path) -> Path:
+        """Keep the page and let the run's own files go: what matters of them is in the store."""
+        made = next((folder / "run" / "files").rglob("report/page"))
+        page = folder / "report.html"
+        shutil.copyfile(made, page)
+        shutil.copyfile(made, self.folder.parent / "report.html")
+        shutil.rmtree(folder / "run")
+        return page
+
+
+def _quietly(engines: Backend, line: str, digest: str, folder: Path) -> None:
+    """Deploy ahead of time; the step that needs the engine asks again and is told of any failure."""
+    try:
+        engines.deploy(line, digest, folder)
+    except SelftaughtError:
+        return
+
+
+def _told(path: Path) -> SelftaughtError | None:
+    """The first error that a step told in `path`, as itself."""
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text().splitlines()[0])
+    kind = getattr(errors, told["kind"], SelftaughtError)
+    return kind(f"{told['step']}: {told['message']}")
+
+
+def _require_pipeline(path: Path) -> None:
+    if not path.exists():
+        raise BadInput(f"{path}: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipeline.")
+
+
+@contextmanager
+def _locked(path: Path, line: str) -> Iterator[None]:
+    """Hold the line's lock. Raises BadInput when another process has it; the kernel frees it when that one dies."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"{line}: another process is running this line. Wait for it, or choose another --line."
+            ) from None
+        yield

@@ -1,0 +1,418 @@
+"""The command line: `selftaught run`, and what a person needs around it.
+
+Thin: parses, calls the library, prints. Exit codes: 0 promoted (or the command did what was asked), 3 refused by the
+gate, 1 an error that its message explains, 2 wrong usage. `--json` prints one JSON object a line on standard output
+for machines; everything else a person reads goes to standard error.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from selftaught import __version__
+from selftaught.errors import BadInput, SelftaughtError
+
+PROMOTED, ERROR, USAGE, REFUSED = 0, 1, 2, 3
+"""The documented exit codes."""
+
+app = typer.Typer(
+    name="selftaught",
+    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused by the gate, 1 error, 2 usage.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
+models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
+app.add_typer(recipes_app, name="recipes")
+app.add_typer(models_app, name="models")
+
+out, err = Console(), Console(stderr=True)
+
+RecipePath = Annotated[Path, typer.Argument(help="a recipe file, such as recipes/rft.yaml")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", help="override a field: stages.main.sample.k=4 (may be repeated)")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+LineName = Annotated[str, typer.Option("--line", help="model line; the recipe's name unless given")]
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Print a user's error as its message alone and leave with 1; an interrupt says how to go on."""
+    try:
+        yield
+    except SelftaughtError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(ERROR) from None
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        err.print(f"error: {named}{error.strerror or error}. Mend it and run the same command again.", markup=False)
+        raise typer.Exit(ERROR) from None
+    except KeyboardInterrupt:
+        err.print("stopped. The same command goes on where this one was.")
+        raise typer.Exit(130) from None
+
+
+def _print(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    """Selftaught."""
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+# Running ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    rounds: Annotated[int, typer.Option(min=0, help="rounds to run (0: as many as the recipe's stages say)")] = 0,
+    line: LineName = "",
+    campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the plan and what it will cost, run nothing")
+    ] = False,
+    shards: Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")] = 2,
+    pipeline: Annotated[Path, typer.Option(help="the compiled pipeline")] = Path("pipelines/compiled/round.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
+    with telling():
+        from selftaught.campaign import Campaign, Order
+        from selftaught.live import watcher
+        from selftaught.plan import plan
+        from selftaught.recipe import Recipe
+        from selftaught.round.job import Workplace
+
+        parsed = Recipe.load(recipe, overrides)
+        place = Workplace.open()
+        order = Order(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipeline)
+        planned = plan(place, order)
+        _print(planned.as_dict()) if as_json else err.print(planned.text(), markup=False, highlight=False)
+        if dry_run:
+            return
+        outcome = ""
+        with watcher(err, _print if as_json else None) as watch:
+            for ended in Campaign(place, order, watch).run():
+                outcome = ended.told.last.outcome
+                _tell(ended.told, ended.page, as_json)
+        raise typer.Exit(PROMOTED if outcome == "promoted" else REFUSED)
+
+
+def _tell(told: Any, page: Path, as_json: bool) -> None:
+    from selftaught.report.verdict import headline, numbers
+
+    last, compared = told.last, headline(told.last)
+    if as_json:
+        _print({"round": last.round, "outcome": last.outcome, "report": str(page), **last.model_dump(mode="json")})
+        return
+    words = f"Round {last.round}: {last.outcome}. {numbers(compared) if compared else ''}"
+    err.print(words, style="green" if last.outcome == "promoted" else "yellow", markup=False, highlight=False)
+    for check in last.gate.checks if last.gate else ():
+        err.print(f"  {'✓' if check.passed else '✗'} {check.reason}", markup=False, highlight=False)
+    err.print(f"  report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="a model of the line (champion, head, a version or digest), a folder or a name")
+    ],
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    split: Annotated[str, typer.Option(help="gate, guard or report")] = "report",
+    as_json: AsJson = False,
+) -> None:
+    """Measure one model with a recipe's metrics on its held-out tasks."""
+    with telling():
+        from selftaught.local_evaluation import evaluate_model
+        from selftaught.recipe import Recipe
+        from selftaught.round.job import Workplace
+
+        parsed = Recipe.load(recipe, overrides)
+        summaries = evaluate_model(Workplace.open(), parsed, line or parsed.name, model, split)
+        if as_json:
+            _print([_fields(summary) for summary in summaries])
+            return
+        table = Table("split", "metric", "mean", "95 % interval", "tasks")
+        for s in summaries:
+            table.add_row(s.split, s.metric, f"{s.mean:.3f}", f"{s.low:.3f} – {s.high:.3f}", str(s.n))
+        out.print(table)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(value)
+
+
+@app.command()
+def report(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    to: Annotated[Path, typer.Option("--to", help="where to write the page")] = Path("report.html"),
+    campaign: Annotated[str, typer.Option(help="the campaign; the line's name unless given")] = "",
+) -> None:
+    """Write the report of the line's last finished round again."""
+    with telling():
+        from selftaught.report.data import ReportData
+        from selftaught.report.page import write
+        from selftaught.round.job import Workplace, round_name
+        from selftaught.round.report import record_key
+
+        place = Workplace.open()
+        for past in reversed(place.tracker.rounds(line, campaign or line)):
+            name = round_name(line, campaign or line, past.round, past.attempt)
+            told = place.store.claimed(record_key(name))
+            if told is not None:
+                write(ReportData.model_validate_json(told), to)
+                out.print(str(to), soft_wrap=True)
+                return
+        raise BadInput(f"{line}: no finished round. Lines: {', '.join(place.tracker.lines()) or 'none yet'}.")
+
+
+@app.command("compile")
+def compile_pipeline() -> None:
+    """Compile pipelines/round.py to pipelines/compiled/round.yaml (in a checkout)."""
+    import runpy
+
+    with telling():
+        source = Path("pipelines/round.py")
+        if not source.exists():
+            raise BadInput(f"{source}: not here. Run this in a checkout of the project.")
+        runpy.run_path(str(source), run_name="__main__")
+        out.print("pipelines/compiled/round.yaml")
+
+
+# Recipes ---------------------------------------------------------------------------------------------------------------
+
+
+@recipes_app.command("list")
+def recipes_list(
+    folder: Annotated[Path, typer.Argument(help="where the recipes are")] = Path("recipes"), as_json: AsJson = False
+) -> None:
+    """Every recipe in a folder, with what it does."""
+    with telling():
+        from selftaught.recipe import Recipe
+
+        found = {path: Recipe.load(path) for path in sorted(folder.glob("*.yaml"))}
+        if as_json:
+            _print(
+                [
+                    {"path": str(p), "name": r.name, "description": r.description, "digest": r.digest}
+                    for p, r in found.items()
+                ]
+            )
+            return
+        table = Table("recipe", "what it does", "file")
+        for path, recipe in found.items():
+            table.add_row(recipe.name, recipe.description, str(path))
+        out.print(table)
+
+
+@recipes_app.command("show")
+def recipes_show(recipe: RecipePath, overrides: Overrides = []) -> None:  # noqa: B006
+    """A recipe with every default spelt out."""
+    with telling():
+        import yaml
+
+        from selftaught.recipe import Recipe
+
+        parsed = Recipe.load(recipe, overrides)
+        out.print(
+            yaml.safe_dump(parsed.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False, highlight=False
+        )
+
+
+@recipes_app.command("validate")
+def recipes_validate(
+    recipes: Annotated[list[Path], typer.Argument(help="recipe files")],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Check recipes; the first mistake ends with 1 and says what to write instead."""
+    with telling():
+        from selftaught.recipe import Recipe
+
+        for path in recipes:
+            out.print(f"{path}: ok ({Recipe.load(path, overrides).digest[:12]})", markup=False, highlight=False)
+
+
+@recipes_app.command("schema")
+def recipes_schema() -> None:
+    """The JSON Schema of a recipe, for editors."""
+    with telling():
+        from selftaught.recipe import schema
+
+        sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
+
+
+@recipes_app.command("blocks")
+def recipes_blocks(axis: Annotated[str, typer.Argument(help="an axis; all of them unless given")] = "") -> None:
+    """The blocks on an axis, with their fields."""
+    with telling():
+        from selftaught.recipe import AXES, blocks
+
+        table = Table("axis", "type", "what it does", "fields")
+        for name in [axis] if axis else AXES:
+            for kind, block in blocks(name.rstrip("s") if name not in AXES else name).items():
+                fields = ", ".join(f for f in block.model_fields if f != "type")
+                table.add_row(name, kind, (block.__doc__ or "").split("\n")[0], fields)
+        out.print(table)
+
+
+# Models ----------------------------------------------------------------------------------------------------------------
+
+
+@models_app.command("list")
+def models_list(
+    line: Annotated[str, typer.Argument(help="one line; all of them unless given")] = "", as_json: AsJson = False
+) -> None:
+    """Every registered model version, its digest, its aliases and where it came from."""
+    with telling():
+        from selftaught.lines import rows
+        from selftaught.round.job import Workplace
+
+        found = rows(Workplace.open().tracker, line)
+        if as_json:
+            _print(found)
+            return
+        table = Table("line", "version", "digest", "aliases", "outcome", "recipe", "round")
+        for row in found:
+            table.add_row(
+                *(str(row[key]) for key in ("line", "version", "short", "aliases", "outcome", "recipe", "round"))
+            )
+        out.print(table)
+
+
+@models_app.command("pull")
+def models_pull(
+    name: Annotated[str, typer.Argument(help="a starter model, a hub id or a folder")] = "smollm2-135m-instruct",
+) -> None:
+    """Fetch a starter model, check its sha256, keep it in the store."""
+    with telling():
+        from selftaught.round.adopt import keep
+        from selftaught.round.job import Workplace
+
+        digest, uri = keep(Workplace.open(), name)
+        out.print(f"{digest}  {uri}", soft_wrap=True, highlight=False)
+
+
+@models_app.command("show")
+def models_show(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    model: Annotated[str, typer.Argument(help="champion, head, a version or a digest")] = "champion",
+) -> None:
+    """Where a model came from: recipe, parent, data sets, evaluation."""
+    with telling():
+        from selftaught.lines import find
+        from selftaught.round.job import Workplace
+
+        tracker = Workplace.open().tracker
+        version = find(tracker, line, model)
+        table = Table("what", "value", title=f"{line} version {version.version}")
+        table.add_row("digest", version.digest)
+        table.add_row("files", version.uri)
+        table.add_row("MLflow run", version.run)
+        for key, value in sorted(tracker.version_tags(version).items()):
+            table.add_row(key.removeprefix("selftaught."), value)
+        out.print(table)
+
+
+@models_app.command("rollback")
+def models_rollback(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    to: Annotated[str, typer.Option("--to", help="previous, base, a version or a digest")] = "previous",
+) -> None:
+    """Point the champion alias back. The model that was champion stays registered as `previous`."""
+    with telling():
+        from selftaught.lines import rollback
+        from selftaught.round.job import Workplace
+
+        old, new = rollback(Workplace.open().tracker, line, to)
+        out.print(f"{line}: champion is version {new.version} ({new.digest[:8]}) again; it was version {old.version}.")
+
+
+# Serving ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def serve(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    model: Annotated[str, typer.Option(help="champion, head, a version or a digest")] = "champion",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on loopback; 0 takes a free one")] = 8000,
+) -> None:
+    """Serve a model of a line on an OpenAI-compatible endpoint until stopped."""
+    with telling():
+        from selftaught.round.job import Workplace
+        from selftaught.service import serve_until_stopped
+
+        serve_until_stopped(
+            Workplace.open(), line, model, port, lambda text: err.print(text, markup=False, highlight=False)
+        )
+
+
+@app.command()
+def chat(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    message: Annotated[str, typer.Argument(help="one message; a conversation unless given")] = "",
+    model: Annotated[str, typer.Option(help="champion, head, a version or a digest")] = "champion",
+    temperature: float = 0.0,
+    max_tokens: int = 256,
+) -> None:
+    """Talk to the champion. Uses the endpoint that serves it, or starts one for the conversation."""
+    with telling():
+        from selftaught.round.job import Workplace
+        from selftaught.service import converse
+
+        converse(Workplace.open(), line, model, message, temperature, max_tokens)
+
+
+# The machine -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is missing on this machine and how to get it."""
+    with telling():
+        from selftaught.doctor import checks
+
+        findings = list(checks())
+        if as_json:
+            _print([_fields(finding) for finding in findings])
+        else:
+            for finding in findings:
+                mark = "[green]✓[/green]" if finding.ok else "[red]✗[/red]"
+                err.print(f"{mark} {finding.name}: {finding.detail}" + ("" if finding.ok else f"\n    → {finding.fix}"))
+        raise typer.Exit(0 if all(finding.ok for finding in findings) else ERROR)
+
+
+@app.command()
+def clean(
+    everything: Annotated[bool, typer.Option("--all", help="also models, data sets, registry and reports")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Stop engines that were left behind and free what can be made again; `--all` removes the whole home."""
+    with telling():
+        from selftaught.lines import clean_home
+        from selftaught.settings import Settings
+
+        home = Settings.load().home
+        if everything and not yes:
+            typer.confirm(f"Remove {home} with every model and report in it?", abort=True)
+        freed = clean_home(home, everything)
+        out.print(f"{home}: {freed / 1e6:.0f} MB freed", soft_wrap=True)

@@ -1,0 +1,18 @@
+"""Unfiltered rollouts: the control that shows whether the verifier does the work.
+
+The same selection as `accepted`, without a look at the verdicts. Set `max_examples` to the number that `accepted`
+gave, so that both train on as much. It is not meant to be promoted.
+"""
+
+from collections.abc import Sequence
+
+from selftaught.curation.selection import Selection
+from selftaught.records import Group, Rollout
+
+
+class Unfiltered(Selection, type="unfiltered"):
+    """Pick from all rollouts, right or wrong."""
+
+    def candidates(self, group: Group) -> Sequence[Rollout]:
+        """All rollouts of `group`."""
+        return group.rollouts

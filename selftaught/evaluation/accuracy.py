@@ -1,0 +1,45 @@
+"""Accuracy: the share of tasks answered right, by greedy decoding or on average over samples.
+
+A task is answered right when every verifier of the stage passes the rollout.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from selftaught.blocks import Metric, Sampler
+from selftaught.evaluation.strategies import iid
+from selftaught.records import Group
+
+
+class Accuracy(Metric, type="accuracy"):
+    """The pass rate of one greedy answer a task; with `greedy: false`, the mean pass rate of `k` samples (pass@1).
+
+    Scores are named `accuracy` when greedy and `mean@k` otherwise.
+    """
+
+    greedy: bool = True
+    k: Annotated[PositiveInt, Field(description="samples a task when not greedy")] = 1
+    temperature: Annotated[float, Field(gt=0, description="of the samples when not greedy")] = 1.0
+    max_tokens: PositiveInt = 96
+
+    @property
+    def name(self) -> str:
+        """The metric as its scores name it."""
+        return "accuracy" if self.greedy else f"mean@{self.k}"
+
+    def sampler(self) -> Sampler:
+        """Greedy decoding, or `k` independent samples."""
+        return iid(self.k, 0.0 if self.greedy else self.temperature, self.max_tokens)
+
+    def value(self, group: Group) -> float:
+        """The share of the task's rollouts that passed."""
+        return sum(1 for _ in group.accepted()) / len(group.rollouts)
+
+    @model_validator(mode="after")
+    def _greedy_is_single(self) -> Self:
+        if self.greedy and self.k > 1:
+            raise ValueError(
+                f"greedy: true takes one answer a task, k: {self.k} several; leave out k, or set greedy: false"
+            )
+        return self

@@ -1,0 +1,44 @@
+"""pass@k: the chance that at least one of k samples is right.
+
+The unbiased estimate from n >= k samples a task (Chen et al. 2021); it tells what a model can find, not what it
+answers, and a perfect verifier would be needed to harvest it.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from selftaught.blocks import Metric, Sampler
+from selftaught.evaluation.strategies import iid
+from selftaught.records import Group
+from selftaught.statistics import pass_at_k
+
+
+class PassAtK(Metric, type="pass_at_k"):
+    """pass@`k`, estimated from `n` samples a task; scores are named `pass@8` and so on."""
+
+    k: PositiveInt = 8
+    n: Annotated[PositiveInt | None, Field(description="samples a task; more than k narrows the estimate")] = None
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_tokens: PositiveInt = 96
+
+    @property
+    def name(self) -> str:
+        """The metric as its scores name it."""
+        return f"pass@{self.k}"
+
+    def sampler(self) -> Sampler:
+        """`n` independent samples, `k` where it is not given."""
+        return iid(self.n or self.k, self.temperature, self.max_tokens)
+
+    def value(self, group: Group) -> float:
+        """The unbiased estimate from the task's rollouts."""
+        return pass_at_k(len(group.rollouts), sum(1 for _ in group.accepted()), self.k)
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if self.n is not None and self.n < self.k:
+            raise ValueError(
+                f"n: {self.n} samples cannot give pass@k with k: {self.k}; raise n to {self.k} or leave it out"
+            )
+        return self

@@ -1,0 +1,154 @@
+"""Measures a model: samples the held-out tasks once per inference strategy, verifies, and scores every metric.
+
+Per-task scores first, aggregates second: the paired statistics of the gate need the former. Sampling and verifying are
+handed in as functions, with their journal and progress already bound.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from selftaught.blocks import Context, Metric, Sampler
+from selftaught.errors import BadInput
+from selftaught.evaluation.pairing import pair
+from selftaught.records import Group, Split, Task, TaskScore
+from selftaught.statistics import mean_interval, paired_gain
+
+READABLE = 8
+"""How many of a task's answers a score keeps to be read."""
+MOST_UNVERIFIED = 0.02
+"""The share of rollouts that verifiers may fail to judge (they count as not passed) before a measurement is void."""
+
+Sample = Callable[[Sequence[Task], Sampler], Awaitable[Sequence[Group]]]
+Verify = Callable[[Sequence[Group]], Awaitable[Sequence[Group]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One metric of one model on one split: mean over `n` tasks with its interval, and the new tokens it took."""
+
+    model: str
+    metric: str
+    split: Split
+    mean: float
+    low: float
+    high: float
+    n: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedSummary:
+    """What the challenger gains on one metric and split over the `n` tasks, with its interval."""
+
+    metric: str
+    split: Split
+    gain: float
+    low: float
+    high: float
+    n: int
+
+
+# Measuring ------------------------------------------------------------------------------------------------------------
+
+
+async def evaluate(
+    tasks: Sequence[Task], metrics: Sequence[Metric], context: Context, sample: Sample, verify: Verify
+) -> list[TaskScore]:
+    """The scores of the policy in `context` on `tasks`, one a metric and task, sorted by metric, split and task.
+
+    Metrics with equal samplers share rollouts; each strategy answers the union of the tasks that its metrics need.
+    Raises BadInput when verifiers could not judge more than `MOST_UNVERIFIED` of the rollouts, and what `sample` and
+    `verify` raise.
+    """
+    model, scores = context.model().digest, list[TaskScore]()
+    for sharing in _by_sampler(metrics).values():
+        needed = {(task.split, task.id): task for metric in sharing for task in subset(tasks, metric.tasks)}
+        groups = await verify(await sample(list(needed.values()), sharing[0].sampler()))
+        _check_verified(groups)
+        scores += [score for metric in sharing for score in _scores(metric, groups, model)]
+    return sorted(scores, key=lambda score: (score.metric, score.split, score.task))
+
+
+def subset(tasks: Sequence[Task], n: int | None) -> list[Task]:
+    """The first `n` tasks of each split by id (all where `n` is None): the same ones for every model."""
+    ordered = sorted(tasks, key=lambda task: (task.split, task.id))
+    return [task for _, split in groupby(ordered, key=lambda task: task.split) for task in list(split)[:n]]
+
+
+def _by_sampler(metrics: Iterable[Metric]) -> Mapping[str, list[Metric]]:
+    """The metrics that share rollouts, under the dump of their sampler."""
+    shared: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        shared.setdefault(metric.sampler().model_dump_json(), []).append(metric)
+    return shared
+
+
+def _check_verified(groups: Sequence[Group]) -> None:
+    verdicts = [on_one for group in groups for on_one in group.verdicts]
+    errors = [next(v for v in on_one if v.error is not None) for on_one in verdicts if any(v.error for v in on_one)]
+    if len(errors) > MOST_UNVERIFIED * len(verdicts):
+        raise BadInput(
+            f"evaluate: {len(errors)} of {len(verdicts)} answers could not be verified, more than "
+            f"{MOST_UNVERIFIED:.0%}, so nothing was measured. The first error, of '{errors[0].verifier}': "
+            f"{errors[0].error}. Mend the verifier and run again."
+        )
+
+
+def _scores(metric: Metric, groups: Sequence[Group], model: str) -> Iterator[TaskScore]:
+    wanted = {task.id for task in subset([group.task for group in groups], metric.tasks)}
+    return (_score(metric, group, model) for group in groups if group.id in wanted)
+
+
+def _score(metric: Metric, group: Group, model: str) -> TaskScore:
+    task, rollouts = group.task, group.rollouts
+    return TaskScore(
+        model=model,
+        metric=metric.name,
+        split=task.split,
+        task=task.id,
+        value=metric.value(group),
+        question=task.question,
+        answer=task.answer,
+        source=task.source,
+        template=task.template,
+        texts=tuple(rollout.text for rollout in rollouts[:READABLE]),
+        passed=tuple(group.passed(index) for index in range(len(rollouts))),
+        completion_tokens=sum(rollout.completion_tokens for rollout in rollouts),
+    )
+
+
+# Summing up -----------------------------------------------------------------------------------------------------------
+
+
+def summarise(scores: Iterable[TaskScore], confidence: float = 0.95) -> list[Summary]:
+    """The mean of every model, metric and split that `scores` hold, in that order."""
+    ordered = sorted(scores, key=_whose)
+    return [_summary(list(rows), confidence) for _, rows in groupby(ordered, key=_whose)]
+
+
+def paired(
+    scores: Sequence[TaskScore], champion: str, challenger: str, *, seed: int = 0, confidence: float = 0.95
+) -> list[PairedSummary]:
+    """The paired gain of `challenger` over `champion` (digests) on every metric and split that `scores` hold.
+
+    Raises BadInput where the two did not answer the same tasks.
+    """
+    gains: list[PairedSummary] = []
+    measured: set[tuple[str, Split]] = {(score.metric, score.split) for score in scores}
+    for metric, split in sorted(measured):
+        pairs = pair(scores, metric, split, champion, challenger)
+        gain = paired_gain(pairs.champion, pairs.challenger, confidence, seed)
+        gains.append(PairedSummary(metric, split, gain.gain, gain.low, gain.high, gain.tasks))
+    return gains
+
+
+def _whose(score: TaskScore) -> tuple[str, str, str]:
+    return score.model, score.metric, score.split
+
+
+def _summary(rows: Sequence[TaskScore], confidence: float) -> Summary:
+    mean = mean_interval([row.value for row in rows], confidence)
+    tokens = sum(row.completion_tokens for row in rows)
+    first = rows[0]
+    return Summary(first.model, first.metric, first.split, mean.estimate, mean.low, mean.high, len(rows), tokens)

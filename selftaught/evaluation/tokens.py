@@ -1,0 +1,29 @@
+"""Tokens: how long the answers are, in new tokens a rollout. A cost, not a merit: it says nothing of right or wrong."""
+
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from selftaught.blocks import Metric, Sampler
+from selftaught.evaluation.strategies import iid
+from selftaught.records import Group
+
+
+class Tokens(Metric, type="tokens"):
+    """Mean new tokens a rollout; its values are not in [0, 1].
+
+    With the fields of another metric's sampling (the defaults are greedy accuracy's) it costs nothing: they share
+    rollouts.
+    """
+
+    k: PositiveInt = 1
+    temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 0.0
+    max_tokens: PositiveInt = 96
+
+    def sampler(self) -> Sampler:
+        """`k` independent samples; one greedy answer by default."""
+        return iid(self.k, self.temperature, self.max_tokens)
+
+    def value(self, group: Group) -> float:
+        """New tokens a rollout of this task, as the engine counted them."""
+        return sum(rollout.completion_tokens for rollout in group.rollouts) / len(group.rollouts)

@@ -1,0 +1,90 @@
+"""The models of a line, as people name them: list, find, roll back; and freeing what can be made again."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from selftaught.errors import BadInput, did_you_mean
+from selftaught.serving.processes import reap
+from selftaught.tracking import Tracker, Version
+
+ALIASES = ("champion", "challenger", "head", "base", "previous")
+REMAKEABLE = ("cache", "scratch", "engines")
+"""Folders of the home that hold nothing that is not elsewhere."""
+
+
+def rows(tracker: Tracker, line: str = "") -> list[dict[str, Any]]:
+    """Every version of `line` (of every line when empty) as a row for people and machines."""
+    return [row for name in ([_known(tracker, line)] if line else tracker.lines()) for row in _line_rows(tracker, name)]
+
+
+def _line_rows(tracker: Tracker, line: str) -> list[dict[str, Any]]:
+    pointers = tracker.aliases(line)
+    return [
+        _row(tracker, v, [a for a, p in pointers.items() if p.version == v.version]) for v in tracker.versions(line)
+    ]
+
+
+def _row(tracker: Tracker, version: Version, aliases: list[str]) -> dict[str, Any]:
+    tags = tracker.version_tags(version)
+    return {
+        "line": version.line,
+        "version": version.version,
+        "digest": version.digest,
+        "short": version.digest[:8],
+        "uri": version.uri,
+        "aliases": ", ".join(sorted(aliases)),
+        **{key: tags.get(f"selftaught.{key}", "") for key in ("outcome", "recipe", "round")},
+    }
+
+
+def find(tracker: Tracker, line: str, model: str) -> Version:
+    """The version of `line` that `model` names: an alias, a version number, or the start of a digest.
+
+    Raises BadInput when there is no such line or version, naming those that there are.
+    """
+    _known(tracker, line)
+    aliased = tracker.aliases(line).get(model)
+    if aliased is not None:
+        return aliased
+    versions = tracker.versions(line)
+    found = [v for v in versions if v.version == model or (len(model) >= 6 and v.digest.startswith(model))]
+    if len(found) != 1:
+        known = [*tracker.aliases(line), *(f"{v.version} ({v.digest[:8]})" for v in versions)]
+        raise BadInput(
+            f"{line}: '{model}' is no version of it.{did_you_mean(model, ALIASES)}\n  accepted: {', '.join(known)}"
+        )
+    return found[0]
+
+
+def _known(tracker: Tracker, line: str) -> str:
+    known = tracker.lines()
+    if line not in known:
+        there = ", ".join(known) or "none yet: `selftaught run` makes one"
+        raise BadInput(f"'{line}' is no model line.{did_you_mean(line, known)}\n  accepted: {there}")
+    return line
+
+
+def rollback(tracker: Tracker, line: str, to: str) -> tuple[Version, Version]:
+    """Point `champion` at the version that `to` names. Returns the champion before and the one now."""
+    old, new = find(tracker, line, "champion"), find(tracker, line, to)
+    if old == new:
+        raise BadInput(f"{line}: version {new.version} is the champion already. Name another with --to.")
+    tracker.point("previous", old)
+    tracker.point("champion", new)
+    return old, new
+
+
+def clean_home(home: Path, everything: bool) -> int:
+    """Stop engines that a killed run left, then remove what can be made again, or the whole home. Returns bytes freed."""
+    if not home.exists():
+        return 0
+    reap(home / "engines")
+    before = _size(home)
+    for folder in [home] if everything else [home / name for name in REMAKEABLE]:
+        shutil.rmtree(folder, ignore_errors=True)
+    return before - _size(home)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

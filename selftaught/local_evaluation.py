@@ -1,0 +1,68 @@
+"""Measure any one model with a recipe's metrics, outside a round: `selftaught evaluate`.
+
+Uses the recipe's held-out tasks as the line's first round draws them, on an engine of its own. Decides nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from selftaught.blocks import Context, Sampler
+from selftaught.errors import BadInput, did_you_mean
+from selftaught.evaluation.runner import Summary, evaluate, summarise
+from selftaught.lines import ALIASES, find
+from selftaught.models import Endpoint
+from selftaught.recipe import Recipe, Stage
+from selftaught.records import Group, Task
+from selftaught.round.adopt import keep
+from selftaught.round.job import Workplace
+from selftaught.sampling.runner import sample
+from selftaught.serving.backend import Served
+from selftaught.serving.local import LocalEngines
+from selftaught.tasks.prepare import prepare, seeds
+from selftaught.verification.runner import verify
+
+SPLITS = ("gate", "guard", "report")
+
+
+def evaluate_model(place: Workplace, recipe: Recipe, line: str, model: str, split: str) -> list[Summary]:
+    """The summaries of `model` (of the line, a folder or a name) on one held-out split.
+
+    Raises BadInput for a model or split that does not exist.
+    """
+    if split not in SPLITS:
+        raise BadInput(f"'{split}' is no held-out split.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}")
+    digest = _digest(place, line, model)
+    tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0)) if task.split == split]
+    with LocalEngines(place.settings.home) as engines:
+        served = engines.deploy(line, digest, place.model(digest))
+        return asyncio.run(_measure(place, recipe.stages[-1], served, tasks))
+
+
+def _digest(place: Workplace, line: str, model: str) -> str:
+    if model in ALIASES or line in place.tracker.lines() and not model.count("/"):
+        return find(place.tracker, line, model).digest
+    return keep(place, model)[0]
+
+
+async def _measure(place: Workplace, stage: Stage, served: Served, tasks: Sequence[Task]) -> list[Summary]:
+    progress = place.progress("evaluate")
+    async with Endpoint(served.url, served.line, served.digest) as endpoint:
+        context = Context(models={"policy": endpoint}, verifiers=stage.verify)
+
+        async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
+            return await sample(wanted, sampler, context, _Forgetful(), progress)
+
+        async def verified(groups: Sequence[Group]) -> list[Group]:
+            return await verify(groups, stage.verify, context, progress)
+
+        return summarise(await evaluate(tasks, stage.evaluate, context, sampled, verified))
+
+
+class _Forgetful:
+    """A journal that keeps nothing: a measurement by hand is short, and is made anew."""
+
+    def read(self) -> dict[str, Group]:
+        return {}
+
+    def append(self, group: Group, /) -> None:
+        return

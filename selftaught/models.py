@@ -1,0 +1,281 @@
+"""The async client of the platform's models: one `Endpoint` for each model that plays a role.
+
+Talks to any OpenAI-compatible server: several completions in one request, a bounded number of requests at a time,
+retries for what may heal, token accounting, and a refusal to work with any model but the expected one. It starts no
+server (`selftaught.serving` does) and decides nothing about prompts (samplers do).
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import httpx
+import stamina
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+
+from selftaught.blocks import Completion
+from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.records import Message
+
+HEALS = frozenset({429, 502, 503, 504})
+"""HTTP statuses that say "not now" rather than "not this"."""
+
+BACK_OFF: dict[str, Any] = {"attempts": None, "timeout": None, "wait_initial": 0.2, "wait_max": 5.0, "wait_jitter": 0.1}
+"""Seconds between tries: 0.2 doubled up to 5; `Policy.patience` says when to stop."""
+
+
+def served_name(line: str, digest: str) -> str:
+    """`<line>-<digest8>`: the name under which exactly one version of a line is served."""
+    return f"{line}-{digest[:8]}"
+
+
+class _Counts(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+
+class _Token(BaseModel):
+    logprob: float
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Said(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Said = _Said()
+    finish_reason: str | None = None
+    token_ids: tuple[int, ...] | None = None
+    logprobs: _Logprobs | None = None
+    prompt_logprobs: list[dict[int, _Token] | None] | None = None
+
+
+class _Answer(BaseModel):
+    """What is used of a server's answer to a chat or completion request."""
+
+    model: str
+    choices: list[_Choice]
+    usage: _Counts
+
+
+class _Listed(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Listed]
+
+
+A = TypeVar("A", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a client has used so far. `seconds` adds up the waiting of all requests, which overlap."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Both together."""
+        return Usage(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a client treats its server.
+
+    `concurrency` bounds the requests in flight; `timeout` is the longest wait for one answer (s); `patience` is how
+    long failures that may heal are tried again, from the first of them (s).
+    """
+
+    concurrency: int = 64
+    timeout: float = 600.0
+    patience: float = 30.0
+
+
+class Endpoint:
+    """A model behind an OpenAI-compatible URL (`http://host:port/v1`): implements `selftaught.blocks.ChatModel`.
+
+    Use it as `async with Endpoint(url, line, digest) as model`: entering proves that the server lists
+    `<line>-<digest8>`, and every answer has to come from it. `api_key_env` names the environment variable that holds
+    the server's key, if it wants one.
+    """
+
+    def __init__(
+        self, url: str, line: str, digest: str, *, policy: Policy = Policy(), api_key_env: str | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.digest = digest
+        self.name = served_name(line, digest)
+        self.usage = Usage()
+        self._policy = policy
+        self._slots = asyncio.Semaphore(policy.concurrency)
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(policy.timeout, connect=10.0, pool=None),
+            limits=httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=policy.concurrency),
+            headers=_authorization(api_key_env),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.verify_served()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def verify_served(self) -> None:
+        """Raise WrongModel unless the server lists `<line>-<digest8>`; Unavailable when it does not answer."""
+        names = [model.id for model in (await self._send(_Models, "GET", "/models")).data]
+        if self.name not in names:
+            raise WrongModel(f"{self.url} serves {', '.join(names) or 'nothing'}, not {self.name}. Deploy it first.")
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+    ) -> list[Completion]:
+        """`n` completions of one prompt, in one request.
+
+        Token ids and log-probabilities are empty where a server does not give them. Raises Unavailable when the
+        server stays away longer than the policy's patience, BadInput with the server's words when it refuses the
+        request, WrongModel when another model answered.
+        """
+        body = {
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "n": n,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "logprobs": True,
+            "return_token_ids": True,
+        }
+        answer = await self._ask("/chat/completions", body | ({"stop": list(stop)} if stop else {}))
+        return [_completion(choice, answer.usage.prompt_tokens) for choice in answer.choices]
+
+    async def prompt_logprobs(self, token_ids: Sequence[int]) -> list[float]:
+        """The log-probability (nats) of each token of a prompt but the first, given those before it.
+
+        vLLM's `prompt_logprobs`; raises BadInput with a server that has no such thing.
+        """
+        body = {"prompt": list(token_ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+        given = (await self._ask("/completions", body)).choices[0].prompt_logprobs
+        if given is None:
+            raise BadInput(f"{self.url} gives no log-probabilities of prompts. Serve {self.name} with vLLM instead.")
+        return [row[token].logprob for token, row in zip(token_ids[1:], given[1:], strict=True) if row]
+
+    async def _ask(self, path: str, body: dict[str, Any]) -> _Answer:
+        """The answer of the expected model to `body`; counted in `usage`."""
+        async with self._slots:
+            begin = time.monotonic()
+            answer = await self._send(_Answer, "POST", path, {"model": self.name, **body})
+        if answer.model != self.name:
+            raise WrongModel(f"{self.url} answered as {answer.model}, not {self.name}. Its answer was not used.")
+        seconds = time.monotonic() - begin
+        self.usage = self.usage.plus(Usage(1, answer.usage.prompt_tokens, answer.usage.completion_tokens, seconds))
+        return answer
+
+    async def _send(self, shape: type[A], method: str, path: str, body: dict[str, Any] | None = None) -> A:
+        """One request and its answer, tried again while the failure may heal."""
+        try:
+            async for attempt in stamina.retry_context(on=_Healing(self._policy.patience), **BACK_OFF):
+                with attempt:
+                    response = await self._client.request(method, self.url + path, json=body)
+                    return shape.model_validate_json(response.raise_for_status().content)
+        except httpx.HTTPStatusError as error:
+            raise self._refused(error.response) from None
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unavailable(self._silent(error)) from None
+        except ValidationError as error:
+            raise BadInput(
+                f"{self.url}{path}: not an OpenAI-compatible answer ({error.error_count()} errors)"
+            ) from None
+        raise AssertionError("unreachable: a retry context returns or raises")
+
+    def _refused(self, response: httpx.Response) -> Exception:
+        words = _server_message(response)
+        if response.status_code in HEALS or response.status_code >= 500:
+            return Unavailable(f"{self.url}: {self.name} answered {response.status_code}: {words}. See its log.")
+        if response.status_code == 404:
+            return WrongModel(f"{self.url}: {self.name} is not served here: {words}")
+        return BadInput(f"{self.url}: {self.name} refused the request ({response.status_code}): {words}")
+
+    def _silent(self, error: Exception) -> str:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"{self.url}: {self.name} did not answer ({reason}). Is the server running? Deploy it again, or wait."
+
+
+class _Healing:
+    """Whether to try again after an error: one that may heal, until `patience` seconds after the first."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._first: float | None = None
+
+    def __call__(self, error: Exception) -> bool:
+        now = time.monotonic()
+        self._first = self._first or now
+        return _may_heal(error) and now - self._first < self._patience
+
+
+def _may_heal(error: Exception) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in HEALS
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+
+
+def _server_message(response: httpx.Response) -> str:
+    """The server's own words: OpenAI's `error.message`, FastAPI's `detail`, or the start of the body."""
+    try:
+        words = TypeAdapter[JsonValue](JsonValue).validate_json(response.content)
+    except ValidationError:
+        return response.text[:500]
+    for key in ("error", "detail", "message"):
+        if isinstance(words, dict):
+            words = words.get(key, words)
+    return str(words)[:500]
+
+
+def _completion(choice: _Choice, prompt_tokens: int) -> Completion:
+    logprobs = choice.logprobs.content if choice.logprobs else None
+    return Completion(
+        text=choice.message.content or "",
+        token_ids=choice.token_ids or (),
+        logprobs=tuple(token.logprob for token in logprobs or ()),
+        finish_reason=choice.finish_reason or "stop",
+        prompt_tokens=prompt_tokens,
+    )
+
+
+def _authorization(variable: str | None) -> dict[str, str]:
+    if variable is None:
+        return {}
+    if variable not in os.environ:
+        raise BadInput(f"{variable}: not set. Export the key of the model server in it, or leave api_key_env out.")
+    return {"Authorization": f"Bearer {os.environ[variable]}"}

@@ -1,0 +1,105 @@
+"""What a run is about to do and about what it will cost: printed before every run, and all of a dry run.
+
+Token counts are upper bounds from the blocks; the rate is the one of the line's last round where there is one, else
+what was measured on two CPU cores. It starts nothing.
+"""
+
+from dataclasses import asdict, dataclass
+
+from selftaught.blocks import Sampler
+from selftaught.campaign import Order
+from selftaught.recipe import Stage
+from selftaught.report.data import ReportData
+from selftaught.round.job import Workplace, round_name
+from selftaught.round.report import record_key
+
+ASSUMED_RATE = 450.0
+"""New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of a run: what is drawn, sampled and measured a round, in tasks and at most so many tokens."""
+
+    recipe: str
+    digest: str
+    line: str
+    champion: str
+    rounds: int
+    train_tasks: int
+    gate_tasks: int
+    report_tasks: int
+    guard_tasks: int
+    sampled_tokens: int
+    evaluated_tokens: int
+    tokens_per_second: float
+    measured_rate: bool
+    power: str
+
+    @property
+    def minutes(self) -> float:
+        """At most so many minutes of generation in a round."""
+        return (self.sampled_tokens + self.evaluated_tokens) / self.tokens_per_second / 60
+
+    def as_dict(self) -> dict[str, object]:
+        """The plan for machines."""
+        return {"plan": {**asdict(self), "generation_minutes_at_most": round(self.minutes, 1)}}
+
+    def text(self) -> str:
+        """The plan for people."""
+        rate = "measured in the last round" if self.measured_rate else "assumed until a round was measured"
+        return (
+            f"{self.recipe} ({self.digest[:8]}) on line {self.line}, champion {self.champion}, {self.rounds} round(s)\n"
+            f"  tasks a round: {self.train_tasks} train, {self.gate_tasks} gate, {self.report_tasks} report, "
+            f"{self.guard_tasks} guard\n"
+            f"  new tokens a round, at most: {self.sampled_tokens:,} sampled, {self.evaluated_tokens:,} evaluated; "
+            f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
+            f"  gate: {self.power}"
+        )
+
+
+def plan(place: Workplace, order: Order) -> Plan:
+    """The plan of `order`, for its first stage."""
+    recipe, stage = order.recipe, order.recipe.stages[0]
+    sizes = recipe.tasks.sizes()
+    rounds = order.rounds or sum(each.rounds for each in recipe.stages)
+    champion = place.tracker.resolve(order.line, "champion")
+    rate = _measured_rate(place, order)
+    return Plan(
+        recipe=recipe.name,
+        digest=recipe.digest,
+        line=order.line,
+        champion=f"version {champion.version} ({champion.digest[:8]})" if champion else recipe.models["policy"],
+        rounds=rounds,
+        train_tasks=sizes["train"],
+        gate_tasks=sizes["gate"],
+        report_tasks=sizes["report"],
+        guard_tasks=sizes["guard"],
+        sampled_tokens=sizes["train"] * stage.sample.cost(),
+        evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
+        tokens_per_second=rate or ASSUMED_RATE,
+        measured_rate=rate is not None,
+        power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds),
+    )
+
+
+def _evaluated(stage: Stage, sets: list[int]) -> int:
+    """At most so many new tokens for one model on `sets`; metrics with equal samplers share rollouts."""
+    shared: dict[str, tuple[Sampler, int]] = {}
+    for metric in stage.evaluate:
+        sampler = metric.sampler()
+        tasks = sum(min(metric.tasks or size, size) for size in sets)
+        shared[sampler.model_dump_json()] = (
+            sampler,
+            max(tasks, shared.get(sampler.model_dump_json(), (sampler, 0))[1]),
+        )
+    return sum(sampler.cost() * tasks for sampler, tasks in shared.values())
+
+
+def _measured_rate(place: Workplace, order: Order) -> float | None:
+    for past in reversed(place.tracker.rounds(order.line, order.campaign)):
+        told = place.store.claimed(record_key(round_name(order.line, order.campaign, past.round, past.attempt)))
+        if told is not None:
+            sampling = ReportData.model_validate_json(told).last.steps[0]
+            return (sampling.tokens or 0) / sampling.seconds if sampling.seconds > 1 else None
+    return None

@@ -1,0 +1,209 @@
+"""What the report is drawn from: frozen, JSON-serialisable, one `ReportData` a page.
+
+Every number arrives here ready: intervals and paired gains come from `selftaught.evaluation`, decisions from the gate.
+The report draws and counts, it does no statistics. Rates are in [0, 1], times in seconds, digests in full.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from selftaught.blocks import Decision, Outcome
+from selftaught.records import Group, Split, TaskScore
+
+
+class Frozen(BaseModel):
+    """A part of the report: immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelVersion(Frozen):
+    """One model: its digest and, where it is registered, its name and version (`word-problems`, `3`)."""
+
+    digest: str
+    name: str = ""
+    version: str = ""
+
+
+class DatasetRef(Frozen):
+    """One data set of a round: what it is to the round (`tasks`, `groups`, `verified`, `examples`), digest and rows."""
+
+    kind: str
+    digest: str
+    rows: int
+
+
+class Summary(Frozen):
+    """One metric of one model (a digest) on one split: the mean over `n` tasks and its interval."""
+
+    model: str
+    metric: str
+    split: Split
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class Gain(Frozen):
+    """The paired gain of challenger over champion on the `n` tasks that both answered, with its interval."""
+
+    metric: str
+    split: Split
+    gain: float
+    low: float
+    high: float
+    n: int
+    confidence: float = 0.95
+
+
+class GateCheck(Frozen):
+    """One condition of the gate, as `selftaught.blocks.Check` has it."""
+
+    name: str
+    passed: bool
+    reason: str
+    values: Mapping[str, float] = {}
+
+
+class GateReport(Frozen):
+    """The gate's decision, as `selftaught.blocks.Decision` has it, with what was known before it.
+
+    `detectable_gain` is the smallest gain that the gate set shows at 80 % power. `budget_left` is the error probability
+    that later rounds may still spend on this gate set; None when the gate tasks are drawn anew every round.
+    """
+
+    outcome: Outcome
+    metric: str
+    gain: float
+    low: float
+    high: float
+    p_value: float
+    alpha: float
+    checks: tuple[GateCheck, ...]
+    detectable_gain: float | None = None
+    budget_left: float | None = None
+
+    @classmethod
+    def of(
+        cls, decision: Decision, *, detectable_gain: float | None = None, budget_left: float | None = None
+    ) -> Self:
+        """The report of `decision`."""
+        return cls(**asdict(decision), detectable_gain=detectable_gain, budget_left=budget_left)
+
+
+class Funnel(Frozen):
+    """How many of what was sampled was kept.
+
+    `solved` counts the tasks with at least one accepted rollout, `truncated` the rollouts cut off at the token limit,
+    `errors` the rollouts that a verifier could not judge, `accepted` those that every verifier passed, and `kept` the
+    training examples.
+    """
+
+    tasks: int
+    solved: int
+    rollouts: int
+    truncated: int
+    errors: int
+    accepted: int
+    kept: int
+
+    @classmethod
+    def count(cls, groups: Iterable[Group], kept: int) -> Self:
+        """The funnel of a round's verified `groups`, of which `kept` examples were curated."""
+        groups = list(groups)
+        accepted = [sum(group.passed(i) for i in range(len(group.rollouts))) for group in groups]
+        return cls(
+            tasks=len(groups),
+            solved=sum(n > 0 for n in accepted),
+            rollouts=sum(len(group.rollouts) for group in groups),
+            truncated=sum(rollout.finish_reason == "length" for group in groups for rollout in group.rollouts),
+            errors=sum(any(v.error for v in verdicts) for group in groups for verdicts in group.verdicts),
+            accepted=sum(accepted),
+            kept=kept,
+        )
+
+
+class Training(Frozen):
+    """How training went, as `selftaught.blocks.TrainResult` has it. `losses` are (step, loss)."""
+
+    steps: int
+    tokens: int
+    trained_tokens: int
+    seconds: float
+    losses: tuple[tuple[int, float], ...]
+
+
+class StepTime(Frozen):
+    """One step of the round: its wall time and the tokens it generated or trained on (None: it has none)."""
+
+    name: str
+    seconds: float
+    tokens: int | None = None
+
+
+class RoundReport(Frozen):
+    """One round, whether it was promoted, refused or failed.
+
+    What a failed round never reached stays empty, and `failure` says why it ended. `sampled_from` and `trained_from`
+    are digests; empty means the champion.
+    """
+
+    round: int
+    attempt: int = 1
+    outcome: Literal["promoted", "refused", "failed"]
+    failure: str = ""
+    champion: ModelVersion
+    challenger: ModelVersion | None = None
+    sampled_from: str = ""
+    trained_from: str = ""
+    summaries: tuple[Summary, ...] = ()
+    gains: tuple[Gain, ...] = ()
+    gate: GateReport | None = None
+    funnel: Funnel | None = None
+    training: Training | None = None
+    steps: tuple[StepTime, ...] = ()
+    datasets: tuple[DatasetRef, ...] = ()
+    seeds: Mapping[str, int] = {}
+    mlflow_run: str = ""
+
+    def summary(self, model: ModelVersion | None, metric: str, split: Split) -> Summary | None:
+        """The summary of `model`, where it was measured."""
+        wanted = (model.digest if model else None, metric, split)
+        return next((s for s in self.summaries if (s.model, s.metric, s.split) == wanted), None)
+
+    def gain(self, metric: str, split: Split) -> Gain | None:
+        """The paired gain, where it was measured."""
+        return next((g for g in self.gains if (g.metric, g.split) == (metric, split)), None)
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides: the gate's, or the first that was measured, or an empty string."""
+        return self.gate.metric if self.gate else next((s.metric for s in self.summaries), "")
+
+
+class ReportData(Frozen):
+    """A page: the line's rounds, oldest first, of which the last is told in full.
+
+    `scores` are the last round's per-task scores (gate and report sets, both models) and `groups` some of its verified
+    groups, to read. `command` reproduces the run; `versions` names the software that it ran on.
+    """
+
+    line: str
+    recipe: str
+    recipe_yaml: str
+    created: datetime
+    rounds: tuple[RoundReport, ...] = Field(min_length=1)
+    scores: tuple[TaskScore, ...] = ()
+    groups: tuple[Group, ...] = ()
+    command: str = ""
+    versions: Mapping[str, str] = {}
+
+    @property
+    def last(self) -> RoundReport:
+        """The round that the page tells in full."""
+        return self.rounds[-1]

@@ -1,0 +1,167 @@
+"""The charts, as plain plotly JSON. Colours are CSS variables, which the page resolves for light, dark and print.
+
+`curve` is the line over rounds, `training` the loss. What each shows is also a table on the page.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selftaught.records import Split
+from selftaught.report.data import RoundReport, Summary, Training
+from selftaught.report.words import metric_name, rate
+
+Figure = dict[str, Any]
+METRIC_COLOURS = ("var(--accent)", "var(--second)", "var(--third)", "var(--soft)")
+OLDER_LOSSES = 4
+"""How many earlier rounds' losses are drawn behind the last one's."""
+_SYMBOLS = {"start": "circle", "promoted": "circle", "refused": "x-thin", "failed": "x-thin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One model on the curve: where it stands (0 is the start), what became of it, and its summary (None: not measured)."""
+
+    label: str
+    outcome: str
+    summary: Summary | None
+
+
+def points(rounds: Sequence[RoundReport], metric: str, split: Split = "report") -> list[Point]:
+    """The first champion, then every round's challenger."""
+    first = rounds[0]
+    start = Point("start", "start", first.summary(first.champion, metric, split))
+    tried = (Point(round_label(r), r.outcome, r.summary(r.challenger, metric, split)) for r in rounds)
+    return [start, *tried]
+
+
+def round_label(round: RoundReport) -> str:
+    """`round 2`, or `round 2, try 3` when it was not the first attempt."""
+    return f"round {round.round}" + (f", try {round.attempt}" if round.attempt > 1 else "")
+
+
+def curve_split(rounds: Sequence[RoundReport]) -> Split:
+    """The set that the curve is drawn over: the report set, or the gate set where no report set was measured."""
+    return "report" if any(s.split == "report" for r in rounds for s in r.summaries) else "gate"
+
+
+def curve_metrics(rounds: Sequence[RoundReport]) -> list[str]:
+    """The metrics that the curve has a line for: the deciding one first."""
+    split = curve_split(rounds)
+    names = {s.metric: None for r in reversed(rounds) for s in r.summaries if s.split == split}
+    decisive = next((r.metric for r in reversed(rounds) if r.metric), "")
+    return sorted(names, key=lambda name: (name != decisive, name))[: len(METRIC_COLOURS)]
+
+
+def curve(rounds: Sequence[RoundReport]) -> Figure:
+    """Each metric over rounds: a line through the champions, intervals, and a cross for a refused challenger."""
+    split, metrics = curve_split(rounds), curve_metrics(rounds)
+    traces = [
+        trace
+        for metric, colour in zip(metrics, METRIC_COLOURS, strict=False)
+        for trace in _metric_traces(points(rounds, metric, split), metric, colour)
+    ]
+    labels = ["start", *(f"{round_label(r)}<br>{r.outcome}" for r in rounds)]
+    layout = _layout(yaxis={"range": [0, 1.02], "tickformat": ".1f", "dtick": 0.2})
+    layout["xaxis"] |= {"range": [-0.25, len(rounds) + 0.45]} | (_ticks(labels) if len(labels) <= 9 else {})
+    return {"data": traces, "layout": layout}
+
+
+def _metric_traces(curve: Sequence[Point], metric: str, colour: str) -> list[Figure]:
+    name = metric_name(metric)
+    measured = [(x, point, point.summary) for x, point in enumerate(curve) if point.summary]
+    line = [(x, s) for x, point, s in measured if point.outcome in ("start", "promoted")]
+    refused = [(x, s) for x, point, s in measured if point.outcome not in ("start", "promoted")]
+    return [
+        _trace(line, name=name, mode="lines+markers+text", colour=colour, marker={"symbol": "circle", "size": 9}),
+        _trace(
+            refused,
+            name=f"{name}, refused",
+            mode="markers+text",
+            colour=colour,
+            marker={"symbol": "x-thin", "size": 9, "line": {"width": 2.5, "color": colour}},
+        ),
+    ][: 2 if refused else 1]
+
+
+def _trace(xs: Sequence[tuple[int, Summary]], *, name: str, mode: str, colour: str, marker: Figure) -> Figure:
+    return {
+        "type": "scatter",
+        "name": name,
+        "mode": mode,
+        "x": [x for x, _ in xs],
+        "y": [s.mean for _, s in xs],
+        "text": [f" {rate(s.mean)}" for _, s in xs],
+        "textposition": "bottom right",
+        "textfont": {"color": colour, "size": 12},
+        "hovertext": [f"{name} {rate(s.mean)} ({rate(s.low)} to {rate(s.high)}), {s.n} tasks" for _, s in xs],
+        "hoverinfo": "text",
+        "line": {"color": colour, "width": 2},
+        "marker": {"color": colour, **marker},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [s.high - s.mean for _, s in xs],
+            "arrayminus": [s.mean - s.low for _, s in xs],
+            "color": colour,
+            "thickness": 1.5,
+            "width": 5,
+        },
+    }
+
+
+def training(rounds: Sequence[RoundReport]) -> Figure:
+    """The loss of the last round over steps, earlier rounds faint behind it."""
+    trained = [(round_label(r), r.training) for r in rounds if r.training]
+    traces = [_loss(label, run, "var(--faint)", 1.2) for label, run in trained[-1 - OLDER_LOSSES : -1]]
+    traces += [_loss(label, run, "var(--accent)", 2) for label, run in trained[-1:]]
+    layout = _layout(yaxis={"rangemode": "tozero", "title": {"text": "loss (nats per trained token)"}})
+    layout["xaxis"] |= {"title": {"text": "step"}, "rangemode": "tozero"}
+    return {"data": traces, "layout": layout}
+
+
+def _loss(label: str, run: Training, colour: str, width: float) -> Figure:
+    losses = thinned(run.losses, 800)
+    return {
+        "type": "scatter",
+        "name": label,
+        "mode": "lines",
+        "x": [step for step, _ in losses],
+        "y": [round(loss, 4) for _, loss in losses],
+        "hovertemplate": "step %{x}: %{y:.3f}<extra>" + label + "</extra>",
+        "line": {"color": colour, "width": width},
+    }
+
+
+def thinned(losses: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+    """At most `most` of `losses`, evenly spread, the first and the last among them."""
+    if len(losses) <= most:
+        return list(losses)
+    return [losses[i * (len(losses) - 1) // (most - 1)] for i in range(most)]
+
+
+def _ticks(labels: Iterable[str]) -> Figure:
+    return {"tickmode": "array", "tickvals": list(range(len(labels := list(labels)))), "ticktext": labels}
+
+
+def _layout(yaxis: Figure) -> Figure:
+    axis: Figure = {
+        "gridcolor": "var(--rule)",
+        "linecolor": "var(--rule)",
+        "zerolinecolor": "var(--rule)",
+        "tickfont": {"color": "var(--soft)"},
+        "fixedrange": True,
+        "automargin": True,
+    }
+    return {
+        "height": 340,
+        "margin": {"l": 44, "r": 12, "t": 34, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "var(--soft)"},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": "var(--ink)"}},
+        "hoverlabel": {"bgcolor": "var(--panel)", "bordercolor": "var(--rule)", "font": {"color": "var(--ink)"}},
+        "xaxis": axis | {"showgrid": False},
+        "yaxis": axis | yaxis,
+        "showlegend": True,
+    }

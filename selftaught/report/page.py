@@ -1,0 +1,89 @@
+"""The report page: `ReportData` in, one self-contained HTML file out.
+
+Nothing is loaded from anywhere: style, script and plotly are in the file. What models wrote is hostile text: Jinja
+escapes it, and a content security policy allows the page's own scripts alone, by their hashes. Equal data give equal
+pages.
+"""
+
+import base64
+import gzip
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+from selftaught.report import figures, words
+from selftaught.report.changes import CHANGES, changes
+from selftaught.report.data import ReportData
+from selftaught.report.reading import EACH, to_read
+from selftaught.report.verdict import comparisons, gain_scale, headline, numbers, reasons
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(data: ReportData) -> str:
+    """The whole page as HTML."""
+    return _templates().get_template("page.html").render(**_assets(), **_content(data))
+
+
+def write(data: ReportData, path: Path) -> None:
+    """Write the page to `path`, whole or not at all.
+
+    Raises OSError when it cannot be written.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        scratch.write_text(render(data), encoding="utf-8")
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _content(data: ReportData) -> dict[str, Any]:
+    rows = comparisons(data.last)
+    return {
+        "data": data,
+        "round": data.last,
+        "headline": headline(data.last),
+        "reasons": list(reasons(data.last)),
+        "comparisons": rows,
+        "scale": gain_scale(rows),
+        "changes": changes(data.scores, data.last),
+        "reading": to_read(data.groups),
+        "plots": {"curve": figures.curve(data.rounds), "training": figures.training(data.rounds)},
+    }
+
+
+@cache
+def _templates() -> Environment:
+    """Jinja's environment. Everything is escaped: the templates hold HTML, so no autoescape by file name."""
+    environment = Environment(
+        loader=PackageLoader("selftaught.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("rate", "signed", "count", "percent", "duration", "metric_name", "short", "sentence", "visible")
+    environment.filters.update({name: getattr(words, name) for name in names})
+    environment.globals.update(words=words, figures=figures, numbers=numbers, CHANGES=CHANGES, EACH=EACH)
+    return environment
+
+
+@cache
+def _assets() -> dict[str, Markup]:
+    """Style, script and plotly (compressed: a third of its 4.8 MB), and the hashes of what may run."""
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    plotly = str(get_plotlyjs())
+    packed = base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode()
+    allowed = " ".join(f"'sha256-{_sha256(text)}'" for text in (script, plotly))
+    return {"style": Markup(style), "script": Markup(script), "plotly": Markup(packed), "allowed": Markup(allowed)}
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,94 @@
+"""The verdict of a round in words, and the table of metrics behind it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from selftaught.records import Split
+from selftaught.report.data import Gain, RoundReport, Summary
+from selftaught.report.words import SPLITS, count, metric_name, rate, sentence, signed
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric on one split: champion, challenger and the paired gain, each where it was measured."""
+
+    metric: str
+    split: Split
+    champion: Summary | None
+    challenger: Summary | None
+    gain: Gain | None
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks it was measured on."""
+        return next((part.n for part in (self.gain, self.challenger, self.champion) if part), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A common axis for intervals of gains: `place` gives the per cent from its left edge."""
+
+    low: float
+    high: float
+
+    def place(self, value: float) -> float:
+        """Where `value` lies, in per cent of the axis."""
+        return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+
+def comparisons(round: RoundReport) -> list[Comparison]:
+    """Every metric and split that was measured: the deciding metric first, then report, gate and guard set."""
+    measured = {(s.metric, s.split) for s in round.summaries} | {(g.metric, g.split) for g in round.gains}
+    order = list(SPLITS)
+    ranked = sorted(measured, key=lambda key: (key[0] != round.metric, key[0], order.index(key[1])))
+    return [_comparison(round, metric, split) for metric, split in ranked]
+
+
+def _comparison(round: RoundReport, metric: str, split: Split) -> Comparison:
+    return Comparison(
+        metric,
+        split,
+        round.summary(round.champion, metric, split),
+        round.summary(round.challenger, metric, split),
+        round.gain(metric, split),
+    )
+
+
+def gain_scale(rows: list[Comparison]) -> Scale:
+    """The axis that holds zero and every interval of `rows`, with a little room on both sides."""
+    ends = [0.0, *(end for row in rows if row.gain for end in (row.gain.low, row.gain.high))]
+    room = 0.05 * (max(ends) - min(ends)) or 0.05
+    return Scale(min(ends) - room, max(ends) + room)
+
+
+def headline(round: RoundReport) -> Comparison | None:
+    """What the page opens with: the deciding metric on the report set, or on the gate set where that is all there is."""
+    rows = (row for row in comparisons(round) if row.metric == round.metric and row.champion and row.challenger)
+    return next(rows, None)
+
+
+def reasons(round: RoundReport) -> Iterator[str]:
+    """Why the round was not promoted: what it failed of, or the gate's failed checks. Nothing when it was promoted."""
+    if round.failure:
+        yield sentence(round.failure)
+    for check in round.gate.checks if round.gate else ():
+        if not check.passed:
+            yield sentence(check.reason)
+
+
+def numbers(row: Comparison) -> str:
+    """The comparison as a sentence: `Accuracy on 200 report-set problems: .285 → .610 (+.325, 95 % interval …)`."""
+    assert row.champion and row.challenger
+    values = f"{rate(row.champion.mean)} → {rate(row.challenger.mean)}"
+    what = f"{sentence(metric_name(row.metric))[:-1]} on {count(row.tasks)} {_KIND[row.split]} problems"
+    return f"{what}: {values}{_interval(row.gain)}."
+
+
+def _interval(gain: Gain | None) -> str:
+    if gain is None:
+        return ""
+    span = f"{100 * gain.confidence:.4g} % interval {rate(gain.low)} to {rate(gain.high)}"
+    return f" ({signed(gain.gain)}, {span})"
+
+
+_KIND: dict[Split, str] = {"report": "new", "gate": "held-out", "guard": "guard", "train": "training"}

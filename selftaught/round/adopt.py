@@ -1,0 +1,69 @@
+"""adopt: bring a recipe's models into the line: into the store by digest, and the policy into the registry.
+
+Done once a line: where it has a champion, that one goes on. The adopted policy becomes version 1 and is `base`,
+`head` and `champion` at once.
+"""
+
+import hashlib
+
+from selftaught.errors import BadInput
+from selftaught.recipe import Recipe
+from selftaught.round.engines import reference_key
+from selftaught.round.job import ModelRef, Workplace
+from selftaught.serving.freshness import reference_logprobs
+from selftaught.starter import resolve
+from selftaught.tracking import Version
+from selftaught.weights import check_model, model_digest
+
+
+def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
+    """The champion of `line`; the recipe's policy model becomes it when the line is new.
+
+    Raises BadInput when the model is missing, truncated or not safetensors.
+    """
+    tracker = place.tracker
+    champion = tracker.resolve(line, "champion")
+    if champion is not None:
+        return champion
+    digest, uri = keep(place, recipe.models["policy"])
+    tags = {"selftaught.recipe": "none", "selftaught.source": recipe.models["policy"]}
+    version = tracker.register(line, digest, uri, "", tags)
+    for alias in ("base", "head", "champion"):
+        tracker.point(alias, version)
+    return version
+
+
+def keep(place: Workplace, name: str) -> tuple[str, str]:
+    """Put the model called `name` (starter, folder or hub id) into the store. Returns its digest and where it is."""
+    folder = resolve(name, place.settings.home / "models")
+    check_model(folder)
+    digest = model_digest(folder)
+    uri = place.store.put("models", digest, folder)
+    if place.store.claimed(reference_key(digest)) is None:
+        place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+    return digest, uri
+
+
+def adopt_roles(place: Workplace, recipe: Recipe, line: str) -> None:
+    """Put the models of the roles other than policy into the store, where `roles` finds them."""
+    for role, name in recipe.models.items():
+        if role != "policy":
+            place.store.release(_role_key(line, role, name))
+            place.store.claim(_role_key(line, role, name), keep(place, name)[0].encode())
+
+
+def roles(place: Workplace, recipe: Recipe, line: str) -> dict[str, ModelRef]:
+    """The models of the roles other than policy. Raises BadInput for one that was not adopted."""
+    found: dict[str, ModelRef] = {}
+    for role, name in recipe.models.items():
+        if role == "policy":
+            continue
+        digest = place.store.claimed(_role_key(line, role, name))
+        if digest is None:
+            raise BadInput(f"{line}: the {role} model {name} is not in the store. `selftaught run` puts it there.")
+        found[role] = ModelRef(digest=digest.decode())
+    return found
+
+
+def _role_key(line: str, role: str, name: str) -> str:
+    return f"roles/{line}/{role}/{hashlib.sha256(name.encode()).hexdigest()}"

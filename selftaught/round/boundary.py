@@ -1,0 +1,50 @@
+"""Where a step meets the world: the one place that turns an error into words, an exit code and a record.
+
+A component's body runs inside `step`: what a user can mend is printed as its message alone, a bug with its traceback;
+both are also appended to the run's error file, because the pipeline's own failure text says little.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selftaught.errors import SelftaughtError, StoreError
+from selftaught.processes import die_with_parent
+
+ERRORS = "SELFTAUGHT_ERRORS"
+"""Environment variable: the file that failures are appended to, one JSON object a line."""
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Run a step: it dies with the pipeline that started it, and its errors are told once."""
+    if ERRORS in os.environ:
+        die_with_parent()
+    begin = time.monotonic()
+    try:
+        yield
+    except SelftaughtError as error:
+        _fail(name, type(error).__name__, str(error))
+    except OSError as error:
+        told = StoreError(
+            f"{error.filename or 'a file'}: {error.strerror or error}. Free space or mend the rights, then run again."
+        )
+        traceback.print_exc()
+        _fail(name, type(told).__name__, str(told))
+    except Exception:
+        traceback.print_exc()
+        _fail(name, "Bug", traceback.format_exc())
+    print(f"{name}: done in {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
+
+
+def _fail(step: str, kind: str, message: str) -> None:
+    print(f"{step}: {message}", file=sys.stderr, flush=True)
+    if path := os.environ.get(ERRORS):
+        with Path(path).open("a") as file:
+            file.write(json.dumps({"step": step, "kind": kind, "message": message}) + "\n")
+    raise SystemExit(1)

@@ -1,0 +1,56 @@
+"""gate: contamination is looked for once more in what was trained on, and the recipe's gate decides.
+
+A refusal is a normal outcome. Held-out problems among the training examples end the round instead: no measurement on
+them means anything.
+"""
+
+from pathlib import Path
+
+from selftaught import dataset
+from selftaught.blocks import Decision, Evidence
+from selftaught.evaluation.decision import decision_to_json
+from selftaught.errors import RoundFailed
+from selftaught.records import Example, Task, TaskScore
+from selftaught.round.job import Job, Workplace
+from selftaught.tasks.contamination import check_examples
+
+
+def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decision:
+    """Decide on the gate and guard scores alone and write the decision to `out`.
+
+    Raises RoundFailed when a training example is a held-out task.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    found = _contaminated(Path(tasks), Path(examples))
+    if found:
+        raise RoundFailed(
+            "training examples overlap held-out tasks, so nothing measured on them counts:\n" + "\n".join(found)
+        )
+    decision = job.blocks.gate.decide(_evidence(job, challenger, Path(scores)))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(decision_to_json(decision))
+    _track(place, job, decision)
+    return decision
+
+
+def _contaminated(tasks: Path, examples: Path) -> list[str]:
+    known = dataset.read(tasks, Task)
+    held_out = [task for task in known if task.split != "train"]
+    return check_examples(dataset.read(examples, Example), {task.id: task for task in known}, held_out)
+
+
+def _evidence(job: Job, challenger: str, scores: Path) -> Evidence:
+    return Evidence(
+        champion=job.champion.digest,
+        challenger=challenger,
+        scores=dataset.read(scores, TaskScore),
+        round=job.round,
+        fresh=job.recipe.tasks.fresh,
+        seed=job.seed,
+    )
+
+
+def _track(place: Workplace, job: Job, decision: Decision) -> None:
+    values = {"gain": decision.gain, "low": decision.low, "high": decision.high, "p_value": decision.p_value}
+    place.tracker.log(job.run, {f"decision.{key}": value for key, value in values.items()}, step=job.round)
+    place.tracker.tag(job.run, {"selftaught.decision": decision.outcome})

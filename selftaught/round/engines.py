@@ -1,0 +1,45 @@
+"""The models of a job's roles, each behind an endpoint that is proven to serve its digest.
+
+Asks whoever owns the engines (the campaign locally) for one per model and hands out clients. Starting, keeping and
+stopping engines is `selftaught.serving`'s business.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from selftaught.blocks import Context, Verifier
+from selftaught.errors import Unavailable
+from selftaught.models import Endpoint, Policy
+from selftaught.round.job import Job, ModelRef, Workplace
+from selftaught.serving.freshness import Reference, check_fresh
+from selftaught.serving.owner import request_engine
+
+
+@asynccontextmanager
+async def context(place: Workplace, job: Job, policy: ModelRef) -> AsyncIterator[Context]:
+    """The context of the stage's blocks with `policy` as the policy and the recipe's other models in their roles."""
+    verifiers: tuple[Verifier, ...] = job.blocks.verify
+    async with AsyncExitStack() as stack:
+        models: Mapping[str, Endpoint] = {
+            role: await stack.enter_async_context(await endpoint(place, job.line, ref.digest))
+            for role, ref in {**job.roles, "policy": policy}.items()
+        }
+        yield Context(models=models, verifiers=verifiers, seed=job.seed)
+
+
+async def endpoint(place: Workplace, line: str, digest: str) -> Endpoint:
+    """A client of an engine that serves `digest` with the weights that the trainer had. Raises WrongModel if not."""
+    socket = place.settings.engines
+    if not socket:
+        raise Unavailable("no engine owner: SELFTAUGHT_ENGINES is not set. Start the round with `selftaught run`.")
+    served = await asyncio.to_thread(request_engine, socket, line, digest, place.model(digest))
+    reference = place.store.claimed(reference_key(digest))
+    if reference is not None:
+        await asyncio.to_thread(check_fresh, served, Reference.model_validate_json(reference))
+    return Endpoint(served.url, line, digest, policy=Policy(concurrency=128))
+
+
+def reference_key(digest: str) -> str:
+    """The claim that holds a model's own log-probabilities of the probe prompts."""
+    return f"references/{digest}"

@@ -1,0 +1,95 @@
+"""evaluate: champion and challenger answer the same held-out tasks, value by value.
+
+A model's scores are kept under its digest, the tasks and the metrics, so that what was measured in an earlier round
+(the champion on the report set) is not measured again.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from selftaught import dataset
+from selftaught.blocks import Context, Sampler
+from selftaught.dataset import Manifest
+from selftaught.evaluation.runner import evaluate, summarise
+from selftaught.journal import open_journal
+from selftaught.records import Group, Split, Task, TaskScore
+from selftaught.round.engines import context
+from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key
+from selftaught.sampling.runner import sample
+from selftaught.verification.runner import verify
+
+SETS: Mapping[str, Sequence[Split]] = {"gate": ("gate", "guard"), "report": ("report",)}
+"""What is measured before the decision, and what no decision ever sees."""
+CONCURRENCY = 128
+"""Tasks in flight: greedy answers are one sequence a task, so it takes many to fill an engine."""
+
+
+def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Manifest:
+    """Score both models on the sets of `which` (`gate` or `report`) into `out`."""
+    place, job = Workplace.open(), Job.read(job_path)
+    held_out = [task for task in dataset.read(Path(tasks), Task) if task.split in SETS[which]]
+    models = [job.champion, ModelRef(digest=challenger)]
+    parts = [_model(place, job, model, held_out, Path(out)) for model in models]
+    scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
+    manifest = _write(job, scores, [part[0] for part in parts], Path(out))
+    place.store.put("datasets", manifest.digest, Path(out))
+    _track(place, job, scores)
+    return manifest
+
+
+def _model(place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], out: Path) -> tuple[Manifest, Path]:
+    inputs = {
+        "model": model.digest,
+        "tasks": [(task.split, task.id) for task in tasks],
+        "metrics": dump(job.blocks.evaluate),
+        "verify": dump(job.blocks.verify),
+    }
+    folder = out.with_name(f"{out.name}.{model.digest[:8]}")
+    manifest = place.once(
+        "evaluate", inputs, folder, lambda into, key: asyncio.run(_evaluate(place, job, model, tasks, into, key))
+    )
+    return manifest, folder
+
+
+async def _evaluate(
+    place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], out: Path, key: str
+) -> Manifest:
+    async with context(place, job, model) as models:
+        watch = Stopwatch()
+        progress = place.progress(f"evaluate {'champion' if model == job.champion else 'challenger'}")
+
+        async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
+            with open_journal(place.store, input_key(key, {"sampler": dump(sampler)}), Group) as journal:
+                return await sample(wanted, sampler, models, journal, progress, CONCURRENCY)
+
+        async def verified(groups: Sequence[Group]) -> list[Group]:
+            return await verify(groups, models.verifiers, models, _silent)
+
+        scores = await evaluate(tasks, job.blocks.evaluate, models, sampled, verified)
+    counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models))}
+    parents = {"model": model.digest, "tasks": job.tasks}
+    return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
+
+
+def _silent(done: int, total: int, /, **values: float) -> None:
+    """Verification is part of evaluation's own progress."""
+
+
+def _new_tokens(models: Context) -> int:
+    return int(getattr(models.model(), "usage").completion_tokens)
+
+
+def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out: Path) -> Manifest:
+    counts = {name: sum(part.counts[name] for part in parts) for name in ("seconds", "new_tokens")}
+    parents = {"champion": parts[0].digest, "challenger": parts[1].digest, "tasks": job.tasks}
+    return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
+
+
+def _track(place: Workplace, job: Job, scores: Sequence[TaskScore]) -> None:
+    """Every mean, by split, metric and who was measured, on the round's run."""
+    values: dict[str, float] = {}
+    for summary in summarise(scores):
+        who = "champion" if summary.model == job.champion.digest else "challenger"
+        values[f"{summary.split}.{summary.metric}.{who}"] = summary.mean
+    place.tracker.log(job.run, values, step=job.round)

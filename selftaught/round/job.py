@@ -1,0 +1,141 @@
+"""What every step of a round is told (`Job`), and what it works with on this machine (`Workplace`).
+
+`Workplace.once` is the rule that makes steps safe to kill and to repeat: the first completed output under the digest
+of a step's inputs wins, and everybody after gets that one.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from selftaught import dataset
+from selftaught.dataset import Manifest
+from selftaught.progress import Progress
+from selftaught.recipe import Recipe, Stage
+from selftaught.records import canonical
+from selftaught.settings import Settings
+from selftaught.store import Store, open_store
+from selftaught.tracking import Tracker
+
+
+class ModelRef(BaseModel):
+    """A model of the line by digest and registered version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    version: str = ""
+
+
+class Job(BaseModel):
+    """One attempt at one round, as `prepare` fixed it: aliases are resolved once, and everything after goes by this."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: Recipe
+    line: str
+    campaign: str
+    stage: str
+    round: int
+    attempt: int
+    seed: int
+    campaign_seed: int
+    shards: int
+    """How many sampling tasks share the training tasks."""
+    tasks: str
+    """Digest of the data set of tasks."""
+    champion: ModelRef
+    sampler: ModelRef
+    trainee: ModelRef
+    roles: Mapping[str, ModelRef] = {}
+    """The models of the roles other than policy."""
+    run: str
+    """Id of the round's MLflow run."""
+    started: float
+    """When the round was fixed (seconds since the epoch)."""
+
+    @classmethod
+    def read(cls, path: str) -> Self:
+        """The job that `prepare` wrote to `path`."""
+        return cls.model_validate_json(Path(path).read_text())
+
+    @property
+    def blocks(self) -> Stage:
+        """The blocks of this round's stage."""
+        return self.recipe.stage(self.stage)
+
+    @property
+    def name(self) -> str:
+        """`<line>/<campaign>/<round>-<attempt>`: what claims of this round are kept under."""
+        return round_name(self.line, self.campaign, self.round, self.attempt)
+
+
+def round_name(line: str, campaign: str, round: int, attempt: int) -> str:
+    """The name that the claims of one attempt at a round are kept under."""
+    return f"{line}/{campaign}/{round}-{attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """The store, the tracker and the folders of this machine."""
+
+    settings: Settings
+    store: Store
+    tracker: Tracker
+
+    @classmethod
+    def open(cls) -> Self:
+        """The workplace that the environment describes."""
+        settings = Settings.load()
+        return cls(settings, open_store(settings.store), Tracker(settings.tracking_uri))
+
+    def progress(self, step: str, unit: str = "tasks") -> Progress:
+        """Where `step` says how far it is."""
+        return Progress(step, Path(self.settings.events) if self.settings.events else None, unit)
+
+    def model(self, digest: str) -> Path:
+        """A readable local folder with the model's files."""
+        return self.store.local("models", digest, self.settings.home / "cache")
+
+    def once(
+        self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]
+    ) -> Manifest:
+        """The data set of `step` under `inputs`, in `out`: made by `produce(out, key)`, or the one made before."""
+        key = input_key(step, inputs)
+        done = self.store.claimed(key)
+        if done is None:
+            made = produce(out, key)
+            self.store.put("datasets", made.digest, out)
+            done = self.store.claim(key, made.digest.encode())
+        digest = done.decode()
+        if not (out / "manifest.json").exists() or dataset.manifest(out).digest != digest:
+            self.store.get("datasets", digest, out)
+        return dataset.manifest(out)
+
+
+def input_key(step: str, inputs: Mapping[str, Any]) -> str:
+    """The claim of a step: its name and the digest of its inputs."""
+    return f"steps/{step}/{hashlib.sha256(canonical(dict(inputs))).hexdigest()}"
+
+
+def dump(blocks: Any) -> Any:
+    """Blocks as plain data, for input digests."""
+    if isinstance(blocks, BaseModel):
+        return blocks.model_dump(mode="json")
+    return [block.model_dump(mode="json") for block in blocks]
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start

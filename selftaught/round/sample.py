@@ -1,0 +1,41 @@
+"""sample: one shard of the training tasks is attempted by the policy.
+
+Finished groups are journaled under the shard's input digest, so a killed step goes on from them.
+"""
+
+import asyncio
+from pathlib import Path
+
+from selftaught import dataset
+from selftaught.dataset import Manifest
+from selftaught.journal import open_journal
+from selftaught.records import Group, Task
+from selftaught.round.engines import context
+from selftaught.round.job import Job, Stopwatch, Workplace, dump
+from selftaught.sampling.runner import sample, total_tokens
+
+
+def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
+    """Sample the training tasks `shard`, `shard + shards`, … of `tasks` into `out`."""
+    place, job = Workplace.open(), Job.read(job_path)
+    mine = [task for task in dataset.read(Path(tasks), Task) if task.split == "train"][shard :: job.shards]
+    inputs = {
+        "model": job.sampler.digest,
+        "sampler": dump(job.blocks.sample),
+        "verify": dump(job.blocks.verify),
+        "tasks": [task.id for task in mine],
+        "seed": job.seed,
+    }
+    return place.once(
+        "sample", inputs, Path(out), lambda folder, key: asyncio.run(_sample(place, job, mine, folder, key))
+    )
+
+
+async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
+    async with context(place, job, job.sampler) as models:
+        watch = Stopwatch()
+        with open_journal(place.store, key, Group) as journal:
+            groups = await sample(tasks, job.blocks.sample, models, journal, place.progress("sample"))
+    counts = {"seconds": watch.seconds, "new_tokens": float(total_tokens(groups))}
+    parents = {"tasks": job.tasks, "model": job.sampler.digest}
+    return dataset.write(out, groups, "groups", parents=parents, recipe=job.recipe.digest, counts=counts)

@@ -1,0 +1,140 @@
+"""train: the stage's objectives change the model, and what comes out is registered as the challenger.
+
+Weights go to the store under their digest; the component's output is the training record that names them. The first
+completed training under the same inputs wins, because training is not reproducible to the bit.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selftaught import dataset
+from selftaught.blocks import TrainContext, TrainResult
+from selftaught.records import Example
+from selftaught.round.engines import reference_key
+from selftaught.round.job import Job, Stopwatch, Workplace, dump, input_key
+from selftaught.serving.freshness import reference_logprobs
+from selftaught.tracking import Version
+from selftaught.weights import check_model, model_digest
+
+
+class Training(BaseModel):
+    """One training: the model that came out and how it went. `losses` are (step, loss); seconds are wall time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    uri: str
+    parent: str
+    examples: str
+    steps: int
+    tokens: int
+    trained_tokens: int
+    seconds: float
+    training_seconds: float
+    losses: tuple[tuple[int, float], ...]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures that MLflow and KFP show."""
+        return {
+            "steps": float(self.steps),
+            "tokens": float(self.tokens),
+            "seconds": self.training_seconds,
+            "tokens_per_second": self.tokens / max(self.training_seconds, 1e-9),
+            "final_loss": self.losses[-1][1] if self.losses else float("nan"),
+        }
+
+
+def run(job_path: str, examples: str, out: str) -> Training:
+    """Train on `examples`, store and register the challenger, write the training record to `out`.
+
+    Raises RoundFailed when training diverges, BadInput when the model cannot be read.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    given = dataset.manifest(Path(examples)).digest
+    inputs = {"model": job.trainee.digest, "examples": given, "train": dump(job.blocks.train), "seed": job.seed}
+    key = input_key("train", inputs)
+    done = place.store.claimed(key)
+    if done is None:
+        made = _train(place, job, dataset.read(Path(examples), Example), given, key)
+        done = place.store.claim(key, made.model_dump_json().encode())
+    training = Training.model_validate_json(done)
+    shutil.rmtree(_scratch(place, key), ignore_errors=True)
+    _register(place, job, training)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(training.model_dump_json(indent=2))
+    return training
+
+
+def _scratch(place: Workplace, key: str) -> Path:
+    return place.settings.home / "scratch" / key.replace("/", "-")
+
+
+def _train(place: Workplace, job: Job, examples: Sequence[Example], given: str, key: str) -> Training:
+    watch = Stopwatch()
+    scratch = _scratch(place, key)
+    results, folder = _objectives(place, job, examples, scratch)
+    check_model(folder)
+    digest = model_digest(folder)
+    uri = place.store.put("models", digest, folder)
+    place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+    return Training(
+        digest=digest,
+        uri=uri,
+        parent=job.trainee.digest,
+        examples=given,
+        steps=sum(result.steps for result in results),
+        tokens=sum(result.tokens for result in results),
+        trained_tokens=sum(result.trained_tokens for result in results),
+        seconds=watch.seconds,
+        training_seconds=sum(result.seconds for result in results),
+        losses=tuple(_joined(results)),
+    )
+
+
+def _objectives(
+    place: Workplace, job: Job, examples: Sequence[Example], scratch: Path
+) -> tuple[list[TrainResult], Path]:
+    """Run the objectives one after another, each on what the one before made. Returns the last one's folder."""
+    folder = place.model(job.trainee.digest)
+    results: list[TrainResult] = []
+    for index, objective in enumerate(job.blocks.train):
+        out = scratch / f"model-{index}"
+        told = TrainContext(scratch=scratch / f"steps-{index}", seed=job.seed, report=place.progress("train", "steps"))
+        told.scratch.mkdir(parents=True, exist_ok=True)
+        results.append(objective.train(folder, examples, out, told))
+        folder = out
+    return results, folder
+
+
+def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:
+    """The loss curves of all results as one, steps counted on."""
+    points: list[tuple[int, float]] = []
+    done = 0
+    for result in results:
+        points += [(done + step, loss) for step, loss in result.losses]
+        done += result.steps
+    return points
+
+
+def _register(place: Workplace, job: Job, training: Training) -> Version:
+    """Register the challenger with its lineage; registering it again finds the version that is there."""
+    tracker = place.tracker
+    tags = {
+        "selftaught.recipe": job.recipe.name,
+        "selftaught.recipe_digest": job.recipe.digest,
+        "selftaught.campaign": job.campaign,
+        "selftaught.round": str(job.round),
+        "selftaught.parent": training.parent,
+        "selftaught.examples": training.examples,
+        "selftaught.tasks": job.tasks,
+    }
+    version = tracker.register(job.line, training.digest, training.uri, job.run, tags)
+    tracker.point("challenger", version)
+    tracker.point("head", version)
+    tracker.log_curve(job.run, "train.loss", training.losses)
+    tracker.log(job.run, {f"train.{key}": value for key, value in training.metrics.items()})
+    return version

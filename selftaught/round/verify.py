@@ -1,0 +1,78 @@
+"""verify: the shards are merged, every rollout is verified, and what is kept becomes training examples.
+
+Both data sets depend on the rollouts and the blocks alone: equal rollouts give equal digests.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from selftaught import dataset
+from selftaught.blocks import Context
+from selftaught.curation.runner import curate
+from selftaught.dataset import Manifest
+from selftaught.records import Group
+from selftaught.round.engines import context
+from selftaught.round.job import Job, Stopwatch, Workplace, dump
+from selftaught.verification.runner import funnel, verify
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The manifests of the verified groups and of the examples."""
+
+    verified: Manifest
+    examples: Manifest
+
+
+def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> Verified:
+    """Verify the groups of all `shards` into `verified` and curate them into `examples`.
+
+    Raises RoundFailed when too few examples are left to train on.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    parts = [dataset.manifest(Path(shard)) for shard in shards]
+    inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify)}
+    done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
+    inputs = {"verified": done.digest, "curate": dump(job.blocks.curate), "seed": job.seed}
+    kept = place.once("curate", inputs, Path(examples), lambda out, _: _curate(job, Path(verified), out))
+    _track(place, job, done, kept)
+    return Verified(done, kept)
+
+
+def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path) -> Manifest:
+    groups = sorted((group for shard in shards for group in dataset.read(Path(shard), Group)), key=lambda g: g.id)
+    watch = Stopwatch()
+    done = asyncio.run(_verified(place, job, groups))
+    sampled = {
+        "new_tokens": sum(part.counts["new_tokens"] for part in parts),
+        "sampling_seconds": max(part.counts["seconds"] for part in parts),
+    }
+    counts = {**asdict(funnel(done)), **sampled, "seconds": watch.seconds}
+    parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)}
+    return dataset.write(out, done, "groups", parents=parents, recipe=job.recipe.digest, counts=counts)
+
+
+async def _verified(place: Workplace, job: Job, groups: Sequence[Group]) -> list[Group]:
+    progress = place.progress("verify")
+    if not job.roles:
+        return await verify(groups, job.blocks.verify, Context(seed=job.seed), progress)
+    async with context(place, job, job.sampler) as models:
+        return await verify(groups, job.blocks.verify, models, progress)
+
+
+def _curate(job: Job, verified: Path, out: Path) -> Manifest:
+    examples = curate(dataset.read(verified, Group), job.blocks.curate, job.seed)
+    parents = {"verified": dataset.manifest(verified).digest}
+    return dataset.write(out, examples, "examples", parents=parents, recipe=job.recipe.digest)
+
+
+def _track(place: Workplace, job: Job, verified: Manifest, examples: Manifest) -> None:
+    for name, made in (("verified", verified), ("examples", examples)):
+        uri = place.store.uri("datasets", made.digest)
+        place.tracker.log_dataset(
+            job.run, name, made.digest, uri, made.rows, "training" if name == "examples" else name
+        )
+    place.tracker.log(job.run, {"funnel." + key: value for key, value in verified.counts.items()})
+    place.tracker.log(job.run, {"funnel.kept": float(examples.rows)})

@@ -1,0 +1,69 @@
+"""Independent samples: k answers to one prompt at one temperature, asked for in one request.
+
+It does not look at the answers, and it keeps the engine's own token ids and log-probabilities as they came.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from selftaught.blocks import Completion, Context, Sampler
+from selftaught.records import Group, Message, Rollout, Task, Turn
+
+
+class IID(Sampler, type="iid"):
+    """Ask the policy for `k` independent rollouts of each task, in one request (`n=k`).
+
+    `system` is said to the sampling model only, in the place of the task's own system message: training prompts stay
+    the task's.
+    """
+
+    k: PositiveInt = 8
+    temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 1.0
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens a rollout at most")] = 256
+    system: str | None = None
+    stop: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _greedy_is_single(self) -> Self:
+        if self.temperature == 0 and self.k > 1:
+            raise ValueError(
+                f"k: {self.k} with temperature: 0 gives {self.k} times the same rollout; "
+                "set k: 1, or a temperature above 0"
+            )
+        return self
+
+    async def sample(self, task: Task, context: Context) -> Group:
+        """The `k` rollouts of `task`, with indexes 0 to k - 1. Raises what `ChatModel.chat` raises."""
+        return Group(task=task, rollouts=tuple(await self._attempt(task, task.messages, self.k, context)))
+
+    def cost(self) -> int:
+        """New tokens a task at most: k * max_tokens."""
+        return self.k * self.max_tokens
+
+    async def _attempt(self, task: Task, messages: Sequence[Message], n: int, context: Context) -> list[Rollout]:
+        """`n` rollouts of `task` asked for with `messages`, with indexes from 0."""
+        model = context.model()
+        completions = await model.chat(
+            self._prompt(messages), n=n, temperature=self.temperature, max_tokens=self.max_tokens, stop=self.stop
+        )
+        return list(self._rollouts(task, model.digest, completions))
+
+    def _prompt(self, messages: Sequence[Message]) -> list[Message]:
+        if self.system is None:
+            return list(messages)
+        return [Message(role="system", content=self.system), *(m for m in messages if m.role != "system")]
+
+    def _rollouts(self, task: Task, digest: str, completions: Iterable[Completion]) -> Iterable[Rollout]:
+        for index, completion in enumerate(completions):
+            yield Rollout(
+                task=task.id,
+                index=index,
+                model=digest,
+                turns=(Turn(content=completion.text, token_ids=completion.token_ids, logprobs=completion.logprobs),),
+                temperature=self.temperature,
+                finish_reason=completion.finish_reason,
+                prompt_tokens=completion.prompt_tokens,
+                completion_tokens=len(completion.token_ids),
+            )

@@ -1,0 +1,133 @@
+"""Serving a line's champion to people on this machine, and talking to it.
+
+`serve` runs one engine until it is stopped and notes where it answers; `chat` uses that endpoint when it serves the
+wanted version, and starts an engine of its own otherwise. Rounds have their own engines (`selftaught.campaign`).
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selftaught.errors import SelftaughtError
+from selftaught.lines import find
+from selftaught.models import Endpoint
+from selftaught.records import Message
+from selftaught.round.job import Workplace
+from selftaught.serving.backend import Served
+from selftaught.serving.local import LocalEngines
+from selftaught.serving.processes import Process
+from selftaught.tracking import Version
+
+Tell = Callable[[str], None]
+
+
+class Note(BaseModel):
+    """Where `serve` answers, and which process it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    line: str
+    digest: str
+    process: Process
+
+
+def serve_until_stopped(place: Workplace, line: str, model: str, port: int, tell: Tell) -> None:
+    """Serve `model` of `line` on loopback until SIGINT or SIGTERM. Raises BadInput when the port is taken."""
+    version = find(place.tracker, line, model)
+    tell(f"starting {line} version {version.version} ({version.digest[:8]}) …")
+    with LocalEngines(place.settings.home) as engines:
+        served = engines.deploy(line, version.digest, place.model(version.digest), port=port)
+        with _noted(_note_path(place.settings.home, line), served):
+            tell(_how_to_ask(served))
+            _wait_for_stop()
+
+
+def converse(place: Workplace, line: str, model: str, message: str, temperature: float, max_tokens: int) -> None:
+    """Answer `message`, or every line of standard input in one conversation, on standard output."""
+    version = find(place.tracker, line, model)
+    with _served(place, version) as served:
+        asyncio.run(_conversation(served, message, temperature, max_tokens))
+
+
+@contextmanager
+def _served(place: Workplace, version: Version) -> Iterator[Served]:
+    note = _note(_note_path(place.settings.home, version.line))
+    if note is not None and note.digest == version.digest:
+        yield Served(note.url, note.line, note.digest)
+        return
+    print("starting an engine …", file=sys.stderr)
+    with LocalEngines(place.settings.home) as engines:
+        yield engines.deploy(version.line, version.digest, place.model(version.digest))
+
+
+async def _conversation(served: Served, message: str, temperature: float, max_tokens: int) -> None:
+    said: list[Message] = []
+    async with Endpoint(served.url, served.line, served.digest) as endpoint:
+        for line in [message] if message else _typed():
+            said.append(Message(role="user", content=line))
+            answer = (await endpoint.chat(said, temperature=temperature, max_tokens=max_tokens))[0].text
+            said.append(Message(role="assistant", content=answer))
+            print(answer, flush=True)
+
+
+def _typed() -> Iterator[str]:
+    """The lines that a person types, until end of input."""
+    prompt = "you> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        if line:
+            yield line
+
+
+def _wait_for_stop() -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        stop.wait()
+    except KeyboardInterrupt:
+        return
+
+
+def _how_to_ask(served: Served) -> str:
+    return (
+        f"serving {served.name} at {served.url}\n"
+        f"  curl {served.url}/chat/completions -H 'Content-Type: application/json' \\\n"
+        f'    -d \'{{"model": "{served.line}", "messages": [{{"role": "user", "content": "…"}}]}}\'\n'
+        f"  selftaught chat {served.line}"
+    )
+
+
+def _note_path(home: Path, line: str) -> Path:
+    return home / "served" / f"{line}.json"
+
+
+@contextmanager
+def _noted(path: Path, served: Served) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if _note(path) is not None:
+        raise SelftaughtError(f"{served.line}: is served already ({path}). Stop that `selftaught serve` first.")
+    note = Note(url=served.url, line=served.line, digest=served.digest, process=Process.of(os.getpid()))
+    path.write_text(note.model_dump_json(indent=2))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _note(path: Path) -> Note | None:
+    """What is noted at `path`, when the process that noted it still runs."""
+    if not path.exists():
+        return None
+    note = Note.model_validate_json(path.read_text())
+    return note if note.process.alive else None

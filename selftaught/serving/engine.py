@@ -1,0 +1,195 @@
+"""One engine: a vLLM server in a session of its own, from the command that starts it to the reason that it died.
+
+Where vLLM is not installed, `selftaught.serving.transformers_serve` takes its place: same arguments, same answers.
+How many engines there are, and which, is `selftaught.serving.local`'s business.
+"""
+
+import errno
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
+from selftaught.serving.backend import Served
+from selftaught.serving.processes import PidFile, Process
+
+HOST = "127.0.0.1"
+VLLM = "vllm.entrypoints.openai.api_server"
+TRANSFORMERS = "selftaught.serving.transformers_serve"
+
+Waiting = Callable[[str, float], None]
+"""Called several times a second with the name that is being started and the seconds so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How engines are run. `context` is the longest prompt and answer together (tokens)."""
+
+    context: int = 1024
+    sequences: int = 128
+    kv_cache_gib: int = 2
+    seed: int = 0
+    ready_within: float = 300.0
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+
+class Engine:
+    """One server process: started when made, ended by `stop`. `folder` is for its log and pid file."""
+
+    def __init__(
+        self, served: Served, model: Path, folder: Path, *, reservation: socket.socket, options: EngineOptions
+    ) -> None:
+        self.served, self.model = served, model
+        port = int(reservation.getsockname()[1])
+        self._reservation = reservation
+        self._begin = time.monotonic()
+        stem = folder / f"{self.served.name}.{os.getpid()}"
+        self.log = stem.with_name(f"{stem.name}.log")
+        self._pid_file = stem.with_name(f"{stem.name}.json")
+        self._process = _launch(_command(self.served, model, port, options), self.log, options)
+        self._leader, owner = Process.of(self._process.pid), Process.of(os.getpid())
+        noted = PidFile(name=served.name, digest=served.digest, port=port, engine=self._leader, owner=owner)
+        noted.write(self._pid_file)
+
+    @property
+    def died(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    def wait(self, seconds: float, waiting: Waiting) -> None:
+        """Return once the engine answers as its own digest; raises as `LocalEngines.deploy` says."""
+        with httpx.Client(timeout=5.0, trust_env=False) as client:
+            while not self._answers(client):
+                if self.died:
+                    raise why(self.model, self.log)
+                elapsed = time.monotonic() - self._begin
+                if elapsed > seconds:
+                    raise Unavailable(f"{self.served.name}: not up after {seconds:.0f} s. See {self.log}.")
+                waiting(self.served.name, elapsed)
+                time.sleep(0.2)
+
+    def _answers(self, client: httpx.Client) -> bool:
+        try:
+            listed = client.get(f"{self.served.url}/models")
+        except httpx.TransportError:
+            return False
+        names = [model["id"] for model in listed.raise_for_status().json()["data"]]
+        if self.served.name not in names:
+            raise WrongModel(f"{self.served.url} serves {', '.join(names)}, not {self.served.name}. Free the port.")
+        return True
+
+    def terminate(self) -> None:
+        """Ask the process to end, without waiting."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End the process and all its descendants, and forget them."""
+        self.terminate()
+        self._process.wait()
+        self._leader.kill_session()
+        self._pid_file.unlink(missing_ok=True)
+        self._reservation.close()
+
+
+def reserve(port: int) -> socket.socket:
+    """A socket bound to `port` (0: any free one) that keeps it from others until the engine listens there.
+
+    Engines bind with SO_REUSEADDR as this does, and the kernel lets two such sockets share a port while at most one
+    of them listens; it gives a port that is held like this to nobody who asks for any free one.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        reservation.bind((HOST, port))
+    except OSError as error:
+        reservation.close()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise BadInput(f"port {port} on {HOST}: {os.strerror(error.errno)}. Choose another, or 0 for any.") from None
+    return reservation
+
+
+def server_module() -> str:
+    """The Python module that serves models here."""
+    return VLLM if importlib.util.find_spec("vllm") else TRANSFORMERS
+
+
+def _command(served: Served, model: Path, port: int, options: EngineOptions) -> list[str]:
+    module = server_module()
+    arguments = {
+        "--model": str(model),
+        "--host": HOST,
+        "--port": str(port),
+        "--max-model-len": str(options.context),
+        "--max-num-seqs": str(options.sequences),
+        "--seed": str(options.seed),
+    }
+    flat = [word for pair in arguments.items() for word in pair]
+    names = ["--served-model-name", served.name, served.line]
+    return [sys.executable, "-m", module, *flat, *names, *(VLLM_FLAGS if module == VLLM else ())]
+
+
+VLLM_FLAGS = (
+    # Compiling takes longer than a small model's whole round.
+    "--enforce-eager",
+    # The worker runs inside the engine's process: one start-up fewer.
+    *("--distributed-executor-backend", "uni"),
+    # Requests alone decide how tokens are drawn, not what a model's authors recommend for chatting.
+    *("--override-generation-config", '{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}'),
+    "--disable-uvicorn-access-log",
+)
+
+
+def _environment(options: EngineOptions) -> dict[str, str]:
+    """The engine's environment: this one's, with what measured fastest on CPU."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(options.threads),
+        "VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gib),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TORCHDYNAMO_DISABLE": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _launch(command: list[str], log: Path, options: EngineOptions) -> subprocess.Popen[bytes]:
+    launcher = [sys.executable, "-m", "selftaught.serving.launch", str(os.getpid())]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*launcher, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(options),
+            start_new_session=True,
+        )
+
+
+CAUSE = re.compile(
+    r"^  Value error, (?P<config>.+?)(?: \[type=|$)"
+    r"|(?:^|\] )(?:\w+\.)*(?P<error>(?!ValidationError)\w+(?:Error|Exception): .+)$",
+    re.MULTILINE,
+)
+"""A refused setting as pydantic words it, or the last line of a traceback, bare or behind a logger's prefix."""
+
+
+def why(model: Path, log: Path) -> SelftaughtError:
+    """What an engine that died while starting died of: the first cause in its log, or else its last lines."""
+    text = log.read_text(errors="replace")
+    if cause := CAUSE.search(text):
+        words = cause["config"] or cause["error"]
+        return BadInput(f"{model}: cannot be served: {words[:300].rstrip('.')}. The engine's log: {log}")
+    last = " / ".join(text.strip().splitlines()[-5:])
+    return SelftaughtError(f"{model}: the engine was killed while starting (out of memory?): {last}. Its log: {log}")

@@ -1,0 +1,98 @@
+"""Are the served weights the trained ones? Log-probabilities of fixed prompts, the engine's against the trainer's.
+
+A served name proves which folder an engine was told to load; this proves what it computes with. It tells weights
+apart, not engines: bf16 kernels differ in the last bits, so the mean difference is compared with a tolerance that was
+measured to lie far above that noise and far below one round of training.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from selftaught.errors import WrongModel
+from selftaught.models import Endpoint
+from selftaught.serving.backend import Served
+
+TOLERANCE = 0.1
+PROMPTS = (
+    "Question: Tom has 17 apples and buys 25 more. How many apples does Tom have now?\nAnswer: 17 + 25 = 42.",
+    "The capital of France is Paris, and the capital of Italy is Rome.",
+    "Each of 6 boxes holds 12 pencils, so there are 6 * 12 = 72 pencils in all. The answer is 72.",
+    "def add(a, b):\n    return a + b\n",
+)
+"""Words, arithmetic and code: short, and none of them a task."""
+
+
+class Scored(BaseModel):
+    """One prompt: its token ids, and the log-probability (nats) of each but the first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+class Reference(BaseModel):
+    """The trainer's own log-probabilities. Keep it beside the model as JSON (`model_dump_json`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompts: tuple[Scored, ...]
+
+
+def reference_logprobs(folder: Path) -> Reference:
+    """The reference of the model in `folder`, computed with transformers in the dtype it is stored in."""
+    import transformers
+
+    auto = cast(Any, transformers)
+    model = auto.AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    return reference_of(model, auto.AutoTokenizer.from_pretrained(folder))
+
+
+def reference_of(model: Any, tokenizer: Any) -> Reference:
+    """The reference of a transformers model in memory with its tokenizer: what a trainer has when training ends."""
+    model.eval()
+    prompts = [tuple(tokenizer(prompt).input_ids) for prompt in PROMPTS]
+    return Reference(prompts=tuple(Scored(token_ids=ids, logprobs=logprobs_of(model, ids)) for ids in prompts))
+
+
+def logprobs_of(model: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
+    """The log-probability (nats) of each token but the first under a causal `model` of transformers."""
+    import torch
+
+    ids = torch.tensor([token_ids], device=model.device)
+    with torch.inference_mode():
+        logprobs = model(ids).logits[0, :-1].float().log_softmax(-1)
+    return tuple(logprobs.gather(1, ids[0, 1:, None])[:, 0].tolist())
+
+
+async def distance(endpoint: Endpoint, reference: Reference) -> float:
+    """How far the served model is from the reference: the mean absolute difference of log-probabilities (nats)."""
+    served = await asyncio.gather(*(endpoint.prompt_logprobs(prompt.token_ids) for prompt in reference.prompts))
+    pairs = zip(served, (prompt.logprobs for prompt in reference.prompts), strict=True)
+    differences = [abs(there - here) for pair in pairs for there, here in zip(*pair, strict=True)]
+    return math.fsum(differences) / len(differences)
+
+
+async def fresh(served: Served, reference: Reference) -> float:
+    """Prove that `served` computes with the reference's weights; returns the distance in nats.
+
+    Raises WrongModel when another name is served or the distance is above `TOLERANCE`, Unavailable when nobody answers.
+    """
+    async with Endpoint(served.url, served.line, served.digest) as endpoint:
+        apart = await distance(endpoint, reference)
+    if not apart <= TOLERANCE:
+        raise WrongModel(
+            f"{served.url}: {served.name} does not compute with the weights that were trained: log-probabilities are "
+            f"{apart:.3f} nats apart on average, at most {TOLERANCE} is noise. Remove the engine and deploy it again."
+        )
+    return apart
+
+
+def check_fresh(served: Served, reference: Reference) -> float:
+    """`fresh`, for callers that have no event loop."""
+    return asyncio.run(fresh(served, reference))

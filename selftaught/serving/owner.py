@@ -1,0 +1,94 @@
+"""How a component asks for an engine: a request on the campaign process's Unix socket.
+
+Components run in processes of their own, but engines must outlive them and die with the campaign. One JSON line there
+(`line`, `digest`, `folder`), one back: what is served, or the owner's error, raised in the component as itself.
+"""
+
+import json
+import os
+import socketserver
+import tempfile
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from socket import AF_UNIX, socket
+from typing import Self
+
+from selftaught import errors
+from selftaught.errors import SelftaughtError, Unavailable
+from selftaught.serving.backend import Backend, Served
+
+LONGEST_PATH = 107
+"""What the kernel takes for a Unix socket's path, in bytes."""
+
+
+class EngineOwner:
+    """Answers requests for engines with `backend`, in threads of this process, while its `with` block runs.
+
+    `address` is what `Settings.engines` (SELFTAUGHT_ENGINES) of the components has to be. Requests for one digest
+    that come together start one engine: that is the backend's doing.
+    """
+
+    def __init__(self, backend: Backend, home: Path) -> None:
+        self.address = _socket_path(home)
+        self._server = _Server(self.address, backend)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        Path(self.address).unlink()
+
+
+def request_engine(address: str, line: str, digest: str, folder: Path) -> Served:
+    """Ask the owner at `address` to serve the model in `folder`; waits until it is served.
+
+    Raises what the owner's backend raised (see `Backend.deploy`), and Unavailable when the owner is gone.
+    """
+    try:
+        with socket(AF_UNIX) as channel:
+            channel.connect(address)
+            channel.sendall(
+                json.dumps({"line": line, "digest": digest, "folder": str(folder.absolute())}).encode() + b"\n"
+            )
+            with channel.makefile("rb") as answers:
+                answer = json.loads(answers.readline())
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"{address!r}: no owner of engines answers ({error}). Is the run alive?") from None
+    if "error" in answer:
+        raise getattr(errors, answer["error"], SelftaughtError)(answer["message"])
+    return Served(**answer)
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, address: str, backend: Backend) -> None:
+        self.backend = backend
+        super().__init__(address, _Handler)
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def handle(self) -> None:
+        asked = json.loads(self.rfile.readline())
+        try:
+            answer = asdict(self.server.backend.deploy(asked["line"], asked["digest"], Path(asked["folder"])))
+        except SelftaughtError as error:
+            answer = {"error": type(error).__name__, "message": str(error)}
+        self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+def _socket_path(home: Path) -> str:
+    """`<home>/engines/<pid>.sock`, or a place in the temporary folder when that is longer than the kernel takes."""
+    path = home / "engines" / f"{os.getpid()}.sock"
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        return str(Path(tempfile.mkdtemp(prefix="selftaught-")) / "engines.sock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return str(path)

@@ -1,0 +1,115 @@
+"""Which processes are ours: a process is its pid, its start time and the boot it belongs to.
+
+A pid alone names whatever runs under that number today. This module finds and kills the session of an engine, and
+reaps what a killed campaign left behind. It reads /proc, so it is for Linux only.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Stat(NamedTuple):
+    """What /proc/PID/stat says: state letter, session id, start time (clock ticks since boot)."""
+
+    state: str
+    session: int
+    started: int
+
+
+class Process(BaseModel):
+    """One process, told apart from any other that has had or will have its pid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started: int
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """The running process `pid`. Raises ProcessLookupError when there is none."""
+        if (stat := _stat(pid)) is None:
+            raise ProcessLookupError(pid)
+        return cls(pid=pid, started=stat.started, boot=BOOT.read_text().strip())
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return self._same_boot and (stat := _stat(self.pid)) is not None and stat.started == self.started
+
+    def session(self) -> list[int]:
+        """The pids in the session that this process leads, it included.
+
+        A session whose leader has died keeps its id until its last member ends, and the kernel gives the number to
+        nobody else: a pid with another start time means that the whole session is gone.
+        """
+        leader = _stat(self.pid)
+        if not self._same_boot or (leader is not None and leader.started != self.started):
+            return []
+        return [pid for pid, stat in _processes() if stat.session == self.pid and stat.started >= self.started]
+
+    def kill_session(self) -> None:
+        """Kill every process of the session, this one included; nothing happens when they are gone."""
+        for pid in self.session():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    @property
+    def _same_boot(self) -> bool:
+        return BOOT.read_text().strip() == self.boot
+
+
+class PidFile(BaseModel):
+    """What a campaign writes down of each engine it starts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    digest: str
+    port: int
+    engine: Process
+    owner: Process
+
+    def write(self, path: Path) -> None:
+        """Write this to `path`, whole or not at all."""
+        part = path.with_suffix(".part")
+        part.write_text(self.model_dump_json(indent=2) + "\n")
+        part.replace(path)
+
+
+def reap(folder: Path) -> list[str]:
+    """Kill the engines in `folder` whose owner is gone, drop their pid files, and return their names."""
+    reaped: list[str] = []
+    for path in sorted(folder.glob("*.json")):
+        noted = PidFile.model_validate_json(path.read_bytes())
+        if noted.owner.alive:
+            continue
+        noted.engine.kill_session()
+        path.unlink(missing_ok=True)
+        reaped.append(noted.name)
+    return reaped
+
+
+def _processes() -> Iterator[tuple[int, Stat]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and (stat := _stat(int(entry.name))) is not None:
+            yield int(entry.name), stat
+
+
+def _stat(pid: int) -> Stat | None:
+    """The stat of `pid`, or None when there is no such process or it is a zombie (ended, not yet waited for)."""
+    try:
+        # The command name is in parentheses and may hold anything, so fields are counted from the last one.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else Stat(fields[0], int(fields[3]), int(fields[19]))

@@ -1,0 +1,230 @@
+"""A small OpenAI-compatible server on transformers, for machines where vLLM is not installed.
+
+`python -m selftaught.serving.transformers_serve --model FOLDER --served-model-name NAME... --port P`: the arguments,
+endpoints and answers of vLLM's server, as far as the platform uses them (chat completions with n, temperature, stop
+and token ids; log-probabilities of prompts, not of answers). Requests with equal settings that wait together are
+generated as one batch. `transformers serve` is not used because it refuses `n` and `logprobs`, and its continuous
+batching samples every request at the temperature of the first. No streaming, and slower than vLLM.
+"""
+
+import argparse
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from selftaught.serving.freshness import logprobs_of
+
+Json = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """A request that the model cannot answer: status 400 and these words."""
+
+
+class Settings(NamedTuple):
+    """What requests have to share to be generated together."""
+
+    temperature: float
+    max_tokens: int
+    stop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt, asked for `n` times."""
+
+    prompt: list[int]
+    n: int
+    settings: Settings
+    answer: Future[list[Json]] = field(default_factory=Future[list[Json]])
+
+
+class Generator:
+    """The model, and a thread that generates what is asked of it, batch after batch (at most `batch` sequences)."""
+
+    def __init__(self, folder: Path, context: int, batch: int, seed: int) -> None:
+        import transformers
+
+        auto = cast(Any, transformers)
+        auto.set_seed(seed)
+        self.context, self._batch = context, batch
+        self.tokenizer = auto.AutoTokenizer.from_pretrained(folder, padding_side="left")
+        self.tokenizer.pad_token_id = self.tokenizer.pad_token_id or self.tokenizer.eos_token_id
+        self.model = auto.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        self._waiting: list[Request] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def ask(self, request: Request) -> list[Json]:
+        """The choices that answer `request`, once its batch is done."""
+        if len(request.prompt) + request.settings.max_tokens > self.context:
+            raise RefusedError(
+                f"the prompt's {len(request.prompt)} tokens and {request.settings.max_tokens} new ones are more than "
+                f"the maximum context length of {self.context}"
+            )
+        with self._changed:
+            self._waiting.append(request)
+            self._changed.notify()
+        return request.answer.result()
+
+    def _work(self) -> None:
+        while True:
+            batch = self._take()
+            try:
+                for request, choices in zip(batch, self._generate(batch), strict=True):
+                    request.answer.set_result(choices)
+            except RuntimeError as error:  # torch's word for out of memory and the like: this batch's, not the server's
+                for request in batch:
+                    request.answer.set_exception(error)
+
+    def _take(self) -> list[Request]:
+        """The oldest request and those that wait with equal settings, up to the batch size."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            time.sleep(0.02)  # requests that were sent together arrive within this
+            first, taken, sequences = self._waiting[0], list[Request](), 0
+            for request in [r for r in self._waiting if r.settings == first.settings]:
+                if taken and sequences + request.n > self._batch:
+                    break
+                taken.append(request)
+                sequences += request.n
+            self._waiting = [r for r in self._waiting if r not in taken]
+            return taken
+
+    def _generate(self, batch: Sequence[Request]) -> list[list[Json]]:
+        import torch
+        from transformers import GenerationConfig
+
+        settings = batch[0].settings
+        prompts = [{"input_ids": request.prompt} for request in batch for _ in range(request.n)]
+        inputs = self.tokenizer.pad(prompts, return_tensors="pt")
+        config = GenerationConfig(
+            do_sample=settings.temperature > 0,
+            temperature=settings.temperature or None,
+            top_k=0,
+            max_new_tokens=settings.max_tokens,
+            stop_strings=list(settings.stop) or None,
+            eos_token_id=self.model.generation_config.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        with torch.inference_mode():
+            output = self.model.generate(**inputs, generation_config=config, tokenizer=self.tokenizer)
+        answers = iter(output[:, inputs["input_ids"].shape[1] :].tolist())
+        return [[self._choice(i, next(answers), settings) for i in range(request.n)] for request in batch]
+
+    def _choice(self, index: int, tokens: list[int], settings: Settings) -> Json:
+        """One answer, cut after its end-of-text token and before the first stop string."""
+        ends = self.model.generation_config.eos_token_id
+        ends = {ends} if isinstance(ends, int) else set(ends)
+        length = next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))
+        text = self.tokenizer.decode(tokens[:length], skip_special_tokens=True)
+        cut = min((text.find(stop) for stop in settings.stop if stop in text), default=len(text))
+        stopped = cut < len(text) or tokens[length - 1] in ends
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": text[:cut]},
+            "token_ids": tokens[:length],
+            "finish_reason": "stop" if stopped else "length",
+        }
+
+
+class Server(ThreadingHTTPServer):
+    """The HTTP side: `names` are the model's names, the first is the one that answers carry."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, address: tuple[str, int], names: Sequence[str], generator: Generator) -> None:
+        self.names, self.generator = names, generator
+        super().__init__(address, Handler)
+
+    def models(self) -> Json:
+        """What /v1/models answers."""
+        return {"object": "list", "data": [{"id": name, "object": "model"} for name in self.names]}
+
+    def chat(self, body: Json) -> Json:
+        """What /v1/chat/completions answers."""
+        encoded = self.generator.tokenizer.apply_chat_template(
+            body["messages"], add_generation_prompt=True, return_dict=True
+        )
+        settings = Settings(body.get("temperature", 1.0), body.get("max_tokens", 256), tuple(body.get("stop", ())))
+        request = Request(encoded["input_ids"], body.get("n", 1), settings)
+        choices = self.generator.ask(request)
+        return self._answer(choices, len(request.prompt), sum(len(choice["token_ids"]) for choice in choices))
+
+    def completions(self, body: Json) -> Json:
+        """What /v1/completions answers: log-probabilities of a prompt of token ids, and no text."""
+        ids: list[int] = body["prompt"]
+        given = logprobs_of(self.generator.model, ids)
+        rows = [{str(token): {"logprob": logprob}} for token, logprob in zip(ids[1:], given, strict=True)]
+        return self._answer([{"index": 0, "text": "", "prompt_logprobs": [None, *rows]}], len(ids), 0)
+
+    def _answer(self, choices: list[Json], prompt: int, completion: int) -> Json:
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        return {"model": self.names[0], "choices": choices, "usage": usage}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """/v1/models."""
+        if self.path == "/v1/models":
+            self._reply(200, self.server.models())
+        else:
+            self._error(404, f"no such path: {self.path}")
+
+    def do_POST(self) -> None:
+        """/v1/chat/completions and /v1/completions, for the served names only."""
+        body: Json = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answers = {"/v1/chat/completions": self.server.chat, "/v1/completions": self.server.completions}
+        if self.path not in answers or body.get("model") not in self.server.names:
+            return self._error(404, f"no {body.get('model')!r} at {self.path}; served: {', '.join(self.server.names)}")
+        try:
+            self._reply(200, answers[self.path](body))
+        except RefusedError as error:
+            self._error(400, str(error))
+        except RuntimeError as error:
+            self._error(500, str(error))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged."""
+
+    def _error(self, status: int, message: str) -> None:
+        self._reply(status, {"error": {"message": message, "code": status}})
+
+    def _reply(self, status: int, answer: Mapping[str, Any]) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--served-model-name", nargs="+", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--max-model-len", type=int, default=1024)
+    parser.add_argument("--max-num-seqs", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    generator = Generator(options.model, options.max_model_len, options.max_num_seqs, options.seed)
+    Server((options.host, options.port), options.served_model_name, generator).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

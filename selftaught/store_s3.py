@@ -1,0 +1,272 @@
+"""The store in S3: `s3://bucket/prefix/<kind>/<digest>/…`, on AWS or any server with conditional writes.
+
+Every object is written once: all writes carry `If-None-Match: *`, so the server decides which writer was first. Large
+files go in parts; each request carries a CRC-32 that the server verifies, and each object its whole SHA-256 as
+metadata, by which a killed upload goes on. Parts of a killed upload stay until the bucket's lifecycle rule
+(AbortIncompleteMultipartUpload) clears them. Its role needs s3:ListBucket, GetObject, PutObject and DeleteObject. It
+does not make buckets and knows no other cloud.
+"""
+
+import os
+import re
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import ConnectionError as NoConnectionError
+from pydantic import ValidationError
+from s3transfer.exceptions import RetriesExceededError
+from typing_extensions import override
+
+from selftaught.errors import BadInput, SelftaughtError, StoreError, Unavailable
+from selftaught.store import (
+    MARKER,
+    Marker,
+    Store,
+    StoredFile,
+    checked,
+    disk_errors,
+    fingerprint,
+    is_whole,
+    locked,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PART_SIZE = 16 * 2**20
+"""Bytes a part; S3 takes 5 MiB to 5 GiB and at most 10,000 parts, so 16 MiB is good for files up to 156 GiB."""
+
+ATTEMPTS = 5
+"""How often a request is tried, with back-off (some 10 s in all), unless AWS_MAX_ATTEMPTS says otherwise."""
+
+_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+_BUSY = {"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests"}
+
+
+class S3Store(Store):
+    """A store under `s3://bucket/prefix`. `part_size` is in bytes."""
+
+    def __init__(self, bucket: str, prefix: str = "", *, part_size: int = PART_SIZE) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/")
+        self.root = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        with self._errors():
+            self._client = _client()
+        self._transfer = TransferConfig(multipart_threshold=part_size, multipart_chunksize=part_size)
+
+    @override
+    def put(self, kind: str, digest: str, folder: Path) -> str:
+        if not self.has(kind, digest):
+            stored = [self._upload(kind, digest, file, folder) for file in fingerprint(folder).files]
+            marker = Marker(files=tuple(stored)).model_dump_json(indent=2) + "\n"
+            self._create(self._key(kind, digest, MARKER), marker.encode())
+        return self.uri(kind, digest)
+
+    @override
+    def local(self, kind: str, digest: str, cache: Path) -> Path:
+        home = cache / checked(kind) / checked(digest)
+        with disk_errors(cache), locked(home.parent):
+            return home if is_whole(home) else self.get(kind, digest, home)
+
+    @override
+    def uri(self, kind: str, digest: str) -> str:
+        return f"{self.root}/{checked(kind)}/{checked(digest)}"
+
+    @override
+    def list(self, kind: str) -> list[str]:
+        keys = self._keys(self._key(checked(kind), ""))
+        return sorted(key.split("/")[-2] for key in keys if key.endswith(f"/{MARKER}"))
+
+    @override
+    def remove(self, kind: str, digest: str) -> None:
+        home = self._key(checked(kind), checked(digest))
+        with self._errors():
+            self._client.delete_object(Bucket=self.bucket, Key=f"{home}/{MARKER}")
+            for key in self._keys(f"{home}/"):
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+
+    @override
+    def claim(self, key: str, value: bytes) -> bytes:
+        while not self._create(self._claim_key(key), value):
+            winner = self.claimed(key)
+            if winner is not None:  # None: released since; try again
+                return winner
+        return value
+
+    @override
+    def claimed(self, key: str) -> bytes | None:
+        return self._read(self._claim_key(key))
+
+    @override
+    def claims(self, prefix: str) -> "list[str]":
+        root = self._key("claims", "")
+        return sorted(key.removeprefix(root) for key in self._keys(f"{self._claim_key(prefix)}/"))
+
+    @override
+    def release(self, key: str) -> None:
+        with self._errors():
+            self._client.delete_object(Bucket=self.bucket, Key=self._claim_key(key))
+
+    @override
+    def _marker(self, kind: str, digest: str) -> Marker | None:
+        content = self._read(self._key(checked(kind), checked(digest), MARKER))
+        try:
+            return None if content is None else Marker.model_validate_json(content)
+        except ValidationError:
+            uri = self.uri(kind, digest)
+            raise StoreError(f"{uri}/{MARKER}: damaged. Remove {uri} and run the step that makes it again.") from None
+
+    @override
+    def _fetch(self, kind: str, digest: str, path: str, target: Path) -> None:
+        key = self._key(kind, digest, path)
+        with self._errors(key), target.open("wb") as file:
+            self._client.download_fileobj(self.bucket, key, file, Config=self._transfer)
+
+    def _upload(self, kind: str, digest: str, file: StoredFile, folder: Path) -> StoredFile:
+        """Send one file unless its object is there; returns what the store then has under its name."""
+        key = self._key(kind, digest, file.path)
+        return self._stored(key, file.path) or self._send(key, file, folder / file.path)
+
+    def _send(self, key: str, file: StoredFile, source: Path) -> StoredFile:
+        extra = {"ChecksumAlgorithm": "CRC32", "Metadata": {"sha256": file.sha256}}
+        with self._errors(key), source.open("rb") as content:
+            if _first(lambda: self._client.upload_fileobj(content, self.bucket, key, extra, Config=self._transfer)):
+                return file
+        return self._stored(key, file.path) or self._send(key, file, source)
+
+    def _stored(self, key: str, path: str) -> StoredFile | None:
+        """The object at `key`; it may differ in bytes from ours (another writer of one digest), and then it counts."""
+        with self._errors(key):
+            try:
+                head = self._client.head_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                if _code(error) == "404":  # a HEAD has no body, so no better code
+                    return None
+                raise
+        if "sha256" not in head["Metadata"]:
+            raise StoreError(f"s3://{self.bucket}/{key}: an object that was not put there by Selftaught. Remove it.")
+        return StoredFile(path=path, size=head["ContentLength"], sha256=head["Metadata"]["sha256"])
+
+    def _create(self, key: str, content: bytes) -> bool:
+        """Write a small object if it is new; False when it was there."""
+        with self._errors(key):
+            return _first(
+                lambda: self._client.put_object(Bucket=self.bucket, Key=key, Body=content, ChecksumAlgorithm="CRC32")
+            )
+
+    def _read(self, key: str) -> bytes | None:
+        with self._errors(key):
+            try:
+                return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            except self._client.exceptions.NoSuchKey:
+                return None
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        with self._errors():
+            for page in pages:
+                yield from (item.get("Key", "") for item in page.get("Contents", []))
+
+    def _key(self, *parts: str) -> str:
+        return "/".join((self.prefix, *parts) if self.prefix else parts)
+
+    def _claim_key(self, key: str) -> str:
+        return self._key("claims", *map(checked, key.split("/")))
+
+    @contextmanager
+    def _errors(self, key: str = "") -> Generator[None]:
+        """Say what boto3 raises in the block in words that name the object, the server and the fix."""
+        where = f"s3://{self.bucket}/{key}" if key else self.root
+        try:
+            yield
+        except ClientError as error:
+            raise self._server_error(error, where) from error
+        except FlexibleChecksumError as error:
+            raise StoreError(
+                f"{where}: damaged, its checksum is not the stored one. Remove it and run again."
+            ) from error
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+            raise StoreError(
+                f"{where}: {error}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
+            ) from error
+        except (NoConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError) as error:
+            raise Unavailable(
+                f"{where}: no answer from {self._server} ({type(error).__name__}). Is the server up, and is "
+                "AWS_ENDPOINT_URL right?"
+            ) from error
+        except (ParamValidationError, ValueError, BotoCoreError) as error:
+            reason = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))  # a URL may carry a password
+            raise BadInput(f"{where}: {reason} Check the location and the AWS_* settings.") from error
+
+    @property
+    def _server(self) -> str:
+        """Host and port of the endpoint, without any user information that its URL may carry."""
+        return urlsplit(self._client.meta.endpoint_url).netloc.rpartition("@")[2]
+
+    def _server_error(self, error: ClientError, where: str) -> SelftaughtError:
+        code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "NoSuchBucket":
+            return StoreError(f"{where}: no bucket '{self.bucket}' at {self._server}. Create it, or name another.")
+        if status == 404:
+            return StoreError(f"{where}: missing though it was stored. Remove its folder and run the step again.")
+        if status in (401, 403):
+            return StoreError(
+                f"{where}: {self._server} refused the credentials ({code}). Check AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY, the role and the bucket's policy."
+            )
+        if code in _DAMAGED:
+            return StoreError(f"{where}: arrived damaged at {self._server} ({code}); nothing was stored. Run it again.")
+        if status >= 500 or code in _BUSY:
+            return Unavailable(f"{where}: {self._server} failed to answer ({code}). Try again later.")
+        return StoreError(f"{where}: {self._server} refused the request ({code}: {_message(error)}).")
+
+
+def _client() -> "S3Client":
+    """The one S3 client configuration: time-outs, retries, and `If-None-Match: *` on everything that writes."""
+    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS))
+    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": attempts})
+    client = boto3.session.Session().client("s3", config=config)  # pyright: ignore[reportUnknownMemberType]
+    for operation in ("PutObject", "CompleteMultipartUpload"):
+        # An event, because the transfer manager of boto3 1.44 passes no IfNoneMatch on.
+        client.meta.events.register(f"provide-client-params.s3.{operation}", _only_if_new)
+    return client
+
+
+def _only_if_new(params: dict[str, Any], **_: object) -> None:
+    params["IfNoneMatch"] = "*"
+
+
+def _first(write: Callable[[], object]) -> bool:
+    """Whether `write` created its object; False when another writer did, or is about to (S3 then answers 409)."""
+    try:
+        write()
+    except ClientError as error:
+        if _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
+            return False
+        raise
+    return True
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _message(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Message", "")

@@ -1,0 +1,106 @@
+"""The stories that word problems are told by: data alone, read by `word_problems`.
+
+A held-out template tells the guard set's problems and is never trained on.
+"""
+
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+Level = Literal[1, 2, 3]
+
+SMALL, LARGE = (2, 9), (11, 99)
+"""The ranges of operands, ends included: what stands before a `*`, and everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One way to tell a problem of `level` steps.
+
+    `formula` is a sum of products of the operands a, b, c …: `a*b + c - d`. What is subtracted comes last, so a result
+    above zero means that nobody ever gives away what he does not have.
+    """
+
+    name: str
+    level: Level
+    formula: str
+    text: str
+
+    def operands(self, random: Random) -> dict[str, int]:
+        """Random operands by letter, in order."""
+        letters = sorted({letter for letter in self.formula if letter.isalpha()})
+        return {letter: random.randint(*(SMALL if f"{letter}*" in self.formula else LARGE)) for letter in letters}
+
+    def answer(self, operands: dict[str, int]) -> int:
+        """The value of the formula."""
+        signs_and_terms = f"+ {self.formula}".split()
+        signed = zip(signs_and_terms[::2], signs_and_terms[1::2], strict=True)
+        return sum(int(f"{sign}1") * math.prod(operands[x] for x in term.split("*")) for sign, term in signed)
+
+
+TRAINED = (
+    Template("buy", 1, "a + b",
+        "{name} has {a} {things} and buys {b} more. How many {things} does {name} have now?"),
+    Template("give", 1, "a - b",
+        "{name} has {a} {things} and gives {b} of them to {other}. How many {things} does {name} have left?"),
+    Template("boxes", 1, "a*b",
+        "{name} has {a} boxes with {b} {things} in each box. How many {things} does {name} have in total?"),
+    Template("together", 1, "a + b",
+        "{name} has {a} {things} and {other} has {b} {things}. How many {things} do they have together?"),
+    Template("table", 1, "a - b",
+        "There are {a} {things} on the table. {name} takes {b} of them away. How many {things} are still there?"),
+    Template("shelves", 1, "a*b",
+        "A shop has {a} shelves. Each shelf holds {b} {things}. How many {things} does the shop have?"),
+    Template("finds", 1, "a + b",
+        "{name} finds {a} {things} in the morning and {b} in the afternoon. How many {things} does {name} find?"),
+    Template("lost", 1, "a - b",
+        "{name} had {a} {things} but lost {b} of them. How many {things} does {name} still have?"),
+    Template("buy_give", 2, "a + b - c",
+        "{name} has {a} {things}, buys {b} more and gives {c} to {other}. How many {things} does {name} have now?"),
+    Template("three_friends", 2, "a + b + c",
+        "{name} has {a} {things}, {other} has {b} and {third} has {c}. How many {things} do they have together?"),
+    Template("boxes_loose", 2, "a*b + c",
+        "{name} has {a} boxes with {b} {things} in each box, and {c} loose {things}. "
+        "How many {things} does {name} have in total?"),
+    Template("boxes_give", 2, "a*b - c",
+        "{name} has {a} bags with {b} {things} in each bag and gives {c} {things} to {other}. "
+        "How many {things} does {name} have left?"),
+    Template("lost_give", 2, "a - b - c",
+        "{name} had {a} {things}, lost {b} of them and gave {c} to {other}. How many {things} does {name} have left?"),
+    Template("more_than", 2, "a + a + b",
+        "{name} has {a} {things}. {other} has {b} more than {name}. How many {things} do they have together?"),
+    Template("boxes_buy_give", 3, "a*b + c - d",
+        "{name} has {a} boxes with {b} {things} in each box, buys {c} more {things} and gives {d} to {other}. "
+        "How many {things} does {name} have now?"),
+    Template("two_boxes", 3, "a*b + c*d",
+        "{name} has {a} big boxes with {b} {things} in each and {c} small boxes with {d} {things} in each. "
+        "How many {things} does {name} have in total?"),
+    Template("three_give", 3, "a + b + c - d",
+        "{name} has {a} {things}, {other} has {b} and {third} has {c}. Together they give away {d}. "
+        "How many {things} do they have left?"),
+    Template("boxes_lost_give", 3, "a*b - c - d",
+        "{name} buys {a} bags with {b} {things} in each bag, loses {c} {things} and gives {d} to {other}. "
+        "How many {things} does {name} have left?"),
+)  # fmt: skip
+"""The templates of the train, gate and report sets."""
+
+HELD_OUT = (
+    Template("sells", 1, "a - b",
+        "A market stall starts the day with {a} {things} and sells {b}. How many {things} remain?"),
+    Template("joins", 1, "a + b",
+        "{a} children are playing in the park. Then {b} more children join them. How many children are playing?"),
+    Template("days", 1, "a*b",
+        "{name} collects {b} {things} every day for {a} days. How many {things} does {name} collect?"),
+    Template("bus", 2, "a + b - c",
+        "A train leaves with {a} passengers. At the next stop {b} people get on and {c} get off. "
+        "How many passengers are on the train?"),
+    Template("days_sells", 2, "a*b - c",
+        "A baker makes {b} cakes every day for {a} days and sells {c} of them. How many cakes are not sold?"),
+    Template("garden", 3, "a*b + c*d",
+        "A garden has {a} rows of {b} roses and {c} rows of {d} tulips. How many flowers are in the garden?"),
+    Template("library", 3, "a + b + c - d",
+        "A library buys {a} books in May, {b} in June and {c} in July, and throws away {d} old ones. "
+        "By how many books has it grown?"),
+)  # fmt: skip
+"""The templates of the guard set."""

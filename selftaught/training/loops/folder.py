@@ -1,0 +1,41 @@
+"""Model folders in and out of training: what is read from one, and what a trained one is made of.
+
+Weights are safetensors on both sides. Everything else (config, tokenizer, chat template) is carried over byte for
+byte, since training changes none of it: what could be served before can be served after.
+"""
+# transformers and peft are typed in part:
+# pyright: reportUnknownMemberType=false
+
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+CARRIED = ("*.json", "*.jinja", "*.txt", "*.model")
+"""What a model folder holds beside its weights."""
+
+
+def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The causal language model in `folder`, in `dtype`, from safetensors alone and without remote code."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    return cast(PreTrainedModel, model)
+
+
+def save(model: Any, source: Path, folder: Path) -> None:
+    """Write `model`, adapters merged, in the precision of `source`, with the other files of `source` as they are.
+
+    Raises OSError when the disk is full.
+    """
+    plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    plain.to(_precision(source)).save_pretrained(folder)
+    carried = (path for pattern in CARRIED for path in source.glob(pattern) if "safetensors" not in path.name)
+    for path in carried:
+        shutil.copyfile(path, folder / path.name)
+
+
+def _precision(source: Path) -> torch.dtype:
+    dtype = cast(torch.dtype | None, AutoConfig.from_pretrained(source, local_files_only=True).dtype)
+    return dtype or torch.float32

@@ -1,0 +1,213 @@
+"""The loop behind `sft`: TRL's SFTTrainer, made fast for short examples on few cores.
+
+Three things differ from TRL's defaults, none of which changes the loss. Logits are computed for completion tokens
+alone: with a small model and a large vocabulary they are a good part of all work. Right-padded batches carry no
+attention mask: causal attention cannot see padding that comes after, and without a mask the attention kernel takes its
+short path. Examples of similar length share a batch. Activations are kept unless gradient checkpointing is asked for.
+
+Checkpoints are the trainer's own (safetensors, and the optimizer's state as a tensors-only pickle) in the run's
+scratch folder; none of that reaches the written model.
+"""
+# transformers, datasets and trl are typed in part:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig
+from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer, PrinterCallback
+from transformers.utils import logging
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from selftaught.blocks import TrainContext, TrainResult
+from selftaught.dataset import replacing
+from selftaught.errors import RoundFailed
+from selftaught.records import Example
+from selftaught.training.loops.folder import load, save
+from selftaught.training.loops.watch import Watch, newest_whole
+from selftaught.training.order import length_grouped, shuffled
+from selftaught.training.sft import SFT, Lora
+
+IGNORED = -100
+"""The label of a token that is not trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run sees: `order` lists examples in order, all epochs; `tokens` and `trained` count an example's."""
+
+    order: tuple[int, ...]
+    tokens: tuple[int, ...]
+    trained: tuple[int, ...]
+
+    def seen(self, batch: int) -> list[int]:
+        """The tokens seen after each step of `batch` examples."""
+        seen = list(accumulate(self.tokens[index] for index in self.order))
+        return [*seen[batch - 1 :: batch], *seen[-1:]] if len(seen) % batch else seen[batch - 1 :: batch]
+
+    def trained_tokens(self) -> int:
+        """The tokens that count in the loss, over the whole run."""
+        return sum(self.trained[index] for index in self.order)
+
+
+def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
+    """Train and save; see `SFT.train`."""
+    began = time.perf_counter()
+    disable_progress_bars()  # what there is to see goes to `context.report`
+    logging.disable_progress_bar()
+    trainer = _trainer(config, model, examples, context)
+    trainer.plan = plan = _plan(config, cast(Dataset, trainer.train_dataset), context.seed)
+    seen = plan.seen(config.batch_size * config.gradient_accumulation)
+    watch = Watch(seen, config.learning_rate, context.report)
+    trainer.add_callback(watch)
+    trainer.remove_callback(PrinterCallback)
+    ready = time.perf_counter()
+    trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
+    trained = time.perf_counter()
+    with replacing(out) as scratch:
+        save(trainer.model, model, scratch)
+    return TrainResult(
+        steps=trainer.state.global_step,
+        tokens=seen[-1],
+        trained_tokens=plan.trained_tokens(),
+        seconds=watch.seconds,
+        losses=_losses(trainer.state.log_history),
+        metrics={
+            "left_out": float(len(examples) - len(set(plan.order))),
+            "setup_seconds": ready - began,
+            "save_seconds": time.perf_counter() - trained,
+        },
+    )
+
+
+class CompletionTrainer(SFTTrainer):
+    """SFTTrainer that computes logits for completion tokens alone and sees the examples in the order of its plan."""
+
+    plan: Plan
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Negative log-likelihood summed over the completion tokens, over their number in the whole step."""
+        labels = inputs.pop("labels")[:, 1:]
+        inputs.pop("attention_mask", None)  # padding is on the right, where causal attention does not look
+        wanted = labels != IGNORED
+        with Only(wanted, self.accelerator.unwrap_model(model).get_output_embeddings()):
+            logits = model(**inputs, use_cache=False).logits
+        loss = cross_entropy(logits.float(), labels[wanted], reduction="sum")
+        if num_items_in_batch is None:
+            return loss / wanted.sum()
+        return loss * self.accelerator.num_processes / num_items_in_batch
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.plan.order
+
+    def _send_telemetry(self) -> None:
+        """TRL reports its use to its makers; a platform that trains on private data does not."""
+
+
+class Only:
+    """While open, `head` projects the `wanted` positions alone: logits have the shape (number wanted, vocabulary).
+
+    `wanted` has the shape (batch, length - 1). The forward's own `logits_to_keep` can only keep the same positions of
+    every row.
+    """
+
+    def __init__(self, wanted: torch.Tensor, head: torch.nn.Module) -> None:
+        self.hook = head.register_forward_pre_hook(lambda _, given: (given[0][:, :-1][wanted],))
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self.hook.remove()
+
+
+def multiplies_bf16() -> bool:
+    """Whether this machine has bf16 matrix products in hardware; where it has not, they are slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def _trainer(config: SFT, model: Path, examples: Sequence[Example], context: TrainContext) -> CompletionTrainer:
+    return CompletionTrainer(
+        model=load(model, torch.bfloat16 if config.precision == "bf16" else torch.float32),
+        args=_arguments(config, context),
+        train_dataset=Dataset.from_list([_row(example) for example in examples]),
+        processing_class=AutoTokenizer.from_pretrained(model, local_files_only=True),
+        peft_config=_adapters(config.lora) if config.lora else None,
+    )
+
+
+def _row(example: Example) -> dict[str, Any]:
+    return {
+        "prompt": [message.to_row() for message in example.prompt],
+        "completion": [message.to_row() for message in example.completion],
+    }
+
+
+def _arguments(config: SFT, context: TrainContext) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(context.scratch),
+        seed=context.seed,
+        num_train_epochs=1,  # the plan's order holds all epochs
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.scheduler,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        max_length=None,  # the plan leaves out what is too long
+        padding_free=config.batching == "packed",
+        completion_only_loss=True,
+        bf16=config.precision == "mixed" or (config.precision == "auto" and multiplies_bf16()),
+        gradient_checkpointing=config.gradient_checkpointing,
+        save_steps=config.checkpoint_every,
+        save_total_limit=2,  # the newest may be torn
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # Watch wants to see them
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def _adapters(lora: Lora) -> LoraConfig:
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=cast(int, lora.alpha),  # a float in all but its annotation
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _plan(config: SFT, data: Dataset, seed: int) -> Plan:
+    """What is seen in which order. Raises RoundFailed when no example fits `max_length`."""
+    tokens = [len(ids) for ids in cast(list[list[int]], data["input_ids"])]
+    trained = [sum(label != IGNORED for label in labels) for labels in cast(list[list[int]], data["labels"])]
+    fitting = [index for index, length in enumerate(tokens) if length <= config.max_length]
+    if not fitting:
+        raise RoundFailed(
+            f"sft: all {len(tokens)} examples are longer than max_length {config.max_length} (the shortest has "
+            f"{min(tokens)} tokens). Raise max_length, or lower the sampler's max_tokens."
+        )
+    order = shuffled(fitting, config.epochs, seed)
+    if config.batching == "length_grouped":
+        order = length_grouped(order, tokens, config.batch_size, seed)
+    return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(trained))
+
+
+def _losses(history: Sequence[dict[str, float]]) -> tuple[tuple[int, float], ...]:
+    return tuple((int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry)

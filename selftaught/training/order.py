@@ -1,0 +1,37 @@
+"""The order of a run: which example is in which batch, decided before training starts.
+
+A run is one list of indices, cut into batches from the left. It depends on the seed alone, so a run that goes on from
+a checkpoint skips what it has seen and meets the rest in the same order. Tensors are the trainer's business.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+
+WINDOW = 16
+"""Batches that are sorted by length together: wide enough to waste little padding, narrow enough to stay mixed."""
+
+
+def shuffled(items: Sequence[int], epochs: float, seed: int) -> list[int]:
+    """`epochs` passes over `items`, each shuffled anew; the last one is cut where `epochs` is no whole number."""
+    generator = random.Random(seed)
+    passes = [generator.sample(items, len(items)) for _ in range(math.ceil(epochs))]
+    return [item for one in passes for item in one][: max(1, round(epochs * len(items)))]
+
+
+def length_grouped(order: Sequence[int], lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:
+    """`order` with neighbours in length in the same batch, and the batches shuffled.
+
+    Grouping stays within windows of `WINDOW` batches. Only the last batch may be short. `lengths[i]` is the length of
+    example `i` in tokens.
+    """
+    generator = random.Random(seed)
+    size = WINDOW * batch_size
+    grouped: list[int] = []
+    for start in range(0, len(order), size):
+        window = sorted(order[start : start + size], key=lambda index: lengths[index])
+        batches = [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+        short = [batches.pop()] if len(batches[-1]) < batch_size else []
+        generator.shuffle(batches)
+        grouped += [index for batch in batches + short for index in batch]
+    return grouped

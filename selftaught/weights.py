@@ -1,0 +1,101 @@
+"""What a model folder must be, and its digest.
+
+A model is a folder with `config.json`, a tokenizer and whole safetensors files. Pickles and Python code are refused:
+nothing is unpickled here, and no remote code is trusted. Headers and lengths are checked, the numbers in the tensors
+are not. Nothing is loaded, so this works where torch is not installed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+from safetensors import SafetensorError, safe_open
+
+from selftaught.errors import BadInput
+from selftaught.records import canonical
+from selftaught.store import sha256_of, visible_files
+
+PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+INDEX = "model.safetensors.index.json"
+MANIFEST = "manifest.json"
+
+
+def check_model(folder: Path) -> None:
+    """Raise BadInput, saying which file and what to do, unless `folder` is a model that can be loaded safely."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder. A model is a folder with config.json, a tokenizer and safetensors.")
+    files = visible_files(folder)
+    _refuse_code(folder, files)
+    _require(folder)
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    if not weights:
+        raise BadInput(f"{folder}: no *.safetensors. Save the model with save_pretrained (safetensors is its default).")
+    tensors = {path.relative_to(folder).as_posix(): _tensors(path) for path in weights}
+    _check_index(folder / INDEX, tensors)
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 (hex) over the relative paths and SHA-256s of the model's files, in order of path.
+
+    Hidden files and our own `manifest.json` are not part of a model. Reads every byte (some 0.7 GB/s), caches nothing.
+    """
+    files = ((path.relative_to(folder).as_posix(), path) for path in visible_files(folder))
+    content = [[name, sha256_of(path)] for name, path in files if name != MANIFEST]
+    return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def _refuse_code(folder: Path, files: Iterable[Path]) -> None:
+    for path in files:
+        if path.suffix.lower() in PICKLES:
+            raise BadInput(f"{path}: a pickle may run code when it is read. Convert it to safetensors, or remove it.")
+        if path.suffix == ".py":
+            raise BadInput(f"{path}: code in a model folder is never run. Use an architecture that transformers has.")
+    for path in folder.glob("*config.json"):
+        if "auto_map" in _json(path):
+            raise BadInput(
+                f"{path}: auto_map asks for remote code, which is never run. Use an architecture that transformers has."
+            )
+
+
+def _require(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        adapter = " It holds an adapter: merge it into its model." if (folder / "adapter_config.json").is_file() else ""
+        raise BadInput(f"{folder}: no config.json, so no model.{adapter}")
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise BadInput(f"{folder}: no tokenizer ({', '.join(TOKENIZERS[:2])} …). Save it beside the model.")
+
+
+def _tensors(path: Path) -> set[str]:
+    """The names of the tensors in a safetensors file; its header and its length are checked by the library."""
+    try:
+        with safe_open(path, framework="numpy") as file:  # pyright: ignore[reportUnknownVariableType]
+            return set(cast(list[str], file.keys()))  # pyright: ignore[reportUnknownMemberType]
+    except SafetensorError as error:
+        raise BadInput(f"{path}: truncated or damaged ({path.stat().st_size} bytes; {error}). Copy it again.") from None
+
+
+def _check_index(index: Path, tensors: dict[str, set[str]]) -> None:
+    """Every shard that the index names is there and holds the tensors that the index says it does."""
+    if not index.is_file():
+        return
+    shards = _json(index).get("weight_map")
+    if not isinstance(shards, dict):
+        raise BadInput(f"{index}: no weight_map, so no index. Save the model again.")
+    for tensor, shard in cast(dict[str, str], shards).items():
+        if shard not in tensors:
+            raise BadInput(f"{index}: names {shard}, which is not in {index.parent}. Copy it there.")
+        if tensor not in tensors[shard]:
+            raise BadInput(f"{index}: says that {tensor} is in {shard}, and it is not. Save the model again.")
+
+
+def _json(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadInput(f"{path}: no valid JSON ({error}). Copy it again.") from None
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: a JSON object is expected here. Copy it again.")
+    return cast(dict[str, object], content)

@@ -1,0 +1,27 @@
+"""What every test may ask for: the real starter model, and a home of its own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from selftaught.starter import pull
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def starter_model() -> Path:
+    """A folder with SmolLM2-135M-Instruct: SELFTAUGHT_TEST_MODEL, or the checkout's own (pulled once)."""
+    given = os.environ.get("SELFTAUGHT_TEST_MODEL")
+    return Path(given) if given else pull("smollm2-135m-instruct", REPOSITORY / ".selftaught" / "models")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """SELFTAUGHT_HOME in a folder of the test's own, so that no test touches a developer's models and runs."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("SELFTAUGHT_HOME", str(folder))
+    for name in ("SELFTAUGHT_STORE", "SELFTAUGHT_ENGINES", "SELFTAUGHT_EVENTS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return folder

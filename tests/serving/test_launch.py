@@ -1,0 +1,150 @@
+"""No engine outlives its owner: the launcher with a small command in the engine's place."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selftaught.serving.processes import PidFile, Process, reap
+
+# A parent and a child that both ignore SIGTERM, as a busy engine might; the child is what kernels do not clean up.
+STUBBORN = """
+import pathlib, os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.fork()
+pathlib.Path(sys.argv[1], str(os.getpid())).touch()
+time.sleep(600)
+"""
+OWNER = """
+import subprocess, sys, os, threading, time
+def start():
+    subprocess.Popen([sys.executable, "-m", "selftaught.serving.launch", str(os.getpid()), *sys.argv[1:]],
+                     start_new_session=True)
+thread = threading.Thread(target=start)  # engines are started from threads, which end before their engine does
+thread.start()
+thread.join()
+time.sleep(600)
+"""
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def running(pid: int) -> bool:
+    try:
+        return Process.of(pid).alive
+    except ProcessLookupError:
+        return False
+
+
+@pytest.fixture
+def owned(tmp_path: Path):
+    """An owner process, its launcher and the two processes of the command: (owner, [pids of the command])."""
+    command = [sys.executable, "-c", STUBBORN, str(tmp_path)]
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, *command])
+    assert until(lambda: len(list(tmp_path.iterdir())) == 2)
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    yield owner, pids
+    owner.kill()
+    owner.wait()
+    assert until(lambda: not any(map(running, pids)))
+
+
+def test_the_engine_lives_while_its_owner_does(owned: tuple[subprocess.Popen[bytes], list[int]]):
+    _, pids = owned
+    time.sleep(0.3)
+    assert all(map(running, pids))
+
+
+def test_kill_9_of_the_owner_ends_every_descendant(owned: tuple[subprocess.Popen[bytes], list[int]]):
+    owner, pids = owned
+    owner.kill()
+    assert until(lambda: not any(map(running, pids)))
+
+
+def test_kill_9_of_the_engine_ends_its_children(owned: tuple[subprocess.Popen[bytes], list[int]]):
+    _, pids = owned
+    os.kill(min(pids), signal.SIGKILL)
+    assert until(lambda: not any(map(running, pids)))
+
+
+def test_kill_9_of_the_launcher_ends_the_engine(owned: tuple[subprocess.Popen[bytes], list[int]]):
+    owner, pids = owned
+    os.kill(os.getsid(min(pids)), signal.SIGKILL)
+    assert until(lambda: not running(min(pids)))
+    owner.kill()
+    os.kill(max(pids), signal.SIGKILL)
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+
+
+def note(folder: Path, engine: Process, owner: Process) -> Path:
+    path = folder / "rft-abcd1234.1.json"
+    PidFile(name="rft-abcd1234", digest="abcd1234", port=1, engine=engine, owner=owner).write(path)
+    return path
+
+
+def dead_owner() -> Process:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        owner = Process.of(process.pid)
+        process.kill()
+    return owner
+
+
+def test_a_stale_engine_is_reaped(tmp_path: Path):
+    with sleeper() as engine:
+        path = note(tmp_path, Process.of(engine.pid), dead_owner())
+        assert reap(tmp_path) == ["rft-abcd1234"]
+        assert engine.wait(5) == -signal.SIGKILL
+    assert not path.exists()
+
+
+def test_what_a_dead_engine_left_behind_is_reaped(tmp_path: Path):
+    command = [sys.executable, "-c", STUBBORN, str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True) as engine:
+        assert until(lambda: len(list(tmp_path.iterdir())) == 2)
+        note(tmp_path, Process.of(engine.pid), dead_owner())
+        engine.kill()
+    (child,) = (int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal() and int(path.name) != engine.pid)
+    assert running(child)
+    reap(tmp_path)
+    assert until(lambda: not running(child))
+
+
+def test_another_process_with_the_same_pid_is_left_alone(tmp_path: Path):
+    with sleeper() as innocent:
+        noted = Process.of(innocent.pid)
+        note(tmp_path, noted.model_copy(update={"started": noted.started - 1}), dead_owner())
+        reap(tmp_path)
+        time.sleep(0.1)
+        assert innocent.poll() is None
+        innocent.kill()
+
+
+def test_an_engine_of_a_living_owner_is_left_alone(tmp_path: Path):
+    with sleeper() as engine:
+        path = note(tmp_path, Process.of(engine.pid), Process.of(os.getpid()))
+        assert reap(tmp_path) == []
+        assert path.exists() and engine.poll() is None
+        engine.kill()
+
+
+def test_a_pid_of_another_boot_is_left_alone(tmp_path: Path):
+    with sleeper() as innocent:
+        note(tmp_path, Process.of(innocent.pid).model_copy(update={"boot": "before"}), dead_owner())
+        reap(tmp_path)
+        assert innocent.poll() is None
+        innocent.kill()

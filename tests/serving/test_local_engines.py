@@ -1,0 +1,179 @@
+"""A real engine with the real model: what it answers, what it refuses, and that it is gone when it has to be."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.models import Endpoint, Policy
+from selftaught.records import Message
+from selftaught.serving.backend import Served
+from selftaught.serving.engine import TRANSFORMERS
+from selftaught.serving.freshness import Reference, Scored, check_fresh, reference_logprobs
+from selftaught.serving.local import LocalEngines
+from selftaught.serving.processes import PidFile, reap
+
+pytestmark = pytest.mark.model
+DIGEST = "abcd1234" * 8
+ASK = (Message(role="user", content="Tom has 4 apples and buys 5 more. How many apples does Tom have now?"),)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def engines(home: Path) -> Iterator[LocalEngines]:
+    with LocalEngines(home) as engines:
+        yield engines
+    assert list((home / "engines").glob("*.json")) == []
+
+
+@pytest.fixture(scope="module")
+def served(engines: LocalEngines, starter_model: Path) -> Served:
+    return engines.deploy("rft", DIGEST, starter_model)
+
+
+@pytest.fixture(scope="module")
+def reference(starter_model: Path) -> Reference:
+    return reference_logprobs(starter_model)
+
+
+def open_endpoint(served: Served, digest: str = DIGEST, patience: float = 1.0) -> Endpoint:
+    return Endpoint(served.url, "rft", digest, policy=Policy(patience=patience))
+
+
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def noted(home: Path) -> PidFile:
+    (path,) = (home / "engines").glob("*.json")
+    return PidFile.model_validate_json(path.read_bytes())
+
+
+async def test_n_completions_with_their_token_ids_and_logprobs(served: Served):
+    async with open_endpoint(served) as model:
+        completions = await model.chat(ASK, n=4, temperature=1.0, max_tokens=12)
+        assert model.usage.requests == 1
+        assert model.usage.completion_tokens == sum(len(one.token_ids) for one in completions)
+    assert len(completions) == 4
+    assert len({one.text for one in completions}) > 1
+    for one in completions:
+        assert 0 < len(one.token_ids) == len(one.logprobs) <= 12
+        assert all(logprob <= 0 for logprob in one.logprobs)
+        assert one.finish_reason in {"stop", "length"}
+
+
+async def test_greedy_answers_repeat_whatever_is_asked_beside_them(served: Served):
+    async with open_endpoint(served) as model:
+        hot = [model.chat(ASK, n=2, temperature=2.0, max_tokens=8) for _ in range(3)]
+        cold = [model.chat(ASK, temperature=0.0, max_tokens=8) for _ in range(3)]
+        answers = await asyncio.gather(*hot, *cold)
+    assert len({answer[0].text for answer in answers[3:]}) == 1
+
+
+async def test_another_digest_is_refused(served: Served):
+    with pytest.raises(WrongModel, match="rft-abcd1234, rft, not rft-ffff0000"):
+        async with open_endpoint(served, digest="ffff0000" * 8):
+            pass
+
+
+async def test_a_prompt_longer_than_the_context_is_told_in_the_servers_words(served: Served):
+    async with open_endpoint(served) as model:
+        with pytest.raises(BadInput, match="1024"):
+            await model.chat([Message(role="user", content="one two three " * 600)])
+
+
+def test_deploying_again_is_the_same_engine(engines: LocalEngines, served: Served, starter_model: Path):
+    begin = time.monotonic()
+    assert engines.deploy("rft", DIGEST, starter_model) == served
+    assert time.monotonic() - begin < 1
+
+
+def test_the_weights_are_proven_fresh(served: Served, reference: Reference):
+    assert check_fresh(served, reference) < 0.03
+
+
+def test_other_weights_are_not_fresh(served: Served, reference: Reference):
+    other = [Scored(token_ids=p.token_ids, logprobs=tuple(x - 0.05 for x in p.logprobs)) for p in reference.prompts]
+    with pytest.raises(WrongModel, match="nats apart"):
+        check_fresh(served, Reference(prompts=tuple(other)))
+
+
+def test_kill_9_of_the_engine_is_unavailable_and_a_new_one_heals(
+    home: Path, engines: LocalEngines, served: Served, starter_model: Path
+):
+    engine = noted(home).engine
+    server, core = sorted(engine.session())[1:3]
+    os.kill(server, signal.SIGKILL)
+    begin = time.monotonic()
+
+    async def ask() -> None:
+        async with open_endpoint(served):
+            pass
+
+    with pytest.raises(Unavailable, match=served.url):
+        asyncio.run(ask())
+    assert time.monotonic() - begin < 5
+    assert until(lambda: engine.session() == [], 10), f"{core} outlived its server"
+    again = engines.deploy("rft", DIGEST, starter_model)
+    assert noted(home).engine != engine
+    check_fresh(again, reference_logprobs(starter_model))
+
+
+OWNER = """
+import sys
+from pathlib import Path
+from selftaught.serving.local import LocalEngines
+LocalEngines(Path(sys.argv[1])).deploy("rft", "abcd1234" * 8, Path(sys.argv[2]))
+"""
+
+
+def test_kill_9_of_the_owner_leaves_no_process(tmp_path: Path, starter_model: Path):
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), str(starter_model)])
+    assert until(lambda: len(list((tmp_path / "engines").glob("*.json"))) == 1, 30)
+    engine = noted(tmp_path).engine
+    assert until(lambda: len(engine.session()) >= 4, 60), "launcher, server, engine core, resource tracker"
+    owner.kill()
+    owner.wait()
+    assert until(lambda: engine.session() == [], 10)
+    assert reap(tmp_path / "engines") == ["rft-abcd1234"]
+
+
+def test_without_vllm_transformers_serves_the_same_interface(
+    tmp_path: Path, starter_model: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("selftaught.serving.engine.server_module", lambda: TRANSFORMERS)
+    with LocalEngines(tmp_path) as engines:
+        served = engines.deploy("rft", DIGEST, starter_model)
+        assert check_fresh(served, reference) < 1e-3
+        asyncio.run(_chat_with_transformers(served))
+
+
+async def _chat_with_transformers(served: Served) -> None:
+    async with open_endpoint(served) as model:
+        hot, cold, again = await asyncio.gather(
+            model.chat(ASK, n=3, temperature=1.5, max_tokens=12),
+            model.chat(ASK, temperature=0.0, max_tokens=40, stop=["9"]),
+            model.chat(ASK, temperature=0.0, max_tokens=40, stop=["9"]),
+        )
+        assert len({one.text for one in hot}) > 1
+        assert cold == again
+        assert "9" not in cold[0].text
+        assert model.usage.completion_tokens == sum(len(one.token_ids) for one in (*hot, *cold, *again))
+        with pytest.raises(BadInput, match="maximum context length of 1024"):
+            await model.chat([Message(role="user", content="one two three " * 600)])

@@ -1,0 +1,107 @@
+"""Contamination: planted overlaps are found and named; templates that are shared on purpose are not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftaught.errors import RoundFailed
+from selftaught.records import Example, Message, Split, Task
+from selftaught.tasks.contamination import check_examples, overlaps, require_disjoint
+from selftaught.tasks.splits import runs
+
+LONG = "A farmer drives 12 sheep over the hill to the market and sells 5 of them there before noon."
+
+
+def task(text: str, split: Split = "train", template: str | None = None, operands: tuple[str, ...] = ()) -> Task:
+    message = Message(role="user", content=text)
+    return Task(messages=(message,), answer="1", source="test", split=split, template=template, operands=operands)
+
+
+def example(of: Task, prompt: str) -> Example:
+    said = Message(role="assistant", content="7")
+    return Example(prompt=(Message(role="user", content=prompt),), completion=(said,), task=of.id, rollout="r")
+
+
+def test_equal_text_is_found_whatever_its_case_white_space_and_punctuation():
+    findings = overlaps([task("What is  2 + 3?")], [task("what is 2 + 3", "gate")])
+    assert "have the text of" in findings[0]
+
+
+def test_another_operator_is_another_text():
+    assert overlaps([task("2 + 3 ?")], [task("2 - 3 ?", "gate")]) == []
+
+
+def test_equal_operands_in_other_order_are_found_under_another_story():
+    one = task("Tom has 3 and buys 4.", template="buy", operands=("3", "4"))
+    other = task("Ann has 4 and buys 3.", "gate", template="buy", operands=("4", "3"))
+    assert ["template and operands" in finding for finding in overlaps([one], [other])] == [True]
+
+
+def test_a_shared_template_with_other_operands_is_no_overlap():
+    train = [task(LONG.replace("12", str(n)), template="farm", operands=(str(n), "5")) for n in range(20, 40)]
+    gate = [task(LONG.replace("12", str(n)), "gate", template="farm", operands=(str(n), "5")) for n in range(60, 80)]
+    assert overlaps(train, gate) == []
+
+
+def test_the_same_words_with_other_numbers_are_found_where_there_is_no_template():
+    findings = overlaps([task(LONG)], [task(LONG.replace("12", "31"), "gate")])
+    assert len(findings) == 1
+    assert "share a run of 13 words" in findings[0]
+
+
+@given(st.integers(0, 5), st.integers(0, 6))
+def test_a_run_counts_from_thirteen_words_on(shared: int, extra: int):
+    words = [f"w{chr(97 + i)}" for i in range(13)]
+    one, other = (
+        " ".join([*words, "end"]),
+        " ".join(["start", *words[: 13 - shared], *("x" * (i + 1) for i in range(extra))]),
+    )
+    assert bool(overlaps([task(one)], [task(other, "gate")])) == (shared == 0)
+
+
+def test_an_instruction_that_every_task_ends_with_is_no_overlap():
+    end = "Think step by step and give the final answer as one whole number at the very end of your text."
+    train = [task(f"Count the {word}. {end}") for word in ("oaks", "elms", "firs")]
+    assert overlaps(train, [task(f"Count the pines. {end}", "gate")]) == []
+
+
+def test_a_short_text_counts_whole():
+    assert runs(["Add 3 and 4.", "Add 30 and 9!"]) == [{("add", "#", "and", "#")}] * 2
+
+
+def test_runs_leave_out_what_all_texts_begin_and_end_with():
+    assert runs(["Add 3 and 4.", "Add 30 or 9!", "Add 3 to 4."]) == [{("and",)}, {("or",)}, {("to",)}]
+
+
+def test_findings_are_counted_and_three_are_named():
+    both = [task(f"Question {chr(97 + i)} about birds") for i in range(9)]
+    (finding, *_) = overlaps(both, [t.model_copy(update={"split": "report"}) for t in both])
+    assert finding.startswith("9 of 9 tasks have the text of a task of another set: ")
+    assert finding.endswith("and 6 more")
+    assert finding.count("report ") == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("train", "gate"), ("train", "report"), ("train", "guard"), ("gate", "report")]
+)
+def test_an_overlap_between_any_two_sets_fails_the_round_and_names_the_task(one: Split, other: Split):
+    planted = task("Where do the swallows go?", one)
+    clean = [task("How deep is the lake?"), task("Who keeps the bees?", "report"), planted]
+    require_disjoint(clean)
+    with pytest.raises(
+        RoundFailed, match=rf"{other} {planted.id} and {one} {planted.id} \('Where do the swallows go\?'\)"
+    ):
+        require_disjoint([*clean, planted.model_copy(update={"split": other})])
+
+
+def test_an_example_that_asks_a_held_out_question_is_found_though_its_task_is_a_training_task():
+    trained, held_out = task("How deep is the lake?"), task("Who keeps the bees?", "gate")
+    train = {trained.id: trained}
+    assert check_examples([example(trained, trained.question)], train, [held_out]) == []
+    assert "have the text of" in check_examples([example(trained, held_out.question)], train, [held_out])[0]
+
+
+def test_an_example_made_from_no_training_task_is_a_finding():
+    trained, stranger = task("How deep is the lake?"), task("Who keeps the bees?", "gate")
+    findings = check_examples([example(stranger, "Something else")], {trained.id: trained}, [])
+    assert findings == [f"1 examples were made from no training task of this round: task {stranger.id}"]

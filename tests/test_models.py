@@ -1,0 +1,226 @@
+"""The async client against a real HTTP server that fails in the ways vLLM cannot be made to."""
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from selftaught.blocks import ChatModel
+from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.models import Endpoint, Policy, Usage, served_name
+from selftaught.records import Message
+
+DIGEST = "abcd1234" * 8
+NAME = "rft-abcd1234"
+ASK = (Message(role="user", content="1 + 1?"),)
+Reply = Callable[[int, dict[str, Any]], tuple[int, Any]]
+
+
+def answer(body: dict[str, Any], model: str = NAME, **choice: Any) -> dict[str, Any]:
+    """A chat completion as vLLM gives it: `n` choices of two tokens."""
+    tokens = {"content": [{"token": "2", "logprob": -0.5}, {"token": "", "logprob": -0.25}]}
+    one = {"message": {"content": "2"}, "finish_reason": "stop", "token_ids": [34, 2], "logprobs": tokens} | choice
+    n = body.get("n", 1)
+    return {"model": model, "choices": [one] * n, "usage": {"prompt_tokens": 5, "completion_tokens": 2 * n}}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers POSTs with `reply(number, body)`: a status and JSON, or None to drop the connection in mid-answer."""
+
+    daemon_threads = True
+    listed: tuple[str, ...] = (NAME, "rft")
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.reply, self.bodies, self.headers_seen = reply, list[dict[str, Any]](), list[Any]()
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send(200, {"data": [{"id": name} for name in self.server.listed]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.now += 1
+            self.server.most = max(self.server.most, self.server.now)
+            self.server.bodies.append(body)
+            self.server.headers_seen.append(self.headers)
+            number = len(self.server.bodies)
+        status, content = self.server.reply(number, body)
+        with self.server.lock:
+            self.server.now -= 1
+        self.send(status, content)
+
+    def send(self, status: int, content: Any) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data) + (100 if content is None else 0)))
+        self.end_headers()
+        self.wfile.write(data)
+        self.close_connection = content is None
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@contextmanager
+def serving(reply: Reply = lambda number, body: (200, answer(body))) -> Generator[Server]:
+    with Server(reply) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def endpoint(server: Server, **policy: Any) -> Endpoint:
+    return Endpoint(server.url, "rft", DIGEST, policy=Policy(**policy))
+
+
+async def test_n_completions_come_from_one_request_with_ids_and_logprobs():
+    with serving() as server:
+        async with endpoint(server) as model:
+            assert isinstance(model, ChatModel)
+            completions = await model.chat(ASK, n=3, temperature=0.7, max_tokens=9, stop=["\n"])
+    assert len(server.bodies) == 1 and len(completions) == 3
+    assert completions[0].token_ids == (34, 2) and completions[0].logprobs == (-0.5, -0.25)
+    assert (completions[0].text, completions[0].finish_reason, completions[0].prompt_tokens) == ("2", "stop", 5)
+    asked = server.bodies[0]
+    assert (asked["model"], asked["temperature"], asked["max_tokens"], asked["stop"]) == (NAME, 0.7, 9, ["\n"])
+
+
+async def test_usage_counts_every_answered_request():
+    with serving() as server:
+        async with endpoint(server) as model:
+            await asyncio.gather(*(model.chat(ASK, n=2) for _ in range(5)))
+            assert model.usage == Usage(5, 25, 20, model.usage.seconds)
+            assert model.usage.seconds > 0
+
+
+async def test_a_server_without_token_ids_still_works():
+    with serving(lambda _, body: (200, answer(body, token_ids=None, logprobs=None))) as server:
+        async with endpoint(server) as model:
+            (completion,) = await model.chat(ASK)
+    assert completion.text == "2" and completion.token_ids == () and completion.logprobs == ()
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_what_may_heal_is_tried_again(status: int):
+    with serving(lambda number, body: (status, {}) if number < 3 else (200, answer(body))) as server:
+        async with endpoint(server) as model:
+            assert len(await model.chat(ASK)) == 1
+    assert len(server.bodies) == 3
+
+
+async def test_a_server_that_dies_in_mid_answer_is_tried_again():
+    with serving(lambda number, body: (200, None) if number == 1 else (200, answer(body))) as server:
+        async with endpoint(server) as model:
+            assert len(await model.chat(ASK)) == 1
+    assert len(server.bodies) == 2
+
+
+async def test_patience_ends_and_the_message_names_the_url():
+    with serving(lambda _, body: (503, {"error": {"message": "overloaded"}})) as server:
+        async with endpoint(server, patience=0.5) as model:
+            begin = time.monotonic()
+            with pytest.raises(Unavailable, match=f"{server.url}.*503.*overloaded"):
+                await model.chat(ASK)
+            assert time.monotonic() - begin < 5
+    assert len(server.bodies) >= 2
+
+
+async def test_an_answer_that_takes_too_long_is_unavailable():
+    def slow(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        time.sleep(0.5)
+        return 200, answer(body)
+
+    with serving(slow) as server:
+        async with endpoint(server, timeout=0.1, patience=0.0) as model:
+            with pytest.raises(Unavailable, match="ReadTimeout"):
+                await model.chat(ASK)
+
+
+async def test_nobody_there_is_unavailable():
+    with serving() as server:
+        url = server.url
+    with pytest.raises(Unavailable, match="Is the server running"):
+        async with Endpoint(url, "rft", DIGEST, policy=Policy(patience=0.3)):
+            pass
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": {"message": "context of 1024"}}, {"message": "context of 1024"}, {"detail": "context of 1024"}]
+)
+async def test_a_bad_request_carries_the_servers_words_and_is_not_repeated(body: dict[str, Any]):
+    with serving(lambda _, __: (400, body)) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(BadInput, match="context of 1024"):
+                await model.chat(ASK)
+    assert len(server.bodies) == 1
+
+
+async def test_an_answer_of_another_model_is_refused():
+    with serving(lambda _, body: (200, answer(body, model="rft-ffff0000"))) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(WrongModel, match="rft-ffff0000"):
+                await model.chat(ASK)
+            assert model.usage.requests == 0
+
+
+async def test_an_endpoint_that_lists_another_digest_is_refused_before_the_first_request():
+    with serving() as server:
+        server.listed = ("rft-ffff0000", "rft")
+        with pytest.raises(WrongModel, match="rft-ffff0000"):
+            async with endpoint(server):
+                pass
+    assert server.bodies == []
+
+
+async def test_a_model_that_is_gone_is_the_wrong_model():
+    with serving(lambda _, __: (404, {"error": {"message": "The model does not exist."}})) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(WrongModel, match="does not exist"):
+                await model.chat(ASK)
+
+
+async def test_no_more_requests_are_in_flight_than_allowed():
+    def slow(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        time.sleep(0.05)
+        return 200, answer(body)
+
+    with serving(slow) as server:
+        async with endpoint(server, concurrency=3) as model:
+            await asyncio.gather(*(model.chat(ASK) for _ in range(12)))
+    assert server.most == 3
+
+
+async def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RFT_KEY", "s3cret")
+    with serving() as server:
+        async with Endpoint(server.url, "rft", DIGEST, api_key_env="RFT_KEY") as model:
+            await model.chat(ASK)
+    assert Counter(headers["Authorization"] for headers in server.headers_seen) == {"Bearer s3cret": 1}
+
+
+def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RFT_KEY", raising=False)
+    with pytest.raises(BadInput, match="RFT_KEY"):
+        Endpoint("http://127.0.0.1:1/v1", "rft", DIGEST, api_key_env="RFT_KEY")
+
+
+def test_served_name_is_the_line_and_eight_digits():
+    assert served_name("rft", DIGEST) == NAME

@@ -1,0 +1,157 @@
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store_contract import StoreContract, folder_with, model
+
+from selftaught.errors import BadInput, StoreError
+from selftaught.store import MARKER, DirectoryStore, open_store
+
+__all__ = ["model"]
+
+KILLED_IN_A_COPY = """
+import os, shutil, signal, sys
+from pathlib import Path
+from selftaught.store import DirectoryStore
+
+def copy_half(source, target):
+    Path(target).write_bytes(Path(source).read_bytes()[:5])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+shutil.copyfile = copy_half
+DirectoryStore(Path(sys.argv[1])).put("models", "d", Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "store")
+
+
+class TestDirectoryStore(StoreContract):
+    """The contract, in a directory."""
+
+
+def test_local_is_the_stored_folder_itself(store: DirectoryStore, model: Path, tmp_path: Path) -> None:
+    uri = store.put("models", "d", model)
+    assert store.local("models", "d", tmp_path / "cache").as_uri() == uri
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_damaged_file_is_found_and_nothing_is_left(store: DirectoryStore, model: Path, tmp_path: Path) -> None:
+    store.put("models", "d", model)
+    stored = store.directory / "models" / "d" / "weights"
+    stored.write_bytes(b"\xff" + stored.read_bytes()[1:])
+    with pytest.raises(StoreError, match=r"models/d/weights: damaged.*Remove .*models/d and run the step"):
+        store.get("models", "d", tmp_path / "got")
+    assert not (tmp_path / "got").exists()
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_truncated_or_missing_file_is_found(store: DirectoryStore, model: Path, tmp_path: Path) -> None:
+    store.put("models", "d", model)
+    stored = store.directory / "models" / "d" / "weights"
+    stored.write_bytes(b"short")
+    with pytest.raises(StoreError, match="weights: damaged"):
+        store.local("models", "d", tmp_path)
+    stored.unlink()
+    with pytest.raises(StoreError, match="weights: missing though it was stored"):
+        store.get("models", "d", tmp_path / "got")
+
+
+def test_a_killed_put_is_never_seen_and_the_next_one_clears_it(
+    store: DirectoryStore, model: Path, tmp_path: Path
+) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_A_COPY, store.root, str(model)], check=False)
+    assert killed.returncode == -9
+    assert list((store.directory / "models").iterdir()), "it was killed before it wrote anything"
+    assert (store.has("models", "d"), store.list("models")) == (False, [])
+    store.put("models", "d", model)
+    assert [path.name for path in (store.directory / "models").iterdir()] == ["d"]
+
+
+def claim_in_process(root: str, value: int) -> bytes:
+    return DirectoryStore(Path(root)).claim("race/one", str(value).encode() * 1000)
+
+
+def test_of_many_processes_exactly_one_wins_a_claim(store: DirectoryStore) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        winners = set(pool.starmap(claim_in_process, [(store.root, i) for i in range(9)]))
+    assert winners == {store.claimed("race/one")}
+    assert store.claims("race") == ["race/one"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB, where mounting is permitted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_is_said_and_nothing_half_written_stays(small_disk: Path, tmp_path: Path) -> None:
+    store = DirectoryStore(small_disk / "store")
+    big = folder_with(tmp_path / "big", data=os.urandom(2 * 2**20))
+    with pytest.raises(StoreError, match=r"No space left on device. Free some space"):
+        store.put("models", "d", big)
+    assert list((store.directory / "models").iterdir()) == []
+    store.put("models", "small", folder_with(tmp_path / "small", data=b"fits"))
+
+
+@pytest.mark.parametrize("work", ["put", "claim"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, model: Path, work: str) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    store = DirectoryStore(tmp_path / "file" / "store")
+    with pytest.raises(StoreError, match=r"file.*: Not a directory. Make it a directory that can be written"):
+        store.put("models", "d", model) if work == "put" else store.claim("key", b"value")
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A directory that even root cannot write."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "none", folder], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting a read-only disk is not permitted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_read_only_directory_is_named(read_only: Path, model: Path) -> None:
+    with pytest.raises(StoreError, match=r"read-only/models: Read-only file system. Make it a directory"):
+        DirectoryStore(read_only).put("models", "d", model)
+
+
+def test_the_marker_is_not_part_of_a_copy_that_is_stored_again(
+    store: DirectoryStore, model: Path, tmp_path: Path
+) -> None:
+    store.put("models", "d", model)
+    copy = store.get("models", "d", tmp_path / "copy")
+    (copy / "new").write_text("new")
+    store.put("models", "e", copy)
+    stored = store.local("models", "e", tmp_path)
+    assert '"new"' in (stored / MARKER).read_text()
+
+
+def test_locations_are_a_directory_or_s3(tmp_path: Path) -> None:
+    assert open_store(str(tmp_path)).root == open_store(tmp_path.as_uri()).root == str(tmp_path)
+    assert open_store("s3://bucket/a/b/").uri("models", "d") == "s3://bucket/a/b/models/d"
+    assert open_store("s3://bucket").uri("models", "d") == "s3://bucket/models/d"
+    with pytest.raises(BadInput, match=r"gs://bucket: no store .* Accepted: a directory, or s3://bucket/prefix"):
+        open_store("gs://bucket")
+
+
+def test_importing_the_store_does_not_import_boto3() -> None:
+    code = "import sys, selftaught.store, selftaught.journal, selftaught.weights; sys.exit('boto3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

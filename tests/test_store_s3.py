@@ -1,0 +1,239 @@
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from s3_server import S3Server, free_ports
+from store_contract import StoreContract, folder_with, model
+
+from selftaught.errors import BadInput, StoreError, Unavailable
+from selftaught.store import fingerprint, open_store
+from selftaught.store_s3 import S3Store
+
+__all__ = ["model"]
+pytest_plugins = ["s3_fixtures"]
+
+MIB = 2**20
+PART = 5 * MIB  # the smallest that S3 takes
+
+KILLED_IN_A_PART = """
+import os, signal, sys
+from pathlib import Path
+from selftaught.store_s3 import S3Store
+
+def kill_at_the_second_part(request, **_):
+    if "partNumber=2" in request.url:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store = S3Store("selftaught", sys.argv[1], part_size=5 * 2**20)
+store._client.meta.events.register("before-send.s3.UploadPart", kill_at_the_second_part)
+store.put("models", "d", Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def store(s3_prefix: str) -> S3Store:
+    return S3Store("selftaught", s3_prefix, part_size=PART)
+
+
+def key(store: S3Store, name: str) -> dict[str, str]:
+    return {"Bucket": "selftaught", "Key": f"{store.prefix}/models/d/{name}"}
+
+
+class TestS3Store(StoreContract):
+    """The contract, on a real S3 server."""
+
+
+def test_a_large_file_travels_in_parts(store: S3Store, raw: Any, tmp_path: Path) -> None:
+    large = folder_with(tmp_path / "large", weights=os.urandom(2 * PART + MIB))
+    store.put("models", "d", large)
+    assert raw.head_object(**key(store, "weights"))["ETag"].endswith('-3"')  # three parts
+    assert fingerprint(store.get("models", "d", tmp_path / "got")) == fingerprint(large)
+
+
+def test_files_lie_under_a_plain_prefix(store: S3Store, raw: Any, model: Path) -> None:
+    """As KServe's storage initialiser reads them."""
+    assert store.put("models", "d", model) == f"s3://selftaught/{store.prefix}/models/d"
+    assert raw.get_object(**key(store, "sub/more"))["Body"].read() == b"more"
+
+
+@pytest.mark.parametrize("content", [b"other bytes, same le", b"shorter"])
+def test_a_corrupted_object_is_found_and_named(store: S3Store, raw: Any, tmp_path: Path, content: bytes) -> None:
+    store.put("models", "d", folder_with(tmp_path / "m", weights=b"these are the weights"[:20]))
+    raw.put_object(**key(store, "weights"), Body=content)
+    with pytest.raises(StoreError, match=r"models/d/weights: damaged.*Remove s3://.*/models/d and run the step"):
+        store.get("models", "d", tmp_path / "got")
+    assert not (tmp_path / "got").exists()
+    store.remove("models", "d")
+    store.put("models", "d", tmp_path / "m")  # and the advice helps
+    assert (store.get("models", "d", tmp_path / "got") / "weights").read_bytes() == b"these are the weight"
+
+
+def test_a_lost_object_and_a_damaged_marker_are_named(store: S3Store, raw: Any, model: Path, tmp_path: Path) -> None:
+    store.put("models", "d", model)
+    raw.delete_object(**key(store, "weights"))
+    with pytest.raises(StoreError, match=r"models/d/weights: missing though it was stored"):
+        store.get("models", "d", tmp_path / "got")
+    raw.put_object(**key(store, ".complete.json"), Body=b"{")
+    with pytest.raises(StoreError, match=r"models/d/.complete.json: damaged"):
+        store.has("models", "d")
+
+
+def test_the_server_refuses_what_was_damaged_on_the_way(store: S3Store, model: Path) -> None:
+    def damage(request: Any, **_: object) -> None:
+        request.headers.replace_header("x-amz-checksum-crc32", "AAAAAA==")
+
+    store._client.meta.events.register("before-sign.s3.PutObject", damage)
+    with pytest.raises(StoreError, match=r"models/d/config: arrived damaged at 127.0.0.1"):
+        store.put("models", "d", model)
+    assert not store.has("models", "d")
+
+
+def test_a_killed_upload_is_never_seen_and_goes_on(store: S3Store, raw: Any, tmp_path: Path) -> None:
+    large = folder_with(tmp_path / "large", a_config=b"{}", weights=os.urandom(4 * PART))
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_A_PART, store.prefix, str(large)], check=False)
+    assert killed.returncode == -9
+    before = raw.head_object(**key(store, "a_config"))["LastModified"]
+    assert (store.has("models", "d"), store.list("models")) == (False, [])
+    with pytest.raises(StoreError, match="not in the store"):
+        store.get("models", "d", tmp_path / "got")
+    store.put("models", "d", large)
+    assert fingerprint(store.get("models", "d", tmp_path / "got")) == fingerprint(large)
+    assert raw.head_object(**key(store, "a_config"))["LastModified"] == before  # sent once
+
+
+def test_an_object_of_somebody_else_is_not_overwritten(store: S3Store, raw: Any, model: Path) -> None:
+    raw.put_object(**key(store, "weights"), Body=b"theirs")
+    with pytest.raises(StoreError, match=r"models/d/weights: an object that was not put there by Selftaught"):
+        store.put("models", "d", model)
+
+
+def test_a_damaged_cache_is_fetched_again(store: S3Store, model: Path, tmp_path: Path) -> None:
+    store.put("models", "d", model)
+    cached = store.local("models", "d", tmp_path / "cache")
+    (cached / "weights").write_bytes(b"torn")
+    assert fingerprint(store.local("models", "d", tmp_path / "cache")) == fingerprint(model)
+
+
+def test_a_cache_that_cannot_be_written_is_named(store: S3Store, model: Path, tmp_path: Path) -> None:
+    store.put("models", "d", model)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file.*: Not a directory"):
+        store.local("models", "d", tmp_path / "file" / "cache")
+
+
+def use(store: S3Store, work: str, model: Path) -> object:
+    return {
+        "has": lambda: store.has("models", "d"),
+        "put": lambda: store.put("models", "d", model),
+        "claim": lambda: store.claim("key", b"value"),
+        "list": lambda: store.list("models"),
+        "remove": lambda: store.remove("models", "d"),
+    }[work]()
+
+
+@pytest.mark.parametrize("work", ["has", "put", "claim", "list", "remove"])
+@pytest.mark.parametrize(
+    ("variable", "code"),
+    [("AWS_SECRET_ACCESS_KEY", "SignatureDoesNotMatch"), ("AWS_ACCESS_KEY_ID", "InvalidAccessKeyId")],
+)
+def test_wrong_credentials_are_said_and_not_shown(
+    s3_prefix: str, monkeypatch: pytest.MonkeyPatch, model: Path, work: str, variable: str, code: str
+) -> None:
+    monkeypatch.setenv(variable, "wrong-and-secret")
+    with pytest.raises(StoreError, match=rf"refused the credentials \({code}\). Check AWS_ACCESS_KEY_ID") as caught:
+        use(S3Store("selftaught", s3_prefix), work, model)
+    assert "wrong-and-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("work", ["has", "put", "claim", "list"])
+def test_a_missing_bucket_is_said(s3_prefix: str, model: Path, work: str) -> None:
+    with pytest.raises(StoreError, match=r"s3://no-such-bucket.*: no bucket 'no-such-bucket' at 127.0.0.1:\d+. Create"):
+        use(S3Store("no-such-bucket", s3_prefix), work, model)
+
+
+@pytest.mark.parametrize("work", ["has", "put", "claim", "list"])
+def test_a_dead_endpoint_is_unavailable(
+    s3_prefix: str, monkeypatch: pytest.MonkeyPatch, model: Path, work: str
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://user:hidden@127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(Unavailable, match=rf"no answer from 127.0.0.1:{port} .*AWS_ENDPOINT_URL right") as caught:
+        use(S3Store("selftaught", s3_prefix), work, model)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_server_that_hangs_up_in_an_upload_is_unavailable(
+    s3_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        hang_up(listener)
+        with pytest.raises(Unavailable, match=r"no answer from 127\.0\.0\.1"):
+            S3Store("selftaught", s3_prefix).claim("key", b"value")
+
+
+def hang_up(listener: socket.socket) -> None:
+    """Accept each connection and close it without an answer."""
+
+    def serve() -> None:
+        while True:
+            try:
+                listener.accept()[0].close()
+            except OSError:
+                return
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def test_no_credentials_at_all_are_asked_for(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(StoreError, match=r"Unable to locate credentials.*Set AWS_ACCESS_KEY_ID"):
+        S3Store("selftaught", s3_prefix).has("models", "d")
+
+
+@pytest.mark.parametrize("location", ["s3://", "s3://not a bucket/x", "s3://UPPER_case!/x"])
+def test_a_bucket_that_cannot_be_is_bad_input(s3_prefix: str, location: str) -> None:
+    with pytest.raises((BadInput, StoreError), match=location):
+        open_store(location).has("models", "d")
+
+
+def test_an_endpoint_that_is_no_url_is_bad_input(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost without a scheme")
+    with pytest.raises(BadInput, match="Invalid endpoint"):
+        S3Store("selftaught", s3_prefix)
+
+
+def test_the_server_dies_with_the_process_that_started_it(s3: S3Server) -> None:
+    """However that process ends: here it is killed with -9."""
+    code = """
+import os, signal
+from s3_server import s3_server
+with s3_server() as server:
+    print(server.endpoint, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    started = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    host, port = started.stdout.strip().removeprefix("http://").split(":")
+    deadline = time.monotonic() + 10
+    while is_open(host, int(port)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_open(host, int(port))
+
+
+def is_open(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0

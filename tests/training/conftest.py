@@ -1,0 +1,85 @@
+"""A model small enough to train in a second, with a tokenizer of its own: no download, no starter model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selftaught.blocks import TrainContext
+from selftaught.records import Example, Message
+
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+MakeContext = Callable[[str], TrainContext]
+
+
+def example(prompt: str, completion: str, weight: float = 1.0) -> Example:
+    return Example(
+        prompt=(Message(role="user", content=prompt),),
+        completion=(Message(role="assistant", content=completion),),
+        task="t",
+        rollout="r",
+        weight=weight,
+    )
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[Example]:
+    """Twelve sums whose prompts and completions differ in length."""
+    return [example(f"{'please ' * (i % 4)}{i} + {i * i}?", f"It is {i + i * i}{'!' * (i % 5)}") for i in range(12)]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama in bf16 with a byte tokenizer, as a folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+        eos_token_id=256,
+        pad_token_id=256,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    return folder
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+    vocabulary = {token: i for i, token in enumerate(letters + special)}
+    bytes_only = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bytes_only,
+        eos_token="<|end|>",
+        pad_token="<|end|>",
+        additional_special_tokens=special[1:],
+        chat_template=CHAT,
+    )
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> MakeContext:
+    """A context with a scratch folder of its own and a sink that keeps nothing."""
+
+    def make(name: str = "run") -> TrainContext:
+        return TrainContext(scratch=tmp_path / name, seed=3, report=lambda done, total, /, **values: None)
+
+    return make

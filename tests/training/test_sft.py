@@ -1,0 +1,259 @@
+"""sft: the loss is the completions' NLL and nothing else, a killed run goes on, what is written can be served."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MakeContext, example  # pyright: ignore[reportMissingImports]
+
+from selftaught.blocks import TrainContext
+from selftaught.errors import BadInput, RoundFailed
+from selftaught.records import Example
+from selftaught.training.sft import SFT, Lora
+from selftaught.weights import check_model
+
+FP32 = {"precision": "fp32", "learning_rate": 1e-3, "epochs": 1, "batch_size": 4}
+
+
+def token_nlls(folder: Path, examples: list[Example]) -> list[list[float]]:
+    """The NLL of every completion token, each example alone in a plain forward pass: no padding, no trainer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    nlls: list[list[float]] = []
+    for one in examples:
+        prompt = [m.to_row() for m in one.prompt]
+        start = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+        ids = tokenizer.apply_chat_template(prompt + [m.to_row() for m in one.completion], return_dict=False)
+        with torch.no_grad():
+            logprobs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        nlls.append([-logprobs[i - 1, ids[i]].item() for i in range(start, len(ids))])
+    return nlls
+
+
+def mean_nll(folder: Path, examples: list[Example]) -> float:
+    tokens = [nll for one in token_nlls(folder, examples) for nll in one]
+    return sum(tokens) / len(tokens)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("batching", ["length_grouped", "packed", "padded"])
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_the_loss_is_the_mean_nll_over_completion_tokens(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, batching: str, accumulation: int
+):
+    """Over one step with all examples, padded, packed or accumulated: what each example gives when it is alone."""
+    config = SFT.model_validate(
+        FP32 | {"batching": batching, "batch_size": 12 // accumulation, "gradient_accumulation": accumulation}
+    )
+    result = config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert result.steps == 1
+    assert result.losses[0][1] == pytest.approx(mean_nll(tiny_model, examples), rel=1e-5)
+    assert result.trained_tokens == sum(map(len, token_nlls(tiny_model, examples)))
+
+
+def test_no_gradient_comes_from_prompt_tokens(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The last hidden states that predict prompt tokens or padding get a gradient of exactly zero."""
+    from selftaught.training.loops import sft
+
+    gradients: list[Any] = []
+
+    def watched(folder: Path, dtype: Any) -> Any:
+        model: Any = original(folder, dtype)
+        model.model.norm.register_full_backward_hook(lambda _, __, given: gradients.append(given[0]))
+        return model
+
+    original = sft.load
+    monkeypatch.setattr(sft, "load", watched)
+    config = SFT.model_validate(FP32 | {"batch_size": 12})
+    result = config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    moved = (gradients[0].abs().sum(-1) > 0).sum().item()
+    assert moved == result.trained_tokens < result.tokens
+
+
+def test_the_loss_falls(tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path):
+    config = SFT.model_validate(FP32 | {"epochs": 8, "learning_rate": 3e-3})
+    result = config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert result.losses[-1][1] < 0.7 * result.losses[0][1]
+    assert mean_nll(tmp_path / "out", examples) < 0.7 * mean_nll(tiny_model, examples)
+
+
+def test_equal_seeds_see_equal_batches(tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path):
+    config = SFT.model_validate(FP32 | {"epochs": 2})
+    one, two = (config.train(tiny_model, examples, tmp_path / name, context(name)) for name in ("one", "two"))
+    assert dict(one.losses) == pytest.approx(dict(two.losses))
+
+
+def test_every_step_is_reported_with_loss_and_speed(tiny_model: Path, examples: list[Example], tmp_path: Path):
+    events: list[tuple[int, int, dict[str, float]]] = []
+    told = TrainContext(tmp_path / "run", 0, lambda done, total, /, **values: events.append((done, total, values)))
+    result = SFT.model_validate(FP32).train(tiny_model, examples, tmp_path / "out", told)
+    assert [(done, total) for done, total, _ in events] == [(1, 3), (2, 3), (3, 3)]
+    assert [values["loss"] for *_, values in events] == pytest.approx([loss for _, loss in result.losses])
+    assert events[-1][2]["tokens_per_second"] == pytest.approx(result.tokens / result.seconds)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from selftaught import dataset
+from selftaught.blocks import TrainContext
+from selftaught.records import Example
+from selftaught.training.sft import SFT
+
+def die(done, total, /, **values):
+    if done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+model, examples, out, scratch, config = sys.argv[1:]
+context = TrainContext(Path(scratch), 3, die)
+SFT.model_validate_json(config).train(Path(model), dataset.read(Path(examples), Example), Path(out), context)
+"""
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    """kill -9 after step 5, with a torn checkpoint-6 beside the whole checkpoint-4: same losses, same weights."""
+    from selftaught import dataset
+
+    config = SFT.model_validate(FP32 | {"epochs": 3, "checkpoint_every": 2})
+    whole = config.train(tiny_model, examples, tmp_path / "whole", context("whole"))
+    dataset.write(tmp_path / "examples", examples, "examples")
+    paths = [tiny_model, tmp_path / "examples", tmp_path / "resumed", tmp_path / "killed"]
+    died = subprocess.run([sys.executable, "-c", KILLED, *map(str, paths), config.model_dump_json()], check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert not (tmp_path / "resumed").exists()
+    torn = tmp_path / "killed" / "checkpoint-6"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+
+    events: list[int] = []
+    told = TrainContext(tmp_path / "killed", 3, lambda done, total, /, **values: events.append(done))
+    resumed = config.train(tiny_model, examples, tmp_path / "resumed", told)
+
+    assert events == [5, 6, 7, 8, 9]
+    assert resumed.steps == whole.steps == 9
+    assert dict(resumed.losses) == pytest.approx(dict(whole.losses), rel=1e-4)
+    assert resumed.seconds > 0
+    for name, expected in weights(tmp_path / "whole").items():
+        assert weights(tmp_path / "resumed")[name].float() == pytest.approx(expected.float(), abs=2e-3), name
+
+
+def test_what_is_written_is_the_source_with_other_weights(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    """Same files, no pickle, config and tokenizer byte for byte, tensors of the same names, shapes and precision."""
+    SFT.model_validate(FP32).train(tiny_model, examples, tmp_path / "out", context("run"))
+    check_model(tmp_path / "out")
+    before, after = ({path.name for path in folder.iterdir()} for folder in (tiny_model, tmp_path / "out"))
+    assert before == after
+    for name in before - {"model.safetensors"}:
+        assert (tmp_path / "out" / name).read_bytes() == (tiny_model / name).read_bytes()
+    old, new = weights(tiny_model), weights(tmp_path / "out")
+    assert {n: (t.shape, t.dtype) for n, t in old.items()} == {n: (t.shape, t.dtype) for n, t in new.items()}
+    assert any((old[name] != new[name]).any() for name in old)
+
+
+def test_lora_is_merged_into_a_plain_model(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    config = SFT.model_validate(FP32 | {"epochs": 4, "learning_rate": 1e-2, "lora": Lora(rank=4, alpha=8)})
+    config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    old, new = weights(tiny_model), weights(tmp_path / "out")
+    assert old.keys() == new.keys()
+    assert (old["model.embed_tokens.weight"] == new["model.embed_tokens.weight"]).all()
+    assert (old["model.layers.0.mlp.up_proj.weight"] != new["model.layers.0.mlp.up_proj.weight"]).any()
+    assert mean_nll(tmp_path / "out", examples) < mean_nll(tiny_model, examples)
+
+
+def test_gradient_checkpointing_changes_no_loss_and_no_config(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    results = [
+        SFT.model_validate(FP32 | {"gradient_checkpointing": on}).train(
+            tiny_model, examples, tmp_path / f"out-{on}", context(f"run-{on}")
+        )
+        for on in (False, True)
+    ]
+    assert dict(results[0].losses) == pytest.approx(dict(results[1].losses), rel=1e-5)
+    assert json.loads((tmp_path / "out-True" / "config.json").read_text())["use_cache"] is True
+
+
+def test_examples_that_are_too_long_are_left_out_whole(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    long = example("why?", "because " * 50)
+    config = SFT.model_validate(FP32 | {"max_length": 80})
+    result = config.train(tiny_model, [*examples, long], tmp_path / "out", context("run"))
+    assert result.metrics["left_out"] == 1
+    assert result.trained_tokens == sum(map(len, token_nlls(tiny_model, examples)))
+
+
+def test_nothing_to_train_on_fails_the_round(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    with pytest.raises(RoundFailed, match="no examples"):
+        SFT().train(tiny_model, [], tmp_path / "out", context("run"))
+    with pytest.raises(RoundFailed, match=r"all 12 examples are longer than max_length 5 .*Raise max_length"):
+        SFT(max_length=5).train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_weighted_examples_are_refused(tiny_model: Path, context: MakeContext, tmp_path: Path):
+    with pytest.raises(BadInput, match=r"weight 0\.5"):
+        SFT().train(tiny_model, [example("a", "b", weight=0.5)], tmp_path / "out", context("run"))
+
+
+def test_a_diverged_run_names_step_and_learning_rate(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    config = SFT.model_validate(FP32 | {"learning_rate": 1e30})
+    with pytest.raises(RoundFailed, match=r"at step 2 with learning_rate 1e\+30"):
+        config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_the_old_model_alone(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    """With a limit on file size in place of a full disk: OSError, the old folder as it was, no scratch beside it."""
+    old = tmp_path / "models" / "out"
+    old.mkdir(parents=True)
+    (old / "here").write_text("before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match=str(os.strerror(27))):
+            SFT.model_validate(FP32).train(tiny_model, examples, old, context("run"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in old.parent.iterdir()] == ["out"]
+    assert (old / "here").read_text() == "before"
+
+
+@pytest.mark.model
+def test_the_starter_model_learns_its_examples(starter_model: Path, context: MakeContext, tmp_path: Path):
+    """Six steps on sixteen examples, in the precision that this machine takes: the completions become likelier."""
+    sums = [
+        example(f"Ann has {i} pens and buys {i + 3}. How many now?", f"{i} + {i + 3} = {2 * i + 3}") for i in range(16)
+    ]
+    result = SFT(epochs=3, batch_size=8).train(starter_model, sums, tmp_path / "out", context("run"))
+    check_model(tmp_path / "out")
+    assert result.steps == 6
+    assert mean_nll(tmp_path / "out", sums[:4]) < 0.8 * mean_nll(starter_model, sums[:4])

@@ -1,0 +1,69 @@
+"""Answer match against its own gold (1) and against texts that must not pass (0)."""
+
+import time
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from selftaught.records import Message, Rollout, Task, Turn
+from selftaught.verification.answer_match import AnswerMatch
+
+QUESTION = "Tom has 31 apples and gives away 8. How many apples does Tom have left?"
+
+
+def task(answer, question=QUESTION):
+    return Task(messages=(Message(role="user", content=question),), answer=answer, source="test")
+
+
+def verdict(text, of, **fields):
+    rollout = Rollout(task=of.id, index=0, model="m", turns=(Turn(content=text),), temperature=1.0)
+    return AnswerMatch(**fields).verdict(of, rollout)
+
+
+GOLDS = ["23", "-7", "1/2", "0.25", "1,234", "$5.50", "50%", r"\frac{3}{4}", r"2\sqrt{3}", "x^2+1", "(1, 2]", "Paris"]
+
+
+@pytest.mark.parametrize("gold", GOLDS)
+@pytest.mark.parametrize("form", ["{}", r"So it is \boxed{{{}}}.", "The answer is {}.", "Because 3 > 2.\n#### {}"])
+def test_its_own_gold_scores_one(gold, form):
+    assert verdict(form.format(gold), task(gold)).score == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", QUESTION, f"\n{QUESTION}\n", r"\boxed{23} or \boxed{24}", "The answer is 23 or 24.", "22", "I give up."],
+)
+def test_empty_echoed_hedged_and_wrong_answers_score_zero(text):
+    assert verdict(text, task("23")).score == 0
+
+
+def test_an_echoed_question_fails_where_its_last_number_is_the_answer():
+    tricky = task("8", question="Tom has 16 apples and gives half of them away. Half of 16 is how much? Hint: 8")
+    assert verdict(tricky.question, tricky).score == 0
+    assert verdict(f"{tricky.question}\nHalf of 16 is 8.", tricky).score == 1
+
+
+@given(gold=st.integers(-9999, 9999), said=st.integers(-9999, 9999))
+def test_another_number_never_passes(gold, said):
+    assume(gold != said)
+    assert not verdict(f"So the answer is {said} apples.", task(str(gold))).passed
+
+
+def test_a_task_without_an_answer_gives_an_error_and_no_score():
+    said = verdict("23", task(None))
+    assert said.score is None
+    assert "no answer" in said.error
+
+
+def test_tolerance_is_absolute():
+    assert verdict("3.15", task("3.14"), tolerance=0.02).passed
+    assert not verdict("3.17", task("3.14"), tolerance=0.02).passed
+
+
+def test_a_thousand_rollouts_take_less_than_two_seconds():
+    of = task("23")
+    texts = [f"Tom had 31 apples. He gave 8 away. 31 - 8 = {n}. So he has {n} apples left." for n in range(1000)]
+    start = time.process_time()
+    assert sum(verdict(text, of).passed for text in texts) == 1
+    assert time.process_time() - start < 2

@@ -1,0 +1,105 @@
+"""The verification runner: alignment, attribution of crashes, what stops the step, the funnel."""
+
+import pytest
+
+from selftaught.blocks import Context, RolloutVerifier, Verifier
+from selftaught.errors import BadInput, Unavailable
+from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.format_rules import Rules
+from selftaught.verification.runner import Funnel, funnel, verify
+
+
+class Crashing(RolloutVerifier):
+    """Third-party code with a bug that some tasks hit."""
+
+    type: str = "crashing"
+    on: str = "2"
+
+    def verdict(self, task, rollout):
+        if task.answer == self.on:
+            raise ZeroDivisionError("no denominator")
+        return Verdict.of(self.name, True)
+
+
+class Dead(Verifier):
+    type: str = "dead"
+
+    async def verify(self, group, context):
+        raise Unavailable("http://judge: connection refused")
+
+
+class Short(Verifier):
+    """Forgets a rollout of the groups with more than one."""
+
+    type: str = "short"
+
+    async def verify(self, group, context):
+        return [Verdict.of(self.name, True)]
+
+
+def group(answer, *texts, finish_reason="stop"):
+    task = Task(messages=(Message(role="user", content=f"Say {answer}"),), answer=answer, source="test")
+    return Group(
+        task=task,
+        rollouts=tuple(
+            Rollout(
+                task=task.id,
+                index=i,
+                model="m",
+                turns=(Turn(content=text),),
+                temperature=1.0,
+                finish_reason=finish_reason,
+            )
+            for i, text in enumerate(texts)
+        ),
+    )
+
+
+async def verified(groups, *verifiers):
+    return await verify(groups, verifiers, Context(), lambda *_, **__: None)
+
+
+async def test_each_rollout_gets_one_verdict_a_verifier_in_their_order():
+    groups = [group("1", "1", "2", "1"), group("5", "5"), group("7")]
+    done = await verified(groups, AnswerMatch(), Rules(max_chars=1))
+    assert [g.task for g in done] == [g.task for g in groups]
+    assert [[v.verifier for v in on_one] for on_one in done[0].verdicts] == [["answer_match", "rules"]] * 3
+    assert [done[0].passed(i) for i in range(3)] == [True, False, True]
+    assert done[2].verdicts == ()
+
+
+async def test_verifying_again_replaces_the_verdicts():
+    once = await verified([group("1", "1")], AnswerMatch())
+    assert await verified(once, AnswerMatch()) == once
+
+
+async def test_a_crash_is_an_error_of_that_group_and_verifier_alone():
+    done = await verified([group("1", "1"), group("2", "2", "2")], Crashing(), AnswerMatch())
+    assert done[0].passed(0)
+    crash, match = done[1].verdicts[1]
+    assert crash == Verdict.errored("crashing", "ZeroDivisionError: no denominator")
+    assert match.passed
+    assert not done[1].passed(1)
+
+
+async def test_a_wrong_number_of_verdicts_is_an_error():
+    done = await verified([group("1", "1"), group("2", "2", "2")], Short())
+    assert done[0].passed(0)
+    assert [on_one[0].error for on_one in done[1].verdicts] == ["gave 1 verdicts on 2 rollouts"] * 2
+
+
+async def test_a_verifier_that_never_ran_is_named():
+    with pytest.raises(BadInput, match=r"'crashing' could not run on any of 2 rollouts.*no denominator"):
+        await verified([group("2", "1", "2")], AnswerMatch(), Crashing())
+
+
+async def test_a_dead_judge_stops_the_step():
+    with pytest.raises(Unavailable, match="connection refused"):
+        await verified([group("1", "1")], Dead())
+
+
+async def test_the_funnel_counts():
+    groups = [group("1", "1", "3", "1"), group("2", "2"), group("5", "6", finish_reason="length")]
+    done = await verified(groups, AnswerMatch(), Crashing())
+    assert funnel(done) == Funnel(tasks=3, rollouts=5, passed=2, solved=1, errors=1, truncated=1)
