@@ -1,4 +1,4 @@
-"""One round as a pipeline: prepare → sample (sharded) → verify → train → evaluate → gate → promote? → evaluate → report.
+"""One round as a pipeline: prepare, sample (sharded), verify, train, evaluate, gate, promote?, evaluate, report.
 
 Few tasks, because a task costs 13 to 20 s on a cluster: curation runs with verification, registration with training,
 and the engines are asked for by the steps that need them. Nothing is decided here but the order; what a round does is
@@ -26,7 +26,7 @@ COMPILED = ROOT / "pipelines" / "compiled" / "round.yaml"
 
 
 @dsl.pipeline(name="selftaught-round", description="One round of self-training, ending in a promotion or a refusal.")
-def round(recipe: str, line: str, campaign: str, number: int = 0, attempt: int = 0, shards: list = [0]) -> None:
+def round(recipe: str, line: str, campaign: str, number: int = 0, attempt: int = 0, shards: list = [0]) -> None:  # noqa: B006 (kfp reads the default)
     """Run round `number` (0: the next one) of `campaign` on model line `line`, sampling in `shards` ([0, 1, …])."""
     prepared = prepare(recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards)
     job, tasks = prepared.outputs["job"], prepared.outputs["tasks"]

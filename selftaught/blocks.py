@@ -6,6 +6,7 @@ recipes are resolved in `selftaught.recipe`, and third parties add blocks throug
 `selftaught.blocks` (each entry names a module that defines them).
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,14 +31,15 @@ class Block(BaseModel, ABC):
         if axis:
             cls.axis = axis
         if type:
-            cls.__annotations__ = {"type": Literal[type], **cls.__dict__.get("__annotations__", {})}
+            # pydantic reads the annotations after this: `type` becomes the tag of the axis's union
+            cls.__annotations__ = {"type": Literal[type], **inspect.get_annotations(cls)}
             cls.type = type
             _REGISTRY.setdefault(cls.axis, {})[type] = cls
 
     @property
     def name(self) -> str:
         """The block's `type`, as verdicts, metrics and reports name it."""
-        return str(getattr(self, "type"))
+        return str(self.model_dump(include={"type"})["type"])
 
 
 def registered(axis: str) -> Mapping[str, type[Block]]:
@@ -45,7 +47,7 @@ def registered(axis: str) -> Mapping[str, type[Block]]:
     return dict(sorted(_REGISTRY.get(axis, {}).items()))
 
 
-# What a block is given -------------------------------------------------------------------------------------------------
+# What a block is given ----------------------------------------------------------------------------------------------
 
 
 @runtime_checkable
@@ -86,7 +88,7 @@ class Context:
     Raises nothing itself; `model(role)` falls back to the policy, as a role that a recipe gives no model does.
     """
 
-    models: Mapping[str, ChatModel] = field(default_factory=dict)
+    models: Mapping[str, ChatModel] = field(default_factory=dict[str, ChatModel])
     verifiers: "tuple[Verifier, ...]" = ()
     seed: int = 0
 
@@ -95,7 +97,7 @@ class Context:
         return self.models.get(role) or self.models["policy"]
 
 
-# The axes --------------------------------------------------------------------------------------------------------------
+# The axes -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ class TrainResult:
     trained_tokens: int
     seconds: float
     losses: tuple[tuple[int, float], ...]
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class Objective(Block, axis="train"):
@@ -252,7 +254,7 @@ class Check:
     name: str
     passed: bool
     reason: str
-    values: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)

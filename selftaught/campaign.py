@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,9 @@ from selftaught.recipe import Recipe
 from selftaught.report.data import ReportData
 from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.boundary import ERRORS
+from selftaught.round.history import recorded
 from selftaught.round.job import Job, Workplace, round_name
 from selftaught.round.prepare import plan_key, stage_of
-from selftaught.round.report import record_key
 from selftaught.serving.backend import Backend
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
@@ -42,7 +42,7 @@ Watcher = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: a recipe on a line, and how many rounds (0: as many as its stages say), sampling in `shards` tasks."""
+    """What to run: a recipe on a line, for `rounds` (0: as many as its stages say), sampling in `shards` tasks."""
 
     recipe: Recipe
     line: str
@@ -93,7 +93,7 @@ class Campaign:
     def _starting(self, name: str, seconds: float) -> None:
         self.watch({"step": f"engine {name}", "done": seconds, "total": 0, "unit": "s"})
 
-    # Which rounds ------------------------------------------------------------------------------------------------------
+    # Which rounds ---------------------------------------------------------------------------------------------------
 
     def _due(self) -> Iterator[tuple[int, int]]:
         last = self._target()
@@ -138,7 +138,7 @@ class Campaign:
         plan = self.place.store.claimed(plan_key(name))
         return plan is None or Job.model_validate_json(plan).recipe.digest == self.order.recipe.digest
 
-    # One round ---------------------------------------------------------------------------------------------------------
+    # One round ------------------------------------------------------------------------------------------------------
 
     def _round(self, number: int, attempt: int, engines: Backend, address: str) -> Ended:
         folder = self.folder / f"round-{number}-{attempt}"
@@ -147,10 +147,10 @@ class Campaign:
         self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
         self._warm(engines, stage_of(self.order.recipe, number).sample_from)
         code = self._pipeline(number, attempt, folder, address)
-        told = self.place.store.claimed(record_key(round_name(self.order.line, self.order.campaign, number, attempt)))
+        told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
-            self._failed(number, attempt, folder)
-        return Ended(number, attempt, ReportData.model_validate_json(told or b""), self._page(folder))
+            raise self._failure(number, attempt, folder)
+        return Ended(number, attempt, told, self._page(folder))
 
     def _warm(self, engines: Backend, alias: Any) -> None:
         """Start the engine that sampling will ask for while the tasks are being prepared."""
@@ -210,17 +210,17 @@ class Campaign:
                     return code
                 time.sleep(0.2)
 
-    def _failed(self, number: int, attempt: int, folder: Path) -> None:
-        """Raise what the failed step told; a round that would fail again as drawn is marked so that it is drawn anew."""
+    def _failure(self, number: int, attempt: int, folder: Path) -> SelftaughtError:
+        """What the failed step told; a round that would fail again as drawn is marked so that it is drawn anew."""
         error = _told(folder / "run" / "errors.jsonl") or SelftaughtError(
-            f"round {number} was killed before its end. Run the same command again to go on. Its log: {folder / 'log.txt'}"
+            f"round {number} was killed. Run the same command again to go on. Its log: {folder / 'log.txt'}"
         )
         if isinstance(error, RoundFailed):
             for run in self._rounds():
                 if (run.round, run.attempt) == (number, attempt):
                     self.place.tracker.tag(run.run, {"selftaught.failure": str(error)[:4000]})
                     self.place.tracker.finish(run.run, "failed")
-        raise error
+        return error
 
     def _page(self, folder: Path) -> Path:
         """Keep the page and let the run's own files go: what matters of them is in the store."""
@@ -255,7 +255,7 @@ def _require_pipeline(path: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path, line: str) -> Iterator[None]:
+def _locked(path: Path, line: str) -> Generator[None]:
     """Hold the line's lock. Raises BadInput when another process has it; the kernel frees it when that one dies."""
     with path.open("w") as file:
         try:

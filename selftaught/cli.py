@@ -7,7 +7,7 @@ for machines; everything else a person reads goes to standard error.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ PROMOTED, ERROR, USAGE, REFUSED = 0, 1, 2, 3
 
 app = typer.Typer(
     name="selftaught",
-    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused by the gate, 1 error, 2 usage.",
+    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused, 1 error, 2 usage.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -45,7 +45,7 @@ LineName = Annotated[str, typer.Option("--line", help="model line; the recipe's 
 
 
 @contextmanager
-def telling() -> Iterator[None]:
+def telling() -> Generator[None]:
     """Print a user's error as its message alone and leave with 1; an interrupt says how to go on."""
     try:
         yield
@@ -74,7 +74,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="print the vers
         raise typer.Exit
 
 
-# Running ---------------------------------------------------------------------------------------------------------------
+# Running ------------------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -170,20 +170,16 @@ def report(
 ) -> None:
     """Write the report of the line's last finished round again."""
     with telling():
-        from selftaught.report.data import ReportData
         from selftaught.report.page import write
-        from selftaught.round.job import Workplace, round_name
-        from selftaught.round.report import record_key
+        from selftaught.round.history import newest
+        from selftaught.round.job import Workplace
 
         place = Workplace.open()
-        for past in reversed(place.tracker.rounds(line, campaign or line)):
-            name = round_name(line, campaign or line, past.round, past.attempt)
-            told = place.store.claimed(record_key(name))
-            if told is not None:
-                write(ReportData.model_validate_json(told), to)
-                out.print(str(to), soft_wrap=True)
-                return
-        raise BadInput(f"{line}: no finished round. Lines: {', '.join(place.tracker.lines()) or 'none yet'}.")
+        told = newest(place, line, campaign or line)
+        if told is None:
+            raise BadInput(f"{line}: no finished round. Lines: {', '.join(place.tracker.lines()) or 'none yet'}.")
+        write(told, to)
+        out.print(str(to), soft_wrap=True)
 
 
 @app.command("compile")
@@ -199,7 +195,7 @@ def compile_pipeline() -> None:
         out.print("pipelines/compiled/round.yaml")
 
 
-# Recipes ---------------------------------------------------------------------------------------------------------------
+# Recipes ------------------------------------------------------------------------------------------------------------
 
 
 @recipes_app.command("list")
@@ -275,7 +271,7 @@ def recipes_blocks(axis: Annotated[str, typer.Argument(help="an axis; all of the
         out.print(table)
 
 
-# Models ----------------------------------------------------------------------------------------------------------------
+# Models -------------------------------------------------------------------------------------------------------------
 
 
 @models_app.command("list")
@@ -347,7 +343,7 @@ def models_rollback(
         out.print(f"{line}: champion is version {new.version} ({new.digest[:8]}) again; it was version {old.version}.")
 
 
-# Serving ---------------------------------------------------------------------------------------------------------------
+# Serving ------------------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -382,7 +378,7 @@ def chat(
         converse(Workplace.open(), line, model, message, temperature, max_tokens)
 
 
-# The machine -----------------------------------------------------------------------------------------------------------
+# The machine --------------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -397,7 +393,8 @@ def doctor(as_json: AsJson = False) -> None:
         else:
             for finding in findings:
                 mark = "[green]✓[/green]" if finding.ok else "[red]✗[/red]"
-                err.print(f"{mark} {finding.name}: {finding.detail}" + ("" if finding.ok else f"\n    → {finding.fix}"))
+                fix = "" if finding.ok else f"\n    → {finding.fix}"
+                err.print(f"{mark} {finding.name}: {finding.detail}{fix}", highlight=False)
         raise typer.Exit(0 if all(finding.ok for finding in findings) else ERROR)
 
 

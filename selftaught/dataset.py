@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,13 +67,15 @@ def write(
     )
     table = pa.Table.from_pylist([row.to_row() for row in rows], schema=RECORDS[kind].ARROW)
     with replacing(folder) as scratch:
-        pq.write_table(table, scratch / "data.parquet", compression="zstd")
+        pq.write_table(  # pyright: ignore[reportUnknownMemberType]
+            table, scratch / "data.parquet", compression="zstd"
+        )
         (scratch / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
 
 
-class replacing:
-    """A scratch folder beside `folder` that takes its place when the block ends well, and is removed when it does not."""
+class replacing:  # noqa: N801 (used as a function)
+    """A scratch folder beside `folder` that takes its place when the block ends well, and is removed otherwise."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -118,7 +120,7 @@ def read(folder: Path, record: type[R]) -> list[R]:
     if RECORDS.get(stated.kind) is not record:
         raise BadInput(f"{folder}: holds {stated.kind}, not {record.__name__} rows.")
     try:
-        rows = [record.from_row(row) for row in pq.read_table(path).to_pylist()]
+        rows = [record.from_row(row) for row in _rows(path)]
     except (OSError, pa.ArrowInvalid, ValidationError) as error:
         raise BadInput(
             f"{path}: cannot be read ({str(error).splitlines()[0]}). Remove {folder} and run again."
@@ -126,3 +128,7 @@ def read(folder: Path, record: type[R]) -> list[R]:
     if digest_of(rows) != stated.digest:
         raise BadInput(f"{path}: its rows are not those of its manifest. Remove {folder} and run again.")
     return rows
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()  # pyright: ignore[reportUnknownMemberType]

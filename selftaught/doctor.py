@@ -1,7 +1,7 @@
 """What is missing on this machine, and the command that gets it.
 
 Each check looks at one thing that a round needs and comes back with a finding, never with an error; nothing is
-installed, mended or left behind. Where things are is `selftaught.settings`' business; whether a recipe makes sense is
+installed or mended. Where things are is `selftaught.settings`' business; whether a recipe makes sense is
 `selftaught recipes validate`'s.
 """
 
@@ -132,7 +132,7 @@ def _memory() -> Finding:
         "memory",
         free >= MEMORY,
         f"{free / GIB:.0f} GiB available, a round of the starter model takes {MEMORY / GIB:.0f}",
-        "stop what uses it (`ps aux --sort -rss | head`), or take a smaller `sequences` or batch",
+        "stop what uses it: ps aux --sort -rss | head",
     )
 
 

@@ -76,7 +76,7 @@ def rollback(tracker: Tracker, line: str, to: str) -> tuple[Version, Version]:
 
 
 def clean_home(home: Path, everything: bool) -> int:
-    """Stop engines that a killed run left, then remove what can be made again, or the whole home. Returns bytes freed."""
+    """Stop engines that a killed run left, remove what can be made again or the whole home; returns bytes freed."""
     if not home.exists():
         return 0
     reap(home / "engines")

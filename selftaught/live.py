@@ -1,7 +1,7 @@
 """Live progress on a terminal: a bar a step with rate and time left, drawn from a run's events."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ Event = Mapping[str, Any]
 
 
 @contextmanager
-def watcher(console: Console, to_json: Callable[[Event], None] | None) -> Iterator[Callable[[Event], None]]:
+def watcher(console: Console, to_json: Callable[[Event], None] | None) -> Generator[Callable[[Event], None]]:
     """What a campaign's events are handed to: bars on a terminal, plain lines elsewhere, JSON for machines."""
     if to_json:
         yield lambda event: to_json({"event": dict(event)})

@@ -39,7 +39,7 @@ def evaluate_model(place: Workplace, recipe: Recipe, line: str, model: str, spli
 
 
 def _digest(place: Workplace, line: str, model: str) -> str:
-    if model in ALIASES or line in place.tracker.lines() and not model.count("/"):
+    if model in ALIASES or (line in place.tracker.lines() and "/" not in model):
         return find(place.tracker, line, model).digest
     return keep(place, model)[0]
 

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from selftaught.blocks import Sampler
 from selftaught.campaign import Order
 from selftaught.recipe import Stage
-from selftaught.report.data import ReportData
-from selftaught.round.job import Workplace, round_name
-from selftaught.round.report import record_key
+from selftaught.round.history import newest
+from selftaught.round.job import Workplace
 
 ASSUMED_RATE = 450.0
 """New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
@@ -97,9 +96,8 @@ def _evaluated(stage: Stage, sets: list[int]) -> int:
 
 
 def _measured_rate(place: Workplace, order: Order) -> float | None:
-    for past in reversed(place.tracker.rounds(order.line, order.campaign)):
-        told = place.store.claimed(record_key(round_name(order.line, order.campaign, past.round, past.attempt)))
-        if told is not None:
-            sampling = ReportData.model_validate_json(told).last.steps[0]
-            return (sampling.tokens or 0) / sampling.seconds if sampling.seconds > 1 else None
-    return None
+    told = newest(place, order.line, order.campaign)
+    if told is None:
+        return None
+    sampling = told.last.steps[0]
+    return (sampling.tokens or 0) / sampling.seconds if sampling.seconds > 1 else None

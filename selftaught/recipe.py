@@ -100,6 +100,14 @@ class Stage(BaseModel):
     train_from: Iterate = "champion"
 
     @model_validator(mode="after")
+    def _metrics_differ(self) -> Self:
+        names = [block.name for block in self.evaluate]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"evaluate measures {', '.join(twice)} twice. Keep one, or give it another k.")
+        return self
+
+    @model_validator(mode="after")
     def _gate_metric_is_measured(self) -> Self:
         metric = getattr(self.gate, "metric", None)
         measured = [block.name for block in self.evaluate]
@@ -178,7 +186,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
-# YAML with line numbers ------------------------------------------------------------------------------------------------
+# YAML with line numbers ---------------------------------------------------------------------------------------------
 
 Path_ = tuple[str | int, ...]
 
@@ -225,7 +233,7 @@ def _number(node: Any, path: Path_, lines: dict[Path_, int], name: str) -> None:
             _number(value, (*path, index), lines, name)
 
 
-# Overrides -------------------------------------------------------------------------------------------------------------
+# Overrides ----------------------------------------------------------------------------------------------------------
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -237,12 +245,10 @@ def _override(data: dict[str, Any], override: str) -> None:
     target: Any = data
     for depth, key in enumerate(parents):
         target = target[_entry(target, key, override, ".".join(parents[:depth]))]
-    if isinstance(target, list):
-        target[_entry(target, last, override, ".".join(parents))] = _value(value, override)
-    elif isinstance(target, dict):
-        target[last] = _value(value, override)
-    else:
+    if not isinstance(target, dict | list):
         raise BadRecipe(f"--set {override}: {'.'.join(parents)} is {target!r}, which has no fields.")
+    key = last if isinstance(target, dict) else _entry(target, last, override, ".".join(parents))
+    cast(dict[Any, Any], target)[key] = _value(value, override)
 
 
 def _value(text: str, override: str) -> Any:
@@ -270,20 +276,22 @@ def _keys(target: Any) -> dict[str, Any]:
     if not isinstance(target, list):
         return {}
     keys: dict[str, Any] = {}
-    for index, entry in enumerate(cast(list[Any], target)):
-        names = [str(entry[k]) for k in ("name", "type") if isinstance(entry, dict) and k in entry]
+    for index, entry in enumerate(cast(list[dict[str, Any]], target)):
+        names = [str(entry[k]) for k in ("name", "type") if k in entry]
         keys.update({name: index for name in [*names, str(index)] if name not in keys})
     return keys
 
 
-# Errors that say what to write instead ---------------------------------------------------------------------------------
+# Errors that say what to write instead ------------------------------------------------------------------------------
 
 
 def _causes(error: ValidationError) -> list[ErrorDetails]:
     """The errors that are not mere consequences of one inside them (a list is "too short" when its entry is wrong)."""
     details = error.errors()
     inner = [detail["loc"] for detail in details]
-    return [d for d in details if not any(len(loc) > len(d["loc"]) and loc[: len(d["loc"])] == d["loc"] for loc in inner)]
+    return [
+        d for d in details if not any(len(loc) > len(d["loc"]) and loc[: len(d["loc"])] == d["loc"] for loc in inner)
+    ]
 
 
 def _explain(detail: ErrorDetails, data: Any, name: str, lines: dict[Path_, int]) -> str:
@@ -343,7 +351,7 @@ def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path_:
     path: list[str | int] = []
     here = data
     for key in loc:
-        if isinstance(here, dict) and key not in here and here.get("type") == key:
+        if isinstance(here, dict) and key not in here and _at(cast(Any, here), ("type",)) == key:
             continue
         if isinstance(key, int) and not isinstance(here, list):
             continue

@@ -142,7 +142,7 @@ class Verdict(Record):
 
 
 class Group(Record):
-    """One task with all its rollouts and, once verified, the verdicts on each (`verdicts[i]` belongs to `rollouts[i]`)."""
+    """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`."""
 
     task: Task
     rollouts: tuple[Rollout, ...] = ()

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def converse(place: Workplace, line: str, model: str, message: str, temperature:
 
 
 @contextmanager
-def _served(place: Workplace, version: Version) -> Iterator[Served]:
+def _served(place: Workplace, version: Version) -> Generator[Served]:
     note = _note(_note_path(place.settings.home, version.line))
     if note is not None and note.digest == version.digest:
         yield Served(note.url, note.line, note.digest)
@@ -92,7 +92,7 @@ def _typed() -> Iterator[str]:
 
 def _wait_for_stop() -> None:
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda signum, frame: stop.set())
     try:
         stop.wait()
     except KeyboardInterrupt:
@@ -113,7 +113,7 @@ def _note_path(home: Path, line: str) -> Path:
 
 
 @contextmanager
-def _noted(path: Path, served: Served) -> Iterator[None]:
+def _noted(path: Path, served: Served) -> Generator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if _note(path) is not None:
         raise SelftaughtError(f"{served.line}: is served already ({path}). Stop that `selftaught serve` first.")

@@ -63,14 +63,14 @@ class Tracker:
             Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         try:
             client = MlflowClient(self.uri, self.uri)
-            client.search_experiments(max_results=1)
+            client.search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
         except MlflowException as error:
             raise Unavailable(
                 f"{self.uri}: no tracking server answers ({_first_line(error)}). Is MLFLOW_TRACKING_URI right?"
             ) from None
         return client
 
-    # Runs --------------------------------------------------------------------------------------------------------------
+    # Runs -----------------------------------------------------------------------------------------------------------
 
     def campaign_run(self, line: str, campaign: str, tags: Mapping[str, str] | None = None) -> str:
         """The id of the campaign's parent run, made if it is not there."""
@@ -130,16 +130,16 @@ class Tracker:
             self.client.log_batch(run, metrics=series[start : start + _BATCH])
 
     def log_dataset(self, run: str, name: str, digest: str, uri: str, rows: int, context: str) -> None:
-        """Name a data set as input of a run. MLflow keeps 36 characters of a digest; the whole one is in the profile."""
+        """Name a data set as input of a run. MLflow keeps 36 characters of a digest; the profile has all of it."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         profile = f'{{"rows": {rows}, "sha256": "{digest}"}}'
         data = Dataset(name, digest[:36], "local", f'{{"uri": "{uri}"}}', profile=profile)
         self.client.log_inputs(run, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
-    def log_file(self, run: str, path: Path, folder: str = "") -> None:
-        """Keep a file as an artifact of a run."""
-        self.client.log_artifact(run, str(path), folder or None)
+    def log_text(self, run: str, text: str, name: str) -> None:
+        """Keep a text as an artifact of a run."""
+        self.client.log_text(run, text, name)
 
     def finish(self, run: str, outcome: str) -> None:
         """End a run with its outcome (`promoted`, `refused`, `failed`)."""
@@ -147,7 +147,7 @@ class Tracker:
         client.set_tag(run, "selftaught.outcome", outcome)
         client.set_terminated(run, "FAILED" if outcome == "failed" else "FINISHED")
 
-    # The registry ------------------------------------------------------------------------------------------------------
+    # The registry ---------------------------------------------------------------------------------------------------
 
     def register(self, line: str, digest: str, uri: str, run: str, tags: Mapping[str, str]) -> Version:
         """The version of `line` with this digest: made once, found again by its digest tag."""
@@ -155,7 +155,7 @@ class Tracker:
         known = {version.digest: version for version in self.versions(line)}
         if digest in known:
             return known[digest]
-        if not any(model.name == line for model in client.search_registered_models(f"name = '{line}'")):
+        if line not in self.lines():
             client.create_registered_model(line)
         all_tags = {"selftaught.digest": digest, **tags}
         made = client.create_model_version(line, source=uri, run_id=run or None, tags=all_tags)
@@ -186,7 +186,7 @@ class Tracker:
     def aliases(self, line: str) -> "dict[str, Version]":
         """Every alias of `line` with the version it points at."""
         models = self.client.search_registered_models(f"name = '{line}'")
-        pointers = cast(dict[str, str], models[0].aliases) if models else {}
+        pointers = cast("dict[str, str]", models[0].aliases) if models else {}  # pyright: ignore[reportUnknownMemberType]
         by_number = {version.version: version for version in self.versions(line)} if pointers else {}
         return {alias: by_number[str(number)] for alias, number in pointers.items() if str(number) in by_number}
 
@@ -196,9 +196,10 @@ class Tracker:
 
     def lines(self) -> list[str]:
         """The name of every line in the registry."""
-        return sorted(str(model.name) for model in self.client.search_registered_models())
+        found = self.client.search_registered_models()
+        return sorted(str(model.name) for model in found)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
-    # Inside ------------------------------------------------------------------------------------------------------------
+    # Inside ---------------------------------------------------------------------------------------------------------
 
     def _experiment(self, line: str) -> str:
         client = self.client
@@ -233,7 +234,7 @@ def _metric_name(name: str) -> str:
 
 
 def _version_of(found: "ModelVersion") -> Version:
-    tags = cast(dict[str, str], found.tags)
+    tags = found.tags
     return Version(
         line=str(found.name),
         version=str(found.version),

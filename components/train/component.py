@@ -14,7 +14,7 @@ def train(
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Trained", [("challenger", str)]):  # type: ignore[valid-type]
-    """Train on `examples`. Returns the challenger's digest; `model` holds the training record, the weights are stored."""
+    """Train on `examples`. Returns the challenger's digest; `model` is the training record."""
     from selftaught.round import step, train
 
     with step("train"):

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ ERRORS = "SELFTAUGHT_ERRORS"
 
 
 @contextmanager
-def step(name: str) -> Iterator[None]:
+def step(name: str) -> Generator[None]:
     """Run a step: it dies with the pipeline that started it, and its errors are told once."""
     if ERRORS in os.environ:
         die_with_parent()
@@ -36,7 +36,7 @@ def step(name: str) -> Iterator[None]:
         )
         traceback.print_exc()
         _fail(name, type(told).__name__, str(told))
-    except Exception:
+    except Exception:  # noqa: BLE001 (a bug: its traceback is the message)
         traceback.print_exc()
         _fail(name, "Bug", traceback.format_exc())
     print(f"{name}: done in {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)

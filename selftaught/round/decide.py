@@ -8,9 +8,10 @@ from pathlib import Path
 
 from selftaught import dataset
 from selftaught.blocks import Decision, Evidence
-from selftaught.evaluation.decision import decision_to_json
 from selftaught.errors import RoundFailed
+from selftaught.evaluation.decision import decision_to_json
 from selftaught.records import Example, Task, TaskScore
+from selftaught.round.history import history
 from selftaught.round.job import Job, Workplace
 from selftaught.tasks.contamination import check_examples
 
@@ -26,7 +27,7 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
         raise RoundFailed(
             "training examples overlap held-out tasks, so nothing measured on them counts:\n" + "\n".join(found)
         )
-    decision = job.blocks.gate.decide(_evidence(job, challenger, Path(scores)))
+    decision = job.blocks.gate.decide(_evidence(place, job, challenger, Path(scores)))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(decision_to_json(decision))
     _track(place, job, decision)
@@ -39,7 +40,7 @@ def _contaminated(tasks: Path, examples: Path) -> list[str]:
     return check_examples(dataset.read(examples, Example), {task.id: task for task in known}, held_out)
 
 
-def _evidence(job: Job, challenger: str, scores: Path) -> Evidence:
+def _evidence(place: Workplace, job: Job, challenger: str, scores: Path) -> Evidence:
     return Evidence(
         champion=job.champion.digest,
         challenger=challenger,
@@ -47,6 +48,9 @@ def _evidence(job: Job, challenger: str, scores: Path) -> Evidence:
         round=job.round,
         fresh=job.recipe.tasks.fresh,
         seed=job.seed,
+        alpha_spent=0.0
+        if job.recipe.tasks.fresh
+        else sum(past.gate.alpha for past in history(place, job) if past.gate),
     )
 
 

@@ -5,7 +5,7 @@ stopping engines is `selftaught.serving`'s business.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from selftaught.blocks import Context, Verifier
@@ -17,7 +17,7 @@ from selftaught.serving.owner import request_engine
 
 
 @asynccontextmanager
-async def context(place: Workplace, job: Job, policy: ModelRef) -> AsyncIterator[Context]:
+async def context(place: Workplace, job: Job, policy: ModelRef) -> AsyncGenerator[Context]:
     """The context of the stage's blocks with `policy` as the policy and the recipe's other models in their roles."""
     verifiers: tuple[Verifier, ...] = job.blocks.verify
     async with AsyncExitStack() as stack:

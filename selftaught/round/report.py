@@ -20,7 +20,8 @@ from selftaught.evaluation.runner import paired, summarise
 from selftaught.records import Group, TaskScore
 from selftaught.report import data
 from selftaught.report.page import render
-from selftaught.round.job import Job, Workplace, round_name
+from selftaught.round.history import history, record_key
+from selftaught.round.job import Job, Workplace
 from selftaught.round.train import Training
 
 READABLE = 24
@@ -54,11 +55,6 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     return told
 
 
-def record_key(name: str) -> str:
-    """The claim that holds a finished round's report data; `name` is the job's."""
-    return f"rounds/{name}"
-
-
 def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
     scores = [s for path in (inputs.gate_scores, inputs.report_scores) for s in dataset.read(Path(path), TaskScore)]
     training = Training.model_validate_json(Path(inputs.model).read_text())
@@ -70,7 +66,7 @@ def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
         recipe=job.recipe.name,
         recipe_yaml=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, width=100),
         created=datetime.now(UTC),
-        rounds=(*_history(place, job), this),
+        rounds=(*history(place, job), this),
         scores=tuple(scores),
         groups=tuple(groups[:READABLE]),
         command=f"selftaught run recipes/{job.recipe.name}.yaml",
@@ -163,16 +159,6 @@ def _datasets(inputs: Inputs) -> Iterator[data.DatasetRef]:
         yield data.DatasetRef(kind=kind, digest=manifest.digest, rows=manifest.rows)
 
 
-def _history(place: Workplace, job: Job) -> Iterator[data.RoundReport]:
-    """The rounds of the campaign that came to an end before this one, oldest first."""
-    for past in place.tracker.rounds(job.line, job.campaign):
-        if (past.round, past.attempt) >= (job.round, job.attempt):
-            continue
-        claimed = place.store.claimed(record_key(round_name(job.line, job.campaign, past.round, past.attempt)))
-        if claimed is not None:
-            yield data.ReportData.model_validate_json(claimed).last
-
-
 def _software() -> Iterator[tuple[str, str]]:
     for name in SOFTWARE:
         try:
@@ -184,7 +170,7 @@ def _software() -> Iterator[tuple[str, str]]:
 def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> None:
     """The page and the times on the round's run; the version's evaluation as tags; the run ends."""
     tracker, this = place.tracker, told.last
-    tracker.log_file(job.run, page, "report")
+    tracker.log_text(job.run, page.read_text(), "report.html")
     tracker.log(
         job.run, {f"seconds.{step.name.replace(' ', '_')}": step.seconds for step in this.steps}, step=job.round
     )

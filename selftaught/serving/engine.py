@@ -43,6 +43,9 @@ class EngineOptions:
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
 
+DEFAULTS = EngineOptions()
+
+
 class Engine:
     """One server process: started when made, ended by `stop`. `folder` is for its log and pid file."""
 

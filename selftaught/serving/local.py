@@ -13,7 +13,7 @@ from typing import Self
 from selftaught.errors import BadInput, SelftaughtError
 from selftaught.models import served_name
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import HOST, Engine, EngineOptions, Waiting, reserve
+from selftaught.serving.engine import DEFAULTS, HOST, Engine, EngineOptions, Waiting, reserve
 from selftaught.serving.processes import reap
 
 
@@ -29,7 +29,7 @@ class LocalEngines:
         home: Path,
         *,
         keep: int = 2,
-        options: EngineOptions = EngineOptions(),
+        options: EngineOptions = DEFAULTS,
         waiting: Waiting = lambda name, seconds: None,
     ) -> None:
         self.folder = home / "engines"

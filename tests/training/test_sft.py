@@ -1,5 +1,6 @@
 """sft: the loss is the completions' NLL and nothing else, a killed run goes on, what is written can be served."""
 
+import errno
 import json
 import os
 import resource
@@ -229,18 +230,24 @@ def test_a_diverged_run_names_step_and_learning_rate(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("checkpoint_every", [1, 50])
 def test_a_full_disk_leaves_the_old_model_alone(
-    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, checkpoint_every: int
 ):
-    """With a limit on file size in place of a full disk: OSError, the old folder as it was, no scratch beside it."""
+    """While a checkpoint or the model is written: OSError, the old folder as it was, no scratch beside it.
+
+    A limit on file size stands in for the full disk.
+    """
     old = tmp_path / "models" / "out"
     old.mkdir(parents=True)
     (old / "here").write_text("before")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(OSError, match=str(os.strerror(27))):
-            SFT.model_validate(FP32).train(tiny_model, examples, old, context("run"))
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            SFT.model_validate(FP32 | {"checkpoint_every": checkpoint_every}).train(
+                tiny_model, examples, old, context("run")
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in old.parent.iterdir()] == ["out"]

@@ -7,11 +7,14 @@ byte, since training changes none of it: what could be served before can be serv
 # pyright: reportUnknownMemberType=false
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 CARRIED = ("*.json", "*.jinja", "*.txt", "*.model")
@@ -30,10 +33,20 @@ def save(model: Any, source: Path, folder: Path) -> None:
     Raises OSError when the disk is full.
     """
     plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
-    plain.to(_precision(source)).save_pretrained(folder)
+    with writing(folder):
+        plain.to(_precision(source)).save_pretrained(folder)
     carried = (path for pattern in CARRIED for path in source.glob(pattern) if "safetensors" not in path.name)
     for path in carried:
         shutil.copyfile(path, folder / path.name)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what safetensors and torch raise when they cannot write (neither says OSError) into an OSError."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(f"{folder}: cannot be written: {str(error).splitlines()[0]}") from error
 
 
 def _precision(source: Path) -> torch.dtype:

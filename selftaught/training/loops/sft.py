@@ -31,7 +31,7 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.dataset import replacing
 from selftaught.errors import RoundFailed
 from selftaught.records import Example
-from selftaught.training.loops.folder import load, save
+from selftaught.training.loops.folder import load, save, writing
 from selftaught.training.loops.watch import Watch, newest_whole
 from selftaught.training.order import length_grouped, shuffled
 from selftaught.training.sft import SFT, Lora
@@ -109,6 +109,10 @@ class CompletionTrainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.plan.order
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with writing(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(model, trial)
 
     def _send_telemetry(self) -> None:
         """TRL reports its use to its makers; a platform that trains on private data does not."""

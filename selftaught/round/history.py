@@ -1,0 +1,34 @@
+"""The rounds of a campaign that have come to an end, as their reports recorded them."""
+
+from collections.abc import Iterator
+
+from selftaught.report.data import ReportData, RoundReport
+from selftaught.round.job import Job, Workplace, round_name
+
+
+def record_key(name: str) -> str:
+    """The claim that holds a finished round's report data; `name` is the job's."""
+    return f"rounds/{name}"
+
+
+def history(place: Workplace, job: Job) -> Iterator[RoundReport]:
+    """The rounds of the job's campaign before it, oldest first."""
+    for past in place.tracker.rounds(job.line, job.campaign):
+        told = recorded(place, job.line, job.campaign, past.round, past.attempt)
+        if told is not None and (past.round, past.attempt) < (job.round, job.attempt):
+            yield told.last
+
+
+def recorded(place: Workplace, line: str, campaign: str, round: int, attempt: int) -> ReportData | None:
+    """The report data of one attempt at one round, or None when it has not come to an end."""
+    told = place.store.claimed(record_key(round_name(line, campaign, round, attempt)))
+    return None if told is None else ReportData.model_validate_json(told)
+
+
+def newest(place: Workplace, line: str, campaign: str) -> ReportData | None:
+    """The report data of the campaign's last round that has come to an end."""
+    found = (
+        recorded(place, line, campaign, past.round, past.attempt)
+        for past in reversed(place.tracker.rounds(line, campaign))
+    )
+    return next((told for told in found if told is not None), None)
