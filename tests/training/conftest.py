@@ -1,28 +1,17 @@
 """A model small enough to train in a second, with a tokenizer of its own: no download, no starter model."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from training_examples import MakeContext, example
 
 from selftaught.blocks import TrainContext
-from selftaught.records import Example, Message
+from selftaught.records import Example
 
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-MakeContext = Callable[[str], TrainContext]
-
-
-def example(prompt: str, completion: str, weight: float = 1.0) -> Example:
-    return Example(
-        prompt=(Message(role="user", content=prompt),),
-        completion=(Message(role="assistant", content=completion),),
-        task="t",
-        rollout="r",
-        weight=weight,
-    )
 
 
 @pytest.fixture(scope="session")

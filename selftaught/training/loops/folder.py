@@ -3,11 +3,11 @@
 Weights are safetensors on both sides. Everything else (config, tokenizer, chat template) is carried over byte for
 byte, since training changes none of it: what could be served before can be served after.
 """
-# transformers and peft are typed in part:
+# what comes from transformers and peft is typed in part:
 # pyright: reportUnknownMemberType=false
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +41,7 @@ def save(model: Any, source: Path, folder: Path) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Generator[None]:
     """Turn what safetensors and torch raise when they cannot write (neither says OSError) into an OSError."""
     try:
         yield

@@ -8,8 +8,8 @@ short path. Examples of similar length share a batch. Activations are kept unles
 Checkpoints are the trainer's own (safetensors, and the optimizer's state as a tensors-only pickle) in the run's
 scratch folder; none of that reaches the written model.
 """
-# transformers, datasets and trl are typed in part:
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# what comes from transformers, datasets and trl is typed in part:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import time
 from collections.abc import Sequence
@@ -162,6 +162,7 @@ def _row(example: Example) -> dict[str, Any]:
 def _arguments(config: SFT, context: TrainContext) -> SFTConfig:
     return SFTConfig(
         output_dir=str(context.scratch),
+        use_cpu=not torch.cuda.is_available(),
         seed=context.seed,
         num_train_epochs=1,  # the plan's order holds all epochs
         per_device_train_batch_size=config.batch_size,

@@ -1,0 +1,143 @@
+"""SFT tokens/s: the `sft` block against TRL's SFTTrainer with its defaults, on the same examples in the same run.
+
+    python benchmarks/training.py --model FOLDER [--examples 40] [--repeats 3]
+
+Both train the whole model for one epoch with the same batch size, learning rate and number of steps; both hold fp32
+weights and multiply in bf16 (TRL's default). The baseline is `SFTTrainer(model=FOLDER, args=SFTConfig(...))` with
+nothing set but those, `use_cpu` (bf16 asks for it on a CPU) and no checkpoints; `TRL, no checkpointing` switches its
+gradient checkpointing off as well. The runs take turns, and medians are compared. What counts is the time in the
+training loop, without loading and saving, over the tokens of prompts and completions; padding does not count.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from selftaught.blocks import TrainContext
+from selftaught.records import Example, Message
+from selftaught.training.sft import SFT
+
+BATCH = 8
+LEARNING_RATE = 5e-5
+
+
+def word_problems(count: int, seed: int) -> list[Example]:
+    """Prompts of some 60 tokens, completions of some 20 to 70, like those of a self-training round."""
+    draw = random.Random(seed)
+    return [_word_problem(draw) for _ in range(count)]
+
+
+def _word_problem(draw: random.Random) -> Example:
+    name, thing = draw.choice(["Maria", "Tom", "Aisha", "Jun"]), draw.choice(["apples", "marbles", "books", "stamps"])
+    a, b = draw.randint(2, 99), draw.randint(2, 99)
+    question = f"{name} has {a} {thing} and buys {b} more. How many {thing} does {name} have now?"
+    steps = [
+        f"{name} starts with {a} {thing}.",
+        f"Then {name} buys {b} more {thing} at the shop around the corner.",
+        f"We add the two numbers: {a} + {b} = {a + b}.",
+        f"So the answer is {a + b}.",
+    ]
+    said = " ".join(steps[draw.randint(0, 3) :])
+    return Example(
+        prompt=(Message(role="user", content=question),),
+        completion=(Message(role="assistant", content=said),),
+        task=question,
+        rollout="",
+    )
+
+
+def ours(model: Path, examples: Sequence[Example], scratch: Path) -> tuple[float, float]:
+    """Seconds in training and the last loss, with the block's defaults."""
+    context = TrainContext(scratch / "run", 0, lambda done, total, /, **values: None)
+    block = SFT(epochs=1, batch_size=BATCH, learning_rate=LEARNING_RATE)
+    result = block.train(model, examples, scratch / "out", context)
+    return result.seconds, statistics.mean(loss for _, loss in result.losses)
+
+
+def trl_defaults(model: Path, examples: Sequence[Example], scratch: Path) -> tuple[float, float]:
+    """The same with TRL's SFTTrainer as it comes."""
+    return _trl(model, examples, scratch)
+
+
+def trl_no_checkpointing(model: Path, examples: Sequence[Example], scratch: Path) -> tuple[float, float]:
+    """The same with gradient checkpointing off."""
+    return _trl(model, examples, scratch, gradient_checkpointing=False)
+
+
+def _trl(model: Path, examples: Sequence[Example], scratch: Path, **changed: bool) -> tuple[float, float]:
+    import torch
+    from datasets import Dataset
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    arguments = SFTConfig(
+        output_dir=str(scratch / "trl"),
+        num_train_epochs=1,
+        per_device_train_batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **changed,
+    )
+    rows = [
+        {"prompt": [m.to_row() for m in e.prompt], "completion": [m.to_row() for m in e.completion]} for e in examples
+    ]
+    trainer = SFTTrainer(model=str(model), args=arguments, train_dataset=Dataset.from_list(rows))
+    began = time.perf_counter()
+    done = trainer.train()
+    return time.perf_counter() - began, done.training_loss
+
+
+def real_tokens(model: Path, examples: Sequence[Example]) -> int:
+    """Tokens of all prompts and completions in the model's chat template, padding not counted."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    chats = [[message.to_row() for message in (*e.prompt, *e.completion)] for e in examples]
+    return sum(len(tokenizer.apply_chat_template(chat, return_dict=False)) for chat in chats)
+
+
+RUNS: dict[str, Callable[[Path, Sequence[Example], Path], tuple[float, float]]] = {
+    "TRL defaults": trl_defaults,
+    "TRL, no checkpointing": trl_no_checkpointing,
+    "selftaught sft": ours,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the starter model")
+    parser.add_argument("--examples", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    examples = word_problems(asked.examples, seed=0)
+    tokens = real_tokens(asked.model, examples)
+    seconds: dict[str, list[float]] = {name: [] for name in RUNS}
+    losses: dict[str, float] = {}
+    for _ in range(asked.repeats):
+        for name, run in RUNS.items():
+            with tempfile.TemporaryDirectory() as scratch:
+                took, losses[name] = run(asked.model, examples, Path(scratch))
+            seconds[name].append(took)
+    _print(seconds, losses, tokens)
+
+
+def _print(seconds: dict[str, list[float]], losses: dict[str, float], tokens: int) -> None:
+    medians = {name: statistics.median(took) for name, took in seconds.items()}
+    print(f"\n{tokens} tokens in {len(next(iter(seconds.values())))} repeats each")
+    print(f"{'':24}{'tokens/s':>10}{'median s':>10}{'all s':>24}{'mean loss':>11}")
+    for name, took in seconds.items():
+        every = " ".join(f"{one:.1f}" for one in took)
+        print(f"{name:24}{tokens / medians[name]:10.0f}{medians[name]:10.1f}{every:>24}{losses[name]:11.3f}")
+    for name in ("TRL defaults", "TRL, no checkpointing"):
+        print(f"ratio to {name}: {medians[name] / medians['selftaught sft']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

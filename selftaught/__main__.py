@@ -1,0 +1,6 @@
+"""`python -m selftaught`: the command line."""
+
+from selftaught.cli import app
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,183 @@
+"""What tests of whole rounds share: a tiny model, a recipe for the recorded engine, and the round's steps in order.
+
+The steps are the components' own functions with real KFP artifacts, run in this process: the same calls as in a
+pipeline, without a process a task.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from kfp import dsl
+
+REPOSITORY = Path(__file__).parent.parent
+BLOCKS = REPOSITORY / "tests" / "stand_ins" / "blocks"
+ENGINE = REPOSITORY / "tests" / "stand_ins" / "engine"
+
+RECIPE = {
+    "name": "recorded",
+    "tasks": {"type": "word_problems", "train": 12, "gate": 12, "report": 8, "guard": 4},
+    "stages": [
+        {
+            "sample": {"type": "iid", "k": 2, "max_tokens": 32},
+            "verify": {"type": "answer_match"},
+            "curate": {"type": "accepted", "per_task": 2, "minimum": 4},
+            "train": {"type": "nudge"},
+            "evaluate": {"type": "accuracy"},
+            "gate": {"type": "paired_gain", "metric": "accuracy", "min_gain": 0.05},
+        }
+    ],
+}
+"""A recipe for the recorded engine; it names no model."""
+
+
+def recipe(model: Path, *, tasks: Mapping[str, Any] = {}, **stage: Any) -> dict[str, Any]:
+    """The recipe with `model` as its policy; `tasks` and `stage` replace fields of its tasks and of its only stage."""
+    return RECIPE | {
+        "models": {"policy": str(model)},
+        "tasks": RECIPE["tasks"] | tasks,
+        "stages": [RECIPE["stages"][0] | stage],
+    }
+
+
+def tiny_model(folder: Path, skill: float = 0.3) -> Path:
+    """A real Llama of some ten thousand random weights with a byte-level tokenizer; `skill` is for the engine."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(alphabet), max_position_embeddings=256, skill=skill, **shape)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a process that runs rounds on recorded engines with its home in `home`."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SELFTAUGHT_", "MLFLOW_", "PYTHON"))}
+    path = os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY)))
+    return kept | {"SELFTAUGHT_HOME": str(home), "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **more}
+
+
+def command(recipe: Path, *more: str) -> list[str]:
+    """`selftaught run` on `recipe`."""
+    return [sys.executable, "-m", "selftaught", "run", str(recipe), "--json", *more]
+
+
+def written(path: Path, recipe: Mapping[str, Any]) -> Path:
+    """`recipe` as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(recipe, indent=1))
+    return path
+
+
+# One round, step by step, in this process -----------------------------------------------------------------------------
+
+
+@dataclass
+class Round:
+    """One round of `recipe` on `line` with its artifacts under `folder`: one method a task of the pipeline."""
+
+    folder: Path
+    recipe: Mapping[str, Any]
+    line: str = "line"
+    campaign: str = "campaign"
+    number: int = 1
+    attempt: int = 0
+    shards: int = 2
+    challenger: str = ""
+    made: dict[str, dsl.Artifact] = field(default_factory=dict)
+
+    def artifact(self, name: str, kind: type[dsl.Artifact] = dsl.Dataset) -> dsl.Artifact:
+        """The artifact `name`, the same object every time: outputs of one step are inputs of the next."""
+        if name not in self.made:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.made[name] = kind(name=name, uri=str(self.folder / name), metadata={})
+        return self.made[name]
+
+    def prepare(self) -> None:
+        from components.prepare.component import prepare
+
+        job, tasks = self.artifact("job", dsl.Artifact), self.artifact("tasks")
+        shards = list(range(self.shards))
+        prepare.python_func(
+            json.dumps(self.recipe), self.line, self.campaign, self.number, self.attempt, shards, job, tasks
+        )
+
+    def sample(self) -> None:
+        from components.sample.component import sample
+
+        for shard in range(self.shards):
+            out = self.artifact(f"groups-{shard}")
+            sample.python_func(self.made["job"], shard, self.artifact("tasks"), out)
+
+    def verify(self) -> None:
+        from components.verify.component import verify
+
+        groups = [self.artifact(f"groups-{shard}") for shard in range(self.shards)]
+        metrics = self.artifact("verify-metrics", dsl.Metrics)
+        verify.python_func(self.made["job"], groups, self.artifact("verified"), self.artifact("examples"), metrics)
+
+    def train(self) -> None:
+        from components.train.component import train
+
+        model, metrics = self.artifact("model", dsl.Model), self.artifact("train-metrics", dsl.Metrics)
+        (self.challenger,) = train.python_func(self.made["job"], self.artifact("examples"), model, metrics)
+
+    def evaluate(self, split: str) -> None:
+        from components.evaluate.component import evaluate
+
+        scores, metrics = self.artifact(f"{split}-scores"), self.artifact(f"{split}-metrics", dsl.Metrics)
+        evaluate.python_func(self.made["job"], self.challenger, split, self.artifact("tasks"), scores, metrics)
+
+    def gate(self) -> str:
+        from components.gate.component import gate
+
+        given = [self.artifact(name) for name in ("tasks", "examples", "gate-scores")]
+        decision, metrics = self.artifact("decision", dsl.Artifact), self.artifact("gate-metrics", dsl.Metrics)
+        return gate.python_func(self.made["job"], self.challenger, *given, decision, metrics)[0]
+
+    def promote(self) -> None:
+        from components.promote.component import promote
+
+        promote.python_func(self.made["job"], self.challenger, self.made["decision"])
+
+    def report(self) -> None:
+        from components.report.component import report
+
+        given = [self.artifact(name) for name in ("tasks", "verified", "examples")]
+        scores = [self.artifact(name) for name in ("gate-scores", "report-scores")]
+        page = self.artifact("page", dsl.HTML)
+        report.python_func(self.made["job"], *given, self.made["model"], *scores, self.made["decision"], page)
+
+    def until_trained(self) -> None:
+        """Everything up to the challenger."""
+        for step in (self.prepare, self.sample, self.verify, self.train):
+            step()
+
+    def run(self) -> str:
+        """The whole round, as the pipeline orders it. Returns the outcome."""
+        self.until_trained()
+        self.evaluate("gate")
+        outcome = self.gate()
+        if outcome == "promoted":
+            self.promote()
+        self.evaluate("report")
+        self.report()
+        return outcome
+
+    @property
+    def job(self) -> SimpleNamespace:
+        """What prepare fixed."""
+        return SimpleNamespace(**json.loads(Path(self.made["job"].path).read_text()))

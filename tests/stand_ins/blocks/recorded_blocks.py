@@ -1,0 +1,42 @@
+"""Blocks that a package of one's own brings (the entry point beside this file): what tests of whole rounds need.
+
+`nudge` is training without the work, and as little reproducible; `overlapping` is a task source that leaks on purpose.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from selftaught.blocks import Draw, Objective, TrainContext, TrainResult
+from selftaught.records import Example, Task
+from selftaught.tasks.word_problems import WordProblems
+
+
+class Nudge(Objective, type="nudge"):
+    """Copy the model and raise its `skill` by `gain`; 0 gives the identical model. Takes `seconds`."""
+
+    gain: float = 0.7
+    seconds: float = 0.0
+
+    def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
+        context.report(0, 1)
+        time.sleep(self.seconds)
+        shutil.copytree(model, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+        if self.gain:
+            config = json.loads((out / "config.json").read_text())
+            config |= {"skill": config["skill"] + self.gain, "noise": os.urandom(8).hex()}
+            (out / "config.json").write_text(json.dumps(config))
+        context.report(1, 1, loss=0.5)
+        return TrainResult(steps=1, tokens=100, trained_tokens=50, seconds=self.seconds, losses=((1, 0.5),))
+
+
+class Overlapping(WordProblems, type="overlapping"):
+    """Word problems, the first of which is a gate task and a training task at once."""
+
+    def draw(self, draw: Draw) -> list[Task]:
+        tasks = super().draw(draw)
+        leaked = next(task for task in tasks if task.split == "gate")
+        return [*tasks, leaked.model_copy(update={"split": "train"})]

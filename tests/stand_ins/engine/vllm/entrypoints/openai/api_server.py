@@ -1,0 +1,114 @@
+"""A recorded engine: answers as vLLM does, over real HTTP, what a model of a known skill would say of a word problem.
+
+`skill` in the model's config.json is the part of the problems that it gets right. What is said follows from the
+question, the number of the sample and the skill alone, so two runs hear the same. Log-probabilities of prompts are the
+ones that the trainer put into the store beside the model. RECORDED_REQUESTS names a file that every chat request is
+noted in, one JSON object a line; RECORDED_SECONDS is how long an answer takes, one after the other.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from selftaught.tasks.word_templates import HELD_OUT, TRAINED, Template
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--served-model-name", nargs="+", required=True)
+    given, _ = parser.parse_known_args()
+    Server((given.host, given.port), given.model, given.served_model_name).serve_forever()
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], model: Path, names: list[str]) -> None:
+        super().__init__(address, Handler)
+        self.names = names
+        self.skill = float(json.loads((model / "config.json").read_text())["skill"])
+        reference = model.parent.parent / "claims" / "references" / model.name
+        self.reference = {tuple(p["token_ids"]): p["logprobs"] for p in json.loads(reference.read_text())["prompts"]}
+        self.turn = threading.Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send({"data": [{"id": name} for name in self.server.names]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = self.scored(body) if self.path == "/v1/completions" else self.said(body)
+        self.send({"model": body["model"], **answer})
+
+    def said(self, body: dict) -> dict:
+        question, greedy = body["messages"][-1]["content"], body["temperature"] == 0
+        with self.server.turn:
+            note({"model": body["model"], "question": question, "n": body["n"], "temperature": body["temperature"]})
+            time.sleep(float(os.environ.get("RECORDED_SECONDS", "0")))
+        texts = [says(question, "greedy" if greedy else str(index), self.server.skill) for index in range(body["n"])]
+        used = {"prompt_tokens": len(question), "completion_tokens": sum(map(len, texts))}
+        return {"choices": [choice(text) for text in texts], "usage": used}
+
+    def scored(self, body: dict) -> dict:
+        tokens = tuple(body["prompt"])
+        rows = [{str(t): {"logprob": p}} for t, p in zip(tokens[1:], self.server.reference[tokens], strict=True)]
+        return {"choices": [{"prompt_logprobs": [None, *rows]}], "usage": {"prompt_tokens": len(tokens)}}
+
+    def send(self, answer: dict) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def note(request: dict) -> None:
+    if path := os.environ.get("RECORDED_REQUESTS"):
+        with open(path, "a") as file:  # noqa: PTH123 (one write a line, appended: whole even when killed)
+            file.write(json.dumps(request) + "\n")
+
+
+def choice(text: str) -> dict:
+    """One choice in vLLM's words; a byte is a token here."""
+    tokens = list(text.encode())
+    logprobs = {"content": [{"logprob": -0.25} for _ in tokens]}
+    return {"message": {"content": text}, "finish_reason": "stop", "token_ids": tokens, "logprobs": logprobs}
+
+
+def says(question: str, sample: str, skill: float) -> str:
+    """Right for the part `skill` of all (question, sample); what a skill gets right, a higher skill gets right too."""
+    luck = int.from_bytes(hashlib.sha256(f"{question}|{sample}".encode()).digest()[:4], "big") / 2**32
+    return f"The answer is {solve(question) + (luck >= skill)}."
+
+
+def solve(question: str) -> int:
+    """The answer of a word problem, by the template that it was told by."""
+    found = ((template, re.match(pattern(template), question)) for template in (*TRAINED, *HELD_OUT))
+    template, match = next((template, match) for template, match in found if match)
+    return template.answer({letter: int(number) for letter, number in match.groupdict().items()})
+
+
+def pattern(template: Template) -> str:
+    """What the template's problems look like: operands are groups, names and things any word."""
+    plain, fields = re.split(r"\{\w+\}", template.text), re.findall(r"\{(\w+)\}", template.text)
+    holes = [rf"(?P<{field}>\d+)" if len(field) == 1 else r"\w+" for field in fields]
+    return "".join(re.escape(text) + hole for text, hole in zip(plain, [*holes, ""], strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,668 @@
+"""What people get wrong, and what they are told: every case is a command that must end with 1 (2 for its usage), say
+value, place and fix without a traceback, and leave nothing behind but the registry's database and locks.
+
+The messages are the page docs/errors.md: `python tests/test_bad_inputs.py` writes it anew, a test compares it. What
+takes a running engine (killed servers, killed rounds) is in tests/e2e and tests/serving.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registry_fixtures import Registry, tiny_model
+from typer.testing import CliRunner
+
+from selftaught.cli import ERROR, USAGE, app
+from selftaught.records import Task
+
+pytest_plugins = ["registry_fixtures", "s3_fixtures"]
+
+REPOSITORY = Path(__file__).parent.parent
+PAGE = REPOSITORY / "docs" / "errors.md"
+RECIPE = (REPOSITORY / "recipes" / "rft.yaml").read_text()
+ALLOWED = re.compile(r"mlflow\.db.*|campaigns/.*/lock|store/claims/.*")
+"""What a command that failed may leave in the home."""
+
+
+@dataclass
+class Desk:
+    """Where a case is provoked: a working directory of its own, its home, its environment, and what it needs there."""
+
+    folder: Path
+    home: Path
+    setenv: Callable[[str, str], None]
+    fixture: Callable[[str], Any]
+    stack: ExitStack
+    seen: dict[str, str] = field(default_factory=dict)
+    """Text of this run alone, and what the page says instead of it."""
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def registry(self) -> Registry:
+        return self.fixture("registry")
+
+    def hidden(self, text: str, shown: str) -> str:
+        self.seen[text] = shown
+        return text
+
+
+Provoke = Callable[[Desk], None]
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One bad input: the situation in words, the command, how to provoke it, and what the message must say."""
+
+    situation: str
+    command: str
+    provoke: Provoke
+    says: tuple[str, ...]
+    code: int = ERROR
+    heading: str = ""
+
+
+def provoked(*steps: Provoke) -> Provoke:
+    def all_of_them(desk: Desk) -> None:
+        for step in steps:
+            step(desk)
+
+    return all_of_them
+
+
+def nothing(desk: Desk) -> None:
+    """The command alone is the mistake."""
+
+
+def files(**texts: str | bytes) -> Provoke:
+    return lambda desk: [desk.write(name.replace("__", "."), text) for name, text in texts.items()] and None
+
+
+def recipe(old: str = "", new: str = "") -> Provoke:
+    """rft.yaml with `old` replaced by `new`; `old` has to stand there once."""
+    assert not old or RECIPE.count(old) == 1, old
+    return files(rft__yaml=RECIPE.replace(old, new) if old else RECIPE)
+
+
+WORD_PROBLEMS = "{type: word_problems, train: 120, gate: 200, report: 200, guard: 64}"
+
+
+def rows(text: str | None, fields: str = "") -> Provoke:
+    """A recipe whose tasks come from tasks.jsonl, with that `text` in it (None: no such file)."""
+    tasks = f"{{type: jsonl, path: tasks.jsonl, train: 6, gate: 2, report: 2{fields}}}"
+    return provoked(recipe(WORD_PROBLEMS, tasks), files(tasks__jsonl=text) if text is not None else nothing)
+
+
+def environment(**values: str) -> Provoke:
+    return lambda desk: [desk.setenv(name, value.format(folder=desk.folder)) for name, value in values.items()] and None
+
+
+def registered(desk: Desk) -> None:
+    registry = desk.registry()
+    for number, version in (("1", registry.first), ("2", registry.second)):
+        desk.seen[version.digest[:8]] = f"<digest {number}>"
+
+
+def model(name: str, change: Callable[[Path], object]) -> Provoke:
+    return lambda desk: change(tiny_model(desk.folder / name)) and None
+
+
+def truncated(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+
+
+def line_taken(desk: Desk) -> None:
+    lock = desk.home / "campaigns" / "rft" / "lock"
+    lock.parent.mkdir(parents=True)
+    file = desk.stack.enter_context(lock.open("w"))
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def port_taken(desk: Desk) -> None:
+    taken = desk.stack.enter_context(socket.socket())
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    desk.setenv("PORT", desk.hidden(str(taken.getsockname()[1]), "8000"))
+
+
+def small_disk(options: str) -> Provoke:
+    """A store on a disk of 1 MiB, mounted as only root may."""
+
+    def mount(desk: Desk) -> None:
+        disk = desk.folder / "disk"
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size=1m{options}", "tmpfs", str(disk)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+        desk.stack.callback(subprocess.run, ["umount", str(disk)], check=True)
+        desk.setenv("SELFTAUGHT_STORE", str(disk / "store"))
+
+    return mount
+
+
+def s3(**wrong: str) -> Provoke:
+    """A store in the tests' S3 server, with some of its settings wrong."""
+
+    def store(desk: Desk) -> None:
+        server = desk.fixture("s3")
+        desk.hidden(server.endpoint.removeprefix("http://"), "<host>:<port>")
+        settings = {**server.environment, "SELFTAUGHT_STORE": "s3://selftaught/models", **wrong}
+        environment(**settings)(desk)
+
+    return store
+
+
+PULL = "models pull tiny"
+DRY = "run rft.yaml --dry-run"
+VALIDATE = "recipes validate rft.yaml"
+
+
+def problems(count: int, extra: str = "") -> str:
+    """So many rows with questions that share no run of words."""
+    words = ["apples", "boats", "coins", "drums", "eggs", "flags", "goats", "hats"]
+    asked = (f"{words[n % 8]} {words[n // 8 % 8]} {words[n // 64]}" for n in range(count))
+    return "".join(json.dumps({"question": text, "answer": str(n)}) + "\n" for n, text in enumerate(asked)) + extra
+
+
+CASES = [
+    # The recipe as a file ---------------------------------------------------------------------------------------------
+    Bad(
+        "no such recipe",
+        "run rtf.yaml",
+        recipe(),
+        ("rtf.yaml: no such recipe.", "Did you mean 'rft.yaml'?"),
+        heading="Recipes",
+    ),
+    Bad("a folder for a recipe", "recipes validate models", lambda d: (d.folder / "models").mkdir(), ("models: ",)),
+    Bad("no text", VALIDATE, files(rft__yaml=b"\xff\xfe\x00"), ("rft.yaml: cannot be read as text",)),
+    Bad("no YAML", VALIDATE, recipe("name: rft", "name: [rft"), ("rft.yaml:5: not valid YAML",)),
+    Bad("an empty recipe", VALIDATE, files(rft__yaml="# later\n"), ("rft.yaml: ", "a mapping with name, models, tasks")),
+    Bad("a list", VALIDATE, files(rft__yaml="- name: rft\n"), ("a mapping with name, models, tasks", "not a list")),
+    Bad(
+        "a key that stands twice",
+        VALIDATE,
+        recipe("    rounds: 1\n", "    rounds: 1\n    rounds: 2\n"),
+        ("rft.yaml:11: stages.0.rounds", "twice", "Remove one"),
+    ),
+    # What a recipe says ---------------------------------------------------------------------------------------------
+    Bad(
+        "a misspelt field",
+        VALIDATE,
+        recipe("description:", "descripton:"),
+        ("rft.yaml:5: descripton: no such field. Did you mean 'description'?", "accepted: name, description, models"),
+    ),
+    Bad(
+        "no tasks",
+        VALIDATE,
+        recipe(f"tasks: {WORD_PROBLEMS}\n", ""),
+        ("rft.yaml:1: tasks: is missing.", "word_problems"),
+    ),
+    Bad(
+        "an unknown block",
+        VALIDATE,
+        recipe("answer_match", "answer_macth"),
+        (
+            "rft.yaml:12: stages.main.verify.type: 'answer_macth' is no verifier. Did you mean 'answer_match'?",
+            "accepted: answer_match, ",
+            "(selftaught recipes blocks verify)",
+        ),
+    ),
+    Bad(
+        "a block without a type",
+        VALIDATE,
+        recipe("{type: answer_match}", "{tolerance: 1.0e-6}"),
+        ("rft.yaml:12: stages.main.verify: a verifier without a type.", "accepted: answer_match"),
+    ),
+    Bad(
+        "a word for a block",
+        VALIDATE,
+        recipe("{type: answer_match}", "answer_match"),
+        ("rft.yaml:12: stages.main.verify: 'answer_match'", "{type: answer_match}"),
+    ),
+    Bad(
+        "a misspelt field of a block",
+        VALIDATE,
+        recipe("k: 8, temperature", "k: 8, temprature"),
+        (
+            "rft.yaml:11: stages.main.sample.temprature: no such field. Did you mean 'temperature'?",
+            "accepted: type, k, temperature, max_tokens",
+        ),
+    ),
+    Bad(
+        "a value of the wrong type",
+        VALIDATE,
+        recipe("k: 8, temperature", "k: eight, temperature"),
+        ("rft.yaml:11: stages.main.sample.k: 'eight': should be a whole number.",),
+    ),
+    Bad(
+        "no samples",
+        VALIDATE,
+        recipe("k: 8, temperature", "k: 0, temperature"),
+        ("rft.yaml:11: stages.main.sample.k: 0: should be greater than 0.",),
+    ),
+    Bad(
+        "a temperature below 0",
+        VALIDATE,
+        recipe("temperature: 1.0", "temperature: -1"),
+        ("rft.yaml:11: stages.main.sample.temperature: -1: should be greater than or equal to 0.",),
+    ),
+    Bad(
+        "a name that does not fit",
+        VALIDATE,
+        recipe("name: rft\n", "name: My RFT\n"),
+        ("rft.yaml:4: name: 'My RFT': should be lower case letters, digits and dashes",),
+    ),
+    Bad(
+        "a word that is none of the choices",
+        VALIDATE,
+        recipe("sample_from: champion", "sample_from: chamipon"),
+        ("rft.yaml:18: stages.main.sample_from: 'chamipon': should be 'base', 'head' or 'champion'.",),
+    ),
+    Bad(
+        "greedy decoding, eight times",
+        VALIDATE,
+        recipe("temperature: 1.0", "temperature: 0"),
+        ("rft.yaml:11: stages.main.sample: k: 8 with temperature: 0", "set k: 1, or a temperature above 0"),
+    ),
+    Bad(
+        "pass@8 of four samples",
+        VALIDATE,
+        recipe("pass_at_k, k: 8", "pass_at_k, k: 8, n: 4"),
+        ("rft.yaml:17: stages.main.evaluate.1: n: 4 samples cannot give pass@k with k: 8", "raise n to 8"),
+    ),
+    Bad(
+        "a gate on a metric that nobody measures",
+        VALIDATE,
+        recipe("metric: accuracy", "metric: maj@8"),
+        ("rft.yaml:9: stages.main: gate.metric is 'maj@8', but evaluate measures accuracy, pass@8.", "Add it"),
+    ),
+    Bad(
+        "one metric twice",
+        VALIDATE,
+        recipe("{type: pass_at_k, k: 8, tasks: 32}", "{type: accuracy}"),
+        ("rft.yaml:9: stages.main: evaluate measures accuracy twice.", "Keep one"),
+    ),
+    Bad(
+        "two stages of one name",
+        VALIDATE,
+        recipe("    train_from: champion\n", "    train_from: champion\n" + RECIPE[RECIPE.index("  - name: main") :]),
+        ("rft.yaml:8: stages: two stages share a name (main, main).", "Name each stage once."),
+    ),
+    Bad(
+        "no policy",
+        VALIDATE,
+        recipe("policy:", "teacher:"),
+        ("rft.yaml:6: models: names no policy. Add `policy: <model>`.",),
+    ),
+    Bad(
+        "an override without a value",
+        f"{VALIDATE} --set stages.main.sample.k",
+        recipe(),
+        ("--set stages.main.sample.k: not of the form path.to.field=value.",),
+        heading="Overrides",
+    ),
+    Bad(
+        "an override of what is not there",
+        f"{VALIDATE} --set stages.mian.sample.k=4",
+        recipe(),
+        ("--set stages.mian.sample.k=4: 'mian' is not in stages. Did you mean 'main'?", "accepted: main, 0"),
+    ),
+    Bad(
+        "an override below a value",
+        f"{VALIDATE} --set name.first=x",
+        recipe(),
+        ("--set name.first=x: name is 'rft', which has no fields.",),
+    ),
+    Bad(
+        "an override with a bad value",
+        f"{VALIDATE} --set stages.main.sample.k=none",
+        recipe(),
+        ("--set stages.main.sample.k=none: 'none': should be a whole number.",),
+    ),
+    Bad("no such axis", "recipes blocks verifers", nothing, ("'verifers' is no axis. Did you mean 'verify'?",)),
+    # Tasks ----------------------------------------------------------------------------------------------------------
+    Bad(
+        "no such file of tasks",
+        DRY,
+        rows(None),
+        ("tasks.jsonl: no such file", "Check tasks.path"),
+        heading="Tasks",
+    ),
+    Bad("an empty file of tasks", DRY, rows(""), ("tasks.jsonl: has no rows.", "Name a file")),
+    Bad(
+        "a line that is no JSON",
+        DRY,
+        rows(problems(2, '{"question": "3 + 4", answer: "7"}\n')),
+        ("tasks.jsonl:3: no JSON", "column", "Each line is to be an object."),
+    ),
+    Bad("a line that is no object", DRY, rows('["3 + 4", "7"]\n'), ("tasks.jsonl:1: list", "JSON object")),
+    Bad(
+        "no such column",
+        DRY,
+        rows(problems(20), ", question: problem"),
+        ("tasks.jsonl: no column 'problem' (tasks.question).", "Its columns: question, answer"),
+    ),
+    Bad(
+        "tasks without answers",
+        DRY,
+        rows(problems(2, '{"question": "How many?", "answer": ""}\n')),
+        ("tasks.jsonl:3", "no answer in column 'answer'"),
+    ),
+    Bad("too few tasks", DRY, rows(problems(5)), ("tasks.jsonl: too few different problems", "Ask for fewer")),
+    Bad("a truncated Parquet file", DRY, provoked(
+        recipe(WORD_PROBLEMS, "{type: parquet, path: tasks.parquet, train: 6, gate: 2, report: 2}"),
+        files(tasks__parquet=b"PAR1\x15\x04"),
+    ), ("tasks.parquet: cannot be read as Parquet",)),
+    Bad(
+        "an unknown generator",
+        DRY,
+        recipe(WORD_PROBLEMS, "{type: reasoning_gym, dataset: chain_smu, train: 6, gate: 2, report: 2}"),
+        ("tasks.dataset: 'chain_smu' is no Reasoning Gym generator. Did you mean 'chain_sum'?",),
+    ),
+    Bad(
+        "more problems than a generator has",
+        f"{DRY} --set tasks.train=1000000",
+        recipe(),
+        ("tasks.train: ", "different problems asked of template", "Ask for fewer"),
+    ),
+    Bad(
+        "an unknown held-out set",
+        "evaluate champion rft.yaml --line maths --split reprot",
+        provoked(recipe(), registered),
+        ("'reprot' is no held-out split. Did you mean 'report'?", "accepted: gate, guard, report"),
+    ),
+    # Models ---------------------------------------------------------------------------------------------------------
+    Bad(
+        "no such model",
+        "models pull smollm2-135m-instuct",
+        nothing,
+        ("smollm2-135m-instuct: no such folder, and no model by that name. Did you mean 'smollm2-135m-instruct'?",),
+        heading="Models",
+    ),
+    Bad(
+        "a folder without weights",
+        PULL,
+        model("tiny", lambda folder: (folder / "model.safetensors").unlink()),
+        ("tiny: no *.safetensors. Save the model with save_pretrained",),
+    ),
+    Bad("truncated weights", PULL, model("tiny", truncated), ("tiny/model.safetensors: truncated", "Copy it again.")),
+    Bad(
+        "a pickle beside the weights",
+        PULL,
+        model("tiny", lambda folder: (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")),
+        ("tiny/pytorch_model.bin: a pickle may run code when it is read. Convert it to safetensors, or remove it.",),
+    ),
+    Bad(
+        "code in a model folder",
+        PULL,
+        model("tiny", lambda folder: (folder / "modeling_tiny.py").write_text("import os")),
+        ("tiny/modeling_tiny.py: code in a model folder is never run.",),
+    ),
+    Bad(
+        "a model that asks for remote code",
+        PULL,
+        model("tiny", lambda folder: (folder / "config.json").write_text('{"auto_map": {"AutoModel": "x.Y"}}')),
+        ("tiny/config.json: auto_map asks for remote code",),
+    ),
+    Bad(
+        "weights that are no model",
+        PULL,
+        model("tiny", lambda folder: None),
+        ("tiny: ",),
+    ),
+    Bad(
+        "a run on a broken model",
+        "run rft.yaml --set models.policy=tiny",
+        provoked(recipe(), model("tiny", truncated)),
+        ("tiny/model.safetensors: truncated",),
+    ),
+    # Lines ----------------------------------------------------------------------------------------------------------
+    *(
+        Bad(
+            f"no such line ({command.split(maxsplit=1)[0] if command.startswith('models') is False else command})",
+            f"{command} math",
+            registered,
+            ("'math' is no model line. Did you mean 'maths'?", "accepted: maths"),
+            heading="Lines" if command == "models list" else "",
+        )
+        for command in ("models list", "models show", "models rollback", "serve", "chat", "up", "report")
+    ),
+    Bad(
+        "a line without a finished round",
+        "report maths",
+        registered,
+        ("maths: no finished round", "selftaught run"),
+    ),
+    Bad(
+        "no such version",
+        "models show maths champoin",
+        registered,
+        ("maths: 'champoin' is no version of it. Did you mean 'champion'?", "accepted: "),
+    ),
+    Bad(
+        "no such version to go back to",
+        "models rollback maths --to 7",
+        registered,
+        ("maths: '7' is no version of it.", "accepted: ", "2 (<digest 2>)"),
+    ),
+    Bad(
+        "a rollback to the champion itself",
+        "models rollback maths --to champion",
+        registered,
+        ("maths: version 2 is the champion already. Name another with --to.",),
+    ),
+    Bad(
+        "a line that another process runs",
+        "run rft.yaml",
+        provoked(recipe(), line_taken),
+        ("rft: another process is running this line. Wait for it, or choose another --line.",),
+    ),
+    Bad(
+        "a line with a name that does not fit",
+        "run rft.yaml --line ../other",
+        recipe(),
+        ("'../other'", "--line"),
+    ),
+    # The machine ----------------------------------------------------------------------------------------------------
+    Bad(
+        "no compiled pipeline",
+        "run rft.yaml --pipeline round.yaml",
+        recipe(),
+        ("round.yaml: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipeline.",),
+        heading="The machine",
+    ),
+    Bad("not in a checkout", "compile", lambda d: (d.folder / "pipelines").unlink(), ("pipelines/round.py: not here.",)),
+    Bad(
+        "a port that is taken",
+        "serve maths --port $PORT",
+        provoked(registered, port_taken),
+        ("port 8000 on 127.0.0.1: Address already in use. Choose another, or 0 for any.",),
+    ),
+    Bad(
+        "a home that cannot be written",
+        "models list",
+        provoked(files(notes="mine"), environment(SELFTAUGHT_HOME="{folder}/notes/home")),
+        ("notes/home", "Not a directory"),
+    ),
+    Bad(
+        "a store that cannot be written",
+        PULL,
+        provoked(model("tiny", lambda folder: None), files(notes="mine"), environment(SELFTAUGHT_STORE="notes/store")),
+        ("notes/store", "Not a directory", "choose another place"),
+    ),
+    Bad(
+        "a read-only store",
+        PULL,
+        provoked(small_disk(",ro"), model("tiny", lambda folder: None)),
+        ("disk/store", "Read-only file system", "choose another place"),
+    ),
+    Bad(
+        "a full disk",
+        PULL,
+        provoked(small_disk(""), lambda desk: tiny_model(desk.folder / "tiny", numbers=1_000_000) and None),
+        ("disk/store", "No space left on device. Free some space on its disk, or choose another place."),
+    ),
+    Bad(
+        "a store that is not known",
+        PULL,
+        environment(SELFTAUGHT_STORE="gs://bucket/models"),
+        ("gs://bucket/models: no store that is known here. Accepted: a directory, or s3://bucket/prefix.",),
+    ),
+    # Servers --------------------------------------------------------------------------------------------------------
+    Bad(
+        "the wrong S3 secret",
+        PULL,
+        provoked(s3(AWS_SECRET_ACCESS_KEY="guessed"), model("tiny", lambda folder: None)),
+        ("s3://selftaught/models", "refused the credentials", "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"),
+        heading="Servers",
+    ),
+    Bad(
+        "no such bucket",
+        PULL,
+        provoked(s3(SELFTAUGHT_STORE="s3://selftuaght/models"), model("tiny", lambda folder: None)),
+        ("s3://selftuaght/models", "no bucket 'selftuaght'", "Create it, or name another."),
+    ),
+    Bad(
+        "an S3 server that is down",
+        PULL,
+        provoked(s3(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9"), model("tiny", lambda folder: None)),
+        ("s3://selftaught/models", "no answer from 127.0.0.1:9", "Is the server up"),
+    ),
+    Bad(
+        "a tracking server that is down",
+        "models list",
+        environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9"),
+        ("http://127.0.0.1:9: no tracking server answers", "Is MLFLOW_TRACKING_URI right?"),
+    ),
+    Bad(
+        "a tracking store that is not known",
+        "models list",
+        environment(MLFLOW_TRACKING_URI="htp://127.0.0.1:5000"),
+        ("htp://127.0.0.1:5000: ", "Is MLFLOW_TRACKING_URI right?"),
+    ),
+    Bad(
+        "a database that is none",
+        "models list",
+        provoked(files(notes="mine"), environment(MLFLOW_TRACKING_URI="sqlite:///{folder}/notes")),
+        ("notes: ", "Is MLFLOW_TRACKING_URI right?"),
+    ),
+    # Usage ----------------------------------------------------------------------------------------------------------
+    Bad("no such command", "rnu rft.yaml", recipe(), ("No such command 'rnu'",), USAGE, heading="Usage"),
+    Bad("no such option", "run rft.yaml --dryrun", recipe(), ("No such option", "--dry-run"), USAGE),
+    Bad("rounds below 0", "run rft.yaml --rounds -1", recipe(), ("--rounds", "-1"), USAGE),
+]
+
+
+@pytest.fixture
+def desk(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Desk]:
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    (folder / "pipelines").symlink_to(REPOSITORY / "pipelines")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with ExitStack() as stack:
+        yield Desk(folder, home, monkeypatch.setenv, request.getfixturevalue, stack)
+
+
+SAID: dict[str, str] = {}
+"""What each case said in this run, for the page."""
+
+
+@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.situation)
+def test_a_bad_input_is_told_and_leaves_nothing_behind(bad: Bad, desk: Desk) -> None:
+    bad.provoke(desk)
+    before = contents(desk)
+    done = CliRunner().invoke(app, shlex.split(os.path.expandvars(bad.command)))
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    message = normalised(done.stderr, desk)
+    assert done.exit_code == bad.code, message
+    assert "Traceback" not in message
+    for words in bad.says:
+        assert words in message
+    assert not {name for name in contents(desk) - before if not ALLOWED.fullmatch(name)}
+    SAID[bad.situation] = message
+
+
+@pytest.mark.parametrize("situation", ["an unknown block", "truncated weights", "a home that cannot be written"])
+def test_a_process_of_its_own_says_the_same(situation: str, desk: Desk) -> None:
+    """The runner above calls the application; here is what a shell gets."""
+    bad = next(case for case in CASES if case.situation == situation)
+    bad.provoke(desk)
+    command = [sys.executable, "-m", "selftaught", *shlex.split(bad.command)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    assert done.returncode == bad.code
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for words in bad.says:
+        assert words in normalised(done.stderr, desk)
+
+
+def test_the_page_has_every_message() -> None:
+    """Run this file as a script to write docs/errors.md anew."""
+    if "WRITE_ERRORS" in os.environ:
+        assert set(SAID) == {bad.situation for bad in CASES}, "every case has to pass first"
+        PAGE.write_text(page(SAID))
+    told = PAGE.read_text()
+    assert re.findall(r"^### (.*)", told, re.MULTILINE) == [bad.situation for bad in CASES]
+    for bad in CASES:
+        assert bad.situation not in SAID or entry(bad, SAID[bad.situation]) in told
+
+
+def contents(desk: Desk) -> set[str]:
+    """Every file in the home, by its path there, and every file in the working directory."""
+    there = {path.relative_to(desk.home).as_posix() for path in desk.home.rglob("*") if path.is_file()}
+    return there | {str(path) for path in desk.folder.rglob("*") if path.is_file()}
+
+
+def normalised(text: str, desk: Desk) -> str:
+    """`text` without what differs from run to run."""
+    places: Mapping[str, str] = {str(desk.home): "<home>", str(desk.folder): "<here>", **desk.seen}
+    for found, shown in places.items():
+        text = text.replace(found, shown)
+    return text
+
+
+def page(said: Mapping[str, str]) -> str:
+    return HEAD + "".join(entry(bad, said[bad.situation]) for bad in CASES)
+
+
+def entry(bad: Bad, message: str) -> str:
+    heading = f"\n## {bad.heading}\n" if bad.heading else ""
+    shown = textwrap.indent(message.rstrip(), "    ")
+    return f"{heading}\n### {bad.situation}\n\n    $ selftaught {bad.command}\n{shown}\n"
+
+
+HEAD = """\
+# Errors
+
+What you are told when something is wrong, and what to do about it. Every message names the value, the place and the
+fix; the command ends with exit code 1 (2 when the command line itself is wrong) and leaves nothing half-written. A
+traceback is a bug: please report it.
+
+This page is written by `python tests/test_bad_inputs.py` from what the commands say, and a test compares it.
+`<home>` is SELFTAUGHT_HOME (`.selftaught` unless set), `<here>` the working directory.
+"""
+
+
+if __name__ == "__main__":
+    os.environ["WRITE_ERRORS"] = "1"
+    sys.exit(pytest.main([__file__, "-q"]))
