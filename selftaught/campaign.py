@@ -21,11 +21,13 @@ from typing import Any
 
 from selftaught import errors
 from selftaught.errors import BadInput, RoundFailed, SelftaughtError
+from selftaught.lines import named
 from selftaught.recipe import Recipe
 from selftaught.report.data import ReportData
+from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.boundary import ERRORS
-from selftaught.round.history import recorded
+from selftaught.round.history import ENDED, due, newest, recorded
 from selftaught.round.job import Job, Workplace, round_name
 from selftaught.round.prepare import plan_key, stage_of
 from selftaught.serving.backend import Backend
@@ -34,7 +36,6 @@ from selftaught.serving.owner import EngineOwner
 from selftaught.tracking import RoundRun
 
 PIPELINE = Path("pipelines/compiled/round.yaml")
-ENDED = ("promoted", "refused")
 
 Event = Mapping[str, Any]
 Watcher = Callable[[Event], None]
@@ -50,6 +51,11 @@ class Order:
     rounds: int = 0
     shards: int = 2
     pipeline: Path = PIPELINE
+
+    def __post_init__(self) -> None:
+        """Raise BadInput when the line or the campaign cannot be called that."""
+        named(self.line, "--line")
+        named(self.campaign, "--campaign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +78,14 @@ class Campaign:
     def run(self) -> Iterator[Ended]:
         """Run the rounds that are ordered and not done yet, yielding each as it ends.
 
+        When the order was killed after its last round had ended, that round is told again.
+
         Raises RoundFailed when a round cannot end as it was drawn (the next call draws it anew), BadInput when
         another process runs the line, and other SelftaughtErrors after which the same call goes on where it stopped.
         """
         _require_pipeline(self.order.pipeline)
+        for objective in (each for stage in self.order.recipe.stages for each in stage.train):
+            objective.check()
         self.folder.mkdir(parents=True, exist_ok=True)
         home = self.place.settings.home
         with (
@@ -86,19 +96,18 @@ class Campaign:
             adopt(self.place, self.order.recipe, self.order.line)
             adopt_roles(self.place, self.order.recipe, self.order.line)
             self.watch({"step": "adopt", "done": 1, "total": 1, "unit": "models"})
+            last, rounds = self._target(), self._ended()
+            if len(rounds) == last:
+                yield self._again(rounds[-1])
             with EngineOwner(engines, home) as owner:
-                for number, attempt in self._due():
-                    yield self._round(number, attempt, engines, owner.address)
+                while len(self._ended()) < last:
+                    yield self._round(*self._next(), engines, owner.address)
+            self._close()
 
     def _starting(self, name: str, seconds: float) -> None:
         self.watch({"step": f"engine {name}", "done": seconds, "total": 0, "unit": "s"})
 
     # Which rounds ---------------------------------------------------------------------------------------------------
-
-    def _due(self) -> Iterator[tuple[int, int]]:
-        last = self._target()
-        while len(self._ended()) < last:
-            yield self._next()
 
     def _target(self) -> int:
         """How many rounds the campaign shall have: an order that was interrupted is gone on with, not added to."""
@@ -106,11 +115,16 @@ class Campaign:
         wanted = order.rounds or sum(stage.rounds for stage in order.recipe.stages)
         run = tracker.campaign_run(order.line, order.campaign)
         done = len(self._ended())
-        start, _, count = tracker.tags(run).get("selftaught.order", "0:0").partition(":")
-        if int(count) == wanted and int(start) <= done < int(start) + wanted:
+        start, _, count = (tracker.tags(run).get("selftaught.order") or "0:0").partition(":")
+        if int(count) == wanted:
             return int(start) + wanted
         tracker.tag(run, {"selftaught.order": f"{done}:{wanted}", "selftaught.recipe": order.recipe.digest})
         return done + wanted
+
+    def _close(self) -> None:
+        """The order is done: the next one adds its rounds."""
+        tracker = self.place.tracker
+        tracker.tag(tracker.campaign_run(self.order.line, self.order.campaign), {"selftaught.order": ""})
 
     def _rounds(self) -> list[RoundRun]:
         return self.place.tracker.rounds(self.order.line, self.order.campaign)
@@ -119,29 +133,34 @@ class Campaign:
         return [run for run in self._rounds() if run.outcome in ENDED]
 
     def _next(self) -> tuple[int, int]:
-        """Round and attempt to run: the one that was interrupted, a new attempt at one that failed, or the next."""
-        runs = self._rounds()
-        if not runs:
-            return 1, 0
-        last = runs[-1]
-        if last.outcome in ENDED:
-            return last.round + 1, 0
-        if not last.outcome and self._same_recipe(last):
-            return last.round, last.attempt
-        if not last.outcome:
-            self.place.tracker.finish(last.run, "failed")
-        return last.round, last.attempt + 1
+        """Round and attempt to run. One that was interrupted with another recipe has failed."""
+        number, attempt = due(self._rounds())
+        plan = self._plan(number, attempt)
+        if plan is None or plan.recipe.digest == self.order.recipe.digest:
+            return number, attempt
+        self.place.tracker.finish(plan.run, "failed")
+        return number, attempt + 1
 
-    def _same_recipe(self, run: RoundRun) -> bool:
-        """Whether the interrupted round was fixed with this recipe (or not fixed yet)."""
-        name = round_name(self.order.line, self.order.campaign, run.round, run.attempt)
+    def _plan(self, number: int, attempt: int) -> Job | None:
+        """The round's job, if it was fixed already."""
+        name = round_name(self.order.line, self.order.campaign, number, attempt)
         plan = self.place.store.claimed(plan_key(name))
-        return plan is None or Job.model_validate_json(plan).recipe.digest == self.order.recipe.digest
+        return None if plan is None else Job.model_validate_json(plan)
+
+    def _again(self, run: RoundRun) -> Ended:
+        told = newest(self.place, self.order.line, self.order.campaign)
+        assert told is not None  # a round ends after its record was claimed
+        page = self._folder(run.round, run.attempt) / "report.html"
+        write(told, page)
+        return Ended(run.round, run.attempt, told, page)
+
+    def _folder(self, number: int, attempt: int) -> Path:
+        return self.folder / f"round-{number}-{attempt}"
 
     # One round ------------------------------------------------------------------------------------------------------
 
     def _round(self, number: int, attempt: int, engines: Backend, address: str) -> Ended:
-        folder = self.folder / f"round-{number}-{attempt}"
+        folder = self._folder(number, attempt)
         shutil.rmtree(folder / "run", ignore_errors=True)
         (folder / "run").mkdir(parents=True)
         self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
@@ -163,14 +182,14 @@ class Campaign:
 
     def _pipeline(self, number: int, attempt: int, folder: Path, address: str) -> int:
         """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
-        events = folder / "run" / "events.jsonl"
+        events, plan = folder / "run" / "events.jsonl", self._plan(number, attempt)
         arguments = {
             "recipe": self.order.recipe.model_dump_json(),
             "line": self.order.line,
             "campaign": self.order.campaign,
             "number": number,
             "attempt": attempt,
-            "shards": list(range(self.order.shards)),
+            "shards": list(range(plan.shards if plan else self.order.shards)),
         }
         command = [sys.executable, "-m", "selftaught.local", str(self.order.pipeline), str(folder / "run" / "files")]
         with (folder / "log.txt").open("ab") as log:

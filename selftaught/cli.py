@@ -55,7 +55,8 @@ def telling() -> Generator[None]:
         raise typer.Exit(ERROR) from None
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        err.print(f"error: {named}{error.strerror or error}. Mend it and run the same command again.", markup=False)
+        words = f"error: {named}{error.strerror or error}. Mend it and run the same command again."
+        err.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(ERROR) from None
     except KeyboardInterrupt:
         err.print("stopped. The same command goes on where this one was.")
@@ -174,14 +175,18 @@ def report(
 ) -> None:
     """Write the report of the line's last finished round again."""
     with telling():
+        from selftaught.lines import known
         from selftaught.report.page import write
         from selftaught.round.history import newest
         from selftaught.round.job import Workplace
 
         place = Workplace.open()
-        told = newest(place, line, campaign or line)
+        told = newest(place, known(place.tracker, line), campaign or line)
         if told is None:
-            raise BadInput(f"{line}: no finished round. Lines: {', '.join(place.tracker.lines()) or 'none yet'}.")
+            raise BadInput(
+                f"{line}: campaign '{campaign or line}' has no finished round. "
+                "Finish one with `selftaught run`, or name another with --campaign."
+            )
         write(told, to)
         out.print(str(to), soft_wrap=True)
 
@@ -211,6 +216,8 @@ def recipes_list(
         from selftaught.recipe import Recipe
 
         found = {path: Recipe.load(path) for path in sorted(folder.glob("*.yaml"))}
+        if not found:
+            raise BadInput(f"{folder}: no recipes (*.yaml) here. Run this in a checkout, or name the folder.")
         if as_json:
             _print(
                 [
@@ -269,7 +276,7 @@ def recipes_blocks(axis: Annotated[str, typer.Argument(help="an axis; all of the
 
         table = Table("axis", "type", "what it does", "fields")
         for name in [axis] if axis else AXES:
-            for kind, block in blocks(name.rstrip("s") if name not in AXES else name).items():
+            for kind, block in blocks(name).items():
                 fields = ", ".join(f for f in block.model_fields if f != "type")
                 table.add_row(name, kind, (block.__doc__ or "").split("\n")[0], fields)
         out.print(table)

@@ -119,13 +119,17 @@ def read(folder: Path, record: type[R]) -> list[R]:
     path = Path(folder) / "data.parquet"
     if RECORDS.get(stated.kind) is not record:
         raise BadInput(f"{folder}: holds {stated.kind}, not {record.__name__} rows.")
+    if stated.schema_version != SCHEMA_VERSION:
+        raise BadInput(
+            f"{folder}: has schema {stated.schema_version}, and this is {SCHEMA_VERSION}. "
+            f"Read it with selftaught {stated.code}, or make it again."
+        )
     try:
         rows = [record.from_row(row) for row in _rows(path)]
-    except (OSError, pa.ArrowInvalid, ValidationError) as error:
-        raise BadInput(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}). Remove {folder} and run again."
-        ) from None
-    if digest_of(rows) != stated.digest:
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:  # what damaged bytes may look like
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{path}: cannot be read ({reason}). Remove {folder} and run again.") from None
+    if (digest_of(rows), len(rows)) != (stated.digest, stated.rows):
         raise BadInput(f"{path}: its rows are not those of its manifest. Remove {folder} and run again.")
     return rows
 

@@ -1,5 +1,6 @@
 """The models of a line, as people name them: list, find, roll back; and freeing what can be made again."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from selftaught.errors import BadInput, did_you_mean
 from selftaught.serving.processes import reap
 from selftaught.tracking import Tracker, Version
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 ALIASES = ("champion", "challenger", "head", "base", "previous")
 REMAKEABLE = ("cache", "scratch", "engines")
 """Folders of the home that hold nothing that is not elsewhere."""
@@ -15,7 +17,7 @@ REMAKEABLE = ("cache", "scratch", "engines")
 
 def rows(tracker: Tracker, line: str = "") -> list[dict[str, Any]]:
     """Every version of `line` (of every line when empty) as a row for people and machines."""
-    return [row for name in ([_known(tracker, line)] if line else tracker.lines()) for row in _line_rows(tracker, name)]
+    return [row for name in ([known(tracker, line)] if line else tracker.lines()) for row in _line_rows(tracker, name)]
 
 
 def _line_rows(tracker: Tracker, line: str) -> list[dict[str, Any]]:
@@ -43,26 +45,34 @@ def find(tracker: Tracker, line: str, model: str) -> Version:
 
     Raises BadInput when there is no such line or version, naming those that there are.
     """
-    _known(tracker, line)
+    known(tracker, line)
     aliased = tracker.aliases(line).get(model)
     if aliased is not None:
         return aliased
     versions = tracker.versions(line)
     found = [v for v in versions if v.version == model or (len(model) >= 6 and v.digest.startswith(model))]
     if len(found) != 1:
-        known = [*tracker.aliases(line), *(f"{v.version} ({v.digest[:8]})" for v in versions)]
+        there = [*tracker.aliases(line), *(f"{v.version} ({v.digest[:8]})" for v in versions)]
         raise BadInput(
-            f"{line}: '{model}' is no version of it.{did_you_mean(model, ALIASES)}\n  accepted: {', '.join(known)}"
+            f"{line}: '{model}' is no version of it.{did_you_mean(model, ALIASES)}\n  accepted: {', '.join(there)}"
         )
     return found[0]
 
 
-def _known(tracker: Tracker, line: str) -> str:
-    known = tracker.lines()
-    if line not in known:
-        there = ", ".join(known) or "none yet: `selftaught run` makes one"
-        raise BadInput(f"'{line}' is no model line.{did_you_mean(line, known)}\n  accepted: {there}")
+def known(tracker: Tracker, line: str) -> str:
+    """`line`, when there is such a line. Raises BadInput, naming those that there are."""
+    lines = tracker.lines()
+    if line not in lines:
+        there = ", ".join(lines) or "none yet: `selftaught run` makes one"
+        raise BadInput(f"'{line}' is no model line.{did_you_mean(line, lines)}\n  accepted: {there}")
     return line
+
+
+def named(name: str, option: str) -> str:
+    """`name`, when a line or campaign may be called that: it becomes part of paths, addresses and MLflow's names."""
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"{option} '{name}': letters, digits, dashes, dots and underscores only, the first no dot.")
+    return name
 
 
 def rollback(tracker: Tracker, line: str, to: str) -> tuple[Version, Version]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from selftaught.blocks import Context, Sampler
 from selftaught.errors import BadInput, did_you_mean
 from selftaught.evaluation.runner import Summary, evaluate, summarise
-from selftaught.lines import ALIASES, find
+from selftaught.lines import ALIASES, find, named
 from selftaught.models import Endpoint
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Group, Task
@@ -29,10 +29,11 @@ def evaluate_model(place: Workplace, recipe: Recipe, line: str, model: str, spli
 
     Raises BadInput for a model or split that does not exist.
     """
+    named(line, "--line")
     if split not in SPLITS:
         raise BadInput(f"'{split}' is no held-out split.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}")
-    digest = _digest(place, line, model)
     tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0)) if task.split == split]
+    digest = _digest(place, line, model)
     with LocalEngines(place.settings.home) as engines:
         served = engines.deploy(line, digest, place.model(digest))
         return asyncio.run(_measure(place, recipe.stages[-1], served, tasks))

@@ -1,7 +1,8 @@
 """What a run is about to do and about what it will cost: printed before every run, and all of a dry run.
 
 Token counts are upper bounds from the blocks; the rate is the one of the line's last round where there is one, else
-what was measured on two CPU cores. It starts nothing.
+what was measured on two CPU cores. The tasks are drawn once, so that a source that cannot give them is found out
+here. It starts nothing.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from selftaught.campaign import Order
 from selftaught.recipe import Stage
 from selftaught.round.history import newest
 from selftaught.round.job import Workplace
+from selftaught.tasks.prepare import prepare, seeds
 
 ASSUMED_RATE = 450.0
 """New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
@@ -58,8 +60,12 @@ class Plan:
 
 
 def plan(place: Workplace, order: Order) -> Plan:
-    """The plan of `order`, for its first stage."""
+    """The plan of `order`, for its first stage.
+
+    Raises BadInput when the tasks cannot be drawn, RoundFailed when their sets overlap.
+    """
     recipe, stage = order.recipe, order.recipe.stages[0]
+    prepare(recipe.tasks, seeds(order.campaign, 1, 0))
     sizes = recipe.tasks.sizes()
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = place.tracker.resolve(order.line, "champion")

@@ -5,6 +5,7 @@ is reported with file and line, field, value and what would have been accepted. 
 `selftaught.campaign`'s business; what a block does is the block's.
 """
 
+import difflib
 import hashlib
 import importlib
 import pkgutil
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 import yaml
 from pydantic import (
@@ -23,6 +24,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
@@ -44,6 +46,9 @@ AXES: Mapping[str, str] = {
 """Every axis of a recipe, and what one block on it is called."""
 
 Iterate = Literal["base", "head", "champion"]
+
+NAME = r"^[a-z0-9][a-z0-9-]*$"
+"""What a recipe and a stage may be called."""
 
 
 @cache
@@ -88,7 +93,7 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "main"
+    name: Annotated[str, Field(pattern=NAME)] = "main"
     rounds: PositiveInt = 1
     sample: Annotated[Sampler, OneOf("sample")]
     verify: Annotated[tuple[Annotated[Verifier, OneOf("verify")], ...], Listed, Field(min_length=1)]
@@ -124,7 +129,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="lower case, digits and dashes")]
+    name: Annotated[str, Field(pattern=NAME, description="lower case, digits and dashes")]
     description: str = ""
     models: Annotated[
         dict[str, str], Field(description="role to starter model, local folder or hub id; others fall back to policy")
@@ -132,18 +137,20 @@ class Recipe(BaseModel):
     tasks: Annotated[TaskSource, OneOf("tasks")]
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _has_policy(self) -> Self:
-        if "policy" not in self.models:
-            raise ValueError("models names no policy. Add `policy: <model>`.")
-        return self
+    @field_validator("models")
+    @classmethod
+    def _has_policy(cls, models: dict[str, str]) -> dict[str, str]:
+        if "policy" not in models:
+            raise ValueError("names no policy. Add `policy: <model>`.")
+        return models
 
-    @model_validator(mode="after")
-    def _stage_names_differ(self) -> Self:
-        names = [stage.name for stage in self.stages]
+    @field_validator("stages")
+    @classmethod
+    def _stage_names_differ(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = [stage.name for stage in stages]
         if len(set(names)) < len(names):
             raise ValueError(f"two stages share a name ({', '.join(names)}). Name each stage once.")
-        return self
+        return stages
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
@@ -156,13 +163,13 @@ class Recipe(BaseModel):
     @classmethod
     def parse(cls, text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Self:
         """The recipe in `text` (YAML or JSON); `name` is what errors call it. Raises BadRecipe."""
-        data, lines = _parse_yaml(text, name)
+        data, places = _parse_yaml(text, name)
         for override in overrides:
-            _override(data, override)
+            _replace(places, _override(data, override), f"--set {override}")
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise BadRecipe("\n".join(_explain(detail, data, name, lines) for detail in _causes(error))) from None
+            raise BadRecipe("\n".join(_explain(detail, data, places) for detail in _causes(error))) from None
 
     @cached_property
     def digest(self) -> str:
@@ -189,6 +196,11 @@ def schema() -> dict[str, Any]:
 # YAML with line numbers ---------------------------------------------------------------------------------------------
 
 Path_ = tuple[str | int, ...]
+Places = dict[Path_, str]
+"""Where each value of a recipe stands: `file:line`, or the override that set it."""
+
+DEEPEST = 20
+"""Levels below which only an alias of itself goes."""
 
 
 def _read(path: Path) -> str:
@@ -201,7 +213,7 @@ def _read(path: Path) -> str:
         raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None
 
 
-def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, int]]:
+def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Places]:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -210,45 +222,64 @@ def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, int]]
         where = f"{name}:{mark.line + 1}" if mark else name
         raise BadRecipe(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error}).") from None
     if not isinstance(data, dict):
-        raise BadRecipe(
-            f"{name}: a recipe is a mapping with name, models, tasks and stages, not {type(data).__name__}."
-        )
-    lines: dict[Path_, int] = {}
-    _number(node, (), lines, name)
-    return cast(dict[str, Any], data), lines
+        raise BadRecipe(f"{name}: a recipe is a mapping with name, models, tasks and stages, not {_kind(data)}.")
+    places: Places = {}
+    _note_places(node, (), places, name)
+    return cast(dict[str, Any], data), places
 
 
-def _number(node: Any, path: Path_, lines: dict[Path_, int], name: str) -> None:
-    """Record the line of every value in `lines`; a key that stands twice is an error, not a silent overwrite."""
-    lines.setdefault(path, node.start_mark.line + 1)
+def _kind(data: Any) -> str:
+    words = {"list": "a list", "str": "text", "NoneType": "an empty file"}
+    return words.get(type(data).__name__, f"one {type(data).__name__}")
+
+
+def _note_places(node: Any, path: Path_, places: Places, name: str) -> None:
+    """Note where every value stands; a key that stands twice is an error, not a silent overwrite."""
+    where = f"{name}:{node.start_mark.line + 1}"
+    if len(path) > DEEPEST:
+        raise BadRecipe(f"{where}: {_dotted(path[:3])} contains itself. Remove the alias.")
+    places.setdefault(path, where)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            place = (*path, key.value)
-            if place in lines:
-                raise BadRecipe(f"{name}:{key.start_mark.line + 1}: {_dotted(place)}: the key stands twice.")
-            lines[place] = key.start_mark.line + 1
-            _number(value, place, lines, name)
+            place, where = (*path, key.value), f"{name}:{key.start_mark.line + 1}"
+            if place in places:
+                raise BadRecipe(f"{where}: {_dotted(place)} stands twice. Remove one of the two.")
+            places[place] = where
+            _note_places(value, place, places, name)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _number(value, (*path, index), lines, name)
+            _note_places(value, (*path, index), places, name)
 
 
 # Overrides ----------------------------------------------------------------------------------------------------------
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    """Apply `a.b=c` in place; lists are entered by index, by `name` or by `type`. The last key may be new."""
+def _override(data: dict[str, Any], override: str) -> Path_:
+    """Apply `a.b=c` in place; lists are entered by index, by `name` or by `type`. The last key may be new.
+
+    Returns the path that was set.
+    """
     place, equals, value = override.partition("=")
     if not equals or not place:
         raise BadRecipe(f"--set {override}: not of the form path.to.field=value.")
     *parents, last = place.split(".")
     target: Any = data
+    path: list[str | int] = []
     for depth, key in enumerate(parents):
-        target = target[_entry(target, key, override, ".".join(parents[:depth]))]
+        path.append(_entry(target, key, override, ".".join(parents[:depth])))
+        target = target[path[-1]]
     if not isinstance(target, dict | list):
         raise BadRecipe(f"--set {override}: {'.'.join(parents)} is {target!r}, which has no fields.")
     key = last if isinstance(target, dict) else _entry(target, last, override, ".".join(parents))
     cast(dict[Any, Any], target)[key] = _value(value, override)
+    return (*path, key)
+
+
+def _replace(places: Places, path: Path_, where: str) -> None:
+    """Say of `path`, and of all below it, that it stands at `where`."""
+    for old in [place for place in places if place[: len(path)] == path]:
+        del places[old]
+    places[path] = where
 
 
 def _value(text: str, override: str) -> Any:
@@ -276,8 +307,8 @@ def _keys(target: Any) -> dict[str, Any]:
     if not isinstance(target, list):
         return {}
     keys: dict[str, Any] = {}
-    for index, entry in enumerate(cast(list[dict[str, Any]], target)):
-        names = [str(entry[k]) for k in ("name", "type") if k in entry]
+    for index, entry in enumerate(cast(list[Any], target)):
+        names = [str(named) for k in ("name", "type") if (named := _at(entry, (k,))) is not None]
         keys.update({name: index for name in [*names, str(index)] if name not in keys})
     return keys
 
@@ -294,34 +325,66 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
     ]
 
 
-def _explain(detail: ErrorDetails, data: Any, name: str, lines: dict[Path_, int]) -> str:
+def _explain(detail: ErrorDetails, data: Any, places: Places) -> str:
     """One validation error as `file:line: field: what is wrong, and what would be accepted`."""
     path = _plain_path(detail["loc"], data)
-    line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), 1)
-    parent = _at(data, path[:-1])
-    return f"{name}:{line}: {_dotted(path, data)}{_sentence(detail, path, parent)}"
+    where = next(places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in places)
+    return f"{where}: {_dotted(path, data)}{_sentence(detail, path, data)}"
 
 
-def _sentence(detail: ErrorDetails, path: Path_, parent: Any) -> str:
+def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
     kind, value = detail["type"], detail["input"]
-    last = str(path[-1]) if path else "recipe"
     if kind == "union_tag_invalid":
         return _unknown_block(path, str(value.get("type")))
     if kind == "union_tag_not_found":
-        return f"{_axis(path)} without a type.\n  accepted: {_types(path)}"
+        return f": a {_axis(path)} without a type.\n  accepted: {_types(path)}"
     if kind == "extra_forbidden":
-        known = _fields(path, parent)
-        return f": no such field.{did_you_mean(last, known)}\n  accepted: {', '.join(known)}"
+        known = _fields(path, data)
+        return f": no such field.{did_you_mean(str(path[-1]), known)}\n  accepted: {', '.join(known)}"
     if kind == "missing":
-        return ": is missing."
-    message = detail["msg"].removeprefix("Value error, ")
-    return f": {message}" if kind == "value_error" else f": {value!r}: {message[0].lower()}{message[1:]}."
+        return ": is missing." + (f"\n  accepted: {_types(path)}" if _is_axis(path) else "")
+    if kind == "value_error":
+        return f": {detail['msg'].removeprefix('Value error, ')}"
+    if kind in ("model_attributes_type", "dict_type") and _is_axis(path):
+        return f": {value!r}: should be a {_axis(path)} such as {{type: {_nearest(path, value)}}}."
+    return f": {value!r}: {_plain(detail)}."
+
+
+def _plain(detail: ErrorDetails) -> str:
+    """What pydantic says, in plain words."""
+    if detail.get("ctx", {}).get("pattern") == NAME:
+        return "should be lower case letters, digits and dashes, the first no dash"
+    message = PLAIN.get(detail["type"].partition("_")[0]) if detail["type"].endswith(_KINDS) else None
+    return message or detail["msg"].replace("Input should", "should").replace("valid ", "")
+
+
+PLAIN = {
+    "int": "should be a whole number",
+    "float": "should be a number",
+    "bool": "should be true or false",
+    "string": "should be text",
+    "dict": "should be a mapping",
+    "tuple": "should be a list",
+}
+"""What a value should be, by the first word of pydantic's error types."""
+_KINDS = ("_type", "_parsing", "_from_float")
 
 
 def _unknown_block(path: Path_, value: str) -> str:
-    axis = _axis_name(path)
-    near = did_you_mean(value, blocks(axis))
-    return f".type: '{value}' is no {AXES[axis]}.{near}\n  accepted: {_types(path)}"
+    near = did_you_mean(value, blocks(_axis_name(path)))
+    return f".type: '{value}' is no {_axis(path)}.{near}\n  accepted: {_types(path)}"
+
+
+def _nearest(path: Path_, value: Any) -> str:
+    """The block whose type `value` comes closest to, or the first there is."""
+    types = list(blocks(_axis_name(path)))
+    return next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
+
+
+def _is_axis(path: Path_) -> bool:
+    """Whether a block, or a list of blocks, has to stand at `path`."""
+    inside = path[2:] if path[:1] == ("stages",) else path
+    return bool(inside) and inside[0] in AXES and all(isinstance(key, int) for key in inside[1:])
 
 
 def _axis_name(path: Path_) -> str:
@@ -329,7 +392,7 @@ def _axis_name(path: Path_) -> str:
 
 
 def _axis(path: Path_) -> str:
-    return f": a {AXES[_axis_name(path)]}"
+    return AXES[_axis_name(path)]
 
 
 def _types(path: Path_) -> str:
@@ -337,13 +400,23 @@ def _types(path: Path_) -> str:
     return f"{', '.join(blocks(axis))}  (selftaught recipes blocks {axis})"
 
 
-def _fields(path: Path_, parent: Any) -> list[str]:
-    """The fields accepted where `path` ends: of the block that stands there, of a stage, or of the recipe."""
+def _fields(path: Path_, data: Any) -> list[str]:
+    """The fields accepted where `path` ends: of the recipe, of a stage, of a block or of what a block holds."""
     if len(path) == 1:
         return list(Recipe.model_fields)
     if len(path) == 3 and path[0] == "stages":
         return list(Stage.model_fields)
-    return list(blocks(_axis_name(path[:-1]))[parent["type"]].model_fields)
+    return list(_model_at(path[:-1], data).model_fields)
+
+
+def _model_at(path: Path_, data: Any) -> type[BaseModel]:
+    """The block that stands at `path`, or the model in the field of the block that `path` goes into."""
+    kind = _at(data, (*path, "type"))
+    if kind in blocks(_axis_name(path)):
+        return blocks(_axis_name(path))[kind]
+    annotation = _model_at(path[:-1], data).model_fields[str(path[-1])].annotation
+    inside = (annotation, *get_args(annotation))
+    return next(each for each in inside if isinstance(each, type) and issubclass(each, BaseModel))
 
 
 def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path_:

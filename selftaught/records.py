@@ -7,12 +7,13 @@ data sets lives in `selftaught.dataset`. A search tree and its nodes are not her
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import override
 
 Split = Literal["train", "gate", "report", "guard"]
 TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "tool"]
@@ -43,6 +44,13 @@ class Record(BaseModel):
     def from_row(cls, row: dict[str, Any]) -> Self:
         """The record that `to_row` wrote; raises pydantic's ValidationError on a row of another shape."""
         return cls.model_validate(row)
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the fields in `update` replaced; its id is its own, whether this one's was asked for or not."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("id", None)
+        return copy
 
 
 class Message(Record):

@@ -324,7 +324,7 @@ def disk_errors(place: Path) -> Generator[None]:
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "Make it a directory that can be written")
         raise StoreError(
-            f"{error.filename or place}: {error.strerror or error}. {fix}, or choose another place."
+            f"{error.filename2 or error.filename or place}: {error.strerror or error}. {fix}, or choose another place."
         ) from error
 
 

@@ -1,17 +1,20 @@
 """MLflow: campaigns, rounds, lineage, the model registry and its aliases.
 
 One experiment a line, one parent run a campaign, one child run a round. Everything here may be said twice: runs are
-found again by their tags and versions by their digest, so a step that runs twice leaves one run and one version. The
-`champion` alias is the one source of truth for what users get. Model and data bytes stay in the store; MLflow holds
-where they are and what they are made of.
+found again by their tags, versions by their digest, and points of a metric carry the time of their run's start, so a
+step that runs twice leaves one run, one version and one curve. The `champion` alias is the one source of truth for
+what users get. Model and data bytes stay in the store; MLflow holds where they are and what they are made of.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import httpx
+import stamina
 
 from selftaught.errors import Unavailable
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 Alias = Literal["champion", "challenger", "head", "base", "previous"]
 _BATCH = 500
+_BUGS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
+"""MLflow's codes for calls that are wrong, whatever the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +60,21 @@ class Tracker:
 
     @cached_property
     def client(self) -> "MlflowClient":
-        """MLflow's own client. Raises Unavailable when the server does not answer at once."""
+        """MLflow's own client, telling its failures as Unavailable; a server that does not answer is told at once."""
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
 
         if self.uri.startswith("sqlite:///"):
             Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if self.uri.startswith("http"):
+            _knock(self.uri)
         try:
             client = MlflowClient(self.uri, self.uri)
             client.search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
-        except MlflowException as error:
-            raise Unavailable(
-                f"{self.uri}: no tracking server answers ({_first_line(error)}). Is MLFLOW_TRACKING_URI right?"
-            ) from None
-        return client
+        except (MlflowException, SQLAlchemyError) as error:
+            raise _silent(self.uri, error) from None
+        return cast("MlflowClient", _Telling(client, self.uri))
 
     # Runs -----------------------------------------------------------------------------------------------------------
 
@@ -112,11 +118,11 @@ class Tracker:
         """Log metrics (at `step`) and parameters; a parameter that is there already stays."""
         from mlflow.entities import Metric, Param
 
-        now = int(time.time() * 1000)
-        known = self.client.get_run(run).data.params
+        found = self.client.get_run(run)
+        known, then = found.data.params, found.info.start_time
         self.client.log_batch(
             run,
-            metrics=[Metric(_metric_name(key), value, now, step) for key, value in metrics.items()],
+            metrics=[Metric(_metric_name(key), value, then, step) for key, value in metrics.items()],
             params=[Param(key, value[:6000]) for key, value in (params or {}).items() if key not in known],
         )
 
@@ -124,8 +130,8 @@ class Tracker:
         """Log one metric at many steps."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        series = [Metric(_metric_name(name), value, now, step) for step, value in points]
+        then = self.client.get_run(run).info.start_time
+        series = [Metric(_metric_name(name), value, then, step) for step, value in points]
         for start in range(0, len(series), _BATCH):
             self.client.log_batch(run, metrics=series[start : start + _BATCH])
 
@@ -133,8 +139,8 @@ class Tracker:
         """Name a data set as input of a run. MLflow keeps 36 characters of a digest; the profile has all of it."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        profile = f'{{"rows": {rows}, "sha256": "{digest}"}}'
-        data = Dataset(name, digest[:36], "local", f'{{"uri": "{uri}"}}', profile=profile)
+        profile = json.dumps({"rows": rows, "sha256": digest})
+        data = Dataset(name, digest[:36], "local", json.dumps({"uri": uri}), profile=profile)
         self.client.log_inputs(run, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def log_text(self, run: str, text: str, name: str) -> None:
@@ -152,17 +158,15 @@ class Tracker:
     def register(self, line: str, digest: str, uri: str, run: str, tags: Mapping[str, str]) -> Version:
         """The version of `line` with this digest: made once, found again by its digest tag."""
         client = self.client
-        known = {version.digest: version for version in self.versions(line)}
-        if digest in known:
-            return known[digest]
         if line not in self.lines():
             client.create_registered_model(line)
-        all_tags = {"selftaught.digest": digest, **tags}
-        made = client.create_model_version(line, source=uri, run_id=run or None, tags=all_tags)
+        version = next((version for version in self.versions(line) if version.digest == digest), None)
+        if version is None:
+            all_tags = {"selftaught.digest": digest, **tags}
+            version = _version_of(client.create_model_version(line, source=uri, run_id=run or None, tags=all_tags))
         if run:
-            client.set_tag(run, "selftaught.model_version", f"{line}/{made.version}")
-            client.set_tag(run, "selftaught.model_digest", digest)
-        return _version_of(made)
+            self.tag(run, {"selftaught.model_version": f"{line}/{version.version}", "selftaught.model_digest": digest})
+        return version
 
     def versions(self, line: str) -> list[Version]:
         """Every version of `line`, oldest first."""
@@ -196,7 +200,7 @@ class Tracker:
 
     def lines(self) -> list[str]:
         """The name of every line in the registry."""
-        found = self.client.search_registered_models()
+        found = self.client.search_registered_models(max_results=1000)
         return sorted(str(model.name) for model in found)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
     # Inside ---------------------------------------------------------------------------------------------------------
@@ -214,7 +218,8 @@ class Tracker:
 
     def _find(self, line: str, tags: Mapping[str, str]) -> "list[Run]":
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        return list(self.client.search_runs([self._experiment(line)], query, max_results=1000))
+        experiment = self.client.get_experiment_by_name(f"selftaught/{line}")
+        return list(self.client.search_runs([experiment.experiment_id], query, max_results=1000)) if experiment else []
 
     def _run(self, line: str, name: str, wanted: Mapping[str, str], extra: Mapping[str, str]) -> str:
         found = self._find(line, wanted)
@@ -224,8 +229,45 @@ class Tracker:
         return str(self.client.create_run(self._experiment(line), tags=tags, run_name=name).info.run_id)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+class _Telling:
+    """A client of MLflow whose server or database may fail: that is told as Unavailable. Wrong calls stay bugs."""
+
+    def __init__(self, client: "MlflowClient", uri: str) -> None:
+        self._client, self._uri = client, uri
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        def told(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return getattr(self._client, name)(*args, **kwargs)
+            except (MlflowException, SQLAlchemyError) as error:
+                if getattr(error, "error_code", "") in _BUGS:
+                    raise
+                raise _silent(self._uri, error) from error
+
+        return told
+
+
+def _knock(uri: str) -> None:
+    """Raise Unavailable when no server answers within seconds: MLflow's own client tries again for minutes."""
+    try:
+        _ask(uri)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _silent(uri, error) from None
+
+
+@stamina.retry(on=httpx.TransportError, attempts=3, timeout=10)
+def _ask(uri: str) -> None:
+    httpx.get(uri, timeout=5)  # any answer will do: what it says is for MLflow's client to judge
+
+
+def _silent(uri: str, error: Exception) -> Unavailable:
+    reason = str(error).splitlines()[0]
+    return Unavailable(
+        f"{uri}: the tracking server or database does not answer ({reason}). Is MLFLOW_TRACKING_URI right?"
+    )
 
 
 def _metric_name(name: str) -> str:

@@ -4,16 +4,25 @@ The steps are the components' own functions with real KFP artifacts, run in this
 pipeline, without a process a task.
 """
 
+import importlib
 import json
 import os
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from kfp import dsl
+
+from selftaught.recipe import Recipe, Stage, load_blocks
+from selftaught.round.adopt import adopt
+from selftaught.round.job import Job, Workplace
+from selftaught.serving.local import LocalEngines
+from selftaught.serving.owner import EngineOwner
+from selftaught.tracking import Tracker
 
 REPOSITORY = Path(__file__).parent.parent
 BLOCKS = REPOSITORY / "tests" / "stand_ins" / "blocks"
@@ -21,7 +30,7 @@ ENGINE = REPOSITORY / "tests" / "stand_ins" / "engine"
 
 RECIPE = {
     "name": "recorded",
-    "tasks": {"type": "word_problems", "train": 12, "gate": 12, "report": 8, "guard": 4},
+    "tasks": {"type": "word_problems", "train": 12, "gate": 24, "report": 8, "guard": 4},
     "stages": [
         {
             "sample": {"type": "iid", "k": 2, "max_tokens": 32},
@@ -80,6 +89,61 @@ def written(path: Path, recipe: Mapping[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(recipe, indent=1))
     return path
+
+
+# Fixtures, for whoever imports them -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an empty MLflow database, to be copied: making one takes seconds."""
+    home = tmp_path_factory.mktemp("database") / "home"
+    Tracker(f"sqlite:///{home}/mlflow.db").lines()
+    return home
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, of skill 0.3."""
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def recorded_blocks() -> Generator[None]:
+    """The blocks of the package in `stand_ins/blocks`, known to this process while the module's tests run."""
+    sys.path.insert(0, str(BLOCKS))
+    importlib.import_module("recorded_blocks")
+    load_blocks()
+    _rebuild()
+    yield
+    sys.path.remove(str(BLOCKS))
+
+
+def _rebuild() -> None:
+    for cls in (Stage, Recipe, Job):
+        cls.model_rebuild(force=True)
+
+
+@pytest.fixture
+def place(home: Path, database: Path, model: Path, recorded_blocks: None) -> Workplace:
+    """A home whose model line `line` has been adopted, as `selftaught run` does before the first round."""
+    shutil.copytree(database, home)
+    place = Workplace.open()
+    adopt(place, Recipe.parse(json.dumps(recipe(model))), "line")
+    return place
+
+
+@pytest.fixture
+def engines(place: Workplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Path]:
+    """An owner of recorded engines that components ask; the file that the engines note their requests in."""
+    requests = tmp_path / "requests.jsonl"
+    requests.touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, REPOSITORY))))
+    monkeypatch.setenv("RECORDED_REQUESTS", str(requests))
+    monkeypatch.setattr("selftaught.serving.engine.server_module", lambda: "vllm.entrypoints.openai.api_server")
+    with LocalEngines(place.settings.home) as backend, EngineOwner(backend, place.settings.home) as owner:
+        monkeypatch.setenv("SELFTAUGHT_ENGINES", owner.address)
+        yield requests
 
 
 # One round, step by step, in this process -----------------------------------------------------------------------------
@@ -178,6 +242,6 @@ class Round:
         return outcome
 
     @property
-    def job(self) -> SimpleNamespace:
+    def job(self) -> Job:
         """What prepare fixed."""
-        return SimpleNamespace(**json.loads(Path(self.made["job"].path).read_text()))
+        return Job.read(self.made["job"].path)

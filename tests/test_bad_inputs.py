@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from registry_fixtures import Registry, tiny_model
+from registry_made import Registry, tiny_model
 from typer.testing import CliRunner
 
 from selftaught.cli import ERROR, USAGE, app
-from selftaught.records import Task
 
 pytest_plugins = ["registry_fixtures", "s3_fixtures"]
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from selftaught.records import Split, TaskScore
 from selftaught.report.data import RoundReport
+from selftaught.report.words import SPLITS
 
 Change = Literal["gained", "lost", "right", "wrong"]
 CHANGES: dict[Change, str] = {"gained": "gained", "lost": "lost", "right": "both right", "wrong": "both wrong"}
@@ -50,11 +51,12 @@ class Changes:
 
     def splits(self) -> list[Split]:
         """The splits that have scores, report set first."""
-        return sorted({split for split, _ in self.totals}, key=("report", "gate", "guard", "train").index)
+        return sorted({split for split, _ in self.totals}, key=list(SPLITS).index)
 
-    def left_out(self) -> int:
-        """How many tasks the page does not carry."""
-        return sum(self.totals.values()) - len(self.shown)
+    def left_out(self) -> dict[Change, int]:
+        """How many tasks of each kind the page does not carry, where it leaves any out."""
+        carried = Counter(pair.change for pair in self.shown)
+        return {change: n for change in CHANGES if (n := self.total(change) - carried[change])}
 
 
 def changes(scores: Iterable[TaskScore], round: RoundReport) -> Changes:

@@ -89,9 +89,7 @@ class GateReport(Frozen):
     budget_left: float | None = None
 
     @classmethod
-    def of(
-        cls, decision: Decision, *, detectable_gain: float | None = None, budget_left: float | None = None
-    ) -> Self:
+    def of(cls, decision: Decision, *, detectable_gain: float | None = None, budget_left: float | None = None) -> Self:
         """The report of `decision`."""
         return cls(**asdict(decision), detectable_gain=detectable_gain, budget_left=budget_left)
 

@@ -13,14 +13,17 @@ from selftaught.report.words import metric_name, rate
 
 Figure = dict[str, Any]
 METRIC_COLOURS = ("var(--accent)", "var(--second)", "var(--third)", "var(--soft)")
+APART = 0.03
+"""How far to the right of one metric the next is drawn, in rounds, so that intervals do not hide each other."""
 OLDER_LOSSES = 4
 """How many earlier rounds' losses are drawn behind the last one's."""
-_SYMBOLS = {"start": "circle", "promoted": "circle", "refused": "x-thin", "failed": "x-thin"}
+IN_FORCE = ("start", "promoted")
+"""What became of a model that was the champion from then on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One model on the curve: where it stands (0 is the start), what became of it, and its summary (None: not measured)."""
+    """One model on the curve: its name there, what became of it, and its summary (None: not measured)."""
 
     label: str
     outcome: str
@@ -46,63 +49,75 @@ def curve_split(rounds: Sequence[RoundReport]) -> Split:
 
 
 def curve_metrics(rounds: Sequence[RoundReport]) -> list[str]:
-    """The metrics that the curve has a line for: the deciding one first."""
-    split = curve_split(rounds)
-    names = {s.metric: None for r in reversed(rounds) for s in r.summaries if s.split == split}
+    """The metrics that the curve has a line for: rates, the deciding one first (the table has the others too)."""
+    measured = [s for r in rounds for s in r.summaries if s.split == curve_split(rounds)]
+    names = {s.metric for s in measured} - {s.metric for s in measured if s.mean > 1}
     decisive = next((r.metric for r in reversed(rounds) if r.metric), "")
     return sorted(names, key=lambda name: (name != decisive, name))[: len(METRIC_COLOURS)]
 
 
 def curve(rounds: Sequence[RoundReport]) -> Figure:
-    """Each metric over rounds: a line through the champions, intervals, and a cross for a refused challenger."""
+    """Each metric over rounds: a line of the champion in force, every challenger with its interval on or off it."""
     split, metrics = curve_split(rounds), curve_metrics(rounds)
     traces = [
         trace
-        for metric, colour in zip(metrics, METRIC_COLOURS, strict=False)
-        for trace in _metric_traces(points(rounds, metric, split), metric, colour)
+        for i, (metric, colour) in enumerate(zip(metrics, METRIC_COLOURS, strict=False))
+        for trace in _metric_traces(points(rounds, metric, split), metric_name(metric), colour, APART * i)
     ]
     labels = ["start", *(f"{round_label(r)}<br>{r.outcome}" for r in rounds)]
-    layout = _layout(yaxis={"range": [0, 1.02], "tickformat": ".1f", "dtick": 0.2})
-    layout["xaxis"] |= {"range": [-0.25, len(rounds) + 0.45]} | (_ticks(labels) if len(labels) <= 9 else {})
+    layout = _layout(yaxis={"range": [-0.03, 1.03], "tickformat": ".1f", "dtick": 0.2})
+    layout["xaxis"] |= {"range": [-0.25, len(rounds) + 0.45]} | (_ticks(labels) if len(labels) <= 9 else {"dtick": 1})
     return {"data": traces, "layout": layout}
 
 
-def _metric_traces(curve: Sequence[Point], metric: str, colour: str) -> list[Figure]:
-    name = metric_name(metric)
-    measured = [(x, point, point.summary) for x, point in enumerate(curve) if point.summary]
-    line = [(x, s) for x, point, s in measured if point.outcome in ("start", "promoted")]
-    refused = [(x, s) for x, point, s in measured if point.outcome not in ("start", "promoted")]
+def _metric_traces(curve: Sequence[Point], name: str, colour: str, aside: float) -> list[Figure]:
+    measured = [(x + aside, point.outcome, point.summary) for x, point in enumerate(curve) if point.summary]
+    champions = [(x, summary) for x, outcome, summary in measured if outcome in IN_FORCE]
+    others = [(x, summary) for x, outcome, summary in measured if outcome not in IN_FORCE]
+    line = {
+        "type": "scatter",
+        "name": name,
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "line": {"color": colour, "width": 2},
+        **_in_force(curve, aside),
+    }
+    cross: Figure = {"symbol": "x-thin", "size": 9, "line": {"width": 2.5, "color": colour}}
     return [
-        _trace(line, name=name, mode="lines+markers+text", colour=colour, marker={"symbol": "circle", "size": 9}),
-        _trace(
-            refused,
-            name=f"{name}, refused",
-            mode="markers+text",
-            colour=colour,
-            marker={"symbol": "x-thin", "size": 9, "line": {"width": 2.5, "color": colour}},
-        ),
-    ][: 2 if refused else 1]
+        line,
+        _marks(champions, name, colour, {"symbol": "circle", "size": 9}),
+        *([_marks(others, f"{name}, refused", colour, cross)] if others else []),
+    ]
 
 
-def _trace(xs: Sequence[tuple[int, Summary]], *, name: str, mode: str, colour: str, marker: Figure) -> Figure:
+def _in_force(curve: Sequence[Point], aside: float) -> Figure:
+    """The champion's value after each round: a refused or failed round leaves it where it was."""
+    values: list[float | None] = [None]
+    for point in curve:
+        moved = point.outcome in IN_FORCE and point.summary
+        values.append(moved.mean if moved else values[-1])
+    return {"x": [x + aside for x in range(len(curve))], "y": values[1:]}
+
+
+def _marks(at: Sequence[tuple[float, Summary]], name: str, colour: str, marker: Figure) -> Figure:
     return {
         "type": "scatter",
         "name": name,
-        "mode": mode,
-        "x": [x for x, _ in xs],
-        "y": [s.mean for _, s in xs],
-        "text": [f" {rate(s.mean)}" for _, s in xs],
+        "showlegend": False,
+        "mode": "markers+text",
+        "x": [x for x, _ in at],
+        "y": [s.mean for _, s in at],
+        "text": [f" {rate(s.mean)}" for _, s in at],
         "textposition": "bottom right",
         "textfont": {"color": colour, "size": 12},
-        "hovertext": [f"{name} {rate(s.mean)} ({rate(s.low)} to {rate(s.high)}), {s.n} tasks" for _, s in xs],
+        "hovertext": [f"{name} {rate(s.mean)} ({rate(s.low)} to {rate(s.high)}), {s.n} tasks" for _, s in at],
         "hoverinfo": "text",
-        "line": {"color": colour, "width": 2},
         "marker": {"color": colour, **marker},
         "error_y": {
             "type": "data",
             "symmetric": False,
-            "array": [s.high - s.mean for _, s in xs],
-            "arrayminus": [s.mean - s.low for _, s in xs],
+            "array": [s.high - s.mean for _, s in at],
+            "arrayminus": [s.mean - s.low for _, s in at],
             "color": colour,
             "thickness": 1.5,
             "width": 5,
@@ -125,7 +140,7 @@ def _loss(label: str, run: Training, colour: str, width: float) -> Figure:
     return {
         "type": "scatter",
         "name": label,
-        "mode": "lines",
+        "mode": "lines+markers" if len(losses) < 10 else "lines",
         "x": [step for step, _ in losses],
         "y": [round(loss, 4) for _, loss in losses],
         "hovertemplate": "step %{x}: %{y:.3f}<extra>" + label + "</extra>",
@@ -148,7 +163,7 @@ def _layout(yaxis: Figure) -> Figure:
     axis: Figure = {
         "gridcolor": "var(--rule)",
         "linecolor": "var(--rule)",
-        "zerolinecolor": "var(--rule)",
+        "zeroline": False,
         "tickfont": {"color": "var(--soft)"},
         "fixedrange": True,
         "automargin": True,

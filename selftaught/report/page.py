@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from selftaught.report import figures, words
@@ -24,6 +23,9 @@ from selftaught.report.reading import EACH, to_read
 from selftaught.report.verdict import comparisons, gain_scale, headline, numbers, reasons
 
 TEMPLATES = Path(__file__).parent / "templates"
+FILTERS = ("rate", "signed", "count", "percent", "duration", "metric_name", "short", "sentence", "visible")
+NAMES: dict[str, Any] = {"words": words, "figures": figures, "numbers": numbers, "CHANGES": CHANGES, "EACH": EACH}
+"""What the templates may use beside the data: functions of `words` as filters, and these."""
 
 
 def render(data: ReportData) -> str:
@@ -61,7 +63,7 @@ def _content(data: ReportData) -> dict[str, Any]:
 
 @cache
 def _templates() -> Environment:
-    """Jinja's environment. Everything is escaped: the templates hold HTML, so no autoescape by file name."""
+    """Jinja's environment: it escapes all but what a template marks as safe, the page's own assets."""
     environment = Environment(
         loader=PackageLoader("selftaught.report"),
         autoescape=True,
@@ -69,20 +71,19 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("rate", "signed", "count", "percent", "duration", "metric_name", "short", "sentence", "visible")
-    environment.filters.update({name: getattr(words, name) for name in names})
-    environment.globals.update(words=words, figures=figures, numbers=numbers, CHANGES=CHANGES, EACH=EACH)
+    environment.filters.update({name: getattr(words, name) for name in FILTERS})
+    environment.globals.update(NAMES)
     return environment
 
 
 @cache
-def _assets() -> dict[str, Markup]:
+def _assets() -> dict[str, str]:
     """Style, script and plotly (compressed: a third of its 4.8 MB), and the hashes of what may run."""
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     plotly = str(get_plotlyjs())
     packed = base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode()
     allowed = " ".join(f"'sha256-{_sha256(text)}'" for text in (script, plotly))
-    return {"style": Markup(style), "script": Markup(script), "plotly": Markup(packed), "allowed": Markup(allowed)}
+    return {"style": style, "script": script, "plotly": packed, "allowed": allowed}
 
 
 def _sha256(text: str) -> str:

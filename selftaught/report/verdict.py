@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from selftaught.records import Split
 from selftaught.report.data import Gain, RoundReport, Summary
-from selftaught.report.words import SPLITS, count, metric_name, rate, sentence, signed
+from selftaught.report.words import PERCENT, SPLITS, count, metric_name, rate, sentence, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,11 @@ class Comparison:
     champion: Summary | None
     challenger: Summary | None
     gain: Gain | None
+
+    @property
+    def drawn(self) -> Gain | None:
+        """The gain, if it is one of rates: a gain in tokens has no place on their scale."""
+        return self.gain if self.gain and max(abs(self.gain.low), abs(self.gain.high)) <= 1 else None
 
     @property
     def tasks(self) -> int:
@@ -38,7 +43,8 @@ class Scale:
 
 def comparisons(round: RoundReport) -> list[Comparison]:
     """Every metric and split that was measured: the deciding metric first, then report, gate and guard set."""
-    measured = {(s.metric, s.split) for s in round.summaries} | {(g.metric, g.split) for g in round.gains}
+    parts: list[Summary | Gain] = [*round.summaries, *round.gains]
+    measured = {(part.metric, part.split) for part in parts}
     order = list(SPLITS)
     ranked = sorted(measured, key=lambda key: (key[0] != round.metric, key[0], order.index(key[1])))
     return [_comparison(round, metric, split) for metric, split in ranked]
@@ -55,14 +61,14 @@ def _comparison(round: RoundReport, metric: str, split: Split) -> Comparison:
 
 
 def gain_scale(rows: list[Comparison]) -> Scale:
-    """The axis that holds zero and every interval of `rows`, with a little room on both sides."""
-    ends = [0.0, *(end for row in rows if row.gain for end in (row.gain.low, row.gain.high))]
+    """The axis that holds zero and every drawn interval of `rows`, with a little room on both sides."""
+    ends = [0.0, *(end for row in rows if row.drawn for end in (row.drawn.low, row.drawn.high))]
     room = 0.05 * (max(ends) - min(ends)) or 0.05
     return Scale(min(ends) - room, max(ends) + room)
 
 
 def headline(round: RoundReport) -> Comparison | None:
-    """What the page opens with: the deciding metric on the report set, or on the gate set where that is all there is."""
+    """What the page opens with: the deciding metric on the report set, or on the gate set where that is all."""
     rows = (row for row in comparisons(round) if row.metric == round.metric and row.champion and row.challenger)
     return next(rows, None)
 
@@ -77,7 +83,7 @@ def reasons(round: RoundReport) -> Iterator[str]:
 
 
 def numbers(row: Comparison) -> str:
-    """The comparison as a sentence: `Accuracy on 200 report-set problems: .285 → .610 (+.325, 95 % interval …)`."""
+    """The comparison as a sentence: `Accuracy on 200 new problems: .285 → .610 (+.325, 95 % interval …).`"""
     assert row.champion and row.challenger
     values = f"{rate(row.champion.mean)} → {rate(row.challenger.mean)}"
     what = f"{sentence(metric_name(row.metric))[:-1]} on {count(row.tasks)} {_KIND[row.split]} problems"
@@ -87,7 +93,7 @@ def numbers(row: Comparison) -> str:
 def _interval(gain: Gain | None) -> str:
     if gain is None:
         return ""
-    span = f"{100 * gain.confidence:.4g} % interval {rate(gain.low)} to {rate(gain.high)}"
+    span = f"{100 * gain.confidence:.4g}{PERCENT} interval {rate(gain.low)} to {rate(gain.high)}"
     return f" ({signed(gain.gain)}, {span})"
 
 

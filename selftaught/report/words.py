@@ -2,11 +2,20 @@
 
 import re
 
-SPLITS = {"report": "report set", "gate": "gate set", "guard": "guard set", "train": "training set"}
+from selftaught.records import Split
+
+SPLITS: dict[Split, str] = {
+    "report": "report set",
+    "gate": "gate set",
+    "guard": "guard set",
+    "train": "training set",
+}
 """What each split is called, in the order in which the report shows them."""
 
 LONGEST_TEXT = 4000
 """Characters of one model answer that the page carries; longer ones say how much is left out."""
+
+PERCENT = "\N{NO-BREAK SPACE}%"
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -42,12 +51,12 @@ def percent(part: float, whole: float) -> str:
     """`part` of `whole` in per cent; a dash when there is no whole.
 
     >>> percent(3, 40), percent(1, 3000), percent(0, 0)
-    ('7.5 %', '0.03 %', '–')
+    ('7.5\xa0%', '<0.1\xa0%', '–')
     """
     if not whole:
         return "–"
     value = 100 * part / whole
-    return f"{value:.2f} %" if 0 < value < 0.1 else f"{value:.1f} %"
+    return f"<0.1{PERCENT}" if 0 < value < 0.05 else f"{value:.1f}{PERCENT}"
 
 
 def duration(seconds: float) -> str:

@@ -34,14 +34,17 @@ def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
 
 
 def keep(place: Workplace, name: str) -> tuple[str, str]:
-    """Put the model called `name` (starter, folder or hub id) into the store. Returns its digest and where it is."""
+    """Put the model called `name` (starter, folder or hub id) into the store. Returns its digest and where it is.
+
+    Raises BadInput when it is no model that can be loaded safely, StoreError or Unavailable when it cannot be kept.
+    """
     folder = resolve(name, place.settings.home / "models")
     check_model(folder)
     digest = model_digest(folder)
-    uri = place.store.put("models", digest, folder)
     if place.store.claimed(reference_key(digest)) is None:
+        # Before the files: a model that cannot be loaded leaves nothing in the store.
         place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
-    return digest, uri
+    return digest, place.store.put("models", digest, folder)
 
 
 def adopt_roles(place: Workplace, recipe: Recipe, line: str) -> None:

@@ -1,9 +1,13 @@
 """The rounds of a campaign that have come to an end, as their reports recorded them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Workplace, round_name
+from selftaught.tracking import RoundRun
+
+ENDED = ("promoted", "refused")
+"""The outcomes that end a round; one that failed is drawn anew."""
 
 
 def record_key(name: str) -> str:
@@ -23,6 +27,19 @@ def recorded(place: Workplace, line: str, campaign: str, round: int, attempt: in
     """The report data of one attempt at one round, or None when it has not come to an end."""
     told = place.store.claimed(record_key(round_name(line, campaign, round, attempt)))
     return None if told is None else ReportData.model_validate_json(told)
+
+
+def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
+    """Round and attempt that come after `runs` (oldest first).
+
+    The one that was interrupted, a new attempt at one that failed, or the next.
+    """
+    if not runs:
+        return 1, 0
+    last = runs[-1]
+    if last.outcome in ENDED:
+        return last.round + 1, 0
+    return last.round, last.attempt + (last.outcome == "failed")
 
 
 def newest(place: Workplace, line: str, campaign: str) -> ReportData | None:

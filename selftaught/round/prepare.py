@@ -12,6 +12,7 @@ from selftaught.dataset import Manifest
 from selftaught.errors import BadInput
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.adopt import roles
+from selftaught.round.history import due
 from selftaught.round.job import Job, ModelRef, Workplace, round_name
 from selftaught.tasks.prepare import prepare, seeds
 from selftaught.tracking import Version
@@ -20,19 +21,22 @@ from selftaught.tracking import Version
 def run(
     recipe: str, line: str, campaign: str, number: int, attempt: int, shards: int, out: str, tasks: str
 ) -> Manifest:
-    """Write the job of round `number` (0: the one after the last that ended) to `out`, and its tasks.
+    """Write the job of round `number` (0: the one that is due, whatever `attempt` says) to `out`, and its tasks.
 
-    Raises RoundFailed when training and held-out tasks overlap, BadInput when the line has no champion yet.
+    Raises RoundFailed when training and held-out tasks overlap, BadInput when the line has no champion yet or the round
+    was begun with another number of shards.
     """
     place = Workplace.open()
     parsed = Recipe.parse(recipe)
-    number = number or next_round(place, line, campaign)
+    number, attempt = (number, attempt) if number else due(place.tracker.rounds(line, campaign))
     key = plan_key(round_name(line, campaign, number, attempt))
     claimed = place.store.claimed(key)
     if claimed is None:
         job = _fix(place, parsed, line, campaign, number, attempt, shards, Path(tasks))
         claimed = place.store.claim(key, job.model_dump_json().encode())
     job = Job.model_validate_json(claimed)
+    if job.shards != shards:
+        raise BadInput(f"{job.name}: was begun with {job.shards} shards, not {shards}. Go on with {job.shards}.")
     if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
         place.store.get("datasets", job.tasks, Path(tasks))
     manifest = dataset.manifest(Path(tasks))
@@ -40,11 +44,6 @@ def run(
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_bytes(claimed)
     return manifest
-
-
-def next_round(place: Workplace, line: str, campaign: str) -> int:
-    """The number of the round after the last one that ended."""
-    return 1 + max((r.round for r in place.tracker.rounds(line, campaign) if r.outcome), default=0)
 
 
 def plan_key(name: str) -> str:

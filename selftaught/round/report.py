@@ -168,15 +168,16 @@ def _software() -> Iterator[tuple[str, str]]:
 
 
 def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> None:
-    """The page and the times on the round's run; the version's evaluation as tags; the run ends."""
+    """The page and the times on the run, the evaluation on the version, which is the head now; the run ends."""
     tracker, this = place.tracker, told.last
     tracker.log_text(job.run, page.read_text(), "report.html")
     tracker.log(
         job.run, {f"seconds.{step.name.replace(' ', '_')}": step.seconds for step in this.steps}, step=job.round
     )
     for version in tracker.versions(job.line):
-        if this.challenger and version.digest == this.challenger.digest:
+        if this.challenger and version.digest == this.challenger.digest != job.champion.digest:
             tracker.tag_version(version, {"selftaught.outcome": this.outcome, **_evaluation_tags(this)})
+            tracker.point("head", version)
     tracker.finish(job.run, this.outcome)
 
 

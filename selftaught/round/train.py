@@ -39,13 +39,13 @@ class Training(BaseModel):
     @property
     def metrics(self) -> dict[str, float]:
         """The figures that MLflow and KFP show."""
-        return {
+        figures = {
             "steps": float(self.steps),
             "tokens": float(self.tokens),
             "seconds": self.training_seconds,
             "tokens_per_second": self.tokens / max(self.training_seconds, 1e-9),
-            "final_loss": self.losses[-1][1] if self.losses else float("nan"),
         }
+        return figures | ({"final_loss": self.losses[-1][1]} if self.losses else {})
 
 
 def run(job_path: str, examples: str, out: str) -> Training:
@@ -103,7 +103,7 @@ def _objectives(
     results: list[TrainResult] = []
     for index, objective in enumerate(job.blocks.train):
         out = scratch / f"model-{index}"
-        told = TrainContext(scratch=scratch / f"steps-{index}", seed=job.seed, report=place.progress("train", "steps"))
+        told = TrainContext(scratch=scratch / f"steps-{index}", seed=job.seed % 2**32, report=place.progress("train", "steps"))
         told.scratch.mkdir(parents=True, exist_ok=True)
         results.append(objective.train(folder, examples, out, told))
         folder = out
@@ -134,7 +134,6 @@ def _register(place: Workplace, job: Job, training: Training) -> Version:
     }
     version = tracker.register(job.line, training.digest, training.uri, job.run, tags)
     tracker.point("challenger", version)
-    tracker.point("head", version)
     tracker.log_curve(job.run, "train.loss", training.losses)
     tracker.log(job.run, {f"train.{key}": value for key, value in training.metrics.items()})
     return version

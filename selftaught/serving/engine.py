@@ -149,6 +149,8 @@ VLLM_FLAGS = (
     *("--distributed-executor-backend", "uni"),
     # Requests alone decide how tokens are drawn, not what a model's authors recommend for chatting.
     *("--override-generation-config", '{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}'),
+    # Prompts share prefixes of a few dozen tokens; the default block of 128 would cache none of them.
+    *("--block-size", "32"),
     "--disable-uvicorn-access-log",
 )
 

@@ -83,9 +83,7 @@ class Page:
 
     def requests(self) -> list[str]:
         """The addresses of everything that the page asked for."""
-        return [
-            e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"
-        ]
+        return [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
 
     def picture(self, path: Path) -> None:
         """The whole page as a PNG."""

@@ -95,11 +95,17 @@ def played(number: int, *, champion: int, challenger: int, outcome: str) -> Roun
             gain("accuracy", "report", ACCURACY[challenger] - ACCURACY[champion], 200),
             gain("accuracy", "gate", ACCURACY[challenger] - ACCURACY[champion] - 0.01, 200),
             gain("accuracy", "guard", GUARD[challenger] - GUARD[champion], 60),
-            gain("pass_at_8", "report", PASS_AT_8[challenger] - PASS_AT_8[champion], 64),
+            gain("pass@8", "report", PASS_AT_8[challenger] - PASS_AT_8[champion], 64),
         ),
         gate=gate(outcome, ACCURACY[challenger] - ACCURACY[champion] - 0.01),
         funnel=Funnel(
-            tasks=120, solved=71 + 9 * number, rollouts=960, truncated=41, errors=3, accepted=260 + 90 * number, kept=151
+            tasks=120,
+            solved=71 + 9 * number,
+            rollouts=960,
+            truncated=41,
+            errors=3,
+            accepted=260 + 90 * number,
+            kept=151,
         ),
         training=Training(steps=38, tokens=38_400, trained_tokens=21_150, seconds=131.5, losses=losses(number)),
         steps=(
@@ -128,7 +134,7 @@ def summaries(model: int) -> list[Summary]:
         summary(model, "accuracy", "report", ACCURACY[model], 200),
         summary(model, "accuracy", "gate", ACCURACY[model] - 0.01, 200),
         summary(model, "accuracy", "guard", GUARD[model], 60),
-        summary(model, "pass_at_8", "report", PASS_AT_8[model], 64),
+        summary(model, "pass@8", "report", PASS_AT_8[model], 64),
     ]
 
 
@@ -156,14 +162,18 @@ def gate(outcome: str, value: float) -> GateReport:
         alpha=0.025,
         detectable_gain=0.098,
         checks=(
-            GateCheck(name="contamination", passed=True, reason="no training task shares text or operands with a held-out one"),
+            GateCheck(
+                name="contamination", passed=True, reason="no training task shares text or operands with a held-out one"
+            ),
             GateCheck(
                 name="paired_gain",
                 passed=held,
                 reason=f"the lower limit of the gain, {low:+.3f}, is {'above' if held else 'not above'} zero",
                 values={"gain": value, "low": low},
             ),
-            GateCheck(name="min_gain", passed=held, reason=f"the gain, {value:+.3f}, against the {0.05:.3f} that is asked for"),
+            GateCheck(
+                name="min_gain", passed=held, reason=f"the gain, {value:+.3f}, against the {0.05:.3f} that is asked for"
+            ),
             GateCheck(name="guard", passed=True, reason="the guard set is not worse by more than 0.100 (limit −0.089)"),
         ),
     )
@@ -190,11 +200,11 @@ def problem(draw: random.Random) -> tuple[str, int, str]:
 def answer_text(answer: int, right: bool, draw: random.Random) -> str:
     """What a small model says when it is right, and when it is wrong."""
     if right:
-        return f"We need to work this out step by step.\nThe result of the operation is {answer}.\n\nThe answer is \\boxed{{{answer}}}."
+        return f"We work this out step by step.\nThe result is {answer}.\n\nThe answer is \\boxed{{{answer}}}."
     wrong = answer + draw.choice((-10, -2, 1, 7, 30))
     return draw.choice(
         (
-            f"To find the total, we multiply and then add the two numbers together.\nSo there are {wrong} of them.\n\nThe answer is {wrong}.",
+            f"To find the total, we multiply and then add.\nSo there are {wrong} of them.\n\nThe answer is {wrong}.",
             f"Let x be the number we look for. x = {wrong}, therefore the answer is {wrong}.",
             f"{HOSTILE} The answer is {wrong}.",
         )
@@ -250,7 +260,10 @@ def groups(model: ModelVersion, n: int = 20) -> list[Group]:
 def _group(model: ModelVersion, number: int, draw: random.Random) -> Group:
     question, answer, template = problem(draw)
     task = Task(
-        messages=(Message(role="user", content=question),), answer=str(answer), source="word_problems", template=template
+        messages=(Message(role="user", content=question),),
+        answer=str(answer),
+        source="word_problems",
+        template=template,
     )
     rights = [draw.random() < 0.5 for _ in range(4)]
     texts = [answer_text(answer, right, draw) for right in rights]
@@ -267,7 +280,8 @@ def _group(model: ModelVersion, number: int, draw: random.Random) -> Group:
         for i, text in enumerate(texts)
     )
     verdicts = [
-        (Verdict.of("answer_match", right, f"{'equal to' if right else 'another number than'} {answer}"),) for right in rights
+        (Verdict.of("answer_match", right, f"{'equal to' if right else 'another number than'} {answer}"),)
+        for right in rights
     ]
     if number % 7 == 0:
         verdicts[3] = (Verdict.errored("answer_match", "the expression took longer than 5 s to compare"),)

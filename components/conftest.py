@@ -1,0 +1,17 @@
+"""What components' tests may ask for: a home, an adopted line, recorded engines, and a round to take steps in."""
+
+from pathlib import Path
+
+import pytest
+
+from selftaught.round.job import Workplace
+from tests.conftest import home
+from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks
+
+__all__ = ["database", "engines", "home", "model", "place", "recorded_blocks"]
+
+
+@pytest.fixture
+def round(place: Workplace, engines: Path, model: Path, tmp_path: Path) -> Round:
+    """A round on the adopted line, nothing done yet."""
+    return Round(tmp_path / "round", recipe(model))

@@ -1,0 +1,64 @@
+"""evaluate: both models answer the same tasks, each on an engine of its own, and nothing is measured twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selftaught import dataset
+from selftaught.records import Task, TaskScore
+from tests.rounds import Round
+
+
+@pytest.fixture
+def trained(round: Round) -> Round:
+    round.until_trained()
+    return round
+
+
+def _scores(round: Round, split: str) -> list[TaskScore]:
+    return dataset.read(Path(round.made[f"{split}-scores"].path), TaskScore)
+
+
+@pytest.mark.parametrize(("which", "splits"), [("gate", {"gate", "guard"}), ("report", {"report"})])
+def test_both_models_answer_the_same_tasks(trained: Round, which: str, splits: set[str]):
+    trained.evaluate(which)
+    tasks = dataset.read(Path(trained.made["tasks"].path), Task)
+    wanted = {task.id for task in tasks if task.split in splits}
+    for model in (trained.job.champion.digest, trained.challenger):
+        assert {score.task for score in _scores(trained, which) if score.model == model} == wanted
+    assert len({score.id for score in _scores(trained, which)}) == 2 * len(wanted)
+
+
+def test_scores_are_what_the_models_can_do(trained: Round):
+    trained.evaluate("gate")
+    challenger = [score.value for score in _scores(trained, "gate") if score.model == trained.challenger]
+    champion = [score.value for score in _scores(trained, "gate") if score.model != trained.challenger]
+    assert set(challenger) == {1.0}
+    assert 0 < sum(champion) < len(champion) / 2
+
+
+def test_each_answer_is_from_the_engine_of_its_model(trained: Round, engines: Path):
+    trained.evaluate("gate")
+    asked = [json.loads(line) for line in engines.read_text().splitlines()]
+    names = [request["model"] for request in asked if request["temperature"] == 0]
+    assert {name: names.count(name) for name in names} == {
+        f"line-{trained.job.champion.digest[:8]}": 28,
+        f"line-{trained.challenger[:8]}": 28,
+    }
+
+
+def test_what_was_measured_is_not_measured_again(trained: Round, engines: Path):
+    trained.evaluate("report")
+    asked = engines.read_text()
+    first = trained.made.pop("report-scores").metadata["digest"]
+    trained.evaluate("report")
+    assert engines.read_text() == asked
+    assert trained.made["report-scores"].metadata["digest"] == first
+
+
+def test_means_are_on_the_round_in_mlflow(trained: Round, place):
+    trained.evaluate("gate")
+    metrics = place.tracker.client.get_run(trained.job.run).data.metrics
+    assert metrics["gate.accuracy.challenger"] == metrics["guard.accuracy.challenger"] == 1.0
+    assert metrics["gate.accuracy.champion"] < 0.5

@@ -1,0 +1,99 @@
+"""gate: scores in, a decision with its reasons out; the scores here are written by hand, no engine is asked."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selftaught import dataset
+from selftaught.evaluation.decision import decision_from_json
+from selftaught.records import Example, Message, Task, TaskScore
+from selftaught.round.job import Workplace
+from tests.rounds import Round, recipe
+
+CHALLENGER = "c" * 64
+
+
+@pytest.fixture
+def measured(place: Workplace, model: Path, tmp_path: Path) -> Round:
+    """A round with one training example, about to be measured."""
+    round = Round(tmp_path / "round", recipe(model), challenger=CHALLENGER)
+    round.prepare()
+    train = next(task for task in _tasks(round) if task.split == "train")
+    _examples(round, train)
+    return round
+
+
+def _tasks(round: Round) -> list[Task]:
+    return dataset.read(Path(round.made["tasks"].path), Task)
+
+
+def _examples(round: Round, *tasks: Task) -> None:
+    said = (Message(role="assistant", content="It is so."),)
+    rows = [Example(prompt=task.messages, completion=said, task=task.id, rollout="r") for task in tasks]
+    dataset.write(Path(round.artifact("examples").path), rows, "examples")
+
+
+def _scores(round: Round, champion: Callable[[int], bool], challenger: Callable[[int], bool]) -> None:
+    models = {round.job.champion.digest: champion, round.challenger: challenger}
+    held_out = [task for task in _tasks(round) if task.split in ("gate", "guard")]
+    rows = [
+        TaskScore(model=model, metric="accuracy", split=task.split, task=task.id, value=float(right(number)))
+        for model, right in models.items()
+        for number, task in enumerate(held_out)
+    ]
+    dataset.write(Path(round.artifact("gate-scores").path), rows, "scores")
+
+
+def test_a_clear_gain_is_promoted(measured: Round, place: Workplace):
+    _scores(measured, lambda n: n % 2 == 0, lambda n: True)
+    assert measured.gate() == "promoted"
+    decision = decision_from_json(Path(measured.made["decision"].path).read_text())
+    assert (decision.outcome, decision.gain) == ("promoted", 0.5)
+    assert all(check.passed for check in decision.checks)
+    assert measured.made["gate-metrics"].metadata["gain"] == 0.5
+    assert place.tracker.tags(measured.job.run)["selftaught.decision"] == "promoted"
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger"),
+    [
+        pytest.param(lambda n: n % 2 == 0, lambda n: n % 2 == 1, id="as good"),
+        pytest.param(lambda n: n > 2, lambda n: True, id="within the noise"),
+        pytest.param(lambda n: True, lambda n: False, id="worse"),
+    ],
+)
+def test_anything_less_is_refused_with_a_reason(measured: Round, champion, challenger):
+    _scores(measured, champion, challenger)
+    assert measured.gate() == "refused"
+    decision = decision_from_json(Path(measured.made["decision"].path).read_text())
+    assert any(not check.passed and check.reason for check in decision.checks)
+
+
+def test_equal_scores_give_the_same_decision(measured: Round):
+    _scores(measured, lambda n: n % 2 == 0, lambda n: n % 3 > 0)
+    measured.gate()
+    first = Path(measured.made["decision"].path).read_text()
+    measured.gate()
+    assert Path(measured.made["decision"].path).read_text() == first
+
+
+def test_a_held_out_task_among_the_examples_fails_the_round(measured: Round, capfd: pytest.CaptureFixture[str]):
+    """Whatever the scores say."""
+    _scores(measured, lambda n: False, lambda n: True)
+    leaked = next(task for task in _tasks(measured) if task.split == "gate")
+    _examples(measured, leaked)
+    with pytest.raises(SystemExit):
+        measured.gate()
+    told = capfd.readouterr().err
+    assert "training examples overlap held-out tasks" in told
+    assert leaked.id in told
+    assert not Path(measured.made["decision"].path).exists()
+
+
+def test_the_decision_is_json_that_machines_read(measured: Round):
+    _scores(measured, lambda n: False, lambda n: True)
+    measured.gate()
+    told = json.loads(Path(measured.made["decision"].path).read_text())
+    assert {"outcome", "gain", "low", "high", "p_value", "checks"} <= set(told)

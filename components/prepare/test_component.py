@@ -1,0 +1,83 @@
+"""prepare: a round is fixed once, and nothing starts on sets that overlap."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from selftaught import dataset
+from selftaught.records import Task
+from selftaught.round.job import Workplace
+from tests.rounds import Round, recipe
+
+
+def test_the_job_and_its_tasks(round: Round, place: Workplace):
+    round.prepare()
+    tasks = dataset.read(Path(round.made["tasks"].path), Task)
+    assert Counter(task.split for task in tasks) == {"train": 12, "gate": 24, "report": 8, "guard": 4}
+    champion = place.tracker.resolve("line", "champion")
+    assert champion is not None
+    assert {round.job.champion.digest, round.job.sampler.digest, round.job.trainee.digest} == {champion.digest}
+    assert round.made["tasks"].metadata == {"digest": round.job.tasks, "rows": 48}
+    assert place.store.has("datasets", round.job.tasks)
+
+
+def test_a_round_is_fixed_once(round: Round, place: Workplace, tmp_path: Path):
+    """A second `prepare`, even after the aliases have moved, gives the first one's job: champion, tasks, run."""
+    round.prepare()
+    moved = place.tracker.register("line", "f" * 64, "file:///m", "", {})
+    place.tracker.point("champion", moved)
+    again = Round(tmp_path / "again", round.recipe)
+    again.prepare()
+    assert again.job == round.job
+    assert dataset.manifest(Path(again.made["tasks"].path)) == dataset.manifest(Path(round.made["tasks"].path))
+    assert len(place.tracker.rounds("line", "campaign")) == 1
+
+
+def test_another_attempt_is_another_draw_with_the_same_report_set(round: Round, tmp_path: Path):
+    round.prepare()
+    another = Round(tmp_path / "another", round.recipe, attempt=1)
+    another.prepare()
+    drawn = [dataset.read(Path(r.made["tasks"].path), Task) for r in (round, another)]
+    for split, same in [("train", False), ("gate", False), ("report", True)]:
+        one, other = ({task.id for task in tasks if task.split == split} for tasks in drawn)
+        assert (one == other) == same, split
+
+
+def test_overlapping_sets_fail_the_round(
+    round: Round, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    round.recipe = recipe(model, tasks={"type": "overlapping"})
+    monkeypatch.setattr("selftaught.round.boundary.die_with_parent", lambda: None)
+    monkeypatch.setenv("SELFTAUGHT_ERRORS", str(tmp_path / "errors.jsonl"))
+    with pytest.raises(SystemExit) as left:
+        round.prepare()
+    assert left.value.code == 1
+    told = json.loads((tmp_path / "errors.jsonl").read_text())
+    assert (told["step"], told["kind"]) == ("prepare", "RoundFailed")
+    assert "The sets of tasks overlap" in told["message"]
+    assert "Traceback" not in capfd.readouterr().err
+    assert not Path(round.made["tasks"].path).exists()
+
+
+def test_another_number_of_shards_is_refused(round: Round, capfd: pytest.CaptureFixture[str]):
+    """Half of the tasks would be sampled twice, or not at all."""
+    round.prepare()
+    round.shards = 3
+    with pytest.raises(SystemExit):
+        round.prepare()
+    assert "was begun with 2 shards, not 3" in capfd.readouterr().err
+
+
+def test_round_0_is_the_one_that_is_due(round: Round, place: Workplace):
+    """A schedule does not count rounds: interrupted ones go on, failed ones are drawn anew, ended ones are over."""
+    due = []
+    for outcome in ["", "failed", "refused"]:
+        round.number = 0
+        round.prepare()
+        due.append((round.job.round, round.job.attempt))
+        if outcome:
+            place.tracker.finish(round.job.run, outcome)
+    round.prepare()
+    assert [*due, (round.job.round, round.job.attempt)] == [(1, 0), (1, 0), (1, 1), (2, 0)]

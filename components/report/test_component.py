@@ -1,0 +1,58 @@
+"""report: a page, the round's run closed with its outcome, and a record that the next rounds read."""
+
+from pathlib import Path
+
+from selftaught.round.history import newest, recorded
+from selftaught.round.job import Workplace
+from tests.rounds import Round, recipe
+
+
+def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
+    assert round.run() == "promoted"
+    told = recorded(place, "line", "campaign", 1, 0)
+    assert told is not None
+    assert told.last.outcome == "promoted"
+    assert (told.last.funnel.tasks, told.last.funnel.rollouts) == (12, 24)
+    assert Path(round.made["page"].path).read_text().startswith("<!doctype html>")
+    run = place.tracker.client.get_run(round.job.run)
+    assert (run.info.status, run.data.tags["selftaught.outcome"]) == ("FINISHED", "promoted")
+    champion = place.tracker.resolve("line", "champion")
+    assert champion is not None
+    assert champion == place.tracker.resolve("line", "head")
+    assert place.tracker.version_tags(champion)["selftaught.report.accuracy"].startswith("1.0000")
+
+
+def test_told_again_it_is_the_same_page(round: Round):
+    round.run()
+    first = Path(round.made["page"].path).read_bytes()
+    round.report()
+    assert Path(round.made["page"].path).read_bytes() == first
+
+
+def test_the_identical_model_is_refused_and_the_champion_keeps_its_own_story(
+    round: Round, place: Workplace, model: Path, tmp_path: Path
+):
+    round.run()
+    champion = place.tracker.resolve("line", "champion")
+    assert champion is not None
+    tags = place.tracker.version_tags(champion)
+    idle = Round(tmp_path / "idle", recipe(model, train={"type": "nudge", "gain": 0.0}), number=2)
+    assert idle.run() == "refused"
+    assert idle.challenger == champion.digest
+    assert place.tracker.resolve("line", "champion") == champion
+    assert place.tracker.version_tags(champion) == tags
+    assert len(place.tracker.versions("line")) == 2
+
+
+def test_rounds_follow_one_another_in_the_record(round: Round, place: Workplace, model: Path, tmp_path: Path):
+    """A refused iterate is the head, and the champion stays."""
+    round.recipe = recipe(model, train={"type": "nudge", "gain": 0.01})
+    assert round.run() == "refused"
+    stage = {"train": {"type": "nudge", "gain": 0.9}, "sample_from": "head", "train_from": "base"}
+    second = Round(tmp_path / "second", recipe(model, **stage), number=2)
+    assert second.run() == "promoted"
+    assert second.job.sampler.digest == round.challenger
+    assert second.job.trainee.digest == second.job.champion.digest == round.job.champion.digest
+    told = newest(place, "line", "campaign")
+    assert told is not None
+    assert [(r.round, r.outcome) for r in told.rounds] == [(1, "refused"), (2, "promoted")]

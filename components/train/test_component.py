@@ -1,0 +1,70 @@
+"""train: the first completed training wins, and what it made is registered with its lineage."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selftaught.round.job import Workplace
+from selftaught.weights import check_model, model_digest
+from tests.rounds import Round, recipe
+
+
+@pytest.fixture
+def verified(round: Round) -> Round:
+    round.prepare()
+    round.sample()
+    round.verify()
+    return round
+
+
+def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Round, place: Workplace):
+    verified.train()
+    folder = place.model(verified.challenger)
+    check_model(folder)
+    assert model_digest(folder) == verified.challenger
+    version = place.tracker.resolve("line", "challenger")
+    assert version is not None
+    assert (version.digest, version.version, version.run) == (verified.challenger, "2", verified.job.run)
+    tags = place.tracker.version_tags(version)
+    lineage = {key: tags[f"selftaught.{key}"] for key in ("parent", "examples", "tasks", "recipe", "round")}
+    assert lineage == {
+        "parent": verified.job.trainee.digest,
+        "examples": verified.made["examples"].metadata["digest"],
+        "tasks": verified.job.tasks,
+        "recipe": "recorded",
+        "round": "1",
+    }
+    assert place.tracker.tags(verified.job.run)["selftaught.model_version"] == "line/2"
+
+
+def test_a_second_training_is_the_first_one(verified: Round, place: Workplace):
+    """`nudge` is as little reproducible as training is."""
+    verified.train()
+    first = verified.challenger
+    verified.train()
+    assert verified.challenger == first
+    assert [version.digest for version in place.tracker.versions("line")][1:] == [first]
+
+
+def test_nothing_is_left_in_the_scratch_folder(verified: Round, home: Path):
+    verified.train()
+    assert list((home / "scratch").iterdir()) == []
+
+
+def test_objectives_work_one_after_another_on_what_the_one_before_made(verified: Round, model: Path, tmp_path: Path):
+    twice = [{"type": "nudge", "gain": 0.1}, {"type": "nudge", "gain": 0.2}]
+    round = Round(tmp_path / "twice", recipe(model, train=twice), campaign="twice")
+    round.until_trained()
+    config = json.loads((Workplace.open().model(round.challenger) / "config.json").read_text())
+    assert config["skill"] == pytest.approx(0.6)
+    record = json.loads(Path(round.made["model"].path).read_text())
+    assert record["losses"] == [[1, 0.5], [2, 0.5]]
+    assert round.made["train-metrics"].metadata["steps"] == 2
+
+
+def test_the_head_stays_until_the_round_has_ended(verified: Round, place: Workplace):
+    """A round that fails leaves no iterate to go on from."""
+    before = place.tracker.resolve("line", "head")
+    verified.train()
+    assert place.tracker.resolve("line", "head") == before

@@ -1,0 +1,59 @@
+"""verify: shards are merged, right answers pass, and equal rollouts give equal digests in whatever shards they come."""
+
+from pathlib import Path
+
+import pytest
+
+from selftaught import dataset
+from selftaught.records import Example, Group
+from tests.rounds import Round, recipe
+
+
+@pytest.fixture
+def sampled(round: Round) -> Round:
+    round.prepare()
+    round.sample()
+    return round
+
+
+def test_right_answers_pass_and_become_examples(sampled: Round):
+    sampled.verify()
+    groups = dataset.read(Path(sampled.made["verified"].path), Group)
+    examples = dataset.read(Path(sampled.made["examples"].path), Example)
+    for group in groups:
+        for index, rollout in enumerate(group.rollouts):
+            assert group.passed(index) == (rollout.text == f"The answer is {group.task.answer}.")
+    accepted = {rollout.id for group in groups for rollout in group.accepted()}
+    assert {example.rollout for example in examples} <= accepted
+    assert {example.task for example in examples} == {group.id for group in groups if any(group.accepted())}
+    assert sampled.made["verify-metrics"].metadata["accepted"] == len(accepted)
+    assert sampled.made["examples"].metadata["rows"] == len(examples)
+
+
+def test_shards_make_no_difference(sampled: Round, tmp_path: Path):
+    sampled.verify()
+    whole = Round(tmp_path / "whole", sampled.recipe, shards=1, attempt=0, campaign="campaign")
+    whole.made = {name: sampled.made[name] for name in ("job", "tasks")}
+    groups = [dataset.read(Path(sampled.made[f"groups-{shard}"].path), Group) for shard in (1, 0)]
+    counts = {"new_tokens": 1.0, "seconds": 1.0}
+    dataset.write(Path(whole.artifact("groups-0").path), groups[0] + groups[1], "groups", counts=counts)
+    whole.verify()
+    for name in ("verified", "examples"):
+        assert whole.made[name].metadata["digest"] == sampled.made[name].metadata["digest"]
+
+
+def test_the_inputs_of_the_run_are_in_mlflow(sampled: Round, place):
+    sampled.verify()
+    run = place.tracker.client.get_run(sampled.job.run)
+    inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
+    assert inputs == {name: sampled.made[name].metadata["digest"][:36] for name in ("tasks", "verified", "examples")}
+
+
+def test_too_few_examples_fail_the_round(round: Round, model: Path, capfd: pytest.CaptureFixture[str]):
+    round.recipe = recipe(model, curate={"type": "accepted", "minimum": 1000})
+    round.prepare()
+    round.sample()
+    with pytest.raises(SystemExit):
+        round.verify()
+    assert "verify: " in capfd.readouterr().err
+    assert not Path(round.made["examples"].path).exists()

@@ -1,0 +1,64 @@
+"""Gains and losses per task: nothing is counted twice, dropped in silence, or paired with another task."""
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_report import MODELS, played, sample
+
+from selftaught.records import TaskScore
+from selftaught.report.changes import CHANGES, SHOWN, changes
+
+ROUND = played(1, champion=0, challenger=1, outcome="promoted")
+
+
+def scored(values: list[tuple[float, float]], split: str = "gate", metric: str = "accuracy") -> list[TaskScore]:
+    return [
+        TaskScore(model=MODELS[model].digest, metric=metric, split=split, task=f"{i:04}", value=pair[model])
+        for i, pair in enumerate(values)
+        for model in (0, 1)
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]))), st.randoms())
+def test_every_task_is_counted_once_and_gained_minus_lost_is_who_rose_minus_who_fell(
+    values: list[tuple[float, float]], order: random.Random
+):
+    scores = scored(values)
+    order.shuffle(scores)
+    found = changes(scores, ROUND)
+    assert sum(found.total(change) for change in CHANGES) == len(values)
+    assert found.total("gained") == sum(after > before for before, after in values)
+    assert found.total("lost") == sum(after < before for before, after in values)
+    assert found.total("wrong") == sum(before == after == 0 for before, after in values)
+
+
+@pytest.mark.parametrize(
+    ("pair", "change"), [((0, 1), "gained"), ((1, 0), "lost"), ((1, 1), "right"), ((0, 0), "wrong")]
+)
+def test_what_is_left_out_is_said_and_the_rest_is_shown(pair: tuple[float, float], change: str):
+    found = changes(scored([pair] * (SHOWN[change] + 5)), ROUND)
+    assert len(found.shown) == SHOWN[change]
+    assert found.left_out() == {change: 5}
+
+
+def test_other_metrics_other_models_and_tasks_answered_by_one_model_alone_are_no_pairs():
+    other = scored([(0.0, 1.0)], metric="pass@8")
+    alone = scored([(0.0, 1.0)])[:1]
+    stranger = [score.model_copy(update={"model": "else"}) for score in scored([(0.0, 1.0)])]
+    assert changes(other + alone + stranger, ROUND).shown == ()
+
+
+def test_one_task_in_two_splits_is_paired_within_each():
+    found = changes(scored([(0.0, 1.0)], "gate") + scored([(1.0, 0.0)], "report"), ROUND)
+    assert found.totals == {("gate", "gained"): 1, ("report", "lost"): 1}
+    assert found.splits() == ["report", "gate"]
+
+
+def test_the_list_goes_from_gained_to_both_wrong():
+    data = sample()
+    listed = [pair.change for pair in changes(data.scores, data.last).shown]
+    assert listed == sorted(listed, key=list(CHANGES).index)
+    assert set(Counter(listed)) == set(CHANGES)

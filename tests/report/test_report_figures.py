@@ -1,0 +1,54 @@
+"""The charts: valid plotly, the numbers of the data, and the champion where it was."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plotly.graph_objects import Figure
+from sample_report import ACCURACY, MODELS, sample, summary
+
+from selftaught.report import figures
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_both_charts_are_what_plotly_accepts(rounds: int):
+    data = sample(rounds)
+    for figure in (figures.curve(data.rounds), figures.training(data.rounds)):
+        Figure(figure)  # raises on a property or value that plotly does not know
+
+
+def test_a_refused_round_leaves_the_champion_where_it_was():
+    line = figures.curve(sample(3).rounds)["data"][0]
+    assert line["name"] == "accuracy"
+    assert line["y"] == [ACCURACY[0], ACCURACY[1], ACCURACY[1], ACCURACY[3]]
+
+
+def test_refused_challengers_are_crosses_beside_the_line_and_keep_their_interval():
+    data = sample(3)
+    (cross,) = (trace for trace in figures.curve(data.rounds)["data"] if trace["name"] == "accuracy, refused")
+    refused = data.rounds[1].summary(MODELS[2], "accuracy", "report")
+    assert refused
+    assert (cross["x"], cross["y"], cross["marker"]["symbol"]) == ([2], [refused.mean], "x-thin")
+    assert cross["y"][0] - cross["error_y"]["arrayminus"][0] == pytest.approx(refused.low)
+    assert cross["y"][0] + cross["error_y"]["array"][0] == pytest.approx(refused.high)
+
+
+def test_the_curve_is_of_rates_and_the_deciding_metric_comes_first():
+    (only,) = sample(1).rounds
+    tokens = summary(0, "tokens", "report", 0.5, 10).model_copy(update={"mean": 41.0})
+    longer = only.model_copy(update={"summaries": (tokens, *reversed(only.summaries))})
+    assert figures.curve_metrics([longer]) == ["accuracy", "pass@8"]
+
+
+def test_without_a_report_set_the_curve_is_drawn_over_the_gate_set():
+    (only,) = sample(1).rounds
+    gate_alone = only.model_copy(update={"summaries": tuple(s for s in only.summaries if s.split == "gate")})
+    assert figures.curve([gate_alone])["data"][0]["y"] == pytest.approx([ACCURACY[0] - 0.01, ACCURACY[1] - 0.01])
+
+
+@given(st.integers(2, 5000), st.integers(2, 900))
+def test_thinning_keeps_the_ends_the_order_and_the_limit(n: int, most: int):
+    losses = [(step, 1.0) for step in range(n)]
+    kept = figures.thinned(losses, most)
+    assert (kept[0], kept[-1]) == (losses[0], losses[-1])
+    assert len(kept) == min(n, most)
+    assert kept == sorted(set(kept))

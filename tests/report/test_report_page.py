@@ -1,0 +1,217 @@
+"""The page: every section, the data's own numbers, nothing from outside, and nothing that a model wrote comes alive."""
+
+import base64
+import gzip
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from plotly.offline import get_plotlyjs
+from sample_report import HOSTILE, MODELS, sample
+
+from selftaught.report.data import ModelVersion, ReportData, RoundReport
+from selftaught.report.page import render, write
+from selftaught.report.verdict import comparisons
+from selftaught.report.words import rate, signed
+
+SECTIONS = (
+    "verdict rounds gate-section funnel changes reading training time lineage reproduce words"  # in reading order
+).split()
+
+
+class Document(HTMLParser):
+    """What a browser would see: tags with their attributes, the text, and the content of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def ids(self) -> list[str]:
+        return [attrs["id"] or "" for _, attrs in self.tags if "id" in attrs]
+
+
+def stopped(**fields: object) -> ReportData:
+    """A round that failed after what `fields` say it reached."""
+    failed = RoundReport(
+        round=1,
+        outcome="failed",
+        failure="only 3 examples were kept, and the recipe asks for 32",
+        champion=ModelVersion(digest="c" * 64),
+        **fields,  # pyright: ignore[reportArgumentType]
+    )
+    return sample(1).model_copy(update={"rounds": (failed,), "scores": (), "groups": ()})
+
+
+@pytest.fixture(scope="module")
+def page() -> Document:
+    return Document(render(sample()))
+
+
+@pytest.mark.parametrize(
+    "data", [sample(1), sample(2), sample(3), stopped()], ids=["one", "refused", "three", "failed"]
+)
+def test_every_section_is_there_in_order_and_the_list_of_sections_leads_to_it(data: ReportData):
+    document = Document(render(data))
+    assert [name for name in document.ids() if name in SECTIONS] == SECTIONS
+    links = [attrs["href"] for tag, attrs in document.tags if tag == "a"]
+    assert [link for link in links if link in {f"#{name}" for name in SECTIONS}][: len(SECTIONS)] == [
+        f"#{name}" for name in SECTIONS
+    ]
+
+
+def test_the_headline_says_what_was_decided_and_what_was_measured(page: Document):
+    assert "Round 3: promoted" in page.text.replace(" :", ":")
+    assert "Accuracy on 200 new problems: .610 → .755 (+.145, 95 % interval .060 to .230)." in page.text
+
+
+def test_a_refusal_says_why_in_the_gates_own_words():
+    data = sample(2)
+    text = Document(render(data)).text
+    assert data.last.gate
+    failed = [check.reason for check in data.last.gate.checks if not check.passed]
+    assert len(failed) == 2
+    because = text[text.index("Refused because:") : text.index("Training data")]
+    assert all(reason[1:] in because for reason in failed)
+    assert "guard set is not worse" not in because
+
+
+def test_a_failed_round_says_what_it_failed_of_and_which_parts_it_never_reached():
+    text = Document(render(stopped())).text
+    assert "Only 3 examples were kept, and the recipe asks for 32." in text
+    for missing in ("ended before the gate", "ended before training", "ended before anything was verified"):
+        assert missing in text
+
+
+def test_every_number_of_the_metrics_table_is_the_datas(page: Document):
+    for row in comparisons(sample().last):
+        assert row.champion and row.challenger and row.gain
+        for one in (row.champion, row.challenger):
+            assert f"{rate(one.mean)} {rate(one.low)}–{rate(one.high)}" in page.text
+        assert f"{signed(row.gain.gain)} {rate(row.gain.low)} to {rate(row.gain.high)}" in page.text
+
+
+def test_digests_are_there_in_full_to_be_copied(page: Document):
+    copied = {attrs["data-copy"] for tag, attrs in page.tags if attrs.get("class") == "digest"}
+    data = sample()
+    assert {model.digest for model in MODELS} <= copied
+    assert {part.digest for played in data.rounds for part in played.datasets} <= copied
+
+
+def test_what_a_model_wrote_stays_text(page: Document):
+    assert HOSTILE in page.text
+    assert sum(tag == "script" for tag, _ in page.tags) == 3
+    assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "embed", "link", "base")]
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+
+
+def test_hostile_text_is_harmless_wherever_it_comes_in():
+    data = sample(1)
+    gate = data.last.gate
+    assert gate
+    checks = tuple(check.model_copy(update={"name": HOSTILE, "reason": HOSTILE}) for check in gate.checks)
+    last = data.last.model_copy(
+        update={
+            "failure": HOSTILE,
+            "gate": gate.model_copy(update={"checks": checks, "metric": "</script>" + HOSTILE}),
+            "champion": ModelVersion(digest='"><script>', name=HOSTILE, version=HOSTILE),
+            "mlflow_run": HOSTILE,
+            "summaries": tuple(s.model_copy(update={"metric": "</script>" + HOSTILE}) for s in data.last.summaries),
+        }
+    )
+    everywhere = {"line": HOSTILE, "recipe": HOSTILE, "recipe_yaml": HOSTILE, "command": HOSTILE, "rounds": (last,)}
+    document = Document(render(data.model_copy(update=everywhere)))
+    assert sum(tag == "script" for tag, _ in document.tags) == 3
+    assert not [tag for tag, _ in document.tags if tag == "img"]
+
+
+def test_the_page_asks_for_nothing_from_outside(page: Document):
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert (attrs.get(name) or "#").startswith("#"), (tag, attrs)
+    html = render(sample())
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_policy_lets_the_pages_own_scripts_run_and_no_other(page: Document):
+    policy = next(attrs["content"] or "" for tag, attrs in page.tags if "http-equiv" in attrs)
+    plotly = gzip.decompress(base64.b64decode(page.scripts[1])).decode()
+    assert plotly == get_plotlyjs()
+    hashes = {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (page.scripts[2], plotly)}
+    assert set(re.findall(r"'sha256-([^']+)'", policy)) == hashes
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+
+
+def test_equal_data_give_equal_pages_and_json_changes_nothing():
+    data = sample()
+    assert render(data) == render(sample()) == render(ReportData.model_validate_json(data.model_dump_json()))
+
+
+def test_the_page_is_small_enough_to_send():
+    assert len(render(sample()).encode()) < 2_500_000
+
+
+@pytest.mark.parametrize("absent", ["gate", "training", "funnel", "gains", "steps", "datasets", "challenger", "seeds"])
+def test_each_part_may_be_missing(absent: str):
+    data = sample(1)
+    empty = RoundReport(round=1, outcome="failed", champion=MODELS[0])
+    last = data.last.model_copy(update={absent: getattr(empty, absent)})
+    assert "Round 1" in Document(render(data.model_copy(update={"rounds": (last,)}))).text
+
+
+def test_without_guard_and_report_sets_the_gate_set_leads():
+    data = sample(1)
+    last = data.last
+    gate_alone = {
+        "summaries": tuple(s for s in last.summaries if s.split == "gate"),
+        "gains": tuple(g for g in last.gains if g.split == "gate"),
+    }
+    text = Document(render(data.model_copy(update={"rounds": (last.model_copy(update=gate_alone),)}))).text
+    assert "Accuracy on 200 held-out problems: .275 → .600" in text
+    assert "which no decision sees" not in text
+
+
+def test_reused_gate_tasks_say_what_is_left_of_the_error_budget():
+    data = sample(1)
+    assert data.last.gate
+    reused = data.last.model_copy(update={"gate": data.last.gate.model_copy(update={"budget_left": 0.0125})})
+    assert "drawn anew" in Document(render(data)).text
+    text = Document(render(data.model_copy(update={"rounds": (reused,)}))).text
+    assert "0.0125 of the error budget is left" in text
+    assert "drawn anew for this round" not in text
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = tmp_path / "report.html"
+    write(sample(1), target)
+    before = target.read_text()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write(sample(2), target)
+    assert target.read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

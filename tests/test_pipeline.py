@@ -1,0 +1,90 @@
+"""The compiled pipeline: it is what the source says, in the order that a round has, and components stay thin."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp import compiler, dsl
+
+from pipelines.round import COMPILED, round
+from tests.rounds import REPOSITORY
+
+IR = yaml.safe_load(COMPILED.read_text())
+TASKS = IR["root"]["dag"]["tasks"]
+COMPONENTS = sorted((REPOSITORY / "components").glob("*/component.py"))
+
+
+def test_the_compiled_pipeline_is_the_sources(tmp_path: Path):
+    compiler.Compiler().compile(round, str(tmp_path / "round.yaml"))
+    assert (tmp_path / "round.yaml").read_text() == COMPILED.read_text(), "run `selftaught compile`"
+
+
+def _after(task: str) -> set[str]:
+    """Every task that has to be done before `task`."""
+    direct = set(TASKS[task].get("dependentTasks", ()))
+    return direct.union(*map(_after, direct))
+
+
+def test_the_steps_follow_one_another_as_a_round_does():
+    order = ["prepare", "for-loop-1", "verify", "train", "evaluate", "gate", "evaluate-2", "report"]
+    assert set(TASKS) == {*order, "condition-2"}
+    for number, task in enumerate(order):
+        assert _after(task) == set(order[:number])
+
+
+def test_the_report_set_is_answered_after_the_decision_and_never_seen_by_the_gate():
+    assert "gate" in _after("evaluate-2")
+    split = TASKS["evaluate"]["inputs"]["parameters"]["split"]["runtimeValue"]["constant"]
+    assert split == "gate"
+    assert TASKS["gate"]["inputs"]["artifacts"]["scores"]["taskOutputArtifact"]["producerTask"] == "evaluate"
+
+
+def test_promote_runs_only_when_the_gate_says_so():
+    condition = TASKS["condition-2"]["triggerPolicy"]["condition"]
+    assert condition == "inputs.parameter_values['pipelinechannel--gate-outcome'] == 'promoted'"
+    inside = IR["components"][TASKS["condition-2"]["componentRef"]["name"]]["dag"]["tasks"]
+    assert list(inside) == ["promote"]
+    assert "promote" not in TASKS
+
+
+def test_shards_are_sampled_side_by_side():
+    loop = IR["components"][TASKS["for-loop-1"]["componentRef"]["name"]]["dag"]["tasks"]
+    assert list(loop) == ["sample"]
+    assert TASKS["for-loop-1"]["parameterIterator"]["items"]["inputParameter"] == "pipelinechannel--shards"
+    assert "artifactIterator" not in TASKS["verify"]
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
+def test_a_component_makes_one_library_call(path: Path):
+    (function,) = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef))
+    calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+    made = [ast.unparse(call) for call in calls if isinstance(call, ast.Attribute)]
+    assert [call for call in made if call.endswith(".run")] != []
+    assert len([call for call in made if call.endswith(".run")]) == 1
+    assert all(call.endswith((".run", ".Inputs", ".metadata.update")) or call.startswith("dsl.") for call in made)
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
+def test_a_component_says_what_it_is(path: Path):
+    """Its README names every input and output; its image is one of ours, pinned by the platform's version."""
+    readme = (path.parent / "README.md").read_text()
+    compiled = next(c for name, c in IR["components"].items() if name == f"comp-{path.parent.name}")
+    for side in ("inputDefinitions", "outputDefinitions"):
+        for kind in ("artifacts", "parameters"):
+            for name in compiled.get(side, {}).get(kind, {}):
+                assert f"| {name} |" in readme, f"{name} is not in {path.parent.name}/README.md"
+    image = IR["deploymentSpec"]["executors"][f"exec-{path.parent.name}"]["container"]["image"]
+    assert image.startswith("selftaught/")
+
+
+def test_components_install_nothing_when_they_start():
+    for executor in IR["deploymentSpec"]["executors"].values():
+        assert "pip" not in " ".join(executor["container"]["command"])
+
+
+def test_the_pipeline_runs_with_what_a_schedule_gives_it():
+    """Recipe, line and campaign; everything else has a default."""
+    inputs = IR["root"]["inputDefinitions"]["parameters"]
+    assert {name for name, given in inputs.items() if not given.get("isOptional")} == {"recipe", "line", "campaign"}
+    assert isinstance(round, dsl.base_component.BaseComponent)

@@ -1,0 +1,224 @@
+"""MLflow: what is said twice is there once, lineage leads both ways, and a server that is gone is told in seconds."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from selftaught.errors import Unavailable
+from selftaught.tracking import RoundRun, Tracker, Version
+from tests.rounds import database
+
+__all__ = ["database"]
+
+DIGEST = "d1" * 32
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, database: Path) -> Tracker:
+    """A tracker over a new SQLite database."""
+    shutil.copytree(database, tmp_path / "home")
+    return Tracker(f"sqlite:///{tmp_path}/home/mlflow.db")
+
+
+def test_campaign_and_round_are_made_once(tracker: Tracker):
+    campaign = tracker.campaign_run("line", "weekly", {"selftaught.recipe": "r"})
+    first = tracker.round_run("line", "weekly", "main", 1, 0)
+    again = tracker.round_run("line", "weekly", "main", 1, 1)
+    assert len({campaign, first, again}) == 3
+    assert tracker.campaign_run("line", "weekly") == campaign
+    assert tracker.round_run("line", "weekly", "main", 1, 0) == first
+    assert tracker.rounds("line", "weekly") == [
+        RoundRun(first, "main", 1, 0, "", ""),
+        RoundRun(again, "main", 1, 1, "", ""),
+    ]
+    assert tracker.tags(first)["mlflow.parentRunId"] == campaign
+    assert tracker.tags(campaign)["selftaught.recipe"] == "r"
+
+
+def test_campaigns_and_lines_do_not_see_each_others_rounds(tracker: Tracker):
+    ids = {tracker.round_run(line, name, "main", 1, 0) for line in ("a", "b") for name in ("weekly", "weekly-2")}
+    assert len(ids) == 4
+    assert len(tracker.rounds("a", "weekly")) == 1
+
+
+def test_rounds_come_in_order(tracker: Tracker):
+    for number, attempt in [(10, 0), (2, 1), (2, 0), (1, 0)]:
+        tracker.round_run("line", "weekly", "main", number, attempt)
+    assert [(r.round, r.attempt) for r in tracker.rounds("line", "weekly")] == [(1, 0), (2, 0), (2, 1), (10, 0)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"), [("promoted", "FINISHED"), ("refused", "FINISHED"), ("failed", "FAILED")]
+)
+def test_a_round_ends_with_its_outcome(tracker: Tracker, outcome: str, status: str):
+    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    for _ in range(2):
+        tracker.finish(run, outcome)
+    assert [r.outcome for r in tracker.rounds("line", "weekly")] == [outcome]
+    assert tracker.client.get_run(run).info.status == status
+
+
+def test_a_model_is_registered_once_by_its_digest(tracker: Tracker):
+    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    made = tracker.register("line", DIGEST, "file:///store/models/d1", run, {"selftaught.parent": "p"})
+    assert tracker.register("line", DIGEST, "file:///elsewhere", run, {}) == made
+    assert made == Version("line", "1", DIGEST, "file:///store/models/d1", run)
+    assert tracker.register("line", "e2" * 32, "file:///store/models/e2", run, {}).version == "2"
+    assert tracker.register("other", DIGEST, "file:///store/models/d1", "", {}).line == "other"
+    assert [v.digest for v in tracker.versions("line")] == [DIGEST, "e2" * 32]
+
+
+def test_lineage_leads_from_run_to_version_and_back(tracker: Tracker):
+    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    tags = {"selftaught.parent": "p", "selftaught.examples": "e", "selftaught.tasks": "t"}
+    made = tracker.register("line", DIGEST, "file:///m", run, tags)
+    assert made.run == run
+    assert tracker.version_tags(made) == tags | {"selftaught.digest": DIGEST}
+    assert tracker.tags(run)["selftaught.model_version"] == "line/1"
+    assert tracker.tags(run)["selftaught.model_digest"] == DIGEST
+
+
+def test_a_kill_between_version_and_tag_is_healed(tracker: Tracker):
+    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    tracker.client.create_registered_model("line")
+    tracker.client.create_model_version("line", "file:///m", run, tags={"selftaught.digest": DIGEST})
+    assert tracker.register("line", DIGEST, "file:///m", run, {}).version == "1"
+    assert tracker.tags(run)["selftaught.model_version"] == "line/1"
+
+
+def test_aliases_move_and_are_resolved(tracker: Tracker):
+    assert tracker.aliases("line") == {}
+    assert tracker.resolve("line", "champion") is None
+    one, two = (tracker.register("line", digit * 64, "file:///m", "", {}) for digit in "12")
+    tracker.point("champion", one)
+    tracker.point("base", one)
+    tracker.point("champion", two)
+    assert tracker.resolve("line", "champion") == two
+    assert tracker.aliases("line") == {"champion": two, "base": one}
+
+
+def test_a_registry_with_many_models_is_searched_to_its_end(tracker: Tracker):
+    """MLflow lists 100 at a time."""
+    for number in range(101):
+        tracker.client.create_registered_model(f"line-{number:03}")
+    assert len(tracker.lines()) == 101
+    assert tracker.register("line-100", DIGEST, "file:///m", "", {}).version == "1"
+
+
+def test_metrics_with_an_at_sign_and_parameters_are_kept(tracker: Tracker):
+    run = tracker.campaign_run("line", "weekly")
+    tracker.log(run, {"gate.pass@8.champion": 0.5}, step=3, params={"recipe": "rft"})
+    tracker.log(run, {}, params={"recipe": "another", "seed": "1"})
+    data = tracker.client.get_run(run).data
+    assert data.metrics == {"gate.pass_at_8.champion": 0.5}
+    assert data.params == {"recipe": "rft", "seed": "1"}
+    assert [m.step for m in tracker.client.get_metric_history(run, "gate.pass_at_8.champion")] == [3]
+
+
+def test_a_curve_that_is_logged_twice_is_one_curve(tracker: Tracker):
+    run = tracker.campaign_run("line", "weekly")
+    points = [(step, 1 / step) for step in range(1, 1101)]
+    for _ in range(2):
+        tracker.log_curve(run, "train.loss", points)
+        tracker.log(run, {"gain": 0.25}, step=1)
+    curve = tracker.client.get_metric_history(run, "train.loss")
+    assert sorted((m.step, m.value) for m in curve) == points
+    assert len(tracker.client.get_metric_history(run, "gain")) == 1
+
+
+def test_data_sets_are_inputs_of_the_run_with_their_whole_digest(tracker: Tracker):
+    run = tracker.campaign_run("line", "weekly")
+    for _ in range(2):
+        tracker.log_dataset(run, "examples", DIGEST, 's3://bucket/a "quoted" name', 151, "training")
+    (given,) = tracker.client.get_run(run).inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("examples", DIGEST[:36])
+    assert DIGEST in given.dataset.profile
+    assert given.dataset.source == '{"uri": "s3://bucket/a \\"quoted\\" name"}'
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+
+
+def test_a_text_is_an_artifact_beside_the_database(tracker: Tracker, tmp_path: Path):
+    run = tracker.campaign_run("line", "weekly")
+    tracker.log_text(run, "<p>page</p>", "report.html")
+    (page,) = (tmp_path / "home" / "mlartifacts" / "line").rglob("report.html")
+    assert page.read_text() == "<p>page</p>"
+
+
+# A server ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def server(tmp_path: Path, port: int, database: Path) -> Generator[str]:
+    """The address of a real tracking server."""
+    shutil.copy(database / "mlflow.db", tmp_path / "server.db")
+    uri = f"http://127.0.0.1:{port}"
+    options = ["--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    command = [sys.executable, "-m", "mlflow", "server", *options, "--artifacts-destination", str(tmp_path / "kept")]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+    try:
+        _wait(uri, process, tmp_path / "log")
+        yield uri
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def _wait(uri: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if httpx.get(f"{uri}/health", trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    pytest.fail(log.read_text())
+
+
+def test_the_same_over_a_real_server(server: str):
+    tracker = Tracker(server)
+    runs = {tracker.round_run("line", "weekly", "main", 1, 0) for _ in range(2)}
+    (run,) = runs
+    versions = {tracker.register("line", DIGEST, "s3://bucket/models/d1", run, {"a": "b"}) for _ in range(2)}
+    (version,) = versions
+    tracker.point("champion", version)
+    for _ in range(2):
+        tracker.log_dataset(run, "tasks", DIGEST, "s3://bucket/datasets/d1", 3, "tasks")
+        tracker.log_curve(run, "train.loss", [(1, 2.0), (2, 1.0)])
+    tracker.log_text(run, "<p>page</p>", "report.html")
+    tracker.finish(run, "promoted")
+    assert tracker.resolve("line", "champion") == version
+    assert len(tracker.client.get_run(run).inputs.dataset_inputs) == 1
+    assert [m.value for m in tracker.client.get_metric_history(run, "train.loss")] == [2.0, 1.0]
+    assert [artifact.path for artifact in tracker.client.list_artifacts(run)] == ["report.html"]
+    assert [r.outcome for r in tracker.rounds("line", "weekly")] == ["promoted"]
+
+
+def test_a_server_that_is_not_there_is_unavailable_in_seconds(port: int):
+    begin, told = time.monotonic(), f"http://127.0.0.1:{port}: the tracking server or database does not answer"
+    with pytest.raises(Unavailable, match=re.escape(told)):
+        Tracker(f"http://127.0.0.1:{port}").lines()
+    assert time.monotonic() - begin < 20
+
+
+def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path):
+    (tmp_path / "mlflow.db").write_bytes(b"no database " * 100)
+    with pytest.raises(Unavailable, match=r"mlflow\.db: the tracking server or database does not answer"):
+        Tracker(f"sqlite:///{tmp_path}/mlflow.db").lines()
