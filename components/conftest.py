@@ -6,9 +6,9 @@ import pytest
 
 from selftaught.round.job import Workplace
 from tests.conftest import home
-from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks
+from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
 
-__all__ = ["database", "engines", "home", "model", "place", "recorded_blocks"]
+__all__ = ["database", "engines", "home", "model", "place", "recorded_blocks", "requests"]
 
 
 @pytest.fixture

@@ -45,7 +45,8 @@ def round(recipe: str, line: str, campaign: str, number: int = 0, attempt: int =
         examples=verified.outputs["examples"],
         scores=measured.outputs["scores"],
     )
-    with dsl.If(decided.outputs["outcome"] == "promoted"):
+    # kfp.local resolves a condition on an unnamed output only
+    with dsl.If(decided.outputs["Output"] == "promoted"):
         promote(job=job, challenger=challenger, decision=decided.outputs["decision"])
 
     held_out = evaluate(job=job, challenger=challenger, split="report", tasks=tasks).after(decided)

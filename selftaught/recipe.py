@@ -334,19 +334,15 @@ def _explain(detail: ErrorDetails, data: Any, places: Places) -> str:
 
 def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
     kind, value = detail["type"], detail["input"]
-    if kind == "union_tag_invalid":
-        return _unknown_block(path, str(value.get("type")))
-    if kind == "union_tag_not_found":
-        return f": a {_axis(path)} without a type.\n  accepted: {_types(path)}"
     if kind == "extra_forbidden":
         known = _fields(path, data)
         return f": no such field.{did_you_mean(str(path[-1]), known)}\n  accepted: {', '.join(known)}"
+    if kind in _NO_BLOCK and _is_axis(path):
+        return _no_block(kind, path, value)
     if kind == "missing":
-        return ": is missing." + (f"\n  accepted: {_types(path)}" if _is_axis(path) else "")
+        return ": is missing."
     if kind == "value_error":
         return f": {detail['msg'].removeprefix('Value error, ')}"
-    if kind in ("model_attributes_type", "dict_type") and _is_axis(path):
-        return f": {value!r}: should be a {_axis(path)} such as {{type: {_nearest(path, value)}}}."
     return f": {value!r}: {_plain(detail)}."
 
 
@@ -370,9 +366,21 @@ PLAIN = {
 _KINDS = ("_type", "_parsing", "_from_float")
 
 
-def _unknown_block(path: Path_, value: str) -> str:
-    near = did_you_mean(value, blocks(_axis_name(path)))
-    return f".type: '{value}' is no {_axis(path)}.{near}\n  accepted: {_types(path)}"
+def _no_block(kind: str, path: Path_, value: Any) -> str:
+    """What to write where a block has to stand and none does."""
+    axis, accepted = _axis(path), f"\n  accepted: {_types(path)}"
+    if kind == "missing":
+        return f": is missing.{accepted}"
+    if kind == "union_tag_not_found":
+        return f": a {axis} without a type.{accepted}"
+    if kind == "union_tag_invalid":
+        tag = str(value["type"])
+        return f".type: '{tag}' is no {axis}.{did_you_mean(tag, blocks(_axis_name(path)))}{accepted}"
+    return f": {value!r}: should be a {axis} such as {{type: {_nearest(path, value)}}}."
+
+
+_NO_BLOCK = ("missing", "union_tag_not_found", "union_tag_invalid", "dict_type", "model_attributes_type")
+"""pydantic's errors where a block has to stand and none does."""
 
 
 def _nearest(path: Path_, value: Any) -> str:

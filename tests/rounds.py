@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,15 +135,28 @@ def place(home: Path, database: Path, model: Path, recorded_blocks: None) -> Wor
 
 
 @pytest.fixture
-def engines(place: Workplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Path]:
-    """An owner of recorded engines that components ask; the file that the engines note their requests in."""
+def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Engines that this process starts are recorded ones; the file that they note their requests in."""
     requests = tmp_path / "requests.jsonl"
     requests.touch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, REPOSITORY))))
     monkeypatch.setenv("RECORDED_REQUESTS", str(requests))
     monkeypatch.setattr("selftaught.serving.engine.server_module", lambda: "vllm.entrypoints.openai.api_server")
-    with LocalEngines(place.settings.home) as backend, EngineOwner(backend, place.settings.home) as owner:
-        monkeypatch.setenv("SELFTAUGHT_ENGINES", owner.address)
+    return requests
+
+
+@contextmanager
+def owned_engines(home: Path) -> Generator[None]:
+    """An owner of engines that the steps in this process ask."""
+    with LocalEngines(home) as backend, EngineOwner(backend, home) as owner, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFTAUGHT_ENGINES", owner.address)
+        yield
+
+
+@pytest.fixture
+def engines(place: Workplace, requests: Path) -> Generator[Path]:
+    """An owner of recorded engines; the file that they note their requests in."""
+    with owned_engines(place.settings.home):
         yield requests
 
 

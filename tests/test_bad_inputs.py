@@ -192,7 +192,9 @@ CASES = [
     Bad("a folder for a recipe", "recipes validate models", lambda d: (d.folder / "models").mkdir(), ("models: ",)),
     Bad("no text", VALIDATE, files(rft__yaml=b"\xff\xfe\x00"), ("rft.yaml: cannot be read as text",)),
     Bad("no YAML", VALIDATE, recipe("name: rft", "name: [rft"), ("rft.yaml:5: not valid YAML",)),
-    Bad("an empty recipe", VALIDATE, files(rft__yaml="# later\n"), ("rft.yaml: ", "a mapping with name, models, tasks")),
+    Bad(
+        "an empty recipe", VALIDATE, files(rft__yaml="# later\n"), ("rft.yaml: ", "a mapping with name, models, tasks")
+    ),
     Bad("a list", VALIDATE, files(rft__yaml="- name: rft\n"), ("a mapping with name, models, tasks", "not a list")),
     Bad(
         "a key that stands twice",
@@ -365,10 +367,15 @@ CASES = [
         ("tasks.jsonl:3", "no answer in column 'answer'"),
     ),
     Bad("too few tasks", DRY, rows(problems(5)), ("tasks.jsonl: too few different problems", "Ask for fewer")),
-    Bad("a truncated Parquet file", DRY, provoked(
-        recipe(WORD_PROBLEMS, "{type: parquet, path: tasks.parquet, train: 6, gate: 2, report: 2}"),
-        files(tasks__parquet=b"PAR1\x15\x04"),
-    ), ("tasks.parquet: cannot be read as Parquet",)),
+    Bad(
+        "a truncated Parquet file",
+        DRY,
+        provoked(
+            recipe(WORD_PROBLEMS, "{type: parquet, path: tasks.parquet, train: 6, gate: 2, report: 2}"),
+            files(tasks__parquet=b"PAR1\x15\x04"),
+        ),
+        ("tasks.parquet: cannot be read as Parquet",),
+    ),
     Bad(
         "an unknown generator",
         DRY,
@@ -487,7 +494,9 @@ CASES = [
         ("round.yaml: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipeline.",),
         heading="The machine",
     ),
-    Bad("not in a checkout", "compile", lambda d: (d.folder / "pipelines").unlink(), ("pipelines/round.py: not here.",)),
+    Bad(
+        "not in a checkout", "compile", lambda d: (d.folder / "pipelines").unlink(), ("pipelines/round.py: not here.",)
+    ),
     Bad(
         "a port that is taken",
         "serve maths --port $PORT",
@@ -570,9 +579,7 @@ CASES = [
 
 
 @pytest.fixture
-def desk(
-    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[Desk]:
+def desk(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Desk]:
     folder = tmp_path / "desk"
     folder.mkdir()
     (folder / "pipelines").symlink_to(REPOSITORY / "pipelines")
@@ -607,7 +614,9 @@ def test_a_process_of_its_own_says_the_same(situation: str, desk: Desk) -> None:
     bad = next(case for case in CASES if case.situation == situation)
     bad.provoke(desk)
     command = [sys.executable, "-m", "selftaught", *shlex.split(bad.command)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    )
     assert done.returncode == bad.code
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

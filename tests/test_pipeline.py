@@ -7,7 +7,8 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from pipelines.round import COMPILED, round
+from pipelines import round as pipeline
+from pipelines.round import COMPILED
 from tests.rounds import REPOSITORY
 
 IR = yaml.safe_load(COMPILED.read_text())
@@ -16,7 +17,7 @@ COMPONENTS = sorted((REPOSITORY / "components").glob("*/component.py"))
 
 
 def test_the_compiled_pipeline_is_the_sources(tmp_path: Path):
-    compiler.Compiler().compile(round, str(tmp_path / "round.yaml"))
+    compiler.Compiler().compile(pipeline.round, str(tmp_path / "round.yaml"))
     assert (tmp_path / "round.yaml").read_text() == COMPILED.read_text(), "run `selftaught compile`"
 
 
@@ -87,4 +88,4 @@ def test_the_pipeline_runs_with_what_a_schedule_gives_it():
     """Recipe, line and campaign; everything else has a default."""
     inputs = IR["root"]["inputDefinitions"]["parameters"]
     assert {name for name, given in inputs.items() if not given.get("isOptional")} == {"recipe", "line", "campaign"}
-    assert isinstance(round, dsl.base_component.BaseComponent)
+    assert isinstance(pipeline.round, dsl.base_component.BaseComponent)

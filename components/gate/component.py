@@ -1,7 +1,5 @@
 """gate: decide whether the challenger becomes the champion. A refusal is a normal outcome."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.images import STEPS
@@ -16,11 +14,11 @@ def gate(
     scores: dsl.Input[dsl.Dataset],
     decision: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-) -> NamedTuple("Decided", [("outcome", str)]):  # type: ignore[valid-type]
+) -> str:
     """Returns `promoted` or `refused`; `decision` holds every condition with its reason."""
     from selftaught.round import decide, step
 
     with step("gate"):
         decided = decide.run(job.path, challenger, tasks.path, examples.path, scores.path, decision.path)
         metrics.metadata.update(gain=decided.gain, low=decided.low, high=decided.high, p_value=decided.p_value)
-    return (decided.outcome,)
+    return decided.outcome

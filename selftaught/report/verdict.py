@@ -43,11 +43,13 @@ class Scale:
 
 def comparisons(round: RoundReport) -> list[Comparison]:
     """Every metric and split that was measured: the deciding metric first, then report, gate and guard set."""
-    parts: list[Summary | Gain] = [*round.summaries, *round.gains]
-    measured = {(part.metric, part.split) for part in parts}
-    order = list(SPLITS)
-    ranked = sorted(measured, key=lambda key: (key[0] != round.metric, key[0], order.index(key[1])))
+    measured = dict.fromkeys([*map(_key, round.summaries), *map(_key, round.gains)])
+    ranked = sorted(measured, key=lambda key: (key[0] != round.metric, key[0], list(SPLITS).index(key[1])))
     return [_comparison(round, metric, split) for metric, split in ranked]
+
+
+def _key(part: Summary | Gain) -> tuple[str, Split]:
+    return part.metric, part.split
 
 
 def _comparison(round: RoundReport, metric: str, split: Split) -> Comparison:

@@ -55,6 +55,7 @@ def _fix(
     place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, shards: int, out: Path
 ) -> Job:
     stage = stage_of(recipe, number)
+    run = place.tracker.round_run(line, campaign, stage.name, number, attempt)  # first, for a draw that fails to be told
     draw = seeds(campaign, number, attempt)
     drawn = prepare(recipe.tasks, draw)
     manifest = dataset.write(out, drawn, "tasks", recipe=recipe.digest)
@@ -75,7 +76,7 @@ def _fix(
         sampler=_version(place, line, stage.sample_from),
         trainee=_version(place, line, stage.train_from),
         roles=roles(place, recipe, line),
-        run=place.tracker.round_run(line, campaign, stage.name, number, attempt),
+        run=run,
         started=time.time(),
     )
 

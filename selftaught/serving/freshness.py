@@ -62,7 +62,7 @@ def reference_logprobs(folder: Path) -> Reference:
         model, loaded = auto.AutoModelForCausalLM.from_pretrained(
             folder, dtype="auto", use_safetensors=True, output_loading_info=True, **options
         )
-    except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError) as error:
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError, StrictDataclassError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise BadInput(
             f"{folder}: transformers cannot load it ({reason}). Is it a whole causal language model?"

@@ -53,7 +53,8 @@ TRAINED = (
     Template("shelves", 1, "a*b",
         "A shop has {a} shelves. Each shelf has {b} {things}. How many {things} does the shop have in total?"),
     Template("finds", 1, "a + b",
-        "{name} finds {a} {things} in the morning and {b} {things} in the afternoon. How many {things} does {name} find in total?"),
+        "{name} finds {a} {things} in the morning and {b} {things} in the afternoon. "
+        "How many {things} does {name} find in total?"),
     Template("lost", 1, "a - b",
         "{name} had {a} {things} but lost {b} of them. How many {things} does {name} have left?"),
     Template("buy_give", 2, "a + b - c",

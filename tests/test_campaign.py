@@ -1,0 +1,211 @@
+"""A campaign decides which round is next: after every ending, every kill and every change of mind.
+
+Rounds run for real, but in this process (`tests.rounds.Round`); `test_kill` runs the compiled pipeline.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftaught.campaign import Campaign, Ended, Order
+from selftaught.errors import BadInput, RoundFailed
+from selftaught.recipe import Recipe
+from selftaught.records import canonical
+from selftaught.round.job import Workplace
+from tests.rounds import Round, database, model, owned_engines, place, recipe, recorded_blocks, requests
+
+__all__ = ["database", "model", "place", "recorded_blocks", "requests"]
+
+
+class Rounds(Campaign):
+    """A campaign that takes the steps of its rounds itself; `step` is the kind of round."""
+
+    step: type[Round] = Round
+
+    def _pipeline(self, number: int, attempt: int, folder: Path, address: str) -> int:
+        plan = self._plan(number, attempt)
+        os.environ.update(self._environment(folder / "run", folder / "run" / "events.jsonl", address))
+        round = self.step(
+            folder / "run" / "files" / "report",
+            self.order.recipe.model_dump(mode="json"),
+            self.order.line,
+            self.order.campaign,
+            number,
+            attempt,
+            plan.shards if plan else self.order.shards,
+        )
+        try:
+            round.run()
+        except SystemExit:
+            return 1
+        return 0
+
+
+@dataclass
+class Desk:
+    """Starts campaigns on the line, and knows what became of them."""
+
+    place: Workplace
+    model: Path
+    told: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def campaign(self, rounds: int = 1, shards: int = 2, step: type[Round] = Round, **changes: Any) -> Rounds:
+        parsed = Recipe.parse(canonical(recipe(self.model, **changes)).decode())
+        campaign = Rounds(self.place, Order(parsed, "line", "campaign", rounds, shards), self.told.append)
+        campaign.step = step
+        return campaign
+
+    def run(self, rounds: int = 1, **changes: Any) -> list[tuple[int, int, str]]:
+        """Round, attempt and outcome of each round that the order ran."""
+        return [_short(ended) for ended in self.campaign(rounds, **changes).run()]
+
+    def rounds(self) -> list[tuple[int, int, str]]:
+        """Round, attempt and outcome of each round that MLflow knows."""
+        return [(r.round, r.attempt, r.outcome) for r in self.place.tracker.rounds("line", "campaign")]
+
+
+def _short(ended: Ended) -> tuple[int, int, str]:
+    return ended.round, ended.attempt, ended.told.last.outcome
+
+
+@pytest.fixture
+def desk(place: Workplace, requests: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr("selftaught.round.boundary.die_with_parent", lambda: None)
+    for name in ("SELFTAUGHT_STORE", "SELFTAUGHT_EVENTS", "SELFTAUGHT_ERRORS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")  # so that what a round sets is undone
+        monkeypatch.delenv(name)
+    return Desk(place, model)
+
+
+def test_rounds_follow_one_another_from_the_champion(desk: Desk):
+    first, second = desk.campaign(rounds=2).run()
+    assert [_short(first), _short(second)] == [(1, 0, "promoted"), (2, 0, "refused")]
+    assert second.told.last.champion.digest == first.told.last.challenger.digest
+    assert [r.round for r in second.told.rounds] == [1, 2]
+    assert second.page.exists()
+    assert desk.rounds() == [(1, 0, "promoted"), (2, 0, "refused")]
+
+
+def test_the_same_order_after_it_was_done_adds_its_rounds(desk: Desk):
+    assert desk.run() == [(1, 0, "promoted")]
+    assert desk.run() == [(2, 0, "refused")]
+
+
+def test_an_order_that_was_stopped_between_rounds_is_finished_and_not_added_to(desk: Desk):
+    stopped = desk.campaign(rounds=2).run()
+    assert _short(next(stopped)) == (1, 0, "promoted")
+    stopped.close()
+    assert desk.run(rounds=2) == [(2, 0, "refused")]
+    assert len(desk.rounds()) == 2
+
+
+def test_an_order_that_was_stopped_when_all_was_done_tells_its_last_round_again(desk: Desk):
+    stopped = desk.campaign().run()
+    first = next(stopped)
+    stopped.close()
+    first.page.unlink()
+    (again,) = desk.campaign().run()
+    assert again == first
+    assert again.page.read_text().startswith("<!doctype html>")
+    assert desk.rounds() == [(1, 0, "promoted")]
+    assert desk.run() == [(2, 0, "refused")]
+
+
+def test_an_interrupted_round_goes_on_with_what_it_had_done(desk: Desk, requests: Path, tmp_path: Path):
+    interrupted = Round(tmp_path / "interrupted", recipe(desk.model))
+    with owned_engines(desk.place.settings.home):
+        interrupted.until_trained()
+    asked = len(requests.read_text().splitlines())
+    (ended,) = desk.campaign().run()
+    assert _short(ended) == (1, 0, "promoted")
+    assert ended.told.last.challenger.digest == interrupted.challenger
+    assert len(requests.read_text().splitlines()) == asked + 2 * (24 + 4 + 8)
+    assert len(desk.place.tracker.versions("line")) == 2
+
+
+def test_an_interrupted_round_goes_on_with_its_own_shards(desk: Desk, tmp_path: Path):
+    """Whatever the second command says: half of the tasks would be sampled twice, or not at all."""
+    Round(tmp_path / "interrupted", recipe(desk.model), shards=3).prepare()
+    (ended,) = desk.campaign(shards=2).run()
+    assert (ended.told.last.funnel.tasks, ended.told.last.funnel.rollouts) == (12, 24)
+
+
+def test_an_interrupted_round_of_another_recipe_has_failed(desk: Desk, tmp_path: Path):
+    Round(tmp_path / "interrupted", recipe(desk.model)).prepare()
+    assert desk.run(train={"type": "nudge", "gain": 0.6}) == [(1, 1, "promoted")]
+    assert desk.rounds() == [(1, 0, "failed"), (1, 1, "promoted")]
+
+
+def test_a_failed_round_is_told_and_drawn_anew(desk: Desk):
+    """The next call does not repeat a draw that cannot end."""
+    with pytest.raises(RoundFailed, match="verify: "):
+        desk.run(curate={"type": "accepted", "minimum": 1000})
+    (failed,) = desk.place.tracker.rounds("line", "campaign")
+    assert failed.outcome == "failed"
+    assert "1000" in desk.place.tracker.tags(failed.run)["selftaught.failure"]
+    assert desk.run() == [(1, 1, "promoted")]
+    one, other = (desk.place.tracker.client.get_run(r.run) for r in desk.place.tracker.rounds("line", "campaign"))
+    assert one.data.params["seed"] != other.data.params["seed"]
+
+
+def test_a_draw_that_overlaps_is_drawn_anew_too(desk: Desk):
+    """It fails before anything else is fixed."""
+    for attempt in (0, 1):
+        with pytest.raises(RoundFailed, match="prepare: The sets of tasks overlap"):
+            desk.run(tasks={"type": "overlapping"})
+        assert desk.rounds()[-1] == (1, attempt, "failed")
+    assert len(desk.place.tracker.versions("line")) == 1
+
+
+class RolledBack(Round):
+    """Somebody points the champion elsewhere while the round runs."""
+
+    def promote(self) -> None:
+        tracker = Workplace.open().tracker
+        tracker.point("champion", tracker.register("line", "e" * 64, "file:///e", "", {}))
+        super().promote()
+
+
+def test_a_champion_that_moved_meanwhile_is_not_replaced(desk: Desk):
+    with pytest.raises(RoundFailed, match="promote: line: the champion is eeeeeeee now"):
+        list(desk.campaign(step=RolledBack).run())
+    champion = desk.place.tracker.resolve("line", "champion")
+    assert champion is not None
+    assert champion.digest == "e" * 64
+    assert desk.rounds() == [(1, 0, "failed")]
+
+
+def test_the_identical_model_is_refused(desk: Desk):
+    before = desk.place.tracker.aliases("line")
+    assert desk.run(train={"type": "nudge", "gain": 0.0}) == [(1, 0, "refused")]
+    assert desk.place.tracker.aliases("line") == before | {"challenger": before["champion"]}
+
+
+def test_models_are_sampled_and_trained_where_the_recipe_says(desk: Desk):
+    """STaR's way: sample from the head, refused or not, and train from the base."""
+    stage = {"sample_from": "head", "train_from": "base", "train": {"type": "nudge", "gain": 0.05}}
+    first, second, third = (ended.told.last for ended in desk.campaign(rounds=3, **stage).run())
+    base = first.champion.digest
+    assert [r.outcome for r in (first, second, third)] == ["refused"] * 3
+    assert [r.trained_from for r in (first, second, third)] == [base] * 3
+    assert [r.sampled_from for r in (first, second, third)] == [base, first.challenger.digest, second.challenger.digest]
+
+
+def test_one_process_at_a_time_runs_a_line(desk: Desk):
+    running = desk.campaign(rounds=2).run()
+    next(running)
+    with pytest.raises(BadInput, match="line: another process is running this line"):
+        desk.run()
+    running.close()
+    assert desk.run(rounds=2) == [(2, 0, "refused")]
+
+
+def test_without_a_compiled_pipeline_nothing_starts(desk: Desk, tmp_path: Path):
+    order = Order(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipeline=tmp_path / "no.yaml")
+    with pytest.raises(BadInput, match=r"no\.yaml: no compiled pipeline"):
+        next(Rounds(desk.place, order, desk.told.append).run())
+    assert desk.told == []
