@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -81,11 +81,19 @@ class OneOf:
         return core_schema.tagged_union_schema(cast(dict[Any, CoreSchema], choices), discriminator="type")
 
 
+class Listed:
+    """The pydantic schema of a list in which one entry may stand for a list of one."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        listed = handler(schema)
+        return {"anyOf": [listed["items"], listed]}
+
+
 def _listed(value: Any) -> Any:
     return cast(list[Any], value) if isinstance(value, list | tuple) else [value]
-
-
-Listed = BeforeValidator(_listed)
 
 
 class Stage(BaseModel):
@@ -96,10 +104,10 @@ class Stage(BaseModel):
     name: Annotated[str, Field(pattern=NAME)] = "main"
     rounds: PositiveInt = 1
     sample: Annotated[Sampler, OneOf("sample")]
-    verify: Annotated[tuple[Annotated[Verifier, OneOf("verify")], ...], Listed, Field(min_length=1)]
-    curate: Annotated[tuple[Annotated[Curator, OneOf("curate")], ...], Listed, Field(min_length=1)]
-    train: Annotated[tuple[Annotated[Objective, OneOf("train")], ...], Listed, Field(min_length=1)]
-    evaluate: Annotated[tuple[Annotated[Metric, OneOf("evaluate")], ...], Listed, Field(min_length=1)]
+    verify: Annotated[tuple[Annotated[Verifier, OneOf("verify")], ...], Field(min_length=1), Listed()]
+    curate: Annotated[tuple[Annotated[Curator, OneOf("curate")], ...], Field(min_length=1), Listed()]
+    train: Annotated[tuple[Annotated[Objective, OneOf("train")], ...], Field(min_length=1), Listed()]
+    evaluate: Annotated[tuple[Annotated[Metric, OneOf("evaluate")], ...], Field(min_length=1), Listed()]
     gate: Annotated[Gate, OneOf("gate")]
     sample_from: Iterate = "champion"
     train_from: Iterate = "champion"
@@ -348,9 +356,12 @@ def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
 
 def _plain(detail: ErrorDetails) -> str:
     """What pydantic says, in plain words."""
-    if detail.get("ctx", {}).get("pattern") == NAME:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if context.get("pattern") == NAME:
         return "should be lower case letters, digits and dashes, the first no dash"
-    message = PLAIN.get(detail["type"].partition("_")[0]) if detail["type"].endswith(_KINDS) else None
+    if kind == "too_short" and context["min_length"] == 1:
+        return "should not be empty"
+    message = PLAIN.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
     return message or detail["msg"].replace("Input should", "should").replace("valid ", "")
 
 
@@ -363,7 +374,6 @@ PLAIN = {
     "tuple": "should be a list",
 }
 """What a value should be, by the first word of pydantic's error types."""
-_KINDS = ("_type", "_parsing", "_from_float")
 
 
 def _no_block(kind: str, path: Path_, value: Any) -> str:

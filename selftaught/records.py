@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -49,7 +49,7 @@ class Record(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with the fields in `update` replaced; its id is its own, whether this one's was asked for or not."""
         copy = super().model_copy(update=update, deep=deep)
-        copy.__dict__.pop("id", None)
+        cast("dict[str, Any]", copy.__dict__).pop("id", None)
         return copy
 
 

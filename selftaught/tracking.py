@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import httpx
@@ -264,7 +265,7 @@ def _ask(uri: str) -> None:
 
 
 def _silent(uri: str, error: Exception) -> Unavailable:
-    reason = str(error).splitlines()[0]
+    reason = shorten(str(error).strip().partition("\n")[0], 160, placeholder=" …")
     return Unavailable(
         f"{uri}: the tracking server or database does not answer ({reason}). Is MLFLOW_TRACKING_URI right?"
     )

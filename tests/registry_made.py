@@ -1,6 +1,6 @@
-"""A registry for tests: one line of two versions, whose models pass every check that does not load them.
+"""A registry for tests: one line of two versions of a model that is as small as a model can be.
 
-No engine can serve them. `registry_fixtures` makes the registry once a session.
+`registry_fixtures` makes the registry once a session.
 """
 
 import json
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from selftaught.store import open_store
 from selftaught.tracking import Tracker, Version
@@ -30,12 +32,16 @@ class Registry:
         return Tracker(f"sqlite:///{self.home}/mlflow.db")
 
 
-def tiny_model(folder: Path, numbers: int = 8, seed: int = 0) -> Path:
-    """A folder with everything that a model has to have, and `numbers` weights."""
+def tiny_model(folder: Path, tokens: int = 16, seed: int = 0) -> Path:
+    """A language model without layers: an embedding of `tokens` x 8 numbers, tied to its output. It can be loaded."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    (folder / "tokenizer.json").write_text("{}")
-    save_file({"weight": np.full(numbers, seed, dtype=np.float32)}, folder / "model.safetensors")
+    config = {"model_type": "llama", "vocab_size": tokens, "hidden_size": 8, "intermediate_size": 8}
+    config |= {"num_hidden_layers": 0, "num_attention_heads": 1, "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
+    weights = {"model.embed_tokens.weight": (tokens, 8), "model.norm.weight": (8,)}
+    values = {name: np.full(shape, seed, dtype=np.float32) for name, shape in weights.items()}
+    save_file(values, folder / "model.safetensors")
     return folder
 
 

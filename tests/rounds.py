@@ -36,7 +36,7 @@ RECIPE = {
         {
             "sample": {"type": "iid", "k": 2, "max_tokens": 32},
             "verify": {"type": "answer_match"},
-            "curate": {"type": "accepted", "per_task": 2, "minimum": 4},
+            "curate": {"type": "accepted", "per_task": 2, "minimum": 1},
             "train": {"type": "nudge"},
             "evaluate": {"type": "accuracy"},
             "gate": {"type": "paired_gain", "metric": "accuracy", "min_gain": 0.05},
@@ -224,7 +224,7 @@ class Round:
 
         given = [self.artifact(name) for name in ("tasks", "examples", "gate-scores")]
         decision, metrics = self.artifact("decision", dsl.Artifact), self.artifact("gate-metrics", dsl.Metrics)
-        return gate.python_func(self.made["job"], self.challenger, *given, decision, metrics)[0]
+        return gate.python_func(self.made["job"], self.challenger, *given, decision, metrics)
 
     def promote(self) -> None:
         from components.promote.component import promote

@@ -42,8 +42,9 @@ def test_the_report_set_is_answered_after_the_decision_and_never_seen_by_the_gat
 
 
 def test_promote_runs_only_when_the_gate_says_so():
+    """By an unnamed output: kfp.local's conditions see no other."""
     condition = TASKS["condition-2"]["triggerPolicy"]["condition"]
-    assert condition == "inputs.parameter_values['pipelinechannel--gate-outcome'] == 'promoted'"
+    assert condition == "inputs.parameter_values['pipelinechannel--gate-Output'] == 'promoted'"
     inside = IR["components"][TASKS["condition-2"]["componentRef"]["name"]]["dag"]["tasks"]
     assert list(inside) == ["promote"]
     assert "promote" not in TASKS

@@ -26,7 +26,7 @@ def test_right_answers_pass_and_become_examples(sampled: Round):
     accepted = {rollout.id for group in groups for rollout in group.accepted()}
     assert {example.rollout for example in examples} <= accepted
     assert {example.task for example in examples} == {group.id for group in groups if any(group.accepted())}
-    assert sampled.made["verify-metrics"].metadata["accepted"] == len(accepted)
+    assert sampled.made["verify-metrics"].metadata["passed"] == len(accepted)
     assert sampled.made["examples"].metadata["rows"] == len(examples)
 
 

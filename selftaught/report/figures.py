@@ -66,7 +66,7 @@ def curve(rounds: Sequence[RoundReport]) -> Figure:
     ]
     labels = ["start", *(f"{round_label(r)}<br>{r.outcome}" for r in rounds)]
     layout = _layout(yaxis={"range": [-0.03, 1.03], "tickformat": ".1f", "dtick": 0.2})
-    layout["xaxis"] |= {"range": [-0.25, len(rounds) + 0.45]} | (_ticks(labels) if len(labels) <= 9 else {"dtick": 1})
+    layout["xaxis"] |= {"range": [-0.25, len(rounds) + 0.55]} | (_ticks(labels) if len(labels) <= 9 else {"dtick": 1})
     return {"data": traces, "layout": layout}
 
 
@@ -105,6 +105,7 @@ def _marks(at: Sequence[tuple[float, Summary]], name: str, colour: str, marker: 
         "name": name,
         "showlegend": False,
         "mode": "markers+text",
+        "cliponaxis": False,
         "x": [x for x, _ in at],
         "y": [s.mean for _, s in at],
         "text": [f" {rate(s.mean)}" for _, s in at],

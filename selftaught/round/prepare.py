@@ -55,7 +55,9 @@ def _fix(
     place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, shards: int, out: Path
 ) -> Job:
     stage = stage_of(recipe, number)
-    run = place.tracker.round_run(line, campaign, stage.name, number, attempt)  # first, for a draw that fails to be told
+    run = place.tracker.round_run(
+        line, campaign, stage.name, number, attempt
+    )  # first, for a draw that fails to be told
     draw = seeds(campaign, number, attempt)
     drawn = prepare(recipe.tasks, draw)
     manifest = dataset.write(out, drawn, "tasks", recipe=recipe.digest)

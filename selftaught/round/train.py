@@ -103,7 +103,9 @@ def _objectives(
     results: list[TrainResult] = []
     for index, objective in enumerate(job.blocks.train):
         out = scratch / f"model-{index}"
-        told = TrainContext(scratch=scratch / f"steps-{index}", seed=job.seed % 2**32, report=place.progress("train", "steps"))
+        told = TrainContext(
+            scratch=scratch / f"steps-{index}", seed=job.seed % 2**32, report=place.progress("train", "steps")
+        )
         told.scratch.mkdir(parents=True, exist_ok=True)
         results.append(objective.train(folder, examples, out, told))
         folder = out

@@ -28,7 +28,7 @@ class Journal(Protocol):
         ...
 
 
-async def sample(  # noqa: PLR0917
+async def sample(
     tasks: Sequence[Task],
     sampler: Sampler,
     context: Context,

@@ -58,10 +58,10 @@ def reference_logprobs(folder: Path) -> Reference:
 
     auto, options = cast(Any, transformers), {"local_files_only": True}
     try:
-        tokenizer = auto.AutoTokenizer.from_pretrained(folder, **options)
         model, loaded = auto.AutoModelForCausalLM.from_pretrained(
             folder, dtype="auto", use_safetensors=True, output_loading_info=True, **options
         )
+        tokenizer = auto.AutoTokenizer.from_pretrained(folder, **options)
     except (LookupError, OSError, RuntimeError, TypeError, ValueError, StrictDataclassError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise BadInput(

@@ -38,6 +38,8 @@ from selftaught.training.sft import SFT, Lora
 
 IGNORED = -100
 """The label of a token that is not trained on."""
+SHORT = 256
+"""Tokens up to which plain attention beats the CPU's flash kernel (whose backward pass is slow), and fits in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ class Plan:
         seen = list(accumulate(self.tokens[index] for index in self.order))
         return [*seen[batch - 1 :: batch], *seen[-1:]] if len(seen) % batch else seen[batch - 1 :: batch]
 
+    def longest(self) -> int:
+        """The tokens of the longest example that is seen."""
+        return max(self.tokens[index] for index in self.order)
+
     def trained_tokens(self) -> int:
         """The tokens that count in the loss, over the whole run."""
         return sum(self.trained[index] for index in self.order)
@@ -65,6 +71,8 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     logging.disable_progress_bar()
     trainer = _trainer(config, model, examples, context)
     trainer.plan = plan = _plan(config, cast(Dataset, trainer.train_dataset), context.seed)
+    if not torch.cuda.is_available() and plan.longest() <= SHORT:
+        cast(Any, trainer.model).set_attn_implementation("eager")
     seen = plan.seen(config.batch_size * config.gradient_accumulation)
     watch = Watch(seen, config.learning_rate, context.report)
     trainer.add_callback(watch)
