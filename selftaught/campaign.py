@@ -150,8 +150,11 @@ class Campaign:
     def _again(self, run: RoundRun) -> Ended:
         told = newest(self.place, self.order.line, self.order.campaign)
         assert told is not None  # a round ends after its record was claimed
-        page = self._folder(run.round, run.attempt) / "report.html"
+        folder = self._folder(run.round, run.attempt)
+        page = folder / "report.html"
+        folder.mkdir(exist_ok=True)
         write(told, page)
+        self._tidy(folder, page)
         return Ended(run.round, run.attempt, told, page)
 
     def _folder(self, number: int, attempt: int) -> Path:
@@ -242,13 +245,16 @@ class Campaign:
         return error
 
     def _page(self, folder: Path) -> Path:
-        """Keep the page and let the run's own files go: what matters of them is in the store."""
         made = next((folder / "run" / "files").rglob("report/page"))
         page = folder / "report.html"
         shutil.copyfile(made, page)
-        shutil.copyfile(made, self.folder.parent / "report.html")
-        shutil.rmtree(folder / "run")
+        self._tidy(folder, page)
         return page
+
+    def _tidy(self, folder: Path, page: Path) -> None:
+        """The page is the line's newest now; the run's own files go, what matters of them is in the store."""
+        shutil.copyfile(page, self.folder.parent / "report.html")
+        shutil.rmtree(folder / "run", ignore_errors=True)
 
 
 def _quietly(engines: Backend, line: str, digest: str, folder: Path) -> None:

@@ -108,9 +108,10 @@ def run(
         place = Workplace.open()
         order = Order(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipeline)
         planned = plan(place, order)
-        _print(planned.as_dict()) if as_json else err.print(
-            planned.text(), markup=False, highlight=False, soft_wrap=True
-        )
+        if as_json:
+            _print(planned.as_dict())
+        else:
+            err.print(planned.text(), markup=False, highlight=False, soft_wrap=True)
         if dry_run:
             return
         outcome = ""

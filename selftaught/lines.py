@@ -1,12 +1,14 @@
 """The models of a line, as people name them: list, find, roll back; and freeing what can be made again."""
 
+import fcntl
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from selftaught.errors import BadInput, did_you_mean
-from selftaught.serving.processes import reap
+from selftaught.serving.processes import PidFile, reap
 from selftaught.tracking import Tracker, Version
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -86,14 +88,31 @@ def rollback(tracker: Tracker, line: str, to: str) -> tuple[Version, Version]:
 
 
 def clean_home(home: Path, everything: bool) -> int:
-    """Stop engines that a killed run left, remove what can be made again or the whole home; returns bytes freed."""
+    """Stop engines that a killed run left, remove what can be made again or the whole home; returns bytes freed.
+
+    Raises BadInput while a line of the home is being run or served.
+    """
     if not home.exists():
         return 0
+    if used := list(_in_use(home)):
+        raise BadInput(f"{home}: in use ({', '.join(used)}). Stop that first: Ctrl-C there, or `selftaught down`.")
     reap(home / "engines")
     before = _size(home)
     for folder in [home] if everything else [home / name for name in REMAKEABLE]:
         shutil.rmtree(folder, ignore_errors=True)
     return before - _size(home)
+
+
+def _in_use(home: Path) -> Iterator[str]:
+    """The lines that are being run (their locks are held) and the engines whose owners live."""
+    for lock in home.glob("campaigns/*/lock"):
+        with lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield f"a run on line {lock.parent.name}"
+    notes = (PidFile.model_validate_json(path.read_bytes()) for path in sorted((home / "engines").glob("*.json")))
+    yield from (f"engine {note.name}" for note in notes if note.owner.alive)
 
 
 def _size(folder: Path) -> int:

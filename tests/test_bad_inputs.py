@@ -25,6 +25,7 @@ from registry_made import Registry, tiny_model
 from typer.testing import CliRunner
 
 from selftaught.cli import ERROR, USAGE, app
+from selftaught.recipe import AXES, blocks
 from selftaught.round.engines import reference_key
 from selftaught.store import open_store
 from selftaught.weights import model_digest
@@ -562,6 +563,12 @@ CASES = [
         ("rft: another process is running this line. Wait for it, or choose another --line.",),
     ),
     Bad(
+        "cleaning up under a run",
+        "clean --all --yes",
+        line_taken,
+        ("<home>: in use (a run on line rft). Stop that first: Ctrl-C there, or `selftaught down`.",),
+    ),
+    Bad(
         "a line with a name that does not fit",
         "run rft.yaml --line ../other",
         recipe(),
@@ -657,6 +664,7 @@ def desk(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, request: p
     folder.mkdir()
     (folder / "pipelines").symlink_to(REPOSITORY / "pipelines")
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("selftaught.blocks._REGISTRY", {axis: shipped(axis) for axis in AXES})
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with ExitStack() as stack:
         yield Desk(folder, home, monkeypatch.setenv, request.getfixturevalue, stack)
@@ -728,6 +736,11 @@ def test_the_page_has_every_message() -> None:
     assert re.findall(r"^### (.*)", told, re.MULTILINE) == [bad.situation for bad in CASES]
     for bad in CASES:
         assert bad.situation not in SAID or entry(bad, SAID[bad.situation]) in told
+
+
+def shipped(axis: str) -> dict[str, Any]:
+    """The blocks on `axis` without those that other tests have added."""
+    return {name: block for name, block in blocks(axis).items() if block.__module__.startswith("selftaught.")}
 
 
 def contents(desk: Desk) -> set[str]:

@@ -182,7 +182,7 @@ def server(tmp_path: Path, port: int, database: Path) -> Generator[str]:
 
 
 def _wait(uri: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
         try:
             if httpx.get(f"{uri}/health", trust_env=False).is_success:

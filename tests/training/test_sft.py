@@ -66,6 +66,21 @@ def test_the_loss_is_the_mean_nll_over_completion_tokens(
     assert result.trained_tokens == sum(map(len, token_nlls(tiny_model, examples)))
 
 
+@pytest.mark.parametrize("batching", ["length_grouped", "packed"])
+def test_the_attention_kernel_for_long_examples_gives_the_same_loss(
+    tiny_model: Path,
+    examples: list[Example],
+    context: MakeContext,
+    tmp_path: Path,
+    batching: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("selftaught.training.loops.sft.SHORT", 0)
+    config = SFT.model_validate(FP32 | {"batching": batching, "batch_size": 12})
+    result = config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert result.losses[0][1] == pytest.approx(mean_nll(tiny_model, examples), rel=1e-5)
+
+
 def test_no_gradient_comes_from_prompt_tokens(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
