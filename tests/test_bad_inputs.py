@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 from registry_made import Registry, tiny_model
 from typer.testing import CliRunner
 
 from selftaught.cli import ERROR, USAGE, app
+from selftaught.errors import Unavailable
 from selftaught.recipe import AXES, blocks
 from selftaught.round.engines import reference_key
 from selftaught.store import open_store
@@ -709,6 +712,20 @@ def test_asking_for_a_line_that_is_not_there_does_not_make_it(desk: Desk) -> Non
         CliRunner().invoke(app, command.split())
     assert registry.tracker.lines() == ["maths"]
     assert registry.tracker.client.get_experiment_by_name("selftaught/math") is None
+
+
+def test_a_registry_that_fails_in_use_is_told_and_a_wrong_call_stays_a_bug(desk: Desk) -> None:
+    registry = desk.registry()
+    tracker = registry.tracker
+    assert tracker.lines() == ["maths"]
+    with pytest.raises(MlflowException, match="nobody"):
+        tracker.client.get_run("nobody")
+    with sqlite3.connect(registry.home / "mlflow.db") as database:
+        database.execute("DROP TABLE registered_models")
+    with pytest.raises(
+        Unavailable, match=r"mlflow\.db: the tracking server or database does not answer \(.*registered"
+    ):
+        tracker.lines()
 
 
 @pytest.mark.parametrize("situation", ["an unknown block", "truncated weights", "a home that cannot be written"])
