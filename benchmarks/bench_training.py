@@ -1,6 +1,6 @@
 """SFT tokens/s: the `sft` block against TRL's SFTTrainer with its defaults, on the same examples in the same run.
 
-    python benchmarks/training.py --model FOLDER [--examples 40] [--repeats 3]
+    python benchmarks/bench_training.py --model FOLDER [--examples 40] [--repeats 3]
 
 Both train the whole model for one epoch with the same batch size, learning rate and number of steps; both hold fp32
 weights and multiply in bf16 (TRL's default). The baseline is `SFTTrainer(model=FOLDER, args=SFTConfig(...))` with
