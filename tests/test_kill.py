@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from selftaught import dataset
+from selftaught.processes import die_with_parent
 from selftaught.records import Example, Group, TaskScore
 from selftaught.report.data import RoundReport
 from selftaught.round.history import newest
@@ -55,7 +56,15 @@ class Run:
         env = environment(self.home, RECORDED_REQUESTS=str(self.requests), RECORDED_SECONDS=str(self.slow))
         with self.log.open("ab") as log:
             arguments = command(self.recipe, "--rounds", "1")
-            return subprocess.Popen(arguments, cwd=REPOSITORY, env=env, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                arguments,
+                cwd=REPOSITORY,
+                env=env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 (should these tests be killed themselves)
+            )
 
     def asked(self) -> list[Asked]:
         """The requests that engines have noted so far, in order."""
