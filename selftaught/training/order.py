@@ -6,7 +6,7 @@ a checkpoint skips what it has seen and meets the rest in the same order. Tensor
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 WINDOW = 16
 """Batches that are sorted by length together: wide enough to waste little padding, narrow enough to stay mixed."""
@@ -17,6 +17,19 @@ def shuffled(items: Sequence[int], epochs: float, seed: int) -> list[int]:
     generator = random.Random(seed)
     passes = [generator.sample(items, len(items)) for _ in range(math.ceil(epochs))]
     return [item for one in passes for item in one][: max(1, round(epochs * len(items)))]
+
+
+def prompt_grouped(items: Sequence[int], prompts: Sequence[Hashable], epochs: float, seed: int) -> list[int]:
+    """`epochs` passes over `items`, each shuffled anew, with the examples of one prompt next to one another.
+
+    `prompts[i]` is the prompt of example `i`. The last pass is cut where `epochs` is no whole number.
+    """
+    order: list[int] = []
+    for start in range(math.ceil(epochs)):
+        drawn = shuffled(items, 1, seed + start)
+        first = {prompts[item]: place for place, item in reversed(list(enumerate(drawn)))}
+        order += sorted(drawn, key=lambda item: first[prompts[item]])
+    return order[: max(1, round(epochs * len(items)))]
 
 
 def length_grouped(order: Sequence[int], lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:

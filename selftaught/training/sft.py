@@ -43,9 +43,11 @@ class SFT(Objective, type="sft"):
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
     max_length: Annotated[int, Field(gt=1, description="tokens; longer examples are left out, never cut")] = 1024
-    batching: Literal["length_grouped", "packed", "padded"] = "length_grouped"
-    """`length_grouped` pads examples of similar length; `packed` lays the examples of a batch end to end, blind to one
-    another, with no padding (attention then costs the square of the batch's tokens); `padded` pads random batches."""
+    batching: Literal["shared", "length_grouped", "packed", "padded"] = "shared"
+    """`shared` puts the examples of a prompt into one batch and computes once what a batch's examples begin with (a
+    model that does not attend to everything gets `padded`); `length_grouped` pads examples of similar length; `packed`
+    lays the examples of a batch end to end, blind to one another, with no padding (attention then costs the square of
+    the batch's tokens); `padded` pads random batches."""
     precision: Literal["auto", "mixed", "bf16", "fp32"] = "auto"
     """`mixed`: fp32 weights, bf16 products; `bf16`: bf16 weights, half the memory, loses small updates; `auto`: mixed
     where the hardware multiplies bf16, else fp32. The written model keeps the precision it came in."""

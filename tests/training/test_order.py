@@ -1,11 +1,12 @@
 """The order of a run: every example the right number of times, the same for the same seed, little padding."""
 
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.training.order import length_grouped, shuffled
+from selftaught.training.order import length_grouped, prompt_grouped, shuffled
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
@@ -45,3 +46,14 @@ def test_grouping_takes_away_most_of_the_padding():
 
     assert padding(order) > 0.2
     assert padding(length_grouped(order, lengths, 8, 0)) < 0.05
+
+
+@given(prompts=st.lists(st.integers(0, 9), min_size=1, max_size=60), epochs=st.integers(1, 3), seed=st.integers(0, 99))
+def test_every_pass_is_a_permutation_with_the_examples_of_a_prompt_together(prompts: list[int], epochs: int, seed: int):
+    order = prompt_grouped(range(len(prompts)), prompts, epochs, seed)
+    passes = [order[at : at + len(prompts)] for at in range(0, len(order), len(prompts))]
+    assert len(passes) == epochs
+    for one in passes:
+        assert sorted(one) == list(range(len(prompts)))
+        changes = sum(prompts[a] != prompts[b] for a, b in pairwise(one))
+        assert changes == len(set(prompts)) - 1

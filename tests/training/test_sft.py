@@ -51,7 +51,7 @@ def weights(folder: Path) -> dict[str, Any]:
     return load_file(folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("batching", ["length_grouped", "packed", "padded"])
+@pytest.mark.parametrize("batching", ["shared", "length_grouped", "packed", "padded"])
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_the_loss_is_the_mean_nll_over_completion_tokens(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, batching: str, accumulation: int

@@ -1,9 +1,10 @@
 """The loop behind `sft`: TRL's SFTTrainer, made fast for short examples on few cores.
 
-Three things differ from TRL's defaults, none of which changes the loss. Logits are computed for completion tokens
-alone: with a small model and a large vocabulary they are a good part of all work. Right-padded batches carry no
-attention mask: causal attention cannot see padding that comes after, and without a mask the attention kernel takes its
-short path. Examples of similar length share a batch. Activations are kept unless gradient checkpointing is asked for.
+What differs from TRL's defaults changes no loss. Prompts that examples of a batch have in common are computed once
+(`selftaught.training.loops.sharing`). Logits are computed for completion tokens alone: with a small model and a large
+vocabulary they are a good part of all work. Right-padded batches carry no attention mask: causal attention cannot see
+padding that comes after, and without a mask the attention kernel takes its short path. Activations are kept unless
+gradient checkpointing is asked for.
 
 Checkpoints are the trainer's own (safetensors, and the optimizer's state as a tensors-only pickle) in the run's
 scratch folder; none of that reaches the written model.
@@ -32,12 +33,11 @@ from selftaught.dataset import replacing
 from selftaught.errors import RoundFailed
 from selftaught.records import Example
 from selftaught.training.loops.folder import load, save, writing
+from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
 from selftaught.training.loops.watch import Watch, newest_whole
-from selftaught.training.order import length_grouped, shuffled
+from selftaught.training.order import length_grouped, prompt_grouped, shuffled
 from selftaught.training.sft import SFT, Lora
 
-IGNORED = -100
-"""The label of a token that is not trained on."""
 SHORT = 256
 """Tokens up to which plain attention beats the CPU's flash kernel (whose backward pass is slow), and fits in memory."""
 
@@ -71,7 +71,7 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     logging.disable_progress_bar()
     trainer = _trainer(config, model, examples, context)
     trainer.plan = plan = _plan(config, cast(Dataset, trainer.train_dataset), context.seed)
-    if not torch.cuda.is_available() and plan.longest() <= SHORT:
+    if trainer.data_collator is not shared_batch and not torch.cuda.is_available() and plan.longest() <= SHORT:
         cast(Any, trainer.model).set_attn_implementation("eager")
     seen = plan.seen(config.batch_size * config.gradient_accumulation)
     watch = Watch(seen, config.learning_rate, context.report)
@@ -106,9 +106,11 @@ class CompletionTrainer(SFTTrainer):
     ) -> torch.Tensor:
         """Negative log-likelihood summed over the completion tokens, over their number in the whole step."""
         labels = inputs.pop("labels")[:, 1:]
-        inputs.pop("attention_mask", None)  # padding is on the right, where causal attention does not look
         wanted = labels != IGNORED
-        with Only(wanted, self.accelerator.unwrap_model(model).get_output_embeddings()):
+        if "sources" not in inputs:
+            inputs.pop("attention_mask", None)  # padding is on the right, where causal attention does not look
+        sources = inputs.pop("sources", _places(wanted))
+        with Only(sources, self.accelerator.unwrap_model(model).get_output_embeddings()):
             logits = model(**inputs, use_cache=False).logits
         loss = cross_entropy(logits.float(), labels[wanted], reduction="sum")
         if num_items_in_batch is None:
@@ -126,15 +128,21 @@ class CompletionTrainer(SFTTrainer):
         """TRL reports its use to its makers; a platform that trains on private data does not."""
 
 
-class Only:
-    """While open, `head` projects the `wanted` positions alone: logits have the shape (number wanted, vocabulary).
+def _places(wanted: torch.Tensor) -> torch.Tensor:
+    """Where the tokens stand, rows laid end to end, whose next token is `wanted` (rows, length - 1)."""
+    rows, columns = wanted.nonzero(as_tuple=True)
+    return rows * (wanted.shape[1] + 1) + columns
 
-    `wanted` has the shape (batch, length - 1). The forward's own `logits_to_keep` can only keep the same positions of
-    every row.
+
+class Only:
+    """While open, `head` projects the hidden states at `sources` alone: logits have the shape (sources, vocabulary).
+
+    `sources` are places in the batch, its rows laid end to end. The forward's own `logits_to_keep` can only keep the
+    same positions of every row.
     """
 
-    def __init__(self, wanted: torch.Tensor, head: torch.nn.Module) -> None:
-        self.hook = head.register_forward_pre_hook(lambda _, given: (given[0][:, :-1][wanted],))
+    def __init__(self, sources: torch.Tensor, head: torch.nn.Module) -> None:
+        self.hook = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, 1)[sources],))
 
     def __enter__(self) -> None: ...
 
@@ -151,9 +159,11 @@ def multiplies_bf16() -> bool:
 
 
 def _trainer(config: SFT, model: Path, examples: Sequence[Example], context: TrainContext) -> CompletionTrainer:
+    loaded = load(model, torch.bfloat16 if config.precision == "bf16" else torch.float32)
     return CompletionTrainer(
-        model=load(model, torch.bfloat16 if config.precision == "bf16" else torch.float32),
+        model=loaded,
         args=_arguments(config, context),
+        data_collator=shared_batch if config.batching == "shared" and can_share(loaded.config) else None,
         train_dataset=Dataset.from_list([_row(example) for example in examples]),
         processing_class=AutoTokenizer.from_pretrained(model, local_files_only=True),
         peft_config=_adapters(config.lora) if config.lora else None,
@@ -208,8 +218,10 @@ def _adapters(lora: Lora) -> LoraConfig:
 
 def _plan(config: SFT, data: Dataset, seed: int) -> Plan:
     """What is seen in which order. Raises RoundFailed when no example fits `max_length`."""
-    tokens = [len(ids) for ids in cast(list[list[int]], data["input_ids"])]
-    trained = [sum(label != IGNORED for label in labels) for labels in cast(list[list[int]], data["labels"])]
+    rows = cast(list[list[int]], data["input_ids"])
+    tokens = [len(ids) for ids in rows]
+    labels = cast(list[list[int]], data["labels"])
+    trained = [sum(label != IGNORED for label in one) for one in labels]
     fitting = [index for index, length in enumerate(tokens) if length <= config.max_length]
     if not fitting:
         raise RoundFailed(
@@ -217,6 +229,9 @@ def _plan(config: SFT, data: Dataset, seed: int) -> Plan:
             f"{min(tokens)} tokens). Raise max_length, or lower the sampler's max_tokens."
         )
     order = shuffled(fitting, config.epochs, seed)
+    if config.batching == "shared":
+        starts = [tuple(ids[: -count or None]) for ids, count in zip(rows, trained, strict=True)]
+        order = prompt_grouped(fitting, starts, config.epochs, seed)
     if config.batching == "length_grouped":
         order = length_grouped(order, tokens, config.batch_size, seed)
     return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(trained))
