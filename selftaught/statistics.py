@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy  # its parts load when they are first used: most steps of a round need none
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.optimize import brentq
 
 from selftaught.errors import BadInput
 
@@ -63,7 +62,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """A proportion with Wilson's score interval, which keeps its coverage near 0 and 1, where Wald's collapses."""
-    interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return Interval(successes / n, float(interval.low), float(interval.high))
 
 
@@ -104,18 +103,20 @@ def _resampled_means(values: Floats, tail: float, seed: int) -> Floats:
     if len(values) < 2:
         raise BadInput(f"{len(values)} task is too few for an interval of a mean. Measure at least 2 tasks.")
     resamples = int(np.clip(20 / _expanded(tail, len(values)), _FEWEST_RESAMPLES, _MOST_RESAMPLES))
-    result = stats.bootstrap((values,), np.mean, n_resamples=resamples, batch=_BATCH, method="percentile", rng=seed)
+    result = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=resamples, batch=_BATCH, method="percentile", rng=seed
+    )
     return np.asarray(result.bootstrap_distribution)
 
 
 def _expanded(tail: float, n: int) -> float:
     """The tail of the percentile bootstrap that is as wide as Student's t at `tail` on `n` values."""
-    return float(stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf(tail, n - 1)))
+    return float(scipy.stats.norm.cdf(math.sqrt(n / (n - 1)) * scipy.stats.t.ppf(tail, n - 1)))
 
 
 def _contracted(share: float, n: int) -> float:
     """The inverse of `_expanded`: the p-value that a share of resamples stands for."""
-    return float(stats.t.cdf(stats.norm.ppf(share) * math.sqrt((n - 1) / n), n - 1))
+    return float(scipy.stats.t.cdf(scipy.stats.norm.ppf(share) * math.sqrt((n - 1) / n), n - 1))
 
 
 # Two models on the same tasks -----------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def mcnemar(gained: int, lost: int) -> float:
 
     Twice the smaller of `mcnemar(gained, lost)` and `mcnemar(lost, gained)`, at most 1, is the two-sided p-value.
     """
-    return float(stats.binom.sf(gained - 1, gained + lost, 0.5))
+    return float(scipy.stats.binom.sf(gained - 1, gained + lost, 0.5))
 
 
 def mcnemar_two_sided(gained: int, lost: int) -> float:
@@ -169,7 +170,7 @@ def tango(gained: int, lost: int, tasks: int, confidence: float = 0.95) -> Inter
     coverage with few or no tasks that changed sides. Source: Tango 1998, Statistics in Medicine 17:891-908; among those
     recommended by Fagerland, Lydersen and Laake 2014, Statistics in Medicine 33:2850-2875.
     """
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(scipy.stats.norm.isf((1 - confidence) / 2))
     return Interval((gained - lost) / tasks, _tango_low(gained, lost, tasks, z), -_tango_low(lost, gained, tasks, z))
 
 
@@ -213,10 +214,10 @@ def mcnemar_power(tasks: int, gain: float, discordance: float, alpha: float = 0.
     """
     discordance = max(discordance, gain)
     differ = np.arange(tasks + 1)
-    needed = stats.binom.isf(alpha, differ, 0.5) + 1
+    needed = scipy.stats.binom.isf(alpha, differ, 0.5) + 1
     needed = np.maximum(needed, np.floor((differ + tasks * min_gain) / 2) + 1)
-    shown = stats.binom.sf(needed - 1, differ, (discordance + gain) / (2 * discordance))
-    return float(stats.binom.pmf(differ, tasks, discordance) @ shown)
+    shown = scipy.stats.binom.sf(needed - 1, differ, (discordance + gain) / (2 * discordance))
+    return float(scipy.stats.binom.pmf(differ, tasks, discordance) @ shown)
 
 
 @lru_cache
@@ -232,7 +233,7 @@ def smallest_detectable_gain(
     def shortfall(gain: float) -> float:
         return power - mcnemar_power(tasks, gain, discordance, alpha, min_gain)
 
-    return math.inf if shortfall(1.0) > 0 else float(brentq(shortfall, 1e-9, 1.0, xtol=1e-6))
+    return math.inf if shortfall(1.0) > 0 else float(scipy.optimize.brentq(shortfall, 1e-9, 1.0, xtol=1e-6))
 
 
 def alpha_spending(round: int, alpha: float, spent: float = 0.0) -> float:

@@ -46,14 +46,13 @@ def _scores(round: Round, champion: Callable[[int], bool], challenger: Callable[
     dataset.write(Path(round.artifact("gate-scores").path), rows, "scores")
 
 
-def test_a_clear_gain_is_promoted(measured: Round, place: Workplace):
+def test_a_clear_gain_is_promoted(measured: Round):
     _scores(measured, lambda n: n % 2 == 0, lambda n: True)
     assert measured.gate() == "promoted"
     decision = decision_from_json(Path(measured.made["decision"].path).read_text())
     assert (decision.outcome, decision.gain) == ("promoted", 0.5)
     assert all(check.passed for check in decision.checks)
     assert measured.made["gate-metrics"].metadata["gain"] == 0.5
-    assert place.tracker.tags(measured.job.run)["selftaught.decision"] == "promoted"
 
 
 @pytest.mark.parametrize(

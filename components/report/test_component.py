@@ -16,6 +16,9 @@ def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
     assert Path(round.made["page"].path).read_text().startswith("<!doctype html>")
     run = place.tracker.client.get_run(round.job.run)
     assert (run.info.status, run.data.tags["selftaught.outcome"]) == ("FINISHED", "promoted")
+    metrics = run.data.metrics
+    assert metrics["gate.accuracy.challenger"] == metrics["guard.accuracy.challenger"] == 1.0
+    assert metrics["gate.accuracy.champion"] == 1.0 - metrics["gate.accuracy.gain"] < 0.5
     champion = place.tracker.resolve("line", "champion")
     assert champion is not None
     assert champion == place.tracker.resolve("line", "head")

@@ -30,7 +30,6 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     decision = job.blocks.gate.decide(_evidence(place, job, challenger, Path(scores)))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(decision_to_json(decision))
-    _track(place, job, decision)
     return decision
 
 
@@ -52,9 +51,3 @@ def _evidence(place: Workplace, job: Job, challenger: str, scores: Path) -> Evid
         if job.recipe.tasks.fresh
         else sum(past.gate.alpha for past in history(place, job) if past.gate),
     )
-
-
-def _track(place: Workplace, job: Job, decision: Decision) -> None:
-    values = {"gain": decision.gain, "low": decision.low, "high": decision.high, "p_value": decision.p_value}
-    place.tracker.log(job.run, {f"decision.{key}": value for key, value in values.items()}, step=job.round)
-    place.tracker.tag(job.run, {"selftaught.decision": decision.outcome})

@@ -11,7 +11,7 @@ from pathlib import Path
 from selftaught import dataset
 from selftaught.blocks import Context, Sampler
 from selftaught.dataset import Manifest
-from selftaught.evaluation.runner import evaluate, summarise
+from selftaught.evaluation.runner import evaluate
 from selftaught.journal import open_journal
 from selftaught.records import Group, Split, Task, TaskScore
 from selftaught.round.engines import context
@@ -34,7 +34,6 @@ def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Man
     scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
     manifest = _write(job, scores, [part[0] for part in parts], Path(out))
     place.store.put("datasets", manifest.digest, Path(out))
-    _track(place, job, scores)
     return manifest
 
 
@@ -84,12 +83,3 @@ def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out
     counts = {name: sum(part.counts[name] for part in parts) for name in ("seconds", "new_tokens")}
     parents = {"champion": parts[0].digest, "challenger": parts[1].digest, "tasks": job.tasks}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
-
-
-def _track(place: Workplace, job: Job, scores: Sequence[TaskScore]) -> None:
-    """Every mean, by split, metric and who was measured, on the round's run."""
-    values: dict[str, float] = {}
-    for summary in summarise(scores):
-        who = "champion" if summary.model == job.champion.digest else "challenger"
-        values[f"{summary.split}.{summary.metric}.{who}"] = summary.mean
-    place.tracker.log(job.run, values, step=job.round)

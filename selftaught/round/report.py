@@ -168,17 +168,25 @@ def _software() -> Iterator[tuple[str, str]]:
 
 
 def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> None:
-    """The page and the times on the run, the evaluation on the version, which is the head now; the run ends."""
+    """All figures and the page on the run, the evaluation on the version, which is the head now; the run ends."""
     tracker, this = place.tracker, told.last
     tracker.log_text(job.run, page.read_text(), "report.html")
-    tracker.log(
-        job.run, {f"seconds.{step.name.replace(' ', '_')}": step.seconds for step in this.steps}, step=job.round
-    )
+    tracker.log(job.run, dict(_figures(job, this)), step=job.round)
     for version in tracker.versions(job.line):
         if this.challenger and version.digest == this.challenger.digest != job.champion.digest:
             tracker.tag_version(version, {"selftaught.outcome": this.outcome, **_evaluation_tags(this)})
             tracker.point("head", version)
     tracker.finish(job.run, this.outcome)
+
+
+def _figures(job: Job, this: data.RoundReport) -> Iterator[tuple[str, float]]:
+    """Every mean by split, metric and who was measured, every paired gain on the gate set, every step's seconds."""
+    for s in this.summaries:
+        yield f"{s.split}.{s.metric}.{'champion' if s.model == job.champion.digest else 'challenger'}", s.mean
+    for gain in this.gains:
+        yield f"{gain.split}.{gain.metric}.gain", gain.gain
+    for step in this.steps:
+        yield f"seconds.{step.name.replace(' ', '_')}", step.seconds
 
 
 def _evaluation_tags(this: data.RoundReport) -> dict[str, str]:
