@@ -135,7 +135,7 @@ print("RESULT", sum(len(a.outputs[0].token_ids) for a in answers) / seconds)
 
 def _offline(model: Path, tasks: Sequence[Task]) -> float:
     """New tokens a second of vLLM's offline batch, in a process of its own with the engine's own environment."""
-    from selftaught.serving.local import EngineOptions, _environment  # pyright: ignore[reportPrivateUsage]
+    from selftaught.serving.engine import EngineOptions, _environment  # pyright: ignore[reportPrivateUsage]
 
     done = subprocess.run(
         [sys.executable, "-c", OFFLINE, str(model), str(MAX_TOKENS)],

@@ -6,6 +6,7 @@ for machines; everything else a person reads goes to standard error.
 """
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Generator
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from selftaught import __version__
 from selftaught.errors import BadInput, SelftaughtError
@@ -74,6 +75,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="print the vers
     for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_NO_ADVISORY_WARNINGS"):
         os.environ.setdefault(quiet, "1")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # it logs every retry, and what came of them is told anyway
     if version:
         out.print(__version__)
         raise typer.Exit
@@ -334,7 +336,7 @@ def models_show(
 
         tracker = Workplace.open().tracker
         version = find(tracker, line, model)
-        table = Table("what", "value", title=f"{line} version {version.version}")
+        table = Table("what", Column("value", overflow="fold"), title=f"{line} version {version.version}")
         table.add_row("digest", version.digest)
         table.add_row("files", version.uri)
         table.add_row("MLflow run", version.run)

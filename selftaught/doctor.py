@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-import httpx
 from packaging.requirements import Requirement
 
-from selftaught.errors import SelftaughtError, Unavailable
+from selftaught.errors import SelftaughtError
 from selftaught.serving.processes import PidFile
 from selftaught.settings import Settings
 from selftaught.starter import STARTERS, WEIGHTS
@@ -181,21 +180,8 @@ def _tracking(uri: str) -> Finding:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return Finding("tracking", True, f"{uri} (the first run makes it)")
 
-    def use() -> None:
-        if uri.startswith("http"):
-            _knock(uri)
-        assert Tracker(uri).client
-
     fix = "set MLFLOW_TRACKING_URI to a server that answers, or unset it for a file under the home"
-    return _tried("tracking", uri, use, fix)
-
-
-def _knock(uri: str) -> None:
-    """Raise Unavailable when no server answers within seconds: MLflow's own client tries again for minutes."""
-    try:
-        httpx.get(f"{uri.rstrip('/')}/health", timeout=5)
-    except httpx.HTTPError as error:
-        raise Unavailable(f"{uri}: no server answers ({error})") from None
+    return _tried("tracking", uri, lambda: Tracker(uri).client, fix)
 
 
 def _stale_engines(engines: Path) -> Finding:
