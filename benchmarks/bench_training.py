@@ -1,6 +1,6 @@
 """SFT tokens/s: the `sft` block against TRL's SFTTrainer with its defaults, on the same examples in the same run.
 
-    python benchmarks/bench_training.py --model FOLDER [--examples 40] [--repeats 3]
+    python benchmarks/bench_training.py [--model NAME] [--examples 48] [--repeats 2]
 
 Both train the whole model for one epoch with the same batch size, learning rate and number of steps; both hold fp32
 weights and multiply in bf16 (TRL's default). The baseline is `SFTTrainer(model=FOLDER, args=SFTConfig(...))` with
@@ -11,6 +11,7 @@ of them learn the same is shown by the loss on examples that none has seen.
 """
 
 import argparse
+import os
 import random
 import statistics
 import tempfile
@@ -21,19 +22,22 @@ from typing import Any
 
 from selftaught.blocks import TrainContext
 from selftaught.records import Example, Message
+from selftaught.starter import resolve
 from selftaught.training.sft import SFT
 
 BATCH = 8
 LEARNING_RATE = 5e-5
+PER_TASK = (1, 2)
+"""Examples a problem: nothing is shared but the chat's opening, and what a first round of the demo keeps."""
 
 
-def word_problems(count: int, seed: int) -> list[Example]:
-    """Prompts of some 60 tokens, completions of some 20 to 70, like those of a self-training round."""
+def word_problems(count: int, seed: int, per_task: int = 1) -> list[Example]:
+    """`per_task` answers to each problem: prompts of some 60 tokens, completions of some 10 to 70."""
     draw = random.Random(seed)
-    return [_word_problem(draw) for _ in range(count)]
+    return [one for _ in range(count // per_task) for one in _answered(draw, per_task)]
 
 
-def _word_problem(draw: random.Random) -> Example:
+def _answered(draw: random.Random, answers: int) -> list[Example]:
     name, thing = draw.choice(["Maria", "Tom", "Aisha", "Jun"]), draw.choice(["apples", "marbles", "books", "stamps"])
     a, b = draw.randint(2, 99), draw.randint(2, 99)
     question = f"{name} has {a} {thing} and buys {b} more. How many {thing} does {name} have now?"
@@ -43,7 +47,10 @@ def _word_problem(draw: random.Random) -> Example:
         f"We add the two numbers: {a} + {b} = {a + b}.",
         f"So the answer is {a + b}.",
     ]
-    said = " ".join(steps[draw.randint(0, 3) :])
+    return [_example(question, " ".join(steps[start:])) for start in draw.sample(range(4), answers)]
+
+
+def _example(question: str, said: str) -> Example:
     return Example(
         prompt=(Message(role="user", content=question),),
         completion=(Message(role="assistant", content=said),),
@@ -136,25 +143,30 @@ RUNS: dict[str, Callable[[Path, Sequence[Example], Path], tuple[float, float]]] 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the starter model")
-    parser.add_argument("--examples", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--examples", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=2)
     asked = parser.parse_args()
-    examples = word_problems(asked.examples, seed=0)
-    tokens = real_tokens(asked.model, examples)
+    model = resolve(asked.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
+    for per_task in PER_TASK:
+        compare(model, word_problems(asked.examples, 0, per_task), asked.repeats, f"{per_task} examples a problem")
+
+
+def compare(model: Path, examples: Sequence[Example], repeats: int, title: str) -> None:
+    """Let the runs take turns and print their medians."""
     seconds: dict[str, list[float]] = {name: [] for name in RUNS}
     losses: dict[str, float] = {}
-    for _ in range(asked.repeats):
+    for _ in range(repeats):
         for name, run in RUNS.items():
             with tempfile.TemporaryDirectory() as scratch:
-                took, losses[name] = run(asked.model, examples, Path(scratch))
+                took, losses[name] = run(model, examples, Path(scratch))
             seconds[name].append(took)
-    _print(seconds, losses, tokens)
+    _print(seconds, losses, real_tokens(model, examples), title)
 
 
-def _print(seconds: dict[str, list[float]], losses: dict[str, float], tokens: int) -> None:
+def _print(seconds: dict[str, list[float]], losses: dict[str, float], tokens: int, title: str) -> None:
     medians = {name: statistics.median(took) for name, took in seconds.items()}
-    print(f"\n{tokens} tokens in {len(next(iter(seconds.values())))} repeats each")
+    print(f"\n{title}: {tokens} tokens in {len(next(iter(seconds.values())))} repeats each")
     print(f"{'':24}{'tokens/s':>10}{'median s':>10}{'all s':>24}{'held-out':>10}")
     for name, took in seconds.items():
         every = " ".join(f"{one:.1f}" for one in took)

@@ -14,7 +14,7 @@ from selftaught.round.history import newest
 from selftaught.round.job import Workplace
 from selftaught.tasks.prepare import prepare, seeds
 
-ASSUMED_RATE = 450.0
+ASSUMED_RATE = 300.0
 """New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 Level = Literal[1, 2, 3]
 
-SMALL, LARGE = (2, 9), (2, 30)
+SMALL, LARGE = (2, 9), (2, 24)
 """The ranges of operands, ends included: what stands before a `*`, and everything else."""
 
 
