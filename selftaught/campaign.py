@@ -90,7 +90,7 @@ class Campaign:
         home = self.place.settings.home
         with (
             _locked(self.folder.parent / "lock", self.order.line),
-            LocalEngines(home, waiting=self._starting) as engines,
+            LocalEngines(home, waiting=self._starting, nursery=True) as engines,
         ):
             self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
             adopt(self.place, self.order.recipe, self.order.line)

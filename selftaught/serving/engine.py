@@ -8,10 +8,11 @@ import errno
 import importlib.util
 import os
 import re
-import signal
+import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from selftaught.serving.backend import Served
 from selftaught.serving.processes import PidFile, Process
 
 HOST = "127.0.0.1"
-VLLM = "vllm.entrypoints.openai.api_server"
+VLLM = "selftaught.serving.vllm_serve"
 TRANSFORMERS = "selftaught.serving.transformers_serve"
 
 Waiting = Callable[[str, float], None]
@@ -33,24 +34,37 @@ Waiting = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How engines are run. `context` is the longest prompt and answer together (tokens)."""
+    """How engines are run. `context` is the longest prompt and answer together (tokens).
+
+    Without a `seed` every start draws its own: an engine that takes over from a killed one must not repeat its stream.
+    """
 
     context: int = 1024
     sequences: int = 128
     kv_cache_gib: int = 2
-    seed: int = 0
+    seed: int | None = None
     ready_within: float = 300.0
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
 
 DEFAULTS = EngineOptions()
 
+Start = Callable[[list[str], Path], Process]
+"""Runs the server that is a module and its arguments, its log in a file; returns the leader of the server's session."""
+
 
 class Engine:
     """One server process: started when made, ended by `stop`. `folder` is for its log and pid file."""
 
     def __init__(
-        self, served: Served, model: Path, folder: Path, *, reservation: socket.socket, options: EngineOptions
+        self,
+        served: Served,
+        model: Path,
+        folder: Path,
+        *,
+        reservation: socket.socket,
+        options: EngineOptions,
+        start: Start,
     ) -> None:
         self.served, self.model = served, model
         port = int(reservation.getsockname()[1])
@@ -59,15 +73,15 @@ class Engine:
         stem = folder / f"{self.served.name}.{os.getpid()}"
         self.log = stem.with_name(f"{stem.name}.log")
         self._pid_file = stem.with_name(f"{stem.name}.json")
-        self._process = _launch(_command(self.served, model, port, options), self.log, options)
-        self._leader, owner = Process.of(self._process.pid), Process.of(os.getpid())
+        self._leader = start(_command(self.served, model, port, options), self.log)
+        owner = Process.of(os.getpid())
         noted = PidFile(name=served.name, digest=served.digest, port=port, engine=self._leader, owner=owner)
         noted.write(self._pid_file)
 
     @property
     def died(self) -> bool:
         """Whether the process has ended."""
-        return self._process.poll() is not None
+        return not self._leader.alive
 
     def wait(self, seconds: float, waiting: Waiting) -> None:
         """Return once the engine answers as its own digest; raises as `LocalEngines.deploy` says."""
@@ -93,12 +107,12 @@ class Engine:
 
     def terminate(self) -> None:
         """Ask the process to end, without waiting."""
-        self._process.send_signal(signal.SIGTERM)
+        self._leader.terminate()
 
     def stop(self) -> None:
         """End the process and all its descendants, and forget them."""
         self.terminate()
-        self._process.wait()
+        self._leader.wait()
         self._leader.kill_session()
         self._pid_file.unlink(missing_ok=True)
         self._reservation.close()
@@ -127,6 +141,11 @@ def server_module() -> str:
     return VLLM if importlib.util.find_spec("vllm") else TRANSFORMERS
 
 
+def uses_vllm() -> bool:
+    """Whether engines are vLLM's here."""
+    return server_module() == VLLM
+
+
 def _command(served: Served, model: Path, port: int, options: EngineOptions) -> list[str]:
     module = server_module()
     arguments = {
@@ -135,11 +154,11 @@ def _command(served: Served, model: Path, port: int, options: EngineOptions) -> 
         "--port": str(port),
         "--max-model-len": str(options.context),
         "--max-num-seqs": str(options.sequences),
-        "--seed": str(options.seed),
+        "--seed": str(secrets.randbits(31) if options.seed is None else options.seed),
     }
     flat = [word for pair in arguments.items() for word in pair]
     names = ["--served-model-name", served.name, served.line]
-    return [sys.executable, "-m", module, *flat, *names, *(VLLM_FLAGS if module == VLLM else ())]
+    return [module, *flat, *names, *(VLLM_FLAGS if module == VLLM else ())]
 
 
 VLLM_FLAGS = (
@@ -169,17 +188,21 @@ def _environment(options: EngineOptions) -> dict[str, str]:
     }
 
 
-def _launch(command: list[str], log: Path, options: EngineOptions) -> subprocess.Popen[bytes]:
+def launch(command: list[str], log: Path, options: EngineOptions, stdin: int = subprocess.DEVNULL) -> Process:
+    """Run a Python module with its arguments in a session that ends with this process; returns the session's leader."""
     launcher = [sys.executable, "-m", "selftaught.serving.launch", str(os.getpid())]
     with log.open("wb") as output:
-        return subprocess.Popen(
-            [*launcher, *command],
-            stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(
+            [*launcher, sys.executable, "-m", *command],
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=_environment(options),
             start_new_session=True,
         )
+    leader = Process.of(process.pid)
+    threading.Thread(target=process.wait, daemon=True).start()  # or it stays a zombie: nobody else waits for a child
+    return leader
 
 
 CAUSE = re.compile(

@@ -4,15 +4,16 @@ The launcher is started as the leader of a session, in which the command and all
 whole session when the owner dies, however it dies, and when the command does; should the launcher itself be killed,
 the kernel kills the command (parent-death signal), and `selftaught.serving.processes.reap` finds the rest. It watches
 the owner by pidfd: a parent-death signal would also fire when only the thread that started the engine ends. Linux
-only. Standard library only, so that it starts at once and stays small.
+only. Standard library only, so that it starts at once and stays small. `selftaught.serving.nursery` supervises in the
+same way what it forks.
 """
 
 import ctypes
 import os
 import select
 import signal
-import subprocess
 import sys
+from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 GRACE = 3.0
@@ -21,18 +22,31 @@ GRACE = 3.0
 
 def main(owner: int, command: list[str]) -> None:
     """Run `command` until it or `owner` ends or SIGTERM comes, then end the session, this process with it."""
-    signal.signal(signal.SIGTERM, _leave)
     owner_fd = os.pidfd_open(owner)
-    if os.getppid() != owner:
-        return
-    child = subprocess.Popen(command, preexec_fn=_die_with_parent)  # noqa: PLW1509 (there are no threads here)
+    if os.getppid() == owner:
+        supervise(owner_fd, lambda: os.execvp(command[0], command))  # noqa: S606 (no shell is wanted)
+
+
+def supervise(owner_fd: int, serve: Callable[[], None]) -> None:
+    """Run `serve` in a child until it or the owner ends or SIGTERM comes, then end the session, this process with it.
+
+    This process has to lead a session. The call returns in the child alone, when `serve` does.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _die_with_parent()
+        return serve()
+    child_fd = os.pidfd_open(child)
     try:
-        select.select([owner_fd, os.pidfd_open(child.pid)], [], [])
+        select.select([owner_fd, child_fd], [], [])
     finally:
-        _end(child)
+        _end(child, child_fd)
 
 
 def _leave(signum: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the first one's grace short
     sys.exit(128 + signum)
 
 
@@ -40,11 +54,14 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    print(f"launch: the engine ends (exit status {child.poll()})", file=sys.stderr, flush=True)
-    child.terminate()
+def _end(child: int, child_fd: int) -> None:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    words = f"exit status {os.waitstatus_to_exitcode(status)}" if ended else "it is told to"
+    print(f"launch: the engine ends ({words})", file=sys.stderr, flush=True)
     try:
-        child.wait(GRACE)
+        if not ended:
+            os.kill(child, signal.SIGTERM)
+            select.select([child_fd], [], [], GRACE)
     finally:
         os.killpg(0, signal.SIGKILL)
 

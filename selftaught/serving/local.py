@@ -7,13 +7,15 @@ is the registry's business.
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from selftaught.errors import BadInput, SelftaughtError
 from selftaught.models import served_name
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import DEFAULTS, HOST, Engine, EngineOptions, Waiting, reserve
+from selftaught.serving.engine import DEFAULTS, HOST, Engine, EngineOptions, Start, Waiting, launch, reserve, uses_vllm
+from selftaught.serving.nursery import Nursery
 from selftaught.serving.processes import reap
 
 
@@ -21,7 +23,8 @@ class LocalEngines:
     """The engines of one owner: implements `selftaught.serving.backend.Backend`. Use it as a context manager.
 
     Notes its engines in `<home>/engines`, where logs are too, and reaps there what a killed owner left. At most `keep`
-    engines stay up: one more and the least recently asked for is stopped. Safe to use from several threads.
+    engines stay up: one more and the least recently asked for is stopped. With a `nursery` vLLM is imported once, from
+    now on, whatever number of engines is started: for who starts several. Safe to use from several threads.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class LocalEngines:
         keep: int = 2,
         options: EngineOptions = DEFAULTS,
         waiting: Waiting = lambda name, seconds: None,
+        nursery: bool = False,
     ) -> None:
         self.folder = home / "engines"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -38,6 +42,7 @@ class LocalEngines:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._lock = threading.Lock()
         reap(self.folder)
+        self._nursery = Nursery(self.folder, options) if nursery and uses_vllm() else None
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +79,8 @@ class LocalEngines:
 
     def close(self) -> None:
         """Stop all engines."""
+        if self._nursery is not None:  # outside the lock: a thread that waits for the import holds it
+            self._nursery.close()
         with self._lock:
             engines, self._engines = list(self._engines.values()), OrderedDict()
         for engine in engines:
@@ -97,6 +104,7 @@ class LocalEngines:
             self._engines.popitem(last=False)[1].stop()
         reservation = reserve(port)
         served = Served(url=f"http://{HOST}:{reservation.getsockname()[1]}/v1", line=line, digest=digest)
-        engine = Engine(served, folder, self.folder, reservation=reservation, options=self._options)
+        start: Start = self._nursery.start if self._nursery else partial(launch, options=self._options)
+        engine = Engine(served, folder, self.folder, reservation=reservation, options=self._options, start=start)
         self._engines[engine.served.name] = engine
         return engine

@@ -5,8 +5,10 @@ reaps what a killed campaign left behind. It reads /proc, so it is for Linux onl
 """
 
 import os
+import select
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -43,6 +45,24 @@ class Process(BaseModel):
     def alive(self) -> bool:
         """Whether this very process still runs."""
         return self._same_boot and (stat := _stat(self.pid)) is not None and stat.started == self.started
+
+    def terminate(self) -> None:
+        """Ask the process to end, without waiting; nothing happens when it has."""
+        with suppress(ProcessLookupError):
+            if self.alive:
+                os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Return once the process has ended, whosever child it is."""
+        try:
+            ended = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.alive:
+                select.select([ended], [], [])
+        finally:
+            os.close(ended)
 
     def session(self) -> list[int]:
         """The pids in the session that this process leads, it included.

@@ -87,6 +87,30 @@ def test_kill_9_of_the_launcher_ends_the_engine(owned: tuple[subprocess.Popen[by
     os.kill(max(pids), signal.SIGKILL)
 
 
+# Takes a moment to end, as an engine does that frees its shared memory.
+TIDY = """
+import pathlib, signal, sys, time
+def tidy(*_):
+    time.sleep(0.5)
+    pathlib.Path(sys.argv[1], "tidy").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, tidy)
+pathlib.Path(sys.argv[1], "up").touch()
+time.sleep(600)
+"""
+
+
+def test_an_engine_that_is_told_to_end_twice_still_ends_by_itself(tmp_path: Path):
+    command = [sys.executable, "-c", TIDY, str(tmp_path)]
+    launch = [sys.executable, "-m", "selftaught.serving.launch", str(os.getpid())]
+    with subprocess.Popen([*launch, *command], start_new_session=True) as launcher:
+        assert until((tmp_path / "up").exists)
+        for _ in range(2):
+            launcher.terminate()
+            time.sleep(0.1)
+    assert (tmp_path / "tidy").exists()
+
+
 def sleeper() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 

@@ -17,12 +17,12 @@ from selftaught.models import Endpoint, Policy
 from selftaught.records import Message
 from selftaught.serving.backend import Served
 from selftaught.serving.engine import TRANSFORMERS
-from selftaught.serving.freshness import Reference, check_fresh, reference_logprobs, reference_of
+from selftaught.serving.freshness import Reference, check_fresh, fresh, reference_logprobs, reference_of
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.processes import PidFile, reap
 
 pytestmark = pytest.mark.model
-DIGEST = "abcd1234" * 8
+DIGEST, OTHER = "abcd1234" * 8, "eeee1234" * 8
 ASK = (Message(role="user", content="Tom has 4 apples and buys 5 more. How many apples does Tom have now?"),)
 
 
@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engines(home: Path) -> Iterator[LocalEngines]:
-    with LocalEngines(home) as engines:
+    with LocalEngines(home, nursery=True) as engines:
         yield engines
     assert list((home / "engines").glob("*.json")) == []
 
@@ -103,6 +103,20 @@ def test_deploying_again_is_the_same_engine(engines: LocalEngines, served: Serve
     begin = time.monotonic()
     assert engines.deploy("rft", DIGEST, starter_model) == served
     assert time.monotonic() - begin < 1
+
+
+async def test_a_second_engine_of_the_nursery_is_its_own_and_draws_its_own(
+    home: Path, engines: LocalEngines, served: Served, starter_model: Path, reference: Reference
+):
+    other = engines.deploy("rft", OTHER, starter_model)
+    assert other.url != served.url
+    assert await fresh(other, reference) < 0.06
+    async with open_endpoint(served) as one, open_endpoint(other, OTHER) as another:
+        answers = [await model.chat(ASK, n=4, temperature=1.0, max_tokens=24) for model in (one, another)]
+    engines.remove("rft", OTHER)
+    assert {one.text for one in answers[0]}.isdisjoint(one.text for one in answers[1])
+    (log,) = (home / "engines").glob("nursery.*.log")
+    assert log.read_text().count("vLLM is imported") == 1
 
 
 def test_the_weights_are_proven_fresh(served: Served, reference: Reference):
