@@ -61,7 +61,7 @@ def main(owner: int) -> None:
     owner_fd = os.pidfd_open(owner)
     channel = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     vllm_serve.prepare()
-    print("nursery: vLLM is imported", flush=True)
+    print("nursery: ready to fork engines", flush=True)
     gc.freeze()  # a collection in a fork would copy every page that it looks at
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended engines are not to stay as zombies
     while True:
