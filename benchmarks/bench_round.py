@@ -1,62 +1,70 @@
-"""What a round costs beside generation and training: their share of the wall time of `selftaught run`.
+"""What a round costs beside generation and training: its share of the round's wall time.
 
-Runs one round of a recipe in a home of its own and divides the time from the command's start to its end into the steps
-that the round's report tells. Generation is sampling and evaluation from the moment an engine answers, training is the
-trainer's loop; all else (starting engines and tasks, imports, verification, data, tracking, the report) is overhead.
+Runs one round of a recipe with `selftaught run --json` in a home of its own, and divides the time from the round's
+first event to its outcome into the steps that it tells. Generation is sampling and evaluation from the moment an engine
+answers, training is the trainer's loop; all else (starting engines and tasks, imports, verification, data, tracking,
+the report) is overhead. What the command does before and after its round (the plan, adopting the model) is told apart.
 Usage: `python benchmarks/bench_round.py [--recipe recipes/rft.yaml] [--set FIELD=VALUE ...]`.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from selftaught.recipe import Recipe
-from selftaught.report.data import StepTime
-from selftaught.round.history import newest
-from selftaught.round.job import Workplace
 from selftaught.starter import resolve
 
-GENERATION = ("sample", "evaluate gate", "evaluate report")
+PRODUCTIVE = ("sample", "evaluate gate", "evaluate report", "train")
 AIM = 0.10
 
 
 def main() -> None:
     """Run, divide, print."""
-    args = _arguments()
-    recipe = Recipe.load(args.recipe, args.overrides)
-    model = resolve(recipe.models["policy"], Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["SELFTAUGHT_HOME"] = home
-        overrides = [f"--set={change}" for change in [*args.overrides, f"models.policy={model}"]]
-        begin = time.monotonic()
-        command = [sys.executable, "-m", "selftaught", "run", str(args.recipe), "--rounds=1", *overrides]
-        code = subprocess.run(command, check=False).returncode
-        seconds = time.monotonic() - begin
-        if code not in (0, 3):
-            raise SystemExit(f"the round ended with {code}")
-        told = newest(Workplace.open(), recipe.name, recipe.name)
-    assert told is not None
-    _print({step.name: step for step in told.last.steps}, seconds)
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/rft.yaml"))
     parser.add_argument("--set", dest="overrides", action="append", default=[])
-    return parser.parse_args()
+    args = parser.parse_args()
+    recipe = Recipe.load(args.recipe, args.overrides)
+    model = resolve(recipe.models["policy"], Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
+    changes = [f"--set={change}" for change in [*args.overrides, f"models.policy={model}"]]
+    begin = time.monotonic()
+    told, seconds = _round(
+        [sys.executable, "-m", "selftaught", "run", str(args.recipe), "--rounds=1", *changes, "--json"]
+    )
+    _print({step["name"]: step["seconds"] for step in told["steps"]}, seconds, time.monotonic() - begin)
 
 
-def _print(steps: dict[str, StepTime], seconds: float) -> None:
-    parts = {name: steps[name].seconds for name in (*GENERATION, "train", "verify")}
-    rest = seconds - sum(parts.values())
-    for name, value in {**parts, "everything else": rest}.items():
+def _round(command: list[str]) -> tuple[dict[str, Any], float]:
+    """What the round's last line tells, and the seconds from the round's start to it."""
+    began, seconds = 0.0, 0.0
+    told: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as home:
+        env = os.environ | {"SELFTAUGHT_HOME": home}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                said = json.loads(line)
+                if said.get("event", {}).get("step") == "round":
+                    began = time.monotonic()
+                if "outcome" in said:
+                    told, seconds = said, time.monotonic() - began
+    if not told:
+        raise SystemExit(f"the round ended with {process.returncode}")
+    return told, seconds
+
+
+def _print(steps: dict[str, float], seconds: float, command: float) -> None:
+    parts = {name: steps[name] for name in PRODUCTIVE}
+    overhead = seconds - sum(parts.values())
+    for name, value in {**parts, "overhead": overhead}.items():
         print(f"  {name:16} {value:7.1f} s  {value / seconds:6.1%}")
-    overhead = (rest + parts["verify"]) / seconds
-    print(f"ratio of what is neither generation nor training to {seconds:.0f} s: {overhead:.3f} (aim {AIM:.2f})")
+    print(f"ratio of overhead to the round's {seconds:.0f} s: {overhead / seconds:.3f} (aim: at most {AIM:.2f})")
+    print(f"the command took {command:.0f} s, {command - seconds:.0f} of them before and after its round")
 
 
 if __name__ == "__main__":

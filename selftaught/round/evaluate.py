@@ -5,6 +5,7 @@ A model's scores are kept under its digest, the tasks and the metrics, so that w
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ async def _evaluate(
             return await verify(groups, models.verifiers, models, _silent)
 
         scores = await evaluate(tasks, job.blocks.evaluate, models, sampled, verified)
-    counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models))}
+    counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models)), "ended": time.time()}
     parents = {"model": model.digest, "tasks": job.tasks}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
 
@@ -80,6 +81,7 @@ def _new_tokens(models: Context) -> int:
 
 
 def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out: Path) -> Manifest:
-    counts = {name: sum(part.counts[name] for part in parts) for name in ("seconds", "new_tokens")}
+    spent = [part.counts for part in parts if part.counts["ended"] >= job.started]  # what an earlier round paid is free
+    counts = {name: sum(count[name] for count in spent) for name in ("seconds", "new_tokens")}
     parents = {"champion": parts[0].digest, "challenger": parts[1].digest, "tasks": job.tasks}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
