@@ -44,7 +44,7 @@ RECIPE = """\
 name: rft
 description: keep what is right, and train on it
 models: {policy: smollm2-135m-instruct}
-tasks: {type: word_problems, train: 120, gate: 200, report: 200, guard: 64}
+tasks: {type: word_problems, train: 120, gate: 160, report: 160, guard: 48}
 stages:
   - name: main
     rounds: 1
@@ -59,7 +59,7 @@ stages:
     sample_from: champion
     train_from: champion
 """
-ALLOWED = re.compile(r"mlflow\.db.*|campaigns/.*/lock|store/claims/.*")
+ALLOWED = re.compile(r"mlflow\.db.*|campaigns/.*/lock|store/claims/.*|engines/nursery\.\d+\.log")
 """What a command that failed may leave in the home."""
 
 
@@ -142,7 +142,7 @@ def recipe(old: str = "", new: str = "") -> Provoke:
     return files(rft__yaml=RECIPE.replace(old, new) if old else RECIPE)
 
 
-WORD_PROBLEMS = "{type: word_problems, train: 120, gate: 200, report: 200, guard: 64}"
+WORD_PROBLEMS = "{type: word_problems, train: 120, gate: 160, report: 160, guard: 48}"
 
 
 def rows(text: str | None, fields: str = "") -> Provoke:
