@@ -257,7 +257,7 @@ def test_one_new_version_and_one_run_whose_figures_are_there_once(survivor: Surv
     assert sorted(run.data.tags["selftaught.kind"] for run in runs) == ["campaign", "round"]
     (round,) = (run for run in runs if run.data.tags["selftaught.kind"] == "round")
     assert round.info.status == "FINISHED"
-    for name in ("train.loss", "funnel.kept", "decision.gain"):
+    for name in ("train.loss", "funnel.kept", "gate.accuracy.gain"):
         assert len(tracker.client.get_metric_history(round.info.run_id, name)) == 1
     names = [given.dataset.name for given in round.inputs.dataset_inputs]
     assert sorted(names) == ["examples", "tasks", "verified"]
