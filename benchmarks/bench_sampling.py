@@ -108,7 +108,7 @@ def vllm_bench(served: Served, model: Path, tasks: Sequence[Task], scratch: Path
         *("--backend", "openai-chat", "--endpoint", "/v1/chat/completions"),
         *("--base-url", served.url.removesuffix("/v1"), "--model", served.name, "--tokenizer", str(model)),
         *("--dataset-name", "custom", "--dataset-path", str(prompts), "--custom-output-len", str(MAX_TOKENS)),
-        *("--custom-skip-chat-template", "--num-prompts", str(len(tasks)), "--disable-shuffle"),
+        *("--skip-chat-template", "--num-prompts", str(len(tasks)), "--disable-shuffle"),
         *("--max-concurrency", str(CONCURRENCY), "--temperature", "0"),
         *("--save-result", "--result-dir", str(scratch), "--result-filename", "bench.json"),
     ]
