@@ -90,9 +90,9 @@ class _Memory:
 
 
 VLLM_BENCH_SERVE = """
-import argparse
 from vllm.benchmarks.serve import add_cli_args, main
-parser = argparse.ArgumentParser()
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
 add_cli_args(parser)
 main(parser.parse_args())
 """
