@@ -7,7 +7,8 @@ weights and multiply in bf16 (TRL's default). The baseline is `SFTTrainer(model=
 nothing set but those, `use_cpu` (bf16 asks for it on a CPU) and no checkpoints; `TRL, no checkpointing` switches its
 gradient checkpointing off as well. The runs take turns, and medians are compared. What counts is the time in the
 training loop, without loading and saving, over the tokens of prompts and completions; padding does not count. That all
-of them learn the same is shown by the loss on examples that none has seen.
+of them learn the same is shown by the loss on examples that none has seen (ours is that of the model as it is written,
+in bf16 like the one that it came from).
 """
 
 import argparse
@@ -61,12 +62,15 @@ def _example(question: str, said: str) -> Example:
 
 def ours(model: Path, examples: Sequence[Example], scratch: Path) -> tuple[float, float]:
     """Seconds in training and the held-out loss after it, with the block's defaults."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     context = TrainContext(scratch / "run", 0, lambda done, total, /, **values: None)
     block = SFT(epochs=1, batch_size=BATCH, learning_rate=LEARNING_RATE)
     result = block.train(model, examples, scratch / "out", context)
-    return result.seconds, held_out_loss(AutoModelForCausalLM.from_pretrained(scratch / "out"), model)
+    return result.seconds, held_out_loss(
+        AutoModelForCausalLM.from_pretrained(scratch / "out", dtype=torch.float32), model
+    )
 
 
 def trl_defaults(model: Path, examples: Sequence[Example], scratch: Path) -> tuple[float, float]:
