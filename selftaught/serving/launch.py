@@ -4,18 +4,18 @@ The launcher is started as the leader of a session, in which the command and all
 whole session when the owner dies, however it dies, and when the command does; should the launcher itself be killed,
 the kernel kills the command (parent-death signal), and `selftaught.serving.processes.reap` finds the rest. It watches
 the owner by pidfd: a parent-death signal would also fire when only the thread that started the engine ends. Linux
-only. Standard library only, so that it starts at once and stays small. `selftaught.serving.nursery` supervises in the
-same way what it forks.
+only. Nothing but the standard library is loaded, so that it starts at once and stays small.
+`selftaught.serving.nursery` supervises in the same way what it forks.
 """
 
-import ctypes
 import os
 import select
 import signal
 import sys
 from collections.abc import Callable
 
-PR_SET_PDEATHSIG = 1
+from selftaught.processes import die_with_parent
+
 GRACE = 3.0
 """Seconds that the command has to end by itself (freeing shared memory) before its session is killed."""
 
@@ -36,7 +36,7 @@ def supervise(owner_fd: int, serve: Callable[[], None]) -> None:
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _die_with_parent()
+        die_with_parent()
         return serve()
     child_fd = os.pidfd_open(child)
     try:
@@ -48,10 +48,6 @@ def supervise(owner_fd: int, serve: Callable[[], None]) -> None:
 def _leave(signum: int, frame: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the first one's grace short
     sys.exit(128 + signum)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(child: int, child_fd: int) -> None:

@@ -9,8 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from selftaught.settings import Settings
 from selftaught.store import DirectoryStore
 from selftaught.tracking import Tracker
 from selftaught.weights import model_digest
+from tests.waiting import until
 
 pytestmark = pytest.mark.model
 REPOSITORY = Path(__file__).parents[2]
@@ -89,13 +88,6 @@ def _environ(process: Path) -> list[bytes]:
         return []
 
 
-def _until(seconds: float, happened: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not happened() and time.monotonic() < end:
-        time.sleep(0.1)
-    return happened()
-
-
 @dataclass(frozen=True)
 class Round:
     """A round that was killed once: what was journaled by then, how it ended, and what was told."""
@@ -111,10 +103,10 @@ class Round:
 def round(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Round:
     demo = Demo(tmp_path_factory.mktemp("e2e") / "home", starter_model)
     first = demo.start()
-    assert _until(300, lambda: len(demo.journaled()) >= 4), demo.log.read_text()
+    assert until(lambda: len(demo.journaled()) >= 4, 300), demo.log.read_text()
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    _until(20, lambda: not demo.processes())
+    until(lambda: not demo.processes(), 20)
     left, survived = demo.processes(), demo.journaled()
     second = demo.start()
     code = second.wait(900)
@@ -160,7 +152,7 @@ def test_it_was_trained_and_both_were_measured(round: Round):
 
 
 def test_nothing_is_left_running(round: Round):
-    assert _until(20, lambda: not round.demo.processes())
+    assert until(lambda: not round.demo.processes(), 20)
 
 
 def test_the_report_is_there(round: Round):
@@ -177,4 +169,4 @@ def test_the_served_model_is_the_one_that_the_registry_names(round: Round):
         assert there["digest"] == round.demo.place.tracker.aliases("rft")["champion"].digest
     finally:
         subprocess.run(down, env=env, capture_output=True, check=True)
-    assert _until(20, lambda: not round.demo.processes())
+    assert until(lambda: not round.demo.processes(), 20)

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from selftaught.serving.processes import PidFile, Process, reap
+from tests.waiting import running, until
 
 # A parent and a child that both ignore SIGTERM, as a busy engine might; the child is what kernels do not clean up.
 STUBBORN = """
@@ -30,22 +30,6 @@ thread.start()
 thread.join()
 time.sleep(600)
 """
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def running(pid: int) -> bool:
-    try:
-        return Process.of(pid).alive
-    except ProcessLookupError:
-        return False
 
 
 @pytest.fixture

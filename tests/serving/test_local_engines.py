@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from selftaught.serving.engine import TRANSFORMERS
 from selftaught.serving.freshness import Reference, check_fresh, fresh, reference_logprobs, reference_of
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.processes import PidFile, reap
+from tests.waiting import until
 
 pytestmark = pytest.mark.model
 DIGEST, OTHER = "abcd1234" * 8, "eeee1234" * 8
@@ -50,15 +51,6 @@ def reference(starter_model: Path) -> Reference:
 
 def open_endpoint(served: Served, digest: str = DIGEST, patience: float = 1.0) -> Endpoint:
     return Endpoint(served.url, "rft", digest, policy=Policy(patience=patience))
-
-
-def until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def noted(home: Path) -> PidFile:

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from selftaught.serving.local import LocalEngines
 from selftaught.serving.nursery import Nursery
 from selftaught.serving.processes import PidFile, Process
 from tests.rounds import ENGINE, REPOSITORY
+from tests.waiting import running, until
 
 OWNER = """
 import sys, time
@@ -32,22 +32,6 @@ engines.deploy("rft", "abcd1234" * 8, Path(sys.argv[2]))
 Path(sys.argv[1], "up").touch()
 time.sleep(600)
 """
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def running(pid: int) -> bool:
-    try:
-        return Process.of(pid).alive
-    except ProcessLookupError:
-        return False
 
 
 def parent(pid: int) -> int:
