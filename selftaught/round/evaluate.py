@@ -81,7 +81,9 @@ def _new_tokens(models: Context) -> int:
 
 
 def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out: Path) -> Manifest:
-    spent = [part.counts for part in parts if part.counts["ended"] >= job.started]  # what an earlier round paid is free
+    spent = [
+        part.counts for part in parts if part.counts.get("ended", 0.0) >= job.started
+    ]  # what an earlier round paid is free
     counts = {name: sum(count[name] for count in spent) for name in ("seconds", "new_tokens")}
     parents = {"champion": parts[0].digest, "challenger": parts[1].digest, "tasks": job.tasks}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
