@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, cast, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, NonNegativeInt, PositiveInt
+from pydantic_core import CoreSchema, core_schema
 
 from selftaught.records import Example, Group, Message, Rollout, Split, Task, TaskScore, Verdict
 
@@ -23,7 +24,8 @@ _REGISTRY: dict[str, dict[str, type["Block"]]] = {}
 class Block(BaseModel, ABC):
     """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Deferred: a block may hold blocks of other axes, and what is registered there is known when it is first used.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     axis: ClassVar[str]
 
     def __init_subclass__(cls, *, type: str | None = None, axis: str | None = None, **kwargs: Any) -> None:
@@ -47,12 +49,31 @@ def registered(axis: str) -> Mapping[str, type[Block]]:
     return dict(sorted(_REGISTRY.get(axis, {}).items()))
 
 
+class OneOf:
+    """The pydantic schema of an axis: a union of its blocks, told apart by `type`."""
+
+    def __init__(self, axis: str) -> None:
+        self.axis = axis
+
+    def choices(self) -> Mapping[str, type[Block]]:
+        """The blocks that may stand there."""
+        return registered(self.axis)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(block) for name, block in self.choices().items()}
+        one = core_schema.tagged_union_schema(cast(dict[Any, CoreSchema], choices), discriminator="type")
+        return core_schema.nullable_schema(one) if type(None) in get_args(source) else one
+
+
 # What a block is given ----------------------------------------------------------------------------------------------
 
 
 @runtime_checkable
 class ChatModel(Protocol):
-    """A role's model behind an endpoint. `digest` is the model's; `selftaught.models.Endpoint` is the real one."""
+    """A role's model behind an endpoint. `digest` is the model's; `selftaught.models.Endpoint` is the real one.
+
+    Every method raises Unavailable, BadInput or WrongModel.
+    """
 
     @property
     def digest(self) -> str: ...
@@ -66,19 +87,50 @@ class ChatModel(Protocol):
         max_tokens: int = 256,
         stop: Sequence[str] = (),
     ) -> "list[Completion]":
-        """`n` completions of one prompt, in one request. Raises Unavailable, BadInput or WrongModel."""
+        """`n` completions of one prompt, in one request."""
+        ...
+
+
+class TokenModel(ChatModel, Protocol):
+    """A model that goes on from token ids, weighs words and values partial solutions: what a search asks of one."""
+
+    async def complete(
+        self,
+        prompt: Sequence[Message] | Sequence[int],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+    ) -> "list[Completion]":
+        """`n` continuations of a chat's opening or of token ids, in one request; texts hold the stop string found."""
+        ...
+
+    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
+        """The probability of each of `words` (in any case, spaces apart) as the first token of an answer."""
+        ...
+
+    async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
+        """What a value model makes of each of `inputs` (token ids), in one request. May be any number, or none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One completion as the engine gave it: text, its own token ids and their log-probabilities (nats)."""
+    """One completion as the engine gave it: text, its own token ids and their log-probabilities (nats).
+
+    `stop` is the stop string that ended it, `tokens` the text of each token and `prompt_ids` the prompt's tokens,
+    where the engine tells them.
+    """
 
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: str
     prompt_tokens: int
+    stop: str | None = None
+    tokens: tuple[str, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +147,10 @@ class Context:
     def model(self, role: str = "policy") -> ChatModel:
         """The model that plays `role`."""
         return self.models.get(role) or self.models["policy"]
+
+    def tokens(self, role: str = "policy") -> TokenModel:
+        """The model that plays `role`, as a search asks it."""
+        return cast(TokenModel, self.model(role))
 
 
 # The axes -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from selftaught import __version__
 from selftaught.errors import BadInput
 from selftaught.records import RECORDS, Record, canonical
 
-SCHEMA_VERSION = 1
 R = TypeVar("R", bound=Record)
 
 
@@ -32,7 +31,7 @@ class Manifest(BaseModel):
     kind: str
     digest: str
     rows: int
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
     parents: Mapping[str, str] = {}
     recipe: str = ""
     code: str = __version__
@@ -63,7 +62,13 @@ def write(
     """
     digest = digest_of(rows)
     manifest = Manifest(
-        kind=kind, digest=digest, rows=len(rows), parents=parents or {}, recipe=recipe, counts=counts or {}
+        kind=kind,
+        digest=digest,
+        rows=len(rows),
+        schema_version=RECORDS[kind].SCHEMA,
+        parents=parents or {},
+        recipe=recipe,
+        counts=counts or {},
     )
     table = pa.Table.from_pylist([row.to_row() for row in rows], schema=RECORDS[kind].ARROW)
     with replacing(folder) as scratch:
@@ -119,9 +124,9 @@ def read(folder: Path, record: type[R]) -> list[R]:
     path = Path(folder) / "data.parquet"
     if RECORDS.get(stated.kind) is not record:
         raise BadInput(f"{folder}: holds {stated.kind}, not {record.__name__} rows.")
-    if stated.schema_version != SCHEMA_VERSION:
+    if stated.schema_version != record.SCHEMA:
         raise BadInput(
-            f"{folder}: has schema {stated.schema_version}, and this is {SCHEMA_VERSION}. "
+            f"{folder}: has schema {stated.schema_version} of {stated.kind}, and this is {record.SCHEMA}. "
             f"Read it with selftaught {stated.code}, or make it again."
         )
     try:

@@ -6,11 +6,12 @@ server (`selftaught.serving` does) and decides nothing about prompts (samplers d
 """
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 import stamina
@@ -22,6 +23,11 @@ from selftaught.records import Message
 
 HEALS = frozenset({429, 502, 503, 504})
 """HTTP statuses that say "not now" rather than "not this"."""
+
+BESIDE = frozenset({"/classify"})
+
+MOST_LOGPROBS = 20
+"""How many tokens' log-probabilities a server tells at most, by OpenAI's protocol and vLLM's default."""
 
 BACK_OFF: dict[str, Any] = {"attempts": None, "timeout": None, "wait_initial": 0.2, "wait_max": 5.0, "wait_jitter": 0.1}
 """Seconds between tries: 0.2 doubled up to 5; `Policy.patience` says when to stop."""
@@ -39,10 +45,25 @@ class _Counts(BaseModel):
 
 class _Token(BaseModel):
     logprob: float
+    token: str = ""
+
+
+class _First(_Token):
+    top_logprobs: list[_Token] = []
 
 
 class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
+    """Of a chat's answer (`content`) or of a completion (the lists)."""
+
+    content: list[_First] | None = None
+    tokens: tuple[str, ...] = ()
+    token_logprobs: tuple[float, ...] = ()
+
+    def texts(self) -> tuple[str, ...]:
+        return self.tokens or tuple(token.token for token in self.content or ())
+
+    def values(self) -> tuple[float, ...]:
+        return self.token_logprobs or tuple(token.logprob for token in self.content or ())
 
 
 class _Said(BaseModel):
@@ -51,18 +72,38 @@ class _Said(BaseModel):
 
 class _Choice(BaseModel):
     message: _Said = _Said()
+    text: str | None = None
     finish_reason: str | None = None
+    stop_reason: int | str | None = None
     token_ids: tuple[int, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
     logprobs: _Logprobs | None = None
     prompt_logprobs: list[dict[int, _Token] | None] | None = None
 
 
-class _Answer(BaseModel):
-    """What is used of a server's answer to a chat or completion request."""
+class _Reply(BaseModel):
+    """What every answer of a server holds."""
 
     model: str
-    choices: list[_Choice]
     usage: _Counts
+
+
+class _Answer(_Reply):
+    """What is used of a server's answer to a chat or completion request."""
+
+    choices: list[_Choice]
+    prompt_token_ids: tuple[int, ...] | None = None
+
+
+class _Row(BaseModel):
+    index: int
+    probs: tuple[float, ...]
+
+
+class _Values(_Reply):
+    """What is used of a server's answer to a classification request."""
+
+    data: list[_Row]
 
 
 class _Listed(BaseModel):
@@ -74,6 +115,7 @@ class _Models(BaseModel):
 
 
 A = TypeVar("A", bound=BaseModel)
+R = TypeVar("R", bound=_Reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +151,7 @@ class Policy:
 
 
 class Endpoint:
-    """A model behind an OpenAI-compatible URL (`http://host:port/v1`): implements `selftaught.blocks.ChatModel`.
+    """A model behind an OpenAI-compatible URL (`http://host:port/v1`): implements `selftaught.blocks.TokenModel`.
 
     Use it as `async with Endpoint(url, line, digest) as model`: entering proves that the server lists
     `<line>-<digest8>`, and every answer has to come from it. `api_key_env` names the environment variable that holds
@@ -168,16 +210,55 @@ class Endpoint:
         server stays away longer than the policy's patience, BadInput with the server's words when it refuses the
         request, WrongModel when another model answered.
         """
-        body = {
-            "messages": [{"role": m.role, "content": m.content} for m in messages],
-            "n": n,
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-            "logprobs": True,
-            "return_token_ids": True,
-        }
-        answer = await self._ask("/chat/completions", body | ({"stop": list(stop)} if stop else {}))
-        return [_completion(choice, answer.usage.prompt_tokens) for choice in answer.choices]
+        body = _chat(messages) | _sampling(n, temperature, max_tokens, stop)
+        return _completions(await self._ask(_Answer, "/chat/completions", body))
+
+    async def complete(
+        self,
+        prompt: Sequence[Message] | Sequence[int],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+    ) -> list[Completion]:
+        """`n` continuations of a chat's opening, or of token ids as they are, in one request.
+
+        Texts end with the stop string that was found. Raises what `chat` raises, and BadInput with a server that does
+        not tell token ids.
+        """
+        body = _sampling(n, temperature, max_tokens, stop) | {"include_stop_str_in_output": True}
+        if all(isinstance(each, Message) for each in prompt):
+            answer = await self._ask(_Answer, "/chat/completions", body | _chat(cast(Sequence[Message], prompt)))
+        else:
+            answer = await self._ask(_Answer, "/completions", body | {"prompt": list(prompt), "logprobs": 0})
+        if any(choice.token_ids is None for choice in answer.choices):
+            raise BadInput(f"{self.url} does not tell token ids, which a search needs. Serve {self.name} with vLLM.")
+        return _completions(answer)
+
+    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
+        """The probability of each of `words` (in any case, spaces apart) as the first token of an answer.
+
+        Of the 20 likeliest tokens, the most that a server tells; a word that is none of them counts 0. Raises what
+        `chat` raises, and BadInput with a server that gives no log-probabilities.
+        """
+        body = _chat(messages) | _sampling(1, 0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
+        logprobs = (await self._ask(_Answer, "/chat/completions", body)).choices[0].logprobs
+        if logprobs is None or not logprobs.content:
+            raise BadInput(f"{self.url} gives no log-probabilities of answers. Serve {self.name} with vLLM instead.")
+        said = [(token.token.strip().casefold(), token.logprob) for token in logprobs.content[0].top_logprobs]
+        return [sum(math.exp(logprob) for text, logprob in said if text == word.casefold()) for word in words]
+
+    async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
+        """The first class's score of each of `inputs` (token ids), in one request, without an activation.
+
+        vLLM's `/classify`. Raises what `chat` raises, and BadInput when the server gives another number of values.
+        """
+        body = {"input": [list(ids) for ids in inputs], "use_activation": False}
+        data = (await self._ask(_Values, "/classify", body)).data
+        if sorted(row.index for row in data) != list(range(len(inputs))) or not all(row.probs for row in data):
+            raise BadInput(f"{self.url}: {self.name} gave {len(data)} values for {len(inputs)} partial solutions.")
+        return [row.probs[0] for row in sorted(data, key=lambda row: row.index)]
 
     async def prompt_logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """The log-probability (nats) of each token of a prompt but the first, given those before it.
@@ -185,16 +266,16 @@ class Endpoint:
         vLLM's `prompt_logprobs`; raises BadInput with a server that has no such thing.
         """
         body = {"prompt": list(token_ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        given = (await self._ask("/completions", body)).choices[0].prompt_logprobs
+        given = (await self._ask(_Answer, "/completions", body)).choices[0].prompt_logprobs
         if given is None:
             raise BadInput(f"{self.url} gives no log-probabilities of prompts. Serve {self.name} with vLLM instead.")
         return [row[token].logprob for token, row in zip(token_ids[1:], given[1:], strict=True) if row]
 
-    async def _ask(self, path: str, body: dict[str, Any]) -> _Answer:
+    async def _ask(self, shape: type[R], path: str, body: dict[str, Any]) -> R:
         """The answer of the expected model to `body`; counted in `usage`."""
         async with self._slots:
             begin = time.monotonic()
-            answer = await self._send(_Answer, "POST", path, {"model": self.name, **body})
+            answer = await self._send(shape, "POST", path, {"model": self.name, **body})
         if answer.model != self.name:
             raise WrongModel(f"{self.url} answered as {answer.model}, not {self.name}. Its answer was not used.")
         seconds = time.monotonic() - begin
@@ -206,7 +287,7 @@ class Endpoint:
         try:
             async for attempt in stamina.retry_context(on=_Healing(self._policy.patience), **BACK_OFF):
                 with attempt:
-                    response = await self._client.request(method, self.url + path, json=body)
+                    response = await self._client.request(method, self._address(path), json=body)
                     return shape.model_validate_json(response.raise_for_status().content)
         except httpx.HTTPStatusError as error:
             raise self._refused(error.response) from None
@@ -214,9 +295,13 @@ class Endpoint:
             raise Unavailable(self._silent(error)) from None
         except ValidationError as error:
             raise BadInput(
-                f"{self.url}{path}: not an OpenAI-compatible answer ({error.error_count()} errors)"
+                f"{self._address(path)}: not an OpenAI-compatible answer ({error.error_count()} errors)"
             ) from None
         raise AssertionError("unreachable: a retry context returns or raises")
+
+    def _address(self, path: str) -> str:
+        """Where `path` is: vLLM's own endpoints stand beside OpenAI's, not below `/v1`."""
+        return (self.url.removesuffix("/v1") if path in BESIDE else self.url) + path
 
     def _refused(self, response: httpx.Response) -> Exception:
         words = _server_message(response)
@@ -262,15 +347,35 @@ def _server_message(response: httpx.Response) -> str:
     return str(words)[:500]
 
 
-def _completion(choice: _Choice, prompt_tokens: int) -> Completion:
-    logprobs = choice.logprobs.content if choice.logprobs else None
-    return Completion(
-        text=choice.message.content or "",
-        token_ids=choice.token_ids or (),
-        logprobs=tuple(token.logprob for token in logprobs or ()),
-        finish_reason=choice.finish_reason or "stop",
-        prompt_tokens=prompt_tokens,
-    )
+def _chat(messages: Sequence[Message]) -> dict[str, Any]:
+    return {"messages": [{"role": m.role, "content": m.content} for m in messages]}
+
+
+def _sampling(n: int, temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
+    settings = {
+        "n": n,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "logprobs": True,
+        "return_token_ids": True,
+    }
+    return settings | ({"stop": list(stop)} if stop else {})
+
+
+def _completions(answer: _Answer) -> list[Completion]:
+    return [
+        Completion(
+            text=choice.message.content or choice.text or "",
+            token_ids=choice.token_ids or (),
+            logprobs=choice.logprobs.values() if choice.logprobs else (),
+            finish_reason=choice.finish_reason or "stop",
+            prompt_tokens=answer.usage.prompt_tokens,
+            stop=choice.stop_reason if isinstance(choice.stop_reason, str) else None,
+            tokens=choice.logprobs.texts() if choice.logprobs else (),
+            prompt_ids=choice.prompt_token_ids or answer.prompt_token_ids or (),
+        )
+        for choice in answer.choices
+    ]
 
 
 def _authorization(variable: str | None) -> dict[str, str]:

@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -29,11 +30,11 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from selftaught.blocks import Block, Curator, Gate, Metric, Objective, Sampler, TaskSource, Verifier, registered
+from selftaught.blocks import Block, Curator, Gate, Metric, Objective, OneOf, Sampler, TaskSource, Verifier, registered
 from selftaught.errors import BadInput, BadRecipe, did_you_mean
 from selftaught.records import canonical
 
-STEPS = ("tasks", "sampling", "verification", "curation", "training", "evaluation")
+STEPS = ("tasks", "sampling", "search", "verification", "curation", "training", "evaluation")
 AXES: Mapping[str, str] = {
     "tasks": "task source",
     "sample": "sampler",
@@ -42,6 +43,11 @@ AXES: Mapping[str, str] = {
     "train": "objective",
     "evaluate": "metric",
     "gate": "gate",
+    "select": "selection",
+    "expand": "expansion",
+    "value": "node value",
+    "backup": "back-up",
+    "merge": "rule for duplicates",
 }
 """Every axis of a recipe, and what one block on it is called."""
 
@@ -70,15 +76,11 @@ def blocks(axis: str) -> Mapping[str, type[Block]]:
     return registered(axis)
 
 
-class OneOf:
-    """The pydantic schema of an axis: a union of its blocks, told apart by `type`."""
+class OnAxis(OneOf):
+    """The union of an axis's blocks, plug-ins included."""
 
-    def __init__(self, axis: str) -> None:
-        self.axis = axis
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices = {name: handler.generate_schema(block) for name, block in blocks(self.axis).items()}
-        return core_schema.tagged_union_schema(cast(dict[Any, CoreSchema], choices), discriminator="type")
+    def choices(self) -> Mapping[str, type[Block]]:
+        return blocks(self.axis)
 
 
 class Listed:
@@ -103,14 +105,15 @@ class Stage(BaseModel):
 
     name: Annotated[str, Field(pattern=NAME)] = "main"
     rounds: PositiveInt = 1
-    sample: Annotated[Sampler, OneOf("sample")]
-    verify: Annotated[tuple[Annotated[Verifier, OneOf("verify")], ...], Field(min_length=1), Listed()]
-    curate: Annotated[tuple[Annotated[Curator, OneOf("curate")], ...], Field(min_length=1), Listed()]
-    train: Annotated[tuple[Annotated[Objective, OneOf("train")], ...], Field(min_length=1), Listed()]
-    evaluate: Annotated[tuple[Annotated[Metric, OneOf("evaluate")], ...], Field(min_length=1), Listed()]
-    gate: Annotated[Gate, OneOf("gate")]
+    sample: Annotated[Sampler, OnAxis("sample")]
+    verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Field(min_length=1), Listed()]
+    curate: Annotated[tuple[Annotated[Curator, OnAxis("curate")], ...], Field(min_length=1), Listed()]
+    train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], Field(min_length=1), Listed()]
+    evaluate: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], Field(min_length=1), Listed()]
+    gate: Annotated[Gate, OnAxis("gate")]
     sample_from: Iterate = "champion"
     train_from: Iterate = "champion"
+    replay: Annotated[NonNegativeInt, Field(description="examples of earlier rounds to train on again, at most")] = 0
 
     @model_validator(mode="after")
     def _metrics_differ(self) -> Self:
@@ -142,7 +145,7 @@ class Recipe(BaseModel):
     models: Annotated[
         dict[str, str], Field(description="role to starter model, local folder or hub id; others fall back to policy")
     ]
-    tasks: Annotated[TaskSource, OneOf("tasks")]
+    tasks: Annotated[TaskSource, OnAxis("tasks")]
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
     @field_validator("models")

@@ -1,8 +1,8 @@
-"""The rows that travel between steps: Task, Rollout, Verdict, Group, Example, TaskScore.
+"""The rows that travel between steps: Task, Rollout, Verdict, Node, Tree, Group, Example, TaskScore.
 
 Frozen pydantic models, each with a content id and an Arrow schema, so that a row means the same in memory, in Parquet
-and on another machine. Behaviour (sampling, verifying, curating) lives in the blocks; reading and writing whole
-data sets lives in `selftaught.dataset`. A search tree and its nodes are not here yet: they come with `search/`.
+and on another machine. Behaviour (sampling, searching, verifying, curating) lives in the blocks; reading and writing
+whole data sets lives in `selftaught.dataset`.
 """
 
 import hashlib
@@ -35,6 +35,8 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     ARROW: ClassVar[pa.Schema]
+    SCHEMA: ClassVar[int] = 1
+    """Counts up when the fields change, so that a data set of another shape is told from a damaged one."""
 
     def to_row(self) -> dict[str, Any]:
         """This record as the plain dictionary that `ARROW` describes."""
@@ -47,9 +49,11 @@ class Record(BaseModel):
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with the fields in `update` replaced; its id is its own, whether this one's was asked for or not."""
+        """A copy with the fields in `update` replaced; what was derived from this one's is not copied."""
         copy = super().model_copy(update=update, deep=deep)
-        cast("dict[str, Any]", copy.__dict__).pop("id", None)
+        inside = cast("dict[str, Any]", copy.__dict__)
+        for derived in inside.keys() - type(self).model_fields.keys():
+            del inside[derived]
         return copy
 
 
@@ -149,12 +153,103 @@ class Verdict(Record):
         return self
 
 
+class Node(Record):
+    """One node of a search tree: a step, and the partial solution that it ends.
+
+    `value` is in [0, 1] after all back-ups, `estimate` what its evaluator said of it alone; `prior` is its sampling
+    probability, length-normalised. `token_ids` are the engine's own, of the step alone. A `terminal` node ends an
+    answer; a `hinted` one was sampled by a prompt that held the gold answer.
+    """
+
+    index: int
+    parent: int = -1
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    visits: int = 0
+    value: float = 0.0
+    estimate: float = 0.0
+    prior: float = 1.0
+    terminal: bool = False
+    hinted: bool = False
+
+
+class Spent(Record):
+    """What one search used.
+
+    `tokens` are new ones of the policy, those of dropped duplicates and of roll-outs included; `value_calls` are nodes
+    that a model valued; `seconds` are of the clock, waiting for the engine included.
+    """
+
+    iterations: int = 0
+    tokens: int = 0
+    value_calls: int = 0
+    duplicates: int = 0
+    empty: int = 0
+    truncated: int = 0
+    seconds: float = 0.0
+
+
+Ended = Literal["iterations", "nodes", "tokens", "seconds", "solved", "gate", "exhausted", "failed"]
+
+
+class Tree(Record):
+    """The search of one task: nodes by index, parents before children, the root (index 0) without text.
+
+    `answer` is the terminal node that the search would answer with (-1 when it has none); `ended` says what stopped it
+    and `error` why it failed.
+    """
+
+    prompt_ids: tuple[int, ...] = ()
+    nodes: tuple[Node, ...] = Field(min_length=1)
+    answer: int = -1
+    ended: Ended
+    error: str = ""
+    spent: Spent = Spent()
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """The indexes of each node's children, in order."""
+        found: list[list[int]] = [[] for _ in self.nodes]
+        for node in self.nodes[1:]:
+            found[node.parent].append(node.index)
+        return tuple(map(tuple, found))
+
+    def path(self, index: int) -> tuple[Node, ...]:
+        """The nodes from below the root down to node `index`."""
+        path: list[Node] = []
+        while index > 0:
+            path.append(self.nodes[index])
+            index = self.nodes[index].parent
+        return tuple(reversed(path))
+
+    def text(self, index: int) -> str:
+        """The partial solution that ends at node `index`."""
+        return "".join(node.text for node in self.path(index))
+
+    def ids(self, index: int) -> tuple[int, ...]:
+        """The engine's own token ids of the partial solution that ends at node `index`."""
+        return tuple(token for node in self.path(index) for token in node.token_ids)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if any(node.index != i or not (min(i, 1) - 1 <= node.parent < i) for i, node in enumerate(self.nodes)):
+            raise ValueError("a tree's nodes are listed by index from the root, parents before children")
+        return self
+
+
 class Group(Record):
-    """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`."""
+    """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`.
+
+    A group that was searched has its tree too, and its rollouts are the tree's answers: a rollout's `index` is that of
+    its terminal node.
+    """
+
+    SCHEMA: ClassVar[int] = 2
 
     task: Task
     rollouts: tuple[Rollout, ...] = ()
     verdicts: tuple[tuple[Verdict, ...], ...] = ()
+    tree: Tree | None = None
 
     @cached_property
     def id(self) -> str:
@@ -176,19 +271,39 @@ class Group(Record):
         return self
 
 
-class Example(Record):
-    """One training row in TRL's conversational prompt/completion format, with the rollout it came from."""
+ExampleKind = Literal["completion", "pair", "value"]
 
+
+class Example(Record):
+    """One training row in TRL's conversational format, with the rollout it came from; `kind` says what to learn of it.
+
+    A `completion` is to be said, a `pair` to be preferred to `rejected`, a `value` example is a partial solution that
+    is worth `label` and ends with a step that is `right` or not. `prompt_ids`, `completion_ids` and `rejected_ids` are
+    the engine's own tokens, where they are to be trained on as they were sampled: a pair's prompt then ends, to the
+    token, where its two sides part. `label_smoothing` is the probability that a pair is the wrong way round.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+
+    kind: ExampleKind = "completion"
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
+    rejected: tuple[Message, ...] = ()
     task: str
     rollout: str
     weight: float = 1.0
+    label: float | None = None
+    right: bool | None = None
+    label_smoothing: float = 0.0
+    prompt_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    rejected_ids: tuple[int, ...] = ()
 
     @cached_property
     def id(self) -> str:
-        """Content id over prompt and completion: equal examples have equal ids."""
-        return content_id([[m.to_row() for m in self.prompt], [m.to_row() for m in self.completion]])
+        """Content id over prompt and completion, and over kind and rejected side of all that are no completions."""
+        sides = [[m.to_row() for m in side] for side in (self.prompt, self.completion, self.rejected)]
+        return content_id(sides[:2] if self.kind == "completion" else [*sides, self.kind])
 
 
 class TaskScore(Record):
@@ -259,20 +374,64 @@ Rollout.ARROW = pa.schema(
 Verdict.ARROW = pa.schema(
     [("verifier", _string), ("score", _float), ("passed", _bool), ("reason", _string), ("error", _string)]
 )
+Node.ARROW = pa.schema(
+    [
+        ("index", _int),
+        ("parent", _int),
+        ("text", _string),
+        ("token_ids", pa.list_(pa.int32())),
+        ("visits", _int),
+        ("value", _float),
+        ("estimate", _float),
+        ("prior", _float),
+        ("terminal", _bool),
+        ("hinted", _bool),
+    ]
+)
+Spent.ARROW = pa.schema(
+    [
+        ("iterations", _int),
+        ("tokens", _int),
+        ("value_calls", _int),
+        ("duplicates", _int),
+        ("empty", _int),
+        ("truncated", _int),
+        ("seconds", _float),
+    ]
+)
+Tree.ARROW = pa.schema(
+    [
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("nodes", pa.list_(_struct(Node.ARROW))),
+        ("answer", _int),
+        ("ended", _string),
+        ("error", _string),
+        ("spent", _struct(Spent.ARROW)),
+    ]
+)
 Group.ARROW = pa.schema(
     [
         ("task", _struct(Task.ARROW)),
         ("rollouts", pa.list_(_struct(Rollout.ARROW))),
         ("verdicts", pa.list_(pa.list_(_struct(Verdict.ARROW)))),
+        ("tree", _struct(Tree.ARROW)),
     ]
 )
 Example.ARROW = pa.schema(
     [
+        ("kind", _string),
         ("prompt", pa.list_(_struct(Message.ARROW))),
         ("completion", pa.list_(_struct(Message.ARROW))),
+        ("rejected", pa.list_(_struct(Message.ARROW))),
         ("task", _string),
         ("rollout", _string),
         ("weight", _float),
+        ("label", _float),
+        ("right", _bool),
+        ("label_smoothing", _float),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("completion_ids", pa.list_(pa.int32())),
+        ("rejected_ids", pa.list_(pa.int32())),
     ]
 )
 TaskScore.ARROW = pa.schema(

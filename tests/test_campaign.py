@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from selftaught import dataset
 from selftaught.campaign import Campaign, Ended, Order
 from selftaught.errors import BadInput, RoundFailed
 from selftaught.recipe import Recipe
-from selftaught.records import canonical
+from selftaught.records import Example, canonical
+from selftaught.report.data import RoundReport
 from selftaught.round.job import Workplace
 from tests.rounds import Round, database, model, owned_engines, place, recipe, recorded_blocks, requests
 
@@ -93,6 +95,26 @@ def test_rounds_follow_one_another_from_the_champion(desk: Desk):
 def test_the_same_order_after_it_was_done_adds_its_rounds(desk: Desk):
     assert desk.run() == [(1, 0, "promoted")]
     assert desk.run() == [(2, 0, "refused")]
+
+
+def test_a_stage_that_replays_trains_on_the_examples_of_all_rounds(desk: Desk):
+    first, second = (each.told.last for each in desk.campaign(rounds=2, replay=100).run())
+    one, two = (_examples(desk.place, told) for told in (first, second))
+    assert first.funnel and second.funnel
+    assert (first.funnel.replayed, second.funnel.replayed) == (0, len(one))
+    assert len(two) == second.funnel.kept + second.funnel.replayed == len({each.id for each in two})
+    assert {each.id for each in one} < {each.id for each in two}
+
+
+def test_no_more_is_replayed_than_the_stage_says(desk: Desk):
+    *_, last = desk.campaign(rounds=2, replay=1).run()
+    assert last.told.last.funnel
+    assert last.told.last.funnel.replayed == 1
+
+
+def _examples(place: Workplace, told: RoundReport) -> list[Example]:
+    digest = next(each.digest for each in told.datasets if each.kind == "examples")
+    return dataset.read(place.store.local("datasets", digest, place.settings.home / "cache"), Example)
 
 
 def test_an_order_that_was_stopped_between_rounds_is_finished_and_not_added_to(desk: Desk):

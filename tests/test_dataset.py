@@ -114,7 +114,7 @@ def test_other_rows_than_the_manifests_are_refused(folder: Path, tmp_path: Path)
         ("rows", "many", "broken manifest"),
         ("kind", "groups", "holds groups, not Task rows"),
         ("kind", "poems", "holds poems, not Task rows"),
-        ("schema_version", 2, "has schema 2, and this is 1. Read it with selftaught"),
+        ("schema_version", 2, "has schema 2 of tasks, and this is 1. Read it with selftaught"),
     ],
 )
 def test_an_altered_manifest_is_refused(folder: Path, field: str, value: object, told: str):

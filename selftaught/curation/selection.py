@@ -1,12 +1,14 @@
-"""Selection: single rollouts become prompt/completion examples, with caps that a seed decides.
+"""Selection: how curators count, cap and draw what they give.
 
-What curators that pick rollouts one by one share; which rollouts they may pick from is what they differ in. The draw
-ranks rollouts by a hash of seed and content, so it depends neither on the order of the groups nor on one another.
+What curators share: a minimum, a cap on all examples (`Counted`), and for those that pick rollouts one by one a cap per
+task (`Selection`). Which rollouts or nodes they may pick is what they differ in. A draw ranks by a hash of seed and
+content, so it depends neither on the order of the groups nor on one another.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Self
+from itertools import islice, zip_longest
+from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -15,15 +17,9 @@ from selftaught.errors import RoundFailed
 from selftaught.records import Example, Group, Message, Rollout, content_id
 
 
-class Selection(Curator):
-    """Pick rollouts of each task, `per_task` at most, and `max_examples` in all.
+class Counted(Curator):
+    """At least `minimum` examples, at most `max_examples`, each group's by itself."""
 
-    Truncated rollouts (finish_reason `length`) are never picked: training on them teaches to stop nowhere. The prompt
-    is the task's own, so hints and system messages of the sampler do not enter it.
-    """
-
-    per_task: PositiveInt | None = 4
-    dedupe: Annotated[bool, Field(description="drop a task's repeated texts, white space apart")] = True
     minimum: Annotated[NonNegativeInt, Field(description="fewer examples than this fail the round")] = 16
     max_examples: PositiveInt | None = None
 
@@ -37,26 +33,49 @@ class Selection(Curator):
         return self
 
     @abstractmethod
-    def candidates(self, group: Group) -> Iterable[Rollout]:
-        """The rollouts of `group` that may be picked, in order."""
+    def examples(self, group: Group, seed: int) -> Iterable[Example]:
+        """The examples of one verified group, in order."""
 
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
-        """Yield examples in the order of task ids, whatever the order of `groups`; a task's in the order drawn."""
-        picked = [(g, r) for g in sorted(groups, key=lambda g: g.id) for r in self._picked(g, seed)]
-        kept = {rollout.id for rollout in _draw([rollout for _, rollout in picked], self.max_examples, seed)}
-        return (_example(group, rollout) for group, rollout in picked if rollout.id in kept)
+        """Yield examples in the order of task ids, whatever the order of `groups`; a task's in the block's order."""
+        each_group = [list(self.examples(group, seed)) for group in sorted(groups, key=lambda g: g.id)]
+        kept = {each.id for each in self._spread(each_group, seed)}
+        return (each for made in each_group for each in made if each.id in kept)
+
+    def _spread(self, each_group: Sequence[Sequence[Example]], seed: int) -> Iterable[Example]:
+        """At most `max_examples`: every task's first before any task's second, so that most tasks are learnt from."""
+        layers = zip_longest(*(drawn(made, None, seed) for made in each_group))
+        spread = (each for layer in layers for each in drawn([e for e in layer if e is not None], None, seed))
+        return islice(spread, self.max_examples)
 
     def check(self, examples: Sequence[Example]) -> None:
         """Raise RoundFailed when there are fewer than `minimum` examples."""
         if len(examples) < self.minimum:
             raise RoundFailed(
                 f"curate: '{self.name}' gave {len(examples)} examples, fewer than minimum: {self.minimum}. Sample "
-                "more (tasks.train, sample.k), take easier tasks, or lower minimum."
+                "more (tasks.train, sample.k, or a search's limits), take easier tasks, or lower minimum."
             )
 
-    def _picked(self, group: Group, seed: int) -> list[Rollout]:
+
+class Selection(Counted):
+    """Pick rollouts of each task, `per_task` at most, and `max_examples` in all.
+
+    Truncated rollouts (finish_reason `length`) are never picked: training on them teaches to stop nowhere. The prompt
+    is the task's own, so hints and system messages of the sampler do not enter it.
+    """
+
+    per_task: PositiveInt | None = 4
+    dedupe: Annotated[bool, Field(description="drop a task's repeated texts, white space apart")] = True
+
+    @abstractmethod
+    def candidates(self, group: Group) -> Iterable[Rollout]:
+        """The rollouts of `group` that may be picked, in order."""
+
+    def examples(self, group: Group, seed: int) -> Iterable[Example]:
+        """What is picked of `group`, in the order drawn."""
         whole = [rollout for rollout in self.candidates(group) if rollout.finish_reason != "length"]
-        return _draw(_distinct(whole) if self.dedupe else whole, self.per_task, seed)
+        picked = drawn(_distinct(whole) if self.dedupe else whole, self.per_task, seed)
+        return [completion(group, rollout.text, rollout.id) for rollout in picked]
 
 
 def _distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
@@ -67,15 +86,19 @@ def _distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
     return list(by_text.values())
 
 
-def _draw(rollouts: list[Rollout], count: int | None, seed: int) -> list[Rollout]:
-    """`count` of `rollouts` (all of them for None), drawn without replacement by `seed`, in the order drawn."""
-    return sorted(rollouts, key=lambda rollout: content_id([seed, rollout.id]))[:count]
+D = TypeVar("D", Rollout, Example)
 
 
-def _example(group: Group, rollout: Rollout) -> Example:
+def drawn(rows: Sequence[D], count: int | None, seed: int) -> list[D]:
+    """`count` of `rows` (all of them for None), drawn without replacement by `seed`, in the order drawn."""
+    return sorted(rows, key=lambda row: content_id([seed, row.id]))[:count]
+
+
+def completion(group: Group, text: str, rollout: str) -> Example:
+    """`text` as what is to be said to the group's task; `rollout` is the id of where it comes from."""
     return Example(
         prompt=group.task.messages,
-        completion=(Message(role="assistant", content=rollout.text),),
+        completion=(Message(role="assistant", content=text),),
         task=group.id,
-        rollout=rollout.id,
+        rollout=rollout,
     )

@@ -98,8 +98,8 @@ class Funnel(Frozen):
     """How many of what was sampled was kept.
 
     `solved` counts the tasks with at least one accepted rollout, `truncated` the rollouts cut off at the token limit,
-    `errors` the rollouts that a verifier could not judge, `accepted` those that every verifier passed, and `kept` the
-    training examples.
+    `errors` the rollouts that a verifier could not judge, `accepted` those that every verifier passed, `kept` the
+    examples made of them, and `replayed` those of earlier rounds that were trained on with them.
     """
 
     tasks: int
@@ -109,9 +109,10 @@ class Funnel(Frozen):
     errors: int
     accepted: int
     kept: int
+    replayed: int = 0
 
     @classmethod
-    def count(cls, groups: Iterable[Group], kept: int) -> Self:
+    def count(cls, groups: Iterable[Group], kept: int, replayed: int = 0) -> Self:
         """The funnel of a round's verified `groups`, of which `kept` examples were curated."""
         groups = list(groups)
         accepted = [sum(group.passed(i) for i in range(len(group.rollouts))) for group in groups]
@@ -123,6 +124,7 @@ class Funnel(Frozen):
             errors=sum(any(v.error for v in verdicts) for group in groups for verdicts in group.verdicts),
             accepted=sum(accepted),
             kept=kept,
+            replayed=replayed,
         )
 
 

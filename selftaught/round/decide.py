@@ -13,6 +13,7 @@ from selftaught.evaluation.decision import decision_to_json
 from selftaught.records import Example, Task, TaskScore
 from selftaught.round.history import history
 from selftaught.round.job import Job, Workplace
+from selftaught.round.replay import trained_tasks
 from selftaught.tasks.contamination import check_examples
 
 
@@ -22,7 +23,7 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     Raises RoundFailed when a training example is a held-out task.
     """
     place, job = Workplace.open(), Job.read(job_path)
-    found = _contaminated(Path(tasks), Path(examples))
+    found = _contaminated(place, job, Path(tasks), Path(examples))
     if found:
         raise RoundFailed(
             "training examples overlap held-out tasks, so nothing measured on them counts:\n" + "\n".join(found)
@@ -33,10 +34,11 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     return decision
 
 
-def _contaminated(tasks: Path, examples: Path) -> list[str]:
-    known = dataset.read(tasks, Task)
-    held_out = [task for task in known if task.split != "train"]
-    return check_examples(dataset.read(examples, Example), {task.id: task for task in known}, held_out)
+def _contaminated(place: Workplace, job: Job, tasks: Path, examples: Path) -> list[str]:
+    drawn = dataset.read(tasks, Task)
+    held_out = [task for task in drawn if task.split != "train"]
+    known = {task.id: task for task in (*trained_tasks(place, job), *drawn)}
+    return check_examples(dataset.read(examples, Example), known, held_out)
 
 
 def _evidence(place: Workplace, job: Job, challenger: str, scores: Path) -> Evidence:

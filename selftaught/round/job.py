@@ -32,6 +32,15 @@ class ModelRef(BaseModel):
     version: str = ""
 
 
+class Earlier(BaseModel):
+    """What an earlier round of the campaign was trained on, by digest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tasks: str
+    examples: str
+
+
 class Job(BaseModel):
     """One attempt at one round, as `prepare` fixed it: aliases are resolved once, and everything after goes by this."""
 
@@ -53,7 +62,11 @@ class Job(BaseModel):
     sampler: ModelRef
     trainee: ModelRef
     roles: Mapping[str, ModelRef] = {}
-    """The models of the roles other than policy."""
+    """The models of the roles other than policy, as far as there are any yet."""
+    trainees: Mapping[str, ModelRef] = {}
+    """What the stage trains beside the policy, by role: the newest version, or the policy's trainee where none is."""
+    earlier: tuple[Earlier, ...] = ()
+    """The rounds whose examples are replayed; none where the stage replays none."""
     run: str
     """Id of the round's MLflow run."""
     started: float
@@ -73,6 +86,11 @@ class Job(BaseModel):
     def name(self) -> str:
         """`<line>/<campaign>/<round>-<attempt>`: what claims of this round are kept under."""
         return round_name(self.line, self.campaign, self.round, self.attempt)
+
+
+def role_line(line: str, role: str) -> str:
+    """The line on which the trained models of a role other than policy are registered, beside the policy's."""
+    return f"{line}-{role}"
 
 
 def round_name(line: str, campaign: str, round: int, attempt: int) -> str:

@@ -13,7 +13,8 @@ from selftaught.errors import BadInput
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.adopt import roles
 from selftaught.round.history import due
-from selftaught.round.job import Job, ModelRef, Workplace, round_name
+from selftaught.round.job import Job, ModelRef, Workplace, role_line, round_name
+from selftaught.round.replay import earlier
 from selftaught.tasks.prepare import prepare, seeds
 from selftaught.tracking import Version
 
@@ -62,7 +63,8 @@ def _fix(
     drawn = prepare(recipe.tasks, draw)
     manifest = dataset.write(out, drawn, "tasks", recipe=recipe.digest)
     place.store.put("datasets", manifest.digest, out)
-    champion = _version(place, line, "champion")
+    champion, trainee = _version(place, line, "champion"), _version(place, line, stage.train_from)
+    own = _trained(place, line, stage)
     return Job(
         recipe=recipe,
         line=line,
@@ -76,8 +78,10 @@ def _fix(
         tasks=manifest.digest,
         champion=champion,
         sampler=_version(place, line, stage.sample_from),
-        trainee=_version(place, line, stage.train_from),
-        roles=roles(place, recipe, line),
+        trainee=trainee,
+        roles={**roles(place, recipe, line), **own},
+        trainees={role: own.get(role, trainee) for role in _trained_roles(stage)},
+        earlier=earlier(place, line, campaign) if stage.replay else (),
         run=run,
         started=time.time(),
     )
@@ -94,6 +98,17 @@ def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:
     if found is None:
         raise BadInput(f"{line}: has no {alias} in the registry. `selftaught run` adopts the recipe's model first.")
     return ModelRef(digest=found.digest, version=found.version)
+
+
+def _trained_roles(stage: Stage) -> set[str]:
+    """The roles other than policy that the stage trains."""
+    return {objective.role for objective in stage.train} - {"policy"}
+
+
+def _trained(place: Workplace, line: str, stage: Stage) -> dict[str, ModelRef]:
+    """The newest version of each role that the stage trains, of those that have one: they go on being trained."""
+    heads = {role: place.tracker.resolve(role_line(line, role), "head") for role in _trained_roles(stage)}
+    return {role: ModelRef(digest=head.digest, version=head.version) for role, head in heads.items() if head}
 
 
 def _open_run(place: Workplace, job: Job, rows: int) -> None:

@@ -97,7 +97,7 @@ def _round(
         summaries=tuple(_summaries(scores)),
         gains=tuple(_gains(job, challenger, scores)),
         gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
-        funnel=data.Funnel.count(groups, kept.rows),
+        funnel=data.Funnel.count(groups, int(kept.counts["own"]), int(kept.counts["replayed"])),
         training=_training(training),
         steps=tuple(_steps(job, inputs, training)),
         datasets=tuple(_datasets(inputs)),

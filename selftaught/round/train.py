@@ -1,11 +1,13 @@
-"""train: the stage's objectives change the model, and what comes out is registered as the challenger.
+"""train: the stage's objectives change the models of their roles, and what comes out is registered.
 
-Weights go to the store under their digest; the component's output is the training record that names them. The first
-completed training under the same inputs wins, because training is not reproducible to the bit.
+The policy becomes the challenger; a model of another role (a value model) becomes the newest version of a line of its
+own, which the next round takes. Weights go to the store under their digest; the component's output is the training
+record that names them. The first completed training under the same inputs wins, because training is not reproducible
+to the bit.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -14,27 +16,27 @@ from selftaught import dataset
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.round.engines import reference_key
-from selftaught.round.job import Job, Stopwatch, Workplace, dump, input_key
+from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line
 from selftaught.serving.freshness import reference_logprobs
 from selftaught.tracking import Version
 from selftaught.weights import check_model, model_digest
 
 
-class Training(BaseModel):
-    """One training: the model that came out and how it went. `losses` are (step, loss); seconds are wall time."""
+class Trained(BaseModel):
+    """The model of one role and how its training went. `losses` are (step, loss); seconds are in training alone."""
 
     model_config = ConfigDict(frozen=True)
 
     digest: str
     uri: str
     parent: str
-    examples: str
     steps: int
     tokens: int
     trained_tokens: int
-    seconds: float
     training_seconds: float
     losses: tuple[tuple[int, float], ...]
+    measured: Mapping[str, float] = {}
+    """What the objectives measured (`value.mae` …)."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -45,7 +47,15 @@ class Training(BaseModel):
             "seconds": self.training_seconds,
             "tokens_per_second": self.tokens / max(self.training_seconds, 1e-9),
         }
-        return figures | ({"final_loss": self.losses[-1][1]} if self.losses else {})
+        return {**figures, **({"final_loss": self.losses[-1][1]} if self.losses else {}), **self.measured}
+
+
+class Training(Trained):
+    """One training: the policy that came out, and the models of the other roles; `seconds` are of the whole step."""
+
+    examples: str
+    seconds: float
+    others: Mapping[str, Trained] = {}
 
 
 def run(job_path: str, examples: str, out: str) -> Training:
@@ -55,7 +65,13 @@ def run(job_path: str, examples: str, out: str) -> Training:
     """
     place, job = Workplace.open(), Job.read(job_path)
     given = dataset.manifest(Path(examples)).digest
-    inputs = {"model": job.trainee.digest, "examples": given, "train": dump(job.blocks.train), "seed": job.seed}
+    inputs = {
+        "model": job.trainee.digest,
+        "others": {role: ref.digest for role, ref in job.trainees.items()},
+        "examples": given,
+        "train": dump(job.blocks.train),
+        "seed": job.seed,
+    }
     key = input_key("train", inputs)
     done = place.store.claimed(key)
     if done is None:
@@ -75,36 +91,47 @@ def _scratch(place: Workplace, key: str) -> Path:
 
 def _train(place: Workplace, job: Job, examples: Sequence[Example], given: str, key: str) -> Training:
     watch = Stopwatch()
-    scratch = _scratch(place, key)
-    results, folder = _objectives(place, job, examples, scratch)
+    starts = {"policy": job.trainee, **job.trainees}
+    trained = {
+        role: _trained(place, start, *_objectives(place, job, role, start, examples, _scratch(place, key)))
+        for role, start in starts.items()
+    }
+    policy = trained.pop("policy")
+    return Training(**policy.model_dump(), examples=given, seconds=watch.seconds, others=trained)
+
+
+def _trained(place: Workplace, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
+    """The record of the model in `folder`, which is put into the store."""
     check_model(folder)
     digest = model_digest(folder)
     uri = place.store.put("models", digest, folder)
     place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
-    return Training(
+    return Trained(
         digest=digest,
         uri=uri,
-        parent=job.trainee.digest,
-        examples=given,
+        parent=start.digest,
         steps=sum(result.steps for result in results),
         tokens=sum(result.tokens for result in results),
         trained_tokens=sum(result.trained_tokens for result in results),
-        seconds=watch.seconds,
         training_seconds=sum(result.seconds for result in results),
         losses=tuple(_joined(results)),
+        measured={name: value for result in results for name, value in result.metrics.items() if "." in name},
     )
 
 
 def _objectives(
-    place: Workplace, job: Job, examples: Sequence[Example], scratch: Path
+    place: Workplace, job: Job, role: str, start: ModelRef, examples: Sequence[Example], scratch: Path
 ) -> tuple[list[TrainResult], Path]:
-    """Run the objectives one after another, each on what the one before made. Returns the last one's folder."""
-    folder = place.model(job.trainee.digest)
+    """Run the objectives of `role` one after another, each on what the one before made. Returns the last folder."""
+    folder = place.model(start.digest)
     results: list[TrainResult] = []
     for index, objective in enumerate(job.blocks.train):
+        if objective.role != role:
+            continue
         out = scratch / f"model-{index}"
+        step = "train" if role == "policy" else f"train {role}"
         told = TrainContext(
-            scratch=scratch / f"steps-{index}", seed=job.seed % 2**32, report=place.progress("train", "steps")
+            scratch=scratch / f"steps-{index}", seed=job.seed % 2**32, report=place.progress(step, "steps")
         )
         told.scratch.mkdir(parents=True, exist_ok=True)
         results.append(objective.train(folder, examples, out, told))
@@ -123,19 +150,29 @@ def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:
 
 
 def _register(place: Workplace, job: Job, training: Training) -> Version:
-    """Register the challenger with its lineage; registering it again finds the version that is there."""
+    """Register the challenger and the models beside it with their lineage; said again, it finds what is there."""
     tracker = place.tracker
-    tags = {
-        "selftaught.recipe": job.recipe.name,
-        "selftaught.recipe_digest": job.recipe.digest,
-        "selftaught.campaign": job.campaign,
-        "selftaught.round": str(job.round),
-        "selftaught.parent": training.parent,
-        "selftaught.examples": training.examples,
-        "selftaught.tasks": job.tasks,
-    }
-    version = tracker.register(job.line, training.digest, training.uri, job.run, tags)
+    for role, other in training.others.items():
+        version = tracker.register(
+            role_line(job.line, role), other.digest, other.uri, job.run, _tags(job, other, training)
+        )
+        tracker.point("head", version)
+        tracker.log_curve(job.run, f"train.{role}.loss", other.losses)
+        tracker.log(job.run, {f"train.{role}.{key}": value for key, value in other.metrics.items()})
+    version = tracker.register(job.line, training.digest, training.uri, job.run, _tags(job, training, training))
     tracker.point("challenger", version)
     tracker.log_curve(job.run, "train.loss", training.losses)
     tracker.log(job.run, {f"train.{key}": value for key, value in training.metrics.items()})
     return version
+
+
+def _tags(job: Job, model: Trained, training: Training) -> dict[str, str]:
+    return {
+        "selftaught.recipe": job.recipe.name,
+        "selftaught.recipe_digest": job.recipe.digest,
+        "selftaught.campaign": job.campaign,
+        "selftaught.round": str(job.round),
+        "selftaught.parent": model.parent,
+        "selftaught.examples": training.examples,
+        "selftaught.tasks": job.tasks,
+    }

@@ -15,6 +15,7 @@ from selftaught.dataset import Manifest
 from selftaught.records import Group
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, dump
+from selftaught.round.replay import with_replay
 from selftaught.verification.runner import funnel, verify
 
 
@@ -35,8 +36,13 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     parts = [dataset.manifest(Path(shard)) for shard in shards]
     inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify)}
     done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
-    inputs = {"verified": done.digest, "curate": dump(job.blocks.curate), "seed": job.seed}
-    kept = place.once("curate", inputs, Path(examples), lambda out, _: _curate(job, Path(verified), out))
+    inputs = {
+        "verified": done.digest,
+        "curate": dump(job.blocks.curate),
+        "replay": [job.blocks.replay, [past.examples for past in job.earlier]],
+        "seed": job.seed,
+    }
+    kept = place.once("curate", inputs, Path(examples), lambda out, _: _curate(place, job, Path(verified), out))
     _track(place, job, done, kept)
     return Verified(done, kept)
 
@@ -62,10 +68,13 @@ async def _verified(place: Workplace, job: Job, groups: Sequence[Group]) -> list
         return await verify(groups, job.blocks.verify, models, progress)
 
 
-def _curate(job: Job, verified: Path, out: Path) -> Manifest:
-    examples = curate(dataset.read(verified, Group), job.blocks.curate, job.seed)
+def _curate(place: Workplace, job: Job, verified: Path, out: Path) -> Manifest:
+    own = curate(dataset.read(verified, Group), job.blocks.curate, job.seed)
+    examples = with_replay(place, job, own)
     parents = {"verified": dataset.manifest(verified).digest}
-    return dataset.write(out, examples, "examples", parents=parents, recipe=job.recipe.digest)
+    parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
+    counts = {"own": float(len(own)), "replayed": float(len(examples) - len(own))}
+    return dataset.write(out, examples, "examples", parents=parents, recipe=job.recipe.digest, counts=counts)
 
 
 def _track(place: Workplace, job: Job, verified: Manifest, examples: Manifest) -> None:
@@ -75,4 +84,4 @@ def _track(place: Workplace, job: Job, verified: Manifest, examples: Manifest) -
             job.run, name, made.digest, uri, made.rows, "training" if name == "examples" else name
         )
     place.tracker.log(job.run, {"funnel." + key: value for key, value in verified.counts.items()})
-    place.tracker.log(job.run, {"funnel.kept": float(examples.rows)})
+    place.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})

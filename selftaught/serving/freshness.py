@@ -1,4 +1,5 @@
-"""Are the served weights the trained ones? Log-probabilities of fixed prompts, the engine's against the trainer's.
+"""Are the served weights the trained ones? Log-probabilities (of a value model: values) of fixed prompts, the engine's
+against the trainer's.
 
 A served name proves which folder an engine was told to load; this proves what it computes with. It tells weights
 apart, not engines: bf16 kernels differ in the last bits, so the mean difference is compared with a tolerance that was
@@ -6,6 +7,7 @@ measured to lie above that noise and below a few steps of training. Weights that
 """
 
 import asyncio
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +33,13 @@ PROMPTS = (
 
 
 class Scored(BaseModel):
-    """One prompt: its token ids, and the log-probability (nats) of each but the first."""
+    """One prompt: its token ids, and the log-probability (nats) of each but the first, or what a value model gives."""
 
     model_config = ConfigDict(frozen=True)
 
     token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    logprobs: tuple[float, ...] = ()
+    value: float | None = None
 
 
 class Reference(BaseModel):
@@ -57,8 +60,9 @@ def reference_logprobs(folder: Path) -> Reference:
     from huggingface_hub.errors import StrictDataclassError
 
     auto, options = cast(Any, transformers), {"local_files_only": True}
+    kind = auto.AutoModelForSequenceClassification if values(folder) else auto.AutoModelForCausalLM
     try:
-        model, loaded = auto.AutoModelForCausalLM.from_pretrained(
+        model, loaded = kind.from_pretrained(
             folder, dtype="auto", use_safetensors=True, output_loading_info=True, **options
         )
         tokenizer = auto.AutoTokenizer.from_pretrained(folder, **options)
@@ -79,6 +83,8 @@ def reference_of(model: Any, tokenizer: Any) -> Reference:
     """The reference of a transformers model in memory with its tokenizer: what a trainer has when training ends."""
     model.eval()
     prompts = [tuple(tokenizer(prompt).input_ids) for prompt in PROMPTS]
+    if hasattr(model, "score"):
+        return Reference(prompts=tuple(Scored(token_ids=ids, value=value_of(model, ids)) for ids in prompts))
     return Reference(prompts=tuple(Scored(token_ids=ids, logprobs=logprobs_of(model, ids)) for ids in prompts))
 
 
@@ -92,8 +98,28 @@ def logprobs_of(model: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
     return tuple(logprobs.gather(1, ids[0, 1:, None])[:, 0].tolist())
 
 
+def values(folder: Path) -> bool:
+    """Whether the model in `folder` is one that gives values, not text."""
+    kinds = cast(list[str], json.loads((folder / "config.json").read_bytes()).get("architectures") or [])
+    return any(kind.endswith("ForSequenceClassification") for kind in kinds)
+
+
+def value_of(model: Any, token_ids: Sequence[int]) -> float:
+    """The value of a prompt under a `model` of transformers with a value head, read at its last token."""
+    import torch
+
+    with torch.inference_mode():
+        backbone = getattr(model, model.base_model_prefix)
+        hidden = backbone(torch.tensor([token_ids], device=model.device)).last_hidden_state
+        return float(model.score(hidden[0, -1])[0])
+
+
 async def distance(endpoint: Endpoint, reference: Reference) -> float:
-    """How far the served model is from the reference: the mean absolute difference of log-probabilities (nats)."""
+    """How far the served model is from the reference: the mean absolute difference of log-probabilities or values."""
+    expected = [prompt.value for prompt in reference.prompts if prompt.value is not None]
+    if expected:
+        given = await endpoint.values([prompt.token_ids for prompt in reference.prompts])
+        return math.fsum(abs(a - b) for a, b in zip(given, expected, strict=True)) / len(expected)
     served = await asyncio.gather(*(endpoint.prompt_logprobs(prompt.token_ids) for prompt in reference.prompts))
     pairs = zip(served, (prompt.logprobs for prompt in reference.prompts), strict=True)
     differences = [abs(there - here) for pair in pairs for there, here in zip(*pair, strict=True)]
@@ -109,8 +135,9 @@ async def fresh(served: Served, reference: Reference) -> float:
         apart = await distance(endpoint, reference)
     if not apart <= TOLERANCE:
         raise WrongModel(
-            f"{served.url}: {served.name} does not compute with the weights that were trained: log-probabilities are "
-            f"{apart:.3f} nats apart on average, at most {TOLERANCE} is noise. Remove the engine and deploy it again."
+            f"{served.url}: {served.name} does not compute with the weights that were trained: what it says of fixed "
+            f"prompts is {apart:.3f} apart on average, at most {TOLERANCE} is noise. Remove the engine and deploy it "
+            "again."
         )
     return apart
 

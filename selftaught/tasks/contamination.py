@@ -38,13 +38,13 @@ def require_disjoint(tasks: Iterable[Task]) -> None:
 
 
 def check_examples(examples: Sequence[Example], train: Mapping[str, Task], held_out: Sequence[Task]) -> list[str]:
-    """What the prompts of `examples` share with `held_out`; `train` holds the training tasks by id.
+    """What the prompts of `examples` share with `held_out`; `train` holds the training tasks of all rounds by id.
 
     An example whose task is none of them is a finding of its own.
     """
     strangers = [example for example in examples if example.task not in train]
     shown = ", ".join(example.task for example in strangers[:SHOWN])
-    unknown = [f"{len(strangers)} examples were made from no training task of this round: task {shown}"]
+    unknown = [f"{len(strangers)} examples were made from no training task: task {shown}"]
     return (unknown if strangers else []) + overlaps([_asked(e, train.get(e.task)) for e in examples], held_out)
 
 

@@ -104,4 +104,4 @@ def test_an_example_that_asks_a_held_out_question_is_found_though_its_task_is_a_
 def test_an_example_made_from_no_training_task_is_a_finding():
     trained, stranger = task("How deep is the lake?"), task("Who keeps the bees?", "gate")
     findings = check_examples([example(stranger, "Something else")], {trained.id: trained}, [])
-    assert findings == [f"1 examples were made from no training task of this round: task {stranger.id}"]
+    assert findings == [f"1 examples were made from no training task: task {stranger.id}"]

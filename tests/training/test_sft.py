@@ -16,7 +16,8 @@ from training_examples import MakeContext, example
 from selftaught.blocks import TrainContext
 from selftaught.errors import BadInput, RoundFailed
 from selftaught.records import Example
-from selftaught.training.sft import SFT, Lora
+from selftaught.training.gradient import Lora
+from selftaught.training.sft import SFT
 from selftaught.weights import check_model
 
 FP32 = {"precision": "fp32", "learning_rate": 1e-3, "epochs": 1, "batch_size": 4}

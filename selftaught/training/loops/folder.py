@@ -34,7 +34,7 @@ def save(model: Any, source: Path, folder: Path) -> None:
     """
     plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
     with writing(folder):
-        plain.to(_precision(source)).save_pretrained(folder)
+        plain.to(precision(source)).save_pretrained(folder)
     carried = (path for pattern in CARRIED for path in source.glob(pattern) if "safetensors" not in path.name)
     for path in carried:
         shutil.copyfile(path, folder / path.name)
@@ -49,6 +49,7 @@ def writing(folder: Path) -> Generator[None]:
         raise OSError(f"{folder}: cannot be written: {str(error).splitlines()[0]}") from error
 
 
-def _precision(source: Path) -> torch.dtype:
+def precision(source: Path) -> torch.dtype:
+    """The precision that the model in `source` is stored in."""
     dtype = cast(torch.dtype | None, AutoConfig.from_pretrained(source, local_files_only=True).dtype)
     return dtype or torch.float32

@@ -14,14 +14,11 @@ scratch folder; none of that reaches the written model.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from peft import LoraConfig
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, PrinterCallback
 from transformers.utils import logging
@@ -30,38 +27,16 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.dataset import replacing
-from selftaught.errors import RoundFailed
 from selftaught.records import Example
+from selftaught.training.loops.common import Only, Plan, adapters, arguments, dtype, fitting, losses
 from selftaught.training.loops.folder import load, save, writing
 from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
 from selftaught.training.loops.watch import Watch, newest_whole
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
-from selftaught.training.sft import SFT, Lora
+from selftaught.training.sft import SFT
 
 SHORT = 256
 """Tokens up to which plain attention beats the CPU's flash kernel (whose backward pass is slow), and fits in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run sees: `order` lists examples in order, all epochs; `tokens` and `trained` count an example's."""
-
-    order: tuple[int, ...]
-    tokens: tuple[int, ...]
-    trained: tuple[int, ...]
-
-    def seen(self, batch: int) -> list[int]:
-        """The tokens seen after each step of `batch` examples."""
-        seen = list(accumulate(self.tokens[index] for index in self.order))
-        return [*seen[batch - 1 :: batch], *seen[-1:]] if len(seen) % batch else seen[batch - 1 :: batch]
-
-    def longest(self) -> int:
-        """The tokens of the longest example that is seen."""
-        return max(self.tokens[index] for index in self.order)
-
-    def trained_tokens(self) -> int:
-        """The tokens that count in the loss, over the whole run."""
-        return sum(self.trained[index] for index in self.order)
 
 
 def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
@@ -87,7 +62,7 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
         tokens=seen[-1],
         trained_tokens=plan.trained_tokens(),
         seconds=watch.seconds,
-        losses=_losses(trainer.state.log_history),
+        losses=losses(trainer.state.log_history),
         metrics={
             "left_out": float(len(examples) - len(set(plan.order))),
             "setup_seconds": ready - began,
@@ -134,39 +109,15 @@ def _places(wanted: torch.Tensor) -> torch.Tensor:
     return rows * (wanted.shape[1] + 1) + columns
 
 
-class Only:
-    """While open, `head` projects the hidden states at `sources` alone: logits have the shape (sources, vocabulary).
-
-    `sources` are places in the batch, its rows laid end to end. The forward's own `logits_to_keep` can only keep the
-    same positions of every row.
-    """
-
-    def __init__(self, sources: torch.Tensor, head: torch.nn.Module) -> None:
-        self.hook = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, 1)[sources],))
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self.hook.remove()
-
-
-def multiplies_bf16() -> bool:
-    """Whether this machine has bf16 matrix products in hardware; where it has not, they are slower than fp32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
 def _trainer(config: SFT, model: Path, examples: Sequence[Example], context: TrainContext) -> CompletionTrainer:
-    loaded = load(model, torch.bfloat16 if config.precision == "bf16" else torch.float32)
+    loaded = load(model, dtype(config))
     return CompletionTrainer(
         model=loaded,
         args=_arguments(config, context),
         data_collator=shared_batch if config.batching == "shared" and can_share(loaded.config) else None,
         train_dataset=Dataset.from_list([_row(example) for example in examples]),
         processing_class=AutoTokenizer.from_pretrained(model, local_files_only=True),
-        peft_config=_adapters(config.lora) if config.lora else None,
+        peft_config=adapters(config.lora),
     )
 
 
@@ -179,40 +130,10 @@ def _row(example: Example) -> dict[str, Any]:
 
 def _arguments(config: SFT, context: TrainContext) -> SFTConfig:
     return SFTConfig(
-        output_dir=str(context.scratch),
-        use_cpu=not torch.cuda.is_available(),
-        seed=context.seed,
-        num_train_epochs=1,  # the plan's order holds all epochs
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.scheduler,
-        warmup_steps=config.warmup,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
+        **arguments(config, context),
         max_length=None,  # the plan leaves out what is too long
         padding_free=config.batching == "packed",
         completion_only_loss=True,
-        bf16=config.precision == "mixed" or (config.precision == "auto" and multiplies_bf16()),
-        gradient_checkpointing=config.gradient_checkpointing,
-        save_steps=config.checkpoint_every,
-        save_total_limit=2,  # the newest may be torn
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # Watch wants to see them
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=True,
-        report_to="none",
-    )
-
-
-def _adapters(lora: Lora) -> LoraConfig:
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=cast(int, lora.alpha),  # a float in all but its annotation
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
     )
 
 
@@ -222,20 +143,11 @@ def _plan(config: SFT, data: Dataset, seed: int) -> Plan:
     tokens = [len(ids) for ids in rows]
     labels = cast(list[list[int]], data["labels"])
     trained = [sum(label != IGNORED for label in one) for one in labels]
-    fitting = [index for index, length in enumerate(tokens) if length <= config.max_length]
-    if not fitting:
-        raise RoundFailed(
-            f"sft: all {len(tokens)} examples are longer than max_length {config.max_length} (the shortest has "
-            f"{min(tokens)} tokens). Raise max_length, or lower the sampler's max_tokens."
-        )
-    order = shuffled(fitting, config.epochs, seed)
+    fit = fitting(config, tokens)
+    order = shuffled(fit, config.epochs, seed)
     if config.batching == "shared":
         starts = [tuple(ids[: -count or None]) for ids, count in zip(rows, trained, strict=True)]
-        order = prompt_grouped(fitting, starts, config.epochs, seed)
+        order = prompt_grouped(fit, starts, config.epochs, seed)
     if config.batching == "length_grouped":
         order = length_grouped(order, tokens, config.batch_size, seed)
     return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(trained))
-
-
-def _losses(history: Sequence[dict[str, float]]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry)

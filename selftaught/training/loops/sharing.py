@@ -66,25 +66,38 @@ def can_share(config: Any) -> bool:
     return kinds == {"full_attention"} and not windowed and not getattr(config, "is_encoder_decoder", False)
 
 
-def shared_batch(features: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
-    """A batch of R rows of T tokens from examples with `input_ids` and `labels`.
+def laid_out(examples: Sequence[Sequence[int]]) -> tuple[dict[str, torch.Tensor], list[list[int]]]:
+    """Rows of T tokens that hold `examples` (token ids), and for each example the places of its tokens.
 
-    Gives `input_ids` and `position_ids` (R, T), `attention_mask` (R, 1, T, T), and for the M trained tokens their
-    `sources` (M): the place, rows laid end to end, of the token before, which predicts them; and their `labels`
-    (1, M + 1), led by one that is ignored, because the trainer counts labels as if they were yet to be shifted.
+    Gives `input_ids` and `position_ids` (R, T) and `attention_mask` (R, 1, T, T). A place counts through the rows laid
+    end to end.
     """
-    rows, places = _rows([feature["input_ids"] for feature in features])
+    rows, places = _rows(examples)
     width = max(len(row.tokens) for row in rows)
+    batch = {
+        "input_ids": torch.tensor([row.tokens + [0] * (width - len(row.tokens)) for row in rows]),
+        "position_ids": torch.tensor([row.depths + [0] * (width - len(row.depths)) for row in rows]),
+        "attention_mask": torch.stack([row.ancestors(width) for row in rows])[:, None],
+    }
+    return batch, [[row * width + node for node in path] for row, path in places]
+
+
+def shared_batch(features: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+    """A batch as `laid_out` makes it from examples with `input_ids` and `labels`.
+
+    For the M trained tokens it has their `sources` (M): the place of the token before, which predicts them; and their
+    `labels` (1, M + 1), led by one that is ignored, because the trainer counts labels as if they were yet to be
+    shifted.
+    """
+    batch, places = laid_out([feature["input_ids"] for feature in features])
     trained = [
-        (row * width + path[at - 1], label)
-        for (row, path), feature in zip(places, features, strict=True)
+        (path[at - 1], label)
+        for path, feature in zip(places, features, strict=True)
         for at, label in enumerate(feature["labels"])
         if label != IGNORED and at > 0
     ]
     return {
-        "input_ids": torch.tensor([row.tokens + [0] * (width - len(row.tokens)) for row in rows]),
-        "position_ids": torch.tensor([row.depths + [0] * (width - len(row.depths)) for row in rows]),
-        "attention_mask": torch.stack([row.ancestors(width) for row in rows])[:, None],
+        **batch,
         "sources": torch.tensor([source for source, _ in trained]),
         "labels": torch.tensor([[IGNORED, *(label for _, label in trained)]]),
     }

@@ -1,0 +1,99 @@
+"""Detours: right answers told with the wrong turns of the tree before them, and how the way back was found.
+
+Linearised trees teach reflection and backtracking (ASTRO, Kim et al. 2025, arXiv 2507.00417); splices at the first
+error teach to notice it at once (Agent-R, Yuan et al. 2025, arXiv 2501.11425). The words between are templates: no
+model rewrites them, and no model is asked where the first error is, because the tree knows.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from selftaught.curation.process_values import FAR, distances, right_leaves
+from selftaught.curation.selection import Counted, completion, drawn
+from selftaught.records import Example, Group, Node, Tree, content_id
+
+
+class Detours(Counted):
+    """One example a right answer that has wrong turns beside it, `per_task` at most.
+
+    `reflect` and `back` are said between a wrong turn and the right one; {step} is the last step before they part.
+    """
+
+    per_task: PositiveInt | None = 2
+    reflect: str
+    back: Annotated[str, Field(description="{step} is the last step that was right")]
+
+    def examples(self, group: Group, seed: int) -> Iterator[Example]:
+        """In the order of the right answers' nodes."""
+        tree, right = group.tree, right_leaves(group)
+        if tree is None or not right:
+            return
+        made = [each for leaf in sorted(right) for each in self._told(group, tree, leaf)]
+        kept = {each.id for each in drawn(made, self.per_task, seed)}
+        yield from (each for each in made if each.id in kept)
+
+    def _told(self, group: Group, tree: Tree, leaf: int) -> Iterator[Example]:
+        """The answer at `leaf` with its wrong turns; nothing when there are none."""
+        far = distances(tree, right_leaves(group))
+        good, text, turned = tree.path(leaf), "", False
+        for at, step in enumerate((tree.nodes[0], *good)):
+            text += step.text
+            for wrong in self.wrong_turns(tree, far, step.index) if at < len(good) else ():
+                text = self._and_back(text, wrong, step.text)
+                turned = True
+        if turned:
+            yield completion(group, text, content_id([group.id, leaf, self.name]))
+
+    def _and_back(self, text: str, wrong: Sequence[Node], step: str) -> str:
+        said = "".join(node.text for node in wrong).rstrip()
+        back = self.back.replace("{step}", step.strip()) if step.strip() else ""
+        gap = "\n" if any(each.endswith("\n") for each in (text, wrong[0].text)) else " "
+        words = " ".join(each for each in (self.reflect, back) if each)
+        return f"{text}{said}{gap}{words}{gap}"
+
+    @abstractmethod
+    def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
+        """The wrong turns to tell at node `index`, each as its steps; `far` are distances to right answers."""
+
+
+class Linearised(Detours, type="linearised"):
+    """Whole wrong answers before the right one, depth first, `detours` at most at each node."""
+
+    detours: PositiveInt = 1
+    reflect: str = "But wait, are we solving the problem correctly so far? Hmm."
+    back: str = "Let's go back to: {step}"
+
+    def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
+        """From children of the node down to wrong answers, the most convincing first."""
+        depth = len(tree.path(index))
+        ended = [
+            tree.path(node.index)[depth:]
+            for node in sorted(tree.nodes, key=lambda node: (-node.value, node.index))
+            if node.terminal and not node.hinted and node in _below(tree, index)
+        ]
+        return [path for path in ended if path and far[path[0].index] >= FAR][: self.detours]
+
+
+class Spliced(Detours, type="spliced"):
+    """One step too far, then back: the first step that no right answer follows, of the most convincing wrong child."""
+
+    reflect: str = "I made a mistake."
+    back: str = "Back to: {step}"
+
+    def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
+        """The first error among the node's children that led to a wrong answer."""
+        wrong = [tree.nodes[child] for child in tree.children[index] if far[child] >= FAR]
+        known = [node for node in wrong if not node.hinted and any(n.terminal for n in _below(tree, node.index))]
+        return [[max(known, key=lambda node: (node.value, -node.index))]] if known else []
+
+
+def _below(tree: Tree, index: int) -> list[Node]:
+    """The nodes at or below node `index`."""
+    inside = {index}
+    for node in tree.nodes[index + 1 :]:
+        if node.parent in inside:
+            inside.add(node.index)
+    return [tree.nodes[each] for each in sorted(inside)]

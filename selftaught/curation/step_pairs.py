@@ -1,0 +1,88 @@
+"""Step pairs: at each step of a tree's best path, the best next step against another from the same node.
+
+MCTS-DPO, Xie et al. 2024 (arXiv 2405.00451), and its code. A pair's two sides share everything up to the token where
+they part, and only what comes after is learnt from. How pairs are learnt from is the objective's business.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selftaught.curation.process_values import inferred_values, right_leaves
+from selftaught.curation.selection import Counted
+from selftaught.records import Example, Group, Message, Node, Tree, content_id
+
+
+class StepPairs(Counted, type="step_pairs"):
+    """A `pair` each node of the best path that has two children: its best child against `rejected`.
+
+    Children are compared by value (by the quality values inferred from right answers with `by: inferred`), then visits,
+    then estimate; the path goes from the root into the best child. Pairs whose values lie within `margin` are left
+    out. `smoothing: visits` takes 1 / (N_w / N_l + 1) as the probability that a pair is the wrong way round, a node
+    that was not visited counting as visited once.
+    """
+
+    rejected: Literal["second", "worst", "random"] = "second"
+    by: Literal["value", "inferred"] = "value"
+    margin: Annotated[float, Field(ge=0, description="the values of the two sides differ by more than this")] = 0.0
+    smoothing: Literal["none", "visits"] = "none"
+
+    def examples(self, group: Group, seed: int) -> Iterator[Example]:
+        """Pairs from the root down."""
+        tree = group.tree
+        if tree is None:
+            return
+        values = self._values(group, tree)
+        for node, children in best_path(tree, values):
+            best, other = children[0], self._other(children, content_id([seed, group.id, node]))
+            if values[best.index] - values[other.index] > self.margin:
+                yield from self._pair(group, tree, node, best, other)
+
+    def _values(self, group: Group, tree: Tree) -> Mapping[int, float]:
+        if self.by == "inferred":
+            return inferred_values(tree, right_leaves(group))
+        return {node.index: node.value for node in tree.nodes if not node.hinted}
+
+    def _other(self, children: Sequence[Node], seed: str) -> Node:
+        if self.rejected == "random":
+            return random.Random(seed).choice(children[1:])
+        return children[-1 if self.rejected == "worst" else 1]
+
+    def _pair(self, group: Group, tree: Tree, parent: int, best: Node, other: Node) -> Iterator[Example]:
+        shared = common(best.token_ids, other.token_ids)
+        if shared in (len(best.token_ids), len(other.token_ids)):
+            return  # one says all of the other: nothing to tell apart
+        before = tree.text(parent)
+        said = (Message(role="assistant", content=before),) if before else ()
+        yield Example(
+            kind="pair",
+            prompt=(*group.task.messages, *said),
+            completion=(Message(role="assistant", content=best.text),),
+            rejected=(Message(role="assistant", content=other.text),),
+            task=group.id,
+            rollout=content_id([group.id, best.index, other.index]),
+            label_smoothing=1 / (max(1, best.visits) / max(1, other.visits) + 1) if self.smoothing == "visits" else 0.0,
+            prompt_ids=(*tree.prompt_ids, *tree.ids(parent), *best.token_ids[:shared]),
+            completion_ids=best.token_ids[shared:],
+            rejected_ids=other.token_ids[shared:],
+        )
+
+
+def best_path(tree: Tree, values: Mapping[int, float]) -> Iterator[tuple[int, list[Node]]]:
+    """Each node on the best path with two or more valued children, and these from the best to the worst."""
+    index = 0
+    while True:
+        valued = [tree.nodes[child] for child in tree.children[index] if child in values]
+        ranked = sorted(valued, key=lambda node: (-values[node.index], -node.visits, -node.estimate, node.index))
+        if len(ranked) > 1:
+            yield index, ranked
+        if not ranked:
+            return
+        index = ranked[0].index
+
+
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two steps begin with together."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

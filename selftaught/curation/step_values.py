@@ -1,0 +1,55 @@
+"""Step values: partial solutions with what they are worth, for a value model to learn.
+
+The label is the quality value inferred from which answers are right (ReST-MCTS*, arXiv 2406.03816), or the share of
+completions that came out right while searching (Math-Shepherd, arXiv 2312.08935). It trains nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from selftaught.curation.process_values import FAR, distances, inferred_values, right_leaves
+from selftaught.curation.selection import Counted, drawn
+from selftaught.records import Example, Group, Message, Tree, content_id
+
+
+class StepValues(Counted, type="step_values"):
+    """A `value` example each node of a tree but the root, `per_task` of them at most, drawn by the seed.
+
+    `labels: inferred` needs a right answer in the tree: trees without one give nothing (see `hints` of the `search`
+    sampler). `labels: estimates` takes the nodes' own estimates, which are outcomes if the search valued by them.
+    """
+
+    labels: Literal["inferred", "estimates"] = "inferred"
+    per_task: PositiveInt | None = None
+
+    def examples(self, group: Group, seed: int) -> Iterator[Example]:
+        """Examples in the order of the nodes."""
+        if group.tree is None:
+            return iter(())
+        far = distances(group.tree, right_leaves(group))
+        labels = self._labels(group, group.tree)
+        made = [value_of(group, group.tree, index, labels[index], far[index] < FAR) for index in labels if index]
+        kept = {each.id for each in drawn(made, self.per_task, seed)}
+        return (each for each in made if each.id in kept)
+
+    def _labels(self, group: Group, tree: Tree) -> Mapping[int, float]:
+        if self.labels == "inferred":
+            return inferred_values(tree, right_leaves(group))
+        return {node.index: node.estimate for node in tree.nodes if not node.hinted}
+
+
+def value_of(group: Group, tree: Tree, index: int, label: float, right: bool) -> Example:
+    """Node `index` of the group's tree as a partial solution that is worth `label`."""
+    return Example(
+        kind="value",
+        prompt=group.task.messages,
+        completion=(Message(role="assistant", content=tree.text(index)),),
+        task=group.id,
+        rollout=content_id([group.id, index]),
+        label=label,
+        right=right,
+        prompt_ids=tree.prompt_ids,
+        completion_ids=tree.ids(index),
+    )

@@ -1,0 +1,50 @@
+"""replay: the examples of a campaign's earlier rounds, trained on again with a round's own.
+
+Which rounds those are is fixed when the round is (`earlier`), so that a repeated step finds the same ones. Whether and
+how many examples are replayed is the stage's `replay`.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from selftaught import dataset
+from selftaught.curation.selection import drawn
+from selftaught.records import Example, Record, Task
+from selftaught.round.history import recorded
+from selftaught.round.job import Earlier, Job, Workplace
+
+R = TypeVar("R", bound=Record)
+
+
+def earlier(place: Workplace, line: str, campaign: str) -> tuple[Earlier, ...]:
+    """The data of every round of the campaign that has come to an end, promoted or not, oldest first."""
+    found: list[Earlier] = []
+    for past in place.tracker.rounds(line, campaign):
+        told = recorded(place, line, campaign, past.round, past.attempt)
+        if told is not None:
+            digests = {each.kind: each.digest for each in told.last.datasets}
+            found.append(Earlier(tasks=digests["tasks"], examples=digests["examples"]))
+    return tuple(found)
+
+
+def with_replay(place: Workplace, job: Job, own: Sequence[Example]) -> list[Example]:
+    """`own`, and after it at most the stage's `replay` examples of earlier rounds that it does not have, by the seed.
+
+    The newer of two rounds gives an example that both have. Equal jobs and examples give equal lists.
+    """
+    known = {example.id for example in own}
+    old: dict[str, Example] = {}
+    for past in reversed(job.earlier):
+        for example in _read(place, past.examples, Example):
+            if example.id not in known:
+                old.setdefault(example.id, example)
+    return [*own, *drawn(list(old.values()), job.blocks.replay, job.seed)]
+
+
+def trained_tasks(place: Workplace, job: Job) -> list[Task]:
+    """The training tasks of the earlier rounds whose examples may be replayed."""
+    return [task for past in job.earlier for task in _read(place, past.tasks, Task) if task.split == "train"]
+
+
+def _read(place: Workplace, digest: str, record: type[R]) -> list[R]:
+    return dataset.read(place.store.local("datasets", digest, place.settings.home / "cache"), record)

@@ -1,0 +1,79 @@
+"""Duplicates: whether a new step says what a sibling says already.
+
+Blocks of the axis `merge`. What becomes of a duplicate (it is dropped, and counted) is the expansion's business.
+"""
+
+from abc import abstractmethod
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from selftaught.blocks import Block, Context
+from selftaught.records import Message, Task
+
+
+class Duplicates(Block, axis="merge"):
+    """When two steps are the same."""
+
+    @abstractmethod
+    async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
+        """Whether two steps from one node say the same. Raises what `ChatModel` raises."""
+
+
+class Exact(Duplicates, type="exact"):
+    """Equal text, white space apart."""
+
+    async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
+        return one.split() == other.split()
+
+
+class EditDistance(Duplicates, type="edit_distance"):
+    """At most `most` characters to insert, delete or replace (Levenshtein). AlphaLLM's code: fewer than 20."""
+
+    most: PositiveInt = 19
+
+    async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
+        return within(one, other, self.most)
+
+
+class Judged(Duplicates, type="judged"):
+    """A model is asked and says yes. AlphaLLM (arXiv 2404.12253), its code's model-based state merge.
+
+    The likelier of `Yes` and `No` as the first token of the answer counts.
+    """
+
+    role: str = "policy"
+    prompt: Annotated[str, Field(description="{task}, {one} and {other} are filled in")] = (
+        "Problem: {task}\n\nStep A: {one}\n\nStep B: {other}\n\n"
+        "Do step A and step B say the same? Answer Yes or No, one word."
+    )
+
+    async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
+        asked = filled(self.prompt, task=task.question, one=one, other=other)
+        yes, no = await context.tokens(self.role).odds([Message(role="user", content=asked)], ["yes", "no"])
+        return yes > no
+
+
+def filled(template: str, **values: str) -> str:
+    """`template` with each `{name}` replaced; other braces (LaTeX) stay, and what is put in is not looked at again."""
+    parts = template.split("{")
+    ended = [(part.partition("}"), part) for part in parts[1:]]
+    return parts[0] + "".join(values[n] + rest if end and n in values else "{" + part for (n, end, rest), part in ended)
+
+
+def within(one: str, other: str, most: int) -> bool:
+    """Whether the Levenshtein distance of two texts is at most `most`: one row at a time, given up when it cannot be.
+
+    >>> within("kitten", "sitting", 3), within("kitten", "sitting", 2)
+    (True, False)
+    """
+    if abs(len(one) - len(other)) > most:
+        return False
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        row, above = [i], row
+        for j, b in enumerate(other, 1):
+            row.append(min(row[j - 1] + 1, above[j] + 1, above[j - 1] + (a != b)))
+        if min(row) > most:
+            return False
+    return row[-1] <= most

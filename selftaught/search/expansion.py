@@ -1,0 +1,101 @@
+"""Expansion: how a node grows children: next steps, sampled several in one request, duplicates dropped.
+
+A step ends at a line, at a sentence, at a stop string of the recipe's own, or with the answer. It continues the
+engine's own token ids, so what a path holds is to the token what was sampled, and the engine's prefix cache has all of
+it but the last step. What steps are worth is not looked at here.
+"""
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from selftaught.blocks import Completion, Context, OneOf
+from selftaught.search.duplicates import Duplicates, Exact
+from selftaught.search.parts import Expansion
+from selftaught.search.tree import SearchNode, SearchTree
+
+ENDS = {"line": ("\n",), "sentence": (". ", "! ", "? ", "\n"), "answer": ()}
+"""What ends a step, by its unit."""
+
+
+class Steps(Expansion, type="steps"):
+    """Sample `n` next steps of at most `max_tokens` tokens in one request.
+
+    Duplicates among siblings are dropped; while fewer than `n` are left, what is missing is asked for again, `retries`
+    times at most. A step that breaks off at `max_tokens` is kept, to be gone on with.
+    """
+
+    n: PositiveInt = 3
+    root_n: Annotated[PositiveInt | None, Field(description="children of the root, where it should have more")] = None
+    unit: Annotated[
+        Literal["line", "sentence", "answer"], Field(description="what a step is; `answer`: everything, to the end")
+    ] = "line"
+    stop: Annotated[tuple[str, ...], Field(description="what ends a step, in the place of what `unit` says")] = ()
+    max_tokens: PositiveInt = 48
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    merge: Annotated[Duplicates | None, OneOf("merge"), Field(description="null keeps duplicates")] = Exact()
+    retries: NonNegativeInt = 0
+
+    async def grow(
+        self, tree: SearchTree, node: SearchNode, context: Context, n: int | None = None
+    ) -> list[SearchNode]:
+        wanted = n or (self.root_n if node is tree.root and self.root_n else self.n)
+        grown: list[SearchNode] = []
+        for _ in range(self.retries + 1):
+            for step in await self.ask(tree, node, wanted - len(grown), self.temperature, context):
+                if not await self._dropped(tree, node, step, context):
+                    grown.append(tree.add(node, step))
+            if len(grown) == wanted:
+                break
+        return grown
+
+    async def ask(
+        self, tree: SearchTree, node: SearchNode, n: int, temperature: float, context: Context
+    ) -> list[Completion]:
+        """`n` steps that go on from `node`, cut to whole tokens; what they cost is counted."""
+        said = await context.tokens().complete(
+            [*tree.prompt_ids, *node.ids()] if tree.prompt_ids else tree.task.messages,
+            n=n,
+            temperature=temperature,
+            max_tokens=self.max_tokens,
+            stop=self.stop or ENDS[self.unit],
+        )
+        tree.prompt_ids = tree.prompt_ids or said[0].prompt_ids
+        tree.tally.tokens += sum(len(step.token_ids) for step in said)
+        tree.tally.truncated += sum(step.finish_reason == "length" for step in said)
+        return [whole_tokens(step) for step in said]
+
+    async def _dropped(self, tree: SearchTree, node: SearchNode, step: Completion, context: Context) -> bool:
+        """Whether `step` says nothing and does not end an answer, or says what a child of `node` says; counted."""
+        if not step.text.strip() and step.stop is not None:
+            tree.tally.empty += 1
+            return True
+        merge = self.merge
+        if merge is None:
+            return False
+        for child in node.children:
+            if await merge.same(tree.task, child.text, step.text, context):
+                tree.tally.duplicates += 1
+                return True
+        return False
+
+
+def whole_tokens(step: Completion) -> Completion:
+    r"""`step` with text and tokens in agreement: an engine cuts its text at a stop string, its tokens after one.
+
+    A last token that only separates (`\n\n`, `.\n`) stays, with all of its text; one that begins the next step goes.
+    """
+    if step.stop is None or not step.tokens:
+        return step
+    last = step.tokens[-1]
+    shown = next(k for k in range(len(last), -1, -1) if step.text.endswith(last[:k]))
+    if any(letter.isalnum() for letter in last) and len(step.tokens) > 1:
+        return replace(
+            step,
+            text=step.text[: len(step.text) - shown],
+            token_ids=step.token_ids[:-1],
+            logprobs=step.logprobs[:-1],
+            tokens=step.tokens[:-1],
+        )
+    return replace(step, text=step.text + last[shown:])

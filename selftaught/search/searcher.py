@@ -1,0 +1,223 @@
+"""The searcher: grows the tree of one task until a limit, and gives its answers as the rollouts of a group.
+
+One round of the loop: select open nodes, grow them, value what grew, look ahead, back up. What each of these does is a
+block's; the runner of sampling keeps many trees in flight, so that the engine always has a batch. A tree is a function
+of the task and the engine's answers alone, unless its time is limited.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from selftaught.blocks import Context, OneOf, Sampler
+from selftaught.records import Ended, Group, Task
+from selftaught.search.backup import VisitMean
+from selftaught.search.expansion import Steps
+from selftaught.search.hints import Hints
+from selftaught.search.parts import Backup, BadValue, NodeValue, Selection
+from selftaught.search.selection import UCB
+from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.values import PTrue, passed
+
+
+class Limits(BaseModel):
+    """What ends a search: whatever is reached first, looked at between iterations. `depth` bounds every path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iterations: PositiveInt | None = None
+    nodes: PositiveInt | None = None
+    tokens: Annotated[PositiveInt | None, Field(description="new tokens of the policy, roll-outs included")] = None
+    seconds: Annotated[PositiveFloat | None, Field(description="of the clock: makes trees depend on speed")] = None
+    solved: Annotated[bool, Field(description="stop at the first answer that the verifiers pass")] = False
+    depth: Annotated[PositiveInt, Field(description="steps of a path at most")] = 12
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if not (self.iterations or self.nodes or self.tokens or self.seconds):
+            raise ValueError("says no iterations, nodes, tokens or seconds, so a search would not end; give one")
+        return self
+
+    def reached(self, tree: SearchTree) -> Ended | None:
+        """The limit that `tree` has reached, if any."""
+        spent = {
+            "iterations": tree.tally.iterations,
+            "nodes": len(tree.nodes) - 1,
+            "tokens": tree.tally.tokens,
+            "seconds": tree.tally.seconds,
+        }
+        limits: tuple[Ended, ...] = ("iterations", "nodes", "tokens", "seconds")
+        return next((each for each in limits if (most := getattr(self, each)) and spent[each] >= most), None)
+
+
+class LookAhead(BaseModel):
+    """The greedy roll-out of ReST-MCTS* (arXiv 2406.03816): from the best new child, `steps` further steps.
+
+    At each, `branch` steps are proposed and the one of the highest value is gone on from; with m the highest value
+    seen, the child's value becomes (1 - alpha) V + alpha m. These steps are not kept in the tree.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    steps: PositiveInt = 3
+    branch: PositiveInt = 1
+
+
+class Adaptive(BaseModel):
+    """More children where their values differ: floor(factor max |v_i - mean v|) more, `most` at most.
+
+    AlphaLLM (arXiv 2404.12253), section 4.3.2, as its code has it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factor: NonNegativeFloat = 2.0
+    most: PositiveInt = 10
+
+    def more(self, values: Sequence[float]) -> int:
+        """How many children to add to those that have `values`."""
+        mean = sum(values) / len(values)
+        return min(int(self.factor * max(abs(value - mean) for value in values)), self.most)
+
+
+class Search(Sampler, type="search"):
+    """Tree search over steps; `limits` say when it ends, the other fields what it consists of.
+
+    A node valued `end_gate` or more is not grown but decoded greedily to the end of an answer (`finish` tokens at
+    most), with which the search ends (`mode: simple`) or which it leaves behind (`full`, for training data). A tree
+    that found no answer gets one from its best leaf in that way. `hints`: where no answer is right, samples with the
+    gold answer in sight join the tree.
+    """
+
+    select: Annotated[Selection, OneOf("select")] = UCB()
+    expand: Steps = Steps()
+    value: Annotated[NodeValue, OneOf("value")] = PTrue()
+    backup: Annotated[Backup, OneOf("backup")] = VisitMean()
+    look_ahead: LookAhead | None = None
+    adaptive: Adaptive | None = None
+    end_gate: Annotated[float | None, Field(ge=0, le=1)] = None
+    mode: Literal["simple", "full"] = "full"
+    answer: Literal["value", "visits"] = "value"
+    limits: Limits = Limits(iterations=16)
+    finish: PositiveInt = 128
+    hints: Hints | None = None
+
+    async def sample(self, task: Task, context: Context) -> Group:
+        """The group of `task` with its tree; a rollout each answer, its index that of its node."""
+        tree, error = SearchTree(task), ""
+        try:
+            ended = await self._search(tree, context)
+            if not tree.terminals():
+                await self._finish(tree, context)
+            if self.hints:
+                await self.hints.help(tree, self.expand, context)
+        except BadValue as bad:
+            ended, error = "failed", str(bad)
+        digest = context.model().digest
+        rollouts = tuple(tree.rollout(node, digest, self.expand.temperature) for node in tree.terminals())
+        return Group(task=task, rollouts=rollouts, tree=tree.record(ended, self._answer(tree), error))
+
+    def cost(self) -> int:
+        """New tokens a task at most, as far as the limits say: of the iterations, or of the tokens."""
+        ahead = self.look_ahead.steps * self.look_ahead.branch if self.look_ahead else 0
+        each = (self.expand.n + ahead) * self.expand.max_tokens
+        limits = [self.limits.tokens, self.limits.iterations and self.limits.iterations * each]
+        return min((limit for limit in limits if limit), default=(self.limits.nodes or 0) * self.expand.max_tokens)
+
+    # The loop -------------------------------------------------------------------------------------------------------
+
+    async def _search(self, tree: SearchTree, context: Context) -> Ended:
+        while True:
+            chosen = self.select.choose(tree)
+            if not chosen:
+                return "exhausted"
+            ripe = [node for node in chosen if self._ripe(node)]
+            for node in ripe:
+                await self._finish(tree, context, node)
+                if self.mode == "simple":
+                    return "gate"
+            grown = await self._iterate(tree, [node for node in chosen if node not in ripe], context)
+            if self.limits.solved and await self._solved(tree, grown, context):
+                return "solved"
+            if ended := self.limits.reached(tree):
+                return ended
+
+    def _ripe(self, node: SearchNode) -> bool:
+        return self.end_gate is not None and node.parent is not None and node.value >= self.end_gate
+
+    async def _iterate(self, tree: SearchTree, chosen: Sequence[SearchNode], context: Context) -> list[SearchNode]:
+        """One iteration on the nodes `chosen`; returns what grew."""
+        tree.tally.iterations += 1
+        grown = [await self._grow(tree, node, context) for node in chosen]
+        for node, children in zip(chosen, grown, strict=True):
+            if self.look_ahead and children:
+                await self._look_ahead(self.look_ahead, tree, max(children, key=_worth), context)
+            self.backup.back_up(node)
+        return list(chain.from_iterable(grown))
+
+    async def _grow(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
+        """The new children of `node`, valued."""
+        children = await self.expand.grow(tree, node, context)
+        await self._value(tree, children, context)
+        if self.adaptive and children and (n := self.adaptive.more([child.value for child in children])):
+            more = await self.expand.grow(tree, node, context, n)
+            await self._value(tree, more, context)
+            children += more
+        for child in children:
+            child.closed = child.closed or child.depth >= self.limits.depth
+        node.settle()
+        return children
+
+    async def _value(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> None:
+        if not nodes:
+            return
+        for node, value in zip(nodes, await self.value.values(tree, nodes, context), strict=True):
+            node.estimate = node.value = value
+
+    async def _look_ahead(self, ahead: LookAhead, tree: SearchTree, child: SearchNode, context: Context) -> None:
+        child.visits += 1
+        node, seen = child, list[float]()
+        for _ in range(ahead.steps):
+            if node.terminal:
+                break
+            steps = await self.expand.ask(tree, node, ahead.branch, self.expand.temperature, context)
+            tried = [tree.sketch(node, step) for step in steps]
+            await self._value(tree, tried, context)
+            node = max(tried, key=lambda each: each.value)
+            seen.append(node.value)
+        if seen:
+            child.value = (1 - ahead.alpha) * child.value + ahead.alpha * max(seen)
+
+    async def _solved(self, tree: SearchTree, grown: Sequence[SearchNode], context: Context) -> bool:
+        ended = [node for node in grown if node.terminal]
+        return any([await passed(tree, [node.so_far()], context) == 1 for node in ended])
+
+    # The answer -----------------------------------------------------------------------------------------------------
+
+    async def _finish(self, tree: SearchTree, context: Context, node: SearchNode | None = None) -> None:
+        """Decode `node`, by default the best leaf, to the end of an answer, as one last child."""
+        node = node or max((each for each in tree.nodes if not each.children), key=_worth)
+        if node.terminal:
+            return
+        whole = self.expand.model_copy(update={"unit": "answer", "stop": (), "max_tokens": self.finish})
+        (step,) = await whole.ask(tree, node, 1, 0.0, context)
+        child = tree.add(node, replace(step, finish_reason="stop"))
+        child.finish_reason = step.finish_reason
+        child.estimate = child.value = node.value
+        node.settle()
+
+    def _answer(self, tree: SearchTree) -> SearchNode | None:
+        """The answer that the search stands by: of the highest value, or where the visits lead."""
+        ended = [node for node in tree.terminals() if not node.hinted]
+        if self.answer == "visits":
+            return max(ended, key=lambda node: ([each.visits for each in node.path()], _worth(node)), default=None)
+        return max(ended, key=_worth, default=None)
+
+
+def _worth(node: SearchNode) -> tuple[float, int]:
+    """By value; the older of two equals."""
+    return node.value, -node.index

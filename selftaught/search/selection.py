@@ -1,0 +1,120 @@
+"""Selection: which open nodes a search grows next.
+
+Two kinds. A descent walks from the root to a leaf, at each node into the child with the highest score (UCB, UCT, PUCT,
+greedy). A frontier looks at all open leaves at once (beam, depth first, best first). Ties go to the older node, so a
+choice is a function of the tree alone.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from selftaught.search.parts import Selection
+from selftaught.search.tree import SearchNode, SearchTree
+
+
+def _best(nodes: Sequence[SearchNode], score: "dict[int, float]") -> SearchNode:
+    return max(nodes, key=lambda node: (score[node.index], -node.index))
+
+
+class Descent(Selection):
+    """Walk down from the root by a score, past what is closed, to one leaf."""
+
+    def choose(self, tree: SearchTree) -> list[SearchNode]:
+        node = tree.root
+        while node.children and not node.closed:
+            open_ones = [child for child in node.children if not child.closed]
+            node = _best(open_ones, {child.index: self.score(child, node) for child in open_ones})
+        return [] if node.closed else [node]
+
+    @abstractmethod
+    def score(self, child: SearchNode, parent: SearchNode) -> float:
+        """How much `child` deserves to be walked into."""
+
+
+class UCB(Descent, type="ucb"):
+    """V + c sqrt(2 ln N / n); an unvisited child scores V + `unvisited`. ReST-MCTS* (arXiv 2406.03816), its code.
+
+    An infinite `unvisited` visits every child once before any twice. The reference walks into finished answers again;
+    here they are passed over, so no iteration is spent where nothing can grow.
+    """
+
+    c: NonNegativeFloat = 0.7
+    unvisited: NonNegativeFloat = 1.0
+
+    def score(self, child: SearchNode, parent: SearchNode) -> float:
+        if child.visits == 0:
+            return child.value + self.unvisited
+        return child.value + self.c * math.sqrt(2 * math.log(parent.visits) / child.visits)
+
+
+class UCT(Descent, type="uct"):
+    """Q + c sqrt(ln N / n), unvisited children first. Kocsis & Szepesvári 2006; AlphaLLM (arXiv 2404.12253) with c = 1.
+
+    Q is the node's value under the search's back-up (with `mean`: the average of what was backed up).
+    """
+
+    c: NonNegativeFloat = 1.0
+
+    def score(self, child: SearchNode, parent: SearchNode) -> float:
+        if child.visits == 0:
+            return math.inf
+        return child.value + self.c * math.sqrt(math.log(parent.visits) / child.visits)
+
+
+class PUCT(Descent, type="puct"):
+    """Q + c p sqrt(N) / (1 + n), p the step's length-normalised probability. MCTS-DPO (arXiv 2405.00451), its code."""
+
+    c: NonNegativeFloat = 1.0
+
+    def score(self, child: SearchNode, parent: SearchNode) -> float:
+        return child.value + self.c * child.prior * math.sqrt(parent.visits) / (1 + child.visits)
+
+
+class Greedy(Descent, type="greedy"):
+    """Always into the child of the highest value."""
+
+    def score(self, child: SearchNode, parent: SearchNode) -> float:
+        return child.value
+
+
+class Beam(Selection, type="beam"):
+    """The `width` best open nodes of the deepest layer, all grown at once: breadth-first search of Tree of Thoughts.
+
+    Yao et al. 2023 (arXiv 2305.10601), algorithm 1. Nodes that fell out of the beam are never grown.
+    """
+
+    width: PositiveInt = 5
+
+    def choose(self, tree: SearchTree) -> list[SearchNode]:
+        deepest = max(node.depth for node in tree.nodes)
+        layer = sorted((n for n in tree.nodes if n.depth == deepest), key=lambda n: (-n.value, n.index))
+        return [node for node in layer[: self.width] if not node.closed]
+
+
+class DepthFirst(Selection, type="dfs"):
+    """The best child of the node grown last, else back up: depth-first search of Tree of Thoughts (algorithm 2).
+
+    Nodes valued below `threshold` are never grown.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def choose(self, tree: SearchTree) -> list[SearchNode]:
+        leaves = [n for n in tree.nodes if _grows(n) and (n is tree.root or n.value >= self.threshold)]
+        return [max(leaves, key=lambda node: (node.depth, node.value, -node.index))] if leaves else []
+
+
+class BestFirst(Selection, type="best_first"):
+    """The open leaf of the highest value, wherever it is."""
+
+    def choose(self, tree: SearchTree) -> list[SearchNode]:
+        leaves = [node for node in tree.nodes if _grows(node)]
+        return [_best(leaves, {node.index: node.value for node in leaves})] if leaves else []
+
+
+def _grows(node: SearchNode) -> bool:
+    return not node.closed and not node.children

@@ -1,0 +1,191 @@
+"""The tree of a search while it grows: nodes with visits and values, and what the search has spent so far.
+
+Mutable, one search's own, and turned into a frozen `selftaught.records.Tree` when the search ends. It decides nothing:
+which node grows, what it is worth and how that is backed up are the blocks' business.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from selftaught.blocks import Completion
+from selftaught.records import Ended, Node, Rollout, Spent, Task, Tree, Turn
+
+LENGTH_POWER = 1.25
+"""p = exp(sum of log-probabilities / length^1.25): the prior of MCTS-DPO (arXiv 2405.00451), its code."""
+
+
+@dataclass(slots=True, eq=False)
+class SearchNode:
+    """A partial solution. `estimate` is its evaluator's word for it alone, `value` what back-ups made of that.
+
+    A node is `closed` when nothing is left to grow below it: an answer that ended, a path at its limit, or one whose
+    children are all closed.
+    """
+
+    index: int
+    parent: "SearchNode | None" = None
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    terminal: bool = False
+    hinted: bool = False
+    finish_reason: str = "stop"
+    prior: float = 1.0
+    estimate: float = 0.0
+    value: float = 0.0
+    visits: int = 0
+    depth: int = 0
+    closed: bool = False
+    children: "list[SearchNode]" = field(default_factory=list["SearchNode"])
+
+    def path(self) -> "list[SearchNode]":
+        """The nodes from below the root down to this one."""
+        node, path = self, list[SearchNode]()
+        while node.parent is not None:
+            path.append(node)
+            node = node.parent
+        return path[::-1]
+
+    def lineage(self) -> "Iterator[SearchNode]":
+        """This node and its ancestors, upwards to the root."""
+        node: SearchNode | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def so_far(self) -> str:
+        """The text of the partial solution."""
+        return "".join(node.text for node in self.path())
+
+    def ids(self) -> tuple[int, ...]:
+        """The engine's own token ids of the partial solution."""
+        return tuple(token for node in self.path() for token in node.token_ids)
+
+    def settle(self) -> None:
+        """Close this node and its ancestors, as far up as all children are closed: to be called when it has grown."""
+        node: SearchNode | None = self
+        while node is not None and all(child.closed for child in node.children):
+            node.closed = True
+            node = node.parent
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a search has spent: counts up while it runs."""
+
+    iterations: int = 0
+    tokens: int = 0
+    value_calls: int = 0
+    duplicates: int = 0
+    empty: int = 0
+    truncated: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the search began."""
+        return time.monotonic() - self.began
+
+    def spent(self) -> Spent:
+        """The record of it."""
+        return Spent(
+            iterations=self.iterations,
+            tokens=self.tokens,
+            value_calls=self.value_calls,
+            duplicates=self.duplicates,
+            empty=self.empty,
+            truncated=self.truncated,
+            seconds=self.seconds,
+        )
+
+
+class SearchTree:
+    """The tree over `task`. `prompt_ids` are the engine's own tokens of the prompt, known after the first expansion."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.root = SearchNode(0)
+        self.nodes = [self.root]
+        self.prompt_ids: tuple[int, ...] = ()
+        self.prompt_tokens = 0
+        self.tally = Tally()
+
+    def add(self, parent: SearchNode, step: Completion, *, hinted: bool = False) -> SearchNode:
+        """Grow `parent` by one child that says `step`. Children that are added in order keep their order."""
+        child = _child(parent, step, len(self.nodes), hinted)
+        self.nodes.append(child)
+        parent.children.append(child)
+        return child
+
+    def sketch(self, parent: SearchNode, step: Completion) -> SearchNode:
+        """What `add` would give, outside the tree: for looking ahead."""
+        return _child(parent, step, -1, False)
+
+    def terminals(self) -> list[SearchNode]:
+        """The nodes that end an answer, in order of their index."""
+        return [node for node in self.nodes if node.terminal]
+
+    def rollout(self, node: SearchNode, model: str, temperature: float) -> Rollout:
+        """The answer that ends at `node` (or the partial solution, where it does not end) as a rollout."""
+        ids, path = node.ids(), node.path()
+        logprobs = tuple(logprob for step in path for logprob in step.logprobs)
+        return Rollout(
+            task=self.task.id,
+            index=node.index,
+            model=model,
+            turns=(Turn(content=node.so_far(), token_ids=ids, logprobs=logprobs),),
+            temperature=temperature,
+            finish_reason=node.finish_reason,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=len(ids),
+            hinted=node.hinted,
+        )
+
+    def record(self, ended: Ended, answer: SearchNode | None, error: str = "") -> Tree:
+        """The tree as a frozen record."""
+        return Tree(
+            prompt_ids=self.prompt_ids,
+            nodes=tuple(_record(node) for node in self.nodes),
+            answer=answer.index if answer else -1,
+            ended=ended,
+            error=error,
+            spent=self.tally.spent(),
+        )
+
+
+def ended(step: Completion) -> bool:
+    """Whether a step ends the answer: the engine stopped by itself, not at a stop string or its limit."""
+    return step.stop is None and step.finish_reason == "stop"
+
+
+def _child(parent: SearchNode, step: Completion, index: int, hinted: bool) -> SearchNode:
+    return SearchNode(
+        index=index,
+        parent=parent,
+        text=step.text,
+        token_ids=step.token_ids,
+        logprobs=step.logprobs,
+        terminal=ended(step),
+        hinted=hinted or parent.hinted,
+        finish_reason=step.finish_reason,
+        closed=ended(step),
+        prior=math.exp(sum(step.logprobs) / len(step.logprobs) ** LENGTH_POWER) if step.logprobs else 1.0,
+        depth=parent.depth + 1,
+    )
+
+
+def _record(node: SearchNode) -> Node:
+    return Node(
+        index=node.index,
+        parent=node.parent.index if node.parent else -1,
+        text=node.text,
+        token_ids=node.token_ids,
+        visits=node.visits,
+        value=node.value,
+        estimate=node.estimate,
+        prior=node.prior,
+        terminal=node.terminal,
+        hinted=node.hinted,
+    )

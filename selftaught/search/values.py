@@ -1,0 +1,146 @@
+"""Node values: what a partial solution is worth, as a model, the model itself, an outcome or a verifier says.
+
+Every block gives numbers in [0, 1] for nodes that are asked about together. How values travel up the tree is the
+back-up's business.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from selftaught.blocks import Context, OneOf
+from selftaught.records import Group, Message, Rollout, Turn
+from selftaught.search.duplicates import filled
+from selftaught.search.parts import BadValue, NodeValue
+from selftaught.search.tree import SearchNode, SearchTree
+
+
+class Constant(NodeValue, type="constant"):
+    """The same for all: a search without knowledge."""
+
+    value: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        return [self.value for _ in nodes]
+
+
+class ValueModel(NodeValue, type="value_model"):
+    """The value model of the stage (role `value`) on prompt and partial solution, all nodes in one request.
+
+    It reads the engine's own token ids, so siblings share everything but their last step in its prefix cache. What it
+    gives is cut to [0, 1]; what is no number fails the tree. `before` values the nodes while there is no such model.
+    """
+
+    role: str = "value"
+    before: Annotated[NodeValue, OneOf("value")] = Constant()
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        if self.role not in context.models:
+            return await self.before.values(tree, nodes, context)
+        tree.tally.value_calls += len(nodes)
+        given = await context.tokens(self.role).values([[*tree.prompt_ids, *node.ids()] for node in nodes])
+        broken = [value for value in given if not math.isfinite(value)]
+        if broken:
+            raise BadValue(f"the {self.role} model gave {broken[0]} for {len(broken)} of {len(given)} nodes")
+        return [min(max(value, 0.0), 1.0) for value in given]
+
+
+class PTrue(NodeValue, type="p_true"):
+    """p(True) / (p(True) + p(False)) as the first token of the model's answer to whether its solution is right so far.
+
+    Kadavath et al. 2022 (arXiv 2207.05221), on partial solutions as in AlphaLLM (arXiv 2404.12253). The question stands
+    after the solution in the same chat, so the policy's engine has prompt and path in its prefix cache. Where neither
+    word is among the tokens that the engine tells of, the node is worth 0.5.
+    """
+
+    role: str = "policy"
+    prompt: str = "Is this solution correct so far? Answer True or False, one word."
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        tree.tally.value_calls += len(nodes)
+        return list(await asyncio.gather(*(self._value(tree, node, context) for node in nodes)))
+
+    async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
+        said = Message(role="assistant", content=node.so_far().strip())
+        asked = Message(role="user", content=filled(self.prompt, task=tree.task.question))
+        right, wrong = await context.tokens(self.role).odds([*tree.task.messages, said, asked], ["true", "false"])
+        if math.isnan(right + wrong):
+            raise BadValue(f"the {self.role} model gave nan as the probability of a word")
+        return right / (right + wrong) if right + wrong else 0.5
+
+
+class Outcome(NodeValue, type="outcome"):
+    """The share of `n` completions of the partial solution that all verifiers of the stage pass.
+
+    Math-Shepherd's soft estimate (arXiv 2312.08935, section 3.3); with `role: fast`, a small model's fast roll-outs.
+    An answer that ended is worth what the verifiers say of it.
+    """
+
+    n: PositiveInt = 4
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    max_tokens: PositiveInt = 128
+    role: str = "policy"
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        return list(await asyncio.gather(*(self._value(tree, node, context) for node in nodes)))
+
+    async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
+        if node.terminal:
+            return await passed(tree, [node.so_far()], context)
+        tree.tally.value_calls += 1
+        n = self.n if self.temperature else 1
+        said = await context.tokens(self.role).complete(
+            [*tree.prompt_ids, *node.ids()], n=n, temperature=self.temperature, max_tokens=self.max_tokens
+        )
+        tree.tally.tokens += sum(len(each.token_ids) for each in said)
+        return await passed(tree, [node.so_far() + each.text for each in said], context)
+
+
+class Answered(NodeValue, type="verifier"):
+    """What the stage's verifiers say of answers that ended: 1 or 0; `otherwise` for all other nodes.
+
+    It looks at the gold answer, so a search that uses it makes training data and is no fair inference.
+    """
+
+    otherwise: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        return [await passed(tree, [node.so_far()], context) if node.terminal else self.otherwise for node in nodes]
+
+
+class Part(BaseModel):
+    """One value with its weight in a sum."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    value: Annotated[NodeValue, OneOf("value")]
+
+
+class Weighted(NodeValue, type="weighted"):
+    """The weighted mean of several values, as AlphaLLM's critics (value, outcome, step) are put together."""
+
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        columns = await asyncio.gather(*(part.value.values(tree, nodes, context) for part in self.parts))
+        weights = [part.weight for part in self.parts]
+        return [
+            sum(w * value for w, value in zip(weights, row, strict=True)) / sum(weights)
+            for row in zip(*columns, strict=True)
+        ]
+
+
+async def passed(tree: SearchTree, texts: Sequence[str], context: Context) -> float:
+    """The share of `texts`, as answers to the tree's task, that every verifier in `context` passes."""
+    rollouts = tuple(
+        Rollout(task=tree.task.id, index=index, model="", turns=(Turn(content=text),), temperature=0)
+        for index, text in enumerate(texts)
+    )
+    group = Group(task=tree.task, rollouts=rollouts)
+    columns = [await verifier.verify(group, context) for verifier in context.verifiers]
+    verdicts = list(zip(*columns, strict=True))
+    return sum(all(verdict.passed for verdict in on_one) for on_one in verdicts) / len(texts)

@@ -1,0 +1,46 @@
+"""Direct preference optimisation: make the better side of a pair likelier than the worse one, against a reference.
+
+The DPO family on TRL's DPOTrainer: sigmoid (Rafailov et al. 2023, arXiv 2305.18290), IPO (Azar et al. 2023,
+arXiv 2310.12036), conservative (label smoothing, Mitchell 2023). Step-level DPO is the same on pairs that share a
+prefix: only what comes after it counts. The reference is the model that training starts from. Which pairs there are is
+the curators' business.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat
+
+from selftaught.blocks import TrainContext, TrainResult
+from selftaught.records import Example, ExampleKind
+from selftaught.training.gradient import Gradient
+
+
+class DPO(Gradient, type="dpo"):
+    """Learn from pairs. With h the difference of the two sides' log-ratios to the reference:
+
+    `sigmoid`: -log s(beta h); `ipo`: (h / tokens - 1 / (2 beta))^2, log-ratios per token as in TRL; `conservative`:
+    -(1 - e) log s(beta h) - e log s(-beta h), where e is the pair's own `label_smoothing` (of the curator's making,
+    e.g. from visits as in MCTS-DPO, arXiv 2405.00451) or, where that is 0, the one given here.
+    """
+
+    learns: ClassVar[ExampleKind] = "pair"
+    remedy: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
+
+    epochs: PositiveFloat = 1
+    learning_rate: PositiveFloat = 5e-6
+    loss: Literal["sigmoid", "ipo", "conservative"] = "sigmoid"
+    beta: PositiveFloat = 0.1
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="with `loss: conservative`")] = 0.0
+
+    def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
+        """Train the model in `model` on the pairs of `examples` and write the new one, whole or not at all, to `out`.
+
+        Goes on from the newest whole checkpoint in `context.scratch`. Raises RoundFailed when there are no pairs or the
+        loss is not finite, OSError when the disk is full.
+        """
+        own = self.own(examples)
+        from selftaught.training.loops.dpo import run
+
+        return run(self, model, own, out, context)

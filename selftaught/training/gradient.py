@@ -1,0 +1,78 @@
+"""What every objective that trains weights by gradients is told: steps, rates, precision, checkpoints.
+
+The settings alone, so that recipes can be read without torch. The loops are in `selftaught.training.loops`.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from selftaught.blocks import Objective
+from selftaught.errors import BadInput, RoundFailed
+from selftaught.records import Example, ExampleKind
+
+
+class Lora(BaseModel):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in place of full weights; merged when training ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class Gradient(Objective):
+    """Batches of `batch_size` x `gradient_accumulation` examples a step, for `epochs` passes over the examples.
+
+    An objective learns from the examples of its own kind and passes over all others.
+    """
+
+    learns: ClassVar[ExampleKind]
+
+    epochs: PositiveFloat = 2
+    learning_rate: PositiveFloat = 5e-5
+    batch_size: PositiveInt = 8
+    gradient_accumulation: PositiveInt = 1
+    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps with a rising learning rate")] = 0.0
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    max_length: Annotated[int, Field(gt=1, description="tokens; longer examples are left out, never cut")] = 1024
+    precision: Literal["auto", "mixed", "bf16", "fp32"] = "auto"
+    """`mixed`: fp32 weights, bf16 products; `bf16`: bf16 weights, half the memory, loses small updates; `auto`: mixed
+    where the hardware multiplies bf16, else fp32. The written model keeps the precision it came in."""
+    gradient_checkpointing: bool = False
+    checkpoint_every: Annotated[PositiveInt, Field(description="steps")] = 50
+    lora: Lora | None = None
+
+    def check(self) -> None:
+        """Raise BadInput when a package that training needs is missing."""
+        needed = ["torch", "trl", "peft"] if self.lora else ["torch", "trl"]
+        for package in needed:
+            if importlib.util.find_spec(package) is None:
+                raise BadInput(
+                    f"{self.name} needs {package}, which is not installed here. Run: pip install 'selftaught[train]'"
+                )
+
+    def own(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples that this objective learns from.
+
+        Raises RoundFailed when there are none, BadInput on weighted examples.
+        """
+        own = [example for example in examples if example.kind == self.learns]
+        if not own:
+            raise RoundFailed(f"{self.name}: no examples to train on. {self.remedy}")
+        weighted = next((example for example in own if example.weight != 1), None)
+        if weighted:
+            raise BadInput(
+                f"{self.name}: example {weighted.id} has weight {weighted.weight}, and {self.name} does not weigh "
+                "examples. Use a curator that gives every example weight 1."
+            )
+        return own
+
+    remedy: ClassVar[str]
+    """What to change when there is nothing to learn from."""

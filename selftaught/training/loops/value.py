@@ -1,0 +1,179 @@
+"""The loop behind `value_mse`: transformers' Trainer on a backbone with a value head, what steps share computed once.
+
+The nodes of a tree share their paths, so a batch of one task's examples is laid out as the tree it came from
+(`selftaught.training.loops.sharing`), and the head reads the last token of each. The value is read at the true last
+token, as vLLM's pooling does, and not at the last token that is no padding.
+"""
+# what comes from transformers and datasets is typed in part:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.nn.functional import mse_loss
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils import logging
+
+from selftaught.blocks import TrainContext, TrainResult
+from selftaught.dataset import replacing
+from selftaught.records import Example
+from selftaught.training.calibration import figures
+from selftaught.training.loops.common import Plan, arguments, dtype, fitting, losses
+from selftaught.training.loops.folder import CARRIED, precision, writing
+from selftaught.training.loops.sharing import laid_out
+from selftaught.training.loops.watch import Watch, newest_whole
+from selftaught.training.order import prompt_grouped
+from selftaught.training.value import ValueMSE
+
+Row = Mapping[str, Any]
+
+
+def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
+    """Train, measure and save; see `ValueMSE.train`."""
+    began = time.perf_counter()
+    logging.disable_progress_bar()
+    rows = [row(example, tokenizer) for tokenizer in [_tokenizer(model)] for example in examples]
+    kept, apart = _split(config, examples)
+    plan = _plan(config, rows, kept, [examples[index].task for index in range(len(rows))], context.seed)
+    set_seed(context.seed)  # a new head is drawn
+    trainer = ValueTrainer(
+        model=load_value(model, dtype(config)),
+        args=TrainingArguments(**arguments(config, context), remove_unused_columns=False),
+        data_collator=collate,
+        train_dataset=cast(Any, rows),
+    )
+    trainer.plan = plan
+    seen = plan.seen(config.batch_size * config.gradient_accumulation)
+    watch = Watch(seen, config.learning_rate, context.report)
+    trainer.add_callback(watch)
+    trainer.remove_callback(PrinterCallback)
+    ready = time.perf_counter()
+    trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
+    trained = time.perf_counter()
+    measured = _measured(cast(PreTrainedModel, trainer.model), rows, examples, apart)
+    with replacing(out) as scratch:
+        _save(cast(PreTrainedModel, trainer.model), model, scratch)
+    return TrainResult(
+        steps=trainer.state.global_step,
+        tokens=seen[-1],
+        trained_tokens=len(plan.order),
+        seconds=watch.seconds,
+        losses=losses(cast(Any, trainer.state.log_history)),
+        metrics={
+            "left_out": float(len(kept) - len(set(plan.order))),
+            "setup_seconds": ready - began,
+            "save_seconds": time.perf_counter() - trained,
+            **{f"value.{name}": figure for name, figure in measured.items()},
+        },
+    )
+
+
+def _tokenizer(model: Path) -> Any:
+    return cast(Any, AutoTokenizer.from_pretrained(model, local_files_only=True))
+
+
+def load_value(folder: Path, precision: torch.dtype) -> PreTrainedModel:
+    """The model in `folder` with a value head: its own, or a new random one on a causal model's backbone."""
+    auto = cast(Any, AutoModelForSequenceClassification)
+    return auto.from_pretrained(folder, num_labels=1, dtype=precision, use_safetensors=True, local_files_only=True)
+
+
+def row(example: Example, tokenizer: Any) -> Row:
+    """The tokens of prompt and partial solution (the engine's own, where there are) and the label."""
+    ids = [*example.prompt_ids, *example.completion_ids]
+    if not ids:
+        said = [message.to_row() for message in (*example.prompt, *example.completion)]
+        ids = cast(list[int], tokenizer.apply_chat_template(said, continue_final_message=True, return_dict=False))
+    return {"input_ids": list(ids), "label": example.label}
+
+
+def collate(features: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """A batch of B examples: the rows of `laid_out`, the place of each example's last token, and its label (B)."""
+    batch, places = laid_out([feature["input_ids"] for feature in features])
+    wanted = torch.tensor([float(feature["label"]) for feature in features])
+    return {**batch, "ends": torch.tensor([path[-1] for path in places]), "labels": wanted}
+
+
+def predict(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The values (B) at the ends of a batch's examples."""
+    rows = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}
+    hidden = getattr(model, model.base_model_prefix)(**rows, use_cache=False).last_hidden_state
+    return model.score(hidden.flatten(0, 1)[batch["ends"]])[:, 0].float()
+
+
+class ValueTrainer(Trainer):
+    """Trainer of value examples, in the order of its plan."""
+
+    plan: Plan
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """The mean squared error of the batch's values."""
+        return mse_loss(predict(self.accelerator.unwrap_model(model), inputs), inputs["labels"])
+
+    def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
+        return self.plan.order
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with writing(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(model, trial)
+
+
+def _split(config: ValueMSE, examples: Sequence[Example]) -> tuple[list[int], list[int]]:
+    """The examples to train on and those to measure on, by index: a task is all in one of them, for good."""
+    apart = [index for index, example in enumerate(examples) if _share(example.task) < config.held_out]
+    if len(apart) == len(examples):  # so few tasks that all fell on one side
+        apart = []
+    return [index for index in range(len(examples)) if index not in set(apart)], apart
+
+
+def _share(task: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"value/{task}".encode()).digest()[:8], "big") / 2**64
+
+
+def _measured(
+    model: PreTrainedModel, rows: Sequence[Row], examples: Sequence[Example], apart: Sequence[int]
+) -> Mapping[str, float]:
+    """The figures on the examples that were kept apart; none when there are none."""
+    if not apart:
+        return {}
+    model.eval()
+    ordered = sorted(apart, key=lambda index: examples[index].task)
+    predicted: list[float] = []
+    with torch.inference_mode():
+        for start in range(0, len(ordered), 16):
+            batch = collate([rows[index] for index in ordered[start : start + 16]])
+            predicted += predict(model, {name: each.to(model.device) for name, each in batch.items()}).tolist()
+    labels = [float(rows[index]["label"]) for index in ordered]
+    return figures(predicted, labels, [examples[index].right for index in ordered])
+
+
+def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> Plan:
+    """What is seen in which order: the examples of one task together, for what they share is computed once."""
+    tokens = [len(each["input_ids"]) for each in rows]
+    fit = set(fitting(config, tokens))
+    order = prompt_grouped([index for index in kept if index in fit], tasks, config.epochs, seed)
+    return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(1 for _ in rows))
+
+
+def _save(model: PreTrainedModel, source: Path, folder: Path) -> None:
+    """Write `model` in the precision of `source`, with its own configuration and the source's tokenizer."""
+    with writing(folder):
+        model.to(cast(Any, precision(source))).save_pretrained(folder)
+    for path in (path for pattern in CARRIED for path in source.glob(pattern)):
+        if path.name != "config.json" and "safetensors" not in path.name:
+            shutil.copyfile(path, folder / path.name)

@@ -1,0 +1,42 @@
+"""Value regression: teach a model what partial solutions are worth.
+
+A linear head on the last token's hidden state of the policy's backbone, mean squared error against labels in [0, 1]:
+the value model of ReST-MCTS* (Zhang et al. 2024, arXiv 2406.03816). How labels come about is the curators' business;
+the alternative without a head is `sft` on the examples of the `true_false` curator.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from selftaught.blocks import TrainContext, TrainResult
+from selftaught.records import Example, ExampleKind
+from selftaught.training.gradient import Gradient
+
+
+class ValueMSE(Gradient, type="value_mse"):
+    """Learn the labels of value examples. A model without a value head gets a new one, drawn by the seed.
+
+    The examples of `held_out` of the tasks are kept apart, and the trained model is measured on them: mean absolute
+    error, share within 0.1, AUROC of right against wrong steps, calibration.
+    """
+
+    learns: ClassVar[ExampleKind] = "value"
+    remedy: ClassVar[str] = "Add a curator that gives values (step_values) to a stage that searches."
+
+    role: str = "value"
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    held_out: Annotated[float, Field(ge=0, lt=1, description="share of the tasks")] = 0.2
+
+    def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
+        """Train the model in `model` on the values of `examples` and write the new one, whole or not at all, to `out`.
+
+        Goes on from the newest whole checkpoint in `context.scratch`. Raises RoundFailed when there are no values or
+        the loss is not finite, OSError when the disk is full.
+        """
+        own = self.own(examples)
+        from selftaught.training.loops.value import run
+
+        return run(self, model, own, out, context)

@@ -1,0 +1,153 @@
+"""What trees become: value examples, pairs that part to the token, traces, told detours, and the hard tasks alone."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selftaught.curation.by_effort import ByEffort, effort
+from selftaught.curation.detours import Linearised, Spliced
+from selftaught.curation.step_pairs import StepPairs, common
+from selftaught.curation.step_values import StepValues
+from selftaught.curation.tree_traces import TreeTraces
+from selftaught.errors import RoundFailed
+from selftaught.records import Spent
+from tests.curation.trees import grown
+
+SHAPE = {"one\n": {"two\n": {"right": True, "wrong": False}, "tea\n": {"bad": False}}, "odd\n": {"end": False}}
+VALUES = {"one\n": 0.8, "odd\n": 0.3, "two\n": 0.9, "tea\n": 0.5, "right": 0.9, "wrong": 0.2, "bad": 0.1}
+
+
+def pairs(group, **config):
+    return list(StepPairs(minimum=0, **config).curate([group], seed=1))
+
+
+def sides(example):
+    return example.completion[0].content, example.rejected[0].content
+
+
+def test_pairs_stand_on_the_best_path_best_against_second_best():
+    found = pairs(grown(SHAPE, VALUES))
+    assert [sides(each) for each in found] == [("one\n", "odd\n"), ("two\n", "tea\n"), ("right", "wrong")]
+    assert [[m.content for m in each.prompt] for each in found] == [["?"], ["?", "one\n"], ["?", "one\ntwo\n"]]
+
+
+def test_the_worst_or_a_random_one_may_be_rejected_instead():
+    shape, values = {"a": True, "b": False, "c": False, "d": False}, {"a": 0.9, "b": 0.7, "c": 0.5, "d": 0.1}
+    assert [sides(each) for each in pairs(grown(shape, values), rejected="worst")] == [("a", "d")]
+    drawn = {
+        sides(each)[1]
+        for seed in range(40)
+        for each in StepPairs(minimum=0, rejected="random").curate([grown(shape, values)], seed)
+    }
+    assert drawn == {"b", "c", "d"}
+
+
+def test_values_that_do_not_differ_by_more_than_the_margin_give_no_pair():
+    group = grown({"a": True, "b": False}, {"a": 0.75, "b": 0.5})
+    assert len(pairs(group, margin=0.2)) == 1
+    assert pairs(group, margin=0.25) == []
+    assert pairs(grown({"a": True, "b": False})) == []
+
+
+def test_a_pairs_smoothing_is_by_visits():
+    group = grown({"a": True, "b": False}, {"a": 0.9}, visits={"a": 6, "b": 2})
+    assert [each.label_smoothing for each in pairs(group, smoothing="visits")] == [1 / (6 / 2 + 1)]
+    unvisited = grown({"a": True, "b": False}, {"a": 0.9})
+    assert [each.label_smoothing for each in pairs(unvisited, smoothing="visits")] == [0.5]
+    assert [each.label_smoothing for each in pairs(unvisited)] == [0.0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab", min_size=1, max_size=5), min_size=2, max_size=4, unique=True), st.text("ab", max_size=3))
+def test_a_pairs_prompt_ends_where_its_sides_part_to_the_token(texts, before):
+    shape = dict.fromkeys(texts, False)
+    values = {text: 1 - i / 10 for i, text in enumerate(texts)}
+    group = grown({before + "|": shape}, values)
+    for each in pairs(group):
+        chosen, rejected = sides(each)
+        assert bytes(each.prompt_ids[2:] + each.completion_ids).decode() == f"{before}|{chosen}"
+        assert bytes(each.prompt_ids[2:] + each.rejected_ids).decode() == f"{before}|{rejected}"
+        assert each.completion_ids[0] != each.rejected_ids[0]
+    first, second = texts[:2]
+    nested = first.startswith(second) or second.startswith(first)
+    assert len(pairs(group)) == (not nested)
+    assert common(first.encode(), second.encode()) <= min(len(first), len(second))
+
+
+def test_pairs_may_go_by_the_values_that_right_answers_give():
+    group = grown({"a": {"x": False}, "b": {"y": True}}, {"a": 0.9, "b": 0.1})
+    assert [sides(each) for each in pairs(group, by="inferred")] == [("b", "a")]
+
+
+def test_values_are_of_partial_solutions_in_the_engines_tokens():
+    group = grown({"1 ": {"2": True, "x": False}})
+    found = list(StepValues(minimum=0).curate([group], seed=1))
+    assert {(each.completion[0].content, each.label, each.right) for each in found} == {
+        ("1 ", 0.5, True), ("1 2", 1.0, True), ("1 x", 0.25, False),
+    }  # fmt: skip
+    assert all(bytes(each.completion_ids).decode() == each.completion[0].content for each in found)
+    assert all(each.prompt_ids == (1, 2) for each in found)
+
+
+def test_estimates_may_be_the_labels_and_hinted_nodes_have_none():
+    group = grown({"a": True, "h": True}, hinted={"h"})
+    assert [each.completion[0].content for each in StepValues(minimum=0, labels="estimates").curate([group], 1)] == [
+        "a"
+    ]
+    inferred = list(StepValues(minimum=0).curate([group], 1))
+    assert {each.completion[0].content for each in inferred} == {"a", "h"}
+
+
+def test_traces_are_right_and_valued_enough():
+    group = grown(
+        {"good": True, "poor": True, "false": False, "told": True},
+        {"good": 0.5, "poor": 0.1, "false": 0.9},
+        hinted={"told"},
+    )
+    texts = [each.completion[0].content for each in TreeTraces(minimum=0).curate([group], 1)]
+    assert texts == ["good"]
+    texts = {each.completion[0].content for each in TreeTraces(minimum=0, hinted=True, threshold=0).curate([group], 1)}
+    assert texts == {"good", "poor", "told"}
+
+
+def test_a_linearised_answer_tells_its_wrong_turns_and_the_way_back():
+    (told,) = Linearised(minimum=0).curate([grown(SHAPE, VALUES)], 1)
+    assert told.completion[0].content == (
+        "odd\nend\nBut wait, are we solving the problem correctly so far? Hmm.\n"
+        "one\ntea\nbad\nBut wait, are we solving the problem correctly so far? Hmm. Let's go back to: one\n"
+        "two\nwrong\nBut wait, are we solving the problem correctly so far? Hmm. Let's go back to: two\n"
+        "right"
+    )
+    assert [m.content for m in told.prompt] == ["?"]
+
+
+def test_a_spliced_answer_goes_back_at_its_first_error():
+    (told,) = Spliced(minimum=0).curate(
+        [grown({"one\n": {"tea\n": {"cup\n": {"bad": False}}, "right": True}}, VALUES)], 1
+    )
+    assert told.completion[0].content == "one\ntea\nI made a mistake. Back to: one\nright"
+
+
+def test_a_tree_without_wrong_turns_has_nothing_to_tell():
+    assert list(Linearised(minimum=0).curate([grown({"a": {"b": True}})], 1)) == []
+    assert list(Linearised(minimum=0).curate([grown({"a": {"b": False}})], 1)) == []
+
+
+@pytest.mark.parametrize(("iterations", "kept"), [(5, 0), (6, 1)])
+def test_tasks_that_were_solved_soon_are_left_out(iterations, kept):
+    group = grown({"a": True})
+    group = group.model_copy(update={"tree": group.tree.model_copy(update={"spent": Spent(iterations=iterations)})})
+    assert len(list(ByEffort(minimum=0, above=5).curate([group], 1))) == kept
+
+
+def test_a_task_that_was_never_solved_is_the_hardest():
+    assert effort(grown({"a": False})) == float("inf")
+    helped = grown({"a": False, "h": True}, hinted={"h"})
+    assert effort(helped) == float("inf")
+    assert [each.completion[0].content for each in ByEffort(minimum=0).curate([helped], 1)] == ["h"]
+
+
+@pytest.mark.parametrize("curator", [StepPairs(), StepValues(), Linearised(), TreeTraces()])
+def test_too_few_examples_fail_the_round(curator):
+    with pytest.raises(RoundFailed, match=f"'{curator.name}' gave 0 examples, fewer than minimum: 16"):
+        curator.check(list(curator.curate([], 1)))

@@ -1,0 +1,74 @@
+"""A model whose every answer is a hash of what it was asked: a search over it is the same wherever it runs."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from selftaught.blocks import Completion
+from selftaught.records import Message, Task
+
+TASK = Task(messages=(Message(role="user", content="What is 1 + 1?"),), answer="2", source="test")
+
+
+def luck(*what: object) -> float:
+    """A number in [0, 1) that follows from `what`."""
+    return int.from_bytes(hashlib.sha256(repr(what).encode()).digest()[:6], "big") / 2**48
+
+
+@dataclass
+class Scripted:
+    """Steps of one letter and a line's end; a byte is a token. `ending` is the share of steps that end the answer."""
+
+    seed: int = 0
+    ending: float = 0.3
+    letters: str = "abcdef"
+    digest: str = "d" * 64
+    asked: list[str] = field(default_factory=list)
+
+    async def chat(self, messages: Sequence[Message], **_: object) -> list[Completion]:
+        raise AssertionError("a search continues tokens")
+
+    async def complete(
+        self,
+        prompt: Sequence[Message] | Sequence[int],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+    ) -> list[Completion]:
+        text = opened(prompt)
+        self.asked.append(text)
+        return [self.step(text, i, temperature, bool(stop)) for i in range(n)]
+
+    def step(self, text: str, i: int, temperature: float, stops: bool) -> Completion:
+        drawn = luck(self.seed, text, i, temperature)
+        letter = self.letters[int(drawn * len(self.letters))]
+        ends = not stops or luck(self.seed, text, i, "end") < self.ending
+        said = letter if ends else f"{letter}\n"
+        return Completion(
+            text=said,
+            token_ids=tuple(said.encode()),
+            logprobs=tuple(-luck(text, said, k) for k in range(len(said))),
+            finish_reason="stop",
+            prompt_tokens=len(text),
+            stop=None if ends else "\n",
+            tokens=tuple(said),
+            prompt_ids=tuple(text.encode()),
+        )
+
+    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
+        return [luck(self.seed, messages[-2].content, word) for word in words]
+
+    async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
+        return [self.value(bytes(ids).decode()) for ids in inputs]
+
+    def value(self, text: str) -> float:
+        return luck(self.seed, text, "value")
+
+
+def opened(prompt: Sequence[Message] | Sequence[int]) -> str:
+    """The text that `prompt` stands for; a chat opens with its last message."""
+    if isinstance(prompt[0], Message):
+        return prompt[-1].content + ">"
+    return bytes(prompt).decode()

@@ -1,0 +1,123 @@
+"""DPO: the losses are TRL's and the papers', only what comes after the shared prefix counts, preferences are learnt."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftaught.errors import RoundFailed
+from selftaught.records import Example, Message
+from selftaught.training.dpo import DPO
+from selftaught.training.loops.dpo import PairTrainer, collate, pair, pair_losses, run
+
+ratio = st.floats(-50, 50)
+
+
+def said(text):
+    return (Message(role="assistant", content=text),)
+
+
+def of(question, chosen, rejected, **more):
+    asked = (Message(role="user", content=question),)
+    return Example(
+        kind="pair", prompt=asked, completion=said(chosen), rejected=said(rejected), task="t", rollout="r", **more
+    )
+
+
+PAIRS = [of(f"{i} + {i}?", f"It is {2 * i}.", f"It is {2 * i + 1}, I think.") for i in range(6)]
+
+
+def losses(config, chosen, rejected, smoothing=0.0, lengths=(3, 5)):
+    return pair_losses(
+        config, torch.tensor([chosen, rejected]), torch.tensor(lengths), torch.tensor([smoothing])
+    ).item()
+
+
+@given(ratio, ratio, st.floats(0.01, 0.49))
+def test_the_conservative_loss_is_the_smoothed_formula_with_the_pairs_own_smoothing(chosen, rejected, own):
+    h = 0.1 * (chosen - rejected)
+    expected = -(1 - own) * -math.log1p(math.exp(-h)) - own * -math.log1p(math.exp(h))
+    config = DPO(loss="conservative", label_smoothing=0.3)
+    assert losses(config, chosen, rejected, own) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@given(ratio, ratio)
+def test_a_pair_without_smoothing_gets_that_of_the_recipe(chosen, rejected):
+    h = 0.1 * (chosen - rejected)
+    expected = 0.7 * math.log1p(math.exp(-h)) + 0.3 * math.log1p(math.exp(h))
+    config = DPO(loss="conservative", label_smoothing=0.3)
+    assert losses(config, chosen, rejected) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
+def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
+    """One batch through TRL's own DPOTrainer, from text, and through ours."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    rows = [
+        {
+            "prompt": [m.to_row() for m in p.prompt],
+            "chosen": [p.completion[0].to_row()],
+            "rejected": [p.rejected[0].to_row()],
+        }
+        for p in PAIRS
+    ]
+    args = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "beta": 0.1, "report_to": "none"}
+    ours = PairTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
+        args=DPOConfig(**args, precompute_ref_log_probs=True, remove_unused_columns=False),
+        train_dataset=Dataset.from_list([pair(p, tokenizer) for p in PAIRS]),
+        data_collator=collate,
+        processing_class=tokenizer,
+    )
+    ours.config = DPO(loss=loss)
+    theirs = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
+        ref_model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
+        args=DPOConfig(**args, loss_type=[loss], gradient_checkpointing=False),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    with torch.no_grad():
+        for trainer in (ours, theirs):  # away from the reference, where the loss says nothing
+            for weight in trainer.model.parameters():
+                weight.add_(0.1 * torch.sin(torch.arange(weight.numel()).view(weight.shape) * 1.0))
+    found = []
+    for trainer in (ours, theirs):
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(PAIRS))])
+        value = trainer.compute_loss(trainer.model, batch)
+        value.backward()
+        found.append((value.item(), trainer.model.model.layers[0].mlp.up_proj.weight.grad))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
+
+
+def test_only_the_tokens_after_the_shared_prefix_count():
+    example = of("?", "ab", "ac", prompt_ids=(1, 2, 3), completion_ids=(7,), rejected_ids=(8, 9))
+    batch = collate([pair(example, None)])
+    assert batch["targets"].tolist() == [7, 8, 9]
+    assert batch["owners"].tolist() == [0, 1, 1]
+    flat = batch["input_ids"].flatten()
+    assert [flat[i].item() for i in batch["sources"].tolist()] == [3, 3, 8]
+    assert batch["input_ids"].numel() == 6  # the prompt stands there once
+
+
+def test_training_prefers_what_was_chosen_and_says_what_it_did(tiny_model, context, tmp_path):
+    told = context()
+    config = DPO(epochs=6, learning_rate=3e-4, batch_size=2, precision="fp32")
+    result = run(config, tiny_model, PAIRS, tmp_path / "out", told)
+    assert result.losses[0][1] == pytest.approx(math.log(2), abs=1e-3)  # the reference is where it starts
+    assert sum(loss for _, loss in result.losses[-3:]) / 3 < 0.6
+    assert (result.steps, len(result.losses)) == (18, 18)
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_without_pairs_there_is_nothing_to_train_on(tiny_model, context, tmp_path):
+    example = Example(prompt=said("?"), completion=said("!"), task="t", rollout="r")
+    with pytest.raises(RoundFailed, match="dpo: no examples to train on"):
+        DPO().train(tiny_model, [example], tmp_path / "out", context())
