@@ -191,6 +191,11 @@ class TaskSource(Block, axis="tasks"):
 class Sampler(Block, axis="sample"):
     """How a task is attempted; also an inference strategy that evaluation can run."""
 
+    pipeline: ClassVar[str] = "round.yaml"
+    """The compiled pipeline of a round that samples like this."""
+    alone: ClassVar[bool] = True
+    """Whether the policy is the only model that it asks."""
+
     @abstractmethod
     async def sample(self, task: Task, context: Context) -> Group:
         """Attempt `task`; the group's rollouts carry the digest of the model that answered."""

@@ -22,7 +22,7 @@ from typing import Any
 from selftaught import errors
 from selftaught.errors import BadInput, RoundFailed, SelftaughtError
 from selftaught.lines import named
-from selftaught.recipe import Recipe
+from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
 from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
@@ -31,11 +31,12 @@ from selftaught.round.history import ENDED, due, newest, recorded
 from selftaught.round.job import Job, Workplace, round_name
 from selftaught.round.prepare import plan_key, stage_of
 from selftaught.serving.backend import Backend
+from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
 from selftaught.tracking import RoundRun
 
-PIPELINE = Path("pipelines/compiled/round.yaml")
+PIPELINES = Path("pipelines/compiled")
 
 Event = Mapping[str, Any]
 Watcher = Callable[[Event], None]
@@ -50,7 +51,11 @@ class Order:
     campaign: str
     rounds: int = 0
     shards: int = 2
-    pipeline: Path = PIPELINE
+    pipelines: Path = PIPELINES
+
+    def pipeline(self, number: int) -> Path:
+        """The compiled pipeline that round `number` (from 1) runs."""
+        return self.pipelines / stage_of(self.recipe, number).sample.pipeline
 
     def __post_init__(self) -> None:
         """Raise BadInput when the line or the campaign cannot be called that."""
@@ -83,14 +88,16 @@ class Campaign:
         Raises RoundFailed when a round cannot end as it was drawn (the next call draws it anew), BadInput when
         another process runs the line, and other SelftaughtErrors after which the same call goes on where it stopped.
         """
-        _require_pipeline(self.order.pipeline)
+        for stage in self.order.recipe.stages:
+            _require_training(self.order.recipe, stage)
+            _require_pipeline(self.order.pipelines / stage.sample.pipeline)
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
         self.folder.mkdir(parents=True, exist_ok=True)
         home = self.place.settings.home
         with (
             _locked(self.folder.parent / "lock", self.order.line),
-            LocalEngines(home, waiting=self._starting, nursery=True) as engines,
+            LocalEngines(home, options=_options(self.order.recipe), waiting=self._starting, nursery=True) as engines,
         ):
             self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
             adopt(self.place, self.order.recipe, self.order.line)
@@ -194,7 +201,13 @@ class Campaign:
             "attempt": attempt,
             "shards": list(range(plan.shards if plan else self.order.shards)),
         }
-        command = [sys.executable, "-m", "selftaught.local", str(self.order.pipeline), str(folder / "run" / "files")]
+        command = [
+            sys.executable,
+            "-m",
+            "selftaught.local",
+            str(self.order.pipeline(number)),
+            str(folder / "run" / "files"),
+        ]
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [*command, json.dumps(arguments)],
@@ -257,6 +270,12 @@ class Campaign:
         shutil.rmtree(folder / "run", ignore_errors=True)
 
 
+def _options(recipe: Recipe) -> EngineOptions:
+    """Engines of several roles are asked at the same time, and have to share the machine."""
+    trained = {objective.role for stage in recipe.stages for objective in stage.train}
+    return EngineOptions(shared=len({*recipe.models, *trained}) > 1)
+
+
 def _quietly(engines: Backend, line: str, digest: str, folder: Path) -> None:
     """Deploy ahead of time; the step that needs the engine asks again and is told of any failure."""
     try:
@@ -274,9 +293,17 @@ def _told(path: Path) -> SelftaughtError | None:
     return kind(f"{told['step']}: {told['message']}")
 
 
+def _require_training(recipe: Recipe, stage: Stage) -> None:
+    if not stage.train:
+        raise BadInput(
+            f"{recipe.name}: stage {stage.name} trains nothing, so there is no round to run. Measure a model with it: "
+            f"selftaught evaluate {recipe.models['policy']} recipes/{recipe.name}.yaml"
+        )
+
+
 def _require_pipeline(path: Path) -> None:
     if not path.exists():
-        raise BadInput(f"{path}: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipeline.")
+        raise BadInput(f"{path}: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipelines.")
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def run(
         bool, typer.Option("--dry-run", help="print the plan and what it will cost, run nothing")
     ] = False,
     shards: Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")] = 2,
-    pipeline: Annotated[Path, typer.Option(help="the compiled pipeline")] = Path("pipelines/compiled/round.yaml"),
+    pipelines: Annotated[Path, typer.Option(help="folder of the compiled pipelines")] = Path("pipelines/compiled"),
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
@@ -108,7 +108,7 @@ def run(
 
         parsed = Recipe.load(recipe, overrides)
         place = Workplace.open()
-        order = Order(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipeline)
+        order = Order(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines)
         planned = plan(place, order)
         if as_json:
             _print(planned.as_dict())
@@ -160,9 +160,10 @@ def evaluate(
         if as_json:
             _print([_fields(summary) for summary in summaries])
             return
-        table = Table("split", "metric", "mean", "95 % interval", "tasks")
+        table = Table("split", "metric", "mean", "95 % interval", "tasks", "new tokens a task")
         for s in summaries:
-            table.add_row(s.split, s.metric, f"{s.mean:.3f}", f"{s.low:.3f} – {s.high:.3f}", str(s.n))
+            interval, tokens = f"{s.low:.3f} – {s.high:.3f}", f"{s.tokens / s.n:.0f}"
+            table.add_row(s.split, s.metric, f"{s.mean:.3f}", interval, str(s.n), tokens)
         out.print(table)
 
 
@@ -198,7 +199,7 @@ def report(
 
 @app.command("compile")
 def compile_pipeline() -> None:
-    """Compile pipelines/round.py to pipelines/compiled/round.yaml (in a checkout)."""
+    """Compile pipelines/round.py into pipelines/compiled (in a checkout)."""
     import runpy
 
     with telling():
@@ -206,7 +207,7 @@ def compile_pipeline() -> None:
         if not source.exists():
             raise BadInput(f"{source}: not here. Run this in a checkout of the project.")
         runpy.run_path(str(source), run_name="__main__")
-        out.print("pipelines/compiled/round.yaml")
+        out.print("pipelines/compiled")
 
 
 # Recipes ------------------------------------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ HEALS = frozenset({429, 502, 503, 504})
 
 BESIDE = frozenset({"/classify"})
 
+NO_NUMBER = "Out of range float values"
+"""What vLLM's server says when a value is NaN or infinite."""
+
 MOST_LOGPROBS = 20
 """How many tokens' log-probabilities a server tells at most, by OpenAI's protocol and vLLM's default."""
 
@@ -252,10 +255,16 @@ class Endpoint:
     async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
         """The first class's score of each of `inputs` (token ids), in one request, without an activation.
 
-        vLLM's `/classify`. Raises what `chat` raises, and BadInput when the server gives another number of values.
+        vLLM's `/classify`. What is no number is NaN: vLLM refuses the whole request then, because JSON has no word for
+        it. Raises what `chat` raises, and BadInput when the server gives another number of values.
         """
         body = {"input": [list(ids) for ids in inputs], "use_activation": False}
-        data = (await self._ask(_Values, "/classify", body)).data
+        try:
+            data = (await self._ask(_Values, "/classify", body)).data
+        except BadInput as refused:
+            if NO_NUMBER not in str(refused):
+                raise
+            return [math.nan for _ in inputs]
         if sorted(row.index for row in data) != list(range(len(inputs))) or not all(row.probs for row in data):
             raise BadInput(f"{self.url}: {self.name} gave {len(data)} values for {len(inputs)} partial solutions.")
         return [row.probs[0] for row in sorted(data, key=lambda row: row.index)]

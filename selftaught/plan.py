@@ -84,7 +84,7 @@ def plan(place: Workplace, order: Order) -> Plan:
         evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,
-        power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds),
+        power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds) if stage.gate else "none",
     )
 
 

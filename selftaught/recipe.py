@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -99,7 +99,10 @@ def _listed(value: Any) -> Any:
 
 
 class Stage(BaseModel):
-    """One stage of a recipe: a block or a list of blocks on every axis, repeated for `rounds`."""
+    """One stage of a recipe: a block or a list of blocks on every axis, repeated for `rounds`.
+
+    A stage without `train` is an inference strategy: it is measured (`selftaught evaluate`), and has no round to run.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -107,13 +110,27 @@ class Stage(BaseModel):
     rounds: PositiveInt = 1
     sample: Annotated[Sampler, OnAxis("sample")]
     verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Field(min_length=1), Listed()]
-    curate: Annotated[tuple[Annotated[Curator, OnAxis("curate")], ...], Field(min_length=1), Listed()]
-    train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], Field(min_length=1), Listed()]
+    curate: Annotated[tuple[Annotated[Curator, OnAxis("curate")], ...], Listed()] = ()
+    train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], Listed()] = ()
     evaluate: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], Field(min_length=1), Listed()]
-    gate: Annotated[Gate, OnAxis("gate")]
+    gate: Annotated[Gate | None, OnAxis("gate")] = None
     sample_from: Iterate = "champion"
     train_from: Iterate = "champion"
-    replay: Annotated[NonNegativeInt, Field(description="examples of earlier rounds to train on again, at most")] = 0
+    replay: Annotated[
+        NonNegativeInt, Field(description="examples of each kind from earlier rounds to train on again, at most")
+    ] = 0
+
+    @model_validator(mode="after")
+    def _what_training_needs(self) -> Self:
+        given = {"train": self.train, "curate": self.curate, "gate": self.gate}
+        missing = [axis for axis, blocks in given.items() if not blocks]
+        if missing and len(missing) < len(given):
+            types = ", ".join(registered(missing[0]))
+            raise ValueError(
+                f"{missing[0]} is missing: a stage has train, curate and gate, or none of them and is measured only."
+                f"\n  accepted: {types}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _metrics_differ(self) -> Self:
@@ -348,8 +365,8 @@ def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
     if kind == "extra_forbidden":
         known = _fields(path, data)
         return f": no such field.{did_you_mean(str(path[-1]), known)}\n  accepted: {', '.join(known)}"
-    if kind in _NO_BLOCK and _is_axis(path):
-        return _no_block(kind, path, value)
+    if kind in _NO_BLOCK and (axis := _axis(path, data)):
+        return _no_block(kind, axis, value)
     if kind == "missing":
         return ": is missing."
     if kind == "value_error":
@@ -379,65 +396,60 @@ PLAIN = {
 """What a value should be, by the first word of pydantic's error types."""
 
 
-def _no_block(kind: str, path: Path_, value: Any) -> str:
-    """What to write where a block has to stand and none does."""
-    axis, accepted = _axis(path), f"\n  accepted: {_types(path)}"
+def _no_block(kind: str, axis: str, value: Any) -> str:
+    """What to write where a block of `axis` has to stand and none does."""
+    types, word = list(blocks(axis)), AXES[axis]
+    accepted = f"\n  accepted: {', '.join(types)}  (selftaught recipes blocks {axis})"
     if kind == "missing":
         return f": is missing.{accepted}"
     if kind == "union_tag_not_found":
-        return f": a {axis} without a type.{accepted}"
+        return f": a {word} without a type.{accepted}"
     if kind == "union_tag_invalid":
         tag = str(value["type"])
-        return f".type: '{tag}' is no {axis}.{did_you_mean(tag, blocks(_axis_name(path)))}{accepted}"
-    return f": {value!r}: should be a {axis} such as {{type: {_nearest(path, value)}}}."
+        return f".type: '{tag}' is no {word}.{did_you_mean(tag, types)}{accepted}"
+    nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
+    return f": {value!r}: should be a {word} such as {{type: {nearest}}}."
 
 
 _NO_BLOCK = ("missing", "union_tag_not_found", "union_tag_invalid", "dict_type", "model_attributes_type")
 """pydantic's errors where a block has to stand and none does."""
 
 
-def _nearest(path: Path_, value: Any) -> str:
-    """The block whose type `value` comes closest to, or the first there is."""
-    types = list(blocks(_axis_name(path)))
-    return next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
-
-
-def _is_axis(path: Path_) -> bool:
-    """Whether a block, or a list of blocks, has to stand at `path`."""
-    inside = path[2:] if path[:1] == ("stages",) else path
-    return bool(inside) and inside[0] in AXES and all(isinstance(key, int) for key in inside[1:])
-
-
-def _axis_name(path: Path_) -> str:
-    return next(str(key) for key in reversed(path) if key in AXES)
-
-
-def _axis(path: Path_) -> str:
-    return AXES[_axis_name(path)]
-
-
-def _types(path: Path_) -> str:
-    axis = _axis_name(path)
-    return f"{', '.join(blocks(axis))}  (selftaught recipes blocks {axis})"
-
-
 def _fields(path: Path_, data: Any) -> list[str]:
     """The fields accepted where `path` ends: of the recipe, of a stage, of a block or of what a block holds."""
-    if len(path) == 1:
-        return list(Recipe.model_fields)
-    if len(path) == 3 and path[0] == "stages":
-        return list(Stage.model_fields)
-    return list(_model_at(path[:-1], data).model_fields)
+    return list(_model(path[:-1], data).model_fields)
 
 
-def _model_at(path: Path_, data: Any) -> type[BaseModel]:
-    """The block that stands at `path`, or the model in the field of the block that `path` goes into."""
-    kind = _at(data, (*path, "type"))
-    if kind in blocks(_axis_name(path)):
-        return blocks(_axis_name(path))[kind]
-    annotation = _model_at(path[:-1], data).model_fields[str(path[-1])].annotation
-    inside = (annotation, *get_args(annotation))
-    return next(each for each in inside if isinstance(each, type) and issubclass(each, BaseModel))
+def _axis(path: Path_, data: Any) -> str | None:
+    """The axis whose block, or list of blocks, has to stand at `path`; None where no block has to."""
+    *above, name = _without_index(path)
+    field = _model(tuple(above), data).model_fields.get(str(name))
+    found = _inside((*field.metadata, field.annotation)) if field else iter(())
+    return next((each.axis for each in found if isinstance(each, OneOf)), None)
+
+
+def _model(path: Path_, data: Any) -> type[BaseModel]:
+    """The recipe, the stage or the block that stands at `path`, or the model that a field holds there."""
+    if not path:
+        return Recipe
+    axis, kind = _axis(path, data), _at(data, (*path, "type"))
+    if axis and kind in blocks(axis):
+        return blocks(axis)[kind]
+    *above, name = _without_index(path)
+    annotation = _model(tuple(above), data).model_fields[str(name)].annotation
+    return next(each for each in _inside((annotation,)) if isinstance(each, type) and issubclass(each, BaseModel))
+
+
+def _without_index(path: Path_) -> Path_:
+    """`path` up to the field that its last index counts in."""
+    return path[:-1] if isinstance(path[-1], int) else path
+
+
+def _inside(annotations: Iterable[Any]) -> Iterator[Any]:
+    """`annotations` and all that they are made of."""
+    for each in annotations:
+        yield each
+        yield from _inside(get_args(each))
 
 
 def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path_:

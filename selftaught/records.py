@@ -260,6 +260,11 @@ class Group(Record):
         """Whether rollout `index` was verified and every verifier passed it."""
         return bool(self.verdicts) and bool(self.verdicts[index]) and all(v.passed for v in self.verdicts[index])
 
+    @property
+    def new_tokens(self) -> int:
+        """The new tokens that it took: of the rollouts, or where a tree was searched, of the search."""
+        return self.tree.spent.tokens if self.tree else sum(rollout.completion_tokens for rollout in self.rollouts)
+
     def accepted(self) -> Iterator[Rollout]:
         """The rollouts that every verifier passed, in order."""
         return (rollout for i, rollout in enumerate(self.rollouts) if self.passed(i))

@@ -45,6 +45,14 @@ RECIPE = {
 }
 """A recipe for the recorded engine; it names no model."""
 
+SEARCH = {
+    "type": "search",
+    "expand": {"type": "steps", "n": 2, "max_tokens": 32},
+    "value": {"type": "value_model", "before": {"type": "p_true"}},
+    "limits": {"iterations": 3, "depth": 3},
+}
+"""A search of the recorded engine's two steps: a thought, then an answer."""
+
 
 def recipe(model: Path, *, tasks: Mapping[str, Any] = {}, **stage: Any) -> dict[str, Any]:
     """The recipe with `model` as its policy; `tasks` and `stage` replace fields of its tasks and of its only stage."""
@@ -200,6 +208,13 @@ class Round:
             out = self.artifact(f"groups-{shard}")
             sample.python_func(self.made["job"], shard, self.artifact("tasks"), out)
 
+    def search(self) -> None:
+        from components.mcts.component import mcts
+
+        for shard in range(self.shards):
+            out, metrics = self.artifact(f"groups-{shard}"), self.artifact(f"search-metrics-{shard}", dsl.Metrics)
+            mcts.python_func(self.made["job"], shard, self.artifact("tasks"), out, metrics)
+
     def verify(self) -> None:
         from components.verify.component import verify
 
@@ -241,7 +256,8 @@ class Round:
 
     def until_trained(self) -> None:
         """Everything up to the challenger."""
-        for step in (self.prepare, self.sample, self.verify, self.train):
+        searches = self.recipe["stages"][0]["sample"]["type"] == "search"
+        for step in (self.prepare, self.search if searches else self.sample, self.verify, self.train):
             step()
 
     def run(self) -> str:

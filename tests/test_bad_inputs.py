@@ -142,6 +142,25 @@ def recipe(old: str = "", new: str = "") -> Provoke:
     return files(rft__yaml=RECIPE.replace(old, new) if old else RECIPE)
 
 
+IID = "{type: iid, k: 8, temperature: 1.0, max_tokens: 96}"
+
+
+def searching(fields: str) -> Provoke:
+    """rft.yaml with a search in the place of samples."""
+    return recipe(IID, f"{{type: search, {fields}}}")
+
+
+STILL = """\
+name: still
+models: {policy: tiny}
+tasks: {type: word_problems, train: 1, gate: 8, report: 8}
+stages:
+  - sample: {type: iid, k: 1}
+    verify: {type: answer_match}
+    evaluate: {type: accuracy}
+"""
+"""A recipe that measures and trains nothing."""
+
 WORD_PROBLEMS = "{type: word_problems, train: 120, gate: 160, report: 160, guard: 48}"
 
 
@@ -392,6 +411,47 @@ CASES = [
         recipe("policy:", "teacher:"),
         ("rft.yaml:6: models: names no policy. Add `policy: <model>`.",),
     ),
+    # Searches -------------------------------------------------------------------------------------------------------
+    Bad(
+        "a search whose values have no such block",
+        VALIDATE,
+        searching("value: {type: value_model, before: {type: p_tru}}"),
+        ("sample.value.before.type: 'p_tru' is no node value. Did you mean 'p_true'?", "accepted: constant, outcome"),
+        heading="Searches",
+    ),
+    Bad(
+        "a budget of zero",
+        VALIDATE,
+        searching("limits: {tokens: 0}"),
+        ("stages.main.sample.limits.tokens: 0: should be greater than 0.",),
+    ),
+    Bad(
+        "a search that would not end",
+        VALIDATE,
+        searching("limits: {depth: 4}"),
+        ("sample.limits: says no iterations, nodes, tokens or seconds, so a search would not end; give one",),
+    ),
+    Bad(
+        "a hint without the answer",
+        VALIDATE,
+        searching("hints: {prompt: Think again.}"),
+        ("sample.hints.prompt: 'Think again.' does not contain {answer}",),
+    ),
+    Bad(
+        "curation without training",
+        VALIDATE,
+        recipe("    train: {type: sft, role: policy, epochs: 2, learning_rate: 5.0e-5}\n"),
+        ("stages.main: train is missing: a stage has train, curate and gate, or none of them and is measured only.",),
+    ),
+    Bad(
+        "running what trains nothing",
+        "run still.yaml",
+        provoked(registered, files(still__yaml=STILL)),
+        (
+            "still: stage main trains nothing, so there is no round to run.",
+            "selftaught evaluate tiny recipes/still.yaml",
+        ),
+    ),
     Bad(
         "an override without a value",
         f"{VALIDATE} --set stages.main.sample.k",
@@ -580,9 +640,9 @@ CASES = [
     # The machine ----------------------------------------------------------------------------------------------------
     Bad(
         "no compiled pipeline",
-        "run rft.yaml --pipeline round.yaml",
+        "run rft.yaml --pipelines none",
         provoked(registered, recipe()),
-        ("round.yaml: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipeline.",),
+        ("none/round.yaml: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipelines.",),
         heading="The machine",
     ),
     Bad("not in a checkout", "compile", elsewhere, ("pipelines/round.py: not here.",)),

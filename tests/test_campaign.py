@@ -229,7 +229,7 @@ def test_one_process_at_a_time_runs_a_line(desk: Desk):
 
 
 def test_without_a_compiled_pipeline_nothing_starts(desk: Desk, tmp_path: Path):
-    order = Order(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipeline=tmp_path / "no.yaml")
-    with pytest.raises(BadInput, match=r"no\.yaml: no compiled pipeline"):
+    order = Order(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipelines=tmp_path)
+    with pytest.raises(BadInput, match=r"round\.yaml: no compiled pipeline"):
         next(Rounds(desk.place, order, desk.told.append).run())
     assert desk.told == []

@@ -8,17 +8,28 @@ import yaml
 from kfp import compiler, dsl
 
 from pipelines import round as pipeline
-from pipelines.round import COMPILED
+from pipelines.round import COMPILED as FOLDER
 from tests.rounds import REPOSITORY
 
+COMPILED, SEARCH = FOLDER / "round.yaml", FOLDER / "search-round.yaml"
 IR = yaml.safe_load(COMPILED.read_text())
 TASKS = IR["root"]["dag"]["tasks"]
 COMPONENTS = sorted((REPOSITORY / "components").glob("*/component.py"))
 
 
-def test_the_compiled_pipeline_is_the_sources(tmp_path: Path):
-    compiler.Compiler().compile(pipeline.round, str(tmp_path / "round.yaml"))
-    assert (tmp_path / "round.yaml").read_text() == COMPILED.read_text(), "run `selftaught compile`"
+@pytest.mark.parametrize(("source", "compiled"), [(pipeline.round, COMPILED), (pipeline.search_round, SEARCH)])
+def test_the_compiled_pipeline_is_the_sources(source: dsl.base_component.BaseComponent, compiled: Path, tmp_path: Path):
+    compiler.Compiler().compile(source, str(tmp_path / "round.yaml"))
+    assert (tmp_path / "round.yaml").read_text() == compiled.read_text(), "run `selftaught compile`"
+
+
+def test_a_round_of_search_differs_in_the_search_alone():
+    plain, searched = COMPILED.read_text(), yaml.safe_load(SEARCH.read_text())
+    assert set(IR["components"]) ^ set(searched["components"]) == {"comp-sample", "comp-mcts"}
+    loop = searched["components"]["comp-for-loop-1"]["dag"]["tasks"]
+    assert list(loop) == ["mcts"]
+    assert set(searched["root"]["dag"]["tasks"]) == set(TASKS)
+    assert "comp-mcts" not in plain
 
 
 def _after(task: str) -> set[str]:
@@ -71,12 +82,13 @@ def test_a_component_makes_one_library_call(path: Path):
 def test_a_component_says_what_it_is(path: Path):
     """Its README names every input and output; its image is one of ours, pinned by the platform's version."""
     readme = (path.parent / "README.md").read_text()
-    compiled = next(c for name, c in IR["components"].items() if name == f"comp-{path.parent.name}")
+    ir = yaml.safe_load(SEARCH.read_text()) if path.parent.name == "mcts" else IR
+    compiled = next(c for name, c in ir["components"].items() if name == f"comp-{path.parent.name}")
     for side in ("inputDefinitions", "outputDefinitions"):
         for kind in ("artifacts", "parameters"):
             for name in compiled.get(side, {}).get(kind, {}):
                 assert f"| {name} |" in readme, f"{name} is not in {path.parent.name}/README.md"
-    image = IR["deploymentSpec"]["executors"][f"exec-{path.parent.name}"]["container"]["image"]
+    image = ir["deploymentSpec"]["executors"][f"exec-{path.parent.name}"]["container"]["image"]
     assert image.startswith("selftaught/")
 
 

@@ -181,8 +181,14 @@ def test_an_override_that_means_nothing_is_refused_with_its_own_text(override: s
             "two.yaml:18: stages.warm.train.lora.rnk: no such field. Did you mean 'rank'?",
         ),
         ("{rank: 8}", "{rank: high}", "two.yaml:18: stages.warm.train.lora.rank: 'high': should be a whole number."),
-        ("curate: [{type: accepted}]", "curate: []", "two.yaml:24: stages.main.curate: []: should not be empty."),
-        ("    train: {type: sft}\n", "", "two.yaml:21: stages.main.train: is missing."),
+        ("curate: [{type: accepted}]", "curate: []", "two.yaml:21: stages.main: curate is missing: a stage has train,"),
+        ("    train: {type: sft}\n", "", "two.yaml:21: stages.main: train is missing: a stage has train, curate and"),
+        ("    verify: {type: answer_match}\n", "", "two.yaml:21: stages.main.verify: is missing."),
+        (
+            "    verify: {type: answer_match}\n",
+            "    verify: []\n",
+            "two.yaml:23: stages.main.verify: []: should not be",
+        ),
         ("  - name: warm", "  - name: Warm Up", "two.yaml:9: stages.Warm Up.name: 'Warm Up': should be lower case"),
         ("name: two\n", "name: [two]\n", "two.yaml:1: name: ['two']: should be text."),
         (

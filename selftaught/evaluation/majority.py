@@ -42,9 +42,14 @@ class Majority(Metric, type="maj_at_k"):
 
     def value(self, group: Group) -> float:
         """1 when the rollouts that passed outvote every wrong answer, else 0."""
-        votes = (RIGHT if group.passed(i) else wrong_answer(r.text) for i, r in enumerate(group.rollouts))
-        ranked = Counter(vote for vote in votes if vote).most_common(1)
-        return float(bool(ranked) and ranked[0][0] == RIGHT)
+        return voted_right(group)
+
+
+def voted_right(group: Group) -> float:
+    """1 when the rollouts of a verified group that passed outvote every wrong answer, else 0."""
+    votes = (RIGHT if group.passed(i) else wrong_answer(r.text) for i, r in enumerate(group.rollouts))
+    ranked = Counter(vote for vote in votes if vote).most_common(1)
+    return float(bool(ranked) and ranked[0][0] == RIGHT)
 
 
 def wrong_answer(text: str) -> str:

@@ -114,7 +114,7 @@ def _score(metric: Metric, group: Group, model: str) -> TaskScore:
         template=task.template,
         texts=tuple(rollout.text for rollout in rollouts[:READABLE]),
         passed=tuple(group.passed(index) for index in range(len(rollouts))),
-        completion_tokens=sum(rollout.completion_tokens for rollout in rollouts),
+        completion_tokens=group.new_tokens,
     )
 
 

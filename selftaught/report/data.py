@@ -138,6 +138,27 @@ class Training(Frozen):
     losses: tuple[tuple[int, float], ...]
 
 
+class SearchReport(Frozen):
+    """What the round's searches came to, by name (`search.nodes`, `search.spent.tokens`, `search.ended.solved` …)."""
+
+    figures: Mapping[str, float]
+
+
+class OtherModel(Frozen):
+    """A model of a role other than policy, such as the value model.
+
+    `used` is the digest that the round worked with (empty: there was none yet), `trained` what it made of `parent`, and
+    `figures` what was measured of that (`value.mae` …).
+    """
+
+    role: str
+    used: str = ""
+    trained: str
+    parent: str
+    steps: int
+    figures: Mapping[str, float] = {}
+
+
 class StepTime(Frozen):
     """One step of the round: its wall time and the tokens it generated or trained on (None: it has none)."""
 
@@ -166,6 +187,8 @@ class RoundReport(Frozen):
     gate: GateReport | None = None
     funnel: Funnel | None = None
     training: Training | None = None
+    search: SearchReport | None = None
+    others: tuple[OtherModel, ...] = ()
     steps: tuple[StepTime, ...] = ()
     datasets: tuple[DatasetRef, ...] = ()
     seeds: Mapping[str, int] = {}
@@ -190,7 +213,8 @@ class ReportData(Frozen):
     """A page: the line's rounds, oldest first, of which the last is told in full.
 
     `scores` are the last round's per-task scores (gate and report sets, both models) and `groups` some of its verified
-    groups, to read. `command` reproduces the run; `versions` names the software that it ran on.
+    groups, to read. `trained` names what examples were made of: rollouts, and nodes and pairs of trees. `command`
+    reproduces the run; `versions` names the software that it ran on.
     """
 
     line: str
@@ -200,6 +224,7 @@ class ReportData(Frozen):
     rounds: tuple[RoundReport, ...] = Field(min_length=1)
     scores: tuple[TaskScore, ...] = ()
     groups: tuple[Group, ...] = ()
+    trained: tuple[str, ...] = ()
     command: str = ""
     versions: Mapping[str, str] = {}
 

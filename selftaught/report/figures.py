@@ -1,9 +1,10 @@
 """The charts, as plain plotly JSON. Colours are CSS variables, which the page resolves for light, dark and print.
 
-`curve` is the line over rounds, `training` the loss. What each shows is also a table on the page.
+`curve` is the line over rounds, `training` the loss, `calibration` a value model's word against what steps were worth.
+What the first two show is also a table on the page.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,4 +181,38 @@ def _layout(yaxis: Figure) -> Figure:
         "xaxis": axis | {"showgrid": False},
         "yaxis": axis | yaxis,
         "showlegend": True,
+    }
+
+
+def calibration(rounds: Sequence[RoundReport]) -> Figure:
+    """What value models said against what steps were worth, a line a round, over the line of those that are right."""
+    measured = [(r, other.figures) for r in rounds for other in r.others if "value.calibration_error" in other.figures]
+    traces = [_bins(round_label(r), f, c) for (r, f), c in zip(measured[::-1], METRIC_COLOURS, strict=False)][::-1]
+    right = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "right on average",
+        "hoverinfo": "skip",
+        "x": [0, 1],
+        "y": [0, 1],
+        "line": {"color": "var(--faint)", "width": 1, "dash": "dot"},
+    }
+    layout = _layout(yaxis={"range": [-0.03, 1.03], "title": {"text": "what the steps were worth"}})
+    layout["xaxis"] |= {"range": [-0.03, 1.03], "title": {"text": "what the value model said"}}
+    return {"data": [right, *traces], "layout": layout}
+
+
+def _bins(name: str, figures: Mapping[str, float], colour: str) -> Figure:
+    bins = [key.removesuffix(".n") for key in figures if key.startswith("value.calibration.") and key.endswith(".n")]
+    counts = [figures[f"{each}.n"] for each in bins]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": [figures[f"{each}.predicted"] for each in bins],
+        "y": [figures[f"{each}.label"] for each in bins],
+        "hovertext": [f"{name}: {n:.0f} steps" for n in counts],
+        "hoverinfo": "text",
+        "line": {"color": colour, "width": 2},
+        "marker": {"color": colour, "size": 8},
     }

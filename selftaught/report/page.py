@@ -20,6 +20,7 @@ from selftaught.report import figures, words
 from selftaught.report.changes import CHANGES, changes
 from selftaught.report.data import ReportData
 from selftaught.report.reading import EACH, to_read
+from selftaught.report.trees import to_show
 from selftaught.report.verdict import comparisons, gain_scale, headline, numbers, reasons
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -57,7 +58,12 @@ def _content(data: ReportData) -> dict[str, Any]:
         "scale": gain_scale(rows),
         "changes": changes(data.scores, data.last),
         "reading": to_read(data.groups),
-        "plots": {"curve": figures.curve(data.rounds), "training": figures.training(data.rounds)},
+        "trees": to_show(data.groups, set(data.trained)),
+        "plots": {
+            "curve": figures.curve(data.rounds),
+            "training": figures.training(data.rounds),
+            "calibration": figures.calibration(data.rounds),
+        },
     }
 
 

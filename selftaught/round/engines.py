@@ -17,13 +17,17 @@ from selftaught.serving.owner import request_engine
 
 
 @asynccontextmanager
-async def context(place: Workplace, job: Job, policy: ModelRef) -> AsyncGenerator[Context]:
-    """The context of the stage's blocks with `policy` as the policy and the recipe's other models in their roles."""
+async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool = False) -> AsyncGenerator[Context]:
+    """The context of the stage's blocks with `policy` as the policy and the other models in their roles.
+
+    With `alone` those that only a search asks (trained beside the policy, not named by the recipe) are left out.
+    """
     verifiers: tuple[Verifier, ...] = job.blocks.verify
+    others = {role: ref for role, ref in job.roles.items() if not alone or role in job.recipe.models}
     async with AsyncExitStack() as stack:
         models: Mapping[str, Endpoint] = {
             role: await stack.enter_async_context(await endpoint(place, job.line, ref.digest))
-            for role, ref in {**job.roles, "policy": policy}.items()
+            for role, ref in {**others, "policy": policy}.items()
         }
         yield Context(models=models, verifiers=verifiers, seed=job.seed)
 

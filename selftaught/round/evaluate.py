@@ -41,6 +41,7 @@ def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Man
 def _model(place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], out: Path) -> tuple[Manifest, Path]:
     inputs = {
         "model": model.digest,
+        "others": {} if _alone(job) else {role: ref.digest for role, ref in job.roles.items()},
         "tasks": [(task.split, task.id) for task in tasks],
         "metrics": dump(job.blocks.evaluate),
         "verify": dump(job.blocks.verify),
@@ -55,7 +56,7 @@ def _model(place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], o
 async def _evaluate(
     place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], out: Path, key: str
 ) -> Manifest:
-    async with context(place, job, model) as models:
+    async with context(place, job, model, alone=_alone(job)) as models:
         watch = Stopwatch()
         progress = place.progress(f"evaluate {'champion' if model == job.champion else 'challenger'}")
 
@@ -70,6 +71,11 @@ async def _evaluate(
     counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models)), "ended": time.time()}
     parents = {"model": model.digest, "tasks": job.tasks}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
+
+
+def _alone(job: Job) -> bool:
+    """Whether nothing is measured that asks other models than the policy."""
+    return all(metric.sampler().alone for metric in job.blocks.evaluate)
 
 
 def _silent(done: int, total: int, /, **values: float) -> None:

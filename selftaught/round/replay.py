@@ -5,11 +5,11 @@ how many examples are replayed is the stage's `replay`.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from selftaught import dataset
 from selftaught.curation.selection import drawn
-from selftaught.records import Example, Record, Task
+from selftaught.records import Example, ExampleKind, Record, Task
 from selftaught.round.history import recorded
 from selftaught.round.job import Earlier, Job, Workplace
 
@@ -28,7 +28,7 @@ def earlier(place: Workplace, line: str, campaign: str) -> tuple[Earlier, ...]:
 
 
 def with_replay(place: Workplace, job: Job, own: Sequence[Example]) -> list[Example]:
-    """`own`, and after it at most the stage's `replay` examples of earlier rounds that it does not have, by the seed.
+    """`own`, and after it at most the stage's `replay` examples of each kind from earlier rounds, drawn by the seed.
 
     The newer of two rounds gives an example that both have. Equal jobs and examples give equal lists.
     """
@@ -38,7 +38,8 @@ def with_replay(place: Workplace, job: Job, own: Sequence[Example]) -> list[Exam
         for example in _read(place, past.examples, Example):
             if example.id not in known:
                 old.setdefault(example.id, example)
-    return [*own, *drawn(list(old.values()), job.blocks.replay, job.seed)]
+    kinds = ([each for each in old.values() if each.kind == kind] for kind in get_args(ExampleKind))
+    return [*own, *(each for kind in kinds for each in drawn(kind, job.blocks.replay, job.seed))]
 
 
 def trained_tasks(place: Workplace, job: Job) -> list[Task]:

@@ -17,7 +17,7 @@ from selftaught import dataset
 from selftaught.blocks import Decision
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
-from selftaught.records import Group, TaskScore
+from selftaught.records import Example, Group, TaskScore
 from selftaught.report import data
 from selftaught.report.page import render
 from selftaught.round.history import history, record_key
@@ -69,6 +69,7 @@ def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
         rounds=(*history(place, job), this),
         scores=tuple(scores),
         groups=tuple(groups[:READABLE]),
+        trained=tuple(_trained(groups[:READABLE], dataset.read(Path(inputs.examples), Example))),
         command=f"selftaught run recipes/{job.recipe.name}.yaml",
         versions=dict(_software()),
     )
@@ -99,6 +100,8 @@ def _round(
         gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
         funnel=data.Funnel.count(groups, int(kept.counts["own"]), int(kept.counts["replayed"])),
         training=_training(training),
+        search=_search(inputs),
+        others=tuple(_others(job, training)),
         steps=tuple(_steps(job, inputs, training)),
         datasets=tuple(_datasets(inputs)),
         seeds={"campaign": job.campaign_seed, "round": job.seed},
@@ -133,6 +136,26 @@ def _training(training: Training) -> data.Training:
     )
 
 
+def _trained(groups: Sequence[Group], examples: Sequence[Example]) -> Iterator[str]:
+    """What examples of `groups` were made of."""
+    shown = {group.id for group in groups}
+    return (example.rollout for example in examples if example.task in shown)
+
+
+def _search(inputs: Inputs) -> data.SearchReport | None:
+    counts = dataset.manifest(Path(inputs.verified)).counts
+    figures = {name: value for name, value in counts.items() if name.startswith("search.")}
+    return data.SearchReport(figures=figures) if figures else None
+
+
+def _others(job: Job, training: Training) -> Iterator[data.OtherModel]:
+    for role, other in training.others.items():
+        used = job.roles[role].digest if role in job.roles else ""
+        yield data.OtherModel(
+            role=role, used=used, trained=other.digest, parent=other.parent, steps=other.steps, figures=other.measured
+        )
+
+
 def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTime]:
     """The wall time of each step, and the rest of the round: engines starting, tasks starting, bookkeeping."""
     verified = dataset.manifest(Path(inputs.verified)).counts
@@ -140,6 +163,10 @@ def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTi
         data.StepTime(name="sample", seconds=verified["sampling_seconds"], tokens=int(verified["new_tokens"])),
         data.StepTime(name="verify", seconds=verified["seconds"]),
         data.StepTime(name="train", seconds=training.training_seconds, tokens=training.tokens),
+        *(
+            data.StepTime(name=f"train {role}", seconds=other.training_seconds, tokens=other.tokens)
+            for role, other in training.others.items()
+        ),
         _evaluated("evaluate gate", inputs.gate_scores),
         _evaluated("evaluate report", inputs.report_scores),
     ]

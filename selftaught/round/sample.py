@@ -1,4 +1,4 @@
-"""sample: one shard of the training tasks is attempted by the policy.
+"""sample: one shard of the training tasks is attempted by the policy, by sampling or by search.
 
 Finished groups are journaled under the shard's input digest, so a killed step goes on from them.
 """
@@ -13,6 +13,7 @@ from selftaught.records import Group, Task
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, dump
 from selftaught.sampling.runner import sample, total_tokens
+from selftaught.search.outcomes import outcomes, require_trees
 
 
 def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
@@ -32,10 +33,11 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
 
 
 async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
-    async with context(place, job, job.sampler) as models:
+    async with context(place, job, job.sampler, alone=job.blocks.sample.alone) as models:
         watch = Stopwatch()
         with open_journal(place.store, key, Group) as journal:
             groups = await sample(tasks, job.blocks.sample, models, journal, place.progress("sample"))
-    counts = {"seconds": watch.seconds, "new_tokens": float(total_tokens(groups))}
+    require_trees(groups)
+    counts = {"seconds": watch.seconds, "new_tokens": float(total_tokens(groups)), **outcomes(groups)}
     parents = {"tasks": job.tasks, "model": job.sampler.digest}
     return dataset.write(out, groups, "groups", parents=parents, recipe=job.recipe.digest, counts=counts)

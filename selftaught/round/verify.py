@@ -16,6 +16,7 @@ from selftaught.records import Group
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, dump
 from selftaught.round.replay import with_replay
+from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verify
 
 
@@ -55,16 +56,16 @@ def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[M
         "new_tokens": sum(part.counts["new_tokens"] for part in parts),
         "sampling_seconds": max(part.counts["seconds"] for part in parts),
     }
-    counts = {**asdict(funnel(done)), **sampled, "seconds": watch.seconds}
+    counts = {**asdict(funnel(done)), **sampled, "seconds": watch.seconds, **outcomes(done)}
     parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)}
     return dataset.write(out, done, "groups", parents=parents, recipe=job.recipe.digest, counts=counts)
 
 
 async def _verified(place: Workplace, job: Job, groups: Sequence[Group]) -> list[Group]:
     progress = place.progress("verify")
-    if not job.roles:
+    if set(job.recipe.models) == {"policy"}:
         return await verify(groups, job.blocks.verify, Context(seed=job.seed), progress)
-    async with context(place, job, job.sampler) as models:
+    async with context(place, job, job.sampler, alone=True) as models:
         return await verify(groups, job.blocks.verify, models, progress)
 
 
@@ -83,5 +84,6 @@ def _track(place: Workplace, job: Job, verified: Manifest, examples: Manifest) -
         place.tracker.log_dataset(
             job.run, name, made.digest, uri, made.rows, "training" if name == "examples" else name
         )
-    place.tracker.log(job.run, {"funnel." + key: value for key, value in verified.counts.items()})
+    counts = verified.counts.items()
+    place.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
     place.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})

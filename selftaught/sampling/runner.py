@@ -71,8 +71,8 @@ async def _run(works: Iterable[Coroutine[None, None, None]]) -> None:
 
 
 def total_tokens(groups: Iterable[Group]) -> int:
-    """New tokens over all rollouts of `groups`."""
-    return sum(rollout.completion_tokens for group in groups for rollout in group.rollouts)
+    """New tokens that `groups` took: of their rollouts, or where a tree was searched, of the search."""
+    return sum(group.new_tokens for group in groups)
 
 
 def counts(groups: Sequence[Group]) -> dict[str, float]:

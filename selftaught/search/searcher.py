@@ -8,7 +8,7 @@ of the task and the engine's answers alone, unless its time is limited.
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -92,6 +92,9 @@ class Search(Sampler, type="search"):
     that found no answer gets one from its best leaf in that way. `hints`: where no answer is right, samples with the
     gold answer in sight join the tree.
     """
+
+    pipeline: ClassVar[str] = "search-round.yaml"
+    alone: ClassVar[bool] = False
 
     select: Annotated[Selection, OneOf("select")] = UCB()
     expand: Steps = Steps()

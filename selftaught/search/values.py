@@ -53,11 +53,14 @@ class PTrue(NodeValue, type="p_true"):
 
     Kadavath et al. 2022 (arXiv 2207.05221), on partial solutions as in AlphaLLM (arXiv 2404.12253). The question stands
     after the solution in the same chat, so the policy's engine has prompt and path in its prefix cache. Where neither
-    word is among the tokens that the engine tells of, the node is worth 0.5.
+    word is among the tokens that the engine tells of, the node is worth 0.5. With {answer} in the prompt the model is
+    shown the gold answer (MCTS-DPO, arXiv 2405.00451): for training data, not for inference.
     """
 
     role: str = "policy"
-    prompt: str = "Is this solution correct so far? Answer True or False, one word."
+    prompt: Annotated[str, Field(description="{answer} is the gold answer")] = (
+        "Is this solution correct so far? Answer True or False, one word."
+    )
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         tree.tally.value_calls += len(nodes)
@@ -65,7 +68,7 @@ class PTrue(NodeValue, type="p_true"):
 
     async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
         said = Message(role="assistant", content=node.so_far().strip())
-        asked = Message(role="user", content=filled(self.prompt, task=tree.task.question))
+        asked = Message(role="user", content=filled(self.prompt, answer=tree.task.answer or ""))
         right, wrong = await context.tokens(self.role).odds([*tree.task.messages, said, asked], ["true", "false"])
         if math.isnan(right + wrong):
             raise BadValue(f"the {self.role} model gave nan as the probability of a word")

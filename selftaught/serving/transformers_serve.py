@@ -1,10 +1,10 @@
 """A small OpenAI-compatible server on transformers, for machines where vLLM is not installed.
 
 `python -m selftaught.serving.transformers_serve --model FOLDER --served-model-name NAME... --port P`: the arguments,
-endpoints and answers of vLLM's server, as far as the platform uses them (chat completions with n, temperature, stop
-and token ids; log-probabilities of prompts, not of answers). Requests with equal settings that wait together are
-generated as one batch. `transformers serve` is not used because it refuses `n` and `logprobs`, and its continuous
-batching samples every request at the temperature of the first. No streaming, and slower than vLLM.
+endpoints and answers of vLLM's server, as far as the platform uses them (chats and token ids gone on with, with n,
+temperature, stop and token ids; log-probabilities of prompts, not of answers; no values). Requests with equal settings
+that wait together are generated as one batch. `transformers serve` is not used because it refuses `n` and `logprobs`,
+and its continuous batching samples every request at the temperature of the first. No streaming, and slower than vLLM.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 from selftaught.serving.freshness import logprobs_of
 
@@ -33,6 +33,17 @@ class Settings(NamedTuple):
     temperature: float
     max_tokens: int
     stop: tuple[str, ...]
+    keep_stop: bool
+
+    @classmethod
+    def of(cls, body: Json) -> Self:
+        """What a request's body asks for."""
+        return cls(
+            body.get("temperature", 1.0),
+            body.get("max_tokens", 256),
+            tuple(body.get("stop", ())),
+            body.get("include_stop_str_in_output", False),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +130,30 @@ class Generator:
         return [[self._choice(i, next(answers), settings) for i in range(request.n)] for request in batch]
 
     def _choice(self, index: int, tokens: list[int], settings: Settings) -> Json:
-        """One answer, cut after its end-of-text token and before the first stop string."""
+        """One answer, cut after its end-of-text token, and at the first stop string (after it with `keep_stop`)."""
         ends = self.model.generation_config.eos_token_id
         ends = {ends} if isinstance(ends, int) else set(ends)
         length = next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))
         text = self.tokenizer.decode(tokens[:length], skip_special_tokens=True)
-        cut = min((text.find(stop) for stop in settings.stop if stop in text), default=len(text))
-        stopped = cut < len(text) or tokens[length - 1] in ends
+        begin, found = min(
+            ((text.find(stop), stop) for stop in settings.stop if stop in text), default=(len(text), None)
+        )
+        text = text[: begin + (len(found) if found and settings.keep_stop else 0)]
+        length = self._reaching(tokens[:length], begin + len(found)) if found else length
         return {
             "index": index,
-            "message": {"role": "assistant", "content": text[:cut]},
+            "message": {"role": "assistant", "content": text},
+            "text": text,
             "token_ids": tokens[:length],
-            "finish_reason": "stop" if stopped else "length",
+            "logprobs": {"tokens": [self.tokenizer.decode([token]) for token in tokens[:length]]},
+            "finish_reason": "stop" if found or tokens[length - 1] in ends else "length",
+            "stop_reason": found,
         }
+
+    def _reaching(self, tokens: list[int], characters: int) -> int:
+        """How many of `tokens` it takes to say so many characters."""
+        said = (len(self.tokenizer.decode(tokens[:n], skip_special_tokens=True)) for n in range(1, len(tokens) + 1))
+        return next((n for n, length in enumerate(said, 1) if length >= characters), len(tokens))
 
 
 class Server(ThreadingHTTPServer):
@@ -153,17 +175,21 @@ class Server(ThreadingHTTPServer):
         encoded = self.generator.tokenizer.apply_chat_template(
             body["messages"], add_generation_prompt=True, return_dict=True
         )
-        settings = Settings(body.get("temperature", 1.0), body.get("max_tokens", 256), tuple(body.get("stop", ())))
-        request = Request(encoded["input_ids"], body.get("n", 1), settings)
-        choices = self.generator.ask(request)
-        return self._answer(choices, len(request.prompt), sum(len(choice["token_ids"]) for choice in choices))
+        return self._generated(encoded["input_ids"], body)
 
     def completions(self, body: Json) -> Json:
-        """What /v1/completions answers: log-probabilities of a prompt of token ids, and no text."""
+        """What /v1/completions answers to token ids: how they go on, or where it is asked for, how likely they are."""
         ids: list[int] = body["prompt"]
+        if body.get("prompt_logprobs") is None:
+            return self._generated(ids, body)
         given = logprobs_of(self.generator.model, ids)
         rows = [{str(token): {"logprob": logprob}} for token, logprob in zip(ids[1:], given, strict=True)]
         return self._answer([{"index": 0, "text": "", "prompt_logprobs": [None, *rows]}], len(ids), 0)
+
+    def _generated(self, prompt: list[int], body: Json) -> Json:
+        choices = self.generator.ask(Request(prompt, body.get("n", 1), Settings.of(body)))
+        new = sum(len(choice["token_ids"]) for choice in choices)
+        return self._answer(choices, len(prompt), new) | {"prompt_token_ids": prompt}
 
     def _answer(self, choices: list[Json], prompt: int, completion: int) -> Json:
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

@@ -65,7 +65,7 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     trained = time.perf_counter()
     measured = _measured(cast(PreTrainedModel, trainer.model), rows, examples, apart)
     with replacing(out) as scratch:
-        _save(cast(PreTrainedModel, trainer.model), model, scratch)
+        save_value(cast(PreTrainedModel, trainer.model), model, scratch)
     return TrainResult(
         steps=trainer.state.global_step,
         tokens=seen[-1],
@@ -170,7 +170,7 @@ def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Seq
     return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(1 for _ in rows))
 
 
-def _save(model: PreTrainedModel, source: Path, folder: Path) -> None:
+def save_value(model: PreTrainedModel, source: Path, folder: Path) -> None:
     """Write `model` in the precision of `source`, with its own configuration and the source's tokenizer."""
     with writing(folder):
         model.to(cast(Any, precision(source))).save_pretrained(folder)

@@ -9,6 +9,7 @@ noted in, one JSON object a line; RECORDED_SECONDS is how long an answer takes, 
 import argparse
 import hashlib
 import json
+import math
 import os
 import re
 import threading
@@ -50,8 +51,41 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = self.scored(body) if self.path == "/v1/completions" else self.said(body)
-        self.send({"model": body["model"], **answer})
+        self.send({"model": body["model"], **self.answer(body)})
+
+    def answer(self, body: dict) -> dict:
+        if self.path == "/classify":
+            return self.valued(body)
+        if self.path == "/v1/completions":
+            return (
+                self.scored(body) if "prompt_logprobs" in body else self.went_on(body, bytes(body["prompt"]).decode())
+            )
+        if "top_logprobs" in body:
+            return self.weighed(body)
+        if "include_stop_str_in_output" in body:
+            return self.went_on(body, body["messages"][-1]["content"] + "\0")
+        return self.said(body)
+
+    def went_on(self, body: dict, text: str) -> dict:
+        """The next step, or the answer after the first; a prompt's tokens end with a zero byte."""
+        question, _, path = text.partition("\0")
+        with self.server.turn:
+            note({"model": body["model"], "question": question, "path": path, "n": body["n"]})
+            time.sleep(float(os.environ.get("RECORDED_SECONDS", "0")))
+        chosen = [step(question, path, i, self.server.skill, bool(body.get("stop"))) for i in range(body["n"])]
+        used = {"prompt_tokens": len(text), "completion_tokens": sum(len(each["text"]) for each in chosen)}
+        return {"choices": chosen, "usage": used, "prompt_token_ids": list(text.encode())}
+
+    def weighed(self, body: dict) -> dict:
+        """True and False as first tokens, by what the solution says."""
+        p = luck(body["messages"][-2]["content"])
+        tops = [{"token": word, "logprob": math.log(max(q, 1e-9))} for word, q in (("True", p), ("False", 1 - p))]
+        content = [{"token": "True", "logprob": tops[0]["logprob"], "top_logprobs": tops}]
+        return {"choices": [{"logprobs": {"content": content}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+    def valued(self, body: dict) -> dict:
+        data = [{"index": i, "probs": [luck(bytes(ids).decode())]} for i, ids in enumerate(body["input"])]
+        return {"data": data, "usage": {"prompt_tokens": 1}}
 
     def said(self, body: dict) -> dict:
         question, greedy = body["messages"][-1]["content"], body["temperature"] == 0
@@ -83,6 +117,22 @@ def note(request: dict) -> None:
             file.write(json.dumps(request) + "\n")
 
 
+def step(question: str, path: str, index: int, skill: float, stops: bool) -> dict:
+    """A thought first, where steps are asked for; then an answer, which depends on the thought."""
+    if stops and not path:
+        text, stop = f"Thought {index} of {luck(question):.3f}\n", "\n"
+    else:
+        text, stop = says(question, f"{path}{index}", skill), None
+    tokens = list(text.encode())
+    logprobs = {"tokens": list(text), "token_logprobs": [-0.25] * len(tokens)}
+    return {"text": text, "finish_reason": "stop", "stop_reason": stop, "token_ids": tokens, "logprobs": logprobs}
+
+
+def luck(text: str) -> float:
+    """A number in [0, 1) that follows from `text`."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+
+
 def choice(text: str) -> dict:
     """One choice in vLLM's words; a byte is a token here."""
     tokens = list(text.encode())
@@ -92,8 +142,7 @@ def choice(text: str) -> dict:
 
 def says(question: str, sample: str, skill: float) -> str:
     """Right for the part `skill` of all (question, sample); what a skill gets right, a higher skill gets right too."""
-    luck = int.from_bytes(hashlib.sha256(f"{question}|{sample}".encode()).digest()[:4], "big") / 2**32
-    return f"The answer is {solve(question) + (luck >= skill)}."
+    return f"The answer is {solve(question) + (luck(f'{question}|{sample}') >= skill)}."
 
 
 def solve(question: str) -> int:

@@ -1,0 +1,47 @@
+"""True or false: partial solutions with the word that says whether they are right, for p(True) to be learnt.
+
+Kadavath et al. 2022 (arXiv 2207.05221): the policy is fine-tuned to say True or False, so that no second model is
+needed to value a search. The question is the one that the `p_true` value asks.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from selftaught.curation.selection import Counted, drawn
+from selftaught.curation.step_values import StepValues
+from selftaught.records import Example, Group, Message
+
+
+class TrueFalse(Counted, type="true_false"):
+    """A completion example each node of a tree that is known to be right or wrong: True from `threshold` on.
+
+    The label is the quality value that right answers give it (`step_values`). `per_task` are drawn by the seed, as many
+    of either word as the rarer one has.
+    """
+
+    prompt: str = "Is this solution correct so far? Answer True or False, one word."
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    per_task: PositiveInt | None = None
+
+    def examples(self, group: Group, seed: int) -> Iterator[Example]:
+        """Examples of both words, in turn."""
+        made = StepValues(minimum=0).examples(group, seed)
+        sides: dict[str, list[Example]] = {"True": [], "False": []}
+        for each in made:
+            assert each.label is not None
+            sides["True" if each.label >= self.threshold else "False"].append(each)
+        most = min(map(len, sides.values()))
+        even = [self._asked(each, word) for word, side in sides.items() for each in drawn(side, most, seed)]
+        return iter(drawn(even, self.per_task, seed))
+
+    def _asked(self, example: Example, word: str) -> Example:
+        said = Message(role="assistant", content=example.completion[0].content.strip())
+        asked = Message(role="user", content=self.prompt)
+        return Example(
+            prompt=(*example.prompt, said, asked),
+            completion=(Message(role="assistant", content=word),),
+            task=example.task,
+            rollout=example.rollout,
+        )

@@ -1,0 +1,44 @@
+"""Strategy: how often any inference strategy answers right: search, vote or best of n, at whatever it costs.
+
+Runs any sampler, search included, and looks at one answer a task. With equal token budgets (`limits.tokens` of a
+search, `budget` samples for a vote) strategies are compared at the same cost; `tokens` of the scores say what it was.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selftaught.blocks import Metric, OneOf, Sampler
+from selftaught.evaluation.majority import voted_right
+from selftaught.records import Group
+
+
+class Strategy(Metric, type="strategy"):
+    """1 when the strategy's answer is right.
+
+    `pick: answer`: the one that the search stands by (its own choice, made without the gold answer), or the first where
+    there is no tree; `vote`: the most common final answer; `any`: whether one is right at all, which nobody would know.
+    """
+
+    label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@._-]*$", description="the metric's name")]
+    sample: Annotated[Sampler, OneOf("sample")]
+    pick: Literal["answer", "vote", "any"] = "answer"
+
+    @property
+    def name(self) -> str:
+        """The metric as its scores name it."""
+        return self.label
+
+    def sampler(self) -> Sampler:
+        """The strategy itself."""
+        return self.sample
+
+    def value(self, group: Group) -> float:
+        """Whether what is picked of the task's answers passed."""
+        right = [group.passed(index) for index in range(len(group.rollouts))]
+        if self.pick == "any":
+            return float(any(right))
+        if self.pick == "vote":
+            return voted_right(group)
+        chosen = group.tree.answer if group.tree else 0
+        return float(any(ok and rollout.index == chosen for ok, rollout in zip(right, group.rollouts, strict=True)))

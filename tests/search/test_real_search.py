@@ -1,0 +1,92 @@
+"""Search on the real model and engine: paths are the engine's own tokens, a value model guides, NaN is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from selftaught.blocks import Context
+from selftaught.models import Endpoint
+from selftaught.records import Message, Task
+from selftaught.search.searcher import Search
+from selftaught.serving.freshness import fresh, reference_logprobs
+from selftaught.serving.local import LocalEngines
+from selftaught.weights import check_model, model_digest
+
+pytestmark = pytest.mark.model
+
+ASKED = "Tom has 12 apples, buys 7 more and gives 4 to Mia. How many apples does Tom have now? One calculation a line."
+TASK = Task(messages=(Message(role="user", content=ASKED),), answer="15", source="test")
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngines]:
+    with LocalEngines(tmp_path_factory.mktemp("engines"), nursery=True) as engines:
+        yield engines
+
+
+@pytest.fixture(scope="module")
+def value_model(starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_head(starter_model, tmp_path_factory.mktemp("value") / "model")
+
+
+def with_head(starter: Path, folder: Path, factor: float = 1.0) -> Path:
+    """The starter model with a value head of random weights, times `factor`."""
+    import torch
+
+    from selftaught.training.loops.value import load_value, save_value
+
+    torch.manual_seed(0)
+    model = load_value(starter, torch.float32)
+    with torch.no_grad():
+        model.score.weight.mul_(factor)
+    folder.mkdir(parents=True)
+    save_value(model, starter, folder)
+    return folder
+
+
+async def searched(engines: LocalEngines, policy: Path, guide: Path | None = None, **config):
+    served = engines.deploy("policy", model_digest(policy), policy)
+    async with Endpoint(served.url, served.line, served.digest) as model:
+        models = {"policy": model}
+        if guide is not None:
+            other = engines.deploy("value", model_digest(guide), guide)
+            models["value"] = Endpoint(other.url, other.line, other.digest)
+        search = Search.model_validate({"type": "search", "limits": {"iterations": 4, "depth": 4}, **config})
+        group = await search.sample(TASK, Context(models=models))
+        if guide is not None:
+            await models["value"].aclose()
+        return group
+
+
+async def test_paths_are_the_engines_own_tokens_with_a_real_tokenizer(engines: LocalEngines, starter_model: Path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(starter_model)
+    for unit in ("line", "sentence"):
+        group = await searched(engines, starter_model, expand={"type": "steps", "n": 3, "unit": unit, "max_tokens": 24})
+        rows = [message.to_row() for message in TASK.messages]
+        opening = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
+        assert list(group.tree.prompt_ids) == opening
+        assert len(group.tree.nodes) > 4
+        for node in group.tree.nodes[1:]:
+            assert tokenizer.decode(node.token_ids, skip_special_tokens=True) == node.text
+        assert {0 <= node.value <= 1 for node in group.tree.nodes} == {True}
+
+
+async def test_a_value_model_is_served_and_guides(engines: LocalEngines, starter_model: Path, value_model: Path):
+    check_model(value_model)
+    served = engines.deploy("value", model_digest(value_model), value_model)
+    assert await fresh(served, reference_logprobs(value_model)) < 0.08
+    group = await searched(engines, starter_model, value_model, value={"type": "value_model"})
+    assert group.tree.spent.value_calls >= len(group.tree.nodes) - 2
+    assert len({node.estimate for node in group.tree.nodes[1:]}) > 2
+
+
+async def test_a_value_model_that_gives_no_numbers_fails_the_tree(
+    engines: LocalEngines, starter_model: Path, tmp_path: Path
+):
+    broken = with_head(starter_model, tmp_path / "broken", factor=float("nan"))
+    group = await searched(engines, starter_model, broken, value={"type": "value_model"})
+    assert (group.tree.ended, group.rollouts) == ("failed", ())
+    assert "the value model gave" in group.tree.error

@@ -1,0 +1,68 @@
+"""kill -9 in the middle of a search, then the same command again: finished trees stay, the others are searched.
+
+As in `test_kill`: the compiled pipeline, real processes, recorded engines.
+"""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftaught import dataset
+from selftaught.records import Group
+from tests.rounds import SEARCH, model, recipe, recorded_blocks, written
+from tests.test_kill import Run
+from tests.waiting import until
+
+__all__ = ["model", "recorded_blocks"]
+pytestmark = pytest.mark.usefixtures("recorded_blocks")
+
+CURATE = {"type": "tree_traces", "threshold": 0, "minimum": 1}
+
+
+def journaled(run: Run) -> dict[str, Group]:
+    """The trees that are in a journal, by task."""
+    files = (run.home / "store" / "journals").glob("steps/sample/*.jsonl")
+    whole = (line for file in files for line in file.read_text().split("\n")[:-1])
+    return {group.id: group for group in map(Group.model_validate_json, whole)}
+
+
+def searches(run: Run) -> list[dict[str, Any]]:
+    """What the engines were asked to continue, in order."""
+    lines = run.requests.read_text().splitlines() if run.requests.exists() else []
+    return [asked for asked in map(json.loads, lines) if "path" in asked]
+
+
+def timeless(group: Group) -> Group:
+    """The group without the seconds that its search took."""
+    assert group.tree
+    spent = group.tree.spent.model_copy(update={"seconds": 0.0})
+    return group.model_copy(update={"tree": group.tree.model_copy(update={"spent": spent})})
+
+
+def trees(run: Run) -> dict[str, Group]:
+    return {group.id: timeless(group) for group in dataset.read(run.stored("verified"), Group)}
+
+
+def test_a_killed_search_goes_on_with_the_unfinished_trees(tmp_path: Path, model: Path):
+    searching = written(tmp_path / "recorded.yaml", recipe(model, sample=SEARCH, curate=CURATE))
+    unkilled, killed = Run(tmp_path / "whole" / "home", searching, 0), Run(tmp_path / "cut" / "home", searching, 0.15)
+    assert unkilled.start().wait() == 0, unkilled.log.read_text()[-3000:]
+
+    process = killed.start()
+    assert until(lambda: len(journaled(killed)) >= 3, 120)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert until(lambda: not killed.processes(), 10)
+    finished, asked = journaled(killed), len(searches(killed))
+    assert 3 <= len(finished) < 12, "the kill came too late to tell"
+
+    assert killed.start().wait() == 0, killed.log.read_text()[-3000:]
+    done = {group.task.messages[-1].content for group in finished.values()}
+    assert not done & {again["question"] for again in searches(killed)[asked:]}
+    assert trees(killed) == trees(unkilled)
+    after = journaled(killed)
+    assert {key: after[key] for key in finished} == finished

@@ -1,0 +1,96 @@
+"""Value regression: the loss is the plain mean squared error, steps are read at their last token, labels are learnt."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selftaught.errors import RoundFailed
+from selftaught.records import Example, Message
+from selftaught.training.calibration import auroc, figures
+from selftaught.training.loops.value import collate, load_value, predict, run
+from selftaught.training.value import ValueMSE
+from selftaught.weights import check_model
+
+numbers = st.lists(st.floats(0, 1), min_size=1, max_size=8)
+
+
+def of(question, said, label, right=None):
+    return Example(
+        kind="value",
+        prompt=(Message(role="user", content=question),),
+        completion=(Message(role="assistant", content=said),),
+        task=question,
+        rollout=f"{question}{said}",
+        label=label,
+        right=right,
+        prompt_ids=tuple(question.encode()),
+        completion_ids=tuple(said.encode()),
+    )
+
+
+STEPS = [of(f"{task}?", said, label, label > 0.5) for task in range(12) for said, label in (("yes", 0.9), ("no", 0.1))]
+
+
+def test_values_are_read_at_the_last_token_whatever_is_laid_out_beside_it(tiny_model):
+    """Equal to transformers' own forward of each example by itself; its pooling agrees where nothing is padded."""
+    torch.manual_seed(1)
+    model = load_value(tiny_model, torch.float32).eval()
+    rows = [{"input_ids": list(text.encode()), "label": 0.0} for text in ("abcd", "abce", "abx", "q")]
+    with torch.inference_mode():
+        together = predict(model, collate(rows))
+        alone = [model(torch.tensor([row["input_ids"]])).logits[0, 0] for row in rows]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_training_learns_the_labels_and_measures_itself_on_tasks_kept_apart(tiny_model, context, tmp_path):
+    config = ValueMSE(epochs=30, learning_rate=1e-3, batch_size=4, precision="fp32", held_out=0.3)
+    result = run(config, tiny_model, STEPS, tmp_path / "out", context())
+    first, last = result.losses[0][1], sum(loss for _, loss in result.losses[-5:]) / 5
+    assert last < 0.02 < first
+    assert result.metrics["value.mae"] < 0.25
+    assert result.metrics["value.auroc"] == 1.0
+    apart = result.metrics["value.n"]
+    assert 0 < apart < len(STEPS)
+    assert apart % 2 == 0  # a task is all on one side
+    assert result.metrics["value.calibration_error"] <= result.metrics["value.mae"] + 1e-6
+
+
+def test_what_is_written_is_a_model_with_a_value_head_that_goes_on_being_trained(tiny_model, context, tmp_path):
+    config = ValueMSE(epochs=10, learning_rate=1e-3, batch_size=4, precision="fp32", held_out=0)
+    run(config, tiny_model, STEPS, tmp_path / "one", context("one"))
+    check_model(tmp_path / "one")
+    kind = json.loads((tmp_path / "one" / "config.json").read_text())
+    assert kind["architectures"] == ["LlamaForSequenceClassification"]
+    again = run(config, tmp_path / "one", STEPS, tmp_path / "two", context("two"))
+    assert again.losses[0][1] < 0.1  # the head is not drawn anew
+    assert "value.mae" not in again.metrics
+
+
+def test_without_values_there_is_nothing_to_train_on(tiny_model, context, tmp_path):
+    with pytest.raises(RoundFailed, match="value_mse: no examples to train on"):
+        ValueMSE().train(tiny_model, [], tmp_path / "out", context())
+
+
+@given(numbers, numbers)
+def test_auroc_is_the_chance_that_a_good_one_is_valued_above_a_bad_one(good, bad):
+    won = sum((a > b) + 0.5 * (a == b) for a in good for b in bad)
+    assert auroc(good, bad) == pytest.approx(won / (len(good) * len(bad)))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(0, 1)), min_size=1, max_size=30))
+def test_figures_are_what_they_are_called(pairs):
+    predicted, labels = map(list, zip(*pairs, strict=True))
+    found = figures(predicted, labels, [None] * len(pairs))
+    assert found["mae"] == pytest.approx(sum(abs(p - q) for p, q in pairs) / len(pairs))
+    assert found["within_0.1"] == sum(abs(p - q) <= 0.1 for p, q in pairs) / len(pairs)
+    assert sum(n for name, n in found.items() if name.endswith(".n")) == len(pairs)
+    assert "auroc" not in found
+    cut = [min(max(p, 0), 1) for p in predicted]
+    assert math.isclose(
+        sum(found[n.replace(".n", ".predicted")] * found[n] for n in found if n.endswith(".n")), sum(cut), abs_tol=1e-6
+    )
