@@ -6,14 +6,19 @@ from hypothesis import strategies as st
 
 from selftaught.records import (
     ChatRole,
+    Ended,
     Example,
+    ExampleKind,
     Group,
     Message,
+    Node,
     Record,
     Rollout,
+    Spent,
     Split,
     Task,
     TaskScore,
+    Tree,
     Turn,
     TurnKind,
     Verdict,
@@ -64,7 +69,20 @@ rollouts = st.builds(
 judged = st.builds(Verdict, verifier=names, score=st.floats(0, 1), passed=st.booleans(), reason=texts)
 verdicts = judged | st.builds(Verdict, verifier=names, error=texts)
 examples = st.builds(
-    Example, prompt=some(messages), completion=some(messages), task=names, rollout=names, weight=floats
+    Example,
+    kind=st.sampled_from(get_args(ExampleKind)),
+    prompt=some(messages),
+    completion=some(messages),
+    rejected=some(messages),
+    task=names,
+    rollout=names,
+    weight=floats,
+    label=st.none() | floats,
+    right=st.none() | st.booleans(),
+    label_smoothing=floats,
+    prompt_ids=some(counts),
+    completion_ids=some(counts),
+    rejected_ids=some(counts),
 )
 scores = st.builds(
     TaskScore,
@@ -84,11 +102,43 @@ scores = st.builds(
 
 
 @st.composite
+def trees(draw: st.DrawFn) -> Tree:
+    """Trees of up to six nodes, every shape that they may have."""
+    parents = [draw(st.integers(0, index)) for index in range(draw(st.integers(0, 5)))]
+    fields = st.fixed_dictionaries(
+        {
+            "text": texts,
+            "token_ids": some(counts),
+            "visits": counts,
+            "value": floats,
+            "estimate": floats,
+            "prior": floats,
+            "terminal": st.booleans(),
+            "hinted": st.booleans(),
+        }
+    )
+    nodes = tuple(Node(index=i, parent=parent, **draw(fields)) for i, parent in enumerate([-1, *parents]))
+    spent = st.builds(
+        Spent, iterations=counts, tokens=counts, value_calls=counts, duplicates=counts, empty=counts, truncated=counts,
+        seconds=floats,
+    )  # fmt: skip
+    return Tree(
+        prompt_ids=draw(some(counts)),
+        nodes=nodes,
+        answer=draw(st.integers(-1, len(nodes) - 1)),
+        ended=draw(st.sampled_from(get_args(Ended))),
+        error=draw(texts),
+        spent=draw(spent),
+    )
+
+
+@st.composite
 def groups(draw: st.DrawFn) -> Group:
     """Groups, verified and not yet."""
     attempts = draw(some(rollouts))
     several = some(some(verdicts), min_size=len(attempts), max_size=len(attempts))
-    return Group(task=draw(tasks), rollouts=attempts, verdicts=draw(st.just(()) | several))
+    searched = draw(st.none() | trees())
+    return Group(task=draw(tasks), rollouts=attempts, verdicts=draw(st.just(()) | several), tree=searched)
 
 
 BY_KIND: dict[str, st.SearchStrategy[Record]] = {

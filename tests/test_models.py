@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, reply: Reply) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.reply, self.bodies, self.headers_seen = reply, list[dict[str, Any]](), list[Any]()
+        self.paths: list[str] = []
         self.now = self.most = 0
         self.lock = threading.Lock()
 
@@ -62,6 +64,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.most = max(self.server.most, self.server.now)
             self.server.bodies.append(body)
             self.server.headers_seen.append(self.headers)
+            self.server.paths.append(self.path)
             number = len(self.server.bodies)
         status, content = self.server.reply(number, body)
         with self.server.lock:
@@ -101,6 +104,85 @@ async def test_n_completions_come_from_one_request_with_ids_and_logprobs():
     assert (completions[0].text, completions[0].finish_reason, completions[0].prompt_tokens) == ("2", "stop", 5)
     asked = server.bodies[0]
     assert (asked["model"], asked["temperature"], asked["max_tokens"], asked["stop"]) == (NAME, 0.7, 9, ["\n"])
+
+
+async def test_token_ids_are_gone_on_with_as_they_are_and_the_stop_string_is_told():
+    def completion(_: int, body: dict[str, Any]) -> tuple[int, Any]:
+        logprobs = {"tokens": ["4", "\n"], "token_logprobs": [-0.5, -0.25]}
+        one = {"text": "4\n", "finish_reason": "stop", "stop_reason": "\n", "token_ids": [34, 2], "logprobs": logprobs}
+        return 200, {"model": NAME, "choices": [one] * body["n"], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+
+    with serving(completion) as server:
+        async with endpoint(server) as model:
+            said = await model.complete([5, 6, 7], n=2, temperature=0.5, max_tokens=9, stop=["\n"])
+    asked = server.bodies[0]
+    assert asked["prompt"] == [5, 6, 7]
+    assert asked["include_stop_str_in_output"] is True
+    assert [(s.text, s.stop, s.token_ids, s.tokens, s.logprobs) for s in said] == [
+        ("4\n", "\n", (34, 2), ("4", "\n"), (-0.5, -0.25))
+    ] * 2
+
+
+async def test_a_chats_opening_is_gone_on_with_and_its_tokens_are_told():
+    with serving(lambda _, body: (200, answer(body) | {"prompt_token_ids": [1, 2, 3]})) as server:
+        async with endpoint(server) as model:
+            (said,) = await model.complete(ASK)
+    assert said.prompt_ids == (1, 2, 3)
+    assert (said.tokens, said.stop) == (("2", ""), None)
+    assert server.bodies[0]["messages"] == [{"role": "user", "content": "1 + 1?"}]
+
+
+async def test_a_server_that_tells_no_token_ids_cannot_be_searched():
+    with serving(lambda _, body: (200, answer(body, token_ids=None))) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(BadInput, match="does not tell token ids, which a search needs"):
+                await model.complete(ASK)
+
+
+async def test_the_odds_of_words_are_those_of_first_tokens_in_any_case():
+    tops = [("True", -0.5), (" true", -2.0), ("False", -1.5), ("Maybe", -3.0)]
+    content = [{"token": "True", "logprob": -0.5, "top_logprobs": [{"token": t, "logprob": p} for t, p in tops]}]
+    with serving(lambda _, body: (200, answer(body, logprobs={"content": content}))) as server:
+        async with endpoint(server) as model:
+            odds = await model.odds(ASK, ["true", "false", "never"])
+    assert odds == pytest.approx([math.exp(-0.5) + math.exp(-2.0), math.exp(-1.5), 0.0])
+    assert (server.bodies[0]["max_tokens"], server.bodies[0]["top_logprobs"]) == (1, 20)
+
+
+def valued(*values: float) -> Reply:
+    """A value server's answer, its rows the wrong way round."""
+    rows = [{"index": i, "probs": [value]} for i, value in enumerate(values)][::-1]
+    return lambda _, body: (200, {"model": NAME, "data": rows, "usage": {"prompt_tokens": 4}})
+
+
+async def test_values_come_in_the_order_of_the_inputs_from_beside_the_openai_endpoints():
+    with serving(valued(0.25, 0.75)) as server:
+        async with endpoint(server) as model:
+            assert await model.values([[1, 2], [1, 3]]) == [0.25, 0.75]
+            assert server.paths[-1] == "/classify"
+    assert server.bodies[0]["input"] == [[1, 2], [1, 3]]
+    assert server.bodies[0]["use_activation"] is False
+
+
+async def test_another_number_of_values_is_refused():
+    with serving(valued(0.25)) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(BadInput, match="gave 1 values for 2 partial solutions"):
+                await model.values([[1, 2], [1, 3]])
+
+
+async def test_values_that_json_cannot_say_are_no_numbers():
+    said = {"error": {"message": "Out of range float values are not JSON compliant", "code": 400}}
+    with serving(lambda _, body: (400, said)) as server:
+        async with endpoint(server) as model:
+            assert all(map(math.isnan, await model.values([[1], [2]])))
+
+
+async def test_a_value_server_that_died_is_told():
+    with serving(lambda _, body: (503, {"error": "gone"})) as server:
+        async with endpoint(server, patience=0.3) as model:
+            with pytest.raises(Unavailable, match="answered 503"):
+                await model.values([[1]])
 
 
 async def test_usage_counts_every_answered_request():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from selftaught.records import RECORDS, Group, Message, Record, Rollout, Task, Turn, Verdict, canonical
+from selftaught.records import RECORDS, Group, Message, Node, Record, Rollout, Task, Tree, Turn, Verdict, canonical
 
 TASK = Task(messages=(Message(role="user", content="What is 2 + 3?"),), answer="5", source="sums")
 ROLLOUT = Rollout(task=TASK.id, index=0, model="m", turns=(Turn(content="5"),), temperature=1.0)
@@ -17,7 +17,7 @@ ROLLOUT = Rollout(task=TASK.id, index=0, model="m", turns=(Turn(content="5"),), 
 IN_THE_ID = {
     "tasks": {"messages", "answer"},
     "groups": {"task"},
-    "examples": {"prompt", "completion"},
+    "examples": {"prompt", "completion", "kind", "rejected"},
     "scores": {"model", "metric", "split", "task"},
     "rollouts": {"task", "index", "model", "turns"},
 }
@@ -50,7 +50,7 @@ def test_the_arrow_schema_has_every_field(kind: str):
 @settings(max_examples=20, deadline=None)
 def test_an_id_changes_with_what_it_is_over_and_with_nothing_else(kind: str, data: st.DataObject):
     one, other = data.draw(KINDS[kind]), data.draw(KINDS[kind])
-    for field in set(type(one).model_fields) - {"rollouts", "verdicts"}:
+    for field in set(type(one).model_fields) - {"rollouts", "verdicts", "tree"}:
         mixed = one.model_copy(update={field: getattr(other, field)})
         differs = _identity(kind, mixed) != _identity(kind, one)
         assert (mixed.id != one.id) == differs, field
@@ -62,6 +62,8 @@ def _identity(kind: str, record: Record) -> bytes:
     if kind == "groups":
         return _identity("tasks", record.task)
     row = record.to_row()
+    if row.get("kind") == "completion":
+        row["rejected"] = []
     for turn in row.get("turns", ()):
         turn.pop("token_ids"), turn.pop("logprobs")
     return canonical({field: row[field] for field in IN_THE_ID[kind]})
@@ -97,6 +99,32 @@ def test_verdicts_are_one_list_a_rollout():
 def test_accepted_is_what_every_verifier_passed(group: Group):
     pairs = zip(group.rollouts, group.verdicts or [()] * len(group.rollouts), strict=True)
     assert list(group.accepted()) == [r for r, said in pairs if said and all(v.passed for v in said)]
+
+
+@pytest.mark.parametrize(
+    "nodes", [[Node(index=1)], [Node(index=0), Node(index=1)], [Node(index=0), Node(index=1, parent=1)]]
+)
+def test_a_trees_nodes_stand_by_index_with_parents_before_children(nodes: list[Node]):
+    with pytest.raises(ValidationError, match="listed by index from the root"):
+        Tree(nodes=tuple(nodes), ended="nodes")
+
+
+@given(strategies.trees())
+@settings(max_examples=40, deadline=None)
+def test_a_path_leads_from_below_the_root_to_the_node(tree: Tree):
+    for node in tree.nodes:
+        path = tree.path(node.index)
+        assert [each.parent for each in path] == [0, *(each.index for each in path[:-1])][: len(path)]
+        assert tree.text(node.index) == "".join(each.text for each in path)
+        assert tree.ids(node.index) == sum((each.token_ids for each in path), ())
+        assert path[-1:] == ((node,) if node.index else ())
+        assert all(tree.nodes[child].parent == node.index for child in tree.children[node.index])
+
+
+def test_a_copy_has_its_own_children():
+    tree = Tree(nodes=(Node(index=0), Node(index=1, parent=0)), ended="nodes")
+    assert tree.children == ((1,), ())
+    assert tree.model_copy(update={"nodes": tree.nodes[:1]}).children == ((),)
 
 
 def test_a_field_that_nobody_knows_is_refused():

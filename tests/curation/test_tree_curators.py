@@ -9,8 +9,10 @@ from selftaught.curation.detours import Linearised, Spliced
 from selftaught.curation.step_pairs import StepPairs, common
 from selftaught.curation.step_values import StepValues
 from selftaught.curation.tree_traces import TreeTraces
+from selftaught.curation.true_false import TrueFalse
 from selftaught.errors import RoundFailed
 from selftaught.records import Spent
+from selftaught.search.values import PTrue
 from tests.curation.trees import grown
 
 SHAPE = {"one\n": {"two\n": {"right": True, "wrong": False}, "tea\n": {"bad": False}}, "odd\n": {"end": False}}
@@ -151,3 +153,13 @@ def test_a_task_that_was_never_solved_is_the_hardest():
 def test_too_few_examples_fail_the_round(curator):
     with pytest.raises(RoundFailed, match=f"'{curator.name}' gave 0 examples, fewer than minimum: 16"):
         curator.check(list(curator.curate([], 1)))
+
+
+def test_true_and_false_are_asked_for_as_the_value_asks_and_come_in_equal_numbers():
+    group = grown({"1 ": {"2": True, "x": False, "y": False}})
+    found = list(TrueFalse(minimum=0).curate([group], 1))
+    said = [(each.prompt[1].content, each.completion[0].content) for each in found]
+    assert sorted(word for _, word in said) == ["False", "False", "True", "True"]
+    assert {("1", "True"), ("1 2", "True")} <= set(said)
+    assert {each.prompt[2].content for each in found} == {PTrue().prompt}
+    assert {each.kind for each in found} == {"completion"}

@@ -1,0 +1,100 @@
+"""Node values: each is the formula it says it is, siblings are asked about together, and what is missing is said."""
+
+import pytest
+
+from selftaught.blocks import Context, Verifier
+from selftaught.records import Verdict
+from selftaught.search.parts import BadValue
+from selftaught.search.tree import SearchTree
+from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, ValueModel, Weighted
+from tests.search.scripted import TASK, Scripted
+
+
+class Right(Verifier):
+    async def verify(self, group, context):
+        return [Verdict.of("right", rollout.text.endswith("b")) for rollout in group.rollouts]
+
+
+@pytest.fixture
+async def grown():
+    """A tree of three steps, two of which end the answer, and what a search may touch."""
+    model = Scripted(seed=4, ending=0.5)
+    tree = SearchTree(TASK)
+    said = await model.complete(TASK.messages, n=6, stop=("\n",))
+    tree.prompt_ids = said[0].prompt_ids
+    nodes = [tree.add(tree.root, step) for step in said]
+    return tree, nodes, Context(models={"policy": model, "value": model}, verifiers=(Right(),)), model
+
+
+async def test_a_value_model_reads_prompt_and_path_of_all_siblings_in_one_request(grown):
+    tree, nodes, context, model = grown
+    texts = [bytes((*tree.prompt_ids, *node.ids())).decode() for node in nodes]
+    assert await ValueModel().values(tree, nodes, context) == [model.value(text) for text in texts]
+    assert tree.tally.value_calls == len(nodes)
+
+
+async def test_without_a_value_model_yet_another_value_takes_its_place(grown):
+    tree, nodes, _, model = grown
+    alone = Context(models={"policy": model})
+    block = ValueModel(before=Constant(value=0.25))
+    assert await block.values(tree, nodes, alone) == [0.25] * len(nodes)
+    assert tree.tally.value_calls == 0
+
+
+async def test_values_outside_of_0_to_1_are_cut_and_no_number_is_told(grown):
+    tree, nodes, context, model = grown
+    model.value = lambda text: 1.5
+    assert await ValueModel().values(tree, nodes, context) == [1.0] * len(nodes)
+    model.value = lambda text: float("nan")
+    with pytest.raises(BadValue, match="the value model gave nan for 6 of 6 nodes"):
+        await ValueModel().values(tree, nodes, context)
+
+
+@pytest.mark.parametrize(("odds", "value"), [([0.6, 0.2], 0.75), ([0.0, 0.0], 0.5), ([0.0, 0.4], 0.0)])
+async def test_p_true_is_the_share_of_true(grown, odds, value):
+    tree, nodes, context, model = grown
+
+    async def said(messages, words):
+        assert words == ["true", "false"]
+        assert [m.role for m in messages] == ["user", "assistant", "user"]
+        assert messages[1].content == nodes[0].so_far().strip()
+        return odds
+
+    model.odds = said
+    assert await PTrue().values(tree, nodes[:1], context) == pytest.approx([value])
+
+
+async def test_p_true_may_see_the_gold_answer(grown):
+    tree, nodes, context, model = grown
+    seen = []
+
+    async def said(messages, words):
+        seen.append(messages[-1].content)
+        return [0.5, 0.5]
+
+    model.odds = said
+    await PTrue(prompt="The answer is {answer}. Right?").values(tree, nodes[:1], context)
+    assert seen == ["The answer is 2. Right?"]
+
+
+async def test_the_verifier_speaks_of_ended_answers_alone(grown):
+    tree, nodes, context, _ = grown
+    expected = [float(node.text.endswith("b")) if node.terminal else 0.5 for node in nodes]
+    assert await Answered().values(tree, nodes, context) == expected
+
+
+async def test_an_outcome_is_the_share_of_completions_that_pass(grown):
+    tree, nodes, context, model = grown
+    before = tree.tally.tokens
+    values = await Outcome(n=8).values(tree, nodes, context)
+    for node, value in zip(nodes, values, strict=True):
+        text = bytes((*tree.prompt_ids, *node.ids())).decode()
+        right = [model.step(text, i, 1.0, False).text == "b" for i in range(8)]
+        assert value == (float(node.text.endswith("b")) if node.terminal else sum(right) / 8)
+    assert tree.tally.tokens - before == 8 * sum(not node.terminal for node in nodes)
+
+
+async def test_a_weighted_value_is_the_mean_by_weight(grown):
+    tree, nodes, context, _ = grown
+    block = Weighted(parts=(Part(weight=3, value=Constant(value=1.0)), Part(weight=1, value=Constant(value=0.2))))
+    assert await block.values(tree, nodes, context) == pytest.approx([0.8] * len(nodes))
