@@ -1,21 +1,24 @@
-"""What the loops share: arguments of the trainers, adapters, the order of a run, and logits where they are wanted.
+"""What the loops share: arguments of the trainers, adapters, a run from its plan to its result, logits where wanted.
 
 Losses are the loops' own business.
 """
 # what comes from transformers and peft is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig
+from transformers import PrinterCallback
 
-from selftaught.blocks import TrainContext
+from selftaught.blocks import TrainContext, TrainResult
 from selftaught.errors import RoundFailed
 from selftaught.training.gradient import Gradient, Lora
+from selftaught.training.loops.watch import Watch, newest_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,45 @@ def adapters(lora: Lora | None) -> LoraConfig | None:
     )
 
 
-def losses(history: Sequence[dict[str, float]]) -> tuple[tuple[int, float], ...]:
-    """The loss curve in a trainer's history."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run about to start: what it sees, of how many examples, and when its preparation began (perf_counter)."""
+
+    plan: Plan
+    examples: int
+    began: float
+
+    def go(self, trainer: Any, config: Gradient, context: TrainContext, finish: "Callable[[], Figures]") -> TrainResult:
+        """Train with `trainer`, going on from its newest whole checkpoint; `finish` measures and saves the model.
+
+        Raises RoundFailed when the loss is not finite, OSError when the disk is full.
+        """
+        trainer.plan = self.plan
+        seen = self.plan.seen(config.batch_size * config.gradient_accumulation)
+        watch = Watch(seen, config.learning_rate, context.report)
+        trainer.add_callback(watch)
+        trainer.remove_callback(PrinterCallback)
+        ready = time.perf_counter()
+        trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
+        trained = time.perf_counter()
+        measured = finish()
+        return TrainResult(
+            steps=trainer.state.global_step,
+            tokens=seen[-1],
+            trained_tokens=self.plan.trained_tokens(),
+            seconds=watch.seconds,
+            losses=_losses(trainer.state.log_history),
+            metrics={
+                "left_out": float(self.examples - len(set(self.plan.order))),
+                "setup_seconds": ready - self.began,
+                "save_seconds": time.perf_counter() - trained,
+                **measured,
+            },
+        )
+
+
+Figures = Mapping[str, float]
+
+
+def _losses(history: Sequence[dict[str, float]]) -> tuple[tuple[int, float], ...]:
     return tuple((int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from datasets import Dataset, disable_progress_bars
 from torch.nn.functional import logsigmoid
-from transformers import AutoTokenizer, PrinterCallback
+from transformers import AutoTokenizer
 from transformers.utils import logging
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -25,10 +25,9 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.dataset import replacing
 from selftaught.records import Example
 from selftaught.training.dpo import DPO
-from selftaught.training.loops.common import Only, Plan, adapters, arguments, dtype, fitting, losses
+from selftaught.training.loops.common import Figures, Only, Plan, Run, adapters, arguments, dtype, fitting
 from selftaught.training.loops.folder import load, save, writing
 from selftaught.training.loops.sharing import laid_out
-from selftaught.training.loops.watch import Watch, newest_whole
 from selftaught.training.order import shuffled
 
 Pair = Mapping[str, Any]
@@ -41,7 +40,6 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
     logging.disable_progress_bar()
     tokenizer = cast(Any, AutoTokenizer.from_pretrained(model, local_files_only=True))
     pairs = [pair(example, tokenizer) for example in examples]
-    plan = _plan(config, pairs, context.seed)
     trainer = PairTrainer(
         model=load(model, dtype(config)),
         args=_arguments(config, context),
@@ -50,28 +48,14 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
         processing_class=tokenizer,
         peft_config=adapters(config.lora),
     )
-    trainer.plan, trainer.config = plan, config
-    seen = plan.seen(config.batch_size * config.gradient_accumulation)
-    watch = Watch(seen, config.learning_rate, context.report)
-    trainer.add_callback(watch)
-    trainer.remove_callback(PrinterCallback)
-    ready = time.perf_counter()
-    trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
-    trained = time.perf_counter()
-    with replacing(out) as scratch:
-        save(trainer.model, model, scratch)
-    return TrainResult(
-        steps=trainer.state.global_step,
-        tokens=seen[-1],
-        trained_tokens=plan.trained_tokens(),
-        seconds=watch.seconds,
-        losses=losses(trainer.state.log_history),
-        metrics={
-            "left_out": float(len(examples) - len(set(plan.order))),
-            "setup_seconds": ready - began,
-            "save_seconds": time.perf_counter() - trained,
-        },
-    )
+    trainer.config = config
+
+    def finish() -> Figures:
+        with replacing(out) as scratch:
+            save(trainer.model, model, scratch)
+        return {}
+
+    return Run(_plan(config, pairs, context.seed), len(examples), began).go(trainer, config, context, finish)
 
 
 def pair(example: Example, tokenizer: Any) -> Pair:

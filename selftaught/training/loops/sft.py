@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 from datasets import Dataset, disable_progress_bars
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer, PrinterCallback
+from transformers import AutoTokenizer
 from transformers.utils import logging
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -28,10 +28,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.dataset import replacing
 from selftaught.records import Example
-from selftaught.training.loops.common import Only, Plan, adapters, arguments, dtype, fitting, losses
+from selftaught.training.loops.common import Figures, Only, Plan, Run, adapters, arguments, dtype, fitting
 from selftaught.training.loops.folder import load, save, writing
 from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
-from selftaught.training.loops.watch import Watch, newest_whole
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
 from selftaught.training.sft import SFT
 
@@ -45,30 +44,16 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     disable_progress_bars()  # what there is to see goes to `context.report`
     logging.disable_progress_bar()
     trainer = _trainer(config, model, examples, context)
-    trainer.plan = plan = _plan(config, cast(Dataset, trainer.train_dataset), context.seed)
+    plan = _plan(config, cast(Dataset, trainer.train_dataset), context.seed)
     if trainer.data_collator is not shared_batch and not torch.cuda.is_available() and plan.longest() <= SHORT:
         cast(Any, trainer.model).set_attn_implementation("eager")
-    seen = plan.seen(config.batch_size * config.gradient_accumulation)
-    watch = Watch(seen, config.learning_rate, context.report)
-    trainer.add_callback(watch)
-    trainer.remove_callback(PrinterCallback)
-    ready = time.perf_counter()
-    trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
-    trained = time.perf_counter()
-    with replacing(out) as scratch:
-        save(trainer.model, model, scratch)
-    return TrainResult(
-        steps=trainer.state.global_step,
-        tokens=seen[-1],
-        trained_tokens=plan.trained_tokens(),
-        seconds=watch.seconds,
-        losses=losses(trainer.state.log_history),
-        metrics={
-            "left_out": float(len(examples) - len(set(plan.order))),
-            "setup_seconds": ready - began,
-            "save_seconds": time.perf_counter() - trained,
-        },
-    )
+
+    def finish() -> Figures:
+        with replacing(out) as scratch:
+            save(trainer.model, model, scratch)
+        return {}
+
+    return Run(plan, len(examples), began).go(trainer, config, context, finish)
 
 
 class CompletionTrainer(SFTTrainer):

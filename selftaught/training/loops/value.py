@@ -20,7 +20,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
-    PrinterCallback,
     Trainer,
     TrainingArguments,
     set_seed,
@@ -31,10 +30,9 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.dataset import replacing
 from selftaught.records import Example
 from selftaught.training.calibration import figures
-from selftaught.training.loops.common import Plan, arguments, dtype, fitting, losses
+from selftaught.training.loops.common import Figures, Plan, Run, arguments, dtype, fitting
 from selftaught.training.loops.folder import CARRIED, precision, writing
 from selftaught.training.loops.sharing import laid_out
-from selftaught.training.loops.watch import Watch, newest_whole
 from selftaught.training.order import prompt_grouped
 from selftaught.training.value import ValueMSE
 
@@ -55,30 +53,15 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
         data_collator=collate,
         train_dataset=cast(Any, rows),
     )
-    trainer.plan = plan
-    seen = plan.seen(config.batch_size * config.gradient_accumulation)
-    watch = Watch(seen, config.learning_rate, context.report)
-    trainer.add_callback(watch)
-    trainer.remove_callback(PrinterCallback)
-    ready = time.perf_counter()
-    trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
-    trained = time.perf_counter()
-    measured = _measured(cast(PreTrainedModel, trainer.model), rows, examples, apart)
-    with replacing(out) as scratch:
-        save_value(cast(PreTrainedModel, trainer.model), model, scratch)
-    return TrainResult(
-        steps=trainer.state.global_step,
-        tokens=seen[-1],
-        trained_tokens=len(plan.order),
-        seconds=watch.seconds,
-        losses=losses(cast(Any, trainer.state.log_history)),
-        metrics={
-            "left_out": float(len(kept) - len(set(plan.order))),
-            "setup_seconds": ready - began,
-            "save_seconds": time.perf_counter() - trained,
-            **{f"value.{name}": figure for name, figure in measured.items()},
-        },
-    )
+
+    def finish() -> Figures:
+        trained = cast(PreTrainedModel, trainer.model)
+        measured = _measured(trained, rows, examples, apart)
+        with replacing(out) as scratch:
+            save_value(trained, model, scratch)
+        return {f"value.{name}": figure for name, figure in measured.items()}
+
+    return Run(plan, len(kept), began).go(trainer, config, context, finish)
 
 
 def _tokenizer(model: Path) -> Any:
