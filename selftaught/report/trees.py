@@ -10,7 +10,7 @@ from itertools import islice
 from selftaught.records import Group, Node, Task, Tree, content_id
 
 SHOWN = 4
-"""How many trees of each kind (solved, helped by a hint, not solved) are shown."""
+"""How many trees of each kind (solved, right with a hint alone, not solved) are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class TreeView:
 def to_show(groups: Iterable[Group], trained: Collection[str]) -> list[TreeView]:
     """Up to `SHOWN` trees of each kind, in the order of `groups`; `trained` holds what examples were made of."""
     views = [_view(group, group.tree, trained) for group in groups if group.tree is not None]
-    kinds = ("solved", "helped by a hint", "not solved")
+    kinds = ("solved", "hinted", "not solved")
     return [view for kind in kinds for view in islice((v for v in views if v.kind == kind), SHOWN)]
 
 
@@ -50,7 +50,7 @@ def _view(group: Group, tree: Tree, trained: Collection[str]) -> TreeView:
     marked = {node.index: _marks(group, tree, node, ids, trained) for node in tree.nodes}
     roots = tuple(_node(tree, index, verdicts, marked) for index in tree.children[0])
     right = [tree.nodes[index] for index, passed in verdicts.items() if passed]
-    kind = "not solved" if not right else "helped by a hint" if all(n.hinted for n in right) else "solved"
+    kind = "not solved" if not right else "hinted" if all(n.hinted for n in right) else "solved"
     return TreeView(group.task, tree, kind, roots)
 
 

@@ -38,7 +38,7 @@ def data(*groups: Group, trained: tuple[str, ...] = ()) -> ReportData:
 def test_trees_are_shown_by_what_became_of_them():
     never = grown({"no": False})
     assert [view.kind for view in to_show([never, helped(), solved()], ())] == [
-        "solved", "helped by a hint", "not solved",
+        "solved", "hinted", "not solved",
     ]  # fmt: skip
 
 
