@@ -277,12 +277,6 @@ class Sequential:
             p = self.model(ids).logits[0, -1].float().softmax(-1)
         return [float(p[self.tokenizer(word.capitalize(), add_special_tokens=False).input_ids[0]]) for word in words]
 
-    async def chat(self, *_: Any, **__: Any) -> list[Completion]:
-        raise NotImplementedError
-
-    async def values(self, *_: Any) -> list[float]:
-        raise NotImplementedError
-
 
 async def _sequential(model: Path, tasks: Sequence[Task], search: Search) -> Measured:
     context = Context(models={"policy": Sequential(model)}, verifiers=(AnswerMatch(),))

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.curation.process_values import FAR, distances, right_leaves
-from selftaught.curation.selection import Counted, completion, drawn
+from selftaught.curation.process_values import FAR, answered, distances, right_leaves
+from selftaught.curation.selection import Counted, capped, completion
 from selftaught.records import Example, Group, Node, Tree, content_id
 
 
@@ -31,13 +31,12 @@ class Detours(Counted):
         tree, right = group.tree, right_leaves(group)
         if tree is None or not right:
             return
-        made = [each for leaf in sorted(right) for each in self._told(group, tree, leaf)]
-        kept = {each.id for each in drawn(made, self.per_task, seed)}
-        yield from (each for each in made if each.id in kept)
+        far = distances(tree, right)
+        made = [each for leaf in sorted(right) for each in self._told(group, tree, far, leaf)]
+        yield from capped(made, self.per_task, seed)
 
-    def _told(self, group: Group, tree: Tree, leaf: int) -> Iterator[Example]:
+    def _told(self, group: Group, tree: Tree, far: Sequence[int], leaf: int) -> Iterator[Example]:
         """The answer at `leaf` with its wrong turns; nothing when there are none."""
-        far = distances(tree, right_leaves(group))
         good, text, turned = tree.path(leaf), "", False
         for at, step in enumerate((tree.nodes[0], *good)):
             text += step.text
@@ -68,13 +67,14 @@ class Linearised(Detours, type="linearised"):
 
     def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
         """From children of the node down to wrong answers, the most convincing first."""
-        depth = len(tree.path(index))
+        here = tree.path(index)
         ended = [
-            tree.path(node.index)[depth:]
+            tree.path(node.index)
             for node in sorted(tree.nodes, key=lambda node: (-node.value, node.index))
-            if node.terminal and not node.hinted and node in _below(tree, index)
+            if node.terminal and not node.hinted
         ]
-        return [path for path in ended if path and far[path[0].index] >= FAR][: self.detours]
+        after = [path[len(here) :] for path in ended if path[: len(here)] == here]
+        return [path for path in after if path and far[path[0].index] >= FAR][: self.detours]
 
 
 class Spliced(Detours, type="spliced"):
@@ -85,15 +85,7 @@ class Spliced(Detours, type="spliced"):
 
     def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
         """The first error among the node's children that led to a wrong answer."""
-        wrong = [tree.nodes[child] for child in tree.children[index] if far[child] >= FAR]
-        known = [node for node in wrong if not node.hinted and any(n.terminal for n in _below(tree, node.index))]
+        ended = answered(tree)
+        wrong = [tree.nodes[child] for child in tree.children[index] if far[child] >= FAR and ended[child]]
+        known = [node for node in wrong if not node.hinted]
         return [[max(known, key=lambda node: (node.value, -node.index))]] if known else []
-
-
-def _below(tree: Tree, index: int) -> list[Node]:
-    """The nodes at or below node `index`."""
-    inside = {index}
-    for node in tree.nodes[index + 1 :]:
-        if node.parent in inside:
-            inside.add(node.index)
-    return [tree.nodes[each] for each in sorted(inside)]

@@ -94,6 +94,12 @@ def drawn(rows: Sequence[D], count: int | None, seed: int) -> list[D]:
     return sorted(rows, key=lambda row: content_id([seed, row.id]))[:count]
 
 
+def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+    """`count` of `made` (all of them for None), drawn by `seed`, in the order that they had."""
+    kept = {each.id for each in drawn(made, count, seed)}
+    return [each for each in made if each.id in kept]
+
+
 def completion(group: Group, text: str, rollout: str) -> Example:
     """`text` as what is to be said to the group's task; `rollout` is the id of where it comes from."""
     return Example(

@@ -4,13 +4,13 @@ The label is the quality value inferred from which answers are right (ReST-MCTS*
 completions that came out right while searching (Math-Shepherd, arXiv 2312.08935). It trains nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 from pydantic import PositiveInt
 
 from selftaught.curation.process_values import FAR, distances, inferred_values, right_leaves
-from selftaught.curation.selection import Counted, drawn
+from selftaught.curation.selection import Counted, capped
 from selftaught.records import Example, Group, Message, Tree, content_id
 
 
@@ -28,15 +28,14 @@ class StepValues(Counted, type="step_values"):
         """Examples in the order of the nodes."""
         if group.tree is None:
             return iter(())
-        far = distances(group.tree, right_leaves(group))
-        labels = self._labels(group, group.tree)
+        right = right_leaves(group)
+        far, labels = distances(group.tree, right), self._labels(group.tree, right)
         made = [value_of(group, group.tree, index, labels[index], far[index] < FAR) for index in labels if index]
-        kept = {each.id for each in drawn(made, self.per_task, seed)}
-        return (each for each in made if each.id in kept)
+        return iter(capped(made, self.per_task, seed))
 
-    def _labels(self, group: Group, tree: Tree) -> Mapping[int, float]:
+    def _labels(self, tree: Tree, right: Collection[int]) -> Mapping[int, float]:
         if self.labels == "inferred":
-            return inferred_values(tree, right_leaves(group))
+            return inferred_values(tree, right)
         return {node.index: node.estimate for node in tree.nodes if not node.hinted}
 
 

@@ -5,13 +5,12 @@ training prompts from `task.messages`, so the model is trained to find the ratio
 verified like all others. It does not filter rationales that merely quote the hint.
 """
 
-from typing import Annotated
-
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import PositiveInt
 
 from selftaught.blocks import Context
 from selftaught.errors import BadRecipe
-from selftaught.records import Group, Message, Task
+from selftaught.hints import Hint, with_hint
+from selftaught.records import Group, Task
 from selftaught.sampling.iid import IID
 
 DEFAULT_HINT = "(Hint: the answer is {answer}. Explain step by step how to get there.)"
@@ -24,36 +23,20 @@ class Rationalise(IID, type="rationalise"):
     """
 
     hint_k: PositiveInt = 4
-    hint: Annotated[str, Field(description="added to the last user message; {answer} is the gold answer")] = (
-        DEFAULT_HINT
-    )
-
-    @field_validator("hint")
-    @classmethod
-    def _names_the_answer(cls, hint: str) -> str:
-        if "{answer}" not in hint:
-            raise ValueError(f"{hint!r} does not contain {{answer}}, where the gold answer goes")
-        return hint
+    hint: Hint = DEFAULT_HINT
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The rollouts of `task`. Raises BadRecipe without verifiers, else what `ChatModel.chat` raises."""
         group = await super().sample(task, context)
         if task.answer is None or not await _all_failed(group, context):
             return group
-        hinted = await self._attempt(task, self._with_hint(task, task.answer), self.hint_k, context)
+        hinted = await self._attempt(task, with_hint(task, self.hint, task.answer), self.hint_k, context)
         later = (r.model_copy(update={"index": r.index + self.k, "hinted": True}) for r in hinted)
         return group.model_copy(update={"rollouts": (*group.rollouts, *later)})
 
     def cost(self) -> int:
         """New tokens a task at most: (k + hint_k) * max_tokens."""
         return (self.k + self.hint_k) * self.max_tokens
-
-    def _with_hint(self, task: Task, answer: str) -> list[Message]:
-        # str.format would trip over the braces of LaTeX in a hint.
-        hint = self.hint.replace("{answer}", answer)
-        last = max(i for i, message in enumerate(task.messages) if message.role == "user")
-        asked = Message(role="user", content=f"{task.messages[last].content}\n\n{hint}")
-        return [*task.messages[:last], asked, *task.messages[last + 1 :]]
 
 
 async def _all_failed(group: Group, context: Context) -> bool:

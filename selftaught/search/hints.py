@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from selftaught.blocks import Completion, Context
-from selftaught.records import Message, Task
-from selftaught.search.duplicates import filled
+from selftaught.hints import Hint, with_hint
 from selftaught.search.expansion import ENDS, Steps, whole_tokens
 from selftaught.search.tree import SearchTree
 from selftaught.search.values import passed
@@ -26,23 +25,14 @@ class Hints(BaseModel):
     k: PositiveInt = 4
     temperature: Annotated[float, Field(gt=0)] = 0.7
     max_tokens: PositiveInt = 128
-    prompt: Annotated[str, Field(description="added to the last user message; {answer} is the gold answer")] = (
-        "(Hint: the answer is {answer}. Write the solution that leads to it.)"
-    )
-
-    @field_validator("prompt")
-    @classmethod
-    def _names_the_answer(cls, prompt: str) -> str:
-        if "{answer}" not in prompt:
-            raise ValueError(f"{prompt!r} does not contain {{answer}}, where the gold answer goes")
-        return prompt
+    prompt: Hint = "(Hint: the answer is {answer}. Write the solution that leads to it.)"
 
     async def help(self, tree: SearchTree, expand: Steps, context: Context) -> None:
         """Add hinted answers to `tree` where it has a gold answer and no right one. Raises what `ChatModel` raises."""
         texts = [node.so_far() for node in tree.terminals()]
         if tree.task.answer is None or (texts and await passed(tree, texts, context) > 0):
             return
-        asked = self._hinted(tree.task, tree.task.answer)
+        asked = with_hint(tree.task, self.prompt, tree.task.answer)
         said = await context.tokens().complete(
             asked, n=self.k, temperature=self.temperature, max_tokens=self.max_tokens
         )
@@ -51,12 +41,6 @@ class Hints(BaseModel):
             node = tree.root
             for step in steps(answer, expand.stop or ENDS[expand.unit]):
                 node = tree.add(node, step, hinted=True)
-
-    def _hinted(self, task: Task, answer: str) -> list[Message]:
-        last = max(i for i, message in enumerate(task.messages) if message.role == "user")
-        hint = filled(self.prompt, answer=answer)
-        asked = Message(role="user", content=f"{task.messages[last].content}\n\n{hint}")
-        return [*task.messages[:last], asked, *task.messages[last + 1 :]]
 
 
 def steps(answer: Completion, stops: tuple[str, ...]) -> Iterator[Completion]:

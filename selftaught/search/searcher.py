@@ -19,7 +19,7 @@ from selftaught.search.expansion import Steps
 from selftaught.search.hints import Hints
 from selftaught.search.parts import Backup, BadValue, NodeValue, Selection
 from selftaught.search.selection import UCB
-from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.tree import SearchNode, SearchTree, worth
 from selftaught.search.values import PTrue, passed
 
 
@@ -158,7 +158,7 @@ class Search(Sampler, type="search"):
         grown = [await self._grow(tree, node, context) for node in chosen]
         for node, children in zip(chosen, grown, strict=True):
             if self.look_ahead and children:
-                await self._look_ahead(self.look_ahead, tree, max(children, key=_worth), context)
+                await self._look_ahead(self.look_ahead, tree, max(children, key=worth), context)
             self.backup.back_up(node)
         return list(chain.from_iterable(grown))
 
@@ -203,7 +203,7 @@ class Search(Sampler, type="search"):
 
     async def _finish(self, tree: SearchTree, context: Context, node: SearchNode | None = None) -> None:
         """Decode `node`, by default the best leaf, to the end of an answer, as one last child."""
-        node = node or max((each for each in tree.nodes if not each.children), key=_worth)
+        node = node or max((each for each in tree.nodes if not each.children), key=worth)
         if node.terminal:
             return
         whole = self.expand.model_copy(update={"unit": "answer", "stop": (), "max_tokens": self.finish})
@@ -217,10 +217,5 @@ class Search(Sampler, type="search"):
         """The answer that the search stands by: of the highest value, or where the visits lead."""
         ended = [node for node in tree.terminals() if not node.hinted]
         if self.answer == "visits":
-            return max(ended, key=lambda node: ([each.visits for each in node.path()], _worth(node)), default=None)
-        return max(ended, key=_worth, default=None)
-
-
-def _worth(node: SearchNode) -> tuple[float, int]:
-    """By value; the older of two equals."""
-    return node.value, -node.index
+            return max(ended, key=lambda node: ([each.visits for each in node.path()], worth(node)), default=None)
+        return max(ended, key=worth, default=None)

@@ -7,17 +7,12 @@ choice is a function of the tree alone.
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from selftaught.search.parts import Selection
-from selftaught.search.tree import SearchNode, SearchTree
-
-
-def _best(nodes: Sequence[SearchNode], score: "dict[int, float]") -> SearchNode:
-    return max(nodes, key=lambda node: (score[node.index], -node.index))
+from selftaught.search.tree import SearchNode, SearchTree, worth
 
 
 class Descent(Selection):
@@ -26,9 +21,13 @@ class Descent(Selection):
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         node = tree.root
         while node.children and not node.closed:
-            open_ones = [child for child in node.children if not child.closed]
-            node = _best(open_ones, {child.index: self.score(child, node) for child in open_ones})
+            node = self._into(node)
         return [] if node.closed else [node]
+
+    def _into(self, node: SearchNode) -> SearchNode:
+        """The open child of the highest score."""
+        open_ones = (child for child in node.children if not child.closed)
+        return max(open_ones, key=lambda child: (self.score(child, node), -child.index))
 
     @abstractmethod
     def score(self, child: SearchNode, parent: SearchNode) -> float:
@@ -91,7 +90,7 @@ class Beam(Selection, type="beam"):
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         deepest = max(node.depth for node in tree.nodes)
-        layer = sorted((n for n in tree.nodes if n.depth == deepest), key=lambda n: (-n.value, n.index))
+        layer = sorted((node for node in tree.nodes if node.depth == deepest), key=worth, reverse=True)
         return [node for node in layer[: self.width] if not node.closed]
 
 
@@ -105,7 +104,7 @@ class DepthFirst(Selection, type="dfs"):
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         leaves = [n for n in tree.nodes if _grows(n) and (n is tree.root or n.value >= self.threshold)]
-        return [max(leaves, key=lambda node: (node.depth, node.value, -node.index))] if leaves else []
+        return [max(leaves, key=lambda node: (node.depth, worth(node)))] if leaves else []
 
 
 class BestFirst(Selection, type="best_first"):
@@ -113,7 +112,7 @@ class BestFirst(Selection, type="best_first"):
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         leaves = [node for node in tree.nodes if _grows(node)]
-        return [_best(leaves, {node.index: node.value for node in leaves})] if leaves else []
+        return [max(leaves, key=worth)] if leaves else []
 
 
 def _grows(node: SearchNode) -> bool:

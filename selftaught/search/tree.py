@@ -109,7 +109,6 @@ class SearchTree:
         self.root = SearchNode(0)
         self.nodes = [self.root]
         self.prompt_ids: tuple[int, ...] = ()
-        self.prompt_tokens = 0
         self.tally = Tally()
 
     def add(self, parent: SearchNode, step: Completion, *, hinted: bool = False) -> SearchNode:
@@ -138,7 +137,7 @@ class SearchTree:
             turns=(Turn(content=node.so_far(), token_ids=ids, logprobs=logprobs),),
             temperature=temperature,
             finish_reason=node.finish_reason,
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=len(self.prompt_ids),
             completion_tokens=len(ids),
             hinted=node.hinted,
         )
@@ -153,6 +152,11 @@ class SearchTree:
             error=error,
             spent=self.tally.spent(),
         )
+
+
+def worth(node: SearchNode) -> tuple[float, int]:
+    """What nodes are ranked by: their value; the older of two equals."""
+    return node.value, -node.index
 
 
 def ended(step: Completion) -> bool:

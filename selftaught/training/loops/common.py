@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 
 from selftaught.blocks import TrainContext, TrainResult
+from selftaught.dataset import replacing
 from selftaught.errors import RoundFailed
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.watch import Watch, newest_whole
@@ -130,10 +132,19 @@ class Run:
     examples: int
     began: float
 
-    def go(self, trainer: Any, config: Gradient, context: TrainContext, finish: "Callable[[], Figures]") -> TrainResult:
-        """Train with `trainer`, going on from its newest whole checkpoint; `finish` measures and saves the model.
+    def go(
+        self,
+        trainer: Any,
+        config: Gradient,
+        context: TrainContext,
+        save: Callable[[Any, Path], None],
+        out: Path,
+        measure: "Callable[[Any], Figures]" = lambda model: {},
+    ) -> TrainResult:
+        """Train with `trainer`, going on from its newest whole checkpoint; measure the model and save it to `out`.
 
-        Raises RoundFailed when the loss is not finite, OSError when the disk is full.
+        `save` writes a model into a folder; `out` gets all of it or nothing. Raises RoundFailed when the loss is not
+        finite, OSError when the disk is full.
         """
         trainer.plan = self.plan
         seen = self.plan.seen(config.batch_size * config.gradient_accumulation)
@@ -143,7 +154,9 @@ class Run:
         ready = time.perf_counter()
         trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
         trained = time.perf_counter()
-        measured = finish()
+        measured = measure(trainer.model)
+        with replacing(out) as scratch:
+            save(trainer.model, scratch)
         return TrainResult(
             steps=trainer.state.global_step,
             tokens=seen[-1],

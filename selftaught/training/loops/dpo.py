@@ -22,11 +22,10 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.dataset import replacing
 from selftaught.records import Example
 from selftaught.training.dpo import DPO
-from selftaught.training.loops.common import Figures, Only, Plan, Run, adapters, arguments, dtype, fitting
-from selftaught.training.loops.folder import load, save, writing
+from selftaught.training.loops.common import Only, Plan, Run, adapters, arguments, dtype, fitting
+from selftaught.training.loops.folder import load, saver, writing
 from selftaught.training.loops.sharing import laid_out
 from selftaught.training.order import shuffled
 
@@ -49,13 +48,7 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
         peft_config=adapters(config.lora),
     )
     trainer.config = config
-
-    def finish() -> Figures:
-        with replacing(out) as scratch:
-            save(trainer.model, model, scratch)
-        return {}
-
-    return Run(_plan(config, pairs, context.seed), len(examples), began).go(trainer, config, context, finish)
+    return Run(_plan(config, pairs, context.seed), len(examples), began).go(trainer, config, context, saver(model), out)
 
 
 def pair(example: Example, tokenizer: Any) -> Pair:

@@ -7,7 +7,7 @@ byte, since training changes none of it: what could be served before can be serv
 # pyright: reportUnknownMemberType=false
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,11 @@ def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The causal language model in `folder`, in `dtype`, from safetensors alone and without remote code."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
     return cast(PreTrainedModel, model)
+
+
+def saver(source: Path) -> Callable[[Any, Path], None]:
+    """`save` with its `source` given."""
+    return lambda model, folder: save(model, source, folder)
 
 
 def save(model: Any, source: Path, folder: Path) -> None:

@@ -26,10 +26,9 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.dataset import replacing
 from selftaught.records import Example
-from selftaught.training.loops.common import Figures, Only, Plan, Run, adapters, arguments, dtype, fitting
-from selftaught.training.loops.folder import load, save, writing
+from selftaught.training.loops.common import Only, Plan, Run, adapters, arguments, dtype, fitting
+from selftaught.training.loops.folder import load, saver, writing
 from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
 from selftaught.training.sft import SFT
@@ -47,13 +46,7 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     plan = _plan(config, cast(Dataset, trainer.train_dataset), context.seed)
     if trainer.data_collator is not shared_batch and not torch.cuda.is_available() and plan.longest() <= SHORT:
         cast(Any, trainer.model).set_attn_implementation("eager")
-
-    def finish() -> Figures:
-        with replacing(out) as scratch:
-            save(trainer.model, model, scratch)
-        return {}
-
-    return Run(plan, len(examples), began).go(trainer, config, context, finish)
+    return Run(plan, len(examples), began).go(trainer, config, context, saver(model), out)
 
 
 class CompletionTrainer(SFTTrainer):

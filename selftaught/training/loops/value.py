@@ -27,7 +27,6 @@ from transformers import (
 from transformers.utils import logging
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.dataset import replacing
 from selftaught.records import Example
 from selftaught.training.calibration import figures
 from selftaught.training.loops.common import Figures, Plan, Run, arguments, dtype, fitting
@@ -54,14 +53,13 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
         train_dataset=cast(Any, rows),
     )
 
-    def finish() -> Figures:
-        trained = cast(PreTrainedModel, trainer.model)
-        measured = _measured(trained, rows, examples, apart)
-        with replacing(out) as scratch:
-            save_value(trained, model, scratch)
-        return {f"value.{name}": figure for name, figure in measured.items()}
+    def measure(trained: PreTrainedModel) -> Figures:
+        return {f"value.{name}": figure for name, figure in _measured(trained, rows, examples, apart).items()}
 
-    return Run(plan, len(kept), began).go(trainer, config, context, finish)
+    def save(trained: PreTrainedModel, folder: Path) -> None:
+        save_value(trained, model, folder)
+
+    return Run(plan, len(kept), began).go(trainer, config, context, save, out, measure)
 
 
 def _tokenizer(model: Path) -> Any:

@@ -1,0 +1,33 @@
+"""Hints: how a task is asked with words of help in its last user message, its gold answer above all.
+
+What samplers and searches share. When a hint is given, and that it stays out of training prompts, is theirs to see to.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from selftaught.records import Message, Task
+
+
+def _names_the_answer(hint: str) -> str:
+    if "{answer}" not in hint:
+        raise ValueError(f"{hint!r} does not contain {{answer}}, where the gold answer goes")
+    return hint
+
+
+Hint = Annotated[
+    str,
+    AfterValidator(_names_the_answer),
+    Field(description="added to the last user message; {answer} is the gold answer"),
+]
+"""The words of a hint."""
+
+
+def with_hint(task: Task, hint: str, answer: str) -> list[Message]:
+    """The messages of `task` with `hint`, {answer} filled in, after the last user message."""
+    # str.format would trip over the braces of LaTeX in a hint.
+    filled = hint.replace("{answer}", answer)
+    last = max(i for i, message in enumerate(task.messages) if message.role == "user")
+    asked = Message(role="user", content=f"{task.messages[last].content}\n\n{filled}")
+    return [*task.messages[:last], asked, *task.messages[last + 1 :]]
