@@ -272,7 +272,7 @@ class Campaign:
 
 def _options(recipe: Recipe) -> EngineOptions:
     """Engines of several roles are asked at the same time, and have to share the machine."""
-    trained = {objective.role for stage in recipe.stages for objective in stage.train}
+    trained = frozenset[str]().union(*(stage.trained_roles for stage in recipe.stages))
     return EngineOptions(shared=len({*recipe.models, *trained}) > 1)
 
 

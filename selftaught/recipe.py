@@ -120,6 +120,11 @@ class Stage(BaseModel):
         NonNegativeInt, Field(description="examples of each kind from earlier rounds to train on again, at most")
     ] = 0
 
+    @property
+    def trained_roles(self) -> frozenset[str]:
+        """The roles other than policy that the stage trains."""
+        return frozenset(objective.role for objective in self.train) - {"policy"}
+
     @model_validator(mode="after")
     def _what_training_needs(self) -> Self:
         given = {"train": self.train, "curate": self.curate, "gate": self.gate}

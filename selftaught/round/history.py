@@ -17,10 +17,17 @@ def record_key(name: str) -> str:
 
 def history(place: Workplace, job: Job) -> Iterator[RoundReport]:
     """The rounds of the job's campaign before it, oldest first."""
-    for past in place.tracker.rounds(job.line, job.campaign):
-        told = recorded(place, job.line, job.campaign, past.round, past.attempt)
-        if told is not None and (past.round, past.attempt) < (job.round, job.attempt):
-            yield told.last
+    for past, told in told_rounds(place, job.line, job.campaign):
+        if (past.round, past.attempt) < (job.round, job.attempt):
+            yield told
+
+
+def told_rounds(place: Workplace, line: str, campaign: str) -> Iterator[tuple[RoundRun, RoundReport]]:
+    """Every round of the campaign that has come to an end, with what was told of it, oldest first."""
+    for past in place.tracker.rounds(line, campaign):
+        told = recorded(place, line, campaign, past.round, past.attempt)
+        if told is not None:
+            yield past, told.last
 
 
 def recorded(place: Workplace, line: str, campaign: str, round: int, attempt: int) -> ReportData | None:

@@ -80,7 +80,7 @@ def _fix(
         sampler=_version(place, line, stage.sample_from),
         trainee=trainee,
         roles={**roles(place, recipe, line), **own},
-        trainees={role: own.get(role, trainee) for role in _trained_roles(stage)},
+        trainees={role: own.get(role, trainee) for role in stage.trained_roles},
         earlier=earlier(place, line, campaign) if stage.replay else (),
         run=run,
         started=time.time(),
@@ -100,14 +100,9 @@ def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:
     return ModelRef(digest=found.digest, version=found.version)
 
 
-def _trained_roles(stage: Stage) -> set[str]:
-    """The roles other than policy that the stage trains."""
-    return {objective.role for objective in stage.train} - {"policy"}
-
-
 def _trained(place: Workplace, line: str, stage: Stage) -> dict[str, ModelRef]:
     """The newest version of each role that the stage trains, of those that have one: they go on being trained."""
-    heads = {role: place.tracker.resolve(role_line(line, role), "head") for role in _trained_roles(stage)}
+    heads = {role: place.tracker.resolve(role_line(line, role), "head") for role in stage.trained_roles}
     return {role: ModelRef(digest=head.digest, version=head.version) for role, head in heads.items() if head}
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar, get_args
 from selftaught import dataset
 from selftaught.curation.selection import drawn
 from selftaught.records import Example, ExampleKind, Record, Task
-from selftaught.round.history import recorded
+from selftaught.round.history import told_rounds
 from selftaught.round.job import Earlier, Job, Workplace
 
 R = TypeVar("R", bound=Record)
@@ -19,11 +19,9 @@ R = TypeVar("R", bound=Record)
 def earlier(place: Workplace, line: str, campaign: str) -> tuple[Earlier, ...]:
     """The data of every round of the campaign that has come to an end, promoted or not, oldest first."""
     found: list[Earlier] = []
-    for past in place.tracker.rounds(line, campaign):
-        told = recorded(place, line, campaign, past.round, past.attempt)
-        if told is not None:
-            digests = {each.kind: each.digest for each in told.last.datasets}
-            found.append(Earlier(tasks=digests["tasks"], examples=digests["examples"]))
+    for _, told in told_rounds(place, line, campaign):
+        digests = {each.kind: each.digest for each in told.datasets}
+        found.append(Earlier(tasks=digests["tasks"], examples=digests["examples"]))
     return tuple(found)
 
 
