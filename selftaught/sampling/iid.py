@@ -4,25 +4,41 @@ It does not look at the answers, and it keeps the engine's own token ids and log
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from selftaught.blocks import Completion, Context, Sampler
 from selftaught.records import Group, Message, Rollout, Task, Turn
 
 
+class Shot(BaseModel):
+    """A worked example: a question and the answer it is to be given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: Annotated[str, Field(min_length=1)]
+    answer: Annotated[str, Field(min_length=1)]
+
+    def messages(self) -> tuple[Message, Message]:
+        """The turn that asks it and the turn that answers."""
+        return Message(role="user", content=self.question), Message(role="assistant", content=self.answer)
+
+
 class IID(Sampler, type="iid"):
     """Ask the policy for `k` independent rollouts of each task, in one request (`n=k`).
 
-    `system` is said to the sampling model only, in the place of the task's own system message: training prompts stay
-    the task's.
+    `system` and `shots` are said to the sampling model only, the first in the place of the task's own system message,
+    the others as earlier turns: training prompts stay the task's (STaR's few-shot prompt, arXiv 2203.14465, section
+    3.1).
     """
 
     k: PositiveInt = 8
     temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens a rollout at most")] = 256
     system: str | None = None
+    shots: Annotated[tuple[Shot, ...], Field(description="worked examples before the task")] = ()
     stop: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -51,9 +67,10 @@ class IID(Sampler, type="iid"):
         return list(self._rollouts(task, model.digest, completions))
 
     def _prompt(self, messages: Sequence[Message]) -> list[Message]:
-        if self.system is None:
-            return list(messages)
-        return [Message(role="system", content=self.system), *(m for m in messages if m.role != "system")]
+        own = [message for message in messages if message.role == "system"]
+        system = own if self.system is None else [Message(role="system", content=self.system)]
+        shown = chain.from_iterable(shot.messages() for shot in self.shots)
+        return [*system, *shown, *(message for message in messages if message.role != "system")]
 
     def _rollouts(self, task: Task, digest: str, completions: Iterable[Completion]) -> Iterable[Rollout]:
         for index, completion in enumerate(completions):
