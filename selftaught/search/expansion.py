@@ -24,6 +24,11 @@ class Steps(Expansion, type="steps"):
 
     Duplicates among siblings are dropped; while fewer than `n` are left, what is missing is asked for again, `retries`
     times at most. A step that breaks off at `max_tokens` is kept, to be gone on with.
+
+    A node grows once, unless `coverage` is given. Then one step is asked for first and the others only while its steps
+    hold less than that share of the policy's probability (at temperature 1), so nothing is spent on siblings of a step
+    that goes without saying; and a node whose children are all done with is grown again, until they hold that share or
+    nothing new comes.
     """
 
     n: PositiveInt = 3
@@ -36,19 +41,24 @@ class Steps(Expansion, type="steps"):
     temperature: Annotated[float, Field(gt=0)] = 0.7
     merge: Annotated[Duplicates | None, OneOf("merge"), Field(description="null keeps duplicates")] = Exact()
     retries: NonNegativeInt = 0
+    coverage: Annotated[float | None, Field(gt=0, le=1, description="grow a node until its steps hold so much")] = None
 
     async def grow(
         self, tree: SearchTree, node: SearchNode, context: Context, n: int | None = None
     ) -> list[SearchNode]:
         wanted = n or (self.root_n if node is tree.root and self.root_n else self.n)
         grown: list[SearchNode] = []
-        for _ in range(self.retries + 1):
-            for step in await self.ask(tree, node, wanted - len(grown), self.temperature, context):
+        for first in (*([1] if self.coverage else []), *[wanted] * (self.retries + 1)):
+            for step in await self.ask(tree, node, min(first, wanted - len(grown)), self.temperature, context):
                 if not await self._dropped(tree, node, step, context):
                     grown.append(tree.add(node, step))
-            if len(grown) == wanted:
+            if len(grown) == wanted or self._covered(node):
                 break
+        node.grown = self.coverage is None or self._covered(node) or not grown
         return grown
+
+    def _covered(self, node: SearchNode) -> bool:
+        return self.coverage is not None and node.covered() >= self.coverage
 
     async def ask(
         self, tree: SearchTree, node: SearchNode, n: int, temperature: float, context: Context

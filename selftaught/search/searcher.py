@@ -103,6 +103,7 @@ class Search(Sampler, type="search"):
     look_ahead: LookAhead | None = None
     adaptive: Adaptive | None = None
     end_gate: Annotated[float | None, Field(ge=0, le=1)] = None
+    prune: Annotated[float | None, Field(ge=0, le=1, description="steps valued less are never gone on with")] = None
     mode: Literal["simple", "full"] = "full"
     answer: Literal["value", "visits"] = "value"
     limits: Limits = Limits(iterations=16)
@@ -171,7 +172,7 @@ class Search(Sampler, type="search"):
             await self._value(tree, more, context)
             children += more
         for child in children:
-            child.closed = child.closed or child.depth >= self.limits.depth
+            child.closed = child.closed or child.depth >= self.limits.depth or child.value < (self.prune or 0)
         node.settle()
         return children
 
@@ -211,6 +212,7 @@ class Search(Sampler, type="search"):
         child = tree.add(node, replace(step, finish_reason="stop"))
         child.finish_reason = step.finish_reason
         child.estimate = child.value = node.value
+        node.grown = True
         node.settle()
 
     def _answer(self, tree: SearchTree) -> SearchNode | None:

@@ -1,33 +1,27 @@
 """Selection: which open nodes a search grows next.
 
 Two kinds. A descent walks from the root to a leaf, at each node into the child with the highest score (UCB, UCT, PUCT,
-greedy). A frontier looks at all open leaves at once (beam, depth first, best first). Ties go to the older node, so a
+greedy). A frontier looks at all that can grow at once (beam, depth first, best first). Ties go to the older node, so a
 choice is a function of the tree alone.
 """
 
 import math
 from abc import abstractmethod
-from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from selftaught.search.parts import Selection
 from selftaught.search.tree import SearchNode, SearchTree, worth
 
 
 class Descent(Selection):
-    """Walk down from the root by a score, past what is closed, to one leaf."""
+    """Walk down from the root by a score, past what is closed, to one node that can grow."""
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         node = tree.root
-        while node.children and not node.closed:
-            node = self._into(node)
+        while ways := node.ways():
+            node = max(ways, key=lambda child, parent=node: (self.score(child, parent), -child.index))
         return [] if node.closed else [node]
-
-    def _into(self, node: SearchNode) -> SearchNode:
-        """The open child of the highest score."""
-        open_ones = (child for child in node.children if not child.closed)
-        return max(open_ones, key=lambda child: (self.score(child, node), -child.index))
 
     @abstractmethod
     def score(self, child: SearchNode, parent: SearchNode) -> float:
@@ -97,23 +91,21 @@ class Beam(Selection, type="beam"):
 class DepthFirst(Selection, type="dfs"):
     """The best child of the node grown last, else back up: depth-first search of Tree of Thoughts (algorithm 2).
 
-    Nodes valued below `threshold` are never grown.
+    The search's `prune` is its threshold.
     """
 
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-
     def choose(self, tree: SearchTree) -> list[SearchNode]:
-        leaves = [n for n in tree.nodes if _grows(n) and (n is tree.root or n.value >= self.threshold)]
-        return [max(leaves, key=lambda node: (node.depth, worth(node)))] if leaves else []
+        growing = _growing(tree)
+        return [max(growing, key=lambda node: (node.depth, worth(node)))] if growing else []
 
 
 class BestFirst(Selection, type="best_first"):
-    """The open leaf of the highest value, wherever it is."""
+    """The node of the highest value, wherever it is, among those that can grow."""
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
-        leaves = [node for node in tree.nodes if _grows(node)]
-        return [max(leaves, key=worth)] if leaves else []
+        growing = _growing(tree)
+        return [max(growing, key=worth)] if growing else []
 
 
-def _grows(node: SearchNode) -> bool:
-    return not node.closed and not node.children
+def _growing(tree: SearchTree) -> list[SearchNode]:
+    return [node for node in tree.nodes if not node.closed and not node.ways()]

@@ -20,8 +20,8 @@ LENGTH_POWER = 1.25
 class SearchNode:
     """A partial solution. `estimate` is its evaluator's word for it alone, `value` what back-ups made of that.
 
-    A node is `closed` when nothing is left to grow below it: an answer that ended, a path at its limit, or one whose
-    children are all closed.
+    A node is `grown` when it is to get no more children, and `closed` when nothing is left to grow below it: an answer
+    that ended, a path at its limit, or a grown node whose children are all closed.
     """
 
     index: int
@@ -33,10 +33,12 @@ class SearchNode:
     hinted: bool = False
     finish_reason: str = "stop"
     prior: float = 1.0
+    probability: float = 1.0
     estimate: float = 0.0
     value: float = 0.0
     visits: int = 0
     depth: int = 0
+    grown: bool = False
     closed: bool = False
     children: "list[SearchNode]" = field(default_factory=list["SearchNode"])
 
@@ -63,10 +65,18 @@ class SearchNode:
         """The engine's own token ids of the partial solution."""
         return tuple(token for node in self.path() for token in node.token_ids)
 
+    def covered(self) -> float:
+        """The share of the policy's probability, at temperature 1, that the steps from here hold."""
+        return sum(child.probability for child in self.children)
+
+    def ways(self) -> "list[SearchNode]":
+        """The children that a search can go on into. An open node without one is to be grown itself."""
+        return [child for child in self.children if not child.closed]
+
     def settle(self) -> None:
-        """Close this node and its ancestors, as far up as all children are closed: to be called when it has grown."""
+        """Close this node and its ancestors, as far up as nothing is left to do: to be called when it has grown."""
         node: SearchNode | None = self
-        while node is not None and all(child.closed for child in node.children):
+        while node is not None and node.grown and not node.ways():
             node.closed = True
             node = node.parent
 
@@ -176,6 +186,7 @@ def _child(parent: SearchNode, step: Completion, index: int, hinted: bool) -> Se
         finish_reason=step.finish_reason,
         closed=ended(step),
         prior=math.exp(sum(step.logprobs) / len(step.logprobs) ** LENGTH_POWER) if step.logprobs else 1.0,
+        probability=math.exp(sum(step.logprobs)),
         depth=parent.depth + 1,
     )
 

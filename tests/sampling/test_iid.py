@@ -52,8 +52,8 @@ async def test_system_takes_the_place_of_the_tasks_own_in_the_prompt_alone():
 
 async def test_shots_come_before_the_task_in_the_prompt_alone():
     asked, group = await sampled(k=1, shots=[{"question": "2 + 2?", "answer": "4"}])
-    said = ["Be brief.", "2 + 2?", "4", "1 + 1?"]
-    assert [(m.role, m.content) for m in asked[0][0]] == list(zip(["system", "user", "assistant", "user"], said))
+    assert [m.content for m in asked[0][0]] == ["Be brief.", "2 + 2?", "4", "1 + 1?"]
+    assert [m.role for m in asked[0][0]] == ["system", "user", "assistant", "user"]
     assert group.task == TASK
 
 

@@ -20,11 +20,10 @@ def search(model: Scripted, question: str, select: str, backup: str, ask: dict[s
         frontier = [leaf] if leaf else pick(made, select, ask)
         if not [each for each in frontier if each]:
             break
-        for each in frontier:
-            grow(model, question, each, made, ask)
-        for each in frontier:
-            if ask["look_ahead"] and each["children"]:
-                look_ahead(model, question, max(each["children"], key=lambda c: c["V"]), ask)
+        new = [grow(model, question, each, made, ask) for each in frontier]
+        for each, children in zip(frontier, new, strict=True):
+            if ask["look_ahead"] and children:
+                look_ahead(model, question, max(children, key=lambda c: c["V"]), ask)
             back_up(each, backup, ask)
     return made
 
@@ -43,15 +42,20 @@ def full_text(each: Node | None) -> str:
 
 def dead(each: Node, ask: dict[str, Any]) -> bool:
     """Whether nothing can grow at or below a node."""
-    if each["terminal"] or each["depth"] >= ask["depth"]:
+    if each["terminal"] or each["depth"] >= ask["depth"] or (each["parent"] and each["est"] < ask["prune"]):
         return True
     return each["grown"] and all(dead(child, ask) for child in each["children"])
+
+
+def stuck(each: Node, ask: dict[str, Any]) -> bool:
+    """Whether a node can be gone on from, but into none of its children."""
+    return not dead(each, ask) and all(dead(child, ask) for child in each["children"])
 
 
 def descend(each: Node, select: str, ask: dict[str, Any]) -> Node | None:
     if dead(each, ask):
         return None
-    while each["children"]:
+    while not stuck(each, ask):
         alive = [child for child in each["children"] if not dead(child, ask)]
         scores = [score(child, each, select, ask) for child in alive]
         each = alive[scores.index(max(scores))]
@@ -74,23 +78,34 @@ def pick(made: list[Node], select: str, ask: dict[str, Any]) -> list[Node]:
         deepest = max(each["depth"] for each in made)
         layer = sorted([each for each in made if each["depth"] == deepest], key=lambda each: -each["V"])
         return [each for each in layer[: ask["width"]] if not dead(each, ask)]
-    leaves = [each for each in made if not each["children"] and not dead(each, ask)]
+    leaves = [each for each in made if stuck(each, ask)]
     if select == "dfs":
-        leaves = [each for each in leaves if each["parent"] is None or each["V"] >= ask["threshold"]]
         leaves.sort(key=lambda each: -each["V"])
         return sorted(leaves, key=lambda each: -each["depth"])[:1]
     return sorted(leaves, key=lambda each: -each["V"])[:1]
 
 
-def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict[str, Any]) -> None:
-    each["grown"] = True
-    text = question + ">" + full_text(each)
-    for i in range(ask["n"]):
-        step = model.step(text, i, 0.7, True)
+def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict[str, Any]) -> list[Node]:
+    text, before = question + ">" + full_text(each), len(each["children"])
+    if ask["coverage"]:
+        take(model, text, 1, each, made)
+    if not covers(each, ask) and len(each["children"]) - before < ask["n"]:
+        take(model, text, ask["n"] - len(each["children"]) + before, each, made)
+    each["grown"] = not ask["coverage"] or covers(each, ask) or len(each["children"]) == before
+    return each["children"][before:]
+
+
+def covers(each: Node, ask: dict[str, Any]) -> bool:
+    return ask["coverage"] is not None and sum(child["p"] for child in each["children"]) >= ask["coverage"]
+
+
+def take(model: Scripted, text: str, n: int, each: Node, made: list[Node]) -> None:
+    for step in model.steps(text, n, 0.7, True):
         if step.text.split() in [child["text"].split() for child in each["children"]]:
             continue
         child = node(step.text, each, model.value(text + step.text))
         child["terminal"] = step.stop is None
+        child["p"] = math.exp(sum(step.logprobs))
         child["prior"] = math.exp(sum(step.logprobs) / len(step.logprobs) ** 1.25)
         each["children"].append(child)
         made.append(child)
@@ -102,7 +117,7 @@ def look_ahead(model: Scripted, question: str, child: Node, ask: dict[str, Any])
     for _ in range(ask["look_ahead"]):
         if ended:
             break
-        step = model.step(text, 0, 0.7, True)
+        (step,) = model.steps(text, 1, 0.7, True)
         text, ended = text + step.text, step.stop is None
         best = max(model.value(text), -1.0 if best is None else best)
     if best is not None:

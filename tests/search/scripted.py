@@ -1,6 +1,7 @@
 """A model whose every answer is a hash of what it was asked: a search over it is the same wherever it runs."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,13 +18,18 @@ def luck(*what: object) -> float:
 
 @dataclass
 class Scripted:
-    """Steps of one letter and a line's end; a byte is a token. `ending` is the share of steps that end the answer."""
+    """Steps of one letter and a line's end; a byte is a token. `ending` is the share of steps that end the answer.
+
+    A `forgetful` model answers the same when it is asked again, others go on with further steps.
+    """
 
     seed: int = 0
     ending: float = 0.3
     letters: str = "abcdef"
+    forgetful: bool = True
     digest: str = "d" * 64
     asked: list[str] = field(default_factory=list)
+    given: Counter[str] = field(default_factory=Counter[str])
 
     async def chat(self, messages: Sequence[Message], **_: object) -> list[Completion]:
         raise AssertionError("a search continues tokens")
@@ -39,7 +45,12 @@ class Scripted:
     ) -> list[Completion]:
         text = opened(prompt)
         self.asked.append(text)
-        return [self.step(text, i, temperature, bool(stop)) for i in range(n)]
+        return self.steps(text, n, temperature, bool(stop))
+
+    def steps(self, text: str, n: int, temperature: float, stops: bool) -> list[Completion]:
+        first = 0 if self.forgetful else self.given[text]
+        self.given[text] += n
+        return [self.step(text, i, temperature, stops) for i in range(first, first + n)]
 
     def step(self, text: str, i: int, temperature: float, stops: bool) -> Completion:
         drawn = luck(self.seed, text, i, temperature)

@@ -19,10 +19,10 @@ SELECTIONS = {
     "puct": {"type": "puct", "c": 0.7},
     "greedy": {"type": "greedy"},
     "beam": {"type": "beam", "width": 2},
-    "dfs": {"type": "dfs", "threshold": 0.3},
+    "dfs": {"type": "dfs"},
     "best_first": {"type": "best_first"},
 }
-ASKED = {"c": 0.7, "width": 2, "threshold": 0.3, "gamma": 0.9, "depth": 4}
+ASKED = {"c": 0.7, "width": 2, "gamma": 0.9, "depth": 4}
 
 
 async def searched(model, **config):
@@ -42,20 +42,23 @@ def context(model, **more):
     n=st.integers(1, 4),
     iterations=st.integers(1, 25),
     ahead=st.integers(0, 3),
+    prune=st.sampled_from([0.0, 0.3]),
+    coverage=st.sampled_from([None, 0.2, 0.9]),
 )
-async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, iterations, ahead):
-    model = Scripted(seed, ending)
+async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, iterations, ahead, prune, coverage):
+    model = Scripted(seed, ending, forgetful=False)
     tree = await searched(
         model,
         select=SELECTIONS[select],
-        expand={"type": "steps", "n": n},
+        expand={"type": "steps", "n": n, "coverage": coverage},
         value={"type": "value_model"},
+        prune=prune,
         backup={"type": backup} | ({"gamma": 0.9} if backup == "q_value" else {}),
         look_ahead={"steps": ahead} if ahead else None,
         limits={"iterations": iterations, "depth": 4},
     )
-    ask = ASKED | {"n": n, "iterations": iterations, "look_ahead": ahead}
-    expected = reference.search(model, TASK.question, select, backup, ask)
+    ask = ASKED | {"n": n, "iterations": iterations, "look_ahead": ahead, "prune": prune, "coverage": coverage}
+    expected = reference.search(Scripted(seed, ending, forgetful=False), TASK.question, select, backup, ask)
     grown = tree.nodes[: len(expected)]  # a tree without an answer is finished by one node more
     assert [node.text for node in grown] == [each["text"] for each in expected]
     assert [node.visits for node in grown] == [each["N"] for each in expected]
