@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from selftaught.blocks import Context, OneOf
-from selftaught.records import Group, Message, Rollout, Turn
+from selftaught.blocks import Context, OneOf, Verifier
+from selftaught.records import Group, Message, Rollout, Turn, Verdict
 from selftaught.search.duplicates import filled
 from selftaught.search.parts import BadValue, NodeValue
 from selftaught.search.tree import SearchNode, SearchTree
@@ -114,6 +114,22 @@ class Answered(NodeValue, type="verifier"):
         return [await passed(tree, [node.so_far()], context) if node.terminal else self.otherwise for node in nodes]
 
 
+class Rule(NodeValue, type="rule"):
+    """0 for a partial solution that the verifier `check` fails, else what `then` says.
+
+    A check without the gold answer (`equations`) is fair at inference. A verifier that cannot judge fails nothing.
+    """
+
+    check: Annotated[Verifier, OneOf("verify")]
+    then: Annotated[NodeValue, OneOf("value")] = Constant(value=1.0)
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        (verdicts,) = await judged(tree, [node.so_far() for node in nodes], [self.check], context)
+        held = [node for node, said in zip(nodes, verdicts, strict=True) if said.passed or said.error]
+        given = dict(zip(held, await self.then.values(tree, held, context), strict=True)) if held else {}
+        return [given.get(node, 0.0) for node in nodes]
+
+
 class Part(BaseModel):
     """One value with its weight in a sum."""
 
@@ -139,11 +155,17 @@ class Weighted(NodeValue, type="weighted"):
 
 async def passed(tree: SearchTree, texts: Sequence[str], context: Context) -> float:
     """The share of `texts`, as answers to the tree's task, that every verifier in `context` passes."""
+    verdicts = list(zip(*await judged(tree, texts, context.verifiers, context), strict=True))
+    return sum(all(verdict.passed for verdict in on_one) for on_one in verdicts) / len(texts)
+
+
+async def judged(
+    tree: SearchTree, texts: Sequence[str], verifiers: Sequence[Verifier], context: Context
+) -> list[list[Verdict]]:
+    """What each of `verifiers` says of `texts` as answers to the tree's task."""
     rollouts = tuple(
         Rollout(task=tree.task.id, index=index, model="", turns=(Turn(content=text),), temperature=0)
         for index, text in enumerate(texts)
     )
     group = Group(task=tree.task, rollouts=rollouts)
-    columns = [await verifier.verify(group, context) for verifier in context.verifiers]
-    verdicts = list(zip(*columns, strict=True))
-    return sum(all(verdict.passed for verdict in on_one) for on_one in verdicts) / len(texts)
+    return [await verifier.verify(group, context) for verifier in verifiers]

@@ -1,13 +1,18 @@
 """Node values: each is the formula it says it is, siblings are asked about together, and what is missing is said."""
 
+from dataclasses import replace
+
 import pytest
 
-from selftaught.blocks import Context, Verifier
+from selftaught.blocks import Completion, Context, Verifier
 from selftaught.records import Verdict
 from selftaught.search.parts import BadValue
 from selftaught.search.tree import SearchTree
-from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, ValueModel, Weighted
+from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, Rule, ValueModel, Weighted
+from selftaught.verification.equations import Equations
 from tests.search.scripted import TASK, Scripted
+
+STEP = Completion("", (7,), (-1.0,), "stop", 1, "\n", ("",), ())
 
 
 class Right(Verifier):
@@ -98,3 +103,12 @@ async def test_a_weighted_value_is_the_mean_by_weight(grown):
     tree, nodes, context, _ = grown
     block = Weighted(parts=(Part(weight=3, value=Constant(value=1.0)), Part(weight=1, value=Constant(value=0.2))))
     assert await block.values(tree, nodes, context) == pytest.approx([0.8] * len(nodes))
+
+
+async def test_what_a_rule_fails_is_worth_nothing_and_the_rest_what_another_value_says(grown):
+    tree, _, context, model = grown
+    wrong, right = (tree.add(tree.root, replace(STEP, text=text)) for text in ("1 + 1 = 3\n", "1 + 1 = 2\n"))
+    assert await Rule(check=Equations()).values(tree, [wrong, right], context) == [0, 1]
+    expected = model.value(bytes((*tree.prompt_ids, *right.ids())).decode())
+    assert await Rule(check=Equations(), then=ValueModel()).values(tree, [wrong, right], context) == [0, expected]
+    assert tree.tally.value_calls == 1
