@@ -1,13 +1,17 @@
 """Search on the real model and engine: paths are the engine's own tokens, a value model guides, NaN is told."""
 
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from selftaught.blocks import Context
-from selftaught.models import Endpoint
-from selftaught.records import Message, Task
+from selftaught.errors import Unavailable
+from selftaught.journal import FileJournal
+from selftaught.models import Endpoint, Policy
+from selftaught.records import Group, Message, Task
+from selftaught.sampling.runner import sample
 from selftaught.search.searcher import Search
 from selftaught.serving.freshness import fresh, reference_logprobs
 from selftaught.serving.local import LocalEngines
@@ -43,6 +47,12 @@ def with_head(starter: Path, folder: Path, factor: float = 1.0) -> Path:
     folder.mkdir(parents=True)
     save_value(model, starter, folder)
     return folder
+
+
+def endpoint(engines: LocalEngines, role: str, folder: Path) -> Endpoint:
+    """A client of `folder`, served as `role`, that gives up after a second."""
+    served = engines.deploy(role, model_digest(folder), folder)
+    return Endpoint(served.url, served.line, served.digest, policy=Policy(patience=1))
 
 
 async def searched(engines: LocalEngines, policy: Path, guide: Path | None = None, **config):
@@ -104,3 +114,33 @@ async def test_a_value_model_that_gives_no_numbers_fails_the_tree(
     assert group.tree.ended == "failed"
     grown = len(group.tree.nodes) - 1
     assert group.tree.error == f"the value model gave nan for {grown} of {grown} nodes"
+
+
+async def test_a_value_server_that_dies_ends_the_step_and_keeps_the_finished_trees(
+    engines: LocalEngines, starter_model: Path, value_model: Path, tmp_path: Path
+):
+    """The step stops with what to do, at once after the patience of its client, and goes on when it is called again."""
+    tasks = [Task(messages=TASK.messages, answer=str(number), source="test") for number in range(12)]
+    search = Search.model_validate({"type": "search", "value": {"type": "value_model"}, "limits": {"iterations": 3}})
+    journal = FileJournal(tmp_path / "trees.jsonl", Group)
+
+    async def sampled(dies: bool) -> list[Group]:
+        async with AsyncExitStack() as opened:
+            models = {
+                role: await opened.enter_async_context(endpoint(engines, role, folder))
+                for role, folder in (("policy", starter_model), ("value", value_model))
+            }
+
+            def report(done: int, *_: float, **__: float) -> None:
+                if dies and done == 4:
+                    engines.remove("value", model_digest(value_model))
+
+            return await sample(tasks, search, Context(models=models), journal, report, concurrency=2)
+
+    with pytest.raises(Unavailable, match="value"):
+        await sampled(dies=True)
+    finished = journal.read()
+    assert 4 <= len(finished) < 12
+    groups = await sampled(dies=False)
+    assert len(groups) == 12
+    assert {key: journal.read()[key] for key in finished} == finished

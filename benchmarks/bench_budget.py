@@ -1,0 +1,221 @@
+"""Search against independent samples at one token budget: which of them solves more two-step problems?
+
+A task is solved when an answer of it is right and no calculation that the answer shows is wrong: two thirds of what the
+small model gets right on two steps is luck. The policy writes a calculation a line. Without --model it is made first:
+the starter model, shown worked examples, answers easy problems, and what is verified is trained on (as the `warm`
+stage of recipes/rest-mcts-star.yaml does it). Every strategy gets the same number of new tokens a task, what its
+values cost aside; differences are paired, with Tango's interval, against the better of the two baselines. The last row
+is the upper bound: the same search with values that know whether each step so far is right and can still lead to the
+answer, which is what a perfect value model would say. Usage:
+`python benchmarks/bench_budget.py [--model FOLDER] [--value FOLDER] [--tasks 160] [--tokens 200]`.
+"""
+
+import argparse
+import asyncio
+import operator
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+from selftaught.blocks import Context, Sampler, TrainContext
+from selftaught.curation.accepted import Accepted
+from selftaught.models import Endpoint, Policy
+from selftaught.recipe import load_blocks
+from selftaught.records import Group, Task
+from selftaught.sampling.budget import Budget
+from selftaught.sampling.iid import IID, Shot
+from selftaught.sampling.runner import sample
+from selftaught.search.parts import NodeValue
+from selftaught.search.searcher import Search
+from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.serving.local import LocalEngines
+from selftaught.starter import resolve
+from selftaught.statistics import binary_gain
+from selftaught.tasks.prepare import prepare, seeds
+from selftaught.tasks.word_problems import WordProblems
+from selftaught.training.sft import SFT
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.equations import Equations, equations
+from selftaught.verification.runner import verify
+from selftaught.weights import model_digest
+
+INSTRUCTION = "Write each calculation on a line of its own."
+SHOTS = (
+    ("Kate has 5 boxes with 7 pens in each box, and 3 loose pens. How many pens does Kate have in total?",
+     "5 * 7 = 35\n35 + 3 = 38\nThe answer is 38."),
+    ("John has 16 eggs, finds 4 more and breaks 9 of them. How many eggs does John have now?",
+     "16 + 4 = 20\n20 - 9 = 11\nThe answer is 11."),
+)  # fmt: skip
+VERIFIERS = (AnswerMatch(), Equations(at_least=1))
+
+
+def main() -> None:
+    """Measure and print."""
+    load_blocks()
+    args = _arguments()
+    with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), nursery=True) as engines:
+        model = Path(args.model) if args.model else warmed(engines, Path(scratch))
+        urls = {"policy": _deployed(engines, model)}
+        if args.value:
+            urls["value"] = _deployed(engines, Path(args.value))
+        tasks = [each for each in _problems(args.tasks, (2,), 2) if each.split == "train"]
+        print(f"{args.tasks} two-step problems, {args.tokens} new tokens each")
+        found: dict[str, list[Group]] = {}
+        for name, strategy in _strategies(args).items():
+            found[name] = asyncio.run(_groups(urls, tasks, strategy))
+            _print(name, found)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--model", help="a policy that writes a calculation a line (default: made here)")
+    parser.add_argument("--value", help="a value model, for one strategy more")
+    parser.add_argument("--tasks", type=int, default=160)
+    parser.add_argument("--tokens", type=int, default=200)
+    return parser.parse_args()
+
+
+def _problems(number: int, levels: Sequence[int], seed: int) -> list[Task]:
+    source = WordProblems.model_validate(
+        {"train": number, "gate": 8, "report": 8, "levels": levels, "instruction": INSTRUCTION}
+    )
+    return prepare(source, seeds("bench", seed, 0))
+
+
+# The policy -----------------------------------------------------------------------------------------------------------
+
+
+def warmed(engines: LocalEngines, scratch: Path) -> Path:
+    """A model that writes a calculation a line, and what it was trained from, told."""
+    starter = resolve("smollm2-135m-instruct", Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
+    shots = tuple(Shot(question=question, answer=answer) for question, answer in SHOTS)
+    asked = IID(k=8, temperature=0.7, max_tokens=64, shots=shots)
+    tasks = [each for each in _problems(240, (1, 2), 1) if each.split == "train"]
+    groups = asyncio.run(_groups({"policy": _deployed(engines, starter)}, tasks, asked))
+    engines.remove("bench", model_digest(starter))
+    examples = list(Accepted(per_task=2).curate(groups, seed=0))
+    print(f"warm-up: {len(examples)} verified answers to {sum(map(_solved, groups))} of {len(tasks)} problems")
+    context = TrainContext(scratch / "train", 0, _nothing)
+    SFT(epochs=2, learning_rate=1e-4).train(starter, examples, scratch / "policy", context)
+    return scratch / "policy"
+
+
+def _deployed(engines: LocalEngines, model: Path) -> tuple[str, str, str]:
+    digest = model_digest(model)
+    served = engines.deploy("bench", digest, model)
+    return served.url, served.line, digest
+
+
+# The strategies -------------------------------------------------------------------------------------------------------
+
+
+class Perfect(NodeValue, type="bench_perfect"):
+    """1 while all steps are right and can lead to the answer, by each number of the problem used once; else 0."""
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        return [float(leads(tree.task, node.so_far())) for node in nodes]
+
+
+def leads(task: Task, text: str) -> bool:
+    """Whether the calculations in `text` hold, start from the problem's numbers and can still end at its answer."""
+    left = [int(each) for each in task.operands]
+    left += left[:1] * (task.template == "more_than")  # which counts its first number twice
+    for each in equations(text):
+        numbers = [int(number) for number in re.findall(r"\d+", each.left)]
+        if not each.holds() or any(left.count(number) < numbers.count(number) for number in numbers):
+            return False
+        for number in numbers:
+            left.remove(number)
+        left.append(int(float(each.right)))
+    stated = re.search(r"answer is\D*(\d+)", text)
+    answer = int(task.answer or 0)
+    return left == [int(stated[1])] == [answer] if stated else answer in _reachable(left)
+
+
+def _reachable(numbers: Sequence[int]) -> Iterator[int]:
+    """What `numbers` can make, all of them used."""
+    if len(numbers) == 1:
+        yield numbers[0]
+    for i, j in permutations(range(len(numbers)), 2):
+        rest = [number for k, number in enumerate(numbers) if k not in (i, j)]
+        for make in (operator.add, operator.sub, operator.mul):
+            yield from _reachable([*rest, make(numbers[i], numbers[j])]) if len(numbers) > 1 else ()
+
+
+def _strategies(args: argparse.Namespace) -> dict[str, Sampler]:
+    def search(value: dict[str, Any], **more: Any) -> Search:
+        steps = {"type": "steps", "n": 3, "max_tokens": 32, "temperature": 1.0, "coverage": 0.9}
+        limits = {"tokens": args.tokens, "depth": 5}
+        return Search.model_validate({"type": "search", "expand": steps, "value": value, "limits": limits, **more})
+
+    rule = {"type": "rule", "check": {"type": "equations"}}
+    best: dict[str, Any] = {"select": {"type": "best_first"}, "prune": 0.05}
+    strategies: dict[str, Sampler] = {
+        f"i.i.d. at {temperature}": Budget(k=1, tokens=args.tokens, temperature=temperature, max_tokens=64)
+        for temperature in (0.7, 1.0)
+    }
+    strategies["search, no values"] = search({"type": "constant"})
+    strategies["search, p(True)"] = search({"type": "p_true"})
+    strategies["search, equations checked"] = search(rule, **best)
+    strategies["search, checked and p(True)"] = search({**rule, "then": {"type": "p_true"}}, **best)
+    if args.value:
+        strategies["search, value model"] = search({"type": "value_model"})
+        strategies["search, checked and value model"] = search({**rule, "then": {"type": "value_model"}}, **best)
+    strategies["search, perfect values"] = search({"type": "bench_perfect"}, **best)
+    return strategies
+
+
+# What came of it ------------------------------------------------------------------------------------------------------
+
+
+async def _groups(urls: dict[str, tuple[str, str, str]], tasks: Sequence[Task], sampler: Sampler) -> list[Group]:
+    async with AsyncExitStack() as opened:
+        models = {
+            role: await opened.enter_async_context(Endpoint(*where, policy=Policy(concurrency=128)))
+            for role, where in urls.items()
+        }
+        context = Context(models=models, verifiers=VERIFIERS)
+        groups = await sample(tasks, sampler, context, _Memory(), _nothing, concurrency=64)
+        return await verify(groups, VERIFIERS, context, _nothing)
+
+
+class _Memory:
+    def read(self) -> dict[str, Group]:
+        return {}
+
+    def append(self, group: Group, /) -> None: ...
+
+
+def _nothing(*_: float, **__: float) -> None: ...
+
+
+def _tokens(group: Group) -> float:
+    return group.new_tokens
+
+
+def _solved(group: Group) -> float:
+    return float(any(group.accepted()))
+
+
+def _right(group: Group) -> float:
+    """Whether an answer is right, however it was come by."""
+    return float(any(verdicts[0].passed for verdicts in group.verdicts))
+
+
+def _print(name: str, found: dict[str, list[Group]]) -> None:
+    """What the strategy measured last came to, against the better of the two baselines, which are measured first."""
+    solved = {each: [_solved(group) for group in groups] for each, groups in found.items()}
+    best = max(list(solved)[:2], key=lambda each: sum(solved[each]))
+    share, tokens, right = (sum(map(each, found[name])) / len(found[name]) for each in (_solved, _tokens, _right))
+    gain = binary_gain(solved[best], solved[name])
+    against = f", {gain.gain:+.3f} [{gain.low:.3f}, {gain.high:.3f}]" if len(found) > 2 else ""
+    print(f"  {name:32} solved {share:.3f} (right in any way {right:.3f}), {tokens:.0f} tokens{against}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
