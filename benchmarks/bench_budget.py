@@ -6,8 +6,8 @@ use the problem's numbers and lead to the answer. The policy writes a calculatio
 first: the starter model, shown worked examples, answers easy problems, and what is verified is trained on (as the
 `warm` stage of recipes/rest-mcts-star.yaml does it). Every strategy gets the same number of new tokens a task, what its
 values cost aside; differences are paired, with Tango's interval, against the better of the two baselines. The last row
-is the upper bound: the same search with values that know whether each step so far is right and can still lead to the
-answer, which is what a perfect value model would say. Usage:
+bounds what telling right steps from wrong ones can give: the same search with values that know whether each step so far
+is right and can still lead to the answer. Usage:
 `python benchmarks/bench_budget.py [--model FOLDER] [--value FOLDER] [--tasks 160] [--tokens 200]`.
 """
 
@@ -121,7 +121,7 @@ def _deployed(engines: LocalEngines, model: Path) -> tuple[str, str, str]:
 # The strategies -------------------------------------------------------------------------------------------------------
 
 
-class Perfect(NodeValue, type="bench_perfect"):
+class Known(NodeValue, type="bench_known"):
     """1 while all steps are right and can lead to the answer, by each number of the problem used once; else 0."""
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
@@ -172,7 +172,7 @@ def _strategies(args: argparse.Namespace) -> dict[str, Sampler]:
     if args.value:
         strategies["search, value model"] = search({"type": "value_model"})
         strategies["search, checked and value model"] = search({**rule, "then": {"type": "value_model"}}, **best)
-    strategies["search, perfect values"] = search({"type": "bench_perfect"}, **best)
+    strategies["search, right steps known"] = search({"type": "bench_known"}, **best)
     return strategies
 
 
