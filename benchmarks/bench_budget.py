@@ -151,7 +151,7 @@ def _reachable(numbers: Sequence[int]) -> Iterator[int]:
     for i, j in permutations(range(len(numbers)), 2):
         rest = [number for k, number in enumerate(numbers) if k not in (i, j)]
         for make in (operator.add, operator.sub, operator.mul):
-            yield from _reachable([*rest, make(numbers[i], numbers[j])]) if len(numbers) > 1 else ()
+            yield from _reachable([*rest, make(numbers[i], numbers[j])])
 
 
 def _strategies(args: argparse.Namespace) -> dict[str, Sampler]:

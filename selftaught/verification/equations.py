@@ -52,7 +52,8 @@ class Equation(NamedTuple):
             return False
         except (SyntaxError, ValueError):
             return None
-        return abs(value - Fraction(self.right)) <= Fraction(1, 2 * 10**self.decimals) * (self.decimals > 0)
+        rounding = Fraction(1, 2 * 10**self.decimals) if self.decimals else 0
+        return abs(value - Fraction(self.right)) <= rounding
 
 
 class Equations(RolloutVerifier, type="equations"):

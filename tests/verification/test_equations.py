@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.records import Message, Rollout, Task, Turn
-from selftaught.verification.equations import Equations, equations
+from selftaught.verification.equations import Equations
 
 TASK = Task(messages=(Message(role="user", content="?"),), answer="1", source="test")
 
@@ -78,5 +78,5 @@ def test_any_text_is_judged(text: str):
 
 
 def test_long_and_deep_calculations_are_no_danger():
-    assert list(equations("(" * 5000 + "1" + ")" * 5000 + " + 1 = 2")) is not None
+    assert verdict("(" * 5000 + "1" + ")" * 5000 + " + 1 = 3").passed
     assert verdict("9**9**9**9 = 1").passed
