@@ -23,6 +23,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from in_memory import Memory, nothing
+
 from selftaught.blocks import Context, Sampler, TrainContext
 from selftaught.curation.accepted import Accepted
 from selftaught.models import Endpoint, Policy
@@ -107,7 +109,7 @@ def warmed(engines: LocalEngines, scratch: Path) -> Path:
     engines.remove("bench", model_digest(starter))
     examples = list(Accepted(per_task=2).curate(groups, seed=0))
     print(f"warm-up: {len(examples)} verified answers to {sum(map(_solved, groups))} of {len(tasks)} problems")
-    context = TrainContext(scratch / "train", 0, _nothing)
+    context = TrainContext(scratch / "train", 0, nothing)
     SFT(epochs=2, learning_rate=1e-4).train(starter, examples, scratch / "policy", context)
     return scratch / "policy"
 
@@ -186,18 +188,8 @@ async def _groups(urls: dict[str, tuple[str, str, str]], tasks: Sequence[Task], 
             for role, where in urls.items()
         }
         context = Context(models=models, verifiers=VERIFIERS)
-        groups = await sample(tasks, sampler, context, _Memory(), _nothing, concurrency=64)
-        return await verify(groups, VERIFIERS, context, _nothing)
-
-
-class _Memory:
-    def read(self) -> dict[str, Group]:
-        return {}
-
-    def append(self, group: Group, /) -> None: ...
-
-
-def _nothing(*_: float, **__: float) -> None: ...
+        groups = await sample(tasks, sampler, context, Memory(), nothing, concurrency=64)
+        return await verify(groups, VERIFIERS, context, nothing)
 
 
 def _tokens(group: Group) -> float:

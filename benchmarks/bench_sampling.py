@@ -17,10 +17,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from in_memory import Memory, nothing
+
 from selftaught.blocks import Context
 from selftaught.models import Endpoint, Policy
 from selftaught.recipe import load_blocks
-from selftaught.records import Group, Task
+from selftaught.records import Task
 from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.serving.backend import Served
@@ -77,16 +79,8 @@ async def _ours(served: Served, tasks: Sequence[Task], sampler: IID) -> float:
     async with Endpoint(served.url, served.line, served.digest, policy=policy) as endpoint:
         begin = time.perf_counter()
         context = Context(models={"policy": endpoint})
-        groups = await sample(tasks, sampler, context, _Memory(), lambda *_, **__: None, concurrency=CONCURRENCY)
+        groups = await sample(tasks, sampler, context, Memory(), nothing, concurrency=CONCURRENCY)
         return total_tokens(groups) / (time.perf_counter() - begin)
-
-
-class _Memory:
-    def read(self) -> dict[str, Group]:
-        return {}
-
-    def append(self, group: Group, /) -> None:
-        group.to_row()
 
 
 VLLM_BENCH_SERVE = """

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from in_memory import Memory, nothing
 
 from selftaught.blocks import Completion, Context
 from selftaught.models import Endpoint, Policy
@@ -138,13 +139,13 @@ async def _ours(served: Served, tasks: Sequence[Task], search: Search) -> tuple[
     async with Noting(served.url, served.line, served.digest, policy=Policy(concurrency=128)) as endpoint:
         endpoint.asked = Asked()
         context = Context(models={"policy": endpoint}, verifiers=(AnswerMatch(),))
-        await sample(tasks[:4], search.model_copy(update={"finish": 8}), context, _Memory(), _nothing)  # warm-up
+        await sample(tasks[:4], search.model_copy(update={"finish": 8}), context, Memory(), nothing)  # warm-up
         endpoint.asked = Asked()
         before, used, began = await _cache(served), _cpu(), time.perf_counter()
-        groups = await sample(tasks, search, context, _Memory(), _nothing, concurrency=TREES)
+        groups = await sample(tasks, search, context, Memory(), nothing, concurrency=TREES)
         seconds, cpu = time.perf_counter() - began, _cpu() - used
         hits = [after - first for after, first in zip(await _cache(served), before, strict=True)]
-        groups = await verify(groups, context.verifiers, context, _nothing)
+        groups = await verify(groups, context.verifiers, context, nothing)
         return _measured(groups, seconds, cpu / seconds, hits[1] / hits[0]), endpoint.asked
 
 
@@ -165,17 +166,6 @@ async def _cache(served: Served) -> tuple[float, float]:
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-class _Memory:
-    def read(self) -> dict[str, Group]:
-        return {}
-
-    def append(self, group: Group, /) -> None:
-        group.to_row()
-
-
-def _nothing(*_: float, **__: float) -> None: ...
 
 
 # (b) the same engine flat out -----------------------------------------------------------------------------------------
@@ -281,9 +271,9 @@ class Sequential:
 async def _sequential(model: Path, tasks: Sequence[Task], search: Search) -> Measured:
     context = Context(models={"policy": Sequential(model)}, verifiers=(AnswerMatch(),))
     began = time.perf_counter()
-    groups = await sample(tasks, search, context, _Memory(), _nothing, concurrency=1)
+    groups = await sample(tasks, search, context, Memory(), nothing, concurrency=1)
     seconds = time.perf_counter() - began
-    return _measured(await verify(groups, context.verifiers, context, _nothing), seconds)
+    return _measured(await verify(groups, context.verifiers, context, nothing), seconds)
 
 
 def _print(
