@@ -356,7 +356,8 @@ def models_rollback(
         from selftaught.lines import rollback
         from selftaught.round.job import Workplace
 
-        old, new = rollback(Workplace.open().tracker, line, to)
+        place = Workplace.open()
+        old, new = rollback(place.tracker, place.serving(), line, to)
         out.print(f"{line}: champion is version {new.version} ({new.digest[:8]}) again; it was version {old.version}.")
 
 
