@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from selftaught.errors import BadInput, SelftaughtError, Unavailable
+from selftaught.serving.crashes import cause, last_lines
 
 TOKEN = Path("/var/run/selftaught/promoter/token")
 """A promoter's service account token, mounted into the one task that may promote: KFP runs all tasks of a run under
@@ -33,7 +34,7 @@ BROKEN = {
 """Why a container waits when waiting longer will not help."""
 LEASE_SECONDS = 120
 """How long a lease is held without being given back: longer than anything that is done under one."""
-LAST_LINES = 6
+LOG_LINES = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Cluster:
                 continue
             words = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
             if status.restart_count:
-                words = f"{waiting.reason}, its log ends: {self._log(pod.metadata.name, status.name)}"
+                words = f"{waiting.reason}: {self._log(pod.metadata.name, status.name)}"
             return f"pod {pod.metadata.name}, container {status.name}: {words}"
         return ""
 
@@ -134,11 +135,11 @@ class Cluster:
 
         try:
             log = self.core.read_namespaced_pod_log(
-                pod, self.namespace, container=container, previous=True, tail_lines=LAST_LINES
+                pod, self.namespace, container=container, previous=True, tail_lines=LOG_LINES
             )
         except ApiException as error:
             return f"(not readable: {cast(Any, error).reason})"
-        return " / ".join(line.strip() for line in str(log).strip().splitlines()[-LAST_LINES:])
+        return cause(str(log)) or last_lines(str(log))
 
     # Leases ---------------------------------------------------------------------------------------------------------
 
