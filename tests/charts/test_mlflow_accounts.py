@@ -169,7 +169,5 @@ def test_teams_do_not_write_into_each_others_lines_and_runs(tracker) -> None:
 
 @pytest.mark.parametrize(("name", "password"), [("steps", "wrong-password"), ("nobody", "no-such-account")])
 def test_wrong_credentials_are_refused(server: str, name: str, password: str) -> None:
-    answer = httpx.get(
-        f"{server}/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"}, auth=(name, password)
-    )
+    answer = httpx.get(f"{server}/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"}, auth=(name, password))
     assert answer.status_code == 401
