@@ -1,4 +1,4 @@
-"""What tests with a cluster may ask for: kubectl and helm against KUBECONFIG, and namespaces that go when they are done.
+"""What tests with a cluster may ask for: kubectl and helm against KUBECONFIG, and namespaces that go again.
 
 Nothing here starts a cluster or knows which one it is. Images are named by SELFTAUGHT_TEST_REGISTRY (`localhost`).
 """

@@ -25,13 +25,12 @@ PROMOTER = STEPS | {
     *((verb, "services") for verb in ("create", "patch", "update")),
     *((verb, LEASES) for verb in ("get", "create", "update", "patch", "delete")),
 }
-VIEWER = {
-    *((verb, kind) for kind in (SERVING, RUNTIMES, "deployments.apps", "pods", "services", "events", "configmaps") for verb in ("get", "list", "watch")),
-    *((verb, kind) for kind in ("replicasets.apps", "cronjobs.batch", "jobs.batch", "resourcequotas", "limitranges") for verb in ("get", "list", "watch")),
-    ("get", "pods/log"),
-    ("get", LEASES),
-    ("list", LEASES),
-}  # fmt: skip
+READ = ("get", "list", "watch")
+SEEN = (
+    *(SERVING, RUNTIMES, "deployments.apps", "replicasets.apps", "cronjobs.batch", "jobs.batch"),
+    *("pods", "services", "events", "configmaps", "resourcequotas", "limitranges"),
+)
+VIEWER = {(verb, kind) for kind in SEEN for verb in READ} | {("get", "pods/log"), ("get", LEASES), ("list", LEASES)}
 MAY = {
     "selftaught-steps": STEPS,
     "selftaught-promoter": PROMOTER,

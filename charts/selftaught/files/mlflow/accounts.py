@@ -29,10 +29,12 @@ def main(accounts: Path, config: Path) -> None:
 
 
 def read(part: Path) -> tuple[str, str]:
+    """The username and the password of an account."""
     return (part / "username").read_text(), (part / "password").read_text()
 
 
 def write(config: Path, given: dict[str, tuple[str, str]]) -> None:
+    """Write the server's configuration, which has the database's password in it."""
     promoters = {
         username: given[part.replace("promoter", "steps", 1)][0]
         for part, (username, _) in given.items()

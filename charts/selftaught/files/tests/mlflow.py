@@ -11,6 +11,7 @@ champion = {"name": "no-such-line", "alias": "champion", "version": "1"}
 
 
 def status(url: str, body: dict, auth: tuple[str, str] | None) -> int:
+    """What the server answers."""
     return httpx.post(url, json=body, auth=auth, timeout=30, trust_env=False).status_code
 
 
