@@ -17,7 +17,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
 from selftaught.errors import BadInput, did_you_mean
 
@@ -46,6 +46,8 @@ class Settings(BaseModel):
     """The service account of engines: it has the store's credentials."""
     ready_within: PositiveFloat = 900.0
     """Seconds that an InferenceService may take to come up."""
+    termination_grace: PositiveInt = 60
+    """Seconds that an engine which is told to end may take to answer what it was asked."""
     grace: PositiveFloat = 600.0
     """Seconds that a version which is not pointed at any more goes on being served."""
     reach: Literal["name", "address"] = "name"

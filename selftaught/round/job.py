@@ -130,7 +130,9 @@ class Workplace:
         told = self.settings
         if told.serving == "local":
             return OwnedEngines(told.engines, self.model)
-        options = KServeOptions(told.runtime, told.engine_account, told.ready_within, told.reach)
+        options = KServeOptions(
+            told.runtime, told.engine_account, told.ready_within, told.termination_grace, told.reach
+        )
         return KServe(Cluster(told.namespace), partial(self.store.uri, "models"), options)
 
     def once(

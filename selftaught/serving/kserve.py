@@ -42,6 +42,7 @@ class KServeOptions:
     runtime: str
     account: str
     ready_within: float
+    termination_grace: int
     reach: str
 
 
@@ -56,7 +57,7 @@ class KServe:
         waiting: Waiting = lambda name, seconds: None,
     ) -> None:
         self.cluster, self.options = cluster, options
-        self._locate, self._waiting = locate, waiting
+        self.locate, self._waiting = locate, waiting
 
     # Versions -------------------------------------------------------------------------------------------------------
 
@@ -74,7 +75,7 @@ class KServe:
                 state = self._rollout(name).state
                 raise Unavailable(f"{name}: not up after {self.options.ready_within:.0f} s ({state}).")
             time.sleep(1)
-        served = Served(f"{self._url(f'{name}-predictor')}/v1", line, digest)
+        served = Served(f"{self.url(f'{name}-predictor')}/v1", line, digest)
         self._answers(served)
         return served
 
@@ -109,19 +110,20 @@ class KServe:
     def _create(self, name: str, line: str, digest: str) -> None:
         api, space = self.cluster.custom, self.cluster.namespace
         with told(f"inferenceservice {name}"):
-            known = found(lambda: self._read(name))
+            known = found(lambda: self.read(name))
             if known is None:
-                body = self._body(name, line, digest)
+                body = self.manifest(name, line, digest)
                 won(lambda: api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body))
-                known = self._read(name)
+                known = self.read(name)
         there = known["metadata"].get("annotations", {}).get(DIGEST)
         if there != digest:
             raise WrongModel(f"inferenceservice {name}: is of {there or 'no digest'}, not {digest}. Delete it.")
 
-    def _read(self, name: str) -> Any:
+    def read(self, name: str) -> Any:
+        """The InferenceService as the cluster has it. Raises the client's ApiException."""
         return self.cluster.custom.get_namespaced_custom_object(GROUP, VERSION, self.cluster.namespace, PLURAL, name)
 
-    def _body(self, name: str, line: str, digest: str) -> Any:
+    def manifest(self, name: str, line: str, digest: str) -> Any:
         """The InferenceService of a version: everything that its servers share is in the runtime."""
         import kserve
         from kubernetes import client
@@ -129,7 +131,7 @@ class KServe:
         model = kserve.V1beta1ModelSpec(
             model_format=kserve.V1beta1ModelFormat(name="selftaught"),
             runtime=self.options.runtime,
-            storage_uri=self._locate(digest),
+            storage_uri=self.locate(digest),
             args=["--served-model-name", name, line],
         )
         service = kserve.V1beta1InferenceService(
@@ -146,7 +148,10 @@ class KServe:
             ),
             spec=kserve.V1beta1InferenceServiceSpec(
                 predictor=kserve.V1beta1PredictorSpec(
-                    model=model, service_account_name=self.options.account, min_replicas=1
+                    model=model,
+                    service_account_name=self.options.account,
+                    min_replicas=1,
+                    termination_grace_period_seconds=self.options.termination_grace,
                 )
             ),
         )
@@ -166,7 +171,7 @@ class KServe:
     def _blocked(self, name: str) -> str | None:
         """What KServe itself says of a version that it cannot load: its storage initializer's words, or a bad spec."""
         with told(f"inferenceservice {name}"):
-            status = self._read(name).get("status", {}).get("modelStatus", {})
+            status = self.read(name).get("status", {}).get("modelStatus", {})
         told_of = status.get("lastFailureInfo", {})
         if status.get("states", {}).get("targetModelState") == "FailedToLoad" or told_of.get("reason") in _FINAL:
             return f"KServe: {told_of.get('reason')}: {told_of.get('message', '')}"
@@ -193,7 +198,8 @@ class KServe:
             return []
         return [model["id"] for model in listed["data"]]
 
-    def _url(self, service: str) -> str:
+    def url(self, service: str) -> str:
+        """Where a Service of the namespace answers, such as a line's stable address."""
         if self.options.reach == "name":
             return f"http://{service}.{self.cluster.namespace}.svc.cluster.local"
         with told(f"service {service}"):
@@ -213,7 +219,7 @@ class KServe:
         """
         name = _named(line, digest)
         self._select(line, name)
-        url, until, row = f"{self._url(line)}/v1", time.monotonic() + 60, 0
+        url, until, row = f"{self.url(line)}/v1", time.monotonic() + 60, 0
         while row < IN_A_ROW:
             row = row + 1 if name in self._names(url) else 0
             if time.monotonic() > until:

@@ -7,8 +7,11 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import yaml
 
-from tests.cluster.kube import Kube
+from selftaught.round.job import Workplace
+from tests.cluster.kube import IMAGES, Kube
+from tests.cluster.platform import Platform, install
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +36,28 @@ def namespaces(kube: Kube) -> Iterator[Callable[..., str]]:
     yield make
     if made:
         kube.run("delete", "namespace", *made, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def platform(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The chart in a namespace of its own, with S3 and MLflow; this process's environment is its cluster profile."""
+    name = f"selftaught-{uuid.uuid4().hex[:6]}"
+    kube.run("create", "namespace", name)
+    kube.run("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    folder = tmp_path_factory.mktemp("platform")
+    values = folder / "values.yaml"
+    values.write_text(yaml.safe_dump(IMAGES))
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            installed = install(kube, name, values, folder / "home")
+            for variable, value in installed.environment.items():
+                patch.setenv(variable, value)
+            yield installed
+        finally:
+            kube.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def place(platform: Platform) -> Workplace:
+    """The workplace of the cluster profile."""
+    return Workplace.open()

@@ -98,7 +98,9 @@ class Pods:
                 return "gone"
             raise
         waiting = [s.state.waiting for s in pod.status.container_statuses or () if s.state.waiting]
-        if any(each.reason in ("ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError") for each in waiting):
+        if any(
+            each.reason in ("ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError") for each in waiting
+        ):
             raise RuntimeError(f"{name}: {waiting[0].reason}: {waiting[0].message}")
         return pod.status.phase
 
@@ -115,7 +117,10 @@ class Pods:
             volumes.append({"name": f"secret-{number}", "secret": {"secretName": each["secretName"]}})
             mounts.append({"name": f"secret-{number}", "mountPath": each["mountPath"], "readOnly": True})
         return {
-            "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "selftaught", "selftaught.io/task": "true"}},
+            "metadata": {
+                "name": name,
+                "labels": {"app.kubernetes.io/part-of": "selftaught", "selftaught.io/task": "true"},
+            },
             "spec": {
                 "restartPolicy": "Never",
                 "serviceAccountName": self.account,
@@ -130,7 +135,10 @@ class Pods:
                         "env": env,
                         "volumeMounts": mounts,
                         # Two cores have to hold a pod and two engines: the placement's requests are left out.
-                        "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "6Gi"}},
+                        "resources": {
+                            "requests": {"cpu": "50m", "memory": "256Mi"},
+                            "limits": {"cpu": "2", "memory": "6Gi"},
+                        },
                         "securityContext": {
                             **executor["securityContext"],
                             "allowPrivilegeEscalation": False,
@@ -166,7 +174,7 @@ class Pods:
 
 
 def _moved(value: Any, here: str, there: str) -> Any:
-    """The executor input with artifacts at the pipeline root in place of this machine's folder, as KFP's driver has it."""
+    """The executor input with artifacts at the pipeline root, as KFP's driver writes it, not in a folder here."""
     if isinstance(value, dict):
         return {
             key: each.replace(here, "/tmp/kfp/outputs") if key == "outputFile" else _moved(each, here, there)
@@ -184,7 +192,9 @@ def _uris(part: dict[str, Any]) -> Iterator[str]:
 
 def _from(each: dict[str, Any], ref: str, pair: dict[str, str]) -> dict[str, Any]:
     name, key = (
-        (each["configMapName"], pair["configMapKey"]) if ref == "configMapKeyRef" else (each["secretName"], pair["secretKey"])
+        (each["configMapName"], pair["configMapKey"])
+        if ref == "configMapKeyRef"
+        else (each["secretName"], pair["secretKey"])
     )
     return {
         "name": pair["envVar"],

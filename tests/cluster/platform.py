@@ -1,0 +1,90 @@
+"""The platform on a cluster as the tests use it: the chart installed, and the environment of its cluster profile.
+
+The addresses of Services have to be reachable from here (`SELFTAUGHT_REACH=address`), as they are where the tests run
+on the node itself.
+"""
+
+import base64
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from selftaught.round.engines import reference_key
+from selftaught.round.job import Workplace
+from selftaught.serving.freshness import reference_logprobs
+from selftaught.serving.kserve import KServe
+from selftaught.weights import model_digest
+from tests.cluster.kube import CHART, DEV, IMAGES, Kube
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """An installed release: where it is, and what tells a process to use it."""
+
+    kube: Kube
+    namespace: str
+    environment: Mapping[str, str]
+    installed_in: float
+    """Seconds that `helm install --wait` took."""
+
+    def image(self, name: str) -> str:
+        """What an image of the compiled pipeline is called on this cluster."""
+        return f"{IMAGES['images']['registry']}/{name}"
+
+    def get(self, *words: str) -> object:
+        """`kubectl get` in the release's namespace."""
+        return self.kube.get("-n", self.namespace, *words)
+
+
+def install(kube: Kube, namespace: str, values: Path, home: Path) -> Platform:
+    """Install the chart with its trial's S3 and MLflow, and wait for them."""
+    begin = time.monotonic()
+    kube.helm(
+        *("install", "selftaught", str(CHART), "-n", namespace, "-f", str(DEV), "-f", str(values)),
+        *("--wait", "--timeout", "5m"),
+    )
+    seconds = time.monotonic() - begin
+    settings = kube.get("-n", namespace, "configmap", "selftaught-settings")["data"]
+    store = _address(kube, namespace, settings["AWS_ENDPOINT_URL_S3"])
+    mlflow = _address(kube, namespace, settings["MLFLOW_TRACKING_URI"])
+    told = {
+        **settings,
+        **_secret(kube, namespace, "selftaught-s3"),
+        **_secret(kube, namespace, "selftaught-mlflow-promoter"),
+        "AWS_ENDPOINT_URL_S3": store,
+        "MLFLOW_TRACKING_URI": mlflow,
+        "AWS_DEFAULT_REGION": settings["AWS_REGION"],
+        "SELFTAUGHT_REACH": "address",
+        "SELFTAUGHT_HOME": str(home),
+        "KUBECONFIG": kube.config,
+    }
+    return Platform(kube, namespace, told, seconds)
+
+
+def _address(kube: Kube, namespace: str, url: str) -> str:
+    """`url` with its Service's address in the place of its name, which resolves in Pods alone."""
+    scheme, _, rest = url.partition("://")
+    name, _, port = rest.rpartition(":")
+    service = kube.get("-n", namespace, "service", name.partition(".")[0])
+    return f"{scheme}://{service['spec']['clusterIP']}:{port}"
+
+
+def _secret(kube: Kube, namespace: str, name: str) -> dict[str, str]:
+    data = kube.get("-n", namespace, "secret", name)["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def stored(place: Workplace, folder: Path) -> str:
+    """Put the model in `folder` into the store with its reference; returns its digest."""
+    digest = model_digest(folder)
+    place.store.put("models", digest, folder)
+    place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+    return digest
+
+
+def serving(place: Workplace) -> KServe:
+    """The backend, which has to be KServe's."""
+    backend = place.serving()
+    assert isinstance(backend, KServe)
+    return backend

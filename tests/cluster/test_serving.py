@@ -1,0 +1,209 @@
+"""Serving on KServe: what is promoted is reached, nobody is failed, what is broken or stale is found in time."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.lines import rollback
+from selftaught.models import served_name
+from selftaught.round.engines import endpoint
+from selftaught.round.job import Workplace
+from selftaught.serving.connections import SECONDS
+from selftaught.serving.kserve import DIGEST, GROUP, PLURAL, VERSION, KServe
+from selftaught.serving.pointer import move, reconcile
+from selftaught.tracking import Version
+from tests.cluster.platform import Platform, serving, stored
+from tests.cluster.traffic import Traffic
+
+pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
+
+LINE = "served"
+
+
+def noisy(model: Path, folder: Path, share: float) -> Path:
+    """A copy of `model` with noise of `share` of each weight's own spread."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, folder)
+    torch.manual_seed(0)
+    weights = load_file(folder / "model.safetensors")
+    changed = {name: w + share * w.float().std() * torch.randn(w.shape) for name, w in weights.items()}
+    kept = {name: w.to(weights[name].dtype) for name, w in changed.items()}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def versions(place: Workplace, starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
+    """Two versions of a line, the first of which is its champion."""
+    other = noisy(starter_model, tmp_path_factory.mktemp("models") / "other", 0.05)
+    digests = [stored(place, folder) for folder in (starter_model, other)]
+    made = [place.tracker.register(LINE, d, place.store.uri("models", d), "", {}) for d in digests]
+    move(place.tracker, place.serving(), made[0])
+    return made
+
+
+@pytest.fixture(scope="module")
+def backend(place: Workplace) -> KServe:
+    return serving(place)
+
+
+def test_nobody_is_failed_by_a_promotion_and_a_roll_back(
+    place: Workplace, backend: KServe, versions: list[Version], record_property
+):
+    old, new = (served_name(LINE, version.digest) for version in versions)
+    backend.deploy(LINE, versions[1].digest)
+    with Traffic(backend.url(LINE), LINE) as traffic:
+        time.sleep(10)
+        move(place.tracker, backend, versions[1])
+        promoted = time.monotonic()
+        time.sleep(SECONDS + 25)
+        rollback(place.tracker, backend, LINE, "previous")
+        back = time.monotonic()
+        time.sleep(SECONDS + 25)
+    assert not traffic.failed
+    assert {request.model for request in traffic.requests} == {old, new}
+    until_new = max(r.sent for r in traffic.requests if r.model == old and r.sent < back - 5) - promoted
+    until_old = traffic.last(new) - back
+    slowest = max(request.answered - request.sent for request in traffic.requests)
+    print(
+        f"{len(traffic.requests)} requests; the old version answered for {until_new:.1f} s after the promotion, the new"
+    )
+    print(f"one for {until_old:.1f} s after the roll-back; the longest answer took {slowest:.1f} s")
+    assert max(until_new, until_old) <= SECONDS + slowest + 1
+    assert {r.model for r in traffic.requests if r.sent > back + SECONDS + slowest + 1} == {old}
+
+
+def test_a_challenger_that_crash_loops_never_gets_traffic_and_is_told_in_its_own_words(
+    place: Workplace, backend: KServe, versions: list[Version], starter_model: Path, tmp_path: Path
+):
+    folder = tmp_path / "broken"
+    shutil.copytree(starter_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 7}))
+    digest = "b0" * 32
+    place.store.put("models", digest, folder)
+    broken = place.tracker.register(LINE, digest, place.store.uri("models", digest), "", {})
+    before = place.tracker.resolve(LINE, "champion")
+    with pytest.raises(BadInput, match=r"CrashLoopBackOff: .*(7|heads)"):
+        move(place.tracker, backend, broken)
+    assert place.tracker.resolve(LINE, "champion") == before
+    assert backend.pointed(LINE) == served_name(LINE, before.digest)
+    backend.remove(LINE, digest)
+
+
+@pytest.fixture
+def stale(place: Workplace, backend: KServe, versions: list[Version]) -> Iterator[str]:
+    """A version's InferenceService that loads another version's weights under its name."""
+    digest = versions[1].digest
+    backend.remove("stale", digest)
+    body = backend.manifest(served_name("stale", digest), "stale", digest)
+    body["spec"]["predictor"]["model"]["storageUri"] = place.store.uri("models", versions[0].digest)
+    api, space = backend.cluster.custom, backend.cluster.namespace
+    api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
+    yield digest
+    backend.remove("stale", digest)
+
+
+async def test_a_server_that_was_left_on_old_weights_is_found_before_anything_is_sampled(place: Workplace, stale: str):
+    with pytest.raises(WrongModel, match="does not compute with the weights that were trained"):
+        await endpoint(place, "stale", stale)
+
+
+def test_an_inference_service_of_another_digest_is_never_taken_for_it(backend: KServe, versions: list[Version]):
+    name, digest = served_name(LINE, versions[0].digest), versions[0].digest[:8] + "f" * 56
+    assert backend.read(name)["metadata"]["annotations"][DIGEST] == versions[0].digest
+    with pytest.raises(WrongModel, match="Delete it"):
+        backend.deploy(LINE, digest)
+
+
+def test_a_kill_between_alias_and_address_heals(place: Workplace, backend: KServe, versions: list[Version]):
+    champion = place.tracker.resolve(LINE, "champion")
+    other = next(version for version in versions if version != champion)
+    place.tracker.point("champion", other)  # and then the promoter was killed
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    assert backend.pointed(LINE) == served_name(LINE, other.digest)
+    place.tracker.point("champion", champion)
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    assert backend.pointed(LINE) == served_name(LINE, champion.digest)
+
+
+def test_what_was_replaced_goes_after_its_grace_and_what_is_used_stays(
+    place: Workplace, backend: KServe, versions: list[Version]
+):
+    champion = place.tracker.resolve(LINE, "champion")
+    other = next(version for version in versions if version != champion)
+    backend.deploy(LINE, other.digest)
+    reconcile(place.tracker, backend, LINE, grace=0, used={other.digest})
+    assert set(backend.served(LINE)) == {version.digest for version in versions}
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    assert set(backend.served(LINE)) == {version.digest for version in versions}
+    reconcile(place.tracker, backend, LINE, grace=0, used=set())
+    assert set(backend.served(LINE)) == {champion.digest}
+
+
+def test_one_process_at_a_time_moves_a_line(backend: KServe):
+    with (
+        backend.cluster.lease("selftaught-leased", patience=0),
+        pytest.raises(Unavailable, match="held by another"),
+        backend.cluster.lease("selftaught-leased", patience=0),
+    ):
+        pass
+    with backend.cluster.lease("selftaught-leased", patience=0):
+        pass
+
+
+# What cannot come up is told, in time ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image": "localhost/selftaught/no-such:0"}, "(ErrImage|ImagePull).*no-such"),
+        ({"resources": {"requests": {"memory": "900Gi"}, "limits": {"memory": "900Gi"}}}, "not scheduled: .*memory"),
+    ],
+    ids=["image missing", "too large for any node"],
+)
+def test_a_server_that_cannot_start_is_told_with_the_clusters_reason(
+    backend: KServe, versions: list[Version], changes: dict, words: str
+):
+    digest = versions[1].digest
+    body = backend.manifest(served_name("stuck", digest), "stuck", digest)
+    body["spec"]["predictor"]["model"] |= changes
+    api, space = backend.cluster.custom, backend.cluster.namespace
+    api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
+    impatient = KServe(backend.cluster, backend.locate, replace(backend.options, ready_within=40))
+    try:
+        with pytest.raises((BadInput, Unavailable), match=words):
+            impatient.deploy("stuck", digest)
+    finally:
+        backend.remove("stuck", digest)
+
+
+def test_a_model_that_is_not_in_the_store_is_told_in_the_storage_initializers_words(
+    backend: KServe, platform: Platform
+):
+    digest = "ab" * 32
+    try:
+        with pytest.raises(BadInput, match="nothing at s3://"):
+            backend.deploy("absent", digest)
+    finally:
+        backend.remove("absent", digest)
+
+
+def test_a_quota_that_is_used_up_is_told(backend: KServe, versions: list[Version], platform: Platform):
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
+    platform.kube.run("-n", platform.namespace, "create", "-f", "-", given=json.dumps(quota))
+    try:
+        with pytest.raises(BadInput, match="exceeded quota: full"):
+            backend.deploy("over", versions[1].digest)
+    finally:
+        platform.kube.run("-n", platform.namespace, "delete", "resourcequota", "full")
+        backend.remove("over", versions[1].digest)
