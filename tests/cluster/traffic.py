@@ -45,9 +45,21 @@ class Traffic:
         """The requests that were not answered."""
         return [request for request in self.requests if request.error]
 
-    def last(self, model: str) -> float:
-        """When the last request was sent that `model` answered."""
-        return max(request.sent for request in self.requests if request.model == model)
+    def settled(self, model: str, since: float, within: float) -> float:
+        """Wait until every user's newest answer is `model`'s; returns how long after `since` another's was asked for.
+
+        Users have `within` seconds, and the time that their slowest answer takes.
+        """
+        while not self._all(model, since):
+            slowest = max(request.answered - request.sent for request in self.requests)
+            if time.monotonic() > since + within + 2 * slowest + 5:
+                break
+            time.sleep(0.2)
+        return max((r.sent - since for r in self.requests if r.model != model), default=0.0)
+
+    def _all(self, model: str, since: float) -> bool:
+        newest = {request.user: request for request in list(self.requests) if request.sent > since}
+        return len(newest) == len(self._threads) and {request.model for request in newest.values()} == {model}
 
     def _use(self, user: str, kept: bool, tokens: int) -> None:
         kept_alive = httpx.Client(timeout=120, trust_env=False)
