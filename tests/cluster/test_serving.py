@@ -65,10 +65,8 @@ def test_nobody_is_failed_by_a_promotion_and_a_roll_back(place: Workplace, backe
         rollback(place.tracker, backend, LINE, "previous")
         back = traffic.settled(old, time.monotonic(), SECONDS)
     slowest = max(request.answered - request.sent for request in traffic.requests)
-    print(
-        f"{len(traffic.requests)} requests, none failed, {slowest:.1f} s the slowest. After the promotion the old version"
-    )
-    print(f"was asked for {promoted:.1f} s more, after the roll-back the new one for {back:.1f} s.")
+    print(f"{len(traffic.requests)} requests, none failed, the slowest took {slowest:.1f} s.")
+    print(f"Asked for the old one after the promotion: {promoted:.1f} s; for the new one after the roll-back: {back:.1f} s.")
     assert not traffic.failed
     assert {request.model for request in traffic.requests} == {old, new}
     # A kept-alive connection is closed with the first answer after its time.
