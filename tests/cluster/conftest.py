@@ -13,7 +13,7 @@ from tests.cluster.kube import Kube
 
 @pytest.fixture(scope="session")
 def kube() -> Kube:
-    """The cluster that KUBECONFIG names. Skips without one, or without the tools."""
+    """The cluster that KUBECONFIG names. Skips without one."""
     return Kube.connect()
 
 

@@ -1,8 +1,6 @@
 """What GitOps applies: rendered files are those of the chart and the pipelines, and every overlay is right."""
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import pytest
 import yaml
 
 from manifests.render import KFP_NAMESPACE, rendered
-from tests.cluster.kube import REPOSITORY, Kube
+from tests.cluster.kube import REPOSITORY, Kube, run
 
 pytestmark = pytest.mark.cluster
 
@@ -32,13 +30,9 @@ def test_rendered_files_are_what_the_chart_and_the_pipelines_give(kube: Kube) ->
 
 @pytest.mark.parametrize("path", BUILDS)
 def test_a_build_is_what_the_cluster_takes(kube: Kube, tmp_path: Path, path: str) -> None:
-    if not shutil.which("kubeconform"):
-        pytest.skip("kubeconform is not on PATH")
     items = [item for item in build(kube, path) if item["apiVersion"] not in NOT_KUBERNETES]
     location = kube.schemas(tmp_path, items)
-    command = ["kubeconform", "-strict", "-schema-location", location]
-    done = subprocess.run(command, input=yaml.safe_dump_all(items), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run("kubeconform", "-strict", "-schema-location", location, given=yaml.safe_dump_all(items))
 
 
 @pytest.mark.parametrize("path", BUILDS)
