@@ -16,7 +16,7 @@ from tests.cluster.platform import Platform, install
 
 @pytest.fixture(scope="session")
 def kube() -> Kube:
-    """The cluster that KUBECONFIG names. Skips without one, or without the tools."""
+    """The cluster that KUBECONFIG names. Skips without one."""
     return Kube.connect()
 
 

@@ -1,7 +1,6 @@
 """The chart: what it renders is right and strict, wrong values are refused by name, and it runs where nothing may."""
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.kube import CHART, DEV, IMAGES, Kube, containers, render, template
+from tests.cluster.kube import CHART, DEV, IMAGES, Kube, containers, render, run, template
 
 pytestmark = pytest.mark.cluster
 
@@ -70,13 +69,7 @@ def by_kind(items: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def test_lint() -> None:
-    done = subprocess.run(
-        ["helm", "lint", "--strict", "--kube-version", "1.34.0", str(CHART), "-f", str(DEV)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run("helm", "lint", "--strict", "--kube-version", "1.34.0", str(CHART), "-f", str(DEV))
 
 
 def test_every_container_is_restricted_and_bounded(rendered: list[dict[str, Any]]) -> None:
@@ -91,7 +84,8 @@ def test_every_container_is_restricted_and_bounded(rendered: list[dict[str, Any]
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         }, where
-        assert "runAsUser" not in json.dumps(spec), where
+        foreign = container["name"] == "seaweedfs"
+        assert foreign or "runAsUser" not in json.dumps(spec), where
         for bound in ("requests", "limits"):
             assert set(container["resources"][bound]) >= {"cpu", "memory"}, where
         assert any(mount["mountPath"] == "/tmp" for mount in container["volumeMounts"]), where
@@ -277,8 +271,6 @@ def test_a_mistake_is_refused_by_the_name_of_its_field(values: dict[str, Any], n
 
 @pytest.mark.parametrize("kind", ["trial", *KINDS])
 def test_kubeconform_finds_nothing_wrong(kube: Kube, tmp_path: Path, kind: str) -> None:
-    if not shutil.which("kubeconform"):
-        pytest.skip("kubeconform is not on PATH")
     items = render("-f", str(DEV)) if kind == "trial" else render(values=KINDS[kind])
     if "/apis/monitoring.coreos.com/v1" not in kube.run("get", "--raw", "/").stdout:
         items = [item for item in items if item["kind"] != "PodMonitor"]
@@ -286,7 +278,7 @@ def test_kubeconform_finds_nothing_wrong(kube: Kube, tmp_path: Path, kind: str) 
     command = ["kubeconform", "-strict", "-summary", "-schema-location", location]
 
     def judged(given: list[dict[str, Any]]) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(command, input=yaml.safe_dump_all(given), capture_output=True, text=True, check=False)
+        return run(*command, given=yaml.safe_dump_all(given), check=False)
 
     done = judged(items)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -313,31 +305,48 @@ def test_the_api_server_takes_it_all_without_a_warning(kube: Kube, namespaces: C
 
 
 def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], str], tmp_path: Path) -> None:
-    """A trial as a person would make it, in a namespace that enforces `restricted`; prints how long each part took."""
-    namespace = namespaces("chart-real")
-    (tmp_path / "values.yaml").write_text(yaml.safe_dump(IMAGES))
-    where = ["-n", namespace]
+    """A trial with a team, in namespaces that enforce `restricted`; prints how long each part took."""
+    namespace, tasks = namespaces("chart-real"), namespaces("chart-kfp")
+    team = f"{namespace}-team"
+    kfp = {"enabled": True, "runner": {"namespace": tasks, "name": "pipeline-runner"}}
+    chosen = IMAGES | {"kfp": kfp, "teams": [{"name": "support", "namespace": team, "quota": {"pods": "20"}}]}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(chosen))
     values = ["-f", str(DEV), "-f", str(tmp_path / "values.yaml"), "--wait", "--timeout", "5m"]
     took: dict[str, float] = {}
 
     def timed(part: str, *words: str) -> str:
         begin = time.monotonic()
-        done = kube.helm(*words, *where)
+        done = kube.helm(*words, "-n", namespace)
         took[part] = round(time.monotonic() - begin, 1)
         return done.stdout
 
-    def passwords() -> dict[str, Any]:
-        return {item["metadata"]["name"]: item["data"] for item in kube.get("secrets", *where)["items"] if
-                item["metadata"]["name"].startswith(("selftaught-mlflow", "selftaught-s3"))}  # fmt: skip
+    def passwords() -> dict[tuple[str, str], Any]:
+        items = [item for place in (namespace, tasks, team) for item in kube.get("secrets", "-n", place)["items"]]
+        made = [item for item in items if item["type"] == "Opaque"]
+        return {(i["metadata"]["namespace"], i["metadata"]["name"]): i["data"] for i in made}
 
     timed("install", "install", "selftaught", str(CHART), *values)
-    assert timed("test", "test", "selftaught").count("Phase:          Succeeded") == 5
-    before = passwords()
-    timed("upgrade", "upgrade", "selftaught", str(CHART), *values, "--set", "serving.graceSeconds=60")
-    assert passwords() == before
-    timed("uninstall", "uninstall", "selftaught", "--wait")
-    kinds = "all,persistentvolumeclaims,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
-    left = kube.get(f"{kinds},poddisruptionbudgets,limitranges,servingruntimes", *where)["items"]
-    names = {(item["kind"], item["metadata"]["name"]) for item in left}
-    assert names <= {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+    try:
+        assert timed("test", "test", "selftaught").count("Phase:          Succeeded") == 5
+        before = passwords()
+        assert before[team, "selftaught-mlflow-steps"] == before[namespace, "selftaught-mlflow-steps-support"]
+        assert before[tasks, "selftaught-mlflow-steps"] == before[namespace, "selftaught-mlflow-steps"]
+        timed("upgrade", "upgrade", "selftaught", str(CHART), *values, "--set", "serving.graceSeconds=60")
+        assert passwords() == before
+    finally:
+        timed("uninstall", "uninstall", "selftaught", "--wait")
+    try:
+        assert {place: left_in(kube, place) for place in (namespace, tasks, team)} == {
+            place: {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+            for place in (namespace, tasks, team)
+        }
+    finally:
+        kube.run("delete", "namespace", team, "--wait=false")
     print(took)
+
+
+def left_in(kube: Kube, namespace: str) -> set[tuple[str, str]]:
+    kinds = "all,persistentvolumeclaims,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
+    more = "poddisruptionbudgets,limitranges,resourcequotas,servingruntimes.serving.kserve.io"
+    items = kube.get(f"{kinds},{more}", "-n", namespace)["items"]
+    return {(item["kind"], item["metadata"]["name"]) for item in items}

@@ -1,0 +1,78 @@
+"""Render what kustomize cannot make itself: the platform from the Helm chart, and KFP's objects from the compiled IR.
+
+    python manifests/render.py
+
+Needs helm on PATH and no cluster. The results are in git, so that a change of the chart, of values or of a pipeline is
+read in a pull request as what it changes in the cluster, and so that a GitOps controller needs kustomize alone. A test
+compares them.
+"""
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+CHART = ROOT / "charts" / "selftaught"
+COMPILED = ROOT / "pipelines" / "compiled"
+KFP_NAMESPACE = "kubeflow"
+NOTICE = "# Rendered by manifests/render.py. Do not edit.\n"
+
+
+def main() -> None:
+    """Write every rendered file."""
+    for path, text in rendered().items():
+        path.write_text(text)
+
+
+def rendered() -> dict[Path, str]:
+    """Each rendered file with its text."""
+    overlays = sorted((HERE / "overlays").iterdir())
+    platforms = {overlay / "platform.yaml": NOTICE + platform(overlay) for overlay in overlays}
+    pipelines = yaml.dump_all(list(_pipelines()), sort_keys=False, width=120)
+    return {HERE / "base" / "pipelines.yaml": NOTICE + pipelines, **platforms}
+
+
+def platform(overlay: Path) -> str:
+    """The chart's objects with the values of an overlay."""
+    values = [word for file in (HERE / "base", overlay) for word in ("-f", str(file / "values.yaml"))]
+    command = ["helm", "template", "selftaught", str(CHART), "-n", "selftaught", "--kube-version", "1.34.0"]
+    return subprocess.run([*command, "--skip-tests", *values], capture_output=True, text=True, check=True).stdout
+
+
+def _pipelines() -> Iterator[dict[str, Any]]:
+    """A Pipeline and its PipelineVersion for each compiled pipeline.
+
+    KFP's versions do not change once made, so a version is named by its content.
+    """
+    for path in sorted(COMPILED.glob("*.yaml")):
+        text = path.read_text()
+        spec, *platform_spec = yaml.safe_load_all(text)
+        name = spec["pipelineInfo"]["name"]
+        labels = {"app.kubernetes.io/name": "selftaught", "app.kubernetes.io/part-of": "selftaught"}
+        metadata = {"name": name, "namespace": KFP_NAMESPACE, "labels": labels}
+        description = spec["pipelineInfo"]["description"]
+        yield {**_kind("Pipeline"), "metadata": metadata, "spec": {"description": description}}
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        yield {
+            **_kind("PipelineVersion"),
+            "metadata": {**metadata, "name": f"{name}-{digest}"},
+            "spec": {
+                "pipelineName": name,
+                "description": description,
+                "pipelineSpec": spec,
+                **({"platformSpec": platform_spec[0]} if platform_spec else {}),
+            },
+        }
+
+
+def _kind(kind: str) -> dict[str, str]:
+    return {"apiVersion": "pipelines.kubeflow.org/v2beta1", "kind": kind}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What GitOps applies: rendered files are those of the chart and the pipelines, and every overlay is right."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from manifests.render import KFP_NAMESPACE, rendered
+from tests.cluster.kube import REPOSITORY, Kube, run
+
+pytestmark = pytest.mark.cluster
+
+MANIFESTS = REPOSITORY / "manifests"
+BUILDS = ("overlays/dev", "overlays/prod", "lines")
+KFP = "pipelines.kubeflow.org/v2beta1"
+NOT_KUBERNETES = {KFP, "serving.kserve.io/v1alpha1", "serving.kserve.io/v1beta1", "monitoring.coreos.com/v1"}
+
+
+def build(kube: Kube, path: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(kube.run("kustomize", str(MANIFESTS / path)).stdout))
+
+
+def test_rendered_files_are_what_the_chart_and_the_pipelines_give(kube: Kube) -> None:
+    for path, text in rendered().items():
+        assert path.read_text() == text, f"{path} is old: run `python manifests/render.py`"
+
+
+@pytest.mark.parametrize("path", BUILDS)
+def test_a_build_is_what_the_cluster_takes(kube: Kube, tmp_path: Path, path: str) -> None:
+    items = [item for item in build(kube, path) if item["apiVersion"] not in NOT_KUBERNETES]
+    location = kube.schemas(tmp_path, items)
+    run("kubeconform", "-strict", "-schema-location", location, given=yaml.safe_dump_all(items))
+
+
+@pytest.mark.parametrize("path", BUILDS)
+def test_a_build_holds_no_secret_values(kube: Kube, path: str) -> None:
+    for item in build(kube, path):
+        assert item["kind"] != "Secret" or not item.keys() & {"data", "stringData"}, item["metadata"]["name"]
+
+
+@pytest.mark.parametrize("path", ["overlays/dev", "overlays/prod"])
+def test_the_platform_is_admitted_under_restricted(kube: Kube, namespaces: Callable[[str], str], path: str) -> None:
+    """In a namespace of the test's, because a dry run does not make the one that the overlay brings."""
+    namespace = namespaces("chart-gitops")
+    kinds = {"Deployment", "CronJob", "ServingRuntime", "NetworkPolicy", "LimitRange", "PersistentVolumeClaim", "Role"}
+    items = [item for item in build(kube, path) if item["kind"] in kinds]
+    for item in items:
+        item["metadata"]["namespace"] = namespace
+    done = kube.run("apply", "--dry-run=server", "-f", "-", given=yaml.safe_dump_all(items))
+    assert "Warning" not in done.stderr
+
+
+def test_a_pipeline_version_is_named_by_its_content_and_holds_the_compiled_pipeline() -> None:
+    items = list(yaml.safe_load_all((MANIFESTS / "base" / "pipelines.yaml").read_text()))
+    versions = [item for item in items if item["kind"] == "PipelineVersion"]
+    names = {item["metadata"]["name"] for item in items if item["kind"] == "Pipeline"}
+    compiled = {path: yaml.safe_load_all(path.read_text()) for path in (REPOSITORY / "pipelines/compiled").glob("*")}
+    specs = {spec["pipelineInfo"]["name"]: spec for spec in (next(documents) for documents in compiled.values())}
+    assert set(specs) == names == {version["spec"]["pipelineName"] for version in versions}
+    for version in versions:
+        name = version["spec"]["pipelineName"]
+        assert re.fullmatch(rf"{name}-[0-9a-f]{{8}}", version["metadata"]["name"])
+        assert version["spec"]["pipelineSpec"] == specs[name]
+        assert version["metadata"]["namespace"] == KFP_NAMESPACE
+
+
+def test_a_lines_pointer_leads_to_a_version_in_git_and_each_version_is_named_by_its_digest(kube: Kube) -> None:
+    for folder in (path for path in (MANIFESTS / "lines").iterdir() if path.is_dir()):
+        line = folder.name
+        items = build(kube, f"lines/{line}")
+        served = {item["metadata"]["name"]: item for item in items if item["kind"] == "InferenceService"}
+        (pointer,) = [item for item in items if item["kind"] == "Service"]
+        assert pointer["metadata"]["name"] == line
+        assert pointer["spec"]["selector"]["serving.kserve.io/inferenceservice"] in served
+        for name, item in served.items():
+            digest = item["metadata"]["annotations"]["selftaught.io/digest"]
+            model = item["spec"]["predictor"]["model"]
+            assert name == f"{line}-{digest[:8]}" and (folder / "served" / f"{name}.yaml").exists()
+            assert model["storageUri"].endswith(f"/models/{digest}")
+            assert model["args"] == ["--served-model-name", name, line]
