@@ -124,7 +124,7 @@ class Cluster:
             waiting = status.state.waiting
             if waiting is None or waiting.reason not in BROKEN:
                 continue
-            words = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+            words = _words(waiting)
             if status.restart_count:
                 words = f"{waiting.reason}: {self._log(pod.metadata.name, status.name)}"
             return f"pod {pod.metadata.name}, container {status.name}: {words}"
@@ -278,4 +278,9 @@ def _waiting(pods: Sequence[Any]) -> Iterator[str]:
         if scheduled is not None and scheduled.status == "False":
             yield f"pod {pod.metadata.name} is not scheduled: {scheduled.message}"
         else:
-            yield f"pod {pod.metadata.name} is {pod.status.phase}, not ready"
+            why = [_words(s.state.waiting) for s in pod.status.container_statuses or () if s.state.waiting]
+            yield f"pod {pod.metadata.name} is {pod.status.phase}, {'; '.join(why) or 'not ready'}"
+
+
+def _words(waiting: Any) -> str:
+    return f"{waiting.reason}: {waiting.message}" if waiting.message else str(waiting.reason)

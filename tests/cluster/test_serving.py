@@ -66,7 +66,7 @@ def test_nobody_is_failed_by_a_promotion_and_a_roll_back(place: Workplace, backe
         back = traffic.settled(old, time.monotonic(), SECONDS)
     slowest = max(request.answered - request.sent for request in traffic.requests)
     print(f"{len(traffic.requests)} requests, none failed, the slowest took {slowest:.1f} s.")
-    print(f"Asked for the old one after the promotion: {promoted:.1f} s; for the new one after the roll-back: {back:.1f} s.")
+    print(f"The old one was asked for {promoted:.1f} s more; after the roll-back the new one, {back:.1f} s.")
     assert not traffic.failed
     assert {request.model for request in traffic.requests} == {old, new}
     # A kept-alive connection is closed with the first answer after its time.
@@ -171,7 +171,7 @@ def test_a_server_that_cannot_start_is_told_with_the_clusters_reason(
     body["spec"]["predictor"]["model"] |= changes
     api, space = backend.cluster.custom, backend.cluster.namespace
     api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
-    impatient = KServe(backend.cluster, backend.locate, replace(backend.options, ready_within=40))
+    impatient = KServe(backend.cluster, backend.locate, replace(backend.options, ready_within=60))
     try:
         with pytest.raises((BadInput, Unavailable), match=words):
             impatient.deploy("stuck", digest)
