@@ -82,6 +82,11 @@ def rollback(tracker: Tracker, line: str, to: str) -> tuple[Version, Version]:
     old, new = find(tracker, line, "champion"), find(tracker, line, to)
     if old == new:
         raise BadInput(f"{line}: version {new.version} is the champion already. Name another with --to.")
+    if new.removed:
+        raise BadInput(
+            f"{line}: the files of version {new.version} were removed on {new.removed} (`selftaught gc`). "
+            "Name a version that is kept."
+        )
     tracker.point("previous", old)
     tracker.point("champion", new)
     return old, new

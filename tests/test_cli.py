@@ -152,6 +152,13 @@ def test_rollback_moves_the_champion_and_a_second_one_moves_it_back(registry: Re
     assert registry.tracker.aliases(LINE)["champion"].version == "2"
 
 
+def test_rollback_to_a_version_whose_files_are_gone_is_refused(registry: Registry) -> None:
+    registry.tracker.mark_removed(registry.first, "2026-01-31")
+    done = ran(f"models rollback {LINE} --to 1", code=1)
+    assert "the files of version 1 were removed on 2026-01-31 (`selftaught gc`). Name a version" in done.stderr
+    assert registry.tracker.resolve(LINE, "champion") == registry.second
+
+
 def test_rollback_to_a_named_version(registry: Registry) -> None:
     ran(f"models rollback {LINE} --to {registry.first.digest[:10]}")
     assert registry.tracker.aliases(LINE)["champion"] == registry.first
