@@ -232,7 +232,8 @@ class DirectoryStore(Store):
         if home.exists():
             with disk_errors(self.directory), locked(home.parent):
                 (home / MARKER).unlink(missing_ok=True)
-                shutil.rmtree(home)
+                if home.exists():  # and was not removed by another process meanwhile
+                    shutil.rmtree(home)
 
     @override
     def claim(self, key: str, value: bytes) -> bytes:

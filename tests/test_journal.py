@@ -293,6 +293,5 @@ def test_a_killed_removal_leaves_a_shorter_journal(s3_prefix: str, monkeypatch: 
     monkeypatch.setattr(store, "release", release)
     with pytest.raises(KeyboardInterrupt):
         remove_journal(store, "k")
-    monkeypatch.undo()
     with SegmentJournal(S3Store("selftaught", s3_prefix), "k", Group) as journal:
         assert list(journal.read().values()) == GROUPS[:2]
