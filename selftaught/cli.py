@@ -526,7 +526,8 @@ def _tell_plan(plan: Any, as_json: bool) -> None:
     kept = Table("stays", "how many", "MB")
     for why, fates in sorted(_by_reason(plan.kept).items()):
         kept.add_row(why, str(len(fates)), f"{sum(fate.bytes for fate in fates) / 1e6:.1f}")
-    out.print(kept, table, f"{len(plan.go)} moves, {plan.bytes / 1e6:.1f} MB", sep="\n", highlight=False)
+    shown = [kept, table] if plan.go else [kept]
+    out.print(*shown, f"{len(plan.go)} to go, {plan.bytes / 1e6:.1f} MB", sep="\n", highlight=False)
 
 
 _KINDS = {

@@ -137,7 +137,7 @@ class _Planner:
         """Whether it goes, and why: `kept` is what speaks against it besides its age."""
         days = (self.now - written) / DAY
         if not kept and days < limit:
-            kept = f"younger than {limit} days"
+            kept = f"younger than {limit} day{'s' * (limit > 1)}"
         why = kept or f"{fate.why}, {days:.0f} days old"
         return not kept, Fate(fate.kind, fate.key, why, fate.bytes)
 
