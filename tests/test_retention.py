@@ -112,6 +112,35 @@ def test_another_line_and_a_line_that_is_run_are_left_alone(world: World) -> Non
     assert not models & gone(rft)
 
 
+def test_a_champions_tags_lead_to_its_lineage_where_no_round_tells_of_it() -> None:
+    """As for a champion of another store's rounds, or one whose claims somebody removed."""
+    world = one_line(Spec("promoted"), Spec("refused", from_head=True))
+    made, grandparent = world.rounds[0], world.versions[0].digest
+    world.rounds.clear()
+    world.claims.clear()
+    world.aliases = {("rft", "champion"): made.challenger}
+    lineage = {made.challenger, grandparent, *made.told} - {d for d in made.told if is_scores(world, d)}
+    assert len(lineage) == 5  # champion, its parent, tasks, verified, examples
+    assert not lineage & gone(plan(world.state, EAGER, NOW))
+
+
+def is_scores(world: World, digest: str) -> bool:
+    return next(folder for folder in world.folders if folder.digest == digest).holds == "scores"
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_what_an_unfinished_round_has_trained_stays_without_an_alias(registered: bool) -> None:
+    """Another campaign's challenger has the alias by now; or the step was killed before it registered the models."""
+    world = one_line()
+    made = world.round("rft", 1, Spec(came=5, open=True))
+    value = world.model()
+    world.claims[-1] = replace(world.claims[-1], names=(made.get("model"), value))
+    del world.aliases["rft", "challenger"]
+    if not registered:
+        world.versions.pop()
+    assert not {made.get("model"), value} & gone(plan(world.state, EAGER, NOW))
+
+
 def test_without_a_registry_that_knows_the_plans_every_round_is_open() -> None:
     """A store with another registry's champions: a wrong MLFLOW_TRACKING_URI must cost nothing that rounds made."""
     world = one_line(Spec("promoted"), Spec())
