@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from selftaught.journal import stored_journals
 from selftaught.retention.collecting import Collector
 from selftaught.retention.planning import DAY, Fate, Plan
 from selftaught.retention.policy import Policy
-from selftaught.retention.state import Deployment, NoDeployments, State
+from selftaught.retention.state import NoDeployments, State
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.job import Workplace
 from selftaught.settings import Settings
@@ -110,7 +110,7 @@ def contents(place: Workplace) -> dict[str, Any]:
 
 def names_what_is_there(place: Workplace) -> None:
     """No claim names a data set or model that is not there, and no version lacks its files without saying so."""
-    state = survey(place, NoDeployments(), Memory(place.store))
+    state = survey(place, NoDeployments(), Memory(place.store), NOW)
     whole = {folder.digest for folder in state.folders if folder.whole}
     assert not [claim for claim in state.claims if not whole.issuperset(claim.names)]
     assert not [version for version in state.versions if version.digest not in whole and not version.removed]
@@ -132,13 +132,13 @@ def test_what_is_read_is_what_there_is(anywhere: Workplace) -> None:
             rounds=tuple(sorted(state.rounds, key=lambda round: round.name)),
         )
 
-    read = survey(anywhere, NoDeployments(), Memory(anywhere.store))
+    read = survey(anywhere, NoDeployments(), Memory(anywhere.store), NOW)
     assert plain(read) == plain(small_world().state)
     assert all(folder.bytes > 100 for folder in read.folders)
 
 
 def test_in_a_directory_ages_are_of_the_put(place: Workplace) -> None:
-    read = survey(place, NoDeployments(), Memory(place.store))
+    read = survey(place, NoDeployments(), Memory(place.store), NOW)
     assert {(f.digest, f.written) for f in read.folders} == {(f.digest, f.written) for f in small_world().folders}
 
 
@@ -393,7 +393,9 @@ def test_a_data_set_that_goes_while_it_is_read_is_not_whole(place: Workplace, mo
         return found
 
     monkeypatch.setattr(place.store, "stored", listed)
-    assert not next(f for f in survey(place, NoDeployments(), Memory(place.store)).folders if f.digest == digest).whole
+    assert not next(
+        f for f in survey(place, NoDeployments(), Memory(place.store), NOW).folders if f.digest == digest
+    ).whole
 
 
 # What is served -------------------------------------------------------------------------------------------------------
@@ -403,41 +405,41 @@ def test_a_data_set_that_goes_while_it_is_read_is_not_whole(place: Workplace, mo
 class Endpoints:
     """Endpoints elsewhere. With `slow` they stay listed after their removal, as pods that drain do."""
 
-    there: list[Deployment]
+    there: dict[str, float]
     slow: bool = False
     removed: list[tuple[str, str]] = field(default_factory=list)
 
-    def served(self) -> Sequence[Deployment]:
-        return tuple(self.there)
+    def served(self, line: str) -> Mapping[str, float]:
+        return dict(self.there) if line == "rft" else {}
 
     def remove(self, line: str, digest: str) -> None:
         self.removed.append((line, digest))
         if not self.slow:
-            self.there = [each for each in self.there if (each.line, each.digest) != (line, digest)]
+            del self.there[digest]
 
 
 @pytest.mark.parametrize("slow", [False, True])
 def test_endpoints_go_before_the_files_that_they_serve(place: Workplace, slow: bool) -> None:
     refused, champion = small_world().rounds[0].challenger, small_world().rounds[2].challenger
-    endpoints = Endpoints([Deployment("rft", refused, NOW), Deployment("rft", champion, NOW)], slow)
+    endpoints = Endpoints({refused: 2 * DAY, champion: 2 * DAY}, slow)
     moves = [fate.key for fate in collected(place, deployments=endpoints)]
     assert endpoints.removed == [("rft", refused)]
     assert place.store.has("models", refused) == slow
     assert moves[0] == f"rft/{refused}"
     names_what_is_there(place)
-    endpoints.there = []
+    endpoints.there = {}
     collected(place, deployments=endpoints)
     assert not place.store.has("models", refused)
 
 
 def test_what_cannot_be_told_of_endpoints_stops_everything(place: Workplace) -> None:
     class Silent(Endpoints):
-        def served(self) -> Sequence[Deployment]:
+        def served(self, line: str) -> Mapping[str, float]:
             raise Unavailable("the cluster does not answer")
 
     before = contents(place)
     with pytest.raises(Unavailable):
-        collected(place, deployments=Silent([]))
+        collected(place, deployments=Silent({}))
     assert contents(place) == before
 
 

@@ -59,9 +59,10 @@ class Collector:
                 self._move(fate, moving)
 
     def _look(self, memory: Memory, busy: frozenset[str]) -> Plan:
-        state = survey(self.place, self.deployments, memory)
+        now = self.now or time.time()
+        state = survey(self.place, self.deployments, memory, now)
         only = with_roles(state, frozenset([self.line])) if self.line else None
-        return plan(state, self.policy, self.now or time.time(), Scope(only, with_roles(state, busy)))
+        return plan(state, self.policy, now, Scope(only, with_roles(state, busy)))
 
     def _still(self, first: Plan, memory: Memory, busy: frozenset[str]) -> list[Fate]:
         """What a second look finds right too of the moves on folders, and which marks came to be wrong meanwhile.
@@ -71,8 +72,9 @@ class Collector:
         wanted = {(fate.kind, fate.key) for fate in first.go if fate.kind in FOLDERS}
         if not wanted:
             return []
-        state = survey(self.place, self.deployments, memory)
-        again = plan(state, self.policy, self.now or time.time(), Scope(None, with_roles(state, busy)))
+        now = self.now or time.time()
+        state = survey(self.place, self.deployments, memory, now)
+        again = plan(state, self.policy, now, Scope(None, with_roles(state, busy)))
         serving = {each.digest for each in state.deployments}  # an endpoint that is on its way out still reads files
         right = [fate for fate in again.go if fate.kind == "unmark" or (fate.kind, fate.key) in wanted]
         return [fate for fate in right if fate.key not in serving]

@@ -3,7 +3,7 @@
 Digests name data sets and models alike, so lineage is one graph over both. Times are seconds since the epoch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -90,26 +90,26 @@ class Deployment:
 
 
 class Deployments(Protocol):
-    """What serves models where endpoints outlive a round, such as KServe.
+    """What serves models where endpoints outlive a round, such as KServe: the part of a serving backend needed here.
 
     A model that `served` names keeps its files, so `remove` comes first, and a name stays until its pods are gone.
     """
 
-    def served(self) -> Sequence[Deployment]:
-        """Every model that is served. Raises Unavailable when that cannot be told."""
+    def served(self, line: str) -> Mapping[str, float]:
+        """The digests that are served for `line`, with their age in seconds."""
         ...
 
     def remove(self, line: str, digest: str) -> None:
-        """Stop serving this model; nothing happens when it is not served. Raises Unavailable when it cannot be done."""
+        """Stop serving this model; nothing happens when it is not served."""
         ...
 
 
 class NoDeployments:
     """Where engines die with the process that started them there is nothing to remove."""
 
-    def served(self) -> Sequence[Deployment]:
+    def served(self, line: str) -> Mapping[str, float]:
         """Nothing."""
-        return ()
+        return {}
 
     def remove(self, line: str, digest: str) -> None:
         """Nothing."""

@@ -18,6 +18,7 @@ from selftaught.journal import stored_journals
 from selftaught.report.data import ReportData
 from selftaught.retention.state import (
     Claim,
+    Deployment,
     Deployments,
     Folder,
     FolderKind,
@@ -109,8 +110,8 @@ class _Plan(BaseModel):
         return round_name(self.line, self.campaign, self.round, self.attempt)
 
 
-def survey(place: Workplace, deployments: Deployments, memory: Memory) -> State:
-    """Everything that there is. Raises StoreError, Unavailable, and what `deployments` raises."""
+def survey(place: Workplace, deployments: Deployments, memory: Memory, now: float) -> State:
+    """Everything that there is at `now`. Raises StoreError, Unavailable, and what `deployments` raises."""
     store = place.store
     claims = _claims(store)
     plans = _plans(store, memory)
@@ -126,7 +127,7 @@ def survey(place: Workplace, deployments: Deployments, memory: Memory) -> State:
         rounds=rounds,
         claims=(*claims, *ended),
         journals=journals,
-        deployments=tuple(deployments.served()),
+        deployments=tuple(_deployments(place, deployments, now)),
         references=references,
         held=held,
     )
@@ -235,6 +236,12 @@ def _round(plan: _Plan, refers: frozenset[str], ended: bool, record: bytes | Non
         replayed=frozenset(data[kind] for kind in ("tasks", "examples") if kind in data),
         challenger=told.challenger.digest if told and told.challenger else "",
     )
+
+
+def _deployments(place: Workplace, deployments: Deployments, now: float) -> Iterator[Deployment]:
+    for line in place.tracker.lines():
+        for digest, age in sorted(deployments.served(line).items()):
+            yield Deployment(line, digest, now - age)
 
 
 def _versions(place: Workplace) -> Iterator[Registered]:
