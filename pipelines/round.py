@@ -6,7 +6,7 @@ in its recipe, which travels as text. Run this file to compile it: `python pipel
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,35 @@ from components.report.component import report  # noqa: E402
 from components.sample.component import sample  # noqa: E402
 from components.train.component import train  # noqa: E402
 from components.verify.component import verify  # noqa: E402
+from pipelines.cluster import Place, placement, settle  # noqa: E402
 
 COMPILED = ROOT / "pipelines" / "compiled"
 
 
-def _round(name: str, attempted_by: Callable[..., Any]) -> Any:
+def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Place]) -> Any:
     """The pipeline `name`, in which shards of the training tasks are attempted by the component `attempted_by`."""
+
+    def settled(component: Callable[..., Any], **inputs: Any) -> Any:
+        return settle(component(**inputs), places, promoter=component is promote)
 
     @dsl.pipeline(name=name, description="One round of self-training, ending in a promotion or a refusal.")
     def round(recipe: str, line: str, campaign: str, number: int = 0, attempt: int = 0, shards: list = [0]) -> None:  # noqa: B006 (kfp reads the default)
         """Run round `number` (0: the next one) of `campaign` on model line `line`, sampling in `shards` ([0, 1, …])."""
-        prepared = prepare(recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards)
+        prepared = settled(
+            prepare, recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
+        )
+        prepared.set_caching_options(enable_caching=False)  # which round is due is not in its inputs
         job, tasks = prepared.outputs["job"], prepared.outputs["tasks"]
 
         with dsl.ParallelFor(shards) as shard:
-            attempted = attempted_by(job=job, shard=shard, tasks=tasks)
-        verified = verify(job=job, shards=dsl.Collected(attempted.outputs["groups"]))
-        trained = train(job=job, examples=verified.outputs["examples"])
+            attempted = settled(attempted_by, job=job, shard=shard, tasks=tasks)
+        verified = settled(verify, job=job, shards=dsl.Collected(attempted.outputs["groups"]))
+        trained = settled(train, job=job, examples=verified.outputs["examples"])
         challenger = trained.outputs["challenger"]
 
-        measured = evaluate(job=job, challenger=challenger, split="gate", tasks=tasks)
-        decided = gate(
+        measured = settled(evaluate, job=job, challenger=challenger, split="gate", tasks=tasks)
+        decided = settled(
+            gate,
             job=job,
             challenger=challenger,
             tasks=tasks,
@@ -53,10 +61,11 @@ def _round(name: str, attempted_by: Callable[..., Any]) -> Any:
         )
         # kfp.local resolves a condition on an unnamed output only
         with dsl.If(decided.outputs["Output"] == "promoted"):
-            promote(job=job, challenger=challenger, decision=decided.outputs["decision"])
+            settled(promote, job=job, challenger=challenger, decision=decided.outputs["decision"])
 
-        held_out = evaluate(job=job, challenger=challenger, split="report", tasks=tasks).after(decided)
-        report(
+        held_out = settled(evaluate, job=job, challenger=challenger, split="report", tasks=tasks).after(decided)
+        settled(
+            report,
             job=job,
             tasks=tasks,
             verified=verified.outputs["verified"],
@@ -70,15 +79,18 @@ def _round(name: str, attempted_by: Callable[..., Any]) -> Any:
     return round
 
 
-round = _round("selftaught-round", sample)
-search_round = _round("selftaught-search-round", mcts)
+round = _round("selftaught-round", sample, placement("cpu"))
+search_round = _round("selftaught-search-round", mcts, placement("cpu"))
 
 
-def main() -> None:
-    """Write the compiled pipelines."""
-    COMPILED.mkdir(exist_ok=True)
-    compiler.Compiler().compile(round, str(COMPILED / "round.yaml"))
-    compiler.Compiler().compile(search_round, str(COMPILED / "search-round.yaml"))
+def main(into: Path = COMPILED, places: str = "cpu") -> None:
+    """Write the compiled pipelines, their tasks placed as `pipelines/placements/<places>.yaml` says."""
+    into.mkdir(exist_ok=True, parents=True)
+    for file, name, attempted_by in (
+        ("round.yaml", "selftaught-round", sample),
+        ("search-round.yaml", "selftaught-search-round", mcts),
+    ):
+        compiler.Compiler().compile(_round(name, attempted_by, placement(places)), str(into / file))
 
 
 if __name__ == "__main__":

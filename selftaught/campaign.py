@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +94,7 @@ class Campaign:
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
         self.folder.mkdir(parents=True, exist_ok=True)
-        home = self.place.settings.home
-        with (
-            _locked(self.folder.parent / "lock", self.order.line),
-            LocalEngines(home, options=_options(self.order.recipe), waiting=self._starting, nursery=True) as engines,
-        ):
+        with _locked(self.folder.parent / "lock", self.order.line), self._engines():
             self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
             adopt(self.place, self.order.recipe, self.order.line)
             adopt_roles(self.place, self.order.recipe, self.order.line)
@@ -106,10 +102,25 @@ class Campaign:
             last, rounds = self._target(), self._ended()
             if len(rounds) == last:
                 yield self._again(rounds[-1])
-            with EngineOwner(engines, home) as owner:
-                while len(self._ended()) < last:
-                    yield self._round(*self._next(), engines, owner.address)
+            while len(self._ended()) < last:
+                yield self._round(*self._next())
             self._close()
+
+    @contextmanager
+    def _engines(self) -> Generator[None]:
+        """Own engines while the rounds run; on a cluster the steps have their models served there."""
+        settings = self.place.settings
+        if settings.serving != "local":
+            yield
+            return
+        with (
+            LocalEngines(
+                settings.home, options=_options(self.order.recipe), waiting=self._starting, nursery=True
+            ) as engines,
+            EngineOwner(engines, settings.home) as owner,
+        ):
+            self.place = replace(self.place, settings=settings.model_copy(update={"engines": owner.address}))
+            yield
 
     def _starting(self, name: str, seconds: float) -> None:
         self.watch({"step": f"engine {name}", "done": seconds, "total": 0, "unit": "s"})
@@ -169,28 +180,26 @@ class Campaign:
 
     # One round ------------------------------------------------------------------------------------------------------
 
-    def _round(self, number: int, attempt: int, engines: Backend, address: str) -> Ended:
+    def _round(self, number: int, attempt: int) -> Ended:
         folder = self._folder(number, attempt)
         shutil.rmtree(folder / "run", ignore_errors=True)
         (folder / "run").mkdir(parents=True)
         self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
-        self._warm(engines, stage_of(self.order.recipe, number).sample_from)
-        code = self._pipeline(number, attempt, folder, address)
+        self._warm(stage_of(self.order.recipe, number).sample_from)
+        code = self._pipeline(number, attempt, folder)
         told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
             raise self._failure(number, attempt, folder)
         return Ended(number, attempt, told, self._page(folder))
 
-    def _warm(self, engines: Backend, alias: Any) -> None:
+    def _warm(self, alias: Any) -> None:
         """Start the engine that sampling will ask for while the tasks are being prepared."""
         version = self.place.tracker.resolve(self.order.line, alias)
         if version is not None:
-            folder = self.place.model(version.digest)
-            threading.Thread(
-                target=_quietly, args=(engines, self.order.line, version.digest, folder), daemon=True
-            ).start()
+            asked = (self.place.serving(), self.order.line, version.digest)
+            threading.Thread(target=_quietly, args=asked, daemon=True).start()
 
-    def _pipeline(self, number: int, attempt: int, folder: Path, address: str) -> int:
+    def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
         """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
         events, plan = folder / "run" / "events.jsonl", self._plan(number, attempt)
         arguments = {
@@ -214,7 +223,7 @@ class Campaign:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(folder / "run", events, address),
+                env=self._environment(folder / "run", events),
             )
             try:
                 return self._watched(process, events)
@@ -222,17 +231,10 @@ class Campaign:
                 process.kill()
                 process.wait()
 
-    def _environment(self, run: Path, events: Path, address: str) -> dict[str, str]:
-        settings = self.place.settings
+    def _environment(self, run: Path, events: Path) -> dict[str, str]:
+        settings = self.place.settings.model_copy(update={"events": str(events)})
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        return kept | {
-            "SELFTAUGHT_HOME": str(settings.home),
-            "SELFTAUGHT_STORE": settings.store,
-            "SELFTAUGHT_ENGINES": address,
-            "SELFTAUGHT_EVENTS": str(events),
-            "MLFLOW_TRACKING_URI": settings.tracking_uri,
-            ERRORS: str(run / "errors.jsonl"),
-        }
+        return {**kept, **settings.environment(), ERRORS: str(run / "errors.jsonl")}
 
     def _watched(self, process: "subprocess.Popen[bytes]", events: Path) -> int:
         events.touch()
@@ -276,10 +278,10 @@ def _options(recipe: Recipe) -> EngineOptions:
     return EngineOptions(shared=len({*recipe.models, *trained}) > 1)
 
 
-def _quietly(engines: Backend, line: str, digest: str, folder: Path) -> None:
+def _quietly(backend: Backend, line: str, digest: str) -> None:
     """Deploy ahead of time; the step that needs the engine asks again and is told of any failure."""
     try:
-        engines.deploy(line, digest, folder)
+        backend.deploy(line, digest)
     except SelftaughtError:
         return
 

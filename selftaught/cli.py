@@ -357,7 +357,8 @@ def models_rollback(
         from selftaught.lines import rollback
         from selftaught.round.job import Workplace
 
-        old, new = rollback(Workplace.open().tracker, line, to)
+        place = Workplace.open()
+        old, new = rollback(place.tracker, place.serving(), line, to)
         out.print(f"{line}: champion is version {new.version} ({new.digest[:8]}) again; it was version {old.version}.")
 
 
@@ -507,7 +508,7 @@ def gc(
             torn=keep_torn,
         )
         place = Workplace.open()
-        collector = Collector(place, policy, known(place.tracker, line) if line else "")
+        collector = Collector(place, policy, known(place.tracker, line) if line else "", place.serving())
         if dry_run:
             _tell_plan(collector.plan(), as_json)
         else:

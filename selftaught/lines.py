@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.errors import BadInput, did_you_mean
+from selftaught.serving.backend import Backend
+from selftaught.serving.pointer import move
 from selftaught.serving.processes import PidFile, reap
 from selftaught.tracking import Tracker, Version
 
@@ -77,8 +79,8 @@ def named(name: str, option: str) -> str:
     return name
 
 
-def rollback(tracker: Tracker, line: str, to: str) -> tuple[Version, Version]:
-    """Point `champion` at the version that `to` names. Returns the champion before and the one now."""
+def rollback(tracker: Tracker, backend: Backend, line: str, to: str) -> tuple[Version, Version]:
+    """Make the version that `to` names the champion again. Returns the champion before and the one now."""
     old, new = find(tracker, line, "champion"), find(tracker, line, to)
     if old == new:
         raise BadInput(f"{line}: version {new.version} is the champion already. Name another with --to.")
@@ -87,8 +89,7 @@ def rollback(tracker: Tracker, line: str, to: str) -> tuple[Version, Version]:
             f"{line}: the files of version {new.version} were removed on {new.removed} (`selftaught gc`). "
             "Name a version that is kept."
         )
-    tracker.point("previous", old)
-    tracker.point("champion", new)
+    move(tracker, backend, new)
     return old, new
 
 

@@ -1,36 +1,102 @@
-"""Where things are on this machine: one frozen object read from the environment, so that components and the command
-line agree. It says nothing of the method that is run; that is the recipe's.
+"""Where things are: one frozen object, so that components and the command line agree.
+
+Each setting comes from its environment variable, else from the profile's table in `selftaught.toml` (the working
+folder's, or the file that SELFTAUGHT_CONFIG names), else it is the default. It says nothing of the method that is run;
+that is the recipe's. No secret belongs here: credentials are environment variables, as AWS and MLflow name them.
+
+    [profiles.cluster]
+    store = "s3://models/selftaught"
+    tracking_uri = "https://mlflow.example.com"
+    serving = "kserve"
+    namespace = "team-a"
+    environment = { AWS_ENDPOINT_URL_S3 = "https://s3.example.com", AWS_REGION = "eu-central-1" }
 """
 
 import os
+import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+
+from selftaught.errors import BadInput, did_you_mean
+
+CONFIG = "selftaught.toml"
 
 
 class Settings(BaseModel):
-    """Locations, all under `home` unless the environment says otherwise."""
+    """Locations, all under `home` unless told otherwise, and how models are served."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path
     store: str
     """A directory, or `s3://bucket/prefix` (credentials and endpoint from the AWS_* environment variables)."""
     tracking_uri: str
-    engines: str
+    engines: str = ""
     """Address of the engine owner (a Unix socket's path) that components ask for endpoints; empty outside a run."""
-    events: str
+    events: str = ""
     """File that steps append their progress to; empty: progress is not kept."""
+    serving: Literal["local", "kserve"] = "local"
+    """Engines on this machine, or InferenceServices in `namespace`."""
+    namespace: str = "selftaught"
+    runtime: str = "selftaught-vllm-cpu"
+    """The ServingRuntime of engines."""
+    engine_account: str = "selftaught-engine"
+    """The service account of engines: it has the store's credentials."""
+    ready_within: PositiveFloat = 900.0
+    """Seconds that an InferenceService may take to come up."""
+    grace: PositiveFloat = 600.0
+    """Seconds that a version which is not pointed at any more goes on being served."""
+    reach: Literal["name", "address"] = "name"
+    """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
+    kfp: str = ""
+    """URL of the Kubeflow Pipelines API."""
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process: SELFTAUGHT_HOME, SELFTAUGHT_STORE, MLFLOW_TRACKING_URI and the run's own."""
-        home = Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")).resolve()
-        return cls(
-            home=home,
-            store=os.environ.get("SELFTAUGHT_STORE", str(home / "store")),
-            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db"),
-            engines=os.environ.get("SELFTAUGHT_ENGINES", ""),
-            events=os.environ.get("SELFTAUGHT_EVENTS", ""),
-        )
+        """The settings of this process. Raises BadInput for a value, a key or a profile that is wrong."""
+        profile, place = _profile()
+        for name, value in cast("dict[str, str]", profile.pop("environment", {})).items():
+            os.environ.setdefault(name, value)
+        for field in cls.model_fields:
+            if (told := os.environ.get(variable(field))) is not None:
+                profile[field] = told
+        home = Path(profile.get("home", ".selftaught")).resolve()
+        defaults = {"store": str(home / "store"), "tracking_uri": f"sqlite:///{home}/mlflow.db"}
+        try:
+            return cls.model_validate({**defaults, **profile, "home": home})
+        except ValidationError as error:
+            raise BadInput(_mistake(error, place, list(cls.model_fields))) from None
+
+    def environment(self) -> dict[str, str]:
+        """The variables that tell another process these settings."""
+        return {variable(name): str(value) for name, value in self if str(value)}
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return "MLFLOW_TRACKING_URI" if field == "tracking_uri" else f"SELFTAUGHT_{field.upper()}"
+
+
+def _profile() -> tuple[dict[str, Any], str]:
+    """The table of the profile that SELFTAUGHT_PROFILE names, and where it stands; `local` need not be there."""
+    name = os.environ.get("SELFTAUGHT_PROFILE", "local")
+    path = Path(os.environ.get("SELFTAUGHT_CONFIG", CONFIG))
+    try:
+        tables = cast("dict[str, dict[str, Any]]", tomllib.loads(path.read_text()).get("profiles", {}))
+    except FileNotFoundError:
+        tables = dict[str, dict[str, Any]]()
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not valid TOML ({error}).") from None
+    if name not in tables and name != "local" and path.exists():
+        raise BadInput(f"{path}: no profile '{name}'.{did_you_mean(name, tables)}\n  accepted: {', '.join(tables)}")
+    return dict(tables.get(name, {})), f"{path}: profiles.{name}"
+
+
+def _mistake(error: ValidationError, place: str, fields: list[str]) -> str:
+    first = error.errors()[0]
+    field = str(first["loc"][0])
+    if field not in fields:
+        return f"{place}.{field}: no such setting.{did_you_mean(field, fields)}\n  accepted: {', '.join(fields)}"
+    return f"{variable(field)} (or {place}.{field}): '{first['input']}': {first['msg']}."

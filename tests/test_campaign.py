@@ -28,9 +28,9 @@ class Rounds(Campaign):
 
     step: type[Round] = Round
 
-    def _pipeline(self, number: int, attempt: int, folder: Path, address: str) -> int:
+    def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
         plan = self._plan(number, attempt)
-        os.environ.update(self._environment(folder / "run", folder / "run" / "events.jsonl", address))
+        os.environ.update(self._environment(folder / "run", folder / "run" / "events.jsonl"))
         round = self.step(
             folder / "run" / "files" / "report",
             self.order.recipe.model_dump(mode="json"),

@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from pipelines.round import COMPILED as FOLDER
 from tests.rounds import REPOSITORY
 
 COMPILED, SEARCH = FOLDER / "round.yaml", FOLDER / "search-round.yaml"
-IR = yaml.safe_load(COMPILED.read_text())
+IR, PLATFORM = yaml.safe_load_all(COMPILED.read_text())
 TASKS = IR["root"]["dag"]["tasks"]
 COMPONENTS = sorted((REPOSITORY / "components").glob("*/component.py"))
 
@@ -24,7 +25,7 @@ def test_the_compiled_pipeline_is_the_sources(source: dsl.base_component.BaseCom
 
 
 def test_a_round_of_search_differs_in_the_search_alone():
-    plain, searched = COMPILED.read_text(), yaml.safe_load(SEARCH.read_text())
+    plain, searched = COMPILED.read_text(), next(yaml.safe_load_all(SEARCH.read_text()))
     assert set(IR["components"]) ^ set(searched["components"]) == {"comp-sample", "comp-mcts"}
     loop = searched["components"]["comp-for-loop-1"]["dag"]["tasks"]
     assert list(loop) == ["mcts"]
@@ -82,7 +83,7 @@ def test_a_component_makes_one_library_call(path: Path):
 def test_a_component_says_what_it_is(path: Path):
     """Its README names every input and output; its image is one of ours, pinned by the platform's version."""
     readme = (path.parent / "README.md").read_text()
-    ir = yaml.safe_load(SEARCH.read_text()) if path.parent.name == "mcts" else IR
+    ir = next(yaml.safe_load_all(SEARCH.read_text())) if path.parent.name == "mcts" else IR
     compiled = next(c for name, c in ir["components"].items() if name == f"comp-{path.parent.name}")
     for side in ("inputDefinitions", "outputDefinitions"):
         for kind in ("artifacts", "parameters"):
@@ -102,3 +103,37 @@ def test_the_pipeline_runs_with_what_a_schedule_gives_it():
     inputs = IR["root"]["inputDefinitions"]["parameters"]
     assert {name for name, given in inputs.items() if not given.get("isOptional")} == {"recipe", "line", "campaign"}
     assert isinstance(pipeline.round, dsl.base_component.BaseComponent)
+
+
+EXECUTORS = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def _secrets(executor: dict[str, Any]) -> set[str]:
+    return {each["secretName"] for each in (*executor.get("secretAsEnv", ()), *executor.get("secretAsVolume", ()))}
+
+
+def test_only_the_promote_task_is_given_the_promoters_credentials():
+    promoters = {"selftaught-mlflow-promoter", "selftaught-promoter-token"}
+    assert {name for name, executor in EXECUTORS.items() if _secrets(executor) & promoters} == {"exec-promote"}
+    assert promoters <= _secrets(EXECUTORS["exec-promote"])
+
+
+def test_a_namespace_that_enforces_restricted_takes_every_task():
+    for name, executor in IR["deploymentSpec"]["executors"].items():
+        assert EXECUTORS[name]["securityContext"] == {"runAsNonRoot": True}
+        assert executor["container"]["resources"].keys() >= {"resourceCpuRequest", "resourceMemoryLimit"}
+
+
+def test_which_round_is_due_is_never_taken_from_the_cache():
+    assert not TASKS["prepare"].get("cachingOptions", {}).get("enableCache")
+    assert TASKS["verify"]["cachingOptions"]["enableCache"]
+
+
+def test_training_asks_for_a_gpu_where_the_placement_says_so(tmp_path: Path):
+    pipeline.main(tmp_path, "gpu")
+    ir, platform = yaml.safe_load_all((tmp_path / "round.yaml").read_text())
+    assert (
+        ir["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]["accelerator"]["resourceCount"] == "1"
+    )
+    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert [name for name, each in told.items() if "tolerations" in each] == ["exec-train"]

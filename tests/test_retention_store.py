@@ -471,6 +471,16 @@ def test_the_dry_run_prints_what_the_command_then_does(old: Workplace) -> None:
     assert {each["action"] for each in again} == {"keep"}
 
 
+def test_the_command_asks_what_serves_here(old: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = small_world().rounds[0].challenger
+    endpoints = Endpoints({refused: 2 * DAY})
+    monkeypatch.setattr(Workplace, "serving", lambda place: endpoints)
+    ran("--dry-run")
+    assert endpoints.removed == []
+    ran()
+    assert endpoints.removed == [("rft", refused)]
+
+
 def test_the_table_tells_reasons_and_bytes(old: Workplace) -> None:
     shown = ran("--dry-run").stdout
     assert f"{small_world().rounds[0].challenger} " in shown

@@ -1,7 +1,7 @@
 """The models of a job's roles, each behind an endpoint that is proven to serve its digest.
 
-Asks whoever owns the engines (the campaign locally) for one per model and hands out clients. Starting, keeping and
-stopping engines is `selftaught.serving`'s business.
+Asks whatever serves models here for one version each and hands out clients. Starting, keeping and stopping engines is
+`selftaught.serving`'s business.
 """
 
 import asyncio
@@ -9,11 +9,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from selftaught.blocks import Context, Verifier
-from selftaught.errors import Unavailable
 from selftaught.models import Endpoint, Policy
 from selftaught.round.job import Job, ModelRef, Workplace
 from selftaught.serving.freshness import Reference, check_fresh
-from selftaught.serving.owner import request_engine
 
 
 @asynccontextmanager
@@ -34,10 +32,7 @@ async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool =
 
 async def endpoint(place: Workplace, line: str, digest: str) -> Endpoint:
     """A client of an engine that serves `digest` with the weights that the trainer had. Raises WrongModel if not."""
-    socket = place.settings.engines
-    if not socket:
-        raise Unavailable("no engine owner: SELFTAUGHT_ENGINES is not set. Start the round with `selftaught run`.")
-    served = await asyncio.to_thread(request_engine, socket, line, digest, place.model(digest))
+    served = await asyncio.to_thread(place.serving().deploy, line, digest)
     reference = place.store.claimed(reference_key(digest))
     if reference is not None:
         await asyncio.to_thread(check_fresh, served, Reference.model_validate_json(reference))

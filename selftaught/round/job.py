@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,10 @@ from selftaught.dataset import Manifest
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
+from selftaught.serving.backend import Backend
+from selftaught.serving.cluster import Cluster
+from selftaught.serving.kserve import KServe, KServeOptions
+from selftaught.serving.owner import OwnedEngines
 from selftaught.settings import Settings
 from selftaught.store import Store, open_store
 from selftaught.tracking import Tracker
@@ -119,6 +124,14 @@ class Workplace:
     def model(self, digest: str) -> Path:
         """A readable local folder with the model's files."""
         return self.store.local("models", digest, self.settings.home / "cache")
+
+    def serving(self) -> Backend:
+        """What serves models for this process."""
+        told = self.settings
+        if told.serving == "local":
+            return OwnedEngines(told.engines, self.model)
+        options = KServeOptions(told.runtime, told.engine_account, told.ready_within, told.reach)
+        return KServe(Cluster(told.namespace), partial(self.store.uri, "models"), options)
 
     def once(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]

@@ -1,10 +1,11 @@
-"""The one interface to whatever serves models: deploy this digest, wait until it answers, remove it.
+"""The one interface to whatever serves models: deploy this digest, wait until it answers, point users at it, remove it.
 
 A served version is immutable: one endpoint per model digest. Which version users get is a pointer, and moving it is
-promotion. For the local backend the pointer is the registry's `champion` alias alone (`selftaught.tracking`), so this
-interface has no move of its own for it.
+promotion. Its one source of truth is the registry's `champion` alias (`selftaught.tracking`); a backend that has a
+stable address of its own brings that into line with it, under the line's lease, so that a kill between the two heals.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,16 +28,40 @@ class Served:
 
 
 class Backend(Protocol):
-    """What serves models. `selftaught.serving.local.LocalEngines` is the one for a single machine."""
+    """What serves models: `owner.OwnedEngines` on one machine, `kserve.KServe` on a cluster."""
 
-    def deploy(self, line: str, digest: str, folder: Path) -> Served:
-        """Serve the model in `folder` as `<line>-<digest8>` and wait until that very version answers.
+    def deploy(self, line: str, digest: str) -> Served:
+        """Serve the model as `<line>-<digest8>` and wait until that very version answers.
 
         Deploying what is already served costs nothing. Raises BadInput on a model that cannot be served, Unavailable
         when it does not answer in time, WrongModel when something else answers.
         """
         ...
 
+    def ready(self, line: str, digest: str) -> None:
+        """Have this version answer before users are led to it. Raises as `deploy` does."""
+        ...
+
     def remove(self, line: str, digest: str) -> None:
         """Stop serving this version; nothing happens when it is not served."""
+        ...
+
+    def served(self, line: str) -> dict[str, float]:
+        """The digests that are served for `line`, with their age in seconds."""
+        ...
+
+    def lease(self, line: str) -> AbstractContextManager[None]:
+        """Hold what moves the line's pointer. Raises Unavailable when another process does not give it back."""
+        ...
+
+    def point(self, line: str, digest: str) -> None:
+        """Have the line's stable address, where there is one, lead to this version, which is served already."""
+        ...
+
+
+class Engines(Protocol):
+    """What starts engines for models in folders of this machine: `local.LocalEngines`."""
+
+    def deploy(self, line: str, digest: str, folder: Path) -> Served:
+        """As `Backend.deploy`, of the model in `folder`."""
         ...

@@ -7,7 +7,6 @@ How many engines there are, and which, is `selftaught.serving.local`'s business.
 import errno
 import importlib.util
 import os
-import re
 import secrets
 import socket
 import subprocess
@@ -22,6 +21,7 @@ import httpx
 
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
 from selftaught.serving.backend import Served
+from selftaught.serving.crashes import cause, last_lines
 from selftaught.serving.processes import PidFile, Process
 
 HOST = "127.0.0.1"
@@ -216,19 +216,10 @@ def launch(command: list[str], log: Path, options: EngineOptions, stdin: int = s
     return leader
 
 
-CAUSE = re.compile(
-    r"^  Value error, (?P<config>.+?)(?: \[type=|$)"
-    r"|(?:^|\] )(?:\w+\.)*(?P<error>(?!ValidationError)\w+(?:Error|Exception): .+)$",
-    re.MULTILINE,
-)
-"""A refused setting as pydantic words it, or the last line of a traceback, bare or behind a logger's prefix."""
-
-
 def why(model: Path, log: Path) -> SelftaughtError:
     """What an engine that died while starting died of: the first cause in its log, or else its last lines."""
     text = log.read_text(errors="replace")
-    if cause := CAUSE.search(text):
-        words = cause["config"] or cause["error"]
-        return BadInput(f"{model}: cannot be served: {words[:300].rstrip('.')}. The engine's log: {log}")
-    last = " / ".join(text.strip().splitlines()[-5:])
-    return SelftaughtError(f"{model}: the engine was killed while starting (out of memory?): {last}. Its log: {log}")
+    if words := cause(text):
+        return BadInput(f"{model}: cannot be served: {words}. The engine's log: {log}")
+    killed = "the engine was killed while starting (out of memory?)"
+    return SelftaughtError(f"{model}: {killed}: {last_lines(text)}. Its log: {log}")

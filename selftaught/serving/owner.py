@@ -9,6 +9,8 @@ import os
 import socketserver
 import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -16,7 +18,7 @@ from typing import Self
 
 from selftaught import errors
 from selftaught.errors import SelftaughtError, Unavailable
-from selftaught.serving.backend import Backend, Served
+from selftaught.serving.backend import Engines, Served
 
 LONGEST_PATH = 107
 """What the kernel takes for a Unix socket's path, in bytes."""
@@ -29,7 +31,7 @@ class EngineOwner:
     that come together start one engine: that is the backend's doing.
     """
 
-    def __init__(self, backend: Backend, home: Path) -> None:
+    def __init__(self, backend: Engines, home: Path) -> None:
         self.address = _socket_path(home)
         self._server = _Server(self.address, backend)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
@@ -64,10 +66,44 @@ def request_engine(address: str, line: str, digest: str, folder: Path) -> Served
     return Served(**answer)
 
 
+class OwnedEngines:
+    """Implements `selftaught.serving.backend.Backend` by asking the owner at `address`.
+
+    `locate` gives a model's folder. Users' pointer is the registry's alias alone, so there is nothing else to move, and
+    the owner stops what is not used: one process at a time runs a line on a machine.
+    """
+
+    def __init__(self, address: str, locate: Callable[[str], Path]) -> None:
+        self._address, self._locate = address, locate
+
+    def deploy(self, line: str, digest: str) -> Served:
+        """See `Backend.deploy`. Raises Unavailable when there is no owner."""
+        if not self._address:
+            raise Unavailable("no engine owner: SELFTAUGHT_ENGINES is not set. Start the round with `selftaught run`.")
+        return request_engine(self._address, line, digest, self._locate(digest))
+
+    def ready(self, line: str, digest: str) -> None:
+        """Engines start when they are asked for."""
+
+    def remove(self, line: str, digest: str) -> None:
+        """The owner does, when it needs the room."""
+
+    def served(self, line: str) -> dict[str, float]:
+        """None that has to be removed."""
+        return {}
+
+    def lease(self, line: str) -> AbstractContextManager[None]:
+        """The line's lock is held by the owner already."""
+        return nullcontext()
+
+    def point(self, line: str, digest: str) -> None:
+        """The alias is the pointer."""
+
+
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 
-    def __init__(self, address: str, backend: Backend) -> None:
+    def __init__(self, address: str, backend: Engines) -> None:
         self.backend = backend
         super().__init__(address, _Handler)
 

@@ -1,0 +1,38 @@
+"""Install into an image's environment, inside a build: `python install.py [--extra NAME]… [PACKAGE]…`.
+
+uv installs at the versions of constraints.txt, from the indexes that pip is configured with, and compiles to bytecode,
+because the file system may be read-only later. Extras are the project's dependencies without the project itself, so
+that a change of its code costs one small layer.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+from environment import ROOT, pip_configuration, uv_environment
+
+PYTHON = Path("/opt/selftaught/bin/python")
+COMPILED = Path("/build/compiled")
+"""Wheels of what comes as source alone."""
+
+
+def main(wanted: list[str]) -> None:
+    """Install `wanted`, in uv's words."""
+    settings = uv_environment(pip_configuration(Path(sys.executable)))
+    wheels = [*filter(None, [settings.get("UV_FIND_LINKS")]), str(COMPILED)]
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON, "--compile-bytecode"),
+            *("--no-cache", "--constraint", ROOT / "constraints.txt", *wanted),
+        ],
+        cwd=ROOT,
+        env={**os.environ, **settings, "UV_FIND_LINKS": ",".join(wheels)},
+        check=True,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,80 @@
+"""What a task needs on a cluster beside its code: settings, credentials, resources, where it may run.
+
+Names are the Helm chart's (charts/selftaught). It goes into the compiled pipeline's platform part, which kfp.local does
+not read. Requests are for a small model on CPUs; `pipelines/placements/*.yaml` says otherwise for other machines.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from kfp import dsl, kubernetes
+from pydantic import BaseModel, ConfigDict, Field
+
+PLACEMENTS = Path(__file__).parent / "placements"
+SETTINGS = "selftaught-settings"
+REQUIRED = ("SELFTAUGHT_STORE", "SELFTAUGHT_SERVING", "SELFTAUGHT_NAMESPACE", "MLFLOW_TRACKING_URI")
+OPTIONAL = (
+    *("SELFTAUGHT_RUNTIME", "SELFTAUGHT_ENGINE_ACCOUNT", "SELFTAUGHT_READY_WITHIN", "SELFTAUGHT_GRACE"),
+    *("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE"),
+)
+AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+MLFLOW = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+PROMOTER = "/var/run/selftaught/promoter"
+
+
+class Toleration(BaseModel):
+    """A taint that a task may run on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    operator: Literal["Equal", "Exists"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+
+
+class Place(BaseModel):
+    """What a task asks of the cluster: Kubernetes quantities, GPUs, and nodes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: tuple[str, str]
+    """Request and limit."""
+    memory: tuple[str, str]
+    gpus: Annotated[int, Field(ge=0)] = 0
+    gpu: str = "nvidia.com/gpu"
+    nodes: Mapping[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+
+
+def placement(name: str) -> dict[str, Place]:
+    """Every task's place in `pipelines/placements/<name>.yaml`; a task that it leaves out is placed as `default` is."""
+    told = yaml.safe_load((PLACEMENTS / f"{name}.yaml").read_text())
+    return {task: Place.model_validate({**told["default"], **(place or {})}) for task, place in told.items()}
+
+
+def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: bool = False) -> dsl.PipelineTask:
+    """Give `task` its settings, its credentials and its place; the promoter's are another's than all other tasks'."""
+    kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in REQUIRED})
+    kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in OPTIONAL}, optional=True)
+    kubernetes.use_secret_as_env(task, "selftaught-s3", {key: key for key in AWS}, optional=True)
+    account = "selftaught-mlflow-promoter" if promoter else "selftaught-mlflow-steps"
+    kubernetes.use_secret_as_env(task, account, {key: key for key in MLFLOW}, optional=True)
+    if promoter:
+        kubernetes.use_secret_as_volume(task, "selftaught-promoter-token", PROMOTER)
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    _place(task, places.get(task.component_spec.name, places["default"]))
+    return task
+
+
+def _place(task: dsl.PipelineTask, place: Place) -> None:
+    task.set_cpu_request(place.cpu[0]).set_cpu_limit(place.cpu[1])
+    task.set_memory_request(place.memory[0]).set_memory_limit(place.memory[1])
+    if place.gpus:
+        task.set_accelerator_type(place.gpu).set_accelerator_limit(place.gpus)
+    for key, value in place.nodes.items():
+        kubernetes.add_node_selector(task, key, value)
+    for each in place.tolerations:
+        kubernetes.add_toleration(task, each.key, each.operator, each.value, each.effect)

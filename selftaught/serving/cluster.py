@@ -1,0 +1,281 @@
+"""The Kubernetes API as serving needs it: is a Deployment rolled out, why do its pods not come up, leases.
+
+Says the API's failures in words that name the object and the fix. What is served, and under which name, is
+`selftaught.serving.kserve`'s business.
+"""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from selftaught.errors import BadInput, SelftaughtError, Unavailable
+from selftaught.serving.crashes import cause, last_lines
+
+TOKEN = Path("/var/run/selftaught/promoter/token")
+"""A promoter's service account token, mounted into the one task that may promote: KFP runs all tasks of a run under
+one account."""
+BROKEN = {
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+}
+"""Why a container waits when waiting longer will not help."""
+LEASE_SECONDS = 120
+"""How long a lease is held without being given back: longer than anything that is done under one."""
+LOG_LINES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How far a Deployment is. `failure` is why it will not get further, in the cluster's own words."""
+
+    done: bool
+    failure: str = ""
+    state: str = ""
+
+
+class Cluster:
+    """One namespace of a cluster: the one of the pod, or of the kubeconfig's current context."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    @cached_property
+    def client(self) -> Any:
+        """A client of the API server. Raises BadInput when there is neither a pod's account nor a kubeconfig."""
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ:
+                cast(Any, config).load_incluster_config(client_configuration=configuration)
+            else:
+                cast(Any, config).load_kube_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            raise BadInput(f"no cluster: {error}. Set KUBECONFIG, or SELFTAUGHT_SERVING=local.") from None
+        if TOKEN.exists():
+            configuration.refresh_api_key_hook = None
+            configuration.api_key = {"authorization": f"Bearer {TOKEN.read_text().strip()}"}
+        cast(Any, configuration).retries = 3
+        return client.ApiClient(configuration)
+
+    @cached_property
+    def core(self) -> Any:
+        """Pods, Services, Events."""
+        from kubernetes import client
+
+        return client.CoreV1Api(self.client)
+
+    @cached_property
+    def apps(self) -> Any:
+        """Deployments."""
+        from kubernetes import client
+
+        return client.AppsV1Api(self.client)
+
+    @cached_property
+    def custom(self) -> Any:
+        """Objects of other API groups."""
+        from kubernetes import client
+
+        return client.CustomObjectsApi(self.client)
+
+    @cached_property
+    def coordination(self) -> Any:
+        """Leases."""
+        from kubernetes import client
+
+        return client.CoordinationV1Api(self.client)
+
+    # Roll-outs ------------------------------------------------------------------------------------------------------
+
+    def rollout(self, name: str, selector: str) -> Rollout:
+        """How far the Deployment `name` is, whose pods `selector` selects.
+
+        KServe's own conditions are not asked: they stay Ready while a roll-out goes on or crash-loops.
+        """
+        with told(f"deployment {name}"):
+            deployment = found(lambda: self.apps.read_namespaced_deployment(name, self.namespace))
+            if deployment is None:
+                return Rollout(False, state="no Deployment yet")
+            if _rolled_out(deployment):
+                return Rollout(True)
+            listed = self.core.list_namespaced_pod(self.namespace, label_selector=selector)
+            pods = cast(Sequence[Any], listed.items)
+        broken = [words for pod in pods if (words := self._broken(pod))]
+        failure = _refused(deployment) or "; ".join(broken[:1])
+        return Rollout(False, failure, _state(pods))
+
+    def _broken(self, pod: Any) -> str:
+        """Why `pod` will not come up, with the last lines of its log; empty while it may."""
+        for status in (*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())):
+            waiting = status.state.waiting
+            if waiting is None or waiting.reason not in BROKEN:
+                continue
+            words = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+            if status.restart_count:
+                words = f"{waiting.reason}: {self._log(pod.metadata.name, status.name)}"
+            return f"pod {pod.metadata.name}, container {status.name}: {words}"
+        return ""
+
+    def _log(self, pod: str, container: str) -> str:
+        from kubernetes.client.exceptions import ApiException
+
+        try:
+            log = self.core.read_namespaced_pod_log(
+                pod, self.namespace, container=container, previous=True, tail_lines=LOG_LINES
+            )
+        except ApiException as error:
+            return f"(not readable: {cast(Any, error).reason})"
+        return cause(str(log)) or last_lines(str(log))
+
+    # Leases ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lease(self, name: str, patience: float = 60.0) -> Generator[None]:
+        """Hold the Lease `name`, waiting `patience` seconds for another holder; one that died loses it in time.
+
+        Raises Unavailable when somebody else holds it for longer.
+        """
+        holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        until = time.monotonic() + patience
+        while not self._take(name, holder):
+            if time.monotonic() > until:
+                raise Unavailable(f"lease {name}: held by another process. Run the same command again later.")
+            time.sleep(1)
+        try:
+            yield
+        finally:
+            self._give_back(name, holder)
+
+    def _take(self, name: str, holder: str) -> bool:
+        with told(f"lease {name}"):
+            lease = found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
+            if lease is None:
+                return won(lambda: self.coordination.create_namespaced_lease(self.namespace, _lease(name, holder)))
+            held_until = lease.spec.renew_time + timedelta(seconds=lease.spec.lease_duration_seconds)
+            if lease.spec.holder_identity and held_until > datetime.now(UTC):
+                return False
+            taken = _lease(name, holder, lease.metadata.resource_version)
+            return won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, taken))
+
+    def _give_back(self, name: str, holder: str) -> None:
+        with told(f"lease {name}"):
+            lease = found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
+            if lease is not None and lease.spec.holder_identity == holder:
+                free = _lease(name, "", lease.metadata.resource_version)
+                won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, free))
+
+
+@contextmanager
+def told(what: str) -> Generator[None]:
+    """Say what the API server refuses in the block, or that it does not answer, in words that name `what`."""
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        raise _refusal(what, error) from None
+    except HTTPError as error:
+        raise Unavailable(f"{what}: the Kubernetes API does not answer ({error}). Is the cluster up?") from None
+
+
+def _refusal(what: str, error: Any) -> SelftaughtError:
+    words = _message(error)
+    if error.status in (401, 403):
+        return BadInput(f"{what}: the cluster refuses it ({words}). Bind this account to the chart's role for it.")
+    if error.status == 404:
+        return BadInput(
+            f"{what}: the cluster does not know it ({words}). Is KServe installed, and the namespace there?"
+        )
+    if error.status >= 500 or error.status == 429:
+        return Unavailable(f"{what}: the Kubernetes API failed to answer ({words}). Try again later.")
+    return BadInput(f"{what}: the cluster refuses it ({words}).")
+
+
+def _message(error: Any) -> str:
+    import json
+
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+def found(read: Callable[[], Any]) -> Any:
+    """What `read` reads, or None when it is not there."""
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        return read()
+    except ApiException as error:
+        if cast(Any, error).status == 404:
+            return None
+        raise
+
+
+def won(write: Callable[[], Any]) -> bool:
+    """Whether `write` was the first; somebody else's conflicting write is no error."""
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        write()
+    except ApiException as error:
+        if cast(Any, error).status == 409:
+            return False
+        raise
+    return True
+
+
+def _lease(name: str, holder: str, version: str | None = None) -> Any:
+    from kubernetes import client
+
+    now = datetime.now(UTC)
+    return client.V1Lease(
+        metadata=client.V1ObjectMeta(name=name, resource_version=version),
+        spec=client.V1LeaseSpec(
+            holder_identity=holder or None, lease_duration_seconds=LEASE_SECONDS, acquire_time=now, renew_time=now
+        ),
+    )
+
+
+def _rolled_out(deployment: Any) -> bool:
+    status, wanted = deployment.status, deployment.spec.replicas
+    counted = (status.updated_replicas or 0, status.replicas or 0, status.available_replicas or 0)
+    return status.observed_generation == deployment.metadata.generation and wanted > 0 and set(counted) == {wanted}
+
+
+def _refused(deployment: Any) -> str:
+    """Why the cluster makes no pods (a quota, a policy, a missing account), if it says so."""
+    for condition in deployment.status.conditions or ():
+        if condition.type == "ReplicaFailure" and condition.status == "True":
+            return str(condition.message)
+    return ""
+
+
+def _state(pods: Sequence[Any]) -> str:
+    """What the pods are waiting for, for the message of a wait that was too long."""
+    return "; ".join(_waiting(pods)) or "no pods"
+
+
+def _waiting(pods: Sequence[Any]) -> Iterator[str]:
+    for pod in pods:
+        conditions = {condition.type: condition for condition in pod.status.conditions or ()}
+        scheduled = conditions.get("PodScheduled")
+        if scheduled is not None and scheduled.status == "False":
+            yield f"pod {pod.metadata.name} is not scheduled: {scheduled.message}"
+        else:
+            yield f"pod {pod.metadata.name} is {pod.status.phase}, not ready"

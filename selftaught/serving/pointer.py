@@ -1,0 +1,76 @@
+"""Moving the champion: promotion, roll-back, and what heals either after a kill.
+
+The truth is the registry's `champion` alias; the line's stable address follows it. A version is served and answers
+before anything leads to it, so users notice nothing: `ready`, then, under the line's lease, `previous`, `champion`,
+the address. Killed between any two of these, the same call ends what was begun, and so does `reconcile`. Whether a
+challenger deserves it is the gate's business.
+"""
+
+import time
+from collections.abc import Iterator, Set
+
+from selftaught.errors import RoundFailed
+from selftaught.serving.backend import Backend
+from selftaught.tracking import Tracker, Version
+
+REPLACED = "selftaught.replaced"
+"""Tag of a version: when it stopped being the champion (seconds since the epoch)."""
+
+
+def move(tracker: Tracker, backend: Backend, new: Version, expected: str | None = None) -> Version | None:
+    """Make `new` the champion of its line and have users reach it; returns the champion before it.
+
+    With `expected`, a champion of another digest is not replaced: RoundFailed. Raises what `Backend.ready` raises, and
+    then nothing has moved.
+    """
+    backend.ready(new.line, new.digest)
+    with backend.lease(new.line):
+        old = tracker.resolve(new.line, "champion")
+        if old != new:
+            _require(new.line, old, expected)
+            _replace(tracker, old, new)
+        backend.point(new.line, new.digest)
+    return old
+
+
+def _require(line: str, old: Version | None, expected: str | None) -> None:
+    if expected is not None and (old is None or old.digest != expected):
+        raise RoundFailed(
+            f"{line}: the champion is {old.digest[:8] if old else 'nobody'} now, but the challenger was measured "
+            f"against {expected[:8]}. Run the round again."
+        )
+
+
+def _replace(tracker: Tracker, old: Version | None, new: Version) -> None:
+    if old is not None:
+        tracker.tag_version(old, {REPLACED: f"{time.time():.0f}"})
+        tracker.point("previous", old)
+    tracker.point("champion", new)
+
+
+def reconcile(tracker: Tracker, backend: Backend, line: str, grace: float, used: Set[str]) -> list[str]:
+    """Bring what is served into line with the alias; returns what it did, a sentence each.
+
+    The stable address leads to the champion. Versions that nobody is led to, that are not `used` (digests that an
+    unfinished round asks for) and were replaced more than `grace` seconds ago, or never were champion, are removed.
+    """
+    champion = tracker.resolve(line, "champion")
+    if champion is None:
+        return []
+    backend.ready(line, champion.digest)
+    with backend.lease(line):
+        backend.point(line, champion.digest)
+        surplus = list(_surplus(tracker, backend, line, grace, {champion.digest, *used}))
+        for digest in surplus:
+            backend.remove(line, digest)
+    return [f"{line}: {digest[:8]} is not served any more" for digest in surplus]
+
+
+def _surplus(tracker: Tracker, backend: Backend, line: str, grace: float, kept: Set[str]) -> Iterator[str]:
+    versions = {version.digest: version for version in tracker.versions(line)}
+    for digest, age in backend.served(line).items():
+        if digest in kept:
+            continue
+        replaced = tracker.version_tags(versions[digest]).get(REPLACED) if digest in versions else None
+        if (time.time() - float(replaced) if replaced else age) > grace:
+            yield digest

@@ -1,0 +1,343 @@
+"""The chart: what it renders is right and strict, wrong values are refused by name, and it runs where nothing may."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.kube import CHART, DEV, IMAGES, Kube, containers, render, template
+
+pytestmark = pytest.mark.cluster
+
+TEAMS: dict[str, Any] = {
+    "seaweedfs": {"enabled": True},
+    "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
+    "quota": {"pods": "100"},
+    "rbac": {"viewers": [{"kind": "Group", "name": "people"}], "operators": [{"kind": "User", "name": "ann"}]},
+    "networkPolicies": {"engineClients": ["shop"], "monitoring": "monitoring"},
+    "teams": [
+        {"name": "support", "quota": {"requests.cpu": "16"}, "viewers": [{"kind": "User", "name": "bob"}]},
+        {"name": "search", "namespace": "search", "createNamespace": False, "s3": {"prefix": "other"}},
+    ],
+    "schedules": [
+        {
+            "name": "weekly",
+            "cron": "0 3 * * 1",
+            "timeZone": "Europe/Berlin",
+            "line": "support",
+            "campaign": "weekly",
+            "team": "support",
+            "recipe": "name: rft\n",
+        },
+        {
+            "name": "daily",
+            "cron": "@daily",
+            "line": "own",
+            "campaign": "daily",
+            "recipeConfigMap": {"name": "recipes", "key": "rft.yaml"},
+        },
+    ],
+}
+PRODUCTION: dict[str, Any] = {
+    "s3": {"endpoint": "https://s3.example.com", "existingSecret": "selftaught-s3"},
+    "mlflow": {"replicas": 2, "database": {"existingSecret": "mlflow-database"}, "accounts": {"create": False}},
+}
+IRSA: dict[str, Any] = {
+    "serviceAccounts": {
+        name: {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/models"}}
+        for name in ("steps", "engine", "mlflow")
+    }
+}
+KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA}
+
+
+@pytest.fixture(params=["trial", *KINDS])
+def rendered(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return render("-f", str(DEV)) if request.param == "trial" else render(values=KINDS[request.param])
+
+
+def by_kind(items: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item for item in items if item["kind"] == kind]
+
+
+# Rendering ----------------------------------------------------------------------------------------------------------
+
+
+def test_lint() -> None:
+    done = subprocess.run(
+        ["helm", "lint", "--strict", "--kube-version", "1.34.0", str(CHART), "-f", str(DEV)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_container_is_restricted_and_bounded(rendered: list[dict[str, Any]]) -> None:
+    found = [(item, *pair) for item in rendered for pair in containers(item)]
+    assert found
+    for item, container, spec in found:
+        where = f"{item['kind']} {item['metadata']['name']}, container {container['name']}"
+        assert container["securityContext"] == {
+            "runAsNonRoot": True,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, where
+        assert "runAsUser" not in json.dumps(spec), where
+        for bound in ("requests", "limits"):
+            assert set(container["resources"][bound]) >= {"cpu", "memory"}, where
+        assert any(mount["mountPath"] == "/tmp" for mount in container["volumeMounts"]), where
+
+
+def test_every_object_is_labelled_as_helm_recommends(rendered: list[dict[str, Any]]) -> None:
+    wanted = {"name", "instance", "version", "component", "part-of", "managed-by"}
+    for item in rendered:
+        labels = {key.removeprefix("app.kubernetes.io/") for key in item["metadata"]["labels"]}
+        assert labels >= wanted, f"{item['kind']} {item['metadata']['name']}"
+
+
+def test_objects_have_names_of_their_own(rendered: list[dict[str, Any]]) -> None:
+    names = [(i["kind"], i["metadata"].get("namespace"), i["metadata"]["name"]) for i in rendered]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("kind", ["production", "irsa"])
+def test_production_holds_no_secret_but_what_the_cluster_fills(kind: str) -> None:
+    values = KINDS[kind] | {"mlflow": PRODUCTION["mlflow"]}
+    made = by_kind(render(values=values), "Secret")
+    assert {item["type"] for item in made} == {"kubernetes.io/service-account-token"}
+    assert all("data" not in item and "stringData" not in item for item in made)
+
+
+def test_passwords_are_drawn_and_equal_in_all_copies() -> None:
+    def passwords() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for item in by_kind(render(values=TEAMS), "Secret"):
+            data = item.get("stringData", {})
+            if "MLFLOW_TRACKING_PASSWORD" in data:
+                found.setdefault(data["MLFLOW_TRACKING_USERNAME"], set()).add(data["MLFLOW_TRACKING_PASSWORD"])
+        return found
+
+    first, second = passwords(), passwords()
+    accounts = {f"{team}{part}" for team in ("", "support-", "search-") for part in ("steps", "promoter")}
+    assert set(first) == {*accounts, "admin"}
+    assert all(len(copies) == 1 for copies in first.values())
+    assert not set.union(*first.values()) & set.union(*second.values())
+
+
+def test_settings_are_what_the_library_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from selftaught.settings import Settings
+
+    data = next(
+        item["data"]
+        for item in by_kind(render("-f", str(DEV)), "ConfigMap")
+        if item["metadata"]["name"] == "selftaught-settings"
+    )
+    assert set(data) >= {
+        "SELFTAUGHT_PROFILE",
+        "SELFTAUGHT_STORE",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_REGION",
+        "MLFLOW_TRACKING_URI",
+        "SELFTAUGHT_SERVING",
+        "SELFTAUGHT_NAMESPACE",
+        "SELFTAUGHT_RUNTIME",
+        "SELFTAUGHT_ENGINE_ACCOUNT",
+        "SELFTAUGHT_GRACE",
+        "SELFTAUGHT_KFP",
+    }
+    for name, value in data.items():
+        monkeypatch.setenv(name, value)
+    loaded = Settings.load()
+    assert (loaded.store, loaded.tracking_uri) == (data["SELFTAUGHT_STORE"], data["MLFLOW_TRACKING_URI"])
+
+
+def test_a_team_has_all_that_the_release_has_but_the_shared_servers() -> None:
+    items = render(values=TEAMS)
+
+    def of(namespace: str) -> set[tuple[str, str]]:
+        return {(i["kind"], i["metadata"]["name"]) for i in items if i["metadata"].get("namespace") == namespace}
+
+    shared = {"selftaught-mlflow", "selftaught-s3", "selftaught-test", "selftaught-bucket", "selftaught-s3-server"}
+    own = {(kind, name) for kind, name in of("selftaught") if name not in shared}
+    own -= {(kind, name) for kind, name in own if name.startswith(("selftaught-test", "selftaught-mlflow-"))}
+    own -= {("CronJob", "selftaught-daily")}
+    for namespace in ("selftaught-support", "search"):
+        missing = own - of(namespace) - {("RoleBinding", "selftaught-operator"), ("RoleBinding", "selftaught-viewer")}
+        assert missing <= {("ResourceQuota", "selftaught")}, namespace
+    (created,) = by_kind(items, "Namespace")
+    assert created["metadata"]["name"] == "selftaught-support"
+    assert created["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert ("CronJob", "selftaught-weekly") in of("selftaught-support")
+
+
+def test_an_image_digest_wins_over_its_tag_and_a_registry_goes_before() -> None:
+    digest = f"sha256:{'0' * 64}"
+    values = {"images": {"registry": "registry.example.com/ml", "steps": {"digest": digest}}}
+    images = {c["image"] for item in render(values=values) for c, _ in containers(item)}
+    assert f"registry.example.com/ml/selftaught/steps@{digest}" in images
+    assert "registry.example.com/ml/selftaught/engine:0.1.0" in images
+
+
+def test_runtimes_have_only_fields_that_kserve_knows() -> None:
+    """KServe's webhook is not here; its SDK's types are. What they do not know, a cluster drops without a word."""
+    import kserve
+    from kubernetes import client
+
+    def unknown(value: Any, type_: str, at: str) -> list[str]:
+        if type_.startswith("list["):
+            return [u for i, each in enumerate(value) for u in unknown(each, type_[5:-1], f"{at}[{i}]")]
+        model = getattr(kserve, type_, None) or getattr(client, type_, None)
+        if model is None:
+            return []
+        fields = {json_name: name for name, json_name in model.attribute_map.items()}
+        wrong = [f"{at}.{key}" for key in value if key not in fields]
+        known = [(key, each) for key, each in value.items() if key in fields]
+        return wrong + [
+            u for key, each in known for u in unknown(each, model.openapi_types[fields[key]], f"{at}.{key}")
+        ]
+
+    runtimes = by_kind(render(values=TEAMS), "ServingRuntime")
+    assert {r["metadata"]["name"] for r in runtimes} == {
+        "selftaught-vllm-cpu",
+        "selftaught-vllm-cuda",
+        "selftaught-value-server",
+    }
+    newer = {".spec.containers[0].lifecycle.preStop.sleep"}  # Kubernetes 1.30; the client of kfp's pin is older
+    for runtime in runtimes:
+        (container,) = runtime["spec"]["containers"]
+        assert container["name"] == "kserve-container"
+        lifecycle = container["lifecycle"]["preStop"]
+        assert lifecycle == {"sleep": {"seconds": 10}}
+        assert set(unknown(runtime, "V1alpha1ServingRuntime", "")) <= newer
+
+
+# Mistakes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"s3": {"bucket": "My_Bucket"}}, "/s3/bucket"),
+        ({"s3": {"endpoint": "s3.example.com"}}, "/s3/endpoint"),
+        ({"s3": {"endpoint": "https://s3.example.com/path"}}, "/s3/endpoint"),
+        ({"s3": {"prefix": "/models/"}}, "/s3/prefix"),
+        ({"s3": {"bukket": "models"}}, "'bukket'"),
+        ({"images": {"steps": {"digest": "sha256:12"}}}, "/images/steps/digest"),
+        ({"images": {"steps": {"pullPolicy": "Sometimes"}}}, "/images/steps/pullPolicy"),
+        ({"images": {"stepz": {}}}, "'stepz'"),
+        ({"images": {"registry": "https://registry.example.com"}}, "/images/registry"),
+        ({"mlflow": {"replicas": 0}}, "/mlflow/replicas"),
+        ({"mlflow": {"defaultPermission": "EDIT"}}, "/mlflow/defaultPermission"),
+        ({"mlflow": {"allowedHosts": ["*"]}}, "/mlflow/allowedHosts/0"),
+        ({"mlflow": {"resources": {"limits": {"memory": "2 GB"}}}}, "/mlflow/resources/limits/memory"),
+        ({"serving": {"runtime": "vllm"}}, "/serving/runtime"),
+        ({"serving": {"terminationGracePeriodSeconds": 5}}, "/serving/terminationGracePeriodSeconds"),
+        ({"serving": {"graceSeconds": "10m"}}, "/serving/graceSeconds"),
+        ({"runtimes": {"cuda": {"gpuMemoryUtilization": 1.5}}}, "/runtimes/cuda/gpuMemoryUtilization"),
+        ({"kfp": {"url": "ml-pipeline:8888"}}, "/kfp/url"),
+        ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
+        ({"networkPolicies": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "/networkPolicies/apiServer/cidrs/0"),
+        ({"networkPolicies": {"s3": {"ports": [70000]}}}, "/networkPolicies/s3/ports/0"),
+        ({"teams": [{"namespace": "a"}]}, "/teams/0"),
+        ({"teams": [{"name": "Team A"}]}, "/teams/0/name"),
+        ({"schedules": [TEAMS["schedules"][0] | {"cron": "weekly"}]}, "/schedules/0/cron"),
+        ({"schedules": [TEAMS["schedules"][0] | {"line": "2nd"}]}, "/schedules/0/line"),
+        ({"schedules": [TEAMS["schedules"][0] | {"timeZone": "CET+1"}]}, "/schedules/0/timeZone"),
+        ({"quota": {"pods": "many"}}, "/quota/pods"),
+        # Between fields: the chart's own words.
+        ({"seaweedfs": {"enabled": True}, "s3": {"endpoint": "https://s3.example.com"}}, "seaweedfs.enabled"),
+        ({"s3": {"accessKey": "key"}}, "s3.accessKey and s3.secretKey"),
+        ({"mlflow": {"enabled": False}}, "mlflow.trackingUri"),
+        ({"mlflow": {"replicas": 2}}, "mlflow.database.existingSecret"),
+        ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
+        ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
+        ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
+        ({"schedules": [TEAMS["schedules"][0] | {"team": "nobody"}]}, "schedules.weekly.team"),
+        ({"schedules": [TEAMS["schedules"][1] | {"recipe": "name: rft"}]}, "recipe or recipeConfigMap"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_is_refused_by_the_name_of_its_field(values: dict[str, Any], named: str) -> None:
+    done = template(values=values, check=False)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+# The API server's own judgement --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["trial", *KINDS])
+def test_kubeconform_finds_nothing_wrong(kube: Kube, tmp_path: Path, kind: str) -> None:
+    if not shutil.which("kubeconform"):
+        pytest.skip("kubeconform is not on PATH")
+    items = render("-f", str(DEV)) if kind == "trial" else render(values=KINDS[kind])
+    if "/apis/monitoring.coreos.com/v1" not in kube.run("get", "--raw", "/").stdout:
+        items = [item for item in items if item["kind"] != "PodMonitor"]
+    location = kube.schemas(tmp_path, items)
+    command = ["kubeconform", "-strict", "-summary", "-schema-location", location]
+
+    def judged(given: list[dict[str, Any]]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, input=yaml.safe_dump_all(given), capture_output=True, text=True, check=False)
+
+    done = judged(items)
+    assert done.returncode == 0, done.stdout + done.stderr
+    misspelt = json.loads(json.dumps(by_kind(items, "Deployment")[0]))
+    misspelt["spec"]["template"]["spec"]["containers"][0]["resource"] = {}
+    assert judged([misspelt]).returncode != 0
+
+
+@pytest.mark.parametrize("kind", ["trial", "production", "irsa"])
+def test_the_api_server_takes_it_all_without_a_warning(kube: Kube, namespaces: Callable[[str], str], kind: str) -> None:
+    namespace = namespaces("chart-dry")
+    values = {} if kind == "trial" else KINDS[kind] | {"kfp": {"enabled": False}}
+    files = ["-f", str(DEV)] if kind == "trial" else []
+    text = template(*files, values=values, namespace=namespace).stdout
+    # A Pod is judged with its service account, which a dry run does not make.
+    accounts = by_kind(list(yaml.safe_load_all(text)), "ServiceAccount")
+    kube.run("apply", "-f", "-", given=yaml.safe_dump_all(accounts))
+    done = kube.run("apply", "--dry-run=server", "-n", namespace, "-f", "-", given=text)
+    assert "PodSecurity" not in done.stderr and "would violate" not in done.stderr
+    assert "Warning" not in done.stderr
+
+
+# For real -----------------------------------------------------------------------------------------------------------
+
+
+def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], str], tmp_path: Path) -> None:
+    """A trial as a person would make it, in a namespace that enforces `restricted`; prints how long each part took."""
+    namespace = namespaces("chart-real")
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(IMAGES))
+    where = ["-n", namespace]
+    values = ["-f", str(DEV), "-f", str(tmp_path / "values.yaml"), "--wait", "--timeout", "5m"]
+    took: dict[str, float] = {}
+
+    def timed(part: str, *words: str) -> str:
+        begin = time.monotonic()
+        done = kube.helm(*words, *where)
+        took[part] = round(time.monotonic() - begin, 1)
+        return done.stdout
+
+    def passwords() -> dict[str, Any]:
+        return {item["metadata"]["name"]: item["data"] for item in kube.get("secrets", *where)["items"] if
+                item["metadata"]["name"].startswith(("selftaught-mlflow", "selftaught-s3"))}  # fmt: skip
+
+    timed("install", "install", "selftaught", str(CHART), *values)
+    assert timed("test", "test", "selftaught").count("Phase:          Succeeded") == 5
+    before = passwords()
+    timed("upgrade", "upgrade", "selftaught", str(CHART), *values, "--set", "serving.graceSeconds=60")
+    assert passwords() == before
+    timed("uninstall", "uninstall", "selftaught", "--wait")
+    kinds = "all,persistentvolumeclaims,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
+    left = kube.get(f"{kinds},poddisruptionbudgets,limitranges,servingruntimes", *where)["items"]
+    names = {(item["kind"], item["metadata"]["name"]) for item in left}
+    assert names <= {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+    print(took)
