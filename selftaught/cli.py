@@ -20,6 +20,7 @@ from rich.table import Column, Table
 
 from selftaught import __version__
 from selftaught.errors import BadInput, SelftaughtError
+from selftaught.retention.policy import Policy
 
 PROMOTED, ERROR, USAGE, REFUSED = 0, 1, 2, 3
 """The documented exit codes."""
@@ -466,3 +467,83 @@ def clean(
             typer.confirm(f"Remove {home} with every model and report in it?", abort=True)
         freed = clean_home(home, everything)
         out.print(f"{home}: {freed / 1e6:.0f} MB freed", soft_wrap=True)
+
+
+# Retention ----------------------------------------------------------------------------------------------------------
+
+
+def _days(of: str) -> Any:
+    return typer.Option(min=1, help=f"days: {Policy.model_fields[of].description}")
+
+
+KEPT = Policy()
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would go and why, remove nothing")] = False,
+    line: Annotated[str, typer.Option("--line", help="only what is of this line; everything unless given")] = "",
+    keep_rollouts: Annotated[int, _days("rollouts")] = KEPT.rollouts,
+    keep_trees: Annotated[int, _days("trees")] = KEPT.trees,
+    keep_scores: Annotated[int, _days("scores")] = KEPT.scores,
+    keep_models: Annotated[int, _days("models")] = KEPT.models,
+    keep_journals: Annotated[int, _days("journals")] = KEPT.journals,
+    keep_served: Annotated[int, _days("served")] = KEPT.served,
+    keep_torn: Annotated[int, _days("torn")] = KEPT.torn,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is old and needed by nothing; never a champion's lineage. Killed, the same command does the rest."""
+    with telling():
+        from selftaught.lines import known
+        from selftaught.retention.collecting import Collector
+        from selftaught.round.job import Workplace
+
+        policy = Policy(
+            rollouts=keep_rollouts,
+            trees=keep_trees,
+            scores=keep_scores,
+            models=keep_models,
+            journals=keep_journals,
+            served=keep_served,
+            torn=keep_torn,
+        )
+        place = Workplace.open()
+        collector = Collector(place, policy, known(place.tracker, line) if line else "", place.serving())
+        if dry_run:
+            _tell_plan(collector.plan(), as_json)
+        else:
+            collector.collect(lambda plan: _tell_plan(plan, as_json), lambda fate: None)
+
+
+def _tell_plan(plan: Any, as_json: bool) -> None:
+    if as_json:
+        for action, fates in (("remove", plan.go), ("keep", plan.kept)):
+            for fate in fates:
+                _print({"action": action, **_fields(fate)})
+        return
+    table = Table("goes", "what", "MB", "why")
+    for fate in plan.go:
+        table.add_row(_KINDS[fate.kind], fate.key, f"{fate.bytes / 1e6:.1f}" if fate.bytes else "", fate.why)
+    kept = Table("stays", "how many", "MB")
+    for why, fates in sorted(_by_reason(plan.kept).items()):
+        kept.add_row(why, str(len(fates)), f"{sum(fate.bytes for fate in fates) / 1e6:.1f}")
+    shown = [kept, table] if plan.go else [kept]
+    out.print(*shown, f"{len(plan.go)} to go, {plan.bytes / 1e6:.1f} MB", sep="\n", highlight=False)
+
+
+_KINDS = {
+    "served": "endpoint",
+    "journal": "journal",
+    "mark": "mark",
+    "claim": "claim",
+    "models": "model",
+    "datasets": "data set",
+    "unmark": "mark taken off",
+}
+
+
+def _by_reason(fates: Any) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for fate in fates:
+        found.setdefault(fate.why, []).append(fate)
+    return found

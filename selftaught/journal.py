@@ -11,8 +11,9 @@ import os
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -23,7 +24,7 @@ from typing_extensions import override
 
 from selftaught.errors import StoreError
 from selftaught.records import Example, Group, Task, TaskScore, canonical
-from selftaught.store import DirectoryStore, Store, checked, disk_errors
+from selftaught.store import DirectoryStore, Store, Stored, checked, disk_errors, stats_of
 
 LOCK_WAIT = 10.0
 """Seconds to wait for the file of a writer that is about to die (its parent was killed a moment ago)."""
@@ -205,6 +206,50 @@ def open_journal(store: Store, key: str, record: type[R]) -> Journal[R]:
         folder, name = store.directory / "journals", "/".join(map(checked, key.split("/")))
         return FileJournal(folder / f"{name}.jsonl", record)
     return SegmentJournal(store, key, record)
+
+
+def stored_journals(store: Store) -> list[Stored]:
+    """Every journal beside what `store` holds, by its key; `written` is when a record last came to it."""
+    found = _files(store.directory / "journals") if isinstance(store, DirectoryStore) else _segments(store)
+    return sorted(found, key=lambda stored: stored.name)
+
+
+def _files(root: Path) -> Iterator[Stored]:
+    for path in root.rglob("[!.]*.jsonl"):
+        if stats := stats_of(path):
+            name = path.relative_to(root).as_posix().removesuffix(".jsonl")
+            yield Stored(name=name, bytes=stats.st_size, written=stats.st_mtime)
+
+
+def _segments(store: Store) -> Iterator[Stored]:
+    journals: dict[str, list[Stored]] = {}
+    for segment in store.stored_claims("journals"):
+        journals.setdefault(segment.name.removeprefix("journals/").rpartition("/")[0], []).append(segment)
+    for key, parts in journals.items():
+        yield Stored(name=key, bytes=sum(each.bytes for each in parts), written=max(each.written for each in parts))
+
+
+def remove_journal(store: Store, key: str) -> None:
+    """Forget the journal `key`, unless a live process is writing its file; nothing happens when there is none.
+
+    Segments go from the last to the first, so that what a killed removal leaves is a shorter journal without gaps.
+    """
+    if isinstance(store, DirectoryStore):
+        _remove_file(store.directory / "journals" / f"{key}.jsonl")
+        return
+    for segment in reversed(store.claims(f"journals/{key}")):
+        if segment.rpartition("/")[0] == f"journals/{key}":  # and not of a journal below it
+            store.release(segment)
+
+
+def _remove_file(path: Path) -> None:
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
 
 
 def _write_all(file: int, content: bytes) -> None:

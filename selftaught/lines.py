@@ -84,6 +84,11 @@ def rollback(tracker: Tracker, backend: Backend, line: str, to: str) -> tuple[Ve
     old, new = find(tracker, line, "champion"), find(tracker, line, to)
     if old == new:
         raise BadInput(f"{line}: version {new.version} is the champion already. Name another with --to.")
+    if new.removed:
+        raise BadInput(
+            f"{line}: the files of version {new.version} were removed on {new.removed} (`selftaught gc`). "
+            "Name a version that is kept."
+        )
     move(tracker, backend, new)
     return old, new
 

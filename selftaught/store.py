@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -48,6 +49,20 @@ class Marker(BaseModel):
     files: tuple[StoredFile, ...]
 
 
+class Stored(BaseModel):
+    """What takes room in the store: a folder under its digest, or a claim under its key. Nothing is read to tell.
+
+    `written` is in seconds since the epoch: when a whole folder was marked as such, when anything last came to another.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    bytes: int
+    written: float
+    whole: bool = True
+
+
 class Store(ABC):
     """Folders by kind and digest, and claims by key. All of it is safe to call from several processes at once."""
 
@@ -77,6 +92,18 @@ class Store(ABC):
     @abstractmethod
     def list(self, kind: str) -> list[str]:
         """The digests of all whole folders of `kind`, sorted."""
+
+    @abstractmethod
+    def stored(self, kind: str) -> "list[Stored]":
+        """Every folder of `kind` by name, those too that are no whole ones: being written, or of a killed process."""
+
+    @abstractmethod
+    def stored_claims(self, prefix: str) -> "list[Stored]":
+        """The claims under `prefix/`, by key."""
+
+    @abstractmethod
+    def read(self, kind: str, digest: str, path: str) -> bytes:
+        """The content of one small file of a folder, unchecked. Raises StoreError when it is not there."""
 
     @abstractmethod
     def remove(self, kind: str, digest: str) -> None:
@@ -132,6 +159,12 @@ class Store(ABC):
             raise StoreError(f"{self.uri(kind, digest)}: not in the store. Run the step that makes it again.")
         return marker
 
+    def _lost(self, kind: str, digest: str, path: str) -> StoreError:
+        return StoreError(
+            f"{self.uri(kind, digest)}/{path}: missing though it was stored. Remove the folder and run the step "
+            "that makes it again."
+        )
+
     def _damaged(self, kind: str, digest: str, file: StoredFile) -> StoreError:
         uri = self.uri(kind, digest)
         return StoreError(
@@ -176,12 +209,31 @@ class DirectoryStore(Store):
         return sorted(marker.parent.name for marker in markers if not marker.parent.name.startswith("."))
 
     @override
+    def stored(self, kind: str) -> "list[Stored]":
+        folders = (path for path in (self.directory / checked(kind)).glob("[!.]*") if path.is_dir())
+        return sorted(map(_stored_folder, folders), key=lambda stored: stored.name)
+
+    @override
+    def stored_claims(self, prefix: str) -> "list[Stored]":
+        root = self.directory / "claims"
+        found = ((key, stats_of(root / key)) for key in self.claims(prefix))
+        return [Stored(name=key, bytes=stats.st_size, written=stats.st_mtime) for key, stats in found if stats]
+
+    @override
+    def read(self, kind: str, digest: str, path: str) -> bytes:
+        try:
+            return (self._home(kind, digest) / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._lost(kind, digest, path) from None
+
+    @override
     def remove(self, kind: str, digest: str) -> None:
         home = self._home(kind, digest)
         if home.exists():
             with disk_errors(self.directory), locked(home.parent):
                 (home / MARKER).unlink(missing_ok=True)
-                shutil.rmtree(home)
+                if home.exists():  # and was not removed by another process meanwhile
+                    shutil.rmtree(home)
 
     @override
     def claim(self, key: str, value: bytes) -> bytes:
@@ -220,10 +272,7 @@ class DirectoryStore(Store):
         try:
             shutil.copyfile(self._home(kind, digest) / path, target)
         except FileNotFoundError:
-            raise StoreError(
-                f"{self.uri(kind, digest)}/{path}: missing though it was stored. Remove the folder and run the step "
-                "that makes it again."
-            ) from None
+            raise self._lost(kind, digest, path) from None
 
     def _home(self, kind: str, digest: str) -> Path:
         return self.directory / checked(kind) / checked(digest)
@@ -257,6 +306,14 @@ def visible_files(folder: Path) -> list[Path]:
     files = (path.relative_to(folder) for path in Path(folder).rglob("*") if path.is_file())
     shown = (path for path in files if not any(part.startswith(".") for part in path.parts))
     return [folder / path for path in sorted(shown, key=Path.as_posix)]
+
+
+def stats_of(path: Path) -> os.stat_result | None:
+    """Size and times of a file, or None when it is gone by now."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def sha256_of(path: Path) -> str:
@@ -326,6 +383,15 @@ def disk_errors(place: Path) -> Generator[None]:
         raise StoreError(
             f"{error.filename2 or error.filename or place}: {error.strerror or error}. {fix}, or choose another place."
         ) from error
+
+
+def _stored_folder(folder: Path) -> Stored:
+    files = [stats for path in folder.rglob("*") if (stats := stats_of(path)) and stat.S_ISREG(stats.st_mode)]
+    marker = stats_of(folder / MARKER)
+    written = marker.st_mtime if marker else max((file.st_mtime for file in files), default=0.0)
+    return Stored(
+        name=folder.name, bytes=sum(file.st_size for file in files), written=written, whole=marker is not None
+    )
 
 
 def _has_size(folder: Path, file: StoredFile) -> bool:

@@ -9,7 +9,8 @@ does not make buckets and knows no other cloud.
 
 import os
 import re
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ from selftaught.store import (
     MARKER,
     Marker,
     Store,
+    Stored,
     StoredFile,
     checked,
     disk_errors,
@@ -49,6 +51,7 @@ from selftaught.store import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 PART_SIZE = 16 * 2**20
 """Bytes a part; S3 takes 5 MiB to 5 GiB and at most 10,000 parts, so 16 MiB is good for files up to 156 GiB."""
@@ -93,6 +96,29 @@ class S3Store(Store):
     def list(self, kind: str) -> list[str]:
         keys = self._keys(self._key(checked(kind), ""))
         return sorted(key.split("/")[-2] for key in keys if key.endswith(f"/{MARKER}"))
+
+    @override
+    def stored(self, kind: str) -> "list[Stored]":
+        root = self._key(checked(kind), "")
+        folders: dict[str, list[ObjectTypeDef]] = {}
+        for item in self._objects(root):
+            name, slash, _ = item.get("Key", "").removeprefix(root).partition("/")
+            if slash:
+                folders.setdefault(name, []).append(item)
+        return [_stored_folder(name, items) for name, items in sorted(folders.items())]
+
+    @override
+    def stored_claims(self, prefix: str) -> "list[Stored]":
+        root = self._key("claims", "")
+        found = {item.get("Key", "").removeprefix(root): item for item in self._objects(f"{self._claim_key(prefix)}/")}
+        return [Stored(name=key, bytes=_size(found[key]), written=_written(found[key])) for key in sorted(found)]
+
+    @override
+    def read(self, kind: str, digest: str, path: str) -> bytes:
+        content = self._read(self._key(checked(kind), checked(digest), path))
+        if content is None:
+            raise self._lost(kind, digest, path)
+        return content
 
     @override
     def remove(self, kind: str, digest: str) -> None:
@@ -179,10 +205,13 @@ class S3Store(Store):
                 return None
 
     def _keys(self, prefix: str) -> Iterator[str]:
+        return (item.get("Key", "") for item in self._objects(prefix))
+
+    def _objects(self, prefix: str) -> "Iterator[ObjectTypeDef]":
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         with self._errors():
             for page in pages:
-                yield from (item.get("Key", "") for item in page.get("Contents", []))
+                yield from page.get("Contents", [])
 
     def _key(self, *parts: str) -> str:
         return "/".join((self.prefix, *parts) if self.prefix else parts)
@@ -236,6 +265,21 @@ class S3Store(Store):
         if status >= 500 or code in _BUSY:
             return Unavailable(f"{where}: {self._server} failed to answer ({code}). Try again later.")
         return StoreError(f"{where}: {self._server} refused the request ({code}: {_message(error)}).")
+
+
+def _stored_folder(name: str, items: "Sequence[ObjectTypeDef]") -> Stored:
+    marker = next((item for item in items if item.get("Key", "").endswith(f"/{name}/{MARKER}")), None)
+    written = max(map(_written, [marker] if marker else items))
+    return Stored(name=name, bytes=sum(map(_size, items)), written=written, whole=marker is not None)
+
+
+def _size(item: "ObjectTypeDef") -> int:
+    return item.get("Size", 0)
+
+
+def _written(item: "ObjectTypeDef") -> float:
+    stated = item.get("LastModified")
+    return stated.timestamp() if stated else time.time()  # no server leaves it out; if one does, nothing of it is old
 
 
 def _client() -> "S3Client":

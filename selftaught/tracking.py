@@ -7,8 +7,8 @@ what users get. Model and data bytes stay in the store; MLflow holds where they 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
@@ -26,19 +26,25 @@ if TYPE_CHECKING:
 
 Alias = Literal["champion", "challenger", "head", "base", "previous"]
 _BATCH = 500
+_PAGE = 1000
+_REMOVED = "selftaught.removed"
 _BUGS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
 """MLflow's codes for calls that are wrong, whatever the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A registered model version: the line it is of, its number, the model's digest and where the files are."""
+    """A registered model version: the line it is of, its number, the model's digest and where the files are.
+
+    `removed` says when retention removed the files (an ISO date); it is empty while they are there.
+    """
 
     line: str
     version: str
     digest: str
     uri: str
     run: str = ""
+    removed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +171,20 @@ class Tracker:
         if version is None:
             all_tags = {"selftaught.digest": digest, **tags}
             version = _version_of(client.create_model_version(line, source=uri, run_id=run or None, tags=all_tags))
+        elif version.removed:  # the same model was made again
+            version = self.mark_removed(version, "")
         if run:
             self.tag(run, {"selftaught.model_version": f"{line}/{version.version}", "selftaught.model_digest": digest})
         return version
 
     def versions(self, line: str) -> list[Version]:
         """Every version of `line`, oldest first."""
-        found = self.client.search_model_versions(f"name = '{line}'", max_results=1000)
-        return sorted((_version_of(v) for v in found), key=lambda v: int(v.version))
+        return [version for version, _ in self.tagged_versions(line)]
+
+    def tagged_versions(self, line: str) -> list[tuple[Version, dict[str, str]]]:
+        """Every version of `line` with its tags, oldest first."""
+        found = _every(self.client.search_model_versions, f"name = '{line}'")
+        return sorted(((_version_of(v), dict(v.tags)) for v in found), key=lambda pair: int(pair[0].version))
 
     def version_tags(self, version: Version) -> dict[str, str]:
         """The tags of a version."""
@@ -183,6 +195,14 @@ class Tracker:
         client = self.client
         for key, value in tags.items():
             client.set_model_version_tag(version.line, version.version, key, value)
+
+    def mark_removed(self, version: Version, when: str) -> Version:
+        """Say on a version when its files were removed (an ISO date), or with an empty `when` that they are there."""
+        if when:
+            self.tag_version(version, {_REMOVED: when})
+        else:
+            self.client.delete_model_version_tag(version.line, version.version, _REMOVED)
+        return replace(version, removed=when)
 
     def resolve(self, line: str, alias: Alias) -> Version | None:
         """The version that `alias` points at, or None."""
@@ -201,8 +221,7 @@ class Tracker:
 
     def lines(self) -> list[str]:
         """The name of every line in the registry."""
-        found = self.client.search_registered_models(max_results=1000)
-        return sorted(str(model.name) for model in found)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return sorted(str(model.name) for model in _every(self.client.search_registered_models))
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
@@ -220,7 +239,7 @@ class Tracker:
     def _find(self, line: str, tags: Mapping[str, str]) -> "list[Run]":
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         experiment = self.client.get_experiment_by_name(f"selftaught/{line}")
-        return list(self.client.search_runs([experiment.experiment_id], query, max_results=1000)) if experiment else []
+        return list(_every(self.client.search_runs, [experiment.experiment_id], query)) if experiment else []
 
     def _run(self, line: str, name: str, wanted: Mapping[str, str], extra: Mapping[str, str]) -> str:
         found = self._find(line, wanted)
@@ -249,6 +268,15 @@ class _Telling:
                 raise _silent(self._uri, error) from error
 
         return told
+
+
+def _every(search: Callable[..., Any], *wanted: Any) -> Iterator[Any]:
+    """Everything that a search of MLflow finds, page by page: what was left out would be taken for missing."""
+    token: str | None = None
+    while token is None or token:
+        page = search(*wanted, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token or ""
 
 
 def _knock(uri: str) -> None:
@@ -284,6 +312,7 @@ def _version_of(found: "ModelVersion") -> Version:
         digest=tags.get("selftaught.digest", ""),
         uri=str(found.source),
         run=str(found.run_id or ""),
+        removed=tags.get(_REMOVED, ""),
     )
 
 

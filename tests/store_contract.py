@@ -1,6 +1,7 @@
 """What every store does: subclass `StoreContract` and give it a `store`."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,6 +61,34 @@ class StoreContract:
             assert len(set(pool.map(lambda folder: store.put("datasets", "d", folder), folders))) == 1
         got = store.get("datasets", "d", tmp_path / "got")
         assert len((got / "data").read_bytes()) == 1000
+
+    def test_folders_are_told_with_their_bytes_and_when_they_were_put(self, store: Store, model: Path) -> None:
+        before = time.time() - 2  # S3 tells whole seconds
+        for digest in ("d1", "d0"):
+            store.put("models", digest, model)
+        first, second = store.stored("models")
+        assert (first.name, second.name, first.whole) == ("d0", "d1", True)
+        files = sum(file.size for file in fingerprint(model).files)
+        assert files < first.bytes < files + 2000  # the marker counts
+        assert before < first.written < time.time() + 2
+        store.remove("models", "d0")
+        assert [each.name for each in store.stored("models")] == ["d1"]
+        assert store.stored("datasets") == []
+
+    def test_claims_are_told_with_their_bytes_and_when_they_were_set(self, store: Store) -> None:
+        before = time.time() - 2
+        for key, value in (("a/2", b"two"), ("a/b/1", b"o"), ("ab/4", b"")):
+            store.claim(key, value)
+        told = store.stored_claims("a")
+        assert [(each.name, each.bytes) for each in told] == [("a/2", 3), ("a/b/1", 1)]
+        assert all(before < each.written < time.time() + 2 for each in told)
+
+    def test_one_file_is_read(self, store: Store, model: Path) -> None:
+        store.put("models", "d1", model)
+        assert store.read("models", "d1", "sub/more") == b"more"
+        for digest, path in (("d1", "nothing"), ("d404", "config")):
+            with pytest.raises(StoreError, match=f"models/{digest}/{path}: missing though it was stored"):
+                store.read("models", digest, path)
 
     def test_hidden_files_are_not_stored(self, store: Store, tmp_path: Path) -> None:
         store.put("models", "d", folder_with(tmp_path / "m", _secret=b"x", _git__config=b"x", config=b"{}"))

@@ -58,7 +58,19 @@ def test_the_version_is_the_packages() -> None:
 def test_help_lists_every_command_with_the_exit_codes() -> None:
     text = ran("--help").stdout
     assert "0 promoted or done, 3 refused, 1 error, 2 usage" in " ".join(text.split())
-    for command in ("run", "evaluate", "report", "compile", "recipes", "models", "serve", "chat", "doctor", "clean"):
+    for command in (
+        "run",
+        "evaluate",
+        "report",
+        "compile",
+        "recipes",
+        "models",
+        "serve",
+        "chat",
+        "doctor",
+        "clean",
+        "gc",
+    ):
         assert f"\n  {command} " in text
 
 
@@ -150,6 +162,13 @@ def test_rollback_moves_the_champion_and_a_second_one_moves_it_back(registry: Re
     assert (aliases["champion"].version, aliases["previous"].version, aliases["head"].version) == ("1", "2", "2")
     ran(f"models rollback {LINE}")
     assert registry.tracker.aliases(LINE)["champion"].version == "2"
+
+
+def test_rollback_to_a_version_whose_files_are_gone_is_refused(registry: Registry) -> None:
+    registry.tracker.mark_removed(registry.first, "2026-01-31")
+    done = ran(f"models rollback {LINE} --to 1", code=1)
+    assert "the files of version 1 were removed on 2026-01-31 (`selftaught gc`). Name a version" in done.stderr
+    assert registry.tracker.resolve(LINE, "champion") == registry.second
 
 
 def test_rollback_to_a_named_version(registry: Registry) -> None:

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught.errors import BadInput, StoreError
-from selftaught.journal import FileJournal, SegmentJournal, open_journal
+from selftaught.journal import FileJournal, SegmentJournal, open_journal, remove_journal, stored_journals
 from selftaught.records import Group, Message, Rollout, Task, Turn
 from selftaught.store import DirectoryStore, Store
 from selftaught.store_s3 import S3Store
@@ -247,3 +248,50 @@ def test_a_replaced_writer_is_stopped_on_s3(s3_prefix: str) -> None:
 def test_a_key_that_leaves_the_store_is_refused(store: Store) -> None:
     with pytest.raises(BadInput, match="not a name for the store"):
         open_journal(store, "../../etc", Group)
+
+
+# What takes room -----------------------------------------------------------------------------------------------------
+
+
+def test_journals_are_told_by_key_and_removed_alone(store: Store) -> None:
+    before = time.time() - 2  # S3 tells whole seconds
+    for key in ("steps/a", "steps/a/b", "steps/ab"):
+        with open_journal(store, key, Group) as journal:
+            journal.append(GROUPS[0])
+    told = stored_journals(store)
+    assert [each.name for each in told] == ["steps/a", "steps/a/b", "steps/ab"]
+    assert all(each.bytes > 100 and before < each.written < time.time() + 2 for each in told)
+    for _ in range(2):
+        remove_journal(store, "steps/a")
+    assert [each.name for each in stored_journals(store)] == ["steps/a/b", "steps/ab"]
+    with open_journal(store, "steps/a", Group) as journal:
+        assert journal.read() == {}
+
+
+def test_a_journal_that_is_being_written_is_not_removed(directory: DirectoryStore) -> None:
+    with open_journal(directory, "steps/a", Group) as journal:
+        journal.append(GROUPS[0])
+        remove_journal(directory, "steps/a")
+        journal.append(GROUPS[1])
+    with open_journal(directory, "steps/a", Group) as journal:
+        assert list(journal.read().values()) == GROUPS[:2]
+
+
+def test_a_killed_removal_leaves_a_shorter_journal(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = S3Store("selftaught", s3_prefix)
+    with SegmentJournal(store, "k", Group, segment_records=1) as journal:
+        for each in GROUPS[:4]:
+            journal.append(each)
+    removed: list[str] = []
+
+    def release(key: str) -> None:
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+        removed.append(key)
+        S3Store.release(store, key)
+
+    monkeypatch.setattr(store, "release", release)
+    with pytest.raises(KeyboardInterrupt):
+        remove_journal(store, "k")
+    with SegmentJournal(S3Store("selftaught", s3_prefix), "k", Group) as journal:
+        assert list(journal.read().values()) == GROUPS[:2]

@@ -74,6 +74,18 @@ def test_a_killed_put_is_never_seen_and_the_next_one_clears_it(
     assert [path.name for path in (store.directory / "models").iterdir()] == ["d"]
 
 
+def test_what_is_not_whole_is_told_as_that(store: DirectoryStore, model: Path, tmp_path: Path) -> None:
+    """A removal that was killed after the marker, and a file of somebody else."""
+    store.put("models", "d", model)
+    (store.directory / "models" / "d" / MARKER).unlink()
+    (store.directory / "models" / "notes.txt").write_text("mine")
+    os.utime(store.directory / "models" / "d" / "weights", (5, 2e9))
+    (told,) = store.stored("models")
+    assert (told.name, told.whole, told.written) == ("d", False, 2e9)
+    store.remove("models", "d")
+    assert store.stored("models") == []
+
+
 def claim_in_process(root: str, value: int) -> bytes:
     return DirectoryStore(Path(root)).claim("race/one", str(value).encode() * 1000)
 

@@ -107,6 +107,20 @@ def test_a_killed_upload_is_never_seen_and_goes_on(store: S3Store, raw: Any, tmp
     assert raw.head_object(**key(store, "a_config"))["LastModified"] == before  # sent once
 
 
+def test_what_is_not_whole_is_told_as_that(store: S3Store, raw: Any, model: Path) -> None:
+    """An upload or a removal that was killed, and an object of somebody else."""
+    store.put("models", "d", model)
+    raw.delete_object(**key(store, ".complete.json"))
+    raw.put_object(Bucket="selftaught", Key=f"{store.prefix}/models/notes.txt", Body=b"mine")
+    (told,) = store.stored("models")
+    assert (told.name, told.whole, told.bytes) == ("d", False, sum(f.size for f in fingerprint(model).files))
+    assert told.written == max(
+        raw.head_object(**key(store, name))["LastModified"].timestamp() for name in ("config", "weights", "sub/more")
+    )
+    store.remove("models", "d")
+    assert store.stored("models") == []
+
+
 def test_an_object_of_somebody_else_is_not_overwritten(store: S3Store, raw: Any, model: Path) -> None:
     raw.put_object(**key(store, "weights"), Body=b"theirs")
     with pytest.raises(StoreError, match=r"models/d/weights: an object that was not put there by Selftaught"):

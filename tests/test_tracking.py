@@ -114,6 +114,25 @@ def test_a_registry_with_many_models_is_searched_to_its_end(tracker: Tracker):
     assert tracker.register("line-100", DIGEST, "file:///m", "", {}).version == "1"
 
 
+def test_runs_and_versions_are_searched_to_their_end(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
+    """What a page leaves out would be taken for missing, and its files for nobody's."""
+    monkeypatch.setattr("selftaught.tracking._PAGE", 2)
+    for number in range(1, 6):
+        tracker.register("line", str(number) * 64, "file:///m", "", {})
+        tracker.round_run("line", "weekly", "main", number, 0)
+    assert [version.version for version in tracker.versions("line")] == list("12345")
+    assert [past.round for past in tracker.rounds("line", "weekly")] == [1, 2, 3, 4, 5]
+
+
+def test_removed_files_are_said_on_the_version_until_the_model_is_made_again(tracker: Tracker):
+    made = tracker.register("line", DIGEST, "file:///m", "", {"selftaught.parent": "p"})
+    tracker.mark_removed(made, "2026-01-31")
+    assert [version.removed for version in tracker.versions("line")] == ["2026-01-31"]
+    assert tracker.register("line", DIGEST, "file:///m", "", {}) == made
+    assert tracker.versions("line") == [made]
+    assert tracker.version_tags(made) == {"selftaught.digest": DIGEST, "selftaught.parent": "p"}
+
+
 def test_metrics_with_an_at_sign_and_parameters_are_kept(tracker: Tracker):
     run = tracker.campaign_run("line", "weekly")
     tracker.log(run, {"gate.pass@8.champion": 0.5}, step=3, params={"recipe": "rft"})

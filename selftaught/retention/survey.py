@@ -1,0 +1,267 @@
+"""What there is, read from the store, the registry and this machine: the planner's `State`. It changes nothing.
+
+Claims are read before data sets and the registry last: what a claim names was stored before it, so whatever a step
+makes meanwhile is seen as a new data set, never as a claim without one. Plans are read for the digests in them alone,
+wherever they stand, so that a recipe whose blocks are not installed here keeps what it needs all the same.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from selftaught.dataset import Manifest
+from selftaught.errors import StoreError
+from selftaught.journal import stored_journals
+from selftaught.report.data import ReportData
+from selftaught.retention.state import (
+    Claim,
+    Deployment,
+    Deployments,
+    Folder,
+    FolderKind,
+    Holds,
+    Journal,
+    Registered,
+    Round,
+    State,
+)
+from selftaught.round.history import record_key
+from selftaught.round.job import Workplace, role_line, round_name
+from selftaught.service import noted
+from selftaught.store import Store, Stored
+
+B = TypeVar("B")
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+ENDED = ("promoted", "refused", "failed")
+_STEP = re.compile(r"steps/\w+/[0-9a-f]{64}")
+_PARENTS = ("selftaught.parent", "selftaught.examples", "selftaught.tasks")
+_KINDS: Mapping[str, Holds] = {"tasks": "tasks", "groups": "groups", "examples": "examples", "scores": "scores"}
+
+
+class Memory:
+    """What never changes once it is there (manifests, plans, records), so that a second look reads it no more."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._manifests: dict[str, Manifest] = {}
+        self._claims: dict[str, bytes | None] = {}
+
+    def manifest(self, digest: str) -> Manifest | None:
+        """The manifest of a stored data set, or None when it was removed after it was listed.
+
+        Raises StoreError when it cannot be read: lineage must not be guessed.
+        """
+        if digest not in self._manifests:
+            try:
+                self._manifests[digest] = self._read(digest)
+            except StoreError:
+                if self.store.has("datasets", digest):
+                    raise
+                return None
+        return self._manifests[digest]
+
+    def _read(self, digest: str) -> Manifest:
+        try:
+            return Manifest.model_validate_json(self.store.read("datasets", digest, "manifest.json"))
+        except ValidationError:
+            uri = self.store.uri("datasets", digest)
+            raise StoreError(
+                f"{uri}/manifest.json: damaged, so what the data set was made of cannot be told, and nothing was "
+                f"removed. Remove {uri} and run again."
+            ) from None
+
+    def claim(self, key: str) -> bytes | None:
+        """The value of a claim that nobody sets anew."""
+        if self._claims.get(key) is None:
+            self._claims[key] = self.store.claimed(key)
+        return self._claims[key]
+
+
+class _Ref(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+
+
+class _Training(_Ref):
+    examples: str
+    others: Mapping[str, _Ref] = {}
+
+
+class _Plan(BaseModel):
+    """What of a job is needed here; `prepare` writes more."""
+
+    model_config = ConfigDict(frozen=True)
+
+    line: str
+    campaign: str
+    round: int
+    attempt: int
+    tasks: str
+    started: float
+    trainees: Mapping[str, _Ref] = {}
+
+    @property
+    def name(self) -> str:
+        return round_name(self.line, self.campaign, self.round, self.attempt)
+
+
+def survey(place: Workplace, deployments: Deployments, memory: Memory, now: float) -> State:
+    """Everything that there is at `now`. Raises StoreError, Unavailable, and what `deployments` raises."""
+    store = place.store
+    claims = _claims(store)
+    plans = _plans(store, memory)
+    references = frozenset(key.rpartition("/")[2] for key in store.claims("references"))
+    journals = tuple(map(_journal, stored_journals(store)))
+    held = (*_roles(store), *_served_here(place))
+    folders = (*_models(store), *_datasets(store, memory))
+    rounds = tuple(_rounds(place, plans, memory))
+    ended = tuple(Claim(f"plans/{round.name}", (round.tasks,)) for round in rounds if round.ended)
+    return State(
+        folders=folders,
+        versions=tuple(_versions(place)),
+        rounds=rounds,
+        claims=(*claims, *ended),
+        journals=journals,
+        deployments=tuple(_deployments(place, deployments, now)),
+        references=references,
+        held=held,
+    )
+
+
+# Claims ---------------------------------------------------------------------------------------------------------------
+
+
+def _claims(store: Store) -> tuple[Claim, ...]:
+    keys = store.claims("steps")
+    return tuple(_claim(key, value) for key, value in _beside(store.claimed, keys) if value is not None)
+
+
+def _claim(key: str, value: bytes) -> Claim:
+    if key.startswith("steps/train/"):
+        made = _Training.model_validate_json(value)
+        return Claim(key, (made.digest, *(other.digest for other in made.others.values())), made.examples)
+    return Claim(key, tuple(DIGEST.findall(value.decode())))
+
+
+def _plans(store: Store, memory: Memory) -> list[tuple[_Plan, frozenset[str]]]:
+    """Every plan, and every digest in it."""
+    values = (value for _, value in _beside(memory.claim, store.claims("plans")) if value)
+    return [(_Plan.model_validate_json(value), frozenset(DIGEST.findall(value.decode()))) for value in values]
+
+
+def _journal(stored: Stored) -> Journal:
+    step = _STEP.search(stored.name)
+    return Journal(stored.name, step.group() if step else "", stored.bytes, stored.written)
+
+
+def _roles(store: Store) -> Iterator[tuple[str, str]]:
+    for key, digest in _beside(store.claimed, store.claims("roles")):
+        _, line, role, *_ = key.split("/")
+        if digest:
+            yield digest.decode(), f"{role} model of {line}"
+
+
+def _served_here(place: Workplace) -> Iterator[tuple[str, str]]:
+    for path in sorted((place.settings.home / "served").glob("*.json")):
+        note = noted(path)
+        if note is not None:
+            yield note.digest, f"served on this machine for {note.line}"
+
+
+# Folders --------------------------------------------------------------------------------------------------------------
+
+
+def _models(store: Store) -> Iterator[Folder]:
+    return (_folder("models", stored) for stored in _ours(store, "models"))
+
+
+def _datasets(store: Store, memory: Memory) -> Iterator[Folder]:
+    found = {stored.name: stored for stored in _ours(store, "datasets")}
+    manifests = dict(_beside(memory.manifest, [name for name, stored in found.items() if stored.whole]))
+    return (_folder("datasets", stored, manifests.get(name)) for name, stored in found.items())
+
+
+def _ours(store: Store, kind: FolderKind) -> Iterator[Stored]:
+    """The folders that a digest names; whatever else lies there was not put there by Selftaught."""
+    return (stored for stored in store.stored(kind) if DIGEST.fullmatch(stored.name))
+
+
+def _folder(kind: FolderKind, stored: Stored, manifest: Manifest | None = None) -> Folder:
+    return Folder(
+        kind,
+        stored.name,
+        stored.bytes,
+        stored.written,
+        holds=_holds(manifest) if manifest else "",
+        parents=tuple(manifest.parents.values()) if manifest else (),
+        whole=stored.whole and (kind == "models" or manifest is not None),
+    )
+
+
+def _holds(manifest: Manifest) -> Holds:
+    searched = manifest.kind == "groups" and any(name.startswith("search.") for name in manifest.counts)
+    return "trees" if searched else _KINDS[manifest.kind]
+
+
+# Rounds and versions --------------------------------------------------------------------------------------------------
+
+
+def _rounds(place: Workplace, plans: Iterable[tuple[_Plan, frozenset[str]]], memory: Memory) -> Iterator[Round]:
+    """The rounds that were planned. One that the registry does not know is another registry's: it has not ended."""
+    outcomes: dict[str, str] = {}
+    plans = list(plans)
+    for line, campaign in sorted({(plan.line, plan.campaign) for plan, _ in plans}):
+        for run in place.tracker.rounds(line, campaign):
+            outcomes[round_name(line, campaign, run.round, run.attempt)] = run.outcome
+    for plan, digests in plans:
+        yield _round(plan, digests, outcomes.get(plan.name, "") in ENDED, memory.claim(record_key(plan.name)))
+
+
+def _round(plan: _Plan, refers: frozenset[str], ended: bool, record: bytes | None) -> Round:
+    told = ReportData.model_validate_json(record).last if record else None
+    data = {each.kind: each.digest for each in told.datasets} if told else {}
+    return Round(
+        name=plan.name,
+        lines=frozenset([plan.line, *(role_line(plan.line, role) for role in plan.trainees)]),
+        ended=ended,
+        started=plan.started,
+        tasks=plan.tasks,
+        refers=refers,
+        told=frozenset(data.values()),
+        replayed=frozenset(data[kind] for kind in ("tasks", "examples") if kind in data),
+        challenger=told.challenger.digest if told and told.challenger else "",
+    )
+
+
+def _deployments(place: Workplace, deployments: Deployments, now: float) -> Iterator[Deployment]:
+    for line in place.tracker.lines():
+        for digest, age in sorted(deployments.served(line).items()):
+            yield Deployment(line, digest, now - age)
+
+
+def _versions(place: Workplace) -> Iterator[Registered]:
+    for line in place.tracker.lines():
+        versions = place.tracker.tagged_versions(line)
+        aliases = place.tracker.aliases(line)  # after the versions: an alias that has just moved is seen where it is
+        for version, tags in versions:
+            yield Registered(
+                line=line,
+                version=version.version,
+                digest=version.digest,
+                aliases=tuple(sorted(alias for alias, to in aliases.items() if to.version == version.version)),
+                outcome=tags.get("selftaught.outcome", ""),
+                parents=tuple(tags[key] for key in _PARENTS if tags.get(key)),
+                removed=version.removed,
+            )
+
+
+def _beside(read: Callable[[str], B], keys: Iterable[str]) -> Iterator[tuple[str, B]]:
+    """`read` each of `keys`, many at a time, in order: a bucket answers each after milliseconds."""
+    keys = list(keys)
+    with ThreadPoolExecutor(16) as pool:
+        yield from zip(keys, pool.map(read, keys), strict=True)
