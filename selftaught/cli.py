@@ -211,6 +211,106 @@ def compile_pipeline() -> None:
         out.print("pipelines/compiled")
 
 
+# On a cluster ---------------------------------------------------------------------------------------------------------
+
+Shards = Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")]
+Pipelines = Annotated[Path, typer.Option(help="folder of the compiled pipelines")]
+CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")]
+
+
+@app.command()
+def adopt(recipe: RecipePath, overrides: Overrides = [], line: LineName = "") -> None:  # noqa: B006
+    """Bring a recipe's models into a line's store and registry; a line that has a champion keeps it. Needs torch."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.adopt import adopt as adopted
+        from selftaught.round.adopt import adopt_roles
+        from selftaught.round.job import Workplace
+
+        parsed, place = Recipe.load(recipe, overrides), Workplace.open()
+        champion = adopted(place, parsed, line or parsed.name)
+        adopt_roles(place, parsed, line or parsed.name)
+        out.print(f"{champion.line}: champion is version {champion.version} ({champion.digest[:8]})")
+
+
+@app.command()
+def submit(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    campaign: CampaignName = "",
+    shards: Shards = 2,
+    pipelines: Pipelines = Path("pipelines/compiled"),
+    as_json: AsJson = False,
+) -> None:
+    """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
+    with telling():
+        from selftaught.round.job import Workplace
+        from selftaught.submission import submit as submitted
+
+        made = submitted(Workplace.open(), _order(recipe, overrides, line, campaign, shards, pipelines))
+        _print(_fields(made)) if as_json else out.print(f"{made.name}: run {made.id} in {made.experiment}")
+
+
+@app.command()
+def schedule(
+    recipe: RecipePath,
+    cron: Annotated[str, typer.Option(help="when: minute hour day month weekday, such as '0 3 * * 1'")],
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    campaign: CampaignName = "",
+    shards: Shards = 2,
+    pipelines: Pipelines = Path("pipelines/compiled"),
+    as_json: AsJson = False,
+) -> None:
+    """Run rounds by the clock on Kubeflow Pipelines: one at a time, none caught up on, none from the cache."""
+    with telling():
+        from selftaught.round.job import Workplace
+        from selftaught.submission import schedule as scheduled
+
+        made = scheduled(Workplace.open(), _order(recipe, overrides, line, campaign, shards, pipelines), cron)
+        _print(_fields(made)) if as_json else out.print(f"{made.name}: schedule {made.id} in {made.experiment}")
+
+
+@app.command()
+def status(line: Annotated[str, typer.Argument(help="the model line")], as_json: AsJson = False) -> None:
+    """How a line is: its champion, what is served, the last rounds, the runs on the cluster."""
+    with telling():
+        from selftaught.line_status import status_of
+        from selftaught.round.job import Workplace
+
+        told = status_of(Workplace.open(), line)
+        if as_json:
+            _print(told.as_dict())
+            return
+        out.print(told.text(), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def reconcile(
+    line: Annotated[str, typer.Argument(help="one line; all of them unless given")] = "",
+) -> None:
+    """Have the stable address lead to the champion, and stop serving what was replaced and is out of its grace."""
+    with telling():
+        from selftaught.lines import known
+        from selftaught.round.job import Workplace
+        from selftaught.round.use import in_use
+        from selftaught.serving.pointer import reconcile as reconciled
+
+        place = Workplace.open()
+        for each in [known(place.tracker, line)] if line else place.tracker.lines():
+            done = reconciled(place.tracker, place.serving(), each, place.settings.grace, in_use(place, each))
+            out.print("\n".join(done) or f"{each}: as it has to be")
+
+
+def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards: int, pipelines: Path) -> Any:
+    from selftaught.campaign import Order
+    from selftaught.recipe import Recipe
+
+    parsed = Recipe.load(recipe, overrides)
+    return Order(parsed, line or parsed.name, campaign or parsed.name, shards=shards, pipelines=pipelines)
+
+
 # Recipes ------------------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,9 @@ class Settings(BaseModel):
     """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
+    image_steps: str = ""
+    """What the image `steps` is called on the cluster, by digest; what the pipeline was compiled with unless given."""
+    image_trainer: str = ""
 
     @classmethod
     def load(cls) -> Self:
@@ -70,6 +73,12 @@ class Settings(BaseModel):
             return cls.model_validate({**defaults, **profile, "home": home})
         except ValidationError as error:
             raise BadInput(_mistake(error, place, list(cls.model_fields))) from None
+
+    @property
+    def images(self) -> dict[str, str]:
+        """What the pipeline's images are called, those that the settings name."""
+        named = {"steps": self.image_steps, "trainer": self.image_trainer}
+        return {name: image for name, image in named.items() if image}
 
     def environment(self) -> dict[str, str]:
         """The variables that tell another process these settings."""

@@ -109,6 +109,12 @@ class Tracker:
         runs = self._find(line, {"selftaught.campaign": campaign, "selftaught.kind": "round"})
         return sorted(map(_round_of, runs), key=lambda r: (r.round, r.attempt))
 
+    def campaigns(self, line: str) -> list[str]:
+        """The names of the line's campaigns."""
+        return sorted(
+            {run.data.tags["selftaught.campaign"] for run in self._find(line, {"selftaught.kind": "campaign"})}
+        )
+
     def tag(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
         client = self.client
