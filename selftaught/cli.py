@@ -1,8 +1,10 @@
 """The command line: `selftaught run`, and what a person needs around it.
 
 Thin: parses, calls the library, prints. Exit codes: 0 promoted (or the command did what was asked), 3 refused by the
-gate, 1 an error that its message explains, 2 wrong usage. `--json` prints one JSON object a line on standard output
-for machines; everything else a person reads goes to standard error.
+gate, 4 the champion fell (`watch`), 1 an error that its message explains, 2 wrong usage. A run that finds no new tasks
+has done what was asked and ends with 0, for schedules take anything else for a failure; its JSON says
+`"outcome": "nothing new"`. `--json` prints one JSON object a line on standard output for machines; everything else a
+person reads goes to standard error.
 """
 
 import json
@@ -21,12 +23,12 @@ from rich.table import Column, Table
 from selftaught import __version__
 from selftaught.errors import BadInput, SelftaughtError
 
-PROMOTED, ERROR, USAGE, REFUSED = 0, 1, 2, 3
+PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
 """The documented exit codes."""
 
 app = typer.Typer(
     name="selftaught",
-    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused, 1 error, 2 usage.",
+    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -100,11 +102,12 @@ def run(
 ) -> None:
     """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
     with telling():
-        from selftaught.campaign import Campaign, Order
+        from selftaught.campaign import Campaign, Order, Quiet
         from selftaught.live import watcher
         from selftaught.plan import plan
         from selftaught.recipe import Recipe
         from selftaught.round.job import Workplace
+        from selftaught.tracking import NOTHING_NEW
 
         parsed = Recipe.load(recipe, overrides)
         place = Workplace.open()
@@ -119,9 +122,21 @@ def run(
         outcome = ""
         with watcher(err, _print if as_json else None) as watch:
             for ended in Campaign(place, order, watch).run():
-                outcome = ended.told.last.outcome
-                _tell(ended.told, ended.page, as_json)
-        raise typer.Exit(PROMOTED if outcome == "promoted" else REFUSED)
+                if isinstance(ended, Quiet):
+                    outcome = NOTHING_NEW
+                    _tell_nothing(ended, as_json)
+                else:
+                    outcome = ended.told.last.outcome
+                    _tell(ended.told, ended.page, as_json)
+        raise typer.Exit(PROMOTED if outcome in ("promoted", NOTHING_NEW) else REFUSED)
+
+
+def _tell_nothing(quiet: Any, as_json: bool) -> None:
+    if as_json:
+        _print({"round": quiet.round, "outcome": "nothing new", "reason": quiet.reason})
+        return
+    words = f"Round {quiet.round}: nothing new. {quiet.reason}"
+    err.print(words, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell(told: Any, page: Path, as_json: bool) -> None:

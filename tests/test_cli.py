@@ -57,7 +57,7 @@ def test_the_version_is_the_packages() -> None:
 
 def test_help_lists_every_command_with_the_exit_codes() -> None:
     text = ran("--help").stdout
-    assert "0 promoted or done, 3 refused, 1 error, 2 usage" in " ".join(text.split())
+    assert "0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage" in " ".join(text.split())
     for command in ("run", "evaluate", "report", "compile", "recipes", "models", "serve", "chat", "doctor", "clean"):
         assert f"\n  {command} " in text
 
