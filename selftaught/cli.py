@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +35,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
+tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
 models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
+app.add_typer(tasks_app, name="tasks")
 
 out, err = Console(), Console(stderr=True)
 
@@ -301,6 +304,61 @@ def recipes_blocks(axis: Annotated[str, typer.Argument(help="an axis; all of the
                 fields = ", ".join(f for f in block.model_fields if f != "type")
                 table.add_row(name, kind, (block.__doc__ or "").split("\n")[0], fields)
         out.print(table)
+
+
+# Fresh tasks --------------------------------------------------------------------------------------------------------
+
+
+@tasks_app.command("drop")
+def tasks_drop(
+    files: Annotated[list[Path], typer.Argument(help="files of tasks or of feedback (*.jsonl, *.parquet)")],
+    to: Annotated[str, typer.Option("--to", help="a folder or s3://bucket/prefix; the recipe's unless given")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="recipe with the place and the names of the columns")] = None,
+    date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="date of the drop; today")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check files row by row and drop them, whole or not at all, where the next round finds them."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.fresh import dropped
+        from selftaught.tasks.dropped import Dropped
+
+        if not to and recipe is None:
+            raise BadInput("nowhere to drop to. Say --to WHERE, or --recipe RECIPE whose tasks are dropped.")
+        source = dropped(Recipe.load(recipe)) if recipe else Dropped(path=to)
+        made = source.model_copy(update={"path": to or source.path}).drop(files, (date or datetime.now(UTC)).date())
+        if as_json:
+            _print({"drop": made.name, "tasks": len(made.rows), "feedback": len(made.said)})
+        else:
+            counted = f"{len(made.rows)} tasks, {len(made.said)} rows of feedback"
+            out.print(f"{made.name}: {counted}", highlight=False, soft_wrap=True)
+
+
+@tasks_app.command("list")
+def tasks_list(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.fresh import listed, missing
+        from selftaught.round.job import Workplace
+
+        parsed, place = Recipe.load(recipe, overrides), Workplace.open()
+        of = (place, parsed, line or parsed.name, campaign or parsed.name)
+        found, lacking = list(listed(*of)), missing(*of)
+        if as_json:
+            _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})
+            return
+        table = Table("drop", "state", "tasks", Column("what is wrong", overflow="fold"))
+        for each in found:
+            table.add_row(each.drop, each.state, "" if each.tasks is None else str(each.tasks), each.problem)
+        out.print(table)
+        err.print(lacking or "enough for a round", markup=False, highlight=False, soft_wrap=True)
 
 
 # Models -------------------------------------------------------------------------------------------------------------

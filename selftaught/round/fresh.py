@@ -12,18 +12,21 @@ branch in the pipeline, which would be a pod more, and no loop over an empty lis
 same, and ends the pipeline's run with the same words where it was started all the same.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from selftaught import dataset
-from selftaught.errors import NothingNew
+from selftaught.errors import BadInput, NothingNew
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, plan_key
 from selftaught.tasks.dropped import Dropped, Past, Taken
+from selftaught.tasks.drops import names
 from selftaught.tasks.prepare import ordered, seeds
 from selftaught.tracking import NOTHING_NEW
 
@@ -38,6 +41,16 @@ class Fixed(BaseModel):
     started: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A drop, whether it was used, how many tasks it gives (None: it is not read any more), and what is wrong."""
+
+    drop: str
+    state: Literal["used", "waiting", "broken"]
+    tasks: int | None
+    problem: str = ""
+
+
 def drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> Taken:
     """The tasks of one attempt at a round, ordered, and the drops that they come from.
 
@@ -46,6 +59,26 @@ def drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: in
     source, draw = recipe.tasks, seeds(campaign, number, attempt)
     taken = source.take(draw, past(place, line, campaign)) if isinstance(source, Dropped) else Taken(source.draw(draw))
     return replace(taken, tasks=ordered(source, taken.tasks))
+
+
+def listed(place: Workplace, recipe: Recipe, line: str, campaign: str) -> Iterator[Listed]:
+    """Every drop that is there, by date. Raises BadInput when the recipe's tasks are not dropped ones."""
+    source, before = dropped(recipe), past(place, line, campaign)
+    waiting, broken = source.waiting(before)
+    rows = {drop.name: len(drop.rows) for drop in waiting}
+    for name in names(source.path):
+        state = "used" if name in before.drops else "broken" if name in broken else "waiting"
+        yield Listed(name, state, rows.get(name), broken.get(name, ""))
+
+
+def dropped(recipe: Recipe) -> Dropped:
+    """The recipe's tasks, where they are dropped ones. Raises BadInput where they are not."""
+    if not isinstance(recipe.tasks, Dropped):
+        raise BadInput(
+            f"{recipe.name}: tasks.type is '{recipe.tasks.name}', so nothing is dropped for it. Name a recipe with "
+            "{type: dropped, path: …}."
+        )
+    return recipe.tasks
 
 
 def past(place: Workplace, line: str, campaign: str, until: float = float("inf")) -> Past:
@@ -64,12 +97,19 @@ def past(place: Workplace, line: str, campaign: str, until: float = float("inf")
 
 def quiet(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> str | None:
     """Why there is nothing to do for this attempt at a round, whose MLflow run then ends so; None where there is."""
+    reason = missing(place, recipe, line, campaign)
+    if reason:
+        end(place, recipe, line, campaign, number, attempt, reason)
+    return reason
+
+
+def missing(place: Workplace, recipe: Recipe, line: str, campaign: str) -> str | None:
+    """What a round lacks in fresh tasks; None where there are enough, or the tasks are not dropped ones."""
     if not isinstance(recipe.tasks, Dropped):
         return None
     try:
-        recipe.tasks.take(seeds(campaign, number, attempt), past(place, line, campaign))
+        recipe.tasks.take(seeds(campaign, 1, 0), past(place, line, campaign))
     except NothingNew as nothing:
-        end(place, recipe, line, campaign, number, attempt, str(nothing))
         return str(nothing)
     return None
 

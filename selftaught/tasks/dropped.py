@@ -12,7 +12,9 @@ as soon as it can be read. It does not know which drops were used; `selftaught.r
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -104,7 +106,7 @@ class Dropped(Columns, type="dropped"):
         when the bucket cannot be listed.
         """
         guard = self._guard(draw)
-        waiting, broken = self._waiting(past)
+        waiting, broken = self.waiting(past)
         batch = _Batch(past, [*guard, *(row.task for drop in waiting for row in drop.rows)], guard, self._bare)
         used: list[str] = []
         for drop in waiting:
@@ -112,28 +114,26 @@ class Dropped(Columns, type="dropped"):
                 batch.add(drop.rows)
                 used.append(drop.name)
         if batch.sizes.total() < self.at_least or not all(batch.sizes[split] for split in SETS):
-            raise NothingNew(self._told(batch, len(waiting), broken))
-        return Taken([*self._capped(batch), *guard], tuple(used), tuple(broken), batch.counts)
+            raise NothingNew(self._told(batch, len(waiting), list(broken.values())))
+        return Taken([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts)
 
-    def check(self, tables: Iterable[Table]) -> Counter[str]:
-        """How many tasks and how much feedback the files hold. Raises BadInput on a row that cannot be used."""
-        drop = self._drop("check", list(tables))
-        return Counter(tasks=len(drop.rows), feedback=len(drop.said))
+    def drop(self, files: Sequence[Path], on: date) -> Drop:
+        """Drop `files` into `path` as of the day `on`, once every row has been read.
+
+        Raises BadInput, naming file and line, on a row that cannot be used, and what `drops.write` raises.
+        """
+        made = self._drop("", [drops.read_file(file, str(file)) for file in files])
+        return replace(made, name=drops.write(files, self.path, on))
 
     # Reading --------------------------------------------------------------------------------------------------------
 
-    def _waiting(self, past: Past) -> tuple[list[Drop], list[str]]:
-        """The drops that were not used, by date, and what is wrong with those that cannot be."""
-        read: list[Drop] = []
-        broken: list[str] = []
-        for name in drops.names(self.path):
-            if name not in past.drops:
-                _try(lambda name=name: read.append(self._drop(name, drops.read(self.path, name))), broken)
+    def waiting(self, past: Past) -> tuple[list[Drop], dict[str, str]]:
+        """The drops that were not used, by date, and what is wrong with those that cannot be, by name."""
+        broken: dict[str, str] = {}
+        names = [name for name in drops.names(self.path) if name not in past.drops]
+        read = _whole({name: lambda name=name: self._drop(name, drops.read(self.path, name)) for name in names}, broken)
         known = {task.id: task for task in (*past.assigned, *(row.task for drop in read for row in drop.rows))}
-        whole: list[Drop] = []
-        for drop in read:
-            _try(lambda drop=drop: whole.append(self._resolved(drop, known)), broken)
-        return whole, broken
+        return _whole({drop.name: lambda drop=drop: self._resolved(drop, known) for drop in read}, broken), broken
 
     def _drop(self, name: str, tables: Sequence[Table]) -> Drop:
         rows = [Row(task) for table in tables if not is_feedback(table) for task in self._tasks(name, table)]
@@ -206,12 +206,15 @@ class Dropped(Columns, type="dropped"):
         )
 
 
-def _try(read: Callable[[], None], broken: list[str]) -> None:
-    """Call `read`; what is wrong with what was dropped goes to `broken`."""
-    try:
-        read()
-    except (BadInput, StoreError) as error:
-        broken.append(str(error))
+def _whole(made: Mapping[str, Callable[[], Drop]], broken: dict[str, str]) -> list[Drop]:
+    """The drops that can be made; what is wrong with the others goes to `broken`."""
+    whole: list[Drop] = []
+    for name, make in made.items():
+        try:
+            whole.append(make())
+        except (BadInput, StoreError) as error:
+            broken[name] = str(error)
+    return whole
 
 
 class _Batch:

@@ -66,6 +66,8 @@ def read_file(path: Path, name: str) -> Table:
     reader = READERS.get(path.suffix)
     if reader is None:
         raise BadInput(f"{name}: no file of rows that is known here. Accepted: {', '.join(READERS)}.")
+    if not path.is_file():
+        raise BadInput(f"{name}: no such file (looked for {path.absolute()}).")
     return reader(path, name)
 
 
