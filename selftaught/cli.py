@@ -192,6 +192,42 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 @app.command()
+def watch(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    campaign: Annotated[
+        str, typer.Option(help="the campaign that uses the drops; the recipe's name unless given")
+    ] = "",
+    margin: Annotated[float | None, typer.Option(help="a fall that is too much; the gate's guard_margin")] = None,
+    alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="error probability of an alarm, in each look")] = 0.01,
+    roll_back: Annotated[
+        bool, typer.Option("--rollback", envvar="SELFTAUGHT_ROLLBACK", help="go back to `previous` where it is better")
+    ] = False,
+    webhook: Annotated[str, typer.Option(envvar="SELFTAUGHT_WEBHOOK", help="URL that an alarm is posted to")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the champion on tasks that arrived since its promotion; a fall is an alarm and ends with 4."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.job import Workplace
+        from selftaught.watch import Guard, default_margin, post
+        from selftaught.watch import watch as look
+
+        parsed = Recipe.load(recipe, overrides)
+        guard = Guard(default_margin(parsed) if margin is None else margin, alpha, roll_back)
+        found = look(Workplace.open(), parsed, line, campaign or parsed.name, guard)
+        if as_json:
+            _print(_fields(found))
+        fell = found.outcome == "fell"
+        words = f"{'ALARM ' if fell else ''}{line} version {found.champion}: {found.outcome}. {found.reason}"
+        err.print(words, style="red" if fell else "green", markup=False, highlight=False, soft_wrap=True)
+        if fell and webhook and (failed := post(webhook, found)):
+            err.print(failed, style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(FELL if fell else 0)
+
+
+@app.command()
 def report(
     line: Annotated[str, typer.Argument(help="the model line")],
     to: Annotated[Path, typer.Option("--to", help="where to write the page")] = Path("report.html"),

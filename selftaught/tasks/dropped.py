@@ -107,7 +107,7 @@ class Dropped(Columns, type="dropped"):
         """
         guard = self._guard(draw)
         waiting, broken = self.waiting(past)
-        batch = _Batch(past, [*guard, *(row.task for drop in waiting for row in drop.rows)], guard, self._bare)
+        batch = self._batch(past, waiting, guard)
         used: list[str] = []
         for drop in waiting:
             if not self._enough(batch.sizes):
@@ -124,6 +124,18 @@ class Dropped(Columns, type="dropped"):
         """
         made = self._drop("", [drops.read_file(file, str(file)) for file in files])
         return replace(made, name=drops.write(files, self.path, on))
+
+    def held_out(self, past: Past) -> list[Task]:
+        """The newest `gate` gate tasks of all drops after `past`. Raises as `take` does, but for NothingNew."""
+        waiting, _ = self.waiting(past)
+        batch = self._batch(past, waiting)
+        for drop in waiting:
+            batch.add(drop.rows)
+        return [task for task in batch.tasks if task.split == "gate"][-self.gate :]
+
+    def _batch(self, past: Past, waiting: Sequence[Drop], guard: Sequence[Task] = ()) -> "_Batch":
+        rows = (row.task for drop in waiting for row in drop.rows)
+        return _Batch(past, [*guard, *rows], guard, self._bare)
 
     # Reading --------------------------------------------------------------------------------------------------------
 
