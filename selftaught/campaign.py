@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import errors
-from selftaught.errors import BadInput, RoundFailed, SelftaughtError
+from selftaught.errors import BadInput, NothingNew, RoundFailed, SelftaughtError
 from selftaught.lines import named
 from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
 from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.boundary import ERRORS
+from selftaught.round.fresh import quiet, stage_of
 from selftaught.round.history import ENDED, due, newest, recorded
-from selftaught.round.job import Job, Workplace, round_name
-from selftaught.round.prepare import plan_key, stage_of
+from selftaught.round.job import Job, Workplace, plan_key, round_name
 from selftaught.serving.backend import Backend
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
@@ -73,6 +73,15 @@ class Ended:
     page: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A round that found nothing new to train on, and why. The order ends with it; the next one tries that round."""
+
+    round: int
+    attempt: int
+    reason: str
+
+
 class Campaign:
     """Runs an order on this machine. One process at a time per line."""
 
@@ -80,10 +89,11 @@ class Campaign:
         self.place, self.order, self.watch = place, order, watch
         self.folder = place.settings.home / "campaigns" / order.line / order.campaign
 
-    def run(self) -> Iterator[Ended]:
+    def run(self) -> Iterator[Ended | Quiet]:
         """Run the rounds that are ordered and not done yet, yielding each as it ends.
 
-        When the order was killed after its last round had ended, that round is told again.
+        When the order was killed after its last round had ended, that round is told again. Where nothing new was
+        dropped the order ends, before any engine is started.
 
         Raises RoundFailed when a round cannot end as it was drawn (the next call draws it anew), BadInput when
         another process runs the line, and other SelftaughtErrors after which the same call goes on where it stopped.
@@ -94,17 +104,27 @@ class Campaign:
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder.parent / "lock", self.order.line), self._engines():
+        with _locked(self.folder.parent / "lock", self.order.line):
+            last = self._target()
+            nothing = self._quiet() if len(self._ended()) < last else None
+            yield from [nothing] if nothing else self._run_until(last)
+            self._close()
+
+    def _run_until(self, last: int) -> Iterator[Ended | Quiet]:
+        """Run rounds until there are `last`, or nothing new is left."""
+        with self._engines():
             self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
             adopt(self.place, self.order.recipe, self.order.line)
             adopt_roles(self.place, self.order.recipe, self.order.line)
             self.watch({"step": "adopt", "done": 1, "total": 1, "unit": "models"})
-            last, rounds = self._target(), self._ended()
+            rounds = self._ended()
             if len(rounds) == last:
                 yield self._again(rounds[-1])
             while len(self._ended()) < last:
-                yield self._round(*self._next())
-            self._close()
+                ended = self._quiet() or self._round(*self._next())
+                yield ended
+                if isinstance(ended, Quiet):
+                    return
 
     @contextmanager
     def _engines(self) -> Generator[None]:
@@ -159,6 +179,14 @@ class Campaign:
         self.place.tracker.finish(plan.run, "failed")
         return number, attempt + 1
 
+    def _quiet(self) -> Quiet | None:
+        """The round that is due, where it was not begun and nothing new was dropped for it."""
+        number, attempt = self._next()
+        if self._plan(number, attempt) is not None:
+            return None
+        reason = quiet(self.place, self.order.recipe, self.order.line, self.order.campaign, number, attempt)
+        return Quiet(number, attempt, reason) if reason else None
+
     def _plan(self, number: int, attempt: int) -> Job | None:
         """The round's job, if it was fixed already."""
         name = round_name(self.order.line, self.order.campaign, number, attempt)
@@ -180,7 +208,7 @@ class Campaign:
 
     # One round ------------------------------------------------------------------------------------------------------
 
-    def _round(self, number: int, attempt: int) -> Ended:
+    def _round(self, number: int, attempt: int) -> Ended | Quiet:
         folder = self._folder(number, attempt)
         shutil.rmtree(folder / "run", ignore_errors=True)
         (folder / "run").mkdir(parents=True)
@@ -189,7 +217,10 @@ class Campaign:
         code = self._pipeline(number, attempt, folder)
         told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
-            raise self._failure(number, attempt, folder)
+            failure = self._failure(number, attempt, folder)
+            if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
+                return Quiet(number, attempt, str(failure))
+            raise failure
         return Ended(number, attempt, told, self._page(folder))
 
     def _warm(self, alias: Any) -> None:

@@ -1,8 +1,10 @@
 """The command line: `selftaught run`, and what a person needs around it.
 
 Thin: parses, calls the library, prints. Exit codes: 0 promoted (or the command did what was asked), 3 refused by the
-gate, 1 an error that its message explains, 2 wrong usage. `--json` prints one JSON object a line on standard output
-for machines; everything else a person reads goes to standard error.
+gate, 4 the champion fell (`watch`), 1 an error that its message explains, 2 wrong usage. A run that finds no new tasks
+has done what was asked and ends with 0, for schedules take anything else for a failure; its JSON says
+`"outcome": "nothing new"`. `--json` prints one JSON object a line on standard output for machines; everything else a
+person reads goes to standard error.
 """
 
 import json
@@ -11,6 +13,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,23 +22,25 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from selftaught import __version__
-from selftaught.errors import BadInput, SelftaughtError
+from selftaught.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.retention.policy import Policy
 
-PROMOTED, ERROR, USAGE, REFUSED = 0, 1, 2, 3
+PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
 """The documented exit codes."""
 
 app = typer.Typer(
     name="selftaught",
-    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused, 1 error, 2 usage.",
+    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
+tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
 models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
+app.add_typer(tasks_app, name="tasks")
 
 out, err = Console(), Console(stderr=True)
 
@@ -101,11 +106,12 @@ def run(
 ) -> None:
     """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
     with telling():
-        from selftaught.campaign import Campaign, Order
+        from selftaught.campaign import Campaign, Order, Quiet
         from selftaught.live import watcher
         from selftaught.plan import plan
         from selftaught.recipe import Recipe
         from selftaught.round.job import Workplace
+        from selftaught.tracking import NOTHING_NEW
 
         parsed = Recipe.load(recipe, overrides)
         place = Workplace.open()
@@ -120,9 +126,21 @@ def run(
         outcome = ""
         with watcher(err, _print if as_json else None) as watch:
             for ended in Campaign(place, order, watch).run():
-                outcome = ended.told.last.outcome
-                _tell(ended.told, ended.page, as_json)
-        raise typer.Exit(PROMOTED if outcome == "promoted" else REFUSED)
+                if isinstance(ended, Quiet):
+                    outcome = NOTHING_NEW
+                    _tell_nothing(ended, as_json)
+                else:
+                    outcome = ended.told.last.outcome
+                    _tell(ended.told, ended.page, as_json)
+        raise typer.Exit(PROMOTED if outcome in ("promoted", NOTHING_NEW) else REFUSED)
+
+
+def _tell_nothing(quiet: Any, as_json: bool) -> None:
+    if as_json:
+        _print({"round": quiet.round, "outcome": "nothing new", "reason": quiet.reason})
+        return
+    words = f"Round {quiet.round}: nothing new. {quiet.reason}"
+    err.print(words, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell(told: Any, page: Path, as_json: bool) -> None:
@@ -172,6 +190,42 @@ def _fields(value: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(value)
+
+
+@app.command()
+def watch(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    campaign: Annotated[
+        str, typer.Option(help="the campaign that uses the drops; the recipe's name unless given")
+    ] = "",
+    margin: Annotated[float | None, typer.Option(help="a fall that is too much; the gate's guard_margin")] = None,
+    alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="error probability of an alarm, in each look")] = 0.01,
+    roll_back: Annotated[
+        bool, typer.Option("--rollback", envvar="SELFTAUGHT_ROLLBACK", help="go back to `previous` where it is better")
+    ] = False,
+    webhook: Annotated[str, typer.Option(envvar="SELFTAUGHT_WEBHOOK", help="URL that an alarm is posted to")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the champion on tasks that arrived since its promotion; a fall is an alarm and ends with 4."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.job import Workplace
+        from selftaught.watch import Guard, default_margin, post
+        from selftaught.watch import watch as look
+
+        parsed = Recipe.load(recipe, overrides)
+        guard = Guard(default_margin(parsed) if margin is None else margin, alpha, roll_back)
+        found = look(Workplace.open(), parsed, line, campaign or parsed.name, guard)
+        if as_json:
+            _print(_fields(found))
+        fell = found.outcome == "fell"
+        words = f"{'ALARM ' if fell else ''}{line} version {found.champion}: {found.outcome}. {found.reason}"
+        err.print(words, style="red" if fell else "green", markup=False, highlight=False, soft_wrap=True)
+        if fell and webhook and (failed := post(webhook, found)):
+            err.print(failed, style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(FELL if fell else 0)
 
 
 @app.command()
@@ -248,7 +302,12 @@ def submit(
         from selftaught.round.job import Workplace
         from selftaught.submission import submit as submitted
 
-        made = submitted(Workplace.open(), _order(recipe, overrides, line, campaign, shards, pipelines))
+        order = _order(recipe, overrides, line, campaign, shards, pipelines)
+        try:
+            made = submitted(Workplace.open(), order)
+        except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
+            _print({"outcome": "nothing new", "reason": str(nothing)}) if as_json else out.print(str(nothing))
+            return
         _print(_fields(made)) if as_json else out.print(f"{made.name}: run {made.id} in {made.experiment}")
 
 
@@ -387,6 +446,61 @@ def recipes_blocks(axis: Annotated[str, typer.Argument(help="an axis; all of the
                 fields = ", ".join(f for f in block.model_fields if f != "type")
                 table.add_row(name, kind, (block.__doc__ or "").split("\n")[0], fields)
         out.print(table)
+
+
+# Fresh tasks --------------------------------------------------------------------------------------------------------
+
+
+@tasks_app.command("drop")
+def tasks_drop(
+    files: Annotated[list[Path], typer.Argument(help="files of tasks or of feedback (*.jsonl, *.parquet)")],
+    to: Annotated[str, typer.Option("--to", help="a folder or s3://bucket/prefix; the recipe's unless given")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="recipe with the place and the names of the columns")] = None,
+    date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="date of the drop; today")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check files row by row and drop them, whole or not at all, where the next round finds them."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.fresh import dropped
+        from selftaught.tasks.dropped import Dropped
+
+        if not to and recipe is None:
+            raise BadInput("nowhere to drop to. Say --to WHERE, or --recipe RECIPE whose tasks are dropped.")
+        source = dropped(Recipe.load(recipe)) if recipe else Dropped(path=to)
+        made = source.model_copy(update={"path": to or source.path}).drop(files, (date or datetime.now(UTC)).date())
+        if as_json:
+            _print({"drop": made.name, "tasks": len(made.rows), "feedback": len(made.said)})
+        else:
+            counted = f"{len(made.rows)} tasks, {len(made.said)} rows of feedback"
+            out.print(f"{made.name}: {counted}", highlight=False, soft_wrap=True)
+
+
+@tasks_app.command("list")
+def tasks_list(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.fresh import listed, missing
+        from selftaught.round.job import Workplace
+
+        parsed, place = Recipe.load(recipe, overrides), Workplace.open()
+        of = (place, parsed, line or parsed.name, campaign or parsed.name)
+        found, lacking = list(listed(*of)), missing(*of)
+        if as_json:
+            _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})
+            return
+        table = Table("drop", "state", "tasks", Column("what is wrong", overflow="fold"))
+        for each in found:
+            table.add_row(each.drop, each.state, "" if each.tasks is None else str(each.tasks), each.problem)
+        out.print(table)
+        err.print(lacking or "enough for a round", markup=False, highlight=False, soft_wrap=True)
 
 
 # Models -------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ class RoundFailed(SelftaughtError):
     """A round came to an end that repeating the same draw would not change (too few examples, overlapping data)."""
 
 
+class NothingNew(SelftaughtError):
+    """There are not enough new tasks for a round: a normal outcome, which trains nothing and is no failure."""
+
+
 def did_you_mean(value: str, accepted: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest accepted word, or an empty string.
 

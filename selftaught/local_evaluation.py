@@ -12,11 +12,11 @@ from selftaught.evaluation.runner import Summary, evaluate, summarise
 from selftaught.lines import ALIASES, find, named
 from selftaught.models import Endpoint
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Group, Task
+from selftaught.records import Group, Task, TaskScore
 from selftaught.round.adopt import keep
+from selftaught.round.engines import endpoint
 from selftaught.round.job import Workplace
 from selftaught.sampling.runner import sample
-from selftaught.serving.backend import Served
 from selftaught.serving.local import LocalEngines
 from selftaught.tasks.prepare import prepare, seeds
 from selftaught.verification.runner import verify
@@ -33,10 +33,19 @@ def evaluate_model(place: Workplace, recipe: Recipe, line: str, model: str, spli
     if split not in SPLITS:
         raise BadInput(f"'{split}' is no held-out split.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}")
     tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0)) if task.split == split]
-    digest = _digest(place, line, model)
+    return summarise(scores(place, recipe.stages[-1], line, _digest(place, line, model), tasks))
+
+
+def scores(place: Workplace, stage: Stage, line: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
+    """What the metrics of `stage` make of the model `digest` of `line`, task by task.
+
+    On what serves models here, or an engine of its own where nothing does.
+    """
+    if place.settings.engines or place.settings.serving != "local":
+        return asyncio.run(_asked(place, stage, line, digest, tasks))
     with LocalEngines(place.settings.home) as engines:
         served = engines.deploy(line, digest, place.model(digest))
-        return asyncio.run(_measure(place, recipe.stages[-1], served, tasks))
+        return asyncio.run(_measure(place, stage, Endpoint(served.url, served.line, served.digest), tasks))
 
 
 def _digest(place: Workplace, line: str, model: str) -> str:
@@ -45,10 +54,14 @@ def _digest(place: Workplace, line: str, model: str) -> str:
     return keep(place, model)[0]
 
 
-async def _measure(place: Workplace, stage: Stage, served: Served, tasks: Sequence[Task]) -> list[Summary]:
+async def _asked(place: Workplace, stage: Stage, line: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
+    return await _measure(place, stage, await endpoint(place, line, digest), tasks)
+
+
+async def _measure(place: Workplace, stage: Stage, served: Endpoint, tasks: Sequence[Task]) -> list[TaskScore]:
     progress = place.progress("evaluate")
-    async with Endpoint(served.url, served.line, served.digest) as endpoint:
-        context = Context(models={"policy": endpoint}, verifiers=stage.verify)
+    async with served as policy:
+        context = Context(models={"policy": policy}, verifiers=stage.verify)
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
             return await sample(wanted, sampler, context, _Forgetful(), progress)
@@ -56,7 +69,7 @@ async def _measure(place: Workplace, stage: Stage, served: Served, tasks: Sequen
         async def verified(groups: Sequence[Group]) -> list[Group]:
             return await verify(groups, stage.verify, context, progress)
 
-        return summarise(await evaluate(tasks, stage.evaluate, context, sampled, verified))
+        return await evaluate(tasks, stage.evaluate, context, sampled, verified)
 
 
 class _Forgetful:

@@ -5,14 +5,18 @@ what was measured on two CPU cores. The tasks are drawn once, so that a source t
 here. It starts nothing.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from selftaught.blocks import Sampler
 from selftaught.campaign import Order
+from selftaught.errors import NothingNew
 from selftaught.recipe import Stage
+from selftaught.records import Split
+from selftaught.round.fresh import drawn
 from selftaught.round.history import newest
 from selftaught.round.job import Workplace
-from selftaught.tasks.prepare import prepare, seeds
 
 ASSUMED_RATE = 300.0
 """New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
@@ -36,6 +40,10 @@ class Plan:
     tokens_per_second: float
     measured_rate: bool
     power: str
+    nothing_new: str = ""
+    """Why there is nothing to run yet, where tasks are dropped and too few were."""
+    broken: tuple[str, ...] = ()
+    """What is wrong with drops that are set aside."""
 
     @property
     def minutes(self) -> float:
@@ -48,6 +56,8 @@ class Plan:
 
     def text(self) -> str:
         """The plan for people."""
+        if self.nothing_new:
+            return f"{self.recipe} ({self.digest[:8]}) on line {self.line}: nothing new.\n  {self.nothing_new}"
         rate = "measured in the last round" if self.measured_rate else "assumed until a round was measured"
         return (
             f"{self.recipe} ({self.digest[:8]}) on line {self.line}, champion {self.champion}, {self.rounds} round(s)\n"
@@ -55,7 +65,7 @@ class Plan:
             f"{self.guard_tasks} guard\n"
             f"  new tokens a round, at most: {self.sampled_tokens:,} sampled, {self.evaluated_tokens:,} evaluated; "
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
-            f"  gate: {self.power}"
+            f"  gate: {self.power}" + "".join(f"\n  set aside: {message}" for message in self.broken)
         )
 
 
@@ -65,8 +75,7 @@ def plan(place: Workplace, order: Order) -> Plan:
     Raises BadInput when the tasks cannot be drawn, RoundFailed when their sets overlap.
     """
     recipe, stage = order.recipe, order.recipe.stages[0]
-    prepare(recipe.tasks, seeds(order.campaign, 1, 0))
-    sizes = recipe.tasks.sizes()
+    sizes, nothing_new, broken = _drawn(place, order)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = place.tracker.resolve(order.line, "champion")
     rate = _measured_rate(place, order)
@@ -84,8 +93,19 @@ def plan(place: Workplace, order: Order) -> Plan:
         evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,
-        power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds) if stage.gate else "none",
+        power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds) if stage.gate and sizes["gate"] else "none",
+        nothing_new=nothing_new,
+        broken=broken,
     )
+
+
+def _drawn(place: Workplace, order: Order) -> tuple[Mapping[Split, int], str, tuple[str, ...]]:
+    """How many tasks each set has, why there are none where nothing new was dropped, and what is set aside."""
+    try:
+        taken = drawn(place, order.recipe, order.line, order.campaign, 1, 0)
+    except NothingNew as nothing:
+        return Counter(), str(nothing), ()
+    return Counter(task.split for task in taken.tasks), "", taken.broken
 
 
 def _evaluated(stage: Stage, sets: list[int]) -> int:

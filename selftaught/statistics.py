@@ -8,6 +8,7 @@ one-sided unless said otherwise. It knows nothing of models, metrics or gates; `
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 import scipy  # its parts load when they are first used: most steps of a round need none
@@ -46,6 +47,20 @@ class Gain:
     gained: int
     lost: int
     tasks: int
+    test: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """By how much the mean of later tasks is above that of earlier, other ones, with its interval.
+
+    `p_value` is one-sided: how likely a fall like this is where there is none. `test` says how it was made.
+    """
+
+    change: float
+    low: float
+    high: float
+    p_value: float
     test: str
 
 
@@ -201,6 +216,50 @@ def _difference(champion: ArrayLike, challenger: ArrayLike) -> Floats:
 def _sides(difference: Floats) -> tuple[int, int]:
     """How many tasks were gained and lost."""
     return int((difference > 0).sum()), int((difference < 0).sum())
+
+
+# One model on two sets of tasks ---------------------------------------------------------------------------------------
+
+
+def independent_change(before: ArrayLike, after: ArrayLike, confidence: float = 0.95, seed: int = 0) -> Change:
+    """The change from `before` to `after`, whose tasks are different ones and so cannot be paired.
+
+    Where every value is 0 or 1: Newcombe's interval from Wilson's (1998, Statistics in Medicine 17:873-890, method 10)
+    and Fisher's exact test, which keeps its error probability whatever the common rate. Otherwise: the percentile
+    bootstrap and a permutation test. Raises BadInput where a side has no task, or only one where that is too few.
+    """
+    before, after = np.asarray(before, float), np.asarray(after, float)
+    if not len(before) or not len(after):
+        raise BadInput(f"{len(before)} tasks before and {len(after)} after: a change takes some of both.")
+    if is_binary(before) and is_binary(after):
+        return _binary_change(before, after, confidence)
+    return _mean_change(before, after, confidence, seed)
+
+
+def _binary_change(before: Floats, after: Floats, confidence: float) -> Change:
+    one, other = (wilson(int(values.sum()), len(values), confidence) for values in (before, after))
+    change = other.estimate - one.estimate
+    low = change - math.hypot(other.estimate - other.low, one.high - one.estimate)
+    high = change + math.hypot(other.high - other.estimate, one.estimate - one.low)
+    table = np.array([[values.sum(), len(values) - values.sum()] for values in (after, before)], int)
+    p_value = scipy.stats.fisher_exact(table, alternative="less").pvalue
+    return Change(change, low, high, float(p_value), "Fisher's exact test")
+
+
+def _mean_change(before: Floats, after: Floats, confidence: float, seed: int) -> Change:
+    if min(len(before), len(after)) < 2:
+        raise BadInput("1 task is too few for an interval of a mean. Measure at least 2 tasks.")
+    stats, settings = cast(Any, scipy.stats), {"n_resamples": _FEWEST_RESAMPLES, "batch": _BATCH, "rng": seed}
+    both, method = (after, before), "percentile"
+    interval = stats.bootstrap(both, _mean_above, confidence_level=confidence, method=method, **settings)
+    tested = stats.permutation_test(both, _mean_above, alternative="less", **settings)
+    low, high = interval.confidence_interval
+    change = float(after.mean() - before.mean())
+    return Change(change, float(low), float(high), float(tested.pvalue), "permutation test")
+
+
+def _mean_above(one: Floats, other: Floats, axis: int = -1) -> Any:
+    return np.mean(one, axis=axis) - np.mean(other, axis=axis)
 
 
 # What a test can show -------------------------------------------------------------------------------------------------

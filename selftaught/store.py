@@ -18,9 +18,9 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from typing_extensions import override
 
 from selftaught.dataset import replacing
@@ -39,6 +39,14 @@ class StoredFile(BaseModel):
     path: str
     size: int
     sha256: str
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        """Markers may come from elsewhere: one that led out of its folder would have files written anywhere."""
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"'{path}' leads out of the folder")
+        return path
 
 
 class Marker(BaseModel):

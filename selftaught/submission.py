@@ -11,7 +11,7 @@ missed time, so catch-up is off; cron has six fields, the first of which is seco
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any, cast
 import yaml
 
 from selftaught.campaign import Order
-from selftaught.errors import BadInput, Unavailable
+from selftaught.errors import BadInput, NothingNew, Unavailable
+from selftaught.round.fresh import quiet
 from selftaught.round.history import due
 from selftaught.round.job import Workplace
 
@@ -41,15 +42,18 @@ class Submitted:
 def submit(place: Workplace, order: Order) -> Submitted:
     """Submit the round of the order's campaign that is due.
 
-    Raises BadInput when the line has no champion yet or a run of it is active, Unavailable when Kubeflow Pipelines does
-    not answer.
+    Raises BadInput when the line has no champion yet or a run of it is active, NothingNew when there are no fresh tasks
+    for it, Unavailable when Kubeflow Pipelines does not answer.
     """
     _require_champion(place, order)
+    number, attempt = due(place.tracker.rounds(order.line, order.campaign))
+    if reason := quiet(place, order.recipe, order.line, order.campaign, number, attempt):
+        raise NothingNew(reason)
     with _client(place) as client, _package(place, order) as package:
         experiment = client.create_experiment(_experiment(order.line)).experiment_id
         if active := [run for run in _all(client.list_runs, "runs", experiment) if run.state in ACTIVE]:
             raise BadInput(
-                f"{order.line}: run {active[0].run_id} is {active[0].state.lower()}. Wait for it, or terminate it first."
+                f"{order.line}: run {active[0].run_id} is {active[0].state.lower()}. Wait for it, or terminate it."
             )
         name = f"{order.line} {order.campaign}"
         run = client.create_run_from_pipeline_package(
@@ -122,8 +126,8 @@ def _experiment(line: str) -> str:
 
 
 @contextmanager
-def _package(place: Workplace, order: Order) -> Iterator[Path]:
-    """The compiled pipeline of the round that is due, its tags in the place of which stand the images of the settings."""
+def _package(place: Workplace, order: Order) -> Generator[Path]:
+    """The compiled pipeline of the round that is due, with the images that the settings name."""
     number, _ = due(place.tracker.rounds(order.line, order.campaign))
     source = order.pipeline(number)
     if not source.exists():
@@ -144,7 +148,7 @@ def _image(tagged: str, images: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _client(place: Workplace) -> Iterator[Any]:
+def _client(place: Workplace) -> Generator[Any]:
     """A client of Kubeflow Pipelines whose refusals are told."""
     url = place.settings.kfp
     if not url:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 Alias = Literal["champion", "challenger", "head", "base", "previous"]
+NOTHING_NEW = "nothing new"
+"""The outcome of a round that has nothing to train on yet. It has not ended: it goes on once there is something."""
 _BATCH = 500
 _PAGE = 1000
 _REMOVED = "selftaught.removed"
@@ -161,10 +163,15 @@ class Tracker:
         self.client.log_text(run, text, name)
 
     def finish(self, run: str, outcome: str) -> None:
-        """End a run with its outcome (`promoted`, `refused`, `failed`)."""
+        """End a run with its outcome (`promoted`, `refused`, `failed`, `nothing new`)."""
         client = self.client
         client.set_tag(run, "selftaught.outcome", outcome)
         client.set_terminated(run, "FAILED" if outcome == "failed" else "FINISHED")
+
+    def reopen(self, run: str) -> None:
+        """Go on with a run that was ended."""
+        self.client.set_tag(run, "selftaught.outcome", "")
+        self.client.update_run(run, status="RUNNING")
 
     # The registry ---------------------------------------------------------------------------------------------------
 

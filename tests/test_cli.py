@@ -57,20 +57,11 @@ def test_the_version_is_the_packages() -> None:
 
 def test_help_lists_every_command_with_the_exit_codes() -> None:
     text = ran("--help").stdout
-    assert "0 promoted or done, 3 refused, 1 error, 2 usage" in " ".join(text.split())
-    for command in (
-        "run",
-        "evaluate",
-        "report",
-        "compile",
-        "recipes",
-        "models",
-        "serve",
-        "chat",
-        "doctor",
-        "clean",
-        "gc",
-    ):
+    assert "0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage" in " ".join(text.split())
+    commands = (
+        "run evaluate report compile recipes models serve chat doctor clean gc adopt submit schedule status watch"
+    )
+    for command in commands.split():
         assert f"\n  {command} " in text
 
 

@@ -17,6 +17,7 @@ from selftaught.statistics import (
     alpha_spending,
     binary_gain,
     bootstrap,
+    independent_change,
     mcnemar,
     mcnemar_power,
     mcnemar_two_sided,
@@ -182,6 +183,58 @@ def test_models_that_answer_alike_gain_nothing():
         gain = paired_gain(values, values)
         assert (gain.gain, gain.p_value, gain.gained, gain.lost) == (0, 1, 0, 0)
         assert gain.low <= 0 <= gain.high
+
+
+# One model on two sets of tasks ---------------------------------------------------------------------------------------
+
+
+def zeros_and_ones(right: int, tasks: int) -> list[float]:
+    return [1.0] * right + [0.0] * (tasks - right)
+
+
+def test_a_change_has_newcombes_interval_of_his_own_example():
+    """56 of 70 and 48 of 80: method 10 gives .0524 to .3339."""
+    change = independent_change(zeros_and_ones(48, 80), zeros_and_ones(56, 70))
+    assert (change.change, change.low, change.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+@given(st.integers(0, 8), st.integers(0, 9))
+def test_the_p_value_of_a_fall_is_the_share_of_deals_that_fall_as_far(before: int, after: int):
+    """Fisher: the right answers are dealt to the tasks at random."""
+    change = independent_change(zeros_and_ones(before, 8), zeros_and_ones(after, 9))
+    right, deals = before + after, math.comb(17, before + after)
+    as_far = sum(math.comb(9, k) * math.comb(8, right - k) for k in range(after + 1) if right >= k)
+    assert change.p_value == pytest.approx(as_far / deals)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.85])
+@pytest.mark.parametrize("alpha", [0.01, 0.1])
+def test_where_nothing_fell_a_fall_is_seen_no_oftener_than_alpha(rate: float, alpha: float):
+    one, other = (stats.binom.pmf(range(n + 1), n, rate) for n in (20, 25))
+    seen = sum(
+        one[b] * other[a]
+        for b in range(21)
+        for a in range(26)
+        if independent_change(zeros_and_ones(b, 20), zeros_and_ones(a, 25)).p_value <= alpha
+    )
+    assert 0 < seen <= alpha
+
+
+def test_a_change_of_other_values_is_that_of_their_means():
+    before, after = np.linspace(0.2, 0.8, 40), np.linspace(0.0, 0.4, 30)
+    change = independent_change(before, after)
+    assert change.change == pytest.approx(-0.3)
+    assert change.low < -0.3 < change.high < 0
+    assert change.p_value < 0.001
+    assert independent_change(after, before).p_value > 0.999
+    assert independent_change([0.5, 0.5], [0.5, 0.5, 0.5]).p_value == 1
+
+
+def test_a_change_takes_tasks_on_both_sides():
+    with pytest.raises(BadInput, match="0 tasks before and 3 after"):
+        independent_change([], [1, 0, 1])
+    with pytest.raises(BadInput, match="at least 2 tasks"):
+        independent_change([0.5], [0.5, 0.25])
 
 
 # What a test can show -------------------------------------------------------------------------------------------------

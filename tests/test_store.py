@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import subprocess
@@ -6,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from store_contract import StoreContract, folder_with, model
 
 from selftaught.errors import BadInput, StoreError
@@ -154,6 +156,20 @@ def test_the_marker_is_not_part_of_a_copy_that_is_stored_again(
     store.put("models", "e", copy)
     stored = store.local("models", "e", tmp_path)
     assert '"new"' in (stored / MARKER).read_text()
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/outside", "a/../../outside"])
+def test_a_marker_that_leads_out_of_its_folder_writes_nothing_there(
+    path: str, store: DirectoryStore, model: Path, tmp_path: Path
+) -> None:
+    """Whoever may write into a shared bucket must not choose where a reader's files are written."""
+    store.put("models", "d", model)
+    marker = store.directory / "models" / "d" / MARKER
+    marker.write_text(json.dumps({"files": [{"path": path, "size": 1, "sha256": "0" * 64}]}))
+    (store.directory / "models" / "outside").write_text("x")
+    with pytest.raises(ValidationError, match="leads out of the folder"):
+        store.get("models", "d", tmp_path / "deep" / "copy")
+    assert not list(tmp_path.glob("**/deep/outside"))
 
 
 def test_locations_are_a_directory_or_s3(tmp_path: Path) -> None:

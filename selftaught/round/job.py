@@ -63,6 +63,10 @@ class Job(BaseModel):
     """How many sampling tasks share the training tasks."""
     tasks: str
     """Digest of the data set of tasks."""
+    drops: tuple[str, ...] = ()
+    """The drops that the round uses up, where its tasks are dropped ones."""
+    broken: tuple[str, ...] = ()
+    """What is wrong with the drops that were set aside."""
     champion: ModelRef
     sampler: ModelRef
     trainee: ModelRef
@@ -149,6 +153,11 @@ class Workplace:
         if not (out / "manifest.json").exists() or dataset.manifest(out).digest != digest:
             self.store.get("datasets", digest, out)
         return dataset.manifest(out)
+
+
+def plan_key(name: str) -> str:
+    """The claim that holds a round's job; `name` is the job's."""
+    return f"plans/{name}"
 
 
 def input_key(step: str, inputs: Mapping[str, Any]) -> str:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from selftaught import dataset
 from selftaught.dataset import Manifest
-from selftaught.errors import BadInput
+from selftaught.errors import BadInput, NothingNew
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.adopt import roles
+from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due
-from selftaught.round.job import Job, ModelRef, Workplace, role_line, round_name
+from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name
 from selftaught.round.replay import earlier
-from selftaught.tasks.prepare import prepare, seeds
-from selftaught.tracking import Version
+from selftaught.tasks.dropped import Taken
+from selftaught.tasks.prepare import seeds
+from selftaught.tracking import NOTHING_NEW, Version
 
 
 def run(
@@ -24,8 +26,8 @@ def run(
 ) -> Manifest:
     """Write the job of round `number` (0: the one that is due, whatever `attempt` says) to `out`, and its tasks.
 
-    Raises RoundFailed when training and held-out tasks overlap, BadInput when the line has no champion yet or the round
-    was begun with another number of shards.
+    Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
+    when the line has no champion yet or the round was begun with another number of shards.
     """
     place = Workplace.open()
     parsed = Recipe.parse(recipe)
@@ -41,15 +43,10 @@ def run(
     if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
         place.store.get("datasets", job.tasks, Path(tasks))
     manifest = dataset.manifest(Path(tasks))
-    _open_run(place, job, manifest.rows)
+    _open_run(place, job, manifest)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_bytes(claimed)
     return manifest
-
-
-def plan_key(name: str) -> str:
-    """The claim that holds a round's job; `name` is the job's."""
-    return f"plans/{name}"
 
 
 def _fix(
@@ -60,8 +57,9 @@ def _fix(
         line, campaign, stage.name, number, attempt
     )  # first, for a draw that fails to be told
     draw = seeds(campaign, number, attempt)
-    drawn = prepare(recipe.tasks, draw)
-    manifest = dataset.write(out, drawn, "tasks", recipe=recipe.digest)
+    taken = _drawn(place, recipe, line, campaign, number, attempt)
+    counts = {name: float(count) for name, count in taken.counts.items()}
+    manifest = dataset.write(out, taken.tasks, "tasks", recipe=recipe.digest, counts=counts)
     place.store.put("datasets", manifest.digest, out)
     champion, trainee = _version(place, line, "champion"), _version(place, line, stage.train_from)
     own = _trained(place, line, stage)
@@ -76,6 +74,8 @@ def _fix(
         campaign_seed=draw.campaign,
         shards=shards,
         tasks=manifest.digest,
+        drops=taken.drops,
+        broken=taken.broken,
         champion=champion,
         sampler=_version(place, line, stage.sample_from),
         trainee=trainee,
@@ -87,10 +87,13 @@ def _fix(
     )
 
 
-def stage_of(recipe: Recipe, number: int) -> Stage:
-    """The stage that round `number` (from 1) belongs to."""
-    stages = recipe.rounds()
-    return [next(stages) for _ in range(number)][-1]
+def _drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> Taken:
+    """The round's tasks; where there are none, the round's run ends before the pipeline does."""
+    try:
+        return drawn(place, recipe, line, campaign, number, attempt)
+    except NothingNew as nothing:
+        end(place, recipe, line, campaign, number, attempt, str(nothing))
+        raise
 
 
 def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:
@@ -106,9 +109,18 @@ def _trained(place: Workplace, line: str, stage: Stage) -> dict[str, ModelRef]:
     return {role: ModelRef(digest=head.digest, version=head.version) for role, head in heads.items() if head}
 
 
-def _open_run(place: Workplace, job: Job, rows: int) -> None:
+def _open_run(place: Workplace, job: Job, tasks: Manifest) -> None:
     """Parameters, tags and the tasks of the round's run; said again, it changes nothing."""
     tracker = place.tracker
+    if tracker.tags(job.run).get("selftaught.outcome") == NOTHING_NEW:
+        tracker.reopen(job.run)
     tracker.tag(job.run, {"selftaught.recipe": job.recipe.digest, "selftaught.champion": job.champion.digest})
     tracker.log(job.run, {}, params={"recipe": job.recipe.name, "stage": job.stage, "seed": str(job.seed)})
-    tracker.log_dataset(job.run, "tasks", job.tasks, place.store.uri("datasets", job.tasks), rows, "tasks")
+    tracker.log_dataset(job.run, "tasks", job.tasks, place.store.uri("datasets", job.tasks), tasks.rows, "tasks")
+    if job.drops:
+        told = {
+            "selftaught.drops": ", ".join(job.drops)[:4000],
+            "selftaught.drops_broken": "\n".join(job.broken)[:4000],
+        }
+        tracker.tag(job.run, told)
+        tracker.log(job.run, {f"tasks.{name.replace(' ', '_')}": count for name, count in tasks.counts.items()})

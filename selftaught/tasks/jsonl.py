@@ -15,12 +15,17 @@ class Jsonl(FileSource, type="jsonl"):
 
     def read(self, path: Path) -> Table:
         """One row a line. Raises BadInput, naming the line, on anything that is no JSON object."""
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise BadInput(f"{path}: not UTF-8 text (byte {error.start}). Is it a JSONL file?") from None
-        places = {f"{path}:{number}": line for number, line in enumerate(lines, 1) if line.strip()}
-        return Table(str(path), [_row(place, line) for place, line in places.items()], list(places))
+        return read_jsonl(path, str(path))
+
+
+def read_jsonl(path: Path, name: str) -> Table:
+    """The rows of the file at `path`, which messages call `name`."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() would also split at U+2028 in a text
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name}: not UTF-8 text (byte {error.start}). Is it a JSONL file?") from None
+    places = {f"{name}:{number}": line for number, line in enumerate(lines, 1) if line.strip()}
+    return Table(name, [_row(place, line) for place, line in places.items()], list(places))
 
 
 def _row(place: str, line: str) -> Mapping[str, Any]:

@@ -15,8 +15,13 @@ class Parquet(FileSource, type="parquet"):
 
     def read(self, path: Path) -> Table:
         """All rows. Raises BadInput on a file of another format, or a truncated one."""
-        try:
-            rows: list[dict[str, Any]] = cast(Any, pq).read_table(path).to_pylist()
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
-        return Table(str(path), rows, [f"{path}: row {number}" for number in range(1, len(rows) + 1)])
+        return read_parquet(path, str(path))
+
+
+def read_parquet(path: Path, name: str) -> Table:
+    """The rows of the file at `path`, which messages call `name`."""
+    try:
+        rows: list[dict[str, Any]] = cast(Any, pq).read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{name}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
+    return Table(name, rows, [f"{name}: row {number}" for number in range(1, len(rows) + 1)])

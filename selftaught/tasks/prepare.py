@@ -4,6 +4,7 @@ Equal sources and draws give equal lists, byte for byte, so that a repeated step
 """
 
 import hashlib
+from collections.abc import Sequence
 
 from selftaught.blocks import Draw, TaskSource
 from selftaught.records import Task
@@ -26,7 +27,11 @@ def prepare(source: TaskSource, draw: Draw) -> list[Task]:
 
     Raises BadInput when the source cannot give them, RoundFailed when the sets overlap.
     """
-    tasks = source.draw(draw)
+    return ordered(source, source.draw(draw))
+
+
+def ordered(source: TaskSource, tasks: Sequence[Task]) -> list[Task]:
+    """`tasks` of `source` in their fixed order. Raises RoundFailed when their sets overlap."""
     require_disjoint(tasks)
     order = list(source.sizes())
     return sorted(tasks, key=lambda task: (order.index(task.split), task.id))

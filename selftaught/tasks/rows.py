@@ -39,17 +39,8 @@ class Problem:
 Pools = dict[Split, list[Problem]]
 
 
-class RowSource(PromptedSource):
-    """A source that maps the columns of rows to tasks.
-
-    A problem's set follows from its text (or its `template` column), so it is the same in every round and campaign;
-    train and gate tasks are chosen anew each round out of their pools, which all rounds share. Guard tasks come from
-    rows of their own and are none of the other sets' problems.
-    """
-
-    fresh: ClassVar[bool] = False
-    guard_field: ClassVar[str]
-    """The field that says where the guard set's rows are."""
+class Columns(PromptedSource):
+    """A source that says which columns of a row hold what."""
 
     question: str = "question"
     answer: str = "answer"
@@ -57,29 +48,11 @@ class RowSource(PromptedSource):
     answer_pattern: re.Pattern[str] | None = None
     """Where the gold answer stands in its column: the first group, or the whole match. GSM8K: `#### (.+)`."""
 
-    @abstractmethod
-    def table(self) -> Table:
-        """The rows of the train, gate and report sets."""
+    def problems(self, table: Table) -> list[Problem]:
+        """The rows of `table` as problems, the first of those with equal questions.
 
-    @abstractmethod
-    def guard_table(self) -> Table:
-        """The rows of the guard set."""
-
-    @model_validator(mode="after")
-    def _guard_has_rows(self) -> Self:
-        if self.guard and getattr(self, self.guard_field) is None:
-            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {self.guard_field}")
-        return self
-
-    def draw(self, draw: Draw) -> list[Task]:
-        """Tasks out of the pools; raises BadInput on rows that cannot be used, or too few of them."""
-        main = self.table()
-        pools = self._pools(self._problems(main), self._problems(self.guard_table()) if self.guard else [])
-        self._check_sizes(main.name, pools)
-        return [task for split in self.sizes() for task in self._chosen(split, pools[split], draw)]
-
-    def _problems(self, table: Table) -> list[Problem]:
-        """The rows of `table` as problems, the first of those with equal questions."""
+        Raises BadInput, naming the place, on a table without rows, without a column, or with a cell that is empty.
+        """
         self._check_columns(table)
         questions, answers = _texts(table, self.question), self._answers(table)
         templates = _texts(table, self.template) if self.template else [None] * len(table.rows)
@@ -113,6 +86,40 @@ class RowSource(PromptedSource):
             return text.strip()
         found = self.answer_pattern.search(text)
         return found[min(1, self.answer_pattern.groups)].strip() if found else ""
+
+
+class RowSource(Columns):
+    """A source that maps the columns of rows to tasks.
+
+    A problem's set follows from its text (or its `template` column), so it is the same in every round and campaign;
+    train and gate tasks are chosen anew each round out of their pools, which all rounds share. Guard tasks come from
+    rows of their own and are none of the other sets' problems.
+    """
+
+    fresh: ClassVar[bool] = False
+    guard_field: ClassVar[str]
+    """The field that says where the guard set's rows are."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """The rows of the train, gate and report sets."""
+
+    @abstractmethod
+    def guard_table(self) -> Table:
+        """The rows of the guard set."""
+
+    @model_validator(mode="after")
+    def _guard_has_rows(self) -> Self:
+        if self.guard and getattr(self, self.guard_field) is None:
+            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {self.guard_field}")
+        return self
+
+    def draw(self, draw: Draw) -> list[Task]:
+        """Tasks out of the pools; raises BadInput on rows that cannot be used, or too few of them."""
+        main = self.table()
+        pools = self._pools(self.problems(main), self.problems(self.guard_table()) if self.guard else [])
+        self._check_sizes(main.name, pools)
+        return [task for split in self.sizes() for task in self._chosen(split, pools[split], draw)]
 
     def _pools(self, problems: list[Problem], guard: list[Problem]) -> Pools:
         """The problems of each set; guard problems only where no other row is of their family."""

@@ -196,6 +196,12 @@ def test_lines_that_are_no_json_objects_are_refused_by_file_and_line(tmp_path: P
         source(tmp_path / "a.jsonl").draw(Draw(1, 2))
 
 
+def test_a_line_ends_where_json_lines_end(tmp_path: Path):
+    """Texts that people typed hold other line separators."""
+    (tmp_path / "a.jsonl").write_bytes('{"question": "a\u2028b?", "answer": "1"}\r\n'.encode())
+    assert source(tmp_path / "a.jsonl").table().rows == [{"question": "a\u2028b?", "answer": "1"}]
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(BadInput, match=r"nowhere/tasks\.jsonl: no such file .*Check tasks\.path"):
         source(Path("nowhere/tasks.jsonl")).draw(Draw(1, 2))

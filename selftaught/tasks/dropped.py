@@ -1,0 +1,300 @@
+"""Dropped tasks: what teams have put into a folder or a bucket, used by the next round that finds enough of it.
+
+A round takes whole drops, oldest first. What a line's earlier rounds have fixed is handed in (`Past`): drops that were
+used are not read again, questions that were seen are left out, and a problem stays in its set for good. The set follows
+from the question's content hash; a question that shares its text, its template or a run of words (numbers masked) with
+an earlier one follows that one, and one that shares them with two sets is left out.
+
+A broken drop (a damaged file, a row that cannot be used) is set aside as a whole and told, and the others are used: on
+a schedule nobody stands by, and one team's slip must not stop the others' for good. It stays unused, so it is taken up
+as soon as it can be read. It does not know which drops were used; `selftaught.round.fresh` does.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from selftaught.blocks import Draw, OneOf, TaskSource
+from selftaught.errors import BadInput, NothingNew, StoreError
+from selftaught.records import Split, Task
+from selftaught.tasks import drops
+from selftaught.tasks.feedback import Feedback, feedback, is_feedback
+from selftaught.tasks.rows import Columns, Table
+from selftaught.tasks.splits import pool, runs, structure, words
+
+SETS: tuple[Split, ...] = ("train", "gate", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What earlier rounds have fixed.
+
+    `assigned` are the tasks of every round of the line, whatever became of it, whose sets are settled; `seen` those of
+    the campaign's rounds that have ended, and `drops` the drops that these have used.
+    """
+
+    assigned: Sequence[Task] = ()
+    seen: Sequence[Task] = ()
+    drops: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The tasks of a round and the drops that it uses up; `broken` says what is wrong with those set aside."""
+
+    tasks: Sequence[Task]
+    drops: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A task that was dropped. One that `corrects` counts in the place of a task with the same question."""
+
+    task: Task
+    corrects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A drop that could be read: its rows, and what its feedback says."""
+
+    name: str
+    rows: tuple[Row, ...]
+    said: tuple[Feedback, ...] = ()
+
+
+class Dropped(Columns, type="dropped"):
+    """Tasks that are dropped into `path`, a folder or `s3://bucket/prefix`, as files of tasks or of feedback.
+
+    A round takes drops until it has `train` training tasks, and at most `gate` and `report` of their held-out ones;
+    with fewer than `at_least` new tasks, or none for one of the sets, there is nothing new. Guard tasks are those of
+    the source `guard_from`.
+    """
+
+    fresh: ClassVar[bool] = True
+    path: str
+    train: PositiveInt = 1000
+    gate: PositiveInt = 400
+    report: PositiveInt = 400
+    at_least: Annotated[PositiveInt, Field(description="new tasks below which a round has nothing to do")] = 50
+    guard_from: Annotated[TaskSource | None, OneOf("tasks")] = None
+
+    @model_validator(mode="after")
+    def _guard_has_a_source(self) -> Self:
+        if self.guard and (self.guard_from is None or self.guard_from.guard < self.guard):
+            raise ValueError(
+                f"guard: {self.guard} asks for guard tasks; name a source with as many in guard_from, such as "
+                f"{{type: word_problems, train: 1, gate: 1, report: 1, guard: {self.guard}}}"
+            )
+        return self
+
+    def draw(self, draw: Draw) -> list[Task]:
+        """What a round without any past would take; raises NothingNew as `take` does."""
+        return list(self.take(draw).tasks)
+
+    def take(self, draw: Draw, past: Past = Past()) -> Taken:
+        """The tasks of the next round after `past`.
+
+        Raises NothingNew when there are too few, BadInput when the folder is not there, StoreError and Unavailable
+        when the bucket cannot be listed.
+        """
+        guard = self._guard(draw)
+        waiting, broken = self.waiting(past)
+        batch = self._batch(past, waiting, guard)
+        used: list[str] = []
+        for drop in waiting:
+            if not self._enough(batch.sizes):
+                batch.add(drop.rows)
+                used.append(drop.name)
+        if batch.sizes.total() < self.at_least or not all(batch.sizes[split] for split in SETS):
+            raise NothingNew(self._told(batch, len(waiting), list(broken.values())))
+        return Taken([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts)
+
+    def drop(self, files: Sequence[Path], on: date) -> Drop:
+        """Drop `files` into `path` as of the day `on`, once every row has been read.
+
+        Raises BadInput, naming file and line, on a row that cannot be used, and what `drops.write` raises.
+        """
+        made = self._drop("", [drops.read_file(file, str(file)) for file in files])
+        return replace(made, name=drops.write(files, self.path, on))
+
+    def held_out(self, past: Past) -> list[Task]:
+        """The newest `gate` gate tasks of all drops after `past`. Raises as `take` does, but for NothingNew."""
+        waiting, _ = self.waiting(past)
+        batch = self._batch(past, waiting)
+        for drop in waiting:
+            batch.add(drop.rows)
+        return [task for task in batch.tasks if task.split == "gate"][-self.gate :]
+
+    def _batch(self, past: Past, waiting: Sequence[Drop], guard: Sequence[Task] = ()) -> "_Batch":
+        rows = (row.task for drop in waiting for row in drop.rows)
+        return _Batch(past, [*guard, *rows], guard, self._bare)
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def waiting(self, past: Past) -> tuple[list[Drop], dict[str, str]]:
+        """The drops that were not used, by date, and what is wrong with those that cannot be, by name."""
+        broken: dict[str, str] = {}
+        names = [name for name in drops.names(self.path) if name not in past.drops]
+        read = _whole({name: lambda name=name: self._drop(name, drops.read(self.path, name)) for name in names}, broken)
+        known = {task.id: task for task in (*past.assigned, *(row.task for drop in read for row in drop.rows))}
+        return _whole({drop.name: lambda drop=drop: self._resolved(drop, known) for drop in read}, broken), broken
+
+    def _drop(self, name: str, tables: Sequence[Table]) -> Drop:
+        rows = [Row(task) for table in tables if not is_feedback(table) for task in self._tasks(name, table)]
+        said = [each for table in tables if is_feedback(table) for each in feedback(table)]
+        return Drop(name, tuple(rows), tuple(said))
+
+    def _tasks(self, drop: str, table: Table) -> Iterator[Task]:
+        for problem in self.problems(table):
+            yield self._task(drop, problem.question, problem.answer, problem.template)
+
+    def _task(self, drop: str, question: str, answer: str, template: str | None = None) -> Task:
+        source = f"{self.name}/{drop}"
+        return Task(messages=self.messages(question), answer=answer, source=source, template=template)
+
+    def _resolved(self, drop: Drop, known: Mapping[str, Task]) -> Drop:
+        """`drop` with the tasks that its feedback makes. Raises BadInput when it names a task that nobody knows."""
+        rows = [Row(task, corrects=True) for said in drop.said for task in self._corrected(drop.name, said, known)]
+        return Drop(drop.name, (*drop.rows, *rows))
+
+    def _corrected(self, drop: str, said: Feedback, known: Mapping[str, Task]) -> Iterator[Task]:
+        if said.task and said.task not in known:
+            raise BadInput(
+                f"{said.place}: task: '{said.task}': no round of this line and no drop has this task. Name one that "
+                "has been asked, or give its prompt."
+            )
+        if said.answer is None:
+            return
+        if said.task:
+            update = {"answer": said.answer, "source": f"{self.name}/{drop}"}
+            yield known[said.task].model_copy(update=update)
+        else:
+            yield self._task(drop, self._asked(said.prompt), said.answer)
+
+    def _asked(self, prompt: str) -> str:
+        """The question in a prompt, which may hold the instruction that every task ends with."""
+        return prompt.removesuffix(self.instruction).rstrip() if self.instruction else prompt
+
+    def _bare(self, task: Task) -> str:
+        """What a problem's set follows from: the same for a file of the `jsonl` source and for a drop."""
+        return task.template or " ".join(words(self._asked(task.question)))
+
+    # Choosing -------------------------------------------------------------------------------------------------------
+
+    def _guard(self, draw: Draw) -> list[Task]:
+        if not self.guard or self.guard_from is None:
+            return []
+        return [task for task in self.guard_from.draw(draw) if task.split == "guard"][: self.guard]
+
+    def _enough(self, sizes: Counter[Split]) -> bool:
+        """Whether further drops have to wait."""
+        return (
+            sizes["train"] >= self.train and sizes.total() >= self.at_least and all(sizes[split] > 0 for split in SETS)
+        )
+
+    def _capped(self, batch: "_Batch") -> Iterator[Task]:
+        """All that is new to train on, and the first held-out tasks that arrived."""
+        for split, most in (("train", None), ("gate", self.gate), ("report", self.report)):
+            yield from [task for task in batch.tasks if task.split == split][:most]
+
+    def _told(self, batch: "_Batch", waiting: int, broken: Sequence[str]) -> str:
+        sizes = ", ".join(f"{batch.sizes[split]} {split}" for split in SETS)
+        left_out = ", ".join(f"{count} {name}" for name, count in batch.counts.items() if name != "new" and count)
+        return "\n  ".join(
+            [
+                f"{self.path}: {batch.sizes.total()} new tasks in {waiting} drops that were not used ({sizes}"
+                f"{'; ' + left_out if left_out else ''}); a round takes {self.at_least} or more (tasks.at_least), "
+                "and some for each set.",
+                *(f"set aside: {message}" for message in broken),
+            ]
+        )
+
+
+def _whole(made: Mapping[str, Callable[[], Drop]], broken: dict[str, str]) -> list[Drop]:
+    """The drops that can be made; what is wrong with the others goes to `broken`."""
+    whole: list[Drop] = []
+    for name, make in made.items():
+        try:
+            whole.append(make())
+        except (BadInput, StoreError) as error:
+            broken[name] = str(error)
+    return whole
+
+
+class _Batch:
+    """The new tasks of a round, as drop after drop is added; `sizes` is how many each set has."""
+
+    def __init__(self, past: Past, others: Sequence[Task], guard: Sequence[Task], bare: Callable[[Task], str]) -> None:
+        self._bare = bare
+        self._marks = _marks([*past.assigned, *others])
+        self._owners: dict[Hashable, set[Split]] = defaultdict(set)
+        for task in (*past.assigned, *guard):
+            self._settle(task)
+        self._seen = {_key(task): task.answer for task in past.seen}
+        self._new: dict[str, Task] = {}
+        self._left: Counter[str] = Counter()
+        self.sizes: Counter[Split] = Counter()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What is new, in the order in which it arrived."""
+        return list(self._new.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """New tasks, duplicates of what was seen or dropped before, and those between two sets."""
+        return {"new": len(self._new), "duplicates": self._left["duplicates"], "between sets": self._left["between"]}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add what is new of a drop."""
+        for row in rows:
+            self._add(row)
+
+    def _add(self, row: Row) -> None:
+        key = _key(row.task)
+        known = self._new[key].answer if key in self._new else self._seen.get(key)
+        if known is not None and (not row.corrects or known == row.task.answer):
+            self._left["duplicates"] += 1
+            return
+        split = self._split(row.task)
+        if split not in SETS:
+            self._left["between"] += 1
+            return
+        self.sizes[split] += key not in self._new
+        self._new[key] = row.task.model_copy(update={"split": split})
+        self._settle(self._new[key])
+
+    def _split(self, task: Task) -> Split | None:
+        """The set of what it shares a mark with, its content's where it shares none; None between two sets."""
+        found = set[Split]().union(*(self._owners.get(mark, ()) for mark in self._marks[task.id]))
+        if not found:
+            return pool(self._bare(task))
+        return found.pop() if len(found) == 1 else None
+
+    def _settle(self, task: Task) -> None:
+        for mark in self._marks[task.id]:
+            self._owners[mark].add(task.split)
+
+
+def _key(task: Task) -> str:
+    return " ".join(words(task.question))
+
+
+def _marks(tasks: Sequence[Task]) -> dict[str, set[Hashable]]:
+    """By task id, what a problem cannot share with a problem of another set: see `selftaught.tasks.contamination`."""
+    plain = [task for task in tasks if task.template is None]
+    marks: dict[str, set[Hashable]] = {task.id: {_key(task)} for task in tasks}
+    for task, shared in zip(plain, runs([task.question for task in plain]), strict=True):
+        marks[task.id] |= shared
+    for task in tasks:
+        if task.template is not None:
+            marks[task.id].add(structure(task))
+    return marks

@@ -1,0 +1,101 @@
+"""Drops: files of tasks and of feedback that teams put into a folder or a bucket, each drop whole or absent.
+
+A drop is a folder of a store, `<where>/drops/<date>-<anything>/`: JSON Lines and Parquet files first, and last the
+store's marker `.complete.json`, which lists them with size and SHA-256. Without its marker a drop is not there; with
+another size or content than the marker says it is broken. The date stands in the name and not in a file beside the
+rows: a listing tells what there is, how old it is and what was used before, without a file being fetched, and there is
+one manifest to get right. The name is the drop's identity: what lies under a name that was used is not read again.
+Which drops were used is not known here (`selftaught.round.fresh`).
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from selftaught.errors import BadInput
+from selftaught.records import canonical
+from selftaught.store import Store, fingerprint, open_store, visible_files
+from selftaught.tasks.jsonl import read_jsonl
+from selftaught.tasks.parquet import read_parquet
+from selftaught.tasks.rows import Table
+
+KIND = "drops"
+READERS: Mapping[str, Callable[[Path, str], Table]] = {".jsonl": read_jsonl, ".parquet": read_parquet}
+"""What a file is read with, by how its name ends."""
+
+
+def names(where: str) -> list[str]:
+    """The whole drops in `where`, by date. Raises BadInput when it is a folder that is not there, and store errors."""
+    if "://" not in where and not Path(where).is_dir():
+        raise BadInput(
+            f"{where}: no such folder (looked for {Path(where).absolute()}). Check tasks.path, or make it with a first "
+            f"drop: selftaught tasks drop FILE --to {where}"
+        )
+    return open_store(where).list(KIND)
+
+
+def read(where: str, name: str) -> list[Table]:
+    """The files of one drop, every byte checked against its marker.
+
+    Raises BadInput when its name has no date, a file is of no known kind or cannot be read; StoreError when a file is
+    missing or damaged; Unavailable when the store does not answer.
+    """
+    store = open_store(where)
+    dated(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _fetched(store, name, Path(scratch) / name)
+        return [read_file(file, f"{_shown(where)}/{KIND}/{name}/{file.name}") for file in visible_files(folder)]
+
+
+def _fetched(store: Store, name: str, into: Path) -> Path:
+    try:
+        return store.get(KIND, name, into)
+    except ValidationError as error:
+        raise BadInput(
+            f"{store.root}/{KIND}/{name}/.complete.json: not a marker ({error.errors()[0]['msg']}). "
+            "Write it with `selftaught tasks drop`."
+        ) from None
+
+
+def read_file(path: Path, name: str) -> Table:
+    """The rows of the file at `path`, which messages call `name`. Raises BadInput when they cannot be read."""
+    reader = READERS.get(path.suffix)
+    if reader is None:
+        raise BadInput(f"{name}: no file of rows that is known here. Accepted: {', '.join(READERS)}.")
+    if not path.is_file():
+        raise BadInput(f"{name}: no such file (looked for {path.absolute()}).")
+    return reader(path, name)
+
+
+def dated(name: str) -> date:
+    """The date that a drop's name begins with. Raises BadInput when it begins with none."""
+    try:
+        return date.fromisoformat(name[:10])
+    except ValueError:
+        raise BadInput(f"drop '{name}': its name begins with no date. Call it {date(2026, 11, 21)}-{name}.") from None
+
+
+def write(files: Sequence[Path], where: str, on: date) -> str:
+    """Drop `files`, which have been checked, into `where` as of the day `on`; returns the drop's name.
+
+    Equal files on one day are one drop, so that a call that was killed is simply repeated. Raises BadInput when two
+    files have one name, StoreError or Unavailable when `where` cannot be written.
+    """
+    by_name = {file.name: file for file in files}
+    if len(by_name) < len(files):
+        raise BadInput(f"{', '.join(map(str, files))}: two files of one name. Rename one, or drop them one by one.")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, file in by_name.items():
+            (Path(scratch) / name).symlink_to(file.absolute())
+        stated = [(file.path, file.sha256) for file in fingerprint(Path(scratch)).files]
+        drop = f"{on.isoformat()}-{hashlib.sha256(canonical(stated)).hexdigest()[:12]}"
+        open_store(where).put(KIND, drop, Path(scratch))
+    return drop
+
+
+def _shown(where: str) -> str:
+    return where.rstrip("/")

@@ -1,0 +1,219 @@
+"""Which dropped tasks a round takes and which set each is in: for good, whatever comes later."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from test_drops import Row, riddles, rows, source
+
+from selftaught.blocks import Draw
+from selftaught.errors import NothingNew
+from selftaught.records import Split, Task, content_id
+from selftaught.tasks.contamination import require_disjoint
+from selftaught.tasks.dropped import Dropped, Past, Taken
+from selftaught.tasks.jsonl import Jsonl
+from selftaught.tasks.splits import pool, words
+
+DRAW = Draw(1, 2)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    (tmp_path / "bucket").mkdir()
+    return tmp_path / "bucket"
+
+
+def drop(block: Dropped, *dropped: Row, on: str = "2026-11-21") -> str:
+    file = rows(Path(block.path).with_name("files") / f"{content_id(dropped)}.jsonl", *dropped)
+    return block.drop([file], date.fromisoformat(on)).name
+
+
+def after(*rounds: Taken) -> Past:
+    """The past in which `rounds` have ended."""
+    tasks = [task for taken in rounds for task in taken.tasks]
+    return Past(tasks, tasks, frozenset(name for taken in rounds for name in taken.drops))
+
+
+def sets(tasks: Iterable[Task]) -> dict[str, Split]:
+    return {task.question: task.split for task in tasks}
+
+
+# What is taken --------------------------------------------------------------------------------------------------------
+
+
+def test_drops_wait_until_there_are_enough(bucket: Path):
+    block = source(bucket, at_least=40)
+    first = drop(block, *riddles("Riddle"))
+    with pytest.raises(NothingNew):
+        block.take(DRAW)
+    second = drop(block, *riddles("Puzzle"))
+    assert set(block.take(DRAW).drops) == {first, second}
+
+
+@pytest.mark.parametrize("lacking", ["train", "gate", "report"])
+def test_a_set_without_a_task_is_waited_for(lacking: str, bucket: Path):
+    block = source(bucket, at_least=1)
+    there = [row for row in riddles("Riddle") if pool(" ".join(words(row["question"]))) != lacking]
+    drop(block, *there)
+    with pytest.raises(NothingNew, match=f"0 {lacking}"):
+        block.take(DRAW)
+
+
+def test_drops_are_taken_whole_oldest_first_until_there_is_enough_to_train_on(bucket: Path):
+    block = source(bucket, train=10)
+    late = drop(block, *riddles("Late"), on="2026-11-22")
+    early = drop(block, *riddles("Early"), on="2026-11-20")
+    first = block.take(DRAW)
+    assert first.drops == (early,)
+    assert len(first.tasks) == 26
+    assert block.take(DRAW, after(first)).drops == (late,)
+
+
+def test_held_out_tasks_are_at_most_so_many(bucket: Path):
+    block = source(bucket, gate=2, report=1)
+    drop(block, *riddles("Riddle"))
+    by_set = list(sets(block.take(DRAW).tasks).values())
+    assert (by_set.count("gate"), by_set.count("report")) == (2, 1)
+
+
+def test_what_was_seen_is_left_out_and_counted(bucket: Path):
+    block = source(bucket)
+    drop(block, *riddles("Riddle"))
+    first = block.take(DRAW)
+    again = [{"question": row["question"].upper(), "answer": "other"} for row in riddles("Riddle")]
+    drop(block, *again, *riddles("Puzzle"))
+    second = block.take(DRAW, after(first))
+    assert set(sets(second.tasks)) == {row["question"] for row in riddles("Puzzle")}
+    assert second.counts == {"new": 26, "duplicates": 26, "between sets": 0}
+
+
+def test_a_correction_counts_where_its_question_was_seen_with_another_answer(bucket: Path):
+    """And in the set that the question was in."""
+    block = source(bucket)
+    drop(block, *riddles("Riddle"))
+    first = block.take(DRAW)
+    told = [
+        {"prompt": row["question"], "given": row["answer"], "right": False, "answer": "x"} for row in riddles("Riddle")
+    ]
+    said = [*told[:5], {"prompt": "Riddle f?", "given": 5, "right": True}]
+    drop(block, *said)
+    drop(block, *riddles("Puzzle"))
+    second = block.take(DRAW, after(first))
+    corrected = [task for task in second.tasks if task.question.startswith("Riddle")]
+    assert {task.question: task.answer for task in corrected} == {f"Riddle {c}?": "x" for c in "abcde"}
+    assert sets(corrected).items() <= sets(first.tasks).items()
+
+
+def test_a_correction_beats_a_task_that_was_not_used_yet(bucket: Path):
+    block = source(bucket)
+    drop(block, *riddles("Riddle"))
+    drop(block, {"prompt": "Riddle a?", "given": "7", "right": True}, on="2026-11-22")
+    answers = {task.question: task.answer for task in block.take(DRAW).tasks}
+    assert answers["Riddle a?"] == "7"
+    assert len(answers) == 26
+
+
+# Which set ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_question_is_in_the_set_in_which_the_file_source_has_it(bucket: Path):
+    """A line that was trained on a file goes on with drops."""
+    file = rows(bucket.parent / "all.jsonl", *[row for word in ("A", "B", "C", "D") for row in riddles(word)])
+    filed = Jsonl(path=file, train=50, gate=15, report=15, instruction="Why?").draw(DRAW)
+    block = source(bucket, instruction="Why?")
+    block.drop([file], date(2026, 11, 21))
+    assert sets(filed).items() <= sets(block.take(DRAW).tasks).items()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=6, unique=True), st.booleans())
+def test_the_same_problem_with_other_numbers_stays_in_its_set(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[int], split_by_template: bool
+):
+    """It comes in later drops, and its own text would often put it elsewhere."""
+    (bucket := tmp_path_factory.mktemp("drops") / "bucket").mkdir()
+    block = source(bucket, template="kind" if split_by_template else None)
+    taken: list[Taken] = []
+    for index, number in enumerate(numbers):
+        text = f"{index} little ships" if split_by_template else "A ship"
+        same = {"question": f"{text} has {number} masts. How many?", "answer": number, "kind": "ships"}
+        fill = [{**row, "kind": row["question"]} for row in riddles(f"R{'abcdef'[index]}")]
+        drop(block, same, *fill)
+        taken.append(block.take(DRAW, after(*taken)))
+    ships = [task.split for round in taken for task in round.tasks if "masts" in task.question]
+    assert len(ships) == len(numbers)
+    assert len(set(ships)) == 1
+    require_disjoint([task for round in taken for task in round.tasks])
+
+
+def test_a_problem_between_two_sets_is_in_none(bucket: Path):
+    """It shares thirteen words with a training task and thirteen others with a gate task."""
+    one, other = (" ".join(f"{letter}{i}" for i in "abcdefghijklm") for letter in ("x", "y"))
+    ends = itertools.product("abcdefghij", repeat=2)
+    texts = [f"{one} {a}{b}" for a, b in ends]
+    train = next(text for text in texts if pool(text) == "train")
+    gate = next(text for text in (f"{other} {text[-2:]}" for text in texts) if pool(text) == "gate")
+    block = source(bucket)
+    drop(block, {"question": train, "answer": 1}, {"question": gate, "answer": 1}, *riddles("Riddle"))
+    first = block.take(DRAW)
+    assert {"train", "gate"} == {sets(first.tasks)[text] for text in (train, gate)}
+    drop(block, {"question": f"{one} {other}", "answer": 1}, *riddles("Puzzle"))
+    second = block.take(DRAW, after(first))
+    assert f"{one} {other}" not in sets(second.tasks)
+    assert second.counts["between sets"] == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_no_question_is_ever_in_training_and_held_out(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    """Over rounds that failed too: their challengers were trained. Words are few, so that runs are often shared."""
+    (bucket := tmp_path_factory.mktemp("drops") / "bucket").mkdir()
+    block, word = source(bucket), st.sampled_from(["ants", "bees", "cats", "7"])
+    asked = st.lists(word, min_size=12, max_size=16).map(lambda told: {"question": " ".join(told), "answer": "1"})
+    fixed: list[Taken] = []
+    ended: list[Taken] = []
+    for number in range(data.draw(st.integers(2, 4))):
+        drop(block, *data.draw(st.lists(asked, min_size=1, max_size=8)), *riddles(f"R{'abcd'[number]}"))
+        past = Past(after(*fixed).assigned, after(*ended).seen, after(*ended).drops)
+        fixed.append(block.take(DRAW, past))
+        ended += fixed[-1:] if data.draw(st.booleans()) else []
+    everything = [task for taken in fixed for task in taken.tasks]
+    require_disjoint(everything)
+    held_out = {task.question for task in everything if task.split != "train"}
+    assert not held_out & {task.question for task in everything if task.split == "train"}
+
+
+# The guard ------------------------------------------------------------------------------------------------------------
+
+
+def test_guard_tasks_come_from_a_source_of_their_own_and_are_not_trained_on(bucket: Path):
+    guard = {"type": "word_problems", "train": 1, "gate": 1, "report": 1, "guard": 4}
+    block = source(bucket, guard=3, guard_from=guard)
+    leaked: Sequence[Task] = [t for t in block.guard_from.draw(DRAW) if t.split == "guard"] if block.guard_from else []
+    drop(block, {"question": leaked[0].question, "answer": "1"}, *riddles("Riddle"))
+    taken = block.take(DRAW)
+    assert [task.split for task in taken.tasks].count("guard") == 3
+    assert taken.counts["between sets"] == 1
+    require_disjoint(taken.tasks)
+
+
+@pytest.mark.parametrize("fields", [{}, {"guard_from": {"type": "word_problems", "train": 1, "gate": 1, "report": 1}}])
+def test_guard_tasks_without_enough_of_them_are_refused(bucket: Path, fields: Any):
+    with pytest.raises(ValidationError, match=r"guard: 3 asks for guard tasks; .* in guard_from"):
+        source(bucket, guard=3, **fields)
+
+
+def test_equal_drops_give_equal_tasks(bucket: Path, tmp_path: Path):
+    """On another machine, in another order of arrival."""
+    other = source(tmp_path / "other")
+    batches = [riddles(word) for word in ("A", "B", "C")]
+    for block, order in ((source(bucket), batches), (other, batches[::-1])):
+        for batch in order:
+            drop(block, *batch, on=f"2026-11-{10 + batches.index(batch)}")
+    assert source(bucket).draw(DRAW) == other.draw(DRAW)

@@ -1,0 +1,265 @@
+"""A champion that falls on fresh tasks is an alarm, and a step back only where the step before was better."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.sample_report import sample
+from typer.testing import CliRunner
+
+from selftaught import dataset
+from selftaught.cli import FELL, app
+from selftaught.errors import BadInput
+from selftaught.recipe import Recipe, Stage
+from selftaught.records import Task, TaskScore, canonical
+from selftaught.round.fresh import drawn
+from selftaught.round.history import record_key
+from selftaught.round.job import Workplace, plan_key, round_name
+from selftaught.tracking import Version
+from selftaught.watch import Guard, Watched, watch
+from tests.rounds import database, model, place, recipe, recorded_blocks, requests, written
+from tests.test_campaign import Desk, desk
+from tests.test_fresh import bucket, put, riddles, run, tasks, word_problems
+
+__all__ = ["bucket", "database", "desk", "model", "place", "recorded_blocks", "requests"]
+
+GUARD = Guard(margin=0.15, alpha=0.01)
+Skill = dict[str, float]
+"""The part of all tasks that a model gets right, by its digest."""
+
+
+@dataclass
+class Line:
+    """A line whose version 2 was promoted on dropped tasks, with what later measurements would say."""
+
+    place: Workplace
+    recipe: Recipe
+    bucket: Path
+    old: Version
+    new: Version
+    skill: Skill
+
+    def watch(self, guard: Guard = GUARD) -> Watched:
+        return watch(self.place, self.recipe, "line", "fresh", guard)
+
+    @property
+    def champion(self) -> str:
+        found = self.place.tracker.resolve("line", "champion")
+        assert found is not None
+        return found.version
+
+    def arrive(self, words: str = "ABCDEFGHIJKL") -> None:
+        """Fresh tasks: a fifth of 26 a word are gate tasks."""
+        for word in words:
+            put(self.bucket, riddles(word))
+
+
+@pytest.fixture
+def line(place: Workplace, model: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+    parsed = Recipe.parse(canonical(recipe(model, tasks=tasks(bucket))).decode())
+    put(bucket, riddles("Promoted", 26))
+    put(bucket, riddles("Also", 26))
+    old, new = promote(place, parsed)
+    skill = {old.digest: 0.3, new.digest: 0.8}
+
+    def measured(place: Workplace, stage: Stage, line: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
+        return scored(digest, [task.question for task in tasks], skill[digest])
+
+    monkeypatch.setattr("selftaught.watch.scores", measured)
+    return Line(place, parsed, bucket, old, new, skill)
+
+
+def scored(digest: str, questions: Sequence[str], skill: float, split: Any = "report") -> list[TaskScore]:
+    """Scores of which the first `skill` are right."""
+    right = round(skill * len(questions))
+    common = {"model": digest, "metric": "accuracy", "split": split, "source": "dropped/x"}
+    return [TaskScore(task=q, value=float(number < right), **common) for number, q in enumerate(questions)]
+
+
+def promote(place: Workplace, parsed: Recipe) -> tuple[Version, Version]:
+    """Version 2, as `prepare`, `train`, `promote` and `report` leave it: right on .8 of 100 report tasks."""
+    tracker, name = place.tracker, round_name("line", "fresh", 1, 0)
+    told = sample(1)
+    digest = told.last.challenger.digest if told.last.challenger else ""
+    taken = drawn(place, parsed, "line", "fresh", 1, 0)
+    made = dataset.write(place.settings.home / "tasks", taken.tasks, "tasks")
+    place.store.put("datasets", made.digest, place.settings.home / "tasks")
+    place.store.claim(plan_key(name), json.dumps({"tasks": made.digest, "drops": taken.drops, "started": 1}).encode())
+    scores = tuple(scored(digest, [str(n) for n in range(100)], 0.8))
+    place.store.claim(record_key(name), told.model_copy(update={"scores": scores}).model_dump_json().encode())
+    round = tracker.round_run("line", "fresh", "main", 1, 0)
+    tracker.finish(round, "promoted")
+    old = tracker.resolve("line", "champion")
+    assert old is not None
+    new = tracker.register("line", digest, "file:///new", round, {"selftaught.campaign": "fresh"})
+    tracker.point("previous", old)
+    tracker.point("champion", new)
+    return old, new
+
+
+def test_without_fresh_tasks_there_is_nothing_to_say(line: Line):
+    found = line.watch()
+    assert (found.outcome, found.champion) == ("nothing new", "2")
+    assert "selftaught.watch" not in line.place.tracker.version_tags(line.new)
+
+
+def test_an_adopted_champion_has_nothing_to_be_compared_with(line: Line):
+    line.arrive()
+    line.place.tracker.point("champion", line.old)
+    assert line.watch().outcome == "no promotion"
+
+
+def test_the_fresh_tasks_are_the_gates_and_none_of_them_was_there_at_the_promotion(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+):
+    line.arrive()
+    asked: list[Task] = []
+
+    def measured(*given: Any) -> list[TaskScore]:
+        asked.extend(given[-1])
+        return scored(given[3], [task.question for task in given[-1]], 0.8)
+
+    monkeypatch.setattr("selftaught.watch.scores", measured)
+    assert line.watch().tasks_after == len(asked) > 30
+    assert {task.split for task in asked} == {"gate"}
+    assert not any(task.question.startswith(("Promoted", "Also")) for task in asked)
+
+
+def test_a_champion_that_is_as_good_holds(line: Line):
+    line.arrive()
+    found = line.watch()
+    assert (found.outcome, found.before, line.champion) == ("held", 0.8, "2")
+    assert found.change is not None
+    assert abs(found.change.change) < 0.05
+
+
+def test_a_fall_beyond_the_guard_is_an_alarm_on_the_version_and_in_its_run(line: Line):
+    line.arrive()
+    line.skill[line.new.digest] = 0.4
+    found = line.watch()
+    assert (found.outcome, found.rolled_back_to, line.champion) == ("fell", "", "2")
+    tags = line.place.tracker.version_tags(line.new)
+    assert (tags["selftaught.watch"], tags["selftaught.watch.looks"]) == ("fell", "1")
+    metrics = line.place.tracker.client.get_run(line.new.run).data.metrics
+    assert found.change is not None
+    assert metrics["watch.change"] == found.change.change
+    assert metrics["watch.accuracy"] == found.after
+
+
+@pytest.mark.parametrize(("skill", "guard"), [(0.6, Guard(0.3, 0.01)), (0.6, Guard(0.15, 1e-6))])
+def test_a_fall_within_the_margin_or_the_error_probability_is_none(line: Line, skill: float, guard: Guard):
+    line.arrive()
+    line.skill[line.new.digest] = skill
+    assert line.watch(guard).outcome == "held"
+
+
+def test_a_fall_rolls_back_where_that_is_asked_for(line: Line):
+    line.arrive()
+    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.3}
+    found = line.watch(Guard(0.15, 0.01, rolls_back=True))
+    assert (found.outcome, found.rolled_back_to, line.champion) == ("fell", "1", "1")
+    assert line.watch().outcome == "no promotion"
+
+
+def test_harder_tasks_make_every_model_fall_and_roll_nothing_back(line: Line):
+    line.arrive()
+    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.1}
+    found = line.watch(Guard(0.15, 0.01, rolls_back=True))
+    assert (found.outcome, line.champion) == ("fell", "2")
+    assert "not rolled back: version 1 comes to" in found.reason
+
+
+def test_nothing_is_rolled_back_to_a_version_that_fell_itself(line: Line):
+    line.arrive()
+    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.3}
+    line.place.tracker.tag_version(line.old, {"selftaught.watch": "fell"})
+    found = line.watch(Guard(0.15, 0.01, rolls_back=True))
+    assert "not rolled back: version 1 fell as well" in found.reason
+    assert line.champion == "2"
+
+
+def test_another_metric_or_another_source_of_tasks_is_refused(line: Line, model: Path):
+    line.arrive()
+    other = Recipe.parse(canonical(recipe(model)).decode())
+    with pytest.raises(BadInput, match=r"tasks\.type is 'word_problems', so nothing is dropped for it"):
+        watch(line.place, other, "line", "fresh", GUARD)
+    measures = recipe(model, tasks=tasks(line.bucket), evaluate={"type": "pass_at_k", "k": 2}, gate=None)
+    unlike = Recipe.parse(canonical(measures | {"stages": [untrained(measures)]}).decode())
+    with pytest.raises(BadInput, match="measures pass@2, but the champion was promoted on accuracy"):
+        watch(line.place, unlike, "line", "fresh", GUARD)
+
+
+def untrained(given: Any) -> dict[str, Any]:
+    return {key: value for key, value in given["stages"][0].items() if key not in ("train", "curate", "gate")}
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that keeps what is posted to it, and its URL."""
+    heard: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500 if self.path == "/broken" else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", heard
+    server.shutdown()
+
+
+@pytest.fixture
+def ran(line: Line) -> Callable[..., Any]:
+    path = written(line.bucket.with_name("recipe.yaml"), line.recipe.model_dump(mode="json"))
+    return lambda *more: CliRunner().invoke(app, ["watch", "line", str(path), "--campaign", "fresh", *more])
+
+
+def test_the_command_ends_with_0_without_news_and_with_4_on_a_fall(
+    line: Line, ran: Callable[..., Any], hook: tuple[str, list[dict[str, Any]]]
+):
+    url, heard = hook
+    quiet = ran("--webhook", url, "--json")
+    assert (quiet.exit_code, json.loads(quiet.stdout)["outcome"], heard) == (0, "nothing new", [])
+    line.arrive()
+    assert ran("--webhook", url).exit_code == 0
+    line.skill[line.new.digest] = 0.4
+    fallen = ran("--webhook", url, "--json")
+    assert (fallen.exit_code, heard) == (FELL, [json.loads(fallen.stdout)])
+    assert fallen.stderr.startswith("ALARM line version 2: fell. accuracy 0.800 on 100 tasks at its promotion")
+
+
+def test_a_webhook_that_fails_does_not_hide_the_alarm(line: Line, ran: Callable[..., Any], hook: tuple[str, Any]):
+    line.arrive()
+    line.skill[line.new.digest] = 0.4
+    done = ran("--webhook", f"{hook[0].replace('127', 'user:secret@127')}/broken")
+    assert done.exit_code == FELL
+    assert "webhook at 127.0.0.1: not told (status 500)" in done.stderr
+    assert "secret" not in done.stderr
+
+
+# For real -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_champion_of_a_real_round_is_watched_on_a_recorded_engine(desk: Desk, bucket: Path, requests: Path):
+    """Its model solves word problems; the fresh ones are marked wrongly, which it cannot know."""
+    put(bucket, word_problems(1, 300))
+    assert run(desk, bucket) == [(1, 0, "promoted")]
+    parsed = desk.campaign(tasks=tasks(bucket)).order.recipe
+    for name in ("SELFTAUGHT_ENGINES", "SELFTAUGHT_EVENTS", "SELFTAUGHT_ERRORS"):
+        pytest.MonkeyPatch().delenv(name, raising=False)
+    put(bucket, [{**row, "answer": "-1"} for row in word_problems(2, 300)])
+    found = watch(Workplace.open(), parsed, "line", "campaign", GUARD)
+    assert (found.outcome, found.after) == ("fell", 0.0)
+    assert found.before > 0.9
