@@ -4,6 +4,11 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 LINE ?= rft
+# How an image is built: docker, or `podman build --tag`; it is given TAG, context, and options.
+IMAGE_BUILD ?= docker build --tag
+IMAGE_REGISTRY ?= localhost
+IMAGE_VERSION := 0.1.0
+IMAGES ?= steps trainer engine value-server
 MODEL := smollm2-135m-instruct
 MODELS := $(or $(SELFTAUGHT_HOME),.selftaught)/models
 
@@ -42,8 +47,27 @@ mlflow: setup ## the MLflow UI over the runs of this checkout, on loopback, unti
 test: lint types imports pytest ## everything that has to hold before a change goes in
 
 .PHONY: pytest
-pytest: model ## the tests (make pytest ARGS="-m 'not model'" for the quick ones)
-	$(BIN)/python -m pytest $(ARGS)
+pytest: model ## the tests without a cluster (make pytest ARGS="-m 'not model and not cluster'" for the quick ones)
+	$(BIN)/python -m pytest -m "not cluster" $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: model ## the tests on the cluster that KUBECONFIG names, with the images built and at hand there
+	@test -n "$$KUBECONFIG" || { echo "test-cluster: set KUBECONFIG to a cluster's" >&2; exit 2; }
+	$(BIN)/python -m pytest -m cluster --durations=10 --timeout=2400 tests/cluster $(ARGS)
+
+.PHONY: images
+images: ## the images (IMAGES="steps engine", IMAGE_BUILD="podman build --tag", IMAGE_REGISTRY=…)
+	@set -e; for image in $(IMAGES); do \
+	    $(IMAGE_BUILD) $(IMAGE_REGISTRY)/selftaught/$$image:$(IMAGE_VERSION) . -f components/images/Containerfile --target $$image; \
+	done
+	$(IMAGE_BUILD) $(IMAGE_REGISTRY)/seaweedfs:test tests/cluster/images/seaweedfs -f tests/cluster/images/seaweedfs/Containerfile
+
+.PHONY: sbom
+sbom: ## what the images are made of, in CycloneDX: dist/<image>.cdx.json (docker with BuildKit)
+	@set -e; for image in $(IMAGES); do \
+	    docker build . -f components/images/Containerfile --target sbom --build-arg IMAGE=$$image --output dist/$$image; \
+	    mv dist/$$image/sbom.json dist/$$image.cdx.json; \
+	done
 
 .PHONY: lint
 lint: setup ## ruff: rules and format

@@ -71,6 +71,7 @@ def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: boo
     if promoter:
         kubernetes.use_secret_as_volume(task, "selftaught-promoter-token", PROMOTER)
     kubernetes.set_security_context(task, run_as_non_root=True)
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", "steps")  # the chart's network policies go by it
     _place(task, places.get(task.component_spec.name, places["default"]))
     return task
 

@@ -269,6 +269,9 @@ def compile_pipeline() -> None:
 
 Shards = Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")]
 Pipelines = Annotated[Path, typer.Option(help="folder of the compiled pipelines")]
+SHIPPED = Path(sys.prefix) / "share" / "selftaught" / "pipelines"
+"""Where an image has the compiled pipelines."""
+COMPILED = SHIPPED if SHIPPED.exists() else Path("pipelines/compiled")
 CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")]
 
 
@@ -294,7 +297,7 @@ def submit(
     line: LineName = "",
     campaign: CampaignName = "",
     shards: Shards = 2,
-    pipelines: Pipelines = Path("pipelines/compiled"),
+    pipelines: Pipelines = COMPILED,
     as_json: AsJson = False,
 ) -> None:
     """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
@@ -319,7 +322,7 @@ def schedule(
     line: LineName = "",
     campaign: CampaignName = "",
     shards: Shards = 2,
-    pipelines: Pipelines = Path("pipelines/compiled"),
+    pipelines: Pipelines = COMPILED,
     as_json: AsJson = False,
 ) -> None:
     """Run rounds by the clock on Kubeflow Pipelines: one at a time, none caught up on, none from the cache."""

@@ -119,7 +119,7 @@ class Pods:
         return {
             "metadata": {
                 "name": name,
-                "labels": {"app.kubernetes.io/part-of": "selftaught", "selftaught.io/task": "true"},
+                "labels": executor["podMetadata"]["labels"],
             },
             "spec": {
                 "restartPolicy": "Never",

@@ -1,0 +1,154 @@
+"""A whole round on the cluster, every task a Pod of its image, while pods are deleted at random.
+
+The compiled pipeline, KFP's own executor, artifacts in S3, MLflow in the cluster, champion and challenger served as
+InferenceServices. On the same recorded rollouts the deterministic steps give equal digests through kfp.local here.
+"""
+
+import json
+import os
+import random
+import shutil
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from selftaught import dataset
+from selftaught.campaign import PIPELINES
+from selftaught.recipe import Recipe
+from selftaught.records import Example, Group
+from selftaught.round import decide, verify
+from selftaught.round.adopt import adopt
+from selftaught.round.job import Job, Workplace
+from tests.cluster.kube import REPOSITORY
+from tests.cluster.platform import Platform, serving
+from tests.cluster.pods import Pods
+
+pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(2400)]
+
+LINE = "pods"
+CHANGES = [
+    *("tasks.train=24", "tasks.gate=16", "tasks.report=8", "tasks.guard=8", "stages.main.sample.k=2"),
+    *("stages.main.evaluate.1.tasks=2", "stages.main.evaluate.1.k=2", "stages.main.train.epochs=1"),
+    # Any gain is one here: the round has to reach its promotion.
+    *("stages.main.gate.confidence=0.01", "stages.main.gate.min_gain=0", "stages.main.gate.guard_margin=0.99"),
+]
+
+
+@dataclass
+class Monkey:
+    """Deletes the first pod of every task by force, a random moment after it has begun to run."""
+
+    namespace: str
+    seed: int
+    killed: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, task: str, pod: str) -> None:
+        if not self.killed[task]:
+            threading.Thread(target=self._kill, args=(task, pod), daemon=True).start()
+
+    def _kill(self, task: str, pod: str) -> None:
+        core, wait = client.CoreV1Api(), random.Random(f"{self.seed} {task}").uniform(0, 15)
+        try:
+            while core.read_namespaced_pod(pod, self.namespace).status.phase == "Pending":
+                time.sleep(0.2)
+            time.sleep(wait)
+            core.delete_namespaced_pod(pod, self.namespace, grace_period_seconds=0)
+            self.killed[task] += 1
+        except ApiException:
+            return  # it had ended before its moment came
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A round that was run in pods: where kfp.local has its artifacts, and who was deleted."""
+
+    folder: Path
+    monkey: Monkey
+    pods: Pods
+    seconds: float
+
+    def artifact(self, task: str, name: str) -> Path:
+        """An artifact of a task; of several tasks of one name, the first."""
+        return sorted(self.folder.glob(f"*/{task}*/{name}"))[0]
+
+
+@pytest.fixture(scope="module")
+def ran(platform: Platform, place: Workplace, starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """One round of `rft`, made small, in pods."""
+    config.load_kube_config(platform.kube.config)
+    models = place.settings.home / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(starter_model, models / starter_model.name, dirs_exist_ok=True)
+    recipe = Recipe.load(REPOSITORY / "recipes" / "rft.yaml", CHANGES)
+    adopt(place, recipe, LINE)
+    monkey = Monkey(platform.namespace, seed=random.randrange(10**6))
+    print(f"seed of the deletions: {monkey.seed}")
+    pods = Pods(platform.namespace, "s3://selftaught/pipelines", platform.image, started=monkey)
+    arguments = {"recipe": recipe.model_dump_json(), "line": LINE, "campaign": LINE, "number": 0, "attempt": 0}
+    folder, begin = tmp_path_factory.mktemp("pipeline"), time.monotonic()
+    pods.run(REPOSITORY / PIPELINES / "round.yaml", {**arguments, "shards": [0, 1]}, folder)
+    return Ran(folder, monkey, pods, time.monotonic() - begin)
+
+
+def test_the_round_ends_though_every_step_lost_a_pod(ran: Ran, place: Workplace):
+    print(f"the round took {ran.seconds:.0f} s; pods deleted: {dict(ran.monkey.killed)}")
+    (round,) = place.tracker.rounds(LINE, LINE)
+    assert round.outcome in ("promoted", "refused")
+    long = {"sample", "train", "evaluate"}  # a short step may have ended before its moment came
+    assert long <= set(ran.monkey.killed)
+
+
+def test_nothing_is_doubled_and_nothing_lost(ran: Ran, place: Workplace):
+    job = Job.read(str(ran.artifact("prepare", "job")))
+    groups = dataset.read(ran.artifact("verify", "verified"), Group)
+    assert len(groups) == job.recipe.tasks.sizes()["train"] == len({group.task.id for group in groups})
+    assert all(len({rollout.id for rollout in group.rollouts}) == 2 for group in groups)
+    versions = place.tracker.versions(LINE)
+    assert len(versions) == 2
+    assert len(place.tracker.rounds(LINE, LINE)) == 1
+    assert len(place.store.claims("steps/train")) == 1
+
+
+def test_the_champion_that_the_gate_chose_is_what_users_reach(ran: Ran, place: Workplace):
+    (round,) = place.tracker.rounds(LINE, LINE)
+    champion = place.tracker.resolve(LINE, "champion")
+    promoted = champion.digest != Job.read(str(ran.artifact("prepare", "job"))).champion.digest
+    assert promoted == (round.outcome == "promoted")
+    if promoted:
+        assert serving(place).pointed(LINE) == f"{LINE}-{champion.digest[:8]}"
+
+
+def test_verify_curate_and_gate_give_the_same_digests_outside(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in [variable for variable in os.environ if variable.startswith(("SELFTAUGHT_", "AWS_", "MLFLOW_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SELFTAUGHT_HOME", str(tmp_path / "home"))
+    job = _without_tracking(ran, tmp_path)
+    shards = [str(path) for path in sorted(ran.folder.glob("*/sample*/groups"))]
+    done = verify.run(job, shards, str(tmp_path / "verified"), str(tmp_path / "examples"))
+    for name, made in (("verified", done.verified), ("examples", done.examples)):
+        assert made.digest == dataset.manifest(ran.artifact("verify", name)).digest
+    challenger = json.loads(ran.artifact("train", "model").read_text())["digest"]
+    inputs = [
+        str(ran.artifact("prepare", "tasks")),
+        str(tmp_path / "examples"),
+        str(ran.artifact("evaluate", "scores")),
+    ]
+    decide.run(job, challenger, *inputs, str(tmp_path / "decision"))
+    assert (tmp_path / "decision").read_bytes() == ran.artifact("gate", "decision").read_bytes()
+    assert dataset.read(tmp_path / "examples", Example)
+
+
+def _without_tracking(ran: Ran, tmp_path: Path) -> str:
+    """The job of the round with a run of its own in a registry of its own: what is compared is data."""
+    job = Job.read(str(ran.artifact("prepare", "job")))
+    run = Workplace.open().tracker.round_run(job.line, job.campaign, job.stage, job.round, job.attempt)
+    (tmp_path / "job").write_text(job.model_copy(update={"run": run}).model_dump_json())
+    return str(tmp_path / "job")
