@@ -1,0 +1,81 @@
+"""Settings: the environment wins, then the profile, then the default; what is wrong is named with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from selftaught.errors import BadInput
+from selftaught.settings import Settings, variable
+
+FILE = """
+[profiles.cluster]
+store = "s3://models/selftaught"
+serving = "kserve"
+grace = 30
+environment = { AWS_REGION = "eu-central-1" }
+"""
+
+
+@pytest.fixture(autouse=True)
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A profile of a cluster, chosen, in an environment that says nothing else."""
+    for name in (*map(variable, Settings.model_fields), "AWS_REGION"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    path = tmp_path / "selftaught.toml"
+    path.write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELFTAUGHT_PROFILE", "cluster")
+    return path
+
+
+def test_the_profile_says_what_the_environment_does_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SELFTAUGHT_GRACE", "7")
+    told = Settings.load()
+    assert (told.store, told.serving, told.grace) == ("s3://models/selftaught", "kserve", 7)
+
+
+def test_without_a_profile_everything_is_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SELFTAUGHT_PROFILE")
+    told = Settings.load()
+    assert told.home == tmp_path / ".selftaught"
+    assert (told.store, told.serving) == (str(told.home / "store"), "local")
+    assert told.tracking_uri == f"sqlite:///{told.home}/mlflow.db"
+
+
+def test_a_profile_sets_variables_that_are_not_set(monkeypatch: pytest.MonkeyPatch):
+    import os
+
+    Settings.load()
+    assert os.environ["AWS_REGION"] == "eu-central-1"
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    Settings.load()
+    assert os.environ["AWS_REGION"] == "us-east-1"
+
+
+def test_another_process_that_is_told_the_environment_has_the_same_settings(monkeypatch: pytest.MonkeyPatch):
+    told = Settings.load()
+    monkeypatch.delenv("SELFTAUGHT_PROFILE")
+    for name, value in told.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == told
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[profiles.cluster]\nserveing = 'kserve'",
+            r"profiles.cluster.serveing: no such setting. Did you mean 'serving'",
+        ),
+        ("[profiles.cluster]\nserving = 'knative'", r"SELFTAUGHT_SERVING .*profiles.cluster.serving.*'knative'"),
+        ("[profiles.cluster]\ngrace = -1", r"SELFTAUGHT_GRACE .*'-1'.*greater than 0"),
+        ("[profiles.clutser]\n", r"no profile 'cluster'. Did you mean 'clutser'"),
+        ("[profiles.cluster", r"selftaught.toml: not valid TOML"),
+    ],
+    ids=["unknown", "no choice", "negative", "no profile", "no TOML"],
+)
+def test_a_mistake_is_named_with_its_place(profile: Path, text: str, words: str):
+    profile.write_text(text)
+    with pytest.raises(BadInput, match=words):
+        Settings.load()
