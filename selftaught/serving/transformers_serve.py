@@ -2,23 +2,25 @@
 
 `python -m selftaught.serving.transformers_serve --model FOLDER --served-model-name NAME... --port P`: the arguments,
 endpoints and answers of vLLM's server, as far as the platform uses them (chats and token ids gone on with, with n,
-temperature, stop and token ids; log-probabilities of prompts, not of answers; no values). Requests with equal settings
-that wait together are generated as one batch. `transformers serve` is not used because it refuses `n` and `logprobs`,
-and its continuous batching samples every request at the temperature of the first. No streaming, and slower than vLLM.
+temperature, stop and token ids; log-probabilities of prompts, not of answers; of a model with a value head, values).
+Requests with equal settings that wait together are generated as one batch. `transformers serve` is not used because it
+refuses `n` and `logprobs`, and its continuous batching samples every request at the temperature of the first. No
+streaming, and slower than vLLM.
 """
 
 import argparse
 import json
+import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
-from selftaught.serving.freshness import logprobs_of
+from selftaught.serving.freshness import logprobs_of, values
 
 Json = dict[str, Any]
 
@@ -156,44 +158,90 @@ class Generator:
         return next((n for n, length in enumerate(said, 1) if length >= characters), len(tokens))
 
 
-class Server(ThreadingHTTPServer):
-    """The HTTP side: `names` are the model's names, the first is the one that answers carry."""
+class Texts:
+    """What a model that writes answers; `name` is the one that answers carry."""
 
-    daemon_threads = True
-    request_queue_size = 256
+    def __init__(self, name: str, generator: Generator) -> None:
+        self._name, self._generator = name, generator
+        self.answers = {"/v1/chat/completions": self._chat, "/v1/completions": self._completions}
 
-    def __init__(self, address: tuple[str, int], names: Sequence[str], generator: Generator) -> None:
-        self.names, self.generator = names, generator
-        super().__init__(address, Handler)
-
-    def models(self) -> Json:
-        """What /v1/models answers."""
-        return {"object": "list", "data": [{"id": name, "object": "model"} for name in self.names]}
-
-    def chat(self, body: Json) -> Json:
-        """What /v1/chat/completions answers."""
-        encoded = self.generator.tokenizer.apply_chat_template(
+    def _chat(self, body: Json) -> Json:
+        encoded = self._generator.tokenizer.apply_chat_template(
             body["messages"], add_generation_prompt=True, return_dict=True
         )
         return self._generated(encoded["input_ids"], body)
 
-    def completions(self, body: Json) -> Json:
-        """What /v1/completions answers to token ids: how they go on, or where it is asked for, how likely they are."""
+    def _completions(self, body: Json) -> Json:
+        """How token ids go on, or where it is asked for, how likely they are."""
         ids: list[int] = body["prompt"]
         if body.get("prompt_logprobs") is None:
             return self._generated(ids, body)
-        given = logprobs_of(self.generator.model, ids)
+        given = logprobs_of(self._generator.model, ids)
         rows = [{str(token): {"logprob": logprob}} for token, logprob in zip(ids[1:], given, strict=True)]
         return self._answer([{"index": 0, "text": "", "prompt_logprobs": [None, *rows]}], len(ids), 0)
 
     def _generated(self, prompt: list[int], body: Json) -> Json:
-        choices = self.generator.ask(Request(prompt, body.get("n", 1), Settings.of(body)))
+        choices = self._generator.ask(Request(prompt, body.get("n", 1), Settings.of(body)))
         new = sum(len(choice["token_ids"]) for choice in choices)
         return self._answer(choices, len(prompt), new) | {"prompt_token_ids": prompt}
 
     def _answer(self, choices: list[Json], prompt: int, completion: int) -> Json:
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-        return {"model": self.names[0], "choices": choices, "usage": usage}
+        return {"model": self._name, "choices": choices, "usage": usage}
+
+
+class Values:
+    """What a model with a value head answers: the value of each prompt, read at its last token. Batch after batch."""
+
+    def __init__(self, name: str, folder: Path, context: int) -> None:
+        import transformers
+
+        kind = cast(Any, transformers).AutoModelForSequenceClassification
+        self._name, self._context = name, context
+        self._model = kind.from_pretrained(folder, dtype="auto").eval()
+        self._one_at_a_time = threading.Lock()
+        self.answers = {"/classify": self._classify}
+
+    def _classify(self, body: Json) -> Json:
+        inputs: list[list[int]] = body["input"]
+        if longest := [ids for ids in inputs if len(ids) > self._context]:
+            raise RefusedError(f"{len(longest[0])} tokens are more than the maximum context length of {self._context}")
+        with self._one_at_a_time:
+            given = self._values(inputs)
+        if not all(map(math.isfinite, given)):
+            raise RefusedError("Out of range float values are not JSON compliant")  # vLLM's words
+        data = [{"index": index, "probs": [value], "num_classes": 1} for index, value in enumerate(given)]
+        tokens = sum(map(len, inputs))
+        return {"model": self._name, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+
+    def _values(self, inputs: list[list[int]]) -> list[float]:
+        import torch
+
+        longest = max(map(len, inputs))
+        ids = torch.tensor([[*each, *[0] * (longest - len(each))] for each in inputs])
+        mask = torch.tensor([[1] * len(each) + [0] * (longest - len(each)) for each in inputs])
+        last = torch.tensor([len(each) - 1 for each in inputs])
+        with torch.inference_mode():
+            backbone = getattr(self._model, self._model.base_model_prefix)
+            hidden = backbone(ids, attention_mask=mask).last_hidden_state
+            return self._model.score(hidden[torch.arange(len(inputs)), last])[:, 0].float().tolist()
+
+
+class Server(ThreadingHTTPServer):
+    """The HTTP side: `names` are the model's names, `answers` what its paths answer."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(
+        self, address: tuple[str, int], names: Sequence[str], answers: Mapping[str, Callable[[Json], Json]]
+    ) -> None:
+        self.names, self.answers = names, answers
+        super().__init__(address, Handler)
+
+    def models(self) -> Json:
+        """What /v1/models answers."""
+        return {"object": "list", "data": [{"id": name, "object": "model"} for name in self.names]}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -203,16 +251,16 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """/v1/models."""
-        if self.path == "/v1/models":
+        """/v1/models and /health."""
+        if self.path in ("/v1/models", "/health"):
             self._reply(200, self.server.models())
         else:
             self._error(404, f"no such path: {self.path}")
 
     def do_POST(self) -> None:
-        """/v1/chat/completions and /v1/completions, for the served names only."""
+        """What the model answers, for the served names only."""
         body: Json = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answers = {"/v1/chat/completions": self.server.chat, "/v1/completions": self.server.completions}
+        answers = self.server.answers
         if self.path not in answers or body.get("model") not in self.server.names:
             return self._error(404, f"no {body.get('model')!r} at {self.path}; served: {', '.join(self.server.names)}")
         try:
@@ -248,8 +296,13 @@ def main() -> None:
     parser.add_argument("--max-num-seqs", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    generator = Generator(options.model, options.max_model_len, options.max_num_seqs, options.seed)
-    Server((options.host, options.port), options.served_model_name, generator).serve_forever()
+    name = options.served_model_name[0]
+    if values(options.model):
+        answers = Values(name, options.model, options.max_model_len).answers
+    else:
+        seeded = (options.max_model_len, options.max_num_seqs, options.seed)
+        answers = Texts(name, Generator(options.model, *seeded)).answers
+    Server((options.host, options.port), options.served_model_name, answers).serve_forever()
 
 
 if __name__ == "__main__":

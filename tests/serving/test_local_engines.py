@@ -192,3 +192,19 @@ async def _chat_with_transformers(served: Served) -> None:
         assert model.usage.completion_tokens == sum(len(one.token_ids) for one in (*hot, *cold, *again))
         with pytest.raises(BadInput, match="maximum context length of 1024"):
             await model.chat([Message(role="user", content="one two three " * 600)])
+
+
+def test_without_vllm_transformers_gives_the_values_of_a_value_model(
+    tmp_path: Path, starter_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    from selftaught.training.loops.value import load_value, save_value
+
+    monkeypatch.setattr("selftaught.serving.engine.server_module", lambda: TRANSFORMERS)
+    (tmp_path / "value").mkdir()
+    save_value(load_value(starter_model, torch.float32), starter_model, tmp_path / "value")
+    with LocalEngines(tmp_path) as engines:
+        served = engines.deploy("rft-value", DIGEST, tmp_path / "value")
+        # All prompts in one batch there, one by one here.
+        assert check_fresh(served, reference_logprobs(tmp_path / "value")) < 1e-3
