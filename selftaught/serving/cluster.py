@@ -108,7 +108,7 @@ class Cluster:
         """
         with told(f"deployment {name}"):
             deployment = found(lambda: self.apps.read_namespaced_deployment(name, self.namespace))
-            if deployment is None:
+            if deployment is None or deployment.metadata.deletion_timestamp:
                 return Rollout(False, state="no Deployment yet")
             if _rolled_out(deployment):
                 return Rollout(True)

@@ -66,10 +66,8 @@ class KServe:
 
         Raises BadInput with the pod's own words when it cannot come up, Unavailable when it is not up in time.
         """
-        name = _named(line, digest)
-        self._create(name, line, digest)
-        begin = time.monotonic()
-        while not self._rolled_out(name):
+        name, begin = _named(line, digest), time.monotonic()
+        while not self._created(name, line, digest) or not self._rolled_out(name):
             self._waiting(name, time.monotonic() - begin)
             if time.monotonic() - begin > self.options.ready_within:
                 state = self._rollout(name).state
@@ -100,14 +98,14 @@ class KServe:
                 GROUP, VERSION, self.cluster.namespace, PLURAL, label_selector=f"{LINE}={line}"
             )
         now = datetime.now(UTC)
-        return {
-            item["metadata"]["annotations"][DIGEST]: (
-                now - _time(item["metadata"]["creationTimestamp"])
-            ).total_seconds()
-            for item in listed["items"]
-        }
+        ours = [item["metadata"] for item in listed["items"] if DIGEST in item["metadata"].get("annotations", {})]
+        return {meta["annotations"][DIGEST]: (now - _time(meta["creationTimestamp"])).total_seconds() for meta in ours}
 
-    def _create(self, name: str, line: str, digest: str) -> None:
+    def _created(self, name: str, line: str, digest: str) -> bool:
+        """Whether the version's InferenceService is there, made if need be; not while one is being deleted.
+
+        Raises WrongModel when it is another digest's.
+        """
         api, space = self.cluster.custom, self.cluster.namespace
         with told(f"inferenceservice {name}"):
             known = found(lambda: self.read(name))
@@ -118,6 +116,7 @@ class KServe:
         there = known["metadata"].get("annotations", {}).get(DIGEST)
         if there != digest:
             raise WrongModel(f"inferenceservice {name}: is of {there or 'no digest'}, not {digest}. Delete it.")
+        return "deletionTimestamp" not in known["metadata"]
 
     def read(self, name: str) -> Any:
         """The InferenceService as the cluster has it. Raises the client's ApiException."""
@@ -171,7 +170,7 @@ class KServe:
     def _blocked(self, name: str) -> str | None:
         """What KServe itself says of a version that it cannot load: its storage initializer's words, or a bad spec."""
         with told(f"inferenceservice {name}"):
-            status = self.read(name).get("status", {}).get("modelStatus", {})
+            status = (found(lambda: self.read(name)) or {}).get("status", {}).get("modelStatus", {})
         told_of = status.get("lastFailureInfo", {})
         if status.get("states", {}).get("targetModelState") == "FailedToLoad" or told_of.get("reason") in _FINAL:
             return f"KServe: {told_of.get('reason')}: {told_of.get('message', '')}"
