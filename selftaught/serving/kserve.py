@@ -170,7 +170,8 @@ class KServe:
     def _blocked(self, name: str) -> str | None:
         """What KServe itself says of a version that it cannot load: its storage initializer's words, or a bad spec."""
         with told(f"inferenceservice {name}"):
-            status = (found(lambda: self.read(name)) or {}).get("status", {}).get("modelStatus", {})
+            known: Any = found(lambda: self.read(name))
+            status: Any = known.get("status", {}).get("modelStatus", {}) if known else {}
         told_of = status.get("lastFailureInfo", {})
         if status.get("states", {}).get("targetModelState") == "FailedToLoad" or told_of.get("reason") in _FINAL:
             return f"KServe: {told_of.get('reason')}: {told_of.get('message', '')}"
