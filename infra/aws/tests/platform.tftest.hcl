@@ -204,6 +204,22 @@ run "registry" {
 }
 
 run "values_of_the_chart" {
+  # The chart refuses names that it does not know.
+  assert {
+    condition = alltrue(flatten([
+      for section in ["images", "s3", "serviceAccounts", "kfp", "serving", "runtimes"] : [
+        for key in keys(yamldecode(output.helm_values)[section]) :
+        contains(keys(yamldecode(file("${path.module}/../../charts/selftaught/values.yaml"))[section]), key)
+      ]
+    ]))
+    error_message = "The chart has every value that is set."
+  }
+  assert {
+    condition = toset(keys(yamldecode(output.helm_values))) == toset([
+      "images", "s3", "serviceAccounts", "kfp", "serving", "runtimes"
+    ])
+    error_message = "The sections that the chart is looked up for."
+  }
   assert {
     condition     = yamldecode(output.helm_values).s3 == { endpoint = "", region = "eu-central-1", bucket = "mock-bucket" }
     error_message = "The chart finds the bucket."
