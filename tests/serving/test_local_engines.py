@@ -206,5 +206,5 @@ def test_without_vllm_transformers_gives_the_values_of_a_value_model(
     save_value(load_value(starter_model, torch.float32), starter_model, tmp_path / "value")
     with LocalEngines(tmp_path) as engines:
         served = engines.deploy("rft-value", DIGEST, tmp_path / "value")
-        # All prompts in one batch there, one by one here.
-        assert check_fresh(served, reference_logprobs(tmp_path / "value")) < 1e-3
+        # All prompts in one batch there, one by one here, in bf16.
+        assert check_fresh(served, reference_logprobs(tmp_path / "value")) < 0.03
