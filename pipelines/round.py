@@ -79,18 +79,23 @@ def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Pla
     return round
 
 
-round = _round("selftaught-round", sample, placement("cpu"))
-search_round = _round("selftaught-search-round", mcts, placement("cpu"))
+def built(places: str) -> dict[str, Any]:
+    """The pipelines by the name of their compiled file, placed as `pipelines/placements/<places>.yaml` says."""
+    placed = placement(places)
+    return {
+        "round.yaml": _round("selftaught-round", sample, placed),
+        "search-round.yaml": _round("selftaught-search-round", mcts, placed),
+    }
+
+
+round, search_round = built("cpu").values()
 
 
 def main(into: Path = COMPILED, places: str = "cpu") -> None:
-    """Write the compiled pipelines, their tasks placed as `pipelines/placements/<places>.yaml` says."""
+    """Write the compiled pipelines; see `built`."""
     into.mkdir(exist_ok=True, parents=True)
-    for file, name, attempted_by in (
-        ("round.yaml", "selftaught-round", sample),
-        ("search-round.yaml", "selftaught-search-round", mcts),
-    ):
-        compiler.Compiler().compile(_round(name, attempted_by, placement(places)), str(into / file))
+    for file, pipeline in built(places).items():
+        compiler.Compiler().compile(pipeline, str(into / file))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def submit(place: Workplace, order: Order) -> Submitted:
     number, attempt = due(place.tracker.rounds(order.line, order.campaign))
     if reason := quiet(place, order.recipe, order.line, order.campaign, number, attempt):
         raise NothingNew(reason)
-    with _client(place) as client, _package(place, order) as package:
+    with _client(place) as client, _package(place, order, number) as package:
         experiment = client.create_experiment(_experiment(order.line)).experiment_id
         if active := [run for run in _all(client.list_runs, "runs", experiment) if run.state in ACTIVE]:
             raise BadInput(
@@ -70,7 +70,8 @@ def schedule(place: Workplace, order: Order, cron: str) -> Submitted:
     if not _CRON.fullmatch(cron.strip()):
         raise BadInput(f"cron '{cron}': five fields, such as '0 3 * * 1' for Mondays at 3, or six with seconds first.")
     _require_champion(place, order)
-    with _client(place) as client, _package(place, order) as package:
+    number, _ = due(place.tracker.rounds(order.line, order.campaign))
+    with _client(place) as client, _package(place, order, number) as package:
         experiment = client.create_experiment(_experiment(order.line)).experiment_id
         before = _all(client.list_recurring_runs, "recurring_runs", experiment)
         made = client.create_recurring_run(
@@ -126,9 +127,8 @@ def _experiment(line: str) -> str:
 
 
 @contextmanager
-def _package(place: Workplace, order: Order) -> Generator[Path]:
-    """The compiled pipeline of the round that is due, with the images that the settings name."""
-    number, _ = due(place.tracker.rounds(order.line, order.campaign))
+def _package(place: Workplace, order: Order, number: int) -> Generator[Path]:
+    """The compiled pipeline of round `number`, with the images that the settings name."""
     source = order.pipeline(number)
     if not source.exists():
         raise BadInput(f"{source}: no compiled pipeline. Run this in a checkout, or give --pipelines.")

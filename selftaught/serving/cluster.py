@@ -4,6 +4,7 @@ Says the API's failures in words that name the object and the fix. What is serve
 `selftaught.serving.kserve`'s business.
 """
 
+import json
 import os
 import socket
 import time
@@ -207,8 +208,6 @@ def _refusal(what: str, error: Any) -> SelftaughtError:
 
 
 def _message(error: Any) -> str:
-    import json
-
     try:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):

@@ -235,9 +235,10 @@ class KServe:
     def _select(self, line: str, name: str) -> None:
         core, namespace = self.cluster.core, self.cluster.namespace
         with told(f"service {line}"):
-            if self.pointed(line) is None:
+            before = self.pointed(line)
+            if before is None:
                 core.create_namespaced_service(namespace, _service(line, name))
-            elif self.pointed(line) != name:
+            elif before != name:
                 core.patch_namespaced_service(line, namespace, {"spec": {"selector": {SELECTOR: name}}})
 
 
