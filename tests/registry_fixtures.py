@@ -1,6 +1,6 @@
 """A registry made once a session and copied for each test: MLflow takes ten seconds to make a database.
 
-A test module asks for it with `pytest_plugins = ["registry_fixtures"]`.
+A test module asks for it with `pytest_plugins = ["tests.registry_fixtures"]`.
 """
 
 import shutil
@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from registry_made import Registry, make_registry
+
+from tests.registry_made import Registry, make_registry
 
 
 @pytest.fixture(scope="session")

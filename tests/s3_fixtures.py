@@ -1,11 +1,12 @@
-"""One S3 server for the whole test session. A test module asks for it with `pytest_plugins = ["s3_fixtures"]`."""
+"""One S3 server for the whole test session. A test module asks for it with `pytest_plugins = ["tests.s3_fixtures"]`."""
 
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from s3_server import S3Server, s3_server
+
+from tests.s3_server import S3Server, s3_server
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,6 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
-from registry_made import Registry, tiny_model
 from typer.testing import CliRunner
 
 from selftaught.cli import ERROR, USAGE, app
@@ -32,8 +31,9 @@ from selftaught.recipe import AXES, blocks
 from selftaught.round.engines import reference_key
 from selftaught.store import open_store
 from selftaught.weights import model_digest
+from tests.registry_made import Registry, tiny_model
 
-pytest_plugins = ["registry_fixtures", "s3_fixtures"]
+pytest_plugins = ["tests.registry_fixtures", "tests.s3_fixtures"]
 
 REPOSITORY = Path(__file__).parent.parent
 PAGE = REPOSITORY / "docs" / "errors.md"

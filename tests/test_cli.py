@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import Result
-from registry_made import LINE, Registry
-from report.sample_report import sample
 from typer.testing import CliRunner
 
 from selftaught import __version__
@@ -25,8 +23,10 @@ from selftaught.recipe import AXES, Recipe, blocks
 from selftaught.report.data import ReportData
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, round_name
+from tests.registry_made import LINE, Registry
+from tests.report.sample_report import sample
 
-pytest_plugins = ["registry_fixtures"]
+pytest_plugins = ["tests.registry_fixtures"]
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught import dataset
 from selftaught.errors import BadInput
 from selftaught.records import RECORDS, Example, Message, Record, Task
+from tests import strategies
 
 TASKS = [
     Task(messages=(Message(role="user", content=f"What is {n} + {n}?"),), answer=str(2 * n), source="sums")

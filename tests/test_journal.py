@@ -15,7 +15,7 @@ from selftaught.records import Group, Message, Rollout, Task, Turn
 from selftaught.store import DirectoryStore, Store
 from selftaught.store_s3 import S3Store
 
-pytest_plugins = ["s3_fixtures"]
+pytest_plugins = ["tests.s3_fixtures"]
 
 
 def group(number: int, text: str = "4") -> Group:

@@ -4,12 +4,12 @@ import json
 
 import pyarrow as pa
 import pytest
-import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from selftaught.records import RECORDS, Group, Message, Node, Record, Rollout, Task, Tree, Turn, Verdict, canonical
+from tests import strategies
 
 TASK = Task(messages=(Message(role="user", content="What is 2 + 3?"),), answer="5", source="sums")
 ROLLOUT = Rollout(task=TASK.id, index=0, model="m", turns=(Turn(content="5"),), temperature=1.0)

@@ -29,7 +29,7 @@ from tests.retention_worlds import NOW, Spec, World, write_out
 from tests.rounds import database
 
 __all__ = ["database"]
-pytest_plugins = ["s3_fixtures"]
+pytest_plugins = ["tests.s3_fixtures"]
 
 EAGER = Policy(**dict.fromkeys(Policy.model_fields, 1))
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from store_contract import StoreContract, folder_with, model
 
 from selftaught.errors import BadInput, StoreError
 from selftaught.store import MARKER, DirectoryStore, open_store
+from tests.store_contract import StoreContract, folder_with, model
 
 __all__ = ["model"]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import S3Server, free_ports
-from store_contract import StoreContract, folder_with, model
 
 from selftaught.errors import BadInput, StoreError, Unavailable
 from selftaught.store import fingerprint, open_store
 from selftaught.store_s3 import S3Store
+from tests.s3_server import S3Server, free_ports
+from tests.store_contract import StoreContract, folder_with, model
 
 __all__ = ["model"]
-pytest_plugins = ["s3_fixtures"]
+pytest_plugins = ["tests.s3_fixtures"]
 
 MIB = 2**20
 PART = 5 * MIB  # the smallest that S3 takes
@@ -233,7 +233,7 @@ def test_the_server_dies_with_the_process_that_started_it(s3: S3Server) -> None:
     """However that process ends: here it is killed with -9."""
     code = """
 import os, signal
-from s3_server import s3_server
+from tests.s3_server import s3_server
 with s3_server() as server:
     print(server.endpoint, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.sample_report import sample
 from typer.testing import CliRunner
 
 from selftaught import dataset
@@ -22,6 +21,7 @@ from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, plan_key, round_name
 from selftaught.tracking import Version
 from selftaught.watch import Guard, Watched, watch
+from tests.report.sample_report import sample
 from tests.rounds import database, model, place, recipe, recorded_blocks, requests, written
 from tests.test_campaign import Desk, desk
 from tests.test_fresh import bucket, put, riddles, run, tasks, word_problems

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from selftaught.round.job import Workplace
+from tests.cluster.installation import Platform, install
 from tests.cluster.kube import IMAGES, Kube
-from tests.cluster.platform import Platform, install
 
 
 @pytest.fixture(scope="session")

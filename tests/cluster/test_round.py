@@ -25,8 +25,8 @@ from selftaught.records import Example, Group
 from selftaught.round import decide, verify
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Job, Workplace
+from tests.cluster.installation import Platform, serving
 from tests.cluster.kube import REPOSITORY
-from tests.cluster.platform import Platform, serving
 from tests.cluster.pods import Pods
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(2400)]

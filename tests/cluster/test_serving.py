@@ -18,7 +18,7 @@ from selftaught.serving.connections import SECONDS
 from selftaught.serving.kserve import DIGEST, GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.pointer import move, reconcile
 from selftaught.tracking import Version
-from tests.cluster.platform import Platform, serving, stored
+from tests.cluster.installation import Platform, serving, stored
 from tests.cluster.traffic import Traffic
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Page, chromium, opened
-from sample_report import sample
 
 from selftaught.report.page import write
+from tests.report.browser import Page, chromium, opened
+from tests.report.sample_report import sample
 
 pytestmark = [
     pytest.mark.browser,

@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_report import MODELS, played, sample
 
 from selftaught.records import TaskScore
 from selftaught.report.changes import CHANGES, SHOWN, changes
+from tests.report.sample_report import MODELS, played, sample
 
 ROUND = played(1, champion=0, challenger=1, outcome="promoted")
 

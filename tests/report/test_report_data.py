@@ -1,9 +1,8 @@
 """The report's contract: it survives JSON, and mirrors what the steps say without changing it."""
 
-from sample_report import groups, sample
-
 from selftaught.blocks import Check, Decision
 from selftaught.report.data import Funnel, GateReport, ModelVersion, ReportData
+from tests.report.sample_report import groups, sample
 
 
 def test_report_data_survives_json():

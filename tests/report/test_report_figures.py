@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plotly.graph_objects import Figure
-from sample_report import ACCURACY, MODELS, sample, summary
 
 from selftaught.report import figures
+from tests.report.sample_report import ACCURACY, MODELS, sample, summary
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])

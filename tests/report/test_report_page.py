@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from plotly.offline import get_plotlyjs
-from sample_report import HOSTILE, MODELS, sample
 
 from selftaught.report.data import ModelVersion, ReportData, RoundReport
 from selftaught.report.page import render, write
 from selftaught.report.verdict import comparisons
 from selftaught.report.words import rate, signed
+from tests.report.sample_report import HOSTILE, MODELS, sample
 
 SECTIONS = (
     "verdict rounds gate-section funnel changes reading training time lineage reproduce words"  # in reading order

@@ -1,12 +1,11 @@
 """The page's search section: trees to look into, what was learnt of them, and how good the value model was."""
 
-from sample_report import HOSTILE, sample
-
 from selftaught.records import Group, content_id
 from selftaught.report.data import OtherModel, ReportData, SearchReport
 from selftaught.report.page import render
 from selftaught.report.trees import to_show
 from tests.curation.trees import grown
+from tests.report.sample_report import HOSTILE, sample
 
 SHAPE = {"one step\n": {"right end": True, "wrong end": False}, f"{HOSTILE}\n": {"bad": False}}
 FIGURES = {

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from test_drops import Row, riddles, rows, source
 
 from selftaught.blocks import Draw
 from selftaught.errors import NothingNew
@@ -19,6 +18,7 @@ from selftaught.tasks.contamination import require_disjoint
 from selftaught.tasks.dropped import Dropped, Past, Taken
 from selftaught.tasks.jsonl import Jsonl
 from selftaught.tasks.splits import pool, words
+from tests.tasks.test_drops import Row, riddles, rows, source
 
 DRAW = Draw(1, 2)
 

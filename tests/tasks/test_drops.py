@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from s3_server import S3Server
 
 from selftaught.blocks import Draw
 from selftaught.errors import BadInput, NothingNew, StoreError
@@ -19,8 +18,9 @@ from selftaught.store import MARKER
 from selftaught.tasks import drops
 from selftaught.tasks.dropped import Dropped, Past
 from selftaught.tasks.feedback import feedback
+from tests.s3_server import S3Server
 
-pytest_plugins = ["s3_fixtures"]
+pytest_plugins = ["tests.s3_fixtures"]
 load_blocks()  # a source may name another
 
 DAY = date(2026, 11, 21)

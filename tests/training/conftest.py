@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from training_examples import MakeContext, example
 
 from selftaught.blocks import TrainContext
 from selftaught.records import Example
+from tests.training.training_examples import MakeContext, example
 
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"

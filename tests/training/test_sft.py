@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_examples import MakeContext, example
 
 from selftaught.blocks import TrainContext
 from selftaught.errors import BadInput, RoundFailed
@@ -19,6 +18,7 @@ from selftaught.records import Example
 from selftaught.training.gradient import Lora
 from selftaught.training.sft import SFT
 from selftaught.weights import check_model
+from tests.training.training_examples import MakeContext, example
 
 FP32 = {"precision": "fp32", "learning_rate": 1e-3, "epochs": 1, "batch_size": 4}
 
