@@ -23,6 +23,7 @@ from selftaught.serving.backend import Backend
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.kserve import KServe, KServeOptions
 from selftaught.serving.owner import OwnedEngines
+from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
 from selftaught.store import Store, open_store
 from selftaught.tracking import Tracker
@@ -134,10 +135,9 @@ class Workplace:
         told = self.settings
         if told.serving == "local":
             return OwnedEngines(told.engines, self.model)
-        options = KServeOptions(
-            told.runtime, told.engine_account, told.ready_within, told.termination_grace, told.reach
-        )
-        return KServe(Cluster(told.namespace), partial(self.store.uri, "models"), options)
+        cluster = Cluster(told.namespace, told.reach)
+        options = KServeOptions(told.runtime, told.engine_account, told.ready_within, told.termination_grace)
+        return KServe(cluster, partial(self.store.uri, "models"), options, ServiceRoute(cluster))
 
     def once(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]

@@ -1,8 +1,9 @@
-"""The one interface to whatever serves models: deploy this digest, wait until it answers, point users at it, remove it.
+"""The one interface to whatever serves models: deploy this digest, wait until it answers, lead users to it, remove it.
 
 A served version is immutable: one endpoint per model digest. Which version users get is a pointer, and moving it is
-promotion. Its one source of truth is the registry's `champion` alias (`selftaught.tracking`); a backend that has a
-stable address of its own brings that into line with it, under the line's lease, so that a kill between the two heals.
+promotion. The pointer has one source of truth: the registry's `champion` alias (`selftaught.tracking`), or what the
+route keeps a record of itself (a git repository). The other is brought into line with it, under the line's lease, so
+that a kill between the two heals (`selftaught.serving.pointer`).
 """
 
 from contextlib import AbstractContextManager
@@ -27,8 +28,36 @@ class Served:
         return served_name(self.line, self.digest)
 
 
+class Route(Protocol):
+    """Where users of a line are led. Moved under the line's lease, to versions that are served already."""
+
+    def recorded(self, line: str) -> str | None:
+        """The digest that the route's own record names, or None: then the registry's alias is the truth."""
+        ...
+
+    def introduce(self, line: str, digest: str) -> None:
+        """What comes before a version is the champion: trying it on a part of the users, or recording it.
+
+        Whatever this raises, the champion stays who it was.
+        """
+        ...
+
+    def point(self, line: str, digest: str) -> None:
+        """Have the line's stable address, where there is one, lead to the champion."""
+        ...
+
+    def retire(self, line: str, digest: str) -> None:
+        """Keep nothing of a version that is about to be removed."""
+        ...
+
+
 class Backend(Protocol):
     """What serves models: `owner.OwnedEngines` on one machine, `kserve.KServe` on a cluster."""
+
+    @property
+    def route(self) -> Route:
+        """Where users are led."""
+        ...
 
     def deploy(self, line: str, digest: str) -> Served:
         """Serve the model as `<line>-<digest8>` and wait until that very version answers.
@@ -52,10 +81,6 @@ class Backend(Protocol):
 
     def lease(self, line: str) -> AbstractContextManager[None]:
         """Hold what moves the line's pointer. Raises Unavailable when another process does not give it back."""
-        ...
-
-    def point(self, line: str, digest: str) -> None:
-        """Have the line's stable address, where there is one, lead to this version, which is served already."""
         ...
 
 

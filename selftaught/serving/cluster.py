@@ -7,15 +7,16 @@ Says the API's failures in words that name the object and the fix. What is serve
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from selftaught.errors import BadInput, SelftaughtError, Unavailable
 from selftaught.serving.crashes import cause, last_lines
@@ -34,7 +35,7 @@ BROKEN = {
 }
 """Why a container waits when waiting longer will not help."""
 LEASE_SECONDS = 120
-"""How long a lease is held without being given back: longer than anything that is done under one."""
+"""How long a lease is held without being given back or renewed."""
 LOG_LINES = 400
 
 
@@ -48,10 +49,13 @@ class Rollout:
 
 
 class Cluster:
-    """One namespace of a cluster: the one of the pod, or of the kubeconfig's current context."""
+    """One namespace of a cluster: the one of the pod, or of the kubeconfig's current context.
 
-    def __init__(self, namespace: str) -> None:
-        self.namespace = namespace
+    `reach` is how its Services are reached from here: see `selftaught.settings`.
+    """
+
+    def __init__(self, namespace: str, reach: Literal["name", "address"]) -> None:
+        self.namespace, self._reach = namespace, reach
 
     @cached_property
     def client(self) -> Any:
@@ -99,6 +103,14 @@ class Cluster:
         from kubernetes import client
 
         return client.CoordinationV1Api(self.client)
+
+    def url(self, service: str) -> str:
+        """Where a Service of the namespace answers, such as a line's stable address."""
+        if self._reach == "name":
+            return f"http://{service}.{self.namespace}.svc.cluster.local"
+        with told(f"service {service}"):
+            address = self.core.read_namespaced_service(service, self.namespace).spec.cluster_ip
+        return f"http://{address}"
 
     # Roll-outs ------------------------------------------------------------------------------------------------------
 
@@ -148,7 +160,7 @@ class Cluster:
     def lease(self, name: str, patience: float = 60.0) -> Generator[None]:
         """Hold the Lease `name`, waiting `patience` seconds for another holder; one that died loses it in time.
 
-        Raises Unavailable when somebody else holds it for longer.
+        It is renewed while the block runs. Raises Unavailable when somebody else holds it for longer.
         """
         holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         until = time.monotonic() + patience
@@ -156,10 +168,21 @@ class Cluster:
             if time.monotonic() > until:
                 raise Unavailable(f"lease {name}: held by another process. Run the same command again later.")
             time.sleep(1)
+        over = threading.Event()
+        renewing = threading.Thread(target=self._keep, args=(name, holder, over), daemon=True)
+        renewing.start()
         try:
             yield
         finally:
+            over.set()
+            renewing.join()
             self._give_back(name, holder)
+
+    def _keep(self, name: str, holder: str, over: threading.Event) -> None:
+        """Renew the lease until it is `over`. What the API server does not take now it may take the next time."""
+        while not over.wait(LEASE_SECONDS / 4):
+            with suppress(SelftaughtError):
+                self._take(name, holder)
 
     def _take(self, name: str, holder: str) -> bool:
         with told(f"lease {name}"):
@@ -167,7 +190,7 @@ class Cluster:
             if lease is None:
                 return won(lambda: self.coordination.create_namespaced_lease(self.namespace, _lease(name, holder)))
             held_until = lease.spec.renew_time + timedelta(seconds=lease.spec.lease_duration_seconds)
-            if lease.spec.holder_identity and held_until > datetime.now(UTC):
+            if lease.spec.holder_identity not in (None, "", holder) and held_until > datetime.now(UTC):
                 return False
             taken = _lease(name, holder, lease.metadata.resource_version)
             return won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, taken))

@@ -19,6 +19,7 @@ from typing import Self
 from selftaught import errors
 from selftaught.errors import SelftaughtError, Unavailable
 from selftaught.serving.backend import Engines, Served
+from selftaught.serving.routes.alias import AliasAlone
 
 LONGEST_PATH = 107
 """What the kernel takes for a Unix socket's path, in bytes."""
@@ -69,9 +70,10 @@ def request_engine(address: str, line: str, digest: str, folder: Path) -> Served
 class OwnedEngines:
     """Implements `selftaught.serving.backend.Backend` by asking the owner at `address`.
 
-    `locate` gives a model's folder. Users' pointer is the registry's alias alone, so there is nothing else to move, and
-    the owner stops what is not used: one process at a time runs a line on a machine.
+    `locate` gives a model's folder. The owner stops what is not used: one process at a time runs a line on a machine.
     """
+
+    route = AliasAlone()
 
     def __init__(self, address: str, locate: Callable[[str], Path]) -> None:
         self._address, self._locate = address, locate
@@ -95,9 +97,6 @@ class OwnedEngines:
     def lease(self, line: str) -> AbstractContextManager[None]:
         """The line's lock is held by the owner already."""
         return nullcontext()
-
-    def point(self, line: str, digest: str) -> None:
-        """The alias is the pointer."""
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

@@ -1,8 +1,9 @@
 """Moving the champion: promotion, roll-back, and what heals either after a kill.
 
-The truth is the registry's `champion` alias; the line's stable address follows it. A version is served and answers
-before anything leads to it, so users notice nothing: `ready`, then, under the line's lease, `previous`, `champion`,
-the address. Killed between any two of these, the same call ends what was begun, and so does `reconcile`. Whether a
+The truth is the registry's `champion` alias, and the line's stable address follows it; where the route keeps a record
+of its own, that is the truth and the alias follows. A version is served and answers before anything leads to it, so
+users notice nothing: `ready`, then, under the line's lease, the route's introduction, `previous`, `champion`, the
+address. Killed between any two of these, the same call ends what was begun, and so does `reconcile`. Whether a
 challenger deserves it is the gate's business.
 """
 
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator, Set
 
 from selftaught.errors import RoundFailed
-from selftaught.serving.backend import Backend
+from selftaught.serving.backend import Backend, Route
 from selftaught.tracking import Tracker, Version
 
 REPLACED = "selftaught.replaced"
@@ -20,17 +21,35 @@ REPLACED = "selftaught.replaced"
 def move(tracker: Tracker, backend: Backend, new: Version, expected: str | None = None) -> Version | None:
     """Make `new` the champion of its line and have users reach it; returns the champion before it.
 
-    With `expected`, a champion of another digest is not replaced: RoundFailed. Raises what `Backend.ready` raises, and
-    then nothing has moved.
+    With `expected`, a champion of another digest is not replaced: RoundFailed. Raises what `Backend.ready` and
+    `Route.introduce` raise, and then the champion is who it was.
     """
     backend.ready(new.line, new.digest)
     with backend.lease(new.line):
-        old = tracker.resolve(new.line, "champion")
+        old = _champion(tracker, backend.route, new.line)
         if old != new:
             _require(new.line, old, expected)
+            backend.route.introduce(new.line, new.digest)
             _replace(tracker, old, new)
-        backend.point(new.line, new.digest)
+        backend.route.point(new.line, new.digest)
     return old
+
+
+def _champion(tracker: Tracker, route: Route, line: str) -> Version | None:
+    """The line's champion; the alias is brought into line with the route's record, where that is the truth.
+
+    Raises RoundFailed when the record names a version that the registry does not know.
+    """
+    champion, recorded = tracker.resolve(line, "champion"), route.recorded(line)
+    if recorded is None or (champion is not None and champion.digest == recorded):
+        return champion
+    known = next((version for version in tracker.versions(line) if version.digest == recorded), None)
+    if known is None:
+        raise RoundFailed(
+            f"{line}: its pointer names {recorded}, which the registry does not know. Correct the pointer."
+        )
+    _replace(tracker, champion, known)
+    return known
 
 
 def _require(line: str, old: Version | None, expected: str | None) -> None:
@@ -54,12 +73,15 @@ def reconcile(tracker: Tracker, backend: Backend, line: str, grace: float, used:
     The stable address leads to the champion. Versions that nobody is led to, that are not `used` (digests that an
     unfinished round asks for) and were replaced more than `grace` seconds ago, or never were champion, are removed.
     """
-    champion = tracker.resolve(line, "champion")
+    with backend.lease(line):
+        champion = _champion(tracker, backend.route, line)
     if champion is None:
         return []
     backend.ready(line, champion.digest)
     with backend.lease(line):
-        backend.point(line, champion.digest)
+        if _champion(tracker, backend.route, line) != champion:
+            return []  # moved meanwhile, and the address with it
+        backend.route.point(line, champion.digest)
         surplus = list(_surplus(tracker, backend, line, grace, {champion.digest, *used}))
         for digest in surplus:
             backend.remove(line, digest)

@@ -14,6 +14,7 @@ from selftaught.round.engines import reference_key
 from selftaught.round.job import Workplace
 from selftaught.serving.freshness import reference_logprobs
 from selftaught.serving.kserve import KServe
+from selftaught.serving.routes.service import ServiceRoute
 from selftaught.weights import model_digest
 from tests.cluster.kube import CHART, DEV, IMAGES, Kube
 
@@ -88,3 +89,9 @@ def serving(place: Workplace) -> KServe:
     backend = place.serving()
     assert isinstance(backend, KServe)
     return backend
+
+
+def pointed(backend: KServe, line: str) -> str | None:
+    """The name of the version that the line's stable Service leads to."""
+    assert isinstance(backend.route, ServiceRoute)
+    return backend.route.pointed(line)

@@ -25,7 +25,7 @@ from selftaught.records import Example, Group
 from selftaught.round import decide, verify
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Job, Workplace
-from tests.cluster.installation import Platform, serving
+from tests.cluster.installation import Platform, pointed, serving
 from tests.cluster.kube import REPOSITORY
 from tests.cluster.pods import Pods
 
@@ -123,7 +123,7 @@ def test_the_champion_that_the_gate_chose_is_what_users_reach(ran: Ran, place: W
     promoted = champion.digest != Job.read(str(ran.artifact("prepare", "job"))).champion.digest
     assert promoted == (round.outcome == "promoted")
     if promoted:
-        assert serving(place).pointed(LINE) == f"{LINE}-{champion.digest[:8]}"
+        assert pointed(serving(place), LINE) == f"{LINE}-{champion.digest[:8]}"
 
 
 def test_verify_curate_and_gate_give_the_same_digests_outside(

@@ -15,10 +15,11 @@ from selftaught.models import served_name
 from selftaught.round.engines import endpoint
 from selftaught.round.job import Workplace
 from selftaught.serving.connections import SECONDS
-from selftaught.serving.kserve import DIGEST, GROUP, PLURAL, VERSION, KServe
+from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
+from selftaught.serving.naming import DIGEST
 from selftaught.serving.pointer import move, reconcile
 from selftaught.tracking import Version
-from tests.cluster.installation import Platform, serving, stored
+from tests.cluster.installation import Platform, pointed, serving, stored
 from tests.cluster.traffic import Traffic
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
@@ -58,7 +59,7 @@ def backend(place: Workplace) -> KServe:
 def test_nobody_is_failed_by_a_promotion_and_a_roll_back(place: Workplace, backend: KServe, versions: list[Version]):
     old, new = (served_name(LINE, version.digest) for version in versions)
     backend.deploy(LINE, versions[1].digest)
-    with Traffic(backend.url(LINE), LINE) as traffic:
+    with Traffic(backend.cluster.url(LINE), LINE) as traffic:
         time.sleep(10)
         move(place.tracker, backend, versions[1])
         promoted = traffic.settled(new, time.monotonic(), SECONDS)
@@ -87,7 +88,7 @@ def test_a_challenger_that_crash_loops_never_gets_traffic_and_is_told_in_its_own
     with pytest.raises(BadInput, match=r"CrashLoopBackOff: .*(7|heads)"):
         move(place.tracker, backend, broken)
     assert place.tracker.resolve(LINE, "champion") == before
-    assert backend.pointed(LINE) == served_name(LINE, before.digest)
+    assert pointed(backend, LINE) == served_name(LINE, before.digest)
     backend.remove(LINE, digest)
 
 
@@ -121,10 +122,10 @@ def test_a_kill_between_alias_and_address_heals(place: Workplace, backend: KServ
     other = next(version for version in versions if version != champion)
     place.tracker.point("champion", other)  # and then the promoter was killed
     reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
-    assert backend.pointed(LINE) == served_name(LINE, other.digest)
+    assert pointed(backend, LINE) == served_name(LINE, other.digest)
     place.tracker.point("champion", champion)
     reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
-    assert backend.pointed(LINE) == served_name(LINE, champion.digest)
+    assert pointed(backend, LINE) == served_name(LINE, champion.digest)
 
 
 def test_what_was_replaced_goes_after_its_grace_and_what_is_used_stays(
@@ -171,7 +172,7 @@ def test_a_server_that_cannot_start_is_told_with_the_clusters_reason(
     body["spec"]["predictor"]["model"] |= changes
     api, space = backend.cluster.custom, backend.cluster.namespace
     api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
-    impatient = KServe(backend.cluster, backend.locate, replace(backend.options, ready_within=60))
+    impatient = KServe(backend.cluster, backend.locate, replace(backend.options, ready_within=60), backend.route)
     try:
         with pytest.raises((BadInput, Unavailable), match=words):
             impatient.deploy("stuck", digest)

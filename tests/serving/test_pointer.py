@@ -22,10 +22,12 @@ class KilledError(Exception):
 
 @dataclass
 class Address:
-    """A backend that keeps what it is told in memory: a stable address, and what is served."""
+    """A backend that keeps what it is told in memory: what is served, a stable address, and, given one, a record."""
 
     tracker: Tracker
     leads_to: str = ""
+    record: str | None = None
+    unwelcome: frozenset[str] = frozenset()
     up: dict[str, float] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
     held: bool = False
@@ -56,6 +58,21 @@ class Address:
         finally:
             self.held = False
 
+    @property
+    def route(self) -> "Address":
+        return self
+
+    def recorded(self, line: str) -> str | None:
+        return self.record
+
+    def introduce(self, line: str, digest: str) -> None:
+        assert self.held
+        assert digest in self.up, "nobody may be led to what is not served"
+        if digest in self.unwelcome:
+            raise RoundFailed(f"{digest}: errors")
+        if self.record is not None:
+            self.record = digest
+
     def point(self, line: str, digest: str) -> None:
         assert self.held
         assert digest in self.up, "nothing may lead to what is not served"
@@ -63,6 +80,9 @@ class Address:
         assert champion is not None
         assert champion.digest == digest, "the alias is the truth"
         self.leads_to = digest
+
+    def retire(self, line: str, digest: str) -> None:
+        assert digest != self.leads_to
 
 
 @pytest.fixture
@@ -101,6 +121,16 @@ def test_a_version_that_does_not_come_up_moves_nothing(tracker: Tracker, backend
     assert backend.leads_to == versions[0].digest
 
 
+def test_a_version_that_its_first_users_do_not_like_is_not_promoted(
+    tracker: Tracker, backend: Address, versions: list[Version]
+):
+    backend.unwelcome = frozenset({versions[1].digest})
+    with pytest.raises(RoundFailed):
+        move(tracker, backend, versions[1])
+    assert champion(tracker) == versions[0]
+    assert backend.leads_to == versions[0].digest
+
+
 def test_another_champion_than_the_measured_one_is_not_replaced(
     tracker: Tracker, backend: Address, versions: list[Version]
 ):
@@ -109,8 +139,9 @@ def test_another_champion_than_the_measured_one_is_not_replaced(
     assert champion(tracker) == versions[0]
 
 
+@pytest.mark.parametrize("recorded", [False, True], ids=["alias", "record"])
 @pytest.mark.parametrize("heal", ["the same call", "reconcile"])
-@pytest.mark.parametrize("after", [0, 1, 2, 3])
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
 def test_a_kill_between_any_two_moves_heals(
     tracker: Tracker,
     backend: Address,
@@ -118,8 +149,10 @@ def test_a_kill_between_any_two_moves_heals(
     monkeypatch: pytest.MonkeyPatch,
     after: int,
     heal: str,
+    recorded: bool,
 ):
-    """The moves: the tag of when it was replaced, `previous`, `champion`, the address."""
+    """The moves: the introduction, the tag of when it was replaced, `previous`, `champion`, the address."""
+    backend.record = versions[0].digest if recorded else None
     with monkeypatch.context() as patch:
         done = 0
 
@@ -133,7 +166,12 @@ def test_a_kill_between_any_two_moves_heals(
 
             return call
 
-        for target, name in ((tracker, "tag_version"), (tracker, "point"), (backend, "point")):
+        for target, name in (
+            (backend, "introduce"),
+            (tracker, "tag_version"),
+            (tracker, "point"),
+            (backend, "point"),
+        ):
             patch.setattr(target, name, killing(getattr(target, name)))
         with pytest.raises(KilledError):
             move(tracker, backend, versions[1], expected=versions[0].digest)
@@ -143,9 +181,28 @@ def test_a_kill_between_any_two_moves_heals(
         assert tracker.resolve(LINE, "previous") == versions[0]
     else:
         reconcile(tracker, backend, LINE, grace=1e9, used=set())
+        if recorded and after > 0:
+            assert champion(tracker) == versions[1]
     found = champion(tracker)
     assert found is not None
     assert backend.leads_to == found.digest
+    assert backend.record in (None, found.digest)
+
+
+def test_the_alias_follows_a_record_that_somebody_else_moved(
+    tracker: Tracker, backend: Address, versions: list[Version]
+):
+    backend.record = versions[1].digest
+    reconcile(tracker, backend, LINE, grace=1e9, used=set())
+    assert champion(tracker) == versions[1]
+    assert tracker.resolve(LINE, "previous") == versions[0]
+
+
+def test_a_record_of_an_unknown_version_is_told(tracker: Tracker, backend: Address, versions: list[Version]):
+    backend.record = "f" * 64
+    with pytest.raises(RoundFailed, match=r"ffff.* which the registry does not know"):
+        reconcile(tracker, backend, LINE, grace=1e9, used=set())
+    assert champion(tracker) == versions[0]
 
 
 def test_what_was_replaced_stays_for_its_grace_from_then_on(
