@@ -356,13 +356,11 @@ def reconcile(
     with telling():
         from selftaught.lines import known
         from selftaught.round.job import Workplace
-        from selftaught.round.use import in_use
-        from selftaught.serving.pointer import reconcile as reconciled
+        from selftaught.round.use import tidy
 
         place = Workplace.open()
         for each in [known(place.tracker, line)] if line else place.tracker.lines():
-            done = reconciled(place.tracker, place.serving(), each, place.settings.grace, in_use(place, each))
-            out.print("\n".join(done) or f"{each}: as it has to be")
+            out.print("\n".join(tidy(place, each)) or f"{each}: as it has to be")
 
 
 def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards: int, pipelines: Path) -> Any:

@@ -50,6 +50,8 @@ class Settings(BaseModel):
     """Seconds that an engine which is told to end may take to answer what it was asked."""
     grace: PositiveFloat = 600.0
     """Seconds that a version which is not pointed at any more goes on being served."""
+    one_engine: bool = False
+    """Whether there is room for one engine alone: whatever is to be served, what was served stops first."""
     reach: Literal["name", "address"] = "name"
     """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
     kfp: str = ""

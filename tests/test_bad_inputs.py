@@ -186,6 +186,26 @@ def registered(desk: Desk) -> None:
         desk.seen[version.digest[:8]] = f"<digest {number}>"
 
 
+PROFILES = """\
+[profiles.cluster]
+namespace = "team-a"
+"""
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+current-context: dead
+contexts: [{name: dead, context: {cluster: dead, user: nobody}}]
+clusters: [{name: dead, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: nobody, user: {}}]
+"""
+
+
+def collecting(desk: Desk) -> None:
+    """Another process collects garbage in the home."""
+    desk.home.mkdir(exist_ok=True)
+    fcntl.flock(desk.stack.enter_context((desk.home / "gc.lock").open("w")), fcntl.LOCK_EX)
+
+
 def model(name: str, change: Callable[[Path], object]) -> Provoke:
     """A model in the working directory, with something wrong with it."""
 
@@ -771,6 +791,72 @@ CASES = [
         "models list",
         provoked(files(notes="mine"), environment(MLFLOW_TRACKING_URI="sqlite:///{folder}/notes")),
         ("notes: ", "file is not a database", "Is MLFLOW_TRACKING_URI right?"),
+    ),
+    # Settings and clusters --------------------------------------------------------------------------------------------
+    Bad(
+        "no such profile",
+        "models list",
+        provoked(files(selftaught__toml=PROFILES), environment(SELFTAUGHT_PROFILE="clutser")),
+        ("selftaught.toml: no profile 'clutser'. Did you mean 'cluster'?", "accepted: cluster"),
+        heading="Settings and clusters",
+    ),
+    Bad(
+        "a misspelt setting",
+        "models list",
+        provoked(files(selftaught__toml=PROFILES + "servng = 'kserve'\n"), environment(SELFTAUGHT_PROFILE="cluster")),
+        ("profiles.cluster.servng: no such setting. Did you mean 'serving'?",),
+    ),
+    Bad(
+        "a wrong value of a setting",
+        "models list",
+        environment(SELFTAUGHT_SERVING="kserv"),
+        ("SELFTAUGHT_SERVING", "'kserv'", "'local' or 'kserve'"),
+    ),
+    Bad(
+        "no cluster",
+        "models rollback maths",
+        provoked(registered, environment(SELFTAUGHT_SERVING="kserve", KUBECONFIG="{folder}/none")),
+        ("no cluster: ", "Set KUBECONFIG, or SELFTAUGHT_SERVING=local."),
+    ),
+    Bad(
+        "a dead cluster",
+        "models rollback maths",
+        provoked(
+            registered,
+            files(kubeconfig=KUBECONFIG),
+            environment(SELFTAUGHT_SERVING="kserve", KUBECONFIG="{folder}/kubeconfig"),
+        ),
+        ("the Kubernetes API does not answer", "Is the cluster up?"),
+    ),
+    Bad(
+        "a round submitted to nowhere",
+        "submit rft.yaml --line maths",
+        provoked(registered, recipe()),
+        ("SELFTAUGHT_KFP: not set. Set it to the URL of the Kubeflow Pipelines API.",),
+    ),
+    Bad(
+        "dead pipelines",
+        "submit rft.yaml --line maths",
+        provoked(registered, recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),
+        ("http://127.0.0.1:9: Kubeflow Pipelines does not answer", "Is SELFTAUGHT_KFP right?"),
+    ),
+    Bad(
+        "a round of a line without a champion",
+        "submit rft.yaml --line riddles",
+        provoked(recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),
+        ("riddles: has no champion yet. Bring the recipe's model in first: `selftaught adopt`.",),
+    ),
+    Bad(
+        "a cron of four fields",
+        "schedule rft.yaml --line maths --cron '0 3 * *'",
+        provoked(registered, recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),
+        ("cron '0 3 * *': five fields, such as '0 3 * * 1' for Mondays at 3",),
+    ),
+    Bad(
+        "two collections at once",
+        "gc",
+        collecting,
+        ("another `selftaught gc` is running. Wait for it.",),
     ),
     # Usage ----------------------------------------------------------------------------------------------------------
     Bad("no such command", "rnu rft.yaml", recipe(), ("No such command 'rnu'",), USAGE, heading="Usage"),

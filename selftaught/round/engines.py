@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from selftaught.blocks import Context, Verifier
+from selftaught.errors import BadInput
 from selftaught.models import Endpoint, Policy
 from selftaught.round.job import Job, ModelRef, Workplace
 from selftaught.serving.freshness import Reference, check_fresh
@@ -19,9 +20,15 @@ async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool =
     """The context of the stage's blocks with `policy` as the policy and the other models in their roles.
 
     With `alone` those that only a search asks (trained beside the policy, not named by the recipe) are left out.
+    Raises BadInput when there is room for one engine and the job needs more.
     """
     verifiers: tuple[Verifier, ...] = job.blocks.verify
     others = {role: ref for role, ref in job.roles.items() if not alone or role in job.recipe.models}
+    if others and place.settings.one_engine:
+        raise BadInput(
+            f"{job.recipe.name}: asks {', '.join(sorted(others))} beside the policy, but SELFTAUGHT_ONE_ENGINE says "
+            "that there is room for one engine. Make room, or take a recipe with one model."
+        )
     async with AsyncExitStack() as stack:
         models: Mapping[str, Endpoint] = {
             role: await stack.enter_async_context(await endpoint(place, job.line, ref.digest))

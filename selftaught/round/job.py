@@ -136,7 +136,9 @@ class Workplace:
         if told.serving == "local":
             return OwnedEngines(told.engines, self.model)
         cluster = Cluster(told.namespace, told.reach)
-        options = KServeOptions(told.runtime, told.engine_account, told.ready_within, told.termination_grace)
+        options = KServeOptions(
+            told.runtime, told.engine_account, told.ready_within, told.termination_grace, told.one_engine
+        )
         return KServe(cluster, partial(self.store.uri, "models"), options, ServiceRoute(cluster))
 
     def once(

@@ -1,9 +1,18 @@
-"""Which models the unfinished rounds of a line ask for: those have to go on being served."""
+"""Which models the unfinished rounds of a line ask for, and what is served brought into line with that."""
 
 from collections.abc import Iterator
 
 from selftaught.round.history import record_key
 from selftaught.round.job import Job, Workplace
+from selftaught.serving.pointer import reconcile
+
+
+def tidy(place: Workplace, line: str) -> list[str]:
+    """Reconcile what is served for `line`, unless its round has the only engine; returns what was done."""
+    used = in_use(place, line)
+    if used and place.settings.one_engine:
+        return [f"{line}: left alone, an unfinished round has the only engine"]
+    return reconcile(place.tracker, place.serving(), line, place.settings.grace, used)
 
 
 def in_use(place: Workplace, line: str) -> set[str]:

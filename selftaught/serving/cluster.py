@@ -67,9 +67,13 @@ class Cluster:
             if "KUBERNETES_SERVICE_HOST" in os.environ:
                 cast(Any, config).load_incluster_config(client_configuration=configuration)
             else:
-                cast(Any, config).load_kube_config(client_configuration=configuration)
+                # the library itself reads the variable when it is imported
+                file = os.environ.get("KUBECONFIG")
+                cast(Any, config).load_kube_config(config_file=file, client_configuration=configuration)
         except config.ConfigException as error:
-            raise BadInput(f"no cluster: {error}. Set KUBECONFIG, or SELFTAUGHT_SERVING=local.") from None
+            raise BadInput(
+                f"no cluster: {str(error).rstrip('.')}. Set KUBECONFIG, or SELFTAUGHT_SERVING=local."
+            ) from None
         if TOKEN.exists():
             configuration.refresh_api_key_hook = None
             configuration.api_key = {"authorization": f"Bearer {TOKEN.read_text().strip()}"}

@@ -33,6 +33,7 @@ class KServeOptions:
     account: str
     ready_within: float
     termination_grace: int
+    one_engine: bool
 
 
 class KServe:
@@ -55,6 +56,8 @@ class KServe:
         Raises BadInput with the pod's own words when it cannot come up, Unavailable when it is not up in time.
         """
         name, begin = version_name(line, digest), time.monotonic()
+        if self.options.one_engine:
+            self._make_room(name)
         while not self._rolled_out(name, self._created(name, line, digest)):
             self._waiting(name, time.monotonic() - begin)
             if time.monotonic() - begin > self.options.ready_within:
@@ -71,24 +74,33 @@ class KServe:
 
     def remove(self, line: str, digest: str) -> None:
         """Delete the version's InferenceService; its pods answer what they were asked before they end."""
-        name = version_name(line, digest)
         self.route.retire(line, digest)
-        with told(f"inferenceservice {name}"):
-            found(
-                lambda: self.cluster.custom.delete_namespaced_custom_object(
-                    GROUP, VERSION, self.cluster.namespace, PLURAL, name
-                )
-            )
+        self._delete(version_name(line, digest))
 
     def served(self, line: str) -> dict[str, float]:
         """The digests that are served for `line`, with their age in seconds."""
+        now = datetime.now(UTC)
+        ours = [item["metadata"] for item in self._listed(f"{LINE}={line}")]
+        return {meta["annotations"][DIGEST]: (now - _time(meta["creationTimestamp"])).total_seconds() for meta in ours}
+
+    def _make_room(self, name: str) -> None:
+        """Delete every other version's InferenceService: where one engine fits, the old one stops first."""
+        for other in self._listed(LINE):
+            if other["metadata"]["name"] != name:
+                self._delete(other["metadata"]["name"])
+
+    def _listed(self, selector: str) -> list[Any]:
+        """The InferenceServices of versions that the label selector selects."""
         with told(f"inferenceservices in {self.cluster.namespace}"):
             listed = self.cluster.custom.list_namespaced_custom_object(
-                GROUP, VERSION, self.cluster.namespace, PLURAL, label_selector=f"{LINE}={line}"
+                GROUP, VERSION, self.cluster.namespace, PLURAL, label_selector=selector
             )
-        now = datetime.now(UTC)
-        ours = [item["metadata"] for item in listed["items"] if DIGEST in item["metadata"].get("annotations", {})]
-        return {meta["annotations"][DIGEST]: (now - _time(meta["creationTimestamp"])).total_seconds() for meta in ours}
+        return [item for item in listed["items"] if DIGEST in item["metadata"].get("annotations", {})]
+
+    def _delete(self, name: str) -> None:
+        api, space = self.cluster.custom, self.cluster.namespace
+        with told(f"inferenceservice {name}"):
+            found(lambda: api.delete_namespaced_custom_object(GROUP, VERSION, space, PLURAL, name))
 
     def _created(self, name: str, line: str, digest: str) -> Any:
         """The version's InferenceService, made if need be. Raises WrongModel when it is another digest's."""

@@ -33,6 +33,7 @@ TEAMS: dict[str, Any] = {
             "campaign": "weekly",
             "team": "support",
             "recipe": "name: rft\n",
+            "watch": {"cron": "0 6 * * *", "rollBack": True, "webhookSecret": {"name": "alarms", "key": "url"}},
         },
         {
             "name": "daily",
@@ -96,6 +97,35 @@ def test_every_object_is_labelled_as_helm_recommends(rendered: list[dict[str, An
     for item in rendered:
         labels = {key.removeprefix("app.kubernetes.io/") for key in item["metadata"]["labels"]}
         assert labels >= wanted, f"{item['kind']} {item['metadata']['name']}"
+
+
+def test_whatever_runs_by_the_clock_may_reach_what_it_asks(rendered: list[dict[str, Any]]) -> None:
+    """Egress is denied first: its Pods have to be among those that the policy of steps lets out."""
+    (out,) = {
+        tuple(item["spec"]["podSelector"]["matchExpressions"][0]["values"])
+        for item in by_kind(rendered, "NetworkPolicy")
+        if item["metadata"]["name"] == "selftaught-steps"
+    }
+    for item in by_kind(rendered, "CronJob"):
+        labels = item["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+        assert labels["app.kubernetes.io/component"] in out, item["metadata"]["name"]
+
+
+def test_only_a_watch_that_may_roll_back_has_the_promoters_account() -> None:
+    jobs = {item["metadata"]["name"]: item for item in by_kind(render(values=TEAMS), "CronJob")}
+    accounts = {
+        name: item["spec"]["jobTemplate"]["spec"]["template"]["spec"]["serviceAccountName"]
+        for name, item in jobs.items()
+    }
+    assert accounts["selftaught-weekly"] == "selftaught-scheduler"
+    assert accounts["selftaught-weekly-watch"] == "selftaught-promoter"
+    steadfast = TEAMS["schedules"][0] | {"watch": {"cron": "@daily"}}
+    (watch,) = [
+        item
+        for item in by_kind(render(values=TEAMS | {"schedules": [steadfast]}), "CronJob")
+        if item["metadata"]["name"].endswith("-watch")
+    ]
+    assert watch["spec"]["jobTemplate"]["spec"]["template"]["spec"]["serviceAccountName"] == "selftaught-steps"
 
 
 def test_objects_have_names_of_their_own(rendered: list[dict[str, Any]]) -> None:
@@ -232,6 +262,7 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"mlflow": {"replicas": 0}}, "/mlflow/replicas"),
         ({"mlflow": {"defaultPermission": "EDIT"}}, "/mlflow/defaultPermission"),
         ({"mlflow": {"allowedHosts": ["*"]}}, "/mlflow/allowedHosts/0"),
+        ({"mlflow": {"allowedHosts": ["*.*:5000"]}}, "/mlflow/allowedHosts/0"),
         ({"mlflow": {"resources": {"limits": {"memory": "2 GB"}}}}, "/mlflow/resources/limits/memory"),
         ({"serving": {"runtime": "vllm"}}, "/serving/runtime"),
         ({"serving": {"terminationGracePeriodSeconds": 5}}, "/serving/terminationGracePeriodSeconds"),
@@ -244,6 +275,7 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"teams": [{"namespace": "a"}]}, "/teams/0"),
         ({"teams": [{"name": "Team A"}]}, "/teams/0/name"),
         ({"schedules": [TEAMS["schedules"][0] | {"cron": "weekly"}]}, "/schedules/0/cron"),
+        ({"schedules": [TEAMS["schedules"][0] | {"watch": {}}]}, "/schedules/0/watch"),
         ({"schedules": [TEAMS["schedules"][0] | {"line": "2nd"}]}, "/schedules/0/line"),
         ({"schedules": [TEAMS["schedules"][0] | {"timeZone": "CET+1"}]}, "/schedules/0/timeZone"),
         ({"quota": {"pods": "many"}}, "/quota/pods"),

@@ -5,14 +5,16 @@ InferenceServices. On the same recorded rollouts the deterministic steps give eq
 """
 
 import json
-import os
 import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes import client, config
@@ -21,8 +23,7 @@ from kubernetes.client.exceptions import ApiException
 from selftaught import dataset
 from selftaught.campaign import PIPELINES
 from selftaught.recipe import Recipe
-from selftaught.records import Example, Group
-from selftaught.round import decide, verify
+from selftaught.records import Group
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Job, Workplace
 from tests.cluster.installation import Platform, pointed, serving
@@ -75,9 +76,16 @@ class Ran:
     pods: Pods
     seconds: float
 
-    def artifact(self, task: str, name: str) -> Path:
-        """An artifact of a task; of several tasks of one name, the first."""
-        return sorted(self.folder.glob(f"*/{task}*/{name}"))[0]
+
+def artifact(folder: Path, task: str, name: str) -> Path:
+    """An artifact of a task; of several tasks of one name, the first."""
+    return sorted(folder.glob(f"*/{task}*/{name}"))[0]
+
+
+def arguments(recipe: Recipe) -> dict[str, Any]:
+    """What the pipeline is given."""
+    told = {"recipe": recipe.model_dump_json(), "line": LINE, "campaign": LINE}
+    return {**told, "number": 0, "attempt": 0, "shards": [0, 1]}
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +100,8 @@ def ran(platform: Platform, place: Workplace, starter_model: Path, tmp_path_fact
     monkey = Monkey(platform.namespace, seed=random.randrange(10**6))
     print(f"seed of the deletions: {monkey.seed}")
     pods = Pods(platform.namespace, "s3://selftaught/pipelines", platform.image, started=monkey)
-    arguments = {"recipe": recipe.model_dump_json(), "line": LINE, "campaign": LINE, "number": 0, "attempt": 0}
     folder, begin = tmp_path_factory.mktemp("pipeline"), time.monotonic()
-    pods.run(REPOSITORY / PIPELINES / "round.yaml", {**arguments, "shards": [0, 1]}, folder)
+    pods.run(REPOSITORY / PIPELINES / "round.yaml", arguments(recipe), folder)
     return Ran(folder, monkey, pods, time.monotonic() - begin)
 
 
@@ -107,8 +114,8 @@ def test_the_round_ends_though_every_step_lost_a_pod(ran: Ran, place: Workplace)
 
 
 def test_nothing_is_doubled_and_nothing_lost(ran: Ran, place: Workplace):
-    job = Job.read(str(ran.artifact("prepare", "job")))
-    groups = dataset.read(ran.artifact("verify", "verified"), Group)
+    job = Job.read(str(artifact(ran.folder, "prepare", "job")))
+    groups = dataset.read(artifact(ran.folder, "verify", "verified"), Group)
     assert len(groups) == job.recipe.tasks.sizes()["train"] == len({group.task.id for group in groups})
     assert all(len({rollout.id for rollout in group.rollouts}) == 4 for group in groups)
     versions = place.tracker.versions(LINE)
@@ -120,37 +127,32 @@ def test_nothing_is_doubled_and_nothing_lost(ran: Ran, place: Workplace):
 def test_the_champion_that_the_gate_chose_is_what_users_reach(ran: Ran, place: Workplace):
     (round,) = place.tracker.rounds(LINE, LINE)
     champion = place.tracker.resolve(LINE, "champion")
-    promoted = champion.digest != Job.read(str(ran.artifact("prepare", "job"))).champion.digest
+    promoted = champion.digest != Job.read(str(artifact(ran.folder, "prepare", "job"))).champion.digest
     assert promoted == (round.outcome == "promoted")
     if promoted:
         assert pointed(serving(place), LINE) == f"{LINE}-{champion.digest[:8]}"
 
 
-def test_verify_curate_and_gate_give_the_same_digests_outside(
-    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    for name in [variable for variable in os.environ if variable.startswith(("SELFTAUGHT_", "AWS_", "MLFLOW_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SELFTAUGHT_HOME", str(tmp_path / "home"))
-    job = _without_tracking(ran, tmp_path)
-    shards = [str(path) for path in sorted(ran.folder.rglob("groups"))]
-    done = verify.run(job, shards, str(tmp_path / "verified"), str(tmp_path / "examples"))
-    for name, made in (("verified", done.verified), ("examples", done.examples)):
-        assert made.digest == dataset.manifest(ran.artifact("verify", name)).digest
-    challenger = json.loads(ran.artifact("train", "model").read_text())["digest"]
-    inputs = [
-        str(ran.artifact("prepare", "tasks")),
-        str(tmp_path / "examples"),
-        str(ran.artifact("evaluate", "scores")),
+def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, place: Workplace, tmp_path: Path):
+    """The same pipeline once more, through kfp.local: what was sampled, trained and scored is taken, the rest made."""
+    for step in ("verify", "curate"):
+        for key in place.store.claims(f"steps/{step}"):
+            place.store.release(key)
+    job = Job.read(str(artifact(ran.folder, "prepare", "job")))
+    told = json.dumps({**arguments(job.recipe), "number": job.round, "attempt": job.attempt})
+    command = [
+        sys.executable,
+        "-m",
+        "selftaught.local",
+        str(REPOSITORY / PIPELINES / "round.yaml"),
+        str(tmp_path),
+        told,
     ]
-    decide.run(job, challenger, *inputs, str(tmp_path / "decision"))
-    assert (tmp_path / "decision").read_bytes() == ran.artifact("gate", "decision").read_bytes()
-    assert dataset.read(tmp_path / "examples", Example)
-
-
-def _without_tracking(ran: Ran, tmp_path: Path) -> str:
-    """The job of the round with a run of its own in a registry of its own: what is compared is data."""
-    job = Job.read(str(ran.artifact("prepare", "job")))
-    run = Workplace.open().tracker.round_run(job.line, job.campaign, job.stage, job.round, job.attempt)
-    (tmp_path / "job").write_text(job.model_copy(update={"run": run}).model_dump_json())
-    return str(tmp_path / "job")
+    subprocess.run(command, check=True, cwd=REPOSITORY)
+    for task, name in (("verify", "verified"), ("verify", "examples")):
+        made, before = (dataset.manifest(artifact(folder, task, name)) for folder in (tmp_path, ran.folder))
+        assert made.rows
+        assert made.digest == before.digest
+    decisions = {artifact(folder, "gate", "decision").read_bytes() for folder in (tmp_path, ran.folder)}
+    assert len(decisions) == 1
+    assert len(place.tracker.versions(LINE)) == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
 from selftaught.lines import rollback
 from selftaught.models import served_name
 from selftaught.round.engines import endpoint
@@ -153,6 +153,14 @@ def test_one_process_at_a_time_moves_a_line(backend: KServe):
         pass
 
 
+def test_where_one_engine_fits_the_old_one_stops_first(backend: KServe, versions: list[Version]):
+    options = replace(backend.options, one_engine=True)
+    crowded = KServe(backend.cluster, backend.locate, options, backend.route)
+    for version in (*versions, versions[0]):
+        crowded.deploy(LINE, version.digest)
+        assert set(backend.served(LINE)) == {version.digest}
+
+
 # What cannot come up is told, in time ---------------------------------------------------------------------------------
 
 
@@ -189,6 +197,55 @@ def test_a_model_that_is_not_in_the_store_is_told_in_the_storage_initializers_wo
             backend.deploy("absent", digest)
     finally:
         backend.remove("absent", digest)
+
+
+def test_a_bucket_that_is_not_there_is_told(backend: KServe, versions: list[Version]):
+    digest = versions[1].digest
+    lost = KServe(backend.cluster, lambda digest: f"s3://no-such-bucket/{digest}", backend.options, backend.route)
+    try:
+        with pytest.raises(BadInput, match=r"(?s)bucket|nothing at s3://no-such-bucket"):
+            lost.deploy("bucketless", digest)
+    finally:
+        backend.remove("bucketless", digest)
+
+
+@pytest.fixture
+def outsider(backend: KServe) -> Iterator[str]:
+    """A service account whose Secret for S3 is wrong."""
+    core, space = backend.cluster.core, backend.cluster.namespace
+    notes = core.read_namespaced_secret("selftaught-s3", space).metadata.annotations
+    told = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"}
+    core.create_namespaced_secret(space, {"metadata": {"name": "outsider", "annotations": notes}, "stringData": told})
+    core.create_namespaced_service_account(space, {"metadata": {"name": "outsider"}, "secrets": [{"name": "outsider"}]})
+    yield "outsider"
+    core.delete_namespaced_service_account("outsider", space)
+    core.delete_namespaced_secret("outsider", space)
+
+
+def test_a_wrong_s3_secret_is_told_and_promotes_nothing(
+    place: Workplace, backend: KServe, versions: list[Version], outsider: str
+):
+    champion = place.tracker.resolve(LINE, "champion")
+    other = next(version for version in versions if version != champion)
+    backend.remove(LINE, other.digest)
+    refused = KServe(backend.cluster, backend.locate, replace(backend.options, account=outsider), backend.route)
+    try:
+        with pytest.raises(BadInput, match=r"(?s)InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|Forbidden|403"):
+            move(place.tracker, refused, other)
+    finally:
+        backend.remove(LINE, other.digest)
+    assert place.tracker.resolve(LINE, "champion") == champion
+    assert pointed(backend, LINE) == served_name(LINE, champion.digest)
+
+
+def test_a_step_with_a_wrong_s3_secret_ends_with_what_to_do(
+    place: Workplace, platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    (tmp_path / "file").write_text("content")
+    with pytest.raises(SelftaughtError, match=r"refused.*AWS_ACCESS_KEY_ID"):
+        Workplace.open().store.put("datasets", "ab" * 32, tmp_path)
+    assert not place.store.has("datasets", "ab" * 32)
 
 
 def test_a_quota_that_is_used_up_is_told(backend: KServe, versions: list[Version], platform: Platform):
