@@ -56,7 +56,7 @@ test-cluster: model ## the tests on the cluster that KUBECONFIG names, with the 
 	$(BIN)/python -m pytest -m cluster --durations=10 --timeout=2400 tests/cluster $(ARGS)
 
 .PHONY: images
-images: ## the images (IMAGES="steps engine", IMAGE_BUILD="podman build --tag", IMAGE_REGISTRY=…)
+images: ## the images (IMAGES="steps engine-cuda", IMAGE_BUILD="podman build --tag", IMAGE_REGISTRY=…)
 	@set -e; for image in $(IMAGES); do \
 	    $(IMAGE_BUILD) $(IMAGE_REGISTRY)/selftaught/$$image:$(IMAGE_VERSION) . -f components/images/Containerfile --target $$image; \
 	done
@@ -108,7 +108,7 @@ model: setup ## the starter model, checked against its SHA-256
 	@$(BIN)/python -m selftaught.starter $(MODEL) $(MODELS)
 
 .PHONY: lock
-lock: setup ## resolve constraints.txt anew (make lock ARGS=--upgrade for newer versions)
+lock: setup ## resolve constraints.txt and the GPU engine's lock anew (make lock ARGS=--upgrade for newer versions)
 	$(BIN)/python scripts/lock.py $(ARGS)
 
 .PHONY: clean
