@@ -15,9 +15,9 @@ that is the recipe's. No secret belongs here: credentials are environment variab
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from selftaught.errors import BadInput, did_you_mean
 
@@ -39,6 +39,16 @@ class Settings(BaseModel):
     """File that steps append their progress to; empty: progress is not kept."""
     serving: Literal["local", "kserve"] = "local"
     """Engines on this machine, or InferenceServices in `namespace`."""
+    route: Literal["service", "git"] = "service"
+    """How users of a line are led to its champion on a cluster: the platform moves a Service, or pushes a commit."""
+    git_url: str = ""
+    """`https://host/path` of the repository that the commits go to, without GIT_USERNAME and GIT_PASSWORD."""
+    git_branch: str = "main"
+    git_path: str = ""
+    """The folder of the repository that holds `lines/`; empty: its root."""
+    git_author: Annotated[str, Field(pattern=r"^[^<>\n]+ <[^<>\s]+>$")] = "Selftaught <selftaught@localhost>"
+    follow_within: PositiveFloat = 900.0
+    """Seconds that the cluster may take to follow a commit."""
     namespace: str = "selftaught"
     runtime: str = "selftaught-vllm-cpu"
     """The ServingRuntime of engines."""
