@@ -5,8 +5,8 @@ goes again. That costs a second and the repository's size, compressed; merging i
 the branch is not what was fetched any more: then the newer commit is fetched, and the change is made anew on top of it,
 so that nobody's commit is lost, and history is never rewritten.
 
-Over http(s), with a user name and a token from the environment, or in a folder of this machine; not over ssh. dulwich
-speaks the protocol, because the images have no git. Commits are not signed.
+Over http(s) alone, with a user name and a token from the environment. dulwich speaks the protocol, because the images
+have no git. Commits are not signed.
 """
 
 import os
@@ -33,7 +33,7 @@ CREDENTIALS = ("GIT_USERNAME", "GIT_PASSWORD")
 _PLACE = "GIT_USERNAME and GIT_PASSWORD (on a cluster: the Secret selftaught-git)"
 TIMEOUT = 30.0
 """Seconds without an answer after which the server counts as silent."""
-_URL = re.compile(r"(https?://[^@/]+|file://)?/.+")
+_URL = re.compile(r"https?://[^@/]+/.+")
 _FILE = 0o100644
 
 
@@ -135,8 +135,8 @@ class Repository:
         def wanted(refs: "Mapping[Ref, ObjectID]", depth: int | None = None) -> "list[ObjectID]":
             return [refs[self._ref]] if self._ref in refs else []
 
-        with self._connection() as (client, path):
-            there = client.fetch(path, repo, wanted, depth=1, ref_prefix=[self._ref]).refs.get(self._ref)
+        with self._connection() as client:
+            there = client.fetch("", repo, wanted, depth=1, ref_prefix=[self._ref]).refs.get(self._ref)
         if there is None:
             raise BadInput(f"{self.url}: no branch '{self.branch}'. Make it, or set SELFTAUGHT_GIT_BRANCH.")
         return there
@@ -149,8 +149,8 @@ class Repository:
                 raise self._refused("others push to it all the time")
             return {self._ref: commit}
 
-        with self._connection() as (client, path):
-            status = client.send_pack(path.encode(), moved, cast(Any, head.repo.generate_pack_data)).ref_status or {}
+        with self._connection() as client:
+            status = client.send_pack(b"", moved, cast(Any, head.repo.generate_pack_data)).ref_status or {}
         if refusal := status.get(self._ref):
             raise self._refused(refusal)
         return commit
@@ -168,9 +168,9 @@ class Repository:
         return Ref(b"refs/heads/" + self.branch.encode())
 
     @contextmanager
-    def _connection(self) -> "Generator[tuple[GitClient, str]]":
-        """A client of the server and the repository's path there; what goes wrong in the block is said in words."""
-        from dulwich.client import HTTPUnauthorized, default_urllib3_manager, get_transport_and_path
+    def _connection(self) -> "Generator[GitClient]":
+        """A client of the repository's server; what goes wrong in the block is said in words."""
+        from dulwich.client import HttpGitClient, HTTPUnauthorized
         from dulwich.errors import GitProtocolError, NotGitRepository
         from urllib3.exceptions import HTTPError
 
@@ -180,9 +180,8 @@ class Repository:
                 f"but in {' and '.join(CREDENTIALS)}."
             )
         username, password = (os.environ.get(name) for name in CREDENTIALS)
-        pool = default_urllib3_manager(None, base_url=self.url, timeout=TIMEOUT)
         try:
-            yield get_transport_and_path(self.url, username=username, password=password, pool_manager=cast(Any, pool))
+            yield HttpGitClient(self.url, username=username, password=password, timeout=TIMEOUT)
         except HTTPUnauthorized:
             raise BadInput(f"{self.url}: refuses the credentials. Correct {_PLACE}.") from None
         except NotGitRepository:
