@@ -156,9 +156,7 @@ def test_nobody_listens():
         pass
 
 
-@pytest.mark.parametrize(
-    "url", ["", f"https://ann:{TOKEN}@example.com/x", "git@example.com:x", "/example.com"]
-)
+@pytest.mark.parametrize("url", ["", f"https://ann:{TOKEN}@example.com/x", "git@example.com:x", "/example.com"])
 def test_a_url_of_another_kind_is_refused_and_not_repeated(url: str):
     words = told(Repository(url, "main", AUTHOR), BadInput)
     assert words.startswith("SELFTAUGHT_GIT_URL: has to be https://host/path") and "example.com" not in words

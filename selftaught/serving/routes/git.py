@@ -165,9 +165,7 @@ class GitRoute:
         """The promotion where nothing was promoted by a commit yet; what somebody else promoted stays."""
         champion = self._line(head, line).champion
         if champion not in (None, digest):
-            raise RoundFailed(
-                f"{line}: somebody moved its pointer to {champion} meanwhile. Run the same command again."
-            )
+            raise RoundFailed(f"{line}: its pointer was moved to {champion} meanwhile. Run the same command again.")
         return self._promotion(line, digest, head)
 
     def _retirement(self, line: str, digest: str, head: Head) -> Proposal | None:
