@@ -154,6 +154,12 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- if not (get $v.runtimes $runtime).enabled -}}
 {{- fail (printf "serving.runtime: %s is switched off by runtimes.%s.enabled." $v.serving.runtime $runtime) -}}
 {{- end -}}
+{{- if and (eq $v.serving.route "git") (not $v.serving.git.url) -}}
+{{- fail "serving.git.url: serving.route git needs the repository that commits go to." -}}
+{{- end -}}
+{{- if and (eq $v.serving.route "git") $v.serving.oneEngine -}}
+{{- fail "serving.oneEngine excludes serving.route git: the controller starts again what was stopped to make room." -}}
+{{- end -}}
 {{- $namespaces := list -}}
 {{- $places := list -}}
 {{- $names := list "" -}}
