@@ -72,7 +72,7 @@ def test_shards_are_sampled_side_by_side():
 
 @pytest.mark.parametrize("places", ["cpu", "gpu"])
 def test_as_many_shards_run_at_once_as_fill_an_engines_batch(places: str, tmp_path: Path):
-    """One sequence for each task in flight, as in a search: `maxNumSeqs` of the chart's runtime, and no queue before it."""
+    """One sequence for each task in flight, as in a search, comes to `maxNumSeqs` of the chart's runtime."""
     pipeline.main(tmp_path, places)
     chart = yaml.safe_load((REPOSITORY / "charts" / "selftaught" / "values.yaml").read_text())
     batch = chart["runtimes"][{"cpu": "cpu", "gpu": "cuda"}[places]]["maxNumSeqs"]

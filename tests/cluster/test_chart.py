@@ -48,6 +48,7 @@ PRODUCTION: dict[str, Any] = {
     "s3": {"endpoint": "https://s3.example.com", "existingSecret": "selftaught-s3"},
     "mlflow": {"replicas": 2, "database": {"existingSecret": "mlflow-database"}, "accounts": {"create": False}},
 }
+SCALED = {"enabled": True, "prometheus": "http://prometheus-operated.monitoring.svc:9090"}
 IRSA: dict[str, Any] = {
     "serviceAccounts": {
         name: {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/models"}}
@@ -64,6 +65,11 @@ def rendered(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 def by_kind(items: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [item for item in items if item["kind"] == kind]
+
+
+def settings(items: list[dict[str, Any]]) -> dict[str, str]:
+    """What the first ConfigMap of settings in `items` says."""
+    return next(i["data"] for i in by_kind(items, "ConfigMap") if i["metadata"]["name"] == "selftaught-settings")
 
 
 # Rendering ----------------------------------------------------------------------------------------------------------
@@ -160,11 +166,7 @@ def test_passwords_are_drawn_and_equal_in_all_copies() -> None:
 def test_settings_are_what_the_library_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     from selftaught.settings import Settings
 
-    data = next(
-        item["data"]
-        for item in by_kind(render("-f", str(DEV)), "ConfigMap")
-        if item["metadata"]["name"] == "selftaught-settings"
-    )
+    data = settings(render("-f", str(DEV)))
     assert set(data) >= {
         "SELFTAUGHT_PROFILE",
         "SELFTAUGHT_STORE",
@@ -182,6 +184,22 @@ def test_settings_are_what_the_library_reads(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, value)
     loaded = Settings.load()
     assert (loaded.store, loaded.tracking_uri) == (data["SELFTAUGHT_STORE"], data["MLFLOW_TRACKING_URI"])
+
+
+def test_what_scales_a_version_reaches_the_tasks_that_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the compiled pipeline, which hands on no settings but those that it names."""
+    from pipelines.cluster import OPTIONAL
+    from selftaught.settings import Settings
+
+    told = settings(render(values={"serving": {"replicas": 2, "autoscaling": SCALED}}))
+    for name in OPTIONAL:
+        monkeypatch.delenv(name, raising=False)
+        if name in told:
+            monkeypatch.setenv(name, told[name])
+    loaded = Settings.load()
+    scaled = (loaded.replicas, loaded.max_replicas, loaded.requests_per_replica, loaded.prometheus)
+    assert scaled == (2, 4, 64, SCALED["prometheus"])
+    assert not set(settings(render())) & {"SELFTAUGHT_MAX_REPLICAS", "SELFTAUGHT_PROMETHEUS"}
 
 
 def test_a_team_has_all_that_the_release_has_but_the_shared_servers() -> None:
@@ -285,6 +303,9 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"mlflow": {"enabled": False}}, "mlflow.trackingUri"),
         ({"mlflow": {"replicas": 2}}, "mlflow.database.existingSecret"),
         ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
+        ({"serving": {"oneEngine": True, "replicas": 2}}, "serving.oneEngine"),
+        ({"serving": {"autoscaling": {"enabled": True}}}, "serving.autoscaling.prometheus"),
+        ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
         ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
         ({"schedules": [TEAMS["schedules"][0] | {"team": "nobody"}]}, "schedules.weekly.team"),
