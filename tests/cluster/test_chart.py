@@ -202,6 +202,16 @@ def test_what_scales_a_version_reaches_the_tasks_that_make_one(monkeypatch: pyte
     assert not set(settings(render())) & {"SELFTAUGHT_MAX_REPLICAS", "SELFTAUGHT_PROMETHEUS"}
 
 
+def test_every_client_of_the_store_addresses_its_bucket_alike() -> None:
+    """Ours, MLflow's, and KServe's storage initializer, which takes no other word than `true`."""
+    items = render(values={"s3": {"addressing": "virtual", "accessKey": "key", "secretKey": "secret"}})
+    assert settings(items)["SELFTAUGHT_S3_ADDRESSING"] == "virtual"
+    served = next(i for i in by_kind(items, "Secret") if i["metadata"]["name"] == "selftaught-s3")
+    assert served["metadata"]["annotations"]["serving.kserve.io/s3-usevirtualbucket"] == "true"
+    (server,) = (c for i in items for c, _ in containers(i) if c["name"] == "mlflow")
+    assert {"name": "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "value": "virtual"} in server["env"]
+
+
 def test_a_team_has_all_that_the_release_has_but_the_shared_servers() -> None:
     items = render(values=TEAMS)
 
@@ -304,6 +314,7 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"mlflow": {"replicas": 2}}, "mlflow.database.existingSecret"),
         ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
         ({"serving": {"oneEngine": True, "replicas": 2}}, "serving.oneEngine"),
+        ({"s3": {"addressing": "paths"}}, "/s3/addressing"),
         ({"serving": {"autoscaling": {"enabled": True}}}, "serving.autoscaling.prometheus"),
         ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
