@@ -75,6 +75,8 @@ class Settings(BaseModel):
     """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
+    kfp_namespace: str = ""
+    """The profile in which runs are made, where Kubeflow Pipelines has many users; empty where it has one."""
     image_steps: str = ""
     """What the image `steps` is called on the cluster, by digest; what the pipeline was compiled with unless given."""
     image_trainer: str = ""

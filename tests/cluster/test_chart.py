@@ -55,6 +55,7 @@ IRSA: dict[str, Any] = {
         for name in ("steps", "engine", "mlflow")
     }
 }
+COMPONENT = "app.kubernetes.io/component"
 KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA}
 
 
@@ -212,6 +213,34 @@ def test_every_client_of_the_store_addresses_its_bucket_alike() -> None:
     assert {"name": "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "value": "virtual"} in server["env"]
 
 
+def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
+    """In the team's own profile, with a token for KFP alone, where KFP's client looks for it."""
+    from selftaught.submission import MOUNTED
+
+    items = render(values=TEAMS | {"kfp": {"multiUser": True, "runner": {"namespace": "ours"}}})
+    told = {i["metadata"]["namespace"]: i for i in by_kind(items, "ConfigMap") if "settings" in i["metadata"]["name"]}
+    assert told["selftaught-support"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "selftaught-support"
+    assert told["selftaught"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "ours"
+    for job in (i for i in by_kind(items, "CronJob") if i["metadata"]["labels"][COMPONENT] == "scheduler"):
+        spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == str(Path(MOUNTED).parent))
+        (volume,) = (v for v in spec["volumes"] if v["name"] == mount["name"])
+        (source,) = volume["projected"]["sources"]
+        assert source["serviceAccountToken"]["audience"] == "pipelines.kubeflow.org"
+        assert source["serviceAccountToken"]["path"] == Path(MOUNTED).name
+    bound = {i["metadata"]["namespace"]: i["subjects"] for i in by_kind(items, "RoleBinding") if is_schedulers(i)}
+    assert {place: subject["namespace"] for place, (subject,) in bound.items()} == {
+        "ours": "selftaught",
+        "selftaught-support": "selftaught-support",
+        "search": "search",
+    }
+    assert not any(is_schedulers(i) for i in by_kind(render(values=TEAMS), "RoleBinding"))
+
+
+def is_schedulers(item: dict[str, Any]) -> bool:
+    return item["metadata"]["name"] == "selftaught-scheduler"
+
+
 def test_a_team_has_all_that_the_release_has_but_the_shared_servers() -> None:
     items = render(values=TEAMS)
 
@@ -319,6 +348,7 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
         ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
+        ({"kfp": {"multiUser": True}}, "kfp.multiUser"),
         ({"schedules": [TEAMS["schedules"][0] | {"team": "nobody"}]}, "schedules.weekly.team"),
         ({"schedules": [TEAMS["schedules"][1] | {"recipe": "name: rft"}]}, "recipe or recipeConfigMap"),
     ],

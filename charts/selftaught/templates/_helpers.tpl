@@ -180,6 +180,9 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- end -}}
 {{- $places = append $places . -}}
 {{- end -}}
+{{- if and $v.kfp.multiUser (eq $tenant.runner.namespace $v.kfp.namespace) -}}
+{{- fail (printf "kfp.multiUser: runs are made in a profile, and %s is where KFP itself runs. Give runner.namespace the profile's." $v.kfp.namespace) -}}
+{{- end -}}
 {{- end -}}
 {{- range $v.schedules -}}
 {{- if not (has (default "" .team) $names) -}}
