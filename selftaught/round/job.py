@@ -21,7 +21,7 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
 from selftaught.serving.backend import Backend
 from selftaught.serving.cluster import Cluster
-from selftaught.serving.kserve import KServe, KServeOptions
+from selftaught.serving.kserve import KServe
 from selftaught.serving.owner import OwnedEngines
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
@@ -136,10 +136,7 @@ class Workplace:
         if told.serving == "local":
             return OwnedEngines(told.engines, self.model)
         cluster = Cluster(told.namespace, told.reach)
-        options = KServeOptions(
-            told.runtime, told.engine_account, told.ready_within, told.termination_grace, told.one_engine
-        )
-        return KServe(cluster, partial(self.store.uri, "models"), options, ServiceRoute(cluster))
+        return KServe(cluster, partial(self.store.uri, "models"), told, ServiceRoute(cluster))
 
     def once(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]
