@@ -32,6 +32,13 @@ OPTIONAL = (
 )
 AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+ROUTE = (
+    "SELFTAUGHT_ROUTE",
+    *("SELFTAUGHT_GIT_URL", "SELFTAUGHT_GIT_BRANCH", "SELFTAUGHT_GIT_PATH", "SELFTAUGHT_GIT_AUTHOR"),
+    "SELFTAUGHT_FOLLOW_WITHIN",
+)
+"""How users are led to a champion, which the promote task alone does."""
+GIT = ("GIT_USERNAME", "GIT_PASSWORD")
 PROMOTER = "/var/run/selftaught/promoter"
 
 
@@ -82,6 +89,8 @@ def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: boo
     kubernetes.use_secret_as_env(task, account, {key: key for key in MLFLOW}, optional=True)
     if promoter:
         kubernetes.use_secret_as_volume(task, "selftaught-promoter-token", PROMOTER)
+        kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in ROUTE}, optional=True)
+        kubernetes.use_secret_as_env(task, "selftaught-git", {key: key for key in GIT}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", "steps")  # the chart's network policies go by it
     _place(task, place_of(task.component_spec.name, places))

@@ -125,7 +125,7 @@ def _secrets(executor: dict[str, Any]) -> set[str]:
 
 
 def test_only_the_promote_task_is_given_the_promoters_credentials():
-    promoters = {"selftaught-mlflow-promoter", "selftaught-promoter-token"}
+    promoters = {"selftaught-mlflow-promoter", "selftaught-promoter-token", "selftaught-git"}
     assert {name for name, executor in EXECUTORS.items() if _secrets(executor) & promoters} == {"exec-promote"}
     assert promoters <= _secrets(EXECUTORS["exec-promote"])
 

@@ -56,7 +56,10 @@ IRSA: dict[str, Any] = {
     }
 }
 COMPONENT = "app.kubernetes.io/component"
-KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA}
+GIT: dict[str, Any] = TEAMS | {
+    "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
+}
+KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA, "git": GIT}
 
 
 @pytest.fixture(params=["trial", *KINDS])
@@ -133,6 +136,34 @@ def test_only_a_watch_that_may_roll_back_has_the_promoters_account() -> None:
         if item["metadata"]["name"].endswith("-watch")
     ]
     assert watch["spec"]["jobTemplate"]["spec"]["template"]["spec"]["serviceAccountName"] == "selftaught-steps"
+
+
+def test_by_git_the_promoter_alone_has_the_token_and_nobody_may_move_a_service() -> None:
+    items = render(values=GIT)
+    for item in by_kind(items, "CronJob"):
+        pod = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        named = {each.get("secretRef", {}).get("name") for each in pod["containers"][0]["envFrom"]}
+        assert ("selftaught-git" in named) == (pod["serviceAccountName"] == "selftaught-promoter")
+    for role in by_kind(items, "Role"):
+        verbs = {verb for rule in role["rules"] if "services" in rule["resources"] for verb in rule["verbs"]}
+        assert verbs <= {"get", "list", "watch"}, role["metadata"]["name"]
+
+
+def test_by_git_a_teams_lines_lie_in_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from selftaught.settings import Settings
+
+    settings = {
+        item["metadata"]["namespace"]: item["data"]
+        for item in by_kind(render(values=GIT), "ConfigMap")
+        if item["metadata"]["name"] == "selftaught-settings"
+    }
+    paths = {namespace: data["SELFTAUGHT_GIT_PATH"] for namespace, data in settings.items()}
+    assert paths["selftaught"] == "clusters/prod"
+    assert paths["selftaught-support"] == "clusters/prod/support"
+    for name, value in settings["selftaught"].items():
+        monkeypatch.setenv(name, value)
+    loaded = Settings.load()
+    assert (loaded.route, loaded.git_url, loaded.follow_within) == ("git", GIT["serving"]["git"]["url"], 900)
 
 
 def test_objects_have_names_of_their_own(rendered: list[dict[str, Any]]) -> None:
@@ -324,6 +355,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"runtime": "vllm"}}, "/serving/runtime"),
         ({"serving": {"terminationGracePeriodSeconds": 5}}, "/serving/terminationGracePeriodSeconds"),
         ({"serving": {"graceSeconds": "10m"}}, "/serving/graceSeconds"),
+        ({"serving": {"git": {"url": "https://ann:token@git.example.com/x"}}}, "/serving/git/url"),
+        ({"serving": {"git": {"author": "Selftaught"}}}, "/serving/git/author"),
         ({"runtimes": {"cuda": {"gpuMemoryUtilization": 1.5}}}, "/runtimes/cuda/gpuMemoryUtilization"),
         ({"kfp": {"url": "ml-pipeline:8888"}}, "/kfp/url"),
         ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
@@ -346,6 +379,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"s3": {"addressing": "paths"}}, "/s3/addressing"),
         ({"serving": {"autoscaling": {"enabled": True}}}, "serving.autoscaling.prometheus"),
         ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
+        ({"serving": {"route": "git"}}, "serving.git.url"),
+        ({"serving": GIT["serving"] | {"oneEngine": True}}, "serving.oneEngine"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
         ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
         ({"kfp": {"multiUser": True}}, "kfp.multiUser"),

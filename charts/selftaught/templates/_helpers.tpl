@@ -165,6 +165,12 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- fail "serving.autoscaling.maxReplicas: has to be above serving.replicas." -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq $v.serving.route "git") (not $v.serving.git.url) -}}
+{{- fail "serving.git.url: serving.route git needs the repository that commits go to." -}}
+{{- end -}}
+{{- if and (eq $v.serving.route "git") $v.serving.oneEngine -}}
+{{- fail "serving.oneEngine excludes serving.route git: the controller starts again what was stopped to make room." -}}
+{{- end -}}
 {{- $namespaces := list -}}
 {{- $places := list -}}
 {{- $names := list "" -}}
