@@ -20,11 +20,15 @@ OPTIONAL = (
         "SELFTAUGHT_RUNTIME",
         "SELFTAUGHT_ENGINE_ACCOUNT",
         "SELFTAUGHT_READY_WITHIN",
+        "SELFTAUGHT_REPLICAS",
+        "SELFTAUGHT_MAX_REPLICAS",
+        "SELFTAUGHT_REQUESTS_PER_REPLICA",
+        "SELFTAUGHT_PROMETHEUS",
         "SELFTAUGHT_GRACE",
         "SELFTAUGHT_TERMINATION_GRACE",
         "SELFTAUGHT_ONE_ENGINE",
     ),
-    *("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE"),
+    *("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE", "SELFTAUGHT_S3_ADDRESSING"),
 )
 AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -57,6 +61,8 @@ class Place(BaseModel):
     cpu: tuple[str, str]
     """Request and limit."""
     memory: tuple[str, str]
+    at_once: Annotated[int, Field(ge=1)] = 4
+    """How many of its shards run side by side, where it has shards."""
     gpus: Annotated[int, Field(ge=0)] = 0
     gpu: str = "nvidia.com/gpu"
     nodes: Mapping[str, str] = {}
@@ -67,6 +73,11 @@ def placement(name: str) -> dict[str, Place]:
     """Every task's place in `pipelines/placements/<name>.yaml`; a task that it leaves out is placed as `default` is."""
     told = yaml.safe_load((PLACEMENTS / f"{name}.yaml").read_text())
     return {task: Place.model_validate({**told["default"], **(place or {})}) for task, place in told.items()}
+
+
+def place_of(task: str, places: Mapping[str, Place]) -> Place:
+    """Where the task called `task` runs."""
+    return places.get(task, places["default"])
 
 
 def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: bool = False) -> dsl.PipelineTask:
@@ -82,7 +93,7 @@ def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: boo
         kubernetes.use_secret_as_env(task, "selftaught-git", {key: key for key in GIT}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", "steps")  # the chart's network policies go by it
-    _place(task, places.get(task.component_spec.name, places["default"]))
+    _place(task, place_of(task.component_spec.name, places))
     return task
 
 

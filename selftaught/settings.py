@@ -17,7 +17,18 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from selftaught.errors import BadInput, did_you_mean
 
@@ -56,6 +67,14 @@ class Settings(BaseModel):
     """The service account of engines: it has the store's credentials."""
     ready_within: PositiveFloat = 900.0
     """Seconds that an InferenceService may take to come up."""
+    replicas: PositiveInt = 1
+    """Servers of a version; the fewest of them, where KEDA scales (`selftaught.serving.scaling`)."""
+    max_replicas: NonNegativeInt = 0
+    """Above `replicas`: KEDA scales a version, up to so many servers."""
+    requests_per_replica: PositiveInt = 64
+    """Requests that a server holds, answered and waiting, before KEDA adds another."""
+    prometheus: Annotated[str, Field(validate_default=True)] = ""
+    """URL of the Prometheus that scrapes the engines, where KEDA scales."""
     termination_grace: PositiveInt = 60
     """Seconds that an engine which is told to end may take to answer what it was asked."""
     grace: PositiveFloat = 600.0
@@ -66,6 +85,8 @@ class Settings(BaseModel):
     """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
+    kfp_namespace: str = ""
+    """The profile in which runs are made, where Kubeflow Pipelines has many users; empty where it has one."""
     image_steps: str = ""
     """What the image `steps` is called on the cluster, by digest; what the pipeline was compiled with unless given."""
     image_trainer: str = ""
@@ -85,6 +106,15 @@ class Settings(BaseModel):
             return cls.model_validate({**defaults, **profile, "home": home})
         except ValidationError as error:
             raise BadInput(_mistake(error, place, list(cls.model_fields))) from None
+
+    @field_validator("prometheus")
+    @classmethod
+    def _can_scale(cls, prometheus: str, told: ValidationInfo) -> str:
+        if not prometheus and told.data.get("max_replicas", 0) > told.data.get("replicas", 1):
+            raise PydanticCustomError(
+                "prometheus", "max_replicas is above replicas: give the URL of the Prometheus that scrapes the engines"
+            )
+        return prometheus
 
     @property
     def images(self) -> dict[str, str]:

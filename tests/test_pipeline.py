@@ -10,6 +10,7 @@ from kfp import compiler, dsl
 
 from pipelines import round as pipeline
 from pipelines.round import COMPILED as FOLDER
+from selftaught.sampling.runner import CONCURRENCY
 from tests.rounds import REPOSITORY
 
 COMPILED, SEARCH = FOLDER / "round.yaml", FOLDER / "search-round.yaml"
@@ -67,6 +68,17 @@ def test_shards_are_sampled_side_by_side():
     assert list(loop) == ["sample"]
     assert TASKS["for-loop-1"]["parameterIterator"]["items"]["inputParameter"] == "pipelinechannel--shards"
     assert "artifactIterator" not in TASKS["verify"]
+
+
+@pytest.mark.parametrize("places", ["cpu", "gpu"])
+def test_as_many_shards_run_at_once_as_fill_an_engines_batch(places: str, tmp_path: Path):
+    """One sequence for each task in flight, as in a search, comes to `maxNumSeqs` of the chart's runtime."""
+    pipeline.main(tmp_path, places)
+    chart = yaml.safe_load((REPOSITORY / "charts" / "selftaught" / "values.yaml").read_text())
+    batch = chart["runtimes"][{"cpu": "cpu", "gpu": "cuda"}[places]]["maxNumSeqs"]
+    for compiled in ("round.yaml", "search-round.yaml"):
+        loop = next(yaml.safe_load_all((tmp_path / compiled).read_text()))["root"]["dag"]["tasks"]["for-loop-1"]
+        assert loop["iteratorPolicy"]["parallelismLimit"] * CONCURRENCY == batch
 
 
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)

@@ -53,6 +53,13 @@ def test_a_profile_sets_variables_that_are_not_set(monkeypatch: pytest.MonkeyPat
     assert os.environ["AWS_REGION"] == "us-east-1"
 
 
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_a_fixed_number_of_servers_needs_no_prometheus(most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SELFTAUGHT_REPLICAS", "2")
+    monkeypatch.setenv("SELFTAUGHT_MAX_REPLICAS", str(most))
+    assert Settings.load().replicas == 2
+
+
 def test_another_process_that_is_told_the_environment_has_the_same_settings(monkeypatch: pytest.MonkeyPatch):
     told = Settings.load()
     monkeypatch.delenv("SELFTAUGHT_PROFILE")
@@ -70,10 +77,11 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         ),
         ("[profiles.cluster]\nserving = 'knative'", r"SELFTAUGHT_SERVING .*profiles.cluster.serving.*'knative'"),
         ("[profiles.cluster]\ngrace = -1", r"SELFTAUGHT_GRACE .*'-1'.*greater than 0"),
+        ("[profiles.cluster]\nreplicas = 2\nmax_replicas = 3", r"SELFTAUGHT_PROMETHEUS .*: '': max_replicas is above"),
         ("[profiles.clutser]\n", r"no profile 'cluster'. Did you mean 'clutser'"),
         ("[profiles.cluster", r"selftaught.toml: not valid TOML"),
     ],
-    ids=["unknown", "no choice", "negative", "no profile", "no TOML"],
+    ids=["unknown", "no choice", "negative", "nothing to scale by", "no profile", "no TOML"],
 )
 def test_a_mistake_is_named_with_its_place(profile: Path, text: str, words: str):
     profile.write_text(text)

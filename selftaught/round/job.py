@@ -22,7 +22,7 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
 from selftaught.serving.backend import Backend
 from selftaught.serving.cluster import Cluster
-from selftaught.serving.kserve import KServe, KServeOptions
+from selftaught.serving.kserve import KServe
 from selftaught.serving.owner import OwnedEngines
 from selftaught.serving.repository import Repository
 from selftaught.serving.routes.git import GitRoute
@@ -139,10 +139,7 @@ class Workplace:
         if told.serving == "local":
             return OwnedEngines(told.engines, self.model)
         cluster = Cluster(told.namespace, told.reach)
-        options = KServeOptions(
-            told.runtime, told.engine_account, told.ready_within, told.termination_grace, told.one_engine
-        )
-        backend = KServe(cluster, partial(self.store.uri, "models"), options, ServiceRoute(cluster))
+        backend = KServe(cluster, partial(self.store.uri, "models"), told, ServiceRoute(cluster))
         if told.route == "git":
             backend.route = self._by_commits(cluster, backend.manifest)
         return backend

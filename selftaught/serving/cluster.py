@@ -118,8 +118,8 @@ class Cluster:
 
     # Roll-outs ------------------------------------------------------------------------------------------------------
 
-    def rollout(self, name: str, selector: str) -> Rollout:
-        """How far the Deployment `name` is, whose pods `selector` selects.
+    def rollout(self, name: str, selector: str, replicas: int) -> Rollout:
+        """How far the Deployment `name` is, whose pods `selector` selects: done once `replicas` of them serve.
 
         KServe's own conditions are not asked: they stay Ready while a roll-out goes on or crash-loops.
         """
@@ -127,7 +127,7 @@ class Cluster:
             deployment = found(lambda: self.apps.read_namespaced_deployment(name, self.namespace))
             if deployment is None or deployment.metadata.deletion_timestamp:
                 return Rollout(False, state="no Deployment yet")
-            if _rolled_out(deployment):
+            if _rolled_out(deployment, replicas):
                 return Rollout(True)
             listed = self.core.list_namespaced_pod(self.namespace, label_selector=selector)
             pods = cast(Sequence[Any], listed.items)
@@ -278,10 +278,14 @@ def _lease(name: str, holder: str, version: str | None = None) -> Any:
     )
 
 
-def _rolled_out(deployment: Any) -> bool:
-    status, wanted = deployment.status, deployment.spec.replicas
-    counted = (status.updated_replicas or 0, status.replicas or 0, status.available_replicas or 0)
-    return status.observed_generation == deployment.metadata.generation and wanted > 0 and set(counted) == {wanted}
+def _rolled_out(deployment: Any, replicas: int) -> bool:
+    """Whether no pod of an earlier template is left and `replicas` are available.
+
+    How many are wanted is not asked: an autoscaler changes that at any time, and what it adds is not waited for.
+    """
+    status = deployment.status
+    latest = status.observed_generation == deployment.metadata.generation and status.updated_replicas == status.replicas
+    return latest and (status.available_replicas or 0) >= replicas
 
 
 def _refused(deployment: Any) -> str:
