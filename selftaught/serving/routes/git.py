@@ -80,7 +80,7 @@ class Line:
         if text is None:
             raise BadInput(
                 f"{self.pointer}: leads to {name}, but there is no {self.version(name)}. "
-                f"Revert the commit that took it out, or have the pointer lead to a version that is there."
+                "Revert the commit that took it out, or have the pointer lead to a version that is there."
             )
         try:
             return str(yaml.safe_load(text)["metadata"]["annotations"][DIGEST])
