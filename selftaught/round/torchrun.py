@@ -1,4 +1,4 @@
-"""The processes that share a training: `python -m selftaught.round.torchrun PROCESSES WORK`.
+"""The processes that share a training: `python -m selftaught.round.torchrun WORK [OPTIONS of torchrun]`.
 
 It is torchrun itself, which starts this module once for each process. They die with it, and it with who started it.
 """
@@ -13,15 +13,19 @@ from selftaught.round.work import Work
 
 
 def main() -> None:
-    """Start PROCESSES processes that do the work in the file WORK; or, started by torchrun, be one of them."""
+    """Start the processes that do the work in the file WORK; or, started by torchrun, be one of them."""
     die_with_parent()
-    *processes, work = sys.argv[1:]
+    work, *options = sys.argv[1:]
     if "TORCHELASTIC_RUN_ID" in os.environ:
         Work.model_validate_json(Path(work).read_text()).as_a_process(first=os.environ["RANK"] == "0")
         return
     from torch.distributed import run
 
-    cast(Any, run).main(["--standalone", f"--nproc-per-node={processes[0]}", "-m", "selftaught.round.torchrun", work])
+    arguments = cast(Any, run).parse_args([*options, "-m", "selftaught.round.torchrun", work])
+    if arguments.nproc_per_node.isdecimal():  # torchrun's own default is one thread a process
+        cores = len(os.sched_getaffinity(0))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(arguments.nproc_per_node))))
+    cast(Any, run).run(arguments)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from selftaught import dataset
 from selftaught.blocks import TrainResult
 from selftaught.round.engines import reference_key
 from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line
+from selftaught.round.trainjob import TrainJobs
 from selftaught.round.work import Work
+from selftaught.serving.cluster import Cluster
 from selftaught.serving.freshness import reference_logprobs
 from selftaught.tracking import Version
 from selftaught.weights import check_model, model_digest
@@ -138,9 +140,18 @@ def _objectives(
             step="train" if role == "policy" else f"train {role}",
             events=Path(place.settings.events) if place.settings.events else None,
         )
-        results.append(work.done(place.settings.train_processes))
+        results.append(_done(place, work))
         folder = work.out
     return results, folder
+
+
+def _done(place: Workplace, work: Work) -> TrainResult:
+    """Have `work` done where the settings say: in this process, in several of this machine, or on several nodes."""
+    told = place.settings
+    if told.train_nodes == 1 or not work.objective.parallel:
+        return work.done(told.train_processes)
+    cluster = Cluster(told.namespace)
+    return TrainJobs(cluster, place.store, told.train_nodes, told.train_node_processes, told.ready_within).done(work)
 
 
 def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:

@@ -5,7 +5,6 @@ know nothing else. They die with whoever started them, and one that ends ends al
 newest whole checkpoint.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,26 +42,35 @@ class Work(BaseModel):
         Raises as `Objective.train` does, and Unavailable when a process was killed.
         """
         self.scratch.mkdir(parents=True, exist_ok=True)
-        return self._shared(processes) if processes > 1 and self.objective.parallel else self._alone()
+        if processes == 1 or not self.objective.parallel:
+            return self._alone()
+        self.torchrun("--standalone", f"--nproc-per-node={processes}")
+        return self.answer()
 
     def _alone(self) -> TrainResult:
         told = TrainContext(self.scratch, self.seed, Progress(self.step, self.events, "steps"))
         return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, told)
 
-    def _shared(self, processes: int) -> TrainResult:
+    def torchrun(self, *options: str) -> bool:
+        """Train in the processes that torchrun starts with `options`; whether they ended well."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
         for answer in (self._result, self._failure):
             answer.unlink(missing_ok=True)
         work = self.scratch / "work.json"
         work.write_text(self.model_dump_json())
-        threads = max(1, len(os.sched_getaffinity(0)) // processes)
-        ended = subprocess.run(
-            [sys.executable, "-m", "selftaught.round.torchrun", str(processes), str(work)],
-            env={"OMP_NUM_THREADS": str(threads), **os.environ},
-            check=False,
-        )
-        if ended.returncode == 0:
+        command = [sys.executable, "-m", "selftaught.round.torchrun", str(work), *options]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def answer(self) -> TrainResult:
+        """What the processes said in the end. Raises what the first of them did, or Unavailable when it said none."""
+        if self._result.exists():
             return RESULT.validate_json(self._result.read_bytes())
-        raise self._failed(processes)
+        if self._failure.exists():
+            raise failure(self._failure.read_text())
+        raise Unavailable(
+            f"{self.step}: a training process ended (its last words are above; killed without a word: memory). "
+            "Run again: it goes on from its newest checkpoint, where one is left."
+        )
 
     def as_a_process(self, first: bool) -> None:
         """Be one of several processes; the `first` leaves the result, or why there is none, in the scratch folder."""
@@ -70,19 +78,10 @@ class Work(BaseModel):
             result = self._alone()
         except (SelftaughtError, OSError) as error:
             if first:
-                self._failure.write_text(f"{type(error).__name__}\n{error}")
+                self._failure.write_text(words(error))
             raise
         if first:
             self._result.write_bytes(RESULT.dump_json(result))
-
-    def _failed(self, processes: int) -> Exception:
-        if self._failure.exists():
-            kind, message = self._failure.read_text().split("\n", 1)
-            return getattr(errors, kind, OSError)(message)
-        return Unavailable(
-            f"{self.step}: one of {processes} training processes ended (its last words are above; killed without a "
-            "word: memory). Run again: it goes on from the newest checkpoint."
-        )
 
     @property
     def _result(self) -> Path:
@@ -91,3 +90,14 @@ class Work(BaseModel):
     @property
     def _failure(self) -> Path:
         return self.scratch / "failure"
+
+
+def words(error: Exception) -> str:
+    """An error as another process can read it; see `failure`."""
+    return f"{type(error).__name__}\n{error}"
+
+
+def failure(told: str) -> Exception:
+    """The error that another process told in `words`."""
+    kind, message = told.split("\n", 1)
+    return getattr(errors, kind, OSError)(message)

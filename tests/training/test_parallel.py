@@ -138,7 +138,7 @@ def test_the_update_of_several_processes_is_that_of_one(name: str, alone: dict[s
         assert [entry[figure] for entry in several[0]] == pytest.approx([entry[figure] for entry in one[0]], rel=1e-3)
     assert one[1].keys() == several[1].keys()
     for weight, expected in one[1].items():
-        # A step moves a weight by the learning rate, 1e-3 or 1e-4; by rounding alone where its gradient is about nothing.
+        # A step moves a weight by up to the learning rate, 1e-3 or 1e-4: also one whose gradient is but rounding.
         assert (several[1][weight] - expected).abs().mean() < 1e-5, weight
 
 
