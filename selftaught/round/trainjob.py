@@ -96,12 +96,11 @@ class TrainJobs:
         order = self._ordered(work)
         self._clear(order.name)
         begin, progress = time.monotonic(), Progress(work.step, work.events, "steps")
-        while (answered := self.store.claimed(claim(order.name, "answer"))) is None:
+        while (answer := self._answer(order.name)) is None:
             self._watch(order.name, time.monotonic() - begin)
             self._tell(order.name, progress)
             time.sleep(pause)
         self._delete(order.name)
-        answer = Answer.model_validate_json(answered)
         self.store.get("models", answer.digest, work.out)
         return answer.result
 
@@ -125,6 +124,16 @@ class TrainJobs:
             self._delete(name)
         self.store.release(claim(name, "failure"))
 
+    def _answer(self, name: str) -> Answer | None:
+        """What the nodes answered, unless its model was removed from the store since."""
+        if (told := self.store.claimed(claim(name, "answer"))) is None:
+            return None
+        answer = Answer.model_validate_json(told)
+        if self.store.has("models", answer.digest):
+            return answer
+        self.store.release(claim(name, "answer"))
+        return None
+
     def _watch(self, name: str, waited: float) -> None:
         """Make the TrainJob where there is none; raise when it cannot end well."""
         job = self._read(name)
@@ -132,7 +141,7 @@ class TrainJobs:
             self._create(name)
         elif failed := _condition(job, "Failed"):
             raise self._failure(name, failed)
-        elif _condition(job, "Complete") and self.store.claimed(claim(name, "answer")) is None:
+        elif _condition(job, "Complete") and self._answer(name) is None:
             raise Unavailable(f"trainjob {name}: complete, but its nodes put no answer into {self.store.root}.")
         pods = self.cluster.pods(f"{JOBSET}={name}")
         if pods.failure:
