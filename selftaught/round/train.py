@@ -150,7 +150,7 @@ def _done(place: Workplace, work: Work) -> TrainResult:
     told = place.settings
     if told.train_nodes == 1 or not work.objective.parallel:
         return work.done(told.train_processes)
-    cluster = Cluster(told.namespace)
+    cluster = Cluster(told.namespace, told.reach)
     return TrainJobs(cluster, place.store, told.train_nodes, told.train_node_processes, told.ready_within).done(work)
 
 
