@@ -27,6 +27,8 @@ OPTIONAL = (
         "SELFTAUGHT_GRACE",
         "SELFTAUGHT_TERMINATION_GRACE",
         "SELFTAUGHT_ONE_ENGINE",
+        "SELFTAUGHT_TRAIN_NODES",
+        "SELFTAUGHT_TRAIN_NODE_PROCESSES",
     ),
     *("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE", "SELFTAUGHT_S3_ADDRESSING"),
 )
@@ -102,6 +104,7 @@ def _place(task: dsl.PipelineTask, place: Place) -> None:
     task.set_memory_request(place.memory[0]).set_memory_limit(place.memory[1])
     if place.gpus:
         task.set_accelerator_type(place.gpu).set_accelerator_limit(place.gpus)
+        task.set_env_variable("SELFTAUGHT_TRAIN_PROCESSES", str(place.gpus))
     for key, value in place.nodes.items():
         kubernetes.add_node_selector(task, key, value)
     for each in place.tolerations:

@@ -83,6 +83,12 @@ class Settings(BaseModel):
     """Whether there is room for one engine alone: whatever is to be served, what was served stops first."""
     reach: Literal["name", "address"] = "name"
     """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
+    train_processes: PositiveInt = 1
+    """Processes that share a training on this machine; as many as it has GPUs."""
+    train_nodes: PositiveInt = 1
+    """Nodes that share a training, as a TrainJob of Kubeflow Trainer in `namespace`."""
+    train_node_processes: PositiveInt = 1
+    """Processes on each of them; as many as it has GPUs."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
     kfp_namespace: str = ""

@@ -147,5 +147,7 @@ def test_training_asks_for_a_gpu_where_the_placement_says_so(tmp_path: Path):
     assert (
         ir["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]["accelerator"]["resourceCount"] == "1"
     )
+    environment = ir["deploymentSpec"]["executors"]["exec-train"]["container"]["env"]
+    assert {"name": "SELFTAUGHT_TRAIN_PROCESSES", "value": "1"} in environment  # one process a GPU
     told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert [name for name, each in told.items() if "tolerations" in each] == ["exec-train"]
