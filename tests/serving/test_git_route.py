@@ -20,11 +20,12 @@ from selftaught.errors import BadInput, RoundFailed, Unavailable
 from selftaught.lines import rollback
 from selftaught.models import served_name
 from selftaught.serving.cluster import Cluster
-from selftaught.serving.kserve import KServe, KServeOptions
+from selftaught.serving.kserve import KServe
 from selftaught.serving.pointer import move, reconcile
 from selftaught.serving.repository import Repository
 from selftaught.serving.routes.git import GitRoute
-from selftaught.serving.routes.service import SELECTOR
+from selftaught.serving.routes.service import SELECTOR, ServiceRoute
+from selftaught.settings import Settings
 from selftaught.tracking import Tracker, Version
 from tests.git_server import TOKEN, USERNAME, Bare, git, git_server
 from tests.serving.test_pointer import LINE, Address, KilledError
@@ -125,8 +126,7 @@ def route(repository: Repository, following: Following) -> GitRoute:
 
 def made(repository: Repository, folder: str = "", within: float = 20) -> GitRoute:
     cluster = Cluster("selftaught", "address")
-    options = KServeOptions("selftaught-vllm-cpu", "selftaught-engine", 1, 60, False)
-    kserve = KServe(cluster, lambda digest: f"s3://selftaught/models/{digest}", options, route=None)  # type: ignore[arg-type]
+    kserve = KServe(cluster, lambda digest: f"s3://selftaught/models/{digest}", Settings.load(), ServiceRoute(cluster))
     return GitRoute(repository, folder, kserve.manifest, cluster, within)
 
 
