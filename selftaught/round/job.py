@@ -5,6 +5,7 @@ of a step's inputs wins, and everybody after gets that one.
 """
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from selftaught.dataset import Manifest
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
-from selftaught.serving.backend import Backend
+from selftaught.serving.backend import Backend, Route
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.kserve import KServe, KServeOptions
 from selftaught.serving.owner import OwnedEngines
+from selftaught.serving.routes.gateway import GatewayOptions, GatewayRoute
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
 from selftaught.store import Store, open_store
@@ -139,7 +141,17 @@ class Workplace:
         options = KServeOptions(
             told.runtime, told.engine_account, told.ready_within, told.termination_grace, told.one_engine
         )
-        return KServe(cluster, partial(self.store.uri, "models"), options, ServiceRoute(cluster))
+        return KServe(cluster, partial(self.store.uri, "models"), options, self._route(cluster))
+
+    def _route(self, cluster: Cluster) -> Route:
+        told = self.settings
+        if told.route == "service":
+            return ServiceRoute(cluster)
+        options = GatewayOptions(
+            *(told.gateway, told.gateway_url, told.domain),
+            *(told.canary_steps, told.canary_seconds, told.canary_max_errors),
+        )
+        return GatewayRoute(cluster, options, partial(print, file=sys.stderr, flush=True))
 
     def once(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]

@@ -31,6 +31,7 @@ class Address:
     up: dict[str, float] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
     held: bool = False
+    tried_beside: str | None = None
     moves: list[str] = field(default_factory=list)
 
     def deploy(self, line: str, digest: str) -> Served:
@@ -65,8 +66,9 @@ class Address:
     def recorded(self, line: str) -> str | None:
         return self.record
 
-    def introduce(self, line: str, digest: str) -> None:
+    def introduce(self, line: str, digest: str, beside: str | None) -> None:
         assert self.held
+        self.tried_beside = beside
         assert digest in self.up, "nobody may be led to what is not served"
         if digest in self.unwelcome:
             raise RoundFailed(f"{digest}: errors")
