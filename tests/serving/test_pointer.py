@@ -133,6 +133,15 @@ def test_a_version_that_its_first_users_do_not_like_is_not_promoted(
     assert backend.leads_to == versions[0].digest
 
 
+def test_a_new_version_is_tried_beside_the_champion_and_a_roll_back_is_not(
+    tracker: Tracker, backend: Address, versions: list[Version]
+):
+    move(tracker, backend, versions[1])
+    assert backend.tried_beside == versions[0].digest
+    move(tracker, backend, versions[0])
+    assert backend.tried_beside is None
+
+
 def test_another_champion_than_the_measured_one_is_not_replaced(
     tracker: Tracker, backend: Address, versions: list[Version]
 ):

@@ -62,8 +62,7 @@ class GatewayRoute:
             for share in self._options.steps:
                 self._weigh(line, {champion: 100 - share, new: share})
                 self._hold(share, champion, new)
-        except BaseException as error:
-            self._say(f"{new}: all requests go back to {champion} ({type(error).__name__}: {error})")
+        except BaseException:
             self._lead(line, champion)
             raise
 
@@ -77,7 +76,8 @@ class GatewayRoute:
 
     def _hold(self, share: int, champion: str, new: str) -> None:
         """Watch both versions until the step is over. Raises RoundFailed when the new one has to go."""
-        until, before, words = time.monotonic() + self._options.seconds, self._pods(champion, new), ""
+        before, words = self._pods(champion, new), ""
+        until = time.monotonic() + self._options.seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(LOOK, left))
             seen = compare(before, self._pods(champion, new), self._options.max_errors)
