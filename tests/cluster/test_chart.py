@@ -54,7 +54,13 @@ IRSA: dict[str, Any] = {
         for name in ("steps", "engine", "mlflow")
     }
 }
-KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA}
+EDGE = {"name": "edge/main", "url": "http://gateway.edge.svc.cluster.local", "domain": "models.example.com"}
+GATEWAY: dict[str, Any] = {
+    "serving": {"route": "gateway", "gateway": EDGE},
+    "networkPolicies": {"gateway": "edge"},
+    "teams": [{"name": "support"}],
+}
+KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA, "gateway": GATEWAY}
 
 
 @pytest.fixture(params=["trial", *KINDS])
@@ -267,6 +273,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"runtime": "vllm"}}, "/serving/runtime"),
         ({"serving": {"terminationGracePeriodSeconds": 5}}, "/serving/terminationGracePeriodSeconds"),
         ({"serving": {"graceSeconds": "10m"}}, "/serving/graceSeconds"),
+        ({"serving": {"gateway": {"name": "main"}}}, "/serving/gateway/name"),
+        ({"serving": {"canary": {"steps": [50, 100]}}}, "/serving/canary/steps/1"),
         ({"runtimes": {"cuda": {"gpuMemoryUtilization": 1.5}}}, "/runtimes/cuda/gpuMemoryUtilization"),
         ({"kfp": {"url": "ml-pipeline:8888"}}, "/kfp/url"),
         ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
@@ -285,6 +293,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"mlflow": {"enabled": False}}, "mlflow.trackingUri"),
         ({"mlflow": {"replicas": 2}}, "mlflow.database.existingSecret"),
         ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
+        ({"serving": {"route": "gateway", "gateway": EDGE | {"url": ""}}}, "serving.gateway.url"),
+        ({"serving": {"route": "gateway", "gateway": EDGE, "oneEngine": True}}, "serving.oneEngine"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
         ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
         ({"schedules": [TEAMS["schedules"][0] | {"team": "nobody"}]}, "schedules.weekly.team"),

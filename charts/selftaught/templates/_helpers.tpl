@@ -154,6 +154,16 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- if not (get $v.runtimes $runtime).enabled -}}
 {{- fail (printf "serving.runtime: %s is switched off by runtimes.%s.enabled." $v.serving.runtime $runtime) -}}
 {{- end -}}
+{{- if eq $v.serving.route "gateway" -}}
+{{- range $field := list "name" "url" "domain" -}}
+{{- if not (get $v.serving.gateway $field) -}}
+{{- fail (printf "serving.gateway.%s: serving.route: gateway needs it." $field) -}}
+{{- end -}}
+{{- end -}}
+{{- if $v.serving.oneEngine -}}
+{{- fail "serving.oneEngine leaves nothing to share out by steps: set serving.route to service." -}}
+{{- end -}}
+{{- end -}}
 {{- $namespaces := list -}}
 {{- $places := list -}}
 {{- $names := list "" -}}
