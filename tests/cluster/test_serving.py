@@ -19,26 +19,12 @@ from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.naming import DIGEST
 from selftaught.serving.pointer import move, reconcile
 from selftaught.tracking import Version
-from tests.cluster.installation import Platform, pointed, serving, stored
+from tests.cluster.installation import Platform, noisy, pointed, serving, stored
 from tests.cluster.traffic import Traffic
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
 
 LINE = "served"
-
-
-def noisy(model: Path, folder: Path, share: float) -> Path:
-    """A copy of `model` with noise of `share` of each weight's own spread."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    shutil.copytree(model, folder)
-    torch.manual_seed(0)
-    weights = load_file(folder / "model.safetensors")
-    changed = {name: w + share * w.float().std() * torch.randn(w.shape) for name, w in weights.items()}
-    kept = {name: w.to(weights[name].dtype) for name, w in changed.items()}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 @pytest.fixture(scope="module")
