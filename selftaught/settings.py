@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
@@ -27,12 +29,28 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from selftaught.errors import BadInput, did_you_mean
 
 CONFIG = "selftaught.toml"
+
+
+def _split(told: object) -> object:
+    return told.split(",") if isinstance(told, str) else told
+
+
+def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if list(steps) != sorted(set(steps)):
+        raise PydanticCustomError("rising", "each step has to be more than the one before")
+    return steps
+
+
+Share = Annotated[int, Field(gt=0, lt=100)]
+"""Per cent of the requests, neither none nor all."""
+Steps = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_rising), BeforeValidator(_split)]
 
 
 class Settings(BaseModel):
@@ -50,8 +68,9 @@ class Settings(BaseModel):
     """File that steps append their progress to; empty: progress is not kept."""
     serving: Literal["local", "kserve"] = "local"
     """Engines on this machine, or InferenceServices in `namespace`."""
-    route: Literal["service", "git"] = "service"
-    """How users of a line are led to its champion on a cluster: the platform moves a Service, or pushes a commit."""
+    route: Literal["service", "gateway", "git"] = "service"
+    """How users are led to a new champion on a cluster: at once, by a Service; by steps, through a Gateway API
+    HTTPRoute; by a commit that a GitOps controller applies."""
     git_url: str = ""
     """`https://host/path` of the repository that the commits go to, without GIT_USERNAME and GIT_PASSWORD."""
     git_branch: str = "main"
@@ -89,6 +108,18 @@ class Settings(BaseModel):
     """Nodes that share a training, as a TrainJob of Kubeflow Trainer in `namespace`."""
     train_node_processes: PositiveInt = 1
     """Processes on each of them; as many as it has GPUs."""
+    gateway: Annotated[str, Field(pattern="^([a-z0-9.-]+/[a-z0-9.-]+)?$")] = ""
+    """The Gateway that takes the HTTPRoutes: `namespace/name`."""
+    gateway_url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$")] = ""
+    """Where that gateway answers from here, such as its Service in the cluster: it is asked for a line's host name."""
+    domain: str = ""
+    """Users ask a gateway for `<line>.<domain>`."""
+    canary_steps: Steps = (5, 25, 50)
+    """Per cent of the requests that a new version gets, one step after the other, before it is champion."""
+    canary_seconds: PositiveFloat = 60.0
+    """Seconds of each step."""
+    canary_max_errors: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """How far a new version's share of errors may be above the champion's."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
     kfp_namespace: str = ""
@@ -130,7 +161,21 @@ class Settings(BaseModel):
 
     def environment(self) -> dict[str, str]:
         """The variables that tell another process these settings."""
-        return {variable(name): str(value) for name, value in self if str(value)}
+        return {variable(name): _text(value) for name, value in self if _text(value)}
+
+    @model_validator(mode="after")
+    def _split_as_told(self) -> Self:
+        """What a gateway's route needs is there before a round begins, and not missed when it promotes."""
+        missing = [variable(name) for name in ("gateway", "gateway_url", "domain") if not getattr(self, name)]
+        if self.route == "gateway" and missing:
+            raise PydanticCustomError("gateway", "route 'gateway' needs {missing}", {"missing": ", ".join(missing)})
+        if self.route == "gateway" and self.one_engine:
+            raise PydanticCustomError("gateway", "one_engine leaves nothing to share out: set route to 'service'")
+        return self
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)
 
 
 def variable(field: str) -> str:
@@ -155,6 +200,8 @@ def _profile() -> tuple[dict[str, Any], str]:
 
 def _mistake(error: ValidationError, place: str, fields: list[str]) -> str:
     first = error.errors()[0]
+    if not first["loc"]:
+        return f"{place}, and the environment over it: {first['msg']}."
     field = str(first["loc"][0])
     if field not in fields:
         return f"{place}.{field}: no such setting.{did_you_mean(field, fields)}\n  accepted: {', '.join(fields)}"

@@ -78,10 +78,27 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         ("[profiles.cluster]\nserving = 'knative'", r"SELFTAUGHT_SERVING .*profiles.cluster.serving.*'knative'"),
         ("[profiles.cluster]\ngrace = -1", r"SELFTAUGHT_GRACE .*'-1'.*greater than 0"),
         ("[profiles.cluster]\nreplicas = 2\nmax_replicas = 3", r"SELFTAUGHT_PROMETHEUS .*: '': max_replicas is above"),
+        (
+            "[profiles.cluster]\ncanary_steps = [5, 5]",
+            r"SELFTAUGHT_CANARY_STEPS .*'\[5, 5\]': .*more than the one before",
+        ),
+        (
+            "[profiles.cluster]\nroute = 'gateway'\ndomain = 'ai'",
+            r"profiles.cluster.*SELFTAUGHT_GATEWAY, .*_GATEWAY_URL\.",
+        ),
         ("[profiles.clutser]\n", r"no profile 'cluster'. Did you mean 'clutser'"),
         ("[profiles.cluster", r"selftaught.toml: not valid TOML"),
     ],
-    ids=["unknown", "no choice", "negative", "nothing to scale by", "no profile", "no TOML"],
+    ids=[
+        "unknown",
+        "no choice",
+        "negative",
+        "nothing to scale by",
+        "not rising",
+        "no gateway",
+        "no profile",
+        "no TOML",
+    ],
 )
 def test_a_mistake_is_named_with_its_place(profile: Path, text: str, words: str):
     profile.write_text(text)

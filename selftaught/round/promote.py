@@ -15,7 +15,8 @@ from selftaught.tracking import Version
 def run(job_path: str, challenger: str, decision: str) -> Version:
     """Make the challenger the champion, and the champion before it `previous`; a second call changes nothing.
 
-    Raises RoundFailed when the champion is not the one that the challenger was measured against.
+    Raises RoundFailed when the champion is not the one that the challenger was measured against, or when the route
+    tries the challenger on users and it fails them.
     """
     place, job = Workplace.open(), Job.read(job_path)
     tracker = place.tracker

@@ -15,10 +15,14 @@ IN_A_ROW = 5
 _PAUSE = 0.2
 
 
-def names(url: str) -> list[str]:
-    """The names that the server at `url` (ends in `/v1`) says it serves; none while it does not answer."""
+def names(url: str, host: str = "") -> list[str]:
+    """The names that the server at `url` (ends in `/v1`) says it serves; none while it does not answer.
+
+    A gateway, which leads on by name, is asked for `host`.
+    """
+    headers = {"Host": host} if host else None
     try:
-        listed = httpx.get(f"{url}/models", timeout=5, trust_env=False).raise_for_status().json()
+        listed = httpx.get(f"{url}/models", headers=headers, timeout=5, trust_env=False).raise_for_status().json()
     except httpx.HTTPError:
         return []
     return [model["id"] for model in listed["data"]]
@@ -40,11 +44,11 @@ def wait_until_answers(served: Served, within: float = 60.0) -> None:
         time.sleep(_PAUSE)
 
 
-def wait_until_leads(url: str, name: str, within: float) -> bool:
+def wait_until_leads(url: str, name: str, within: float, host: str = "") -> bool:
     """Whether new connections to `url` come to the version `name`, several in a row, within as many seconds."""
     until, row = time.monotonic() + within, 0
     while row < IN_A_ROW:
-        row = row + 1 if name in names(url) else 0
+        row = row + 1 if name in names(url, host) else 0
         if time.monotonic() > until:
             return False
         time.sleep(_PAUSE)

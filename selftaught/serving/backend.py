@@ -35,10 +35,11 @@ class Route(Protocol):
         """The digest that the route's own record names, or None: then the registry's alias is the truth."""
         ...
 
-    def introduce(self, line: str, digest: str) -> None:
+    def introduce(self, line: str, digest: str, beside: str | None) -> None:
         """What comes before a version is the champion: trying it on a part of the users, or recording it.
 
-        Whatever this raises, the champion stays who it was.
+        `beside` is the champion that it is tried beside; None where nobody is champion, or where it was champion
+        before, because a roll-back is wanted at once. Whatever this raises, the champion stays who it was.
         """
         ...
 

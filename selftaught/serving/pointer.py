@@ -29,7 +29,7 @@ def move(tracker: Tracker, backend: Backend, new: Version, expected: str | None 
         old = _champion(tracker, backend.route, new.line)
         if old != new:
             _require(new.line, old, expected)
-            backend.route.introduce(new.line, new.digest)
+            backend.route.introduce(new.line, new.digest, _beside(tracker, old, new))
             _replace(tracker, old, new)
         backend.route.point(new.line, new.digest)
     return old
@@ -58,6 +58,11 @@ def _require(line: str, old: Version | None, expected: str | None) -> None:
             f"{line}: the champion is {old.digest[:8] if old else 'nobody'} now, but the challenger was measured "
             f"against {expected[:8]}. Run the round again."
         )
+
+
+def _beside(tracker: Tracker, old: Version | None, new: Version) -> str | None:
+    """The champion that `new` is tried beside; none where all users have had `new` before."""
+    return None if old is None or REPLACED in tracker.version_tags(new) else old.digest
 
 
 def _replace(tracker: Tracker, old: Version | None, new: Version) -> None:

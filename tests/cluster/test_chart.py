@@ -59,7 +59,20 @@ COMPONENT = "app.kubernetes.io/component"
 GIT: dict[str, Any] = TEAMS | {
     "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
 }
-KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA, "git": GIT}
+EDGE = {"name": "edge/main", "url": "http://gateway.edge.svc.cluster.local", "domain": "models.example.com"}
+GATEWAY: dict[str, Any] = {
+    "serving": {"route": "gateway", "gateway": EDGE},
+    "networkPolicies": {"gateway": "edge"},
+    "teams": [{"name": "support"}],
+}
+KINDS = {
+    "defaults": {},
+    "teams": TEAMS,
+    "production": PRODUCTION,
+    "irsa": IRSA,
+    "git": GIT,
+    "gateway": GATEWAY,
+}
 
 
 @pytest.fixture(params=["trial", *KINDS])
@@ -357,6 +370,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"graceSeconds": "10m"}}, "/serving/graceSeconds"),
         ({"serving": {"git": {"url": "https://ann:token@git.example.com/x"}}}, "/serving/git/url"),
         ({"serving": {"git": {"author": "Selftaught"}}}, "/serving/git/author"),
+        ({"serving": {"gateway": {"name": "main"}}}, "/serving/gateway/name"),
+        ({"serving": {"canary": {"steps": [50, 100]}}}, "/serving/canary/steps/1"),
         ({"runtimes": {"cuda": {"gpuMemoryUtilization": 1.5}}}, "/runtimes/cuda/gpuMemoryUtilization"),
         ({"kfp": {"url": "ml-pipeline:8888"}}, "/kfp/url"),
         ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
@@ -381,6 +396,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
         ({"serving": {"route": "git"}}, "serving.git.url"),
         ({"serving": GIT["serving"] | {"oneEngine": True}}, "serving.oneEngine"),
+        ({"serving": {"route": "gateway", "gateway": EDGE | {"url": ""}}}, "serving.gateway.url"),
+        ({"serving": {"route": "gateway", "gateway": EDGE, "oneEngine": True}}, "serving.oneEngine"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
         ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
         ({"kfp": {"multiUser": True}}, "kfp.multiUser"),

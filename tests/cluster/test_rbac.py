@@ -11,6 +11,7 @@ pytestmark = pytest.mark.cluster
 SERVING = "inferenceservices.serving.kserve.io"
 RUNTIMES = "servingruntimes.serving.kserve.io"
 LEASES = "leases.coordination.k8s.io"
+ROUTES = "httproutes.gateway.networking.k8s.io"
 STEPS = {
     *((verb, SERVING) for verb in ("get", "list", "watch", "create")),
     *((verb, "deployments.apps") for verb in ("get", "list", "watch")),
@@ -24,10 +25,11 @@ PROMOTER = STEPS | {
     ("delete", SERVING),
     *((verb, "services") for verb in ("create", "patch", "update")),
     *((verb, LEASES) for verb in ("get", "create", "update", "patch", "delete")),
+    *((verb, ROUTES) for verb in ("get", "create", "update")),
 }
 READ = ("get", "list", "watch")
 SEEN = (
-    *(SERVING, RUNTIMES, "deployments.apps", "replicasets.apps", "cronjobs.batch", "jobs.batch"),
+    *(SERVING, RUNTIMES, ROUTES, "deployments.apps", "replicasets.apps", "cronjobs.batch", "jobs.batch"),
     *("pods", "services", "events", "configmaps", "resourcequotas", "limitranges"),
 )
 VIEWER = {(verb, kind) for kind in SEEN for verb in READ} | {("get", "pods/log"), ("get", LEASES), ("list", LEASES)}
@@ -42,7 +44,8 @@ MAY = {
 }
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 KINDS = (
-    *(SERVING, RUNTIMES, LEASES, "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps"),
+    *(SERVING, RUNTIMES, LEASES, ROUTES),
+    *("deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps"),
     *("pods", "pods/log", "pods/exec", "pods/portforward", "pods/eviction", "services", "services/proxy", "endpoints"),
     *("secrets", "configmaps", "serviceaccounts", "serviceaccounts/token", "persistentvolumeclaims", "events"),
     *("jobs.batch", "cronjobs.batch", "resourcequotas", "limitranges", "networkpolicies.networking.k8s.io"),
@@ -65,6 +68,10 @@ def installed(kube: Kube, namespaces: Callable[[str], str]) -> tuple[str, str]:
     values = {
         "rbac": {"viewers": viewers, "operators": operators},
         "kfp": {"enabled": True, "runner": {"namespace": tasks}},
+        "serving": {
+            "route": "gateway",
+            "gateway": {"name": "edge/main", "url": "http://edge", "domain": "example.com"},
+        },
     }
     only = [word for name in ("rbac", "serviceaccounts", "tests") for word in ("-s", f"templates/{name}.yaml")]
     rendered = template("-f", str(DEV), *only, "--skip-tests", values=values, namespace=namespace)

@@ -20,10 +20,11 @@ class Request:
 
 @dataclass
 class Traffic:
-    """Users of `line` at `url`, from the beginning of the `with` block to its end."""
+    """Users of `line` at `url`, from the beginning of the `with` block to its end. A gateway is asked for `host`."""
 
     url: str
     line: str
+    host: str = ""
     requests: list[Request] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -62,14 +63,17 @@ class Traffic:
         return len(newest) == len(self._threads) and {request.model for request in newest.values()} == {model}
 
     def _use(self, user: str, kept: bool, tokens: int) -> None:
-        kept_alive = httpx.Client(timeout=120, trust_env=False)
+        kept_alive = self._client()
         while not self._stop.is_set():
-            client = kept_alive if kept else httpx.Client(timeout=120, trust_env=False)
+            client = kept_alive if kept else self._client()
             self.requests.append(self._ask(client, user, tokens))
             if not kept:
                 client.close()
             time.sleep(0.1)
         kept_alive.close()
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(headers={"Host": self.host} if self.host else {}, timeout=120, trust_env=False)
 
     def _ask(self, client: httpx.Client, user: str, tokens: int) -> Request:
         body = {"model": self.line, "prompt": "Once upon a time", "max_tokens": tokens, "ignore_eos": True}

@@ -171,23 +171,23 @@ def test_the_files_of_two_promotions_are_those_of_the_example(route: GitRoute, b
     named = {path.stem: yaml.safe_load(path.read_text()) for path in (EXAMPLE / "served").iterdir()}
     now = yaml.safe_load((EXAMPLE / "pointer.yaml").read_text())["spec"]["selector"].popitem()[1]
     for name in sorted(named, key=lambda each: each == now):
-        route.introduce("example", named[name]["metadata"]["annotations"]["selftaught.io/digest"])
+        route.introduce("example", named[name]["metadata"]["annotations"]["selftaught.io/digest"], None)
     expected = {str(path.relative_to(EXAMPLE)): path.read_text() for path in EXAMPLE.rglob("*.yaml")}
     folder = "lines/example/"
     assert {path.removeprefix(folder): bare.read(path) for path in bare.files(folder)} == expected
 
 
 def test_a_promotion_changes_one_line_of_a_pointer_that_a_person_has_written(route: GitRoute, bare: Bare):
-    route.introduce(LINE, "a" * 64)
+    route.introduce(LINE, "a" * 64, None)
     theirs = bare.read(POINTER).replace("metadata:\n", "metadata:  # ours\n") + "  type: LoadBalancer # paid by sales\n"
     bare.write({POINTER: theirs})
-    route.introduce(LINE, "b" * 64)
+    route.introduce(LINE, "b" * 64, None)
     assert bare.read(POINTER) == theirs.replace("line-aaaaaaaa", "line-bbbbbbbb")
 
 
 def test_a_commit_says_the_line_and_from_whom_to_whom(route: GitRoute, bare: Bare):
-    route.introduce(LINE, "a" * 64)
-    route.introduce(LINE, "b" * 64)
+    route.introduce(LINE, "a" * 64, None)
+    route.introduce(LINE, "b" * 64, None)
     message = git("log", "-1", "--format=%B", "main", at=bare.folder)
     assert message.startswith("line: bbbbbbbb is the champion\n\nLine: line\n")
     assert f"From: {'a' * 64}\nTo: {'b' * 64}\n" in message
@@ -196,14 +196,14 @@ def test_a_commit_says_the_line_and_from_whom_to_whom(route: GitRoute, bare: Bar
 def test_a_line_lies_below_the_folder_that_the_settings_name(repository: Repository, following: Following, bare: Bare):
     bare.write({"clusters/prod/lines/README.md": "Lines.\n"})
     route = made(repository, "clusters/prod")
-    route.introduce(LINE, "a" * 64)
+    route.introduce(LINE, "a" * 64, None)
     assert route.recorded(LINE) == "a" * 64
     assert f"clusters/prod/{POINTER}" in bare.files()
 
 
 def test_said_twice_is_one_commit(route: GitRoute, bare: Bare):
     for _ in range(2):
-        route.introduce(LINE, "a" * 64)
+        route.introduce(LINE, "a" * 64, None)
         route.point(LINE, "a" * 64)
     assert bare.commits()[0] == "line: aaaaaaaa is the champion"
     assert len(bare.commits()) == 3
@@ -211,8 +211,8 @@ def test_said_twice_is_one_commit(route: GitRoute, bare: Bare):
 
 def test_who_is_champion_is_what_the_newest_commit_says(route: GitRoute, bare: Bare):
     assert route.recorded(LINE) is None
-    route.introduce(LINE, "a" * 64)
-    route.introduce(LINE, "b" * 64)
+    route.introduce(LINE, "a" * 64, None)
+    route.introduce(LINE, "b" * 64, None)
     assert route.recorded(LINE) == "b" * 64
     assert route.recorded("another") is None
     bare.revert()
@@ -220,8 +220,8 @@ def test_who_is_champion_is_what_the_newest_commit_says(route: GitRoute, bare: B
 
 
 def test_a_version_is_taken_out_once_and_never_while_it_is_led_to(route: GitRoute, bare: Bare):
-    route.introduce(LINE, "a" * 64)
-    route.introduce(LINE, "b" * 64)
+    route.introduce(LINE, "a" * 64, None)
+    route.introduce(LINE, "b" * 64, None)
     with pytest.raises(RoundFailed, match="leads to line-bbbbbbbb"):
         route.retire(LINE, "b" * 64)
     for _ in range(2):
@@ -355,7 +355,7 @@ def test_a_kill_between_any_two_moves_heals(
 
 
 def test_what_somebody_else_promoted_meanwhile_stays(route: GitRoute):
-    route.introduce(LINE, "b" * 64)
+    route.introduce(LINE, "b" * 64, None)
     with pytest.raises(RoundFailed, match="moved to bbbbbbbb"):
         route.point(LINE, "a" * 64)
     assert route.recorded(LINE) == "b" * 64
@@ -381,7 +381,7 @@ def test_a_repository_without_lines(repository: Repository, following: Following
 def test_files_that_are_not_what_they_have_to_be(
     route: GitRoute, bare: Bare, path: str, old: str, new: str, words: str
 ):
-    route.introduce(LINE, "a" * 64)
+    route.introduce(LINE, "a" * 64, None)
     bare.write({path: bare.read(path).replace(old, new)})
     with pytest.raises(BadInput, match=words):
         route.recorded(LINE)

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 
 from selftaught.errors import BadInput, Unavailable, WrongModel
 from selftaught.models import Endpoint, Policy
 from selftaught.records import Message
 from selftaught.serving.backend import Served
+from selftaught.serving.canary import Answers, answered
 from selftaught.serving.engine import TRANSFORMERS
 from selftaught.serving.freshness import Reference, check_fresh, fresh, reference_logprobs, reference_of
 from selftaught.serving.local import LocalEngines
@@ -89,6 +91,18 @@ async def test_a_prompt_longer_than_the_context_is_told_in_the_servers_words(ser
     async with open_endpoint(served) as model:
         with pytest.raises(BadInput, match="1024"):
             await model.chat([Message(role="user", content="one two three " * 600)])
+
+
+def test_what_an_engine_has_answered_is_counted_by_its_own_metrics(served: Served):
+    metrics, ask = served.url.replace("/v1", "/metrics"), {"model": "rft", "prompt": "one", "max_tokens": 1}
+    with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as users:
+        before = answered(users.get(metrics).text)
+        right = [users.post("/completions", json=ask) for _ in range(3)]
+        wrong = [users.post("/completions", json=ask | {"prompt": "one two " * 600}) for _ in range(2)]
+        users.get("/models")
+        after = answered(users.get(metrics).text)
+    assert [answer.status_code for answer in (*right, *wrong)] == [200] * 3 + [400] * 2
+    assert after - before == Answers(given=5, errors=2)
 
 
 def test_deploying_again_is_the_same_engine(engines: LocalEngines, served: Served, starter_model: Path):

@@ -31,6 +31,7 @@ class Address:
     up: dict[str, float] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
     held: bool = False
+    tried_beside: str | None = None
     moves: list[str] = field(default_factory=list)
 
     def deploy(self, line: str, digest: str) -> Served:
@@ -65,8 +66,9 @@ class Address:
     def recorded(self, line: str) -> str | None:
         return self.record
 
-    def introduce(self, line: str, digest: str) -> None:
+    def introduce(self, line: str, digest: str, beside: str | None) -> None:
         assert self.held
+        self.tried_beside = beside
         assert digest in self.up, "nobody may be led to what is not served"
         if digest in self.unwelcome:
             raise RoundFailed(f"{digest}: errors")
@@ -129,6 +131,15 @@ def test_a_version_that_its_first_users_do_not_like_is_not_promoted(
         move(tracker, backend, versions[1])
     assert champion(tracker) == versions[0]
     assert backend.leads_to == versions[0].digest
+
+
+def test_a_new_version_is_tried_beside_the_champion_and_a_roll_back_is_not(
+    tracker: Tracker, backend: Address, versions: list[Version]
+):
+    move(tracker, backend, versions[1])
+    assert backend.tried_beside == versions[0].digest
+    move(tracker, backend, versions[0])
+    assert backend.tried_beside is None
 
 
 def test_another_champion_than_the_measured_one_is_not_replaced(

@@ -171,6 +171,16 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- if and (eq $v.serving.route "git") $v.serving.oneEngine -}}
 {{- fail "serving.oneEngine excludes serving.route git: the controller starts again what was stopped to make room." -}}
 {{- end -}}
+{{- if eq $v.serving.route "gateway" -}}
+{{- range $field := list "name" "url" "domain" -}}
+{{- if not (get $v.serving.gateway $field) -}}
+{{- fail (printf "serving.gateway.%s: serving.route: gateway needs it." $field) -}}
+{{- end -}}
+{{- end -}}
+{{- if $v.serving.oneEngine -}}
+{{- fail "serving.oneEngine leaves nothing to share out by steps: set serving.route to service." -}}
+{{- end -}}
+{{- end -}}
 {{- $namespaces := list -}}
 {{- $places := list -}}
 {{- $names := list "" -}}

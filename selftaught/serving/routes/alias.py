@@ -8,7 +8,7 @@ class AliasAlone:
         """The alias is the truth."""
         return None
 
-    def introduce(self, line: str, digest: str) -> None:
+    def introduce(self, line: str, digest: str, beside: str | None) -> None:
         """Nobody is led anywhere."""
 
     def point(self, line: str, digest: str) -> None:

@@ -114,7 +114,7 @@ class GitRoute:
         with self._repository.head() as head:
             return self._line(head, line).champion
 
-    def introduce(self, line: str, digest: str) -> None:
+    def introduce(self, line: str, digest: str, beside: str | None) -> None:
         """Push one commit that adds the version and has the pointer lead to it; none when it does already."""
         self._repository.commit(partial(self._promotion, line, digest))
 

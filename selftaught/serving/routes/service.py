@@ -26,7 +26,7 @@ class ServiceRoute:
         """The alias is the truth."""
         return None
 
-    def introduce(self, line: str, digest: str) -> None:
+    def introduce(self, line: str, digest: str, beside: str | None) -> None:
         """All users are led to it at once."""
 
     def point(self, line: str, digest: str) -> None:

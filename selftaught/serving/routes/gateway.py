@@ -1,0 +1,146 @@
+"""Users reach the champion through a Gateway API HTTPRoute called like the line; a new version gets them by steps.
+
+A line is `<line>.<domain>`. A host name of its own, and no path prefix, because every gateway has to match host names
+and share requests out by weight, and rewriting a prefix away is optional (Gateway API's core and extended support).
+
+The Service called like the line stays, and is moved when the version is champion: a client in the cluster needs no
+gateway, and takes no part in the steps. Which requests of a user come to which version is the gateway's business.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from selftaught.errors import RoundFailed, Unavailable
+from selftaught.serving.answers import wait_until_leads
+from selftaught.serving.canary import Pair, compare, pods
+from selftaught.serving.cluster import Cluster, found, told, won
+from selftaught.serving.naming import LINE, MANAGED, version_name
+from selftaught.serving.routes.service import WITHIN, ServiceRoute
+
+GROUP, VERSION, PLURAL = "gateway.networking.k8s.io", "v1", "httproutes"
+LOOK = 2.0
+"""Seconds between two looks at a version that is being tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """Which gateway, and how a version is tried; see `selftaught.settings` for what each says."""
+
+    gateway: str
+    url: str
+    domain: str
+    steps: tuple[int, ...]
+    seconds: float
+    max_errors: float
+
+
+class GatewayRoute:
+    """Implements `selftaught.serving.backend.Route`; the registry's alias is the truth."""
+
+    def __init__(
+        self, cluster: Cluster, options: GatewayOptions, say: Callable[[str], None] = lambda words: None
+    ) -> None:
+        self._cluster, self._options, self._say = cluster, options, say
+        self._service = ServiceRoute(cluster)
+
+    def recorded(self, line: str) -> str | None:
+        """The alias is the truth."""
+        return None
+
+    def introduce(self, line: str, digest: str, beside: str | None) -> None:
+        """Give the version a growing share of the requests, and go on only while it serves them as the champion does.
+
+        Raises RoundFailed when it does not. Whatever is raised, all requests go back to the champion first; that a
+        kill leaves to `point`.
+        """
+        if beside is None:
+            return
+        champion, new = version_name(line, beside), version_name(line, digest)
+        try:
+            for share in self._options.steps:
+                self._weigh(line, {champion: 100 - share, new: share})
+                self._hold(share, champion, new)
+        except BaseException:
+            self._lead(line, champion)
+            raise
+
+    def point(self, line: str, digest: str) -> None:
+        """See `Route.point`. Raises Unavailable when new requests do not come to the version within a minute."""
+        self._lead(line, version_name(line, digest))
+        self._service.point(line, digest)
+
+    def retire(self, line: str, digest: str) -> None:
+        """Nothing is kept of a version that users are not led to."""
+
+    def _hold(self, share: int, champion: str, new: str) -> None:
+        """Watch both versions until the step is over. Raises RoundFailed when the new one has to go."""
+        before, words = self._pods(champion, new), ""
+        until = time.monotonic() + self._options.seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(LOOK, left))
+            seen = compare(before, self._pods(champion, new), self._options.max_errors)
+            words = f"{new} with {share} % of the requests answered {seen.new}; {champion} {seen.champion}."
+            if seen.harm:
+                raise RoundFailed(f"{words} It is taken back: {seen.harm}. See its pods' logs.")
+        self._say(words)
+
+    def _pods(self, champion: str, new: str) -> Pair:
+        return Pair(pods(self._cluster, champion), pods(self._cluster, new))
+
+    def _lead(self, line: str, name: str) -> None:
+        """Give the version all requests. Raises Unavailable when they do not come to it within a minute."""
+        options = self._options
+        self._weigh(line, {name: 100})
+        host = host_name(line, options)
+        if not wait_until_leads(f"{options.url}/v1", name, WITHIN, host):
+            raise Unavailable(
+                f"httproute {line}: {host} at {options.url} does not lead to {name} after {WITHIN:.0f} s. Does the "
+                f"gateway {options.gateway} take it (kubectl describe httproute {line})?"
+            )
+
+    def _weigh(self, line: str, shares: Mapping[str, int]) -> None:
+        """Share the line's requests out among versions, by name. The HTTPRoute is made if need be."""
+        with told(f"httproute {line}"):
+            while not won(lambda: self._write(line, shares)):
+                pass  # written by somebody else since it was read: read it again
+
+    def _write(self, line: str, shares: Mapping[str, int]) -> None:
+        """One read and one write. Filters, matches and timeouts that people have put into the HTTPRoute are kept.
+
+        Raises the client's ApiException: 409 when somebody else has written it in between.
+        """
+        api, place = self._cluster.custom, (GROUP, VERSION, self._cluster.namespace, PLURAL)
+        wanted = http_route(line, self._options, shares)
+        known = found(lambda: api.get_namespaced_custom_object(*place, line))
+        if known is None:
+            api.create_namespaced_custom_object(*place, wanted)
+            return
+        rules = [rule | wanted["spec"]["rules"][0] for rule in known["spec"]["rules"]]
+        spec = known["spec"] | wanted["spec"] | {"rules": rules}
+        api.replace_namespaced_custom_object(*place, line, known | {"spec": spec})
+
+
+def host_name(line: str, options: GatewayOptions) -> str:
+    """The name under which users ask for `line`."""
+    return f"{line}.{options.domain}"
+
+
+def http_route(line: str, options: GatewayOptions, shares: Mapping[str, int]) -> dict[str, Any]:
+    """The HTTPRoute of `line`, with the share of the requests that each version gets, by name."""
+    namespace, _, gateway = options.gateway.partition("/")
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "HTTPRoute",
+        "metadata": {"name": line, "labels": {LINE: line, **MANAGED}},
+        "spec": {
+            "parentRefs": [{"name": gateway, "namespace": namespace}],
+            "hostnames": [host_name(line, options)],
+            "rules": [{"backendRefs": [_backend(name, share) for name, share in shares.items()]}],
+        },
+    }
+
+
+def _backend(name: str, share: int) -> dict[str, Any]:
+    return {"name": f"{name}-predictor", "port": 80, "weight": share}
