@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from selftaught.blocks import TrainResult
 from selftaught.errors import BadInput, SelftaughtError, Unavailable
 from selftaught.round.boundary import step
 from selftaught.round.trainjob import Answer, Order, claim
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 def run(store: Store, home: Path, name: str) -> None:
-    """Train with the other nodes; the first one puts the model and the answer, or what it raised, into the store.
+    """Train with the other nodes; the first one puts the model and the answer into the store, any what it raised.
 
     Raises BadInput when there is no such order, Unavailable when a process was killed, and as the objective does.
     """
@@ -34,24 +35,22 @@ def run(store: Store, home: Path, name: str) -> None:
         raise BadInput(f"{store.root}: holds no order {name}. Does the train step use the same SELFTAUGHT_STORE?")
     work = Order.model_validate_json(order).work(store, home)
     ended_well = work.torchrun()
-    if os.environ["PET_NODE_RANK"] == "0":
-        _answer(store, name, work)
-    elif not ended_well:
-        raise Unavailable(f"{work.step}: a training process ended, here or on another node (its words are above).")
+    if os.environ["PET_NODE_RANK"] == "0" or not ended_well:
+        result = _result(store, name, work)
+        check_model(work.out)
+        digest = model_digest(work.out)
+        store.put("models", digest, work.out)
+        store.claim(claim(name, "answer"), Answer(digest=digest, result=result).model_dump_json().encode())
 
 
-def _answer(store: Store, name: str, work: Work) -> None:
+def _result(store: Store, name: str, work: Work) -> TrainResult:
     try:
-        result = work.answer()
+        return work.answer()
     except Unavailable:
         raise  # its words are in the log of the node whose process ended
     except SelftaughtError as error:
         store.claim(claim(name, "failure"), words(error).encode())
         raise
-    check_model(work.out)
-    digest = model_digest(work.out)
-    store.put("models", digest, work.out)
-    store.claim(claim(name, "answer"), Answer(digest=digest, result=result).model_dump_json().encode())
 
 
 if __name__ == "__main__":

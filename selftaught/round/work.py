@@ -62,7 +62,7 @@ class Work(BaseModel):
         return subprocess.run(command, check=False).returncode == 0
 
     def answer(self) -> TrainResult:
-        """What the processes said in the end. Raises what the first of them did, or Unavailable when it said none."""
+        """What the processes said in the end. Raises what one of them did, or Unavailable when none said anything."""
         if self._result.exists():
             return RESULT.validate_json(self._result.read_bytes())
         if self._failure.exists():
@@ -73,12 +73,11 @@ class Work(BaseModel):
         )
 
     def as_a_process(self, first: bool) -> None:
-        """Be one of several processes; the `first` leaves the result, or why there is none, in the scratch folder."""
+        """Be one of several processes; the `first` leaves the result in the scratch folder, any why there is none."""
         try:
             result = self._alone()
         except (SelftaughtError, OSError) as error:
-            if first:
-                self._failure.write_text(words(error))
+            self._failure.write_text(words(error))
             raise
         if first:
             self._result.write_bytes(RESULT.dump_json(result))
