@@ -131,11 +131,6 @@ def made(repository: Repository, folder: str = "", within: float = 20) -> GitRou
 
 
 @pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return Tracker(f"sqlite:///{tmp_path}/mlflow.db")
-
-
-@pytest.fixture
 def versions(tracker: Tracker) -> list[Version]:
     return [tracker.register(LINE, letter * 64, "file:///nowhere", "", {}) for letter in "abc"]
 
@@ -234,7 +229,7 @@ def test_two_lines_are_promoted_at_once(repository: Repository, following: Follo
     routes = [made(repository) for _ in range(2)]
     lines = [f"line-{number}" for number in range(2)]
     threads = [
-        threading.Thread(target=route.introduce, args=(line, "a" * 64))
+        threading.Thread(target=route.introduce, args=(line, "a" * 64, None))
         for route, line in zip(routes, lines, strict=True)
     ]
     for thread in threads:

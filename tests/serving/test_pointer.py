@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -85,11 +84,6 @@ class Address:
 
     def retire(self, line: str, digest: str) -> None:
         assert digest != self.leads_to
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return Tracker(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 @pytest.fixture
