@@ -14,6 +14,11 @@ from tests.cluster.installation import Platform, install
 from tests.cluster.kube import IMAGES, Kube
 
 
+@pytest.fixture(autouse=True)
+def home() -> None:
+    """No home of a test's own: the cluster profile of `platform` holds for all."""
+
+
 @pytest.fixture(scope="session")
 def kube() -> Kube:
     """The cluster that KUBECONFIG names. Skips without one."""
