@@ -20,16 +20,29 @@ OPTIONAL = (
         "SELFTAUGHT_RUNTIME",
         "SELFTAUGHT_ENGINE_ACCOUNT",
         "SELFTAUGHT_READY_WITHIN",
+        "SELFTAUGHT_REPLICAS",
+        "SELFTAUGHT_MAX_REPLICAS",
+        "SELFTAUGHT_REQUESTS_PER_REPLICA",
+        "SELFTAUGHT_PROMETHEUS",
         "SELFTAUGHT_GRACE",
         "SELFTAUGHT_TERMINATION_GRACE",
         "SELFTAUGHT_ONE_ENGINE",
+        "SELFTAUGHT_TRAIN_NODES",
+        "SELFTAUGHT_TRAIN_NODE_PROCESSES",
     ),
-    *("SELFTAUGHT_ROUTE", "SELFTAUGHT_GATEWAY", "SELFTAUGHT_GATEWAY_URL", "SELFTAUGHT_DOMAIN"),
-    *("SELFTAUGHT_CANARY_STEPS", "SELFTAUGHT_CANARY_SECONDS", "SELFTAUGHT_CANARY_MAX_ERRORS"),
-    *("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE"),
+    *("AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE", "SELFTAUGHT_S3_ADDRESSING"),
 )
 AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+ROUTE = (
+    "SELFTAUGHT_ROUTE",
+    *("SELFTAUGHT_GATEWAY", "SELFTAUGHT_GATEWAY_URL", "SELFTAUGHT_DOMAIN"),
+    *("SELFTAUGHT_CANARY_STEPS", "SELFTAUGHT_CANARY_SECONDS", "SELFTAUGHT_CANARY_MAX_ERRORS"),
+    *("SELFTAUGHT_GIT_URL", "SELFTAUGHT_GIT_BRANCH", "SELFTAUGHT_GIT_PATH", "SELFTAUGHT_GIT_AUTHOR"),
+    "SELFTAUGHT_FOLLOW_WITHIN",
+)
+"""How users are led to a champion, which the promote task alone does."""
+GIT = ("GIT_USERNAME", "GIT_PASSWORD")
 PROMOTER = "/var/run/selftaught/promoter"
 
 
@@ -52,6 +65,8 @@ class Place(BaseModel):
     cpu: tuple[str, str]
     """Request and limit."""
     memory: tuple[str, str]
+    at_once: Annotated[int, Field(ge=1)] = 4
+    """How many of its shards run side by side, where it has shards."""
     gpus: Annotated[int, Field(ge=0)] = 0
     gpu: str = "nvidia.com/gpu"
     nodes: Mapping[str, str] = {}
@@ -64,6 +79,11 @@ def placement(name: str) -> dict[str, Place]:
     return {task: Place.model_validate({**told["default"], **(place or {})}) for task, place in told.items()}
 
 
+def place_of(task: str, places: Mapping[str, Place]) -> Place:
+    """Where the task called `task` runs."""
+    return places.get(task, places["default"])
+
+
 def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: bool = False) -> dsl.PipelineTask:
     """Give `task` its settings, its credentials and its place; the promoter's are another's than all other tasks'."""
     kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in REQUIRED})
@@ -73,9 +93,11 @@ def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: boo
     kubernetes.use_secret_as_env(task, account, {key: key for key in MLFLOW}, optional=True)
     if promoter:
         kubernetes.use_secret_as_volume(task, "selftaught-promoter-token", PROMOTER)
+        kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in ROUTE}, optional=True)
+        kubernetes.use_secret_as_env(task, "selftaught-git", {key: key for key in GIT}, optional=True)
     kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", "steps")  # the chart's network policies go by it
-    _place(task, places.get(task.component_spec.name, places["default"]))
+    _place(task, place_of(task.component_spec.name, places))
     return task
 
 
@@ -84,6 +106,7 @@ def _place(task: dsl.PipelineTask, place: Place) -> None:
     task.set_memory_request(place.memory[0]).set_memory_limit(place.memory[1])
     if place.gpus:
         task.set_accelerator_type(place.gpu).set_accelerator_limit(place.gpus)
+        task.set_env_variable("SELFTAUGHT_TRAIN_PROCESSES", str(place.gpus))
     for key, value in place.nodes.items():
         kubernetes.add_node_selector(task, key, value)
     for each in place.tolerations:

@@ -24,7 +24,7 @@ from components.report.component import report  # noqa: E402
 from components.sample.component import sample  # noqa: E402
 from components.train.component import train  # noqa: E402
 from components.verify.component import verify  # noqa: E402
-from pipelines.cluster import Place, placement, settle  # noqa: E402
+from pipelines.cluster import Place, place_of, placement, settle  # noqa: E402
 
 COMPILED = ROOT / "pipelines" / "compiled"
 
@@ -44,7 +44,8 @@ def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Pla
         prepared.set_caching_options(enable_caching=False)  # which round is due is not in its inputs
         job, tasks = prepared.outputs["job"], prepared.outputs["tasks"]
 
-        with dsl.ParallelFor(shards) as shard:
+        # A number of the compiled pipeline: KFP takes no parameter for it.
+        with dsl.ParallelFor(shards, parallelism=place_of(attempted_by.name, places).at_once) as shard:
             attempted = settled(attempted_by, job=job, shard=shard, tasks=tasks)
         verified = settled(verify, job=job, shards=dsl.Collected(attempted.outputs["groups"]))
         trained = settled(train, job=job, examples=verified.outputs["examples"])

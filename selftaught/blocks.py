@@ -260,6 +260,8 @@ class Objective(Block, axis="train"):
     """How examples change a model."""
 
     role: str = "policy"
+    parallel: ClassVar[bool] = False
+    """Whether torchrun may start it in several processes, each with the same arguments; the first writes `out`."""
 
     @abstractmethod
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:

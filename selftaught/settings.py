@@ -23,10 +23,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -65,6 +67,29 @@ class Settings(BaseModel):
     """File that steps append their progress to; empty: progress is not kept."""
     serving: Literal["local", "kserve"] = "local"
     """Engines on this machine, or InferenceServices in `namespace`."""
+    route: Literal["service", "gateway", "git"] = "service"
+    """How users of a line are led to its champion on a cluster: the platform moves a Service, shares the requests of a
+    gateway out by steps, or pushes a commit."""
+    gateway: Annotated[str, Field(pattern="^([a-z0-9.-]+/[a-z0-9.-]+)?$", validate_default=True)] = ""
+    """The Gateway that takes the HTTPRoutes: `namespace/name`."""
+    gateway_url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$", validate_default=True)] = ""
+    """Where that gateway answers from here, such as its Service in the cluster: it is asked for a line's host name."""
+    domain: Annotated[str, Field(validate_default=True)] = ""
+    """Users ask a gateway for `<line>.<domain>`."""
+    canary_steps: Steps = (5, 25, 50)
+    """Per cent of the requests that a new version gets, one step after the other, before it is champion."""
+    canary_seconds: PositiveFloat = 60.0
+    """Seconds of each step."""
+    canary_max_errors: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """How far a new version's share of errors may be above the champion's."""
+    git_url: str = ""
+    """`https://host/path` of the repository that the commits go to, without GIT_USERNAME and GIT_PASSWORD."""
+    git_branch: str = "main"
+    git_path: str = ""
+    """The folder of the repository that holds `lines/`; empty: its root."""
+    git_author: Annotated[str, Field(pattern=r"^[^<>\n]+ <[^<>\s]+>$")] = "Selftaught <selftaught@localhost>"
+    follow_within: PositiveFloat = 900.0
+    """Seconds that the cluster may take to follow a commit."""
     namespace: str = "selftaught"
     runtime: str = "selftaught-vllm-cpu"
     """The ServingRuntime of engines."""
@@ -72,6 +97,14 @@ class Settings(BaseModel):
     """The service account of engines: it has the store's credentials."""
     ready_within: PositiveFloat = 900.0
     """Seconds that an InferenceService may take to come up."""
+    replicas: PositiveInt = 1
+    """Servers of a version; the fewest of them, where KEDA scales (`selftaught.serving.scaling`)."""
+    max_replicas: NonNegativeInt = 0
+    """Above `replicas`: KEDA scales a version, up to so many servers."""
+    requests_per_replica: PositiveInt = 64
+    """Requests that a server holds, answered and waiting, before KEDA adds another."""
+    prometheus: Annotated[str, Field(validate_default=True)] = ""
+    """URL of the Prometheus that scrapes the engines, where KEDA scales."""
     termination_grace: PositiveInt = 60
     """Seconds that an engine which is told to end may take to answer what it was asked."""
     grace: PositiveFloat = 600.0
@@ -80,22 +113,16 @@ class Settings(BaseModel):
     """Whether there is room for one engine alone: whatever is to be served, what was served stops first."""
     reach: Literal["name", "address"] = "name"
     """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
-    route: Literal["service", "gateway"] = "service"
-    """How users are led to a new champion: at once, by a Service; or by steps, through a Gateway API HTTPRoute."""
-    gateway: Annotated[str, Field(pattern="^([a-z0-9.-]+/[a-z0-9.-]+)?$")] = ""
-    """The Gateway that takes the HTTPRoutes: `namespace/name`."""
-    gateway_url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$")] = ""
-    """Where that gateway answers from here, such as its Service in the cluster: it is asked for a line's host name."""
-    domain: str = ""
-    """Users ask a gateway for `<line>.<domain>`."""
-    canary_steps: Steps = (5, 25, 50)
-    """Per cent of the requests that a new version gets, one step after the other, before it is champion."""
-    canary_seconds: PositiveFloat = 60.0
-    """Seconds of each step."""
-    canary_max_errors: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """How far a new version's share of errors may be above the champion's."""
+    train_processes: PositiveInt = 1
+    """Processes that share a training on this machine; as many as it has GPUs."""
+    train_nodes: PositiveInt = 1
+    """Nodes that share a training, as a TrainJob of Kubeflow Trainer in `namespace`."""
+    train_node_processes: PositiveInt = 1
+    """Processes on each of them; as many as it has GPUs."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
+    kfp_namespace: str = ""
+    """The profile in which runs are made, where Kubeflow Pipelines has many users; empty where it has one."""
     image_steps: str = ""
     """What the image `steps` is called on the cluster, by digest; what the pipeline was compiled with unless given."""
     image_trainer: str = ""
@@ -116,6 +143,29 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise BadInput(_mistake(error, place, list(cls.model_fields))) from None
 
+    @field_validator("prometheus")
+    @classmethod
+    def _can_scale(cls, prometheus: str, told: ValidationInfo) -> str:
+        if not prometheus and told.data.get("max_replicas", 0) > told.data.get("replicas", 1):
+            raise PydanticCustomError(
+                "prometheus", "max_replicas is above replicas: give the URL of the Prometheus that scrapes the engines"
+            )
+        return prometheus
+
+    @field_validator("gateway", "gateway_url", "domain")
+    @classmethod
+    def _can_share_out(cls, value: str, told: ValidationInfo) -> str:
+        if not value and told.data.get("route") == "gateway":
+            raise PydanticCustomError("gateway", "route 'gateway' needs it")
+        return value
+
+    @field_validator("one_engine")
+    @classmethod
+    def _has_two_to_share_out(cls, one_engine: bool, told: ValidationInfo) -> bool:
+        if one_engine and told.data.get("route") == "gateway":
+            raise PydanticCustomError("one_engine", "route 'gateway' needs room for two: set route to 'service'")
+        return one_engine
+
     @property
     def images(self) -> dict[str, str]:
         """What the pipeline's images are called, those that the settings name."""
@@ -125,16 +175,6 @@ class Settings(BaseModel):
     def environment(self) -> dict[str, str]:
         """The variables that tell another process these settings."""
         return {variable(name): _text(value) for name, value in self if _text(value)}
-
-    @model_validator(mode="after")
-    def _split_as_told(self) -> Self:
-        """What a gateway's route needs is there before a round begins, and not missed when it promotes."""
-        missing = [variable(name) for name in ("gateway", "gateway_url", "domain") if not getattr(self, name)]
-        if self.route == "gateway" and missing:
-            raise PydanticCustomError("gateway", "route 'gateway' needs {missing}", {"missing": ", ".join(missing)})
-        if self.route == "gateway" and self.one_engine:
-            raise PydanticCustomError("gateway", "one_engine leaves nothing to share out: set route to 'service'")
-        return self
 
 
 def _text(value: object) -> str:
@@ -163,8 +203,6 @@ def _profile() -> tuple[dict[str, Any], str]:
 
 def _mistake(error: ValidationError, place: str, fields: list[str]) -> str:
     first = error.errors()[0]
-    if not first["loc"]:
-        return f"{place}, and the environment over it: {first['msg']}."
     field = str(first["loc"][0])
     if field not in fields:
         return f"{place}.{field}: no such setting.{did_you_mean(field, fields)}\n  accepted: {', '.join(fields)}"

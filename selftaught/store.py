@@ -292,13 +292,15 @@ class DirectoryStore(Store):
 def open_store(location: str) -> Store:
     """The store at `location`: a directory, or `s3://bucket/prefix`.
 
-    S3 endpoint, region and credentials come from where every AWS tool takes them (AWS_ENDPOINT_URL_S3, AWS_REGION,
-    AWS_ACCESS_KEY_ID … or the instance's role). Nothing is contacted yet. Raises BadInput on any other scheme.
+    `minio://` is what Kubeflow Pipelines calls the same thing; the store's own URIs are `s3://`, because KServe knows
+    no other. S3 endpoint, region and credentials come from where every AWS tool takes them (AWS_ENDPOINT_URL_S3,
+    AWS_REGION, AWS_CA_BUNDLE, AWS_ACCESS_KEY_ID … or the instance's role). Nothing is contacted yet. Raises BadInput
+    on any other scheme.
     """
     scheme, separator, rest = location.partition("://")
     if not separator or scheme == "file":
         return DirectoryStore(Path(rest or location))
-    if scheme == "s3":
+    if scheme in ("s3", "minio"):
         from selftaught.store_s3 import S3Store
 
         bucket, _, prefix = rest.partition("/")

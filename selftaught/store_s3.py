@@ -5,6 +5,9 @@ files go in parts; each request carries a CRC-32 that the server verifies, and e
 metadata, by which a killed upload goes on. Parts of a killed upload stay until the bucket's lifecycle rule
 (AbortIncompleteMultipartUpload) clears them. Its role needs s3:ListBucket, GetObject, PutObject and DeleteObject. It
 does not make buckets and knows no other cloud.
+
+How a bucket is addressed, for which AWS tools have no variable, is SELFTAUGHT_S3_ADDRESSING: `path`, `virtual`, or
+`auto`, which is virtual on AWS and path on any other endpoint.
 """
 
 import os
@@ -29,6 +32,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
+    SSLError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 from pydantic import ValidationError
@@ -235,6 +239,11 @@ class S3Store(Store):
             raise StoreError(
                 f"{where}: {error}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
             ) from error
+        except SSLError as error:
+            raise StoreError(
+                f"{where}: no TLS with {self._server}: {error.kwargs['error']}. Check AWS_CA_BUNDLE, which has to hold "
+                "the server's authority, and AWS_ENDPOINT_URL."
+            ) from error
         except (NoConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError) as error:
             raise Unavailable(
                 f"{where}: no answer from {self._server} ({type(error).__name__}). Is the server up, and is "
@@ -284,8 +293,12 @@ def _written(item: "ObjectTypeDef") -> float:
 
 def _client() -> "S3Client":
     """The one S3 client configuration: time-outs, retries, and `If-None-Match: *` on everything that writes."""
-    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS))
-    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": attempts})
+    config = Config(
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS))},
+        s3={"addressing_style": os.environ.get("SELFTAUGHT_S3_ADDRESSING", "auto")},  # pyright: ignore[reportArgumentType]
+    )
     client = boto3.session.Session().client("s3", config=config)  # pyright: ignore[reportUnknownMemberType]
     for operation in ("PutObject", "CompleteMultipartUpload"):
         # An event, because the transfer manager of boto3 1.44 passes no IfNoneMatch on.

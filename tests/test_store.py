@@ -178,6 +178,7 @@ def test_locations_are_a_directory_or_s3(tmp_path: Path) -> None:
     assert open_store(str(tmp_path)).root == open_store(tmp_path.as_uri()).root == str(tmp_path)
     assert open_store("s3://bucket/a/b/").uri("models", "d") == "s3://bucket/a/b/models/d"
     assert open_store("s3://bucket").uri("models", "d") == "s3://bucket/models/d"
+    assert open_store("minio://bucket/a").uri("models", "d") == "s3://bucket/a/models/d"
     with pytest.raises(BadInput, match=r"gs://bucket: no store .* Accepted: a directory, or s3://bucket/prefix"):
         open_store("gs://bucket")
 

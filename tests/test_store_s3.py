@@ -4,6 +4,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +229,84 @@ def test_a_bucket_that_cannot_be_is_bad_input(s3_prefix: str, location: str) -> 
 def test_an_endpoint_that_is_no_url_is_bad_input(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "localhost without a scheme")
     with pytest.raises(BadInput, match="Invalid endpoint"):
+        S3Store("selftaught", s3_prefix)
+
+
+def test_a_server_of_a_private_authority_is_used_as_any_other(
+    s3: S3Server, s3_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.secure_endpoint)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(s3.authority))
+    store = S3Store("selftaught", s3_prefix, part_size=PART)
+    large = folder_with(tmp_path / "large", weights=os.urandom(PART + MIB))
+    store.put("models", "d", large)
+    assert fingerprint(store.get("models", "d", tmp_path / "got")) == fingerprint(large)
+
+
+@pytest.mark.parametrize("bundle", [None, "nowhere.pem", "empty.pem"])
+def test_a_server_that_is_not_trusted_is_told_with_the_fix(
+    s3: S3Server, s3_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundle: str | None
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.secure_endpoint.replace("//", "//user:hidden@"))
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    (tmp_path / "empty.pem").touch()
+    if bundle:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / bundle))
+    with pytest.raises(StoreError, match=r"no TLS with 127\.0\.0\.1:\d+: .* Check AWS_CA_BUNDLE") as caught:
+        S3Store("selftaught", s3_prefix).has("models", "d")
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("style", "url"),
+    [
+        (None, "http://s3.example.com/selftaught/claims/key"),
+        ("path", "http://s3.example.com/selftaught/claims/key"),
+        ("virtual", "http://selftaught.s3.example.com/claims/key"),
+    ],
+)
+def test_a_bucket_is_addressed_as_the_server_wants_it(
+    s3_prefix: str, monkeypatch: pytest.MonkeyPatch, style: str | None, url: str
+) -> None:
+    """What goes over the wire, as a proxy sees it."""
+    monkeypatch.delenv("SELFTAUGHT_S3_ADDRESSING", raising=False)
+    if style:
+        monkeypatch.setenv("SELFTAUGHT_S3_ADDRESSING", style)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.example.com")
+    with noting_proxy() as (proxy, asked):
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert S3Store("selftaught").claimed("key") is None
+    assert asked == [url]
+
+
+@contextmanager
+def noting_proxy() -> Iterator[tuple[str, list[str]]]:
+    """An HTTP proxy that notes the URLs it is asked for and says that no object is there."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = b"<Error><Code>NoSuchKey</Code></Error>"
+            self.send_response(404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+
+
+def test_an_addressing_style_that_is_none_is_bad_input(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFTAUGHT_S3_ADDRESSING", "paht")
+    with pytest.raises(BadInput, match=r"addressing style paht is invalid.*'path'"):
         S3Store("selftaught", s3_prefix)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,10 +16,13 @@ from selftaught.errors import BadInput, Unavailable
 from selftaught.recipe import Recipe
 from selftaught.records import canonical
 from selftaught.round.job import Workplace
-from selftaught.submission import schedule, submit
+from selftaught.submission import TOKEN, TOKEN_FILE, runs, schedule, submit
 from tests.rounds import REPOSITORY, database, model, place, recipe, recorded_blocks
 
 __all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
+
+
+EXPERIMENT = {"experiment_id": "e1", "display_name": "selftaught/line"}
 
 
 @dataclass
@@ -30,13 +33,20 @@ class Api:
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     schedules: list[dict[str, Any]] = field(default_factory=list)
+    experiments: list[dict[str, Any]] = field(default_factory=lambda: [EXPERIMENT])
+    tokens: list[str | None] = field(default_factory=list)
+    """The Authorization header of each request."""
+    refuses: int = 0
+    """The status with which every request but for its health is refused, as KFP does; 0: none is."""
+    after: Callable[[], object] = lambda: None
+    """Called after each request."""
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         kind = path.partition("?")[0].removeprefix("/apis/v2beta1/").partition("/")[0]
         self.asked.append((method, kind, body if method == "POST" else path))
         if method == "GET":
             return {
-                "experiments": {"experiments": [{"experiment_id": "e1", "display_name": "selftaught/line"}]},
+                "experiments": {"experiments": self.experiments},
                 "runs": {"runs": self.runs},
                 "recurringruns": {"recurringRuns": self.schedules},
             }.get(kind, {})
@@ -57,8 +67,10 @@ def api() -> Iterator[Api]:
         def handle_any(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(size)) if size else None
+            api.tokens.append(self.headers.get("Authorization"))
             answer = json.dumps(api.answer(self.command, self.path, body)).encode()
-            self.send_response(200)
+            api.after()
+            self.send_response(200 if self.path.endswith("/healthz") else api.refuses or 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
@@ -79,6 +91,8 @@ def api() -> Iterator[Api]:
 @pytest.fixture
 def there(place: Workplace, api: Api, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     """The workplace, whose line has a champion, beside the API."""
+    for name in (TOKEN_FILE, TOKEN, "SELFTAUGHT_KFP_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SELFTAUGHT_KFP", api.url)
     monkeypatch.setenv("SELFTAUGHT_IMAGE_STEPS", "registry.example.com/steps@sha256:" + "a" * 64)
     return Workplace.open()
@@ -158,3 +172,64 @@ def test_a_dead_api_is_told(there: Workplace, api: Api, model: Path, monkeypatch
     monkeypatch.setenv("SELFTAUGHT_KFP", "http://127.0.0.1:9")
     with pytest.raises(Unavailable, match="SELFTAUGHT_KFP"):
         submit(Workplace.open(), order(model))
+
+
+def test_a_kubeflow_with_one_user_is_sent_no_token(there: Workplace, api: Api, model: Path):
+    submit(there, order(model))
+    assert api.tokens
+    assert set(api.tokens) == {None}
+
+
+def test_the_mounted_token_is_sent_and_followed_when_it_is_renewed(
+    there: Workplace, api: Api, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    token = tmp_path / "token"
+    token.write_text("first")
+    monkeypatch.setenv(TOKEN_FILE, str(token))
+    api.after = lambda: token.write_text("renewed")  # as the kubelet does, at any time
+    submit(there, order(model))
+    assert api.tokens[0] == "Bearer first"
+    assert len(api.tokens) > 1
+    assert set(api.tokens[1:]) == {"Bearer renewed"}
+
+
+@pytest.mark.parametrize("ask", ["submit", "schedule", "runs"])
+def test_a_token_from_elsewhere_is_sent(
+    there: Workplace, api: Api, model: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+):
+    monkeypatch.setenv(TOKEN, "of-a-person")
+    {
+        "submit": lambda: submit(there, order(model)),
+        "schedule": lambda: schedule(there, order(model), "0 3 * * *"),
+        "runs": lambda: runs(there, "line"),
+    }[ask]()
+    assert set(api.tokens) == {"Bearer of-a-person"}
+
+
+def test_experiments_are_looked_for_and_made_in_the_profile(
+    there: Workplace, api: Api, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Runs follow their experiment into its namespace."""
+    monkeypatch.setenv("SELFTAUGHT_KFP_NAMESPACE", "team-a")
+    api.experiments = []
+    submit(Workplace.open(), order(model))
+    asked, *_ = api.sent("GET", "experiments")
+    assert "namespace=team-a" in asked
+    (made,) = api.sent("POST", "experiments")
+    assert made["namespace"] == "team-a"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_is_not_known_is_told_how_to_be(there: Workplace, api: Api, model: Path, status: int):
+    api.refuses = status
+    with pytest.raises(BadInput, match=f"refuses it.*{TOKEN_FILE} or {TOKEN}.*SELFTAUGHT_KFP_NAMESPACE"):
+        runs(there, "line")
+
+
+def test_a_token_file_that_is_not_there_is_named(
+    there: Workplace, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(TOKEN_FILE, str(tmp_path / "nowhere"))
+    with pytest.raises(BadInput, match=f"{TOKEN_FILE}: .*nowhere: no such file"):
+        runs(there, "line")
+    assert not api.asked

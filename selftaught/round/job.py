@@ -17,14 +17,17 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught import dataset
 from selftaught.dataset import Manifest
+from selftaught.errors import BadInput
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
-from selftaught.serving.backend import Backend, Route
+from selftaught.serving.backend import Backend
 from selftaught.serving.cluster import Cluster
-from selftaught.serving.kserve import KServe, KServeOptions
+from selftaught.serving.kserve import KServe
 from selftaught.serving.owner import OwnedEngines
-from selftaught.serving.routes.gateway import GatewayOptions, GatewayRoute
+from selftaught.serving.repository import Repository
+from selftaught.serving.routes.gateway import GatewayRoute
+from selftaught.serving.routes.git import GitRoute
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
 from selftaught.store import Store, open_store
@@ -138,20 +141,23 @@ class Workplace:
         if told.serving == "local":
             return OwnedEngines(told.engines, self.model)
         cluster = Cluster(told.namespace, told.reach)
-        options = KServeOptions(
-            told.runtime, told.engine_account, told.ready_within, told.termination_grace, told.one_engine
-        )
-        return KServe(cluster, partial(self.store.uri, "models"), options, self._route(cluster))
+        backend = KServe(cluster, partial(self.store.uri, "models"), told, ServiceRoute(cluster))
+        if told.route == "gateway":
+            backend.route = GatewayRoute(cluster, told, partial(print, file=sys.stderr, flush=True))
+        if told.route == "git":
+            backend.route = self._by_commits(cluster, backend.manifest)
+        return backend
 
-    def _route(self, cluster: Cluster) -> Route:
+    def _by_commits(self, cluster: Cluster, manifest: Callable[[str, str, str], Any]) -> GitRoute:
+        """The route of which a repository is the truth; `manifest` makes a version's InferenceService."""
         told = self.settings
-        if told.route == "service":
-            return ServiceRoute(cluster)
-        options = GatewayOptions(
-            *(told.gateway, told.gateway_url, told.domain),
-            *(told.canary_steps, told.canary_seconds, told.canary_max_errors),
-        )
-        return GatewayRoute(cluster, options, partial(print, file=sys.stderr, flush=True))
+        if told.one_engine:
+            raise BadInput(
+                "SELFTAUGHT_ONE_ENGINE excludes SELFTAUGHT_ROUTE=git: the controller starts again what was stopped to "
+                "make room. Set SELFTAUGHT_ROUTE=service."
+            )
+        repository = Repository(told.git_url, told.git_branch, told.git_author)
+        return GitRoute(repository, told.git_path, manifest, cluster, told.follow_within)
 
     def once(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]

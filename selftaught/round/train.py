@@ -13,10 +13,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftaught import dataset
-from selftaught.blocks import TrainContext, TrainResult
-from selftaught.records import Example
+from selftaught.blocks import TrainResult
 from selftaught.round.engines import reference_key
 from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line
+from selftaught.round.trainjob import TrainJobs
+from selftaught.round.work import Work
+from selftaught.serving.cluster import Cluster
 from selftaught.serving.freshness import reference_logprobs
 from selftaught.tracking import Version
 from selftaught.weights import check_model, model_digest
@@ -75,7 +77,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
     key = input_key("train", inputs)
     done = place.store.claimed(key)
     if done is None:
-        made = _train(place, job, dataset.read(Path(examples), Example), given, key)
+        made = _train(place, job, Path(examples), given, key)
         done = place.store.claim(key, made.model_dump_json().encode())
     training = Training.model_validate_json(done)
     shutil.rmtree(_scratch(place, key), ignore_errors=True)
@@ -89,7 +91,7 @@ def _scratch(place: Workplace, key: str) -> Path:
     return place.settings.home / "scratch" / key.replace("/", "-")
 
 
-def _train(place: Workplace, job: Job, examples: Sequence[Example], given: str, key: str) -> Training:
+def _train(place: Workplace, job: Job, examples: Path, given: str, key: str) -> Training:
     watch = Stopwatch()
     starts = {"policy": job.trainee, **job.trainees}
     trained = {
@@ -120,7 +122,7 @@ def _trained(place: Workplace, start: ModelRef, results: Sequence[TrainResult], 
 
 
 def _objectives(
-    place: Workplace, job: Job, role: str, start: ModelRef, examples: Sequence[Example], scratch: Path
+    place: Workplace, job: Job, role: str, start: ModelRef, examples: Path, scratch: Path
 ) -> tuple[list[TrainResult], Path]:
     """Run the objectives of `role` one after another, each on what the one before made. Returns the last folder."""
     folder = place.model(start.digest)
@@ -128,15 +130,28 @@ def _objectives(
     for index, objective in enumerate(job.blocks.train):
         if objective.role != role:
             continue
-        out = scratch / f"model-{index}"
-        step = "train" if role == "policy" else f"train {role}"
-        told = TrainContext(
-            scratch=scratch / f"steps-{index}", seed=job.seed % 2**32, report=place.progress(step, "steps")
+        work = Work(
+            objective=objective,
+            model=folder,
+            examples=examples,
+            out=scratch / f"model-{index}",
+            scratch=scratch / f"steps-{index}",
+            seed=job.seed % 2**32,
+            step="train" if role == "policy" else f"train {role}",
+            events=Path(place.settings.events) if place.settings.events else None,
         )
-        told.scratch.mkdir(parents=True, exist_ok=True)
-        results.append(objective.train(folder, examples, out, told))
-        folder = out
+        results.append(_done(place, work))
+        folder = work.out
     return results, folder
+
+
+def _done(place: Workplace, work: Work) -> TrainResult:
+    """Have `work` done where the settings say: in this process, in several of this machine, or on several nodes."""
+    told = place.settings
+    if told.train_nodes == 1 or not work.objective.parallel:
+        return work.done(told.train_processes)
+    cluster = Cluster(told.namespace, told.reach)
+    return TrainJobs(cluster, place.store, told.train_nodes, told.train_node_processes, told.ready_within).done(work)
 
 
 def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:

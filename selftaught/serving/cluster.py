@@ -118,8 +118,8 @@ class Cluster:
 
     # Roll-outs ------------------------------------------------------------------------------------------------------
 
-    def rollout(self, name: str, selector: str) -> Rollout:
-        """How far the Deployment `name` is, whose pods `selector` selects.
+    def rollout(self, name: str, selector: str, replicas: int) -> Rollout:
+        """How far the Deployment `name` is, whose pods `selector` selects: done once `replicas` of them serve.
 
         KServe's own conditions are not asked: they stay Ready while a roll-out goes on or crash-loops.
         """
@@ -127,13 +127,29 @@ class Cluster:
             deployment = found(lambda: self.apps.read_namespaced_deployment(name, self.namespace))
             if deployment is None or deployment.metadata.deletion_timestamp:
                 return Rollout(False, state="no Deployment yet")
-            if _rolled_out(deployment):
+            if _rolled_out(deployment, replicas):
                 return Rollout(True)
-            listed = self.core.list_namespaced_pod(self.namespace, label_selector=selector)
-            pods = cast(Sequence[Any], listed.items)
-        broken = [words for pod in pods if (words := self._broken(pod))]
-        failure = _refused(deployment) or "; ".join(broken[:1])
-        return Rollout(False, failure, _state(pods))
+            pods = self.pods(selector)
+        return Rollout(False, _refused(deployment) or pods.failure, pods.state)
+
+    # Pods -----------------------------------------------------------------------------------------------------------
+
+    def pods(self, selector: str) -> Rollout:
+        """How far the pods are that `selector` selects: done when none is still to start."""
+        with told(f"pods {selector}"):
+            pods = self._listed(selector)
+            broken = [words for pod in pods if (words := self._broken(pod))]
+        done = bool(pods) and all(pod.status.phase != "Pending" for pod in pods)
+        return Rollout(done, "; ".join(broken[:1]), _state(pods))
+
+    def logs(self, selector: str, phase: str) -> dict[str, str]:
+        """The ends of the logs of those pods that are in `phase`, by name."""
+        with told(f"pods {selector}"):
+            named = [pod.metadata.name for pod in self._listed(selector) if pod.status.phase == phase]
+        return {name: self._log(name) for name in named}
+
+    def _listed(self, selector: str) -> Sequence[Any]:
+        return self.core.list_namespaced_pod(self.namespace, label_selector=selector).items
 
     def _broken(self, pod: Any) -> str:
         """Why `pod` will not come up, with the last lines of its log; empty while it may."""
@@ -143,20 +159,18 @@ class Cluster:
                 continue
             words = _words(waiting)
             if status.restart_count:
-                words = f"{waiting.reason}: {self._log(pod.metadata.name, status.name)}"
+                log = self._log(pod.metadata.name, container=status.name, previous=True)
+                words = f"{waiting.reason}: {cause(log) or last_lines(log)}"
             return f"pod {pod.metadata.name}, container {status.name}: {words}"
         return ""
 
-    def _log(self, pod: str, container: str) -> str:
+    def _log(self, pod: str, **which: Any) -> str:
         from kubernetes.client.exceptions import ApiException
 
         try:
-            log = self.core.read_namespaced_pod_log(
-                pod, self.namespace, container=container, previous=True, tail_lines=LOG_LINES
-            )
+            return str(self.core.read_namespaced_pod_log(pod, self.namespace, tail_lines=LOG_LINES, **which))
         except ApiException as error:
             return f"(not readable: {cast(Any, error).reason})"
-        return cause(str(log)) or last_lines(str(log))
 
     # Leases ---------------------------------------------------------------------------------------------------------
 
@@ -227,8 +241,8 @@ def _refusal(what: str, error: Any) -> SelftaughtError:
         return BadInput(f"{what}: the cluster refuses it ({words}). Bind this account to the chart's role for it.")
     if error.status == 404:
         return BadInput(
-            f"{what}: the cluster does not know it ({words}). Is what defines it installed (KServe, Gateway API), and "
-            "the namespace there?"
+            f"{what}: the cluster does not know it ({words}). Is what defines it installed (KServe; Kubeflow Trainer, "
+            "Gateway API), and the namespace there?"
         )
     if error.status >= 500 or error.status == 429:
         return Unavailable(f"{what}: the Kubernetes API failed to answer ({words}). Try again later.")
@@ -279,10 +293,14 @@ def _lease(name: str, holder: str, version: str | None = None) -> Any:
     )
 
 
-def _rolled_out(deployment: Any) -> bool:
-    status, wanted = deployment.status, deployment.spec.replicas
-    counted = (status.updated_replicas or 0, status.replicas or 0, status.available_replicas or 0)
-    return status.observed_generation == deployment.metadata.generation and wanted > 0 and set(counted) == {wanted}
+def _rolled_out(deployment: Any, replicas: int) -> bool:
+    """Whether no pod of an earlier template is left and `replicas` are available.
+
+    How many are wanted is not asked: an autoscaler changes that at any time, and what it adds is not waited for.
+    """
+    status = deployment.status
+    latest = status.observed_generation == deployment.metadata.generation and status.updated_replicas == status.replicas
+    return latest and (status.available_replicas or 0) >= replicas
 
 
 def _refused(deployment: Any) -> str:

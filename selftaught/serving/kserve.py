@@ -11,29 +11,19 @@ client, because the SDK's own turns every refusal into one RuntimeError.
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from selftaught.errors import BadInput, Unavailable, WrongModel
 from selftaught.serving.answers import wait_until_answers
 from selftaught.serving.backend import Route, Served
-from selftaught.serving.cluster import Cluster, found, told, won
+from selftaught.serving.cluster import Cluster, Rollout, found, told, won
 from selftaught.serving.engine import Waiting
 from selftaught.serving.naming import DIGEST, LINE, MANAGED, version_name
+from selftaught.serving.scaling import by_requests
+from selftaught.settings import Settings
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
-
-
-@dataclass(frozen=True, slots=True)
-class KServeOptions:
-    """How versions are served; see `selftaught.settings` for what each says."""
-
-    runtime: str
-    account: str
-    ready_within: float
-    termination_grace: int
-    one_engine: bool
 
 
 class KServe:
@@ -43,11 +33,11 @@ class KServe:
         self,
         cluster: Cluster,
         locate: Callable[[str], str],
-        options: KServeOptions,
+        settings: Settings,
         route: Route,
         waiting: Waiting = lambda name, seconds: None,
     ) -> None:
-        self.cluster, self.options, self.route = cluster, options, route
+        self.cluster, self.settings, self.route = cluster, settings, route
         self.locate, self._waiting = locate, waiting
 
     def deploy(self, line: str, digest: str) -> Served:
@@ -56,13 +46,13 @@ class KServe:
         Raises BadInput with the pod's own words when it cannot come up, Unavailable when it is not up in time.
         """
         name, begin = version_name(line, digest), time.monotonic()
-        if self.options.one_engine:
+        if self.settings.one_engine:
             self._make_room(name)
-        while not self._rolled_out(name, self._created(name, line, digest)):
+        while not self._rolled_out(name, service := self._created(name, line, digest)):
             self._waiting(name, time.monotonic() - begin)
-            if time.monotonic() - begin > self.options.ready_within:
-                state = self._rollout(name).state
-                raise Unavailable(f"{name}: not up after {self.options.ready_within:.0f} s ({state}).")
+            if time.monotonic() - begin > self.settings.ready_within:
+                state = self._rollout(name, service).state
+                raise Unavailable(f"{name}: not up after {self.settings.ready_within:.0f} s ({state}).")
             time.sleep(1)
         served = Served(f"{self.cluster.url(f'{name}-predictor')}/v1", line, digest)
         wait_until_answers(served)
@@ -125,13 +115,15 @@ class KServe:
         return self.cluster.custom.get_namespaced_custom_object(GROUP, VERSION, self.cluster.namespace, PLURAL, name)
 
     def manifest(self, name: str, line: str, digest: str) -> Any:
-        """The InferenceService of a version: everything that its servers share is in the runtime."""
+        """The InferenceService of a version: everything that all versions share is in the runtime."""
         import kserve
         from kubernetes import client
 
+        told, space = self.settings, self.cluster.namespace
+        scaled = told.max_replicas > told.replicas
         model = kserve.V1beta1ModelSpec(
             model_format=kserve.V1beta1ModelFormat(name="selftaught"),
-            runtime=self.options.runtime,
+            runtime=told.runtime,
             storage_uri=self.locate(digest),
             args=["--served-model-name", name, line],
         )
@@ -144,28 +136,31 @@ class KServe:
                 annotations={
                     DIGEST: digest,
                     f"{GROUP}/deploymentMode": "Standard",
-                    f"{GROUP}/autoscalerClass": "none",
+                    f"{GROUP}/autoscalerClass": "keda" if scaled else "none",
                 },
             ),
             spec=kserve.V1beta1InferenceServiceSpec(
                 predictor=kserve.V1beta1PredictorSpec(
                     model=model,
-                    service_account_name=self.options.account,
-                    min_replicas=1,
-                    termination_grace_period_seconds=self.options.termination_grace,
+                    service_account_name=told.engine_account,
+                    min_replicas=told.replicas,
+                    max_replicas=max(told.replicas, told.max_replicas),
+                    auto_scaling=by_requests(name, space, told) if scaled else None,
+                    termination_grace_period_seconds=told.termination_grace,
                 )
             ),
         )
         return self.cluster.client.sanitize_for_serialization(service)
 
-    def _rollout(self, name: str) -> Any:
-        return self.cluster.rollout(f"{name}-predictor", f"app=isvc.{name}-predictor")
+    def _rollout(self, name: str, service: Any) -> Rollout:
+        replicas = service["spec"]["predictor"].get("minReplicas", 1)
+        return self.cluster.rollout(f"{name}-predictor", f"app=isvc.{name}-predictor", replicas)
 
     def _rolled_out(self, name: str, service: Any) -> bool:
         """Whether the Deployment of `service`, which is not being deleted, is done. Raises BadInput if it cannot be."""
         if "deletionTimestamp" in service["metadata"]:
             return False
-        rollout = self._rollout(name)
+        rollout = self._rollout(name, service)
         failure = rollout.failure or ("" if rollout.done else _blocked(service))
         if failure:
             raise BadInput(f"{name}: cannot be served. {failure}")

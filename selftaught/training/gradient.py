@@ -28,9 +28,12 @@ class Lora(BaseModel):
 class Gradient(Objective):
     """Batches of `batch_size` x `gradient_accumulation` examples a step, for `epochs` passes over the examples.
 
+    Several processes share each batch: a step sees the same examples, however many there are.
+
     An objective learns from the examples of its own kind and passes over all others.
     """
 
+    parallel: ClassVar[bool] = True
     learns: ClassVar[ExampleKind]
 
     epochs: PositiveFloat = 2

@@ -77,14 +77,6 @@ def _secret(kube: Kube, namespace: str, name: str) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
-def stored(place: Workplace, folder: Path) -> str:
-    """Put the model in `folder` into the store with its reference; returns its digest."""
-    digest = model_digest(folder)
-    place.store.put("models", digest, folder)
-    place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
-    return digest
-
-
 def noisy(model: Path, folder: Path, share: float) -> Path:
     """A copy of `model` with noise of `share` of each weight's own spread."""
     import torch
@@ -97,6 +89,14 @@ def noisy(model: Path, folder: Path, share: float) -> Path:
     kept = {name: w.to(weights[name].dtype) for name, w in changed.items()}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def stored(place: Workplace, folder: Path) -> str:
+    """Put the model in `folder` into the store with its reference; returns its digest."""
+    digest = model_digest(folder)
+    place.store.put("models", digest, folder)
+    place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+    return digest
 
 
 def serving(place: Workplace) -> KServe:

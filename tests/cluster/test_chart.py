@@ -48,6 +48,7 @@ PRODUCTION: dict[str, Any] = {
     "s3": {"endpoint": "https://s3.example.com", "existingSecret": "selftaught-s3"},
     "mlflow": {"replicas": 2, "database": {"existingSecret": "mlflow-database"}, "accounts": {"create": False}},
 }
+SCALED = {"enabled": True, "prometheus": "http://prometheus-operated.monitoring.svc:9090"}
 IRSA: dict[str, Any] = {
     "serviceAccounts": {
         name: {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/models"}}
@@ -60,7 +61,11 @@ GATEWAY: dict[str, Any] = {
     "networkPolicies": {"gateway": "edge"},
     "teams": [{"name": "support"}],
 }
-KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA, "gateway": GATEWAY}
+COMPONENT = "app.kubernetes.io/component"
+GIT: dict[str, Any] = TEAMS | {
+    "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
+}
+KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA, "gateway": GATEWAY, "git": GIT}
 
 
 @pytest.fixture(params=["trial", *KINDS])
@@ -70,6 +75,11 @@ def rendered(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 def by_kind(items: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [item for item in items if item["kind"] == kind]
+
+
+def settings(items: list[dict[str, Any]]) -> dict[str, str]:
+    """What the first ConfigMap of settings in `items` says."""
+    return next(i["data"] for i in by_kind(items, "ConfigMap") if i["metadata"]["name"] == "selftaught-settings")
 
 
 # Rendering ----------------------------------------------------------------------------------------------------------
@@ -134,6 +144,34 @@ def test_only_a_watch_that_may_roll_back_has_the_promoters_account() -> None:
     assert watch["spec"]["jobTemplate"]["spec"]["template"]["spec"]["serviceAccountName"] == "selftaught-steps"
 
 
+def test_by_git_the_promoter_alone_has_the_token_and_nobody_may_move_a_service() -> None:
+    items = render(values=GIT)
+    for item in by_kind(items, "CronJob"):
+        pod = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        named = {each.get("secretRef", {}).get("name") for each in pod["containers"][0]["envFrom"]}
+        assert ("selftaught-git" in named) == (pod["serviceAccountName"] == "selftaught-promoter")
+    for role in by_kind(items, "Role"):
+        verbs = {verb for rule in role["rules"] if "services" in rule["resources"] for verb in rule["verbs"]}
+        assert verbs <= {"get", "list", "watch"}, role["metadata"]["name"]
+
+
+def test_by_git_a_teams_lines_lie_in_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from selftaught.settings import Settings
+
+    settings = {
+        item["metadata"]["namespace"]: item["data"]
+        for item in by_kind(render(values=GIT), "ConfigMap")
+        if item["metadata"]["name"] == "selftaught-settings"
+    }
+    paths = {namespace: data["SELFTAUGHT_GIT_PATH"] for namespace, data in settings.items()}
+    assert paths["selftaught"] == "clusters/prod"
+    assert paths["selftaught-support"] == "clusters/prod/support"
+    for name, value in settings["selftaught"].items():
+        monkeypatch.setenv(name, value)
+    loaded = Settings.load()
+    assert (loaded.route, loaded.git_url, loaded.follow_within) == ("git", GIT["serving"]["git"]["url"], 900)
+
+
 def test_objects_have_names_of_their_own(rendered: list[dict[str, Any]]) -> None:
     names = [(i["kind"], i["metadata"].get("namespace"), i["metadata"]["name"]) for i in rendered]
     assert len(names) == len(set(names))
@@ -166,11 +204,7 @@ def test_passwords_are_drawn_and_equal_in_all_copies() -> None:
 def test_settings_are_what_the_library_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     from selftaught.settings import Settings
 
-    data = next(
-        item["data"]
-        for item in by_kind(render("-f", str(DEV)), "ConfigMap")
-        if item["metadata"]["name"] == "selftaught-settings"
-    )
+    data = settings(render("-f", str(DEV)))
     assert set(data) >= {
         "SELFTAUGHT_PROFILE",
         "SELFTAUGHT_STORE",
@@ -188,6 +222,60 @@ def test_settings_are_what_the_library_reads(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, value)
     loaded = Settings.load()
     assert (loaded.store, loaded.tracking_uri) == (data["SELFTAUGHT_STORE"], data["MLFLOW_TRACKING_URI"])
+
+
+def test_what_scales_a_version_reaches_the_tasks_that_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the compiled pipeline, which hands on no settings but those that it names."""
+    from pipelines.cluster import OPTIONAL
+    from selftaught.settings import Settings
+
+    told = settings(render(values={"serving": {"replicas": 2, "autoscaling": SCALED}}))
+    for name in OPTIONAL:
+        monkeypatch.delenv(name, raising=False)
+        if name in told:
+            monkeypatch.setenv(name, told[name])
+    loaded = Settings.load()
+    scaled = (loaded.replicas, loaded.max_replicas, loaded.requests_per_replica, loaded.prometheus)
+    assert scaled == (2, 4, 64, SCALED["prometheus"])
+    assert not set(settings(render())) & {"SELFTAUGHT_MAX_REPLICAS", "SELFTAUGHT_PROMETHEUS"}
+
+
+def test_every_client_of_the_store_addresses_its_bucket_alike() -> None:
+    """Ours, MLflow's, and KServe's storage initializer, which takes no other word than `true`."""
+    items = render(values={"s3": {"addressing": "virtual", "accessKey": "key", "secretKey": "secret"}})
+    assert settings(items)["SELFTAUGHT_S3_ADDRESSING"] == "virtual"
+    served = next(i for i in by_kind(items, "Secret") if i["metadata"]["name"] == "selftaught-s3")
+    assert served["metadata"]["annotations"]["serving.kserve.io/s3-usevirtualbucket"] == "true"
+    (server,) = (c for i in items for c, _ in containers(i) if c["name"] == "mlflow")
+    assert {"name": "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "value": "virtual"} in server["env"]
+
+
+def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
+    """In the team's own profile, with a token for KFP alone, where KFP's client looks for it."""
+    from selftaught.submission import MOUNTED
+
+    items = render(values=TEAMS | {"kfp": {"multiUser": True, "runner": {"namespace": "ours"}}})
+    told = {i["metadata"]["namespace"]: i for i in by_kind(items, "ConfigMap") if "settings" in i["metadata"]["name"]}
+    assert told["selftaught-support"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "selftaught-support"
+    assert told["selftaught"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "ours"
+    for job in (i for i in by_kind(items, "CronJob") if i["metadata"]["labels"][COMPONENT] == "scheduler"):
+        spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == str(Path(MOUNTED).parent))
+        (volume,) = (v for v in spec["volumes"] if v["name"] == mount["name"])
+        (source,) = volume["projected"]["sources"]
+        assert source["serviceAccountToken"]["audience"] == "pipelines.kubeflow.org"
+        assert source["serviceAccountToken"]["path"] == Path(MOUNTED).name
+    bound = {i["metadata"]["namespace"]: i["subjects"] for i in by_kind(items, "RoleBinding") if is_schedulers(i)}
+    assert {place: subject["namespace"] for place, (subject,) in bound.items()} == {
+        "ours": "selftaught",
+        "selftaught-support": "selftaught-support",
+        "search": "search",
+    }
+    assert not any(is_schedulers(i) for i in by_kind(render(values=TEAMS), "RoleBinding"))
+
+
+def is_schedulers(item: dict[str, Any]) -> bool:
+    return item["metadata"]["name"] == "selftaught-scheduler"
 
 
 def test_a_team_has_all_that_the_release_has_but_the_shared_servers() -> None:
@@ -275,6 +363,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"graceSeconds": "10m"}}, "/serving/graceSeconds"),
         ({"serving": {"gateway": {"name": "main"}}}, "/serving/gateway/name"),
         ({"serving": {"canary": {"steps": [50, 100]}}}, "/serving/canary/steps/1"),
+        ({"serving": {"git": {"url": "https://ann:token@git.example.com/x"}}}, "/serving/git/url"),
+        ({"serving": {"git": {"author": "Selftaught"}}}, "/serving/git/author"),
         ({"runtimes": {"cuda": {"gpuMemoryUtilization": 1.5}}}, "/runtimes/cuda/gpuMemoryUtilization"),
         ({"kfp": {"url": "ml-pipeline:8888"}}, "/kfp/url"),
         ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
@@ -295,8 +385,15 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
         ({"serving": {"route": "gateway", "gateway": EDGE | {"url": ""}}}, "serving.gateway.url"),
         ({"serving": {"route": "gateway", "gateway": EDGE, "oneEngine": True}}, "serving.oneEngine"),
+        ({"serving": {"oneEngine": True, "replicas": 2}}, "serving.oneEngine"),
+        ({"s3": {"addressing": "paths"}}, "/s3/addressing"),
+        ({"serving": {"autoscaling": {"enabled": True}}}, "serving.autoscaling.prometheus"),
+        ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
+        ({"serving": {"route": "git"}}, "serving.git.url"),
+        ({"serving": GIT["serving"] | {"oneEngine": True}}, "serving.oneEngine"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
         ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
+        ({"kfp": {"multiUser": True}}, "kfp.multiUser"),
         ({"schedules": [TEAMS["schedules"][0] | {"team": "nobody"}]}, "schedules.weekly.team"),
         ({"schedules": [TEAMS["schedules"][1] | {"recipe": "name: rft"}]}, "recipe or recipeConfigMap"),
     ],

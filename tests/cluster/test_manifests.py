@@ -14,7 +14,7 @@ from tests.cluster.kube import REPOSITORY, Kube, run
 pytestmark = pytest.mark.cluster
 
 MANIFESTS = REPOSITORY / "manifests"
-BUILDS = ("overlays/dev", "overlays/prod", "lines")
+BUILDS = ("overlays/dev", "overlays/prod")
 KFP = "pipelines.kubeflow.org/v2beta1"
 NOT_KUBERNETES = {KFP, "serving.kserve.io/v1alpha1", "serving.kserve.io/v1beta1", "monitoring.coreos.com/v1"}
 
@@ -67,10 +67,10 @@ def test_a_pipeline_version_is_named_by_its_content_and_holds_the_compiled_pipel
         assert version["metadata"]["namespace"] == KFP_NAMESPACE
 
 
-def test_a_lines_pointer_leads_to_a_version_in_git_and_each_version_is_named_by_its_digest(kube: Kube) -> None:
+def test_a_lines_pointer_leads_to_a_version_in_git_and_each_version_is_named_by_its_digest() -> None:
     for folder in (path for path in (MANIFESTS / "lines").iterdir() if path.is_dir()):
         line = folder.name
-        items = build(kube, f"lines/{line}")
+        items = [yaml.safe_load(path.read_text()) for path in folder.rglob("*.yaml")]
         served = {item["metadata"]["name"]: item for item in items if item["kind"] == "InferenceService"}
         (pointer,) = [item for item in items if item["kind"] == "Service"]
         assert pointer["metadata"]["name"] == line

@@ -4,8 +4,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +25,11 @@ from tests.cluster.traffic import Traffic
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
 
 LINE = "served"
+
+
+def under(backend: KServe, **changes: Any) -> KServe:
+    """The backend under settings that are changed so."""
+    return KServe(backend.cluster, backend.locate, backend.settings.model_copy(update=changes), backend.route)
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +145,7 @@ def test_one_process_at_a_time_moves_a_line(backend: KServe):
 
 
 def test_where_one_engine_fits_the_old_one_stops_first(backend: KServe, versions: list[Version]):
-    options = replace(backend.options, one_engine=True)
-    crowded = KServe(backend.cluster, backend.locate, options, backend.route)
+    crowded = under(backend, one_engine=True)
     for version in (*versions, versions[0]):
         crowded.deploy(LINE, version.digest)
         assert set(backend.served(LINE)) == {version.digest}
@@ -166,7 +170,7 @@ def test_a_server_that_cannot_start_is_told_with_the_clusters_reason(
     body["spec"]["predictor"]["model"] |= changes
     api, space = backend.cluster.custom, backend.cluster.namespace
     api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
-    impatient = KServe(backend.cluster, backend.locate, replace(backend.options, ready_within=60), backend.route)
+    impatient = under(backend, ready_within=60)
     try:
         with pytest.raises((BadInput, Unavailable), match=words):
             impatient.deploy("stuck", digest)
@@ -187,7 +191,7 @@ def test_a_model_that_is_not_in_the_store_is_told_in_the_storage_initializers_wo
 
 def test_a_bucket_that_is_not_there_is_told(backend: KServe, versions: list[Version]):
     digest = versions[1].digest
-    lost = KServe(backend.cluster, lambda digest: f"s3://no-such-bucket/{digest}", backend.options, backend.route)
+    lost = KServe(backend.cluster, lambda digest: f"s3://no-such-bucket/{digest}", backend.settings, backend.route)
     try:
         with pytest.raises(BadInput, match=r"(?s)bucket|nothing at s3://no-such-bucket"):
             lost.deploy("bucketless", digest)
@@ -214,7 +218,7 @@ def test_a_wrong_s3_secret_is_told_and_promotes_nothing(
     champion = place.tracker.resolve(LINE, "champion")
     other = next(version for version in versions if version != champion)
     backend.remove(LINE, other.digest)
-    refused = KServe(backend.cluster, backend.locate, replace(backend.options, account=outsider), backend.route)
+    refused = under(backend, engine_account=outsider)
     try:
         with pytest.raises(BadInput, match=r"(?s)InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|Forbidden|403"):
             move(place.tracker, refused, other)

@@ -90,7 +90,7 @@ def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
     found = []
     for trainer in (ours, theirs):
         batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(PAIRS))])
-        value = trainer.compute_loss(trainer.model, batch)
+        value = trainer.compute_loss(trainer.model, batch, num_items_in_batch=len(PAIRS))
         value.backward()
         found.append((value.item(), trainer.model.model.layers[0].mlp.up_proj.weight.grad))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)

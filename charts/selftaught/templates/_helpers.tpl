@@ -164,6 +164,23 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- fail "serving.oneEngine leaves nothing to share out by steps: set serving.route to service." -}}
 {{- end -}}
 {{- end -}}
+{{- if and $v.serving.oneEngine (or (gt (int $v.serving.replicas) 1) $v.serving.autoscaling.enabled) -}}
+{{- fail "serving.oneEngine: room for one excludes serving.replicas above 1 and serving.autoscaling." -}}
+{{- end -}}
+{{- with $v.serving.autoscaling -}}
+{{- if and .enabled (not .prometheus) -}}
+{{- fail "serving.autoscaling.prometheus: KEDA needs the URL of the Prometheus that scrapes the engines." -}}
+{{- end -}}
+{{- if and .enabled (le (int .maxReplicas) (int $v.serving.replicas)) -}}
+{{- fail "serving.autoscaling.maxReplicas: has to be above serving.replicas." -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $v.serving.route "git") (not $v.serving.git.url) -}}
+{{- fail "serving.git.url: serving.route git needs the repository that commits go to." -}}
+{{- end -}}
+{{- if and (eq $v.serving.route "git") $v.serving.oneEngine -}}
+{{- fail "serving.oneEngine excludes serving.route git: the controller starts again what was stopped to make room." -}}
+{{- end -}}
 {{- $namespaces := list -}}
 {{- $places := list -}}
 {{- $names := list "" -}}
@@ -178,6 +195,9 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- fail (printf "teams: the tasks of %s and of others run in the namespace %s, where settings have one name. Give it another runner.namespace." (default "the release" $tenant.name) .) -}}
 {{- end -}}
 {{- $places = append $places . -}}
+{{- end -}}
+{{- if and $v.kfp.multiUser (eq $tenant.runner.namespace $v.kfp.namespace) -}}
+{{- fail (printf "kfp.multiUser: runs are made in a profile, and %s is where KFP itself runs. Give runner.namespace the profile's." $v.kfp.namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- range $v.schedules -}}

@@ -143,20 +143,23 @@ class Run:
     ) -> TrainResult:
         """Train with `trainer`, going on from its newest whole checkpoint; measure the model and save it to `out`.
 
-        `save` writes a model into a folder; `out` gets all of it or nothing. Raises RoundFailed when the loss is not
-        finite, OSError when the disk is full.
+        `save` writes a model into a folder; `out` gets all of it or nothing. Of several processes the first measures
+        and saves. Raises RoundFailed when the loss is not finite, OSError when the disk is full.
         """
-        trainer.plan = self.plan
+        trainer.order = self.plan.order
         seen = self.plan.seen(config.batch_size * config.gradient_accumulation)
         watch = Watch(seen, config.learning_rate, context.report)
         trainer.add_callback(watch)
         trainer.remove_callback(PrinterCallback)
+        trainer.start_alike()
         ready = time.perf_counter()
         trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
         trained = time.perf_counter()
-        measured = measure(trainer.model)
-        with replacing(out) as scratch:
-            save(trainer.model, scratch)
+        measured = dict[str, float]()
+        if trainer.is_world_process_zero():
+            measured |= measure(trainer.model)
+            with replacing(out) as scratch:
+                save(trainer.model, scratch)
         return TrainResult(
             steps=trainer.state.global_step,
             tokens=seen[-1],

@@ -10,12 +10,15 @@ log-probabilities are computed before the first step. The losses are TRL's, and 
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset, disable_progress_bars
 from torch.nn.functional import logsigmoid
+from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 from transformers.utils import logging
 from trl.trainer.dpo_config import DPOConfig
@@ -25,7 +28,8 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.dpo import DPO
 from selftaught.training.loops.common import Only, Plan, Run, adapters, arguments, dtype, fitting
-from selftaught.training.loops.folder import load, saver, writing
+from selftaught.training.loops.folder import load, saver
+from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import laid_out
 from selftaught.training.order import shuffled
 
@@ -98,10 +102,9 @@ def collate(features: Sequence[Pair]) -> dict[str, torch.Tensor]:
     return {**batch, "sources": sources, "targets": targets, "owners": owners, "lengths": lengths, **known}
 
 
-class PairTrainer(DPOTrainer):
-    """DPOTrainer on pairs of token ids, in the order of its plan."""
+class PairTrainer(SharedTrainer, DPOTrainer):
+    """DPOTrainer on pairs of token ids."""
 
-    plan: Plan
     config: DPO
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
@@ -109,6 +112,19 @@ class PairTrainer(DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = list(self.train_dataset.column_names)
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        """`dataset` with the reference's log-probabilities: each process computes its share of them and gets them all.
+
+        TRL's own hands them over in a file, and a data set in memory has one of its own in each process.
+        """
+        mine = dataset.select(self.share(range(len(dataset))))
+        found: list[tuple[float, float]] = []
+        for batch in DataLoader(mine, batch_size=batch_size, collate_fn=collate):
+            chosen, rejected = self.compute_ref_log_probs(self.model, self._prepare_inputs(batch))
+            found += zip(chosen.tolist(), rejected.tolist(), strict=True)
+        columns = zip(("ref_chosen_logps", "ref_rejected_logps"), zip(*gather_object(found), strict=True), strict=True)
+        return reduce(lambda data, column: data.add_column(*column), columns, dataset)
 
     def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
         """The reference's log-probabilities (B) of the chosen and the rejected sides."""
@@ -123,20 +139,11 @@ class PairTrainer(DPOTrainer):
         each = logits.float().log_softmax(-1).gather(-1, inputs["targets"][:, None])[:, 0]
         return torch.zeros(len(inputs["lengths"]), device=each.device).index_add(0, inputs["owners"], each)
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """The mean loss of the batch's pairs."""
+    def total(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The summed loss of the batch's pairs."""
         reference = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
         ratios = self.logps(model, inputs) - reference
-        return pair_losses(self.config, ratios, inputs["lengths"], inputs["label_smoothing"]).mean()
-
-    def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
-        return self.plan.order
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        with writing(Path(str(self.args.output_dir))):
-            super()._save_checkpoint(model, trial)
+        return pair_losses(self.config, ratios, inputs["lengths"], inputs["label_smoothing"]).sum()
 
     def _send_telemetry(self) -> None:
         """TRL reports its use to its makers; a platform that trains on private data does not."""

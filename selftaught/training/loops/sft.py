@@ -28,7 +28,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.loops.common import Only, Plan, Run, adapters, arguments, dtype, fitting
-from selftaught.training.loops.folder import load, saver, writing
+from selftaught.training.loops.folder import load, saver
+from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
 from selftaught.training.sft import SFT
@@ -49,15 +50,11 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     return Run(plan, len(examples), began).go(trainer, config, context, saver(model), out)
 
 
-class CompletionTrainer(SFTTrainer):
-    """SFTTrainer that computes logits for completion tokens alone and sees the examples in the order of its plan."""
+class CompletionTrainer(SharedTrainer, SFTTrainer):
+    """SFTTrainer that computes logits for completion tokens alone."""
 
-    plan: Plan
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """Negative log-likelihood summed over the completion tokens, over their number in the whole step."""
+    def total(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """Negative log-likelihood summed over the completion tokens."""
         labels = inputs.pop("labels")[:, 1:]
         wanted = labels != IGNORED
         if "sources" not in inputs:
@@ -65,17 +62,11 @@ class CompletionTrainer(SFTTrainer):
         sources = inputs.pop("sources", _places(wanted))
         with Only(sources, self.accelerator.unwrap_model(model).get_output_embeddings()):
             logits = model(**inputs, use_cache=False).logits
-        loss = cross_entropy(logits.float(), labels[wanted], reduction="sum")
-        if num_items_in_batch is None:
-            return loss / wanted.sum()
-        return loss * self.accelerator.num_processes / num_items_in_batch
+        return cross_entropy(logits.float(), labels[wanted], reduction="sum")
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return self.plan.order
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        with writing(Path(str(self.args.output_dir))):
-            super()._save_checkpoint(model, trial)
+    def items(self, feature: Any) -> int:
+        """The completion tokens of an example."""
+        return sum(label != IGNORED for label in feature["labels"][1:])
 
     def _send_telemetry(self) -> None:
         """TRL reports its use to its makers; a platform that trains on private data does not."""

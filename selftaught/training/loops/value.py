@@ -20,7 +20,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
@@ -31,6 +30,7 @@ from selftaught.records import Example
 from selftaught.training.calibration import figures
 from selftaught.training.loops.common import Figures, Plan, Run, arguments, dtype, fitting
 from selftaught.training.loops.folder import CARRIED, precision, writing
+from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import laid_out
 from selftaught.training.order import prompt_grouped
 from selftaught.training.value import ValueMSE
@@ -95,23 +95,12 @@ def predict(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return model.score(hidden.flatten(0, 1)[batch["ends"]])[:, 0].float()
 
 
-class ValueTrainer(Trainer):
-    """Trainer of value examples, in the order of its plan."""
+class ValueTrainer(SharedTrainer):
+    """Trainer of value examples."""
 
-    plan: Plan
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """The mean squared error of the batch's values."""
-        return mse_loss(predict(self.accelerator.unwrap_model(model), inputs), inputs["labels"])
-
-    def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
-        return self.plan.order
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        with writing(Path(str(self.args.output_dir))):
-            super()._save_checkpoint(model, trial)
+    def total(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The summed squared error of the batch's values."""
+        return mse_loss(predict(model, inputs), inputs["labels"], reduction="sum")
 
 
 def _split(config: ValueMSE, examples: Sequence[Example]) -> tuple[list[int], list[int]]:

@@ -55,8 +55,10 @@ class Watch(TrainerCallback):
             )
         self.seconds = time.perf_counter() - self._began
         state.log_history[-1]["seconds"] = self.seconds
-        self.report(step, int(state.max_steps), loss=loss, tokens_per_second=self.tokens[step - 1] / self.seconds)
+        if state.is_world_process_zero:
+            self.report(step, int(state.max_steps), loss=loss, tokens_per_second=self.tokens[step - 1] / self.seconds)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint as whole."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()

@@ -1,0 +1,202 @@
+"""One objective's training on several nodes: a TrainJob of Kubeflow Trainer that the train step makes and waits for.
+
+The nodes' pods have no disk in common, so everything goes through the store: they are told an `Order` by digests, and
+the first of them answers with the digest of a model (`selftaught.round.node`). A TrainJob is called by its order's
+digest: a step that is run again waits for the one that is there, or takes its answer. What a pod is (image, resources)
+stands in the TrainingRuntime of the chart.
+"""
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from selftaught import dataset
+from selftaught.blocks import Objective, TrainResult
+from selftaught.errors import BadInput, Unavailable
+from selftaught.progress import Progress
+from selftaught.recipe import OnAxis
+from selftaught.round.work import Work, failure
+from selftaught.serving.cluster import Cluster, found, told, won
+from selftaught.serving.crashes import cause, last_lines
+from selftaught.store import Store
+from selftaught.weights import model_digest
+
+GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+RUNTIME = "selftaught-training"
+"""The chart's TrainingRuntime."""
+JOBSET = "jobset.sigs.k8s.io/jobset-name"
+"""The label of a TrainJob's pods."""
+
+
+class Order(BaseModel):
+    """What the nodes are told."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    objective: Annotated[Objective, OnAxis("train")]
+    model: str
+    examples: str
+    seed: int
+    step: str
+
+    @property
+    def name(self) -> str:
+        """What the TrainJob is called."""
+        return f"train-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
+
+    def work(self, store: Store, home: Path) -> Work:
+        """The order as work on this machine, its model and its examples fetched."""
+        scratch = home / "scratch" / self.name
+        return Work(
+            objective=self.objective,
+            model=store.local("models", self.model, home / "cache"),
+            examples=store.local("datasets", self.examples, home / "cache"),
+            out=scratch / "model",
+            scratch=scratch / "steps",
+            seed=self.seed,
+            step=self.step,
+        )
+
+
+class Answer(BaseModel):
+    """What the nodes answer: how the training went, and the digest of the model that it made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    result: TrainResult
+
+
+def claim(name: str, what: str) -> str:
+    """Where the store keeps a TrainJob's `order`, `answer` or `failure`."""
+    return f"trainings/{name}/{what}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJobs:
+    """Trains on `nodes` nodes in `processes` processes each; they may take `ready_within` seconds to start."""
+
+    cluster: Cluster
+    store: Store
+    nodes: int
+    processes: int
+    ready_within: float
+
+    def done(self, work: Work, pause: float = 5.0) -> TrainResult:
+        """Have `work` done by a TrainJob; `work.out` then holds its model.
+
+        Raises as the objective does, BadInput with the cluster's words when the pods cannot start or have failed,
+        Unavailable when they have not started in time.
+        """
+        order = self._ordered(work)
+        self._clear(order.name)
+        begin, progress = time.monotonic(), Progress(work.step, work.events, "steps")
+        while (answer := self._answer(order.name)) is None:
+            self._watch(order.name, time.monotonic() - begin)
+            self._tell(order.name, progress)
+            time.sleep(pause)
+        self._delete(order.name)
+        self.store.get("models", answer.digest, work.out)
+        return answer.result
+
+    def _ordered(self, work: Work) -> Order:
+        """The order for `work`, put where the nodes find it and what it names."""
+        order = Order(
+            objective=work.objective,
+            model=model_digest(work.model),
+            examples=dataset.manifest(work.examples).digest,
+            seed=work.seed,
+            step=work.step,
+        )
+        self.store.put("models", order.model, work.model)
+        self.store.put("datasets", order.examples, work.examples)
+        self.store.claim(claim(order.name, "order"), order.model_dump_json().encode())
+        return order
+
+    def _clear(self, name: str) -> None:
+        """Forget a TrainJob that failed when the step was run before."""
+        if _condition(self._read(name), "Failed"):
+            self._delete(name)
+        self.store.release(claim(name, "failure"))
+
+    def _answer(self, name: str) -> Answer | None:
+        """What the nodes answered, unless its model was removed from the store since."""
+        if (told := self.store.claimed(claim(name, "answer"))) is None:
+            return None
+        answer = Answer.model_validate_json(told)
+        if self.store.has("models", answer.digest):
+            return answer
+        self.store.release(claim(name, "answer"))
+        return None
+
+    def _watch(self, name: str, waited: float) -> None:
+        """Make the TrainJob where there is none; raise when it cannot end well."""
+        job = self._read(name)
+        if job is None:
+            self._create(name)
+        elif failed := _condition(job, "Failed"):
+            raise self._failure(name, failed)
+        elif _condition(job, "Complete") and self._answer(name) is None:
+            raise Unavailable(f"trainjob {name}: complete, but its nodes put no answer into {self.store.root}.")
+        pods = self.cluster.pods(f"{JOBSET}={name}")
+        if pods.failure:
+            raise BadInput(f"trainjob {name}: cannot start. {pods.failure}")
+        if not pods.done and waited > self.ready_within:
+            raise Unavailable(f"trainjob {name}: not started after {self.ready_within:.0f} s ({pods.state}).")
+
+    def _failure(self, name: str, condition: str) -> Exception:
+        """What the first process raised, or else the pods' last words."""
+        if raised := self.store.claimed(claim(name, "failure")):
+            return failure(raised.decode())
+        logs = self.cluster.logs(f"{JOBSET}={name}", "Failed").items()
+        ends = "; ".join(f"pod {pod}: {cause(log) or last_lines(log)}" for pod, log in logs)
+        return BadInput(f"trainjob {name}: {ends or condition}. Run the step again: it is made anew.")
+
+    def _tell(self, name: str, progress: Progress) -> None:
+        """Pass on the last step that the first node's log tells of."""
+        first = f"{JOBSET}={name},batch.kubernetes.io/job-completion-index=0"
+        for log in self.cluster.logs(first, "Running").values():
+            if steps := re.findall(rf"^{progress.step}: (\d+)/(\d+) steps$", log, re.MULTILINE):
+                progress(*map(int, steps[-1]))
+
+    # The Kubernetes API ---------------------------------------------------------------------------------------------
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """The TrainJob: what it does is in its order, and what its pods are in the runtime."""
+        return {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "TrainJob",
+            "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "selftaught"}},
+            "spec": {
+                "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
+                "trainer": {"numNodes": self.nodes, "numProcPerNode": self.processes, "args": [name]},
+            },
+        }
+
+    def _read(self, name: str) -> Any:
+        place = (GROUP, VERSION, self.cluster.namespace, PLURAL)
+        with told(f"trainjob {name}"):
+            return found(lambda: self.cluster.custom.get_namespaced_custom_object(*place, name))
+
+    def _create(self, name: str) -> None:
+        place = (GROUP, VERSION, self.cluster.namespace, PLURAL)
+        with told(f"trainjob {name}"):
+            won(lambda: self.cluster.custom.create_namespaced_custom_object(*place, self.manifest(name)))
+
+    def _delete(self, name: str) -> None:
+        place = (GROUP, VERSION, self.cluster.namespace, PLURAL)
+        with told(f"trainjob {name}"):
+            found(lambda: self.cluster.custom.delete_namespaced_custom_object(*place, name))
+
+
+def _condition(job: Any, kind: str) -> str:
+    """The message of the TrainJob's condition, where it holds; a TrainJob that is being deleted has none."""
+    if job is None or "deletionTimestamp" in job["metadata"]:
+        return ""
+    conditions = job.get("status", {}).get("conditions", [])
+    return next((c.get("message") or kind for c in conditions if c["type"] == kind and c["status"] == "True"), "")

@@ -1,0 +1,103 @@
+"""One objective's training as data, done in this process or by several that torchrun starts.
+
+What is written, in which store and under which version, is the train step's business: processes share a folder and
+know nothing else. They die with whoever started them, and one that ends ends all; the next attempt goes on from the
+newest whole checkpoint.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from selftaught import dataset, errors
+from selftaught.blocks import Objective, TrainContext, TrainResult
+from selftaught.errors import SelftaughtError, Unavailable
+from selftaught.progress import Progress
+from selftaught.recipe import OnAxis
+from selftaught.records import Example
+
+RESULT = TypeAdapter(TrainResult)
+
+
+class Work(BaseModel):
+    """What an objective is told. `step` and `events` say where its progress goes."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    objective: Annotated[Objective, OnAxis("train")]
+    model: Path
+    examples: Path
+    out: Path
+    scratch: Path
+    seed: int
+    step: str
+    events: Path | None = None
+
+    def done(self, processes: int = 1) -> TrainResult:
+        """Train, in as many processes as are asked for where the objective can be shared.
+
+        Raises as `Objective.train` does, and Unavailable when a process was killed.
+        """
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        if processes == 1 or not self.objective.parallel:
+            return self._alone()
+        self.torchrun("--standalone", f"--nproc-per-node={processes}")
+        return self.answer()
+
+    def _alone(self) -> TrainResult:
+        told = TrainContext(self.scratch, self.seed, Progress(self.step, self.events, "steps"))
+        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, told)
+
+    def torchrun(self, *options: str) -> bool:
+        """Train in the processes that torchrun starts with `options`; whether they ended well."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        for answer in (self._result, self._failure):
+            answer.unlink(missing_ok=True)
+        work = self.scratch / "work.json"
+        work.write_text(self.model_dump_json())
+        command = [sys.executable, "-m", "selftaught.round.torchrun", str(work), *options]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def answer(self) -> TrainResult:
+        """What the processes said in the end. Raises what the first of them did, or Unavailable when it said none."""
+        if self._result.exists():
+            return RESULT.validate_json(self._result.read_bytes())
+        if self._failure.exists():
+            raise failure(self._failure.read_text())
+        raise Unavailable(
+            f"{self.step}: a training process ended (its last words are above; killed without a word: memory). "
+            "Run again: it goes on from its newest checkpoint, where one is left."
+        )
+
+    def as_a_process(self, first: bool) -> None:
+        """Be one of several processes; the `first` leaves the result, or why there is none, in the scratch folder."""
+        try:
+            result = self._alone()
+        except (SelftaughtError, OSError) as error:
+            if first:
+                self._failure.write_text(words(error))
+            raise
+        if first:
+            self._result.write_bytes(RESULT.dump_json(result))
+
+    @property
+    def _result(self) -> Path:
+        return self.scratch / "result.json"
+
+    @property
+    def _failure(self) -> Path:
+        return self.scratch / "failure"
+
+
+def words(error: Exception) -> str:
+    """An error as another process can read it; see `failure`."""
+    return f"{type(error).__name__}\n{error}"
+
+
+def failure(told: str) -> Exception:
+    """The error that another process told in `words`."""
+    kind, message = told.split("\n", 1)
+    return getattr(errors, kind, OSError)(message)

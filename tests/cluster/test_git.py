@@ -1,0 +1,101 @@
+"""Promotion by a commit on a cluster: users come to the version, a revert by hand brings them back, nobody is failed.
+
+The controller is a stand-in that does what any does: it takes the branch, applies its files, and removes last what has
+gone from them.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from selftaught.models import served_name
+from selftaught.round.job import Workplace
+from selftaught.serving.connections import SECONDS
+from selftaught.serving.kserve import KServe
+from selftaught.serving.pointer import move, reconcile
+from selftaught.tracking import Version
+from tests.cluster.installation import Platform, noisy, serving, stored
+from tests.cluster.traffic import Traffic
+from tests.git_server import TOKEN, USERNAME, Bare, git, git_server
+
+pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
+
+LINE = "committed"
+
+
+@contextmanager
+def controller(platform: Platform, bare: Bare, checkout: Path) -> Iterator[None]:
+    """Have the cluster follow the branch while the block runs; what is served then goes."""
+    over = threading.Event()
+    git("clone", "--quiet", str(bare.folder), str(checkout), at=bare.folder.parent)
+    folder = checkout / "lines" / LINE
+
+    def kubectl(*words: str) -> None:
+        platform.kube.run("-n", platform.namespace, *words)
+
+    def sync() -> None:
+        before: set[str] = set()
+        while not over.wait(1):
+            git("pull", "--quiet", "--ff-only", at=checkout)
+            served = {path.stem for path in folder.glob("served/*.yaml")}
+            if served:
+                kubectl("apply", "--server-side", "--force-conflicts", "--recursive", "--filename", str(folder))
+            for gone in before - served:
+                kubectl("delete", "inferenceservice", gone, "--wait=false")
+            before = served
+
+    thread = threading.Thread(target=sync)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        kubectl("delete", "inferenceservices,services", "--selector", f"selftaught.io/line={LINE}")
+
+
+@pytest.fixture
+def by_git(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Workplace, KServe, Bare]]:
+    """The cluster profile with commits for a route, and a controller that follows them."""
+    bare = Bare.made(tmp_path / "lines.git")
+    with git_server(tmp_path) as server, controller(platform, bare, tmp_path / "controller"):
+        told = {"SELFTAUGHT_ROUTE": "git", "SELFTAUGHT_GIT_URL": f"{server.url}/lines.git"}
+        for name, value in {**told, "GIT_USERNAME": USERNAME, "GIT_PASSWORD": TOKEN}.items():
+            monkeypatch.setenv(name, value)
+        place = Workplace.open()
+        yield place, serving(place), bare
+
+
+@pytest.fixture
+def versions(by_git: tuple[Workplace, KServe, Bare], starter_model: Path, tmp_path: Path) -> list[Version]:
+    """Two versions of a line, the first of which is its champion."""
+    place, backend, _ = by_git
+    digests = [stored(place, folder) for folder in (starter_model, noisy(starter_model, tmp_path / "other", 0.05))]
+    made = [place.tracker.register(LINE, d, place.store.uri("models", d), "", {}) for d in digests]
+    move(place.tracker, backend, made[0])
+    return made
+
+
+def test_nobody_is_failed_by_a_promotion_by_commit_and_a_revert_by_hand(
+    by_git: tuple[Workplace, KServe, Bare], versions: list[Version]
+):
+    place, backend, bare = by_git
+    old, new = (served_name(LINE, version.digest) for version in versions)
+    backend.deploy(LINE, versions[1].digest)
+    with Traffic(backend.cluster.url(LINE), LINE) as traffic:
+        time.sleep(10)
+        move(place.tracker, backend, versions[1])
+        traffic.settled(new, time.monotonic(), SECONDS)
+        bare.revert()
+        reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+        traffic.settled(old, time.monotonic(), SECONDS)
+    assert not traffic.failed
+    assert traffic.requests[-1].model == old
+    assert {request.model for request in traffic.requests} == {old, new}
+    assert place.tracker.resolve(LINE, "champion") == versions[0]

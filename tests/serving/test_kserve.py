@@ -1,0 +1,105 @@
+"""KServe without a cluster: the InferenceService that is sent, and when its Deployment counts as rolled out."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from kubernetes import client
+
+from selftaught.models import served_name
+from selftaught.serving.cluster import Cluster
+from selftaught.serving.kserve import KServe
+from selftaught.serving.routes.service import ServiceRoute
+from selftaught.serving.scaling import REQUESTS
+from selftaught.settings import Settings
+
+DIGEST = "3f9a1c2e" + "0" * 56
+NAME = served_name("support", DIGEST)
+
+
+def predictor(**told: Any) -> tuple[dict[str, Any], str]:
+    """The predictor of a version under these settings, and its autoscaler."""
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="", namespace="team-a", **told)
+    cluster = Cluster(settings.namespace, "name")
+    cluster.client = client.ApiClient()
+    backend = KServe(cluster, lambda digest: f"s3://bucket/models/{digest}", settings, ServiceRoute(cluster))
+    body = backend.manifest(NAME, "support", DIGEST)
+    return body["spec"]["predictor"], body["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"]
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_a_fixed_number_of_servers_is_nobodys_to_change(most: int):
+    made, autoscaler = predictor(replicas=3, max_replicas=most)
+    assert autoscaler == "none"
+    assert (made["minReplicas"], made["maxReplicas"]) == (3, 3)
+    assert "autoScaling" not in made
+
+
+def test_keda_scales_by_the_requests_that_this_version_holds():
+    url = "http://prometheus.monitoring.svc:9090"
+    made, autoscaler = predictor(replicas=2, max_replicas=8, requests_per_replica=48, prometheus=url)
+    assert autoscaler == "keda"
+    assert (made["minReplicas"], made["maxReplicas"]) == (2, 8)
+    query = 'sum({__name__=~"vllm:num_requests_(running|waiting)", namespace="team-a", model_name="support-3f9a1c2e"})'
+    source = {
+        "metric": {"backend": "prometheus", "serverAddress": url, "query": query},
+        "target": {"type": "Value", "value": "48"},
+    }
+    assert made["autoScaling"] == {"metrics": [{"type": "External", "external": source}]}
+
+
+def test_the_engine_exports_what_is_counted():
+    engine = importlib.util.find_spec("vllm")
+    if engine is None or engine.origin is None:
+        pytest.skip("needs vLLM")
+    gauges = (Path(engine.origin).parent / "v1" / "metrics" / "loggers.py").read_text()
+    counted = [name for name in re.findall(r'name="(vllm:\w+)"', gauges) if re.fullmatch(REQUESTS, name)]
+    assert sorted(counted) == ["vllm:num_requests_running", "vllm:num_requests_waiting"]
+    assert 'labelnames = ["model_name", "engine"]' in gauges
+
+
+def rolled_out(replicas: int, *, wanted: int, there: int, updated: int, available: int, seen: int = 7) -> bool:
+    """Whether a Deployment of generation 7 with these pods is rolled out for a version of `replicas` servers."""
+    status = client.V1DeploymentStatus(
+        observed_generation=seen, replicas=there, updated_replicas=updated, available_replicas=available
+    )
+    spec = client.V1DeploymentSpec(
+        replicas=wanted, selector=client.V1LabelSelector(), template=client.V1PodTemplateSpec()
+    )
+    meta = client.V1ObjectMeta(generation=7)
+    cluster = Cluster("team-a", "name")
+    cluster.apps = SimpleNamespace(
+        read_namespaced_deployment=lambda *_: client.V1Deployment(metadata=meta, spec=spec, status=status)
+    )
+    cluster.core = SimpleNamespace(list_namespaced_pod=lambda *_, **__: client.V1PodList(items=[]))
+    return cluster.rollout("version", "app=version", replicas).done
+
+
+few = st.integers(1, 6)
+
+
+@given(replicas=few, wanted=few, there=few, available=few)
+def test_while_an_autoscaler_changes_the_number_a_version_stays_rolled_out(
+    replicas: int, wanted: int, there: int, available: int
+):
+    """As long as its fewest are there: what is added is not waited for, what goes is not missed."""
+    assume(replicas <= available <= there and replicas <= wanted)
+    assert rolled_out(replicas, wanted=wanted, there=there, updated=there, available=available)
+
+
+@given(replicas=few, there=few, old=few, missing=few)
+def test_a_version_with_a_pod_of_an_earlier_template_or_too_few_is_not_rolled_out(
+    replicas: int, there: int, old: int, missing: int
+):
+    assert not rolled_out(replicas, wanted=there, there=there + old, updated=there, available=there + old)
+    too_few = replicas - min(missing, replicas)
+    assert not rolled_out(replicas, wanted=replicas, there=replicas, updated=replicas, available=too_few)
+
+
+def test_numbers_of_an_earlier_specification_do_not_count():
+    assert not rolled_out(1, wanted=1, there=1, updated=1, available=1, seen=6)
