@@ -29,7 +29,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -69,8 +68,20 @@ class Settings(BaseModel):
     serving: Literal["local", "kserve"] = "local"
     """Engines on this machine, or InferenceServices in `namespace`."""
     route: Literal["service", "gateway", "git"] = "service"
-    """How users are led to a new champion on a cluster: at once, by a Service; by steps, through a Gateway API
-    HTTPRoute; by a commit that a GitOps controller applies."""
+    """How users of a line are led to its champion on a cluster: the platform moves a Service, shares the requests of a
+    gateway out by steps, or pushes a commit."""
+    gateway: Annotated[str, Field(pattern="^([a-z0-9.-]+/[a-z0-9.-]+)?$", validate_default=True)] = ""
+    """The Gateway that takes the HTTPRoutes: `namespace/name`."""
+    gateway_url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$", validate_default=True)] = ""
+    """Where that gateway answers from here, such as its Service in the cluster: it is asked for a line's host name."""
+    domain: Annotated[str, Field(validate_default=True)] = ""
+    """Users ask a gateway for `<line>.<domain>`."""
+    canary_steps: Steps = (5, 25, 50)
+    """Per cent of the requests that a new version gets, one step after the other, before it is champion."""
+    canary_seconds: PositiveFloat = 60.0
+    """Seconds of each step."""
+    canary_max_errors: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """How far a new version's share of errors may be above the champion's."""
     git_url: str = ""
     """`https://host/path` of the repository that the commits go to, without GIT_USERNAME and GIT_PASSWORD."""
     git_branch: str = "main"
@@ -108,18 +119,6 @@ class Settings(BaseModel):
     """Nodes that share a training, as a TrainJob of Kubeflow Trainer in `namespace`."""
     train_node_processes: PositiveInt = 1
     """Processes on each of them; as many as it has GPUs."""
-    gateway: Annotated[str, Field(pattern="^([a-z0-9.-]+/[a-z0-9.-]+)?$")] = ""
-    """The Gateway that takes the HTTPRoutes: `namespace/name`."""
-    gateway_url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$")] = ""
-    """Where that gateway answers from here, such as its Service in the cluster: it is asked for a line's host name."""
-    domain: str = ""
-    """Users ask a gateway for `<line>.<domain>`."""
-    canary_steps: Steps = (5, 25, 50)
-    """Per cent of the requests that a new version gets, one step after the other, before it is champion."""
-    canary_seconds: PositiveFloat = 60.0
-    """Seconds of each step."""
-    canary_max_errors: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """How far a new version's share of errors may be above the champion's."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
     kfp_namespace: str = ""
@@ -153,6 +152,20 @@ class Settings(BaseModel):
             )
         return prometheus
 
+    @field_validator("gateway", "gateway_url", "domain")
+    @classmethod
+    def _can_share_out(cls, value: str, told: ValidationInfo) -> str:
+        if not value and told.data.get("route") == "gateway":
+            raise PydanticCustomError("gateway", "route 'gateway' needs it")
+        return value
+
+    @field_validator("one_engine")
+    @classmethod
+    def _has_two_to_share_out(cls, one_engine: bool, told: ValidationInfo) -> bool:
+        if one_engine and told.data.get("route") == "gateway":
+            raise PydanticCustomError("one_engine", "route 'gateway' needs room for two: set route to 'service'")
+        return one_engine
+
     @property
     def images(self) -> dict[str, str]:
         """What the pipeline's images are called, those that the settings name."""
@@ -162,16 +175,6 @@ class Settings(BaseModel):
     def environment(self) -> dict[str, str]:
         """The variables that tell another process these settings."""
         return {variable(name): _text(value) for name, value in self if _text(value)}
-
-    @model_validator(mode="after")
-    def _split_as_told(self) -> Self:
-        """What a gateway's route needs is there before a round begins, and not missed when it promotes."""
-        missing = [variable(name) for name in ("gateway", "gateway_url", "domain") if not getattr(self, name)]
-        if self.route == "gateway" and missing:
-            raise PydanticCustomError("gateway", "route 'gateway' needs {missing}", {"missing": ", ".join(missing)})
-        if self.route == "gateway" and self.one_engine:
-            raise PydanticCustomError("gateway", "one_engine leaves nothing to share out: set route to 'service'")
-        return self
 
 
 def _text(value: object) -> str:
@@ -200,8 +203,6 @@ def _profile() -> tuple[dict[str, Any], str]:
 
 def _mistake(error: ValidationError, place: str, fields: list[str]) -> str:
     first = error.errors()[0]
-    if not first["loc"]:
-        return f"{place}, and the environment over it: {first['msg']}."
     field = str(first["loc"][0])
     if field not in fields:
         return f"{place}.{field}: no such setting.{did_you_mean(field, fields)}\n  accepted: {', '.join(fields)}"

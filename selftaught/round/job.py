@@ -26,7 +26,7 @@ from selftaught.serving.cluster import Cluster
 from selftaught.serving.kserve import KServe
 from selftaught.serving.owner import OwnedEngines
 from selftaught.serving.repository import Repository
-from selftaught.serving.routes.gateway import GatewayOptions, GatewayRoute
+from selftaught.serving.routes.gateway import GatewayRoute
 from selftaught.serving.routes.git import GitRoute
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
@@ -142,6 +142,8 @@ class Workplace:
             return OwnedEngines(told.engines, self.model)
         cluster = Cluster(told.namespace, told.reach)
         backend = KServe(cluster, partial(self.store.uri, "models"), told, ServiceRoute(cluster))
+        if told.route == "gateway":
+            backend.route = GatewayRoute(cluster, told, partial(print, file=sys.stderr, flush=True))
         if told.route == "git":
             backend.route = self._by_commits(cluster, backend.manifest)
         if told.route == "gateway":
@@ -158,15 +160,6 @@ class Workplace:
             )
         repository = Repository(told.git_url, told.git_branch, told.git_author)
         return GitRoute(repository, told.git_path, manifest, cluster, told.follow_within)
-
-    def _by_steps(self, cluster: Cluster) -> GatewayRoute:
-        """The route that gives a new version its users by steps."""
-        told = self.settings
-        options = GatewayOptions(
-            *(told.gateway, told.gateway_url, told.domain),
-            *(told.canary_steps, told.canary_seconds, told.canary_max_errors),
-        )
-        return GatewayRoute(cluster, options, partial(print, file=sys.stderr, flush=True))
 
     def once(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]

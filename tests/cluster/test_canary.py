@@ -21,7 +21,8 @@ from selftaught.serving.cluster import found
 from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.pointer import move
 from selftaught.serving.routes import gateway
-from selftaught.serving.routes.gateway import GatewayOptions, http_route
+from selftaught.serving.routes.gateway import http_route
+from selftaught.settings import Settings
 from selftaught.tracking import Version
 from tests.cluster.installation import noisy, serving, stored
 from tests.cluster.kube import Kube, run
@@ -32,13 +33,15 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 LINE, HOST = "tried", "tried.models.example.com"
 CRD = Path(__file__).parent / "crds" / "httproutes.yaml"
-OPTIONS = GatewayOptions("edge/main", "http://edge", "models.example.com", (25, 50), 30, 0.05)
+STEPS = (25, 50)
+EDGE = {"route": "gateway", "gateway": "edge/main", "domain": "models.example.com", "canary_steps": STEPS}
 
 
 def test_the_route_is_what_its_schema_says(tmp_path: Path):
     definition = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     (tmp_path / "httproute.json").write_text(json.dumps(strict(definition)))
-    made = http_route(LINE, OPTIONS, {"tried-aaaaaaaa": 95, "tried-bbbbbbbb": 5})
+    told = Settings(home=tmp_path, store="", tracking_uri="", gateway_url="http://edge", **EDGE)
+    made = http_route(LINE, told, {"tried-aaaaaaaa": 95, "tried-bbbbbbbb": 5})
     command = ["kubeconform", "-strict", "-schema-location", f"{tmp_path}/{{{{.ResourceKind}}}}.json"]
     run(*command, given=yaml.safe_dump(made))
     made["spec"]["rules"][0]["backendRefs"][0]["wieght"] = 5
@@ -83,9 +86,8 @@ def edge(place: Workplace, httproutes: None) -> Iterator[tuple[Gateway, str]]:
 @pytest.fixture(scope="module")
 def routed(place: Workplace, edge: tuple[Gateway, str]) -> Workplace:
     """The workplace whose route is the gateway's."""
-    told = {"route": "gateway", "gateway": "edge/main", "gateway_url": edge[1], "domain": "models.example.com"}
-    steps = {"canary_steps": OPTIONS.steps, "canary_seconds": OPTIONS.seconds}
-    return Workplace(place.settings.model_copy(update={**told, **steps}), place.store, place.tracker)
+    told = place.settings.model_copy(update=EDGE | {"gateway_url": edge[1], "canary_seconds": 30.0})
+    return Workplace(told, place.store, place.tracker)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +118,7 @@ def test_users_come_to_a_new_version_by_steps_and_nobody_is_failed(
         rollback(routed.tracker, backend, LINE, "previous")
         traffic.settled(old, time.monotonic(), 0)
     assert not traffic.failed
-    for share in OPTIONS.steps:
+    for share in STEPS:
         came = Counter(name for weights, name in edge[0].sent if weights.get(f"{new}-predictor") == share)
         print(f"{share} %: {dict(came)}")
         # Four standard deviations of a draw at this share.

@@ -55,24 +55,17 @@ IRSA: dict[str, Any] = {
         for name in ("steps", "engine", "mlflow")
     }
 }
-COMPONENT = "app.kubernetes.io/component"
-GIT: dict[str, Any] = TEAMS | {
-    "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
-}
 EDGE = {"name": "edge/main", "url": "http://gateway.edge.svc.cluster.local", "domain": "models.example.com"}
 GATEWAY: dict[str, Any] = {
     "serving": {"route": "gateway", "gateway": EDGE},
     "networkPolicies": {"gateway": "edge"},
     "teams": [{"name": "support"}],
 }
-KINDS = {
-    "defaults": {},
-    "teams": TEAMS,
-    "production": PRODUCTION,
-    "irsa": IRSA,
-    "git": GIT,
-    "gateway": GATEWAY,
+COMPONENT = "app.kubernetes.io/component"
+GIT: dict[str, Any] = TEAMS | {
+    "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
 }
+KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA, "gateway": GATEWAY, "git": GIT}
 
 
 @pytest.fixture(params=["trial", *KINDS])
@@ -368,10 +361,10 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"runtime": "vllm"}}, "/serving/runtime"),
         ({"serving": {"terminationGracePeriodSeconds": 5}}, "/serving/terminationGracePeriodSeconds"),
         ({"serving": {"graceSeconds": "10m"}}, "/serving/graceSeconds"),
-        ({"serving": {"git": {"url": "https://ann:token@git.example.com/x"}}}, "/serving/git/url"),
-        ({"serving": {"git": {"author": "Selftaught"}}}, "/serving/git/author"),
         ({"serving": {"gateway": {"name": "main"}}}, "/serving/gateway/name"),
         ({"serving": {"canary": {"steps": [50, 100]}}}, "/serving/canary/steps/1"),
+        ({"serving": {"git": {"url": "https://ann:token@git.example.com/x"}}}, "/serving/git/url"),
+        ({"serving": {"git": {"author": "Selftaught"}}}, "/serving/git/author"),
         ({"runtimes": {"cuda": {"gpuMemoryUtilization": 1.5}}}, "/runtimes/cuda/gpuMemoryUtilization"),
         ({"kfp": {"url": "ml-pipeline:8888"}}, "/kfp/url"),
         ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
@@ -390,14 +383,14 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"mlflow": {"enabled": False}}, "mlflow.trackingUri"),
         ({"mlflow": {"replicas": 2}}, "mlflow.database.existingSecret"),
         ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
+        ({"serving": {"route": "gateway", "gateway": EDGE | {"url": ""}}}, "serving.gateway.url"),
+        ({"serving": {"route": "gateway", "gateway": EDGE, "oneEngine": True}}, "serving.oneEngine"),
         ({"serving": {"oneEngine": True, "replicas": 2}}, "serving.oneEngine"),
         ({"s3": {"addressing": "paths"}}, "/s3/addressing"),
         ({"serving": {"autoscaling": {"enabled": True}}}, "serving.autoscaling.prometheus"),
         ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
         ({"serving": {"route": "git"}}, "serving.git.url"),
         ({"serving": GIT["serving"] | {"oneEngine": True}}, "serving.oneEngine"),
-        ({"serving": {"route": "gateway", "gateway": EDGE | {"url": ""}}}, "serving.gateway.url"),
-        ({"serving": {"route": "gateway", "gateway": EDGE, "oneEngine": True}}, "serving.oneEngine"),
         ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
         ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
         ({"kfp": {"multiUser": True}}, "kfp.multiUser"),

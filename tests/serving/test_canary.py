@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +21,7 @@ from selftaught.serving import canary
 from selftaught.serving.canary import Answers, Pair, Pod, compare, failing
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.routes import gateway
-from selftaught.serving.routes.gateway import GatewayOptions, GatewayRoute, http_route
+from selftaught.serving.routes.gateway import GatewayRoute, http_route
 from selftaught.settings import Settings
 from tests.serving.canary_world import SPACE, World, world
 
@@ -136,11 +137,21 @@ def begin(made: World) -> World:
 
 
 def route(made: World, *steps: int, seconds: float = 0.01, say: Callable[[str], None] = print) -> GatewayRoute:
-    return GatewayRoute(Cluster(SPACE, "address"), options(made, steps, seconds), say)
+    return GatewayRoute(Cluster(SPACE, "address"), told(made.url, steps or (50,), seconds), say)
 
 
-def options(made: World, steps: tuple[int, ...] = (), seconds: float = 0.01) -> GatewayOptions:
-    return GatewayOptions("edge/main", made.url, "models.example.com", steps, seconds, MOST)
+def told(url: str, steps: tuple[int, ...] = (50,), seconds: float = 0.01) -> Settings:
+    return Settings(
+        home=Path(),
+        store="",
+        tracking_uri="",
+        route="gateway",
+        gateway="edge/main",
+        gateway_url=url,
+        domain="models.example.com",
+        canary_steps=steps,
+        canary_seconds=seconds,
+    )
 
 
 def shares(new: int) -> dict[str, int]:
@@ -183,7 +194,7 @@ def test_whatever_stops_it_the_champion_has_all_requests_again(line: World, stop
 
 
 def test_what_a_kill_left_is_brought_back_to_the_champion(line: World):
-    half = http_route("line", options(line), {CHAMPION: 50, NEW_ONE: 50})
+    half = http_route("line", told(line.url), {CHAMPION: 50, NEW_ONE: 50})
     line.route("line")["spec"]["rules"] = half["spec"]["rules"]
     route(line).point("line", OLD)
     assert line.written == [shares(0)]
@@ -204,7 +215,7 @@ def test_what_others_put_into_the_route_is_kept_also_when_they_write_at_the_same
 
 def test_a_gateway_that_does_not_follow_is_told(line: World, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gateway, "WITHIN", 0.2)
-    stuck = GatewayRoute(Cluster(SPACE, "address"), replace(options(line), url="http://127.0.0.1:9"))
+    stuck = GatewayRoute(Cluster(SPACE, "address"), told("http://127.0.0.1:9"), print)
     with pytest.raises(Unavailable, match=rf"{HOST} at http://127.0.0.1:9 does not lead to {NEW_ONE} .*edge/main"):
         stuck.point("line", NEW)
 

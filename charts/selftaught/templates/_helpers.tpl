@@ -154,6 +154,16 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- if not (get $v.runtimes $runtime).enabled -}}
 {{- fail (printf "serving.runtime: %s is switched off by runtimes.%s.enabled." $v.serving.runtime $runtime) -}}
 {{- end -}}
+{{- if eq $v.serving.route "gateway" -}}
+{{- range $field := list "name" "url" "domain" -}}
+{{- if not (get $v.serving.gateway $field) -}}
+{{- fail (printf "serving.gateway.%s: serving.route: gateway needs it." $field) -}}
+{{- end -}}
+{{- end -}}
+{{- if $v.serving.oneEngine -}}
+{{- fail "serving.oneEngine leaves nothing to share out by steps: set serving.route to service." -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.serving.oneEngine (or (gt (int $v.serving.replicas) 1) $v.serving.autoscaling.enabled) -}}
 {{- fail "serving.oneEngine: room for one excludes serving.replicas above 1 and serving.autoscaling." -}}
 {{- end -}}
@@ -170,16 +180,6 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- end -}}
 {{- if and (eq $v.serving.route "git") $v.serving.oneEngine -}}
 {{- fail "serving.oneEngine excludes serving.route git: the controller starts again what was stopped to make room." -}}
-{{- end -}}
-{{- if eq $v.serving.route "gateway" -}}
-{{- range $field := list "name" "url" "domain" -}}
-{{- if not (get $v.serving.gateway $field) -}}
-{{- fail (printf "serving.gateway.%s: serving.route: gateway needs it." $field) -}}
-{{- end -}}
-{{- end -}}
-{{- if $v.serving.oneEngine -}}
-{{- fail "serving.oneEngine leaves nothing to share out by steps: set serving.route to service." -}}
-{{- end -}}
 {{- end -}}
 {{- $namespaces := list -}}
 {{- $places := list -}}

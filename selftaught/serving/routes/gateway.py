@@ -9,7 +9,6 @@ gateway, and takes no part in the steps. Which requests of a user come to which 
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from selftaught.errors import RoundFailed, Unavailable
@@ -18,31 +17,18 @@ from selftaught.serving.canary import Pair, compare, pods
 from selftaught.serving.cluster import Cluster, found, told, won
 from selftaught.serving.naming import LINE, MANAGED, version_name
 from selftaught.serving.routes.service import WITHIN, ServiceRoute
+from selftaught.settings import Settings
 
 GROUP, VERSION, PLURAL = "gateway.networking.k8s.io", "v1", "httproutes"
 LOOK = 2.0
 """Seconds between two looks at a version that is being tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayOptions:
-    """Which gateway, and how a version is tried; see `selftaught.settings` for what each says."""
-
-    gateway: str
-    url: str
-    domain: str
-    steps: tuple[int, ...]
-    seconds: float
-    max_errors: float
-
-
 class GatewayRoute:
-    """Implements `selftaught.serving.backend.Route`; the registry's alias is the truth."""
+    """Implements `selftaught.serving.backend.Route`; the registry's alias is the truth. `say` is told of every step."""
 
-    def __init__(
-        self, cluster: Cluster, options: GatewayOptions, say: Callable[[str], None] = lambda words: None
-    ) -> None:
-        self._cluster, self._options, self._say = cluster, options, say
+    def __init__(self, cluster: Cluster, settings: Settings, say: Callable[[str], None]) -> None:
+        self._cluster, self._settings, self._say = cluster, settings, say
         self._service = ServiceRoute(cluster)
 
     def recorded(self, line: str) -> str | None:
@@ -59,7 +45,7 @@ class GatewayRoute:
             return
         champion, new = version_name(line, beside), version_name(line, digest)
         try:
-            for share in self._options.steps:
+            for share in self._settings.canary_steps:
                 self._weigh(line, {champion: 100 - share, new: share})
                 self._hold(share, champion, new)
         except BaseException:
@@ -77,10 +63,10 @@ class GatewayRoute:
     def _hold(self, share: int, champion: str, new: str) -> None:
         """Watch both versions until the step is over. Raises RoundFailed when the new one has to go."""
         before, words = self._pods(champion, new), ""
-        until = time.monotonic() + self._options.seconds
+        until = time.monotonic() + self._settings.canary_seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(LOOK, left))
-            seen = compare(before, self._pods(champion, new), self._options.max_errors)
+            seen = compare(before, self._pods(champion, new), self._settings.canary_max_errors)
             words = f"{new} with {share} % of the requests answered {seen.new}; {champion} {seen.champion}."
             if seen.harm:
                 raise RoundFailed(f"{words} It is taken back: {seen.harm}. See its pods' logs.")
@@ -91,13 +77,12 @@ class GatewayRoute:
 
     def _lead(self, line: str, name: str) -> None:
         """Give the version all requests. Raises Unavailable when they do not come to it within a minute."""
-        options = self._options
         self._weigh(line, {name: 100})
-        host = host_name(line, options)
-        if not wait_until_leads(f"{options.url}/v1", name, WITHIN, host):
+        url, host = self._settings.gateway_url, host_name(line, self._settings)
+        if not wait_until_leads(f"{url}/v1", name, WITHIN, host):
             raise Unavailable(
-                f"httproute {line}: {host} at {options.url} does not lead to {name} after {WITHIN:.0f} s. Does the "
-                f"gateway {options.gateway} take it (kubectl describe httproute {line})?"
+                f"httproute {line}: {host} at {url} does not lead to {name} after {WITHIN:.0f} s. Does the gateway "
+                f"{self._settings.gateway} take it (kubectl describe httproute {line})?"
             )
 
     def _weigh(self, line: str, shares: Mapping[str, int]) -> None:
@@ -112,7 +97,7 @@ class GatewayRoute:
         Raises the client's ApiException: 409 when somebody else has written it in between.
         """
         api, place = self._cluster.custom, (GROUP, VERSION, self._cluster.namespace, PLURAL)
-        wanted = http_route(line, self._options, shares)
+        wanted = http_route(line, self._settings, shares)
         known = found(lambda: api.get_namespaced_custom_object(*place, line))
         if known is None:
             api.create_namespaced_custom_object(*place, wanted)
@@ -122,21 +107,21 @@ class GatewayRoute:
         api.replace_namespaced_custom_object(*place, line, known | {"spec": spec})
 
 
-def host_name(line: str, options: GatewayOptions) -> str:
+def host_name(line: str, settings: Settings) -> str:
     """The name under which users ask for `line`."""
-    return f"{line}.{options.domain}"
+    return f"{line}.{settings.domain}"
 
 
-def http_route(line: str, options: GatewayOptions, shares: Mapping[str, int]) -> dict[str, Any]:
+def http_route(line: str, settings: Settings, shares: Mapping[str, int]) -> dict[str, Any]:
     """The HTTPRoute of `line`, with the share of the requests that each version gets, by name."""
-    namespace, _, gateway = options.gateway.partition("/")
+    namespace, _, gateway = settings.gateway.partition("/")
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "HTTPRoute",
         "metadata": {"name": line, "labels": {LINE: line, **MANAGED}},
         "spec": {
             "parentRefs": [{"name": gateway, "namespace": namespace}],
-            "hostnames": [host_name(line, options)],
+            "hostnames": [host_name(line, settings)],
             "rules": [{"backendRefs": [_backend(name, share) for name, share in shares.items()]}],
         },
     }
