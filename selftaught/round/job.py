@@ -146,8 +146,6 @@ class Workplace:
             backend.route = GatewayRoute(cluster, told, partial(print, file=sys.stderr, flush=True))
         if told.route == "git":
             backend.route = self._by_commits(cluster, backend.manifest)
-        if told.route == "gateway":
-            backend.route = self._by_steps(cluster)
         return backend
 
     def _by_commits(self, cluster: Cluster, manifest: Callable[[str, str, str], Any]) -> GitRoute:

@@ -77,6 +77,20 @@ def _secret(kube: Kube, namespace: str, name: str) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
+def noisy(model: Path, folder: Path, share: float) -> Path:
+    """A copy of `model` with noise of `share` of each weight's own spread."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, folder)
+    torch.manual_seed(0)
+    weights = load_file(folder / "model.safetensors")
+    changed = {name: w + share * w.float().std() * torch.randn(w.shape) for name, w in weights.items()}
+    kept = {name: w.to(weights[name].dtype) for name, w in changed.items()}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 def stored(place: Workplace, folder: Path) -> str:
     """Put the model in `folder` into the store with its reference; returns its digest."""
     digest = model_digest(folder)
