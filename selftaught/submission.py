@@ -16,6 +16,7 @@ missed time, so catch-up is off; cron has six fields, the first of which is seco
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,9 +169,12 @@ def _client(place: Workplace) -> Generator[Any]:
     refused = cast("type[Exception]", kfp_server_api.ApiException)
     namespace = place.settings.kfp_namespace or "kubeflow"  # which to the client says that there is one user
     try:
-        yield kfp.Client(
-            host=url, namespace=namespace, existing_token=os.environ.get(TOKEN), credentials=_credentials()
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # it is for version 2, it says each time
+            client = kfp.Client(
+                host=url, namespace=namespace, existing_token=os.environ.get(TOKEN), credentials=_credentials()
+            )
+        yield client
     except refused as error:
         words = " ".join(str(getattr(error, "body", None) or error).split())[:300]
         raise BadInput(f"{url}: Kubeflow Pipelines refuses it: {words}{_fix(error)}") from None
