@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import errors
-from selftaught.errors import BadInput, NothingNew, RoundFailed, SelftaughtError
+from selftaught.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.lines import named
 from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
@@ -217,7 +217,7 @@ class Campaign:
         code = self._pipeline(number, attempt, folder)
         told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
-            failure = self._failure(number, attempt, folder)
+            failure = self._failure(number, folder)
             if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
                 return Quiet(number, attempt, str(failure))
             raise failure
@@ -278,17 +278,11 @@ class Campaign:
                     return code
                 time.sleep(0.2)
 
-    def _failure(self, number: int, attempt: int, folder: Path) -> SelftaughtError:
-        """What the failed step told; a round that would fail again as drawn is marked so that it is drawn anew."""
-        error = _told(folder / "run" / "errors.jsonl") or SelftaughtError(
+    def _failure(self, number: int, folder: Path) -> SelftaughtError:
+        """What the failed step told."""
+        return _told(folder / "run" / "errors.jsonl") or SelftaughtError(
             f"round {number} was killed. Run the same command again to go on. Its log: {folder / 'log.txt'}"
         )
-        if isinstance(error, RoundFailed):
-            for run in self._rounds():
-                if (run.round, run.attempt) == (number, attempt):
-                    self.place.tracker.tag(run.run, {"selftaught.failure": str(error)[:4000]})
-                    self.place.tracker.finish(run.run, "failed")
-        return error
 
     def _page(self, folder: Path) -> Path:
         made = next((folder / "run" / "files").rglob("report/page"))

@@ -17,7 +17,7 @@ def evaluate(
     """Measure both models on the `gate` sets (with the guards) or on the `report` set; values are kept task by task."""
     from selftaught.round import evaluate, step
 
-    with step(f"evaluate {split}"):
+    with step(f"evaluate {split}", job.path):
         manifest = evaluate.run(job.path, challenger, split, tasks.path, scores.path)
         scores.metadata.update(digest=manifest.digest, rows=manifest.rows)
         metrics.metadata.update(manifest.counts)

@@ -18,7 +18,7 @@ def gate(
     """Returns `promoted` or `refused`; `decision` holds every condition with its reason."""
     from selftaught.round import decide, step
 
-    with step("gate"):
+    with step("gate", job.path):
         decided = decide.run(job.path, challenger, tasks.path, examples.path, scores.path, decision.path)
         metrics.metadata.update(gain=decided.gain, low=decided.low, high=decided.high, p_value=decided.p_value)
     return decided.outcome

@@ -16,7 +16,7 @@ def mcts(
     """Search the tasks of `shard`; finished trees are journaled, so a killed task goes on with the unfinished ones."""
     from selftaught.round import sample, step
 
-    with step("search"):
+    with step("search", job.path):
         manifest = sample.run(job.path, int(shard), tasks.path, groups.path)
         groups.metadata.update(digest=manifest.digest, rows=manifest.rows)
         metrics.metadata.update(manifest.counts)

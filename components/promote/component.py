@@ -10,5 +10,5 @@ def promote(job: dsl.Input[dsl.Artifact], challenger: str, decision: dsl.Input[d
     """Make the challenger the champion of its line; safe to run twice."""
     from selftaught.round import promote, step
 
-    with step("promote"):
+    with step("promote", job.path):
         promote.run(job.path, challenger, decision.path)

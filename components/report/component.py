@@ -20,7 +20,7 @@ def report(
     """Write the page and close the round's run."""
     from selftaught.round import report, step
 
-    with step("report"):
+    with step("report", job.path):
         inputs = report.Inputs(
             tasks=tasks.path,
             verified=verified.path,

@@ -12,6 +12,6 @@ def sample(
     """Sample the tasks of `shard`; finished groups are journaled, so a killed task goes on where it stopped."""
     from selftaught.round import sample, step
 
-    with step("sample"):
+    with step("sample", job.path):
         manifest = sample.run(job.path, int(shard), tasks.path, groups.path)
         groups.metadata.update(digest=manifest.digest, rows=manifest.rows, **manifest.counts)

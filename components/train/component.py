@@ -17,7 +17,7 @@ def train(
     """Train on `examples`. Returns the challenger's digest; `model` is the training record."""
     from selftaught.round import step, train
 
-    with step("train"):
+    with step("train", job.path):
         trained = train.run(job.path, examples.path, model.path)
         model.metadata.update(digest=trained.digest, uri=trained.uri)
         metrics.metadata.update(trained.metrics)

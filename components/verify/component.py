@@ -16,7 +16,7 @@ def verify(
     """Merge the shards, verify them, curate. Equal rollouts give equal digests."""
     from selftaught.round import step, verify
 
-    with step("verify"):
+    with step("verify", job.path):
         done = verify.run(job.path, [shard.path for shard in shards], verified.path, examples.path)
         verified.metadata.update(digest=done.verified.digest, rows=done.verified.rows)
         examples.metadata.update(digest=done.examples.digest, rows=done.examples.rows)

@@ -6,6 +6,8 @@ import pytest
 
 from selftaught import dataset
 from selftaught.records import Example, Group
+from selftaught.round.history import due
+from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
 
 
@@ -49,7 +51,9 @@ def test_the_inputs_of_the_run_are_in_mlflow(sampled: Round, place):
     assert inputs == {name: sampled.made[name].metadata["digest"][:36] for name in ("tasks", "verified", "examples")}
 
 
-def test_too_few_examples_fail_the_round(round: Round, model: Path, capfd: pytest.CaptureFixture[str]):
+def test_too_few_examples_fail_the_round(
+    round: Round, model: Path, place: Workplace, capfd: pytest.CaptureFixture[str]
+):
     round.recipe = recipe(model, curate={"type": "accepted", "minimum": 1000})
     round.prepare()
     round.sample()
@@ -57,3 +61,4 @@ def test_too_few_examples_fail_the_round(round: Round, model: Path, capfd: pytes
         round.verify()
     assert "verify: " in capfd.readouterr().err
     assert not Path(round.made["examples"].path).exists()
+    assert due(place.tracker.rounds("line", "campaign")) == (1, 1)  # whoever submits it next, it is drawn anew

@@ -13,21 +13,30 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selftaught.errors import SelftaughtError, StoreError
+from selftaught.errors import RoundFailed, SelftaughtError, StoreError
 from selftaught.processes import die_with_parent
+from selftaught.round.history import give_up
+from selftaught.round.job import Job, Workplace
 
 ERRORS = "SELFTAUGHT_ERRORS"
 """Environment variable: the file that failures are appended to, one JSON object a line."""
 
 
 @contextmanager
-def step(name: str) -> Generator[None]:
-    """Run a step: it dies with the pipeline that started it, and its errors are told once."""
+def step(name: str, job: str = "") -> Generator[None]:
+    """Run a step: it dies with the pipeline that started it, and its errors are told once.
+
+    `job` is the file of the round's job, where it is fixed: a round that would fail again as it was drawn ends here.
+    """
     if ERRORS in os.environ:
         die_with_parent()
     begin = time.monotonic()
     try:
         yield
+    except RoundFailed as failure:
+        if job:
+            give_up(Workplace.open().tracker, Job.read(job).run, failure)
+        _fail(name, "RoundFailed", str(failure))
     except SelftaughtError as error:
         _fail(name, type(error).__name__, str(error))
     except OSError as error:

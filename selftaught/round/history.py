@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from selftaught.errors import RoundFailed
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Workplace, round_name
-from selftaught.tracking import RoundRun
+from selftaught.tracking import RoundRun, Tracker
 
 ENDED = ("promoted", "refused")
 """The outcomes that end a round; one that failed is drawn anew."""
@@ -47,6 +48,12 @@ def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
     if last.outcome in ENDED:
         return last.round + 1, 0
     return last.round, last.attempt + (last.outcome == "failed")
+
+
+def give_up(tracker: Tracker, run: str, failure: RoundFailed) -> None:
+    """End a round that would fail again as it was drawn; the next call draws it anew."""
+    tracker.tag(run, {"selftaught.failure": str(failure)[:4000]})
+    tracker.finish(run, "failed")
 
 
 def newest(place: Workplace, line: str, campaign: str) -> ReportData | None:

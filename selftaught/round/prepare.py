@@ -9,11 +9,11 @@ from pathlib import Path
 
 from selftaught import dataset
 from selftaught.dataset import Manifest
-from selftaught.errors import BadInput, NothingNew
+from selftaught.errors import BadInput, NothingNew, RoundFailed
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.adopt import roles
 from selftaught.round.fresh import drawn, end, stage_of
-from selftaught.round.history import due
+from selftaught.round.history import due, give_up
 from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name
 from selftaught.round.replay import earlier
 from selftaught.tasks.dropped import Taken
@@ -57,7 +57,7 @@ def _fix(
         line, campaign, stage.name, number, attempt
     )  # first, for a draw that fails to be told
     draw = seeds(campaign, number, attempt)
-    taken = _drawn(place, recipe, line, campaign, number, attempt)
+    taken = _drawn(place, recipe, line, campaign, number, attempt, run)
     counts = {name: float(count) for name, count in taken.counts.items()}
     manifest = dataset.write(out, taken.tasks, "tasks", recipe=recipe.digest, counts=counts)
     place.store.put("datasets", manifest.digest, out)
@@ -87,12 +87,15 @@ def _fix(
     )
 
 
-def _drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> Taken:
-    """The round's tasks; where there are none, the round's run ends before the pipeline does."""
+def _drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, run: str) -> Taken:
+    """The round's tasks; where there are none, or none that will do, its run ends before the pipeline does."""
     try:
         return drawn(place, recipe, line, campaign, number, attempt)
     except NothingNew as nothing:
         end(place, recipe, line, campaign, number, attempt, str(nothing))
+        raise
+    except RoundFailed as failure:
+        give_up(place.tracker, run, failure)
         raise
 
 
