@@ -1,4 +1,4 @@
-"""Promotion by a commit on a cluster: users come to the version, a revert by hand brings them back, nobody is failed.
+"""Promotion by a commit on a cluster: users come to the version and back, nobody is failed, a revert is followed.
 
 The controller is a stand-in that does what any does: it takes the branch, applies its files, and removes last what has
 gone from them.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.lines import rollback
 from selftaught.models import served_name
 from selftaught.round.job import Workplace
 from selftaught.serving.connections import SECONDS
@@ -82,7 +83,7 @@ def versions(by_git: tuple[Workplace, KServe, Bare], starter_model: Path, tmp_pa
     return made
 
 
-def test_nobody_is_failed_by_a_promotion_by_commit_and_a_revert_by_hand(
+def test_nobody_is_failed_by_commits_that_promote_and_roll_back_and_a_revert_by_hand_is_followed(
     by_git: tuple[Workplace, KServe, Bare], versions: list[Version]
 ):
     place, backend, bare = by_git
@@ -92,10 +93,12 @@ def test_nobody_is_failed_by_a_promotion_by_commit_and_a_revert_by_hand(
         time.sleep(10)
         move(place.tracker, backend, versions[1])
         traffic.settled(new, time.monotonic(), SECONDS)
-        bare.revert()
-        reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+        rollback(place.tracker, backend, LINE, "previous")
         traffic.settled(old, time.monotonic(), SECONDS)
     assert not traffic.failed
     assert traffic.requests[-1].model == old
     assert {request.model for request in traffic.requests} == {old, new}
     assert place.tracker.resolve(LINE, "champion") == versions[0]
+    bare.revert()
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    assert place.tracker.resolve(LINE, "champion") == versions[1]
