@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selftaught.errors import RoundFailed, SelftaughtError, StoreError
@@ -35,7 +35,8 @@ def step(name: str, job: str = "") -> Generator[None]:
         yield
     except RoundFailed as failure:
         if job:
-            give_up(Workplace.open().tracker, Job.read(job).run, failure)
+            with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being told
+                give_up(Workplace.open().tracker, Job.read(job).run, failure)
         _fail(name, "RoundFailed", str(failure))
     except SelftaughtError as error:
         _fail(name, type(error).__name__, str(error))

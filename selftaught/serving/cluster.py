@@ -241,7 +241,7 @@ def _refusal(what: str, error: Any) -> SelftaughtError:
         return BadInput(f"{what}: the cluster refuses it ({words}). Bind this account to the chart's role for it.")
     if error.status == 404:
         return BadInput(
-            f"{what}: the cluster does not know it ({words}). Is what defines it installed (KServe; Kubeflow Trainer, "
+            f"{what}: the cluster does not know it ({words}). Is what defines it installed (KServe, Kubeflow Trainer, "
             "Gateway API), and the namespace there?"
         )
     if error.status >= 500 or error.status == 429:
