@@ -161,9 +161,13 @@ class Settings(BaseModel):
 
     @field_validator("one_engine")
     @classmethod
-    def _has_two_to_share_out(cls, one_engine: bool, told: ValidationInfo) -> bool:
+    def _has_room_for_its_route(cls, one_engine: bool, told: ValidationInfo) -> bool:
         if one_engine and told.data.get("route") == "gateway":
             raise PydanticCustomError("one_engine", "route 'gateway' needs room for two: set route to 'service'")
+        if one_engine and told.data.get("route") == "git":
+            raise PydanticCustomError(
+                "one_engine", "with route 'git' the controller starts again what stopped: set route to 'service'"
+            )
         return one_engine
 
     @property

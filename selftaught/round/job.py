@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught import dataset
 from selftaught.dataset import Manifest
-from selftaught.errors import BadInput
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
@@ -151,11 +150,6 @@ class Workplace:
     def _by_commits(self, cluster: Cluster, manifest: Callable[[str, str, str], Any]) -> GitRoute:
         """The route of which a repository is the truth; `manifest` makes a version's InferenceService."""
         told = self.settings
-        if told.one_engine:
-            raise BadInput(
-                "SELFTAUGHT_ONE_ENGINE excludes SELFTAUGHT_ROUTE=git: the controller starts again what was stopped to "
-                "make room. Set SELFTAUGHT_ROUTE=service."
-            )
         repository = Repository(told.git_url, told.git_branch, told.git_author)
         return GitRoute(repository, told.git_path, manifest, cluster, told.follow_within)
 
