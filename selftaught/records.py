@@ -158,7 +158,8 @@ class Node(Record):
 
     `value` is in [0, 1] after all back-ups, `estimate` what its evaluator said of it alone; `prior` is its sampling
     probability, length-normalised. `token_ids` are the engine's own, of the step alone. A `terminal` node ends an
-    answer; a `hinted` one was sampled by a prompt that held the gold answer.
+    answer; a `hinted` one was sampled by a prompt that held the gold answer. An answer decoded whole at a search's end
+    was valued by nobody and has its parent's value as its `estimate`.
     """
 
     index: int
