@@ -20,8 +20,9 @@ from selftaught.dataset import Manifest
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
-from selftaught.serving.backend import Backend
+from selftaught.serving.backend import Backend, Route
 from selftaught.serving.cluster import Cluster
+from selftaught.serving.inference_service import inference_service
 from selftaught.serving.kserve import KServe
 from selftaught.serving.owner import OwnedEngines
 from selftaught.serving.repository import Repository
@@ -140,18 +141,24 @@ class Workplace:
         if told.serving == "local":
             return OwnedEngines(told.engines, self.model)
         cluster = Cluster(told.namespace, told.reach)
-        backend = KServe(cluster, partial(self.store.uri, "models"), told, ServiceRoute(cluster))
-        if told.route == "gateway":
-            backend.route = GatewayRoute(cluster, told, partial(print, file=sys.stderr, flush=True))
-        if told.route == "git":
-            backend.route = self._by_commits(cluster, backend.manifest)
-        return backend
+        return KServe(cluster, self._uri, told, self._route(cluster))
 
-    def _by_commits(self, cluster: Cluster, manifest: Callable[[str, str, str], Any]) -> GitRoute:
-        """The route of which a repository is the truth; `manifest` makes a version's InferenceService."""
+    def _route(self, cluster: Cluster) -> Route:
+        """Where users on the cluster are led, as the settings say."""
         told = self.settings
-        repository = Repository(told.git_url, told.git_branch, told.git_author)
-        return GitRoute(repository, told.git_path, manifest, cluster, told.follow_within)
+        if told.route == "gateway":
+            return GatewayRoute(cluster, told, partial(print, file=sys.stderr, flush=True))
+        if told.route == "git":
+            repository = Repository(told.git_url, told.git_branch, told.git_author)
+            return GitRoute(repository, told.git_path, self._manifest, cluster, told.follow_within)
+        return ServiceRoute(cluster)
+
+    def _manifest(self, line: str, digest: str) -> Any:
+        return inference_service(self.settings, self._uri(digest), line, digest)
+
+    def _uri(self, digest: str) -> str:
+        """Where a cluster loads the model from."""
+        return self.store.uri("models", digest)
 
     def once(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]

@@ -4,8 +4,7 @@ Ready is what can be trusted: the Deployment has rolled out *and* the server its
 in a row over new connections. KServe's own conditions say Ready while a new revision crash-loops. Where users are led
 is a route's business (`selftaught.serving.routes`).
 
-The InferenceService is built with the SDK's types, so that its spelling is checked; it is sent with the Kubernetes
-client, because the SDK's own turns every refusal into one RuntimeError.
+An InferenceService is sent with the Kubernetes client, because the SDK's own turns every refusal into one RuntimeError.
 """
 
 import time
@@ -19,11 +18,11 @@ from selftaught.serving.answers import wait_until_answers
 from selftaught.serving.backend import Route, Served
 from selftaught.serving.cluster import Cluster, Rollout, found, told, won
 from selftaught.serving.engine import Waiting
-from selftaught.serving.naming import DIGEST, LINE, MANAGED, version_name
-from selftaught.serving.scaling import by_requests
+from selftaught.serving.inference_service import GROUP, VERSION, inference_service
+from selftaught.serving.naming import DIGEST, LINE, version_name
 from selftaught.settings import Settings
 
-GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
+PLURAL = "inferenceservices"
 
 
 class KServe:
@@ -98,7 +97,7 @@ class KServe:
         with told(f"inferenceservice {name}"):
             known = found(lambda: self.read(name))
             if known is None:
-                body = self.manifest(name, line, digest)
+                body = inference_service(self.settings, self.locate(digest), line, digest)
                 won(lambda: api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body))
                 known = self.read(name)
         there = known["metadata"].get("annotations", {}).get(DIGEST)
@@ -113,44 +112,6 @@ class KServe:
     def read(self, name: str) -> Any:
         """The InferenceService as the cluster has it. Raises the client's ApiException."""
         return self.cluster.custom.get_namespaced_custom_object(GROUP, VERSION, self.cluster.namespace, PLURAL, name)
-
-    def manifest(self, name: str, line: str, digest: str) -> Any:
-        """The InferenceService of a version: everything that all versions share is in the runtime."""
-        import kserve
-        from kubernetes import client
-
-        told, space = self.settings, self.cluster.namespace
-        scaled = told.max_replicas > told.replicas
-        model = kserve.V1beta1ModelSpec(
-            model_format=kserve.V1beta1ModelFormat(name="selftaught"),
-            runtime=told.runtime,
-            storage_uri=self.locate(digest),
-            args=["--served-model-name", name, line],
-        )
-        service = kserve.V1beta1InferenceService(
-            api_version=f"{GROUP}/{VERSION}",
-            kind="InferenceService",
-            metadata=client.V1ObjectMeta(
-                name=name,
-                labels={LINE: line, **MANAGED},
-                annotations={
-                    DIGEST: digest,
-                    f"{GROUP}/deploymentMode": "Standard",
-                    f"{GROUP}/autoscalerClass": "keda" if scaled else "none",
-                },
-            ),
-            spec=kserve.V1beta1InferenceServiceSpec(
-                predictor=kserve.V1beta1PredictorSpec(
-                    model=model,
-                    service_account_name=told.engine_account,
-                    min_replicas=told.replicas,
-                    max_replicas=max(told.replicas, told.max_replicas),
-                    auto_scaling=by_requests(name, space, told) if scaled else None,
-                    termination_grace_period_seconds=told.termination_grace,
-                )
-            ),
-        )
-        return self.cluster.client.sanitize_for_serialization(service)
 
     def _rollout(self, name: str, service: Any) -> Rollout:
         replicas = service["spec"]["predictor"].get("minReplicas", 1)

@@ -10,10 +10,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from selftaught.round.engines import reference_key
 from selftaught.round.job import Workplace
 from selftaught.serving.freshness import reference_logprobs
+from selftaught.serving.inference_service import inference_service
 from selftaught.serving.kserve import KServe
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.weights import model_digest
@@ -110,3 +112,8 @@ def pointed(backend: KServe, line: str) -> str | None:
     """The name of the version that the line's stable Service leads to."""
     assert isinstance(backend.route, ServiceRoute)
     return backend.route.pointed(line)
+
+
+def manifest(backend: KServe, line: str, digest: str) -> Any:
+    """The InferenceService of a version, as the backend would make it."""
+    return inference_service(backend.settings, backend.locate(digest), line, digest)

@@ -24,7 +24,7 @@ from selftaught.serving.routes import gateway
 from selftaught.serving.routes.gateway import http_route
 from selftaught.settings import Settings
 from selftaught.tracking import Version
-from tests.cluster.installation import noisy, serving, stored
+from tests.cluster.installation import manifest, noisy, serving, stored
 from tests.cluster.kube import Kube, run
 from tests.cluster.traffic import Traffic
 from tests.gateway import Gateway
@@ -134,7 +134,7 @@ def narrow(routed: Workplace, backend: KServe, versions: list[Version]) -> Itera
     digest = "c0" * 32
     routed.store.put("models", digest, routed.model(versions[1].digest))
     made = routed.tracker.register(LINE, digest, routed.store.uri("models", digest), "", {})
-    body = backend.manifest(served_name(LINE, digest), LINE, digest)
+    body = manifest(backend, LINE, digest)
     body["spec"]["predictor"]["model"]["args"].append("--max-model-len=3")
     space = backend.cluster.namespace
     backend.cluster.custom.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)

@@ -163,7 +163,7 @@ def test_a_round_from_outside(place: Workplace, at_hand: None):
     told = [word for change in CHANGES for word in ("--set", change)]
     command = [sys.executable, "-m", "selftaught", "run", "recipes/rft.yaml", "--rounds", "1", "--line", OUTSIDE]
     begin = time.monotonic()
-    done = subprocess.run([*command, "--campaign", OUTSIDE, *told], cwd=REPOSITORY)
+    done = subprocess.run([*command, "--campaign", OUTSIDE, *told], check=False, cwd=REPOSITORY)
     print(f"the round took {time.monotonic() - begin:.0f} s")
     assert done.returncode in (0, 3)
     _settled(place, OUTSIDE)

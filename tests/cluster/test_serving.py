@@ -19,7 +19,7 @@ from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.naming import DIGEST
 from selftaught.serving.pointer import move, reconcile
 from selftaught.tracking import Version
-from tests.cluster.installation import Platform, noisy, pointed, serving, stored
+from tests.cluster.installation import Platform, manifest, noisy, pointed, serving, stored
 from tests.cluster.traffic import Traffic
 
 pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
@@ -88,7 +88,7 @@ def stale(place: Workplace, backend: KServe, versions: list[Version]) -> Iterato
     """A version's InferenceService that loads another version's weights under its name."""
     digest = versions[1].digest
     backend.remove("stale", digest)
-    body = backend.manifest(served_name("stale", digest), "stale", digest)
+    body = manifest(backend, "stale", digest)
     body["spec"]["predictor"]["model"]["storageUri"] = place.store.uri("models", versions[0].digest)
     api, space = backend.cluster.custom, backend.cluster.namespace
     api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
@@ -166,7 +166,7 @@ def test_a_server_that_cannot_start_is_told_with_the_clusters_reason(
     backend: KServe, versions: list[Version], changes: dict, words: str
 ):
     digest = versions[1].digest
-    body = backend.manifest(served_name("stuck", digest), "stuck", digest)
+    body = manifest(backend, "stuck", digest)
     body["spec"]["predictor"]["model"] |= changes
     api, space = backend.cluster.custom, backend.cluster.namespace
     api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)

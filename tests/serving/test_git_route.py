@@ -20,11 +20,11 @@ from selftaught.errors import BadInput, RoundFailed, Unavailable
 from selftaught.lines import rollback
 from selftaught.models import served_name
 from selftaught.serving.cluster import Cluster
-from selftaught.serving.kserve import KServe
+from selftaught.serving.inference_service import inference_service
 from selftaught.serving.pointer import move, reconcile
 from selftaught.serving.repository import Repository
 from selftaught.serving.routes.git import GitRoute
-from selftaught.serving.routes.service import SELECTOR, ServiceRoute
+from selftaught.serving.routes.service import SELECTOR
 from selftaught.settings import Settings
 from selftaught.tracking import Tracker, Version
 from tests.git_server import TOKEN, USERNAME, Bare, git, git_server
@@ -125,9 +125,10 @@ def route(repository: Repository, following: Following) -> GitRoute:
 
 
 def made(repository: Repository, folder: str = "", within: float = 20) -> GitRoute:
-    cluster = Cluster("selftaught", "address")
-    kserve = KServe(cluster, lambda digest: f"s3://selftaught/models/{digest}", Settings.load(), ServiceRoute(cluster))
-    return GitRoute(repository, folder, kserve.manifest, cluster, within)
+    def manifest(line: str, digest: str) -> Any:
+        return inference_service(Settings.load(), f"s3://selftaught/models/{digest}", line, digest)
+
+    return GitRoute(repository, folder, manifest, Cluster("selftaught", "address"), within)
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from kubernetes import client
 
 from selftaught.models import served_name
 from selftaught.serving.cluster import Cluster
-from selftaught.serving.kserve import KServe
-from selftaught.serving.routes.service import ServiceRoute
+from selftaught.serving.inference_service import inference_service
 from selftaught.serving.scaling import REQUESTS
 from selftaught.settings import Settings
 
@@ -25,10 +24,7 @@ NAME = served_name("support", DIGEST)
 def predictor(**told: Any) -> tuple[dict[str, Any], str]:
     """The predictor of a version under these settings, and its autoscaler."""
     settings = Settings(home=Path(), store="s3://bucket", tracking_uri="", namespace="team-a", **told)
-    cluster = Cluster(settings.namespace, "name")
-    cluster.client = client.ApiClient()
-    backend = KServe(cluster, lambda digest: f"s3://bucket/models/{digest}", settings, ServiceRoute(cluster))
-    body = backend.manifest(NAME, "support", DIGEST)
+    body = inference_service(settings, f"s3://bucket/models/{DIGEST}", "support", DIGEST)
     return body["spec"]["predictor"], body["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"]
 
 

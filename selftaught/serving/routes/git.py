@@ -91,7 +91,7 @@ class Line:
 class GitRoute:
     """Implements `selftaught.serving.backend.Route`; the newest commit is the truth.
 
-    `manifest` makes the InferenceService of a version from its name, line and digest. The cluster has `within` seconds
+    `manifest` makes the InferenceService of a version from its line and digest. The cluster has `within` seconds
     to follow a commit.
     """
 
@@ -99,7 +99,7 @@ class GitRoute:
         self,
         repository: Repository,
         folder: str,
-        manifest: Callable[[str, str, str], Any],
+        manifest: Callable[[str, str], Any],
         cluster: Cluster,
         within: float,
     ) -> None:
@@ -157,7 +157,7 @@ class GitRoute:
         pointer, version = head.read(there.pointer), head.read(there.version(name))
         files: dict[str, str | None] = {
             there.pointer: new_pointer(line, name) if pointer is None else _LED_TO.sub(name, pointer),
-            there.version(name): version or VERSION + _yaml(self._manifest(name, line, digest)),
+            there.version(name): version or VERSION + _yaml(self._manifest(line, digest)),
         }
         return Proposal(_promoted(line, there.champion, digest), files)
 
