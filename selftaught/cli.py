@@ -356,11 +356,11 @@ def reconcile(
     with telling():
         from selftaught.lines import known
         from selftaught.round.job import Workplace
-        from selftaught.round.use import tidy
+        from selftaught.round.use import tidy_all
 
         place = Workplace.open()
-        for each in [known(place.tracker, line)] if line else place.tracker.lines():
-            out.print("\n".join(tidy(place, each)) or f"{each}: as it has to be")
+        for done in tidy_all(place, [known(place.tracker, line)] if line else place.tracker.lines()):
+            out.print(done)
 
 
 def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards: int, pipelines: Path) -> Any:

@@ -25,6 +25,10 @@ class Unavailable(SelftaughtError):
     """A server did not answer (dead endpoint, refused connection, timeout): trying again later may help."""
 
 
+class Busy(Unavailable):
+    """Another process moves the line, and does not give its lease back in time."""
+
+
 class WrongModel(SelftaughtError):
     """An endpoint serves another model than the one that was asked for."""
 

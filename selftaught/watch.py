@@ -22,9 +22,9 @@ from selftaught.local_evaluation import scores
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task, TaskScore
 from selftaught.report.data import ReportData
-from selftaught.round.fresh import Fixed, dropped, past
+from selftaught.round.fresh import dropped, past
 from selftaught.round.history import recorded
-from selftaught.round.job import Workplace, plan_key, round_name
+from selftaught.round.job import Plan, Workplace, plan_key, round_name
 from selftaught.statistics import Change, independent_change
 from selftaught.tracking import Version
 
@@ -118,7 +118,7 @@ def _promotion(place: Workplace, champion: Version) -> Promotion | None:
         return None
     told = recorded(place, champion.line, campaign, made.round, made.attempt)
     plan = place.store.claimed(plan_key(round_name(champion.line, campaign, made.round, made.attempt)))
-    return Promotion(Fixed.model_validate_json(plan).started, told) if told and plan else None
+    return Promotion(Plan.model_validate_json(plan).started, told) if told and plan else None
 
 
 def _deciding(recipe: Recipe, metric: str) -> Stage:

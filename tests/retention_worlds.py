@@ -20,6 +20,7 @@ from selftaught.retention.state import Claim, Folder, Holds, Journal, Registered
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace
 from selftaught.store import MARKER, DirectoryStore
+from tests.plans import fixed
 
 NOW = 2_000_000_000.0
 STEPS = ("tasks", "groups", "verified", "examples", "model", "scores", "record")
@@ -319,8 +320,8 @@ def _write_round(round: Round, world: World, place: Workplace) -> None:
     line, campaign, number = round.name.split("/")
     number, attempt = map(int, number.split("-"))
     refers = sorted(round.refers)
-    plan = {"line": line, "campaign": campaign, "round": number, "attempt": attempt, "tasks": round.tasks}
-    place.store.claim(f"plans/{round.name}", json.dumps({**plan, "started": round.started, "refers": refers}).encode())
+    plan = json.loads(fixed(round.name, round.tasks, round.started, champion=refers[0]))
+    place.store.claim(f"plans/{round.name}", json.dumps({**plan, "refers": refers}).encode())
     run = place.tracker.round_run(line, campaign, "main", number, attempt)
     if round.ended:
         place.tracker.finish(run, _outcome(round, world))

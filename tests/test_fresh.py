@@ -34,6 +34,7 @@ from selftaught.tasks import drops
 from selftaught.tasks.dropped import Dropped
 from selftaught.tasks.word_problems import WordProblems
 from selftaught.tracking import NOTHING_NEW, Tracker
+from tests.plans import fixed
 from tests.rounds import (
     BLOCKS,
     ENGINE,
@@ -118,8 +119,8 @@ class Ledger:
         if killed:
             return None
         self.began += 1
-        plan = {"tasks": made.digest, "drops": taken.drops, "started": float(self.began)}
-        return self.place.store.claim(plan_key(self.name), json.dumps(plan).encode())
+        plan = fixed(self.name, made.digest, float(self.began), drops=taken.drops)
+        return self.place.store.claim(plan_key(self.name), plan)
 
     def end(self, outcome: str) -> None:
         """End the round that was fixed: it is recorded, or it has failed and is due as another attempt."""

@@ -25,6 +25,7 @@ from selftaught.round.job import Workplace
 from selftaught.settings import Settings
 from selftaught.store import DirectoryStore, Stored, open_store
 from selftaught.tracking import Tracker
+from tests.plans import fixed
 from tests.retention_worlds import NOW, Spec, World, write_out
 from tests.rounds import database
 
@@ -309,8 +310,7 @@ def test_what_came_to_be_needed_after_the_plan_stays(place: Workplace) -> None:
         assert {refused, lost} <= {fate.key for fate in plan.go}
         version = next(v for v in place.tracker.versions("rft") if v.digest == refused)
         place.tracker.point("base", version)
-        job = {"line": "new", "campaign": "new", "round": 1, "attempt": 0, "tasks": lost, "started": NOW}
-        place.store.claim("plans/new/new/1-0", json.dumps(job).encode())
+        place.store.claim("plans/new/new/1-0", fixed("new/new/1-0", lost, NOW))
 
     moves: list[Fate] = []
     Collector(place, EAGER, now=NOW + 1000 * DAY).collect(meanwhile, moves.append)

@@ -21,6 +21,7 @@ from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, plan_key, round_name
 from selftaught.tracking import Version
 from selftaught.watch import Guard, Watched, watch
+from tests.plans import fixed
 from tests.report.sample_report import sample
 from tests.rounds import database, model, place, recipe, recorded_blocks, requests, written
 from tests.test_campaign import Desk, desk
@@ -89,7 +90,7 @@ def promote(place: Workplace, parsed: Recipe) -> tuple[Version, Version]:
     taken = drawn(place, parsed, "line", "fresh", 1, 0)
     made = dataset.write(place.settings.home / "tasks", taken.tasks, "tasks")
     place.store.put("datasets", made.digest, place.settings.home / "tasks")
-    place.store.claim(plan_key(name), json.dumps({"tasks": made.digest, "drops": taken.drops, "started": 1}).encode())
+    place.store.claim(plan_key(name), fixed(name, made.digest, drops=taken.drops))
     scores = tuple(scored(digest, [str(n) for n in range(100)], 0.8))
     place.store.claim(record_key(name), told.model_copy(update={"scores": scores}).model_dump_json().encode())
     round = tracker.round_run("line", "fresh", "main", 1, 0)

@@ -29,7 +29,7 @@ from selftaught.retention.state import (
     State,
 )
 from selftaught.round.history import record_key
-from selftaught.round.job import Workplace, role_line, round_name
+from selftaught.round.job import Plan, Workplace, plan_key, role_line, round_name
 from selftaught.service import noted
 from selftaught.store import Store, Stored
 
@@ -92,24 +92,6 @@ class _Training(_Ref):
     others: Mapping[str, _Ref] = {}
 
 
-class _Plan(BaseModel):
-    """What of a job is needed here; `prepare` writes more."""
-
-    model_config = ConfigDict(frozen=True)
-
-    line: str
-    campaign: str
-    round: int
-    attempt: int
-    tasks: str
-    started: float
-    trainees: Mapping[str, _Ref] = {}
-
-    @property
-    def name(self) -> str:
-        return round_name(self.line, self.campaign, self.round, self.attempt)
-
-
 def survey(place: Workplace, deployments: Deployments, memory: Memory, now: float) -> State:
     """Everything that there is at `now`. Raises StoreError, Unavailable, and what `deployments` raises."""
     store = place.store
@@ -120,7 +102,7 @@ def survey(place: Workplace, deployments: Deployments, memory: Memory, now: floa
     held = (*_roles(store), *_served_here(place))
     folders = (*_models(store), *_datasets(store, memory))
     rounds = tuple(_rounds(place, plans, memory))
-    ended = tuple(Claim(f"plans/{round.name}", (round.tasks,)) for round in rounds if round.ended)
+    ended = tuple(Claim(plan_key(round.name), (round.tasks,)) for round in rounds if round.ended)
     return State(
         folders=folders,
         versions=tuple(_versions(place)),
@@ -148,10 +130,10 @@ def _claim(key: str, value: bytes) -> Claim:
     return Claim(key, tuple(DIGEST.findall(value.decode())))
 
 
-def _plans(store: Store, memory: Memory) -> list[tuple[_Plan, frozenset[str]]]:
+def _plans(store: Store, memory: Memory) -> list[tuple[Plan, frozenset[str]]]:
     """Every plan, and every digest in it."""
     values = (value for _, value in _beside(memory.claim, store.claims("plans")) if value)
-    return [(_Plan.model_validate_json(value), frozenset(DIGEST.findall(value.decode()))) for value in values]
+    return [(Plan.model_validate_json(value), frozenset(DIGEST.findall(value.decode()))) for value in values]
 
 
 def _journal(stored: Stored) -> Journal:
@@ -211,7 +193,7 @@ def _holds(manifest: Manifest) -> Holds:
 # Rounds and versions --------------------------------------------------------------------------------------------------
 
 
-def _rounds(place: Workplace, plans: Iterable[tuple[_Plan, frozenset[str]]], memory: Memory) -> Iterator[Round]:
+def _rounds(place: Workplace, plans: Iterable[tuple[Plan, frozenset[str]]], memory: Memory) -> Iterator[Round]:
     """The rounds that were planned. One that the registry does not know is another registry's: it has not ended."""
     outcomes: dict[str, str] = {}
     plans = list(plans)
@@ -222,7 +204,7 @@ def _rounds(place: Workplace, plans: Iterable[tuple[_Plan, frozenset[str]]], mem
         yield _round(plan, digests, outcomes.get(plan.name, "") in ENDED, memory.claim(record_key(plan.name)))
 
 
-def _round(plan: _Plan, refers: frozenset[str], ended: bool, record: bytes | None) -> Round:
+def _round(plan: Plan, refers: frozenset[str], ended: bool, record: bytes | None) -> Round:
     told = ReportData.model_validate_json(record).last if record else None
     data = {each.kind: each.digest for each in told.datasets} if told else {}
     return Round(

@@ -17,28 +17,16 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from selftaught import dataset
 from selftaught.errors import BadInput, NothingNew
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
-from selftaught.round.history import record_key
-from selftaught.round.job import Workplace, plan_key
+from selftaught.round.history import planned, record_key
+from selftaught.round.job import Plan, Workplace
 from selftaught.tasks.dropped import Dropped, Past, Taken
 from selftaught.tasks.drops import names
 from selftaught.tasks.prepare import ordered, seeds
 from selftaught.tracking import NOTHING_NEW
-
-
-class Fixed(BaseModel):
-    """What is read of an earlier round's plan: what it was given."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    tasks: str
-    drops: tuple[str, ...] = ()
-    started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +74,7 @@ def past(place: Workplace, line: str, campaign: str, until: float = float("inf")
 
     `until` is in seconds since the epoch.
     """
-    plans, ended = _plans(place, line), _ended(place, line, campaign)
+    plans, ended = planned(place, line), _ended(place, line, campaign)
     done = [plan for name, plan in plans.items() if name in ended and plan.started <= until]
     return Past(
         assigned=[task for plan in plans.values() for task in _tasks(place, plan)],
@@ -126,17 +114,10 @@ def stage_of(recipe: Recipe, number: int) -> Stage:
     return next(islice(recipe.rounds(), number - 1, None))
 
 
-def _plans(place: Workplace, line: str) -> dict[str, Fixed]:
-    """The plan of every attempt at every round of `line`, by the round's name, oldest first."""
-    plans = {key: place.store.claimed(key) for key in place.store.claims(plan_key(line))}
-    read = {key.removeprefix(plan_key("")): Fixed.model_validate_json(plan) for key, plan in plans.items() if plan}
-    return dict(sorted(read.items(), key=lambda item: item[1].started))
-
-
 def _ended(place: Workplace, line: str, campaign: str) -> set[str]:
     """The names of the campaign's rounds that have ended in a promotion or a refusal."""
     return {key.removeprefix(record_key("")) for key in place.store.claims(record_key(f"{line}/{campaign}"))}
 
 
-def _tasks(place: Workplace, plan: Fixed) -> list[Task]:
+def _tasks(place: Workplace, plan: Plan) -> list[Task]:
     return dataset.read(place.store.local("datasets", plan.tasks, place.settings.home / "cache"), Task)

@@ -1,10 +1,10 @@
-"""The rounds of a campaign that have come to an end, as their reports recorded them."""
+"""The rounds of a line: those that were planned, and those that have come to an end, as their reports recorded them."""
 
 from collections.abc import Iterator, Sequence
 
 from selftaught.errors import RoundFailed
 from selftaught.report.data import ReportData, RoundReport
-from selftaught.round.job import Job, Workplace, round_name
+from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name
 from selftaught.tracking import RoundRun, Tracker
 
 ENDED = ("promoted", "refused")
@@ -14,6 +14,21 @@ ENDED = ("promoted", "refused")
 def record_key(name: str) -> str:
     """The claim that holds a finished round's report data; `name` is the job's."""
     return f"rounds/{name}"
+
+
+def planned(place: Workplace, line: str) -> dict[str, Plan]:
+    """The plan of every attempt at every round of `line`, by the round's name, oldest first."""
+    plans = {key: place.store.claimed(key) for key in place.store.claims(plan_key(line))}
+    read = {key.removeprefix(plan_key("")): Plan.model_validate_json(plan) for key, plan in plans.items() if plan}
+    return dict(sorted(read.items(), key=lambda item: item[1].started))
+
+
+def unfinished(place: Workplace, line: str) -> Iterator[Plan]:
+    """The plans of `line` whose rounds are neither recorded nor failed."""
+    for name, plan in planned(place, line).items():
+        told = place.store.claimed(record_key(name)) is not None
+        if not told and place.tracker.tags(plan.run).get("selftaught.outcome") != "failed":
+            yield plan
 
 
 def history(place: Workplace, job: Job) -> Iterator[RoundReport]:

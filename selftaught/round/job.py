@@ -52,27 +52,26 @@ class Earlier(BaseModel):
     examples: str
 
 
-class Job(BaseModel):
-    """One attempt at one round, as `prepare` fixed it: aliases are resolved once, and everything after goes by this."""
+class Plan(BaseModel):
+    """One attempt at one round as it was fixed, without its recipe: what is read of plans long after.
 
-    model_config = ConfigDict(frozen=True)
+    Another version wrote some of them, with recipes that this one, or this machine, may not be able to read.
+    """
 
-    recipe: Recipe
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
     line: str
     campaign: str
-    stage: str
     round: int
     attempt: int
-    seed: int
-    campaign_seed: int
-    shards: int
-    """How many sampling tasks share the training tasks."""
+    run: str
+    """Id of the round's MLflow run."""
+    started: float
+    """When the round was fixed (seconds since the epoch)."""
     tasks: str
     """Digest of the data set of tasks."""
     drops: tuple[str, ...] = ()
     """The drops that the round uses up, where its tasks are dropped ones."""
-    broken: tuple[str, ...] = ()
-    """What is wrong with the drops that were set aside."""
     champion: ModelRef
     sampler: ModelRef
     trainee: ModelRef
@@ -80,12 +79,26 @@ class Job(BaseModel):
     """The models of the roles other than policy, as far as there are any yet."""
     trainees: Mapping[str, ModelRef] = {}
     """What the stage trains beside the policy, by role: the newest version, or the policy's trainee where none is."""
+
+    @property
+    def name(self) -> str:
+        """`<line>/<campaign>/<round>-<attempt>`: what claims of this round are kept under."""
+        return round_name(self.line, self.campaign, self.round, self.attempt)
+
+
+class Job(Plan):
+    """One attempt at one round, as `prepare` fixed it: aliases are resolved once, and everything after goes by this."""
+
+    recipe: Recipe
+    stage: str
+    seed: int
+    campaign_seed: int
+    shards: int
+    """How many sampling tasks share the training tasks."""
+    broken: tuple[str, ...] = ()
+    """What is wrong with the drops that were set aside."""
     earlier: tuple[Earlier, ...] = ()
     """The rounds whose examples are replayed; none where the stage replays none."""
-    run: str
-    """Id of the round's MLflow run."""
-    started: float
-    """When the round was fixed (seconds since the epoch)."""
 
     @classmethod
     def read(cls, path: str) -> Self:
@@ -96,11 +109,6 @@ class Job(BaseModel):
     def blocks(self) -> Stage:
         """The blocks of this round's stage."""
         return self.recipe.stage(self.stage)
-
-    @property
-    def name(self) -> str:
-        """`<line>/<campaign>/<round>-<attempt>`: what claims of this round are kept under."""
-        return round_name(self.line, self.campaign, self.round, self.attempt)
 
 
 def role_line(line: str, role: str) -> str:

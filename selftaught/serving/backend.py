@@ -81,7 +81,7 @@ class Backend(Protocol):
         ...
 
     def lease(self, line: str) -> AbstractContextManager[None]:
-        """Hold what moves the line's pointer. Raises Unavailable when another process does not give it back."""
+        """Hold what moves the line's pointer. Raises Busy when another process does not give it back."""
         ...
 
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from selftaught.errors import BadInput, SelftaughtError, Unavailable
+from selftaught.errors import BadInput, Busy, SelftaughtError, Unavailable
 from selftaught.serving.crashes import cause, last_lines
 
 TOKEN = Path("/var/run/selftaught/promoter/token")
@@ -178,13 +178,13 @@ class Cluster:
     def lease(self, name: str, patience: float = 60.0) -> Generator[None]:
         """Hold the Lease `name`, waiting `patience` seconds for another holder; one that died loses it in time.
 
-        It is renewed while the block runs. Raises Unavailable when somebody else holds it for longer.
+        It is renewed while the block runs. Raises Busy when somebody else holds it for longer.
         """
         holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         until = time.monotonic() + patience
         while not self._take(name, holder):
             if time.monotonic() > until:
-                raise Unavailable(f"lease {name}: held by another process. Run the same command again later.")
+                raise Busy(f"lease {name}: held by another process. Run the same command again later.")
             time.sleep(1)
         over = threading.Event()
         renewing = threading.Thread(target=self._keep, args=(name, holder, over), daemon=True)

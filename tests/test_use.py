@@ -1,0 +1,94 @@
+"""What unfinished rounds keep served, and a reconciliation of all lines: one that cannot be keeps no other from it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from selftaught.errors import Busy, RoundFailed, SelftaughtError, Unavailable
+from selftaught.round.history import give_up, record_key
+from selftaught.round.job import Workplace, plan_key
+from selftaught.round.use import in_use, tidy_all
+from selftaught.settings import Settings
+from selftaught.store import DirectoryStore
+from selftaught.tracking import Tracker
+from tests.plans import fixed
+from tests.serving.test_pointer import Address
+
+NAME = "line/line/1-0"
+
+
+class Elsewhere(Address):
+    """A backend that one line's lease cannot be had from, and that another line's pods cannot be started on."""
+
+    @contextmanager
+    def lease(self, line: str) -> Iterator[None]:
+        if line == "moving":
+            raise Busy("lease moving: held by another process.")
+        with super().lease(line):
+            yield
+
+    def ready(self, line: str, digest: str) -> None:
+        if line == "down":
+            raise Unavailable("down-dddddddd: not up after 600 s.")
+        super().ready(line, digest)
+
+
+@dataclass(frozen=True)
+class Cluster(Workplace):
+    """A workplace whose versions are served in memory."""
+
+    backend: Address | None = None
+
+    def serving(self) -> Address:
+        assert self.backend
+        return self.backend
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Cluster:
+    settings, tracker = Settings.load(), Tracker(f"sqlite:///{tmp_path}/mlflow.db")
+    return Cluster(settings, DirectoryStore(tmp_path / "store"), tracker, Elsewhere(tracker))
+
+
+def planned(place: Workplace) -> str:
+    """The run of a round that is fixed, by a recipe that nobody here can read, to train what `challenger` names."""
+    run = place.tracker.round_run("line", "line", "main", 1, 0)
+    plan = json.loads(fixed(NAME, "0" * 64, champion="c" * 64, run=run)) | {"recipe": {"of": "another version"}}
+    place.store.claim(plan_key(NAME), json.dumps(plan).encode())
+    place.tracker.point("challenger", place.tracker.register("line", "d" * 64, "file:///nowhere", run, {}))
+    return run
+
+
+def test_an_unfinished_round_keeps_what_it_names(place: Cluster):
+    assert in_use(place, "line") == set()
+    planned(place)
+    assert in_use(place, "line") == {"c" * 64, "d" * 64}
+    assert in_use(place, "other") == set()
+
+
+def test_a_recorded_round_keeps_nothing(place: Cluster):
+    planned(place)
+    place.store.claim(record_key(NAME), b"told")
+    assert in_use(place, "line") == set()
+
+
+def test_a_failed_round_keeps_nothing(place: Cluster):
+    run = planned(place)
+    give_up(place.tracker, run, RoundFailed("too few examples"))
+    assert in_use(place, "line") == set()
+
+
+def test_a_line_that_cannot_be_put_in_order_keeps_no_other_from_it(place: Cluster):
+    for line in ("down", "fine", "moving"):
+        champion = place.tracker.register(line, line[0] * 64, "file:///nowhere", "", {})
+        place.tracker.point("champion", champion)
+    done = tidy_all(place, ["down", "moving", "fine"])
+    assert next(done) == "moving: left alone, it is being moved"
+    assert next(done) == "fine: as it has to be"
+    assert place.backend.leads_to == "f" * 64
+    with pytest.raises(SelftaughtError, match="down-dddddddd: not up"):
+        next(done)
