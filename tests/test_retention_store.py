@@ -288,6 +288,24 @@ def _cut(place: Workplace, patch: pytest.MonkeyPatch, killed: Any) -> None:
     patch.setattr(client, "delete_object", of_models)
 
 
+def test_what_the_nodes_of_a_trainjob_were_told_goes_with_what_it_names(place: Workplace) -> None:
+    """A training whose model is a champion stays, one whose model goes too, and the order of one that never ended."""
+    trained = {claim.names[0]: claim.examples for claim in small_world().state.claims if claim.examples}
+    goes = {fate.key for fate in planned(place).go if fate.kind == "models"}
+    told = set[str]()
+    for model, examples in trained.items():
+        order = {"model": model, "examples": examples, "objective": {"type": "sft"}, "seed": 1, "step": "train"}
+        said = {"order": order, "answer": {"digest": model, "result": {}}, "failure": {"words": "killed"}}
+        for what, value in said.items():
+            place.store.claim(f"trainings/train-{model}/{what}", json.dumps(value).encode())
+            told |= {f"trainings/train-{model}/{what}"} if model not in goes else set()
+    assert goes & trained.keys()
+    assert told
+    collected(place)
+    assert set(place.store.claims("trainings")) == told
+    names_what_is_there(place)
+
+
 def test_a_claim_on_a_data_set_that_was_removed_by_hand_is_released(place: Workplace) -> None:
     """As errors tell people to do; until then the step would be told of a data set that is gone."""
     state = small_world().state

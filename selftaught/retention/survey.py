@@ -92,10 +92,17 @@ class _Training(_Ref):
     others: Mapping[str, _Ref] = {}
 
 
+class _Order(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    examples: str
+
+
 def survey(place: Workplace, deployments: Deployments, memory: Memory, now: float) -> State:
     """Everything that there is at `now`. Raises StoreError, Unavailable, and what `deployments` raises."""
     store = place.store
-    claims = _claims(store)
+    claims = (*_claims(store), *_trainings(store))
     plans = _plans(store, memory)
     references = frozenset(key.rpartition("/")[2] for key in store.claims("references"))
     journals = tuple(map(_journal, stored_journals(store)))
@@ -128,6 +135,20 @@ def _claim(key: str, value: bytes) -> Claim:
         made = _Training.model_validate_json(value)
         return Claim(key, (made.digest, *(other.digest for other in made.others.values())), made.examples)
     return Claim(key, tuple(DIGEST.findall(value.decode())))
+
+
+def _trainings(store: Store) -> Iterator[Claim]:
+    """What training steps ordered of the nodes of TrainJobs, and what those answered."""
+    told = {key: value for key, value in _beside(store.claimed, store.claims("trainings")) if value is not None}
+    for key, value in told.items():
+        name, _, what = key.rpartition("/")
+        if f"{name}/order" not in told:
+            continue  # it is being removed
+        order = _Order.model_validate_json(told[f"{name}/order"])
+        if what == "answer":
+            yield Claim(key, (_Ref.model_validate_json(value).digest,), order.examples)
+        else:
+            yield Claim(key, (order.model, order.examples))
 
 
 def _plans(store: Store, memory: Memory) -> list[tuple[Plan, frozenset[str]]]:
