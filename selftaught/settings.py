@@ -47,6 +47,13 @@ def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
     return steps
 
 
+def _way(told: str) -> str:
+    if told not in ("name", "address") and not told.startswith(("http://", "https://")):
+        raise PydanticCustomError("reach", "it is 'name', 'address', or the URL of a `kubectl proxy`")
+    return told.rstrip("/")
+
+
+Reach = Annotated[str, AfterValidator(_way)]
 Share = Annotated[int, Field(gt=0, lt=100)]
 """Per cent of the requests, neither none nor all."""
 Steps = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_rising), BeforeValidator(_split)]
@@ -111,8 +118,9 @@ class Settings(BaseModel):
     """Seconds that a version which is not pointed at any more goes on being served."""
     one_engine: bool = False
     """Whether there is room for one engine alone: whatever is to be served, what was served stops first."""
-    reach: Literal["name", "address"] = "name"
-    """How Services are reached: by their names in the cluster, or, from outside, by addresses that are routed here."""
+    reach: Reach = "name"
+    """How Services are reached: by `name` in the cluster; from outside by `address` where those are routed here, else
+    through a `kubectl proxy`, by its URL (`http://localhost:8001`)."""
     train_processes: PositiveInt = 1
     """Processes that share a training on this machine; as many as it has GPUs."""
     train_nodes: PositiveInt = 1

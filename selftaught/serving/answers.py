@@ -40,7 +40,10 @@ def wait_until_answers(served: Served, within: float = 60.0) -> None:
             raise WrongModel(f"{served.url} serves {', '.join(told)}, not {served.name}. Delete it.")
         row = row + 1 if told else 0
         if not told and time.monotonic() > until:
-            raise Unavailable(f"{served.url}: {served.name} is rolled out but does not answer. See its pods' logs.")
+            raise Unavailable(
+                f"{served.url}: {served.name} is rolled out but does not answer. See its pods' logs; outside the "
+                "cluster, set SELFTAUGHT_REACH."
+            )
         time.sleep(_PAUSE)
 
 

@@ -109,7 +109,7 @@ def pods(cluster: Cluster, version: str) -> dict[str, Pod]:
     """The version's pods that are ready and answer, by name."""
     with told(f"pods of {version}"):
         listed = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=f"{SELECTOR}={version}")
-    asked = {pod.metadata.name: _asked(pod) for pod in listed.items if _ready(pod)}
+    asked = {pod.metadata.name: _asked(cluster, pod) for pod in listed.items if _ready(pod)}
     return {name: pod for name, pod in asked.items() if pod is not None}
 
 
@@ -117,9 +117,9 @@ def _ready(pod: Any) -> bool:
     return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
 
 
-def _asked(pod: Any) -> Pod | None:
+def _asked(cluster: Cluster, pod: Any) -> Pod | None:
     try:
-        told_of = answered(_metrics(f"http://{pod.status.pod_ip}:{ENGINE_PORT}/metrics"))
+        told_of = answered(_metrics(f"{cluster.pod_url(pod, ENGINE_PORT)}/metrics"))
     except httpx.HTTPError:
         return None
     return Pod(sum(each.restart_count for each in pod.status.container_statuses), told_of)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from selftaught.errors import BadInput, Busy, SelftaughtError, Unavailable
 from selftaught.serving.crashes import cause, last_lines
@@ -54,7 +54,7 @@ class Cluster:
     `reach` is how its Services are reached from here: see `selftaught.settings`.
     """
 
-    def __init__(self, namespace: str, reach: Literal["name", "address"]) -> None:
+    def __init__(self, namespace: str, reach: str) -> None:
         self.namespace, self._reach = namespace, reach
 
     @cached_property
@@ -112,9 +112,21 @@ class Cluster:
         """Where a Service of the namespace answers, such as a line's stable address."""
         if self._reach == "name":
             return f"http://{service}.{self.namespace}.svc.cluster.local"
+        if self._reach != "address":
+            return self._proxied("services", f"{service}:80")
         with told(f"service {service}"):
             address = self.core.read_namespaced_service(service, self.namespace).spec.cluster_ip
         return f"http://{address}"
+
+    def pod_url(self, pod: Any, port: int) -> str:
+        """Where a port of a Pod of the namespace answers."""
+        if self._reach in ("name", "address"):
+            return f"http://{pod.status.pod_ip}:{port}"
+        return self._proxied("pods", f"{pod.metadata.name}:{port}")
+
+    def _proxied(self, kind: str, name: str) -> str:
+        """The API server's own way to a Service or a Pod, which is open over every connection to it."""
+        return f"{self._reach}/api/v1/namespaces/{self.namespace}/{kind}/{name}/proxy"
 
     # Roll-outs ------------------------------------------------------------------------------------------------------
 

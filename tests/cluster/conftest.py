@@ -69,6 +69,17 @@ def platform(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
             kube.run("delete", "namespace", name, "--wait=false")
 
 
+@pytest.fixture(scope="module")
+def room(platform: Platform) -> Iterator[None]:
+    """Room for the engines of the next module: all that this one has served goes with it."""
+    yield
+    space = ("-n", platform.namespace)
+    platform.kube.run("delete", *space, "inferenceservices", "--all")
+    platform.kube.run(
+        "wait", *space, "pods", "-l", "serving.kserve.io/inferenceservice", "--for=delete", "--timeout=3m"
+    )
+
+
 @pytest.fixture(scope="session")
 def place(platform: Platform) -> Workplace:
     """The workplace of the cluster profile."""

@@ -29,7 +29,7 @@ from tests.cluster.kube import Kube, run
 from tests.cluster.traffic import Traffic
 from tests.gateway import Gateway
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.timeout(1200)]
 
 LINE, HOST = "tried", "tried.models.example.com"
 CRD = Path(__file__).parent / "crds" / "httproutes.yaml"

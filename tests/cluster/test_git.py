@@ -23,7 +23,7 @@ from tests.cluster.installation import Platform, noisy, serving, stored
 from tests.cluster.traffic import Traffic
 from tests.git_server import TOKEN, USERNAME, Bare, git, git_server
 
-pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.model, pytest.mark.timeout(1200)]
 
 LINE = "committed"
 

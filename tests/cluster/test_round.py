@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tests.cluster.installation import Platform, pointed, serving
 from tests.cluster.kube import REPOSITORY
 from tests.cluster.pods import Pods
 
-pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.model, pytest.mark.timeout(2400)]
 
 LINE, OUTSIDE = "pods", "outside"
 CHANGES = [
@@ -158,8 +159,21 @@ def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, pla
     assert len(place.tracker.versions(LINE)) == 2
 
 
-def test_a_round_from_outside(place: Workplace, at_hand: None):
-    """Every step here, by kfp.local: the store, the registry and what serves each version are the cluster's."""
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """The URL of a `kubectl proxy`."""
+    with subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True) as process:
+        said = process.stdout.readline() if process.stdout else ""
+        yield f"http://{said.split()[-1]}"
+        process.terminate()
+
+
+def test_a_round_from_outside(place: Workplace, at_hand: None, proxy: str, monkeypatch: pytest.MonkeyPatch):
+    """Every step here, by kfp.local: the store, the registry and what serves each version are the cluster's.
+
+    Engines are reached through the API server, as where no address of the cluster is routed.
+    """
+    monkeypatch.setenv("SELFTAUGHT_REACH", proxy)
     told = [word for change in CHANGES for word in ("--set", change)]
     command = [sys.executable, "-m", "selftaught", "run", "recipes/rft.yaml", "--rounds", "1", "--line", OUTSIDE]
     begin = time.monotonic()

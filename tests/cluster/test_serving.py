@@ -22,7 +22,7 @@ from selftaught.tracking import Version
 from tests.cluster.installation import Platform, manifest, noisy, pointed, serving, stored
 from tests.cluster.traffic import Traffic
 
-pytestmark = [pytest.mark.cluster, pytest.mark.model, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.model, pytest.mark.timeout(1200)]
 
 LINE = "served"
 
