@@ -336,7 +336,7 @@ def schedule(
 
 @app.command()
 def status(line: Annotated[str, typer.Argument(help="the model line")], as_json: AsJson = False) -> None:
-    """How a line is: its champion, what is served, the last rounds, the runs on the cluster."""
+    """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
     with telling():
         from selftaught.line_status import status_of
         from selftaught.round.job import Workplace
@@ -344,8 +344,10 @@ def status(line: Annotated[str, typer.Argument(help="the model line")], as_json:
         told = status_of(Workplace.open(), line)
         if as_json:
             _print(told.as_dict())
-            return
-        out.print(told.text(), markup=False, highlight=False, soft_wrap=True)
+        else:
+            out.print(told.text(), markup=False, highlight=False, soft_wrap=True)
+        if told.unknown:
+            raise typer.Exit(ERROR)
 
 
 @app.command()

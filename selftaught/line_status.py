@@ -1,11 +1,15 @@
 """How a line is: its champion, what is served and where users are led, its last rounds, its runs on the cluster."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
+from selftaught.errors import SelftaughtError
 from selftaught.lines import known
 from selftaught.round.job import Workplace
 from selftaught.submission import runs
+
+P = TypeVar("P", list[dict[str, str]], dict[str, float])
 
 SHOWN = 5
 """Rounds and runs that are told of."""
@@ -13,13 +17,17 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class LineStatus:
-    """One line as it is now. `served` are digests with their ages (s); `runs` are those of Kubeflow Pipelines."""
+    """One line as it is now. `served` are digests with their ages (s); `runs` are those of Kubeflow Pipelines.
+
+    `unknown` says why a part could not be asked for: it is empty then.
+    """
 
     line: str
     aliases: dict[str, str]
     served: dict[str, float]
     rounds: list[dict[str, Any]]
     runs: list[dict[str, str]]
+    unknown: dict[str, str] = field(default_factory=dict[str, str])
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -32,21 +40,31 @@ class LineStatus:
         rounds = [f"  {r['campaign']} round {r['round']}: {r['outcome'] or 'not finished'}" for r in self.rounds]
         runs = [f"  {run['created']} {run['state'].lower()}: {run['name']} ({run['id']})" for run in self.runs]
         parts = {self.line: pointers, "served": served, "rounds": rounds, "runs": runs}
+        parts |= {name: [f"  not known: {why}"] for name, why in self.unknown.items()}
         return "\n".join("\n".join([name, *(lines or ["  none"])]) for name, lines in parts.items())
 
 
 def status_of(place: Workplace, line: str) -> LineStatus:
-    """The status of `line`. Raises BadInput when there is no such line, Unavailable when a server does not answer."""
-    tracker = place.tracker
+    """The status of `line`. Raises BadInput when there is no such line, Unavailable when MLflow does not answer."""
+    tracker, unknown = place.tracker, dict[str, str]()
     known(tracker, line)
+
+    def asked(part: str, ask: Callable[[], P], nothing: P) -> P:
+        try:
+            return ask()
+        except SelftaughtError as error:
+            unknown[part] = str(error)
+            return nothing
+
     return LineStatus(
         line=line,
         aliases={a: f"version {v.version} ({v.digest[:8]})" for a, v in tracker.aliases(line).items()},
-        served=place.serving().served(line),
+        served=asked("served", lambda: place.serving().served(line), {}),
         rounds=[
             {"campaign": campaign, "round": run.round, "attempt": run.attempt, "outcome": run.outcome}
             for campaign in tracker.campaigns(line)
             for run in tracker.rounds(line, campaign)[-SHOWN:]
         ],
-        runs=runs(place, line)[:SHOWN] if place.settings.kfp else [],
+        runs=asked("runs", lambda: runs(place, line)[:SHOWN], []) if place.settings.kfp else [],
+        unknown=unknown,
     )
