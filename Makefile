@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 LINE ?= rft
 # How an image is built: docker, or `podman build --tag`; it is given TAG, context, and options.
 IMAGE_BUILD ?= docker build --tag
+# The same without a tag, for what leaves files and no image: docker with BuildKit, or podman.
+FILES_BUILD ?= docker build
 IMAGE_REGISTRY ?= localhost
 IMAGE_VERSION := 0.1.0
 IMAGES ?= steps trainer engine value-server
@@ -63,9 +65,9 @@ images: ## the images (IMAGES="steps engine-cuda", IMAGE_BUILD="podman build --t
 	$(IMAGE_BUILD) $(IMAGE_REGISTRY)/seaweedfs:test tests/cluster/images/seaweedfs -f tests/cluster/images/seaweedfs/Containerfile
 
 .PHONY: sbom
-sbom: ## what the images are made of, in CycloneDX: dist/<image>.cdx.json (docker with BuildKit)
+sbom: ## what the images are made of, in CycloneDX: dist/<image>.cdx.json (FILES_BUILD="podman build")
 	@set -e; for image in $(IMAGES); do \
-	    docker build . -f components/images/Containerfile --target sbom --build-arg IMAGE=$$image --output dist/$$image; \
+	    $(FILES_BUILD) . -f components/images/Containerfile --target sbom --build-arg IMAGE=$$image --output dist/$$image; \
 	    mv dist/$$image/sbom.json dist/$$image.cdx.json; \
 	done
 
