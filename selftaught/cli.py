@@ -232,23 +232,17 @@ def watch(
 def report(
     line: Annotated[str, typer.Argument(help="the model line")],
     to: Annotated[Path, typer.Option("--to", help="where to write the page")] = Path("report.html"),
-    campaign: Annotated[str, typer.Option(help="the campaign; the line's name unless given")] = "",
+    campaign: Annotated[str, typer.Option(help="the campaign; the line's only one unless given")] = "",
 ) -> None:
     """Write the report of the line's last finished round again."""
     with telling():
         from selftaught.lines import known
         from selftaught.report.page import write
-        from selftaught.round.history import newest
+        from selftaught.round.history import told_last
         from selftaught.round.job import Workplace
 
         place = Workplace.open()
-        told = newest(place, known(place.tracker, line), campaign or line)
-        if told is None:
-            raise BadInput(
-                f"{line}: campaign '{campaign or line}' has no finished round. "
-                "Finish one with `selftaught run`, or name another with --campaign."
-            )
-        write(told, to)
+        write(told_last(place, known(place.tracker, line), campaign), to)
         out.print(str(to), soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from selftaught.errors import SelftaughtError
-from selftaught.serving.processes import PidFile
+from selftaught.serving.processes import pid_files
 from selftaught.settings import Settings
 from selftaught.starter import STARTERS, WEIGHTS
 from selftaught.store import open_store
@@ -185,8 +185,7 @@ def _tracking(uri: str) -> Finding:
 
 
 def _stale_engines(engines: Path) -> Finding:
-    noted = (PidFile.model_validate_json(path.read_bytes()) for path in sorted(engines.glob("*.json")))
-    stale = [one.name for one in noted if not one.owner.alive]
+    stale = [noted.name for _, noted in pid_files(engines) if not noted.owner.alive]
     return Finding("engines", not stale, ", ".join(stale) or "none left behind by a killed run", "selftaught clean")
 
 

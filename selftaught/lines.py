@@ -10,7 +10,7 @@ from typing import Any
 from selftaught.errors import BadInput, did_you_mean
 from selftaught.serving.backend import Backend
 from selftaught.serving.pointer import move
-from selftaught.serving.processes import PidFile, reap
+from selftaught.serving.processes import pid_files, reap
 from selftaught.tracking import Tracker, Version
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -79,8 +79,13 @@ def named(name: str, option: str) -> str:
     return name
 
 
-def rollback(tracker: Tracker, backend: Backend, line: str, to: str) -> tuple[Version, Version]:
-    """Make the version that `to` names the champion again. Returns the champion before and the one now."""
+def rollback(
+    tracker: Tracker, backend: Backend, line: str, to: str, expected: str | None = None
+) -> tuple[Version, Version]:
+    """Make the version that `to` names the champion again. Returns the champion before and the one now.
+
+    With `expected`, a champion of another digest is not replaced: RoundFailed.
+    """
     old, new = find(tracker, line, "champion"), find(tracker, line, to)
     if old == new:
         raise BadInput(f"{line}: version {new.version} is the champion already. Name another with --to.")
@@ -89,7 +94,7 @@ def rollback(tracker: Tracker, backend: Backend, line: str, to: str) -> tuple[Ve
             f"{line}: the files of version {new.version} were removed on {new.removed} (`selftaught gc`). "
             "Name a version that is kept."
         )
-    move(tracker, backend, new)
+    move(tracker, backend, new, expected)
     return old, new
 
 
@@ -117,8 +122,7 @@ def _in_use(home: Path) -> Iterator[str]:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield f"a run on line {lock.parent.name}"
-    notes = (PidFile.model_validate_json(path.read_bytes()) for path in sorted((home / "engines").glob("*.json")))
-    yield from (f"engine {note.name}" for note in notes if note.owner.alive)
+    yield from (f"engine {note.name}" for _, note in pid_files(home / "engines") if note.owner.alive)
 
 
 def _size(folder: Path) -> int:

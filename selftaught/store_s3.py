@@ -299,7 +299,9 @@ def _client() -> "S3Client":
         retries={"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS))},
         s3={"addressing_style": os.environ.get("SELFTAUGHT_S3_ADDRESSING", "auto")},  # pyright: ignore[reportArgumentType]
     )
-    client = boto3.session.Session().client("s3", config=config)  # pyright: ignore[reportUnknownMemberType]
+    # boto3 itself reads AWS_DEFAULT_REGION alone
+    region = os.environ.get("AWS_REGION") or None
+    client = boto3.session.Session(region_name=region).client("s3", config=config)  # pyright: ignore[reportUnknownMemberType]
     for operation in ("PutObject", "CompleteMultipartUpload"):
         # An event, because the transfer manager of boto3 1.44 passes no IfNoneMatch on.
         client.meta.events.register(f"provide-client-params.s3.{operation}", _only_if_new)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import stamina
 
-from selftaught.errors import BadInput
+from selftaught.errors import BadInput, RoundFailed
 from selftaught.lines import find, rollback
 from selftaught.local_evaluation import scores
 from selftaught.recipe import Recipe, Stage
@@ -168,7 +168,10 @@ def _rolled_back(place: Workplace, recipe: Recipe, found: Watched, champion: Ver
     told = f"version {previous.version} comes to {mean:.3f} on the same tasks"
     if mean <= found.after:
         return replace(found, reason=f"{found.reason}; not rolled back: {told}")
-    rollback(place.tracker, place.serving(), champion.line, "previous")
+    try:
+        rollback(place.tracker, place.serving(), champion.line, previous.version, expected=champion.digest)
+    except RoundFailed:
+        return replace(found, reason=f"{found.reason}; not rolled back: another version is the champion by now")
     return replace(found, reason=f"{found.reason}; rolled back: {told}", rolled_back_to=previous.version)
 
 

@@ -677,7 +677,7 @@ CASES = [
         "a line without a finished round",
         "report maths",
         registered,
-        ("maths: campaign 'maths' has no finished round.", "Finish one with `selftaught run`", "--campaign"),
+        ("maths: has no finished round.", "Finish one with `selftaught run`", "--campaign"),
     ),
     Bad(
         "no such version",

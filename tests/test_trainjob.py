@@ -193,6 +193,23 @@ def test_pods_that_cannot_start_are_said_at_once(trainjobs: TrainJobs, trainer: 
         trainjobs.done(work(SFT(**TOLD)), pause=0.2)
 
 
+def test_what_could_not_start_is_made_anew_once_that_is_mended(
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
+):
+    trainer.stuck = True
+    with pytest.raises(BadInput, match="cannot start"):
+        trainjobs.done(work(SFT(**TOLD)), pause=0.2)
+    create = trainer.create
+
+    def mended(job: dict[str, Any]) -> None:
+        trainer.stuck = False
+        create(job)
+
+    trainer.create = mended
+    assert trainjobs.done(work(SFT(**TOLD)), pause=0.2).losses
+    assert len(trainer.made) == 2
+
+
 def test_pods_that_do_not_start_are_not_waited_for_for_ever(
     trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
 ):

@@ -1,7 +1,7 @@
 """What unfinished rounds keep served, and a reconciliation of all lines: one that cannot be keeps no other from it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,17 @@ class Elsewhere(Address):
     def ready(self, line: str, digest: str) -> None:
         if line == "down":
             raise Unavailable("down-dddddddd: not up after 600 s.")
+        super().ready(line, digest)
+
+
+@dataclass
+class Late(Address):
+    """A backend whose champion takes its time: something happens before it is up."""
+
+    meanwhile: Callable[[], object] = list
+
+    def ready(self, line: str, digest: str) -> None:
+        self.meanwhile()
         super().ready(line, digest)
 
 
@@ -80,6 +91,21 @@ def test_a_failed_round_keeps_nothing(place: Cluster):
     run = planned(place)
     give_up(place.tracker, run, RoundFailed("too few examples"))
     assert in_use(place, "line") == set()
+
+
+def test_every_unfinished_rounds_challenger_is_kept_whoever_has_the_alias(place: Cluster):
+    planned(place)
+    place.tracker.point("challenger", place.tracker.register("line", "e" * 64, "file:///nowhere", "", {}))
+    assert in_use(place, "line") == {"c" * 64, "d" * 64}
+
+
+def test_a_round_that_begins_while_the_champion_comes_up_keeps_what_it_asks_for(place: Cluster):
+    champion, head = (place.tracker.register("line", letter * 64, "file:///nowhere", "", {}) for letter in "ac")
+    place.tracker.point("champion", champion)
+    backend = Late(place.tracker, up={head.digest: 0.0}, meanwhile=lambda: planned(place))
+    late = Cluster(place.settings, place.store, place.tracker, backend)
+    assert list(tidy_all(late, ["line"])) == ["line: as it has to be"]
+    assert backend.up.keys() == {champion.digest, head.digest}
 
 
 def test_a_line_that_cannot_be_put_in_order_keeps_no_other_from_it(place: Cluster):

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selftaught import dataset
+from selftaught import watch as watching
 from selftaught.cli import FELL, app
 from selftaught.errors import BadInput
 from selftaught.recipe import Recipe, Stage
@@ -182,6 +183,24 @@ def test_nothing_is_rolled_back_to_a_version_that_fell_itself(line: Line):
     found = line.watch(Guard(0.15, 0.01, rolls_back=True))
     assert "not rolled back: version 1 fell as well" in found.reason
     assert line.champion == "2"
+
+
+def test_a_champion_that_came_meanwhile_is_nobodys_to_roll_back(line: Line, monkeypatch: pytest.MonkeyPatch):
+    """A round promotes version 3 while version 1 is measured on the tasks that version 2 fell on."""
+    line.arrive()
+    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.3}
+    measured, tracker = watching.scores, line.place.tracker
+
+    def promoting(place: Workplace, stage: Stage, name: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
+        if digest == line.old.digest:
+            tracker.point("previous", line.new)
+            tracker.point("champion", tracker.register("line", "3" * 64, "file:///3", "", {}))
+        return measured(place, stage, name, digest, tasks)
+
+    monkeypatch.setattr(watching, "scores", promoting)
+    found = line.watch(Guard(0.15, 0.01, rolls_back=True))
+    assert "not rolled back: another version is the champion by now" in found.reason
+    assert (found.rolled_back_to, line.champion) == ("", "3")
 
 
 def test_another_metric_or_another_source_of_tasks_is_refused(line: Line, model: Path):

@@ -51,8 +51,10 @@ def adopt_roles(place: Workplace, recipe: Recipe, line: str) -> None:
     """Put the models of the roles other than policy into the store, where `roles` finds them."""
     for role, name in recipe.models.items():
         if role != "policy":
-            place.store.release(_role_key(line, role, name))
-            place.store.claim(_role_key(line, role, name), keep(place, name)[0].encode())
+            key, digest = _role_key(line, role, name), keep(place, name)[0].encode()
+            if place.store.claimed(key) != digest:
+                place.store.release(key)
+                place.store.claim(key, digest)
 
 
 def roles(place: Workplace, recipe: Recipe, line: str) -> dict[str, ModelRef]:

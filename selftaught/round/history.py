@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from selftaught.errors import RoundFailed
+from selftaught.errors import BadInput, RoundFailed
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name
 from selftaught.tracking import RoundRun, Tracker
@@ -78,3 +78,20 @@ def newest(place: Workplace, line: str, campaign: str) -> ReportData | None:
         for past in reversed(place.tracker.rounds(line, campaign))
     )
     return next((told for told in found if told is not None), None)
+
+
+def told_last(place: Workplace, line: str, campaign: str = "") -> ReportData:
+    """What was told of the campaign's last finished round; the line's one campaign with any unless it is named.
+
+    Raises BadInput when there is none, or more than one.
+    """
+    campaigns = [campaign] if campaign else place.tracker.campaigns(line)
+    found = {each: told for each in campaigns if (told := newest(place, line, each)) is not None}
+    if not found:
+        of = f"campaign '{campaign}' has" if campaign else "has"
+        raise BadInput(f"{line}: {of} no finished round. Finish one with `selftaught run`, or name another --campaign.")
+    if len(found) > 1:
+        raise BadInput(
+            f"{line}: several campaigns have finished rounds ({', '.join(found)}). Name one with --campaign."
+        )
+    return next(iter(found.values()))

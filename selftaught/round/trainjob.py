@@ -119,8 +119,9 @@ class TrainJobs:
         return order
 
     def _clear(self, name: str) -> None:
-        """Forget a TrainJob that failed when the step was run before."""
-        if _condition(self._read(name), "Failed"):
+        """Forget a TrainJob that failed, or could not start, when the step was run before."""
+        job = self._read(name)
+        if job is not None and (_condition(job, "Failed") or self.cluster.pods(f"{JOBSET}={name}").failure):
             self._delete(name)
         self.store.release(claim(name, "failure"))
 

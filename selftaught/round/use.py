@@ -1,6 +1,7 @@
 """Which models the unfinished rounds of a line ask for, and what is served brought into line with that."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from selftaught.errors import Busy, SelftaughtError
 from selftaught.round.history import unfinished
@@ -14,11 +15,10 @@ def tidy(place: Workplace, line: str) -> list[str]:
     It is left alone where its round has the only engine, and while somebody moves it, which ends in order or is healed
     by the next call.
     """
-    used = in_use(place, line)
-    if used and place.settings.one_engine:
+    if place.settings.one_engine and in_use(place, line):
         return [f"{line}: left alone, an unfinished round has the only engine"]
     try:
-        return reconcile(place.tracker, place.serving(), line, place.settings.grace, used)
+        return reconcile(place.tracker, place.serving(), line, place.settings.grace, partial(in_use, place, line))
     except Busy:
         return [f"{line}: left alone, it is being moved"]
 
@@ -39,8 +39,9 @@ def tidy_all(place: Workplace, lines: Iterable[str]) -> Iterator[str]:
 
 
 def in_use(place: Workplace, line: str) -> set[str]:
-    """The digests that an unfinished round of `line` names, and the newest challenger while there is such a round."""
+    """The digests that the unfinished rounds of `line` name, and those of the challengers that they have made."""
     plans = list(unfinished(place, line))
     refs = [ref for plan in plans for ref in (plan.champion, plan.sampler, plan.trainee, *plan.roles.values())]
-    challenger = place.tracker.resolve(line, "challenger") if plans else None
-    return {ref.digest for ref in refs} | ({challenger.digest} if challenger else set())
+    runs = {plan.run for plan in plans}
+    made = [version for version in place.tracker.versions(line) if version.run in runs] if plans else []
+    return {each.digest for each in (*refs, *made)}

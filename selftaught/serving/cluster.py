@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from selftaught.errors import BadInput, Busy, SelftaughtError, Unavailable
 from selftaught.serving.crashes import cause, last_lines
+from selftaught.serving.naming import MANAGED
 
 TOKEN = Path("/var/run/selftaught/promoter/token")
 """A promoter's service account token, mounted into the one task that may promote: KFP runs all tasks of a run under
@@ -147,10 +148,14 @@ class Cluster:
     # Pods -----------------------------------------------------------------------------------------------------------
 
     def pods(self, selector: str) -> Rollout:
-        """How far the pods are that `selector` selects: done when none is still to start."""
+        """How far the pods are that `selector` selects: done when none is still to start.
+
+        What is being deleted speaks for nothing that comes after it.
+        """
         with told(f"pods {selector}"):
             pods = self._listed(selector)
-            broken = [words for pod in pods if (words := self._broken(pod))]
+            staying = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+            broken = [words for pod in staying if (words := self._broken(pod))]
         done = bool(pods) and all(pod.status.phase != "Pending" for pod in pods)
         return Rollout(done, "; ".join(broken[:1]), _state(pods))
 
@@ -226,7 +231,8 @@ class Cluster:
             return won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, taken))
 
     def _give_back(self, name: str, holder: str) -> None:
-        with told(f"lease {name}"):
+        """Free the lease. What the API server does not take is free in time, and hides nothing that came before."""
+        with suppress(SelftaughtError), told(f"lease {name}"):
             lease = found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
             if lease is not None and lease.spec.holder_identity == holder:
                 free = _lease(name, "", lease.metadata.resource_version)
@@ -298,7 +304,7 @@ def _lease(name: str, holder: str, version: str | None = None) -> Any:
 
     now = datetime.now(UTC)
     return client.V1Lease(
-        metadata=client.V1ObjectMeta(name=name, resource_version=version),
+        metadata=client.V1ObjectMeta(name=name, resource_version=version, labels=dict(MANAGED)),
         spec=client.V1LeaseSpec(
             holder_identity=holder or None, lease_duration_seconds=LEASE_SECONDS, acquire_time=now, renew_time=now
         ),

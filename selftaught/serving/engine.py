@@ -78,7 +78,11 @@ class Engine:
         self._leader = start(_command(self.served, model, port, options), self.log)
         owner = Process.of(os.getpid())
         noted = PidFile(name=served.name, digest=served.digest, port=port, engine=self._leader, owner=owner)
-        noted.write(self._pid_file)
+        try:
+            noted.write(self._pid_file)
+        except OSError:  # an engine that is not noted would outlive whoever could stop it
+            self._leader.terminate()
+            raise
 
     @property
     def died(self) -> bool:

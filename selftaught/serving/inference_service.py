@@ -28,6 +28,8 @@ def inference_service(told: Settings, uri: str, line: str, digest: str) -> Any:
                 DIGEST: digest,
                 f"{GROUP}/deploymentMode": "Standard",
                 f"{GROUP}/autoscalerClass": "keda" if _scaled(told) else "none",
+                # A changed runtime is for the versions after it, and for those that are not up yet.
+                f"{GROUP}/disable-auto-update": "true",
             },
         ),
         spec=kserve.V1beta1InferenceServiceSpec(predictor=_predictor(told, uri, line, digest)),

@@ -105,6 +105,10 @@ class LocalEngines:
         reservation = reserve(port)
         served = Served(url=f"http://{HOST}:{reservation.getsockname()[1]}/v1", line=line, digest=digest)
         start: Start = self._nursery.start if self._nursery else partial(launch, options=self._options)
-        engine = Engine(served, folder, self.folder, reservation=reservation, options=self._options, start=start)
+        try:
+            engine = Engine(served, folder, self.folder, reservation=reservation, options=self._options, start=start)
+        except BaseException:
+            reservation.close()
+            raise
         self._engines[engine.served.name] = engine
         return engine

@@ -116,6 +116,9 @@ class _Handler(socketserver.StreamRequestHandler):
             answer = asdict(self.server.backend.deploy(asked["line"], asked["digest"], Path(asked["folder"])))
         except SelftaughtError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
+        except OSError as error:  # no room for a log: the run lives, and says so
+            place = f"{error.filename}: " if error.filename else ""
+            answer = {"error": "StoreError", "message": f"{place}{error.strerror or error}. Mend it and run again."}
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 

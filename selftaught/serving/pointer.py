@@ -8,7 +8,7 @@ challenger deserves it is the gate's business.
 """
 
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 
 from selftaught.errors import RoundFailed
 from selftaught.serving.backend import Backend, Route
@@ -72,11 +72,12 @@ def _replace(tracker: Tracker, old: Version | None, new: Version) -> None:
     tracker.point("champion", new)
 
 
-def reconcile(tracker: Tracker, backend: Backend, line: str, grace: float, used: Set[str]) -> list[str]:
+def reconcile(tracker: Tracker, backend: Backend, line: str, grace: float, used: Callable[[], Set[str]]) -> list[str]:
     """Bring what is served into line with the alias; returns what it did, a sentence each.
 
-    The stable address leads to the champion. Versions that nobody is led to, that are not `used` (digests that an
-    unfinished round asks for) and were replaced more than `grace` seconds ago, or never were champion, are removed.
+    The stable address leads to the champion. Versions that nobody is led to, that are not `used` (digests that
+    unfinished rounds ask for, when it comes to that) and were replaced more than `grace` seconds ago, or never were
+    champion, are removed.
     """
     with backend.lease(line):
         champion = _champion(tracker, backend.route, line)
@@ -87,7 +88,7 @@ def reconcile(tracker: Tracker, backend: Backend, line: str, grace: float, used:
         if _champion(tracker, backend.route, line) != champion:
             return []  # moved meanwhile, and the address with it
         backend.route.point(line, champion.digest)
-        surplus = list(_surplus(tracker, backend, line, grace, {champion.digest, *used}))
+        surplus = list(_surplus(tracker, backend, line, grace, {champion.digest, *used()}))
         for digest in surplus:
             backend.remove(line, digest)
     return [f"{line}: {digest[:8]} is not served any more" for digest in surplus]

@@ -106,11 +106,20 @@ class PidFile(BaseModel):
         part.replace(path)
 
 
+def pid_files(folder: Path) -> Iterator[tuple[Path, PidFile]]:
+    """The pid files in `folder`; one that its owner takes away meanwhile is none."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            noted = PidFile.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        yield path, noted
+
+
 def reap(folder: Path) -> list[str]:
     """Kill the engines in `folder` whose owner is gone, drop their pid files, and return their names."""
     reaped: list[str] = []
-    for path in sorted(folder.glob("*.json")):
-        noted = PidFile.model_validate_json(path.read_bytes())
+    for path, noted in pid_files(folder):
         if noted.owner.alive:
             continue
         noted.engine.kill_session()

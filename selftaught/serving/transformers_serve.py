@@ -23,6 +23,8 @@ from typing import Any, NamedTuple, Self, cast
 from selftaught.serving.freshness import logprobs_of, values
 
 Json = dict[str, Any]
+FAILURES = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torch and transformers raise on a request that they cannot do: it is answered, and the server goes on."""
 
 
 class RefusedError(Exception):
@@ -39,13 +41,21 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, body: Json) -> Self:
-        """What a request's body asks for."""
+        """What a request's body asks for; null is what is not said. Raises RefusedError for what cannot be done."""
+        stop = body.get("stop") or ()
         return cls(
-            body.get("temperature", 1.0),
-            body.get("max_tokens", 256),
-            tuple(body.get("stop", ())),
-            body.get("include_stop_str_in_output", False),
+            _number(body, "temperature", 1.0, least=0),
+            int(_number(body, "max_tokens", 256, least=1)),
+            (stop,) if isinstance(stop, str) else tuple(stop),
+            bool(body.get("include_stop_str_in_output")),
         )
+
+
+def _number(body: Json, name: str, default: float, least: float) -> float:
+    told = default if body.get(name) is None else body[name]
+    if not isinstance(told, int | float) or told < least:
+        raise RefusedError(f"{name}: {told!r} is not a number of at least {least}")
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class Generator:
             try:
                 for request, choices in zip(batch, self._generate(batch), strict=True):
                     request.answer.set_result(choices)
-            except RuntimeError as error:  # torch's word for out of memory and the like: this batch's, not the server's
+            except FAILURES as error:  # out of memory and the like: this batch's, not the server's
                 for request in batch:
                     request.answer.set_exception(error)
 
@@ -166,22 +176,30 @@ class Texts:
         self.answers = {"/v1/chat/completions": self._chat, "/v1/completions": self._completions}
 
     def _chat(self, body: Json) -> Json:
+        if not body.get("messages"):
+            raise RefusedError("messages: there are none")
         encoded = self._generator.tokenizer.apply_chat_template(
             body["messages"], add_generation_prompt=True, return_dict=True
         )
         return self._generated(encoded["input_ids"], body)
 
     def _completions(self, body: Json) -> Json:
-        """How token ids go on, or where it is asked for, how likely they are."""
-        ids: list[int] = body["prompt"]
+        """How a text or token ids go on, or where it is asked for, how likely they are."""
+        ids = self._ids(body.get("prompt"))
         if body.get("prompt_logprobs") is None:
             return self._generated(ids, body)
         given = logprobs_of(self._generator.model, ids)
         rows = [{str(token): {"logprob": logprob}} for token, logprob in zip(ids[1:], given, strict=True)]
         return self._answer([{"index": 0, "text": "", "prompt_logprobs": [None, *rows]}], len(ids), 0)
 
+    def _ids(self, prompt: object) -> list[int]:
+        ids = self._generator.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
+        if not isinstance(ids, list) or not ids or not all(isinstance(token, int) for token in cast(list[Any], ids)):
+            raise RefusedError("prompt: it has to be a text or a list of token ids, and not empty")
+        return cast(list[int], ids)
+
     def _generated(self, prompt: list[int], body: Json) -> Json:
-        choices = self._generator.ask(Request(prompt, body.get("n", 1), Settings.of(body)))
+        choices = self._generator.ask(Request(prompt, int(_number(body, "n", 1, least=1)), Settings.of(body)))
         new = sum(len(choice["token_ids"]) for choice in choices)
         return self._answer(choices, len(prompt), new) | {"prompt_token_ids": prompt}
 
@@ -259,7 +277,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """What the model answers, for the served names only."""
-        body: Json = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            body: Json = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        except ValueError as error:
+            return self._error(400, f"the body is no JSON: {error}")
         answers = self.server.answers
         if self.path not in answers or body.get("model") not in self.server.names:
             return self._error(404, f"no {body.get('model')!r} at {self.path}; served: {', '.join(self.server.names)}")
@@ -267,7 +288,7 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(200, answers[self.path](body))
         except RefusedError as error:
             self._error(400, str(error))
-        except RuntimeError as error:
+        except FAILURES as error:
             self._error(500, str(error))
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -58,7 +58,6 @@ def install(kube: Kube, namespace: str, values: Path, home: Path) -> Platform:
         **_secret(kube, namespace, "selftaught-mlflow-promoter"),
         "AWS_ENDPOINT_URL_S3": store,
         "MLFLOW_TRACKING_URI": mlflow,
-        "AWS_DEFAULT_REGION": settings["AWS_REGION"],
         "SELFTAUGHT_REACH": "address",
         "SELFTAUGHT_HOME": str(home),
         "KUBECONFIG": kube.config,

@@ -100,5 +100,5 @@ def test_nobody_is_failed_by_commits_that_promote_and_roll_back_and_a_revert_by_
     assert {request.model for request in traffic.requests} == {old, new}
     assert place.tracker.resolve(LINE, "champion") == versions[0]
     bare.revert()
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
     assert place.tracker.resolve(LINE, "champion") == versions[1]

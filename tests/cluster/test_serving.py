@@ -112,10 +112,10 @@ def test_a_kill_between_alias_and_address_heals(place: Workplace, backend: KServ
     champion = place.tracker.resolve(LINE, "champion")
     other = next(version for version in versions if version != champion)
     place.tracker.point("champion", other)  # and then the promoter was killed
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
     assert pointed(backend, LINE) == served_name(LINE, other.digest)
     place.tracker.point("champion", champion)
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
     assert pointed(backend, LINE) == served_name(LINE, champion.digest)
 
 
@@ -125,11 +125,11 @@ def test_what_was_replaced_goes_after_its_grace_and_what_is_used_stays(
     champion = place.tracker.resolve(LINE, "champion")
     other = next(version for version in versions if version != champion)
     backend.deploy(LINE, other.digest)
-    reconcile(place.tracker, backend, LINE, grace=0, used={other.digest})
+    reconcile(place.tracker, backend, LINE, grace=0, used=lambda: {other.digest})
     assert set(backend.served(LINE)) == {version.digest for version in versions}
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set())
+    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
     assert set(backend.served(LINE)) == {version.digest for version in versions}
-    reconcile(place.tracker, backend, LINE, grace=0, used=set())
+    reconcile(place.tracker, backend, LINE, grace=0, used=set)
     assert set(backend.served(LINE)) == {champion.digest}
 
 

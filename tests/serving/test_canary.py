@@ -203,6 +203,17 @@ def test_whatever_stops_it_the_champion_has_all_requests_again(line: World, stop
     assert line.written == [shares(5), shares(0)]
 
 
+def test_a_gateway_that_does_not_follow_hides_nothing_of_why_a_version_is_taken_back(
+    line: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gateway, "wait_until_leads", lambda *_: False)
+    line.engines[1].breaks_at, said = 50, list[str]()
+    with pytest.raises(RoundFailed, match="restarted"):
+        route(line, 50, say=said.append).introduce("line", NEW, OLD)
+    assert line.written == [shares(50), shares(0)]
+    assert "does not lead to" in said[-1]
+
+
 def test_what_a_kill_left_is_brought_back_to_the_champion(line: World):
     half = http_route("line", told(line.url), {CHAMPION: 50, NEW_ONE: 50})
     line.route("line")["spec"]["rules"] = half["spec"]["rules"]

@@ -1,5 +1,6 @@
 """A component asks for an engine over the socket: answers, errors and waiting, with a backend in the engine's place."""
 
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.errors import BadInput, Unavailable
+from selftaught.errors import BadInput, StoreError, Unavailable
 from selftaught.serving.backend import Served
 from selftaught.serving.owner import LONGEST_PATH, EngineOwner, request_engine
 
@@ -20,6 +21,8 @@ class Shelf:
 
     def deploy(self, line: str, digest: str, folder: Path) -> Served:
         self.meeting.wait(5)
+        if folder.name == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "engines/rft.log")
         if folder.name != "good":
             raise BadInput(f"{folder}: not a model")
         return Served(url="http://127.0.0.1:1/v1", line=line, digest=digest)
@@ -38,6 +41,13 @@ def test_the_owners_error_is_raised_as_itself(tmp_path: Path):
     with EngineOwner(Shelf(), tmp_path) as owner:
         with pytest.raises(BadInput, match="bad: not a model"):
             request_engine(owner.address, "rft", "abcd1234", tmp_path / "bad")
+        assert request_engine(owner.address, "rft", "abcd1234", tmp_path / "good")
+
+
+def test_a_full_disk_of_the_owner_is_said_and_the_owner_lives(tmp_path: Path):
+    with EngineOwner(Shelf(), tmp_path) as owner:
+        with pytest.raises(StoreError, match=r"engines/rft\.log: No space left on device"):
+            request_engine(owner.address, "rft", "abcd1234", tmp_path / "full")
         assert request_engine(owner.address, "rft", "abcd1234", tmp_path / "good")
 
 

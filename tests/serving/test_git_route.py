@@ -282,7 +282,7 @@ def test_a_cluster_that_does_not_follow_is_told_and_the_same_call_ends_it(
 def test_a_revert_by_hand_is_a_roll_back(tracker: Tracker, backend: Backend, bare: Bare, versions: list[Version]):
     move(tracker, backend, versions[1])
     bare.revert()
-    reconcile(tracker, backend, LINE, grace=1e9, used=set())
+    reconcile(tracker, backend, LINE, grace=1e9, used=set)
     assert champion(tracker) == versions[0]
     assert tracker.resolve(LINE, "previous") == versions[1]
     assert bare.commits()[0].startswith("Revert ")
@@ -302,7 +302,7 @@ def test_a_line_that_has_a_champion_already_gets_its_first_commit(
     backend = Backend(tracker)
     backend.by_commits = route
     tracker.point("champion", versions[0])
-    reconcile(tracker, backend, LINE, grace=1e9, used=set())
+    reconcile(tracker, backend, LINE, grace=1e9, used=set)
     assert route.recorded(LINE) == versions[0].digest
 
 
@@ -342,7 +342,7 @@ def test_a_kill_between_any_two_moves_heals(
     if heal == "the same call":
         move(tracker, backend, versions[1], expected=versions[0].digest)
     else:
-        reconcile(tracker, backend, LINE, grace=1e9, used=set())
+        reconcile(tracker, backend, LINE, grace=1e9, used=set)
     promoted = versions[0] if heal == "reconcile" and after == 0 else versions[1]
     assert champion(tracker) == promoted
     assert backend.route.recorded(LINE) == promoted.digest

@@ -191,6 +191,8 @@ def test_without_vllm_transformers_serves_the_same_interface(
         served = engines.deploy("rft", DIGEST, starter_model)
         assert check_fresh(served, reference) < 1e-3
         asyncio.run(_chat_with_transformers(served))
+        _refuses_what_it_cannot_do(served)
+        asyncio.run(_chat_with_transformers(served))
 
 
 async def _chat_with_transformers(served: Served) -> None:
@@ -206,6 +208,24 @@ async def _chat_with_transformers(served: Served) -> None:
         assert model.usage.completion_tokens == sum(len(one.token_ids) for one in (*hot, *cold, *again))
         with pytest.raises(BadInput, match="maximum context length of 1024"):
             await model.chat([Message(role="user", content="one two three " * 600)])
+
+
+def _refuses_what_it_cannot_do(served: Served) -> None:
+    """Each with a status and words, and whoever asks next is answered."""
+
+    def asked(**body: Any) -> httpx.Response:
+        told = {"model": served.name, "prompt": "Two and two are", "max_tokens": 3, "temperature": 0} | body
+        return httpx.post(f"{served.url}/completions", json=told, timeout=60, trust_env=False)
+
+    assert asked(stop=None, n=None).json()["usage"]["completion_tokens"] == 3
+    assert asked(stop="END").status_code == 200
+    for wrong in ({"prompt": []}, {"prompt": ["no"]}, {"prompt": None}, {"max_tokens": 0}, {"n": -1}, {"n": "two"}):
+        assert (asked(**wrong).status_code, next(iter(wrong))) == (
+            400,
+            asked(**wrong).json()["error"]["message"].split(":")[0],
+        )
+    assert asked(prompt=[10**9]).status_code == 500
+    assert httpx.post(f"{served.url}/completions", content=b"{", trust_env=False).status_code == 400
 
 
 def test_without_vllm_transformers_gives_the_values_of_a_value_model(

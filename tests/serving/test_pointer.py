@@ -185,7 +185,7 @@ def test_a_kill_between_any_two_moves_heals(
         assert champion(tracker) == versions[1]
         assert tracker.resolve(LINE, "previous") == versions[0]
     else:
-        reconcile(tracker, backend, LINE, grace=1e9, used=set())
+        reconcile(tracker, backend, LINE, grace=1e9, used=set)
         if recorded and after > 0:
             assert champion(tracker) == versions[1]
     found = champion(tracker)
@@ -198,7 +198,7 @@ def test_the_alias_follows_a_record_that_somebody_else_moved(
     tracker: Tracker, backend: Address, versions: list[Version]
 ):
     backend.record = versions[1].digest
-    reconcile(tracker, backend, LINE, grace=1e9, used=set())
+    reconcile(tracker, backend, LINE, grace=1e9, used=set)
     assert champion(tracker) == versions[1]
     assert tracker.resolve(LINE, "previous") == versions[0]
 
@@ -206,7 +206,7 @@ def test_the_alias_follows_a_record_that_somebody_else_moved(
 def test_a_record_of_an_unknown_version_is_told(tracker: Tracker, backend: Address, versions: list[Version]):
     backend.record = "f" * 64
     with pytest.raises(RoundFailed, match=r"ffff.* which the registry does not know"):
-        reconcile(tracker, backend, LINE, grace=1e9, used=set())
+        reconcile(tracker, backend, LINE, grace=1e9, used=set)
     assert champion(tracker) == versions[0]
 
 
@@ -215,10 +215,10 @@ def test_what_was_replaced_stays_for_its_grace_from_then_on(
 ):
     backend.up[versions[0].digest] -= 10_000  # served for hours, replaced just now
     move(tracker, backend, versions[1])
-    reconcile(tracker, backend, LINE, grace=60, used=set())
+    reconcile(tracker, backend, LINE, grace=60, used=set)
     assert versions[0].digest in backend.up
     tracker.tag_version(versions[0], {REPLACED: f"{time.time() - 61:.0f}"})
-    assert reconcile(tracker, backend, LINE, grace=60, used=set()) == ["line: aaaaaaaa is not served any more"]
+    assert reconcile(tracker, backend, LINE, grace=60, used=set) == ["line: aaaaaaaa is not served any more"]
     assert set(backend.up) == {versions[1].digest}
 
 
@@ -226,12 +226,12 @@ def test_what_an_unfinished_round_asks_for_is_never_removed(
     tracker: Tracker, backend: Address, versions: list[Version]
 ):
     backend.up[versions[2].digest] = time.time() - 10_000
-    reconcile(tracker, backend, LINE, grace=60, used={versions[2].digest})
+    reconcile(tracker, backend, LINE, grace=60, used=lambda: {versions[2].digest})
     assert versions[2].digest in backend.up
-    reconcile(tracker, backend, LINE, grace=60, used=set())
+    reconcile(tracker, backend, LINE, grace=60, used=set)
     assert versions[2].digest not in backend.up
 
 
 def test_a_line_without_a_champion_is_left_alone(tracker: Tracker, backend: Address):
     tracker.register("empty", "e" * 64, "file:///nowhere", "", {})
-    assert reconcile(tracker, backend, "empty", grace=0, used=set()) == []
+    assert reconcile(tracker, backend, "empty", grace=0, used=set) == []

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from selftaught.errors import RoundFailed, Unavailable
+from selftaught.errors import RoundFailed, SelftaughtError, Unavailable
 from selftaught.serving.answers import wait_until_leads
 from selftaught.serving.canary import Pair, compare, pods
 from selftaught.serving.cluster import Cluster, found, told, won
@@ -49,8 +49,15 @@ class GatewayRoute:
                 self._weigh(line, {champion: 100 - share, new: share})
                 self._hold(share, champion, new)
         except BaseException:
-            self._lead(line, champion)
+            self._take_back(line, champion)
             raise
+
+    def _take_back(self, line: str, champion: str) -> None:
+        """Give the champion all requests again. What is wrong with that hides nothing of why it has to be."""
+        try:
+            self._lead(line, champion)
+        except SelftaughtError as error:
+            self._say(str(error))
 
     def point(self, line: str, digest: str) -> None:
         """See `Route.point`. Raises Unavailable when new requests do not come to the version within a minute."""
