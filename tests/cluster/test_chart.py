@@ -370,6 +370,7 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
         ({"networkPolicies": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "/networkPolicies/apiServer/cidrs/0"),
         ({"networkPolicies": {"s3": {"ports": [70000]}}}, "/networkPolicies/s3/ports/0"),
+        ({"networkPolicies": {"proxy": {"cidrs": ["10.0.0.1"]}}}, "/networkPolicies/proxy/cidrs/0"),
         ({"teams": [{"namespace": "a"}]}, "/teams/0"),
         ({"teams": [{"name": "Team A"}]}, "/teams/0/name"),
         ({"schedules": [TEAMS["schedules"][0] | {"cron": "weekly"}]}, "/schedules/0/cron"),
