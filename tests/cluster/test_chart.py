@@ -61,6 +61,7 @@ GATEWAY: dict[str, Any] = {
     "networkPolicies": {"gateway": "edge"},
     "teams": [{"name": "support"}],
 }
+VALUE_SERVER: dict[str, Any] = {"runtime": "selftaught-value-server"}
 COMPONENT = "app.kubernetes.io/component"
 GIT: dict[str, Any] = TEAMS | {
     "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
@@ -384,6 +385,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"mlflow": {"enabled": False}}, "mlflow.trackingUri"),
         ({"mlflow": {"replicas": 2}}, "mlflow.database.existingSecret"),
         ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
+        ({"serving": VALUE_SERVER, "runtimes": {"valueServer": {"enabled": False}}}, "runtimes.valueServer.enabled"),
+        ({"serving": VALUE_SERVER | {"route": "gateway", "gateway": EDGE}}, "no /metrics"),
         ({"serving": {"route": "gateway", "gateway": EDGE | {"url": ""}}}, "serving.gateway.url"),
         ({"serving": {"route": "gateway", "gateway": EDGE, "oneEngine": True}}, "serving.oneEngine"),
         ({"serving": {"oneEngine": True, "replicas": 2}}, "serving.oneEngine"),
