@@ -12,6 +12,8 @@ import yaml
 from kfp import dsl, kubernetes
 from pydantic import BaseModel, ConfigDict, Field
 
+from selftaught.errors import BadInput, did_you_mean
+
 PLACEMENTS = Path(__file__).parent / "placements"
 SETTINGS = "selftaught-settings"
 REQUIRED = ("SELFTAUGHT_STORE", "SELFTAUGHT_SERVING", "SELFTAUGHT_NAMESPACE", "MLFLOW_TRACKING_URI")
@@ -74,8 +76,15 @@ class Place(BaseModel):
 
 
 def placement(name: str) -> dict[str, Place]:
-    """Every task's place in `pipelines/placements/<name>.yaml`; a task that it leaves out is placed as `default` is."""
-    told = yaml.safe_load((PLACEMENTS / f"{name}.yaml").read_text())
+    """Every task's place in `pipelines/placements/<name>.yaml`; a task that it leaves out is placed as `default` is.
+
+    Raises BadInput when there is no such file.
+    """
+    there = {file.stem: file for file in sorted(PLACEMENTS.glob("*.yaml"))}
+    if name not in there:
+        accepted = f"accepted: {', '.join(there)}  (pipelines/placements/*.yaml)"
+        raise BadInput(f"'{name}' is no placement.{did_you_mean(name, there)}\n  {accepted}")
+    told = yaml.safe_load(there[name].read_text())
     return {task: Place.model_validate({**told["default"], **(place or {})}) for task, place in told.items()}
 
 

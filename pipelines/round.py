@@ -2,7 +2,7 @@
 
 Few tasks, because a task costs 13 to 20 s on a cluster: curation runs with verification, registration with training,
 and the engines are asked for by the steps that need them. Nothing is decided here but the order; what a round does is
-in its recipe, which travels as text. Run this file to compile it: `python pipelines/round.py`.
+in its recipe, which travels as text. `selftaught compile` compiles it.
 """
 
 import sys
@@ -94,8 +94,9 @@ round, search_round = built("cpu").values()
 
 def main(into: Path = COMPILED, places: str = "cpu") -> None:
     """Write the compiled pipelines; see `built`."""
+    pipelines = built(places)
     into.mkdir(exist_ok=True, parents=True)
-    for file, pipeline in built(places).items():
+    for file, pipeline in pipelines.items():
         compiler.Compiler().compile(pipeline, str(into / file))
 
 

@@ -247,16 +247,19 @@ def report(
 
 
 @app.command("compile")
-def compile_pipeline() -> None:
-    """Compile pipelines/round.py into pipelines/compiled (in a checkout)."""
+def compile_pipeline(
+    places: Annotated[str, typer.Option(help="where tasks run: a file in pipelines/placements, without .yaml")] = "cpu",
+    into: Annotated[Path, typer.Option(help="folder to write them to")] = Path("pipelines/compiled"),
+) -> None:
+    """Compile pipelines/round.py (in a checkout)."""
     import runpy
 
     with telling():
         source = Path("pipelines/round.py")
         if not source.exists():
             raise BadInput(f"{source}: not here. Run this in a checkout of the project.")
-        runpy.run_path(str(source), run_name="__main__")
-        out.print("pipelines/compiled")
+        runpy.run_path(str(source))["main"](into, places)
+        out.print(str(into), soft_wrap=True)
 
 
 # On a cluster ---------------------------------------------------------------------------------------------------------

@@ -725,6 +725,12 @@ CASES = [
     ),
     Bad("not in a checkout", "compile", elsewhere, ("pipelines/round.py: not here.",)),
     Bad(
+        "a placement that there is not",
+        "compile --places gpus --into placed",
+        provoked(),
+        ("'gpus' is no placement. Did you mean 'gpu'?", "accepted: cpu, gpu"),
+    ),
+    Bad(
         "a port that is taken",
         "serve maths --port $PORT",
         provoked(registered, port_taken),

@@ -72,6 +72,12 @@ def test_nothing_heavy_is_imported_to_print_help() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_compile_places_tasks_where_it_is_told(tmp_path: Path) -> None:
+    ran(f"compile --places gpu --into {tmp_path / 'gpu'}")
+    compiled = next(yaml.safe_load_all((tmp_path / "gpu" / "round.yaml").read_text()))
+    assert "accelerator" in compiled["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
+
+
 # Recipes ------------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ output "helm_values" {
       steps        = { repository = aws_ecr_repository.this["steps"].name }
       trainer      = { repository = aws_ecr_repository.this["trainer"].name }
       engine       = { repository = aws_ecr_repository.this["engine"].name }
-      engine-cuda  = { repository = aws_ecr_repository.this["engine"].name }
+      engine-cuda  = { repository = aws_ecr_repository.this["engine-cuda"].name }
       value-server = { repository = aws_ecr_repository.this["value-server"].name }
     }
     s3 = {

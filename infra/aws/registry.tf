@@ -1,7 +1,7 @@
 # Where the images go. A tag is written once: what was tested is what runs.
 
 locals {
-  images = toset(["steps", "trainer", "engine", "value-server"])
+  images = toset(["steps", "trainer", "engine", "engine-cuda", "value-server"])
 }
 
 resource "aws_ecr_repository" "this" {

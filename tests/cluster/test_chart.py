@@ -61,6 +61,7 @@ GATEWAY: dict[str, Any] = {
     "networkPolicies": {"gateway": "edge"},
     "teams": [{"name": "support"}],
 }
+VALUE_SERVER: dict[str, Any] = {"runtime": "selftaught-value-server"}
 COMPONENT = "app.kubernetes.io/component"
 GIT: dict[str, Any] = TEAMS | {
     "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
@@ -370,6 +371,7 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"rbac": {"viewers": [{"kind": "Team", "name": "people"}]}}, "/rbac/viewers/0"),
         ({"networkPolicies": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "/networkPolicies/apiServer/cidrs/0"),
         ({"networkPolicies": {"s3": {"ports": [70000]}}}, "/networkPolicies/s3/ports/0"),
+        ({"networkPolicies": {"proxy": {"cidrs": ["10.0.0.1"]}}}, "/networkPolicies/proxy/cidrs/0"),
         ({"teams": [{"namespace": "a"}]}, "/teams/0"),
         ({"teams": [{"name": "Team A"}]}, "/teams/0/name"),
         ({"schedules": [TEAMS["schedules"][0] | {"cron": "weekly"}]}, "/schedules/0/cron"),
@@ -383,6 +385,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"mlflow": {"enabled": False}}, "mlflow.trackingUri"),
         ({"mlflow": {"replicas": 2}}, "mlflow.database.existingSecret"),
         ({"runtimes": {"cpu": {"enabled": False}}}, "runtimes.cpu.enabled"),
+        ({"serving": VALUE_SERVER, "runtimes": {"valueServer": {"enabled": False}}}, "runtimes.valueServer.enabled"),
+        ({"serving": VALUE_SERVER | {"route": "gateway", "gateway": EDGE}}, "no /metrics"),
         ({"serving": {"route": "gateway", "gateway": EDGE | {"url": ""}}}, "serving.gateway.url"),
         ({"serving": {"route": "gateway", "gateway": EDGE, "oneEngine": True}}, "serving.oneEngine"),
         ({"serving": {"oneEngine": True, "replicas": 2}}, "serving.oneEngine"),

@@ -150,9 +150,13 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- if and (gt (int $v.mlflow.replicas) 1) (eq $v.mlflow.artifacts "volume") -}}
 {{- fail "mlflow.replicas: more than 1 needs mlflow.artifacts: s3, because the volume is one Pod's." -}}
 {{- end -}}
-{{- $runtime := get (dict "selftaught-vllm-cpu" "cpu" "selftaught-vllm-cuda" "cuda") $v.serving.runtime -}}
+{{- $runtimes := dict "selftaught-vllm-cpu" "cpu" "selftaught-vllm-cuda" "cuda" "selftaught-value-server" "valueServer" -}}
+{{- $runtime := get $runtimes $v.serving.runtime -}}
 {{- if not (get $v.runtimes $runtime).enabled -}}
 {{- fail (printf "serving.runtime: %s is switched off by runtimes.%s.enabled." $v.serving.runtime $runtime) -}}
+{{- end -}}
+{{- if and (eq $runtime "valueServer") (or $v.serving.autoscaling.enabled (eq $v.serving.route "gateway")) -}}
+{{- fail "serving.runtime: selftaught-value-server has no /metrics, by which serving.autoscaling and route gateway go." -}}
 {{- end -}}
 {{- if eq $v.serving.route "gateway" -}}
 {{- range $field := list "name" "url" "domain" -}}

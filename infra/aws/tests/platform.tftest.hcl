@@ -197,7 +197,7 @@ run "registry" {
   }
   assert {
     condition = toset([for repository in aws_ecr_repository.this : repository.name]) == toset([
-      "selftaught/steps", "selftaught/trainer", "selftaught/engine", "selftaught/value-server"
+      "selftaught/steps", "selftaught/trainer", "selftaught/engine", "selftaught/engine-cuda", "selftaught/value-server"
     ])
     error_message = "A repository an image."
   }
@@ -227,6 +227,13 @@ run "values_of_the_chart" {
   assert {
     condition     = yamldecode(output.helm_values).images.registry == "000000000000.dkr.ecr.eu-central-1.amazonaws.com"
     error_message = "The chart finds the images."
+  }
+  assert {
+    condition = alltrue([
+      for image in ["steps", "trainer", "engine", "engine-cuda", "value-server"] :
+      yamldecode(output.helm_values).images[image].repository == "selftaught/${image}"
+    ])
+    error_message = "Each image has its own repository."
   }
   assert {
     condition = alltrue([
