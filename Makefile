@@ -68,7 +68,7 @@ images: ## the images (IMAGES="steps engine-cuda", IMAGE_BUILD="podman build --t
 sbom: ## what the images are made of, in CycloneDX: dist/<image>.cdx.json (FILES_BUILD="podman build")
 	@set -e; for image in $(IMAGES); do \
 	    $(FILES_BUILD) . -f components/images/Containerfile --target sbom --build-arg IMAGE=$$image --output dist/$$image; \
-	    mv dist/$$image/sbom.json dist/$$image.cdx.json; \
+	    mv dist/$$image/sbom.json dist/$$image.cdx.json; rmdir dist/$$image; \
 	done
 
 .PHONY: lint

@@ -1,0 +1,61 @@
+"""What an image installs is what its program imports."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.rounds import REPOSITORY
+
+CONTAINERFILE = (REPOSITORY / "components" / "images" / "Containerfile").read_text()
+
+
+def installed(stage: str) -> set[str]:
+    """The packages that the Containerfile names for a stage, and those of the torch layer under it."""
+    words: list[str] = []
+    for name in ("torch", stage):
+        steps = re.search(rf"^FROM \w+ AS {name}$(.*?)^FROM ", CONTAINERFILE, re.MULTILINE | re.DOTALL)
+        assert steps
+        (told,) = re.findall(r"install\.py (.*)$", steps.group(1), re.MULTILINE)
+        words += told.replace('"$TORCH"', "torch").split()
+    return set(words)
+
+
+def with_what_they_need(packages: Iterable[str]) -> set[str]:
+    """The packages and all that they require here, by their canonical names."""
+    found, waiting = set[str](), [canonicalize_name(each) for each in packages]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needs = [Requirement(each) for each in requires(name) or ()]
+        except PackageNotFoundError:
+            continue  # wanted on another machine
+        waiting += [canonicalize_name(n.name) for n in needs if n.marker is None or n.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_the_value_server_has_what_it_imports():
+    """It starts where nothing else of what is installed here can be imported."""
+    has = with_what_they_need(installed("value-server"))
+    others = [
+        name for name, of in packages_distributions().items() if not {canonicalize_name(each) for each in of} & has
+    ]
+    code = f"""
+import sys
+from importlib.abc import MetaPathFinder
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {sorted(set(others) - {"selftaught"})!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+import selftaught.serving.transformers_serve
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
