@@ -67,6 +67,14 @@ class Trainer:
             stderr=(self.folder / f"log-{node}").open("wb"),
         )
 
+    def delete(self, name: str) -> bool:
+        """Whether there was such a TrainJob; its pods go with it."""
+        known = self.jobs.pop(name, None)
+        for pod in known or []:
+            pod.kill()
+            pod.wait()
+        return known is not None
+
     def job(self, name: str) -> dict[str, Any]:
         ended = [pod.poll() for pod in self.jobs[name]]
         complete, failed = bool(ended) and set(ended) == {0}, any(ended)
@@ -95,8 +103,8 @@ class Trainer:
 def trainer(tmp_path: Path) -> Iterator[Trainer]:
     made = Trainer(tmp_path, tmp_path / "store")
     yield made
-    for pod in (pod for job in made.jobs.values() for pod in job):
-        pod.kill()
+    for name in list(made.jobs):
+        made.delete(name)
 
 
 @pytest.fixture
@@ -129,8 +137,7 @@ def handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
             self.answer({}, 201)
 
         def do_DELETE(self) -> None:
-            known = trainer.jobs.pop(self.path.rpartition("/")[2], None)
-            self.answer({}, 200 if known is not None else 404)
+            self.answer({}, 200 if trainer.delete(self.path.rpartition("/")[2]) else 404)
 
         def answer(self, body: Any, status: int = 200) -> None:
             self.send_response(status)
@@ -179,10 +186,10 @@ def test_what_the_objective_raises_is_raised(trainjobs: TrainJobs, work: Callabl
 def test_a_node_that_fails_is_told_in_its_last_words_and_the_next_attempt_is_made_anew(
     trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
 ):
-    """The node finds no such order, because its store is another one."""
+    """No node finds such an order, because their store is another one; the TrainJob has failed when the first has."""
     trainer.store = trainer.folder / "elsewhere"
     for attempt in (1, 2):
-        with pytest.raises(BadInput, match=r"trainjob train-\w+: .*pod node-0: .*holds no order .*Run the step again"):
+        with pytest.raises(BadInput, match=r"trainjob train-\w+: pod node-[01]: .*holds no order .*Run the step again"):
             trainjobs.done(work(SFT(**TOLD)), pause=0.2)
         assert len(trainer.made) == attempt
 
