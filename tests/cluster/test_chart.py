@@ -241,14 +241,20 @@ def test_what_scales_a_version_reaches_the_tasks_that_make_one(monkeypatch: pyte
     assert not set(settings(render())) & {"SELFTAUGHT_MAX_REPLICAS", "SELFTAUGHT_PROMETHEUS"}
 
 
-def test_every_client_of_the_store_addresses_its_bucket_alike() -> None:
+def test_every_client_of_the_store_finds_its_bucket_alike() -> None:
     """Ours, MLflow's, and KServe's storage initializer, which takes no other word than `true`."""
-    items = render(values={"s3": {"addressing": "virtual", "accessKey": "key", "secretKey": "secret"}})
-    assert settings(items)["SELFTAUGHT_S3_ADDRESSING"] == "virtual"
+    where = {"addressing": "virtual", "region": "eu-central-1"}
+    items = render(values={"s3": where | {"accessKey": "key", "secretKey": "secret"}})
+    ours = settings(items)
+    assert (ours["SELFTAUGHT_S3_ADDRESSING"], ours["AWS_REGION"]) == ("virtual", "eu-central-1")
     served = next(i for i in by_kind(items, "Secret") if i["metadata"]["name"] == "selftaught-s3")
-    assert served["metadata"]["annotations"]["serving.kserve.io/s3-usevirtualbucket"] == "true"
+    told = served["metadata"]["annotations"]
+    assert told["serving.kserve.io/s3-usevirtualbucket"] == "true"
+    assert told["serving.kserve.io/s3-region"] == "eu-central-1"
     (server,) = (c for i in items for c, _ in containers(i) if c["name"] == "mlflow")
-    assert {"name": "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "value": "virtual"} in server["env"]
+    environment = {variable["name"]: variable.get("value") for variable in server["env"]}
+    assert environment["MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE"] == "virtual"
+    assert environment["AWS_DEFAULT_REGION"] == "eu-central-1"
 
 
 def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
