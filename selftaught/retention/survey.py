@@ -93,6 +93,8 @@ class _Training(_Ref):
 
 
 class _Order(BaseModel):
+    """What an order of `selftaught.round.trainjob` names, without its objective: that may be another version's."""
+
     model_config = ConfigDict(frozen=True)
 
     model: str

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from selftaught.round.job import Workplace
+from selftaught.serving.routes.service import SELECTOR
 from tests.cluster.installation import Platform, install
 from tests.cluster.kube import IMAGES, Kube
 
@@ -75,9 +76,7 @@ def room(platform: Platform) -> Iterator[None]:
     yield
     space = ("-n", platform.namespace)
     platform.kube.run("delete", *space, "inferenceservices", "--all")
-    platform.kube.run(
-        "wait", *space, "pods", "-l", "serving.kserve.io/inferenceservice", "--for=delete", "--timeout=3m"
-    )
+    platform.kube.run("wait", *space, "pods", "-l", SELECTOR, "--for=delete", "--timeout=3m")
 
 
 @pytest.fixture(scope="session")

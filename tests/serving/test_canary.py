@@ -33,6 +33,7 @@ HOST = "line.models.example.com"
 
 some = st.integers(0, 10_000)
 answers = st.builds(lambda given, share: Answers(given, round(given * share)), some, st.floats(0, 1))
+fewer = answers.map(lambda a: Answers(a.given // 20, a.errors // 20))  # that exact fractions take no minute
 allowed = st.floats(0, 0.99)
 patient = settings(deadline=None)  # the first answer loads scipy
 
@@ -77,7 +78,7 @@ def test_one_error_alone_takes_no_version_back(given: int, champion: Answers):
 
 
 @patient
-@given(new=answers, champion=answers)
+@given(new=fewer, champion=fewer)
 def test_it_fails_when_fishers_exact_test_says_so(new: Answers, champion: Answers):
     """Of all ways to deal the errors out to the answers, how many give the new version so many."""
     errors = new.errors + min(champion.given, champion.errors + math.ceil(MOST * champion.given))
