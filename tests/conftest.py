@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from selftaught.starter import pull
 
 REPOSITORY = Path(__file__).parent.parent
+
+# How long an example takes is the machine's affair: a property is not refuted by a slow one.
+settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-speed")
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", RECORDS)
 @given(data=st.data())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_is_written_is_read(kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
     rows = data.draw(st.lists(strategies.BY_KIND[kind], max_size=4))
     out = tmp_path_factory.mktemp("data") / "set"
@@ -55,7 +55,7 @@ def test_what_is_written_is_read(kind: str, data: st.DataObject, tmp_path_factor
 
 
 @given(st.lists(strategies.tasks, min_size=2, max_size=4, unique_by=lambda task: repr(task.to_row())))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_digest_is_over_all_rows_in_order(rows: list[Record]):
     assert len({dataset.digest_of(some) for some in (rows, rows[1:], rows[:-1], rows[::-1])}) == 4
 
@@ -76,7 +76,7 @@ def test_another_parquet_writer_gives_the_same_data_set(folder: Path, options: d
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_file_is_never_read_as_something_else(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("damaged") / "set"
     dataset.write(out, TASKS, "tasks")
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_never_read_as_something_else(data: st.DataObject, tmp
 
 
 @given(size=st.integers(0, 2000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_truncated_file_is_refused(size: int, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("truncated") / "set"
     dataset.write(out, TASKS, "tasks")

@@ -164,7 +164,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(actions=st.lists(ACTIONS, max_size=14), train=st.sampled_from([5, 1000]))
 def test_every_drop_is_used_once_in_any_order_of_drops_kills_and_failures(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[Any, ...]], train: int

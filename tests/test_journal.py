@@ -35,7 +35,7 @@ def ids(records: dict[str, Group]) -> list[str]:
 # In a file -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_killed_at_any_byte_nothing_whole_is_lost_and_nothing_is_doubled(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -154,7 +154,7 @@ def directory(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path / "store")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(batches=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), max_size=4))
 def test_attempts_that_are_killed_or_closed_add_up(
     tmp_path_factory: pytest.TempPathFactory, batches: list[tuple[int, int]]

@@ -220,7 +220,7 @@ def test_an_alias_of_itself_is_refused() -> None:
     assert "contains itself" in line
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, len(TEXT) - 1),
     st.integers(0, 12),

@@ -26,7 +26,7 @@ KINDS = {**strategies.BY_KIND, "rollouts": strategies.rollouts}
 
 
 @given(st.one_of(*strategies.BY_KIND.values()))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_row_is_the_record_again(record: Record):
     again = type(record).from_row(json.loads(canonical(record.to_row())))
     assert again == record
@@ -34,7 +34,7 @@ def test_a_row_is_the_record_again(record: Record):
 
 
 @given(st.sampled_from(sorted(strategies.BY_KIND)).flatmap(lambda kind: strategies.BY_KIND[kind]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_arrow_loses_nothing(record: Record):
     table = pa.Table.from_pylist([record.to_row()], schema=record.ARROW)
     assert [type(record).from_row(row) for row in table.to_pylist()] == [record]
@@ -47,7 +47,7 @@ def test_the_arrow_schema_has_every_field(kind: str):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_an_id_changes_with_what_it_is_over_and_with_nothing_else(kind: str, data: st.DataObject):
     one, other = data.draw(KINDS[kind]), data.draw(KINDS[kind])
     for field in set(type(one).model_fields) - {"rollouts", "verdicts", "tree"}:
@@ -76,7 +76,6 @@ def test_golden_ids():
 
 
 @given(st.dictionaries(strategies.texts, strategies.floats | strategies.texts))
-@settings(deadline=None)
 def test_canonical_json_does_not_depend_on_the_order_of_keys(value: dict[str, object]):
     backwards = dict(reversed(value.items()))
     assert canonical(backwards) == canonical(value)
@@ -95,7 +94,7 @@ def test_verdicts_are_one_list_a_rollout():
 
 
 @given(strategies.groups())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_accepted_is_what_every_verifier_passed(group: Group):
     pairs = zip(group.rollouts, group.verdicts or [()] * len(group.rollouts), strict=True)
     assert list(group.accepted()) == [r for r, said in pairs if said and all(v.passed for v in said)]
@@ -110,7 +109,7 @@ def test_a_trees_nodes_stand_by_index_with_parents_before_children(nodes: list[N
 
 
 @given(strategies.trees())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_path_leads_from_below_the_root_to_the_node(tree: Tree):
     for node in tree.nodes:
         path = tree.path(node.index)

@@ -40,7 +40,7 @@ def one_line(*specs: Spec) -> World:
 # Never touched --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(world=worlds(), policy=POLICIES)
 def test_nothing_that_a_champion_was_ever_made_of_goes(world: World, policy: Policy) -> None:
     """By the world's own knowledge of what was made of what, which the planner has to find out."""
@@ -57,13 +57,13 @@ def test_nothing_that_a_champion_was_ever_made_of_goes(world: World, policy: Pol
     assert not seen & removed
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
 def test_no_model_of_any_alias_goes(world: World, policy: Policy) -> None:
     assert not set(world.aliases.values()) & gone(plan(world.state, policy, NOW))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
 def test_nothing_that_an_unfinished_round_made_or_refers_to_goes(world: World, policy: Policy) -> None:
     """Nor the claims and journals of its steps."""
@@ -80,14 +80,14 @@ def test_nothing_that_an_unfinished_round_made_or_refers_to_goes(world: World, p
         assert not {key for key in used if not key.startswith("plans/")} & removed
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
 def test_what_later_rounds_may_replay_stays(world: World, policy: Policy) -> None:
     kept = {digest for round in world.rounds for digest in round.replayed}
     assert not kept & gone(plan(world.state, policy, NOW))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
 def test_nothing_younger_than_its_age_goes(world: World, policy: Policy) -> None:
     ages = {"tasks": policy.rollouts, "groups": policy.rollouts, "examples": policy.rollouts}
@@ -99,7 +99,7 @@ def test_nothing_younger_than_its_age_goes(world: World, policy: Policy) -> None
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(world=worlds())
 def test_another_line_and_a_line_that_is_run_are_left_alone(world: World) -> None:
     state = world.state
@@ -284,14 +284,14 @@ def test_a_model_that_is_served_keeps_its_files_until_its_endpoint_goes() -> Non
 # The plan as a whole --------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(world=worlds(), policy=POLICIES)
 def test_after_the_plan_there_is_nothing_to_do(world: World, policy: Policy) -> None:
     first = plan(world.state, policy, NOW)
     assert plan(applied(world.state, first), policy, NOW).go == ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES, part=st.floats(0, 1))
 def test_killed_between_any_two_moves_no_claim_names_what_is_gone_and_the_rest_is_done_later(
     world: World, policy: Policy, part: float
@@ -305,7 +305,7 @@ def test_killed_between_any_two_moves_no_claim_names_what_is_gone_and_the_rest_i
     assert applied(middle, rest) == applied(state, whole)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(world=worlds(), policy=POLICIES)
 def test_everything_is_told_once_with_its_bytes(world: World, policy: Policy) -> None:
     state, planned = world.state, plan(world.state, policy, NOW)

@@ -70,7 +70,7 @@ def test_an_adapter_alone_is_told_from_a_model(model: Path) -> None:
     assert "merge it into its model" in refusal(model)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_truncated_file_passes(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = make_model(tmp_path_factory.mktemp("t") / "model")

@@ -1,7 +1,7 @@
 """The quality values are exactly ReST-MCTS*'s: on hand-made trees by number, on random ones by recursion."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.curation.process_values import FAR, distances, inferred_values, right_leaves
@@ -58,7 +58,6 @@ def named(shape, path="n"):
 
 
 @given(trees)
-@settings(deadline=None)
 def test_random_trees_have_the_values_of_the_recursive_definition(shape):
     shape = {"n": True} if shape is True else {"n": False} if shape is False else named(shape)
     group = grown(shape)

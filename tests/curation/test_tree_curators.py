@@ -1,7 +1,7 @@
 """What trees become: value examples, pairs that part to the token, traces, told detours, and the hard tasks alone."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.curation.by_effort import ByEffort, effort
@@ -59,7 +59,6 @@ def test_a_pairs_smoothing_is_by_visits():
     assert [each.label_smoothing for each in pairs(unvisited)] == [0.0]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab", min_size=1, max_size=5), min_size=2, max_size=4, unique=True), st.text("ab", max_size=3))
 def test_a_pairs_prompt_ends_where_its_sides_part_to_the_token(texts, before):
     shape = dict.fromkeys(texts, False)

@@ -33,7 +33,7 @@ def context(model, **more):
     return Context(models={"policy": model, "value": model, **more})
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10_000),
     ending=st.sampled_from([0.0, 0.2, 0.6]),

@@ -35,13 +35,11 @@ some = st.integers(0, 10_000)
 answers = st.builds(lambda given, share: Answers(given, round(given * share)), some, st.floats(0, 1))
 fewer = answers.map(lambda a: Answers(a.given // 20, a.errors // 20))  # that exact fractions take no minute
 allowed = st.floats(0, 0.99)
-patient = settings(deadline=None)  # the first answer loads scipy
 
 
 # The rule -------------------------------------------------------------------------------------------------------------
 
 
-@patient
 @given(new=answers, champion=answers, most=allowed)
 def test_with_one_more_error_a_version_that_failed_fails(new: Answers, champion: Answers, most: float):
     assume(new.errors < new.given)
@@ -49,7 +47,6 @@ def test_with_one_more_error_a_version_that_failed_fails(new: Answers, champion:
     assert failing(worse, champion, most) or not failing(new, champion, most)
 
 
-@patient
 @given(new=answers, champion=answers, most=allowed)
 def test_with_one_more_error_of_the_champion_a_version_that_was_good_is_good(
     new: Answers, champion: Answers, most: float
@@ -59,25 +56,21 @@ def test_with_one_more_error_of_the_champion_a_version_that_was_good_is_good(
     assert failing(new, champion, most) or not failing(new, worse, most)
 
 
-@patient
 @given(both=answers, times=st.integers(1, 20), most=allowed)
 def test_the_champions_own_share_of_errors_is_never_held_against_a_version(both: Answers, times: int, most: float):
     assert not failing(Answers(both.given * times, both.errors * times), both, most)
 
 
-@patient
 @given(champion=answers, most=allowed)
 def test_no_answers_show_nothing(champion: Answers, most: float):
     assert not failing(Answers(), champion, most)
 
 
-@patient
 @given(given=some, champion=answers)
 def test_one_error_alone_takes_no_version_back(given: int, champion: Answers):
     assert not failing(Answers(given, min(given, 1)), champion, MOST)
 
 
-@patient
 @given(new=fewer, champion=fewer)
 def test_it_fails_when_fishers_exact_test_says_so(new: Answers, champion: Answers):
     """Of all ways to deal the errors out to the answers, how many give the new version so many."""
@@ -170,7 +163,7 @@ def shares(new: int) -> dict[str, int]:
     return {f"{name}-predictor": share for name, share in given.items() if share}
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(steps=st.lists(st.integers(1, 99), min_size=1, max_size=4, unique=True).map(sorted), data=st.data())
 def test_shares_rise_by_the_steps_and_go_back_from_any(loopback: World, steps: list[int], data: st.DataObject):
     """A pod of the new version restarts in one of the steps, or in none."""

@@ -131,7 +131,7 @@ def test_a_question_is_in_the_set_in_which_the_file_source_has_it(bucket: Path):
     assert sets(filed).items() <= sets(block.take(DRAW).tasks).items()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 10**6), min_size=2, max_size=6, unique=True), st.booleans())
 def test_the_same_problem_with_other_numbers_stays_in_its_set(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int], split_by_template: bool
@@ -169,7 +169,7 @@ def test_a_problem_between_two_sets_is_in_none(bucket: Path):
     assert second.counts["between sets"] == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_no_question_is_ever_in_training_and_held_out(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     """Over rounds that failed too: their challengers were trained. Words are few, so that runs are often shared."""

@@ -122,7 +122,7 @@ def test_no_problem_changes_its_set_when_rows_are_added_or_the_order_changes(tmp
     assert all(sets[task.id] == task.split for task in before if task.id in sets)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 10**6), min_size=2, max_size=20, unique=True))
 def test_the_same_problem_with_other_numbers_is_one_family(numbers: list[int]):
     problems = [Problem(f"A ship has {n} masts. How many?", "1", None) for n in numbers]

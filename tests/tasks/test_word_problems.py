@@ -54,7 +54,7 @@ def test_every_template_is_worked_out_by_hand():
     assert {template.name for template in (*TRAINED, *HELD_OUT)} == set(BY_HAND)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_answers_follow_from_template_and_operands(seed: int):
     for task in SOURCE.draw(Draw(campaign=seed, round=seed)):
@@ -62,14 +62,14 @@ def test_answers_follow_from_template_and_operands(seed: int):
         assert int(task.answer) > 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_the_question_names_every_operand(seed: int):
     for task in SOURCE.draw(Draw(campaign=seed, round=seed)):
         assert all(f"{operand} " in task.question or f"{operand}." in task.question for operand in task.operands)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, SEEDS, SEEDS)
 def test_sets_share_no_problem_even_across_rounds(campaign: int, one: int, other: int):
     first, second = SOURCE.draw(Draw(campaign, one)), SOURCE.draw(Draw(campaign, other))
@@ -78,7 +78,7 @@ def test_sets_share_no_problem_even_across_rounds(campaign: int, one: int, other
         assert overlaps(of(first, left), of(second, right)) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, SEEDS, SEEDS)
 def test_the_report_set_stays_and_the_others_change_with_the_round(campaign: int, one: int, other: int):
     first, second = SOURCE.draw(Draw(campaign, one)), SOURCE.draw(Draw(campaign, other))

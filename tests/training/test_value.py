@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.errors import RoundFailed
@@ -81,7 +81,6 @@ def test_auroc_is_the_chance_that_a_good_one_is_valued_above_a_bad_one(good, bad
     assert auroc(good, bad) == pytest.approx(won / (len(good) * len(bad)))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(0, 1)), min_size=1, max_size=30))
 def test_figures_are_what_they_are_called(pairs):
     predicted, labels = map(list, zip(*pairs, strict=True))
