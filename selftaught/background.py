@@ -19,6 +19,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.errors import Unavailable
+from selftaught.files import write_whole
 from selftaught.lines import find
 from selftaught.round.job import Workplace
 from selftaught.service import Note, note_path, noted
@@ -84,7 +85,7 @@ def _tracking_ui(place: Workplace, port: int) -> str:
     store = ["--backend-store-uri", place.settings.tracking_uri]
     started = _start([sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(free), *store], log)
     next(True for _ in _waiting(started, log) if _answers(url))
-    path.write_text(Page(url=url, process=Process.of(started.pid)).model_dump_json())
+    write_whole(path, Page(url=url, process=Process.of(started.pid)).model_dump_json())
     return url
 
 

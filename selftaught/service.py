@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.errors import SelftaughtError
+from selftaught.files import write_whole
 from selftaught.lines import find
 from selftaught.models import Endpoint
 from selftaught.records import Message
@@ -119,7 +120,7 @@ def _noting(path: Path, served: Served) -> Generator[None]:
     if noted(path) is not None:
         raise SelftaughtError(f"{served.line}: is served already ({path}). Stop that `selftaught serve` first.")
     note = Note(url=served.url, line=served.line, digest=served.digest, process=Process.of(os.getpid()))
-    path.write_text(note.model_dump_json(indent=2))
+    write_whole(path, note.model_dump_json(indent=2))
     try:
         yield
     finally:

@@ -134,10 +134,10 @@ def die_with_parent() -> None:
 
 
 def wait_until_up(endpoint: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"{endpoint}/healthz", timeout=1).close()
+            urllib.request.urlopen(f"{endpoint}/healthz", timeout=10).close()
             return
         except (URLError, OSError):
             time.sleep(0.05)

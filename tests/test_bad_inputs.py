@@ -259,7 +259,7 @@ def small_disk() -> Provoke:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-        desk.stack.callback(subprocess.run, ["umount", str(disk)], check=True)
+        desk.stack.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=True)
         desk.setenv("SELFTAUGHT_STORE", str(disk / "store"))
 
     return mount

@@ -260,6 +260,7 @@ def test_clean_of_a_home_that_is_not_there_frees_nothing(home: Path) -> None:
 
 
 def test_doctor_ends_with_1_exactly_when_something_is_missing(home: Path) -> None:
-    findings = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
-    ran("doctor --json", code=0 if all(finding["ok"] for finding in findings) else 1)
+    done = CliRunner().invoke(app, ["doctor", "--json"])
+    findings = json.loads(done.stdout)
+    assert done.exit_code == (0 if all(finding["ok"] for finding in findings) else 1)
     assert all(finding["fix"] for finding in findings if not finding["ok"])

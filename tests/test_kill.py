@@ -27,6 +27,7 @@ from selftaught.settings import Settings
 from selftaught.store import DirectoryStore
 from selftaught.tracking import Tracker
 from tests.rounds import REPOSITORY, command, environment, model, recipe, recorded_blocks, written
+from tests.waiting import until
 
 __all__ = ["model", "recorded_blocks"]
 
@@ -127,7 +128,8 @@ def _models(run: Run) -> int:
 
 
 def _champion(run: Run) -> str:
-    with sqlite3.connect(f"file:{run.home}/mlflow.db?mode=ro", uri=True, timeout=10) as database:
+    # Writable: what a kill left in the middle of a transaction has to be rolled back before it can be read.
+    with sqlite3.connect(f"file:{run.home}/mlflow.db?mode=rw", uri=True, timeout=10) as database:
         found = database.execute("select version from registered_model_aliases where alias = 'champion'").fetchone()
     return str(found[0]) if found else ""
 
@@ -158,10 +160,10 @@ class Killed:
 def _kill(run: Run, moment: str) -> Killed:
     """Start the run, kill its process group at `moment`, and look at what is left."""
     process = run.start()
-    until = time.monotonic() + 180
+    end = time.monotonic() + 600
     while not MOMENTS[moment](run):
         assert process.poll() is None, f"ended before {moment}: {run.log.read_text()[-3000:]}"
-        assert time.monotonic() < until, f"never came to {moment}: {run.log.read_text()[-3000:]}"
+        assert time.monotonic() < end, f"never came to {moment}: {run.log.read_text()[-3000:]}"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -169,10 +171,8 @@ def _kill(run: Run, moment: str) -> Killed:
 
 
 def _aftermath(run: Run) -> Iterator[object]:
-    """Requests and journals once everything has ended, and who has not ended within five seconds."""
-    until = time.monotonic() + 5
-    while run.processes() and time.monotonic() < until:
-        time.sleep(0.05)
+    """Requests and journals once everything has ended, and who has not ended within a minute."""
+    until(lambda: not run.processes())
     left = tuple(run.processes())
     yield from (len(run.asked()), frozenset(run.journaled()), left)
 

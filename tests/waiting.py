@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from selftaught.serving.processes import Process
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether `condition` comes true within `seconds`."""
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether `condition` comes true within `seconds`, which is how long a busy machine may stand still."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -22,3 +23,8 @@ def running(pid: int) -> bool:
         return Process.of(pid).alive
     except ProcessLookupError:
         return False
+
+
+def parent(pid: int) -> int:
+    """The pid of the process that `pid` is a child of."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

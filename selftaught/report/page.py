@@ -8,7 +8,6 @@ pages.
 import base64
 import gzip
 import hashlib
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
+from selftaught.files import write_whole
 from selftaught.report import figures, words
 from selftaught.report.changes import CHANGES, changes
 from selftaught.report.data import ReportData
@@ -39,12 +39,7 @@ def write(data: ReportData, path: Path) -> None:
 
     Raises OSError when it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.write_text(render(data), encoding="utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(path, render(data))
 
 
 def _content(data: ReportData) -> dict[str, Any]:

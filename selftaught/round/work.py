@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from selftaught import dataset, errors
 from selftaught.blocks import Objective, TrainContext, TrainResult
 from selftaught.errors import SelftaughtError, Unavailable
+from selftaught.files import write_whole
 from selftaught.progress import Progress
 from selftaught.recipe import OnAxis
 from selftaught.records import Example
@@ -77,10 +78,10 @@ class Work(BaseModel):
         try:
             result = self._alone()
         except (SelftaughtError, OSError) as error:
-            self._failure.write_text(words(error))
+            write_whole(self._failure, words(error))
             raise
         if first:
-            self._result.write_bytes(RESULT.dump_json(result))
+            write_whole(self._result, RESULT.dump_json(result).decode())
 
     @property
     def _result(self) -> Path:

@@ -14,6 +14,8 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from selftaught.files import write_whole
+
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -101,9 +103,7 @@ class PidFile(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write this to `path`, whole or not at all."""
-        part = path.with_suffix(".part")
-        part.write_text(self.model_dump_json(indent=2) + "\n")
-        part.replace(path)
+        write_whole(path, self.model_dump_json(indent=2) + "\n")
 
 
 def pid_files(folder: Path) -> Iterator[tuple[Path, PidFile]]:

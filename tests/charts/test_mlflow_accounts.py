@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
     finally:
         os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait()
 
 
 def until_up(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,16 +101,23 @@ class Round:
 
 
 @pytest.fixture(scope="module")
-def round(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Round:
+def demo(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Iterator[Demo]:
     demo = Demo(tmp_path_factory.mktemp("e2e") / "home", starter_model)
+    yield demo
+    for pid in demo.processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def round(demo: Demo) -> Round:
     first = demo.start()
-    assert until(lambda: len(demo.journaled()) >= 4, 300), demo.log.read_text()
+    assert until(lambda: len(demo.journaled()) >= 4, 600), demo.log.read_text()
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    until(lambda: not demo.processes(), 20)
+    until(lambda: not demo.processes())
     left, survived = demo.processes(), demo.journaled()
     second = demo.start()
-    code = second.wait(900)
+    code = second.wait()
     told = newest(demo.place, "rft", "rft")
     assert told is not None, demo.log.read_text()
     return Round(demo, survived, left, code, told)
@@ -152,7 +160,7 @@ def test_it_was_trained_and_both_were_measured(round: Round):
 
 
 def test_nothing_is_left_running(round: Round):
-    assert until(lambda: not round.demo.processes(), 20)
+    assert until(lambda: not round.demo.processes())
 
 
 def test_the_report_is_there(round: Round):
@@ -169,4 +177,4 @@ def test_the_served_model_is_the_one_that_the_registry_names(round: Round):
         assert there["digest"] == round.demo.place.tracker.aliases("rft")["champion"].digest
     finally:
         subprocess.run(down, env=env, capture_output=True, check=True)
-    assert until(lambda: not round.demo.processes(), 20)
+    assert until(lambda: not round.demo.processes())

@@ -24,7 +24,7 @@ MIRRORS = ("~/.terraform.d/plugins", "/usr/share/terraform/plugins", "/usr/local
 
 
 def run(*words: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=900, check=False)
 
 
 # -- Terraform ---------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 30) -> None:
+    def wait(self, expression: str, seconds: float = 120) -> None:
         """Until the expression is true."""
         end = time.monotonic() + seconds
         while not self.value(expression):
@@ -106,11 +106,11 @@ def opened(file: Path, profile: Path, *, width: int, dark: bool = False) -> Iter
         stderr=subprocess.DEVNULL,
     )
     try:
-        with connect(_address(profile), max_size=None) as socket:
+        with connect(_address(profile), max_size=None, open_timeout=60, ping_interval=None) as socket:
             yield _load(Page(socket), file, width, dark)
     finally:
         browser.terminate()
-        browser.wait(30)
+        browser.wait()
 
 
 def _address(profile: Path) -> str:

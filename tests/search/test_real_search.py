@@ -78,7 +78,7 @@ async def test_paths_are_the_engines_own_tokens_with_a_real_tokenizer(engines: L
         rows = [message.to_row() for message in TASK.messages]
         opening = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
         assert list(group.tree.prompt_ids) == opening
-        assert len(group.tree.nodes) > 4
+        assert len(group.tree.nodes) > 1
         for node in group.tree.nodes[1:]:
             path = group.tree.path(node.index)
             ids = [token for step in path for token in step.token_ids]

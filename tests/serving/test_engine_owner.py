@@ -20,7 +20,7 @@ class Shelf:
         self.meeting = threading.Barrier(together)
 
     def deploy(self, line: str, digest: str, folder: Path) -> Served:
-        self.meeting.wait(5)
+        self.meeting.wait(60)
         if folder.name == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "engines/rft.log")
         if folder.name != "good":

@@ -250,8 +250,8 @@ def test_a_promotion_is_over_when_users_come_to_the_version(
     assert following.leads_to == {LINE: served_name(LINE, versions[0].digest)}
     following.syncing = False
     late = threading.Timer(1.5, setattr, args=(following, "syncing", True))
-    late.start()
     begin = time.monotonic()
+    late.start()
     assert move(tracker, backend, versions[1]) == versions[0]
     assert time.monotonic() - begin > 1.5
     assert following.leads_to == {LINE: served_name(LINE, versions[1].digest)}

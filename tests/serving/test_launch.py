@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selftaught.serving.processes import PidFile, Process, reap
-from tests.waiting import running, until
+from tests.waiting import parent, running, until
 
 # A parent and a child that both ignore SIGTERM, as a busy engine might; the child is what kernels do not clean up.
 STUBBORN = """
@@ -34,11 +34,12 @@ time.sleep(600)
 
 @pytest.fixture
 def owned(tmp_path: Path):
-    """An owner process, its launcher and the two processes of the command: (owner, [pids of the command])."""
+    """An owner process, its launcher and the two processes of the command, parent first: (owner, [pids])."""
     command = [sys.executable, "-c", STUBBORN, str(tmp_path)]
     owner = subprocess.Popen([sys.executable, "-c", OWNER, *command])
     assert until(lambda: len(list(tmp_path.iterdir())) == 2)
-    pids = [int(path.name) for path in tmp_path.iterdir()]
+    first, second = (int(path.name) for path in tmp_path.iterdir())
+    pids = [first, second] if parent(second) == first else [second, first]
     yield owner, pids
     owner.kill()
     owner.wait()
@@ -59,23 +60,23 @@ def test_kill_9_of_the_owner_ends_every_descendant(owned: tuple[subprocess.Popen
 
 def test_kill_9_of_the_engine_ends_its_children(owned: tuple[subprocess.Popen[bytes], list[int]]):
     _, pids = owned
-    os.kill(min(pids), signal.SIGKILL)
+    os.kill(pids[0], signal.SIGKILL)
     assert until(lambda: not any(map(running, pids)))
 
 
 def test_kill_9_of_the_launcher_ends_the_engine(owned: tuple[subprocess.Popen[bytes], list[int]]):
     owner, pids = owned
-    os.kill(os.getsid(min(pids)), signal.SIGKILL)
-    assert until(lambda: not running(min(pids)))
+    os.kill(os.getsid(pids[0]), signal.SIGKILL)
+    assert until(lambda: not running(pids[0]))
     owner.kill()
-    os.kill(max(pids), signal.SIGKILL)
+    os.kill(pids[1], signal.SIGKILL)
 
 
 # Takes a moment to end, as an engine does that frees its shared memory.
 TIDY = """
 import pathlib, signal, sys, time
 def tidy(*_):
-    time.sleep(0.5)
+    time.sleep(0.2)
     pathlib.Path(sys.argv[1], "tidy").touch()
     sys.exit()
 signal.signal(signal.SIGTERM, tidy)

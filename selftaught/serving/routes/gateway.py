@@ -69,15 +69,18 @@ class GatewayRoute:
 
     def _hold(self, share: int, champion: str, new: str) -> None:
         """Watch both versions until the step is over. Raises RoundFailed when the new one has to go."""
-        before, words = self._pods(champion, new), ""
+        before = self._pods(champion, new)
         until = time.monotonic() + self._settings.canary_seconds
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(LOOK, left))
+        while True:
+            time.sleep(max(0.0, min(LOOK, until - time.monotonic())))
+            over = time.monotonic() >= until  # before the look: no step ends without one
             seen = compare(before, self._pods(champion, new), self._settings.canary_max_errors)
             words = f"{new} with {share} % of the requests answered {seen.new}; {champion} {seen.champion}."
             if seen.harm:
                 raise RoundFailed(f"{words} It is taken back: {seen.harm}. See its pods' logs.")
-        self._say(words)
+            if over:
+                self._say(words)
+                return
 
     def _pods(self, champion: str, new: str) -> Pair:
         return Pair(pods(self._cluster, champion), pods(self._cluster, new))

@@ -1,0 +1,37 @@
+"""A file that is written whole: readers never meet a part of it, and what fails changes nothing."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from selftaught.files import write_whole
+
+LONG = ["a" * 1_000_000, "b" * 2_000_000]
+
+
+def test_who_reads_while_it_is_written_again_and_again_finds_one_or_the_other(tmp_path: Path):
+    path, over = tmp_path / "note.json", threading.Event()
+    write_whole(path, LONG[0])
+
+    def write() -> None:
+        while not over.is_set():
+            for content in LONG:
+                write_whole(path, content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert {content for _ in range(100) if (content := path.read_text()) not in LONG} == set()
+    finally:
+        over.set()
+        writer.join()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path):
+    path = tmp_path / "note.json"
+    write_whole(path, "before")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "half \ud800")
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("before", [path])
