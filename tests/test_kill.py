@@ -82,6 +82,11 @@ class Run:
         """Every live process that was started for this home: the run, its steps, its engines."""
         return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if self._is_ours(entry)]
 
+    def kill(self) -> None:
+        """Whatever still runs, because a test gave up on it, goes."""
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
     def _is_ours(self, process: Path) -> bool:
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
@@ -178,12 +183,15 @@ def _aftermath(run: Run) -> Iterator[object]:
 
 
 @pytest.fixture(scope="module")
-def unkilled(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Run:
+def unkilled(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Run]:
     """A run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("unkilled")
     run = Run(folder / "home", written(folder / "recorded.yaml", recipe(model)), slow=0)
-    assert run.start().wait() == 0, run.log.read_text()[-3000:]
-    return run
+    try:
+        assert run.start().wait() == 0, run.log.read_text()[-3000:]
+        yield run
+    finally:
+        run.kill()
 
 
 @dataclass(frozen=True)
@@ -195,11 +203,14 @@ class Survivor:
 
 
 @pytest.fixture(scope="module")
-def survivor(tmp_path_factory: pytest.TempPathFactory, unkilled: Run) -> Survivor:
+def survivor(tmp_path_factory: pytest.TempPathFactory, unkilled: Run) -> Iterator[Survivor]:
     run = Run(tmp_path_factory.mktemp("killed") / "home", unkilled.recipe, slow=0.1)
-    kills = tuple(_kill(run, moment) for moment in MOMENTS)
-    assert run.start().wait() == 0, run.log.read_text()[-3000:]
-    return Survivor(run, kills)
+    try:
+        kills = tuple(_kill(run, moment) for moment in MOMENTS)
+        assert run.start().wait() == 0, run.log.read_text()[-3000:]
+        yield Survivor(run, kills)
+    finally:
+        run.kill()
 
 
 pytestmark = pytest.mark.usefixtures("recorded_blocks")
