@@ -27,7 +27,7 @@ from selftaught.settings import Settings
 from selftaught.store import DirectoryStore
 from selftaught.tracking import Tracker
 from tests.rounds import REPOSITORY, command, environment, model, recipe, recorded_blocks, written
-from tests.waiting import until
+from tests.waiting import end, until
 
 __all__ = ["model", "recorded_blocks"]
 
@@ -85,7 +85,7 @@ class Run:
     def kill(self) -> None:
         """Whatever still runs, because a test gave up on it, goes."""
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            end(pid)
 
     def _is_ours(self, process: Path) -> bool:
         try:
@@ -165,10 +165,10 @@ class Killed:
 def _kill(run: Run, moment: str) -> Killed:
     """Start the run, kill its process group at `moment`, and look at what is left."""
     process = run.start()
-    end = time.monotonic() + 600
+    give_up = time.monotonic() + 600
     while not MOMENTS[moment](run):
         assert process.poll() is None, f"ended before {moment}: {run.log.read_text()[-3000:]}"
-        assert time.monotonic() < end, f"never came to {moment}: {run.log.read_text()[-3000:]}"
+        assert time.monotonic() < give_up, f"never came to {moment}: {run.log.read_text()[-3000:]}"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

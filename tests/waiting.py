@@ -1,7 +1,10 @@
 """Waiting for what other processes do, for tests of processes."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from selftaught.serving.processes import Process
@@ -9,9 +12,9 @@ from selftaught.serving.processes import Process
 
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether `condition` comes true within `seconds`, which is how long a busy machine may stand still."""
-    end = time.monotonic() + seconds
+    give_up = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > end:
+        if time.monotonic() > give_up:
             return False
         time.sleep(0.02)
     return True
@@ -23,6 +26,12 @@ def running(pid: int) -> bool:
         return Process.of(pid).alive
     except ProcessLookupError:
         return False
+
+
+def end(pid: int) -> None:
+    """Kill `pid`, unless it has just ended by itself."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def parent(pid: int) -> int:

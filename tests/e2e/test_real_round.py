@@ -24,7 +24,7 @@ from selftaught.settings import Settings
 from selftaught.store import DirectoryStore
 from selftaught.tracking import Tracker
 from selftaught.weights import model_digest
-from tests.waiting import until
+from tests.waiting import end, until
 
 pytestmark = pytest.mark.model
 REPOSITORY = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Itera
     demo = Demo(tmp_path_factory.mktemp("e2e") / "home", starter_model)
     yield demo
     for pid in demo.processes():
-        os.kill(pid, signal.SIGKILL)
+        end(pid)
 
 
 @pytest.fixture(scope="module")
