@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -150,6 +151,7 @@ def test_kill_9_of_the_engine_is_unavailable_and_a_new_one_heals(
     (server,) = (pid for pid in engine.session() if parent(pid) == engine.pid)
     left = [pid for pid in engine.session() if pid != server]
     os.kill(server, signal.SIGKILL)
+    begin = time.monotonic()
 
     async def ask() -> None:
         async with open_endpoint(served):
@@ -157,6 +159,7 @@ def test_kill_9_of_the_engine_is_unavailable_and_a_new_one_heals(
 
     with pytest.raises(Unavailable, match=served.url):
         asyncio.run(ask())
+    assert time.monotonic() - begin < 60
     assert until(lambda: engine.session() == []), f"{left} outlived the server"
     again = engines.deploy("rft", DIGEST, starter_model)
     assert noted(home).engine != engine
