@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol, cast, get_args, runtime_che
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, NonNegativeInt, PositiveInt
 from pydantic_core import CoreSchema, core_schema
 
+from selftaught.errors import SelftaughtError
 from selftaught.records import Example, Group, Message, Rollout, Split, Task, TaskScore, Verdict
 
 _REGISTRY: dict[str, dict[str, type["Block"]]] = {}
@@ -214,14 +215,23 @@ class Verifier(Block, axis="verify"):
 
 
 class RolloutVerifier(Verifier):
-    """A verifier that looks at one rollout at a time."""
+    """A verifier that looks at one rollout at a time, and whose crash on one costs that one its verdict alone."""
 
     @abstractmethod
     def verdict(self, task: Task, rollout: Rollout) -> Verdict:
         """What is said of `rollout`."""
 
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
-        return [self.verdict(group.task, rollout) for rollout in group.rollouts]
+        return [self._bounded(group.task, rollout) for rollout in group.rollouts]
+
+    def _bounded(self, task: Task, rollout: Rollout) -> Verdict:
+        try:
+            return self.verdict(task, rollout)
+        except SelftaughtError:
+            raise
+        # The unit of blame is the unit of work: what a verifier may raise on one text is no word on its siblings.
+        except Exception as error:  # noqa: BLE001
+            return Verdict.errored(self.name, f"{type(error).__name__}: {error}")
 
 
 class Curator(Block, axis="curate"):

@@ -32,7 +32,8 @@ class Detours(Counted):
         if tree is None or not right:
             return
         far = distances(tree, right)
-        made = [each for leaf in sorted(right) for each in self._told(group, tree, far, leaf)]
+        ended = {rollout.index for rollout in group.accepted() if rollout.finish_reason == "stop"}
+        made = [each for leaf in sorted(ended) for each in self._told(group, tree, far, leaf)]
         yield from capped(made, self.per_task, seed)
 
     def _told(self, group: Group, tree: Tree, far: Sequence[int], leaf: int) -> Iterator[Example]:

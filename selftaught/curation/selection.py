@@ -60,8 +60,8 @@ class Counted(Curator):
 class Selection(Counted):
     """Pick rollouts of each task, `per_task` at most, and `max_examples` in all.
 
-    Truncated rollouts (finish_reason `length`) are never picked: training on them teaches to stop nowhere. The prompt
-    is the task's own, so hints and system messages of the sampler do not enter it.
+    Only rollouts that the model itself ended (finish_reason `stop`) are picked: what was cut off or broken off
+    (`length`, `abort`, `error`, `content_filter`) teaches to stop anywhere. The prompt is the task's own, so hints and system messages of the sampler do not enter it.
     """
 
     per_task: PositiveInt | None = 4
@@ -73,7 +73,7 @@ class Selection(Counted):
 
     def examples(self, group: Group, seed: int) -> Iterable[Example]:
         """What is picked of `group`, in the order drawn."""
-        whole = [rollout for rollout in self.candidates(group) if rollout.finish_reason != "length"]
+        whole = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
         picked = drawn(_distinct(whole) if self.dedupe else whole, self.per_task, seed)
         return [completion(group, rollout.text, rollout.id) for rollout in picked]
 

@@ -29,8 +29,8 @@ class Hints(BaseModel):
 
     async def help(self, tree: SearchTree, expand: Steps, context: Context) -> None:
         """Add hinted answers to `tree` where it has a gold answer and no right one. Raises what `ChatModel` raises."""
-        texts = [node.so_far() for node in tree.terminals()]
-        if tree.task.answer is None or (texts and await passed(tree, texts, context) > 0):
+        ended = [(node.so_far(), node.finish_reason) for node in tree.terminals()]
+        if tree.task.answer is None or (ended and await passed(tree, ended, context) > 0):
             return
         asked = with_hint(tree.task, self.prompt, tree.task.answer)
         said = await context.tokens().complete(

@@ -198,7 +198,7 @@ class Search(Sampler, type="search"):
 
     async def _solved(self, tree: SearchTree, grown: Sequence[SearchNode], context: Context) -> bool:
         ended = [node for node in grown if node.terminal]
-        return any([await passed(tree, [node.so_far()], context) == 1 for node in ended])
+        return any([await passed(tree, [(node.so_far(), node.finish_reason)], context) == 1 for node in ended])
 
     # The answer -----------------------------------------------------------------------------------------------------
 

@@ -92,14 +92,14 @@ class Outcome(NodeValue, type="outcome"):
 
     async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
         if node.terminal:
-            return await passed(tree, [node.so_far()], context)
+            return await passed(tree, [(node.so_far(), node.finish_reason)], context)
         tree.tally.value_calls += 1
         n = self.n if self.temperature else 1
         said = await context.tokens(self.role).complete(
             [*tree.prompt_ids, *node.ids()], n=n, temperature=self.temperature, max_tokens=self.max_tokens
         )
         tree.tally.tokens += sum(len(each.token_ids) for each in said)
-        return await passed(tree, [node.so_far() + each.text for each in said], context)
+        return await passed(tree, [(node.so_far() + each.text, each.finish_reason) for each in said], context)
 
 
 class Answered(NodeValue, type="verifier"):
@@ -111,7 +111,10 @@ class Answered(NodeValue, type="verifier"):
     otherwise: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        return [await passed(tree, [node.so_far()], context) if node.terminal else self.otherwise for node in nodes]
+        return [
+            await passed(tree, [(node.so_far(), node.finish_reason)], context) if node.terminal else self.otherwise
+            for node in nodes
+        ]
 
 
 class Rule(NodeValue, type="rule"):
@@ -124,7 +127,7 @@ class Rule(NodeValue, type="rule"):
     then: Annotated[NodeValue, OneOf("value")] = Constant(value=1.0)
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        (verdicts,) = await judged(tree, [node.so_far() for node in nodes], [self.check], context)
+        (verdicts,) = await judged(tree, [(node.so_far(), "stop") for node in nodes], [self.check], context)
         held = [node for node, said in zip(nodes, verdicts, strict=True) if said.passed or said.error]
         given = dict(zip(held, await self.then.values(tree, held, context), strict=True)) if held else {}
         return [given.get(node, 0.0) for node in nodes]
@@ -153,19 +156,30 @@ class Weighted(NodeValue, type="weighted"):
         ]
 
 
-async def passed(tree: SearchTree, texts: Sequence[str], context: Context) -> float:
-    """The share of `texts`, as answers to the tree's task, that every verifier in `context` passes."""
-    verdicts = list(zip(*await judged(tree, texts, context.verifiers, context), strict=True))
-    return sum(all(verdict.passed for verdict in on_one) for on_one in verdicts) / len(texts)
+Said = tuple[str, str]
+"""A text and what ended it (`stop`, `length`): a verifier may ask whether an answer was finished."""
+
+
+async def passed(tree: SearchTree, answers: Sequence[Said], context: Context) -> float:
+    """The share of `answers` to the tree's task that every verifier in `context` passes."""
+    verdicts = list(zip(*await judged(tree, answers, context.verifiers, context), strict=True))
+    return sum(all(verdict.passed for verdict in on_one) for on_one in verdicts) / len(answers)
 
 
 async def judged(
-    tree: SearchTree, texts: Sequence[str], verifiers: Sequence[Verifier], context: Context
+    tree: SearchTree, answers: Sequence[Said], verifiers: Sequence[Verifier], context: Context
 ) -> list[list[Verdict]]:
-    """What each of `verifiers` says of `texts` as answers to the tree's task."""
+    """What each of `verifiers` says of `answers` to the tree's task."""
     rollouts = tuple(
-        Rollout(task=tree.task.id, index=index, model="", turns=(Turn(content=text),), temperature=0)
-        for index, text in enumerate(texts)
+        Rollout(
+            task=tree.task.id,
+            index=index,
+            model="",
+            turns=(Turn(content=text),),
+            temperature=0,
+            finish_reason=finish_reason,
+        )
+        for index, (text, finish_reason) in enumerate(answers)
     )
     group = Group(task=tree.task, rollouts=rollouts)
     return [await verifier.verify(group, context) for verifier in verifiers]

@@ -51,8 +51,9 @@ def test_unverified_groups_give_nothing_accepted():
 
 
 @pytest.mark.parametrize("curator", [Accepted, Unfiltered])
-def test_truncated_rollouts_are_left_out(curator):
-    assert texts(curator(), [group("q", ("cut", True, "length"), ("whole", True))]) == ["whole"]
+@pytest.mark.parametrize("reason", ["length", "abort", "error", "content_filter", ""])
+def test_only_what_the_model_ended_itself_is_picked(curator, reason):
+    assert texts(curator(), [group("q", ("cut", True, reason), ("whole", True))]) == ["whole"]
 
 
 def test_an_example_is_the_tasks_own_prompt_and_the_last_answer():

@@ -148,6 +148,12 @@ def test_a_task_that_was_never_solved_is_the_hardest():
     assert [each.completion[0].content for each in ByEffort(minimum=0).curate([helped], 1)] == ["h"]
 
 
+def test_a_right_answer_that_was_cut_off_is_not_told():
+    group = grown(SHAPE, VALUES)
+    cut = tuple(each.model_copy(update={"finish_reason": "length"}) for each in group.rollouts)
+    assert list(Linearised(minimum=0).curate([group.model_copy(update={"rollouts": cut})], 1)) == []
+
+
 @pytest.mark.parametrize("curator", [StepPairs(), StepValues(), Linearised(), TreeTraces()])
 def test_too_few_examples_fail_the_round(curator):
     with pytest.raises(RoundFailed, match=f"'{curator.name}' gave 0 examples, fewer than minimum: 16"):

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from selftaught.blocks import Completion, Context, Verifier
+from selftaught.blocks import Completion, Context, RolloutVerifier, Verifier
 from selftaught.records import Verdict
 from selftaught.search.parts import BadValue
 from selftaught.search.tree import SearchTree
 from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, Rule, ValueModel, Weighted
 from selftaught.verification.equations import Equations
+from selftaught.verification.format_rules import Rules
 from tests.search.scripted import TASK, Scripted
 
 STEP = Completion("", (7,), (-1.0,), "stop", 1, "\n", ("",), ())
@@ -99,6 +100,18 @@ async def test_an_outcome_is_the_share_of_completions_that_pass(grown):
     assert tree.tally.tokens - before == 8 * sum(not node.terminal for node in nodes)
 
 
+async def test_verifiers_see_that_a_completion_was_cut_off(grown):
+    tree, _, context, model = grown
+    node = tree.add(tree.root, replace(STEP, text="1 + 1 = 2\n"))
+
+    async def cut(prompt, **_):
+        return [replace(STEP, text="so b", finish_reason="length", stop=None)] * 2
+
+    model.complete = cut
+    assert await Outcome(n=2).values(tree, [node], replace(context, verifiers=(Rules(),))) == [0]
+    assert await Outcome(n=2).values(tree, [node], replace(context, verifiers=(Rules(finished=False),))) == [1]
+
+
 async def test_a_weighted_value_is_the_mean_by_weight(grown):
     tree, nodes, context, _ = grown
     block = Weighted(parts=(Part(weight=3, value=Constant(value=1.0)), Part(weight=1, value=Constant(value=0.2))))
@@ -112,3 +125,16 @@ async def test_what_a_rule_fails_is_worth_nothing_and_the_rest_what_another_valu
     expected = model.value(bytes((*tree.prompt_ids, *right.ids())).decode())
     assert await Rule(check=Equations(), then=ValueModel()).values(tree, [wrong, right], context) == [0, expected]
     assert tree.tally.value_calls == 1
+
+
+async def test_a_check_that_crashes_fails_nothing(grown):
+    tree, nodes, context, _ = grown
+
+    class Crashing(RolloutVerifier):
+        type: str = "crashing"
+
+        def verdict(self, task, rollout):
+            raise ZeroDivisionError
+
+    rule = Rule.model_construct(check=Crashing(), then=Constant(value=0.7))
+    assert await rule.values(tree, nodes, context) == [0.7] * len(nodes)

@@ -83,6 +83,19 @@ async def test_a_crash_is_an_error_of_that_group_and_verifier_alone():
     assert not done[1].passed(1)
 
 
+async def test_a_crash_on_one_rollout_leaves_its_siblings_their_verdicts():
+    class Picky(RolloutVerifier):
+        type: str = "picky"
+
+        def verdict(self, task, rollout):
+            return Verdict.of(self.name, 1 / int(rollout.text) > 0)
+
+    done = await verified([group("1", "1", "0", "x", "2")], Picky())
+    assert [done[0].passed(index) for index in range(4)] == [True, False, False, True]
+    assert [on_one[0].error is None for on_one in done[0].verdicts] == [True, False, False, True]
+    assert "ValueError: invalid literal" in done[0].verdicts[2][0].error
+
+
 async def test_a_wrong_number_of_verdicts_is_an_error():
     done = await verified([group("1", "1"), group("2", "2", "2")], Short())
     assert done[0].passed(0)
