@@ -61,7 +61,8 @@ class Selection(Counted):
     """Pick rollouts of each task, `per_task` at most, and `max_examples` in all.
 
     Only rollouts that the model itself ended (finish_reason `stop`) are picked: what was cut off or broken off
-    (`length`, `abort`, `error`, `content_filter`) teaches to stop anywhere. The prompt is the task's own, so hints and system messages of the sampler do not enter it.
+    (`length`, `abort`, `error`, `content_filter`) teaches to stop anywhere. The prompt is the task's own, so hints and
+    system messages of the sampler do not enter it.
     """
 
     per_task: PositiveInt | None = 4
