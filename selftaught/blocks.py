@@ -209,6 +209,10 @@ class Sampler(Block, axis="sample"):
 class Verifier(Block, axis="verify"):
     """What says whether rollouts are right; group-wise, so that votes and consistency are ordinary verifiers."""
 
+    reads_answer: ClassVar[bool] = True
+    """Whether a rollout that states the gold answer and nothing else has to pass, which is tried before a run. False
+    for what looks at form, steps or length."""
+
     @abstractmethod
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         """One verdict a rollout, in order. A verifier that cannot run gives errors, never scores."""

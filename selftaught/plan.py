@@ -2,21 +2,23 @@
 
 Token counts are upper bounds from the blocks; the rate is the one of the line's last round where there is one, else
 what was measured on two CPU cores. The tasks are drawn once, so that a source that cannot give them is found out
-here. It starts nothing.
+here, and so is a verifier that their own gold answers fail. It starts nothing.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from selftaught.blocks import Sampler
+from selftaught.blocks import Sampler, Verifier
 from selftaught.campaign import Order
 from selftaught.errors import NothingNew
-from selftaught.recipe import Stage
-from selftaught.records import Split
+from selftaught.recipe import Recipe, Stage
+from selftaught.records import Task
 from selftaught.round.fresh import drawn
 from selftaught.round.history import newest
 from selftaught.round.job import Workplace
+from selftaught.verification.gold import gold_checks, require_gold
 
 ASSUMED_RATE = 300.0
 """New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
@@ -44,6 +46,8 @@ class Plan:
     """Why there is nothing to run yet, where tasks are dropped and too few were."""
     broken: tuple[str, ...] = ()
     """What is wrong with drops that are set aside."""
+    gold: tuple[str, ...] = ()
+    """What each verifier makes of the tasks' own gold answers."""
 
     @property
     def minutes(self) -> float:
@@ -65,6 +69,7 @@ class Plan:
             f"{self.guard_tasks} guard\n"
             f"  new tokens a round, at most: {self.sampled_tokens:,} sampled, {self.evaluated_tokens:,} evaluated; "
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
+            f"  verify: {'; '.join(self.gold)}\n"
             f"  gate: {self.power}" + "".join(f"\n  set aside: {message}" for message in self.broken)
         )
 
@@ -72,10 +77,12 @@ class Plan:
 def plan(place: Workplace, order: Order) -> Plan:
     """The plan of `order`, for its first stage.
 
-    Raises BadInput when the tasks cannot be drawn, RoundFailed when their sets overlap.
+    Raises BadInput when the tasks cannot be drawn or a verifier fails their gold answers, RoundFailed when their sets
+    overlap.
     """
     recipe, stage = order.recipe, order.recipe.stages[0]
-    sizes, nothing_new, broken = _drawn(place, order)
+    tasks, nothing_new, broken = _drawn(place, order)
+    gold, sizes = _gold(tasks, recipe), Counter(task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = place.tracker.resolve(order.line, "champion")
     rate = _measured_rate(place, order)
@@ -96,16 +103,28 @@ def plan(place: Workplace, order: Order) -> Plan:
         power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds) if stage.gate and sizes["gate"] else "none",
         nothing_new=nothing_new,
         broken=broken,
+        gold=gold,
     )
 
 
-def _drawn(place: Workplace, order: Order) -> tuple[Mapping[Split, int], str, tuple[str, ...]]:
-    """How many tasks each set has, why there are none where nothing new was dropped, and what is set aside."""
+def _drawn(place: Workplace, order: Order) -> tuple[Sequence[Task], str, tuple[str, ...]]:
+    """The tasks of the first round, why there are none where nothing new was dropped, and what is set aside."""
     try:
         taken = drawn(place, order.recipe, order.line, order.campaign, 1, 0)
     except NothingNew as nothing:
-        return Counter(), str(nothing), ()
-    return Counter(task.split for task in taken.tasks), "", taken.broken
+        return (), str(nothing), ()
+    return taken.tasks, "", taken.broken
+
+
+def _gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
+    """What the verifiers of all stages make of the gold answers. Raises BadInput where one fails too many of them."""
+    verifiers = list[Verifier]()
+    for verifier in (each for stage in recipe.stages for each in stage.verify):
+        if verifier not in verifiers:
+            verifiers.append(verifier)
+    checks = asyncio.run(gold_checks(tasks, verifiers))
+    require_gold(checks)
+    return tuple(check.text() for check in checks)
 
 
 def _evaluated(stage: Stage, sets: list[int]) -> int:

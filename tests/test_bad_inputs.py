@@ -529,6 +529,12 @@ CASES = [
         rows(problems(2, '{"question": "How many?", "answer": ""}\n')),
         ("tasks.jsonl:3", "no answer in column 'answer'"),
     ),
+    Bad(
+        "worked solutions for answers",
+        DRY,
+        rows(problems(90).replace('"answer": "', '"answer": "3 + 4 = 7, so it is clear.\\n#### ')),
+        ("'answer_match' fails 10 of the tasks' own 10 gold answers", "tasks.answer_pattern: '#### (.+)'"),
+    ),
     Bad("too few tasks", DRY, rows(problems(5)), ("tasks.jsonl: too few different problems", "Ask for fewer")),
     Bad(
         "a truncated Parquet file",

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, NonNegativeInt
 
@@ -58,6 +58,8 @@ class Equation(NamedTuple):
 
 class Equations(RolloutVerifier, type="equations"):
     """Pass a rollout without a false equation, and with `at_least` so many true ones; the reason shows the false."""
+
+    reads_answer: ClassVar[bool] = False
 
     at_least: Annotated[NonNegativeInt, Field(description="equations that have to be there")] = 0
 

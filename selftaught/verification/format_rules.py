@@ -6,7 +6,7 @@ business.
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -19,6 +19,8 @@ class Rules(RolloutVerifier, type="rules"):
 
     Patterns are Python regular expressions, searched for anywhere in the text (anchor with ^ and $).
     """
+
+    reads_answer: ClassVar[bool] = False
 
     min_chars: NonNegativeInt = 0
     max_chars: PositiveInt | None = None

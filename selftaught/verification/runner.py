@@ -22,7 +22,7 @@ async def verify(
     """
     verified: list[Group] = []
     for group in groups:
-        columns = [await _verdicts(verifier, group, context) for verifier in verifiers]
+        columns = [await verdicts(verifier, group, context) for verifier in verifiers]
         verified.append(group.model_copy(update={"verdicts": tuple(zip(*columns, strict=True))}))
         report(len(verified), len(groups))
     for position, verifier in enumerate(verifiers):
@@ -30,28 +30,29 @@ async def verify(
     return verified
 
 
-async def _verdicts(verifier: Verifier, group: Group, context: Context) -> list[Verdict]:
+async def verdicts(verifier: Verifier, group: Group, context: Context) -> list[Verdict]:
+    """One verdict of `verifier` a rollout of `group`: errors where it crashed. Raises its SelftaughtErrors."""
     try:
-        verdicts = await verifier.verify(group, context)
+        said = await verifier.verify(group, context)
     except SelftaughtError:
         raise
     # Whatever a verifier may raise is attributed here, once, so that no verifier has to catch anything broad itself.
     except Exception as error:  # noqa: BLE001
         return _errored(verifier, group, f"{type(error).__name__}: {error}")
-    if len(verdicts) != len(group.rollouts):
-        return _errored(verifier, group, f"gave {len(verdicts)} verdicts on {len(group.rollouts)} rollouts")
-    return verdicts
+    if len(said) != len(group.rollouts):
+        return _errored(verifier, group, f"gave {len(said)} verdicts on {len(group.rollouts)} rollouts")
+    return said
 
 
 def _errored(verifier: Verifier, group: Group, error: str) -> list[Verdict]:
     return [Verdict.errored(verifier.name, error) for _ in group.rollouts]
 
 
-def _check_ran(verifier: Verifier, verdicts: Sequence[Verdict]) -> None:
-    if verdicts and all(verdict.error is not None for verdict in verdicts):
+def _check_ran(verifier: Verifier, said: Sequence[Verdict]) -> None:
+    if said and all(verdict.error is not None for verdict in said):
         raise BadInput(
-            f"verify: '{verifier.name}' could not run on any of {len(verdicts)} rollouts. The first error: "
-            f"{verdicts[0].error}. Mend the verifier or its input, or take it out of the recipe's verify."
+            f"verify: '{verifier.name}' could not run on any of {len(said)} rollouts. The first error: "
+            f"{said[0].error}. Mend the verifier or its input, or take it out of the recipe's verify."
         )
 
 
