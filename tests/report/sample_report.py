@@ -92,9 +92,9 @@ def played(number: int, *, champion: int, challenger: int, outcome: str) -> Roun
         challenger=pair[1],
         summaries=tuple(s for i in (champion, challenger) for s in summaries(i)),
         gains=(
-            gain("accuracy", "report", ACCURACY[challenger] - ACCURACY[champion], 200),
             gain("accuracy", "gate", ACCURACY[challenger] - ACCURACY[champion] - 0.01, 200),
             gain("accuracy", "guard", GUARD[challenger] - GUARD[champion], 60),
+            gain("accuracy", "report", ACCURACY[challenger] - ACCURACY[champion], 200),
             gain("pass@8", "report", PASS_AT_8[challenger] - PASS_AT_8[champion], 64),
         ),
         gate=gate(outcome, ACCURACY[challenger] - ACCURACY[champion] - 0.01),
@@ -129,11 +129,11 @@ def played(number: int, *, champion: int, challenger: int, outcome: str) -> Roun
 
 
 def summaries(model: int) -> list[Summary]:
-    """Everything that was measured of one model."""
+    """Everything that was measured of one model, in the order of a real round's: metric, then split."""
     return [
-        summary(model, "accuracy", "report", ACCURACY[model], 200),
         summary(model, "accuracy", "gate", ACCURACY[model] - 0.01, 200),
         summary(model, "accuracy", "guard", GUARD[model], 60),
+        summary(model, "accuracy", "report", ACCURACY[model], 200),
         summary(model, "pass@8", "report", PASS_AT_8[model], 64),
     ]
 

@@ -1,8 +1,12 @@
 """The report's contract: it survives JSON, and mirrors what the steps say without changing it."""
 
+import pytest
+
 from selftaught.blocks import Check, Decision
+from selftaught.records import Split, Verdict
 from selftaught.report.data import Funnel, GateReport, ModelVersion, ReportData
-from tests.report.sample_report import groups, sample
+from selftaught.report.verdict import comparisons
+from tests.report.sample_report import ACCURACY, GUARD, groups, sample
 
 
 def test_report_data_survives_json():
@@ -32,3 +36,20 @@ def test_the_funnel_counts_rollouts_errors_and_truncations():
     assert funnel.truncated == 5  # groups 0, 5, 10, 15 and 20
     assert funnel.accepted == sum(len(list(group.accepted())) for group in sampled)
     assert funnel.solved == sum(any(True for _ in group.accepted()) for group in sampled)
+
+
+def test_a_rollout_that_two_verifiers_could_not_judge_is_one_error():
+    (group,) = groups(ModelVersion(digest="d"), 1)
+    again = tuple((*verdicts, Verdict.errored("equations", "no answer in time")) for verdicts in group.verdicts[2:])
+    twice = group.model_copy(update={"verdicts": (*group.verdicts[:2], *again)})
+    assert Funnel.count([twice], kept=0).errors == 2
+
+
+@pytest.mark.parametrize("model", [0, 1])
+@pytest.mark.parametrize(("split", "mean"), [("gate", -0.01), ("guard", None), ("report", 0.0)])
+def test_every_row_of_the_page_shows_its_own_splits_mean(model: int, split: Split, mean: float | None):
+    """Whatever the order of what was measured: here the report set comes last, as in a real round."""
+    (row,) = (r for r in comparisons(sample(1).last) if (r.metric, r.split) == ("accuracy", split))
+    shown = row.challenger if model else row.champion
+    assert shown
+    assert shown.mean == (GUARD[model] if mean is None else ACCURACY[model] + mean)
