@@ -18,6 +18,10 @@ from typing_extensions import override
 Split = Literal["train", "gate", "report", "guard"]
 TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "tool"]
 ChatRole = Literal["system", "user", "assistant", "tool"]
+Origin = Literal["task", "feedback"]
+
+FEEDBACK = "feedback/"
+"""What the source of a task begins with that was made of feedback on an answer: such a task is only trained on."""
 
 
 def canonical(value: Any) -> bytes:
@@ -82,6 +86,11 @@ class Task(Record):
     def id(self) -> str:
         """Content id over prompt and answer; the split is not part of it, so a task that leaks keeps its id."""
         return content_id([[(m.role, m.content) for m in self.messages], self.answer])
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it was chosen as a task, before anybody saw an answer to it, or came with what was said of one."""
+        return "feedback" if self.source.startswith(FEEDBACK) else "task"
 
     @property
     def question(self) -> str:

@@ -126,6 +126,15 @@ def test_a_copy_has_its_own_children():
     assert tree.model_copy(update={"nodes": tree.nodes[:1]}).children == ((),)
 
 
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [("dropped/2026-11-21-a", "task"), ("feedback/2026-11-21-a", "feedback"), ("jsonl", "task"), ("feedback", "task")],
+)
+def test_a_task_says_whether_it_was_made_of_feedback(source: str, origin: str):
+    task = Task(messages=(Message(role="user", content="Why?"),), source=source)
+    assert (task.origin, Task.from_row(task.to_row()).origin) == (origin, origin)
+
+
 def test_a_field_that_nobody_knows_is_refused():
     with pytest.raises(ValidationError, match="colour"):
         Message.from_row({"role": "user", "content": "", "colour": "red"})

@@ -5,6 +5,10 @@ used are not read again, questions that were seen are left out, and a problem st
 from the question's content hash; a question that shares its text, its template or a run of words (numbers masked) with
 an earlier one follows that one, and one that shares them with two sets is left out.
 
+Feedback is trained on and nothing else. It is there because of what a model answered, so a model that is measured on it
+is measured on its own failures (regression to the mean: Barnett, van der Pols & Dobson 2005): held-out tasks are what
+was dropped as tasks, and no feedback adds one, removes one or changes its answer.
+
 A broken drop (a damaged file, a row that cannot be used) is set aside as a whole and told, and the others are used: on
 a schedule nobody stands by, and one team's slip must not stop the others' for good. It stays unused, so it is taken up
 as soon as it can be read. It does not know which drops were used; `selftaught.round.fresh` does.
@@ -21,13 +25,16 @@ from pydantic import Field, PositiveInt, model_validator
 
 from selftaught.blocks import Draw, OneOf, TaskSource
 from selftaught.errors import BadInput, NothingNew, StoreError
-from selftaught.records import Split, Task
+from selftaught.records import FEEDBACK, Split, Task
 from selftaught.tasks import drops
 from selftaught.tasks.feedback import Feedback, feedback, is_feedback
 from selftaught.tasks.rows import Columns, Table
 from selftaught.tasks.splits import pool, runs, structure, words
 
 SETS: tuple[Split, ...] = ("train", "gate", "report")
+ONLY_FEEDBACK = (
+    "feedback is trained on and never held out: drop tasks too, which were chosen before anybody saw an answer to them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,14 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task that was dropped. One that `corrects` counts in the place of a task with the same question."""
+    """A task that was dropped, or that feedback made. The latter counts in the place of one with the same question."""
 
     task: Task
-    corrects: bool = False
+
+    @property
+    def corrects(self) -> bool:
+        """Whether feedback made it."""
+        return self.task.origin == "feedback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +141,11 @@ class Dropped(Columns, type="dropped"):
         waiting, _ = self.waiting(past)
         batch = self._batch(past, waiting)
         for drop in waiting:
-            batch.add(drop.rows)
+            batch.add(row for row in drop.rows if not row.corrects)
         return [task for task in batch.tasks if task.split == "gate"][-self.gate :]
 
     def _batch(self, past: Past, waiting: Sequence[Drop], guard: Sequence[Task] = ()) -> "_Batch":
-        rows = (row.task for drop in waiting for row in drop.rows)
-        return _Batch(past, [*guard, *rows], guard, self._bare)
+        return _Batch(past, [row for drop in waiting for row in drop.rows], guard, self._bare)
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -162,7 +172,7 @@ class Dropped(Columns, type="dropped"):
 
     def _resolved(self, drop: Drop, known: Mapping[str, Task]) -> Drop:
         """`drop` with the tasks that its feedback makes. Raises BadInput when it names a task that nobody knows."""
-        rows = [Row(task, corrects=True) for said in drop.said for task in self._corrected(drop.name, said, known)]
+        rows = [Row(task) for said in drop.said for task in self._corrected(drop.name, said, known)]
         return Drop(drop.name, (*drop.rows, *rows))
 
     def _corrected(self, drop: str, said: Feedback, known: Mapping[str, Task]) -> Iterator[Task]:
@@ -174,10 +184,10 @@ class Dropped(Columns, type="dropped"):
         if said.answer is None:
             return
         if said.task:
-            update = {"answer": said.answer, "source": f"{self.name}/{drop}"}
-            yield known[said.task].model_copy(update=update)
+            yield known[said.task].model_copy(update={"answer": said.answer, "source": f"{FEEDBACK}{drop}"})
         else:
-            yield self._task(drop, self._asked(said.prompt), said.answer)
+            made = self._task(drop, self._asked(said.prompt), said.answer)
+            yield made.model_copy(update={"source": f"{FEEDBACK}{drop}"})
 
     def _asked(self, prompt: str) -> str:
         """The question in a prompt, which may hold the instruction that every task ends with."""
@@ -213,6 +223,7 @@ class Dropped(Columns, type="dropped"):
                 f"{self.path}: {batch.sizes.total()} new tasks in {waiting} drops that were not used ({sizes}"
                 f"{'; ' + left_out if left_out else ''}); a round takes {self.at_least} or more (tasks.at_least), "
                 "and some for each set.",
+                *([ONLY_FEEDBACK] if batch.feedback and not (batch.sizes["gate"] and batch.sizes["report"]) else []),
                 *(f"set aside: {message}" for message in broken),
             ]
         )
@@ -230,15 +241,23 @@ def _whole(made: Mapping[str, Callable[[], Drop]], broken: dict[str, str]) -> li
 
 
 class _Batch:
-    """The new tasks of a round, as drop after drop is added; `sizes` is how many each set has."""
+    """The new tasks of a round, as drop after drop is added; `sizes` is how many each set has.
 
-    def __init__(self, past: Past, others: Sequence[Task], guard: Sequence[Task], bare: Callable[[Task], str]) -> None:
+    What was dropped as a task has its set before any feedback is looked at, whichever drop comes first and whichever
+    the round takes.
+    """
+
+    def __init__(self, past: Past, rows: Sequence[Row], guard: Sequence[Task], bare: Callable[[Task], str]) -> None:
         self._bare = bare
-        self._marks = _marks([*past.assigned, *others])
+        self._marks = _marks([*past.assigned, *guard, *(row.task for row in rows)])
         self._owners: dict[Hashable, set[Split]] = defaultdict(set)
         for task in (*past.assigned, *guard):
-            self._settle(task)
+            self._settle(task, task.split)
         self._seen = {_key(task): task.answer for task in past.seen}
+        self._sets: dict[str, Split | None] = {}
+        for row in rows:
+            if not row.corrects:
+                self._claim(row.task)
         self._new: dict[str, Task] = {}
         self._left: Counter[str] = Counter()
         self.sizes: Counter[Split] = Counter()
@@ -247,6 +266,11 @@ class _Batch:
     def tasks(self) -> list[Task]:
         """What is new, in the order in which it arrived."""
         return list(self._new.values())
+
+    @property
+    def feedback(self) -> bool:
+        """Whether some of it is feedback."""
+        return any(task.origin == "feedback" for task in self._new.values())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -264,24 +288,41 @@ class _Batch:
         if known is not None and (not row.corrects or known == row.task.answer):
             self._left["duplicates"] += 1
             return
-        split = self._split(row.task)
+        split = self._trained(row.task) if row.corrects else self._sets[key]
         if split not in SETS:
             self._left["between"] += 1
             return
         self.sizes[split] += key not in self._new
         self._new[key] = row.task.model_copy(update={"split": split})
-        self._settle(self._new[key])
+
+    def _claim(self, task: Task) -> None:
+        """Say which set a task that was dropped belongs to, unless an earlier one has its question."""
+        if (key := _key(task)) not in self._sets:
+            self._sets[key] = split = self._split(task)
+            if split in SETS:
+                self._settle(task, split)
 
     def _split(self, task: Task) -> Split | None:
         """The set of what it shares a mark with, its content's where it shares none; None between two sets."""
-        found = set[Split]().union(*(self._owners.get(mark, ()) for mark in self._marks[task.id]))
+        found = self._found(task)
         if not found:
             return pool(self._bare(task))
         return found.pop() if len(found) == 1 else None
 
-    def _settle(self, task: Task) -> None:
+    def _trained(self, task: Task) -> Split | None:
+        """The training set, unless what feedback says of is held out."""
+        if self._found(task) - {"train"}:
+            return None
+        self._settle(task, "train")
+        return "train"
+
+    def _found(self, task: Task) -> set[Split]:
+        """The sets of what `task` shares a mark with."""
+        return set[Split]().union(*(self._owners.get(mark, ()) for mark in self._marks[task.id]))
+
+    def _settle(self, task: Task, split: Split) -> None:
         for mark in self._marks[task.id]:
-            self._owners[mark].add(task.split)
+            self._owners[mark].add(split)
 
 
 def _key(task: Task) -> str:

@@ -4,7 +4,7 @@ A row has `given` (the final answer that was given: what would be marked, not th
 a task that a round has used or a drop has brought) or `prompt` (the question as it was asked), and `right` (true or
 false), `answer` (the correct answer) or both. `answer` counts where it is there; otherwise an answer that was right is
 the correct one. An answer that was wrong, with nobody saying what is right, makes no task: nothing could be verified
-against it. Other columns are not looked at. Which set a task goes to is `selftaught.tasks.dropped`'s business.
+against it. Other columns are not looked at. What is made of it is only ever trained on (`selftaught.tasks.dropped`).
 """
 
 from collections.abc import Mapping

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from selftaught.blocks import Draw
+from selftaught.blocks import Draw, Evidence
 from selftaught.errors import NothingNew
-from selftaught.records import Split, Task, content_id
+from selftaught.evaluation.paired_gain import PairedGain
+from selftaught.records import Split, Task, TaskScore, content_id
 from selftaught.tasks.contamination import require_disjoint
 from selftaught.tasks.dropped import Dropped, Past, Taken
 from selftaught.tasks.jsonl import Jsonl
@@ -94,7 +96,7 @@ def test_what_was_seen_is_left_out_and_counted(bucket: Path):
 
 
 def test_a_correction_counts_where_its_question_was_seen_with_another_answer(bucket: Path):
-    """And in the set that the question was in."""
+    """And only where the question was trained on: what is held out stays as it was dropped."""
     block = source(bucket)
     drop(block, *riddles("Riddle"))
     first = block.take(DRAW)
@@ -106,7 +108,10 @@ def test_a_correction_counts_where_its_question_was_seen_with_another_answer(buc
     drop(block, *riddles("Puzzle"))
     second = block.take(DRAW, after(first))
     corrected = [task for task in second.tasks if task.question.startswith("Riddle")]
-    assert {task.question: task.answer for task in corrected} == {f"Riddle {c}?": "x" for c in "abcde"}
+    trained = {question for question, split in sets(first.tasks).items() if split == "train"}
+    assert {task.question: task.answer for task in corrected} == {
+        question: "x" for question in (f"Riddle {c}?" for c in "abcde") if question in trained
+    }
     assert sets(corrected).items() <= sets(first.tasks).items()
 
 
@@ -117,6 +122,143 @@ def test_a_correction_beats_a_task_that_was_not_used_yet(bucket: Path):
     answers = {task.question: task.answer for task in block.take(DRAW).tasks}
     assert answers["Riddle a?"] == "7"
     assert len(answers) == 26
+
+
+# Feedback is trained on and nothing else ------------------------------------------------------------------------------
+
+
+def wrong(*questions: str) -> list[Row]:
+    """Feedback: the model answered each of `questions` wrong, and somebody says what is right."""
+    return [{"prompt": question, "given": "0", "right": False, "answer": "right"} for question in questions]
+
+
+def puzzles(word: str, count: int) -> list[Row]:
+    """So many problems that share no words, as `riddles` are."""
+    return [
+        row for letters in itertools.product("abcdefghijklmnop", repeat=2) for row in riddles(word + "".join(letters))
+    ][:count]
+
+
+def asked_in(rows: Iterable[Row]) -> list[str]:
+    return [row["question"] for row in rows]
+
+
+def test_feedback_alone_gives_no_held_out_task_and_the_round_waits_for_some(bucket: Path):
+    """However much of it there is: three hundred answers that were wrong."""
+    block = source(bucket)
+    drop(block, *wrong(*asked_in(puzzles("Q", 300))))
+    with pytest.raises(NothingNew, match=r"300 train, 0 gate, 0 report.*\n  feedback is trained on and never held out"):
+        block.take(DRAW)
+    assert block.held_out(Past()) == []
+
+
+def test_beside_tasks_all_feedback_is_trained_on_and_the_tasks_fill_every_set(bucket: Path):
+    block, tasks = source(bucket), puzzles("T", 200)
+    drop(block, *tasks)
+    drop(block, *wrong(*asked_in(puzzles("Q", 100))), on="2026-11-20")
+    taken = block.take(DRAW)
+    assert {task.split for task in taken.tasks if task.origin == "feedback"} == {"train"}
+    assert [task.origin for task in taken.tasks].count("feedback") == 100
+    alone = source(bucket.parent / "alone")
+    drop(alone, *tasks)
+    assert held_out(taken.tasks) == held_out(alone.take(DRAW).tasks)
+
+
+def held_out(tasks: Iterable[Task]) -> set[tuple[str, str, Split]]:
+    return {(task.question, task.answer or "", task.split) for task in tasks if task.split != "train"}
+
+
+@settings(max_examples=25)
+@given(st.sets(st.integers(0, 25)), st.sampled_from(["2026-11-20", "2026-11-21", "2026-11-22"]), st.booleans())
+def test_no_feedback_adds_removes_or_alters_a_held_out_task(
+    tmp_path_factory: pytest.TempPathFactory, about: set[int], on: str, used: bool
+):
+    """Whether it comes before or after its tasks, and whether they were used before or not."""
+    (folder := tmp_path_factory.mktemp("drops") / "said" / "bucket").mkdir(parents=True)
+    said, unsaid = source(folder), source(folder.parent.with_name("unsaid") / "bucket")
+    rows, others = riddles("Riddle"), riddles("Puzzle")
+    past: dict[str, Past] = {}
+    for block in (said, unsaid):
+        drop(block, *rows)
+        past[block.path] = after(block.take(DRAW)) if used else Past()
+        drop(block, *others, on="2026-11-23")
+    about_rows = asked_in(rows[n] for n in sorted(about))
+    if about_rows:
+        drop(said, *wrong(*about_rows), on=on)
+    with_feedback, without = (block.take(DRAW, past[block.path]).tasks for block in (said, unsaid))
+    assert held_out(with_feedback) == held_out(without)
+    assert {task.split for task in with_feedback if task.origin == "feedback"} <= {"train"}
+    watched = {task.question for task in said.held_out(past[said.path])}
+    assert watched == {task.question for task in unsaid.held_out(past[unsaid.path])}
+
+
+def test_a_question_of_a_gate_task_stays_there_and_is_not_taken_anew_into_a_gate(bucket: Path):
+    block = source(bucket)
+    drop(block, *riddles("Riddle"))
+    first = block.take(DRAW)
+    gate = [task.question for task in first.tasks if task.split == "gate"]
+    drop(block, *wrong(*gate))
+    drop(block, *riddles("Puzzle"))
+    second = block.take(DRAW, after(first))
+    assert not set(gate) & {task.question for task in second.tasks}
+    assert second.counts["between sets"] == len(gate)
+    assert not set(gate) & {task.question for task in block.held_out(after(first))}
+
+
+def test_feedback_that_was_trained_on_stays_in_training_in_another_campaign_and_as_a_task(bucket: Path):
+    block = source(bucket)
+    drop(block, *wrong(*asked_in(riddles("Riddle"))))
+    drop(block, *riddles("Puzzle"))
+    first = block.take(DRAW)
+    drop(block, *riddles("Riddle"), on="2026-11-22")
+    anew = block.take(DRAW, Past(assigned=first.tasks))
+    assert {task.split for task in anew.tasks if task.question.startswith("Riddle")} == {"train"}
+
+
+def test_with_feedback_in_the_drops_an_equal_model_is_promoted_as_seldom_as_promised(
+    tmp_path_factory: pytest.TempPathFactory,
+):
+    """The real draws and the real gate on a model that answers as well as the champion, and feedback that complains.
+
+    Both are right three times in five and part on one task in five; users tell of what the champion got wrong.
+    """
+    promoted = 0
+    for number in range(NULL_ROUNDS):
+        random, block = Random(number), source(tmp_path_factory.mktemp("null") / "bucket")
+        rows = puzzles("N", 800)
+        right = {question: random.random() < 0.6 for question in asked_in(rows)}
+        complained = [question for question in asked_in(rows[200:]) if not right[question]]
+        drop(block, *rows[:200])
+        drop(block, *wrong(*complained))
+        gate = [task for task in block.take(DRAW).tasks if task.split == "gate"]
+        promoted += decided(number, [(right[task.question], equal(right[task.question], random)) for task in gate])
+    assert promoted <= 0.025 * NULL_ROUNDS + 3 * (0.025 * NULL_ROUNDS) ** 0.5
+
+
+NULL_ROUNDS = 40
+
+
+def equal(right: bool, random: Random) -> bool:
+    """What a model of the same accuracy (0.6) makes of a task that the champion has `right`: one in five is another."""
+    return random.random() >= 1 / 6 if right else random.random() < 1 / 4
+
+
+def decided(seed: int, answers: Sequence[tuple[bool, bool]]) -> bool:
+    """Whether the gate promotes the second of two models on what they have right; both do as well on the guard."""
+    sets: dict[Split, Sequence[tuple[bool, bool]]] = {
+        "gate": answers,
+        "guard": [(n % 2 == 0, n % 2 == 0) for n in range(120)],
+    }
+    scores = [
+        TaskScore(
+            model=model, metric="accuracy", split=split, task=f"{n}", value=float(pair[which]), question="", source=""
+        )
+        for split, pairs in sets.items()
+        for n, pair in enumerate(pairs)
+        for which, model in enumerate(("champion", "challenger"))
+    ]
+    evidence = Evidence("champion", "challenger", scores, round=1, fresh=True, seed=seed)
+    return PairedGain(metric="accuracy").decide(evidence).outcome == "promoted"
 
 
 # Which set ------------------------------------------------------------------------------------------------------------
