@@ -130,7 +130,7 @@ def _stop(path: Path) -> bool:
     """End the process that `path` notes, with its session where it leads one."""
     if not path.exists():
         return False
-    process = (Page if path.stem == "mlflow" else Note).model_validate_json(path.read_text()).process
+    process = (Page if path.stem == "mlflow" else Note).model_validate_json(path.read_text(encoding="utf-8")).process
     alive = process.alive
     if alive:
         os.kill(process.pid, signal.SIGTERM)

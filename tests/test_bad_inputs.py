@@ -321,6 +321,18 @@ CASES = [
         recipe("    rounds: 1\n", "    rounds: 1\n    rounds: 2\n"),
         ("rft.yaml:11: stages.0.rounds stands twice. Remove one of the two.",),
     ),
+    Bad(
+        "a value that a comment swallows",
+        f"{DRY} --set 'tasks.answer_pattern=#### (.+)'",
+        rows(problems(20)),
+        ("--set tasks.answer_pattern=#### (.+): ", "Did # begin a comment? Quote the value"),
+    ),
+    Bad(
+        "a number that is none",
+        VALIDATE,
+        recipe("temperature: 1.0", "temperature: .inf"),
+        ("rft.yaml:11: stages.0.sample.temperature: .inf: should be a finite number.",),
+    ),
     # What a recipe says ---------------------------------------------------------------------------------------------
     Bad(
         "a misspelt field",
@@ -817,6 +829,12 @@ CASES = [
         "models list",
         provoked(files(selftaught__toml=PROFILES + "servng = 'kserve'\n"), environment(SELFTAUGHT_PROFILE="cluster")),
         ("profiles.cluster.servng: no such setting. Did you mean 'serving'?",),
+    ),
+    Bad(
+        "a variable that is no text",
+        "models list",
+        files(selftaught__toml="[profiles.local]\nenvironment = { AWS_MAX_ATTEMPTS = 5 }\n"),
+        ("selftaught.toml: profiles.local.environment.AWS_MAX_ATTEMPTS: 5: should be text. Quote it.",),
     ),
     Bad(
         "a wrong value of a setting",

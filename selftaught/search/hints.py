@@ -20,7 +20,7 @@ from selftaught.search.values import passed
 class Hints(BaseModel):
     """`k` answers sampled with the hint, where the verifiers pass none of a tree's answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     k: PositiveInt = 4
     temperature: Annotated[float, Field(gt=0)] = 0.7

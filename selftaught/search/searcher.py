@@ -26,7 +26,7 @@ from selftaught.search.values import PTrue, passed
 class Limits(BaseModel):
     """What ends a search: whatever is reached first, looked at between iterations. `depth` bounds every path."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: PositiveInt | None = None
     nodes: PositiveInt | None = None
@@ -60,7 +60,7 @@ class LookAhead(BaseModel):
     seen, the child's value becomes (1 - alpha) V + alpha m. These steps are not kept in the tree.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     steps: PositiveInt = 3
@@ -73,7 +73,7 @@ class Adaptive(BaseModel):
     AlphaLLM (arXiv 2404.12253), section 4.3.2, as its code has it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     factor: NonNegativeFloat = 2.0
     most: PositiveInt = 10
