@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from selftaught.blocks import Context, OneOf, Sampler
+from selftaught.errors import NoAnswer
 from selftaught.records import Ended, Group, Task
 from selftaught.search.backup import VisitMean
 from selftaught.search.expansion import Steps
@@ -164,8 +165,13 @@ class Search(Sampler, type="search"):
         return list(chain.from_iterable(grown))
 
     async def _grow(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
-        """The new children of `node`, valued."""
-        children = await self.expand.grow(tree, node, context)
+        """The new children of `node`, valued; none where the engine takes its path no further (its context is full)."""
+        try:
+            children = await self.expand.grow(tree, node, context)
+        except NoAnswer:
+            if node is tree.root:
+                raise
+            node.grown, children = True, list[SearchNode]()
         await self._value(tree, children, context)
         if self.adaptive and children and (n := self.adaptive.more([child.value for child in children])):
             more = await self.expand.grow(tree, node, context, n)
@@ -203,16 +209,22 @@ class Search(Sampler, type="search"):
     # The answer -----------------------------------------------------------------------------------------------------
 
     async def _finish(self, tree: SearchTree, context: Context, node: SearchNode | None = None) -> None:
-        """Decode `node`, by default the best leaf, to the end of an answer, as one last child."""
+        """Decode `node`, by default the best leaf, to the end of an answer, as one last child, where it has room."""
         node = node or max((each for each in tree.nodes if not each.children), key=worth)
         if node.terminal:
             return
         whole = self.expand.model_copy(update={"unit": "answer", "stop": (), "max_tokens": self.finish})
-        (step,) = await whole.ask(tree, node, 1, 0.0, context)
+        node.grown = True
+        try:
+            (step,) = await whole.ask(tree, node, 1, 0.0, context)
+        except NoAnswer:
+            if node is tree.root:
+                raise
+            node.settle()
+            return
         child = tree.add(node, replace(step, finish_reason="stop"))
         child.finish_reason = step.finish_reason
         child.estimate = child.value = node.value
-        node.grown = True
         node.settle()
 
     def _answer(self, tree: SearchTree) -> SearchNode | None:
