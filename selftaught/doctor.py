@@ -17,6 +17,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from selftaught.database import database_file
 from selftaught.errors import SelftaughtError
 from selftaught.serving.processes import pid_files
 from selftaught.settings import Settings
@@ -177,7 +178,8 @@ def _store(location: str) -> Finding:
 
 
 def _tracking(uri: str) -> Finding:
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    file = database_file(uri)
+    if file is not None and not file.exists():
         return Finding("tracking", True, f"{uri} (the first run makes it)")
 
     fix = "set MLFLOW_TRACKING_URI to a server that answers, or unset it for a file under the home"

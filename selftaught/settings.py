@@ -145,7 +145,7 @@ class Settings(BaseModel):
             if (told := os.environ.get(variable(field))) is not None:
                 profile[field] = told
         home = Path(_word(profile.get("home", ".selftaught"), f"{variable('home')} (or {place}.home)")).resolve()
-        defaults = {"store": str(home / "store"), "tracking_uri": f"sqlite:///{home}/mlflow.db"}
+        defaults = {"store": str(home / "store"), "tracking_uri": database_url(home / "mlflow.db")}
         try:
             return cls.model_validate({**defaults, **profile, "home": home})
         except ValidationError as error:
@@ -187,6 +187,17 @@ class Settings(BaseModel):
     def environment(self) -> dict[str, str]:
         """The variables that tell another process these settings."""
         return {variable(name): _text(value) for name, value in self if _text(value)}
+
+
+def database_url(file: Path) -> str:
+    """The URL of the SQLite database in `file`, whatever characters the path has.
+
+    A path that needs quoting names the driver too: of a plain `sqlite:///` MLflow takes the quoted text for a folder,
+    and makes that.
+    """
+    path = str(file.absolute())
+    quoted = path.replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
 
 
 def _text(value: object) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,6 +269,17 @@ def measured(desk: Desk) -> None:
     """Say that the model was loaded before, so that keeping it begins with its files."""
     digest = model_digest(desk.folder / "tiny")
     open_store(str(desk.folder / "disk" / "store")).claim(reference_key(digest), b"{}")
+
+
+def filled(desk: Desk) -> None:
+    """Leave 200 KB on the small disk."""
+    (desk.folder / "disk" / "filler").write_bytes(bytes(2**20 - 200_000))
+
+
+def from_the_future(desk: Desk) -> None:
+    """Say that the registry's tables are of a version that nobody has made yet."""
+    with closing(sqlite3.connect(desk.registry().home / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'feedfacecafe'")
 
 
 def read_only(desk: Desk) -> None:
@@ -773,6 +784,12 @@ CASES = [
         ("disk/store/models/", "No space left on device. Free some space on its disk, or choose another place."),
     ),
     Bad(
+        "a registry on a full disk",
+        "models list",
+        provoked(small_disk(), filled, environment(MLFLOW_TRACKING_URI="sqlite:///{folder}/disk/mlflow.db")),
+        ("disk/mlflow.db: the tracking server or database cannot be used (", "Free some space on its disk"),
+    ),
+    Bad(
         "a store that is not known",
         PULL,
         environment(SELFTAUGHT_STORE="gs://bucket/models"),
@@ -815,6 +832,12 @@ CASES = [
         "models list",
         provoked(files(notes="mine"), environment(MLFLOW_TRACKING_URI="sqlite:///{folder}/notes")),
         ("notes: ", "file is not a database", "Is MLFLOW_TRACKING_URI right?"),
+    ),
+    Bad(
+        "a registry of a newer MLflow",
+        "models list",
+        provoked(registered, from_the_future),
+        ("mlflow.db: the tracking server or database cannot be used (", "A newer MLflow wrote it."),
     ),
     # Settings and clusters --------------------------------------------------------------------------------------------
     Bad(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.database import database_file
 from selftaught.errors import BadInput
 from selftaught.settings import Settings, variable
 
@@ -58,6 +59,11 @@ def test_a_fixed_number_of_servers_needs_no_prometheus(most: int, monkeypatch: p
     monkeypatch.setenv("SELFTAUGHT_REPLICAS", "2")
     monkeypatch.setenv("SELFTAUGHT_MAX_REPLICAS", str(most))
     assert Settings.load().replicas == 2
+
+
+def test_the_registry_of_an_oddly_named_home_is_in_that_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("SELFTAUGHT_HOME", str(tmp_path / "my project %2F? é#"))
+    assert database_file(Settings.load().tracking_uri) == tmp_path / "my project %2F? é#" / "mlflow.db"
 
 
 def test_another_process_that_is_told_the_environment_has_the_same_settings(monkeypatch: pytest.MonkeyPatch):
