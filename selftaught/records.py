@@ -29,15 +29,6 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def encodable(text: str) -> bool:
-    """Whether `text` can be written down: half a character (a lone surrogate, \\ud800 to \\udfff) cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def content_id(value: Any) -> str:
     """The id of a row: the first 16 hex digits of the SHA-256 of its canonical JSON."""
     return hashlib.sha256(canonical(value)).hexdigest()[:16]
@@ -304,7 +295,8 @@ class Example(Record):
     A `completion` is to be said, a `pair` to be preferred to `rejected`, a `value` example is a partial solution that
     is worth `label` and ends with a step that is `right` or not. `prompt_ids`, `completion_ids` and `rejected_ids` are
     the engine's own tokens, where they are to be trained on as they were sampled: a pair's prompt then ends, to the
-    token, where its two sides part. `label_smoothing` is the probability that a pair is the wrong way round.
+    token, where its two sides part; the tokens of a completion of several turns are those of the assistant's turns, end
+    to end. `label_smoothing` is the probability that a pair is the wrong way round.
     """
 
     SCHEMA: ClassVar[int] = 2

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves
-from selftaught.curation.selection import Counted, capped, completion
+from selftaught.curation.selection import Counted, capped, told
 from selftaught.records import Example, Group, Node, Tree, content_id
 
 
@@ -45,7 +45,7 @@ class Detours(Counted):
                 text = self._and_back(text, wrong, step.text)
                 turned = True
         if turned:
-            yield completion(group, text, content_id([group.id, leaf, self.name]))
+            yield told(group, text, content_id([group.id, leaf, self.name]))
 
     def _and_back(self, text: str, wrong: Sequence[Node], step: str) -> str:
         said = "".join(node.text for node in wrong).rstrip()

@@ -7,7 +7,7 @@ content, so it depends neither on the order of the groups nor on one another.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -76,14 +76,14 @@ class Selection(Counted):
         """What is picked of `group`, in the order drawn."""
         whole = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
         picked = drawn(_distinct(whole) if self.dedupe else whole, self.per_task, seed)
-        return [completion(group, rollout.text, rollout.id) for rollout in picked]
+        return [sampled(group, rollout) for rollout in picked]
 
 
 def _distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
-    """The first rollout of each text, white space apart."""
-    by_text: dict[str, Rollout] = {}
+    """The first rollout of each text, all of its turns taken together, white space apart."""
+    by_text: dict[tuple[str, ...], Rollout] = {}
     for rollout in rollouts:
-        by_text.setdefault(" ".join(rollout.text.split()), rollout)
+        by_text.setdefault(tuple(" ".join(turn.content.split()) for turn in rollout.turns), rollout)
     return list(by_text.values())
 
 
@@ -101,11 +101,35 @@ def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Exampl
     return [each for each in made if each.id in kept]
 
 
-def completion(group: Group, text: str, rollout: str) -> Example:
-    """`text` as what is to be said to the group's task; `rollout` is the id of where it comes from."""
+def sampled(group: Group, rollout: Rollout) -> Example:
+    """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens.
+
+    The tokens are left out where those of any of the model's turns are not known.
+    """
+    last = max(at for at, turn in enumerate(rollout.turns) if turn.role == "assistant")
+    turns = rollout.turns[: last + 1]
+    own = [turn.token_ids for turn in turns if turn.role == "assistant"]
+    return Example(
+        prompt=group.task.messages,
+        completion=tuple(Message(role=turn.role, content=turn.content) for turn in turns),
+        task=group.id,
+        rollout=rollout.id,
+        prompt_ids=_asked(group),
+        completion_ids=tuple(chain.from_iterable(own)) if all(own) else (),
+    )
+
+
+def told(group: Group, text: str, source: str) -> Example:
+    """`text`, which nobody sampled as a whole, as what is to be said to the group's task; `source` is its id."""
     return Example(
         prompt=group.task.messages,
         completion=(Message(role="assistant", content=text),),
         task=group.id,
-        rollout=rollout,
+        rollout=source,
+        prompt_ids=_asked(group),
     )
+
+
+def _asked(group: Group) -> tuple[int, ...]:
+    """The engine's tokens of the task's own prompt, where a search has kept them."""
+    return group.tree.prompt_ids if group.tree else ()

@@ -11,6 +11,7 @@ from selftaught.curation.accepted import Accepted
 from selftaught.curation.unfiltered import Unfiltered
 from selftaught.errors import RoundFailed
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
+from tests.curation.trees import grown
 
 
 def group(question, *rollouts):
@@ -61,6 +62,39 @@ def test_an_example_is_the_tasks_own_prompt_and_the_last_answer():
     [example] = Accepted().curate([of], 0)
     assert (example.prompt, example.completion[0].role) == (of.task.messages, "assistant")
     assert (example.task, example.rollout) == (of.id, of.rollouts[0].id)
+
+
+def conversation(*turns, ending="stop"):
+    """A right rollout of (role, text) or (role, text, token ids)."""
+    task = Task(messages=(Message(role="user", content="q"),), answer="1", source="test")
+    made = tuple(Turn(role=role, content=text, token_ids=ids[0] if ids else ()) for role, text, *ids in turns)
+    rollout = Rollout(task=task.id, index=0, model="m", turns=made, temperature=1.0, finish_reason=ending)
+    return Group(task=task, rollouts=(rollout,), verdicts=((Verdict.of("v", True),),))
+
+
+def test_an_example_keeps_the_engines_tokens():
+    [example] = Accepted().curate([conversation(("assistant", "right", (5, 6, 2)))], 0)
+    assert (example.prompt_ids, example.completion_ids) == ((), (5, 6, 2))
+
+
+def test_an_example_of_a_tree_keeps_the_tokens_of_its_prompt_too():
+    [example] = Accepted().curate([grown({"a": {"b": True}, "c": False})], 0)
+    assert (example.prompt_ids, example.completion_ids) == ((1, 2), ())  # these rollouts have none
+
+
+def test_all_turns_of_a_rollout_are_kept_up_to_the_models_last():
+    attempt, review, better = ("assistant", "6", (5, 2)), ("user", "Review it."), ("assistant", "7", (6, 2))
+    [example] = Accepted().curate([conversation(attempt, review, better, ("user", "Thanks."))], 0)
+    assert [(m.role, m.content) for m in example.completion] == [attempt[:2], review, better[:2]]
+    assert example.completion_ids == (5, 2, 6, 2)
+    [partly] = Accepted().curate([conversation(attempt, review, ("assistant", "7"))], 0)
+    assert partly.completion_ids == ()
+
+
+def test_rollouts_that_differ_in_an_earlier_turn_are_two():
+    one, other = (conversation(("assistant", text), ("user", "Sure?"), ("assistant", "7")) for text in "67")
+    both = one.model_copy(update={"rollouts": one.rollouts + other.rollouts, "verdicts": one.verdicts * 2})
+    assert len(texts(Accepted(minimum=0), [both])) == 2
 
 
 def test_texts_that_differ_in_white_space_alone_are_one_per_task():

@@ -122,6 +122,30 @@ def test_a_linearised_answer_tells_its_wrong_turns_and_the_way_back():
     assert [m.content for m in told.prompt] == ["?"]
 
 
+def test_hinted_wrong_answers_are_no_turn_of_a_linearised_one():
+    """Neither as a whole nor in part: the hint would stand in what is trained on."""
+    shape = {"plain\n": {"wrong": False}, "hinted\n": {"told": False}, "good\n": {"right": True}}
+    values = {"told": 0.9, "hinted\n": 0.9, "wrong": 0.1}
+    (told,) = Linearised(minimum=0, detours=3).curate([grown(shape, values, hinted={"hinted\n", "told"})], 1)
+    said = told.completion[0].content
+    assert "wrong" in said
+    assert "hinted" not in said
+    assert "told" not in said
+
+
+def test_a_hinted_error_is_no_turn_of_a_spliced_answer():
+    shape = {"hinted": False, "plain": False, "right": True}
+    (told,) = Spliced(minimum=0).curate([grown(shape, {"hinted": 0.9}, hinted={"hinted"})], 1)
+    assert told.completion[0].content.startswith("plain")
+    assert list(Spliced(minimum=0).curate([grown({"hinted": False, "right": True}, hinted={"hinted"})], 1)) == []
+
+
+def test_told_answers_stand_behind_the_engines_own_prompt_without_tokens_of_their_own():
+    for curator in (Linearised(minimum=0), Spliced(minimum=0)):
+        (told,) = curator.curate([grown({"odd": False, "right": True})], 1)
+        assert (told.prompt_ids, told.completion_ids) == ((1, 2), ())
+
+
 def test_a_spliced_answer_goes_back_at_its_first_error():
     (told,) = Spliced(minimum=0).curate(
         [grown({"one\n": {"tea\n": {"cup\n": {"bad": False}}, "right": True}}, VALUES)], 1

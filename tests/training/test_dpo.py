@@ -11,6 +11,8 @@ from selftaught.errors import RoundFailed
 from selftaught.records import Example, Message
 from selftaught.training.dpo import DPO
 from selftaught.training.loops.dpo import PairTrainer, collate, pair, pair_losses, run
+from selftaught.training.rendering import chat_of
+from tests.training.templates import CUTS, chat_with
 
 ratio = st.floats(-50, 50)
 
@@ -71,7 +73,7 @@ def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
     ours = PairTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
         args=DPOConfig(**args, precompute_ref_log_probs=True, remove_unused_columns=False),
-        train_dataset=Dataset.from_list([pair(p, tokenizer) for p in PAIRS]),
+        train_dataset=Dataset.from_list([pair(p, chat_of(tiny_model)) for p in PAIRS]),
         data_collator=collate,
         processing_class=tokenizer,
     )
@@ -105,6 +107,29 @@ def test_only_the_tokens_after_the_shared_prefix_count():
     flat = batch["input_ids"].flatten()
     assert [flat[i].item() for i in batch["sources"].tolist()] == [3, 3, 8]
     assert batch["input_ids"].numel() == 6  # the prompt stands there once
+
+
+@pytest.mark.parametrize("long", ["chosen", "rejected"])
+def test_a_pair_whose_longer_side_is_too_long_is_left_out(long, tiny_model, context, tmp_path):
+    sides = {"chosen": "yes", "rejected": "no"} | {long: "because " * 20}
+    config = DPO(epochs=1, max_length=80, precision="fp32")
+    result = run(config, tiny_model, [*PAIRS, of("?", **sides)], tmp_path / "out", context())
+    assert result.metrics["left_out"] == 1
+
+
+def test_a_pair_that_cannot_be_said_is_left_out(tiny_model, context, tmp_path):
+    config = DPO(epochs=1, precision="fp32")
+    result = run(config, tiny_model, [of("?", "yes", "no<|end|>"), *PAIRS], tmp_path / "out", context())
+    assert result.metrics["left_out"] == 1
+
+
+def test_a_pair_of_texts_is_whole_behind_the_served_opening(tiny_model):
+    """A template would cut both sides at </think>, and leave a pair of nothing."""
+    chat = chat_with(CUTS)
+    made = pair(of("?", "so\n</think>\n\n7", "so\n</think>\n\n8"), chat)
+    assert chat.tokenizer.decode(made["prompt_ids"]).endswith("assistant\n<think>\n")
+    assert chat.tokenizer.decode(made["chosen_ids"]) == "so\n</think>\n\n7<|im_end|>"
+    assert chat.tokenizer.decode(made["rejected_ids"]) == "so\n</think>\n\n8<|im_end|>"
 
 
 def test_training_prefers_what_was_chosen_and_says_what_it_did(tiny_model, context, tmp_path):

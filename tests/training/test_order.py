@@ -48,6 +48,13 @@ def test_grouping_takes_away_most_of_the_padding():
     assert padding(length_grouped(order, lengths, 8, 0)) < 0.05
 
 
+@given(count=st.integers(8, 50), seed=st.integers(0, 99))
+def test_no_two_passes_come_in_the_same_order(count: int, seed: int):
+    """Of 8! orders, so that chance is 1 in 40,000; with and without prompts."""
+    for order in (shuffled(range(count), 2, seed), prompt_grouped(range(count), range(count), 2, seed)):
+        assert order[:count] != order[count:]
+
+
 @given(prompts=st.lists(st.integers(0, 9), min_size=1, max_size=60), epochs=st.integers(1, 3), seed=st.integers(0, 99))
 def test_every_pass_is_a_permutation_with_the_examples_of_a_prompt_together(prompts: list[int], epochs: int, seed: int):
     order = prompt_grouped(range(len(prompts)), prompts, epochs, seed)

@@ -14,7 +14,7 @@ import pytest
 
 from selftaught.blocks import TrainContext
 from selftaught.errors import BadInput, RoundFailed
-from selftaught.records import Example
+from selftaught.records import Example, Message
 from selftaught.training.gradient import Lora
 from selftaught.training.sft import SFT
 from selftaught.weights import check_model
@@ -41,6 +41,17 @@ def token_nlls(folder: Path, examples: list[Example]) -> list[list[float]]:
     return nlls
 
 
+def nlls_of(folder: Path, ids: list[int]) -> list[float]:
+    """The NLL of every token given those before it; the first one's is 0."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        logprobs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    return [0.0, *(-logprobs[at - 1, token].item() for at, token in enumerate(ids) if at)]
+
+
 def mean_nll(folder: Path, examples: list[Example]) -> float:
     tokens = [nll for one in token_nlls(folder, examples) for nll in one]
     return sum(tokens) / len(tokens)
@@ -65,6 +76,24 @@ def test_the_loss_is_the_mean_nll_over_completion_tokens(
     assert result.steps == 1
     assert result.losses[0][1] == pytest.approx(mean_nll(tiny_model, examples), rel=1e-5)
     assert result.trained_tokens == sum(map(len, token_nlls(tiny_model, examples)))
+
+
+@pytest.mark.parametrize("batching", ["shared", "padded"])
+def test_the_loss_is_that_of_the_engines_tokens_and_of_the_models_turns(
+    tiny_model: Path, context: MakeContext, tmp_path: Path, batching: str
+):
+    """Tokens that the template would not give are trained on as they came; the user's turn between two is not."""
+    first, then = (65, 66, 256), (67, 256)
+    asked = Message(role="user", content="?")
+    turns = (Message(role="assistant", content="bc"), asked, Message(role="assistant", content="d"))
+    one = Example(prompt=(asked,), completion=turns, completion_ids=first + then, task="t", rollout="r")
+    config = SFT.model_validate(FP32 | {"batching": batching})
+    result = config.train(tiny_model, [one], tmp_path / "out", context("run"))
+    opening, between = [257, 30, 256, 258], [257, 30, 256, 258]
+    ids, trained = [*opening, *first, *between, *then], {4, 5, 6, 11, 12}
+    nlls = nlls_of(tiny_model, ids)
+    assert result.trained_tokens == len(trained)
+    assert result.losses[0][1] == pytest.approx(sum(nlls[at] for at in trained) / len(trained), rel=1e-5)
 
 
 @pytest.mark.parametrize("batching", ["length_grouped", "packed"])
@@ -130,7 +159,7 @@ import os, signal, sys
 from pathlib import Path
 from selftaught import dataset
 from selftaught.blocks import TrainContext
-from selftaught.records import Example
+from selftaught.records import Example, Message
 from selftaught.training.sft import SFT
 
 def die(done, total, /, **values):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from selftaught.errors import RoundFailed
 from selftaught.records import Example, Message
 from selftaught.training.calibration import auroc, figures
-from selftaught.training.loops.value import collate, load_value, predict, run
+from selftaught.training.loops.value import collate, load_value, predict, row, run
 from selftaught.training.value import ValueMSE
 from selftaught.weights import check_model
+from tests.training.templates import CUTS, chat_with
 
 numbers = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -57,6 +59,26 @@ def test_training_learns_the_labels_and_measures_itself_on_tasks_kept_apart(tiny
     assert 0 < apart < len(STEPS)
     assert apart % 2 == 0  # a task is all on one side
     assert result.metrics["value.calibration_error"] <= result.metrics["value.mae"] + 1e-6
+
+
+def test_equal_seeds_draw_equal_heads(tiny_model, context, tmp_path):
+    """Whatever was drawn before: training begins with equal losses, and another seed's with others."""
+    config = ValueMSE(epochs=1, batch_size=4, precision="fp32", held_out=0)
+    told = {name: context(name) for name in ("one", "two", "other")}
+    told["other"] = replace(told["other"], seed=4)
+    losses: dict[str, float] = {}
+    for number, (name, one) in enumerate(told.items()):
+        torch.manual_seed(number)
+        losses[name] = run(config, tiny_model, STEPS[:4], tmp_path / f"{name}.out", one).losses[0][1]
+    assert losses["one"] == losses["two"] != losses["other"]
+
+
+def test_a_partial_solution_without_tokens_stands_whole_behind_the_served_opening():
+    """A template would cut it at </think>."""
+    chat = chat_with(CUTS)
+    text = of("What is 3 + 4?", "so\n</think>\n\n7", 0.5).model_copy(update={"prompt_ids": (), "completion_ids": ()})
+    ids = row(text, lambda: chat)["input_ids"]
+    assert chat.tokenizer.decode(ids).endswith("<|im_start|>assistant\n<think>\nso\n</think>\n\n7")
 
 
 def test_what_is_written_is_a_model_with_a_value_head_that_goes_on_being_trained(tiny_model, context, tmp_path):

@@ -1,9 +1,10 @@
 """The loop behind `dpo`: TRL's DPOTrainer on pairs of token ids, with what pairs share computed once.
 
 Pairs come as the engine's own tokens where they have them, so their two sides part exactly where they parted when they
-were sampled; else TRL's way of tokenizing text is followed. A batch is laid out as prefix trees
-(`selftaught.training.loops.sharing`), and logits are computed for the tokens that count alone. The reference's
-log-probabilities are computed before the first step. The losses are TRL's, and label smoothing is a pair's own.
+were sampled; else what is said is tokenized behind the chat's opening (`selftaught.training.rendering`). A batch is
+laid out as prefix trees (`selftaught.training.loops.sharing`), and logits are computed for the tokens that count alone.
+The reference's log-probabilities are computed before the first step. The losses are TRL's, and label smoothing is a
+pair's own.
 """
 # what comes from transformers, datasets and trl is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -19,7 +20,6 @@ from accelerate.utils import gather_object
 from datasets import Dataset, disable_progress_bars
 from torch.nn.functional import logsigmoid
 from torch.utils.data import DataLoader
-from transformers import AutoTokenizer
 from transformers.utils import logging
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -32,6 +32,7 @@ from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import laid_out
 from selftaught.training.order import shuffled
+from selftaught.training.rendering import Chat, chat_of
 
 Pair = Mapping[str, Any]
 
@@ -41,42 +42,38 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
     began = time.perf_counter()
     disable_progress_bars()
     logging.disable_progress_bar()
-    tokenizer = cast(Any, AutoTokenizer.from_pretrained(model, local_files_only=True))
-    pairs = [pair(example, tokenizer) for example in examples]
+    chat = chat_of(model)
+    pairs = [made for example in examples if (made := pair(example, chat))]
     trainer = PairTrainer(
         model=load(model, dtype(config)),
         args=_arguments(config, context),
         data_collator=collate,
         train_dataset=Dataset.from_list(cast(Any, pairs)),
-        processing_class=tokenizer,
+        processing_class=chat.tokenizer,
         peft_config=adapters(config.lora),
     )
     trainer.config = config
     return Run(_plan(config, pairs, context.seed), len(examples), began).go(trainer, config, context, saver(model), out)
 
 
-def pair(example: Example, tokenizer: Any) -> Pair:
-    """The tokens of a pair's prompt and of its two sides: the engine's own, or as TRL's DPOTrainer makes them."""
+def pair(example: Example, chat: Chat) -> Pair | None:
+    """The tokens of a pair's prompt and of its two sides, the engine's own where they are known.
+
+    None where a side's tokens would not say it.
+    """
     if example.completion_ids:
         prompt, chosen, rejected = example.prompt_ids, example.completion_ids, example.rejected_ids
     else:
-        prompt, chosen, rejected = _tokenized(example, tokenizer)
+        prompt = chat.begun(example.prompt)
+        chosen, rejected = (chat.said(side[0].content) for side in (example.completion, example.rejected))
+    if chosen is None or rejected is None:
+        return None
     return {
         "prompt_ids": list(prompt),
         "chosen_ids": list(chosen),
         "rejected_ids": list(rejected),
         "label_smoothing": example.label_smoothing,
     }
-
-
-def _tokenized(example: Example, tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
-    prompt = [message.to_row() for message in example.prompt]
-    sides = [[*prompt, *(message.to_row() for message in side)] for side in (example.completion, example.rejected)]
-    opening = cast(list[int], tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
-    one, other = (cast(list[int], tokenizer.apply_chat_template(side, return_dict=False)) for side in sides)
-    begin = next((i for i, (a, b, c) in enumerate(zip(opening, one, other, strict=False)) if not a == b == c), None)
-    begin = min(len(opening), len(one), len(other)) if begin is None else begin
-    return opening[:begin], one[begin:], other[begin:]
 
 
 def collate(features: Sequence[Pair]) -> dict[str, torch.Tensor]:

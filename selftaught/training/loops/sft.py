@@ -1,6 +1,7 @@
 """The loop behind `sft`: TRL's SFTTrainer, made fast for short examples on few cores.
 
-What differs from TRL's defaults changes no loss. Prompts that examples of a batch have in common are computed once
+Examples come as rows of token ids (`selftaught.training.rendering`), so TRL renders and tokenizes nothing. What else
+differs from its defaults changes no loss. Prompts that examples of a batch have in common are computed once
 (`selftaught.training.loops.sharing`). Logits are computed for completion tokens alone: with a small model and a large
 vocabulary they are a good part of all work. Right-padded batches carry no attention mask: causal attention cannot see
 padding that comes after, and without a mask the attention kernel takes its short path. Activations are kept unless
@@ -20,7 +21,6 @@ from typing import Any, cast
 import torch
 from datasets import Dataset, disable_progress_bars
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer
 from transformers.utils import logging
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -32,6 +32,7 @@ from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
+from selftaught.training.rendering import Chat, Rendered, chat_of, rendered
 from selftaught.training.sft import SFT
 
 SHORT = 256
@@ -43,11 +44,15 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     began = time.perf_counter()
     disable_progress_bars()  # what there is to see goes to `context.report`
     logging.disable_progress_bar()
-    trainer = _trainer(config, model, examples, context)
-    plan = _plan(config, cast(Dataset, trainer.train_dataset), context.seed)
+    chat = chat_of(model)
+    made = [rendered(example, chat) for example in examples]
+    rows = [row for each in made for row in each]
+    plan = _plan(config, rows, context.seed)
+    trainer = _trainer(config, model, rows, chat, context)
     if trainer.data_collator is not shared_batch and not torch.cuda.is_available() and plan.longest() <= SHORT:
         cast(Any, trainer.model).set_attn_implementation("eager")
-    return Run(plan, len(examples), began).go(trainer, config, context, saver(model), out)
+    given = len(rows) + made.count([])
+    return Run(plan, given, began).go(trainer, config, context, saver(model), out)
 
 
 class CompletionTrainer(SharedTrainer, SFTTrainer):
@@ -78,23 +83,23 @@ def _places(wanted: torch.Tensor) -> torch.Tensor:
     return rows * (wanted.shape[1] + 1) + columns
 
 
-def _trainer(config: SFT, model: Path, examples: Sequence[Example], context: TrainContext) -> CompletionTrainer:
+def _trainer(
+    config: SFT, model: Path, rows: Sequence[Rendered], chat: Chat, context: TrainContext
+) -> CompletionTrainer:
     loaded = load(model, dtype(config))
     return CompletionTrainer(
         model=loaded,
         args=_arguments(config, context),
         data_collator=shared_batch if config.batching == "shared" and can_share(loaded.config) else None,
-        train_dataset=Dataset.from_list([_row(example) for example in examples]),
-        processing_class=AutoTokenizer.from_pretrained(model, local_files_only=True),
+        train_dataset=Dataset.from_list([_labelled(row) for row in rows]),
+        processing_class=chat.tokenizer,
         peft_config=adapters(config.lora),
     )
 
 
-def _row(example: Example) -> dict[str, Any]:
-    return {
-        "prompt": [message.to_row() for message in example.prompt],
-        "completion": [message.to_row() for message in example.completion],
-    }
+def _labelled(row: Rendered) -> dict[str, Any]:
+    labels = [token if counts else IGNORED for token, counts in zip(row.ids, row.trained, strict=True)]
+    return {"input_ids": list(row.ids), "labels": labels}
 
 
 def _arguments(config: SFT, context: TrainContext) -> SFTConfig:
@@ -106,17 +111,14 @@ def _arguments(config: SFT, context: TrainContext) -> SFTConfig:
     )
 
 
-def _plan(config: SFT, data: Dataset, seed: int) -> Plan:
-    """What is seen in which order. Raises RoundFailed when no example fits `max_length`."""
-    rows = cast(list[list[int]], data["input_ids"])
-    tokens = [len(ids) for ids in rows]
-    labels = cast(list[list[int]], data["labels"])
-    trained = [sum(label != IGNORED for label in one) for one in labels]
+def _plan(config: SFT, rows: Sequence[Rendered], seed: int) -> Plan:
+    """What is seen in which order. Raises RoundFailed when no row fits `max_length`."""
+    tokens = [len(row.ids) for row in rows]
     fit = fitting(config, tokens)
     order = shuffled(fit, config.epochs, seed)
     if config.batching == "shared":
-        starts = [tuple(ids[: -count or None]) for ids, count in zip(rows, trained, strict=True)]
+        starts = [row.ids[: row.trained.index(True)] for row in rows]
         order = prompt_grouped(fit, starts, config.epochs, seed)
     if config.batching == "length_grouped":
         order = length_grouped(order, tokens, config.batch_size, seed)
-    return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(trained))
+    return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(sum(row.trained) for row in rows))

@@ -10,7 +10,8 @@ token, as vLLM's pooling does, and not at the last token that is no padding.
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,6 @@ import torch
 from torch.nn.functional import mse_loss
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     TrainingArguments,
     set_seed,
@@ -33,6 +33,7 @@ from selftaught.training.loops.folder import CARRIED, precision, writing
 from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import laid_out
 from selftaught.training.order import prompt_grouped
+from selftaught.training.rendering import Chat, chat_of
 from selftaught.training.value import ValueMSE
 
 Row = Mapping[str, Any]
@@ -42,7 +43,8 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     """Train, measure and save; see `ValueMSE.train`."""
     began = time.perf_counter()
     logging.disable_progress_bar()
-    rows = [row(example, tokenizer) for tokenizer in [_tokenizer(model)] for example in examples]
+    chat = cache(lambda: chat_of(model))
+    rows = [row(example, chat) for example in examples]
     kept, apart = _split(config, examples)
     plan = _plan(config, rows, kept, [examples[index].task for index in range(len(rows))], context.seed)
     set_seed(context.seed)  # a new head is drawn
@@ -62,22 +64,15 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     return Run(plan, len(kept), began).go(trainer, config, context, save, out, measure)
 
 
-def _tokenizer(model: Path) -> Any:
-    return cast(Any, AutoTokenizer.from_pretrained(model, local_files_only=True))
-
-
 def load_value(folder: Path, precision: torch.dtype) -> PreTrainedModel:
     """The model in `folder` with a value head: its own, or a new random one on a causal model's backbone."""
     auto = cast(Any, AutoModelForSequenceClassification)
     return auto.from_pretrained(folder, num_labels=1, dtype=precision, use_safetensors=True, local_files_only=True)
 
 
-def row(example: Example, tokenizer: Any) -> Row:
+def row(example: Example, chat: Callable[[], Chat]) -> Row:
     """The tokens of prompt and partial solution (the engine's own, where there are) and the label."""
-    ids = [*example.prompt_ids, *example.completion_ids]
-    if not ids:
-        said = [message.to_row() for message in (*example.prompt, *example.completion)]
-        ids = cast(list[int], tokenizer.apply_chat_template(said, continue_final_message=True, return_dict=False))
+    ids = (*example.prompt_ids, *example.completion_ids) or chat().begun((*example.prompt, *example.completion))
     return {"input_ids": list(ids), "label": example.label}
 
 
