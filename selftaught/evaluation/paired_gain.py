@@ -1,6 +1,6 @@
 """Paired gain: promote a challenger that is shown to be better on the same held-out tasks, and worse nowhere else.
 
-Promotes when the lower limit of the paired gain is above zero and its exact test significant, the estimate is above
+Promotes when the test of the paired gain is significant (its interval is then above zero), the estimate is above
 `min_gain`, a loss of `guard_margin` on the guard set is excluded, nothing held out was trained on, and the challenger
 is another model. Where gate tasks cannot be drawn anew, the error probability is spent over the rounds. It sees gate
 and guard scores only; the report set is never looked at.
@@ -52,9 +52,9 @@ class _Budget:
 class PairedGain(Gate, type="paired_gain"):
     """Promote on a significant paired gain in `metric`.
 
-    `test` is the exact McNemar test where every value is 0 or 1, the bootstrap over tasks otherwise, unless it is
-    named. The guard is a non-inferiority test: with the defaults and 64 guard tasks of which a fifth change sides, it
-    passes nine in ten models that are as good as the champion, and one in ten that lost 0.15.
+    `test` is McNemar's mid-p where every value is 0 or 1, the sign-flip test otherwise, unless it is named. The guard
+    is a non-inferiority test: with the defaults and 64 guard tasks of which a fifth change sides, it passes nine in ten
+    models that are as good as the champion, and one in ten that lost 0.15.
     """
 
     metric: Annotated[str, Field(description="the metric that decides, as evaluate names it: accuracy, pass@8")] = (
@@ -62,7 +62,7 @@ class PairedGain(Gate, type="paired_gain"):
     )
     min_gain: Annotated[float, Field(ge=0, lt=1, description="smallest estimate worth a promotion")] = 0.0
     confidence: Annotated[Share, Field(description="of the two-sided interval of the gain")] = 0.95
-    test: Literal["mcnemar", "bootstrap"] | None = None
+    test: Literal["mcnemar", "sign_flip"] | None = None
     guard_margin: Annotated[Share, Field(description="the loss on guard tasks that has to be excluded")] = 0.15
     guard_confidence: Annotated[float, Field(ge=0.5, lt=1, description="one-sided, of excluding that loss")] = 0.9
 
@@ -112,7 +112,7 @@ class PairedGain(Gate, type="paired_gain"):
         return _Budget(alpha, self._total, max(self._total - spent - alpha, 0.0))
 
     def _gain(self, pairs: Pairs, budget: _Budget, seed: int) -> Gain:
-        if self.test == "bootstrap":
+        if self.test == "sign_flip":
             return mean_gain(pairs.champion, pairs.challenger, budget.confidence, seed)
         if self.test == "mcnemar":
             _check_binary(self.metric, pairs)
@@ -132,12 +132,12 @@ class PairedGain(Gate, type="paired_gain"):
         reason = (
             f"gain {_interval(gain)} ({_percent(budget.confidence)} interval) on {gain.tasks} tasks, "
             f"{gain.gained} gained, {gain.lost} lost, one-sided {gain.test} p = {gain.p_value:.2g}; "
-            f"it takes a lower limit above 0 and p of at most {budget.alpha:.2g}"
+            f"it takes p of at most {budget.alpha:.2g}"
         )
         values = {"gained": gain.gained, "lost": gain.lost, "tasks": gain.tasks, "p_value": gain.p_value}
         if detectable < math.inf:
             values["detectable_gain"] = detectable
-        return Check("gain", gain.low > 0 and gain.p_value <= budget.alpha, reason, values)
+        return Check("gain", gain.p_value <= budget.alpha, reason, values)
 
     def _worth_it(self, gain: Gain) -> Check:
         passed = gain.gain > self.min_gain
@@ -191,7 +191,7 @@ def _check_binary(metric: str, pairs: Pairs) -> None:
         if not is_binary([value]):
             raise BadInput(
                 f"gate.test is 'mcnemar', but '{metric}' has the value {value:g}, neither 0 nor 1. "
-                f"Leave out test, or set it to 'bootstrap'."
+                f"Leave out test, or set it to 'sign_flip'."
             )
 
 
