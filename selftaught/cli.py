@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from selftaught import __version__
 from selftaught.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.retention.policy import Policy
+from selftaught.terminal import Terminal
 
 PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
 """The documented exit codes."""
@@ -42,7 +43,7 @@ app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
 app.add_typer(tasks_app, name="tasks")
 
-out, err = Console(), Console(stderr=True)
+out, err = Terminal(), Terminal(stderr=True)
 
 RecipePath = Annotated[Path, typer.Argument(help="a recipe file, such as recipes/rft.yaml")]
 Overrides = Annotated[
@@ -58,12 +59,12 @@ def telling() -> Generator[None]:
     try:
         yield
     except SelftaughtError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(ERROR) from None
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
         words = f"error: {named}{error.strerror or error}. Mend it and run the same command again."
-        err.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(words, style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(ERROR) from None
     except KeyboardInterrupt:
         err.print("stopped. The same command goes on where this one was.")
@@ -120,7 +121,7 @@ def run(
         if as_json:
             _print(planned.as_dict())
         else:
-            err.print(planned.text(), markup=False, highlight=False, soft_wrap=True)
+            err.print(planned.text(), highlight=False, soft_wrap=True)
         if dry_run:
             return
         outcome = ""
@@ -140,7 +141,7 @@ def _tell_nothing(quiet: Any, as_json: bool) -> None:
         _print({"round": quiet.round, "outcome": "nothing new", "reason": quiet.reason})
         return
     words = f"Round {quiet.round}: nothing new. {quiet.reason}"
-    err.print(words, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _tell(told: Any, page: Path, as_json: bool) -> None:
@@ -151,10 +152,10 @@ def _tell(told: Any, page: Path, as_json: bool) -> None:
         _print({"round": last.round, "outcome": last.outcome, "report": str(page), **last.model_dump(mode="json")})
         return
     words = f"Round {last.round}: {last.outcome}. {numbers(compared) if compared else ''}"
-    err.print(words, style="green" if last.outcome == "promoted" else "yellow", markup=False, highlight=False)
+    err.print(words, style="green" if last.outcome == "promoted" else "yellow", highlight=False)
     for check in last.gate.checks if last.gate else ():
-        err.print(f"  {'✓' if check.passed else '✗'} {check.reason}", markup=False, highlight=False)
-    err.print(f"  report: {page}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"  {'✓' if check.passed else '✗'} {check.reason}", highlight=False)
+    err.print(f"  report: {page}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -222,9 +223,9 @@ def watch(
             _print(_fields(found))
         fell = found.outcome == "fell"
         words = f"{'ALARM ' if fell else ''}{line} version {found.champion}: {found.outcome}. {found.reason}"
-        err.print(words, style="red" if fell else "green", markup=False, highlight=False, soft_wrap=True)
+        err.print(words, style="red" if fell else "green", highlight=False, soft_wrap=True)
         if fell and webhook and (failed := post(webhook, found)):
-            err.print(failed, style="red", markup=False, highlight=False, soft_wrap=True)
+            err.print(failed, style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(FELL if fell else 0)
 
 
@@ -342,7 +343,7 @@ def status(line: Annotated[str, typer.Argument(help="the model line")], as_json:
         if as_json:
             _print(told.as_dict())
         else:
-            out.print(told.text(), markup=False, highlight=False, soft_wrap=True)
+            out.print(told.text(), highlight=False, soft_wrap=True)
         if told.unknown:
             raise typer.Exit(ERROR)
 
@@ -407,9 +408,7 @@ def recipes_show(recipe: RecipePath, overrides: Overrides = []) -> None:  # noqa
         from selftaught.recipe import Recipe
 
         parsed = Recipe.load(recipe, overrides)
-        out.print(
-            yaml.safe_dump(parsed.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False, highlight=False
-        )
+        out.print(yaml.safe_dump(parsed.model_dump(mode="json"), sort_keys=False).rstrip(), highlight=False)
 
 
 @recipes_app.command("validate")
@@ -422,7 +421,7 @@ def recipes_validate(
         from selftaught.recipe import Recipe
 
         for path in recipes:
-            out.print(f"{path}: ok ({Recipe.load(path, overrides).digest[:12]})", markup=False, highlight=False)
+            out.print(f"{path}: ok ({Recipe.load(path, overrides).digest[:12]})", highlight=False)
 
 
 @recipes_app.command("schema")
@@ -500,7 +499,7 @@ def tasks_list(
         for each in found:
             table.add_row(each.drop, each.state, "" if each.tasks is None else str(each.tasks), each.problem)
         out.print(table)
-        err.print(lacking or "enough for a round", markup=False, highlight=False, soft_wrap=True)
+        err.print(lacking or "enough for a round", highlight=False, soft_wrap=True)
 
 
 # Models -------------------------------------------------------------------------------------------------------------
@@ -590,9 +589,7 @@ def serve(
         from selftaught.round.job import Workplace
         from selftaught.service import serve_until_stopped
 
-        serve_until_stopped(
-            Workplace.open(), line, model, port, lambda text: err.print(text, markup=False, highlight=False)
-        )
+        serve_until_stopped(Workplace.open(), line, model, port, lambda text: err.print(text, highlight=False))
 
 
 @app.command()
@@ -660,9 +657,9 @@ def doctor(as_json: AsJson = False) -> None:
             _print([_fields(finding) for finding in findings])
         else:
             for finding in findings:
-                mark = "[green]✓[/green]" if finding.ok else "[red]✗[/red]"
+                mark = Text("✓", "green") if finding.ok else Text("✗", "red")
                 fix = "" if finding.ok else f"\n    → {finding.fix}"
-                err.print(f"{mark} {finding.name}: {finding.detail}{fix}", highlight=False)
+                err.print(mark, f"{finding.name}: {finding.detail}{fix}", highlight=False)
         raise typer.Exit(0 if all(finding.ok for finding in findings) else ERROR)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from selftaught.characters import named
 from selftaught.errors import SelftaughtError
 from selftaught.files import write_whole
 from selftaught.lines import find
@@ -76,7 +77,7 @@ async def _conversation(served: Served, message: str, temperature: float, max_to
             said.append(Message(role="user", content=line))
             answer = (await endpoint.chat(said, temperature=temperature, max_tokens=max_tokens))[0].text
             said.append(Message(role="assistant", content=answer))
-            print(answer, flush=True)
+            print(named(answer), flush=True)
 
 
 def _typed() -> Iterator[str]:

@@ -1,7 +1,6 @@
 """How the report writes numbers, names and text that a model wrote. Nothing here knows HTML: escaping is Jinja's."""
 
-import re
-
+from selftaught.characters import named
 from selftaught.records import Split
 
 SPLITS: dict[Split, str] = {
@@ -16,8 +15,6 @@ LONGEST_TEXT = 4000
 """Characters of one model answer that the page carries; longer ones say how much is left out."""
 
 PERCENT = "\N{NO-BREAK SPACE}%"
-
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
 def rate(value: float) -> str:
@@ -99,5 +96,5 @@ def visible(text: str) -> str:
     >>> visible("a\\u202eb\\x00")
     'a⟨U+202E⟩b⟨U+0000⟩'
     """
-    shown = _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text[:LONGEST_TEXT].replace("\r\n", "\n"))
+    shown = named(text[:LONGEST_TEXT].replace("\r\n", "\n"))
     return shown if len(text) <= LONGEST_TEXT else f"{shown} … ({count(len(text) - LONGEST_TEXT)} more characters)"

@@ -1,0 +1,26 @@
+"""The terminal: what goes there was partly written by strangers, so it is text and nothing else.
+
+Control characters are written by name, and square brackets are square brackets: rich's own markup is off, so a file
+called `[/red].csv` is shown and not parsed. Colours are given as styles, by whoever prints.
+"""
+
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from typing_extensions import override
+
+from selftaught.characters import named
+
+
+class Terminal(Console):
+    """A rich console that takes no markup and lets no control character of the text through."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    @override
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of `renderable`; rich's own control segments (a progress bar's cursor) pass."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else named(text), style, control)
