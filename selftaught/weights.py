@@ -1,13 +1,14 @@
 """What a model folder must be, and its digest.
 
 A model is a folder with `config.json`, a tokenizer and whole safetensors files. Pickles and Python code are refused:
-nothing is unpickled here, and no remote code is trusted. Headers and lengths are checked, the numbers in the tensors
-are not. Nothing is loaded, so this works where torch is not installed.
+nothing is unpickled here, and no remote code is trusted. So are links that lead out of the folder, which would bring
+another file's content along, and whatever is no file (a pipe would be waited for). Headers and lengths are checked, the
+numbers in the tensors are not. Nothing is loaded, so this works where torch is not installed.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,7 @@ def check_model(folder: Path) -> None:
     """Raise BadInput, saying which file and what to do, unless `folder` is a model that can be loaded safely."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder. A model is a folder with config.json, a tokenizer and safetensors.")
+    _refuse_what_is_no_file(folder)
     files = visible_files(folder)
     _refuse_code(folder, files)
     _require(folder)
@@ -47,14 +49,27 @@ def model_digest(folder: Path) -> str:
     return hashlib.sha256(canonical(content)).hexdigest()
 
 
-def _refuse_code(folder: Path, files: Iterable[Path]) -> None:
+def _refuse_what_is_no_file(folder: Path) -> None:
+    """Links may lead to files of the folder, and of the hub's cache that the folder is a snapshot of."""
+    within = [folder.resolve(), folder.absolute().parent.parent / "blobs"]
+    for path in folder.rglob("*"):
+        if not str(path.relative_to(folder)).isprintable():
+            raise BadInput(f"{str(path)!a}: a name with letters that cannot be printed. Rename the file, or remove it.")
+        target = path.resolve()
+        if not any(target.is_relative_to(place) for place in within):
+            raise BadInput(f"{path}: leads out of the folder, to {target}. Copy that file here, or remove the link.")
+        if not path.is_file() and not path.is_dir():
+            raise BadInput(f"{path}: no regular file. A model is plain files: remove it.")
+
+
+def _refuse_code(folder: Path, files: Sequence[Path]) -> None:
     for path in files:
         if path.suffix.lower() in PICKLES:
             raise BadInput(f"{path}: a pickle may run code when it is read. Convert it to safetensors, or remove it.")
         if path.suffix == ".py":
             raise BadInput(f"{path}: code in a model folder is never run. Use an architecture that transformers has.")
-    for path in folder.glob("*config.json"):
-        if "auto_map" in _json(path):
+    for path in files:
+        if path.parent == folder and path.name.endswith("config.json") and "auto_map" in _json(path):
             raise BadInput(
                 f"{path}: auto_map asks for remote code, which is never run. Use an architecture that transformers has."
             )
@@ -84,8 +99,8 @@ def _check_index(index: Path, tensors: dict[str, set[str]]) -> None:
     shards = _json(index).get("weight_map")
     if not isinstance(shards, dict):
         raise BadInput(f"{index}: no weight_map, so no index. Save the model again.")
-    for tensor, shard in cast(dict[str, str], shards).items():
-        if shard not in tensors:
+    for tensor, shard in cast(dict[str, object], shards).items():
+        if not isinstance(shard, str) or shard not in tensors:
             raise BadInput(f"{index}: names {shard}, which is not in {index.parent}. Copy it there.")
         if tensor not in tensors[shard]:
             raise BadInput(f"{index}: says that {tensor} is in {shard}, and it is not. Save the model again.")
@@ -94,7 +109,7 @@ def _check_index(index: Path, tensors: dict[str, set[str]]) -> None:
 def _json(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: no valid JSON ({error}). Copy it again.") from None
     if not isinstance(content, dict):
         raise BadInput(f"{path}: a JSON object is expected here. Copy it again.")

@@ -170,3 +170,49 @@ def test_the_digest_is_a_golden_value(tmp_path: Path) -> None:
 @pytest.mark.model
 def test_the_starter_model_passes(starter_model: Path) -> None:
     check_model(starter_model)
+
+
+def test_a_link_out_of_the_folder_is_refused_and_its_content_is_not_taken(model: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "credentials"
+    secret.write_text("aws_secret_access_key = …")
+    (model / "notes.txt").symlink_to(secret)
+    assert f"notes.txt: leads out of the folder, to {secret}. Copy that file here" in refusal(model)
+
+
+@pytest.mark.parametrize("target", ["/proc/self/environ", "/dev/zero", "/etc", "../model-b/config.json", "gone"])
+def test_links_to_anything_that_is_not_the_models_are_refused(model: Path, target: str) -> None:
+    (model / "generation_config.json").symlink_to(target)
+    assert "generation_config.json: " in refusal(model)
+
+
+def test_links_within_the_folder_and_to_the_blobs_of_a_hubs_snapshot_are_files(model: Path, tmp_path: Path) -> None:
+    blob, snapshot = tmp_path / "blobs" / "5f3a", tmp_path / "snapshots" / "main"
+    shutil.copytree(model, snapshot)
+    blob.parent.mkdir()
+    (snapshot / "model.safetensors").rename(blob)
+    (snapshot / "model.safetensors").symlink_to(blob)
+    (snapshot / "copy.json").symlink_to("config.json")
+    check_model(snapshot)
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "pipe"])
+def test_a_pipe_is_refused_and_not_waited_for(model: Path, name: str) -> None:
+    os.mkfifo(model / name)
+    assert f"{name}: no regular file" in refusal(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", INDEX])
+def test_json_that_is_too_deep_to_read_is_refused(model: Path, name: str) -> None:
+    (model / name).write_text("[" * 100_000)
+    assert f"{name}: no valid JSON" in refusal(model)
+
+
+def test_an_index_that_names_a_list_for_a_shard_is_refused(sharded: Path) -> None:
+    (sharded / INDEX).write_text(json.dumps({"weight_map": {"x": ["a.safetensors"]}}))
+    assert f"{INDEX}: names ['a.safetensors']" in refusal(sharded)
+
+
+@pytest.mark.parametrize("name", [b"a\xff.txt", b"a\x1b[2J.txt", b"a\n.txt"])
+def test_a_file_name_that_cannot_be_printed_is_refused(model: Path, name: bytes) -> None:
+    Path(os.fsdecode(os.fsencode(model) + b"/" + name)).touch()
+    assert "letters that cannot be printed" in refusal(model)
