@@ -43,7 +43,8 @@ serve: setup ## serve the champion (LINE=rft) on loopback until Ctrl-C
 
 .PHONY: mlflow
 mlflow: setup ## the MLflow UI over the runs of this checkout, on loopback, until Ctrl-C
-	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "sqlite:///$(abspath $(MODELS)/..)/mlflow.db"
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri \
+	    "$$($(BIN)/python -c 'from selftaught.settings import Settings; print(Settings.load().tracking_uri)')"
 
 .PHONY: test
 test: lint types imports pytest ## everything that has to hold before a change goes in
@@ -107,7 +108,7 @@ setup: ## the virtual environment, with pinned dependencies (instant when nothin
 
 .PHONY: model
 model: setup ## the starter model, checked against its SHA-256
-	@$(BIN)/python -m selftaught.starter $(MODEL) $(MODELS)
+	@$(BIN)/python -m selftaught.starter $(MODEL) "$(MODELS)"
 
 .PHONY: lock
 lock: setup ## resolve constraints.txt and the GPU engine's lock anew (make lock ARGS=--upgrade for newer versions)

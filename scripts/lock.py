@@ -53,7 +53,7 @@ def resolve(lock: Path, *wanted: str, given: str = "") -> None:
         input=given,
         text=True,
     )
-    lock.write_text(HEADER + lock.read_text())
+    lock.write_text(HEADER + lock.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 from pydantic import BaseModel, ConfigDict
 
+from selftaught.database import database_file
 from selftaught.errors import Unavailable
 from selftaught.files import write_whole
 from selftaught.lines import find
@@ -76,7 +77,7 @@ def _serving(place: Workplace, line: str, digest: str, port: int) -> Note:
 
 def _tracking_ui(place: Workplace, port: int) -> str:
     """The MLflow UI's address; a tracking server has its own."""
-    if not place.settings.tracking_uri.startswith("sqlite:"):
+    if database_file(place.settings.tracking_uri) is None:
         return place.settings.tracking_uri
     path = place.settings.home / "served" / "mlflow.json"
     if path.exists() and (page := Page.model_validate_json(path.read_text())).process.alive:
@@ -130,7 +131,7 @@ def _stop(path: Path) -> bool:
     """End the process that `path` notes, with its session where it leads one."""
     if not path.exists():
         return False
-    process = (Page if path.stem == "mlflow" else Note).model_validate_json(path.read_text()).process
+    process = (Page if path.stem == "mlflow" else Note).model_validate_json(path.read_text(encoding="utf-8")).process
     alive = process.alive
     if alive:
         os.kill(process.pid, signal.SIGTERM)

@@ -26,7 +26,7 @@ class Block(BaseModel, ABC):
     """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`."""
 
     # Deferred: a block may hold blocks of other axes, and what is registered there is known when it is first used.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
     axis: ClassVar[str]
 
     def __init_subclass__(cls, *, type: str | None = None, axis: str | None = None, **kwargs: Any) -> None:

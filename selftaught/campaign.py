@@ -269,7 +269,7 @@ class Campaign:
 
     def _watched(self, process: "subprocess.Popen[bytes]", events: Path) -> int:
         events.touch()
-        with events.open() as lines:
+        with events.open(encoding="utf-8") as lines:
             while True:
                 code = process.poll()
                 for line in lines:
@@ -315,7 +315,7 @@ def _told(path: Path) -> SelftaughtError | None:
     """The first error that a step told in `path`, as itself."""
     if not path.exists():
         return None
-    told = json.loads(path.read_text().splitlines()[0])
+    told = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
     kind = getattr(errors, told["kind"], SelftaughtError)
     return kind(f"{told['step']}: {told['message']}")
 
@@ -336,7 +336,7 @@ def _require_pipeline(path: Path) -> None:
 @contextmanager
 def _locked(path: Path, line: str) -> Generator[None]:
     """Hold the line's lock. Raises BadInput when another process has it; the kernel frees it when that one dies."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +80,9 @@ def _print(value: Any) -> None:
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     """Selftaught."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal or a pipe that cannot show a letter gets its number
+            stream.reconfigure(errors="backslashreplace")
     for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_NO_ADVISORY_WARNINGS"):
         os.environ.setdefault(quiet, "1")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

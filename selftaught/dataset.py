@@ -75,7 +75,7 @@ def write(
         pq.write_table(  # pyright: ignore[reportUnknownMemberType]
             table, scratch / "data.parquet", compression="zstd"
         )
-        (scratch / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+        (scratch / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from selftaught.database import database_file
 from selftaught.errors import SelftaughtError
 from selftaught.serving.processes import pid_files
 from selftaught.settings import Settings
@@ -126,7 +127,7 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    lines = (line.split() for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
     free = next(int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:")
     return Finding(
         "memory",
@@ -177,7 +178,8 @@ def _store(location: str) -> Finding:
 
 
 def _tracking(uri: str) -> Finding:
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    file = database_file(uri)
+    if file is not None and not file.exists():
         return Finding("tracking", True, f"{uri} (the first run makes it)")
 
     fix = "set MLFLOW_TRACKING_URI to a server that answers, or unset it for a file under the home"

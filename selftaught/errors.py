@@ -29,6 +29,10 @@ class Busy(Unavailable):
     """Another process moves the line, and does not give its lease back in time."""
 
 
+class NoAnswer(BadInput):
+    """A model's server gave no answer that can be used to one request: it may well answer the others."""
+
+
 class WrongModel(SelftaughtError):
     """An endpoint serves another model than the one that was asked for."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from selftaught.blocks import Context, Sampler
 from selftaught.errors import BadInput, did_you_mean
-from selftaught.evaluation.runner import Summary, evaluate, summarise
+from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.lines import ALIASES, find, named
 from selftaught.models import Endpoint
 from selftaught.recipe import Recipe, Stage
@@ -64,7 +64,7 @@ async def _measure(place: Workplace, stage: Stage, served: Endpoint, tasks: Sequ
         context = Context(models={"policy": policy}, verifiers=stage.verify)
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
-            return await sample(wanted, sampler, context, _Forgetful(), progress)
+            return await sample(wanted, sampler, context, _Forgetful(), progress, most_unanswered=MOST_UNVERIFIED)
 
         async def verified(groups: Sequence[Group]) -> list[Group]:
             return await verify(groups, stage.verify, context, progress)

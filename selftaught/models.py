@@ -1,8 +1,9 @@
 """The async client of the platform's models: one `Endpoint` for each model that plays a role.
 
 Talks to any OpenAI-compatible server: several completions in one request, a bounded number of requests at a time,
-retries for what may heal, token accounting, and a refusal to work with any model but the expected one. It starts no
-server (`selftaught.serving` does) and decides nothing about prompts (samplers do).
+retries for what may heal, token accounting, and a refusal to work with any model but the expected one. What comes back
+is data: counts, sizes and numbers are checked here, once, and what one request got wrong is an error of that request
+(`NoAnswer`). It starts no server (`selftaught.serving` does) and decides nothing about prompts (samplers do).
 """
 
 import asyncio
@@ -11,14 +12,14 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar, cast
+from typing import Annotated, Any, Self, TypeVar, cast
 
 import httpx
 import stamina
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from selftaught.blocks import Completion
-from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
 from selftaught.records import Message
 
 HEALS = frozenset({429, 502, 503, 504})
@@ -32,6 +33,12 @@ NO_NUMBER = "Out of range float values"
 MOST_LOGPROBS = 20
 """How many tokens' log-probabilities a server tells at most, by OpenAI's protocol and vLLM's default."""
 
+UNKNOWN = "unknown"
+"""The finish reason of an answer whose server gives none: it is not known to have been finished."""
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+"""A number of tokens, or a token's id: data sets hold ids as 32 bits."""
+
 BACK_OFF: dict[str, Any] = {"attempts": None, "timeout": None, "wait_initial": 0.2, "wait_max": 5.0, "wait_jitter": 0.1}
 """Seconds between tries: 0.2 doubled up to 5; `Policy.patience` says when to stop."""
 
@@ -42,8 +49,8 @@ def served_name(line: str, digest: str) -> str:
 
 
 class _Counts(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int = 0
+    prompt_tokens: Count
+    completion_tokens: Count = 0
 
 
 class _Token(BaseModel):
@@ -76,10 +83,10 @@ class _Said(BaseModel):
 class _Choice(BaseModel):
     message: _Said = _Said()
     text: str | None = None
-    finish_reason: str | None = None
+    finish_reason: Annotated[str, Field(max_length=100)] | None = None
     stop_reason: int | str | None = None
-    token_ids: tuple[int, ...] | None = None
-    prompt_token_ids: tuple[int, ...] | None = None
+    token_ids: tuple[Count, ...] | None = None
+    prompt_token_ids: tuple[Count, ...] | None = None
     logprobs: _Logprobs | None = None
     prompt_logprobs: list[dict[int, _Token] | None] | None = None
 
@@ -95,7 +102,7 @@ class _Answer(_Reply):
     """What is used of a server's answer to a chat or completion request."""
 
     choices: list[_Choice]
-    prompt_token_ids: tuple[int, ...] | None = None
+    prompt_token_ids: tuple[Count, ...] | None = None
 
 
 class _Row(BaseModel):
@@ -207,14 +214,14 @@ class Endpoint:
         max_tokens: int = 256,
         stop: Sequence[str] = (),
     ) -> list[Completion]:
-        """`n` completions of one prompt, in one request.
+        """`n` completions of one prompt, in one request; what a server leaves out is asked for again.
 
         Token ids and log-probabilities are empty where a server does not give them. Raises Unavailable when the
-        server stays away longer than the policy's patience, BadInput with the server's words when it refuses the
-        request, WrongModel when another model answered.
+        server stays away longer than the policy's patience, NoAnswer with the server's words when it refuses the
+        request or answers with what cannot be used, WrongModel when another model answered.
         """
-        body = _chat(messages) | _sampling(n, temperature, max_tokens, stop)
-        return _completions(await self._ask(_Answer, "/chat/completions", body))
+        body = _chat(messages) | _sampling(temperature, max_tokens, stop)
+        return self._completions(await self._choices("/chat/completions", body, n), max_tokens)
 
     async def complete(
         self,
@@ -230,14 +237,15 @@ class Endpoint:
         Texts end with the stop string that was found. Raises what `chat` raises, and BadInput with a server that does
         not tell token ids.
         """
-        body = _sampling(n, temperature, max_tokens, stop) | {"include_stop_str_in_output": True}
+        body = _sampling(temperature, max_tokens, stop) | {"include_stop_str_in_output": True}
         if all(isinstance(each, Message) for each in prompt):
-            answer = await self._ask(_Answer, "/chat/completions", body | _chat(cast(Sequence[Message], prompt)))
+            opening = _chat(cast(Sequence[Message], prompt))
+            answer = await self._choices("/chat/completions", body | opening, n)
         else:
-            answer = await self._ask(_Answer, "/completions", body | {"prompt": list(prompt), "logprobs": 0})
+            answer = await self._choices("/completions", body | {"prompt": list(prompt), "logprobs": 0}, n)
         if any(choice.token_ids is None for choice in answer.choices):
             raise BadInput(f"{self.url} does not tell token ids, which a search needs. Serve {self.name} with vLLM.")
-        return _completions(answer)
+        return self._completions(answer, max_tokens)
 
     async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
         """The probability of each of `words` (in any case, spaces apart) as the first token of an answer.
@@ -245,18 +253,20 @@ class Endpoint:
         Of the 20 likeliest tokens, the most that a server tells; a word that is none of them counts 0. Raises what
         `chat` raises, and BadInput with a server that gives no log-probabilities.
         """
-        body = _chat(messages) | _sampling(1, 0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
-        logprobs = (await self._ask(_Answer, "/chat/completions", body)).choices[0].logprobs
+        body = _chat(messages) | _sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
+        logprobs = (await self._choices("/chat/completions", body, 1)).choices[0].logprobs
         if logprobs is None or not logprobs.content:
             raise BadInput(f"{self.url} gives no log-probabilities of answers. Serve {self.name} with vLLM instead.")
         said = [(token.token.strip().casefold(), token.logprob) for token in logprobs.content[0].top_logprobs]
+        if impossible := [logprob for _, logprob in said if not logprob < 1]:
+            raise self._unusable(f"a log-probability of {impossible[0]}")
         return [sum(math.exp(logprob) for text, logprob in said if text == word.casefold()) for word in words]
 
     async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
         """The first class's score of each of `inputs` (token ids), in one request, without an activation.
 
         vLLM's `/classify`. What is no number is NaN: vLLM refuses the whole request then, because JSON has no word for
-        it. Raises what `chat` raises, and BadInput when the server gives another number of values.
+        it. Raises what `chat` raises; another number of values is no answer either.
         """
         body = {"input": [list(ids) for ids in inputs], "use_activation": False}
         try:
@@ -266,7 +276,7 @@ class Endpoint:
                 raise
             return [math.nan for _ in inputs]
         if sorted(row.index for row in data) != list(range(len(inputs))) or not all(row.probs for row in data):
-            raise BadInput(f"{self.url}: {self.name} gave {len(data)} values for {len(inputs)} partial solutions.")
+            raise NoAnswer(f"{self.url}: {self.name} gave {len(data)} values for {len(inputs)} partial solutions.")
         return [row.probs[0] for row in sorted(data, key=lambda row: row.index)]
 
     async def prompt_logprobs(self, token_ids: Sequence[int]) -> list[float]:
@@ -275,10 +285,39 @@ class Endpoint:
         vLLM's `prompt_logprobs`; raises BadInput with a server that has no such thing.
         """
         body = {"prompt": list(token_ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        given = (await self._ask(_Answer, "/completions", body)).choices[0].prompt_logprobs
+        given = (await self._choices("/completions", body, 1)).choices[0].prompt_logprobs
         if given is None:
             raise BadInput(f"{self.url} gives no log-probabilities of prompts. Serve {self.name} with vLLM instead.")
-        return [row[token].logprob for token, row in zip(token_ids[1:], given[1:], strict=True) if row]
+        told = [row[token].logprob for token, row in zip(token_ids, given, strict=False) if row and token in row]
+        if len(told) < len(token_ids) - 1:
+            raise self._unusable(f"log-probabilities of {len(told)} of a prompt's {len(token_ids)} tokens")
+        return told[1 - len(token_ids) :]
+
+    async def _choices(self, path: str, body: dict[str, Any], n: int) -> _Answer:
+        """The answer to `body` with `n` choices: asked again for those that are missing, as long as some come."""
+        choices: list[_Choice] = []
+        while True:
+            answer = await self._ask(_Answer, path, body | {"n": n - len(choices)})
+            choices += answer.choices
+            if len(choices) >= n:
+                return answer.model_copy(update={"choices": choices[:n]})
+            if not answer.choices:
+                raise self._unusable(f"{len(choices)} of the {n} completions that were asked for")
+
+    def _completions(self, answer: _Answer, longest: int) -> list[Completion]:
+        """The choices of `answer`, of at most `longest` tokens each; NoAnswer where one cannot be what it says."""
+        completions = [_completion(choice, answer) for choice in answer.choices]
+        for one in completions:
+            if len(one.token_ids) > longest:
+                raise self._unusable(f"{len(one.token_ids)} tokens where at most {longest} were asked for")
+            if one.token_ids and one.logprobs and len(one.token_ids) != len(one.logprobs):
+                raise self._unusable(f"{len(one.logprobs)} log-probabilities of {len(one.token_ids)} tokens")
+            if impossible := [p for p in one.logprobs if not -math.inf < p < 1]:
+                raise self._unusable(f"a log-probability of {impossible[0]}")
+        return completions
+
+    def _unusable(self, what: str) -> NoAnswer:
+        return NoAnswer(f"{self.url}: {self.name} gave {what}. See its log.")
 
     async def _ask(self, shape: type[R], path: str, body: dict[str, Any]) -> R:
         """The answer of the expected model to `body`; counted in `usage`."""
@@ -297,16 +336,23 @@ class Endpoint:
             async for attempt in stamina.retry_context(on=_Healing(self._policy.patience), **BACK_OFF):
                 with attempt:
                     response = await self._client.request(method, self._address(path), json=body)
-                    return shape.model_validate_json(response.raise_for_status().content)
+                    return self._read(shape, response.raise_for_status())
         except httpx.HTTPStatusError as error:
             raise self._refused(error.response) from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unavailable(self._silent(error)) from None
-        except ValidationError as error:
-            raise BadInput(
-                f"{self._address(path)}: not an OpenAI-compatible answer ({error.error_count()} errors)"
-            ) from None
         raise AssertionError("unreachable: a retry context returns or raises")
+
+    def _read(self, shape: type[A], response: httpx.Response) -> A:
+        """What `response` says; a server may also say with status 200 that it cannot answer."""
+        try:
+            return shape.model_validate_json(response.content)
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"]))
+            raise NoAnswer(
+                f"{response.url}: no OpenAI-compatible answer ({place or 'JSON'}: {error.errors()[0]['msg']}): "
+                f"{_server_message(response)[:200]}"
+            ) from None
 
     def _address(self, path: str) -> str:
         """Where `path` is: vLLM's own endpoints stand beside OpenAI's, not below `/v1`."""
@@ -314,11 +360,15 @@ class Endpoint:
 
     def _refused(self, response: httpx.Response) -> Exception:
         words = _server_message(response)
-        if response.status_code in HEALS or response.status_code >= 500:
+        if response.status_code in HEALS:
             return Unavailable(f"{self.url}: {self.name} answered {response.status_code}: {words}. See its log.")
         if response.status_code == 404:
             return WrongModel(f"{self.url}: {self.name} is not served here: {words}")
-        return BadInput(f"{self.url}: {self.name} refused the request ({response.status_code}): {words}")
+        if response.status_code in (401, 403):
+            return BadInput(f"{self.url}: {self.name} takes no request of ours ({response.status_code}): {words}")
+        if response.status_code >= 500:
+            return NoAnswer(f"{self.url}: {self.name} answered {response.status_code}: {words}. See its log.")
+        return NoAnswer(f"{self.url}: {self.name} refused the request ({response.status_code}): {words}")
 
     def _silent(self, error: Exception) -> str:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -360,9 +410,8 @@ def _chat(messages: Sequence[Message]) -> dict[str, Any]:
     return {"messages": [{"role": m.role, "content": m.content} for m in messages]}
 
 
-def _sampling(n: int, temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
+def _sampling(temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
     settings = {
-        "n": n,
         "temperature": temperature,
         "max_tokens": max_tokens,
         "logprobs": True,
@@ -371,20 +420,17 @@ def _sampling(n: int, temperature: float, max_tokens: int, stop: Sequence[str]) 
     return settings | ({"stop": list(stop)} if stop else {})
 
 
-def _completions(answer: _Answer) -> list[Completion]:
-    return [
-        Completion(
-            text=choice.message.content or choice.text or "",
-            token_ids=choice.token_ids or (),
-            logprobs=choice.logprobs.values() if choice.logprobs else (),
-            finish_reason=choice.finish_reason or "stop",
-            prompt_tokens=answer.usage.prompt_tokens,
-            stop=choice.stop_reason if isinstance(choice.stop_reason, str) else None,
-            tokens=choice.logprobs.texts() if choice.logprobs else (),
-            prompt_ids=choice.prompt_token_ids or answer.prompt_token_ids or (),
-        )
-        for choice in answer.choices
-    ]
+def _completion(choice: _Choice, answer: _Answer) -> Completion:
+    return Completion(
+        text=choice.message.content or choice.text or "",
+        token_ids=choice.token_ids or (),
+        logprobs=choice.logprobs.values() if choice.logprobs else (),
+        finish_reason=choice.finish_reason or UNKNOWN,
+        prompt_tokens=answer.usage.prompt_tokens,
+        stop=choice.stop_reason if isinstance(choice.stop_reason, str) else None,
+        tokens=choice.logprobs.texts() if choice.logprobs else (),
+        prompt_ids=choice.prompt_token_ids or answer.prompt_token_ids or (),
+    )
 
 
 def _authorization(variable: str | None) -> dict[str, str]:

@@ -35,5 +35,5 @@ class Progress:
         if self.path is None:
             print(f"{event['step']}: {event['done']}/{event['total']} {event['unit']}", file=sys.stderr, flush=True)
             return
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")

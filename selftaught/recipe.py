@@ -15,7 +15,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -32,6 +31,8 @@ from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from selftaught.blocks import Block, Curator, Gate, Metric, Objective, OneOf, Sampler, TaskSource, Verifier, registered
 from selftaught.errors import BadInput, BadRecipe, did_you_mean
+from selftaught.recipe_text import NOTHING, Places, read
+from selftaught.recipe_text import Path as Path_
 from selftaught.records import canonical
 
 STEPS = ("tasks", "sampling", "search", "verification", "curation", "training", "evaluation")
@@ -104,7 +105,7 @@ class Stage(BaseModel):
     A stage without `train` is an inference strategy: it is measured (`selftaught evaluate`), and has no round to run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     name: Annotated[str, Field(pattern=NAME)] = "main"
     rounds: PositiveInt = 1
@@ -160,7 +161,7 @@ class Stage(BaseModel):
 class Recipe(BaseModel):
     """One self-training method: the models of its roles, its tasks, and its stages in order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     name: Annotated[str, Field(pattern=NAME, description="lower case, digits and dashes")]
     description: str = ""
@@ -226,62 +227,29 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
-# YAML with line numbers ---------------------------------------------------------------------------------------------
-
-Path_ = tuple[str | int, ...]
-Places = dict[Path_, str]
-"""Where each value of a recipe stands: `file:line`, or the override that set it."""
-
-DEEPEST = 20
-"""Levels below which only an alias of itself goes."""
+# Reading ------------------------------------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.yaml")])
         raise BadRecipe(f"{path}: no such recipe.{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None
 
 
 def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Places]:
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise BadRecipe(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error}).") from None
+    data, places = read(text, lambda line: f"{name}:{line}")
     if not isinstance(data, dict):
         raise BadRecipe(f"{name}: a recipe is a mapping with name, models, tasks and stages, not {_kind(data)}.")
-    places: Places = {}
-    _note_places(node, (), places, name)
     return cast(dict[str, Any], data), places
 
 
 def _kind(data: Any) -> str:
     words = {"list": "a list", "str": "text", "NoneType": "an empty file"}
     return words.get(type(data).__name__, f"one {type(data).__name__}")
-
-
-def _note_places(node: Any, path: Path_, places: Places, name: str) -> None:
-    """Note where every value stands; a key that stands twice is an error, not a silent overwrite."""
-    where = f"{name}:{node.start_mark.line + 1}"
-    if len(path) > DEEPEST:
-        raise BadRecipe(f"{where}: {_dotted(path[:3])} contains itself. Remove the alias.")
-    places.setdefault(path, where)
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            place, where = (*path, key.value), f"{name}:{key.start_mark.line + 1}"
-            if place in places:
-                raise BadRecipe(f"{where}: {_dotted(place)} stands twice. Remove one of the two.")
-            places[place] = where
-            _note_places(value, place, places, name)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _note_places(value, (*path, index), places, name)
 
 
 # Overrides ----------------------------------------------------------------------------------------------------------
@@ -316,10 +284,10 @@ def _replace(places: Places, path: Path_, where: str) -> None:
 
 
 def _value(text: str, override: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise BadRecipe(f"--set {override}: '{text}' is not valid YAML. Quote it.") from None
+    value, places = read(text, lambda _: f"--set {override}")
+    if not places:
+        raise BadRecipe(f"--set {override}: {NOTHING}")
+    return value
 
 
 def _entry(target: Any, key: str, override: str, place: str) -> str | int:
@@ -376,7 +344,16 @@ def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
         return ": is missing."
     if kind == "value_error":
         return f": {detail['msg'].removeprefix('Value error, ')}"
-    return f": {value!r}: {_plain(detail)}."
+    return f": {_shown(value)}: {_plain(detail)}."
+
+
+def _shown(value: Any) -> str:
+    told = repr(value)
+    return told if len(told) <= SHOWN else f"{told[:SHOWN]}…"
+
+
+SHOWN = 80
+"""Characters of a wrong value that its message shows."""
 
 
 def _plain(detail: ErrorDetails) -> str:
@@ -413,7 +390,7 @@ def _no_block(kind: str, axis: str, value: Any) -> str:
         tag = str(value["type"])
         return f".type: '{tag}' is no {word}.{did_you_mean(tag, types)}{accepted}"
     nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
-    return f": {value!r}: should be a {word} such as {{type: {nearest}}}."
+    return f": {_shown(value)}: should be a {word} such as {{type: {nearest}}}."
 
 
 _NO_BLOCK = ("missing", "union_tag_not_found", "union_tag_invalid", "dict_type", "model_attributes_type")

@@ -29,6 +29,15 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def encodable(text: str) -> bool:
+    """Whether `text` can be written down: half a character (a lone surrogate, \\ud800 to \\udfff) cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def content_id(value: Any) -> str:
     """The id of a row: the first 16 hex digits of the SHA-256 of its canonical JSON."""
     return hashlib.sha256(canonical(value)).hexdigest()[:16]

@@ -132,5 +132,5 @@ def noted(path: Path) -> Note | None:
     """What is noted at `path`, when the process that noted it still runs."""
     if not path.exists():
         return None
-    note = Note.model_validate_json(path.read_text())
+    note = Note.model_validate_json(path.read_text(encoding="utf-8"))
     return note if note.process.alive else None

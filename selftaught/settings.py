@@ -62,7 +62,7 @@ Steps = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_rising
 class Settings(BaseModel):
     """Locations, all under `home` unless told otherwise, and how models are served."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     home: Path
     store: str
@@ -139,13 +139,13 @@ class Settings(BaseModel):
     def load(cls) -> Self:
         """The settings of this process. Raises BadInput for a value, a key or a profile that is wrong."""
         profile, place = _profile()
-        for name, value in cast("dict[str, str]", profile.pop("environment", {})).items():
-            os.environ.setdefault(name, value)
+        for name, value in _table(profile.pop("environment", {}), f"{place}.environment").items():
+            os.environ.setdefault(name, _word(value, f"{place}.environment.{name}"))
         for field in cls.model_fields:
             if (told := os.environ.get(variable(field))) is not None:
                 profile[field] = told
-        home = Path(profile.get("home", ".selftaught")).resolve()
-        defaults = {"store": str(home / "store"), "tracking_uri": f"sqlite:///{home}/mlflow.db"}
+        home = Path(_word(profile.get("home", ".selftaught"), f"{variable('home')} (or {place}.home)")).resolve()
+        defaults = {"store": str(home / "store"), "tracking_uri": database_url(home / "mlflow.db")}
         try:
             return cls.model_validate({**defaults, **profile, "home": home})
         except ValidationError as error:
@@ -189,6 +189,17 @@ class Settings(BaseModel):
         return {variable(name): _text(value) for name, value in self if _text(value)}
 
 
+def database_url(file: Path) -> str:
+    """The URL of the SQLite database in `file`, whatever characters the path has.
+
+    A path that needs quoting names the driver too: of a plain `sqlite:///` MLflow takes the quoted text for a folder,
+    and makes that.
+    """
+    path = str(file.absolute())
+    quoted = path.replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
+
+
 def _text(value: object) -> str:
     return ",".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)
 
@@ -202,15 +213,35 @@ def _profile() -> tuple[dict[str, Any], str]:
     """The table of the profile that SELFTAUGHT_PROFILE names, and where it stands; `local` need not be there."""
     name = os.environ.get("SELFTAUGHT_PROFILE", "local")
     path = Path(os.environ.get("SELFTAUGHT_CONFIG", CONFIG))
-    try:
-        tables = cast("dict[str, dict[str, Any]]", tomllib.loads(path.read_text()).get("profiles", {}))
-    except FileNotFoundError:
-        tables = dict[str, dict[str, Any]]()
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path}: not valid TOML ({error}).") from None
+    tables = _table(_told(path).get("profiles", {}), f"{path}: profiles")
     if name not in tables and name != "local" and path.exists():
         raise BadInput(f"{path}: no profile '{name}'.{did_you_mean(name, tables)}\n  accepted: {', '.join(tables)}")
-    return dict(tables.get(name, {})), f"{path}: profiles.{name}"
+    place = f"{path}: profiles.{name}"
+    return dict(_table(tables.get(name, {}), place)), place
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What the file at `path` says; nothing where there is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, a number or a nesting that Python refuses
+        raise BadInput(f"{path}: not valid TOML ({error}).") from None
+
+
+def _table(told: object, place: str) -> dict[str, Any]:
+    if not isinstance(told, dict):
+        raise BadInput(f"{place}: {told!r}: should be a table, `[...]` or `{{ name = value }}`.")
+    return cast("dict[str, Any]", told)
+
+
+def _word(told: object, place: str) -> str:
+    if not isinstance(told, str) or "\0" in told:
+        raise BadInput(f"{place}: {told!r}: should be text. Quote it.")
+    return told
 
 
 def _mistake(error: ValidationError, place: str, fields: list[str]) -> str:

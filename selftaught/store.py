@@ -355,7 +355,7 @@ def read_marker(folder: Path) -> Marker | None:
 
 def write_marker(folder: Path, marker: Marker) -> None:
     """Mark a local `folder` as whole."""
-    (folder / MARKER).write_text(marker.model_dump_json(indent=2) + "\n")
+    (folder / MARKER).write_text(marker.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def is_whole(folder: Path) -> bool:

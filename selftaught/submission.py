@@ -141,13 +141,13 @@ def _package(place: Workplace, order: Order, number: int) -> Generator[Path]:
     source = order.pipeline(number)
     if not source.exists():
         raise BadInput(f"{source}: no compiled pipeline. Run this in a checkout, or give --pipelines.")
-    documents = list(yaml.safe_load_all(source.read_text()))
+    documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         container = executor["container"]
         container["image"] = _image(container["image"], place.settings.images)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / source.name
-        package.write_text(yaml.safe_dump_all(documents))
+        package.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
         yield package
 
 

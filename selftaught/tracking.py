@@ -7,7 +7,9 @@ what users get. Model and data bytes stay in the store; MLflow holds where they 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import httpx
 import stamina
 
+from selftaught.database import database_file, make_whole
 from selftaught.errors import Unavailable
+from selftaught.store import locked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,6 +36,15 @@ _PAGE = 1000
 _REMOVED = "selftaught.removed"
 _BUGS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
 """MLflow's codes for calls that are wrong, whatever the server."""
+_FIXES = {
+    "database or disk is full": "Free some space on its disk, then run the same command again.",
+    "database is locked": "Another process writes to it for long. Run the same command again when that one has ended.",
+    "readonly database": "Make it a file that can be written.",
+    "unable to open database file": "Make it a file in a folder that can be written.",
+    "disk I/O error": "Look at its disk, then run the same command again.",
+    "Can't locate revision": "A newer MLflow wrote it. Install that version of MLflow, or keep this home for it.",
+}
+"""What to do about what SQLite and alembic say of a database in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +83,33 @@ class Tracker:
     @cached_property
     def client(self) -> "MlflowClient":
         """MLflow's own client, telling its failures as Unavailable; a server that does not answer is told at once."""
+        from alembic.util import CommandError
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
         from sqlalchemy.exc import SQLAlchemyError
 
-        if self.uri.startswith("sqlite:///"):
-            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         if self.uri.startswith("http"):
             _knock(self.uri)
         try:
+            if self._file is not None:
+                make_whole(self._file)
             client = MlflowClient(self.uri, self.uri)
             client.search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
-        except (MlflowException, SQLAlchemyError) as error:
+        except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
             raise _silent(self.uri, error) from None
         return cast("MlflowClient", _Telling(client, self.uri))
+
+    @cached_property
+    def _file(self) -> Path | None:
+        """The database, where it is a file."""
+        return database_file(self.uri)
+
+    @contextmanager
+    def _alone(self) -> Generator["MlflowClient"]:
+        """What is looked for and then made is made by one: MLflow lets two runs of one name, or versions, be made."""
+        client = self.client  # before the lock, which opening takes as well
+        with nullcontext() if self._file is None else locked(self._file.parent):
+            yield client
 
     # Runs -----------------------------------------------------------------------------------------------------------
 
@@ -177,18 +203,25 @@ class Tracker:
 
     def register(self, line: str, digest: str, uri: str, run: str, tags: Mapping[str, str]) -> Version:
         """The version of `line` with this digest: made once, found again by its digest tag."""
-        client = self.client
-        if line not in self.lines():
-            client.create_registered_model(line)
-        version = next((version for version in self.versions(line) if version.digest == digest), None)
-        if version is None:
-            all_tags = {"selftaught.digest": digest, **tags}
-            version = _version_of(client.create_model_version(line, source=uri, run_id=run or None, tags=all_tags))
-        elif version.removed:  # the same model was made again
+        with self._alone():
+            version = self._versioned(line, digest, uri, run, tags)
+        if version.removed:  # the same model was made again
             version = self.mark_removed(version, "")
         if run:
             self.tag(run, {"selftaught.model_version": f"{line}/{version.version}", "selftaught.model_digest": digest})
         return version
+
+    def _versioned(self, line: str, digest: str, uri: str, run: str, tags: Mapping[str, str]) -> Version:
+        """The oldest version with this digest; where there is none, the one that is made now."""
+        client = self.client
+        if line not in self.lines():
+            _unless_there(lambda: client.create_registered_model(line))
+        found = [version for version in self.versions(line) if version.digest == digest]
+        if not found:
+            all_tags = {"selftaught.digest": digest, **tags}
+            client.create_model_version(line, source=uri, run_id=run or None, tags=all_tags)
+            found = [version for version in self.versions(line) if version.digest == digest]
+        return found[0]
 
     def versions(self, line: str) -> list[Version]:
         """Every version of `line`, oldest first."""
@@ -241,25 +274,26 @@ class Tracker:
     def _experiment(self, line: str) -> str:
         client = self.client
         name = f"selftaught/{line}"
-        found = client.get_experiment_by_name(name)
-        return str(found.experiment_id if found else client.create_experiment(name, self._artifacts(line)))
+        if client.get_experiment_by_name(name) is None:
+            _unless_there(lambda: client.create_experiment(name, self._artifacts(line)))
+        return str(client.get_experiment_by_name(name).experiment_id)  # pyright: ignore[reportOptionalMemberAccess]
 
     def _artifacts(self, line: str) -> str | None:
         """Beside a local database; a server decides for itself."""
-        database = self.uri.removeprefix("sqlite:///")
-        return None if database == self.uri else str(Path(database).parent / "mlartifacts" / line)
+        return None if self._file is None else (self._file.absolute().parent / "mlartifacts" / line).as_uri()
 
     def _find(self, line: str, tags: Mapping[str, str]) -> "list[Run]":
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         experiment = self.client.get_experiment_by_name(f"selftaught/{line}")
-        return list(_every(self.client.search_runs, [experiment.experiment_id], query)) if experiment else []
+        found = _every(self.client.search_runs, [experiment.experiment_id], query) if experiment else ()
+        return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
     def _run(self, line: str, name: str, wanted: Mapping[str, str], extra: Mapping[str, str]) -> str:
-        found = self._find(line, wanted)
-        if found:
-            return str(found[0].info.run_id)
-        tags = {"mlflow.runName": name, **wanted, **extra}
-        return str(self.client.create_run(self._experiment(line), tags=tags, run_name=name).info.run_id)
+        with self._alone() as client:
+            if not self._find(line, wanted):
+                tags = {"mlflow.runName": name, **wanted, **extra}
+                client.create_run(self._experiment(line), tags=tags, run_name=name)
+            return str(self._find(line, wanted)[0].info.run_id)  # of several by several servers' clients, the first
 
 
 class _Telling:
@@ -281,6 +315,17 @@ class _Telling:
                 raise _silent(self._uri, error) from error
 
         return told
+
+
+def _unless_there(make: Callable[[], object]) -> None:
+    """Make what has a name; another process may have done so since it was looked for."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        make()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _every(search: Callable[..., Any], *wanted: Any) -> Iterator[Any]:
@@ -307,9 +352,9 @@ def _ask(uri: str) -> None:
 
 def _silent(uri: str, error: Exception) -> Unavailable:
     reason = shorten(str(error).strip().partition("\n")[0], 160, placeholder=" …")
-    return Unavailable(
-        f"{uri}: the tracking server or database does not answer ({reason}). Is MLFLOW_TRACKING_URI right?"
-    )
+    fix = next((fix for sign, fix in _FIXES.items() if sign in str(error)), "")
+    said = f"cannot be used ({reason}). {fix}" if fix else f"does not answer ({reason}). Is MLFLOW_TRACKING_URI right?"
+    return Unavailable(f"{uri}: the tracking server or database {said}")
 
 
 def _metric_name(name: str) -> str:

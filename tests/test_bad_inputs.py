@@ -16,7 +16,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -271,6 +271,17 @@ def measured(desk: Desk) -> None:
     open_store(str(desk.folder / "disk" / "store")).claim(reference_key(digest), b"{}")
 
 
+def filled(desk: Desk) -> None:
+    """Leave 200 KB on the small disk."""
+    (desk.folder / "disk" / "filler").write_bytes(bytes(2**20 - 200_000))
+
+
+def from_the_future(desk: Desk) -> None:
+    """Say that the registry's tables are of a version that nobody has made yet."""
+    with closing(sqlite3.connect(desk.registry().home / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'feedfacecafe'")
+
+
 def read_only(desk: Desk) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(desk.folder / "disk")], check=True)
 
@@ -320,6 +331,18 @@ CASES = [
         VALIDATE,
         recipe("    rounds: 1\n", "    rounds: 1\n    rounds: 2\n"),
         ("rft.yaml:11: stages.0.rounds stands twice. Remove one of the two.",),
+    ),
+    Bad(
+        "a value that a comment swallows",
+        f"{DRY} --set 'tasks.answer_pattern=#### (.+)'",
+        rows(problems(20)),
+        ("--set tasks.answer_pattern=#### (.+): ", "Did # begin a comment? Quote the value"),
+    ),
+    Bad(
+        "a number that is none",
+        VALIDATE,
+        recipe("temperature: 1.0", "temperature: .inf"),
+        ("rft.yaml:11: stages.0.sample.temperature: .inf: should be a finite number.",),
     ),
     # What a recipe says ---------------------------------------------------------------------------------------------
     Bad(
@@ -761,6 +784,12 @@ CASES = [
         ("disk/store/models/", "No space left on device. Free some space on its disk, or choose another place."),
     ),
     Bad(
+        "a registry on a full disk",
+        "models list",
+        provoked(small_disk(), filled, environment(MLFLOW_TRACKING_URI="sqlite:///{folder}/disk/mlflow.db")),
+        ("disk/mlflow.db: the tracking server or database cannot be used (", "Free some space on its disk"),
+    ),
+    Bad(
         "a store that is not known",
         PULL,
         environment(SELFTAUGHT_STORE="gs://bucket/models"),
@@ -804,6 +833,12 @@ CASES = [
         provoked(files(notes="mine"), environment(MLFLOW_TRACKING_URI="sqlite:///{folder}/notes")),
         ("notes: ", "file is not a database", "Is MLFLOW_TRACKING_URI right?"),
     ),
+    Bad(
+        "a registry of a newer MLflow",
+        "models list",
+        provoked(registered, from_the_future),
+        ("mlflow.db: the tracking server or database cannot be used (", "A newer MLflow wrote it."),
+    ),
     # Settings and clusters --------------------------------------------------------------------------------------------
     Bad(
         "no such profile",
@@ -817,6 +852,12 @@ CASES = [
         "models list",
         provoked(files(selftaught__toml=PROFILES + "servng = 'kserve'\n"), environment(SELFTAUGHT_PROFILE="cluster")),
         ("profiles.cluster.servng: no such setting. Did you mean 'serving'?",),
+    ),
+    Bad(
+        "a variable that is no text",
+        "models list",
+        files(selftaught__toml="[profiles.local]\nenvironment = { AWS_MAX_ATTEMPTS = 5 }\n"),
+        ("selftaught.toml: profiles.local.environment.AWS_MAX_ATTEMPTS: 5: should be text. Quote it.",),
     ),
     Bad(
         "a wrong value of a setting",

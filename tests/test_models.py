@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import threading
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from selftaught.blocks import ChatModel
-from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
 from selftaught.models import Endpoint, Policy, Usage, served_name
 from selftaught.records import Message
 
@@ -183,6 +184,108 @@ async def test_a_value_server_that_died_is_told():
         async with endpoint(server, patience=0.3) as model:
             with pytest.raises(Unavailable, match="answered 503"):
                 await model.values([[1]])
+
+
+@pytest.mark.parametrize("given", [1, 3, 7])
+async def test_what_a_server_leaves_out_is_asked_for_again(given: int):
+    with serving(lambda _, body: (200, answer(body | {"n": min(given, body["n"])}))) as server:
+        async with endpoint(server) as model:
+            assert len(await model.chat(ASK, n=8)) == 8
+    assert [body["n"] for body in server.bodies] == list(range(8, 0, -given))
+
+
+async def test_more_than_was_asked_for_is_dropped():
+    with serving(lambda _, body: (200, answer(body | {"n": 40}))) as server:
+        async with endpoint(server) as model:
+            assert len(await model.chat(ASK, n=8)) == 8
+            assert len(await model.complete([5], n=3)) == 3
+
+
+@pytest.mark.parametrize("first", [0, 3])
+async def test_a_server_that_gives_none_is_no_answer_and_both_numbers_are_told(first: int):
+    with serving(lambda number, body: (200, answer(body | {"n": first if number == 1 else 0}))) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match=f"gave {first} of the 8 completions that were asked for"):
+                await model.chat(ASK, n=8)
+            with pytest.raises(NoAnswer, match="gave 0 of the 1 completions"):
+                await model.odds(ASK, ["yes"])
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("length", "length"), ("abort", "abort"), ("content_filter", "content_filter"), (None, "unknown"), ("x", "x")],
+)
+async def test_how_an_answer_ended_is_kept_as_it_was_told(said: str | None, kept: str):
+    with serving(lambda _, body: (200, answer(body, finish_reason=said))) as server:
+        async with endpoint(server) as model:
+            assert [one.finish_reason for one in await model.chat(ASK, n=2)] == [kept] * 2
+            assert [one.finish_reason for one in await model.complete(ASK, n=2)] == [kept] * 2
+
+
+def logprobs(*values: float) -> dict[str, Any]:
+    return {"content": [{"token": "2", "logprob": value} for value in values]}
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"token_ids": [1, 2, 3]}, "2 log-probabilities of 3 tokens"),
+        ({"token_ids": [1] * 10, "logprobs": logprobs(*[-1.0] * 10)}, "10 tokens where at most 9 were asked for"),
+        ({"logprobs": logprobs(-0.5, math.nan)}, "a log-probability of nan"),
+        ({"logprobs": logprobs(-0.5, -math.inf)}, "a log-probability of -inf"),
+        ({"logprobs": logprobs(-0.5, 80.0)}, "a log-probability of 80.0"),
+        ({"token_ids": [1, 2**31]}, "choices.0.token_ids.1: Input should be less than 2147483648"),
+        ({"token_ids": [-1, 2]}, "choices.0.token_ids.0: Input should be greater than or equal to 0"),
+        ({"finish_reason": "x" * 101}, "choices.0.finish_reason: String should have at most 100 characters"),
+        ({"message": {"content": ["2"]}}, "choices.0.message.content: Input should be a valid string"),
+    ],
+)
+async def test_what_cannot_be_what_it_says_is_no_answer(choice: dict[str, Any], words: str):
+    with serving(lambda _, body: (200, answer(body, **choice))) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match=re.escape(words)):
+                await model.chat(ASK, max_tokens=9)
+
+
+@pytest.mark.parametrize("tokens", [-1, 10**30, 0.5, "many"])
+async def test_a_usage_that_is_no_number_of_tokens_is_no_answer(tokens: Any):
+    used = {"usage": {"prompt_tokens": tokens, "completion_tokens": 2}}
+    with serving(lambda _, body: (200, answer(body) | used)) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match=r"usage\.prompt_tokens"):
+                await model.chat(ASK)
+
+
+async def test_an_error_with_status_200_is_told_in_the_servers_words():
+    with serving(lambda _, body: (200, {"error": {"message": "the scheduler is full"}})) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match=r"no OpenAI-compatible answer.*the scheduler is full"):
+                await model.chat(ASK)
+
+
+async def test_status_500_is_that_requests_alone_and_a_wrong_key_is_everybodys():
+    with serving(lambda number, body: (500 if number == 1 else 401, {"error": "boom"})) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match="answered 500: boom"):
+                await model.chat(ASK)
+            with pytest.raises(BadInput, match="takes no request of ours \\(401\\): boom") as told:
+                await model.chat(ASK)
+    assert not isinstance(told.value, NoAnswer)
+
+
+@pytest.mark.parametrize("rows", [[None], [None, {}, {"3": {"logprob": -1.0}}], [None, {"9": {"logprob": -1.0}}] * 2])
+async def test_log_probabilities_of_another_prompt_are_no_answer(rows: list[Any]):
+    with serving(lambda _, body: (200, answer(body, prompt_logprobs=rows))) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match="of a prompt's 3 tokens"):
+                await model.prompt_logprobs([1, 2, 3])
+
+
+async def test_log_probabilities_of_a_prompt_are_those_of_its_tokens():
+    rows = [None, {"2": {"logprob": -1.0}, "7": {"logprob": -0.1}}, {"3": {"logprob": -2.0}}]
+    with serving(lambda _, body: (200, answer(body, prompt_logprobs=rows))) as server:
+        async with endpoint(server) as model:
+            assert await model.prompt_logprobs([1, 2, 3]) == [-1.0, -2.0]
 
 
 async def test_usage_counts_every_answered_request():

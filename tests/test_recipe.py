@@ -122,6 +122,16 @@ def test_every_number_of_a_recipe_is_in_its_digest() -> None:
     assert len(digests | {parsed().digest}) == len(numbers) + 1
 
 
+@pytest.mark.parametrize(("default", "same"), [("", True), ("other", False)])
+def test_a_default_that_another_version_changes_makes_another_recipe(default: str, same: bool) -> None:
+    """What was made under another default is not this recipe's, though both files say the same."""
+
+    class Later(Recipe):
+        description: str = default
+
+    assert (Later.parse(TEXT).digest == parsed().digest) is same
+
+
 # Overrides ----------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +244,98 @@ def test_whatever_is_changed_it_is_a_recipe_or_told_with_its_place(start: int, l
     except BadRecipe as error:
         told = str(error)
     assert told.startswith("two.yaml")
+
+
+# What YAML says, and what is no recipe -------------------------------------------------------------------------------
+
+
+def bomb(aliases: int, deep: int) -> str:
+    """Lists of `aliases` aliases each of the list before it: `aliases ** deep` values in a few hundred bytes."""
+    levels = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * aliases)}]\n" for level in range(1, deep)]
+    return "l0: &l0 [x]\n" + "".join(levels)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("#### (.+)", "nothing stands here. Did # begin a comment? Quote the value, or write null or ''."),
+        ("", "nothing stands here. Did # begin a comment?"),
+        ("0x_", "'0x_' begins like a number and is none. Quote it."),
+        ("!!int x", "'x' begins like a number and is none."),
+        ("9" * 5000, f"'{'9' * 40}' begins like a number and is none."),
+        (".inf", ".inf: should be a finite number."),
+        ("-1.0e+400", "-1.0e+400: should be a finite number."),
+        (".nan", ".nan: should be a finite number."),
+        (r'"\uD83D"', r"'\ud83d': holds half a character"),
+        ("!!binary aGk=", "!!binary is nothing that a recipe holds."),
+        ("!!set {a}", "!!set is nothing that a recipe holds."),
+        ("{1: x}", "a key of it is no text. Quote the key."),
+    ],
+)
+def test_what_no_recipe_can_say_is_told_of_its_line_and_of_an_override(value: str, told: str) -> None:
+    (line,) = mistake(TEXT.replace("name: two", f"name: two\ndescription: {value}"))
+    assert line.startswith("two.yaml:2: description: ")
+    assert told in line
+    (line,) = mistake(TEXT, f"description={value}")
+    assert line.startswith(f"--set description={value}: ")
+    assert told in line
+
+
+def test_a_comment_never_takes_an_answer_pattern_away() -> None:
+    """GSM8K's marker begins a YAML comment; without the pattern every worked solution would be a gold answer."""
+    tasks = "tasks={type: jsonl, path: a, train: 1, gate: 1, report: 1}"
+    (line,) = mistake(TEXT, tasks, "tasks.answer_pattern=#### (.+)")
+    assert "Did # begin a comment?" in line
+    recipe = parsed(TEXT, tasks, "tasks.answer_pattern='#### (.+)'")
+    assert recipe.model_dump(mode="json")["tasks"]["answer_pattern"] == "#### (.+)"
+    assert parsed(TEXT, tasks, "tasks.answer_pattern=null").model_dump()["tasks"]["answer_pattern"] is None
+
+
+def test_a_date_is_a_text() -> None:
+    for day in ("2026-11-28", "2026-99-99"):
+        assert parsed(TEXT, f"description={day}").description == day
+
+
+@pytest.mark.parametrize("text", ["[" * 2_000, "{a: " * 2_000, f"a: {'[' * 25}{']' * 25}"])
+def test_what_is_nested_too_deep_is_refused(text: str) -> None:
+    assert "20 deep" in mistake(text)[0]
+    assert "20 deep" in mistake(TEXT, f"tasks={text}")[0]
+
+
+def test_aliases_of_aliases_are_refused_before_they_are_spelt_out() -> None:
+    assert mistake(TEXT + bomb(9, 9))[0].endswith("is more than 10,000 values, aliases spelt out. Remove the aliases.")
+    assert len(bomb(9, 9)) < 500
+    merged = bomb(9, 9).replace("[", "{<<: [").replace("]", "]}").replace("[x]", "{x: y}")
+    assert "aliases spelt out" in mistake(merged)[0]
+
+
+def test_an_alias_means_what_it_names() -> None:
+    again = TEXT.replace("evaluate: {type: accuracy}", "evaluate: *e").replace("evaluate: [", "evaluate: &e [")
+    assert parsed(again).stages[1].evaluate == parsed().stages[0].evaluate
+
+
+@pytest.mark.parametrize(
+    "place", ["stages.main.sample.temperature", "stages.warm.train.learning_rate", "stages.main.gate.min_gain"]
+)
+@pytest.mark.parametrize("value", ["'inf'", "'nan'", ".inf"])
+def test_no_field_takes_a_number_that_json_cannot_say(place: str, value: str) -> None:
+    """The pipeline gets the recipe as JSON, where they are null."""
+    assert "should be a finite number" in mistake(TEXT, f"{place}={value}")[0]
+
+
+def test_recipes_are_utf_8_whatever_the_locale_and_what_a_terminal_cannot_show_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_bytes(("\ufeff" + TEXT + "description: \u00dcbung\n").encode())
+    command = [sys.executable, "-m", "selftaught", "recipes"]
+    locale = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for environment in (locale, {**os.environ, "PYTHONIOENCODING": "ascii"}):
+        told = subprocess.run(
+            [*command, "list", tmp_path, "--json"], capture_output=True, check=True, env=environment, cwd=tmp_path
+        )
+        assert json.loads(told.stdout)[0]["description"] == "\u00dcbung"
+        shown = subprocess.run(
+            [*command, "list", tmp_path], capture_output=True, check=True, env=environment, cwd=tmp_path
+        )
+        assert rb"\xdcbung" in shown.stdout
 
 
 # The schema ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.database import database_file
 from selftaught.errors import BadInput
 from selftaught.settings import Settings, variable
 
@@ -60,6 +61,11 @@ def test_a_fixed_number_of_servers_needs_no_prometheus(most: int, monkeypatch: p
     assert Settings.load().replicas == 2
 
 
+def test_the_registry_of_an_oddly_named_home_is_in_that_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("SELFTAUGHT_HOME", str(tmp_path / "my project %2F? é#"))
+    assert database_file(Settings.load().tracking_uri) == tmp_path / "my project %2F? é#" / "mlflow.db"
+
+
 def test_another_process_that_is_told_the_environment_has_the_same_settings(monkeypatch: pytest.MonkeyPatch):
     told = Settings.load()
     monkeypatch.delenv("SELFTAUGHT_PROFILE")
@@ -93,6 +99,15 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         ("[profiles.cluster]\nreach = 'proxy'", r"SELFTAUGHT_REACH .*'proxy': it is 'name', 'address', or the URL"),
         ("[profiles.clutser]\n", r"no profile 'cluster'. Did you mean 'clutser'"),
         ("[profiles.cluster", r"selftaught.toml: not valid TOML"),
+        ("profiles = 5", r"selftaught.toml: profiles: 5: should be a table"),
+        ("profiles = {cluster = 5}", r"selftaught.toml: profiles.cluster: 5: should be a table"),
+        ("[profiles.cluster]\nenvironment = 'x'", r"profiles.cluster.environment: 'x': should be a table"),
+        ("[profiles.cluster]\nenvironment = {A = 5}", r"profiles.cluster.environment.A: 5: should be text. Quote it"),
+        ("[profiles.cluster]\nenvironment = {A = '\\u0000'}".replace("'", '"'), r"environment.A: '\\x00': should be"),
+        ("[profiles.cluster]\nhome = 5", r"SELFTAUGHT_HOME .*profiles.cluster.home\): 5: should be text"),
+        ("[profiles.cluster]\ngrace = inf", r"SELFTAUGHT_GRACE .*'inf': Input should be a finite number"),
+        (f"a = {'9' * 5000}", r"selftaught.toml: not valid TOML \(Exceeds the limit"),
+        (f"a = {'[' * 100_000}", r"selftaught.toml: not valid TOML \("),
     ],
     ids=[
         "unknown",
@@ -105,9 +120,32 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         "no way",
         "no profile",
         "no TOML",
+        "no profiles",
+        "a number for a profile",
+        "text for variables",
+        "a number for a variable",
+        "a variable with NUL",
+        "a number for a folder",
+        "no finite number",
+        "digits",
+        "brackets",
     ],
 )
 def test_a_mistake_is_named_with_its_place(profile: Path, text: str, words: str):
     profile.write_text(text)
     with pytest.raises(BadInput, match=words):
+        Settings.load()
+
+
+def test_settings_are_utf_8_whatever_the_locale(profile: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("locale.getencoding", lambda: "iso-8859-1")
+    profile.write_bytes("\ufeff[profiles.cluster]\ngit_author = 'J\u00fcrgen <j@x.de>'".encode())
+    assert Settings.load().git_author == "J\u00fcrgen <j@x.de>"
+
+
+@pytest.mark.parametrize("content", [b"\xff", None], ids=["no text", "a folder"])
+def test_a_file_that_cannot_be_read_is_named(profile: Path, content: bytes | None):
+    profile.unlink()
+    profile.write_bytes(content) if content else profile.mkdir()
+    with pytest.raises(BadInput, match=r"selftaught.toml: (not valid TOML|cannot be read \(Is a directory)"):
         Settings.load()

@@ -50,6 +50,11 @@ def test_campaigns_and_lines_do_not_see_each_others_rounds(tracker: Tracker):
     assert len(tracker.rounds("a", "weekly")) == 1
 
 
+def test_versions_beyond_the_ninth_come_in_order_of_number(tracker: Tracker):
+    numbers = [tracker.register("line", f"{number:064x}", "file:///m", "", {}).version for number in range(1, 13)]
+    assert [version.version for version in tracker.versions("line")] == numbers == [str(n) for n in range(1, 13)]
+
+
 def test_rounds_come_in_order(tracker: Tracker):
     for number, attempt in [(10, 0), (2, 1), (2, 0), (1, 0)]:
         tracker.round_run("line", "weekly", "main", number, attempt)

@@ -15,6 +15,19 @@ class Pairs:
     challenger: tuple[float, ...]
 
 
+def common(scores: Sequence[TaskScore]) -> list[TaskScore]:
+    """Those of `scores` whose task every model in them was measured on, by metric and split, in their order."""
+    models = {score.model for score in scores}
+    measured: dict[tuple[str, str, str], set[str]] = {}
+    for score in scores:
+        measured.setdefault(_where(score), set()).add(score.model)
+    return [score for score in scores if measured[_where(score)] == models]
+
+
+def _where(score: TaskScore) -> tuple[str, str, str]:
+    return score.metric, score.split, score.task
+
+
 def pair(scores: Iterable[TaskScore], metric: str, split: Split, champion: str, challenger: str) -> Pairs:
     """The values of `champion` and `challenger` (digests) on `metric` and `split`.
 

@@ -58,15 +58,16 @@ async def evaluate(
     """The scores of the policy in `context` on `tasks`, one a metric and task, sorted by metric, split and task.
 
     Metrics with equal samplers share rollouts; each strategy answers the union of the tasks that its metrics need.
-    Raises BadInput when verifiers could not judge more than `MOST_UNVERIFIED` of the rollouts, and what `sample` and
-    `verify` raise.
+    A task that `sample` gave no group for has no score: it is not replaced by another, which the other model would not
+    have been asked. Raises BadInput when verifiers could not judge more than `MOST_UNVERIFIED` of the rollouts, and
+    what `sample` and `verify` raise.
     """
     model, scores = context.model().digest, list[TaskScore]()
     for sharing in _by_sampler(metrics).values():
         needed = {(task.split, task.id): task for metric in sharing for task in subset(tasks, metric.tasks)}
         groups = await verify(await sample(list(needed.values()), sharing[0].sampler()))
         _check_verified(groups)
-        scores += [score for metric in sharing for score in _scores(metric, groups, model)]
+        scores += [score for metric in sharing for score in _scores(metric, tasks, groups, model)]
     return sorted(scores, key=lambda score: (score.metric, score.split, score.task))
 
 
@@ -95,8 +96,8 @@ def _check_verified(groups: Sequence[Group]) -> None:
         )
 
 
-def _scores(metric: Metric, groups: Sequence[Group], model: str) -> Iterator[TaskScore]:
-    wanted = {task.id for task in subset([group.task for group in groups], metric.tasks)}
+def _scores(metric: Metric, tasks: Sequence[Task], groups: Sequence[Group], model: str) -> Iterator[TaskScore]:
+    wanted = {task.id for task in subset(tasks, metric.tasks)}
     return (_score(metric, group, model) for group in groups if group.id in wanted)
 
 

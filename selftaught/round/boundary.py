@@ -55,6 +55,6 @@ def step(name: str, job: str = "") -> Generator[None]:
 def _fail(step: str, kind: str, message: str) -> None:
     print(f"{step}: {message}", file=sys.stderr, flush=True)
     if path := os.environ.get(ERRORS):
-        with Path(path).open("a") as file:
+        with Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, "message": message}) + "\n")
     raise SystemExit(1)

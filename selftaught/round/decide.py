@@ -31,7 +31,7 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     assert job.blocks.gate is not None  # a stage that trains has one
     decision = job.blocks.gate.decide(_evidence(place, job, challenger, Path(scores)))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text(decision_to_json(decision))
+    Path(out).write_text(decision_to_json(decision), encoding="utf-8")
     return decision
 
 

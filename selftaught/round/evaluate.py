@@ -12,12 +12,14 @@ from pathlib import Path
 from selftaught import dataset
 from selftaught.blocks import Context, Sampler
 from selftaught.dataset import Manifest
-from selftaught.evaluation.runner import evaluate
+from selftaught.errors import NoAnswer
+from selftaught.evaluation.pairing import common
+from selftaught.evaluation.runner import MOST_UNVERIFIED, evaluate
 from selftaught.journal import open_journal
 from selftaught.records import Group, Split, Task, TaskScore
 from selftaught.round.engines import context
 from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key
-from selftaught.sampling.runner import sample
+from selftaught.sampling.runner import sample, tell
 from selftaught.verification.runner import verify
 
 SETS: Mapping[str, Sequence[Split]] = {"gate": ("gate", "guard"), "report": ("report",)}
@@ -27,13 +29,16 @@ CONCURRENCY = 128
 
 
 def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Manifest:
-    """Score both models on the sets of `which` (`gate` or `report`) into `out`."""
+    """Score both models on the sets of `which` (`gate` or `report`) into `out`.
+
+    A task that one of them got no answer to counts for neither; RoundFailed where they are many.
+    """
     place, job = Workplace.open(), Job.read(job_path)
     held_out = [task for task in dataset.read(Path(tasks), Task) if task.split in SETS[which]]
     models = [job.champion, ModelRef(digest=challenger)]
     parts = [_model(place, job, model, held_out, Path(out)) for model in models]
     scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
-    manifest = _write(job, scores, [part[0] for part in parts], Path(out))
+    manifest = _write(job, common(scores), [part[0] for part in parts], Path(out))
     place.store.put("datasets", manifest.digest, Path(out))
     return manifest
 
@@ -59,16 +64,31 @@ async def _evaluate(
     async with context(place, job, model, alone=_alone(job)) as models:
         watch = Stopwatch()
         progress = place.progress(f"evaluate {'champion' if model == job.champion else 'challenger'}")
+        lost: set[str] = set()
+
+        def unanswered(task: Task, error: NoAnswer) -> None:
+            tell(task, error)
+            lost.add(task.id)
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
             with open_journal(place.store, input_key(key, {"sampler": dump(sampler)}), Group) as journal:
-                return await sample(wanted, sampler, models, journal, progress, CONCURRENCY)
+                return await sample(
+                    wanted,
+                    sampler,
+                    models,
+                    journal,
+                    progress,
+                    CONCURRENCY,
+                    most_unanswered=MOST_UNVERIFIED,
+                    unanswered=unanswered,
+                )
 
         async def verified(groups: Sequence[Group]) -> list[Group]:
             return await verify(groups, models.verifiers, models, _silent)
 
         scores = await evaluate(tasks, job.blocks.evaluate, models, sampled, verified)
     counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models)), "ended": time.time()}
+    counts["unanswered"] = float(len(lost))
     parents = {"model": model.digest, "tasks": job.tasks}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
 
@@ -91,5 +111,6 @@ def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out
         part.counts for part in parts if part.counts.get("ended", 0.0) >= job.started
     ]  # what an earlier round paid is free
     counts = {name: sum(count[name] for count in spent) for name in ("seconds", "new_tokens")}
+    counts["unanswered"] = sum(part.counts.get("unanswered", 0.0) for part in parts)
     parents = {"champion": parts[0].digest, "challenger": parts[1].digest, "tasks": job.tasks}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)

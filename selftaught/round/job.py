@@ -103,7 +103,7 @@ class Job(Plan):
     @classmethod
     def read(cls, path: str) -> Self:
         """The job that `prepare` wrote to `path`."""
-        return cls.model_validate_json(Path(path).read_text())
+        return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
 
     @property
     def blocks(self) -> Stage:

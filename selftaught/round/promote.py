@@ -21,7 +21,7 @@ def run(job_path: str, challenger: str, decision: str) -> Version:
     place, job = Workplace.open(), Job.read(job_path)
     tracker = place.tracker
     new = next(version for version in tracker.versions(job.line) if version.digest == challenger)
-    decided = decision_from_json(Path(decision).read_text())
+    decided = decision_from_json(Path(decision).read_text(encoding="utf-8"))
     tracker.tag_version(new, {"selftaught.gain": f"{decided.gain:+.4f} [{decided.low:.4f}, {decided.high:.4f}]"})
     move(tracker, place.serving(), new, expected=job.champion.digest)
     return new

@@ -50,15 +50,15 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
         claimed = place.store.claim(record_key(job.name), _collect(place, job, inputs).model_dump_json().encode())
     told = data.ReportData.model_validate_json(claimed)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text(render(told))
+    Path(out).write_text(render(told), encoding="utf-8")
     _track(place, job, told, Path(out))
     return told
 
 
 def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
     scores = [s for path in (inputs.gate_scores, inputs.report_scores) for s in dataset.read(Path(path), TaskScore)]
-    training = Training.model_validate_json(Path(inputs.model).read_text())
-    decision = decision_from_json(Path(inputs.decision).read_text())
+    training = Training.model_validate_json(Path(inputs.model).read_text(encoding="utf-8"))
+    decision = decision_from_json(Path(inputs.decision).read_text(encoding="utf-8"))
     groups = dataset.read(Path(inputs.verified), Group)
     this = _round(place, job, inputs, scores, training, decision, groups)
     return data.ReportData(
@@ -197,7 +197,7 @@ def _software() -> Iterator[tuple[str, str]]:
 def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> None:
     """All figures and the page on the run, the evaluation on the version, which is the head now; the run ends."""
     tracker, this = place.tracker, told.last
-    tracker.log_text(job.run, page.read_text(), "report.html")
+    tracker.log_text(job.run, page.read_text(encoding="utf-8"), "report.html")
     tracker.log(job.run, dict(_figures(job, this)), step=job.round)
     for version in tracker.versions(job.line):
         if this.challenger and version.digest == this.challenger.digest != job.champion.digest:

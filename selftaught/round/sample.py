@@ -38,6 +38,11 @@ async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key:
         with open_journal(place.store, key, Group) as journal:
             groups = await sample(tasks, job.blocks.sample, models, journal, place.progress("sample"))
     require_trees(groups)
-    counts = {"seconds": watch.seconds, "new_tokens": float(total_tokens(groups)), **outcomes(groups)}
+    counts = {
+        "seconds": watch.seconds,
+        "new_tokens": float(total_tokens(groups)),
+        "unanswered": float(len(tasks) - len(groups)),
+        **outcomes(groups),
+    }
     parents = {"tasks": job.tasks, "model": job.sampler.digest}
     return dataset.write(out, groups, "groups", parents=parents, recipe=job.recipe.digest, counts=counts)

@@ -17,7 +17,7 @@ def main() -> None:
     die_with_parent()
     work, *options = sys.argv[1:]
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        Work.model_validate_json(Path(work).read_text()).as_a_process(first=os.environ["RANK"] == "0")
+        Work.model_validate_json(Path(work).read_text(encoding="utf-8")).as_a_process(first=os.environ["RANK"] == "0")
         return
     from torch.distributed import run
 

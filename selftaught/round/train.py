@@ -83,7 +83,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
     shutil.rmtree(_scratch(place, key), ignore_errors=True)
     _register(place, job, training)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text(training.model_dump_json(indent=2))
+    Path(out).write_text(training.model_dump_json(indent=2), encoding="utf-8")
     return training
 
 

@@ -54,6 +54,7 @@ def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[M
     done = asyncio.run(_verified(place, job, groups))
     sampled = {
         "new_tokens": sum(part.counts["new_tokens"] for part in parts),
+        "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
         "sampling_seconds": max(part.counts["seconds"] for part in parts),
     }
     counts = {**asdict(funnel(done)), **sampled, "seconds": watch.seconds, **outcomes(done)}

@@ -58,7 +58,7 @@ class Work(BaseModel):
         for answer in (self._result, self._failure):
             answer.unlink(missing_ok=True)
         work = self.scratch / "work.json"
-        work.write_text(self.model_dump_json())
+        work.write_text(self.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "selftaught.round.torchrun", str(work), *options]
         return subprocess.run(command, check=False).returncode == 0
 
@@ -67,7 +67,7 @@ class Work(BaseModel):
         if self._result.exists():
             return RESULT.validate_json(self._result.read_bytes())
         if self._failure.exists():
-            raise failure(self._failure.read_text())
+            raise failure(self._failure.read_text(encoding="utf-8"))
         raise Unavailable(
             f"{self.step}: a training process ended (its last words are above; killed without a word: memory). "
             "Run again: it goes on from its newest checkpoint, where one is left."

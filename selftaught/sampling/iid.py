@@ -16,7 +16,7 @@ from selftaught.records import Group, Message, Rollout, Task, Turn
 class Shot(BaseModel):
     """A worked example: a question and the answer it is to be given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     question: Annotated[str, Field(min_length=1)]
     answer: Annotated[str, Field(min_length=1)]

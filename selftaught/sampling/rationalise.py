@@ -8,7 +8,7 @@ verified like all others. It does not filter rationales that merely quote the hi
 from pydantic import PositiveInt
 
 from selftaught.blocks import Context
-from selftaught.errors import BadRecipe
+from selftaught.errors import BadRecipe, NoAnswer
 from selftaught.hints import Hint, with_hint
 from selftaught.records import Group, Task
 from selftaught.sampling.iid import IID
@@ -19,7 +19,8 @@ DEFAULT_HINT = "(Hint: the answer is {answer}. Explain step by step how to get t
 class Rationalise(IID, type="rationalise"):
     """Sample `k` rollouts as `iid` does; where the stage's verifiers fail them all, `hint_k` more with the answer.
 
-    Hinted rollouts have `hinted` set and their indexes go on after `k`. A task without a gold answer gets no hint.
+    Hinted rollouts have `hinted` set and their indexes go on after `k`. A task without a gold answer gets no hint,
+    and one that cannot be asked with it goes without.
     """
 
     hint_k: PositiveInt = 4
@@ -30,7 +31,10 @@ class Rationalise(IID, type="rationalise"):
         group = await super().sample(task, context)
         if task.answer is None or not await _all_failed(group, context):
             return group
-        hinted = await self._attempt(task, with_hint(task, self.hint, task.answer), self.hint_k, context)
+        try:
+            hinted = await self._attempt(task, with_hint(task, self.hint, task.answer), self.hint_k, context)
+        except NoAnswer:  # the hint made the prompt too long
+            return group
         later = (r.model_copy(update={"index": r.index + self.k, "hinted": True}) for r in hinted)
         return group.model_copy(update={"rollouts": (*group.rollouts, *later)})
 

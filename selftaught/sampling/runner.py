@@ -1,19 +1,24 @@
 """Drives a sampler over many tasks: bounded concurrency, a journal, progress, one error instead of many.
 
-What a task's sampling consists of is the sampler's business; retries are the client's (`selftaught.models`).
+A task that gets no answer (`NoAnswer`: too long for the engine, or what it says cannot be used) costs that task alone:
+it is told, counted, and has no group. What a task's sampling consists of is the sampler's business; retries are the
+client's (`selftaught.models`).
 """
 
 import asyncio
+import sys
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from selftaught.blocks import Context, ProgressSink, Sampler
-from selftaught.errors import SelftaughtError
+from selftaught.errors import NoAnswer, RoundFailed, SelftaughtError
 from selftaught.records import Group, Task
 
 CONCURRENCY = 32
+MOST_UNANSWERED = 0.1
+"""The share of tasks that may stay without an answer (one may, however few there are) before a round is given up."""
 
 
 class Journal(Protocol):
@@ -28,6 +33,11 @@ class Journal(Protocol):
         ...
 
 
+def tell(task: Task, error: NoAnswer) -> None:
+    """Name a task without an answer in the step's log."""
+    print(f"no answer to task {_named(task)}: {error}", file=sys.stderr, flush=True)
+
+
 async def sample(
     tasks: Sequence[Task],
     sampler: Sampler,
@@ -35,28 +45,70 @@ async def sample(
     journal: Journal,
     report: ProgressSink,
     concurrency: int = CONCURRENCY,
+    *,
+    most_unanswered: float = MOST_UNANSWERED,
+    unanswered: Callable[[Task, NoAnswer], None] = tell,
 ) -> list[Group]:
-    """A group for each of `tasks`, in their order.
+    """A group for each of `tasks` that could be answered, in their order; `unanswered` is called with the others.
 
     Tasks that `journal` has are not sampled again; finished groups are appended to it at once. At most `concurrency`
     tasks are in flight, and the next starts as soon as one is done, so with one request a task (`iid`) this bounds
-    the requests and keeps the engine full. Raises the first error of a sampler as itself; by then the others are
-    cancelled, and what had finished is in the journal.
+    the requests and keeps the engine full. Raises RoundFailed when more than `most_unanswered` of the tasks, or all of
+    them, got no answer, and the first other error of a sampler as itself; by then the others are cancelled, and what
+    had finished is in the journal.
     """
     known = journal.read()
     groups = {task.id: known[task.id] for task in tasks if task.id in known}
-    todo = iter({task.id: task for task in tasks if task.id not in groups}.values())
-    meter = _Meter(report, done=len(groups), total=len({task.id for task in tasks}))
+    wanted = {task.id: task for task in tasks}
+    meter = _Meter(report, done=len(groups), total=len(wanted))
 
-    async def work() -> None:
-        # All workers pull from one iterator: that is the queue.
-        for task in todo:
-            groups[task.id] = group = await sampler.sample(task, context)
-            journal.append(group)
-            meter.add(group)
+    async def attempt(these: Iterable[str]) -> dict[str, NoAnswer]:
+        todo, failed = iter(these), dict[str, NoAnswer]()
 
-    await _run([work() for _ in range(concurrency)])
-    return [groups[task.id] for task in tasks]
+        async def work() -> None:
+            # All workers pull from one iterator: that is the queue.
+            for id in todo:
+                try:
+                    group = _said(await sampler.sample(wanted[id], context))
+                except NoAnswer as error:
+                    failed[id] = error
+                    continue
+                groups[id] = group
+                journal.append(group)
+                meter.add(group)
+
+        await _run([work() for _ in range(concurrency)])
+        return failed
+
+    failed = await attempt([id for id in wanted if id not in groups])
+    # Once more: what an engine broke off when it died is no fault of the task's. None of it is in the journal.
+    failed = await attempt([id for id in wanted if id in failed])
+    lost = [(task, failed[id]) for id, task in wanted.items() if id in failed]
+    for task, error in lost:
+        unanswered(task, error)
+    _check_answered(lost, len(wanted), most_unanswered)
+    return [groups[task.id] for task in tasks if task.id in groups]
+
+
+def _said(group: Group) -> Group:
+    if not group.rollouts and group.tree is None:
+        raise NoAnswer("the sampler gave no rollout")
+    return group
+
+
+def _check_answered(lost: Sequence[tuple[Task, NoAnswer]], tasks: int, most: float) -> None:
+    if not lost or len(lost) <= min(max(1, most * tasks), tasks - 1):
+        return
+    task, error = lost[0]
+    raise RoundFailed(
+        f"{len(lost)} of {tasks} tasks got no answer, more than {most:.0%}. The first, {_named(task)}: {error} "
+        "Leave such tasks out, or give engines what they ask for (SELFTAUGHT_ENGINE_CONTEXT is their longest prompt "
+        "and answer)."
+    )
+
+
+def _named(task: Task) -> str:
+    return f"{task.id} ({task.question[:60]!r}{'…' if len(task.question) > 60 else ''})"
 
 
 async def _run(works: Iterable[Coroutine[None, None, None]]) -> None:

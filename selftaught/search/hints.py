@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from selftaught.blocks import Completion, Context
+from selftaught.errors import NoAnswer
 from selftaught.hints import Hint, with_hint
 from selftaught.search.expansion import ENDS, Steps, whole_tokens
 from selftaught.search.tree import SearchTree
@@ -20,7 +21,7 @@ from selftaught.search.values import passed
 class Hints(BaseModel):
     """`k` answers sampled with the hint, where the verifiers pass none of a tree's answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     k: PositiveInt = 4
     temperature: Annotated[float, Field(gt=0)] = 0.7
@@ -33,9 +34,12 @@ class Hints(BaseModel):
         if tree.task.answer is None or (ended and await passed(tree, ended, context) > 0):
             return
         asked = with_hint(tree.task, self.prompt, tree.task.answer)
-        said = await context.tokens().complete(
-            asked, n=self.k, temperature=self.temperature, max_tokens=self.max_tokens
-        )
+        try:
+            said = await context.tokens().complete(
+                asked, n=self.k, temperature=self.temperature, max_tokens=self.max_tokens
+            )
+        except NoAnswer:  # the hint made the prompt too long
+            return
         tree.tally.tokens += sum(len(each.token_ids) for each in said)
         for answer in said:
             node = tree.root

@@ -38,9 +38,10 @@ def outcomes(groups: Sequence[Group]) -> Mapping[str, float]:
 
 def require_trees(groups: Sequence[Group]) -> None:
     """Raise RoundFailed when more than `MOST_FAILED` of the trees failed, with the first one's error."""
-    failed = [group.tree for group in groups if group.tree is not None and group.tree.ended == "failed"]
+    failed = [(group, group.tree) for group in groups if group.tree is not None and group.tree.ended == "failed"]
     if len(failed) > MOST_FAILED * len(groups):
         raise RoundFailed(
-            f"search: {len(failed)} of {len(groups)} trees failed, more than {MOST_FAILED:.0%}. The first error: "
-            f"{failed[0].error}. Look at the model that gives the values, or value nodes another way (sample.value)."
+            f"search: {len(failed)} of {len(groups)} trees failed, more than {MOST_FAILED:.0%}. The first error, "
+            f"of task {failed[0][0].id}: {failed[0][1].error}. Look at the model that gives the values, or value nodes "
+            "another way (sample.value)."
         )

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from selftaught.blocks import Context, OneOf, Sampler
+from selftaught.errors import NoAnswer
 from selftaught.records import Ended, Group, Task
 from selftaught.search.backup import VisitMean
 from selftaught.search.expansion import Steps
@@ -26,7 +27,7 @@ from selftaught.search.values import PTrue, passed
 class Limits(BaseModel):
     """What ends a search: whatever is reached first, looked at between iterations. `depth` bounds every path."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: PositiveInt | None = None
     nodes: PositiveInt | None = None
@@ -60,7 +61,7 @@ class LookAhead(BaseModel):
     seen, the child's value becomes (1 - alpha) V + alpha m. These steps are not kept in the tree.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     steps: PositiveInt = 3
@@ -73,7 +74,7 @@ class Adaptive(BaseModel):
     AlphaLLM (arXiv 2404.12253), section 4.3.2, as its code has it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     factor: NonNegativeFloat = 2.0
     most: PositiveInt = 10
@@ -164,8 +165,13 @@ class Search(Sampler, type="search"):
         return list(chain.from_iterable(grown))
 
     async def _grow(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
-        """The new children of `node`, valued."""
-        children = await self.expand.grow(tree, node, context)
+        """The new children of `node`, valued; none where the engine takes its path no further (its context is full)."""
+        try:
+            children = await self.expand.grow(tree, node, context)
+        except NoAnswer:
+            if node is tree.root:
+                raise
+            node.grown, children = True, list[SearchNode]()
         await self._value(tree, children, context)
         if self.adaptive and children and (n := self.adaptive.more([child.value for child in children])):
             more = await self.expand.grow(tree, node, context, n)
@@ -203,16 +209,22 @@ class Search(Sampler, type="search"):
     # The answer -----------------------------------------------------------------------------------------------------
 
     async def _finish(self, tree: SearchTree, context: Context, node: SearchNode | None = None) -> None:
-        """Decode `node`, by default the best leaf, to the end of an answer, as one last child."""
+        """Decode `node`, by default the best leaf, to the end of an answer, as one last child, where it has room."""
         node = node or max((each for each in tree.nodes if not each.children), key=worth)
         if node.terminal:
             return
         whole = self.expand.model_copy(update={"unit": "answer", "stop": (), "max_tokens": self.finish})
-        (step,) = await whole.ask(tree, node, 1, 0.0, context)
+        node.grown = True
+        try:
+            (step,) = await whole.ask(tree, node, 1, 0.0, context)
+        except NoAnswer:
+            if node is tree.root:
+                raise
+            node.settle()
+            return
         child = tree.add(node, replace(step, finish_reason="stop"))
         child.finish_reason = step.finish_reason
         child.estimate = child.value = node.value
-        node.grown = True
         node.settle()
 
     def _answer(self, tree: SearchTree) -> SearchNode | None:

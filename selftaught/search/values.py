@@ -136,7 +136,7 @@ class Rule(NodeValue, type="rule"):
 class Part(BaseModel):
     """One value with its weight in a sum."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     weight: Annotated[float, Field(gt=0)] = 1.0
     value: Annotated[NodeValue, OneOf("value")]

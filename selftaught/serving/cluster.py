@@ -77,7 +77,7 @@ class Cluster:
             ) from None
         if TOKEN.exists():
             configuration.refresh_api_key_hook = None
-            configuration.api_key = {"authorization": f"Bearer {TOKEN.read_text().strip()}"}
+            configuration.api_key = {"authorization": f"Bearer {TOKEN.read_text(encoding='utf-8').strip()}"}
         cast(Any, configuration).retries = 3
         return client.ApiClient(configuration)
 

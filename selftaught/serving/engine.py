@@ -222,7 +222,7 @@ def launch(command: list[str], log: Path, options: EngineOptions, stdin: int = s
 
 def why(model: Path, log: Path) -> SelftaughtError:
     """What an engine that died while starting died of: the first cause in its log, or else its last lines."""
-    text = log.read_text(errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace")
     if words := cause(text):
         return BadInput(f"{model}: cannot be served: {words}. The engine's log: {log}")
     killed = "the engine was killed while starting (out of memory?)"

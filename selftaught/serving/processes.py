@@ -41,7 +41,7 @@ class Process(BaseModel):
         """The running process `pid`. Raises ProcessLookupError when there is none."""
         if (stat := _stat(pid)) is None:
             raise ProcessLookupError(pid)
-        return cls(pid=pid, started=stat.started, boot=BOOT.read_text().strip())
+        return cls(pid=pid, started=stat.started, boot=BOOT.read_text(encoding="utf-8").strip())
 
     @property
     def alive(self) -> bool:
@@ -87,7 +87,7 @@ class Process(BaseModel):
 
     @property
     def _same_boot(self) -> bool:
-        return BOOT.read_text().strip() == self.boot
+        return BOOT.read_text(encoding="utf-8").strip() == self.boot
 
 
 class PidFile(BaseModel):
@@ -138,7 +138,7 @@ def _stat(pid: int) -> Stat | None:
     """The stat of `pid`, or None when there is no such process or it is a zombie (ended, not yet waited for)."""
     try:
         # The command name is in parentheses and may hold anything, so fields are counted from the last one.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else Stat(fields[0], int(fields[3]), int(fields[19]))

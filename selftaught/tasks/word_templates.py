@@ -93,15 +93,59 @@ HELD_OUT = (
         "{a} children are playing in the park. Then {b} more children join them. How many children are playing?"),
     Template("days", 1, "a*b",
         "{name} collects {b} {things} every day for {a} days. How many {things} does {name} collect?"),
+    Template("parking", 1, "a - b",
+        "{a} cars are parked in the street. Then {b} of them drive off. How many cars are still there?"),
+    Template("pages", 1, "a + b",
+        "{name} reads {a} pages on Saturday and {b} pages on Sunday. How many pages is that?"),
+    Template("tickets", 1, "a*b",
+        "{name} buys {a} tickets. Each ticket costs {b} dollars. How many dollars does {name} pay?"),
+    Template("candles", 1, "a - b",
+        "{a} candles are burning on a cake. {name} blows out {b} of them. How many candles are still burning?"),
+    Template("chairs", 1, "a*b",
+        "There are {a} rows of chairs in the hall. Every row has {b} chairs. How many chairs are in the hall?"),
     Template("bus", 2, "a + b - c",
         "A train leaves with {a} passengers. At the next stop {b} people get on and {c} get off. "
         "How many passengers are on the train?"),
     Template("days_sells", 2, "a*b - c",
         "A baker makes {b} cakes every day for {a} days and sells {c} of them. How many cakes are not sold?"),
+    Template("tank", 2, "a + b + c",
+        "There are {a} litres in a water tank. The rain adds {b} litres on Monday and {c} litres on Tuesday. "
+        "How many litres are in the tank then?"),
+    Template("cinema", 2, "a*b - c",
+        "A cinema has {a} rows with {b} seats in each row. Tonight {c} seats are taken. How many seats are free?"),
+    Template("flock", 2, "a + b - c",
+        "A farmer keeps {a} sheep. In spring {b} lambs are born, and in autumn {c} animals are sold. "
+        "How many animals does the farmer keep?"),
+    Template("savings", 2, "a*b + c",
+        "{name} saves {b} dollars a week for {a} weeks and is given {c} dollars by {other}. "
+        "How many dollars does {name} have then?"),
+    Template("watering", 2, "a - b - c",
+        "A barrel holds {a} litres of water. {name} pours {b} litres on the roses and {c} litres on the tomatoes. "
+        "How many litres stay in the barrel?"),
+    Template("towers", 2, "a + a + b",
+        "One tower is built of {a} blocks. The other tower takes {b} blocks more. "
+        "How many blocks are needed for both towers?"),
     Template("garden", 3, "a*b + c*d",
         "A garden has {a} rows of {b} roses and {c} rows of {d} tulips. How many flowers are in the garden?"),
     Template("library", 3, "a + b + c - d",
         "A library buys {a} books in May, {b} in June and {c} in July, and throws away {d} old ones. "
         "By how many books has it grown?"),
+    Template("rolls", 3, "a*b + c - d",
+        "A baker bakes {a} trays with {b} rolls on each tray. There are {c} rolls from yesterday, and {d} rolls are "
+        "sold. How many rolls are left?"),
+    Template("hotel", 3, "a*b - c - d",
+        "A hotel has {a} floors with {b} rooms on each floor. Guests stay in {c} rooms, and {d} rooms are being "
+        "painted. How many rooms are free?"),
+    Template("trip", 3, "a*b + c*d",
+        "A school hires {a} buses with {b} seats each and {c} vans with {d} seats each. How many seats is that?"),
+    Template("ferry", 3, "a + b + c - d",
+        "A ferry takes on {a} cars at the first port, {b} at the second and {c} at the third. At the island {d} cars "
+        "leave. How many cars are on the ferry then?"),
+    Template("wages", 3, "a*b + c + d",
+        "{name} works {a} hours for {b} dollars an hour. There are {c} dollars of tips, and {other} pays back {d} "
+        "dollars. How many dollars does {name} get?"),
+    Template("bottles", 3, "a*b - c*d",
+        "A dairy fills {a} crates with {b} bottles each and sends out {c} boxes with {d} bottles each. "
+        "How many bottles stay at the dairy?"),
 )  # fmt: skip
-"""The templates of the guard set."""
+"""The templates of the guard set, eight a level: what a template adds or takes is then a small part of the set."""

@@ -17,7 +17,7 @@ from selftaught.records import Example, ExampleKind
 class Lora(BaseModel):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in place of full weights; merged when training ends."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rank: PositiveInt = 16
     alpha: PositiveFloat = 32

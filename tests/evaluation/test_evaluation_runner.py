@@ -11,6 +11,7 @@ from selftaught.blocks import Context, Metric, Sampler
 from selftaught.errors import BadInput
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.majority import Majority
+from selftaught.evaluation.pairing import common
 from selftaught.evaluation.pass_at_k import PassAtK
 from selftaught.evaluation.runner import evaluate, paired, subset, summarise
 from selftaught.evaluation.tokens import Tokens
@@ -107,6 +108,33 @@ def test_subsets_are_taken_of_each_split_and_are_nested(gate: int, guard: int, n
     assert [sum(t.split == split for t in chosen) for split in ("gate", "guard")] == [min(gate, n), min(guard, n)]
     assert set(chosen) <= set(subset(tasks, n + 1))
     assert set(subset(tasks, None)) == set(tasks)
+
+
+async def test_a_task_without_an_answer_has_no_score_and_no_other_takes_its_place():
+    tasks = [task(i) for i in range(10)]
+    lost = subset(tasks, 4)[1]
+
+    class Lossy(Engine):
+        async def sample(self, tasks: Sequence[Task], sampler: Sampler) -> list[Group]:
+            return await super().sample([each for each in tasks if each != lost], sampler)
+
+    measured = await scores(tasks, [Accuracy(), Tokens(tasks=4)], Lossy())
+    assert [s.task for s in measured if s.metric == "accuracy"] == [t.id for t in subset(tasks, None) if t != lost]
+    assert [s.task for s in measured if s.metric == "tokens"] == [t.id for t in subset(tasks, 4) if t != lost]
+
+
+async def test_what_one_model_has_no_answer_to_counts_for_neither():
+    before = await scores([task(i, split) for i in range(4) for split in ("gate", "guard")], [Accuracy(), Tokens()])
+    after = [s.model_copy(update={"model": "new"}) for s in before]
+    lost = [("accuracy", "gate", before[0].task), ("tokens", "guard", after[-1].task)]
+    measured = [s for s in before if key(s) != lost[0]] + [s for s in after if key(s) != lost[1]]
+    assert {key(s) for s in common(measured)} == {key(s) for s in before} - set(lost)
+    assert len(common(measured)) == 2 * (len(before) - 2)
+    assert common(before) == before
+
+
+def key(score: TaskScore) -> tuple[str, str, str]:
+    return score.metric, score.split, score.task
 
 
 async def test_a_measurement_is_void_when_verifiers_could_not_judge_it():

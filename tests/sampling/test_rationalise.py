@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from selftaught.blocks import Completion, Context, RolloutVerifier
-from selftaught.errors import BadRecipe
+from selftaught.errors import BadRecipe, NoAnswer
 from selftaught.records import Message, Task, Verdict
 from selftaught.sampling.rationalise import Rationalise
 
@@ -46,6 +46,17 @@ def task(answer="42"):
 
 async def sampled(model, of, verifiers=SAYS_42, **fields):
     return await Rationalise(k=3, hint_k=2, **fields).sample(of, Context(models={"policy": model}, verifiers=verifiers))
+
+
+async def test_a_task_that_cannot_be_asked_with_the_hint_keeps_what_it_has():
+    class Short(Hintable):
+        async def chat(self, messages, **asked):
+            if len(messages[-1].content) > len("6 x 7?"):
+                raise NoAnswer("maximum context length")
+            return await super().chat(messages, **asked)
+
+    group = await sampled(Short(knows="41"), task())
+    assert [(r.index, r.hinted) for r in group.rollouts] == [(0, False), (1, False), (2, False)]
 
 
 async def test_a_failed_task_is_sampled_again_with_the_answer():

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from selftaught.blocks import Completion, Context
-from selftaught.errors import Unavailable
+from selftaught.errors import NoAnswer, RoundFailed, Unavailable
 from selftaught.records import Message, Task
 from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import counts, sample, total_tokens
@@ -97,6 +97,61 @@ async def test_an_error_surfaces_as_itself_cancels_the_rest_and_keeps_what_was_f
     groups = await run(second, journal)
     assert not finished & set(second.asked)
     assert [group.task for group in groups] == TASKS
+
+
+class Picky(Engine):
+    """Refuses the prompts in `dead`, each so many times."""
+
+    def __init__(self, *dead, times=2):
+        super().__init__()
+        self.left = dict.fromkeys(dead, times)
+
+    async def chat(self, messages, *, n, **_):
+        if self.left.get(messages[-1].content, 0):
+            self.left[messages[-1].content] -= 1
+            raise NoAnswer("maximum context length of 1024")
+        return await super().chat(messages, n=n)
+
+
+async def test_a_task_without_an_answer_costs_that_task_alone():
+    journal, told = Journal(), []
+    context = Context(models={"policy": Picky("3", "17")})
+    groups = await sample(
+        TASKS, IID(k=2), context, journal, lambda *_, **__: None, unanswered=lambda task, error: told.append(task)
+    )
+    answered = [task for task in TASKS if task.question not in {"3", "17"}]
+    assert [group.task for group in groups] == answered
+    assert {group.task.question for group in journal.groups} == {task.question for task in answered}
+    assert told == [TASKS[3], TASKS[17]]
+
+
+async def test_what_was_refused_once_is_asked_again():
+    engine, journal = Picky("3", "17", "4", times=1), Journal()
+    assert [group.task for group in await run(engine, journal)] == TASKS
+
+
+@pytest.mark.parametrize(
+    ("tasks", "dead", "given_up"), [(20, 2, False), (20, 3, True), (5, 1, False), (5, 2, True), (1, 1, True)]
+)
+async def test_more_than_a_tenth_or_all_without_an_answer_end_the_round(tasks, dead, given_up):
+    """One may always be lost, unless it is the only one; the first one is named."""
+    engine = Picky(*map(str, range(tasks - dead, tasks)))
+    if not given_up:
+        assert len(await run(engine, tasks=TASKS[:tasks])) == tasks - dead
+        return
+    first = TASKS[tasks - dead]
+    with pytest.raises(RoundFailed, match=rf"{dead} of {tasks} tasks got no answer.*{first.id} \('{first.question}'\)"):
+        await run(engine, tasks=TASKS[:tasks])
+
+
+async def test_a_sampler_that_gives_nothing_is_no_answer():
+    class Nothing(IID):
+        async def sample(self, task, context):
+            group = await super().sample(task, context)
+            return group.model_copy(update={"rollouts": ()}) if task == TASKS[0] else group
+
+    context = Context(models={"policy": Engine()})
+    assert len(await sample(TASKS, Nothing(), context, Journal(), lambda *_, **__: None)) == 19
 
 
 async def test_a_bug_in_a_sampler_surfaces_as_itself():

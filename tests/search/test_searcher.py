@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught.blocks import Context, Verifier
+from selftaught.curation.step_pairs import StepPairs
+from selftaught.curation.step_values import StepValues
+from selftaught.curation.tree_traces import TreeTraces
+from selftaught.errors import NoAnswer
 from selftaught.records import Verdict
 from selftaught.search.searcher import Adaptive, Search
 from tests.search import reference
-from tests.search.scripted import TASK, Scripted
+from tests.search.scripted import TASK, Scripted, opened
 
 SELECTIONS = {
     "ucb": {"type": "ucb", "c": 0.7},
@@ -139,26 +143,111 @@ async def test_a_node_that_is_good_enough_is_answered_from_and_not_grown(mode):
     assert len(good) == 1 or mode == "full"
 
 
-async def test_a_tree_without_a_right_answer_is_helped_by_the_gold_answer():
-    class Hinted(Scripted):
-        def step(self, text, i, temperature, stops):
-            step = super().step(text, i, temperature, stops)
-            if "Hint: the answer is 2" not in text:
-                return replace(step, text=step.text.replace("b", "a"))
-            said = "x\ny\nb"
-            return replace(step, text=said, token_ids=tuple(said.encode()), tokens=tuple(said), logprobs=(-1.0,) * 5)
+HINT = "Hint: the answer is 2"
 
-    model = Hinted(ending=0.3)
+
+class Hinted(Scripted):
+    """Right, in three steps, when it is shown the answer; never else."""
+
+    def step(self, text, i, temperature, stops):
+        step = super().step(text, i, temperature, stops)
+        if HINT not in text:
+            return replace(step, text=step.text.replace("b", "a"))
+        said = "x\ny\nb"
+        return replace(step, text=said, token_ids=tuple(said.encode()), tokens=tuple(said), logprobs=(-1.0,) * 5)
+
+
+async def hinted(model, **config):
+    """The verified group of a search that gets `k: 2` hinted answers where it finds none that is right."""
     place = Context(models={"policy": model}, verifiers=(Right(),))
-    search = Search.model_validate({"type": "search", "limits": {"iterations": 4}, "hints": {"k": 2}})
+    search = Search.model_validate({"type": "search", "hints": {"k": 2}, **config})
     group = await search.sample(TASK, place)
-    hinted = [rollout for rollout in group.rollouts if rollout.hinted]
-    assert [rollout.text for rollout in hinted] == ["x\ny\nb"] * 2
-    path = group.tree.path(hinted[0].index)
+    verdicts = tuple((verdict,) for verdict in await Right().verify(group, place))
+    return group.model_copy(update={"verdicts": verdicts})
+
+
+async def test_a_tree_without_a_right_answer_is_helped_by_the_gold_answer():
+    group = await hinted(Hinted(ending=0.3), limits={"iterations": 4})
+    helped = [rollout for rollout in group.rollouts if rollout.hinted]
+    assert [rollout.text for rollout in helped] == ["x\ny\nb"] * 2
+    path = group.tree.path(helped[0].index)
     assert [node.text for node in path] == ["x\n", "y\n", "b"]
     assert all(node.hinted for node in path)
     assert not any(group.tree.nodes[r.index].hinted for r in group.rollouts if not r.hinted)
-    assert group.tree.answer not in {rollout.index for rollout in hinted}
+
+
+@given(seed=st.integers(0, 1000), ending=st.sampled_from([0.0, 0.3, 1.0]), mode=st.sampled_from(["value", "visits"]))
+async def test_a_search_never_stands_by_an_answer_that_it_got_with_the_hint(seed, ending, mode):
+    """With `ending` 1 all other answers are children of the root, whose paths of visits a longer path would beat."""
+    group = await hinted(Hinted(seed, ending), answer=mode, limits={"iterations": 3})
+    assert any(rollout.hinted for rollout in group.rollouts)
+    assert group.tree.answer >= 0
+    assert not group.tree.nodes[group.tree.answer].hinted
+
+
+async def test_the_hint_is_in_no_prompt_that_is_trained_on():
+    group = await hinted(Hinted(ending=0.3), limits={"iterations": 4})
+    assert bytes(group.tree.prompt_ids).decode() == TASK.question + ">"
+    assert {rollout.prompt_tokens for rollout in group.rollouts} == {len(TASK.question) + 1}
+    examples = [
+        example
+        for curator in (StepPairs(minimum=0), StepValues(minimum=0), TreeTraces(minimum=0, hinted=True))
+        for example in curator.curate([group], seed=0)
+    ]
+    assert {example.kind for example in examples} == {"pair", "value", "completion"}
+    for example in examples:
+        assert "Hint" not in bytes(example.prompt_ids).decode()
+        assert "Hint" not in "".join(message.content for message in example.prompt)
+
+
+@pytest.mark.parametrize("ending", [0.0, 0.3, 1.0])
+async def test_the_tokens_of_every_hinted_answer_count(ending):
+    """What a search spent is what the model was made to say, so that equal budgets are equal."""
+
+    class Counting(Hinted):
+        said = 0
+
+        async def complete(self, prompt, **asked):
+            steps = await super().complete(prompt, **asked)
+            self.said += sum(len(step.token_ids) for step in steps)
+            return steps
+
+    model = Counting(ending=ending)
+    group = await hinted(model, limits={"iterations": 3})
+    assert sum(rollout.hinted for rollout in group.rollouts) == 2
+    assert group.new_tokens == model.said
+
+
+class Full(Scripted):
+    """An engine whose context holds `room` characters."""
+
+    room = 0
+
+    async def complete(self, prompt, **asked):
+        if len(opened(prompt)) > self.room:
+            raise NoAnswer(f"maximum context length of {self.room}")
+        return await super().complete(prompt, **asked)
+
+
+async def test_a_path_that_fills_the_context_is_not_gone_on_with_and_the_search_is():
+    model = Full(ending=0.0)
+    model.room = len(TASK.question) + 1 + 4
+    tree = await searched(model, value={"type": "value_model"}, limits={"iterations": 100, "depth": 12}, finish=1)
+    assert tree.ended == "exhausted"
+    assert {len(tree.ids(node.index)) for node in tree.nodes if not tree.children[node.index]} == {6}
+    assert tree.answer == -1
+
+
+async def test_a_task_that_does_not_fit_is_no_failed_tree_but_no_answer():
+    with pytest.raises(NoAnswer, match="maximum context length"):
+        await searched(Full())
+
+
+async def test_a_hint_that_does_not_fit_is_left_out():
+    model = Full(ending=1.0, letters="a")
+    model.room = len(TASK.question) + 1 + 6
+    group = await hinted(model, limits={"iterations": 2})
+    assert group.rollouts and not any(rollout.hinted for rollout in group.rollouts)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -138,3 +138,17 @@ async def test_a_check_that_crashes_fails_nothing(grown):
 
     rule = Rule.model_construct(check=Crashing(), then=Constant(value=0.7))
     assert await rule.values(tree, nodes, context) == [0.7] * len(nodes)
+
+
+async def test_what_a_rule_cannot_judge_is_worth_what_another_value_says(grown):
+    """A verifier that errors is neither a pass nor a failure: it zeroes no node."""
+
+    class Unsure(Verifier):
+        async def verify(self, group, context):
+            said = {"a": Verdict.errored("unsure", "no sandbox"), "b": Verdict.of("unsure", False)}
+            return [said.get(rollout.text, Verdict.of("unsure", True)) for rollout in group.rollouts]
+
+    tree, _, context, _ = grown
+    nodes = [tree.add(tree.root, replace(STEP, text=text)) for text in "abc"]
+    rule = Rule.model_construct(check=Unsure(), then=Constant(value=0.25))
+    assert await rule.values(tree, nodes, context) == [0.25, 0.0, 0.25]

@@ -4,6 +4,11 @@
 question, the number of the sample and the skill alone, so two runs hear the same. Log-probabilities of prompts are the
 ones that the trainer put into the store beside the model. RECORDED_REQUESTS names a file that every chat request is
 noted in, one JSON object a line; RECORDED_SECONDS is how long an answer takes, one after the other.
+
+It is polite unless RECORDED_FAULTS says otherwise: a JSON object with the questions that meet each fault, or the share
+of them, and which these are then follows from the question. `length` and `abort` break the first sample off and say so,
+`silent` gives it no finish reason at all, `fewer` leaves one sample out, `late` takes a second longer, `refused` is
+status 400, `broken` 500.
 """
 
 import argparse
@@ -51,7 +56,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send({"model": body["model"], **self.answer(body)})
+        asked = body["messages"][-1]["content"] if "messages" in body else ""
+        if asked and (status := refusal(asked)):
+            note({"model": body["model"], "question": asked, "status": status})
+            self.send({"error": {"message": f"maximum context length, said of {asked}"}}, status)
+        else:
+            self.send({"model": body["model"], **self.answer(body)})
 
     def answer(self, body: dict) -> dict:
         if self.path == "/classify":
@@ -89,21 +99,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def said(self, body: dict) -> dict:
         question, greedy = body["messages"][-1]["content"], body["temperature"] == 0
-        with self.server.turn:
-            note({"model": body["model"], "question": question, "n": body["n"], "temperature": body["temperature"]})
-            time.sleep(float(os.environ.get("RECORDED_SECONDS", "0")))
         texts = [says(question, "greedy" if greedy else str(index), self.server.skill) for index in range(body["n"])]
-        used = {"prompt_tokens": len(question), "completion_tokens": sum(map(len, texts))}
-        return {"choices": [choice(text) for text in texts], "usage": used}
+        choices = faulty(question, [choice(text) for text in texts])
+        ends = [each["finish_reason"] for each in choices]
+        with self.server.turn:
+            asked = {"model": body["model"], "question": question, "n": body["n"], "temperature": body["temperature"]}
+            note({**asked, "ends": ends})
+            time.sleep(float(os.environ.get("RECORDED_SECONDS", "0")) + meets("late", question))
+        tokens = sum(len(each["token_ids"]) for each in choices)
+        return {"choices": choices, "usage": {"prompt_tokens": len(question), "completion_tokens": tokens}}
 
     def scored(self, body: dict) -> dict:
         tokens = tuple(body["prompt"])
         rows = [{str(t): {"logprob": p}} for t, p in zip(tokens[1:], self.server.reference[tokens], strict=True)]
         return {"choices": [{"prompt_logprobs": [None, *rows]}], "usage": {"prompt_tokens": len(tokens)}}
 
-    def send(self, answer: dict) -> None:
+    def send(self, answer: dict, status: int = 200) -> None:
         data = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -115,6 +128,26 @@ def note(request: dict) -> None:
     if path := os.environ.get("RECORDED_REQUESTS"):
         with open(path, "a") as file:  # noqa: PTH123 (one write a line, appended: whole even when killed)
             file.write(json.dumps(request) + "\n")
+
+
+def meets(fault: str, question: str) -> bool:
+    """Whether a request that asks `question` meets `fault`."""
+    told = json.loads(os.environ.get("RECORDED_FAULTS", "{}")).get(fault, 0)
+    return question in told if isinstance(told, list) else luck(f"{fault}|{question}") < told
+
+
+def refusal(question: str) -> int:
+    """The status of a request that is not answered; 0 for one that is."""
+    return 400 if meets("refused", question) else 500 if meets("broken", question) else 0
+
+
+def faulty(question: str, choices: list[dict]) -> list[dict]:
+    """`choices` with what goes wrong with them; an answer that is broken off has its number and lacks its full stop."""
+    first = choices[0]
+    for fault, reason in (("length", "length"), ("abort", "abort"), ("silent", None)):
+        if meets(fault, question):
+            first = choice(first["message"]["content"].removesuffix(".")) | {"finish_reason": reason}
+    return [first, *choices[1:]][: -1 if meets("fewer", question) and len(choices) > 1 else None]
 
 
 def step(question: str, path: str, index: int, skill: float, stops: bool) -> dict:
