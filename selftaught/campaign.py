@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from selftaught.serving.owner import EngineOwner
 from selftaught.tracking import RoundRun
 
 PIPELINES = Path("pipelines/compiled")
+LAST_LINES = 12
+"""Lines of a log that are shown where no step said what went wrong."""
 
 Event = Mapping[str, Any]
 Watcher = Callable[[Event], None]
@@ -206,6 +208,10 @@ class Campaign:
     def _folder(self, number: int, attempt: int) -> Path:
         return self.folder / f"round-{number}-{attempt}"
 
+    @property
+    def _scratch(self) -> Path:
+        return self.place.settings.home / "scratch" / "tmp" / self.order.line
+
     # One round ------------------------------------------------------------------------------------------------------
 
     def _round(self, number: int, attempt: int) -> Ended | Quiet:
@@ -214,10 +220,11 @@ class Campaign:
         (folder / "run").mkdir(parents=True)
         self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
         self._warm(stage_of(self.order.recipe, number).sample_from)
-        code = self._pipeline(number, attempt, folder)
+        with _temporary(self._scratch):
+            code = self._pipeline(number, attempt, folder)
         told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
-            failure = self._failure(number, folder)
+            failure = self._failure(number, folder, code)
             if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
                 return Quiet(number, attempt, str(failure))
             raise failure
@@ -265,23 +272,26 @@ class Campaign:
     def _environment(self, run: Path, events: Path) -> dict[str, str]:
         settings = self.place.settings.model_copy(update={"events": str(events)})
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        return {**kept, **settings.environment(), ERRORS: str(run / "errors.jsonl")}
+        own = {ERRORS: str(run / "errors.jsonl"), "TMPDIR": str(self._scratch)}
+        return {**kept, **settings.environment(), **own}
 
     def _watched(self, process: "subprocess.Popen[bytes]", events: Path) -> int:
         events.touch()
         with events.open(encoding="utf-8") as lines:
             while True:
                 code = process.poll()
-                for line in lines:
-                    self.watch(json.loads(line))
+                for event in _objects(lines):
+                    self.watch(event)
                 if code is not None:
                     return code
                 time.sleep(0.2)
 
-    def _failure(self, number: int, folder: Path) -> SelftaughtError:
-        """What the failed step told."""
+    def _failure(self, number: int, folder: Path, code: int) -> SelftaughtError:
+        """What the failed step told; where none could, how the pipeline ended, and its last words."""
+        log = folder / "log.txt"
+        how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step could say why"
         return _told(folder / "run" / "errors.jsonl") or SelftaughtError(
-            f"round {number} was killed. Run the same command again to go on. Its log: {folder / 'log.txt'}"
+            f"round {number} {how}. Run the same command again to go on. The end of its log, {log}:\n{_end_of(log)}"
         )
 
     def _page(self, folder: Path) -> Path:
@@ -315,9 +325,23 @@ def _told(path: Path) -> SelftaughtError | None:
     """The first error that a step told in `path`, as itself."""
     if not path.exists():
         return None
-    told = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
-    kind = getattr(errors, told["kind"], SelftaughtError)
-    return kind(f"{told['step']}: {told['message']}")
+    for told in _objects(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        kind = getattr(errors, told["kind"], SelftaughtError)
+        return kind(f"{told['step']}: {told['message']}")
+    return None
+
+
+def _objects(lines: Iterable[str]) -> Iterator[Event]:
+    """What steps wrote, an object a line; a full disk may have cut one off."""
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def _end_of(log: Path) -> str:
+    """The last lines of a log that say anything."""
+    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in said[-LAST_LINES:]) or "  (nothing)"
 
 
 def _require_training(recipe: Recipe, stage: Stage) -> None:
@@ -331,6 +355,20 @@ def _require_training(recipe: Recipe, stage: Stage) -> None:
 def _require_pipeline(path: Path) -> None:
     if not path.exists():
         raise BadInput(f"{path}: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipelines.")
+
+
+@contextmanager
+def _temporary(folder: Path) -> Generator[Path]:
+    """Make `folder` anew for the temporary files of a run (kfp leaves its own behind), and remove it with all of them.
+
+    What a killed run left goes with the line's next one; the caller holds the line's lock.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

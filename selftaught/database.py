@@ -8,10 +8,12 @@ under the lock of the folder. It does not read what the tables hold, and leaves 
 
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from selftaught.errors import BadInput
 from selftaught.settings import database_url
 from selftaught.store import locked
 
@@ -35,8 +37,9 @@ def database_file(url: str) -> Path | None:
 def make_whole(file: Path) -> None:
     """Make the database in `file`, or bring it up to date; nothing happens when it is.
 
-    Raises sqlite3.Error, SQLAlchemyError, MlflowException or alembic's CommandError when it cannot be done, and OSError
-    when the folder cannot be written. What was there before is then as it was.
+    Raises BadInput where this MLflow cannot do so from its place, sqlite3.Error, SQLAlchemyError, MlflowException or
+    alembic's CommandError when it cannot be done, and OSError when the folder cannot be written. What was there before
+    is then as it was.
     """
     if _up_to_date(file):
         return
@@ -55,12 +58,23 @@ def make_whole(file: Path) -> None:
 
 def _up_to_date(file: Path) -> bool:
     """Whether the tables are those of this MLflow: it notes the version after the last step."""
-    from mlflow.store.db.utils import _get_latest_schema_revision  # pyright: ignore[reportPrivateUsage]
-
+    latest = _latest()
     if not file.exists():
         return False
     with closing(_connect(file)) as database:
-        return _rows(database, "alembic_version", "version_num") == [_get_latest_schema_revision()]
+        return _rows(database, "alembic_version", "version_num") == [latest]
+
+
+def _latest() -> str:
+    from mlflow.store.db.utils import _get_latest_schema_revision  # pyright: ignore[reportPrivateUsage]
+
+    try:
+        return str(_get_latest_schema_revision())
+    except ValueError:  # alembic reads the path of its scripts with place-holders
+        raise BadInput(
+            f"{sys.prefix}: MLflow does not work from a folder with '%' in its path. Make the environment elsewhere: "
+            "make setup VENV=/another/folder"
+        ) from None
 
 
 def _holds(file: Path) -> bool:

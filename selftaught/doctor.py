@@ -48,6 +48,7 @@ def checks() -> list[Finding]:
     settings = Settings.load()
     return [
         _python(),
+        _environment(),
         _packages(),
         _engine(),
         _cores(),
@@ -70,6 +71,11 @@ def _python() -> Finding:
     return Finding(
         "python", sys.version_info[:2] == (3, 11), f"{found} (tested with 3.11)", "make setup PYTHON=python3.11"
     )
+
+
+def _environment() -> Finding:
+    said = f"{sys.prefix}" + (": MLflow does not work from a path with '%'" if "%" in sys.prefix else "")
+    return Finding("environment", "%" not in sys.prefix, said, "make setup VENV=/another/folder")
 
 
 def _packages() -> Finding:

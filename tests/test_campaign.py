@@ -13,7 +13,7 @@ import pytest
 
 from selftaught import dataset
 from selftaught.campaign import Campaign, Ended, Order
-from selftaught.errors import BadInput, RoundFailed
+from selftaught.errors import BadInput, RoundFailed, SelftaughtError
 from selftaught.recipe import Recipe
 from selftaught.records import Example, canonical
 from selftaught.report.data import RoundReport
@@ -226,6 +226,37 @@ def test_one_process_at_a_time_runs_a_line(desk: Desk):
         desk.run()
     running.close()
     assert desk.run(rounds=2) == [(2, 0, "refused")]
+
+
+class Silent(Rounds):
+    """A campaign whose pipeline ends with `code`, after its steps told what is in `errors`."""
+
+    code, errors = 1, ""
+
+    def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
+        (folder / "log.txt").write_text("".join(f"line {number}\n\n" for number in range(40)) + "my: not found\n")
+        (folder / "run" / "errors.jsonl").write_text(self.errors)
+        return self.code
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "says"),
+    [
+        (1, "", "round 1 ended early, and no step could say why"),
+        (1, '{"step": "tra', "round 1 ended early, and no step could say why"),
+        (-9, "", r"round 1 was killed \(signal 9\)"),
+        (1, '{"step"\n{"step": "train", "kind": "StoreError", "message": "full"}\n', "^train: full$"),
+    ],
+)
+def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, code: int, errors: str, says: str):
+    campaign = desk.campaign()
+    silent = Silent(campaign.place, campaign.order, desk.told.append)
+    silent.code, silent.errors = code, errors
+    with pytest.raises(SelftaughtError, match=says) as told:
+        list(silent.run())
+    if "round 1" in says:
+        assert str(told.value).endswith("  line 39\n  my: not found")
+        assert "line 20" not in str(told.value)
 
 
 def test_without_a_compiled_pipeline_nothing_starts(desk: Desk, tmp_path: Path):

@@ -7,6 +7,7 @@ both are also appended to the run's error file, because the pipeline's own failu
 import json
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from selftaught.errors import RoundFailed, SelftaughtError, StoreError
 from selftaught.processes import die_with_parent
 from selftaught.round.history import give_up
 from selftaught.round.job import Job, Workplace
+from selftaught.settings import variable
 
 ERRORS = "SELFTAUGHT_ERRORS"
 """Environment variable: the file that failures are appended to, one JSON object a line."""
@@ -42,7 +44,8 @@ def step(name: str, job: str = "") -> Generator[None]:
         _fail(name, type(error).__name__, str(error))
     except OSError as error:
         told = StoreError(
-            f"{error.filename or 'a file'}: {error.strerror or error}. Free space or mend the rights, then run again."
+            f"{error.filename or _anywhere()}: {error.strerror or error}. "
+            "Free space or mend the rights, then run again."
         )
         traceback.print_exc()
         _fail(name, type(told).__name__, str(told))
@@ -52,9 +55,14 @@ def step(name: str, job: str = "") -> Generator[None]:
     print(f"{name}: done in {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
 
 
+def _anywhere() -> str:
+    """Where a file is of which the system gives no name: one that is open, on a full disk."""
+    return f"a file below {os.environ.get(variable('home'), 'the home')} or {tempfile.gettempdir()}"
+
+
 def _fail(step: str, kind: str, message: str) -> None:
     print(f"{step}: {message}", file=sys.stderr, flush=True)
     if path := os.environ.get(ERRORS):
-        with Path(path).open("a", encoding="utf-8") as file:
+        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:  # a full disk: the log may have room
             file.write(json.dumps({"step": step, "kind": kind, "message": message}) + "\n")
     raise SystemExit(1)

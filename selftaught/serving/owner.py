@@ -2,15 +2,15 @@
 
 Components run in processes of their own, but engines must outlive them and die with the campaign. One JSON line there
 (`line`, `digest`, `folder`), one back: what is served, or the owner's error, raised in the component as itself.
+Sockets are named by way of their folder's descriptor, since the kernel takes paths of 107 bytes at most. Linux only.
 """
 
 import json
 import os
 import socketserver
-import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -21,9 +21,6 @@ from selftaught.errors import SelftaughtError, Unavailable
 from selftaught.serving.backend import Engines, Served
 from selftaught.serving.routes.alias import AliasAlone
 
-LONGEST_PATH = 107
-"""What the kernel takes for a Unix socket's path, in bytes."""
-
 
 class EngineOwner:
     """Answers requests for engines with `backend`, in threads of this process, while its `with` block runs.
@@ -33,7 +30,7 @@ class EngineOwner:
     """
 
     def __init__(self, backend: Engines, home: Path) -> None:
-        self.address = _socket_path(home)
+        self.address = str(_socket_path(home / "engines"))
         self._server = _Server(self.address, backend)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -54,7 +51,8 @@ def request_engine(address: str, line: str, digest: str, folder: Path) -> Served
     """
     try:
         with socket(AF_UNIX) as channel:
-            channel.connect(address)
+            with _in_reach(Path(address)) as near:
+                channel.connect(near)
             channel.sendall(
                 json.dumps({"line": line, "digest": digest, "folder": str(folder.absolute())}).encode() + b"\n"
             )
@@ -104,7 +102,8 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, address: str, backend: Engines) -> None:
         self.backend = backend
-        super().__init__(address, _Handler)
+        with _in_reach(Path(address)) as near:
+            super().__init__(near, _Handler)
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -122,11 +121,20 @@ class _Handler(socketserver.StreamRequestHandler):
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
-def _socket_path(home: Path) -> str:
-    """`<home>/engines/<pid>.sock`, or a place in the temporary folder when that is longer than the kernel takes."""
-    path = home / "engines" / f"{os.getpid()}.sock"
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        return str(Path(tempfile.mkdtemp(prefix="selftaught-")) / "engines.sock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    return str(path)
+def _socket_path(folder: Path) -> Path:
+    """`<pid>.sock` in `folder`, without what killed owners left there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.sock"):
+        if left.stem == str(os.getpid()) or not Path("/proc", left.stem).exists():
+            left.unlink(missing_ok=True)
+    return folder / f"{os.getpid()}.sock"
+
+
+@contextmanager
+def _in_reach(path: Path) -> Generator[str]:
+    """A short name of the socket at `path`, good while the block runs. Raises OSError when there is no such folder."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from selftaught.errors import BadInput, StoreError, Unavailable
 from selftaught.serving.backend import Served
-from selftaught.serving.owner import LONGEST_PATH, EngineOwner, request_engine
+from selftaught.serving.owner import EngineOwner, request_engine
 
 
 class Shelf:
@@ -71,8 +72,20 @@ def test_an_owner_that_has_left_is_unavailable_and_leaves_no_socket(tmp_path: Pa
         request_engine(address, "rft", "abcd1234", tmp_path / "good")
 
 
-def test_a_deep_home_still_gets_a_socket_that_the_kernel_takes(tmp_path: Path):
+def test_a_deep_home_has_its_socket_too(tmp_path: Path):
+    """The kernel takes paths of 107 bytes."""
     home = tmp_path / ("deep/" * 40)
     with EngineOwner(Shelf(), home) as owner:
-        assert len(os.fsencode(owner.address)) <= LONGEST_PATH
+        assert Path(owner.address).parent == home / "engines"
         assert request_engine(owner.address, "rft", "abcd1234", tmp_path / "good")
+
+
+def test_the_sockets_of_killed_owners_go_with_the_next_and_those_of_others_stay(tmp_path: Path):
+    (tmp_path / "engines").mkdir()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for pid in (ended.pid, os.getppid()):
+        (tmp_path / "engines" / f"{pid}.sock").touch()
+    with EngineOwner(Shelf(), tmp_path):
+        there = {int(path.stem) for path in (tmp_path / "engines").glob("*.sock")}
+    assert there == {os.getpid(), os.getppid()}
