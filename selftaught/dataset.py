@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught import __version__
-from selftaught.errors import BadInput
+from selftaught.errors import BadInput, StoreError
 from selftaught.records import RECORDS, Record, canonical
 
 R = TypeVar("R", bound=Record)
@@ -113,6 +113,16 @@ def manifest(folder: Path) -> Manifest:
         raise BadInput(
             f"{path}: broken manifest ({error.error_count()} errors). Remove the folder and run again."
         ) from None
+
+
+def proven(folder: Path, digest: str) -> Path:
+    """`folder`, whose manifest states `digest` (`read` holds the rows to it). Raises StoreError for another one."""
+    if (found := manifest(folder).digest) != digest:
+        raise StoreError(
+            f"{folder}: is data set {found[:8]}, not {digest[:8]}, which it is kept as. Somebody has replaced it: "
+            "remove the folder, find out who writes to the store, and run the step that makes it again."
+        )
+    return folder
 
 
 def read(folder: Path, record: type[R]) -> list[R]:

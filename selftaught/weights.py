@@ -14,7 +14,7 @@ from typing import cast
 
 from safetensors import SafetensorError, safe_open
 
-from selftaught.errors import BadInput
+from selftaught.errors import BadInput, StoreError
 from selftaught.records import canonical
 from selftaught.store import sha256_of, visible_files
 
@@ -47,6 +47,16 @@ def model_digest(folder: Path) -> str:
     files = ((path.relative_to(folder).as_posix(), path) for path in visible_files(folder))
     content = [[name, sha256_of(path)] for name, path in files if name != MANIFEST]
     return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def proven(folder: Path, digest: str) -> Path:
+    """`folder`, whose files are those of the model `digest`. Raises StoreError when they are another model's."""
+    if (found := model_digest(folder)) != digest:
+        raise StoreError(
+            f"{folder}: is model {found[:8]}, not {digest[:8]}, which it is kept as. Somebody has replaced it: remove "
+            "the folder, find out who writes to the store, and adopt or train the model again."
+        )
+    return folder
 
 
 def _refuse_what_is_no_file(folder: Path) -> None:

@@ -120,4 +120,6 @@ def _ended(place: Workplace, line: str, campaign: str) -> set[str]:
 
 
 def _tasks(place: Workplace, plan: Plan) -> list[Task]:
-    return dataset.read(place.store.local("datasets", plan.tasks, place.settings.home / "cache"), Task)
+    return dataset.read(
+        dataset.proven(place.store.local("datasets", plan.tasks, place.settings.home / "cache"), plan.tasks), Task
+    )

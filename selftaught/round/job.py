@@ -32,6 +32,7 @@ from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
 from selftaught.store import Store, open_store
 from selftaught.tracking import Tracker
+from selftaught.weights import proven
 
 
 class ModelRef(BaseModel):
@@ -140,8 +141,8 @@ class Workplace:
         return Progress(step, Path(self.settings.events) if self.settings.events else None, unit)
 
     def model(self, digest: str) -> Path:
-        """A readable local folder with the model's files."""
-        return self.store.local("models", digest, self.settings.home / "cache")
+        """A readable local folder with the model's files, each of which is read to prove that they are the digest's."""
+        return proven(self.store.local("models", digest, self.settings.home / "cache"), digest)
 
     def serving(self) -> Backend:
         """What serves models for this process."""
@@ -181,6 +182,7 @@ class Workplace:
         digest = done.decode()
         if not (out / "manifest.json").exists() or dataset.manifest(out).digest != digest:
             self.store.get("datasets", digest, out)
+            dataset.proven(out, digest)
         return dataset.manifest(out)
 
 

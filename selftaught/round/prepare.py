@@ -42,6 +42,7 @@ def run(
         raise BadInput(f"{job.name}: was begun with {job.shards} shards, not {shards}. Go on with {job.shards}.")
     if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
         place.store.get("datasets", job.tasks, Path(tasks))
+        dataset.proven(Path(tasks), job.tasks)
     manifest = dataset.manifest(Path(tasks))
     _open_run(place, job, manifest)
     Path(out).parent.mkdir(parents=True, exist_ok=True)

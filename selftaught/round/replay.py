@@ -46,4 +46,6 @@ def trained_tasks(place: Workplace, job: Job) -> list[Task]:
 
 
 def _read(place: Workplace, digest: str, record: type[R]) -> list[R]:
-    return dataset.read(place.store.local("datasets", digest, place.settings.home / "cache"), record)
+    return dataset.read(
+        dataset.proven(place.store.local("datasets", digest, place.settings.home / "cache"), digest), record
+    )

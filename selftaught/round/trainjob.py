@@ -24,7 +24,7 @@ from selftaught.round.work import Work, failure
 from selftaught.serving.cluster import Cluster, found, told, won
 from selftaught.serving.crashes import cause, last_lines
 from selftaught.store import Store
-from selftaught.weights import model_digest
+from selftaught.weights import model_digest, proven
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUNTIME = "selftaught-training"
@@ -54,8 +54,8 @@ class Order(BaseModel):
         scratch = home / "scratch" / self.name
         return Work(
             objective=self.objective,
-            model=store.local("models", self.model, home / "cache"),
-            examples=store.local("datasets", self.examples, home / "cache"),
+            model=proven(store.local("models", self.model, home / "cache"), self.model),
+            examples=dataset.proven(store.local("datasets", self.examples, home / "cache"), self.examples),
             out=scratch / "model",
             scratch=scratch / "steps",
             seed=self.seed,
@@ -102,6 +102,7 @@ class TrainJobs:
             time.sleep(pause)
         self._delete(order.name)
         self.store.get("models", answer.digest, work.out)
+        proven(work.out, answer.digest)
         return answer.result
 
     def _ordered(self, work: Work) -> Order:
