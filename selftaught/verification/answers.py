@@ -1,131 +1,228 @@
 r"""Final answers: finding the one that a text gives, and saying whether two are mathematically equal.
 
-Equality has math-verify's semantics (1/2 = 0.5 = \frac12; units, currency and thousands separators ignored; 50% equals
-both 50 and 0.5). Plain numbers are compared here with exact fractions; only what is more than a number goes through
-sympy, as in Open-R1's accuracy reward. Nothing here looks at the reasoning before the answer.
+Only what was finished is read: nothing in an open `<think>` or an open \boxed{, and of a text that was cut off only
+what it states whole. A number is read with all that it is part of (`.5`, `2^10`, `12 m^2`, `3:30 PM`, `10-12`), never
+the last digits of that.
 
-math-verify stops endless simplifications with SIGALRM, which works in the main thread only. In another thread there
-is no such limit (as in TRL's accuracy_reward), only the one on the length of an answer.
+Equality has math-verify's semantics (1/2 = 0.5 = \frac12; units, currency and thousands separators ignored; 50% equals
+both 50 and 0.5). Plain numbers are compared with exact fractions (`numbers`); only what is more than a number goes
+through sympy (`symbolic`), in limited time. Nothing here looks at the reasoning before the answer.
 """
 
-import math
 import re
-import threading
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Literal
+
+from selftaught.verification.numbers import (
+    CURRENCY,
+    DECIMAL,
+    PERCENT,
+    SCALES,
+    close,
+    number,
+    undressed,
+    unwrapped,
+)
+from selftaught.verification.symbolic import symbolically_equal
+from selftaught.verification.writing import plain
+
+__all__ = ["TOLERANCE", "compared", "equal", "final_answer", "number", "says"]
 
 TOLERANCE = 1e-6
 MAX_CHARS, MAX_WORDS = 200, 2
 """What is longer is prose and compared as text only: in sympy it would take long and come to nothing."""
-TIMEOUT_S = 2
-"""For one parse or one comparison in sympy."""
+MAX_BOXES = 4
+"""So many different boxed answers are compared with one another; more than these are several answers."""
 
-_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
-_FRAC = r"\\[dt]?frac\s*(?:\{([^{}]*)\}\s*\{([^{}]*)\}|(\d)\s*(\d))"
-_PERCENT = r"\\?%|percent\b"
-_MINUS = "\N{MINUS SIGN}"
-_CURRENCY = "$€£¥₹"
-_SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-# Words after a number that change its value, or join it to another one: then it is not a number with a unit.
-_NO_UNIT = r"(?:and|or|to|over|out|plus|minus|times|pi|sqrt|dozen|half|sin|cos|tan|log|ln|exp)\b"
+Comparison = Literal["equal", "unequal", "too slow"]
 
-_NUMBER = re.compile(
-    rf"""(?:[a-z]\w*\s*=\s*)?                                     # x =
-    (?P<sign>[-+]?)\s*(?:(?P<whole>\d+)\s+(?=\S+\s*/))?           # -, the 2 of 2 1/2
-    (?P<over>{_DECIMAL})(?:e(?P<power>[-+]?\d{{1,3}}))?           # 1,234.5e6
-    (?:\s*/\s*(?P<under>{_DECIMAL}))?                             # / 2
-    (?:\s*(?P<percent>{_PERCENT}))?
-    (?:\s*(?P<scale>{"|".join(_SCALES)})\b)?
-    (?:[\s-]*(?!{_NO_UNIT})[a-z°]{{2,}}(?:\^?[23])?(?:/[a-z]+)?   # apples, km^2, km/h
-       (?:\s+(?!{_NO_UNIT})[a-z]+)*)?                            # left over""",
-    re.VERBOSE | re.IGNORECASE,
+# What a mention is made of ------------------------------------------------------------------------------------------
+
+_BRACES = r"\{(?:[^{}\n]|\{(?:[^{}\n]|\{[^{}\n]*\})*\})*\}"
+_OPERATOR_WORD = r"(?:times|cdot|div|pm|mp|le|leq|ge|geq|ne|neq|approx|to|in|quad|qquad|implies|Rightarrow|boxed|fbox)"
+_COMMAND = rf"\\(?!{_OPERATOR_WORD}(?![a-zA-Z]))[a-zA-Z]+(?:\[[^\[\]\n]*\])?(?:[ ]?{_BRACES})*"
+_SIMPLE_FRAC = r"\\[dtc]?frac\s*\d\s*\d|\\sqrt\s*\d"
+_DIGITS = rf"\\?[{CURRENCY}]?(?:{DECIMAL})(?:[eE][-+]?\d{{1,4}}(?!\w))?(?!\.?\d)"
+_ATTACHED = (
+    r"(?:\\?%|!(?=\s*[a-z+*/)=-])|(?!x\d)[A-Za-z°]+|[ ]?[A-Za-zμ]{1,4}\^\{?-?\d\}?"
+    r"|[ ]?[A-Za-zμ]{1,4}/[A-Za-z]{1,4}(?:\^\{?-?\d\}?)?(?![A-Za-z]))?"
 )
+_NUMERAL = rf"(?:\d+[ ]+(?=\d+[ ]?/[ ]?\d))?{_DIGITS}{_ATTACHED}"
+_LETTER = r"(?<![A-Za-z\d\\'.])[A-Za-z](?![A-Za-z\d'])"
+_GROUP = (
+    r"[(\[](?:(?![A-Za-z]{2}|\d[A-Za-z]{2})[-+*/^=:!\d.,\sA-Za-z°%]|\\[a-zA-Z]+|[{}]"
+    r"|\((?:(?![A-Za-z]{2})[-+*/^\d.,\sA-Za-z])*\))++[)\]]"
+)
+_RAISED = rf"(?:(?:\^|\*\*(?=\d))\s*(?:{_BRACES}|-?\d+|-?[A-Za-z](?![A-Za-z])|\\circ))?(?:_\w|_{_BRACES})?"
+_JOIN = (
+    r"(?:[ ][a-z]{2,}){0,2}[ \t]*(?:\+/-|[+*/]|\\times|\\cdot|\\div|\\pm)[ \t]*|(?<=\S)-(?=\S)|[ \t]+-[ \t]+"
+    r"|(?<=\S):(?=\d)|(?<=\d)[ ]:[ ](?=\d)|(?<=\d)[ ]?x[ ]?(?=\d)|,(?=\d)"
+)
+_JOINED = rf"[-+]?(?:{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}"
+_BESIDE = rf"[ ]?(?:{_SIMPLE_FRAC}|{_COMMAND}){_RAISED}|(?:{_GROUP}|{_LETTER}){_RAISED}"
+_RUN = rf"""
+    (?:(?<![A-Za-z\d_.)}}\]%])[-+])?                                     # the minus of -5, but not of 10-5
+    (?<![A-Za-z\d_^])(?<!\d[.,])(?<!\^\{{)(?<!_\{{)(?<!\.\.)      # not the 2 of H2O, m^2, x_2
+    (?>{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}
+    (?:(?>(?:{_JOIN}){_JOINED})|(?>{_BESIDE}))*+
+    (?:\s*{PERCENT})?(?:[ ](?:{"|".join(SCALES)})\b)?(?:[ ]?[apAP]\.?[mM]\b\.?)?
+"""
 _MENTION = re.compile(
-    rf"""\$(?P<dollars>\S[^$\n]*?\S|\S)\$ | \\\((?P<inline>.+?)\\\) | \\\[(?P<display>.+?)\\\]
-    |(?P<number>
-        (?:(?<![\w.)}}\]])[-{_MINUS}])?[{_CURRENCY}]?(?<![A-Za-z\d_.])  # -$, but not the minus of 10-5 or the 2 of H2O
-        (?:{_FRAC}|(?:\d+\s+(?=\d+\s*/\s*\d))?(?:{_DECIMAL})(?:e[-+]?\d{{1,3}}\b)?(?:\s*/\s*\d+)?)
-        (?:\s*(?:{_PERCENT}))?
-    )""",
+    rf"""(?<!\\)\$\$(?P<block>[^$]+?)\$\$ | (?<!\\)\$(?P<dollars>\S(?:[^$\n]*?[^\s\\])?)\$(?!\d)
+    | \\\((?P<inline>(?:(?!\\\().)+?)\\\) | \\\[(?P<display>(?:(?!\\\[).)+?)\\\] | (?P<run>{_RUN})""",
     re.VERBOSE | re.DOTALL,
 )
+_DISPLAY = re.compile(r"\s*(?:\$\$[^$]+\$\$|\\\[(?:(?!\\\[).)+?\\\])", re.DOTALL)
+
+# Where an answer stands ---------------------------------------------------------------------------------------------
+
 _STATED = re.compile(r"(?:####|\banswer\b[^.\n]{0,60}?(?:\bis\b|:|=))[\s*:]*", re.IGNORECASE)
-_CLAUSE_END = re.compile(r"\n|\.(?=\s|$)|[;!?](?=\s|$)|,\s+(?=[A-Za-z]{2})|\s(?:because|since|which|as)\s")
-_WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")
+_CLAUSE_END = re.compile(
+    r"\n|\.(?=\s|$)|[;?](?=\s|$)|!(?=\s+[^a-z\s]|\s*$)|,\s+(?=[A-Za-z]{2})|\s(?:because|since|which|as)\s"
+)
+_COUNTED = re.compile(r"(?:[ ][a-z]{2,})+(?=[ ]*(?:[+*/-]|\\times|\\cdot|\\div)[ ]*[\d$(\\])")
+_SENTENCE_GOES_ON = re.compile(r"[.,;!?]*\s")
+_MARKED = re.compile(rf"=|\\boxed|{_STATED.pattern}", re.IGNORECASE)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}\\]|[{}]")
+_THINK = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{2,}")
+_CUT_WORD = re.compile(r"\s*([a-z]+)$")
+_CHANGES_VALUE = (*SCALES, "percent", "per", "and", "or", "to", "over", "times", "plus", "minus", "dozen", "half")
 _LOOKS_MATHEMATICAL = re.compile(r"[\d\\^+*/=<>]")
+_OPTION = re.compile(r"\(?([A-Za-z])\)?\s*(?:[:.)]\s*|(?<=\))\s+)(\S.*)", re.DOTALL)
+_LETTER_ALONE = re.compile(r"(?:(?:option|choice|answer)\s+)?[(\[]?([a-z])[)\].:]?")
+_RANGE = re.compile(r"(\d[\d.,]*)-(\d[\d.,]*)(?![\d^*/+(])(.*)", re.DOTALL)
+_ORNAMENT = " *_`\"'$"
+_EXCLAMATION = re.compile(r"(?<!\d)!+$")
+_CLOCK = re.compile(r"(\d{1,2}(?::\d\d)?)\s*([ap])\.?\s?m\b\.?", re.IGNORECASE)
+_ITS_SAYING = re.compile(r"(?:(?:so|thus|hence|therefore),?\s+)?(?:it|that|this)(?:\s+(?:is|was)|'s)\s+", re.IGNORECASE)
 
 
-class Number(NamedTuple):
-    """A plain number, and whether it was written as a percentage (then `value` is the figure before the sign)."""
-
-    value: Fraction
-    percent: bool
-
-
-def final_answer(text: str) -> str | None:
-    """The answer that `text` ends up with, or None when it gives none, or several.
+def final_answer(text: str, *, finished: bool = True) -> str | None:
+    r"""The answer that `text` ends up with, or None when it gives none, or several.
 
     In order of preference: what is boxed (different boxed answers: None); what follows the last "#### " or "answer
-    is"; a line of mathematics as a whole; the last number or formula; a few words as a whole. What stands before
-    `</think>` is not read.
+    is"; a line of mathematics as a whole; the last number or formula; a few words as a whole. What is thought (up to
+    `</think>`, or from an open `<think>` on) is not read, nor a text with an open \boxed{ and no closed one. A text
+    that is not `finished` (cut off, broken off) has one only where it is boxed, or stated with something after it.
     """
-    answer = text.rpartition("</think>")[2].strip()
-    if boxes := [box for box in _boxes(answer) if box]:
-        return boxes[-1] if all(equal(box, boxes[-1]) for box in boxes) else None
+    spoken = _spoken(plain(text))
+    boxes, is_open = _boxes(spoken)
+    if boxes:
+        return _agreed(boxes)
+    if is_open:
+        return None
+    if not finished:
+        return _stated_whole(spoken)
+    answer = spoken.strip()
     return _stated(answer) or _bare_formula(answer) or _last_mention(answer) or _few_words(answer)
 
 
 def equal(answer: str, gold: str, tolerance: float = TOLERANCE) -> bool:
-    """Whether `answer` means the same as `gold`; numbers may differ by `tolerance` (absolute)."""
+    """Whether `answer` means the same as `gold`; numbers may differ by `tolerance`, absolutely and relative to gold."""
+    return compared(answer, gold, tolerance) == "equal"
+
+
+def compared(answer: str, gold: str, tolerance: float = TOLERANCE) -> Comparison:
+    """What `equal` says, and whether that is only so because comparing took too long."""
     if _folded(answer) == _folded(gold):
-        return True
-    ours, theirs = number(answer), number(gold)
-    if ours and theirs:
-        return _close(ours, theirs, tolerance)
-    return _is_formula(answer) and _is_formula(gold) and _symbolically_equal(answer, gold, _digits(tolerance))
+        return "equal"
+    if same := _same_option(answer, gold):
+        return same
+    if _as_text(answer, gold):
+        return "unequal"
+    near = close(answer, gold, tolerance)
+    if near is None and _is_formula(answer) and _is_formula(gold):
+        near = symbolically_equal(_formula(answer), _formula(gold), tolerance)
+        return "too slow" if near is None else "equal" if near else "unequal"
+    return "equal" if near else "unequal"
 
 
-def number(text: str) -> Number | None:
-    """`text` as a plain number, or None when it is more, or something else.
-
-    >>> number("$1,234.50")
-    Number(value=Fraction(2469, 2), percent=False)
-    """
-    found = _NUMBER.fullmatch(_undressed(text))
-    if found is None or not _fraction(found["under"] or "1"):
-        return None
-    value = _fraction(found["over"]) * Fraction(10) ** int(found["power"] or 0) / _fraction(found["under"] or "1")
-    value = (value + int(found["whole"] or 0)) * _SCALES.get((found["scale"] or "").lower(), 1)
-    return Number(-value if found["sign"] == "-" else value, percent=found["percent"] is not None)
+def says(text: str, gold: str) -> bool:
+    """Whether `text` states a `gold` answer in words as it stands: "Apollo 11" is read as a name, not as 11."""
+    if number(gold) is not None or not _WORD.search(gold) or _few_words(gold) is None or _MARKED.search(gold):
+        return False
+    markers = list(_STATED.finditer(text))
+    said = text[markers[-1].end() :].strip() if markers else text.strip()
+    return _folded(gold) in (_folded(_clause(said)), _folded(said.partition("\n")[0]))
 
 
 # Finding an answer ----------------------------------------------------------------------------------------------------
 
 
-def _boxes(text: str) -> Iterator[str]:
-    r"""What is inside each \boxed{...}, braces balanced; a box that is never closed gives nothing."""
-    for start in re.finditer(r"\\(?:boxed|fbox)\s*\{", text):
-        depth = 1
-        for end, char in enumerate(text[start.end() :], start.end()):
-            depth += (char == "{") - (char == "}")
+def _spoken(text: str) -> str:
+    """What is said aloud: after the last `</think>`, and before a `<think>` that is never closed."""
+    return _THINK.split(_THOUGHT.split(text)[-1], maxsplit=1)[0]
+
+
+def _boxes(text: str) -> tuple[list[str], bool]:
+    r"""What is inside each outermost \boxed{...}, braces balanced, and whether one is never closed. One pass."""
+    found, begin, depth = list[str](), -1, 0
+    for brace in _BOX.finditer(text):
+        opens = brace[0][-1] == "{" and brace[0] != "\\{"
+        if begin < 0 and opens and brace[0] != "{":
+            begin, depth = brace.end(), 1
+        elif (begin >= 0 and brace[0] in "{}") or (begin >= 0 and opens):
+            depth += 1 if opens else -1
             if depth == 0:
-                yield text[start.end() : end].strip()
-                break
+                found.append(text[begin : brace.start()].strip())
+                begin = -1
+    return [box for box in found if box], begin >= 0
+
+
+def _agreed(boxes: list[str]) -> str | None:
+    """The last of `boxes` where all of them say the same."""
+    different = list(dict.fromkeys(reversed(boxes)))
+    same = len(different) <= MAX_BOXES and all(equal(box, different[0]) for box in different[1:])
+    return different[0] if same else None
 
 
 def _stated(text: str) -> str | None:
     """What the last "answer is ..." or "#### ..." says: its number or formula, or a few words."""
     markers = list(_STATED.finditer(text))
+    return _said(_clause(text[markers[-1].end() :])) if markers else None
+
+
+def _stated_whole(text: str) -> str | None:
+    """What is stated and has something after it, so that it cannot be the beginning of something else."""
+    markers = list(_STATED.finditer(text))
     if not markers:
         return None
-    clause = _right_side(_CLAUSE_END.split(text[markers[-1].end() :], maxsplit=1)[0]).strip(" *`\"'.")
-    mentions = set(_mentions(clause))
-    if number(clause) is None and len(mentions) == 1:
-        return mentions.pop()
-    # Several ("3 or 4", "2x + 1") are left whole: a choice of answers is none of them.
+    after = text[markers[-1].end() :]
+    clause = _clause(after)
+    if _SENTENCE_GOES_ON.match(after[len(clause) :]):
+        return _said(clause)
+    mentions = list(_found(clause))
+    if len(mentions) != 1 or not (rest := clause[mentions[0].end() :]):
+        return None
+    cut = _CUT_WORD.match(rest)
+    begun = cut is not None and any(word.startswith(cut[1]) for word in _CHANGES_VALUE)
+    return _said(clause) if re.match(r"\s+[A-Za-z]", rest) and not begun else None
+
+
+def _clause(text: str) -> str:
+    """What is said first in `text`: a displayed formula, or the words up to where the clause ends."""
+    shown = _DISPLAY.match(text)
+    return shown[0] if shown else _CLAUSE_END.split(text, maxsplit=1)[0]
+
+
+def _said(clause: str) -> str | None:
+    clause = clause.strip(" *`\"'").rstrip(".")
+    if _OPTION.fullmatch(unwrapped(clause).strip()) and not clause[:1].isdigit():
+        return clause
+    clause = _right_side(clause).strip(" *`\"'").rstrip(".")
+    mentions = list(dict.fromkeys(_mentions(clause)))
+    if number(clause) is None and mentions and _all_one(mentions):
+        return mentions[0]
+    # Several ("3 or 4") are left whole: a choice of answers is none of them.
     return clause if mentions else _few_words(clause)
+
+
+def _all_one(mentions: list[str]) -> bool:
+    """Whether all are the same number, as in "0.5 (1/2)"."""
+    return len(mentions) == 1 or all(close(each, mentions[0], TOLERANCE) for each in mentions[1:])
 
 
 def _bare_formula(text: str) -> str | None:
@@ -134,15 +231,29 @@ def _bare_formula(text: str) -> str | None:
 
 
 def _last_mention(text: str) -> str | None:
-    mentions = list(_mentions(text))
-    return mentions[-1] if mentions else None
+    found = list(_found(text))[-2:]
+    choice = len(found) > 1 and text[found[0].end() : found[1].start()].strip() == "or"
+    if choice and close(_read(found[0]), _read(found[1]), TOLERANCE) is False:
+        return text[found[0].start() : found[1].end()]  # a choice of answers is none of them
+    return _read(found[-1]) if found else None
 
 
 def _mentions(text: str) -> Iterator[str]:
     """The numbers and the formulas of `text`; of an equation its right-hand side."""
+    return map(_read, _found(text))
+
+
+def _read(found: re.Match[str]) -> str:
+    """What a mention says: of an equation its right-hand side, of "5 apples + 7" the sum."""
+    formula = found["block"] or found["dollars"] or found["inline"] or found["display"]
+    return _right_side(formula).strip() if formula else _COUNTED.sub("", found["run"]).strip()
+
+
+def _found(text: str) -> Iterator[re.Match[str]]:
+    """The mentions of `text`: formulas, and runs that hold a digit or a formula's command."""
     for found in _MENTION.finditer(text):
-        formula = found["dollars"] or found["inline"] or found["display"]
-        yield (_right_side(formula) if formula else found["number"]).strip()
+        if found["run"] is None or re.search(r"\d|\\(?:pi|infty|sqrt|[dtc]?frac)", found["run"]):
+            yield found
 
 
 def _right_side(formula: str) -> str:
@@ -157,65 +268,57 @@ def _few_words(text: str) -> str | None:
 # Comparing ------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=65_536)
+def _folded(text: str) -> str:
+    """`text` without what does not change a word: case, white space, emphasis, quotes, a full stop, "it is"."""
+    folded = " ".join(unwrapped(plain(text)).casefold().split()).strip(_ORNAMENT).rstrip(_ORNAMENT + ".")
+    folded = _EXCLAMATION.sub("", folded)
+    folded = _CLOCK.sub(r"\1 \2m", _ITS_SAYING.sub("", folded, count=1))
+    letter = _LETTER_ALONE.fullmatch(folded)
+    return letter[1] if letter else folded
+
+
+def _same_option(answer: str, gold: str) -> Comparison | None:
+    """Whether "C: 12" is C, or 12, as the gold answer has it; None where neither has a letter with its text."""
+    ours, theirs = _option(answer), _option(gold)
+    if ours is None and theirs is None:
+        return None
+    if ours and theirs:
+        return "equal" if ours[0] == theirs[0] else "unequal"
+    letter, text, other = (*ours, gold) if ours else (*(theirs or ("", "")), answer)
+    if _LETTER_ALONE.fullmatch(_folded(other)):
+        return "equal" if letter == _folded(other) else "unequal"
+    return compared(text, gold) if ours else compared(answer, text)
+
+
+def _option(text: str) -> tuple[str, str] | None:
+    """The letter and the text of `C: 12`, `(C) 12`, `\textbf{(C)}\\ 12`."""
+    found = _OPTION.fullmatch(undressed(text))
+    return (found[1].casefold(), found[2]) if found else None
+
+
+def _as_text(answer: str, gold: str) -> bool:
+    """Whether the two are the same only where they are written the same: 3:30 PM is no ratio, 10-12 is not -2."""
+    clocks = [_CLOCK.fullmatch(undressed(text)) for text in (answer, gold)]
+    minutes = any(clock is not None and ":" in clock[1] for clock in clocks)
+    return minutes or all(clocks) or _is_range(answer) or _is_range(gold)
+
+
+def _is_range(text: str) -> bool:
+    """Whether `text` counts up, as in "10-12 days"."""
+    found = _RANGE.fullmatch(undressed(text))
+    if found is None or _LOOKS_MATHEMATICAL.search(found[3]):
+        return False
+    low, high = number(found[1]), number(found[2])
+    return low is not None and high is not None and low.value < high.value
+
+
 def _is_formula(text: str) -> bool:
     # sympy reads a word as the product of its letters, so that "listen" would equal "silent".
     short = len(text) <= MAX_CHARS and len(_WORD.findall(text)) <= MAX_WORDS
     return short and _LOOKS_MATHEMATICAL.search(text) is not None
 
 
-def _folded(text: str) -> str:
-    """`text` without what does not change a word: case, white space, a full stop, the brackets of a choice "(B)"."""
-    folded = " ".join(_unwrapped(text).casefold().split()).strip(" .")
-    return re.sub(r"^\(([a-z])\)$", r"\1", folded)
-
-
-def _unwrapped(text: str) -> str:
-    r"""`text` with \text{...} and its like replaced by what is in them."""
-    return re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox)\s*\{([^{}]*)\}", r" \1 ", text)
-
-
-def _undressed(text: str) -> str:
-    """`text` without what does not change a number: LaTeX spacing, wrappers, currency signs, emphasis."""
-    plain = re.sub(_FRAC, lambda f: f" {f[1] or f[3]}/{f[2] or f[4]} ", _unwrapped(text))
-    plain = re.sub(r"\\[!,;: ]|\\left|\\right|~", "", plain.replace("{,}", ","))
-    return re.sub(rf"\\?[{_CURRENCY}]|\*\*", "", plain.replace(_MINUS, "-")).strip().rstrip(".")
-
-
-def _fraction(decimal: str) -> Fraction:
-    return Fraction(decimal.replace(",", ""))
-
-
-def _close(a: Number, b: Number, tolerance: float) -> bool:
-    scales = [Fraction(1)]
-    if a.percent != b.percent:
-        # As math-verify does: 50% is right where the gold answer is 50 ("what per cent?") and where it is 0.5.
-        scales.append(Fraction(1, 100) if a.percent else Fraction(100))
-    return any(abs(a.value * scale - b.value) <= Fraction(tolerance) * max(1, scale) for scale in scales)
-
-
-def _digits(tolerance: float) -> int:
-    """Decimal places to which sympy's floats are rounded: the nearest to `tolerance`, and 15 at most."""
-    return 15 if tolerance < 1e-15 else max(0, round(-math.log10(tolerance)))
-
-
-@lru_cache(maxsize=65_536)
-def _symbolically_equal(answer: str, gold: str, digits: int) -> bool:
-    from math_verify import verify  # pyright: ignore[reportMissingTypeStubs]
-
-    return bool(verify(_parsed(gold), _parsed(answer), float_rounding=digits, timeout_seconds=_timeout()))
-
-
-@lru_cache(maxsize=4_096)
-def _parsed(text: str) -> list[Any]:
-    from math_verify import (  # pyright: ignore[reportMissingTypeStubs]
-        ExprExtractionConfig,
-        LatexExtractionConfig,
-        parse,
-    )
-
-    configs = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
-    return cast("list[Any]", parse(f"\\boxed{{{text.strip(' $')}}}", configs, parsing_timeout=_timeout()))
-
-
-def _timeout() -> int:
-    return TIMEOUT_S if threading.current_thread() is threading.main_thread() else 0
+def _formula(text: str) -> str:
+    """`text` as sympy is to read it."""
+    return re.sub(r"\*\*(?=\d)", "^", plain(text)).replace("+/-", "\\pm ")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from selftaught.blocks import Context, ProgressSink, Verifier
 from selftaught.errors import BadInput, SelftaughtError
 from selftaught.records import Group, Verdict
+from selftaught.verification.budget import of_step, share
 
 
 async def verify(
@@ -18,13 +19,14 @@ async def verify(
     """`groups` in their order, each rollout with one verdict a verifier, in the order of `verifiers`.
 
     Verdicts that a group already had are replaced. Raises BadInput when a verifier could not run on a single rollout,
-    and any SelftaughtError of a verifier as it is.
+    and any SelftaughtError of a verifier as it is. All of them share the step's time for comparing formulas.
     """
     verified: list[Group] = []
-    for group in groups:
-        columns = [await verdicts(verifier, group, context) for verifier in verifiers]
-        verified.append(group.model_copy(update={"verdicts": tuple(zip(*columns, strict=True))}))
-        report(len(verified), len(groups))
+    with share(of_step(sum(len(group.rollouts) for group in groups))):
+        for group in groups:
+            columns = [await verdicts(verifier, group, context) for verifier in verifiers]
+            verified.append(group.model_copy(update={"verdicts": tuple(zip(*columns, strict=True))}))
+            report(len(verified), len(groups))
     for position, verifier in enumerate(verifiers):
         _check_ran(verifier, [on_one[position] for group in verified for on_one in group.verdicts])
     return verified

@@ -16,8 +16,9 @@ def task(answer, question=QUESTION):
     return Task(messages=(Message(role="user", content=question),), answer=answer, source="test")
 
 
-def verdict(text, of, **fields):
-    rollout = Rollout(task=of.id, index=0, model="m", turns=(Turn(content=text),), temperature=1.0)
+def verdict(text, of, finish_reason="stop", **fields):
+    turn = Turn(content=text)
+    rollout = Rollout(task=of.id, index=0, model="m", turns=(turn,), temperature=1.0, finish_reason=finish_reason)
     return AnswerMatch(**fields).verdict(of, rollout)
 
 
@@ -56,7 +57,30 @@ def test_a_task_without_an_answer_gives_an_error_and_no_score():
     assert "no answer" in said.error
 
 
-def test_tolerance_is_absolute():
+@pytest.mark.parametrize("reason", ["length", "abort", "error", "content_filter"])
+def test_what_was_broken_off_has_an_answer_only_where_it_is_stated_whole(reason):
+    of = task("7")
+    assert verdict("The answer is 7", of).passed
+    assert verdict("The answer is 7", of, reason).reason == f"no single final answer, ended by {reason}"
+    assert not verdict("3 + 4 = 7 and th", of, reason).passed
+    assert verdict("The answer is 7.\nNow", of, reason).passed
+    assert verdict(r"So \boxed{7} and th", of, reason).passed
+
+
+def test_an_answer_that_is_too_much_to_compare_is_wrong_and_says_so():
+    said = verdict(r"\boxed{((9!)!)!}", task("7"))
+    assert (said.score, said.error) == (0, None)
+    assert "too much to compare" in said.reason
+
+
+def test_a_degenerate_answer_is_wrong_and_no_error():
+    said = verdict("The answer is " + "7" * 4400, task("7"))
+    assert (said.score, said.error) == (0, None)
+    assert len(said.reason) < 500
+
+
+def test_tolerance_is_absolute_and_relative():
+    assert not verdict("0.03", task("0.02"), tolerance=0.02).passed
     assert verdict("3.15", task("3.14"), tolerance=0.02).passed
     assert not verdict("3.17", task("3.14"), tolerance=0.02).passed
 

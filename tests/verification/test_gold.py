@@ -59,6 +59,13 @@ async def checked(tasks, verifier=AnswerMatch()):  # noqa: B008
         "3:30 PM",
         r"\boxed{72}",
         "1e-7",
+        "9" * 5000,
+        "A. Paris",
+        "5 m/s",
+        "Apollo 11",
+        "May 5, 2024",
+        "10-12",
+        "3:2",
     ],
 )
 @pytest.mark.parametrize("asked", ["How many?", r"How many? Put it in \boxed{}.", "How many? End with '#### N'."])

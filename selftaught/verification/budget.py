@@ -1,0 +1,81 @@
+"""Budget: how long sympy may take for one comparison, for one answer and for all of a step.
+
+Seconds are of this process's own computing, so that a busy machine changes no verdict. A stopped comparison is a fact
+about the answer (too much to compare), not a failure of the step. The limits hold in the main thread only, where a
+signal can stop sympy; a step verifies there.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
+
+CALL_S, ANSWER_S = 2.0, 4.0
+"""At most for one comparison, and for all comparisons of one answer."""
+STEP_S, ROLLOUT_S = 60.0, 0.1
+"""A step has this, and so much more a rollout; an ordinary formula takes a tenth of it."""
+LEAST_S = 0.1
+"""What a comparison has when step or answer have used their share: enough for an ordinary formula."""
+
+
+class TooSlow(BaseException):
+    """The time is up. No Exception: sympy and math-verify catch all of those and go on."""
+
+
+class _Share:
+    """Seconds that several comparisons share."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+
+
+_SHARES: ContextVar[tuple[_Share, ...]] = ContextVar("shares", default=())
+
+
+@contextmanager
+def share(seconds: float) -> Generator[None]:
+    """What is compared inside has `seconds` in all, and of each share around it no more than what is left."""
+    token = _SHARES.set((*_SHARES.get(), _Share(seconds)))
+    try:
+        yield
+    finally:
+        _SHARES.reset(token)
+
+
+def of_step(rollouts: int) -> float:
+    """The seconds that a step over `rollouts` may spend on comparing."""
+    return STEP_S + ROLLOUT_S * rollouts
+
+
+@contextmanager
+def limited() -> Generator[None]:
+    """Raises TooSlow inside when a comparison has taken `CALL_S`, or what is left of the shares around it."""
+    shares, began = _SHARES.get(), time.process_time()
+    try:
+        with _alarm(max(LEAST_S, min([CALL_S, *(each.left for each in shares)]))):
+            yield
+    finally:
+        for each in shares:
+            each.left -= time.process_time() - began
+
+
+@contextmanager
+def _alarm(seconds: float) -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, _ring)
+    # Again every tenth of a second: a bare except may swallow the first.
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise TooSlow

@@ -1,0 +1,158 @@
+r"""Formulas: mathematical equality of what is more than a number, by sympy through math-verify.
+
+math-verify parses, and says what is equal in form (sets, intervals, equations, matrices, algebra). It compares numbers
+to so many decimal places, for which everything small is equal; numbers are therefore compared here, by significant
+digits, and what it calls equal has to agree at points in this sense too. It has no time limit of its own here: `budget`
+has.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, cast
+
+from selftaught.verification.budget import TooSlow, limited
+
+DIGITS = 30
+"""To which numbers are evaluated; without a decimal point they have to agree in all but the last five of these."""
+MOST_DIGITS = 5_000
+"""Fractions with at most so many digits are compared exactly."""
+_POINTS = (("3/7", "11/13"), ("17/5", "-19/23"))
+"""Where formulas with unknowns have to agree: the first unknown is the first of these, the others follow from both."""
+_EXPONENT = re.compile(r"(?<=\d)[eE]([-+]?\d{1,4})(?![\w.])")
+
+
+@lru_cache(maxsize=65_536)
+def symbolically_equal(answer: str, gold: str, tolerance: float) -> bool | None:
+    """Whether two formulas are equal, numbers within `tolerance` (relative, and absolute); None where it is too much.
+
+    Numbers without a decimal point have no rounding to allow for, and have to be equal. Too much is what takes too
+    long, or more memory or depth than there is.
+    """
+    try:
+        with limited():
+            return any(_equal(ours, theirs, tolerance) for ours in _parsed(answer) for theirs in _parsed(gold))
+    except (TooSlow, MemoryError, RecursionError, OverflowError):
+        return None
+
+
+@lru_cache(maxsize=4_096)
+def _parsed(text: str) -> tuple[Any, ...]:
+    from math_verify import (  # pyright: ignore[reportMissingTypeStubs]
+        ExprExtractionConfig,
+        LatexExtractionConfig,
+        parse,
+    )
+
+    # It warns that its own time limit is off: `budget` has one.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    configs = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
+    written = _EXPONENT.sub(r" \\cdot 10^{\1}", text.strip(" $"))
+    return tuple(cast("list[Any]", parse(f"\\boxed{{{written}}}", configs, parsing_timeout=0)))
+
+
+def _equal(ours: Any, theirs: Any, tolerance: float) -> bool:
+    if _is_number(ours) and _is_number(theirs):
+        return _same_number(ours, theirs, tolerance)
+    return _equal_in_form(ours, theirs, tolerance) and _agree(ours, theirs, tolerance)
+
+
+def _equal_in_form(ours: Any, theirs: Any, tolerance: float) -> bool:
+    from math_verify import verify  # pyright: ignore[reportMissingTypeStubs]
+
+    places = 15 if tolerance < 1e-15 else max(0, round(-math.log10(tolerance)))
+    return bool(verify(theirs, ours, float_rounding=places, timeout_seconds=0))
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, _sympy().Expr) and not value.free_symbols and bool(value.is_number)
+
+
+def _same_number(ours: Any, theirs: Any, tolerance: float) -> bool:
+    try:
+        return any(_near(a, b, tolerance) for a, b in _figures(ours, theirs))
+    except (TypeError, ValueError, ArithmeticError):  # what cannot be evaluated has no order
+        return _equal_in_form(ours, theirs, tolerance)
+
+
+def _figures(ours: Any, theirs: Any) -> Iterator[tuple[Any, Any]]:
+    """Both numbers; a percentage is the figure before the sign, and a hundredth of it beside what is none."""
+    from math_verify import grader  # pyright: ignore[reportMissingTypeStubs]
+
+    hundredth, figure = _sympy().Rational(1, 100), cast(Any, grader).get_pct_val
+    a, b = figure(ours), figure(theirs)
+    yield ours if a is None else a, theirs if b is None else b
+    if (a is None) != (b is None):
+        yield (ours, hundredth * b) if a is None else (hundredth * a, theirs)
+
+
+def _near(a: Any, b: Any, tolerance: float) -> bool:
+    ours, theirs = a.evalf(DIGITS), b.evalf(DIGITS)
+    apart = abs(ours - theirs)
+    if a.has(_sympy().Float) or b.has(_sympy().Float):
+        return bool(apart <= tolerance * min(1, abs(theirs)) * (1 + 1e-9))  # 0.333333 is 1/3 to the last bit
+    if a.is_rational and b.is_rational and _moderate(ours) and _moderate(theirs):
+        return bool(a.doit() == b.doit())
+    if bool(apart <= abs(theirs) * 10.0 ** (5 - DIGITS)):
+        return True
+    return bool(apart < 10.0 ** (5 - DIGITS)) and bool((a - b).equals(0))
+
+
+def _moderate(value: Any) -> bool:
+    """Whether a fraction of this value can be written out."""
+    size, most = abs(value), _sympy().Float(f"1e{MOST_DIGITS}")
+    return value == 0 or (bool(1 / most < size) and bool(size < most))
+
+
+# Everything else ------------------------------------------------------------------------------------------------------
+
+
+def _agree(ours: Any, theirs: Any, tolerance: float) -> bool:
+    """Whether what is equal in form is not refuted by the numbers in it, small ones included."""
+    sympy = _sympy()
+    if _is_number(ours) and _is_number(theirs):
+        return _same_number(ours, theirs, tolerance)
+    if isinstance(ours, sympy.Expr) and isinstance(theirs, sympy.Expr):
+        return ours.free_symbols != theirs.free_symbols or _agree_at_points(ours, theirs, tolerance)
+    if isinstance(ours, sympy.MatrixBase) and isinstance(theirs, sympy.MatrixBase):
+        return all(_agree(a, b, tolerance) for a, b in zip(ours.flat(), theirs.flat(), strict=True))
+    if isinstance(ours, sympy.Rel) and isinstance(theirs, sympy.Rel):
+        return ours.lhs != theirs.lhs or _agree(ours.rhs, theirs.rhs, tolerance)
+    pairs = zip(_members(ours), _members(theirs), strict=False)
+    return all(_agree(a, b, tolerance) for a, b in pairs)
+
+
+def _agree_at_points(ours: Any, theirs: Any, tolerance: float) -> bool:
+    rational, unknowns = _sympy().Rational, sorted(ours.free_symbols, key=str)
+    for first, second in _POINTS:
+        point = {each: rational(first) + index * rational(second) for index, each in enumerate(unknowns)}
+        a, b = ours.subs(point).evalf(DIGITS), theirs.subs(point).evalf(DIGITS)
+        bound = max(tolerance, 1e-12) * max(abs(a), abs(b))
+        if a.is_number and b.is_number and bound.is_finite and bool(abs(a - b) > bound):
+            return False
+    return True
+
+
+def _members(value: Any) -> list[Any]:
+    """What is in a set (by size), a tuple or an interval."""
+    sympy = _sympy()
+    if not isinstance(value, sympy.Set | sympy.Tuple):
+        return []
+    inside = list(cast("tuple[Any, ...]", value.args))
+    in_order = isinstance(value, sympy.Tuple) or not all(_is_number(each) for each in inside)
+    return inside if in_order else sorted(inside, key=_size)
+
+
+def _size(value: Any) -> Any:
+    return _sympy().default_sort_key(value.evalf())
+
+
+def _sympy() -> Any:
+    import sympy
+
+    return sympy
