@@ -19,7 +19,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.database import database_file
-from selftaught.errors import Unavailable
+from selftaught.errors import Unavailable, without_credentials
 from selftaught.files import write_whole
 from selftaught.lines import find
 from selftaught.round.job import Workplace
@@ -78,7 +78,7 @@ def _serving(place: Workplace, line: str, digest: str, port: int) -> Note:
 def _tracking_ui(place: Workplace, port: int) -> str:
     """The MLflow UI's address; a tracking server has its own."""
     if database_file(place.settings.tracking_uri) is None:
-        return place.settings.tracking_uri
+        return without_credentials(place.settings.tracking_uri)
     path = place.settings.home / "served" / "mlflow.json"
     if path.exists() and (page := Page.model_validate_json(path.read_text())).process.alive:
         return page.url

@@ -6,11 +6,15 @@ It does not cover what the standard library already says well (`OSError` with a 
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class SelftaughtError(Exception):
-    """Something a user can mend. The message names the value, the place and the fix."""
+    """Something a user can mend. The message names the value, the place and the fix, and no password of a URL."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_credentials(message))
 
 
 class BadInput(SelftaughtError):
@@ -47,6 +51,15 @@ class RoundFailed(SelftaughtError):
 
 class NothingNew(SelftaughtError):
     """There are not enough new tasks for a round: a normal outcome, which trains nothing and is no failure."""
+
+
+def without_credentials(text: str) -> str:
+    """`text`, the URLs in it without user and password.
+
+    >>> without_credentials("https://me:secret@example.com/x does not answer")
+    'https://example.com/x does not answer'
+    """
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
 def did_you_mean(value: str, accepted: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ that is the recipe's. No secret belongs here: credentials are environment variab
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -35,6 +36,12 @@ from pydantic_core import PydanticCustomError
 from selftaught.errors import BadInput, did_you_mean
 
 CONFIG = "selftaught.toml"
+SETTABLE = re.compile(
+    r"(AWS|MLFLOW|HF)_[A-Z0-9_]+|(?i:http|https|all|no)_(?i:proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE"
+)
+"""The variables that a profile may set: addresses and credentials of servers."""
+RUNS_COMMANDS = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
+"""Both name files in which `credential_process` is a command."""
 
 
 def _split(told: object) -> object:
@@ -140,6 +147,7 @@ class Settings(BaseModel):
         """The settings of this process. Raises BadInput for a value, a key or a profile that is wrong."""
         profile, place = _profile()
         for name, value in _table(profile.pop("environment", {}), f"{place}.environment").items():
+            _refuse_code(name, f"{place}.environment.{name}")
             os.environ.setdefault(name, _word(value, f"{place}.environment.{name}"))
         for field in cls.model_fields:
             if (told := os.environ.get(variable(field))) is not None:
@@ -198,6 +206,15 @@ def database_url(file: Path) -> str:
     path = str(file.absolute())
     quoted = path.replace("%", "%25").replace("?", "%3F")
     return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
+
+
+def _refuse_code(name: str, place: str) -> None:
+    """Raise BadInput for a variable that may load code: the file may be a folder's that somebody else has filled."""
+    if not SETTABLE.fullmatch(name) or name in RUNS_COMMANDS:
+        raise BadInput(
+            f"{place}: a variable that a file of settings may not set, since it can be one that loads code. "
+            "Export it in your shell.\n  accepted: AWS_*, MLFLOW_*, HF_*, proxies and certificate files"
+        )
 
 
 def _text(value: object) -> str:

@@ -11,7 +11,6 @@ How a bucket is addressed, for which AWS tools have no variable, is SELFTAUGHT_S
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -250,7 +249,7 @@ class S3Store(Store):
                 "AWS_ENDPOINT_URL right?"
             ) from error
         except (ParamValidationError, ValueError, BotoCoreError) as error:
-            reason = re.sub(r"//[^/@\s]*@", "//", " ".join(str(error).split()))  # a URL may carry a password
+            reason = " ".join(str(error).split())
             raise BadInput(f"{where}: {reason} Check the location and the AWS_* settings.") from error
 
     @property

@@ -860,6 +860,12 @@ CASES = [
         ("selftaught.toml: profiles.local.environment.AWS_MAX_ATTEMPTS: 5: should be text. Quote it.",),
     ),
     Bad(
+        "a variable that may load code",
+        "models list",
+        files(selftaught__toml="[profiles.local]\nenvironment = { LD_PRELOAD = '/tmp/x.so' }\n"),
+        ("profiles.local.environment.LD_PRELOAD: a variable that a file of settings may not set", "in your shell"),
+    ),
+    Bad(
         "a wrong value of a setting",
         "models list",
         environment(SELFTAUGHT_SERVING="kserv"),

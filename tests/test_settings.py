@@ -1,5 +1,6 @@
 """Settings: the environment wins, then the profile, then the default; what is wrong is named with its place."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,14 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         ("profiles = 5", r"selftaught.toml: profiles: 5: should be a table"),
         ("profiles = {cluster = 5}", r"selftaught.toml: profiles.cluster: 5: should be a table"),
         ("[profiles.cluster]\nenvironment = 'x'", r"profiles.cluster.environment: 'x': should be a table"),
-        ("[profiles.cluster]\nenvironment = {A = 5}", r"profiles.cluster.environment.A: 5: should be text. Quote it"),
-        ("[profiles.cluster]\nenvironment = {A = '\\u0000'}".replace("'", '"'), r"environment.A: '\\x00': should be"),
+        (
+            "[profiles.cluster]\nenvironment = {AWS_A = 5}",
+            r"profiles.cluster.environment.AWS_A: 5: should be text",
+        ),
+        (
+            "[profiles.cluster]\nenvironment = {AWS_A = '\\u0000'}".replace("'", '"'),
+            r"environment.AWS_A: '\\x00'",
+        ),
         ("[profiles.cluster]\nhome = 5", r"SELFTAUGHT_HOME .*profiles.cluster.home\): 5: should be text"),
         ("[profiles.cluster]\ngrace = inf", r"SELFTAUGHT_GRACE .*'inf': Input should be a finite number"),
         (f"a = {'9' * 5000}", r"selftaught.toml: not valid TOML \(Exceeds the limit"),
@@ -149,3 +156,25 @@ def test_a_file_that_cannot_be_read_is_named(profile: Path, content: bytes | Non
     profile.write_bytes(content) if content else profile.mkdir()
     with pytest.raises(BadInput, match=r"selftaught.toml: (not valid TOML|cannot be read \(Is a directory)"):
         Settings.load()
+
+
+@pytest.mark.parametrize(
+    "name",
+    "LD_PRELOAD PYTHONPATH PATH BASH_ENV KUBECONFIG AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE "
+    "VLLM_LOGGING_CONFIG_PATH SELFTAUGHT_ENGINES XAWS_REGION aws_region".split(),
+)
+def test_a_file_of_settings_sets_no_variable_that_may_load_code(profile: Path, name: str):
+    """Entering a folder and typing a command must not run what the folder's author wants."""
+    profile.write_text(f"[profiles.cluster]\nenvironment = {{{name} = '/tmp/x'}}")
+    with pytest.raises(BadInput, match=rf"profiles.cluster.environment.{name}: a variable that a file of settings may"):
+        Settings.load()
+    assert os.environ.get(name) != "/tmp/x"
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "MLFLOW_TRACKING_USERNAME", "HF_ENDPOINT", "https_proxy"])
+def test_a_file_of_settings_names_servers(profile: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
+    profile.write_text(f"[profiles.cluster]\nenvironment = {{{name} = 'x'}}")
+    Settings.load()
+    assert os.environ[name] == "x"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+from selftaught.environment import without_secrets
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
 from selftaught.serving.backend import Served
 from selftaught.serving.crashes import cause, last_lines
@@ -186,10 +187,9 @@ def _environment(options: EngineOptions) -> dict[str, str]:
     OpenMP's threads spin while they wait for one another, for ever as far as other processes are concerned: two engines
     on two cores give 39 new tokens/s together. With a short spin they give 290; one engine alone gives 263, not 300.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     shared = {"GOMP_SPINCOUNT": "1000"} if options.shared else {}
     return (
-        kept
+        without_secrets()
         | shared
         | {
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",

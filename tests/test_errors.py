@@ -1,0 +1,33 @@
+"""An error that is told has no password in it, wherever the address came from."""
+
+import doctest
+
+import pytest
+
+from selftaught import errors
+from selftaught.errors import BadInput, SelftaughtError, Unavailable
+from selftaught.store import open_store
+from selftaught.tracking import Tracker
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(errors).failed == 0
+
+
+@pytest.mark.parametrize("kind", [SelftaughtError, BadInput, Unavailable])
+def test_no_message_has_user_and_password_of_a_url(kind: type[SelftaughtError]):
+    told = str(kind("https://me:hunter2@example.com/x and s3://u:hunter2@b: no answer. Write to me@example.com."))
+    assert told == "https://example.com/x and s3://b: no answer. Write to me@example.com."
+
+
+def test_a_registry_that_does_not_answer_is_named_without_its_password():
+    with pytest.raises(Unavailable) as told:
+        Tracker("http://user:hunter2@127.0.0.1:9").lines()
+    assert "127.0.0.1:9" in str(told.value)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_store_that_is_none_is_named_without_its_password():
+    with pytest.raises(SelftaughtError) as told:
+        open_store("s4://u:hunter2@b")
+    assert "s4://b" in str(told.value)
