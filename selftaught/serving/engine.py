@@ -6,6 +6,7 @@ How many engines there are, and which, is `selftaught.serving.local`'s business.
 
 import errno
 import importlib.util
+import json
 import os
 import secrets
 import socket
@@ -168,13 +169,24 @@ def _command(served: Served, model: Path, port: int, options: EngineOptions) -> 
     return [module, *flat, *names, *(VLLM_FLAGS if module == VLLM else ())]
 
 
+OVERRIDES = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Everything that vLLM takes from a model's generation_config unless a request says it, as if there were none."""
+
 VLLM_FLAGS = (
     # Compiling takes longer than a small model's whole round.
     "--enforce-eager",
     # The worker runs inside the engine's process: one start-up fewer.
     *("--distributed-executor-backend", "uni"),
     # Requests alone decide how tokens are drawn, not what a model's authors recommend for chatting.
-    *("--override-generation-config", '{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}'),
+    *("--override-generation-config", json.dumps(OVERRIDES)),
     # Prompts share prefixes of a few dozen tokens; the default block of 128 would cache none of them.
     *("--block-size", "32"),
     "--disable-uvicorn-access-log",

@@ -3,8 +3,10 @@
 `python -m selftaught.serving.transformers_serve --model FOLDER --served-model-name NAME... --port P`: the arguments,
 endpoints and answers of vLLM's server, as far as the platform uses them (chats and token ids gone on with, with n,
 temperature, stop and token ids; log-probabilities of prompts, not of answers; of a model with a value head, values).
-Requests with equal settings that wait together are generated as one batch. `transformers serve` is not used because it
-refuses `n` and `logprobs`, and its continuous batching samples every request at the temperature of the first. No
+Requests with equal settings that wait together are generated as one batch. A request alone decides how its tokens are
+drawn, as with vLLM under our flags: nothing of the model's own generation_config counts but where its answers end. What
+a request gets wrong is told with a status, and whoever asks next is answered. `transformers serve` is not used because
+it refuses `n` and `logprobs`, and its continuous batching samples every request at the temperature of the first. No
 streaming, and slower than vLLM.
 """
 
@@ -23,18 +25,29 @@ from typing import Any, NamedTuple, Self, cast
 from selftaught.serving.freshness import logprobs_of, values
 
 Json = dict[str, Any]
-FAILURES = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What torch and transformers raise on a request that they cannot do: it is answered, and the server goes on."""
+MOST_CHOICES = 16_384
+"""Choices of one request at most, as with vLLM."""
+MOST_STOPS = 4
+"""Stop strings of one request at most, as with vLLM."""
+LONGEST_BODY = 32 * 1024 * 1024
+"""Bytes of a request's body at most."""
 
 
 class RefusedError(Exception):
-    """A request that the model cannot answer: status 400 and these words."""
+    """A request that the model cannot answer: a status and these words."""
+
+    def __init__(self, words: str, status: int = 400) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 class Settings(NamedTuple):
     """What requests have to share to be generated together."""
 
     temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
     max_tokens: int
     stop: tuple[str, ...]
     keep_stop: bool
@@ -42,20 +55,39 @@ class Settings(NamedTuple):
     @classmethod
     def of(cls, body: Json) -> Self:
         """What a request's body asks for; null is what is not said. Raises RefusedError for what cannot be done."""
-        stop = body.get("stop") or ()
         return cls(
-            _number(body, "temperature", 1.0, least=0),
-            int(_number(body, "max_tokens", 256, least=1)),
-            (stop,) if isinstance(stop, str) else tuple(stop),
+            _number(body, "temperature", 1.0, 0, 100),
+            _number(body, "top_p", 1.0, 1e-6, 1),
+            _whole(body, "top_k", 0, 0, 2**31),
+            _number(body, "min_p", 0.0, 0, 1),
+            _whole(body, "max_tokens", 256, 1, 2**31),
+            _stops(body),
             bool(body.get("include_stop_str_in_output")),
         )
 
 
-def _number(body: Json, name: str, default: float, least: float) -> float:
+def _number(body: Json, name: str, default: float, least: float, most: float) -> float:
     told = default if body.get(name) is None else body[name]
-    if not isinstance(told, int | float) or told < least:
-        raise RefusedError(f"{name}: {told!r} is not a number of at least {least}")
+    if isinstance(told, bool) or not isinstance(told, int | float) or not least <= told <= most:
+        raise RefusedError(f"{name}: {str(told)[:100]} is not a number from {least:g} to {most:g}")
     return told
+
+
+def _whole(body: Json, name: str, default: int, least: int, most: int) -> int:
+    told = _number(body, name, default, least, most)
+    if told != int(told):
+        raise RefusedError(f"{name}: {told} is no whole number")
+    return int(told)
+
+
+def _stops(body: Json) -> tuple[str, ...]:
+    told = body.get("stop") or ()
+    stops = (told,) if isinstance(told, str) else told
+    if not isinstance(stops, list | tuple) or not all(isinstance(s, str) and s for s in cast(list[Any], stops)):
+        raise RefusedError("stop: it has to be a text or a list of texts, none of them empty")
+    if len(cast(list[Any], stops)) > MOST_STOPS:
+        raise RefusedError(f"stop: {len(cast(list[Any], stops))} texts, at most {MOST_STOPS} are taken")
+    return tuple(cast(list[str], stops))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +103,26 @@ class Request:
 class Generator:
     """The model, and a thread that generates what is asked of it, batch after batch (at most `batch` sequences)."""
 
-    def __init__(self, folder: Path, context: int, batch: int, seed: int) -> None:
+    def __init__(self, folder: Path, context: int, batch: int, seed: int, dtype: str = "auto") -> None:
         import transformers
 
         auto = cast(Any, transformers)
         auto.set_seed(seed)
         self.context, self._batch = context, batch
         self.tokenizer = auto.AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self.tokenizer.pad_token_id = self.tokenizer.pad_token_id or self.tokenizer.eos_token_id
-        self.model = auto.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        self.model = auto.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        self._ends = _ends(self.tokenizer.eos_token_id) | _ends(self.model.generation_config.eos_token_id)
+        if self.tokenizer.pad_token_id is None:  # what pads is masked, so any token will do
+            self.tokenizer.pad_token_id = min(self._ends, default=0)
+        # transformers takes from here whatever a request leaves open.
+        self.model.generation_config = auto.GenerationConfig()
         self._waiting: list[Request] = []
         self._changed = threading.Condition()
         threading.Thread(target=self._work, daemon=True).start()
 
     def ask(self, request: Request) -> list[Json]:
         """The choices that answer `request`, once its batch is done."""
+        _check_tokens(request.prompt, self.model)
         if len(request.prompt) + request.settings.max_tokens > self.context:
             raise RefusedError(
                 f"the prompt's {len(request.prompt)} tokens and {request.settings.max_tokens} new ones are more than "
@@ -102,7 +139,8 @@ class Generator:
             try:
                 for request, choices in zip(batch, self._generate(batch), strict=True):
                     request.answer.set_result(choices)
-            except FAILURES as error:  # out of memory and the like: this batch's, not the server's
+            # Whatever it is (out of memory and the like), it is this batch's: nobody else would answer the next.
+            except Exception as error:  # noqa: BLE001
                 for request in batch:
                     request.answer.set_exception(error)
 
@@ -125,27 +163,34 @@ class Generator:
         from transformers import GenerationConfig
 
         settings = batch[0].settings
-        prompts = [{"input_ids": request.prompt} for request in batch for _ in range(request.n)]
-        inputs = self.tokenizer.pad(prompts, return_tensors="pt")
         config = GenerationConfig(
-            do_sample=settings.temperature > 0,
-            temperature=settings.temperature or None,
-            top_k=0,
+            **self._drawing(settings),
             max_new_tokens=settings.max_tokens,
             stop_strings=list(settings.stop) or None,
-            eos_token_id=self.model.generation_config.eos_token_id,
+            eos_token_id=sorted(self._ends) or None,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        with torch.inference_mode():
-            output = self.model.generate(**inputs, generation_config=config, tokenizer=self.tokenizer)
-        answers = iter(output[:, inputs["input_ids"].shape[1] :].tolist())
-        return [[self._choice(i, next(answers), settings) for i in range(request.n)] for request in batch]
+        prompts = [request.prompt for request in batch for _ in range(request.n)]
+        answers: list[list[int]] = []
+        for begin in range(0, len(prompts), self._batch):
+            some = [{"input_ids": prompt} for prompt in prompts[begin : begin + self._batch]]
+            inputs = self.tokenizer.pad(some, return_tensors="pt")
+            with torch.inference_mode():
+                output = self.model.generate(**inputs, generation_config=config, tokenizer=self.tokenizer)
+            answers += output[:, inputs["input_ids"].shape[1] :].tolist()
+        left = iter(answers)
+        return [[self._choice(i, next(left), settings) for i in range(request.n)] for request in batch]
+
+    def _drawing(self, settings: Settings) -> Json:
+        """How tokens are drawn: greedily at temperature 0, else as the request says."""
+        if settings.temperature == 0:
+            return {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
+        chosen = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
+        return {"do_sample": True, "min_p": settings.min_p or None, **chosen}
 
     def _choice(self, index: int, tokens: list[int], settings: Settings) -> Json:
         """One answer, cut after its end-of-text token, and at the first stop string (after it with `keep_stop`)."""
-        ends = self.model.generation_config.eos_token_id
-        ends = {ends} if isinstance(ends, int) else set(ends)
-        length = next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))
+        length = next((i + 1 for i, token in enumerate(tokens) if token in self._ends), len(tokens))
         text = self.tokenizer.decode(tokens[:length], skip_special_tokens=True)
         begin, found = min(
             ((text.find(stop), stop) for stop in settings.stop if stop in text), default=(len(text), None)
@@ -158,7 +203,7 @@ class Generator:
             "text": text,
             "token_ids": tokens[:length],
             "logprobs": {"tokens": [self.tokenizer.decode([token]) for token in tokens[:length]]},
-            "finish_reason": "stop" if found or tokens[length - 1] in ends else "length",
+            "finish_reason": "stop" if found or tokens[length - 1] in self._ends else "length",
             "stop_reason": found,
         }
 
@@ -166,6 +211,17 @@ class Generator:
         """How many of `tokens` it takes to say so many characters."""
         said = (len(self.tokenizer.decode(tokens[:n], skip_special_tokens=True)) for n in range(1, len(tokens) + 1))
         return next((n for n, length in enumerate(said, 1) if length >= characters), len(tokens))
+
+
+def _ends(told: int | Sequence[int] | None) -> set[int]:
+    return set() if told is None else {told} if isinstance(told, int) else set(told)
+
+
+def _check_tokens(ids: object, model: Any) -> None:
+    """Raise RefusedError for what are no token ids of `model`, or none at all."""
+    known = range(model.get_input_embeddings().num_embeddings)
+    if not isinstance(ids, list) or not ids or not all(type(i) is int and i in known for i in cast(list[Any], ids)):
+        raise RefusedError(f"prompt: it has to be a text or token ids from 0 to {known[-1]}, and not empty")
 
 
 class Texts:
@@ -176,12 +232,21 @@ class Texts:
         self.answers = {"/v1/chat/completions": self._chat, "/v1/completions": self._completions}
 
     def _chat(self, body: Json) -> Json:
-        if not body.get("messages"):
-            raise RefusedError("messages: there are none")
-        encoded = self._generator.tokenizer.apply_chat_template(
-            body["messages"], add_generation_prompt=True, return_dict=True
-        )
-        return self._generated(encoded["input_ids"], body)
+        messages, more = body.get("messages"), cast(Json, body.get("chat_template_kwargs") or {})
+        if not messages or not isinstance(messages, list) or not all(map(_is_message, cast(list[Any], messages))):
+            raise RefusedError("messages: it has to be a list of messages with a role and a text, and not empty")
+        if not isinstance(cast(object, more), dict) or more.keys() & {"chat_template", "tokenize", "return_dict"}:
+            raise RefusedError("chat_template_kwargs: it has to be a mapping of the template's own variables")
+        return self._generated(self._rendered(cast(list[Any], messages), more), body)
+
+    def _rendered(self, messages: list[Any], more: Json) -> list[int]:
+        from jinja2 import TemplateError
+
+        asked = {"add_generation_prompt": True, **more, "return_dict": True}
+        try:
+            return self._generator.tokenizer.apply_chat_template(messages, **asked)["input_ids"]
+        except (LookupError, TemplateError, TypeError, ValueError) as error:
+            raise RefusedError(f"messages: the chat template cannot say them ({str(error)[:200]})") from None
 
     def _completions(self, body: Json) -> Json:
         """How a text or token ids go on, or where it is asked for, how likely they are."""
@@ -194,12 +259,12 @@ class Texts:
 
     def _ids(self, prompt: object) -> list[int]:
         ids = self._generator.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
-        if not isinstance(ids, list) or not ids or not all(isinstance(token, int) for token in cast(list[Any], ids)):
-            raise RefusedError("prompt: it has to be a text or a list of token ids, and not empty")
+        _check_tokens(ids, self._generator.model)
         return cast(list[int], ids)
 
     def _generated(self, prompt: list[int], body: Json) -> Json:
-        choices = self._generator.ask(Request(prompt, int(_number(body, "n", 1, least=1)), Settings.of(body)))
+        n = _whole(body, "n", 1, 1, MOST_CHOICES)
+        choices = self._generator.ask(Request(prompt, n, Settings.of(body)))
         new = sum(len(choice["token_ids"]) for choice in choices)
         return self._answer(choices, len(prompt), new) | {"prompt_token_ids": prompt}
 
@@ -208,24 +273,34 @@ class Texts:
         return {"model": self._name, "choices": choices, "usage": usage}
 
 
+def _is_message(told: Any) -> bool:
+    return isinstance(told, dict) and all(isinstance(cast(Json, told).get(key), str) for key in ("role", "content"))
+
+
 class Values:
     """What a model with a value head answers: the value of each prompt, read at its last token. Batch after batch."""
 
-    def __init__(self, name: str, folder: Path, context: int) -> None:
+    def __init__(self, name: str, folder: Path, context: int, batch: int, dtype: str) -> None:
         import transformers
 
         kind = cast(Any, transformers).AutoModelForSequenceClassification
-        self._name, self._context = name, context
-        self._model = kind.from_pretrained(folder, dtype="auto").eval()
+        self._name, self._context, self._batch = name, context, batch
+        self._model = kind.from_pretrained(folder, dtype=dtype).eval()
         self._one_at_a_time = threading.Lock()
         self.answers = {"/classify": self._classify}
 
     def _classify(self, body: Json) -> Json:
-        inputs: list[list[int]] = body["input"]
+        inputs = cast(list[list[int]], body.get("input"))
+        if not isinstance(cast(object, inputs), list) or not 0 < len(inputs) <= MOST_CHOICES:
+            raise RefusedError(f"input: it has to be a list of 1 to {MOST_CHOICES} prompts")
+        for ids in inputs:
+            _check_tokens(ids, self._model)
         if longest := [ids for ids in inputs if len(ids) > self._context]:
             raise RefusedError(f"{len(longest[0])} tokens are more than the maximum context length of {self._context}")
         with self._one_at_a_time:
-            given = self._values(inputs)
+            given = [
+                value for i in range(0, len(inputs), self._batch) for value in self._values(inputs[i : i + self._batch])
+            ]
         if not all(map(math.isfinite, given)):
             raise RefusedError("Out of range float values are not JSON compliant")  # vLLM's words
         data = [{"index": index, "probs": [value], "num_classes": 1} for index, value in enumerate(given)]
@@ -267,6 +342,8 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
+    timeout = 60
+    """Seconds that a client may be silent in mid-request before its thread is given up."""
 
     def do_GET(self) -> None:
         """/v1/models and /health."""
@@ -278,18 +355,37 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """What the model answers, for the served names only."""
         try:
-            body: Json = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        except ValueError as error:
-            return self._error(400, f"the body is no JSON: {error}")
-        answers = self.server.answers
-        if self.path not in answers or body.get("model") not in self.server.names:
-            return self._error(404, f"no {body.get('model')!r} at {self.path}; served: {', '.join(self.server.names)}")
+            self._reply(200, self._answer(self._body()))
+        except RefusedError as refused:
+            self._error(refused.status, str(refused))
+        except OSError:  # whoever asked is gone, or fell silent
+            self.close_connection = True
+        except Exception as error:  # noqa: BLE001 (what torch and transformers raise is this request's, not the server's)
+            self._error(500, f"{type(error).__name__}: {str(error)[:500]}")
+
+    def _body(self) -> Json:
+        """The request's body. Raises RefusedError for what is no JSON object, or says that it is none."""
+        length = self.headers["Content-Length"] or ""
+        if not length.isdecimal() or int(length) > LONGEST_BODY:
+            self.close_connection = True  # where the next request begins is not known
+            raise RefusedError(f"Content-Length: {length[:20]!r} is no length from 0 to {LONGEST_BODY}", 413)
+        content = self.rfile.read(int(length))
+        if self.headers.get_content_type() != "application/json":  # what any web page may send without being asked
+            raise RefusedError(f"Content-Type: {self.headers.get_content_type()[:50]} is not application/json", 415)
         try:
-            self._reply(200, answers[self.path](body))
-        except RefusedError as error:
-            self._error(400, str(error))
-        except FAILURES as error:
-            self._error(500, str(error))
+            body = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(f"the body is no JSON: {str(error)[:200]}") from None
+        if not isinstance(body, dict):
+            raise RefusedError("the body is no JSON object")
+        return cast(Json, body)
+
+    def _answer(self, body: Json) -> Json:
+        answers, model = self.server.answers, body.get("model")
+        if self.path not in answers or model not in self.server.names:
+            named = ", ".join(self.server.names)
+            raise RefusedError(f"no {str(model)[:100]!r} at {self.path[:100]}; served: {named}", 404)
+        return answers[self.path](body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged."""
@@ -298,7 +394,7 @@ class Handler(BaseHTTPRequestHandler):
         self._reply(status, {"error": {"message": message, "code": status}})
 
     def _reply(self, status: int, answer: Mapping[str, Any]) -> None:
-        content = json.dumps(answer).encode()
+        content = json.dumps(answer, allow_nan=False).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -316,13 +412,13 @@ def main() -> None:
     parser.add_argument("--max-model-len", type=int, default=1024)
     parser.add_argument("--max-num-seqs", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="auto")
     options = parser.parse_args()
-    name = options.served_model_name[0]
+    name, sizes = options.served_model_name[0], (options.max_model_len, options.max_num_seqs)
     if values(options.model):
-        answers = Values(name, options.model, options.max_model_len).answers
+        answers = Values(name, options.model, *sizes, options.dtype).answers
     else:
-        seeded = (options.max_model_len, options.max_num_seqs, options.seed)
-        answers = Texts(name, Generator(options.model, *seeded)).answers
+        answers = Texts(name, Generator(options.model, *sizes, options.seed, options.dtype)).answers
     Server((options.host, options.port), options.served_model_name, answers).serve_forever()
 
 

@@ -226,8 +226,8 @@ def _refuses_what_it_cannot_do(served: Served) -> None:
             400,
             asked(**wrong).json()["error"]["message"].split(":")[0],
         )
-    assert asked(prompt=[10**9]).status_code == 500
-    assert httpx.post(f"{served.url}/completions", content=b"{", timeout=60, trust_env=False).status_code == 400
+    assert asked(prompt=[10**9]).status_code == 400
+    assert httpx.post(f"{served.url}/completions", content=b"{", timeout=60, trust_env=False).status_code == 415
 
 
 def test_without_vllm_transformers_gives_the_values_of_a_value_model(
