@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from selftaught.blocks import Context, Metric, Sampler
-from selftaught.errors import BadInput
+from selftaught.errors import RoundFailed
 from selftaught.evaluation.pairing import pair
 from selftaught.records import Group, Split, Task, TaskScore
 from selftaught.statistics import mean_interval, paired_gain
@@ -89,7 +89,7 @@ def _check_verified(groups: Sequence[Group]) -> None:
     verdicts = [on_one for group in groups for on_one in group.verdicts]
     errors = [next(v for v in on_one if v.error is not None) for on_one in verdicts if any(v.error for v in on_one)]
     if len(errors) > MOST_UNVERIFIED * len(verdicts):
-        raise BadInput(
+        raise RoundFailed(
             f"evaluate: {len(errors)} of {len(verdicts)} answers could not be verified, more than "
             f"{MOST_UNVERIFIED:.0%}, so nothing was measured. The first error, of '{errors[0].verifier}': "
             f"{errors[0].error}. Mend the verifier and run again."

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.blocks import Context, Metric, Sampler
-from selftaught.errors import BadInput
+from selftaught.errors import BadInput, RoundFailed
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.majority import Majority
 from selftaught.evaluation.pairing import common
@@ -18,6 +18,8 @@ from selftaught.evaluation.tokens import Tokens
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Message, Rollout, Split, Task, TaskScore, Turn, Verdict
 from selftaught.statistics import wilson
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.runner import verify
 
 load_blocks()
 
@@ -140,8 +142,57 @@ def key(score: TaskScore) -> tuple[str, str, str]:
 async def test_a_measurement_is_void_when_verifiers_could_not_judge_it():
     tasks = [task(i) for i in range(50)]
     broken = frozenset(t.id for t in tasks[:2])
-    with pytest.raises(BadInput, match=r"2 of 50 answers could not be verified.*'match': sandbox died"):
+    with pytest.raises(RoundFailed, match=r"2 of 50 answers could not be verified.*'match': sandbox died"):
         await scores(tasks, [Accuracy()], Engine(errors=broken))
+
+
+@dataclass
+class Crashing(Engine):
+    """Its verifier crashes on these rollouts of every task, by position."""
+
+    on: frozenset[int] = frozenset()
+    tasks: frozenset[str] = frozenset()
+
+    def _verdicts(self, group: Group):
+        for (verdict,), rollout in zip(super()._verdicts(group), group.rollouts, strict=True):
+            crashed = group.id in self.tasks and rollout.index in self.on
+            yield (Verdict.errored("match", "died"),) if crashed else (verdict,)
+
+
+async def test_what_may_go_unjudged_is_a_share_of_answers_not_of_tasks():
+    tasks = [task(2 * i) for i in range(10)]
+    few = frozenset(t.id for t in tasks[:2])
+    metric = Accuracy(greedy=False, k=10)
+    measured = await scores(tasks, [metric], Crashing(on=frozenset({3}), tasks=few))
+    assert sum(s.value for s in measured) == pytest.approx(9.8)
+    with pytest.raises(RoundFailed, match="3 of 100 answers"):
+        await scores(tasks, [metric], Crashing(on=frozenset({3}), tasks=few | {tasks[2].id}))
+
+
+async def test_a_model_that_loops_digits_is_measured():
+    """Its answers are wrong, and those beside them keep their verdicts: nothing is void."""
+
+    class Looping(Engine):
+        def _group(self, task: Task, k: int) -> Group:
+            texts = [task.answer or "", "0." + "142857" * 900, "7" * 4400, "7" * 9000]
+            return (
+                super()
+                ._group(task, k)
+                .model_copy(
+                    update={
+                        "rollouts": tuple(
+                            Rollout(task=task.id, index=i, model="m", turns=(Turn(content=text),), temperature=1)
+                            for i, text in enumerate(texts)
+                        )
+                    }
+                )
+            )
+
+        async def verify(self, groups: Sequence[Group]) -> list[Group]:
+            return await verify(groups, [AnswerMatch()], CONTEXT, lambda *_, **__: None)
+
+    measured = await scores([task(i) for i in range(3)], [Accuracy(greedy=False, k=4)], Looping())
+    assert [s.value for s in measured] == [0.25] * 3
 
 
 async def test_one_answer_in_fifty_that_crashed_the_verifier_counts_as_not_passed():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from selftaught.evaluation.accuracy import Accuracy
-from selftaught.evaluation.majority import Majority, wrong_answer
+from selftaught.evaluation.majority import Majority
 from selftaught.evaluation.pass_at_k import PassAtK
 from selftaught.evaluation.tokens import Tokens
 from selftaught.recipe import blocks
@@ -87,11 +87,77 @@ def test_right_answers_vote_together_however_they_are_written():
     assert Majority(k=5).value(split) == 1
 
 
-@given(number=st.integers(0, 10**12))
-def test_wrong_answers_are_told_apart_by_their_last_number_not_its_format(number: int):
-    written = [f"I get {number}", f"{number:,} apples", f"first 3, then {number}.0", rf"\boxed{{{number}}} of 5"]
-    assert {wrong_answer(text) for text in written} == {str(number)}
-    assert wrong_answer(f"{number + 1}") != str(number)
+def maj(right: Sequence[str], wrong: Sequence[str], **endings: str) -> float:
+    """maj@k of samples of which `right` passed; `endings` are finish reasons by position."""
+    texts = [*right, *wrong]
+    made = group(texts, right="")
+    rollouts = [
+        rollout.model_copy(update={"finish_reason": endings.get(f"_{i}", "stop")})
+        for i, rollout in enumerate(made.rollouts)
+    ]
+    verdicts = tuple((Verdict.of("match", i < len(right)),) for i in range(len(texts)))
+    return Majority(k=len(texts)).value(made.model_copy(update={"rollouts": tuple(rollouts), "verdicts": verdicts}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["1/3", "2/3", "4/3"],
+        ["2x+3", "4/3", "3"],
+        ["1/2", "3/2", r"\frac52"],
+        [r"\frac12", r"\frac32", "2"],
+        [".5", "5", "50"],
+        ["The answer is 12 m^2.", "It is 2.", "So 2^12."],
+        ["-3", "3", r"\frac{3}{-4}"],
+        ["3:30 PM", "30", "3"],
+        ["I cannot say.", "I really cannot say that, sorry.", "There is no answer to this at all."],
+        [r"\boxed{7} or \boxed{8}"] * 3,
+        ["<think>maybe 7", "<think>maybe 7, or", "<think>it is 7"],
+        [""] * 5,
+    ],
+)
+def test_wrong_answers_that_differ_do_not_vote_together(wrong: list[str]):
+    assert maj(["12", "The answer is 12."], wrong) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["Rome", "**Rome**", "The answer is rome.", r"\boxed{\text{Rome}}"],
+        ["1/2", "0.5", r"So \boxed{\frac12}"],
+        ["0", "-0", "0.0"],
+        ["7", "7.0 apples", "The answer is $7$."],
+        [r"2\sqrt{3}", r"\sqrt{12}", "The answer is 2√3."],
+        ["x^2+2x+1", "(x+1)^2", "1+2x+x^2"],
+        ["10-12", "10–12 days", "The answer is 10-12."],
+    ],
+)
+def test_one_wrong_answer_outvotes_the_right_one_however_it_is_written(wrong: list[str]):
+    assert maj(["Paris", "Paris"], wrong) == 0
+
+
+def test_what_was_cut_off_does_not_vote():
+    assert maj(["12"], ["It is 7", "It is 7"], _1="length", _2="abort") == 1
+    assert maj(["12"], ["It is 7", "It is 7"]) == 0
+
+
+def test_an_answer_is_right_that_passed_once():
+    """Another verifier may have failed the other samples with it: they are votes for it all the same."""
+    assert maj(["The answer is 12."], ["12", "7", "7", "12.0"]) == 1
+
+
+@given(
+    right=st.integers(0, 99),
+    others=st.lists(st.integers(100, 120), min_size=1, max_size=8),
+    votes=st.integers(1, 5),
+    writing=st.sampled_from(
+        ["{}", "The answer is {}.", r"\boxed{{{}}}", "{}.0", "so {} apples", r"$\frac{{{}}}{{1}}$"]
+    ),
+)
+def test_majority_is_a_plurality_of_values(right: int, others: list[int], votes: int, writing: str):
+    most = max(others.count(other) for other in others)
+    said = [writing.format(right)] * votes
+    assert maj(said, list(map(str, others))) == float(votes >= most)
 
 
 def test_tokens_are_the_engines_count_a_rollout():
