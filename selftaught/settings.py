@@ -24,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -93,7 +94,13 @@ class Settings(BaseModel):
     canary_steps: Steps = (5, 25, 50)
     """Per cent of the requests that a new version gets, one step after the other, before it is champion."""
     canary_seconds: PositiveFloat = 60.0
-    """Seconds of each step."""
+    """Seconds of each step, at least."""
+    canary_answers: PositiveInt = 200
+    """Answers that it takes to tell whether a new version serves users as the champion does."""
+    canary_patience: NonNegativeFloat = 7200.0
+    """Seconds that all steps together may take beyond their own, until there are so many answers and they tell."""
+    canary_promote_unseen: bool = False
+    """Whether a version that too few have asked by then is promoted all the same."""
     canary_max_errors: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """How far a new version's share of errors may be above the champion's."""
     git_url: str = ""

@@ -1,6 +1,7 @@
 """A stand-in for a gateway: an HTTP proxy that draws every request anew by the weights of its line's HTTPRoute.
 
-It matches host names alone, streams nothing and opens a connection for each request that it sends on.
+It matches host names alone, sets the headers that the rule's filter says, streams nothing and opens a connection for
+each request that it sends on.
 """
 
 import random
@@ -38,6 +39,12 @@ class Gateway:
         weights = {backend["name"]: backend["weight"] for backend in backends}
         return weights, self.drawing.choices(list(weights), list(weights.values()))[0]
 
+    def headers(self, host: str) -> dict[str, str]:
+        """The headers that the rule for `host` sets, whatever the client sent."""
+        (rule,) = self.route(host.partition(".")[0])["spec"]["rules"]
+        modifiers = [each for each in rule.get("filters", []) if each["type"] == "RequestHeaderModifier"]
+        return {each["name"]: each["value"] for made in modifiers for each in made["requestHeaderModifier"]["set"]}
+
     @contextmanager
     def serving(self) -> Iterator[str]:
         """Serve on loopback; yields the URL."""
@@ -68,12 +75,17 @@ class _Handler(BaseHTTPRequestHandler):
         if body:
             self.gateway.sent.append(chosen)
         url = f"{self.gateway.address(chosen[1])}{self.path}"
-        headers = {"Content-Type": "application/json"}
+        headers = {**self._sent(), **self.gateway.headers(self.headers["Host"])}
         try:
             answer = self.gateway.onward.request(self.command, url, content=body, headers=headers)
         except httpx.HTTPError as error:
             return self._answer(503, str(error).encode())
         return self._answer(answer.status_code, answer.content)
+
+    def _sent(self) -> dict[str, str]:
+        """What the client said of itself, and of the body."""
+        own = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith("x-")}
+        return own | {"Content-Type": "application/json"}
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -34,14 +34,21 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.
 LINE, HOST = "tried", "tried.models.example.com"
 CRD = Path(__file__).parent / "crds" / "httproutes.yaml"
 STEPS = (25, 50)
-EDGE = {"route": "gateway", "gateway": "edge/main", "domain": "models.example.com", "canary_steps": STEPS}
+EDGE = {
+    "route": "gateway",
+    "gateway": "edge/main",
+    "domain": "models.example.com",
+    "canary_steps": STEPS,
+    "canary_answers": 100,
+    "canary_patience": 300.0,
+}
 
 
 def test_the_route_is_what_its_schema_says(tmp_path: Path):
     definition = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     (tmp_path / "httproute.json").write_text(json.dumps(strict(definition)))
     told = Settings(home=tmp_path, store="", tracking_uri="", gateway_url="http://edge", **EDGE)
-    made = http_route(LINE, told, {"tried-aaaaaaaa": 95, "tried-bbbbbbbb": 5})
+    made = http_route(LINE, told, {"tried-aaaaaaaa": 95, "tried-bbbbbbbb": 5}, "5f" * 16)
     command = ["kubeconform", "-strict", "-schema-location", f"{tmp_path}/{{{{.ResourceKind}}}}.json"]
     run(*command, given=yaml.safe_dump(made))
     made["spec"]["rules"][0]["backendRefs"][0]["wieght"] = 5
@@ -149,7 +156,7 @@ def test_a_version_that_fails_its_users_is_taken_back_and_never_champion(
     old, before = served_name(LINE, versions[0].digest), routed.tracker.resolve(LINE, "champion")
     assert before == versions[0]
     with Traffic(edge[1], LINE, HOST) as traffic:
-        with pytest.raises(RoundFailed, match=r"c0c0c0c0 with 25 % .* with an error .*back: more than 5\.0% more"):
+        with pytest.raises(RoundFailed, match=r"c0c0c0c0 with up to 25 % .* an error .*back: more than 5\.0% more"):
             move(routed.tracker, backend, narrow)
         end = time.monotonic()
         traffic.settled(old, end, 0)

@@ -20,6 +20,7 @@ from fastapi import FastAPI, Response
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
+from selftaught.serving.counting import Counting
 from tests.gateway import Gateway
 
 SPACE = "lines"
@@ -27,15 +28,17 @@ SPACE = "lines"
 
 @dataclass
 class Engine:
-    """A pod that answers for the version `name`: every request wrongly while `wrong`, and a bad one with a refusal."""
+    """A pod that answers for the version `name`: with the status `wrong` where there is one."""
 
     name: str
     address: str
-    wrong: bool = False
+    wrong: int = 0
     restarts: int = 0
     ready: bool = True
     breaks_at: int = 0
     """The share of the requests with which it restarts."""
+    counts: bool = True
+    """Whether it counts apart what carries the mark of a step."""
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -47,9 +50,12 @@ class Engine:
         @app.post("/v1/completions")
         def completions(asked: dict[str, Any]) -> Response:
             right = 400 if asked.get("bad") else 200
-            return Response(json.dumps({"model": self.name}), 500 if self.wrong else right)
+            return Response(json.dumps({"model": self.name}), self.wrong or right)
 
-        Instrumentator(registry=CollectorRegistry()).instrument(app).expose(app)
+        registry = CollectorRegistry()
+        Instrumentator(registry=registry).instrument(app).expose(app)
+        if self.counts:
+            app.add_middleware(Counting, registry=registry)
         return app
 
     @property
@@ -149,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
 def world(names: list[str], folder: Path) -> Iterator[World]:
     """A cluster with an engine for each of `names`, a gateway, and a stable Service's proxy."""
     with ExitStack() as stack:
-        engines = [Engine(name, f"127.0.0.{number}") for number, name in enumerate(names, start=2)]
+        engines = [Engine(name, f"127.0.0.{number}", counts="cccc" not in name) for number, name in enumerate(names, 2)]
         made = World(engines, _free_port(), folder / "kubeconfig")
         for engine in engines:
             stack.enter_context(_served(engine, made.port))

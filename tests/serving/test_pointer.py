@@ -203,6 +203,24 @@ def test_the_alias_follows_a_record_that_somebody_else_moved(
     assert tracker.resolve(LINE, "previous") == versions[0]
 
 
+def test_a_promotion_while_reconcile_waits_for_the_old_champion_is_not_undone(
+    tracker: Tracker, backend: Address, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+):
+    """Another process promotes once reconcile has seen who is champion, and before it holds the lease again."""
+    ready = backend.ready
+
+    def meanwhile(line: str, digest: str) -> None:
+        monkeypatch.setattr(backend, "ready", ready)
+        ready(line, digest)
+        move(tracker, backend, versions[1])
+
+    monkeypatch.setattr(backend, "ready", meanwhile)
+    assert reconcile(tracker, backend, LINE, grace=0, used=set) == []
+    assert champion(tracker) == versions[1]
+    assert backend.leads_to == versions[1].digest
+    assert set(backend.up) == {versions[0].digest, versions[1].digest}
+
+
 def test_a_record_of_an_unknown_version_is_told(tracker: Tracker, backend: Address, versions: list[Version]):
     backend.record = "f" * 64
     with pytest.raises(RoundFailed, match=r"ffff.* which the registry does not know"):

@@ -4,22 +4,29 @@ A line is `<line>.<domain>`. A host name of its own, and no path prefix, because
 and share requests out by weight, and rewriting a prefix away is optional (Gateway API's core and extended support).
 
 The Service called like the line stays, and is moved when the version is champion: a client in the cluster needs no
-gateway, and takes no part in the steps. Which requests of a user come to which version is the gateway's business.
+gateway, and takes no part in the steps. So that its requests are told from those that are shared out, the route has the
+gateway set a header while a version is tried (`selftaught.serving.counting`; a RequestHeaderModifier is core too).
+Which requests of a user come to which version is the gateway's business.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from secrets import token_hex
 from typing import Any
 
 from selftaught.errors import RoundFailed, SelftaughtError, Unavailable
 from selftaught.serving.answers import wait_until_leads
-from selftaught.serving.canary import Pair, compare, pods
+from selftaught.serving.canary import Pair, Trial, pods
 from selftaught.serving.cluster import Cluster, found, told, won
+from selftaught.serving.counting import HEADER
 from selftaught.serving.naming import LINE, MANAGED, version_name
 from selftaught.serving.routes.service import WITHIN, ServiceRoute
 from selftaught.settings import Settings
 
 GROUP, VERSION, PLURAL = "gateway.networking.k8s.io", "v1", "httproutes"
+MODIFIER, FIELD = "RequestHeaderModifier", "requestHeaderModifier"
 LOOK = 2.0
 """Seconds between two looks at a version that is being tried."""
 
@@ -36,18 +43,16 @@ class GatewayRoute:
         return None
 
     def introduce(self, line: str, digest: str, beside: str | None) -> None:
-        """Give the version a growing share of the requests, and go on only while it serves them as the champion does.
+        """Give the version a growing share of the requests, until it is shown to serve them as the champion does.
 
-        Raises RoundFailed when it does not. Whatever is raised, all requests go back to the champion first; that a
-        kill leaves to `point`.
+        Raises RoundFailed when it does not, Unavailable when too few requests came to tell. Whatever is raised, all
+        requests go back to the champion first; that a kill leaves to `point`.
         """
         if beside is None:
             return
-        champion, new = version_name(line, beside), version_name(line, digest)
+        champion = version_name(line, beside)
         try:
-            for share in self._settings.canary_steps:
-                self._weigh(line, {champion: 100 - share, new: share})
-                self._hold(share, champion, new)
+            self._try(line, version_name(line, digest), champion)
         except BaseException:
             self._take_back(line, champion)
             raise
@@ -67,27 +72,54 @@ class GatewayRoute:
     def retire(self, line: str, digest: str) -> None:
         """Nothing is kept of a version that users are not led to."""
 
-    def _hold(self, share: int, champion: str, new: str) -> None:
-        """Watch both versions until the step is over. Raises RoundFailed when the new one has to go."""
-        before = self._pods(champion, new)
-        until = time.monotonic() + self._settings.canary_seconds
+    def _try(self, line: str, new: str, champion: str) -> None:
+        told = self._settings
+        trial, steps = Trial(told.canary_max_errors, told.canary_answers), told.canary_steps
+        until = time.monotonic() + told.canary_seconds * len(steps) + told.canary_patience
+        for share, enough in zip(steps, parts(told), strict=True):
+            mark = token_hex(16)
+            self._weigh(line, {champion: 100 - share, new: share}, mark)
+            self._hold(trial, _Plan(new, champion, mark, share, enough, share == steps[-1], until))
+
+    def _hold(self, trial: Trial, step: "_Plan") -> None:
+        """Watch both versions until the step is over. Raises as `introduce` does when the new one has to go."""
+        trial.begin(self._pods(step))
+        end = time.monotonic() + self._settings.canary_seconds
         while True:
-            time.sleep(max(0.0, min(LOOK, until - time.monotonic())))
-            over = time.monotonic() >= until  # before the look: no step ends without one
-            seen = compare(before, self._pods(champion, new), self._settings.canary_max_errors)
-            words = f"{new} with {share} % of the requests answered {seen.new}; {champion} {seen.champion}."
-            if seen.harm:
-                raise RoundFailed(f"{words} It is taken back: {seen.harm}. See its pods' logs.")
-            if over:
-                self._say(words)
+            left = end - time.monotonic()
+            time.sleep(min(LOOK, left) if left > 0 else LOOK)
+            now = time.monotonic()  # before the look: no step ends without one
+            late = now >= step.until
+            trial.see(self._pods(step), late)
+            self._require(trial, step, late)
+            if now >= end and (late or step.done(trial)):
+                self._say(step.words(trial))
                 return
 
-    def _pods(self, champion: str, new: str) -> Pair:
-        return Pair(pods(self._cluster, champion), pods(self._cluster, new))
+    def _pods(self, step: "_Plan") -> Pair:
+        return Pair(*(pods(self._cluster, version, step.mark) for version in (step.new, step.champion)))
+
+    def _require(self, trial: Trial, step: "_Plan", late: bool) -> None:
+        """Raise when the new version has to go: for harm, or when time is over and it is not shown to be sound."""
+        told = self._settings
+        back = f"{step.words(trial)} It is taken back:"
+        if trial.harm:
+            raise RoundFailed(f"{back} {trial.harm}. See its pods' logs.")
+        if late and trial.short and not told.canary_promote_unseen:
+            raise Unavailable(
+                f"{back} time is over, and it takes {told.canary_answers} answers to tell. The same command tries it "
+                "again. For a line with few users, raise serving.canary.patienceSeconds or set promoteUnseen."
+            )
+        if late and not trial.short and not trial.sound:
+            raise RoundFailed(
+                f"{back} time is over, and it is not shown that at most {told.canary_max_errors:.1%} more of its "
+                "answers are errors. See its pods' logs; where users make many mistakes of their own, raise "
+                "serving.canary.patienceSeconds."
+            )
 
     def _lead(self, line: str, name: str) -> None:
         """Give the version all requests. Raises Unavailable when they do not come to it within a minute."""
-        self._weigh(line, {name: 100})
+        self._weigh(line, {name: 100}, mark="")
         url, host = self._settings.gateway_url, host_name(line, self._settings)
         if not wait_until_leads(f"{url}/v1", name, WITHIN, host):
             raise Unavailable(
@@ -95,26 +127,49 @@ class GatewayRoute:
                 f"{self._settings.gateway} take it (kubectl describe httproute {line})?"
             )
 
-    def _weigh(self, line: str, shares: Mapping[str, int]) -> None:
+    def _weigh(self, line: str, shares: Mapping[str, int], mark: str) -> None:
         """Share the line's requests out among versions, by name. The HTTPRoute is made if need be."""
         with told(f"httproute {line}"):
-            while not won(lambda: self._write(line, shares)):
+            while not won(lambda: self._write(line, shares, mark)):
                 pass  # written by somebody else since it was read: read it again
 
-    def _write(self, line: str, shares: Mapping[str, int]) -> None:
+    def _write(self, line: str, shares: Mapping[str, int], mark: str) -> None:
         """One read and one write. Filters, matches and timeouts that people have put into the HTTPRoute are kept.
 
         Raises the client's ApiException: 409 when somebody else has written it in between.
         """
         api, place = self._cluster.custom, (GROUP, VERSION, self._cluster.namespace, PLURAL)
-        wanted = http_route(line, self._settings, shares)
+        wanted = http_route(line, self._settings, shares, mark)
         known = found(lambda: api.get_namespaced_custom_object(*place, line))
         if known is None:
             api.create_namespaced_custom_object(*place, wanted)
             return
-        rules = [rule | wanted["spec"]["rules"][0] for rule in known["spec"]["rules"]]
+        (rule,) = wanted["spec"]["rules"]
+        rules = [each | rule | {"filters": _marked(each.get("filters", ()), mark)} for each in known["spec"]["rules"]]
         spec = known["spec"] | wanted["spec"] | {"rules": rules}
         api.replace_namespaced_custom_object(*place, line, known | {"spec": spec})
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A step: `new` gets `share` per cent of the requests, marked, until it has answered `enough` in all."""
+
+    new: str
+    champion: str
+    mark: str
+    share: int
+    enough: float
+    last: bool
+    until: float
+
+    def done(self, trial: Trial) -> bool:
+        """Whether enough was answered, in all steps so far; in the last one, it has to be found sound besides."""
+        return trial.answers.new.given >= self.enough and (trial.sound or not self.last)
+
+    def words(self, trial: Trial) -> str:
+        """What both have answered up to now."""
+        answered, beside = trial.answers
+        return f"{self.new} with up to {self.share} % of the requests answered {answered}; {self.champion} {beside}."
 
 
 def host_name(line: str, settings: Settings) -> str:
@@ -122,9 +177,10 @@ def host_name(line: str, settings: Settings) -> str:
     return f"{line}.{settings.domain}"
 
 
-def http_route(line: str, settings: Settings, shares: Mapping[str, int]) -> dict[str, Any]:
-    """The HTTPRoute of `line`, with the share of the requests that each version gets, by name."""
+def http_route(line: str, settings: Settings, shares: Mapping[str, int], mark: str = "") -> dict[str, Any]:
+    """The HTTPRoute of `line`: the share of the requests that each version gets, by name, and their mark."""
     namespace, _, gateway = settings.gateway.partition("/")
+    rule = {"backendRefs": [_backend(name, share) for name, share in shares.items()]}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "HTTPRoute",
@@ -132,10 +188,29 @@ def http_route(line: str, settings: Settings, shares: Mapping[str, int]) -> dict
         "spec": {
             "parentRefs": [{"name": gateway, "namespace": namespace}],
             "hostnames": [host_name(line, settings)],
-            "rules": [{"backendRefs": [_backend(name, share) for name, share in shares.items()]}],
+            "rules": [rule | {"filters": _marked((), mark)}],
         },
     }
 
 
 def _backend(name: str, share: int) -> dict[str, Any]:
     return {"name": f"{name}-predictor", "port": 80, "weight": share}
+
+
+def parts(settings: Settings) -> list[float]:
+    """How often a new version has to have answered by the end of each step.
+
+    Of all that it needs, by the steps' shares: so each step takes as long as the others, however many users there are.
+    """
+    shares = list(accumulate(settings.canary_steps))
+    return [settings.canary_answers * share / shares[-1] for share in shares]
+
+
+def _marked(there: Iterable[dict[str, Any]], mark: str) -> list[dict[str, Any]]:
+    """The filters of a rule with our header set, or without it; a rule has one modifier of headers at most."""
+    others = [each for each in there if each["type"] != MODIFIER]
+    given = next((each[FIELD] for each in there if each["type"] == MODIFIER), dict[str, Any]())
+    headers: list[Any] = [each for each in given.get("set", ()) if each["name"].lower() != HEADER]
+    headers += [{"name": HEADER, "value": mark}] if mark else []
+    modifier = {key: value for key, value in {**given, "set": headers}.items() if value}
+    return [*others, {"type": MODIFIER, FIELD: modifier}] if modifier else others
