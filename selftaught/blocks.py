@@ -201,6 +201,10 @@ class Sampler(Block, axis="sample"):
     async def sample(self, task: Task, context: Context) -> Group:
         """Attempt `task`; the group's rollouts carry the digest of the model that answered."""
 
+    def asked(self, task: Task) -> Sequence[Message]:
+        """What a model is sent of `task` first: for plans."""
+        return task.messages
+
     def cost(self) -> int:
         """About how many new tokens one task costs at most: for plans and progress."""
         return 0

@@ -464,13 +464,17 @@ def tasks_drop(
 ) -> None:
     """Check files row by row and drop them, whole or not at all, where the next round finds them."""
     with telling():
+        from selftaught.plan import worked
         from selftaught.recipe import Recipe
         from selftaught.round.fresh import dropped
         from selftaught.tasks.dropped import Dropped
 
         if not to and recipe is None:
             raise BadInput("nowhere to drop to. Say --to WHERE, or --recipe RECIPE whose tasks are dropped.")
-        source = dropped(Recipe.load(recipe)) if recipe else Dropped(path=to)
+        parsed = Recipe.load(recipe) if recipe else None
+        source = dropped(parsed) if parsed else Dropped(path=to)
+        if told := worked(source.read(files), parsed):
+            err.print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
         made = source.model_copy(update={"path": to or source.path}).drop(files, (date or datetime.now(UTC)).date())
         if as_json:
             _print({"drop": made.name, "tasks": len(made.rows), "feedback": len(made.said)})

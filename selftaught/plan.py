@@ -6,22 +6,50 @@ here, and so is a verifier that their own gold answers fail. It starts nothing.
 """
 
 import asyncio
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from selftaught.blocks import Sampler, Verifier
 from selftaught.campaign import Order
-from selftaught.errors import NothingNew
+from selftaught.errors import BadInput, NothingNew
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Task
+from selftaught.records import Split, Task
 from selftaught.round.fresh import drawn
 from selftaught.round.history import newest
 from selftaught.round.job import Workplace
+from selftaught.tasks.dropped import Drop
+from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.gold import gold_checks, require_gold
 
 ASSUMED_RATE = 300.0
 """New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
+
+
+SHOWN = 600
+"""Characters of a message that the plan shows, from its beginning and its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One task of a set as a model is sent it: the messages (role, content), and the gold answer."""
+
+    split: Split
+    messages: tuple[tuple[str, str], ...]
+    answer: str | None
+
+    def text(self) -> str:
+        """One line a message, whatever is no letter spelt out."""
+        said = "".join(f"\n      {role}: {_quoted(content)}" for role, content in self.messages)
+        gold = "none" if self.answer is None else _quoted(self.answer)
+        return f"    {self.split}{said}\n      gold answer: {gold}"
+
+
+def _quoted(text: str) -> str:
+    half = SHOWN // 2
+    shown = text if len(text) <= SHOWN else f"{text[:half]} […] {text[-half:]}"
+    return json.dumps(shown, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +76,8 @@ class Plan:
     """What is wrong with drops that are set aside."""
     gold: tuple[str, ...] = ()
     """What each verifier makes of the tasks' own gold answers."""
+    sent: tuple[Sent, ...] = ()
+    """One task of each set."""
 
     @property
     def minutes(self) -> float:
@@ -70,7 +100,10 @@ class Plan:
             f"  new tokens a round, at most: {self.sampled_tokens:,} sampled, {self.evaluated_tokens:,} evaluated; "
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
             f"  verify: {'; '.join(self.gold)}\n"
-            f"  gate: {self.power}" + "".join(f"\n  set aside: {message}" for message in self.broken)
+            f"  gate: {self.power}"
+            + "".join(f"\n  set aside: {message}" for message in self.broken)
+            + "\n  one task of each set, as it is sent:\n"
+            + "\n".join(sent.text() for sent in self.sent)
         )
 
 
@@ -82,7 +115,7 @@ def plan(place: Workplace, order: Order) -> Plan:
     """
     recipe, stage = order.recipe, order.recipe.stages[0]
     tasks, nothing_new, broken = _drawn(place, order)
-    gold, sizes = _gold(tasks, recipe), Counter(task.split for task in tasks)
+    tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = place.tracker.resolve(order.line, "champion")
     rate = _measured_rate(place, order)
@@ -103,7 +136,8 @@ def plan(place: Workplace, order: Order) -> Plan:
         power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds) if stage.gate and sizes["gate"] else "none",
         nothing_new=nothing_new,
         broken=broken,
-        gold=gold,
+        gold=tried,
+        sent=tuple(_sent(tasks, stage)),
     )
 
 
@@ -116,7 +150,16 @@ def _drawn(place: Workplace, order: Order) -> tuple[Sequence[Task], str, tuple[s
     return taken.tasks, "", taken.broken
 
 
-def _gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
+def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
+    """The first task of each set: one to train on as it is sampled, the others as the first metric asks them."""
+    first = {task.split: task for task in reversed(tasks)}
+    for task in reversed(first.values()):
+        sampler = stage.sample if task.split == "train" else stage.evaluate[0].sampler()
+        asked = sampler.asked(task)
+        yield Sent(task.split, tuple((message.role, message.content) for message in asked), task.answer)
+
+
+def gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
     """What the verifiers of all stages make of the gold answers. Raises BadInput where one fails too many of them."""
     verifiers = list[Verifier]()
     for verifier in (each for stage in recipe.stages for each in stage.verify):
@@ -125,6 +168,22 @@ def _gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
     checks = asyncio.run(gold_checks(tasks, verifiers))
     require_gold(checks)
     return tuple(check.text() for check in checks)
+
+
+def worked(drop: Drop, recipe: Recipe | None) -> str:
+    """What is to be said of a drop's gold answers where no recipe is given: that `answer_match` fails them.
+
+    Raises BadInput where a verifier of `recipe` does.
+    """
+    tasks = [row.task for row in drop.rows]
+    if recipe is not None:
+        gold(tasks, recipe)
+        return ""
+    try:
+        require_gold(asyncio.run(gold_checks(tasks, [AnswerMatch()])))
+    except BadInput as failed:
+        return str(failed)
+    return ""
 
 
 def _evaluated(stage: Stage, sets: list[int]) -> int:

@@ -44,8 +44,8 @@ class StoredFile(BaseModel):
     @classmethod
     def _inside(cls, path: str) -> str:
         """Markers may come from elsewhere: one that led out of its folder would have files written anywhere."""
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise ValueError(f"'{path}' leads out of the folder")
+        if "\0" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"{path!r} leads out of the folder")
         return path
 
 
@@ -277,8 +277,11 @@ class DirectoryStore(Store):
 
     @override
     def _fetch(self, kind: str, digest: str, path: str, target: Path) -> None:
+        source = self._home(kind, digest) / path
+        if source.exists() and not source.is_file():  # a device or a pipe, which may have no end
+            raise self._lost(kind, digest, path)
         try:
-            shutil.copyfile(self._home(kind, digest) / path, target)
+            shutil.copyfile(source, target)
         except FileNotFoundError:
             raise self._lost(kind, digest, path) from None
 
@@ -346,7 +349,9 @@ def fingerprint(folder: Path) -> Marker:
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """The marker in a local `folder`, or None when there is none."""
+    """The marker in a local `folder`, or None when there is none; what is no regular file is none."""
+    if not (folder / MARKER).is_file():
+        return None
     try:
         return Marker.model_validate_json((folder / MARKER).read_bytes())
     except (FileNotFoundError, NotADirectoryError):

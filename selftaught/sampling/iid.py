@@ -54,6 +54,10 @@ class IID(Sampler, type="iid"):
         """The `k` rollouts of `task`, with indexes 0 to k - 1. Raises what `ChatModel.chat` raises."""
         return Group(task=task, rollouts=tuple(await self._attempt(task, task.messages, self.k, context)))
 
+    def asked(self, task: Task) -> Sequence[Message]:
+        """The task's prompt with `system` and `shots`."""
+        return self._prompt(task.messages)
+
     def cost(self) -> int:
         """New tokens a task at most: k * max_tokens."""
         return self.k * self.max_tokens

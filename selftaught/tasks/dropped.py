@@ -27,7 +27,7 @@ from selftaught.blocks import Draw, OneOf, TaskSource
 from selftaught.errors import BadInput, NothingNew, StoreError
 from selftaught.records import FEEDBACK, Split, Task
 from selftaught.tasks import drops
-from selftaught.tasks.feedback import Feedback, feedback, is_feedback
+from selftaught.tasks.feedback import COLUMNS, Feedback, feedback, is_feedback
 from selftaught.tasks.rows import Columns, Table
 from selftaught.tasks.splits import pool, runs, structure, words
 
@@ -133,8 +133,11 @@ class Dropped(Columns, type="dropped"):
 
         Raises BadInput, naming file and line, on a row that cannot be used, and what `drops.write` raises.
         """
-        made = self._drop("", [drops.read_file(file, str(file)) for file in files])
-        return replace(made, name=drops.write(files, self.path, on))
+        return replace(self.read(files), name=drops.write(files, self.path, on))
+
+    def read(self, files: Sequence[Path]) -> Drop:
+        """What `files` would be as a drop. Raises BadInput, naming file and line, on a row that cannot be used."""
+        return self._drop("", [drops.read_file(file, str(file), self._columns) for file in files])
 
     def held_out(self, past: Past) -> list[Task]:
         """The newest `gate` gate tasks of all drops after `past`. Raises as `take` does, but for NothingNew."""
@@ -153,9 +156,17 @@ class Dropped(Columns, type="dropped"):
         """The drops that were not used, by date, and what is wrong with those that cannot be, by name."""
         broken: dict[str, str] = {}
         names = [name for name in drops.names(self.path) if name not in past.drops]
-        read = _whole({name: lambda name=name: self._drop(name, drops.read(self.path, name)) for name in names}, broken)
+        read = _whole({name: lambda name=name: self._read(name) for name in names}, broken)
         known = {task.id: task for task in (*past.assigned, *(row.task for drop in read for row in drop.rows))}
         return _whole({drop.name: lambda drop=drop: self._resolved(drop, known) for drop in read}, broken), broken
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.wanted, *COLUMNS)))
+
+    def _read(self, name: str) -> Drop:
+        with drops.opened(self.path, name, self._columns) as tables:
+            return self._drop(name, tables)
 
     def _drop(self, name: str, tables: Sequence[Table]) -> Drop:
         rows = [Row(task) for table in tables if not is_feedback(table) for task in self._tasks(name, table)]

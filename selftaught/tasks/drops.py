@@ -10,7 +10,8 @@ Which drops were used is not known here (`selftaught.round.fresh`).
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from selftaught.tasks.parquet import read_parquet
 from selftaught.tasks.rows import Table
 
 KIND = "drops"
-READERS: Mapping[str, Callable[[Path, str], Table]] = {".jsonl": read_jsonl, ".parquet": read_parquet}
+READERS: Mapping[str, Callable[[Path, str, Collection[str]], Table]] = {".jsonl": read_jsonl, ".parquet": read_parquet}
 """What a file is read with, by how its name ends."""
 
 
@@ -38,17 +39,19 @@ def names(where: str) -> list[str]:
     return open_store(where).list(KIND)
 
 
-def read(where: str, name: str) -> list[Table]:
-    """The files of one drop, every byte checked against its marker.
+@contextmanager
+def opened(where: str, name: str, columns: Collection[str]) -> Generator[list[Table]]:
+    """The files of one drop, every byte checked against its marker, with those of `columns` that each has.
 
-    Raises BadInput when its name has no date, a file is of no known kind or cannot be read; StoreError when a file is
-    missing or damaged; Unavailable when the store does not answer.
+    Raises BadInput when its name has no date, its marker is none, or a file is of no known kind or cannot be read;
+    StoreError when a file is missing or damaged; Unavailable when the store does not answer.
     """
     store = open_store(where)
     dated(name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = _fetched(store, name, Path(scratch) / name)
-        return [read_file(file, f"{_shown(where)}/{KIND}/{name}/{file.name}") for file in visible_files(folder)]
+        shown = f"{_shown(where)}/{KIND}/{name}"
+        yield [read_file(file, f"{shown}/{file.name}", columns) for file in visible_files(folder)]
 
 
 def _fetched(store: Store, name: str, into: Path) -> Path:
@@ -61,14 +64,14 @@ def _fetched(store: Store, name: str, into: Path) -> Path:
         ) from None
 
 
-def read_file(path: Path, name: str) -> Table:
-    """The rows of the file at `path`, which messages call `name`. Raises BadInput when they cannot be read."""
+def read_file(path: Path, name: str, columns: Collection[str]) -> Table:
+    """The rows of the file at `path`, which messages call `name`. Raises BadInput when it is none of rows."""
     reader = READERS.get(path.suffix)
     if reader is None:
         raise BadInput(f"{name}: no file of rows that is known here. Accepted: {', '.join(READERS)}.")
     if not path.is_file():
         raise BadInput(f"{name}: no such file (looked for {path.absolute()}).")
-    return reader(path, name)
+    return reader(path, name, columns)
 
 
 def dated(name: str) -> date:

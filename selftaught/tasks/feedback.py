@@ -7,14 +7,14 @@ the correct one. An answer that was wrong, with nobody saying what is right, mak
 against it. Other columns are not looked at. What is made of it is only ever trained on (`selftaught.tasks.dropped`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from selftaught.errors import BadInput
-from selftaught.tasks.rows import Table
+from selftaught.tasks import cells
+from selftaught.tasks.rows import Row, Table
 
-Row = Mapping[str, Any]
+COLUMNS = ("given", "task", "prompt", "right", "answer")
+"""The columns of feedback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class Feedback:
 
 def is_feedback(table: Table) -> bool:
     """Whether the rows of `table` tell of answers: some of them have a column `given`."""
-    return any("given" in row for row in table.rows)
+    return "given" in table.columns or any("given" in row for _, row in table.rows())
 
 
 def feedback(table: Table) -> list[Feedback]:
     """The rows of `table`. Raises BadInput, naming the place, on one that says too little or contradicts itself."""
-    return [_feedback(place, row) for place, row in zip(table.places, table.rows, strict=True)]
+    return [_feedback(place, row) for place, row in table.rows()]
 
 
 def _feedback(place: str, row: Row) -> Feedback:
@@ -51,7 +51,7 @@ def _correct(place: str, row: Row) -> str | None:
     """The correct answer, or None where an answer was wrong and nobody said what is right."""
     given, answer, right = _text(place, row, "given"), _text(place, row, "answer"), row.get("right")
     if right is not None and not isinstance(right, bool):
-        raise BadInput(f"{place}: right: {right!r}: should be true or false, without quotes.")
+        raise BadInput(f"{place}: right: {cells.shown(right)}: should be true or false, without quotes.")
     if row.get("given") is None:
         raise BadInput(f"{place}: no 'given'. Add the answer that was given, or leave the column out of all rows.")
     if right is None and not answer:
@@ -63,9 +63,7 @@ def _correct(place: str, row: Row) -> str | None:
 
 def _text(place: str, row: Row, column: str) -> str:
     """What stands in `column`, a number as text; empty where there is nothing."""
-    value = row.get(column)
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadInput(f"{place}: {column}: {value!r}: should be text or a number.")
-    return str(value).strip()
+    try:
+        return cells.text(row.get(column))
+    except cells.BadCell as bad:
+        raise BadInput(f"{place}: {column}: {bad}.") from None

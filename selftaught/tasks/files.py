@@ -1,34 +1,35 @@
-"""Files of tasks: what the JSONL and the Parquet source share, which is where the file and its guard file are."""
+"""Files of tasks: what the JSONL and the Parquet source share, which is where the files are."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from selftaught.errors import BadInput
+from selftaught.records import Split
 from selftaught.tasks.rows import RowSource, Table
 
 
 class FileSource(RowSource):
-    """A source that reads one file, and a second one for the guard set. Relative paths start where the run starts."""
+    """A source that reads one file, and others for the sets that have their own. Relative paths start where the run
+    starts.
+    """
 
-    guard_field: ClassVar[str] = "guard_path"
+    own_rows: ClassVar[Mapping[Split, str]] = {"gate": "gate_path", "report": "report_path", "guard": "guard_path"}
     path: Path
+    gate_path: Path | None = None
+    """A file of the gate set's own, such as the test file of a benchmark."""
+    report_path: Path | None = None
     guard_path: Path | None = None
 
     @abstractmethod
     def read(self, path: Path) -> Table:
         """The rows of the file at `path`, which exists."""
 
-    def table(self) -> Table:
-        """The rows of `path`."""
-        return self._existing(self.path)
-
-    def guard_table(self) -> Table:
-        """The rows of `guard_path`."""
-        assert self.guard_path is not None, "a source that asks for guard tasks has been validated to name their file"
-        return self._existing(self.guard_path)
-
-    def _existing(self, path: Path) -> Table:
+    def table(self, split: Split = "train") -> Table:
+        """The rows of the file of `split`. Raises BadInput when it is not there."""
+        field = self.own_rows.get(split, "path")
+        path = Path(getattr(self, field))
         if not path.is_file():
-            raise BadInput(f"{path}: no such file (looked for {path.absolute()}). Check tasks.path and guard_path.")
+            raise BadInput(f"{path}: no such file (looked for {path.absolute()}). Check tasks.{field}.")
         return self.read(path)

@@ -3,49 +3,60 @@
 Data sets that come with loading scripts are refused by the `datasets` library; nothing here runs remote code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from selftaught.errors import BadInput, Unavailable, did_you_mean
-from selftaught.tasks.rows import RowSource, Table
+from selftaught.records import Split
+from selftaught.tasks.cells import reason
+from selftaught.tasks.extras import require
+from selftaught.tasks.rows import Row, RowSource, Table
+
+BATCH = 1_000
+"""Rows that are in memory at once."""
 
 
 class Rows(Protocol):
     """What is used of one split: `datasets.Dataset` has no types of its own."""
 
-    def to_list(self) -> list[Mapping[str, Any]]:
-        """Every row as a dictionary."""
+    column_names: list[str]
+
+    def select_columns(self, column_names: Sequence[str]) -> "Rows":
+        """The rows with these columns alone."""
+        ...
+
+    def iter(self, batch_size: int) -> Iterator[Mapping[str, list[Any]]]:
+        """The rows, so many at a time, each column as a list."""
         ...
 
 
 class HuggingFace(RowSource, type="huggingface"):
-    """Tasks from the rows of one split of `dataset` (a hub name or a folder), and guard tasks from another split."""
+    """Tasks from the rows of one split of `dataset` (a hub name or a folder), and of other splits for the sets that
+    have their own.
+    """
 
-    guard_field: ClassVar[str] = "guard_split"
+    own_rows: ClassVar[Mapping[Split, str]] = {"gate": "gate_split", "report": "report_split", "guard": "guard_split"}
     dataset: str
     subset: str | None = None
     hf_split: str = "train"
+    gate_split: str | None = None
+    """A split that is the gate set's own, such as `test`."""
+    report_split: str | None = None
     guard_split: str | None = None
 
-    def table(self) -> Table:
-        """The rows of `hf_split`."""
-        return self._split(self.hf_split)
-
-    def guard_table(self) -> Table:
-        """The rows of `guard_split`."""
-        assert self.guard_split is not None, "a source that asks for guard tasks has been validated to name their split"
-        return self._split(self.guard_split)
-
-    def _split(self, split: str) -> Table:
+    def table(self, split: Split = "train") -> Table:
+        """The rows of the split of `split`. Raises BadInput when it is not there, or `datasets` is not installed."""
+        require("datasets", f"tasks.type: {self.name}")
         splits = _on_disk(Path(self.dataset)) if Path(self.dataset).is_dir() else self._on_hub()
-        if split not in splits:
+        wanted = str(getattr(self, self.own_rows.get(split, "hf_split")))
+        if wanted not in splits:
             raise BadInput(
-                f"{self.dataset}: no split '{split}'.{did_you_mean(split, splits)} Its splits: {', '.join(splits)}"
+                f"{self.dataset}: no split '{wanted}'.{did_you_mean(wanted, splits)} Its splits: {', '.join(splits)}"
             )
-        name = f"{self.dataset}[{split}]"
-        rows = splits[split].to_list()
-        return Table(name, rows, [f"{name} row {number}" for number in range(len(rows))])
+        rows, name = splits[wanted], f"{self.dataset}[{wanted}]"
+        return Table(name, lambda: _rows(rows, name, self.wanted), dict.fromkeys(rows.column_names))
 
     def _on_hub(self) -> Mapping[str, Rows]:
         """Every split of the data set on the hub. Raises Unavailable when the hub does not answer."""
@@ -68,12 +79,21 @@ class HuggingFace(RowSource, type="huggingface"):
             raise BadInput(f"{self.dataset}: {error} Check tasks.subset.") from None
 
 
+def _rows(rows: Rows, name: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    known = [column for column in columns if column in rows.column_names]
+    numbers = count()
+    for batch in rows.select_columns(known).iter(BATCH):
+        for cells in zip(*(batch[column] for column in known), strict=True):
+            yield f"{name} row {next(numbers)}", dict(zip(known, cells, strict=True))
+
+
 def _on_disk(folder: Path) -> Mapping[str, Rows]:
     """The splits of the data set in `folder`; one that was saved without splits goes by the name of its only split."""
     from datasets import Dataset, load_from_disk  # pyright: ignore[reportUnknownVariableType]
 
     try:
         loaded = cast(Any, load_from_disk)(str(folder))
-    except FileNotFoundError:
-        raise BadInput(f"{folder}: not a folder that `save_to_disk` wrote.") from None
-    return {str(loaded.split or "train"): loaded} if isinstance(loaded, Dataset) else loaded
+    except (OSError, ValueError, KeyError) as error:  # what missing and damaged files look like
+        raise BadInput(f"{folder}: not a folder that `save_to_disk` wrote ({reason(error)}).") from None
+    one = isinstance(loaded, Dataset)
+    return {str(loaded.split or "train"): cast(Any, loaded)} if one else loaded

@@ -1,13 +1,23 @@
-"""Parquet: tasks from the rows of one Parquet file."""
+"""Parquet: tasks from the rows of one Parquet file, some thousand at a time.
 
+Only the columns that are asked for are read: what Python has no word for in another is nobody's business.
+"""
+
+from collections.abc import Collection, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selftaught.errors import BadInput
+from selftaught.tasks.cells import reason
 from selftaught.tasks.files import FileSource
-from selftaught.tasks.rows import Table
+from selftaught.tasks.rows import Row, Table
+
+BATCH = 1_000
+"""Rows that are in memory at once."""
 
 
 class Parquet(FileSource, type="parquet"):
@@ -15,13 +25,32 @@ class Parquet(FileSource, type="parquet"):
 
     def read(self, path: Path) -> Table:
         """All rows. Raises BadInput on a file of another format, or a truncated one."""
-        return read_parquet(path, str(path))
+        return read_parquet(path, str(path), self.wanted)
 
 
-def read_parquet(path: Path, name: str) -> Table:
-    """The rows of the file at `path`, which messages call `name`."""
+def read_parquet(path: Path, name: str, columns: Collection[str]) -> Table:
+    """The rows of the file at `path`, which messages call `name`, with those of `columns` that they have.
+
+    Raises BadInput when it is no Parquet file.
+    """
     try:
-        rows: list[dict[str, Any]] = cast(Any, pq).read_table(path).to_pylist()
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{name}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
-    return Table(name, rows, [f"{name}: row {number}" for number in range(1, len(rows) + 1)])
+        schema: Any = cast(Any, pq).read_schema(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BadInput(f"{name}: cannot be read as Parquet ({reason(error)}).") from None
+    known = [column for column in columns if column in schema.names]
+    return Table(name, lambda: _rows(path, name, known, _texts(schema, known)), dict.fromkeys(schema.names))
+
+
+def _texts(schema: Any, columns: Collection[str]) -> list[str]:
+    """Columns of text stay encoded: a long text that stands in every row is then in memory once."""
+    return [column for column in columns if pa.types.is_string(schema.field(column).type)]
+
+
+def _rows(path: Path, name: str, columns: Collection[str], encoded: Collection[str]) -> Iterator[tuple[str, Row]]:
+    with cast(Any, pq).ParquetFile(path, read_dictionary=list(encoded)) as file:
+        numbers = count(1)
+        for batch in file.iter_batches(batch_size=BATCH, columns=list(columns)):
+            cells = [batch.column(column) for column in columns]
+            for row in range(batch.num_rows):
+                place = f"{name}: row {next(numbers)}"
+                yield place, {column: cell[row].as_py() for column, cell in zip(columns, cells, strict=True)}

@@ -14,6 +14,7 @@ from pydantic import model_validator
 from selftaught.blocks import Draw
 from selftaught.errors import BadInput, did_you_mean
 from selftaught.records import Split, Task, content_id
+from selftaught.tasks.extras import require
 from selftaught.tasks.splits import PromptedSource, seeded, take, words
 
 
@@ -74,6 +75,7 @@ class ReasoningGym(PromptedSource, type="reasoning_gym"):
 
 def _generator(name: str, config: Mapping[str, Any], seed: int) -> Generator:
     """The generator `name` with `config`. Raises BadInput on a name, a field or a value that the library refuses."""
+    require("reasoning_gym", "tasks.type: reasoning_gym")
     from reasoning_gym.factory import DATASETS, create_dataset  # pyright: ignore[reportUnknownVariableType]
 
     generators = cast(Mapping[str, tuple[Any, Any]], DATASETS)

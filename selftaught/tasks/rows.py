@@ -1,30 +1,53 @@
 """Tasks out of rows that somebody else wrote: the part that the JSONL, Parquet and Hugging Face sources share.
 
 Maps columns to problems, drops duplicates, and keeps what is one problem in one set: rows that share a run of words
-(numbers masked), or that name the same template. It does not read files; the blocks do.
+(numbers masked), or that name the same template. A row that cannot be what it claims refuses its file, with the first
+one's place and how many there are: rows of a task set are mended, not skipped, or the set would be another one than
+its owner thinks. It does not read files; the blocks do.
 """
 
+import hashlib
 import re
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import PositiveInt, model_validator
 
 from selftaught.blocks import Draw
 from selftaught.errors import BadInput, did_you_mean
 from selftaught.records import Split, Task
+from selftaught.tasks import cells
 from selftaught.tasks.splits import SHARES, PromptedSource, pool, runs, seeded, words
+
+MOST_ROWS = 1_000_000
+"""Rows of one file or split that are read where no limit is given: what a step's memory is sized for."""
+MOST_CHARACTERS = 1_000_000_000
+"""Characters in the named columns of one file or split."""
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows with the place that each comes from (`gsm8k.jsonl:17`), for messages."""
+    """Rows with the place that each comes from (`gsm8k.jsonl:17`), for messages. They are read anew at every call."""
 
     name: str
-    rows: Sequence[Mapping[str, Any]]
-    places: Sequence[str]
+    read: Callable[[], Iterator[tuple[str, Row]]]
+    columns: dict[str, None] = field(default_factory=dict[str, None])
+    """The columns that were met; all of them before a row is read where the format says so."""
+
+    def rows(self, limit: int | None = None) -> Iterator[tuple[str, Row]]:
+        """The first `limit` rows, or all of them. Raises BadInput where they cannot be read, or are too many."""
+        for number, (place, row) in enumerate(islice(cells.told(self.name, self.read()), limit)):
+            if number == MOST_ROWS and limit is None:
+                raise BadInput(
+                    f"{self.name}: has more than {MOST_ROWS:,} rows. Say with tasks.limit how many of them to take."
+                )
+            yield place, row
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,100 +69,172 @@ class Columns(PromptedSource):
     answer: str = "answer"
     template: str | None = None
     answer_pattern: re.Pattern[str] | None = None
-    """Where the gold answer stands in its column: the first group, or the whole match. GSM8K: `#### (.+)`."""
+    """Where the gold answer stands in its column: the first group, or the whole match. GSM8K: `'#### (.+)'`, in quotes:
+    without them YAML takes it for a comment."""
 
-    def problems(self, table: Table) -> list[Problem]:
-        """The rows of `table` as problems, the first of those with equal questions.
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The columns that are looked at; readers leave the others where they are."""
+        return (self.question, self.answer, *([self.template] if self.template else []))
 
-        Raises BadInput, naming the place, on a table without rows, without a column, or with a cell that is empty.
+    def problems(self, table: Table, limit: int | None = None) -> list[Problem]:
+        """The first `limit` rows of `table` as problems, the first of those with equal questions.
+
+        Raises BadInput, naming the place, on a table without rows, without a column, or with a cell that is empty or
+        neither text nor a finite number.
         """
+        if table.columns:
+            self._check_columns(table)
+        different: dict[int, Problem] = {}
+        faults, count = _Faults(), _Count(table.name)
+        for place, row in table.rows(limit):
+            problem = self._problem(place, row, faults)
+            if problem is not None:
+                different.setdefault(_fingerprint(problem.question), problem)
+                count.add(problem)
         self._check_columns(table)
-        questions, answers = _texts(table, self.question), self._answers(table)
-        templates = _texts(table, self.template) if self.template else [None] * len(table.rows)
-        different: dict[str, Problem] = {}
-        for made in zip(questions, answers, templates, strict=True):
-            different.setdefault(" ".join(words(made[0])), Problem(*made))
+        faults.require_none()
         return list(different.values())
+
+    def _problem(self, place: str, row: Row, faults: "_Faults") -> Problem | None:
+        """The row's problem; None where a cell is none, which `faults` then knows."""
+        faults.rows += 1
+        pattern = f" that matches '{self.answer_pattern.pattern}'" if self.answer_pattern else ""
+        question = faults.cell(place, row, self.question, f"no text in column '{self.question}'", str)
+        answer = faults.cell(place, row, self.answer, f"no answer in column '{self.answer}'{pattern}", self._gold)
+        lack = f"no text in column '{self.template}'"
+        template = faults.cell(place, row, self.template, lack, str) if self.template else None
+        if not question or not answer or (self.template and not template):
+            return None
+        return Problem(question, answer, template)
 
     def _check_columns(self, table: Table) -> None:
         """Raise BadInput on a table without rows, or a column that is named here and is in no row."""
-        if not table.rows:
+        columns = [column.encode(errors="backslashreplace").decode() for column in table.columns]
+        if not columns:
             raise BadInput(f"{table.name}: has no rows. Name a file or split that holds tasks.")
-        columns = list(dict.fromkeys(column for row in table.rows for column in row))
-        for field in ("question", "answer", "template"):
-            column = getattr(self, field)
+        for name in ("question", "answer", "template"):
+            column = getattr(self, name)
             if column is not None and column not in columns:
                 raise BadInput(
-                    f"{table.name}: no column '{column}' (tasks.{field}).{did_you_mean(column, columns)} "
-                    f"Its columns: {', '.join(columns)}"
+                    f"{table.name}: no column '{column}' (tasks.{name}).{did_you_mean(column, columns)} "
+                    f"Its columns: {', '.join(columns[:SHOWN])}{', …' if len(columns) > SHOWN else ''}"
                 )
-
-    def _answers(self, table: Table) -> list[str]:
-        values = [row.get(self.answer) for row in table.rows]
-        texts = ["" if value is None else self._gold(str(value)) for value in values]
-        pattern = f" that matches '{self.answer_pattern.pattern}'" if self.answer_pattern else ""
-        _require_all(texts, table, f"no answer in column '{self.answer}'{pattern}")
-        return texts
 
     def _gold(self, text: str) -> str:
         if self.answer_pattern is None:
-            return text.strip()
+            return text
         found = self.answer_pattern.search(text)
-        return found[min(1, self.answer_pattern.groups)].strip() if found else ""
+        return (found[min(1, self.answer_pattern.groups)] or "").strip() if found else ""
+
+
+SHOWN = 30
+"""Columns of a file that a message names."""
+
+
+@dataclass(slots=True)
+class _Faults:
+    """What is wrong with the rows of a table: the first of them in words, and how many are like it."""
+
+    rows: int = 0
+    first: tuple[str, str, str] | None = None
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+
+    def cell(self, place: str, row: Row, column: str, lack: str, read: Callable[[str], str]) -> str:
+        """What `read` makes of the text in `column`; empty where there is none, or what stands there is none."""
+        try:
+            text = cells.text(row.get(column))
+        except cells.BadCell as bad:
+            return self._note(f"{place}: {column}: {bad}", column, "hold no text or number there")
+        return (read(text) if text else "") or self._note(f"{place}: {lack}", column, "have none")
+
+    def _note(self, told: str, column: str, like: str) -> str:
+        self.counts[column, like] += 1
+        if self.first is None:
+            self.first = told, column, like
+        return ""
+
+    def require_none(self) -> None:
+        """Raise BadInput, naming the first row, when there is something wrong."""
+        if self.first is not None:
+            told, column, like = self.first
+            count = self.counts[column, like]
+            raise BadInput(f"{told}; {count} of {self.rows} rows {like}. Complete or remove these rows.")
+
+
+@dataclass(slots=True)
+class _Count:
+    """Characters of a table so far."""
+
+    name: str
+    characters: int = 0
+
+    def add(self, problem: Problem) -> None:
+        """Count the texts of `problem`. Raises BadInput when they become too many."""
+        self.characters += len(problem.question) + len(problem.answer)
+        if self.characters > MOST_CHARACTERS:
+            raise BadInput(
+                f"{self.name}: holds more than {MOST_CHARACTERS:,} characters of text. Say with tasks.limit how many "
+                "rows to take."
+            )
+
+
+def _fingerprint(question: str) -> int:
+    """64 bits that are equal for equal questions: see `words`."""
+    return int.from_bytes(hashlib.blake2b(" ".join(words(question)).encode(), digest_size=8).digest(), "big")
 
 
 class RowSource(Columns):
     """A source that maps the columns of rows to tasks.
 
     A problem's set follows from its text (or its `template` column), so it is the same in every round and campaign;
-    train and gate tasks are chosen anew each round out of their pools, which all rounds share. Guard tasks come from
-    rows of their own and are none of the other sets' problems.
+    train and gate tasks are chosen anew each round out of their pools, which all rounds share. The gate and the report
+    set may come from rows of their own: then all that is in them is theirs, what they share with the others is taken
+    out of these (report before gate before training), and what the main rows would have given that set is trained on.
+    Guard tasks come from rows of their own and are none of the other sets' problems.
     """
 
     fresh: ClassVar[bool] = False
-    guard_field: ClassVar[str]
-    """The field that says where the guard set's rows are."""
+    own_rows: ClassVar[Mapping[Split, str]]
+    """The field that says where a set's own rows are."""
+    limit: PositiveInt | None = None
+    """So many rows of each file or split are looked at, the first ones."""
 
     @abstractmethod
-    def table(self) -> Table:
-        """The rows of the train, gate and report sets."""
-
-    @abstractmethod
-    def guard_table(self) -> Table:
-        """The rows of the guard set."""
+    def table(self, split: Split = "train") -> Table:
+        """The rows of `split`'s own; those of the training set are also of the sets that have none."""
 
     @model_validator(mode="after")
     def _guard_has_rows(self) -> Self:
-        if self.guard and getattr(self, self.guard_field) is None:
-            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {self.guard_field}")
+        if self.guard and getattr(self, self.own_rows["guard"]) is None:
+            place = self.own_rows["guard"]
+            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {place}")
         return self
 
     def draw(self, draw: Draw) -> list[Task]:
         """Tasks out of the pools; raises BadInput on rows that cannot be used, or too few of them."""
         main = self.table()
-        pools = self._pools(self.problems(main), self.problems(self.guard_table()) if self.guard else [])
+        pools = _pools({split: self._given(split, main) for split in OWNERS})
         self._check_sizes(main.name, pools)
         return [task for split in self.sizes() for task in self._chosen(split, pools[split], draw)]
 
-    def _pools(self, problems: list[Problem], guard: list[Problem]) -> Pools:
-        """The problems of each set; guard problems only where no other row is of their family."""
-        pools: Pools = {"train": [], "gate": [], "report": [], "guard": []}
-        keys = families([*problems, *guard])
-        for key, problem in zip(keys, problems, strict=False):
-            pools[pool(key)].append(problem)
-        known = set(keys[: len(problems)])
-        pools["guard"] = [p for key, p in zip(keys[len(problems) :], guard, strict=True) if key not in known]
-        return pools
+    def _given(self, split: Split, main: Table) -> list[Problem]:
+        """The problems of the rows that are `split`'s own; none where it has none, or asks for no tasks."""
+        if split == "train":
+            return self.problems(main, self.limit)
+        given = getattr(self, self.own_rows[split]) is not None and self.sizes()[split] > 0
+        return self.problems(self.table(split), self.limit) if given else []
 
     def _check_sizes(self, name: str, pools: Pools) -> None:
         """Raise BadInput when a pool has fewer problems than its set asks for."""
         if any(len(pools[split]) < size for split, size in self.sizes().items()):
             counts = ", ".join(f"{split} {len(pools[split])} of {size}" for split, size in self.sizes().items() if size)
             shares = ", ".join(f"{split} {share:.0%}" for split, share in SHARES.items())
+            fields = " and ".join(self.own_rows[split] for split in ("gate", "report"))
             raise BadInput(
                 f"{name}: too few different problems for the sets asked for: {counts}. A problem's set follows from "
-                f"its text ({shares}; the same words with other numbers count as one problem). "
-                f"Ask for fewer tasks or give more rows."
+                f"its text ({shares}; the same words with other numbers, or a run of 13 words in common, count as one "
+                f"problem). Ask for fewer tasks, give more rows, or give rows of their own in {fields}."
             )
 
     def _chosen(self, split: Split, problems: list[Problem], draw: Draw) -> list[Task]:
@@ -157,31 +252,48 @@ class RowSource(Columns):
         )
 
 
-def _texts(table: Table, column: str) -> list[str]:
-    """What stands in `column`. Raises BadInput when some rows have nothing there."""
-    texts = ["" if row.get(column) is None else str(row[column]).strip() for row in table.rows]
-    _require_all(texts, table, f"no text in column '{column}'")
-    return texts
+OWNERS: tuple[Split, ...] = ("report", "gate", "train", "guard")
+"""Who keeps a problem that two sets' own rows hold: the first of these."""
 
 
-def _require_all(texts: Sequence[str], table: Table, lack: str) -> None:
-    """Raise BadInput, naming the first row, when some of `texts` are empty."""
-    lacking = [place for place, text in zip(table.places, texts, strict=True) if not text]
-    if lacking:
-        raise BadInput(
-            f"{lacking[0]}: {lack}; {len(lacking)} of {len(texts)} rows have none. Complete or remove these rows."
-        )
+def _pools(given: Mapping[Split, Sequence[Problem]]) -> Pools:
+    """The problems of each set out of those that each was `given`; the training set's are shared out by their text."""
+    every = [problem for split in OWNERS for problem in given[split]]
+    came: list[Split] = [split for split in OWNERS for _ in given[split]]
+    family = families(every)
+    owner: dict[int, Split] = {}
+    for one, split in zip(family, came, strict=True):
+        owner.setdefault(one, split)
+    shared = _shared_out(family, every, came)
+    own = {split for split in OWNERS if split != "train" and given[split]}
+    pools: Pools = {"train": [], "gate": [], "report": [], "guard": []}
+    for one, problem, split in zip(family, every, came, strict=True):
+        if owner[one] == split:
+            wanted = shared(one, problem) if split == "train" else split
+            pools["train" if split == "train" and wanted in own else wanted].append(problem)
+    return pools
 
 
-def families(problems: Sequence[Problem]) -> list[str]:
-    """A key for each problem, equal for problems that belong in one set: of one template, or linked by shared runs."""
+def _shared_out(
+    family: Sequence[int], problems: Sequence[Problem], came: Sequence[Split]
+) -> Callable[[int, Problem], Split]:
+    """What says which set a family of training problems belongs to: it follows from the least name in it."""
+    sizes = Counter(family)
+    least: dict[int, Problem] = {}
+    for one, problem, split in zip(family, problems, came, strict=True):
+        if split == "train" and sizes[one] > 1:
+            least[one] = min(least.get(one, problem), problem, key=_name)
+    return lambda one, problem: pool(_name(least.get(one, problem)))
+
+
+def _name(problem: Problem) -> str:
+    return problem.template or " ".join(words(problem.question))
+
+
+def families(problems: Sequence[Problem]) -> list[int]:
+    """A number for each problem, equal for those that belong in one set: of one template, or linked by shared runs."""
     shared = runs([problem.question for problem in problems])
-    leader = _linked([[p.template] if p.template else own for p, own in zip(problems, shared, strict=True)])
-    names = [p.template or " ".join(words(p.question)) for p in problems]
-    first: dict[int, str] = {}
-    for one, name in zip(leader, names, strict=True):
-        first[one] = min(name, first.get(one, name))
-    return [first[one] for one in leader]
+    return _linked([[p.template] if p.template else own for p, own in zip(problems, shared, strict=True)])
 
 
 def _linked(marks: Sequence[Iterable[Hashable]]) -> list[int]:

@@ -17,7 +17,7 @@ from selftaught.recipe import load_blocks
 from selftaught.store import MARKER
 from selftaught.tasks import drops
 from selftaught.tasks.dropped import Dropped, Past
-from selftaught.tasks.feedback import feedback
+from selftaught.tasks.feedback import COLUMNS, feedback
 from tests.s3_server import S3Server
 
 pytest_plugins = ["tests.s3_fixtures"]
@@ -209,7 +209,7 @@ ASKED = "How many ants are two ants?"
     ],
 )
 def test_what_a_row_of_feedback_makes_the_correct_answer(said: Row, answer: str | None, tmp_path: Path):
-    table = drops.read_file(rows(tmp_path / "a.jsonl", {"prompt": ASKED, **said}), "a.jsonl")
+    table = drops.read_file(rows(tmp_path / "a.jsonl", {"prompt": ASKED, **said}), "a.jsonl", COLUMNS)
     assert feedback(table)[0].answer == answer
     source(tmp_path / "bucket").drop([tmp_path / "a.jsonl"], DAY)
     assert asked(source(tmp_path / "bucket")) == ({ASKED: answer} if answer else {})

@@ -153,6 +153,75 @@ def test_guard_rows_that_are_problems_of_the_main_file_are_left_out(tmp_path: Pa
         source(main, guard=3, guard_path=guard).draw(Draw(1, 2))
 
 
+# Rows of a set's own --------------------------------------------------------------------------------------------------
+
+
+def chosen(tasks: Iterable[Task], split: str) -> set[str]:
+    return {task.question for task in tasks if task.split == split}
+
+
+def test_gate_and_report_rows_of_their_own_are_theirs_alone_and_all_other_rows_are_trained_on(tmp_path: Path):
+    """GSM8K's train split to train on, its test split to decide by: nothing of the first is kept back."""
+    rows = many(120)
+    main, gate, report = rows[:60], rows[60:90], rows[90:]
+    own = {f"{name}_path": jsonl(tmp_path / name, told) for name, told in (("gate", gate), ("report", report))}
+    tasks = source(jsonl(tmp_path / "main", main), train=60, gate=30, report=30, **own).draw(Draw(1, 2))
+    for split, told in (("train", main), ("gate", gate), ("report", report)):
+        assert chosen(tasks, split) == {row["question"] for row in told}
+
+
+def test_with_a_gate_file_alone_the_report_stays_what_it_was(tmp_path: Path):
+    path = jsonl(tmp_path / "main", many(120))
+    before = source(path, train=50, gate=10, report=10).draw(Draw(1, 2))
+    own = {"gate_path": jsonl(tmp_path / "gate", GSM8K), "gate": 9, "answer_pattern": r"(\S+)$"}
+    after = source(path, train=50, report=10, **own).draw(Draw(1, 2))
+    assert chosen(after, "report") == chosen(before, "report")
+    assert chosen(after, "gate") <= {row["question"] for row in GSM8K}
+
+
+@pytest.mark.parametrize("split", ["gate", "report"])
+def test_what_is_held_out_by_its_file_is_taken_out_of_training(tmp_path: Path, split: str):
+    """A near copy too: the same words with other numbers."""
+    rows = many(60)
+    copies = [*GSM8K[:3], *({"question": row["question"].replace("2 more", "9 more"), "answer": 1} for row in GSM8K)]
+    own = {f"{split}_path": jsonl(tmp_path / "own", GSM8K), split: 9}
+    block = source(jsonl(tmp_path / "main", [*rows, *copies]), answer_pattern=r"(\S+)$", **({"train": 30} | own))
+    tasks = prepare(block, Draw(1, 2))
+    assert "farm" not in " ".join(chosen(tasks, "train"))
+    assert len(chosen(tasks, split)) == 9
+
+
+def test_what_gate_and_report_rows_share_is_reported_on(tmp_path: Path):
+    own = {"gate_path": jsonl(tmp_path / "g", many(30)), "report_path": jsonl(tmp_path / "r", many(60)[20:])}
+    tasks = source(jsonl(tmp_path / "a", many(90)[60:]), train=30, gate=20, report=40, **own).draw(Draw(1, 2))
+    assert chosen(tasks, "gate") == {row["question"] for row in many(20)}
+
+
+def test_splits_of_a_data_set_may_be_the_sets(tmp_path: Path):
+    import datasets
+
+    rows = many(90)
+    parts = {"train": rows[:40], "test": rows[40:60], "validation": rows[60:]}
+    datasets.DatasetDict({name: datasets.Dataset.from_list(part) for name, part in parts.items()}).save_to_disk(
+        str(tmp_path / "d")
+    )
+    sizes = {"train": 40, "gate": 20, "report": 30, "gate_split": "test", "report_split": "validation"}
+    tasks = HuggingFace.model_validate({"dataset": str(tmp_path / "d"), **sizes}).draw(Draw(1, 2))
+    for split, part in (("train", "train"), ("gate", "test"), ("report", "validation")):
+        assert chosen(tasks, split) == {row["question"] for row in parts[part]}
+
+
+def test_a_limit_takes_the_first_rows_of_each_file_and_looks_at_no_others(tmp_path: Path):
+    path, guard = jsonl(tmp_path / "a", many(100)), jsonl(tmp_path / "b", many(140)[100:])
+    for file in (path, guard):
+        file.write_text(file.read_text() + "no JSON\n")
+    tasks = source(path, limit=30, guard=30, guard_path=guard).draw(Draw(1, 2))
+    assert {task.question for task in tasks if task.split != "guard"} <= {row["question"] for row in many(30)}
+    assert chosen(tasks, "guard") == {row["question"] for row in many(130)[100:]}
+    with pytest.raises(BadInput, match=r"a:101: no JSON"):
+        source(path).draw(Draw(1, 2))
+
+
 BAD_ROWS: list[tuple[list[Row], Row, str]] = [
     ([], {}, r"a\.jsonl: has no rows"),
     (
@@ -199,7 +268,8 @@ def test_lines_that_are_no_json_objects_are_refused_by_file_and_line(tmp_path: P
 def test_a_line_ends_where_json_lines_end(tmp_path: Path):
     """Texts that people typed hold other line separators."""
     (tmp_path / "a.jsonl").write_bytes('{"question": "a\u2028b?", "answer": "1"}\r\n'.encode())
-    assert source(tmp_path / "a.jsonl").table().rows == [{"question": "a\u2028b?", "answer": "1"}]
+    (row,) = source(tmp_path / "a.jsonl").table().rows()
+    assert row == (f"{tmp_path}/a.jsonl:1", {"question": "a\u2028b?", "answer": "1"})
 
 
 def test_a_missing_file_is_named():
