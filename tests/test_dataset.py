@@ -29,7 +29,7 @@ from pathlib import Path
 from selftaught import dataset
 from selftaught.records import Message, Task
 
-Path.write_text = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Path.write_text = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 task = Task(messages=(Message(role="user", content="new"),), source="s")
 dataset.write(Path(sys.argv[1]), [task], "tasks")
 """
@@ -157,3 +157,47 @@ def test_a_folder_that_cannot_be_written_is_told_by_its_path(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file"):
         dataset.write(tmp_path / "file" / "set", TASKS, "tasks")
+
+
+# Row by row -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held", [1, 500, 10**9])
+def test_how_much_is_in_memory_at_once_changes_neither_rows_nor_digest(
+    held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dataset, "GROUP", held)
+    manifest = dataset.write(tmp_path / "tasks", iter(TASKS), "tasks")
+    assert (manifest.digest, manifest.rows) == (dataset.digest_of(TASKS), len(TASKS))
+    assert dataset.read(tmp_path / "tasks", Task) == TASKS
+    assert (pq.ParquetFile(tmp_path / "tasks" / "data.parquet").num_row_groups == 1) is (held == 10**9)
+
+
+def test_rows_are_made_while_they_are_written_and_an_error_among_them_leaves_the_old_set(folder: Path):
+    def rows():
+        yield from TASKS[:3]
+        raise ValueError("the sampler died")
+
+    with pytest.raises(ValueError, match="the sampler died"):
+        dataset.write(folder, rows(), "tasks")
+    assert dataset.read(folder, Task) == TASKS
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_rows_come_one_after_the_other_and_are_proven_at_the_end(folder: Path):
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(told | {"digest": "0" * 64}))
+    rows = dataset.rows(folder, Task)
+    assert [next(rows) for _ in TASKS] == TASKS
+    with pytest.raises(BadInput, match="its rows are not those of its manifest"):
+        next(rows)
+
+
+def test_the_rows_of_a_data_set_are_a_sequence_that_is_read_anew(folder: Path):
+    rows = dataset.Rows(folder, Task)
+    assert (len(rows), list(rows), list(rows)) == (50, TASKS, TASKS)
+    assert (rows[7], rows[-1], rows[3:5]) == (TASKS[7], TASKS[-1], TASKS[3:5])
+
+
+def test_one_column_is_read_without_the_others(folder: Path):
+    assert list(dataset.column(folder, "answer")) == [task.answer for task in TASKS]

@@ -38,7 +38,8 @@ class Counted(Curator):
 
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
         """Yield examples in the order of task ids, whatever the order of `groups`; a task's in the block's order."""
-        each_group = [list(self.examples(group, seed)) for group in sorted(groups, key=lambda g: g.id)]
+        made = ((group.id, list(self.examples(group, seed))) for group in groups)
+        each_group = [examples for _, examples in sorted(made, key=lambda each: each[0])]
         kept = {each.id for each in self._spread(each_group, seed)}
         return (each for made in each_group for each in made if each.id in kept)
 

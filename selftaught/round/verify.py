@@ -1,23 +1,27 @@
 """verify: the shards are merged, every rollout is verified, and what is kept becomes training examples.
 
-Both data sets depend on the rollouts and the blocks alone: equal rollouts give equal digests.
+Both data sets depend on the rollouts and the blocks alone: equal rollouts give equal digests. Groups pass through one
+after the other: what is in memory at once is a few dozen of them, and the examples.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from heapq import merge
 from pathlib import Path
 
 from selftaught import dataset
 from selftaught.blocks import Context
 from selftaught.curation.runner import curate
-from selftaught.dataset import Manifest
-from selftaught.records import Group
+from selftaught.dataset import Manifest, Writer
+from selftaught.records import Group, Task
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, dump
 from selftaught.round.replay import with_replay
 from selftaught.search.outcomes import outcomes
-from selftaught.verification.runner import funnel, verify
+from selftaught.verification.runner import funnel, verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +53,48 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
 
 
 def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path) -> Manifest:
-    groups = sorted((group for shard in shards for group in dataset.read(Path(shard), Group)), key=lambda g: g.id)
-    watch = Stopwatch()
-    done = asyncio.run(_verified(place, job, groups))
-    sampled = {
-        "new_tokens": sum(part.counts["new_tokens"] for part in parts),
-        "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
-        "sampling_seconds": max(part.counts["seconds"] for part in parts),
-    }
-    counts = {**asdict(funnel(done)), **sampled, "seconds": watch.seconds, **outcomes(done)}
-    parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)}
-    return dataset.write(out, done, "groups", parents=parents, recipe=job.recipe.digest, counts=counts)
+    groups = merge(*(_by_id(Path(shard)) for shard in shards), key=lambda group: group.id)
+    total = sum(part.rows for part in parts)
+    watch, counts = Stopwatch(), Counter[str]()
+    with dataset.writing(out, "groups") as into:
+        asyncio.run(_each(place, job, groups, total, into, counts))
+        sampled = {
+            "new_tokens": sum(part.counts["new_tokens"] for part in parts),
+            "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
+            "sampling_seconds": max(part.counts["seconds"] for part in parts),
+        }
+        parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)}
+        return into.end(parents, job.recipe.digest, {**counts, **sampled, "seconds": watch.seconds})
 
 
-async def _verified(place: Workplace, job: Job, groups: Sequence[Group]) -> list[Group]:
-    progress = place.progress("verify")
-    if set(job.recipe.models) == {"policy"}:
-        return await verify(groups, job.blocks.verify, Context(seed=job.seed), progress)
-    async with context(place, job, job.sampler, alone=True) as models:
-        return await verify(groups, job.blocks.verify, models, progress)
+def _by_id(shard: Path) -> Iterator[Group]:
+    """The groups of a shard by id: as they stand where `sample` has written them so, else sorted in memory."""
+    ids = [Task.from_row(task).id for task in dataset.column(shard, "task")]
+    groups = dataset.rows(shard, Group)
+    return groups if ids == sorted(ids) else iter(sorted(groups, key=lambda group: group.id))
 
 
-def _curate(place: Workplace, job: Job, verified: Path, out: Path) -> Manifest:
-    own = curate(dataset.read(verified, Group), job.blocks.curate, job.seed)
+async def _each(
+    place: Workplace, job: Job, groups: Iterable[Group], total: int, into: Writer, counts: Counter[str]
+) -> None:
+    """Verify the groups one after the other into a data set, and count what became of them."""
+    counts.update(asdict(funnel([])))
+    async with AsyncExitStack() as stack:
+        alone = set(job.recipe.models) == {"policy"}
+        models = (
+            Context(seed=job.seed)
+            if alone
+            else await stack.enter_async_context(context(place, job, job.sampler, alone=True))
+        )
+        async for group in verified(groups, total, job.blocks.verify, models, place.progress("verify")):
+            into.add(group)
+            counts.update({**asdict(funnel([group])), **outcomes([group])})
+
+
+def _curate(place: Workplace, job: Job, groups: Path, out: Path) -> Manifest:
+    own = curate(dataset.Rows(groups, Group), job.blocks.curate, job.seed)
     examples = with_replay(place, job, own)
-    parents = {"verified": dataset.manifest(verified).digest}
+    parents = {"verified": dataset.manifest(groups).digest}
     parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
     counts = {"own": float(len(own)), "replayed": float(len(examples) - len(own))}
     return dataset.write(out, examples, "examples", parents=parents, recipe=job.recipe.digest, counts=counts)

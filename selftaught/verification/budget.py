@@ -25,29 +25,25 @@ class TooSlow(BaseException):
     """The time is up. No Exception: sympy and math-verify catch all of those and go on."""
 
 
-class _Share:
+class Share:
     """Seconds that several comparisons share."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
 
 
-_SHARES: ContextVar[tuple[_Share, ...]] = ContextVar("shares", default=())
+_SHARES: ContextVar[tuple[Share, ...]] = ContextVar("shares", default=())
 
 
 @contextmanager
-def share(seconds: float) -> Generator[None]:
+def share(seconds: float) -> Generator[Share]:
     """What is compared inside has `seconds` in all, and of each share around it no more than what is left."""
-    token = _SHARES.set((*_SHARES.get(), _Share(seconds)))
+    own = Share(seconds)
+    token = _SHARES.set((*_SHARES.get(), own))
     try:
-        yield
+        yield own
     finally:
         _SHARES.reset(token)
-
-
-def of_step(rollouts: int) -> float:
-    """The seconds that a step over `rollouts` may spend on comparing."""
-    return STEP_S + ROLLOUT_S * rollouts
 
 
 @contextmanager

@@ -4,32 +4,68 @@ A crash in third-party code is a fact about the verifier, not about the model: i
 neither a pass nor a failure. Dead endpoints and wrong models (`SelftaughtError`) stop the step, which may be repeated.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from selftaught.blocks import Context, ProgressSink, Verifier
 from selftaught.errors import BadInput, SelftaughtError
 from selftaught.records import Group, Verdict
-from selftaught.verification.budget import of_step, share
+from selftaught.verification.budget import ROLLOUT_S, STEP_S, Share, share
+
+IN_FLIGHT = 32
+"""Groups that are verified at once: a judge's engine is kept full, and so many are in memory."""
 
 
 async def verify(
     groups: Sequence[Group], verifiers: Sequence[Verifier], context: Context, report: ProgressSink
 ) -> list[Group]:
-    """`groups` in their order, each rollout with one verdict a verifier, in the order of `verifiers`.
+    """The groups that `verified` gives, all at once."""
+    return [group async for group in verified(groups, len(groups), verifiers, context, report)]
 
-    Verdicts that a group already had are replaced. Raises BadInput when a verifier could not run on a single rollout,
-    and any SelftaughtError of a verifier as it is. All of them share the step's time for comparing formulas.
+
+async def verified(
+    groups: Iterable[Group], total: int, verifiers: Sequence[Verifier], context: Context, report: ProgressSink
+) -> AsyncGenerator[Group]:
+    """`groups`, of which there are `total`, in their order, each rollout with one verdict a verifier, in their order.
+
+    Groups are taken as they are needed, `IN_FLIGHT` at a time. Verdicts that a group already had are replaced. Raises
+    BadInput at the end when a verifier could not run on a single rollout, and any SelftaughtError of a verifier as it
+    is. All of them share the step's time for comparing formulas.
     """
-    verified: list[Group] = []
-    with share(of_step(sum(len(group.rollouts) for group in groups))):
-        for group in groups:
-            columns = [await verdicts(verifier, group, context) for verifier in verifiers]
-            verified.append(group.model_copy(update={"verdicts": tuple(zip(*columns, strict=True))}))
-            report(len(verified), len(groups))
-    for position, verifier in enumerate(verifiers):
-        _check_ran(verifier, [on_one[position] for group in verified for on_one in group.verdicts])
-    return verified
+    ran = [_Ran(verifier.name) for verifier in verifiers]
+    with share(STEP_S) as left:
+        works = (_verified(group, verifiers, context, left) for group in groups)
+        for done, waiting in enumerate(_ahead(works), 1):
+            group = await waiting
+            for position, each in enumerate(ran):
+                each.see([on_one[position] for on_one in group.verdicts])
+            report(done, total)
+            yield group
+    for each in ran:
+        each.check()
+
+
+async def _verified(group: Group, verifiers: Sequence[Verifier], context: Context, left: Share) -> Group:
+    left.left += ROLLOUT_S * len(group.rollouts)
+    columns = [await verdicts(verifier, group, context) for verifier in verifiers]
+    return group.model_copy(update={"verdicts": tuple(zip(*columns, strict=True))})
+
+
+def _ahead(works: Iterable[Coroutine[None, None, Group]]) -> Generator[asyncio.Task[Group]]:
+    """`works` in their order, `IN_FLIGHT` of them begun; what has begun is cancelled when nobody waits any more."""
+    begun: deque[asyncio.Task[Group]] = deque()
+    try:
+        for work in works:
+            begun.append(asyncio.ensure_future(work))
+            if len(begun) == IN_FLIGHT:
+                yield begun.popleft()
+        while begun:
+            yield begun.popleft()
+    finally:
+        for each in begun:
+            each.cancel()
 
 
 async def verdicts(verifier: Verifier, group: Group, context: Context) -> list[Verdict]:
@@ -50,12 +86,29 @@ def _errored(verifier: Verifier, group: Group, error: str) -> list[Verdict]:
     return [Verdict.errored(verifier.name, error) for _ in group.rollouts]
 
 
-def _check_ran(verifier: Verifier, said: Sequence[Verdict]) -> None:
-    if said and all(verdict.error is not None for verdict in said):
-        raise BadInput(
-            f"verify: '{verifier.name}' could not run on any of {len(said)} rollouts. The first error: "
-            f"{said[0].error}. Mend the verifier or its input, or take it out of the recipe's verify."
-        )
+@dataclass(slots=True)
+class _Ran:
+    """Whether a verifier could run, and what it said where it could not."""
+
+    verifier: str
+    ran: bool = False
+    errors: int = 0
+    first: str = ""
+
+    def see(self, said: Sequence[Verdict]) -> None:
+        """Look at its verdicts on one group."""
+        errors = [verdict.error for verdict in said if verdict.error is not None]
+        self.ran |= len(errors) < len(said)
+        self.first = self.first or next(iter(errors), "")
+        self.errors += len(errors)
+
+    def check(self) -> None:
+        """Raise BadInput when it could not run on any rollout."""
+        if self.errors and not self.ran:
+            raise BadInput(
+                f"verify: '{self.verifier}' could not run on any of {self.errors} rollouts. The first error: "
+                f"{self.first}. Mend the verifier or its input, or take it out of the recipe's verify."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """The verification runner: alignment, attribution of crashes, what stops the step, the funnel."""
 
+import asyncio
+
 import pytest
 
 from selftaught.blocks import Context, RolloutVerifier, Verifier
 from selftaught.errors import BadInput, Unavailable
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
+from selftaught.verification import runner
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.format_rules import Rules
-from selftaught.verification.runner import Funnel, funnel, verify
+from selftaught.verification.runner import IN_FLIGHT, Funnel, funnel, verify
 
 
 class Crashing(RolloutVerifier):
@@ -116,3 +119,62 @@ async def test_the_funnel_counts():
     groups = [group("1", "1", "3", "1"), group("2", "2"), group("5", "6", finish_reason="length")]
     done = await verified(groups, AnswerMatch(), Crashing())
     assert funnel(done) == Funnel(tasks=3, rollouts=5, passed=2, solved=1, errors=1, truncated=1)
+
+
+# One after the other --------------------------------------------------------------------------------------------------
+
+
+class Together(Verifier):
+    """A judge that answers once it was asked about `groups` groups: never, where one waits for another."""
+
+    type: str = "together"
+    groups: int
+
+    async def verify(self, group, context):
+        WAITING.append(group.task.answer)
+        if len(WAITING) == self.groups:
+            ENOUGH[-1].set()
+        await ENOUGH[-1].wait()
+        return [Verdict.of(self.name, True) for _ in group.rollouts]
+
+
+WAITING: list[str] = []
+ENOUGH: list[asyncio.Event] = []
+
+
+async def test_a_judge_is_asked_about_many_groups_at_once_and_their_order_stays():
+    WAITING.clear()
+    ENOUGH.append(asyncio.Event())
+    groups = [group(str(n), "1") for n in range(2 * IN_FLIGHT)]
+    async with asyncio.timeout(30):
+        done = await verified(groups, Together(groups=IN_FLIGHT))
+    assert [g.task for g in done] == [g.task for g in groups]
+
+
+async def test_groups_are_taken_as_they_are_needed():
+    """A million rollouts are not in memory because the first is verified."""
+    taken: list[int] = []
+    endless = (taken.append(n) or group(str(n), str(n)) for n in iter(lambda: len(taken), -1))
+    said = runner.verified(endless, 10**6, [AnswerMatch()], Context(), lambda *_, **__: None)
+    for n in range(3):
+        assert (await anext(said)).task.answer == str(n)
+        assert len(taken) == IN_FLIGHT + n
+    await said.aclose()
+
+
+async def test_what_was_begun_ends_with_the_step():
+    WAITING.clear()
+    ENOUGH.append(asyncio.Event())
+    groups = [group("2", "1"), *(group(str(n), "1") for n in range(9, 9 + IN_FLIGHT))]
+    with pytest.raises(Unavailable):
+        await verified(groups, Dead(), Together(groups=10**6))
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_verifier_that_ran_on_no_rollout_is_told_after_any_number_of_groups():
+    groups = [group("2", "1", "1") for _ in range(3 * IN_FLIGHT)]
+    with pytest.raises(BadInput, match=rf"'crashing' could not run on any of {6 * IN_FLIGHT} rollouts\..*denominator"):
+        await verified(groups, Crashing())
+    one_that_ran = [*groups, group("3", "1")]
+    assert len(await verified(one_that_ran, Crashing())) == len(one_that_ran)

@@ -1,0 +1,240 @@
+"""Sizes: peak memory and time of `prepare`, `tasks list` and `verify` at a million tasks and 100,000 rollouts.
+
+Each step runs as it does in a round, in a process of its own, on data made here: questions of 60 words, one in ten a
+copy of another with other numbers; rollouts of 500 tokens with their log-probabilities, eight a task. Peaks are the
+process's own (VmHWM), beside what the placement on CPUs gives the step. The baseline is another checkout, at sizes that
+it can do: per row it says the same. No model is loaded and nothing is timed but the steps.
+
+    python benchmarks/bench_rows.py [--tasks 1000000] [--rollouts 100000] [--baseline CHECKOUT --fewer 20]
+
+With `git worktree add ../before 920ffad` the baseline is the code before rows were streamed.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+LIMITS = {"prepare": 2048, "tasks list": 1024, "verify": 4096}
+"""MiB: pipelines/placements/cpu.yaml for the steps, the chart's scheduler for the list."""
+DROPS, PER_TASK, TOKENS = 10, 8, 500
+
+RECIPE: dict[str, Any] = {
+    "name": "rows",
+    "models": {"policy": "none"},
+    "stages": [
+        {
+            "sample": {"type": "iid", "k": PER_TASK, "max_tokens": TOKENS},
+            "verify": [{"type": "answer_match"}],
+            "curate": [{"type": "accepted", "per_task": 2}],
+            "train": [{"type": "sft"}],
+            "evaluate": [{"type": "accuracy"}],
+            "gate": {"type": "paired_gain"},
+        }
+    ],
+}
+SIZES = {"train": 480, "gate": 160, "report": 160}
+
+# The data ---------------------------------------------------------------------------------------------------------------
+
+
+def questions(count: int) -> Iterator[str]:
+    """Texts of 60 words, one in ten that of an earlier one with other numbers."""
+    draw = random.Random(1)
+    letters = [chr(97 + n) for n in range(26)]
+    words = ["".join(draw.choices(letters, k=6)) for _ in range(20_000)]
+    kept = [" ".join(draw.choices(words, k=57)) for _ in range(100)]
+    for number in range(count):
+        text = draw.choice(kept) if number % 10 == 0 else " ".join(draw.choices(words, k=57))
+        yield f"{text} {number} and {draw.randrange(1000)}?"
+
+
+def write_tasks(path: Path, rows: Iterator[tuple[int, str]]) -> None:
+    with path.open("w") as file:
+        for number, text in rows:
+            file.write(json.dumps({"question": text, "answer": str(number % 1000)}) + "\n")
+
+
+def write_drops(where: Path, total: int) -> None:
+    from selftaught.tasks import drops
+
+    where.mkdir()
+    rows = enumerate(questions(total))
+    for part in range(DROPS):
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "tasks.jsonl"
+            write_tasks(file, islice(rows, total // DROPS))
+            drops.write([file], str(where), date(2026, 11, 1 + part))
+
+
+def groups(count: int) -> Iterator[Any]:
+    """Tasks in the order of their ids, each with `PER_TASK` rollouts, half of them right."""
+    from selftaught.records import Group, Message, Rollout, Task, Turn
+
+    draw = random.Random(2)
+    tasks = (
+        Task(messages=(Message(role="user", content=text),), answer=str(n % 1000), source="bench")
+        for n, text in enumerate(questions(count // PER_TASK))
+    )
+    for task in sorted(tasks, key=lambda task: task.id):
+        rollouts: list[Any] = []
+        for index in range(PER_TASK):
+            answer = task.answer if index % 2 else "none"
+            text = f"{' '.join(['step'] * TOKENS)} {draw.random()}. The answer is {answer}."
+            ids = tuple(draw.choices(range(50_000), k=TOKENS))
+            turn = Turn(content=text, token_ids=ids, logprobs=tuple(draw.random() for _ in ids))
+            told = {"task": task.id, "index": index, "model": "m", "turns": (turn,), "temperature": 1.0}
+            rollouts.append(Rollout(**told, prompt_tokens=80, completion_tokens=TOKENS))
+        yield Group(task=task, rollouts=tuple(rollouts))
+
+
+def write_shards(folder: Path, rollouts: int) -> None:
+    """Two shards, as `sample` leaves them."""
+    from selftaught import dataset
+
+    counts = {"new_tokens": float(rollouts * TOKENS), "seconds": 1.0}
+    for shard in (0, 1):
+        mine = (group for number, group in enumerate(groups(rollouts)) if number % 2 == shard)
+        rows: Any = mine if hasattr(dataset, "writing") else list(mine)  # the baseline wants to know how many
+        dataset.write(folder / f"groups-{shard}", rows, "groups", counts=counts)
+
+
+# The steps --------------------------------------------------------------------------------------------------------------
+
+
+def workplace(home: Path) -> Any:
+    from selftaught.round.job import Workplace
+    from selftaught.settings import Settings
+    from selftaught.store import open_store
+
+    os.environ["SELFTAUGHT_HOME"] = str(home)
+    settings = Settings.load()
+    return Workplace(settings, open_store(settings.store), None)  # type: ignore[arg-type] # no step here asks for it
+
+
+def recipe(tasks: dict[str, Any]) -> Any:
+    from selftaught.recipe import Recipe
+
+    return Recipe.parse(json.dumps({**RECIPE, "tasks": {**tasks, **SIZES}}))
+
+
+def prepare(data: Path, place: Any) -> None:
+    from selftaught import dataset
+    from selftaught.round.fresh import drawn
+
+    taken = drawn(place, recipe({"type": "jsonl", "path": str(data / "tasks.jsonl")}), "rows", "rows", 1, 0)
+    dataset.write(data / "tasks", taken.tasks, "tasks")
+
+
+def tasks_list(data: Path, place: Any) -> None:
+    from selftaught.round.fresh import listed, missing
+
+    of = (place, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
+    assert len(list(listed(*of))) == DROPS
+    assert missing(*of) is None
+
+
+def verify(data: Path, place: Any) -> None:
+    from selftaught import dataset
+    from selftaught.round import verify as step
+    from selftaught.round.job import Job, ModelRef
+
+    model = ModelRef(digest="m")
+    told = {"line": "rows", "campaign": "rows", "round": 1, "attempt": 0, "run": "", "started": 0.0, "tasks": "t"}
+    roles = {"champion": model, "sampler": model, "trainee": model}
+    tasks = {"type": "jsonl", "path": "none"}
+    job = Job(**told, **roles, recipe=recipe(tasks), stage="main", seed=1, campaign_seed=1, shards=2)
+    shards = [str(data / f"groups-{shard}") for shard in (0, 1)]
+    parts = [dataset.manifest(Path(shard)) for shard in shards]
+    step._verify(place, job, shards, parts, data / "verified")
+    step._curate(place, job, data / "verified", data / "examples")
+
+
+STEPS = {"prepare": prepare, "tasks list": tasks_list, "verify": verify}
+MADE = {
+    "prepare": lambda data, count: write_tasks(data / "tasks.jsonl", enumerate(questions(count))),
+    "tasks list": lambda data, count: write_drops(data / "drops", count),
+    "verify": write_shards,
+}
+
+
+def child(step: str, data: Path) -> None:
+    """Run one step here and print what it took."""
+    with tempfile.TemporaryDirectory() as home:
+        place = workplace(Path(home))
+        began = time.monotonic()
+        STEPS[step](data, place)
+        seconds = time.monotonic() - began
+    status = Path("/proc/self/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    print(json.dumps({"seconds": seconds, "peak": peak / 1024}))
+
+
+# Figures ----------------------------------------------------------------------------------------------------------------
+
+
+def measured(step: str, count: int, checkout: Path) -> dict[str, float] | None:
+    """What `step` took on `count` rows with the code in `checkout`; None when it did not get through."""
+    with tempfile.TemporaryDirectory() as data:
+        command = [sys.executable, str(Path(__file__).resolve()), "--step", step, "--data", data]
+        told = {**os.environ, "PYTHONPATH": str(checkout)}
+        subprocess.run([*command, "--make", str(count)], check=True, env=told, cwd=data)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=told, cwd=data)
+    if done.returncode != 0:
+        print(*done.stderr.strip().splitlines()[-1:], file=sys.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def row(name: str, step: str, count: int, took: dict[str, float] | None) -> None:
+    if took is None:
+        print(f"{name:10} {step:11} {count:>9,}  did not get through")
+        return
+    print(
+        f"{name:10} {step:11} {count:>9,}  {took['seconds']:6.0f} s  {took['peak']:6.0f} MiB of {LIMITS[step]}"
+        f"  {took['peak'] * 1024 / count:6.2f} KiB and {took['seconds'] * 1000 / count:5.2f} ms each",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=1_000_000)
+    parser.add_argument("--rollouts", type=int, default=100_000)
+    parser.add_argument("--baseline", type=Path)
+    parser.add_argument("--fewer", type=int, default=20, help="the baseline gets so many times less")
+    parser.add_argument("--only", choices=STEPS, action="append")
+    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--make", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    if told.make:
+        MADE[told.step](told.data, told.make)
+    elif told.step:
+        child(told.step, told.data)
+    else:
+        compare(told)
+
+
+def compare(told: argparse.Namespace) -> None:
+    here = Path(__file__).resolve().parent.parent
+    for step in told.only or STEPS:
+        count = told.rollouts if step == "verify" else told.tasks
+        if told.baseline:
+            fewer = count // told.fewer
+            row("baseline", step, fewer, measured(step, fewer, told.baseline.resolve()))
+            row("this code", step, fewer, measured(step, fewer, here))
+        row("this code", step, count, measured(step, count, here))
+
+
+if __name__ == "__main__":
+    main()
