@@ -43,8 +43,7 @@ serve: setup ## serve the champion (LINE=rft) on loopback until Ctrl-C
 
 .PHONY: mlflow
 mlflow: setup ## the MLflow UI over the runs of this checkout, on loopback, until Ctrl-C
-	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri \
-	    "$$($(BIN)/python -c 'from selftaught.settings import Settings; print(Settings.load().tracking_uri)')"
+	$(BIN)/python -m selftaught.tracking_ui 5000
 
 .PHONY: test
 test: lint types imports pytest ## everything that has to hold before a change goes in

@@ -36,6 +36,7 @@ from selftaught.sampling.runner import sample
 from selftaught.search.parts import NodeValue
 from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.serving.backend import Served
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.starter import resolve
@@ -114,10 +115,8 @@ def warmed(engines: LocalEngines, scratch: Path) -> Path:
     return scratch / "policy"
 
 
-def _deployed(engines: LocalEngines, model: Path) -> tuple[str, str, str]:
-    digest = model_digest(model)
-    served = engines.deploy("bench", digest, model)
-    return served.url, served.line, digest
+def _deployed(engines: LocalEngines, model: Path) -> Served:
+    return engines.deploy("bench", model_digest(model), model)
 
 
 # The strategies -------------------------------------------------------------------------------------------------------
@@ -181,11 +180,13 @@ def _strategies(args: argparse.Namespace) -> dict[str, Sampler]:
 # What came of it ------------------------------------------------------------------------------------------------------
 
 
-async def _groups(urls: dict[str, tuple[str, str, str]], tasks: Sequence[Task], sampler: Sampler) -> list[Group]:
+async def _groups(urls: dict[str, Served], tasks: Sequence[Task], sampler: Sampler) -> list[Group]:
     async with AsyncExitStack() as opened:
         models = {
-            role: await opened.enter_async_context(Endpoint(*where, policy=Policy(concurrency=128)))
-            for role, where in urls.items()
+            role: await opened.enter_async_context(
+                Endpoint(each.url, each.line, each.digest, policy=Policy(concurrency=128), key=each.key)
+            )
+            for role, each in urls.items()
         }
         context = Context(models=models, verifiers=VERIFIERS)
         groups = await sample(tasks, sampler, context, Memory(), nothing, concurrency=64)

@@ -76,7 +76,7 @@ def ours(served: Served, tasks: Sequence[Task], n: int, temperature: float = 0.0
 
 async def _ours(served: Served, tasks: Sequence[Task], sampler: IID) -> float:
     policy = Policy(concurrency=CONCURRENCY)
-    async with Endpoint(served.url, served.line, served.digest, policy=policy) as endpoint:
+    async with Endpoint(served.url, served.line, served.digest, policy=policy, key=served.key) as endpoint:
         begin = time.perf_counter()
         context = Context(models={"policy": endpoint})
         groups = await sample(tasks, sampler, context, Memory(), nothing, concurrency=CONCURRENCY)
@@ -106,7 +106,8 @@ def vllm_bench(served: Served, model: Path, tasks: Sequence[Task], scratch: Path
         *("--max-concurrency", str(CONCURRENCY), "--temperature", "0"),
         *("--save-result", "--result-dir", str(scratch), "--result-filename", "bench.json"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"OPENAI_API_KEY": served.key}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise SystemExit(f"vllm bench serve failed:\n{done.stderr[-3000:]}")
     return float(json.loads((scratch / "bench.json").read_text())["output_throughput"])

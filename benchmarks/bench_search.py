@@ -24,6 +24,7 @@ import httpx
 from in_memory import Memory, nothing
 
 from selftaught.blocks import Completion, Context
+from selftaught.loopback import bearer
 from selftaught.models import Endpoint, Policy
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Message, Task
@@ -136,7 +137,9 @@ class Noting(Endpoint):
 
 
 async def _ours(served: Served, tasks: Sequence[Task], search: Search) -> tuple[Measured, Asked]:
-    async with Noting(served.url, served.line, served.digest, policy=Policy(concurrency=128)) as endpoint:
+    async with Noting(
+        served.url, served.line, served.digest, policy=Policy(concurrency=128), key=served.key
+    ) as endpoint:
         endpoint.asked = Asked()
         context = Context(models={"policy": endpoint}, verifiers=(AnswerMatch(),))
         await sample(tasks[:4], search.model_copy(update={"finish": 8}), context, Memory(), nothing)  # warm-up
@@ -157,7 +160,7 @@ def _measured(groups: Sequence[Group], seconds: float, cpu: float = 0.0, hits: f
 
 async def _cache(served: Served) -> tuple[float, float]:
     """Tokens that were looked up in the prefix cache, and those that were found."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(headers=bearer(served.key), trust_env=False) as client:
         text = (await client.get(served.url.removesuffix("/v1") + "/metrics")).text
     found = {line.split("{")[0]: float(line.split()[-1]) for line in text.splitlines() if line[:1] not in ("#", "")}
     return found["vllm:prefix_cache_queries_total"], found["vllm:prefix_cache_hits_total"]
@@ -200,7 +203,7 @@ async def _values(served: Served, asked: Asked, shared: bool) -> float:
 
 async def _post(served: Served, posts: Sequence[tuple[str, dict[str, Any]]]) -> float:
     todo = iter(posts)
-    async with httpx.AsyncClient(trust_env=False, timeout=600) as client:
+    async with httpx.AsyncClient(headers=bearer(served.key), trust_env=False, timeout=600) as client:
 
         async def work() -> None:
             for path, body in todo:

@@ -1,8 +1,8 @@
 """The evidence in front of a person after a run: the champion's endpoint and the MLflow UI, in the background.
 
 `up` starts both (or leaves them, when they serve what they should) and waits until they answer; `down` stops them. They
-are plain `selftaught serve` and `mlflow ui` processes that outlive the command, which is why they are started only when
-asked for. A run's own engines are not these: they end with the run.
+are plain `selftaught serve` and `selftaught.tracking_ui` processes that outlive the command, which is why they are
+started only when asked for. A run's own engines are not these: they end with the run.
 """
 
 import os
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,15 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.database import database_file
+from selftaught.environment import without_secrets
 from selftaught.errors import Unavailable, without_credentials
 from selftaught.files import write_whole
 from selftaught.lines import find
+from selftaught.loopback import KEY, new_key
 from selftaught.round.job import Workplace
 from selftaught.service import Note, note_path, noted
 from selftaught.serving.processes import Process
+from selftaught.tracking_ui import HOST, address
 
 READY_WITHIN = 300.0
 """Seconds to wait for a background process to answer."""
@@ -32,16 +35,17 @@ READY_WITHIN = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """What answers where: the endpoint with the digest that it proved to serve, and the MLflow UI."""
+    """What answers where: the endpoint, its key and the digest that it proved to serve; the MLflow UI."""
 
     endpoint: str
+    key: str
     line: str
     digest: str
     mlflow: str
 
 
 class Page(BaseModel):
-    """Where the MLflow UI answers, and which process it is."""
+    """The address of the MLflow UI, with its key, and which process it is."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +60,7 @@ def up(place: Workplace, line: str, port: int = 8000, ui_port: int = 5000) -> Up
     """
     digest = find(place.tracker, line, "champion").digest
     note = _serving(place, line, digest, port)
-    return Up(note.url, line, note.digest, _tracking_ui(place, ui_port))
+    return Up(note.url, note.key, line, note.digest, _tracking_ui(place, ui_port))
 
 
 def down(place: Workplace) -> list[str]:
@@ -82,19 +86,27 @@ def _tracking_ui(place: Workplace, port: int) -> str:
     path = place.settings.home / "served" / "mlflow.json"
     if path.exists() and (page := Page.model_validate_json(path.read_text())).process.alive:
         return page.url
-    url, log = f"http://127.0.0.1:{(free := _free(port))}", path.with_suffix(".log")
-    store = ["--backend-store-uri", place.settings.tracking_uri]
-    started = _start([sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(free), *store], log)
-    next(True for _ in _waiting(started, log) if _answers(url))
+    free, key, log = _free(port), new_key(), path.with_suffix(".log")
+    environment = without_secrets() | place.settings.environment() | {KEY: key}
+    started = _start([sys.executable, "-m", "selftaught.tracking_ui", str(free)], log, environment)
+    next(True for _ in _waiting(started, log) if _answers(free))
+    url = address(free, key)
     write_whole(path, Page(url=url, process=Process.of(started.pid)).model_dump_json())
     return url
 
 
-def _start(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
+def _start(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
 
 
@@ -107,9 +119,9 @@ def _waiting(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[None]:
     raise Unavailable(f"{log.stem}: did not come up. Its log: {log}")
 
 
-def _answers(url: str) -> bool:
+def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=2.0, trust_env=False).is_success
+        return httpx.get(f"http://{HOST}:{port}/health", timeout=2.0, trust_env=False).is_success
     except httpx.TransportError:
         return False
 
@@ -120,7 +132,7 @@ def _free(port: int) -> int:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", wanted))
+                probe.bind((HOST, wanted))
             except OSError:
                 continue
             return int(probe.getsockname()[1])

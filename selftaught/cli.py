@@ -636,6 +636,7 @@ def up(
             return
         out.print(f"champion  {there.line}, digest {there.digest}", soft_wrap=True, highlight=False)
         out.print(f"endpoint  {there.endpoint}   talk to it: selftaught chat {line}", soft_wrap=True, highlight=False)
+        out.print(f"its key   {there.key}   (Authorization: Bearer, OPENAI_API_KEY)", soft_wrap=True, highlight=False)
         out.print(f"MLflow    {there.mlflow}", soft_wrap=True, highlight=False)
         out.print(f"report    {page}", soft_wrap=True, highlight=False)
         out.print("stop both with: selftaught down", soft_wrap=True, highlight=False)

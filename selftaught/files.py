@@ -10,10 +10,11 @@ from pathlib import Path
 def write_whole(path: Path, content: str) -> None:
     """Write `content` to `path`: a reader finds all of it, or what was there before.
 
-    Of several writers the last has its way. Raises OSError when it cannot be written.
+    It is this user's alone to read. Of several writers the last has its way. Raises OSError when it cannot be written.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        scratch.touch(mode=0o600)  # some hold a key
         scratch.write_text(content, encoding="utf-8")
         scratch.replace(path)
     finally:

@@ -45,7 +45,8 @@ def scores(place: Workplace, stage: Stage, line: str, digest: str, tasks: Sequen
         return asyncio.run(_asked(place, stage, line, digest, tasks))
     with LocalEngines(place.settings.home) as engines:
         served = engines.deploy(line, digest, place.model(digest))
-        return asyncio.run(_measure(place, stage, Endpoint(served.url, served.line, served.digest), tasks))
+        endpoint = Endpoint(served.url, served.line, served.digest, key=served.key)
+        return asyncio.run(_measure(place, stage, endpoint, tasks))
 
 
 def _digest(place: Workplace, line: str, model: str) -> str:

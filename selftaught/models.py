@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from selftaught.blocks import Completion
 from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
+from selftaught.loopback import bearer
 from selftaught.records import Message
 
 HEALS = frozenset({429, 502, 503, 504})
@@ -164,12 +165,19 @@ class Endpoint:
     """A model behind an OpenAI-compatible URL (`http://host:port/v1`): implements `selftaught.blocks.TokenModel`.
 
     Use it as `async with Endpoint(url, line, digest) as model`: entering proves that the server lists
-    `<line>-<digest8>`, and every answer has to come from it. `api_key_env` names the environment variable that holds
-    the server's key, if it wants one.
+    `<line>-<digest8>`, and every answer has to come from it. `key` is the server's, if it wants one; `api_key_env`
+    names an environment variable that holds it.
     """
 
     def __init__(
-        self, url: str, line: str, digest: str, *, policy: Policy = Policy(), api_key_env: str | None = None
+        self,
+        url: str,
+        line: str,
+        digest: str,
+        *,
+        policy: Policy = Policy(),
+        key: str = "",
+        api_key_env: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.digest = digest
@@ -180,7 +188,7 @@ class Endpoint:
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(policy.timeout, connect=10.0, pool=None),
             limits=httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=policy.concurrency),
-            headers=_authorization(api_key_env),
+            headers=bearer(key) if key else _authorization(api_key_env),
             trust_env=False,
         )
 
@@ -438,4 +446,4 @@ def _authorization(variable: str | None) -> dict[str, str]:
         return {}
     if variable not in os.environ:
         raise BadInput(f"{variable}: not set. Export the key of the model server in it, or leave api_key_env out.")
-    return {"Authorization": f"Bearer {os.environ[variable]}"}
+    return bearer(os.environ[variable])

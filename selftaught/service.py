@@ -38,6 +38,7 @@ class Note(BaseModel):
     url: str
     line: str
     digest: str
+    key: str = ""
     process: Process
 
 
@@ -63,7 +64,7 @@ def converse(place: Workplace, line: str, model: str, message: str, temperature:
 def _served(place: Workplace, version: Version) -> Generator[Served]:
     note = noted(note_path(place.settings.home, version.line))
     if note is not None and note.digest == version.digest:
-        yield Served(note.url, note.line, note.digest)
+        yield Served(note.url, note.line, note.digest, note.key)
         return
     print("starting an engine …", file=sys.stderr)
     with LocalEngines(place.settings.home) as engines:
@@ -72,7 +73,7 @@ def _served(place: Workplace, version: Version) -> Generator[Served]:
 
 async def _conversation(served: Served, message: str, temperature: float, max_tokens: int) -> None:
     said: list[Message] = []
-    async with Endpoint(served.url, served.line, served.digest) as endpoint:
+    async with Endpoint(served.url, served.line, served.digest, key=served.key) as endpoint:
         for line in [message] if message else _typed():
             said.append(Message(role="user", content=line))
             answer = (await endpoint.chat(said, temperature=temperature, max_tokens=max_tokens))[0].text
@@ -105,6 +106,7 @@ def _how_to_ask(served: Served) -> str:
     return (
         f"serving {served.name} at {served.url}\n"
         f"  curl {served.url}/chat/completions -H 'Content-Type: application/json' \\\n"
+        f"    -H 'Authorization: Bearer {served.key}' \\\n"
         f'    -d \'{{"model": "{served.line}", "messages": [{{"role": "user", "content": "…"}}]}}\'\n'
         f"  selftaught chat {served.line}"
     )
@@ -120,7 +122,7 @@ def _noting(path: Path, served: Served) -> Generator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if noted(path) is not None:
         raise SelftaughtError(f"{served.line}: is served already ({path}). Stop that `selftaught serve` first.")
-    note = Note(url=served.url, line=served.line, digest=served.digest, process=Process.of(os.getpid()))
+    note = Note(url=served.url, line=served.line, digest=served.digest, key=served.key, process=Process.of(os.getpid()))
     write_whole(path, note.model_dump_json(indent=2))
     try:
         yield

@@ -43,7 +43,7 @@ async def endpoint(place: Workplace, line: str, digest: str) -> Endpoint:
     reference = place.store.claimed(reference_key(digest))
     if reference is not None:
         await asyncio.to_thread(check_fresh, served, Reference.model_validate_json(reference))
-    return Endpoint(served.url, line, digest, policy=Policy(concurrency=128))
+    return Endpoint(served.url, line, digest, policy=Policy(concurrency=128), key=served.key)
 
 
 def reference_key(digest: str) -> str:

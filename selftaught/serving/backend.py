@@ -7,7 +7,7 @@ that a kill between the two heals (`selftaught.serving.pointer`).
 """
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +16,12 @@ from selftaught.models import served_name
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An endpoint that has proved which model it serves. `url` ends in `/v1`."""
+    """An endpoint that has proved which model it serves. `url` ends in `/v1`; `key` is what it asks for, if any."""
 
     url: str
     line: str
     digest: str
+    key: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ import httpx
 
 from selftaught.environment import without_secrets
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
+from selftaught.loopback import KEY, bearer, new_key
 from selftaught.serving.backend import Served
 from selftaught.serving.crashes import cause, last_lines
 from selftaught.serving.processes import PidFile, Process
@@ -39,7 +40,8 @@ class EngineOptions:
     """How engines are run. `context` is the longest prompt and answer together (tokens).
 
     Without a `seed` every start draws its own: an engine that takes over from a killed one must not repeat its stream.
-    `shared` is for engines that are busy at the same time on the same cores (see `_environment`).
+    `shared` is for engines that are busy at the same time on the same cores (see `_environment`). They answer who has
+    the `key`, which is this process's own.
     """
 
     context: int = 1024
@@ -48,6 +50,7 @@ class EngineOptions:
     seed: int | None = None
     ready_within: float = 300.0
     shared: bool = False
+    key: str = field(default_factory=new_key, repr=False)
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
 
@@ -105,7 +108,7 @@ class Engine:
 
     def _answers(self, client: httpx.Client) -> bool:
         try:
-            listed = client.get(f"{self.served.url}/models")
+            listed = client.get(f"{self.served.url}/models", headers=bearer(self.served.key))
         except httpx.TransportError:
             return False
         names = [model["id"] for model in listed.raise_for_status().json()["data"]]
@@ -190,6 +193,7 @@ VLLM_FLAGS = (
     # Prompts share prefixes of a few dozen tokens; the default block of 128 would cache none of them.
     *("--block-size", "32"),
     "--disable-uvicorn-access-log",
+    *("--middleware", "selftaught.loopback.Keyed"),
 )
 
 
@@ -211,6 +215,7 @@ def _environment(options: EngineOptions) -> dict[str, str]:
             "VLLM_NO_USAGE_STATS": "1",
             "TORCHDYNAMO_DISABLE": "1",
             "HF_HUB_OFFLINE": "1",
+            KEY: options.key,
         }
     )
 

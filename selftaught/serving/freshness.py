@@ -131,7 +131,7 @@ async def fresh(served: Served, reference: Reference) -> float:
 
     Raises WrongModel when another name is served or the distance is above `TOLERANCE`, Unavailable when nobody answers.
     """
-    async with Endpoint(served.url, served.line, served.digest) as endpoint:
+    async with Endpoint(served.url, served.line, served.digest, key=served.key) as endpoint:
         apart = await distance(endpoint, reference)
     if not apart <= TOLERANCE:
         raise WrongModel(

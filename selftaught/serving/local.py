@@ -103,7 +103,8 @@ class LocalEngines:
         while len(self._engines) >= self._keep:
             self._engines.popitem(last=False)[1].stop()
         reservation = reserve(port)
-        served = Served(url=f"http://{HOST}:{reservation.getsockname()[1]}/v1", line=line, digest=digest)
+        url, key = f"http://{HOST}:{reservation.getsockname()[1]}/v1", self._options.key
+        served = Served(url=url, line=line, digest=digest, key=key)
         start: Start = self._nursery.start if self._nursery else partial(launch, options=self._options)
         try:
             engine = Engine(served, folder, self.folder, reservation=reservation, options=self._options, start=start)

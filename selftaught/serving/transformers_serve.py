@@ -13,6 +13,7 @@ streaming, and slower than vLLM.
 import argparse
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
+from selftaught.loopback import KEY, OPEN, refusal, token
 from selftaught.serving.freshness import logprobs_of, values
 
 Json = dict[str, Any]
@@ -329,7 +331,7 @@ class Server(ThreadingHTTPServer):
     def __init__(
         self, address: tuple[str, int], names: Sequence[str], answers: Mapping[str, Callable[[Json], Json]]
     ) -> None:
-        self.names, self.answers = names, answers
+        self.names, self.answers, self.key = names, answers, os.environ.get(KEY, "")
         super().__init__(address, Handler)
 
     def models(self) -> Json:
@@ -347,6 +349,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """/v1/models and /health."""
+        if self.path != OPEN and self._refused():
+            return
         if self.path in ("/v1/models", "/health"):
             self._reply(200, self.server.models())
         else:
@@ -354,6 +358,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """What the model answers, for the served names only."""
+        if self._refused():
+            return
         try:
             self._reply(200, self._answer(self._body()))
         except RefusedError as refused:
@@ -386,6 +392,15 @@ class Handler(BaseHTTPRequestHandler):
             named = ", ".join(self.server.names)
             raise RefusedError(f"no {str(model)[:100]!r} at {self.path[:100]}; served: {named}", 404)
         return answers[self.path](body)
+
+    def _refused(self) -> bool:
+        """Whether the request has been told that it is not let in; then the connection ends, its body unread."""
+        shown = token(self.headers.get("Authorization", ""))
+        refused = refusal(self.headers.get("Host", ""), shown, self.server.key) if self.server.key else None
+        if refused is not None:
+            self.close_connection = True
+            self._error(*refused)
+        return refused is not None
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged."""

@@ -52,16 +52,16 @@ def with_head(starter: Path, folder: Path, factor: float = 1.0) -> Path:
 def endpoint(engines: LocalEngines, role: str, folder: Path) -> Endpoint:
     """A client of `folder`, served as `role`, that gives up after a second."""
     served = engines.deploy(role, model_digest(folder), folder)
-    return Endpoint(served.url, served.line, served.digest, policy=Policy(patience=1))
+    return Endpoint(served.url, served.line, served.digest, policy=Policy(patience=1), key=served.key)
 
 
 async def searched(engines: LocalEngines, policy: Path, guide: Path | None = None, **config):
     served = engines.deploy("policy", model_digest(policy), policy)
-    async with Endpoint(served.url, served.line, served.digest) as model:
+    async with Endpoint(served.url, served.line, served.digest, key=served.key) as model:
         models = {"policy": model}
         if guide is not None:
             other = engines.deploy("value", model_digest(guide), guide)
-            models["value"] = Endpoint(other.url, other.line, other.digest)
+            models["value"] = Endpoint(other.url, other.line, other.digest, key=other.key)
         search = Search.model_validate({"type": "search", "limits": {"iterations": 4, "depth": 4}, **config})
         group = await search.sample(TASK, Context(models=models))
         if guide is not None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from selftaught.errors import BadInput, Unavailable, WrongModel
+from selftaught.loopback import bearer
 from selftaught.models import Endpoint, Policy
 from selftaught.records import Message
 from selftaught.serving.backend import Served
@@ -52,7 +53,7 @@ def reference(starter_model: Path) -> Reference:
 
 
 def open_endpoint(served: Served, digest: str = DIGEST, patience: float = 1.0) -> Endpoint:
-    return Endpoint(served.url, "rft", digest, policy=Policy(patience=patience))
+    return Endpoint(served.url, "rft", digest, policy=Policy(patience=patience), key=served.key)
 
 
 def noted(home: Path) -> PidFile:
@@ -96,7 +97,7 @@ async def test_a_prompt_longer_than_the_context_is_told_in_the_servers_words(ser
 
 def test_what_an_engine_has_answered_is_counted_by_its_own_metrics(served: Served):
     metrics, ask = served.url.replace("/v1", "/metrics"), {"model": "rft", "prompt": "one", "max_tokens": 1}
-    with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as users:
+    with httpx.Client(base_url=served.url, headers=bearer(served.key), timeout=60, trust_env=False) as users:
         before = answered(users.get(metrics).text)
         right = [users.post("/completions", json=ask) for _ in range(3)]
         wrong = [users.post("/completions", json=ask | {"prompt": "one two " * 600}) for _ in range(2)]
@@ -215,9 +216,11 @@ async def _chat_with_transformers(served: Served) -> None:
 def _refuses_what_it_cannot_do(served: Served) -> None:
     """Each with a status and words, and whoever asks next is answered."""
 
+    key = bearer(served.key)
+
     def asked(**body: Any) -> httpx.Response:
         told = {"model": served.name, "prompt": "Two and two are", "max_tokens": 3, "temperature": 0} | body
-        return httpx.post(f"{served.url}/completions", json=told, timeout=60, trust_env=False)
+        return httpx.post(f"{served.url}/completions", json=told, headers=key, timeout=60, trust_env=False)
 
     assert asked(stop=None, n=None).json()["usage"]["completion_tokens"] == 3
     assert asked(stop="END").status_code == 200
@@ -227,7 +230,26 @@ def _refuses_what_it_cannot_do(served: Served) -> None:
             asked(**wrong).json()["error"]["message"].split(":")[0],
         )
     assert asked(prompt=[10**9]).status_code == 400
-    assert httpx.post(f"{served.url}/completions", content=b"{", timeout=60, trust_env=False).status_code == 415
+    other = httpx.post(f"{served.url}/completions", content=b"{", headers=key, timeout=60, trust_env=False)
+    assert other.status_code == 415
+    _answers_who_has_the_key(served)
+
+
+def _answers_who_has_the_key(served: Served) -> None:
+    """Loopback is every user's, and every web page's."""
+    root, key = served.url.removesuffix("/v1"), bearer(served.key)
+    with httpx.Client(timeout=60, trust_env=False) as anybody:
+        for path in ("/v1/models", "/metrics", "/docs", "/openapi.json"):
+            assert anybody.get(f"{root}{path}").status_code == 401
+        for path in ("/v1/chat/completions", "/v1/completions", "/classify", "/tokenize"):
+            assert anybody.post(f"{root}{path}", json={"model": served.name}).status_code == 401
+        assert anybody.get(f"{root}/v1/models", headers=key | {"Host": "evil.example"}).status_code == 421
+        assert anybody.get(f"{root}/v1/models", headers=key).status_code == 200
+        assert anybody.get(f"{root}/health").status_code == 200
+
+
+def test_an_engine_answers_who_has_the_key_alone(served: Served):
+    _answers_who_has_the_key(served)
 
 
 def test_without_vllm_transformers_gives_the_values_of_a_value_model(
