@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, cast, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, NonNegativeInt, PositiveInt
 from pydantic_core import CoreSchema, core_schema
 
 from selftaught.errors import SelftaughtError
@@ -26,7 +26,9 @@ class Block(BaseModel, ABC):
     """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`."""
 
     # Deferred: a block may hold blocks of other axes, and what is registered there is known when it is first used.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
     axis: ClassVar[str]
 
     def __init_subclass__(cls, *, type: str | None = None, axis: str | None = None, **kwargs: Any) -> None:
@@ -38,6 +40,14 @@ class Block(BaseModel, ABC):
             cls.__annotations__ = {"type": Literal[type], **inspect.get_annotations(cls)}
             cls.type = type
             _REGISTRY.setdefault(cls.axis, {})[type] = cls
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """`type` is required: it tells an editor which block a mistake is one of."""
+        told = handler.resolve_ref_schema(handler(schema))
+        if "type" in told.get("properties", {}):
+            told["required"] = ["type", *told.get("required", [])]
+        return told
 
     @property
     def name(self) -> str:

@@ -438,17 +438,38 @@ def recipes_schema() -> None:
 
 
 @recipes_app.command("blocks")
-def recipes_blocks(axis: Annotated[str, typer.Argument(help="an axis; all of them unless given")] = "") -> None:
-    """The blocks on an axis, with their fields."""
+def recipes_blocks(
+    axis: Annotated[str, typer.Argument(help="an axis; all of them unless given")] = "", as_json: AsJson = False
+) -> None:
+    """The blocks on an axis, with their fields; of one axis each field with its type, default and meaning."""
     with telling():
+        from selftaught.block_fields import fields
         from selftaught.recipe import AXES, blocks
 
+        found = {(name, kind): block for name in ([axis] if axis else AXES) for kind, block in blocks(name).items()}
+        if as_json:
+            _print([{"axis": a, "type": t, "fields": [_fields(f) for f in fields(b)]} for (a, t), b in found.items()])
+            return
+        if axis:
+            for (_, kind), block in found.items():
+                _tell_fields(kind, block, fields(block))
+            return
         table = Table("axis", "type", "what it does", "fields")
-        for name in [axis] if axis else AXES:
-            for kind, block in blocks(name).items():
-                fields = ", ".join(f for f in block.model_fields if f != "type")
-                table.add_row(name, kind, (block.__doc__ or "").split("\n")[0], fields)
+        for (name, kind), block in found.items():
+            table.add_row(name, kind, _summary(block), ", ".join(f for f in block.model_fields if f != "type"))
         out.print(table)
+
+
+def _summary(block: Any) -> str:
+    return (block.__doc__ or "").split("\n")[0]
+
+
+def _tell_fields(kind: str, block: Any, fields: Any) -> None:
+    out.print(f"{kind}: {_summary(block)}", soft_wrap=True, highlight=False)
+    table = Table("field", "type", "default", Column("meaning", overflow="fold"))
+    for each in fields:
+        table.add_row(each.name, each.type, each.default, each.meaning)
+    out.print(table)
 
 
 # Fresh tasks --------------------------------------------------------------------------------------------------------

@@ -105,7 +105,9 @@ class Stage(BaseModel):
     A stage without `train` is an inference strategy: it is measured (`selftaught evaluate`), and has no round to run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     name: Annotated[str, Field(pattern=NAME)] = "main"
     rounds: PositiveInt = 1
@@ -161,7 +163,9 @@ class Stage(BaseModel):
 class Recipe(BaseModel):
     """One self-training method: the models of its roles, its tasks, and its stages in order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     name: Annotated[str, Field(pattern=NAME, description="lower case, digits and dashes")]
     description: str = ""

@@ -117,13 +117,32 @@ def test_recipes_schema_is_a_json_schema_that_names_the_blocks() -> None:
     assert "AnswerMatch" in schema["$defs"]
 
 
+def test_recipes_blocks_says_type_default_and_meaning_of_each_field() -> None:
+    shown = [" ".join(line.split()) for line in ran("recipes blocks gate").stdout.splitlines()]
+    assert "│ min_gain │ number ≥ 0 < 1 │ 0.0 │ smallest estimate worth a promotion │" in shown
+    (sft,) = (block for block in told("recipes blocks train --json") if block["type"] == "sft")
+    fields = {field["name"]: (field["type"], field["default"]) for field in sft["fields"]}
+    assert fields["role"] == ("text", "policy")
+    assert fields["scheduler"] == ("one of linear, cosine, constant_with_warmup", "linear")
+    assert fields["gradient_checkpointing"] == ("true or false", "false")
+
+
+def test_the_schema_tells_an_editor_which_block_a_mistake_is_in() -> None:
+    """By its `type`, which each has to have."""
+    schema = told("recipes schema")
+    for axis in AXES:
+        for name, block in blocks(axis).items():
+            found = schema["$defs"].get(block.__name__)
+            assert found is None or "type" in found["required"], name
+
+
 def test_recipes_blocks_lists_every_block_of_an_axis_with_its_fields() -> None:
     shown = ran("recipes blocks").stdout
     for axis in AXES:
         for name in blocks(axis):
             assert f" {name} " in shown
-            assert f" {name} " in ran(f"recipes blocks {axis}").stdout
-    assert "temperature, max_tokens" in ran("recipes blocks sample").stdout
+            assert f"{name}: " in ran(f"recipes blocks {axis}").stdout
+    assert "temperature, max_tokens" in shown
     assert "answer_match" not in ran("recipes blocks sample").stdout
 
 
