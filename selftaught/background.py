@@ -26,7 +26,7 @@ from selftaught.lines import find
 from selftaught.loopback import KEY, new_key
 from selftaught.round.job import Workplace
 from selftaught.service import Note, note_path, noted
-from selftaught.serving.processes import Process
+from selftaught.serving.processes import Process, said
 from selftaught.tracking_ui import HOST, address
 
 READY_WITHIN = 300.0
@@ -84,7 +84,7 @@ def _tracking_ui(place: Workplace, port: int) -> str:
     if database_file(place.settings.tracking_uri) is None:
         return without_credentials(place.settings.tracking_uri)
     path = place.settings.home / "served" / "mlflow.json"
-    if path.exists() and (page := Page.model_validate_json(path.read_text())).process.alive:
+    if (page := said(path, Page)) is not None and page.process.alive:
         return page.url
     free, key, log = _free(port), new_key(), path.with_suffix(".log")
     environment = without_secrets() | place.settings.environment() | {KEY: key}
@@ -141,14 +141,13 @@ def _free(port: int) -> int:
 
 def _stop(path: Path) -> bool:
     """End the process that `path` notes, with its session where it leads one."""
-    if not path.exists():
-        return False
-    process = (Page if path.stem == "mlflow" else Note).model_validate_json(path.read_text(encoding="utf-8")).process
-    alive = process.alive
-    if alive:
-        os.kill(process.pid, signal.SIGTERM)
-        _gone(process)
-    process.kill_session()
+    noted = said(path, Page if path.stem == "mlflow" else Note)
+    alive = noted is not None and noted.process.alive
+    if noted is not None and alive:
+        os.kill(noted.process.pid, signal.SIGTERM)
+        _gone(noted.process)
+    if noted is not None:
+        noted.process.kill_session()
     path.unlink(missing_ok=True)
     return alive
 

@@ -29,7 +29,7 @@ from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.boundary import ERRORS
 from selftaught.round.fresh import quiet, stage_of
 from selftaught.round.history import ENDED, due, newest, recorded
-from selftaught.round.job import Job, Workplace, plan_key, round_name
+from selftaught.round.job import Job, Workplace, plan_key, round_name, understood
 from selftaught.serving.backend import Backend
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
@@ -193,7 +193,7 @@ class Campaign:
         """The round's job, if it was fixed already."""
         name = round_name(self.order.line, self.order.campaign, number, attempt)
         plan = self.place.store.claimed(plan_key(name))
-        return None if plan is None else Job.model_validate_json(plan)
+        return None if plan is None else understood(self.place.store, plan_key(name), plan, Job)
 
     def _again(self, run: RoundRun) -> Ended:
         told = newest(self.place, self.order.line, self.order.campaign)

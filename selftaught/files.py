@@ -15,7 +15,10 @@ def write_whole(path: Path, content: str) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         scratch.touch(mode=0o600)  # some hold a key
-        scratch.write_text(content, encoding="utf-8")
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave an empty file under the name
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

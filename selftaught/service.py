@@ -24,7 +24,7 @@ from selftaught.records import Message
 from selftaught.round.job import Workplace
 from selftaught.serving.backend import Served
 from selftaught.serving.local import LocalEngines
-from selftaught.serving.processes import Process
+from selftaught.serving.processes import Process, said
 from selftaught.tracking import Version
 
 Tell = Callable[[str], None]
@@ -132,7 +132,5 @@ def _noting(path: Path, served: Served) -> Generator[None]:
 
 def noted(path: Path) -> Note | None:
     """What is noted at `path`, when the process that noted it still runs."""
-    if not path.exists():
-        return None
-    note = Note.model_validate_json(path.read_text(encoding="utf-8"))
-    return note if note.process.alive else None
+    note = said(path, Note)
+    return note if note is not None and note.process.alive else None

@@ -20,7 +20,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import override
 
 from selftaught.dataset import replacing
@@ -81,9 +81,9 @@ class Store(ABC):
     def put(self, kind: str, digest: str, folder: Path) -> str:
         """Store the files of `folder` and return their URI; what is there already is not sent again.
 
-        Of two writers of one digest the first wins. A writer that was killed leaves nothing that readers see, and the
-        next `put` goes on. Raises BadInput when the folder is missing or empty, StoreError or Unavailable when the
-        store cannot be written.
+        Of two writers of one digest the first wins; a folder whose marker is damaged is written anew. A writer that
+        was killed leaves nothing that readers see, and the next `put` goes on. Raises BadInput when the folder is
+        missing or empty, StoreError or Unavailable when the store cannot be written.
         """
 
     @abstractmethod
@@ -134,16 +134,29 @@ class Store(ABC):
         """Forget `key`, so that it can be claimed again."""
 
     @abstractmethod
-    def _marker(self, kind: str, digest: str) -> Marker | None:
-        """The marker of a folder, or None when there is no whole folder."""
+    def _marking(self, kind: str, digest: str) -> bytes | None:
+        """What the marker of a folder holds, or None when there is no whole folder."""
 
     @abstractmethod
     def _fetch(self, kind: str, digest: str, path: str, target: Path) -> None:
         """Copy one stored file to `target`."""
 
     def has(self, kind: str, digest: str) -> bool:
-        """Whether the whole folder is there."""
+        """Whether the whole folder is there. Raises StoreError when its marker is damaged; `put` heals that."""
         return self._marker(kind, digest) is not None
+
+    def _marker(self, kind: str, digest: str) -> Marker | None:
+        marking = self._marking(kind, digest)
+        marker = None if marking is None else parsed(marking)
+        if marking is not None and marker is None:
+            uri = self.uri(kind, digest)
+            raise StoreError(f"{uri}/{MARKER}: damaged. Remove {uri} and run the step that makes it again.")
+        return marker
+
+    def _is_sound(self, kind: str, digest: str) -> bool:
+        """Whether the folder is there with a marker that can be read."""
+        marking = self._marking(kind, digest)
+        return marking is not None and parsed(marking) is not None
 
     def get(self, kind: str, digest: str, into: Path) -> Path:
         """Copy a folder to `into`, whole or not at all, every file checked against its stored SHA-256.
@@ -191,10 +204,10 @@ class DirectoryStore(Store):
     @override
     def put(self, kind: str, digest: str, folder: Path) -> str:
         home = self._home(kind, digest)
-        if not self.has(kind, digest):
+        if not self._is_sound(kind, digest):
             marker = fingerprint(folder)
             with disk_errors(self.directory), locked(home.parent):
-                if not self.has(kind, digest):
+                if not self._is_sound(kind, digest):
                     _sweep(home.parent)
                     _copy_folder(folder, marker, home)
         return self.uri(kind, digest)
@@ -255,10 +268,7 @@ class DirectoryStore(Store):
 
     @override
     def claimed(self, key: str) -> bytes | None:
-        try:
-            return self._claim_path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return _content(self._claim_path(key))
 
     @override
     def claims(self, prefix: str) -> "list[str]":
@@ -272,8 +282,8 @@ class DirectoryStore(Store):
             self._claim_path(key).unlink(missing_ok=True)
 
     @override
-    def _marker(self, kind: str, digest: str) -> Marker | None:
-        return read_marker(self._home(kind, digest))
+    def _marking(self, kind: str, digest: str) -> bytes | None:
+        return _content(self._home(kind, digest) / MARKER)
 
     @override
     def _fetch(self, kind: str, digest: str, path: str, target: Path) -> None:
@@ -349,11 +359,22 @@ def fingerprint(folder: Path) -> Marker:
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """The marker in a local `folder`, or None when there is none; what is no regular file is none."""
-    if not (folder / MARKER).is_file():
-        return None
+    """The marker in a local `folder`, or None when there is none that can be read."""
+    return parsed(_content(folder / MARKER) or b"")
+
+
+def parsed(marking: bytes) -> Marker | None:
+    """A marker from what its file holds, or None when that is damaged."""
     try:
-        return Marker.model_validate_json((folder / MARKER).read_bytes())
+        return Marker.model_validate_json(marking)
+    except ValidationError:
+        return None
+
+
+def _content(path: Path) -> bytes | None:
+    """What a file holds, or None when there is none; what is no regular file (a pipe, a folder) is none."""
+    try:
+        return path.read_bytes() if path.is_file() else None
     except (FileNotFoundError, NotADirectoryError):
         return None
 

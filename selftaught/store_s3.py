@@ -1,6 +1,7 @@
 """The store in S3: `s3://bucket/prefix/<kind>/<digest>/…`, on AWS or any server with conditional writes.
 
-Every object is written once: all writes carry `If-None-Match: *`, so the server decides which writer was first. Large
+Every object is written once: all writes carry `If-None-Match: *`, so the server decides which writer was first; one
+that takes no notice of it is refused before this process writes anything else (`PROBE`). Large
 files go in parts; each request carries a CRC-32 that the server verifies, and each object its whole SHA-256 as
 metadata, by which a killed upload goes on. Parts of a killed upload stay until the bucket's lifecycle rule
 (AbortIncompleteMultipartUpload) clears them. Its role needs s3:ListBucket, GetObject, PutObject and DeleteObject. It
@@ -34,7 +35,6 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
-from pydantic import ValidationError
 from s3transfer.exceptions import RetriesExceededError
 from typing_extensions import override
 
@@ -62,8 +62,46 @@ PART_SIZE = 16 * 2**20
 ATTEMPTS = 5
 """How often a request is tried, with back-off (some 10 s in all), unless AWS_MAX_ATTEMPTS says otherwise."""
 
-_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
-_BUSY = {"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests"}
+_ANSWERS: Sequence[tuple[set[str | int], type[SelftaughtError], str]] = [
+    ({"NoSuchBucket"}, StoreError, "no bucket '{bucket}' at {server}. Create it, or name another."),
+    ({404}, StoreError, "missing though it was stored. Remove its folder and run the step again."),
+    (
+        {"RequestTimeTooSkewed", "RequestExpired"},
+        StoreError,
+        "{server} has another time than this machine ({code}): they differ by more than 15 minutes. Set the clock "
+        "here or there (timedatectl set-ntp true).",
+    ),
+    (
+        {401, 403},
+        StoreError,
+        "{server} refused the credentials ({code}). Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the role and the "
+        "bucket's policy.",
+    ),
+    (
+        {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"},
+        StoreError,
+        "arrived damaged at {server} ({code}); nothing was stored. Run it again.",
+    ),
+    (
+        {"XAmzContentSHA256Mismatch", "MissingContentLength", 501},
+        StoreError,
+        "{server} does not take the checksum that follows each upload ({code}: {message}). It has to know S3's "
+        "additional checksums (x-amz-checksum-crc32) and If-None-Match: use S3, or a newer version of the server.",
+    ),
+    (
+        {"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests", *range(500, 600)},
+        Unavailable,
+        "{server} failed to answer ({code}). Try again later.",
+    ),
+    (set(), StoreError, "{server} refused the request ({code}: {message})."),
+]
+"""What codes and statuses of a server mean, the first that fits; the last fits all."""
+
+
+PROBE = "probes/conditional-writes"
+"""The object that each process asks the server to write, though it is there: a good one refuses."""
+_PROVEN: set[tuple[str, str, str]] = set()
+"""Where this process has seen that: server, bucket and prefix."""
 
 
 class S3Store(Store):
@@ -79,7 +117,9 @@ class S3Store(Store):
 
     @override
     def put(self, kind: str, digest: str, folder: Path) -> str:
-        if not self.has(kind, digest):
+        if not self._is_sound(kind, digest):
+            self._require_conditional_writes()
+            self._forget_damaged(kind, digest)
             stored = [self._upload(kind, digest, file, folder) for file in fingerprint(folder).files]
             marker = Marker(files=tuple(stored)).model_dump_json(indent=2) + "\n"
             self._create(self._key(kind, digest, MARKER), marker.encode())
@@ -133,6 +173,7 @@ class S3Store(Store):
 
     @override
     def claim(self, key: str, value: bytes) -> bytes:
+        self._require_conditional_writes()
         while not self._create(self._claim_key(key), value):
             winner = self.claimed(key)
             if winner is not None:  # None: released since; try again
@@ -154,19 +195,20 @@ class S3Store(Store):
             self._client.delete_object(Bucket=self.bucket, Key=self._claim_key(key))
 
     @override
-    def _marker(self, kind: str, digest: str) -> Marker | None:
-        content = self._read(self._key(checked(kind), checked(digest), MARKER))
-        try:
-            return None if content is None else Marker.model_validate_json(content)
-        except ValidationError:
-            uri = self.uri(kind, digest)
-            raise StoreError(f"{uri}/{MARKER}: damaged. Remove {uri} and run the step that makes it again.") from None
+    def _marking(self, kind: str, digest: str) -> bytes | None:
+        return self._read(self._key(checked(kind), checked(digest), MARKER))
 
     @override
     def _fetch(self, kind: str, digest: str, path: str, target: Path) -> None:
         key = self._key(kind, digest, path)
         with self._errors(key), target.open("wb") as file:
             self._client.download_fileobj(self.bucket, key, file, Config=self._transfer)
+
+    def _forget_damaged(self, kind: str, digest: str) -> None:
+        """Remove a marker that cannot be read: nothing that is there is written over."""
+        if self._marking(kind, digest) is not None:
+            with self._errors():
+                self._client.delete_object(Bucket=self.bucket, Key=self._key(kind, digest, MARKER))
 
     def _upload(self, kind: str, digest: str, file: StoredFile, folder: Path) -> StoredFile:
         """Send one file unless its object is there; returns what the store then has under its name."""
@@ -192,6 +234,16 @@ class S3Store(Store):
         if "sha256" not in head["Metadata"]:
             raise StoreError(f"s3://{self.bucket}/{key}: an object that was not put there by Selftaught. Remove it.")
         return StoredFile(path=path, size=head["ContentLength"], sha256=head["Metadata"]["sha256"])
+
+    def _require_conditional_writes(self) -> None:
+        """Raise StoreError when the second writer of an object wins: two rounds would then own one step."""
+        place = (self._server, self.bucket, self.prefix)
+        if place not in _PROVEN and self._create(self._key(PROBE), b"") and self._create(self._key(PROBE), b""):
+            raise StoreError(
+                f"{self.root}: {self._server} takes no notice of If-None-Match (conditional writes), so two rounds "
+                "could own one step. Use S3 or a server that has them, in a version that does: docs/cluster-install.md."
+            )
+        _PROVEN.add(place)
 
     def _create(self, key: str, content: bytes) -> bool:
         """Write a small object if it is new; False when it was there."""
@@ -259,20 +311,9 @@ class S3Store(Store):
 
     def _server_error(self, error: ClientError, where: str) -> SelftaughtError:
         code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code == "NoSuchBucket":
-            return StoreError(f"{where}: no bucket '{self.bucket}' at {self._server}. Create it, or name another.")
-        if status == 404:
-            return StoreError(f"{where}: missing though it was stored. Remove its folder and run the step again.")
-        if status in (401, 403):
-            return StoreError(
-                f"{where}: {self._server} refused the credentials ({code}). Check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY, the role and the bucket's policy."
-            )
-        if code in _DAMAGED:
-            return StoreError(f"{where}: arrived damaged at {self._server} ({code}); nothing was stored. Run it again.")
-        if status >= 500 or code in _BUSY:
-            return Unavailable(f"{where}: {self._server} failed to answer ({code}). Try again later.")
-        return StoreError(f"{where}: {self._server} refused the request ({code}: {_message(error)}).")
+        kind, words = next((kind, words) for known, kind, words in _ANSWERS if known & {code, status} or not known)
+        said = words.format(bucket=self.bucket, server=self._server, code=code, message=_message(error))
+        return kind(f"{where}: {said}")
 
 
 def _stored_folder(name: str, items: "Sequence[ObjectTypeDef]") -> Stored:

@@ -149,6 +149,17 @@ class Tracker:
         for key, value in tags.items():
             client.set_tag(run, key, value)
 
+    def outcome(self, run: str) -> str:
+        """The outcome of a run; empty while it has none, and where this registry does not know it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.tags(run).get("selftaught.outcome", "")
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return ""
+
     def tags(self, run: str) -> dict[str, str]:
         """The tags of a run."""
         return dict(self.client.get_run(run).data.tags)

@@ -24,7 +24,7 @@ from selftaught.records import Task, TaskScore
 from selftaught.report.data import ReportData
 from selftaught.round.fresh import dropped, past
 from selftaught.round.history import recorded
-from selftaught.round.job import Plan, Workplace, plan_key, round_name
+from selftaught.round.job import Plan, Workplace, plan_key, round_name, understood
 from selftaught.statistics import Change, independent_change
 from selftaught.tracking import Version
 
@@ -117,8 +117,9 @@ def _promotion(place: Workplace, champion: Version) -> Promotion | None:
     if made is None:
         return None
     told = recorded(place, champion.line, campaign, made.round, made.attempt)
-    plan = place.store.claimed(plan_key(round_name(champion.line, campaign, made.round, made.attempt)))
-    return Promotion(Plan.model_validate_json(plan).started, told) if told and plan else None
+    key = plan_key(round_name(champion.line, campaign, made.round, made.attempt))
+    plan = place.store.claimed(key)
+    return Promotion(understood(place.store, key, plan, Plan).started, told) if told and plan else None
 
 
 def _deciding(recipe: Recipe, metric: str) -> Stage:

@@ -62,6 +62,27 @@ class StoreContract:
         got = store.get("datasets", "d", tmp_path / "got")
         assert len((got / "data").read_bytes()) == 1000
 
+    @pytest.mark.parametrize("damaged", [b"", b'{"files": [{"path', b"\xff\x00"])
+    def test_a_damaged_marker_is_told_and_healed_by_the_next_put(
+        self, store: Store, model: Path, tmp_path: Path, damaged: bytes
+    ) -> None:
+        store.put("models", "d1", model)
+        self.damage(store, "models/d1", damaged)
+        for use in (
+            store.has,
+            lambda *of: store.get(*of, tmp_path / "a"),
+            lambda *of: store.local(*of, tmp_path / "b"),
+        ):
+            with pytest.raises(StoreError, match=r"models/d1/\.complete\.json: damaged\. Remove .* and run the step"):
+                use("models", "d1")
+        for _ in range(2):
+            store.put("models", "d1", model)
+        assert fingerprint(store.get("models", "d1", tmp_path / "got")) == fingerprint(model)
+
+    def damage(self, store: Store, folder: str, content: bytes) -> None:
+        """Have `content` for the marker of `folder`."""
+        raise NotImplementedError
+
     def test_folders_are_told_with_their_bytes_and_when_they_were_put(self, store: Store, model: Path) -> None:
         before = time.time() - 2  # S3 tells whole seconds
         for digest in ("d1", "d0"):

@@ -1,5 +1,6 @@
 """A file that is written whole: readers never meet a part of it, and what fails changes nothing."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -35,3 +36,19 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path):
     with pytest.raises(UnicodeEncodeError):
         write_whole(path, "half \ud800")
     assert (path.read_text(), list(tmp_path.iterdir())) == ("before", [path])
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A power cut in between would leave the name with nothing behind it."""
+    done: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: done.append(f"sync {Path(f'/proc/self/fd/{handle}').resolve().name}")
+    )
+    monkeypatch.setattr(Path, "replace", lambda path, target: done.append(f"replace {path.name}"))
+    write_whole(tmp_path / "note.json", "content")
+    assert done == [f"{what} .note.json.{os.getpid()}.part" for what in ("sync", "replace")]
+
+
+def _name(handle: int) -> str:
+    """The name of the file that is open under a descriptor."""
+    return Path(f"/proc/self/fd/{handle}").readlink().name

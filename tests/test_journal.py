@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -95,6 +96,7 @@ def test_two_live_writers_cannot_share_a_file(tmp_path: Path) -> None:
 WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from selftaught.journal import FileJournal
 from selftaught.records import Task
 
@@ -203,6 +205,21 @@ def test_segments_are_written_by_count_and_by_time(directory: DirectoryStore) ->
     hasty = SegmentJournal(directory, "t", Group, segment_records=100, segment_seconds=0)
     counts = [hasty.append(each) or len(directory.claims("journals/t")) for each in GROUPS[:3]]
     assert counts == [2, 3, 4]
+
+
+def test_a_record_waits_no_longer_because_others_come_behind_it(
+    directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow trickle: each comes before the last one's second is over, and the first one's second passes."""
+    now = [0.0]
+    monkeypatch.setattr("selftaught.journal.time", SimpleNamespace(monotonic=lambda: now[0]))
+    journal, written = SegmentJournal(directory, "k", Group, segment_seconds=1.0), list[int]()
+    for seconds, each in enumerate(GROUPS[:4]):
+        now[0] = 100 + 0.4 * seconds
+        journal.append(each)
+        written.append(len(directory.claims("journals/k")))
+    assert written == [1, 1, 1, 2]  # the fence is one
+    assert ids(SegmentJournal(directory, "k", Group).read()) == ids({each.id: each for each in GROUPS[:4]})
 
 
 def test_a_damaged_segment_is_named(directory: DirectoryStore) -> None:

@@ -528,3 +528,21 @@ def test_of_one_line_alone_what_is_nobodys_stays(old: Workplace) -> None:
     assert small_world().rounds[0].challenger not in there
     ran()
     assert not nobodys & {each.name for kind in ("models", "datasets") for each in old.store.stored(kind)}
+
+
+def test_an_alias_that_moves_while_versions_are_listed_keeps_its_model(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`base` moves to a refused model between the two looks: it is seen where it is, not where it was."""
+    refused = next(v for v in place.tracker.versions("rft") if v.digest == small_world().rounds[0].challenger)
+    listed = place.tracker.tagged_versions
+
+    def then_moved(line: str) -> Any:
+        versions = listed(line)
+        place.tracker.point("base", refused)
+        return versions
+
+    monkeypatch.setattr(place.tracker, "tagged_versions", then_moved)
+    fates = Collector(place, EAGER, now=NOW + 1000 * DAY).plan()
+    assert refused.digest not in {fate.key for fate in fates.go}
+    assert "base of rft" in {fate.why for fate in fates.kept if fate.key == refused.digest}.pop()

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from selftaught.doctor import checks
 from selftaught.errors import BadInput, StoreError, Unavailable
-from selftaught.store import fingerprint, open_store
+from selftaught.store import MARKER, Store, fingerprint, open_store
 from selftaught.store_s3 import S3Store
 from tests.s3_server import S3Server, free_ports
 from tests.store_contract import StoreContract, folder_with, model
@@ -51,12 +53,70 @@ def key(store: S3Store, name: str) -> dict[str, str]:
 class TestS3Store(StoreContract):
     """The contract, on a real S3 server."""
 
+    @pytest.fixture(autouse=True)
+    def server(self, raw: Any) -> None:
+        self.raw = raw
+
+    def damage(self, store: Store, folder: str, content: bytes) -> None:
+        assert isinstance(store, S3Store)
+        self.raw.put_object(Bucket="selftaught", Key=f"{store.prefix}/{folder}/{MARKER}", Body=content)
+
 
 def test_a_large_file_travels_in_parts(store: S3Store, raw: Any, tmp_path: Path) -> None:
     large = folder_with(tmp_path / "large", weights=os.urandom(2 * PART + MIB))
     store.put("models", "d", large)
     assert raw.head_object(**key(store, "weights"))["ETag"].endswith('-3"')  # three parts
     assert fingerprint(store.get("models", "d", tmp_path / "got")) == fingerprint(large)
+
+
+def test_of_two_writers_of_a_large_file_the_first_to_complete_wins(
+    store: S3Store, s3_prefix: str, tmp_path: Path
+) -> None:
+    """Both have sent their parts when one of them completes."""
+    first, second = (folder_with(tmp_path / name, weights=os.urandom(2 * PART)) for name in ("first", "second"))
+    other, turns = S3Store("selftaught", s3_prefix, part_size=PART), [first]
+
+    def complete(**_: object) -> None:
+        if turns:
+            other.put("models", "d", turns.pop())
+
+    store._client.meta.events.register("before-call.s3.CompleteMultipartUpload", complete)  # pyright: ignore[reportPrivateUsage]
+    store.put("models", "d", second)
+    assert turns == []
+    for reader in (store, other):
+        got = reader.get("models", "d", tmp_path / "got")
+        assert fingerprint(got) == fingerprint(first)
+
+
+def test_the_marker_tells_what_the_store_holds_whoever_wrote_it(
+    store: S3Store, s3_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first writer is killed before its marker; the second, whose bytes differ, marks the first one's files."""
+    first, second = (folder_with(tmp_path / name, data=name.encode()) for name in ("first", "second"))
+    store.claim("steps/other", b"")
+    with monkeypatch.context() as killed:
+        killed.setattr(store, "_create", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.put("datasets", "d", first)
+    other = S3Store("selftaught", s3_prefix)
+    other.put("datasets", "d", second)
+    for reader in (store, other):
+        assert (reader.get("datasets", "d", tmp_path / "got") / "data").read_bytes() == b"first"
+
+
+def test_a_write_that_another_one_overtakes_is_a_lost_race(
+    store: S3Store, s3_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 answers 409 while another conditional write of the same key is under way. The test server gives none."""
+    store.claim("steps/other", b"")
+
+    def overtaken(**_: object) -> None:
+        S3Store("selftaught", s3_prefix).claim("steps/a", b"theirs")
+        answer: Any = {"Error": {"Code": "ConditionalRequestConflict"}, "ResponseMetadata": {"HTTPStatusCode": 409}}
+        raise ClientError(answer, "PutObject")
+
+    monkeypatch.setattr(store._client, "put_object", overtaken)  # pyright: ignore[reportPrivateUsage]
+    assert store.claim("steps/a", b"ours") == b"theirs"
 
 
 def test_files_lie_under_a_plain_prefix(store: S3Store, raw: Any, model: Path) -> None:
@@ -195,6 +255,55 @@ def test_a_server_that_hangs_up_in_an_upload_is_unavailable(
         hang_up(listener)
         with pytest.raises(Unavailable, match=r"no answer from 127\.0\.0\.1"):
             S3Store("selftaught", s3_prefix).claim("key", b"value")
+
+
+@pytest.fixture
+def heedless(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    """A store on a server that takes no notice of If-None-Match: this process asks it for the first time."""
+    monkeypatch.setattr("selftaught.store_s3._only_if_new", lambda params, **_: None)
+    return S3Store("selftaught", s3_prefix)
+
+
+@pytest.mark.parametrize("work", ["put", "claim"])
+def test_a_server_without_conditional_writes_is_refused(heedless: S3Store, work: str, model: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"takes no notice of If-None-Match .* so two rounds could own one step"):
+            use(heedless, work, model)
+    assert (heedless.claimed("key"), heedless.stored("models")) == (None, [])
+
+
+def test_the_doctor_finds_a_server_without_conditional_writes(
+    heedless: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELFTAUGHT_STORE", heedless.root)
+    (found,) = (finding for finding in checks() if finding.name == "store")
+    assert (found.ok, "takes no notice of If-None-Match" in found.detail) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (400, "XAmzContentSHA256Mismatch", "does not take the checksum that follows each upload"),
+        (411, "MissingContentLength", "does not take the checksum that follows each upload"),
+        (501, "NotImplemented", "does not take the checksum that follows each upload"),
+        (403, "RequestTimeTooSkewed", "has another time than this machine .* Set the clock"),
+        (400, "BadDigest", "arrived damaged"),
+        (503, "SlowDown", "Try again later"),
+    ],
+)
+def test_what_a_server_lacks_is_said(
+    s3_prefix: str, monkeypatch: pytest.MonkeyPatch, status: int, code: str, says: str
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    store = S3Store("selftaught", s3_prefix)
+
+    def refused(**_: object) -> None:
+        answer: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "PutObject")
+
+    monkeypatch.setattr(store._client, "put_object", refused)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises((StoreError, Unavailable), match=says):
+        store.claim("key", b"value")
 
 
 def hang_up(listener: socket.socket) -> None:

@@ -8,6 +8,7 @@ wherever they stand, so that a recipe whose blocks are not installed here keeps 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from selftaught.dataset import Manifest
 from selftaught.errors import StoreError
 from selftaught.journal import stored_journals
-from selftaught.report.data import ReportData
+from selftaught.report.data import ReportData, RoundReport
 from selftaught.retention.state import (
     Claim,
     Deployment,
@@ -28,8 +29,8 @@ from selftaught.retention.state import (
     Round,
     State,
 )
-from selftaught.round.history import record_key
-from selftaught.round.job import Plan, Workplace, plan_key, role_line, round_name
+from selftaught.round.history import plan_of, record_key
+from selftaught.round.job import Plan, Workplace, plan_key, role_line, round_name, understood
 from selftaught.service import noted
 from selftaught.store import Store, Stored
 
@@ -108,7 +109,7 @@ def survey(place: Workplace, deployments: Deployments, memory: Memory, now: floa
     plans = _plans(store, memory)
     references = frozenset(key.rpartition("/")[2] for key in store.claims("references"))
     journals = tuple(map(_journal, stored_journals(store)))
-    held = (*_roles(store), *_served_here(place))
+    held = (*_roles(store), *_served_here(place), *_unread(store, memory))
     folders = (*_models(store), *_datasets(store, memory))
     rounds = tuple(_rounds(place, plans, memory))
     ended = tuple(Claim(plan_key(round.name), (round.tasks,)) for round in rounds if round.ended)
@@ -133,10 +134,16 @@ def _claims(store: Store) -> tuple[Claim, ...]:
 
 
 def _claim(key: str, value: bytes) -> Claim:
-    if key.startswith("steps/train/"):
-        made = _Training.model_validate_json(value)
-        return Claim(key, (made.digest, *(other.digest for other in made.others.values())), made.examples)
-    return Claim(key, tuple(DIGEST.findall(value.decode())))
+    with suppress(ValidationError):
+        if key.startswith("steps/train/"):
+            made = _Training.model_validate_json(value)
+            return Claim(key, (made.digest, *(other.digest for other in made.others.values())), made.examples)
+    return Claim(key, tuple(_digests(value)))
+
+
+def _digests(value: bytes) -> list[str]:
+    """Every digest in a claim, whoever wrote it."""
+    return DIGEST.findall(value.decode(errors="replace"))
 
 
 def _trainings(store: Store) -> Iterator[Claim]:
@@ -146,17 +153,25 @@ def _trainings(store: Store) -> Iterator[Claim]:
         name, _, what = key.rpartition("/")
         if f"{name}/order" not in told:
             continue  # it is being removed
-        order = _Order.model_validate_json(told[f"{name}/order"])
-        if what == "answer":
-            yield Claim(key, (_Ref.model_validate_json(value).digest,), order.examples)
-        else:
-            yield Claim(key, (order.model, order.examples))
+        with suppress(ValidationError):  # what nobody can read is nobody's to remove
+            order = _Order.model_validate_json(told[f"{name}/order"])
+            if what == "answer":
+                yield Claim(key, (_Ref.model_validate_json(value).digest,), order.examples)
+            else:
+                yield Claim(key, (order.model, order.examples))
 
 
 def _plans(store: Store, memory: Memory) -> list[tuple[Plan, frozenset[str]]]:
     """Every plan, and every digest in it."""
-    values = (value for _, value in _beside(memory.claim, store.claims("plans")) if value)
-    return [(Plan.model_validate_json(value), frozenset(DIGEST.findall(value.decode()))) for value in values]
+    values = [(key, value) for key, value in _beside(memory.claim, store.claims("plans")) if value]
+    return [(plan, frozenset(_digests(value))) for key, value in values if (plan := plan_of(key, value)) is not None]
+
+
+def _unread(store: Store, memory: Memory) -> Iterator[tuple[str, str]]:
+    """What is named under plans by what is no plan that can be read here: it may be another version's."""
+    for key, value in _beside(memory.claim, store.claims("plans")):
+        if value and plan_of(key, value) is None:
+            yield from ((digest, f"named in claims/{key}, which is no plan") for digest in _digests(value))
 
 
 def _journal(stored: Stored) -> Journal:
@@ -166,9 +181,8 @@ def _journal(stored: Stored) -> Journal:
 
 def _roles(store: Store) -> Iterator[tuple[str, str]]:
     for key, digest in _beside(store.claimed, store.claims("roles")):
-        _, line, role, *_ = key.split("/")
-        if digest:
-            yield digest.decode(), f"{role} model of {line}"
+        line, *role = key.split("/")[1:3]
+        yield from ((model, f"{''.join(role)} model of {line}") for model in _digests(digest or b""))
 
 
 def _served_here(place: Workplace) -> Iterator[tuple[str, str]]:
@@ -224,11 +238,13 @@ def _rounds(place: Workplace, plans: Iterable[tuple[Plan, frozenset[str]]], memo
         for run in place.tracker.rounds(line, campaign):
             outcomes[round_name(line, campaign, run.round, run.attempt)] = run.outcome
     for plan, digests in plans:
-        yield _round(plan, digests, outcomes.get(plan.name, "") in ENDED, memory.claim(record_key(plan.name)))
+        key = record_key(plan.name)
+        record = memory.claim(key)
+        told = understood(place.store, key, record, ReportData).last if record else None
+        yield _round(plan, digests, outcomes.get(plan.name, "") in ENDED, told)
 
 
-def _round(plan: Plan, refers: frozenset[str], ended: bool, record: bytes | None) -> Round:
-    told = ReportData.model_validate_json(record).last if record else None
+def _round(plan: Plan, refers: frozenset[str], ended: bool, told: RoundReport | None) -> Round:
     data = {each.kind: each.digest for each in told.datasets} if told else {}
     return Round(
         name=plan.name,

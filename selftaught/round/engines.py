@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from selftaught.blocks import Context, Verifier
 from selftaught.errors import BadInput
 from selftaught.models import Endpoint, Policy
-from selftaught.round.job import Job, ModelRef, Workplace
+from selftaught.round.job import Job, ModelRef, Workplace, understood
 from selftaught.serving.freshness import Reference, check_fresh
 
 
@@ -40,9 +40,10 @@ async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool =
 async def endpoint(place: Workplace, line: str, digest: str) -> Endpoint:
     """A client of an engine that serves `digest` with the weights that the trainer had. Raises WrongModel if not."""
     served = await asyncio.to_thread(place.serving().deploy, line, digest)
-    reference = place.store.claimed(reference_key(digest))
+    key = reference_key(digest)
+    reference = place.store.claimed(key)
     if reference is not None:
-        await asyncio.to_thread(check_fresh, served, Reference.model_validate_json(reference))
+        await asyncio.to_thread(check_fresh, served, understood(place.store, key, reference, Reference))
     return Endpoint(served.url, line, digest, policy=Policy(concurrency=128), key=served.key)
 
 

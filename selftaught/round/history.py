@@ -1,10 +1,15 @@
 """The rounds of a line: those that were planned, and those that have come to an end, as their reports recorded them."""
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+
+from pydantic import ValidationError
 
 from selftaught.errors import BadInput, RoundFailed
 from selftaught.report.data import ReportData, RoundReport
-from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name
+from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name, understood
 from selftaught.tracking import RoundRun, Tracker
 
 ENDED = ("promoted", "refused")
@@ -18,16 +23,34 @@ def record_key(name: str) -> str:
 
 def planned(place: Workplace, line: str) -> dict[str, Plan]:
     """The plan of every attempt at every round of `line`, by the round's name, oldest first."""
-    plans = {key: place.store.claimed(key) for key in place.store.claims(plan_key(line))}
-    read = {key.removeprefix(plan_key("")): Plan.model_validate_json(plan) for key, plan in plans.items() if plan}
-    return dict(sorted(read.items(), key=lambda item: item[1].started))
+    claims = {key: place.store.claimed(key) for key in place.store.claims(plan_key(line))}
+    plans = [plan for key, value in claims.items() if value and (plan := plan_of(key, value)) is not None]
+    return {plan.name: plan for plan in sorted(plans, key=lambda plan: plan.started)}
+
+
+def plan_of(key: str, value: bytes) -> Plan | None:
+    """The plan that the claim `key` holds; None, with a word, where it holds none or that of another round.
+
+    Whoever can write to the store can leave anything there, which must not stop the line.
+    """
+    with suppress(ValidationError):
+        plan = Plan.model_validate_json(value)
+        if plan_key(plan.name) == key:
+            return plan
+    _pass_over(key)
+    return None
+
+
+@cache
+def _pass_over(key: str) -> None:
+    logging.getLogger(__name__).warning("claims/%s: no plan of that round, so it is passed over. Remove it.", key)
 
 
 def unfinished(place: Workplace, line: str) -> Iterator[Plan]:
     """The plans of `line` whose rounds are neither recorded nor failed."""
     for name, plan in planned(place, line).items():
         told = place.store.claimed(record_key(name)) is not None
-        if not told and place.tracker.tags(plan.run).get("selftaught.outcome") != "failed":
+        if not told and place.tracker.outcome(plan.run) != "failed":
             yield plan
 
 
@@ -48,8 +71,9 @@ def told_rounds(place: Workplace, line: str, campaign: str) -> Iterator[tuple[Ro
 
 def recorded(place: Workplace, line: str, campaign: str, round: int, attempt: int) -> ReportData | None:
     """The report data of one attempt at one round, or None when it has not come to an end."""
-    told = place.store.claimed(record_key(round_name(line, campaign, round, attempt)))
-    return None if told is None else ReportData.model_validate_json(told)
+    key = record_key(round_name(line, campaign, round, attempt))
+    told = place.store.claimed(key)
+    return None if told is None else understood(place.store, key, told, ReportData)
 
 
 def due(runs: Sequence[RoundRun]) -> tuple[int, int]:

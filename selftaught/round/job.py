@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught import dataset
 from selftaught.dataset import Manifest
+from selftaught.errors import StoreError
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import canonical
@@ -33,6 +34,8 @@ from selftaught.settings import Settings
 from selftaught.store import Store, open_store
 from selftaught.tracking import Tracker
 from selftaught.weights import proven
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class ModelRef(BaseModel):
@@ -179,7 +182,7 @@ class Workplace:
             made = produce(out, key)
             self.store.put("datasets", made.digest, out)
             done = self.store.claim(key, made.digest.encode())
-        digest = done.decode()
+        digest = done.decode(errors="replace")
         if not (out / "manifest.json").exists() or dataset.manifest(out).digest != digest:
             self.store.get("datasets", digest, out)
             dataset.proven(out, digest)
@@ -201,6 +204,17 @@ def dump(blocks: Any) -> Any:
     if isinstance(blocks, BaseModel):
         return blocks.model_dump(mode="json")
     return [block.model_dump(mode="json") for block in blocks]
+
+
+def understood(store: Store, key: str, value: bytes, kind: type[M]) -> M:
+    """What a claim says. Raises StoreError, naming it, where that is nothing that this version can read."""
+    try:
+        return kind.model_validate_json(value)
+    except ValidationError as error:
+        raise StoreError(
+            f"{store.root}/claims/{key}: cannot be read as a {kind.__name__} ({error.error_count()} errors). Another "
+            "version wrote it, with blocks that are not installed here, or none did: then remove it and run again."
+        ) from None
 
 
 class Stopwatch:

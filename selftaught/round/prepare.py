@@ -14,7 +14,7 @@ from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.adopt import roles
 from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
-from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name
+from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name, understood
 from selftaught.round.replay import earlier
 from selftaught.tasks.dropped import Taken
 from selftaught.tasks.prepare import seeds
@@ -37,7 +37,7 @@ def run(
     if claimed is None:
         job = _fix(place, parsed, line, campaign, number, attempt, shards, Path(tasks))
         claimed = place.store.claim(key, job.model_dump_json().encode())
-    job = Job.model_validate_json(claimed)
+    job = understood(place.store, key, claimed, Job)
     if job.shards != shards:
         raise BadInput(f"{job.name}: was begun with {job.shards} shards, not {shards}. Go on with {job.shards}.")
     if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:

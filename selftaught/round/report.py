@@ -21,7 +21,7 @@ from selftaught.records import Example, Group, TaskScore
 from selftaught.report import data
 from selftaught.report.page import render
 from selftaught.round.history import history, record_key
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job, Workplace, understood
 from selftaught.round.train import Training
 
 READABLE = 24
@@ -45,10 +45,11 @@ class Inputs:
 def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     """Collect the round into a page at `out`, log it, claim the round's record, end the round's run."""
     place, job = Workplace.open(), Job.read(job_path)
-    claimed = place.store.claimed(record_key(job.name))
+    key = record_key(job.name)
+    claimed = place.store.claimed(key)
     if claimed is None:
-        claimed = place.store.claim(record_key(job.name), _collect(place, job, inputs).model_dump_json().encode())
-    told = data.ReportData.model_validate_json(claimed)
+        claimed = place.store.claim(key, _collect(place, job, inputs).model_dump_json().encode())
+    told = understood(place.store, key, claimed, data.ReportData)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(render(told), encoding="utf-8")
     _track(place, job, told, Path(out))

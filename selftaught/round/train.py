@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from selftaught import dataset
 from selftaught.blocks import TrainResult
 from selftaught.round.engines import reference_key
-from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line
+from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line, understood
 from selftaught.round.trainjob import TrainJobs
 from selftaught.round.work import Work
 from selftaught.serving.cluster import Cluster
@@ -79,7 +79,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
     if done is None:
         made = _train(place, job, Path(examples), given, key)
         done = place.store.claim(key, made.model_dump_json().encode())
-    training = Training.model_validate_json(done)
+    training = understood(place.store, key, done, Training)
     shutil.rmtree(_scratch(place, key), ignore_errors=True)
     _register(place, job, training)
     Path(out).parent.mkdir(parents=True, exist_ok=True)

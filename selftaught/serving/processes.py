@@ -10,11 +10,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught.files import write_whole
+
+M = TypeVar("M", bound=BaseModel)
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -107,18 +109,29 @@ class PidFile(BaseModel):
 
 
 def pid_files(folder: Path) -> Iterator[tuple[Path, PidFile]]:
-    """The pid files in `folder`; one that its owner takes away meanwhile is none."""
+    """The pid files in `folder`; one that its owner takes away meanwhile is none, nor is one that nobody can read."""
     for path in sorted(folder.glob("*.json")):
-        try:
-            noted = PidFile.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            continue
-        yield path, noted
+        if (noted := said(path, PidFile)) is not None:
+            yield path, noted
+
+
+def said(path: Path, kind: type[M]) -> M | None:
+    """What the small file at `path` says of a process; None where it is not there, or damaged (by a power cut)."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def reap(folder: Path) -> list[str]:
-    """Kill the engines in `folder` whose owner is gone, drop their pid files, and return their names."""
+    """Kill the engines in `folder` whose owner is gone, drop their pid files, and return their names.
+
+    Pid files that cannot be read go as well: they are whole until the machine goes down, and its processes with it.
+    """
     reaped: list[str] = []
+    for path in folder.glob("*.json"):
+        if said(path, PidFile) is None:
+            path.unlink(missing_ok=True)
     for path, noted in pid_files(folder):
         if noted.owner.alive:
             continue
