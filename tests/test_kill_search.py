@@ -25,7 +25,7 @@ CURATE = {"type": "tree_traces", "threshold": 0, "minimum": 1}
 
 def journaled(run: Run) -> dict[str, Group]:
     """The trees that are in a journal, by task."""
-    files = (run.home / "store" / "journals").glob("steps/sample/*.jsonl")
+    files = (run.home / "store" / "journals").glob("*/steps/sample/*.jsonl")
     whole = (line for file in files for line in file.read_text().split("\n")[:-1])
     return {group.id: group for group in map(Group.model_validate_json, whole)}
 

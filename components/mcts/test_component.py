@@ -48,7 +48,7 @@ def test_trees_that_were_journaled_are_not_searched_again(round: Round, engines:
     digest = place.store.claimed(key).decode()
     (shard,) = (s for s in (0, 1) if _digest(round, s) == digest)
     place.store.release(key)
-    journal = place.store.directory / "journals" / f"{key}.jsonl"
+    journal = place.store.directory / "journals" / "line" / f"{key}.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:4]))
     before, asked = {g.id: g for g in _groups(round)}, len(engines.read_text().splitlines())
     round.made.pop(f"groups-{shard}")

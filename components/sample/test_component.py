@@ -45,7 +45,7 @@ def test_what_was_journaled_is_not_asked_again(round: Round, engines: Path, plac
     round.sample()
     (key,) = [k for k in place.store.claims("steps/sample") if _shard(place, k) == _digest(round, "groups-0")]
     place.store.release(key)
-    (journal,) = (place.store.directory / "journals").glob(f"{key}.jsonl")
+    (journal,) = (place.store.directory / "journals").glob(f"line/{key}.jsonl")
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:4]))
     asked = len(engines.read_text().splitlines())
     before = round.made.pop("groups-0").metadata["digest"]

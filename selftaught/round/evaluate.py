@@ -71,7 +71,8 @@ async def _evaluate(
             lost.add(task.id)
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
-            with open_journal(place.store, input_key(key, {"sampler": dump(sampler)}), Group) as journal:
+            own = job.own(input_key(key, {"sampler": dump(sampler)}))
+            with open_journal(place.store, own, Group) as journal:
                 return await sample(
                     wanted,
                     sampler,

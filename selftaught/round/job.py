@@ -109,6 +109,10 @@ class Job(Plan):
         """The job that `prepare` wrote to `path`."""
         return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
 
+    def own(self, key: str) -> str:
+        """The key of a step as a name of this line's own, for what is unfinished: lines may be at one step at once."""
+        return f"{self.line}/{key}"
+
     @property
     def blocks(self) -> Stage:
         """The blocks of this round's stage."""

@@ -35,7 +35,7 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
 async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
     async with context(place, job, job.sampler, alone=job.blocks.sample.alone) as models:
         watch = Stopwatch()
-        with open_journal(place.store, key, Group) as journal:
+        with open_journal(place.store, job.own(key), Group) as journal:
             groups = await sample(tasks, job.blocks.sample, models, journal, place.progress("sample"))
     require_trees(groups)
     counts = {

@@ -80,22 +80,22 @@ def run(job_path: str, examples: str, out: str) -> Training:
         made = _train(place, job, Path(examples), given, key)
         done = place.store.claim(key, made.model_dump_json().encode())
     training = understood(place.store, key, done, Training)
-    shutil.rmtree(_scratch(place, key), ignore_errors=True)
+    shutil.rmtree(_scratch(place, job, key), ignore_errors=True)
     _register(place, job, training)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(training.model_dump_json(indent=2), encoding="utf-8")
     return training
 
 
-def _scratch(place: Workplace, key: str) -> Path:
-    return place.settings.home / "scratch" / key.replace("/", "-")
+def _scratch(place: Workplace, job: Job, key: str) -> Path:
+    return place.settings.home / "scratch" / job.own(key).replace("/", "-")
 
 
 def _train(place: Workplace, job: Job, examples: Path, given: str, key: str) -> Training:
     watch = Stopwatch()
     starts = {"policy": job.trainee, **job.trainees}
     trained = {
-        role: _trained(place, start, *_objectives(place, job, role, start, examples, _scratch(place, key)))
+        role: _trained(place, start, *_objectives(place, job, role, start, examples, _scratch(place, job, key)))
         for role, start in starts.items()
     }
     policy = trained.pop("policy")
