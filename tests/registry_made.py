@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 from selftaught.store import open_store
 from selftaught.tracking import Tracker, Version
@@ -32,13 +34,25 @@ class Registry:
         return Tracker(f"sqlite:///{self.home}/mlflow.db")
 
 
-def tiny_model(folder: Path, tokens: int = 16, seed: int = 0) -> Path:
-    """A language model without layers: an embedding of `tokens` x 8 numbers, tied to its output. It can be loaded."""
+CHAT = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token if m.role == 'assistant' }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+"""A chat template that keeps what is said."""
+
+
+def tiny_model(folder: Path, tokens: int = 257, seed: int = 0) -> Path:
+    """A language model without layers: an embedding of `tokens` x 8 numbers, tied to its output. It can be used."""
     folder.mkdir(parents=True)
     config = {"model_type": "llama", "vocab_size": tokens, "hidden_size": 8, "intermediate_size": 8}
-    config |= {"num_hidden_layers": 0, "num_attention_heads": 1, "tie_word_embeddings": True}
+    config |= {"num_hidden_layers": 0, "num_attention_heads": 1, "tie_word_embeddings": True, "eos_token_id": 256}
     (folder / "config.json").write_text(json.dumps(config))
-    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
+    alphabet = [*sorted(ByteLevel.alphabet()), "<|end|>"]
+    tokenizer = Tokenizer(BPE({letter: number for number, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>", "chat_template": CHAT}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind))
     weights = {"model.embed_tokens.weight": (tokens, 8), "model.norm.weight": (8,)}
     values = {name: np.full(shape, seed, dtype=np.float32) for name, shape in weights.items()}
     save_file(values, folder / "model.safetensors")

@@ -25,6 +25,7 @@ from selftaught.round.work import Work
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
 from selftaught.tracking import Tracker
+from tests.registry_made import CHAT
 
 REPOSITORY = Path(__file__).parent.parent
 BLOCKS = REPOSITORY / "tests" / "stand_ins" / "blocks"
@@ -71,12 +72,14 @@ def tiny_model(folder: Path, skill: float = 0.3) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     torch.manual_seed(0)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|end|>"]
     tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", chat_template=CHAT)
+    whole.save_pretrained(folder)
+    ends = {"eos_token_id": len(alphabet) - 1}
+    shape = ends | {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=len(alphabet), max_position_embeddings=256, skill=skill, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder

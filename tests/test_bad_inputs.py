@@ -230,6 +230,32 @@ def deeper(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
 
 
+def no_numbers(folder: Path) -> None:
+    """One of the weights is infinite, as a copy with a flipped bit may have it."""
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-4:] = b"\x00\x00\x80\x7f"  # the last number of the file
+    weights.write_bytes(content)
+
+
+ENDLESS = "{% for a in range(9999) %}" * 5 + "{% endfor %}" * 5
+"""A chat template that is done after years."""
+
+
+def endless(folder: Path) -> None:
+    """Neither the tokenizer nor the configuration names an end token."""
+    tokenizer_says(folder, eos_token=None)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+
+
+def tokenizer_says(folder: Path, **fields: str | None) -> None:
+    """The tokenizer's configuration says these; what is None it does not say."""
+    told = json.loads((folder / "tokenizer_config.json").read_text()) | fields
+    kept = {name: value for name, value in told.items() if value is not None}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kept))
+
+
 def truncated(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
@@ -716,6 +742,51 @@ CASES = [
         PULL,
         model("tiny", lambda folder: (folder / "config.json").write_text('{"model_type": "llamma"}')),
         ("tiny: transformers cannot load it (", "llamma", "Is it a whole causal language model?"),
+        loads_torch=True,
+    ),
+    Bad(
+        "weights that are no numbers",
+        PULL,
+        model("tiny", no_numbers),
+        ("tiny: what it computes of a short text is no number.", "Copy the whole model again."),
+        loads_torch=True,
+    ),
+    Bad(
+        "a base model, without a chat template",
+        PULL,
+        model("tiny", lambda folder: tokenizer_says(folder, chat_template=None)),
+        ("tiny: has no chat template", "Put the chat_template.jinja of its instruct version beside config.json"),
+        loads_torch=True,
+    ),
+    Bad(
+        "a model whose answers do not end",
+        PULL,
+        model("tiny", endless),
+        ("tiny: names no end token", "Put eos_token_id into generation_config.json"),
+        loads_torch=True,
+    ),
+    Bad(
+        "a chat template that fails",
+        PULL,
+        model("tiny", lambda folder: tokenizer_says(folder, chat_template="{{ raise_exception('Tools first') }}")),
+        (
+            "tiny: its chat template fails on a plain conversation: TemplateError: Tools first.",
+            "Take the template that",
+        ),
+        loads_torch=True,
+    ),
+    Bad(
+        "a chat template that goes on for ever",
+        PULL,
+        model("tiny", lambda folder: tokenizer_says(folder, chat_template=ENDLESS)),
+        ("tiny: its chat template fails on a plain conversation: it was not done after 5 s.",),
+        loads_torch=True,
+    ),
+    Bad(
+        "a chat template that leaves the question out",
+        PULL,
+        model("tiny", lambda folder: tokenizer_says(folder, chat_template="{{ messages | length }} messages")),
+        ("tiny: its chat template leaves out what is asked.", "Take the one that the model was published with."),
         loads_torch=True,
     ),
     Bad(

@@ -5,14 +5,16 @@ Done once a line: where it has a champion, that one goes on. The adopted policy 
 """
 
 import hashlib
+from pathlib import Path
 
 from selftaught.errors import BadInput
 from selftaught.recipe import Recipe
 from selftaught.round.engines import reference_key
 from selftaught.round.job import ModelRef, Workplace
-from selftaught.serving.freshness import reference_logprobs
+from selftaught.serving.freshness import Reference, reference_logprobs, values
 from selftaught.starter import resolve
 from selftaught.tracking import Version
+from selftaught.training.suitable import check_suitable
 from selftaught.weights import check_model, model_digest
 
 
@@ -36,15 +38,29 @@ def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
 def keep(place: Workplace, name: str) -> tuple[str, str]:
     """Put the model called `name` (starter, folder or hub id) into the store. Returns its digest and where it is.
 
-    Raises BadInput when it is no model that can be loaded safely, StoreError or Unavailable when it cannot be kept.
+    Raises BadInput when it is no model that can be loaded safely, asked and trained, StoreError or Unavailable when it
+    cannot be kept.
     """
     folder = resolve(name, place.settings.home / "models")
     check_model(folder)
     digest = model_digest(folder)
     if place.store.claimed(reference_key(digest)) is None:
-        # Before the files: a model that cannot be loaded leaves nothing in the store.
-        place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+        # Before the files: a model that cannot be used leaves nothing in the store.
+        place.store.claim(reference_key(digest), _reference(folder).model_dump_json().encode())
     return digest, place.store.put("models", digest, folder)
+
+
+def _reference(folder: Path) -> Reference:
+    """What the model in `folder` says of the probe prompts.
+
+    Raises BadInput when it cannot be loaded, computes no numbers, or writes texts and cannot be asked or trained.
+    """
+    reference = reference_logprobs(folder)
+    if not reference.finite:
+        raise BadInput(f"{folder}: what it computes of a short text is no number. Copy the whole model again.")
+    if not values(folder):
+        check_suitable(folder)
+    return reference
 
 
 def adopt_roles(place: Workplace, recipe: Recipe, line: str) -> None:

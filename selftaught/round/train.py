@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught import dataset
 from selftaught.blocks import TrainResult
+from selftaught.errors import RoundFailed
 from selftaught.round.engines import reference_key
 from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line, understood
 from selftaught.round.trainjob import TrainJobs
@@ -103,11 +104,17 @@ def _train(place: Workplace, job: Job, examples: Path, given: str, key: str) -> 
 
 
 def _trained(place: Workplace, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
-    """The record of the model in `folder`, which is put into the store."""
+    """The record of the model in `folder`, which is put into the store.
+
+    Raises RoundFailed when it computes no numbers; nothing of it is kept then.
+    """
     check_model(folder)
+    reference = reference_logprobs(folder)
+    if not reference.finite:
+        raise RoundFailed("the trained weights do not compute numbers any more. Lower learning_rate, or raise warmup.")
     digest = model_digest(folder)
     uri = place.store.put("models", digest, folder)
-    place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+    place.store.claim(reference_key(digest), reference.model_dump_json().encode())
     return Trained(
         digest=digest,
         uri=uri,

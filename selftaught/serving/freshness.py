@@ -49,6 +49,12 @@ class Reference(BaseModel):
 
     prompts: tuple[Scored, ...]
 
+    @property
+    def finite(self) -> bool:
+        """Whether it is made of numbers: of weights that are none, it is not."""
+        said = (number for each in self.prompts for number in (*each.logprobs, each.value or 0.0))
+        return all(map(math.isfinite, said))
+
 
 def reference_logprobs(folder: Path) -> Reference:
     """The reference of the model in `folder`, computed with transformers in the dtype it is stored in.

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,67 @@ def test_what_is_written_is_the_source_with_other_weights(
     old, new = weights(tiny_model), weights(tmp_path / "out")
     assert {n: (t.shape, t.dtype) for n, t in old.items()} == {n: (t.shape, t.dtype) for n, t in new.items()}
     assert any((old[name] != new[name]).any() for name in old)
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+def test_a_generation_config_that_cannot_be_saved_is_carried_over(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, lora: object
+):
+    """Vicuna's and Llama 2 Chat's kind: transformers reads it and refuses to write it, also into checkpoints."""
+    source = shutil.copytree(tiny_model, tmp_path / "source")
+    (source / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.9}')
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates" / "tool_use.jinja").write_text("{{ messages[0].content }}")
+    config = SFT.model_validate(FP32 | {"checkpoint_every": 1, "lora": lora})
+    config.train(source, examples, tmp_path / "out", context("run"))
+    for name in ("generation_config.json", "additional_chat_templates/tool_use.jinja"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_a_model_without_a_generation_config_gets_none(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    source = shutil.copytree(tiny_model, tmp_path / "source")
+    (source / "generation_config.json").unlink()
+    SFT.model_validate(FP32).train(source, examples, tmp_path / "out", context("run"))
+    assert not (tmp_path / "out" / "generation_config.json").exists()
+
+
+def test_weights_that_the_last_update_blew_up_are_not_written(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    """The loss of the only step is that of the weights before it, so it says nothing."""
+    config = SFT.model_validate(FP32 | {"learning_rate": 1e38, "batch_size": 12})
+    with pytest.raises(RoundFailed, match=r"the trained weights are not finite numbers. Lower learning_rate"):
+        config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_an_older_whole_one(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """At the last moment before it counts: checkpoint-4 is written and not marked, and the run goes on from step 2."""
+    from selftaught.training.loops import watch
+
+    marked = watch.Watch.on_save
+
+    def killed(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 4:
+            raise KeyboardInterrupt
+        marked(self, args, state, control, **kwargs)
+
+    config = SFT.model_validate(FP32 | {"epochs": 2, "checkpoint_every": 2})
+    told = context("run")
+    with monkeypatch.context() as patched:
+        patched.setattr(watch.Watch, "on_save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            config.train(tiny_model, examples, tmp_path / "out", told)
+    assert (told.scratch / "checkpoint-4").is_dir()
+    assert watch.newest_whole(told.scratch) == str(told.scratch / "checkpoint-2")
+    steps: list[int] = []
+    again = TrainContext(told.scratch, 3, lambda done, total, /, **values: steps.append(done))
+    config.train(tiny_model, examples, tmp_path / "out", again)
+    assert steps == [3, 4, 5, 6]
 
 
 def test_lora_is_merged_into_a_plain_model(

@@ -92,6 +92,13 @@ def test_what_is_written_is_a_model_with_a_value_head_that_goes_on_being_trained
     assert "value.mae" not in again.metrics
 
 
+def test_weights_that_the_last_update_blew_up_are_not_written(tiny_model, context, tmp_path):
+    config = ValueMSE(epochs=1, learning_rate=1e38, batch_size=24, precision="fp32", held_out=0)
+    with pytest.raises(RoundFailed, match="the trained weights are not finite numbers"):
+        run(config, tiny_model, STEPS, tmp_path / "out", context())
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_values_there_is_nothing_to_train_on(tiny_model, context, tmp_path):
     with pytest.raises(RoundFailed, match="value_mse: no examples to train on"):
         ValueMSE().train(tiny_model, [], tmp_path / "out", context())

@@ -7,7 +7,7 @@ byte, since training changes none of it: what could be served before can be serv
 # pyright: reportUnknownMemberType=false
 
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -15,15 +15,23 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-CARRIED = ("*.json", "*.jinja", "*.txt", "*.model")
+from selftaught.errors import RoundFailed
+
+CARRIED = ("*.json", "*.jinja", "*.txt", "*.model", "additional_chat_templates/*.jinja")
 """What a model folder holds beside its weights."""
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The causal language model in `folder`, in `dtype`, from safetensors alone and without remote code."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    """The causal language model in `folder`, in `dtype`, from safetensors alone and without remote code.
+
+    Its generation config is a plain one: transformers refuses to save some that are in use (a temperature without
+    do_sample), and `save` carries the file itself over.
+    """
+    auto = cast(Any, AutoModelForCausalLM)
+    model = auto.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    model.generation_config = GenerationConfig()
     return cast(PreTrainedModel, model)
 
 
@@ -35,14 +43,36 @@ def saver(source: Path) -> Callable[[Any, Path], None]:
 def save(model: Any, source: Path, folder: Path) -> None:
     """Write `model`, adapters merged, in the precision of `source`, with the other files of `source` as they are.
 
-    Raises OSError when the disk is full.
+    Raises RoundFailed when its weights are not finite, OSError when the disk is full.
     """
     plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    write_weights(plain, source, folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)  # there is one only where `source` has one
+    carry(source, folder)
+
+
+def write_weights(model: Any, source: Path, folder: Path) -> None:
+    """Write a model of transformers in the precision of `source`, with its own configuration.
+
+    Raises RoundFailed when its weights are not finite in it, OSError when the disk is full.
+    """
+    model.to(precision(source))
+    for name, weight in model.state_dict().items():
+        if not torch.isfinite(weight).all():
+            raise RoundFailed(
+                f"{name}: the trained weights are not finite numbers. Lower learning_rate, or raise warmup."
+            )
     with writing(folder):
-        plain.to(precision(source)).save_pretrained(folder)
-    carried = (path for pattern in CARRIED for path in source.glob(pattern) if "safetensors" not in path.name)
-    for path in carried:
-        shutil.copyfile(path, folder / path.name)
+        model.save_pretrained(folder)
+
+
+def carry(source: Path, folder: Path, besides: Collection[str] = ()) -> None:
+    """Copy what the model in `source` holds beside its weights, but for the files named in `besides`, byte for byte."""
+    for path in (path for pattern in CARRIED for path in source.glob(pattern)):
+        if "safetensors" not in path.name and path.name not in besides:
+            copy = folder / path.relative_to(source)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 @contextmanager

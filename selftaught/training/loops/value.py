@@ -8,7 +8,6 @@ token, as vLLM's pooling does, and not at the last token that is no padding.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -29,7 +28,7 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.calibration import figures
 from selftaught.training.loops.common import Figures, Plan, Run, arguments, dtype, fitting
-from selftaught.training.loops.folder import CARRIED, precision, writing
+from selftaught.training.loops.folder import carry, write_weights
 from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import laid_out
 from selftaught.training.order import prompt_grouped
@@ -136,9 +135,9 @@ def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Seq
 
 
 def save_value(model: PreTrainedModel, source: Path, folder: Path) -> None:
-    """Write `model` in the precision of `source`, with its own configuration and the source's tokenizer."""
-    with writing(folder):
-        model.to(cast(Any, precision(source))).save_pretrained(folder)
-    for path in (path for pattern in CARRIED for path in source.glob(pattern)):
-        if path.name != "config.json" and "safetensors" not in path.name:
-            shutil.copyfile(path, folder / path.name)
+    """Write `model` in the precision of `source`, with its own configuration and the source's tokenizer.
+
+    Raises what `write_weights` raises.
+    """
+    write_weights(model, source, folder)
+    carry(source, folder, besides=("config.json",))
