@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selftaught import dataset
-from selftaught.records import Example, Group
+from selftaught.records import Example, Group, Task, Turn
 from selftaught.round.history import due
 from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
@@ -62,3 +62,24 @@ def test_too_few_examples_fail_the_round(
     assert "verify: " in capfd.readouterr().err
     assert not Path(round.made["examples"].path).exists()
     assert due(place.tracker.rounds("line", "campaign")) == (1, 1)  # whoever submits it next, it is drawn anew
+
+
+def test_a_held_out_task_among_the_examples_fails_the_round_before_training(
+    sampled: Round, place: Workplace, capfd: pytest.CaptureFixture[str]
+):
+    """A shard whose rollouts answer a gate task: they are verified, and no example is made of them."""
+    tasks = dataset.read(Path(sampled.made["tasks"].path), Task)
+    leaked = next(task for task in tasks if task.split == "gate")
+    groups = dataset.read(Path(sampled.made["groups-0"].path), Group)
+    right = next(rollout for group in groups for rollout in group.rollouts)
+    said = right.model_copy(update={"task": leaked.id, "turns": (Turn(content=f"The answer is {leaked.answer}."),)})
+    group = Group(task=leaked, rollouts=(said,))
+    dataset.write(
+        Path(sampled.made["groups-0"].path), [*groups, group], "groups", counts={"new_tokens": 1, "seconds": 1}
+    )
+    with pytest.raises(SystemExit):
+        sampled.verify()
+    told = capfd.readouterr().err
+    assert "training examples overlap held-out tasks, so nothing measured on them counts" in told
+    assert leaked.id in told
+    assert not Path(sampled.made["examples"].path).exists()

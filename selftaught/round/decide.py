@@ -8,13 +8,11 @@ from pathlib import Path
 
 from selftaught import dataset
 from selftaught.blocks import Decision, Evidence
-from selftaught.errors import RoundFailed
 from selftaught.evaluation.decision import decision_to_json
 from selftaught.records import Example, Task, TaskScore
 from selftaught.round.history import history
 from selftaught.round.job import Job, Workplace
-from selftaught.round.replay import trained_tasks
-from selftaught.tasks.contamination import check_examples
+from selftaught.round.leaks import require_no_leak
 
 
 def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decision:
@@ -23,23 +21,12 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     Raises RoundFailed when a training example is a held-out task.
     """
     place, job = Workplace.open(), Job.read(job_path)
-    found = _contaminated(place, job, Path(tasks), Path(examples))
-    if found:
-        raise RoundFailed(
-            "training examples overlap held-out tasks, so nothing measured on them counts:\n" + "\n".join(found)
-        )
+    require_no_leak(place, job, dataset.read(Path(tasks), Task), dataset.read(Path(examples), Example))
     assert job.blocks.gate is not None  # a stage that trains has one
     decision = job.blocks.gate.decide(_evidence(place, job, challenger, Path(scores)))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(decision_to_json(decision), encoding="utf-8")
     return decision
-
-
-def _contaminated(place: Workplace, job: Job, tasks: Path, examples: Path) -> list[str]:
-    drawn = dataset.read(tasks, Task)
-    held_out = [task for task in drawn if task.split != "train"]
-    known = {task.id: task for task in (*trained_tasks(place, job), *drawn)}
-    return check_examples(dataset.read(examples, Example), known, held_out)
 
 
 def _evidence(place: Workplace, job: Job, challenger: str, scores: Path) -> Evidence:

@@ -40,6 +40,11 @@ def with_replay(place: Workplace, job: Job, own: Sequence[Example]) -> list[Exam
     return [*own, *(each for kind in kinds for each in drawn(kind, job.blocks.replay, job.seed))]
 
 
+def drawn_tasks(place: Workplace, job: Job) -> list[Task]:
+    """The tasks of all sets that were drawn for this round."""
+    return _read(place, job.tasks, Task)
+
+
 def trained_tasks(place: Workplace, job: Job) -> list[Task]:
     """The training tasks of the earlier rounds whose examples may be replayed."""
     return [task for past in job.earlier for task in _read(place, past.tasks, Task) if task.split == "train"]

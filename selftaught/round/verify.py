@@ -19,7 +19,8 @@ from selftaught.dataset import Manifest, Writer
 from selftaught.records import Group, Task
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, dump
-from selftaught.round.replay import with_replay
+from selftaught.round.leaks import require_no_leak
+from selftaught.round.replay import drawn_tasks, with_replay
 from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verified
 
@@ -35,7 +36,7 @@ class Verified:
 def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> Verified:
     """Verify the groups of all `shards` into `verified` and curate them into `examples`.
 
-    Raises RoundFailed when too few examples are left to train on.
+    Raises RoundFailed when too few examples are left to train on, or some of them are held-out tasks.
     """
     place, job = Workplace.open(), Job.read(job_path)
     parts = [dataset.manifest(Path(shard)) for shard in shards]
@@ -43,6 +44,7 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
     inputs = {
         "verified": done.digest,
+        "tasks": job.tasks,
         "curate": dump(job.blocks.curate),
         "replay": [job.blocks.replay, [past.examples for past in job.earlier]],
         "seed": job.seed,
@@ -94,6 +96,7 @@ async def _each(
 def _curate(place: Workplace, job: Job, groups: Path, out: Path) -> Manifest:
     own = curate(dataset.Rows(groups, Group), job.blocks.curate, job.seed)
     examples = with_replay(place, job, own)
+    require_no_leak(place, job, drawn_tasks(place, job), examples)
     parents = {"verified": dataset.manifest(groups).digest}
     parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
     counts = {"own": float(len(own)), "replayed": float(len(examples) - len(own))}

@@ -5,7 +5,7 @@ generated tasks, and shared runs of 13 words with numbers masked for tasks witho
 templates on purpose, so shared words say nothing of them. It does not find paraphrases.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from textwrap import shorten
 
@@ -38,26 +38,37 @@ def require_disjoint(tasks: Iterable[Task]) -> None:
 
 
 def check_examples(examples: Sequence[Example], train: Mapping[str, Task], held_out: Sequence[Task]) -> list[str]:
-    """What the prompts of `examples` share with `held_out`; `train` holds the training tasks of all rounds by id.
+    """What `examples` share with `held_out`: their tasks, and every turn of a user that is not its task's question.
 
-    An example whose task is none of them is a finding of its own.
+    `train` holds the training tasks of all rounds by id; an example whose task is none of them is a finding of its own.
+    What all questions begin and end with is taken from the tasks alone: an example may ask something else besides.
     """
     strangers = [example for example in examples if example.task not in train]
     shown = ", ".join(example.task for example in strangers[:SHOWN])
     unknown = [f"{len(strangers)} examples were made from no training task: task {shown}"]
-    return (unknown if strangers else []) + overlaps([_asked(e, train.get(e.task)) for e in examples], held_out)
+    asked = {task.id: task for example in examples for task in _asked(example, train.get(example.task))}
+    framed = [task.question for task in (*train.values(), *held_out) if task.template is None]
+    return (unknown if strangers else []) + overlaps(list(asked.values()), held_out, framed=framed)
 
 
-def _asked(example: Example, task: Task | None) -> Task:
-    """The example's prompt as a training task, generated as `task` was."""
-    plain = Task(messages=example.prompt, source="example")
-    return plain.model_copy(update={"template": task.template, "operands": task.operands}) if task else plain
+def _asked(example: Example, task: Task | None) -> Iterator[Task]:
+    """The example's task, and what else is asked in it."""
+    if task:
+        yield task
+    for message in (*example.prompt, *example.completion):
+        if message.role == "user" and (task is None or message.content != task.question):
+            yield Task(messages=(message,), source="example")
 
 
-def overlaps(train: Sequence[Task], held_out: Sequence[Task], n: int = NGRAM) -> list[str]:
-    """What `held_out` shares with `train`: one sentence for each kind of overlap, none when the two are disjoint."""
+def overlaps(
+    train: Sequence[Task], held_out: Sequence[Task], n: int = NGRAM, framed: Sequence[str] | None = None
+) -> list[str]:
+    """What `held_out` shares with `train`: one sentence for each kind of overlap, none when the two are disjoint.
+
+    `framed` are the questions, these tasks' own if not given, that tell what all begin and end with.
+    """
     both = [*train, *held_out]
-    shared = _runs(both, n)
+    shared = _runs(both, n, framed)
     kinds: dict[str, list[Marks]] = {
         "have the text of": [[tuple(words(task.question))] for task in both],
         "have the template and operands of": [[structure(task)] if task.template is not None else [] for task in both],
@@ -69,10 +80,11 @@ def overlaps(train: Sequence[Task], held_out: Sequence[Task], n: int = NGRAM) ->
     return [finding for finding in findings if finding]
 
 
-def _runs(tasks: Sequence[Task], n: int) -> Mapping[str, Marks]:
+def _runs(tasks: Sequence[Task], n: int, framed: Sequence[str] | None) -> Mapping[str, Marks]:
     """The runs of words of the tasks that have no template, by task id."""
     plain = [task for task in tasks if task.template is None]
-    return {task.id: found for task, found in zip(plain, runs([task.question for task in plain], n), strict=True)}
+    found = runs([task.question for task in plain], n, framed)
+    return {task.id: own for task, own in zip(plain, found, strict=True)}
 
 
 def _finding(kind: str, marks: Sequence[Marks], train: Sequence[Task], held_out: Sequence[Task]) -> str:

@@ -59,24 +59,34 @@ def structure(task: Task) -> str:
     return " ".join(words(task.question))
 
 
-def runs(texts: Sequence[str], n: int = NGRAM) -> list[set[Run]]:
+def runs(texts: Sequence[str], n: int = NGRAM, framed: Sequence[str] | None = None) -> list[set[Run]]:
     """For each text its runs of `n` words with numbers masked; a shorter text is one run.
 
-    The words that all texts begin or end with (a preamble, an instruction) belong to none of them.
+    The words that all texts (or all of `framed`) begin or end with (a preamble, an instruction) belong to none of them.
     """
-    masked = [[_NUMBER.sub("#", word) for word in words(text)] for text in texts]
-    before, after = _frame(masked)
-    own = [text[before : len(text) - after] for text in masked]
-    return [{tuple(text[i : i + n]) for i in range(max(1, len(text) - n + 1))} for text in own]
+    before, after = _frame(map(_masked, texts if framed is None else framed))
+    own = [_without(before, after, text) for text in map(_masked, texts)]
+    return [{text[i : i + n] for i in range(max(1, len(text) - n + 1))} for text in own]
 
 
-def _frame(texts: list[list[str]]) -> tuple[int, int]:
-    """How many words all texts share at their beginning and end; none where there are not three texts to tell by."""
-    different = {tuple(text) for text in texts}
+def _masked(text: str) -> Run:
+    return tuple(_NUMBER.sub("#", word) for word in words(text))
+
+
+def _frame(texts: Iterable[Run]) -> tuple[Run, Run]:
+    """The words that all texts share at their beginning and end; none where there are not three texts to tell by."""
+    different = set(texts)
     if len(different) < 3:
-        return 0, 0
-    before = _common(different)
-    return before, _common(text[before:][::-1] for text in different)
+        return (), ()
+    one, before = next(iter(different)), _common(different)
+    after = _common(text[before:][::-1] for text in different)
+    return one[:before], one[len(one) - after :]
+
+
+def _without(before: Run, after: Run, text: Run) -> Run:
+    """`text` without the words `before` and `after` it, where they are there."""
+    begun = text[len(before) :] if text[: len(before)] == before else text
+    return begun[: len(begun) - len(after)] if after and begun[-len(after) :] == after else begun
 
 
 def _common(texts: Iterable[Run]) -> int:

@@ -105,3 +105,71 @@ def test_an_example_made_from_no_training_task_is_a_finding():
     trained, stranger = task("How deep is the lake?"), task("Who keeps the bees?", "gate")
     findings = check_examples([example(stranger, "Something else")], {trained.id: trained}, [])
     assert findings == [f"1 examples were made from no training task: task {stranger.id}"]
+
+
+INSTRUCTION = (
+    "Think step by step. End with one line of its own that says: The answer is N, and nothing after it, please."
+)
+ANIMALS = [
+    f"{adjective} {animal}" for adjective in ("red", "old", "wet", "shy") for animal in "ape bee cat dog".split()
+]
+
+
+def asked(split: Split, count: int, of: str) -> list[Task]:
+    """Questions that differ in a few words, each with the long instruction."""
+    names = (f"{ANIMALS[i % 16]} of {of}{chr(97 + i // 16)}" for i in range(count))
+    return [task(f"Where does the {name} sleep? {INSTRUCTION}", split) for name in names]
+
+
+def conversation(of: Task, *turns: str, prompt: bool = True) -> Example:
+    """An example in which the user says `turns`, each but the last answered, in the prompt or in the completion."""
+    said = [
+        Message(role=role, content=text)
+        for turn in turns
+        for role, text in (("user", turn), ("assistant", "It sleeps."))
+    ]
+    cut = len(said) - 1 if prompt else 1
+    return Example(prompt=tuple(said[:cut]), completion=tuple(said[cut:]), task=of.id, rollout="r")
+
+
+TRAIN, HELD_OUT = asked("train", 60, "Rome"), asked("gate", 32, "Oslo")
+KNOWN = {each.id: each for each in TRAIN}
+ONE_TURN = [conversation(each, each.question) for each in TRAIN]
+
+
+@pytest.mark.parametrize("prompt", [True, False])
+def test_another_turn_in_one_example_does_not_make_the_instruction_a_finding(prompt: bool):
+    review = conversation(TRAIN[0], TRAIN[0].question, "Review your answer.", prompt=prompt)
+    assert check_examples([*ONE_TURN, review], KNOWN, HELD_OUT) == []
+
+
+def test_examples_that_all_ask_something_else_in_the_end_are_clean():
+    """`true_false` asks the same words of every partial solution."""
+    judged = "Is this solution correct so far? Answer True or False, one word."
+    assert check_examples([conversation(each, each.question, judged) for each in TRAIN], KNOWN, HELD_OUT) == []
+
+
+@pytest.mark.parametrize("prompt", [True, False])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_held_out_question_is_found_in_whichever_turn_it_stands(place: int, prompt: bool):
+    turns = [TRAIN[0].question, "Review your answer.", "And once more."]
+    turns[place] = HELD_OUT[3].question
+    findings = check_examples([*ONE_TURN, conversation(TRAIN[0], *turns, prompt=prompt)], KNOWN, HELD_OUT)
+    assert [finding.split(" tasks ")[0] for finding in findings] == ["1 of 32", "1 of 32"]
+    assert HELD_OUT[3].id in findings[0]
+
+
+def test_a_held_out_question_in_other_words_around_it_is_found():
+    long = task(LONG, "gate")
+    quoted = conversation(TRAIN[0], TRAIN[0].question, f"Compare it with this: {LONG}")
+    assert "share a run of 13 words" in check_examples([quoted], KNOWN, [*HELD_OUT, long])[0]
+
+
+def test_generated_tasks_may_be_asked_about_further():
+    made = [task(LONG.replace("12", str(n)), template="farm", operands=(str(n), "5")) for n in range(20, 40)]
+    gate = [task(LONG.replace("12", str(n)), "gate", template="farm", operands=(str(n), "5")) for n in range(60, 80)]
+    known = {each.id: each for each in made}
+    review = [conversation(each, each.question, "Review your answer.") for each in made]
+    assert check_examples(review, known, gate) == []
+    leaked = conversation(made[0], made[0].question, gate[0].question)
+    assert "have the text of" in check_examples([leaked], known, gate)[0]
