@@ -136,6 +136,7 @@ MATTERS: list[tuple[str, str, Change]] = [
     ("curate", "curators", stage(curate=[{"type": "accepted", "per_task": 1, "minimum": 1}])),
     ("curate", "replay", stage(replay=5)),
     ("curate", "earlier rounds", job(earlier=(Earlier(tasks="a" * 64, examples="b" * 64),))),
+    ("curate", "tasks, among which no example may be", job(tasks="c" * 64)),
     ("curate", "seed", SEED),
     ("train", "model", job(trainee=OTHER)),
     ("train", "models beside the policy", job(trainees={"value": OTHER})),

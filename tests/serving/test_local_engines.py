@@ -16,18 +16,21 @@ import pytest
 from selftaught.errors import BadInput, Unavailable, WrongModel
 from selftaught.loopback import bearer
 from selftaught.models import Endpoint, Policy
-from selftaught.records import Message
+from selftaught.records import Example, Message
 from selftaught.serving.backend import Served
 from selftaught.serving.canary import Answers, answered
 from selftaught.serving.engine import TRANSFORMERS
 from selftaught.serving.freshness import Reference, check_fresh, fresh, reference_logprobs, reference_of
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.processes import PidFile, reap
+from selftaught.training.rendering import chat_of, rendered
 from tests.waiting import parent, until
 
 pytestmark = pytest.mark.model
 DIGEST, OTHER = "abcd1234" * 8, "eeee1234" * 8
 ASK = (Message(role="user", content="Tom has 4 apples and buys 5 more. How many apples does Tom have now?"),)
+
+SHORT = (Message(role="user", content="What is the capital of France? Answer in one short sentence."),)
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +189,34 @@ def test_kill_9_of_the_owner_leaves_no_process(tmp_path: Path, starter_model: Pa
     assert reap(tmp_path / "engines") == ["rft-abcd1234"]
 
 
+async def _trained_on_as_it_was_sampled(served: Served, folder: Path) -> None:
+    """Prompt and answer to the token, with the token that ended it; of an answer that a stop string cut, its text."""
+    chat = chat_of(folder)
+    async with open_endpoint(served) as model:
+        said = await model.chat(SHORT, n=8, max_tokens=64)
+        (cut,) = await model.chat(SHORT, temperature=0.0, max_tokens=64, stop=["is"])
+    ended = [one for one in said if one.finish_reason == "stop"]
+    assert ended
+    for one in ended:
+        assert one.token_ids[-1] in chat.ends
+        (row,) = rendered(answered_with(one.text, one.token_ids), chat)
+        assert row.ids == one.prompt_ids + one.token_ids
+        assert rendered(answered_with(one.text, one.token_ids, one.prompt_ids), chat) == [row]
+    assert (cut.finish_reason, cut.token_ids[-1] in chat.ends) == ("stop", False)
+    (row,) = rendered(answered_with(cut.text, cut.token_ids), chat)
+    assert row.ids[-1] == chat.end
+    assert chat.text(row.ids[len(cut.prompt_ids) : -1]) == cut.text
+
+
+def answered_with(text: str, ids: tuple[int, ...], prompt: tuple[int, ...] = ()) -> Example:
+    said = (Message(role="assistant", content=text),)
+    return Example(prompt=SHORT, completion=said, completion_ids=ids, prompt_ids=prompt, task="t", rollout="r")
+
+
+async def test_an_answer_is_trained_on_as_it_was_sampled(served: Served, starter_model: Path):
+    await _trained_on_as_it_was_sampled(served, starter_model)
+
+
 def test_without_vllm_transformers_serves_the_same_interface(
     tmp_path: Path, starter_model: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ):
@@ -194,6 +225,7 @@ def test_without_vllm_transformers_serves_the_same_interface(
         served = engines.deploy("rft", DIGEST, starter_model)
         assert check_fresh(served, reference) < 1e-3
         asyncio.run(_chat_with_transformers(served))
+        asyncio.run(_trained_on_as_it_was_sampled(served, starter_model))
         _refuses_what_it_cannot_do(served)
         asyncio.run(_chat_with_transformers(served))
 
