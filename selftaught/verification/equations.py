@@ -135,9 +135,10 @@ def equations(text: str) -> Iterator[Equation]:
 
 def _written(line: str) -> str:
     """`line` in plain arithmetic, without its mark, emphasis and LaTeX."""
-    line = re.sub(FRAC, _as_fraction, line.replace("\\$", "$")) if "\\" in line else line
-    for pattern, becomes in _COMMANDS:
-        line = pattern.sub(becomes, line)
+    if "\\" in line or "^" in line or "&" in line:
+        line = re.sub(FRAC, _as_fraction, line.replace("\\$", "$"))
+        for pattern, becomes in _COMMANDS:
+            line = pattern.sub(becomes, line)
     line = _MARKS.sub("", _EMPHASIS.sub("", _THOUSANDS.sub("", line)), count=1)
     return _BESIDE.sub("*", _MIXED.sub(r"(\1+\2/\3)", _TIMES.sub(" * ", line)))
 
