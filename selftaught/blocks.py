@@ -11,9 +11,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypedDict, Unpack, cast, get_args, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from selftaught.errors import SelftaughtError
@@ -79,6 +88,33 @@ class OneOf:
 # What a block is given ----------------------------------------------------------------------------------------------
 
 
+Stops = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=4)]
+"""Stop strings: as many as OpenAI's protocol and vLLM take."""
+
+
+class Drawn(TypedDict, total=False):
+    """How tokens are drawn beside the temperature; what is not said is as if it were not there."""
+
+    top_p: float
+    top_k: int
+    min_p: float
+
+
+class Drawing(BaseModel):
+    """The fields of a block that draws tokens. They change nothing where the temperature is 0."""
+
+    top_p: Annotated[float, Field(gt=0, le=1, description="draw from the likeliest tokens that hold so much")] = 1.0
+    top_k: Annotated[NonNegativeInt, Field(description="draw from so many likeliest tokens; 0 is all")] = 0
+    min_p: Annotated[
+        float, Field(ge=0, le=1, description="leave out tokens less likely than this share of the best")
+    ] = 0.0
+
+    def drawn(self) -> Drawn:
+        """What differs from drawing from all tokens."""
+        asked = {name: getattr(self, name) for name in Drawing.model_fields}
+        return cast(Drawn, {n: told for n, told in asked.items() if told != Drawing.model_fields[n].default})
+
+
 @runtime_checkable
 class ChatModel(Protocol):
     """A role's model behind an endpoint. `digest` is the model's; `selftaught.models.Endpoint` is the real one.
@@ -97,6 +133,7 @@ class ChatModel(Protocol):
         temperature: float = 1.0,
         max_tokens: int = 256,
         stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
     ) -> "list[Completion]":
         """`n` completions of one prompt, in one request."""
         ...
@@ -113,6 +150,7 @@ class TokenModel(ChatModel, Protocol):
         temperature: float = 1.0,
         max_tokens: int = 256,
         stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
     ) -> "list[Completion]":
         """`n` continuations of a chat's opening or of token ids, in one request; texts hold the stop string found."""
         ...
@@ -219,6 +257,10 @@ class Sampler(Block, axis="sample"):
         """About how many new tokens one task costs at most: for plans and progress."""
         return 0
 
+    def longest(self) -> int:
+        """New tokens that one request asks for at most: with the prompt they have to fit the engine's context."""
+        return 0
+
 
 class Verifier(Block, axis="verify"):
     """What says whether rollouts are right; group-wise, so that votes and consistency are ordinary verifiers."""
@@ -270,6 +312,8 @@ class TrainContext:
     scratch: Path
     seed: int
     report: "ProgressSink"
+    template: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    """Variables of the chat template that prompts are rendered with."""
 
 
 @dataclass(frozen=True, slots=True)

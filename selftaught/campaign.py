@@ -34,6 +34,7 @@ from selftaught.serving.backend import Backend
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
+from selftaught.settings import Settings
 from selftaught.tracking import RoundRun
 
 PIPELINES = Path("pipelines/compiled")
@@ -137,7 +138,7 @@ class Campaign:
             return
         with (
             LocalEngines(
-                settings.home, options=_options(self.order.recipe), waiting=self._starting, nursery=True
+                settings.home, options=_options(settings, self.order.recipe), waiting=self._starting, nursery=True
             ) as engines,
             EngineOwner(engines, settings.home) as owner,
         ):
@@ -307,10 +308,10 @@ class Campaign:
         shutil.rmtree(folder / "run", ignore_errors=True)
 
 
-def _options(recipe: Recipe) -> EngineOptions:
+def _options(settings: Settings, recipe: Recipe) -> EngineOptions:
     """Engines of several roles are asked at the same time, and have to share the machine."""
     trained = frozenset[str]().union(*(stage.trained_roles for stage in recipe.stages))
-    return EngineOptions(shared=len({*recipe.models, *trained}) > 1)
+    return EngineOptions.told(settings, shared=len({*recipe.models, *trained}) > 1)
 
 
 def _quietly(backend: Backend, line: str, digest: str) -> None:

@@ -423,9 +423,14 @@ def recipes_validate(
     """Check recipes; the first mistake ends with 1 and says what to write instead."""
     with telling():
         from selftaught.recipe import Recipe
+        from selftaught.round.room import require_room
+        from selftaught.settings import Settings
 
+        settings = Settings.load()
         for path in recipes:
-            out.print(f"{path}: ok ({Recipe.load(path, overrides).digest[:12]})", highlight=False)
+            recipe = Recipe.load(path, overrides)
+            require_room(recipe, settings)
+            out.print(f"{path}: ok ({recipe.digest[:12]})", highlight=False)
 
 
 @recipes_app.command("schema")

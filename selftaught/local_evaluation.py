@@ -16,7 +16,9 @@ from selftaught.records import Group, Task, TaskScore
 from selftaught.round.adopt import keep
 from selftaught.round.engines import endpoint
 from selftaught.round.job import Workplace
+from selftaught.round.room import require_room
 from selftaught.sampling.runner import sample
+from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.tasks.prepare import prepare, seeds
 from selftaught.verification.runner import verify
@@ -30,23 +32,26 @@ def evaluate_model(place: Workplace, recipe: Recipe, line: str, model: str, spli
     Raises BadInput for a model or split that does not exist.
     """
     named(line, "--line")
+    require_room(recipe, place.settings)
     if split not in SPLITS:
         raise BadInput(f"'{split}' is no held-out split.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}")
     tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0)) if task.split == split]
-    return summarise(scores(place, recipe.stages[-1], line, _digest(place, line, model), tasks))
+    return summarise(scores(place, recipe, recipe.stages[-1], line, _digest(place, line, model), tasks))
 
 
-def scores(place: Workplace, stage: Stage, line: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
-    """What the metrics of `stage` make of the model `digest` of `line`, task by task.
+def scores(
+    place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+) -> list[TaskScore]:
+    """What the metrics of `stage` of `recipe` make of the model `digest` of `line`, task by task.
 
     On what serves models here, or an engine of its own where nothing does.
     """
     if place.settings.engines or place.settings.serving != "local":
-        return asyncio.run(_asked(place, stage, line, digest, tasks))
-    with LocalEngines(place.settings.home) as engines:
+        return asyncio.run(_asked(place, recipe, stage, line, digest, tasks))
+    with LocalEngines(place.settings.home, options=EngineOptions.told(place.settings)) as engines:
         served = engines.deploy(line, digest, place.model(digest))
-        endpoint = Endpoint(served.url, served.line, served.digest, key=served.key)
-        return asyncio.run(_measure(place, stage, endpoint, tasks))
+        policy = Endpoint(served.url, served.line, served.digest, key=served.key, template=recipe.chat_template)
+        return asyncio.run(_measure(place, stage, policy, tasks))
 
 
 def _digest(place: Workplace, line: str, model: str) -> str:
@@ -55,8 +60,10 @@ def _digest(place: Workplace, line: str, model: str) -> str:
     return keep(place, model)[0]
 
 
-async def _asked(place: Workplace, stage: Stage, line: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
-    return await _measure(place, stage, await endpoint(place, line, digest), tasks)
+async def _asked(
+    place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+) -> list[TaskScore]:
+    return await _measure(place, stage, await endpoint(place, line, digest, recipe.chat_template), tasks)
 
 
 async def _measure(place: Workplace, stage: Stage, served: Endpoint, tasks: Sequence[Task]) -> list[TaskScore]:

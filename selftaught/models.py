@@ -10,15 +10,15 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Any, Self, TypeVar, Unpack, cast
 
 import httpx
 import stamina
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
-from selftaught.blocks import Completion
+from selftaught.blocks import Completion, Drawn
 from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
 from selftaught.loopback import bearer
 from selftaught.records import Message
@@ -166,7 +166,8 @@ class Endpoint:
 
     Use it as `async with Endpoint(url, line, digest) as model`: entering proves that the server lists
     `<line>-<digest8>`, and every answer has to come from it. `key` is the server's, if it wants one; `api_key_env`
-    names an environment variable that holds it.
+    names an environment variable that holds it. `template` are variables of the model's chat template
+    (`enable_thinking`).
     """
 
     def __init__(
@@ -178,11 +179,13 @@ class Endpoint:
         policy: Policy = Policy(),
         key: str = "",
         api_key_env: str | None = None,
+        template: Mapping[str, JsonValue] = {},
     ) -> None:
         self.url = url.rstrip("/")
         self.digest = digest
         self.name = served_name(line, digest)
         self.usage = Usage()
+        self._template = template
         self._policy = policy
         self._slots = asyncio.Semaphore(policy.concurrency)
         self._client = httpx.AsyncClient(
@@ -221,6 +224,7 @@ class Endpoint:
         temperature: float = 1.0,
         max_tokens: int = 256,
         stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
     ) -> list[Completion]:
         """`n` completions of one prompt, in one request; what a server leaves out is asked for again.
 
@@ -228,7 +232,7 @@ class Endpoint:
         server stays away longer than the policy's patience, NoAnswer with the server's words when it refuses the
         request or answers with what cannot be used, WrongModel when another model answered.
         """
-        body = _chat(messages) | _sampling(temperature, max_tokens, stop)
+        body = self._chat(messages) | _sampling(temperature, max_tokens, stop) | drawn
         return self._completions(await self._choices("/chat/completions", body, n), max_tokens)
 
     async def complete(
@@ -239,15 +243,16 @@ class Endpoint:
         temperature: float = 1.0,
         max_tokens: int = 256,
         stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
     ) -> list[Completion]:
         """`n` continuations of a chat's opening, or of token ids as they are, in one request.
 
         Texts end with the stop string that was found. Raises what `chat` raises, and BadInput with a server that does
         not tell token ids.
         """
-        body = _sampling(temperature, max_tokens, stop) | {"include_stop_str_in_output": True}
+        body = _sampling(temperature, max_tokens, stop) | drawn | {"include_stop_str_in_output": True}
         if all(isinstance(each, Message) for each in prompt):
-            opening = _chat(cast(Sequence[Message], prompt))
+            opening = self._chat(cast(Sequence[Message], prompt))
             answer = await self._choices("/chat/completions", body | opening, n)
         else:
             answer = await self._choices("/completions", body | {"prompt": list(prompt), "logprobs": 0}, n)
@@ -261,7 +266,7 @@ class Endpoint:
         Of the 20 likeliest tokens, the most that a server tells; a word that is none of them counts 0. Raises what
         `chat` raises, and BadInput with a server that gives no log-probabilities.
         """
-        body = _chat(messages) | _sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
+        body = self._chat(messages) | _sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
         logprobs = (await self._choices("/chat/completions", body, 1)).choices[0].logprobs
         if logprobs is None or not logprobs.content:
             raise BadInput(f"{self.url} gives no log-probabilities of answers. Serve {self.name} with vLLM instead.")
@@ -300,6 +305,10 @@ class Endpoint:
         if len(told) < len(token_ids) - 1:
             raise self._unusable(f"log-probabilities of {len(told)} of a prompt's {len(token_ids)} tokens")
         return told[1 - len(token_ids) :]
+
+    def _chat(self, messages: Sequence[Message]) -> dict[str, Any]:
+        told = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
+        return told | ({"chat_template_kwargs": dict(self._template)} if self._template else {})
 
     async def _choices(self, path: str, body: dict[str, Any], n: int) -> _Answer:
         """The answer to `body` with `n` choices: asked again for those that are missing, as long as some come."""
@@ -412,10 +421,6 @@ def _server_message(response: httpx.Response) -> str:
         if isinstance(words, dict):
             words = words.get(key, words)
     return str(words)[:500]
-
-
-def _chat(messages: Sequence[Message]) -> dict[str, Any]:
-    return {"messages": [{"role": m.role, "content": m.content} for m in messages]}
 
 
 def _sampling(temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:

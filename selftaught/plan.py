@@ -19,6 +19,7 @@ from selftaught.records import Split, Task
 from selftaught.round.fresh import drawn
 from selftaught.round.history import newest
 from selftaught.round.job import Workplace
+from selftaught.round.room import require_room
 from selftaught.tasks.dropped import Drop
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.gold import gold_checks, require_gold
@@ -110,10 +111,11 @@ class Plan:
 def plan(place: Workplace, order: Order) -> Plan:
     """The plan of `order`, for its first stage.
 
-    Raises BadInput when the tasks cannot be drawn or a verifier fails their gold answers, RoundFailed when their sets
-    overlap.
+    Raises BadRecipe when its requests do not fit the engines, BadInput when the tasks cannot be drawn or a verifier
+    fails their gold answers, RoundFailed when their sets overlap.
     """
     recipe, stage = order.recipe, order.recipe.stages[0]
+    require_room(recipe, place.settings)
     tasks, nothing_new, broken = _drawn(place, order)
     tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)

@@ -52,6 +52,12 @@ AXES: Mapping[str, str] = {
 }
 """Every axis of a recipe, and what one block on it is called."""
 
+NOT_THE_TEMPLATES = frozenset(
+    {"add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents", "max_length"}
+    | {"messages", "padding", "return_dict", "return_tensors", "tokenize", "tokenizer_kwargs", "tools", "truncation"}
+)
+"""What servers and transformers decide when they render a chat: arguments of theirs, which no recipe may set."""
+
 Iterate = Literal["base", "head", "champion"]
 
 NAME = r"^[a-z0-9][a-z0-9-]*$"
@@ -172,6 +178,10 @@ class Recipe(BaseModel):
     models: Annotated[
         dict[str, str], Field(description="role to starter model, local folder or hub id; others fall back to policy")
     ]
+    chat_template: Annotated[
+        dict[str, bool | int | float | str],
+        Field(description="variables of the models' chat templates (enable_thinking: false), in training too"),
+    ] = {}
     tasks: Annotated[TaskSource, OnAxis("tasks")]
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
@@ -181,6 +191,13 @@ class Recipe(BaseModel):
         if "policy" not in models:
             raise ValueError("names no policy. Add `policy: <model>`.")
         return models
+
+    @field_validator("chat_template")
+    @classmethod
+    def _are_the_templates_own(cls, variables: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(variables.keys() & NOT_THE_TEMPLATES):
+            raise ValueError(f"{taken[0]} is no variable of a template, but says how one is rendered. Take it out.")
+        return variables
 
     @field_validator("stages")
     @classmethod

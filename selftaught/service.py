@@ -23,6 +23,7 @@ from selftaught.models import Endpoint
 from selftaught.records import Message
 from selftaught.round.job import Workplace
 from selftaught.serving.backend import Served
+from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.processes import Process, said
 from selftaught.tracking import Version
@@ -46,7 +47,7 @@ def serve_until_stopped(place: Workplace, line: str, model: str, port: int, tell
     """Serve `model` of `line` on loopback until SIGINT or SIGTERM. Raises BadInput when the port is taken."""
     version = find(place.tracker, line, model)
     tell(f"starting {line} version {version.version} ({version.digest[:8]}) …")
-    with LocalEngines(place.settings.home) as engines:
+    with LocalEngines(place.settings.home, options=EngineOptions.told(place.settings)) as engines:
         served = engines.deploy(line, version.digest, place.model(version.digest), port=port)
         with _noting(note_path(place.settings.home, line), served):
             tell(_how_to_ask(served))
@@ -67,7 +68,7 @@ def _served(place: Workplace, version: Version) -> Generator[Served]:
         yield Served(note.url, note.line, note.digest, note.key)
         return
     print("starting an engine …", file=sys.stderr)
-    with LocalEngines(place.settings.home) as engines:
+    with LocalEngines(place.settings.home, options=EngineOptions.told(place.settings)) as engines:
         yield engines.deploy(version.line, version.digest, place.model(version.digest))
 
 

@@ -135,6 +135,17 @@ class Settings(BaseModel):
     reach: Reach = "name"
     """How Services are reached: by `name` in the cluster; from outside by `address` where those are routed here, else
     through a `kubectl proxy`, by its URL (`http://localhost:8001`)."""
+    engine_context: PositiveInt = 1024
+    """Tokens of the longest prompt and answer together that an engine takes; on a cluster its runtime says what it is
+    (`maxModelLen` of the chart's values)."""
+    engine_dtype: Annotated[str, Field(pattern="^(auto|bfloat16|float16|float32)$")] = "auto"
+    """What engines on this machine compute in; `auto` is what the model is stored in."""
+    engine_tensor_parallel: PositiveInt = 1
+    """GPUs that share one engine on this machine."""
+    engine_memory_share: Annotated[float, Field(ge=0, le=1)] = 0
+    """The part of a GPU's memory that an engine on this machine may take; 0 is vLLM's own default."""
+    engine_eager: bool = True
+    """Whether engines on this machine run as they are; false compiles, which pays for large models on GPUs."""
     train_processes: PositiveInt = 1
     """Processes that share a training on this machine; as many as it has GPUs."""
     train_nodes: PositiveInt = 1

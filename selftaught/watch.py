@@ -96,7 +96,7 @@ def watch(place: Workplace, recipe: Recipe, line: str, campaign: str, guard: Gua
     tasks = source.held_out(past(place, line, campaign, until=promotion.started))
     if not tasks:
         return replace(found, outcome="nothing new", reason="no gate tasks arrived since its promotion")
-    measured = scores(place, _deciding(recipe, promotion.metric), line, champion.digest, tasks)
+    measured = scores(place, recipe, _deciding(recipe, promotion.metric), line, champion.digest, tasks)
     found = _compared(found, promotion.metric, before, measured, guard)
     if found.outcome == "fell" and guard.rolls_back:
         found = _rolled_back(place, recipe, found, champion, tasks)
@@ -164,7 +164,7 @@ def _rolled_back(place: Workplace, recipe: Recipe, found: Watched, champion: Ver
         return replace(found, reason=f"{found.reason}; not rolled back: there is no previous champion")
     if place.tracker.version_tags(previous).get(TAG) == "fell":
         return replace(found, reason=f"{found.reason}; not rolled back: version {previous.version} fell as well")
-    measured = scores(place, _deciding(recipe, found.metric), champion.line, previous.digest, tasks)
+    measured = scores(place, recipe, _deciding(recipe, found.metric), champion.line, previous.digest, tasks)
     mean = _mean([score.value for score in measured])
     told = f"version {previous.version} comes to {mean:.3f} on the same tasks"
     if mean <= found.after:

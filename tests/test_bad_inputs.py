@@ -414,7 +414,7 @@ CASES = [
         recipe("k: 8, temperature", "k: 8, temprature"),
         (
             "rft.yaml:11: stages.main.sample.temprature: no such field. Did you mean 'temperature'?",
-            "accepted: type, k, temperature, max_tokens",
+            "accepted: top_p, top_k, min_p, type, k, temperature, max_tokens",
         ),
     ),
     Bad(
@@ -452,6 +452,18 @@ CASES = [
         VALIDATE,
         recipe("temperature: 1.0", "temperature: 0"),
         ("rft.yaml:11: stages.main.sample: k: 8 with temperature: 0", "set k: 1, or a temperature above 0"),
+    ),
+    Bad(
+        "more new tokens than an engine takes",
+        VALIDATE,
+        recipe("max_tokens: 96", "max_tokens: 2048"),
+        ("rft: stages.main.sample: 2048 new tokens a request", "context of 1024", "SELFTAUGHT_ENGINE_CONTEXT"),
+    ),
+    Bad(
+        "more stop strings than engines take",
+        VALIDATE,
+        recipe("max_tokens: 96", "max_tokens: 96, stop: [a, b, c, d, e]"),
+        ("rft.yaml:11: stages.main.sample.stop:", "at most 4 items"),
     ),
     Bad(
         "pass@8 of four samples",

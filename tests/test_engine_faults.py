@@ -12,6 +12,7 @@ import pytest
 from selftaught import dataset
 from selftaught.records import Example, Group, Task, TaskScore
 from selftaught.round.job import Workplace
+from selftaught.round.work import Work
 from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
 
 __all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]
@@ -102,3 +103,36 @@ def test_a_round_in_which_many_are_refused_ends_with_the_first_named(
     assert f"sample: 2 of 6 tasks got no answer, more than 10%. The first, {first} (" in told
     assert "maximum context length" in told and "SELFTAUGHT_ENGINE_CONTEXT" in told
     assert [r.outcome for r in place.tracker.rounds("line", "campaign")] == ["failed"]
+
+
+def test_the_chat_templates_variables_and_how_tokens_are_drawn_reach_every_request_and_the_trainer(
+    place: Workplace, engines: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sampler = {"type": "iid", "k": 2, "max_tokens": 32, "top_p": 0.9}
+    asks = recipe(model, sample=sampler) | {"chat_template": {"enable_thinking": False}}
+    round, told = Round(tmp_path / "round", asks), list[Any]()
+    monkeypatch.setattr(Work, "done", lambda work, _, done=Work.done: told.append(work.template) or done(work))
+    round.until_trained()
+    round.evaluate("gate")
+    assert {str(request["chat_template_kwargs"]) for request in asked(engines)} == {"{'enable_thinking': False}"}
+    assert {(request["temperature"], request.get("top_p")) for request in asked(engines)} == {(1.0, 0.9), (0, None)}
+    assert told == [{"enable_thinking": False}]
+
+
+def test_what_changes_answers_enters_the_keys_of_what_is_asked(
+    round: Round, place: Workplace, engines: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def sampled() -> int:
+        """How many shards were sampled so far."""
+        for shard in (0, 1):
+            round.made.pop(f"groups-{shard}", None)
+        round.sample()
+        return len(list(place.store.claims("steps/sample")))
+
+    assert [sampled(), sampled()] == [2, 2]
+    monkeypatch.setenv("SELFTAUGHT_ENGINE_CONTEXT", "2048")
+    assert sampled() == 4
+    monkeypatch.setenv("SELFTAUGHT_ENGINE_DTYPE", "float32")
+    assert sampled() == 6
+    monkeypatch.setenv("SELFTAUGHT_ENGINE_MEMORY_SHARE", "0.5")
+    assert sampled() == 6

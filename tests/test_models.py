@@ -288,6 +288,30 @@ async def test_log_probabilities_of_a_prompt_are_those_of_its_tokens():
             assert await model.prompt_logprobs([1, 2, 3]) == [-1.0, -2.0]
 
 
+async def test_how_tokens_are_drawn_is_said_where_it_is_not_the_default():
+    with serving() as server:
+        async with endpoint(server) as model:
+            await model.chat(ASK)
+            await model.chat(ASK, top_p=0.9, top_k=20, min_p=0.1)
+            await model.complete([5], top_k=3)
+    drawn = [{name: body[name] for name in ("top_p", "top_k", "min_p") if name in body} for body in server.bodies]
+    assert drawn == [{}, {"top_p": 0.9, "top_k": 20, "min_p": 0.1}, {"top_k": 3}]
+
+
+async def test_the_chat_templates_variables_go_with_every_chat_and_with_nothing_else():
+    with serving(lambda _, body: (200, answer(body, logprobs=ONE))) as server:
+        async with Endpoint(server.url, "rft", DIGEST, template={"enable_thinking": False}) as model:
+            await model.chat(ASK, max_tokens=2)
+            await model.complete(ASK, max_tokens=2)
+            await model.odds(ASK, ["yes"])
+            await model.complete([5], max_tokens=2)
+    told = [body.get("chat_template_kwargs") for body in server.bodies]
+    assert told == [{"enable_thinking": False}] * 3 + [None]
+
+
+ONE = {"content": [{"token": "2", "logprob": -0.5, "top_logprobs": []}, {"token": "", "logprob": -0.25}]}
+
+
 async def test_usage_counts_every_answered_request():
     with serving() as server:
         async with endpoint(server) as model:

@@ -103,6 +103,16 @@ def stage(**changes: Any) -> Change:
     return changed
 
 
+def asked(**changes: Any) -> Change:
+    """Fields of the recipe itself, as in YAML."""
+
+    def changed(step: Step) -> Step:
+        told = step.job.recipe.model_dump(mode="json") | changes
+        return _replaced(step, job=step.job.model_copy(update={"recipe": type(step.job.recipe).model_validate(told)}))
+
+    return changed
+
+
 def given(**changes: Any) -> Change:
     """The step's own arguments."""
     return lambda step: _replaced(step, **changes)
@@ -118,11 +128,17 @@ def _replaced(step: Step, **changes: Any) -> Step:
 
 
 SAMPLE = {"type": "iid", "k": 2, "max_tokens": 32}
+QUIET = asked(chat_template={"enable_thinking": False})
 SEED, ACCURACY = job(seed=7), {"type": "accuracy"}
 VERIFY = stage(verify=[{"type": "answer_match"}, {"type": "equations"}])
 MATTERS: list[tuple[str, str, Change]] = [
     ("sample", "policy", job(sampler=OTHER)),
     ("sample", "temperature", stage(sample=SAMPLE | {"temperature": 0.3})),
+    ("sample", "how tokens are drawn", stage(sample=SAMPLE | {"top_p": 0.9})),
+    ("sample", "variables of the chat template", QUIET),
+    ("verify", "variables of the chat template", QUIET),
+    ("train", "variables of the chat template", QUIET),
+    ("evaluate", "variables of the chat template", QUIET),
     ("sample", "number of samples", stage(sample=SAMPLE | {"k": 3})),
     ("sample", "kind of sampler", stage(sample=SEARCH)),
     ("sample", "verifiers, which samplers may ask", VERIFY),

@@ -69,7 +69,9 @@ def line(place: Workplace, model: Path, bucket: Path, monkeypatch: pytest.Monkey
     old, new = promote(place, parsed)
     skill = {old.digest: 0.3, new.digest: 0.8}
 
-    def measured(place: Workplace, stage: Stage, line: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
+    def measured(
+        place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+    ) -> list[TaskScore]:
         return scored(digest, [task.question for task in tasks], skill[digest])
 
     monkeypatch.setattr("selftaught.watch.scores", measured)
@@ -124,7 +126,7 @@ def test_the_fresh_tasks_are_the_gates_and_none_of_them_was_there_at_the_promoti
 
     def measured(*given: Any) -> list[TaskScore]:
         asked.extend(given[-1])
-        return scored(given[3], [task.question for task in given[-1]], 0.8)
+        return scored(given[-2], [task.question for task in given[-1]], 0.8)
 
     monkeypatch.setattr("selftaught.watch.scores", measured)
     assert line.watch().tasks_after == len(asked) > 30
@@ -191,11 +193,13 @@ def test_a_champion_that_came_meanwhile_is_nobodys_to_roll_back(line: Line, monk
     line.skill |= {line.new.digest: 0.2, line.old.digest: 0.3}
     measured, tracker = watching.scores, line.place.tracker
 
-    def promoting(place: Workplace, stage: Stage, name: str, digest: str, tasks: Sequence[Task]) -> list[TaskScore]:
+    def promoting(
+        place: Workplace, recipe: Recipe, stage: Stage, name: str, digest: str, tasks: Sequence[Task]
+    ) -> list[TaskScore]:
         if digest == line.old.digest:
             tracker.point("previous", line.new)
             tracker.point("champion", tracker.register("line", "3" * 64, "file:///3", "", {}))
-        return measured(place, stage, name, digest, tasks)
+        return measured(place, recipe, stage, name, digest, tasks)
 
     monkeypatch.setattr(watching, "scores", promoting)
     found = line.watch(Guard(0.15, 0.01, rolls_back=True))

@@ -7,12 +7,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from selftaught.blocks import Metric, Sampler
+from selftaught.blocks import Drawing, Metric, Sampler
 from selftaught.evaluation.strategies import iid
 from selftaught.records import Group
 
 
-class Accuracy(Metric, type="accuracy"):
+class Accuracy(Drawing, Metric, type="accuracy"):
     """The pass rate of one greedy answer a task; with `greedy: false`, the mean pass rate of `k` samples (pass@1).
 
     Scores are named `accuracy` when greedy and `mean@k` otherwise.
@@ -30,7 +30,7 @@ class Accuracy(Metric, type="accuracy"):
 
     def sampler(self) -> Sampler:
         """Greedy decoding, or `k` independent samples."""
-        return iid(self.k, 0.0 if self.greedy else self.temperature, self.max_tokens)
+        return iid(self.k, 0.0 if self.greedy else self.temperature, self.max_tokens, self.drawn())
 
     def value(self, group: Group) -> float:
         """The share of the task's rollouts that passed."""

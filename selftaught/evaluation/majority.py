@@ -11,13 +11,13 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.blocks import Metric, Sampler
+from selftaught.blocks import Drawing, Metric, Sampler
 from selftaught.evaluation.strategies import iid
 from selftaught.records import Group
 from selftaught.verification.votes import same_answers
 
 
-class Majority(Metric, type="maj_at_k"):
+class Majority(Drawing, Metric, type="maj_at_k"):
     """1 when the most common final answer of `k` samples is right; scores are named `maj@8` and so on."""
 
     k: PositiveInt = 8
@@ -31,7 +31,7 @@ class Majority(Metric, type="maj_at_k"):
 
     def sampler(self) -> Sampler:
         """`k` independent samples."""
-        return iid(self.k, self.temperature, self.max_tokens)
+        return iid(self.k, self.temperature, self.max_tokens, self.drawn())
 
     def value(self, group: Group) -> float:
         """1 when the answer with the most votes is right, else 0."""

@@ -8,13 +8,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from selftaught.blocks import Metric, Sampler
+from selftaught.blocks import Drawing, Metric, Sampler
 from selftaught.evaluation.strategies import iid
 from selftaught.records import Group
 from selftaught.statistics import pass_at_k
 
 
-class PassAtK(Metric, type="pass_at_k"):
+class PassAtK(Drawing, Metric, type="pass_at_k"):
     """pass@`k`, estimated from `n` samples a task; scores are named `pass@8` and so on."""
 
     k: PositiveInt = 8
@@ -29,7 +29,7 @@ class PassAtK(Metric, type="pass_at_k"):
 
     def sampler(self) -> Sampler:
         """`n` independent samples, `k` where it is not given."""
-        return iid(self.n or self.k, self.temperature, self.max_tokens)
+        return iid(self.n or self.k, self.temperature, self.max_tokens, self.drawn())
 
     def value(self, group: Group) -> float:
         """The unbiased estimate from the task's rollouts."""

@@ -1,10 +1,14 @@
 """The inference strategies that metrics measure, looked up where samplers register: no step imports another."""
 
-from selftaught.blocks import Sampler, registered
+from selftaught.blocks import Drawn, Sampler, registered
 
 
-def iid(k: int, temperature: float, max_tokens: int) -> Sampler:
-    """The `iid` sampler block: `k` independent samples a task, of at most `max_tokens` new tokens each."""
-    block = registered("sample")["iid"].model_validate({"k": k, "temperature": temperature, "max_tokens": max_tokens})
+def iid(k: int, temperature: float, max_tokens: int, drawn: Drawn) -> Sampler:
+    """The `iid` sampler block: `k` independent samples a task, of at most `max_tokens` new tokens each.
+
+    Greedy ones are the same whatever `drawn` says, and so are their samplers.
+    """
+    fields = {"k": k, "temperature": temperature, "max_tokens": max_tokens, **(drawn if temperature else {})}
+    block = registered("sample")["iid"].model_validate(fields)
     assert isinstance(block, Sampler)
     return block

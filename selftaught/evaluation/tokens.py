@@ -4,12 +4,12 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.blocks import Metric, Sampler
+from selftaught.blocks import Drawing, Metric, Sampler
 from selftaught.evaluation.strategies import iid
 from selftaught.records import Group
 
 
-class Tokens(Metric, type="tokens"):
+class Tokens(Drawing, Metric, type="tokens"):
     """Mean new tokens a rollout; its values are not in [0, 1].
 
     With the fields of another metric's sampling (the defaults are greedy accuracy's) it costs nothing: they share
@@ -22,7 +22,7 @@ class Tokens(Metric, type="tokens"):
 
     def sampler(self) -> Sampler:
         """`k` independent samples; one greedy answer by default."""
-        return iid(self.k, self.temperature, self.max_tokens)
+        return iid(self.k, self.temperature, self.max_tokens, self.drawn())
 
     def value(self, group: Group) -> float:
         """New tokens a rollout of this task, as the engine counted them."""

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from pydantic import JsonValue
+
 from selftaught.blocks import Context, Verifier
 from selftaught.errors import BadInput
 from selftaught.models import Endpoint, Policy
@@ -31,20 +33,24 @@ async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool =
         )
     async with AsyncExitStack() as stack:
         models: Mapping[str, Endpoint] = {
-            role: await stack.enter_async_context(await endpoint(place, job.line, ref.digest))
+            role: await stack.enter_async_context(await endpoint(place, job.line, ref.digest, job.recipe.chat_template))
             for role, ref in {**others, "policy": policy}.items()
         }
         yield Context(models=models, verifiers=verifiers, seed=job.seed)
 
 
-async def endpoint(place: Workplace, line: str, digest: str) -> Endpoint:
-    """A client of an engine that serves `digest` with the weights that the trainer had. Raises WrongModel if not."""
+async def endpoint(place: Workplace, line: str, digest: str, template: Mapping[str, JsonValue]) -> Endpoint:
+    """A client of an engine that serves `digest` with the weights that the trainer had. Raises WrongModel if not.
+
+    `template` are variables of the chat template that it asks with.
+    """
     served = await asyncio.to_thread(place.serving().deploy, line, digest)
     key = reference_key(digest)
     reference = place.store.claimed(key)
     if reference is not None:
         await asyncio.to_thread(check_fresh, served, understood(place.store, key, reference, Reference))
-    return Endpoint(served.url, line, digest, policy=Policy(concurrency=128), key=served.key)
+    policy = Policy(concurrency=128)
+    return Endpoint(served.url, line, digest, policy=policy, key=served.key, template=template)
 
 
 def reference_key(digest: str) -> str:

@@ -18,7 +18,7 @@ from selftaught.evaluation.runner import MOST_UNVERIFIED, evaluate
 from selftaught.journal import open_journal
 from selftaught.records import Group, Split, Task, TaskScore
 from selftaught.round.engines import context
-from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key
+from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, asked, dump, input_key
 from selftaught.sampling.runner import sample, tell
 from selftaught.verification.runner import verify
 
@@ -50,6 +50,7 @@ def _model(place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], o
         "tasks": [(task.split, task.id) for task in tasks],
         "metrics": dump(job.blocks.evaluate),
         "verify": dump(job.blocks.verify),
+        **asked(place, job),
     }
     folder = out.with_name(f"{out.name}.{model.digest[:8]}")
     manifest = place.once(

@@ -221,6 +221,24 @@ def understood(store: Store, key: str, value: bytes, kind: type[M]) -> M:
         ) from None
 
 
+def asked(place: Workplace, job: Job) -> dict[str, Any]:
+    """What answers depend on beside models and blocks, for input digests: whatever is not the default of it.
+
+    The variables of the chat template, and how engines on this machine are run.
+    """
+    engine = {name: told for name in ANSWERS if (told := getattr(place.settings, name)) != _default(name)}
+    template = job.recipe.chat_template
+    return {**({"chat_template": template} if template else {}), **({"engine": engine} if engine else {})}
+
+
+ANSWERS = ("engine_context", "engine_dtype")
+"""The settings of engines that change what they answer, or whether they do."""
+
+
+def _default(setting: str) -> Any:
+    return Settings.model_fields[setting].default
+
+
 class Stopwatch:
     """Seconds since it was made."""
 

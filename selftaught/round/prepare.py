@@ -16,6 +16,7 @@ from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
 from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name, understood
 from selftaught.round.replay import earlier
+from selftaught.round.room import require_room
 from selftaught.tasks.dropped import Taken
 from selftaught.tasks.prepare import seeds
 from selftaught.tracking import NOTHING_NEW, Version
@@ -27,7 +28,8 @@ def run(
     """Write the job of round `number` (0: the one that is due, whatever `attempt` says) to `out`, and its tasks.
 
     Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
-    when the line has no champion yet or the round was begun with another number of shards.
+    when the line has no champion yet, the round was begun with another number of shards, or the recipe's requests do
+    not fit the engines.
     """
     place = Workplace.open()
     parsed = Recipe.parse(recipe)
@@ -35,6 +37,7 @@ def run(
     key = plan_key(round_name(line, campaign, number, attempt))
     claimed = place.store.claimed(key)
     if claimed is None:
+        require_room(parsed, place.settings)
         job = _fix(place, parsed, line, campaign, number, attempt, shards, Path(tasks))
         claimed = place.store.claim(key, job.model_dump_json().encode())
     job = understood(place.store, key, claimed, Job)

@@ -11,7 +11,7 @@ from selftaught.dataset import Manifest
 from selftaught.journal import open_journal
 from selftaught.records import Group, Task
 from selftaught.round.engines import context
-from selftaught.round.job import Job, Stopwatch, Workplace, dump
+from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.search.outcomes import outcomes, require_trees
 
@@ -26,6 +26,7 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
         "verify": dump(job.blocks.verify),
         "tasks": [task.id for task in mine],
         "seed": job.seed,
+        **asked(place, job),
     }
     return place.once(
         "sample", inputs, Path(out), lambda folder, key: asyncio.run(_sample(place, job, mine, folder, key))

@@ -74,6 +74,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
         "examples": given,
         "train": dump(job.blocks.train),
         "seed": job.seed,
+        **({"chat_template": job.recipe.chat_template} if job.recipe.chat_template else {}),
     }
     key = input_key("train", inputs)
     done = place.store.claimed(key)
@@ -146,6 +147,7 @@ def _objectives(
             seed=job.seed % 2**32,
             step="train" if role == "policy" else f"train {role}",
             events=Path(place.settings.events) if place.settings.events else None,
+            template=job.recipe.chat_template,
         )
         results.append(_done(place, work))
         folder = work.out

@@ -9,11 +9,12 @@ stands in the TrainingRuntime of the chart.
 import hashlib
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from selftaught import dataset
 from selftaught.blocks import Objective, TrainResult
@@ -43,6 +44,7 @@ class Order(BaseModel):
     examples: str
     seed: int
     step: str
+    template: Mapping[str, JsonValue] = {}
 
     @property
     def name(self) -> str:
@@ -60,6 +62,7 @@ class Order(BaseModel):
             scratch=scratch / "steps",
             seed=self.seed,
             step=self.step,
+            template=self.template,
         )
 
 
@@ -113,6 +116,7 @@ class TrainJobs:
             examples=dataset.manifest(work.examples).digest,
             seed=work.seed,
             step=work.step,
+            template=work.template,
         )
         self.store.put("models", order.model, work.model)
         self.store.put("datasets", order.examples, work.examples)

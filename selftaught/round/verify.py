@@ -18,7 +18,7 @@ from selftaught.curation.runner import curate
 from selftaught.dataset import Manifest, Writer
 from selftaught.records import Group, Task
 from selftaught.round.engines import context
-from selftaught.round.job import Job, Stopwatch, Workplace, dump
+from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.leaks import require_no_leak
 from selftaught.round.replay import drawn_tasks, with_replay
 from selftaught.search.outcomes import outcomes
@@ -40,7 +40,7 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     """
     place, job = Workplace.open(), Job.read(job_path)
     parts = [dataset.manifest(Path(shard)) for shard in shards]
-    inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify)}
+    inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(place, job)}
     done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
     inputs = {
         "verified": done.digest,

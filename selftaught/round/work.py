@@ -7,10 +7,11 @@ newest whole checkpoint.
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
 from selftaught import dataset, errors
 from selftaught.blocks import Objective, TrainContext, TrainResult
@@ -36,6 +37,7 @@ class Work(BaseModel):
     seed: int
     step: str
     events: Path | None = None
+    template: Mapping[str, JsonValue] = {}
 
     def done(self, processes: int = 1) -> TrainResult:
         """Train, in as many processes as are asked for where the objective can be shared.
@@ -49,7 +51,7 @@ class Work(BaseModel):
         return self.answer()
 
     def _alone(self) -> TrainResult:
-        told = TrainContext(self.scratch, self.seed, Progress(self.step, self.events, "steps"))
+        told = TrainContext(self.scratch, self.seed, Progress(self.step, self.events, "steps"), self.template)
         return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, told)
 
     def torchrun(self, *options: str) -> bool:

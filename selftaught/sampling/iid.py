@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from selftaught.blocks import Completion, Context, Sampler
+from selftaught.blocks import Completion, Context, Drawing, Sampler, Stops
 from selftaught.records import Group, Message, Rollout, Task, Turn
 
 
@@ -26,7 +26,7 @@ class Shot(BaseModel):
         return Message(role="user", content=self.question), Message(role="assistant", content=self.answer)
 
 
-class IID(Sampler, type="iid"):
+class IID(Drawing, Sampler, type="iid"):
     """Ask the policy for `k` independent rollouts of each task, in one request (`n=k`).
 
     `system` and `shots` are said to the sampling model only, the first in the place of the task's own system message,
@@ -39,7 +39,7 @@ class IID(Sampler, type="iid"):
     max_tokens: Annotated[PositiveInt, Field(description="new tokens a rollout at most")] = 256
     system: str | None = None
     shots: Annotated[tuple[Shot, ...], Field(description="worked examples before the task")] = ()
-    stop: tuple[str, ...] = ()
+    stop: Stops = ()
 
     @model_validator(mode="after")
     def _greedy_is_single(self) -> Self:
@@ -62,11 +62,20 @@ class IID(Sampler, type="iid"):
         """New tokens a task at most: k * max_tokens."""
         return self.k * self.max_tokens
 
+    def longest(self) -> int:
+        """New tokens of its longest request: max_tokens."""
+        return self.max_tokens
+
     async def _attempt(self, task: Task, messages: Sequence[Message], n: int, context: Context) -> list[Rollout]:
         """`n` rollouts of `task` asked for with `messages`, with indexes from 0."""
         model = context.model()
         completions = await model.chat(
-            self._prompt(messages), n=n, temperature=self.temperature, max_tokens=self.max_tokens, stop=self.stop
+            self._prompt(messages),
+            n=n,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            stop=self.stop,
+            **self.drawn(),
         )
         return list(self._rollouts(task, model.digest, completions))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from selftaught.blocks import Completion, Context, OneOf
+from selftaught.blocks import Completion, Context, Drawing, OneOf, Stops
 from selftaught.search.duplicates import Duplicates, Exact
 from selftaught.search.parts import Expansion
 from selftaught.search.tree import SearchNode, SearchTree
@@ -19,7 +19,7 @@ ENDS = {"line": ("\n",), "sentence": (". ", "! ", "? ", "\n"), "answer": ()}
 """What ends a step, by its unit."""
 
 
-class Steps(Expansion, type="steps"):
+class Steps(Drawing, Expansion, type="steps"):
     """Sample `n` next steps of at most `max_tokens` tokens in one request.
 
     Duplicates among siblings are dropped; while fewer than `n` are left, what is missing is asked for again, `retries`
@@ -36,7 +36,7 @@ class Steps(Expansion, type="steps"):
     unit: Annotated[
         Literal["line", "sentence", "answer"], Field(description="what a step is; `answer`: everything, to the end")
     ] = "line"
-    stop: Annotated[tuple[str, ...], Field(description="what ends a step, in the place of what `unit` says")] = ()
+    stop: Annotated[Stops, Field(description="what ends a step, in the place of what `unit` says")] = ()
     max_tokens: PositiveInt = 48
     temperature: Annotated[float, Field(gt=0)] = 0.7
     merge: Annotated[Duplicates | None, OneOf("merge"), Field(description="null keeps duplicates")] = Exact()
@@ -70,6 +70,7 @@ class Steps(Expansion, type="steps"):
             temperature=temperature,
             max_tokens=self.max_tokens,
             stop=self.stop or ENDS[self.unit],
+            **self.drawn(),
         )
         tree.prompt_ids = tree.prompt_ids or said[0].prompt_ids
         tree.tally.tokens += sum(len(step.token_ids) for step in said)

@@ -133,6 +133,11 @@ class Search(Sampler, type="search"):
         limits = [self.limits.tokens, self.limits.iterations and self.limits.iterations * each]
         return min((limit for limit in limits if limit), default=(self.limits.nodes or 0) * self.expand.max_tokens)
 
+    def longest(self) -> int:
+        """New tokens of its longest request: a step, the end of an answer, or an answer with the hint."""
+        hinted = self.hints.max_tokens if self.hints else 0
+        return max(self.expand.max_tokens, self.finish, hinted)
+
     # The loop -------------------------------------------------------------------------------------------------------
 
     async def _search(self, tree: SearchTree, context: Context) -> Ended:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -26,6 +27,7 @@ from selftaught.loopback import KEY, bearer, new_key
 from selftaught.serving.backend import Served
 from selftaught.serving.crashes import cause, last_lines
 from selftaught.serving.processes import PidFile, Process
+from selftaught.settings import Settings
 
 HOST = "127.0.0.1"
 VLLM = "selftaught.serving.vllm_serve"
@@ -39,6 +41,8 @@ Waiting = Callable[[str, float], None]
 class EngineOptions:
     """How engines are run. `context` is the longest prompt and answer together (tokens).
 
+    `dtype`, `tensor_parallel` (GPUs), `memory_share` (of a GPU's) and `eager` (not compiled) are vLLM's.
+
     Without a `seed` every start draws its own: an engine that takes over from a killed one must not repeat its stream.
     `shared` is for engines that are busy at the same time on the same cores (see `_environment`). They answer who has
     the `key`, which is this process's own.
@@ -51,7 +55,23 @@ class EngineOptions:
     ready_within: float = 300.0
     shared: bool = False
     key: str = field(default_factory=new_key, repr=False)
+    dtype: str = "auto"
+    tensor_parallel: int = 1
+    memory_share: float = 0
+    eager: bool = True
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+    @classmethod
+    def told(cls, settings: Settings, *, shared: bool = False) -> Self:
+        """The options that the settings of this machine say."""
+        return cls(
+            context=settings.engine_context,
+            dtype=settings.engine_dtype,
+            tensor_parallel=settings.engine_tensor_parallel,
+            memory_share=settings.engine_memory_share,
+            eager=settings.engine_eager,
+            shared=shared,
+        )
 
 
 DEFAULTS = EngineOptions()
@@ -166,10 +186,24 @@ def _command(served: Served, model: Path, port: int, options: EngineOptions) -> 
         "--max-model-len": str(options.context),
         "--max-num-seqs": str(options.sequences),
         "--seed": str(secrets.randbits(31) if options.seed is None else options.seed),
+        "--dtype": options.dtype,
     }
     flat = [word for pair in arguments.items() for word in pair]
     names = ["--served-model-name", served.name, served.line]
-    return [module, *flat, *names, *(VLLM_FLAGS if module == VLLM else ())]
+    return [module, *flat, *names, *(_vllm_flags(options) if module == VLLM else ())]
+
+
+def _vllm_flags(options: EngineOptions) -> tuple[str, ...]:
+    several = options.tensor_parallel > 1
+    return (
+        *VLLM_FLAGS,
+        # Compiling takes longer than a small model's whole round.
+        *(["--enforce-eager"] if options.eager else []),
+        # The worker runs inside the engine's process: one start-up fewer.
+        *("--distributed-executor-backend", "mp" if several else "uni"),
+        *(["--tensor-parallel-size", str(options.tensor_parallel)] if several else []),
+        *(["--gpu-memory-utilization", str(options.memory_share)] if options.memory_share else []),
+    )
 
 
 OVERRIDES = {
@@ -184,10 +218,6 @@ OVERRIDES = {
 """Everything that vLLM takes from a model's generation_config unless a request says it, as if there were none."""
 
 VLLM_FLAGS = (
-    # Compiling takes longer than a small model's whole round.
-    "--enforce-eager",
-    # The worker runs inside the engine's process: one start-up fewer.
-    *("--distributed-executor-backend", "uni"),
     # Requests alone decide how tokens are drawn, not what a model's authors recommend for chatting.
     *("--override-generation-config", json.dumps(OVERRIDES)),
     # Prompts share prefixes of a few dozen tokens; the default block of 128 would cache none of them.

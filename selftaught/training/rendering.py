@@ -9,10 +9,12 @@ be if the model said it. Whether a model can be asked at all is `selftaught.trai
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+from pydantic import JsonValue
 
 from selftaught.records import Example, Message
 
@@ -31,17 +33,20 @@ class Rendered:
 class Chat:
     """How a model is asked and how it ends.
 
-    `tokenizer` is transformers', `ends` are the tokens at which engines stop, `end` is the one that ends a turn.
+    `tokenizer` is transformers', `ends` are the tokens at which engines stop, `end` is the one that ends a turn,
+    `template` are the variables of the chat template that engines are asked with.
     """
 
     tokenizer: Any
     ends: frozenset[int]
     end: int
+    template: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
 
     def opening(self, messages: Sequence[Message]) -> Ids:
         """The tokens with which an engine is asked for an answer to `messages`."""
         told = [message.to_row() for message in messages]
-        return tuple(self.tokenizer.apply_chat_template(told, add_generation_prompt=True, return_dict=False))
+        options = {**self.template, "add_generation_prompt": True, "return_dict": False}
+        return tuple(self.tokenizer.apply_chat_template(told, **options))
 
     def begun(self, messages: Sequence[Message]) -> Ids:
         """As `opening`, but a last message of the assistant is an answer that is to be gone on with."""
@@ -87,15 +92,18 @@ class Chat:
         return max(0, bisect_right(range(len(ids)), False, key=beyond) - 1)
 
 
-def chat_of(folder: Path) -> Chat:
-    """How the model in `folder` is asked and ends. Raises LookupError when no end token is named anywhere."""
+def chat_of(folder: Path, template: Mapping[str, JsonValue] = {}) -> Chat:
+    """How the model in `folder` is asked, with the variables `template`, and ends.
+
+    Raises LookupError when no end token is named anywhere.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True)
     ends = end_tokens(folder, tokenizer)
     if not ends:
         raise LookupError(f"{folder}: no end token")
-    return Chat(tokenizer, ends, _end(tokenizer, ends))
+    return Chat(tokenizer, ends, _end(tokenizer, ends), template)
 
 
 def end_tokens(folder: Path, tokenizer: Any) -> frozenset[int]:

@@ -1,6 +1,7 @@
 """Rendering: what is trained is what was sampled, token by token, whatever the chat template makes of a turn."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,19 @@ def test_tokens_of_another_tokenizer_are_not_believed():
     chat = CHATS["chatml"]
     (row,) = rendered(example("The answer is 7.", completion_ids=(260, 5, 90, 7), prompt_ids=(8, 9)), chat)
     assert row.ids == (*served(chat, "What is 3 + 4?"), *chat.tokens("The answer is 7."), chat.end)
+
+
+def test_the_chat_templates_variables_are_those_that_engines_are_asked_with():
+    """Qwen3's kind: without thinking the served opening holds an empty think block, and so does the trained one."""
+    template = CHATML + "{% if add_generation_prompt and not think %}<think>\n\n</think>\n\n{% endif %}"
+    quiet, loud = (replace(chat_with(template), template={"think": think}) for think in (False, True))
+    (first,), (second,) = (rendered(example("The answer is 7."), chat) for chat in (quiet, loud))
+    opening = tuple(i for i, trained in zip(first.ids, first.trained, strict=True) if not trained)
+    assert quiet.text(opening).endswith("<think>\n\n</think>\n\n")
+    assert "think" not in loud.text(second.ids)
+    assert [i for i, t in zip(first.ids, first.trained, strict=True) if t] == [
+        i for i, t in zip(second.ids, second.trained, strict=True) if t
+    ]
 
 
 def test_the_engines_own_prompt_is_the_context():

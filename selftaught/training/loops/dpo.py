@@ -42,7 +42,7 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
     began = time.perf_counter()
     disable_progress_bars()
     logging.disable_progress_bar()
-    chat = chat_of(model)
+    chat = chat_of(model, context.template)
     pairs = [made for example in examples if (made := pair(example, chat))]
     trainer = PairTrainer(
         model=load(model, dtype(config)),

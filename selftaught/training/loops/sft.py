@@ -44,7 +44,7 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     began = time.perf_counter()
     disable_progress_bars()  # what there is to see goes to `context.report`
     logging.disable_progress_bar()
-    chat = chat_of(model)
+    chat = chat_of(model, context.template)
     made = [rendered(example, chat) for example in examples]
     rows = [row for each in made for row in each]
     plan = _plan(config, rows, context.seed)

@@ -42,7 +42,7 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     """Train, measure and save; see `ValueMSE.train`."""
     began = time.perf_counter()
     logging.disable_progress_bar()
-    chat = cache(lambda: chat_of(model))
+    chat = cache(lambda: chat_of(model, context.template))
     rows = [row(example, chat) for example in examples]
     kept, apart = _split(config, examples)
     plan = _plan(config, rows, kept, [examples[index].task for index in range(len(rows))], context.seed)

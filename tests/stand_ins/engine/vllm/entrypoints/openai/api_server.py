@@ -104,7 +104,8 @@ class Handler(BaseHTTPRequestHandler):
         ends = [each["finish_reason"] for each in choices]
         with self.server.turn:
             asked = {"model": body["model"], "question": question, "n": body["n"], "temperature": body["temperature"]}
-            note({**asked, "ends": ends})
+            more = {name: body[name] for name in ("chat_template_kwargs", "top_p", "top_k", "min_p") if name in body}
+            note({**asked, "ends": ends, **more})
             time.sleep(float(os.environ.get("RECORDED_SECONDS", "0")) + meets("late", question))
         tokens = sum(len(each["token_ids"]) for each in choices)
         return {"choices": choices, "usage": {"prompt_tokens": len(question), "completion_tokens": tokens}}
