@@ -27,6 +27,7 @@ from selftaught.report.data import ReportData
 from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.boundary import ERRORS
+from selftaught.round.findings import scores
 from selftaught.round.fresh import quiet, stage_of
 from selftaught.round.history import ENDED, due, newest, recorded
 from selftaught.round.job import Job, Workplace, plan_key, round_name, understood
@@ -35,7 +36,7 @@ from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
 from selftaught.settings import Settings
-from selftaught.tracking import RoundRun
+from selftaught.tracking import STOPPED, RoundRun
 
 PIPELINES = Path("pipelines/compiled")
 LAST_LINES = 12
@@ -107,11 +108,24 @@ class Campaign:
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder.parent / "lock", self.order.line):
+        with _locked(self.folder.parent / "lock", self.order.line), self._stopping():
             last = self._target()
             nothing = self._quiet() if len(self._ended()) < last else None
             yield from [nothing] if nothing else self._run_until(last)
             self._close()
+
+    @contextmanager
+    def _stopping(self) -> Generator[None]:
+        """End the runs in MLflow that an error leaves, so that nothing there seems to go on."""
+        try:
+            yield
+        except SelftaughtError:
+            with suppress(SelftaughtError):  # a registry that is silent
+                tracker = self.place.tracker
+                open_rounds = [run.run for run in self._rounds() if not run.outcome]
+                for run in (*open_rounds, tracker.campaign_run(self.order.line, self.order.campaign)):
+                    tracker.finish(run, STOPPED)
+            raise
 
     def _run_until(self, last: int) -> Iterator[Ended | Quiet]:
         """Run rounds until there are `last`, or nothing new is left."""
@@ -155,6 +169,8 @@ class Campaign:
         tracker, order = self.place.tracker, self.order
         wanted = order.rounds or sum(stage.rounds for stage in order.recipe.stages)
         run = tracker.campaign_run(order.line, order.campaign)
+        if tracker.outcome(run):
+            tracker.reopen(run)
         done = len(self._ended())
         start, _, count = (tracker.tags(run).get("selftaught.order") or "0:0").partition(":")
         if int(count) == wanted:
@@ -165,7 +181,9 @@ class Campaign:
     def _close(self) -> None:
         """The order is done: the next one adds its rounds."""
         tracker = self.place.tracker
-        tracker.tag(tracker.campaign_run(self.order.line, self.order.campaign), {"selftaught.order": ""})
+        run = tracker.campaign_run(self.order.line, self.order.campaign)
+        tracker.tag(run, {"selftaught.order": ""})
+        tracker.finish(run, "done")
 
     def _rounds(self) -> list[RoundRun]:
         return self.place.tracker.rounds(self.order.line, self.order.campaign)
@@ -225,7 +243,7 @@ class Campaign:
             code = self._pipeline(number, attempt, folder)
         told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
-            failure = self._failure(number, folder, code)
+            failure = self._failure(number, attempt, folder, code)
             if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
                 return Quiet(number, attempt, str(failure))
             raise failure
@@ -287,11 +305,21 @@ class Campaign:
                     return code
                 time.sleep(0.2)
 
-    def _failure(self, number: int, folder: Path, code: int) -> SelftaughtError:
-        """What the failed step told; where none could, how the pipeline ended, and its last words."""
+    def _failure(self, number: int, attempt: int, folder: Path, code: int) -> SelftaughtError:
+        """What the failed step told, what was measured, and where the log is.
+
+        Where no step could tell, how the pipeline ended, and its last words.
+        """
         log = folder / "log.txt"
+        told = _told(folder / "run" / "errors.jsonl")
+        if isinstance(told, NothingNew):
+            return told
+        if told is not None:
+            runs = [run.run for run in self._rounds() if (run.round, run.attempt) == (number, attempt)]
+            measured = [scores(self.place.tracker.metrics(run)) for run in runs]
+            return type(told)(f"{told}{''.join(measured)}\n  log: {log}")
         how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step could say why"
-        return _told(folder / "run" / "errors.jsonl") or SelftaughtError(
+        return SelftaughtError(
             f"round {number} {how}. Run the same command again to go on. The end of its log, {log}:\n{_end_of(log)}"
         )
 

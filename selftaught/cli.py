@@ -657,14 +657,16 @@ def up(
         place = Workplace.open()
         there = bring_up(place, line, port, ui_port)
         page = place.settings.home / "campaigns" / line / "report.html"
+        report = str(page) if page.exists() else ""
         if as_json:
-            _print({**_fields(there), "report": str(page)})
+            _print({**_fields(there), "report": report})
             return
         out.print(f"champion  {there.line}, digest {there.digest}", soft_wrap=True, highlight=False)
         out.print(f"endpoint  {there.endpoint}   talk to it: selftaught chat {line}", soft_wrap=True, highlight=False)
         out.print(f"its key   {there.key}   (Authorization: Bearer, OPENAI_API_KEY)", soft_wrap=True, highlight=False)
         out.print(f"MLflow    {there.mlflow}", soft_wrap=True, highlight=False)
-        out.print(f"report    {page}", soft_wrap=True, highlight=False)
+        if report:
+            out.print(f"report    {report}", soft_wrap=True, highlight=False)
         out.print("stop both with: selftaught down", soft_wrap=True, highlight=False)
 
 

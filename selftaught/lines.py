@@ -57,9 +57,9 @@ def find(tracker: Tracker, line: str, model: str) -> Version:
     found = [v for v in versions if v.version == model or (len(model) >= 6 and v.digest.startswith(model))]
     if len(found) != 1:
         there = [*tracker.aliases(line), *(f"{v.version} ({v.digest[:8]})" for v in versions)]
-        raise BadInput(
-            f"{line}: '{model}' is no version of it.{did_you_mean(model, ALIASES)}\n  accepted: {', '.join(there)}"
-        )
+        wrong = f"has no '{model}' yet" if model in ALIASES else f"'{model}' is no version of it"
+        close = did_you_mean(model, tracker.aliases(line))
+        raise BadInput(f"{line}: {wrong}.{close}\n  accepted: {', '.join(there)}")
     return found[0]
 
 

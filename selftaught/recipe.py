@@ -9,9 +9,10 @@ import difflib
 import hashlib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -72,7 +73,19 @@ def load_blocks() -> None:
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     for entry in entry_points(group="selftaught.blocks"):
+        _load(entry)
+
+
+def _load(entry: EntryPoint) -> None:
+    """Import a plug-in. Raises BadInput, naming it, for whatever is wrong with it."""
+    try:
         entry.load()
+    except Exception as error:
+        package = entry.dist.name if entry.dist else "?"
+        raise BadInput(
+            f"package {package}: its blocks cannot be loaded ({entry.name} = {entry.value}: {type(error).__name__}: "
+            f"{error}). Mend it, or remove it: {sys.executable} -m pip uninstall {package}"
+        ) from error
 
 
 def blocks(axis: str) -> Mapping[str, type[Block]]:

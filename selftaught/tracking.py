@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Alias = Literal["champion", "challenger", "head", "base", "previous"]
 NOTHING_NEW = "nothing new"
 """The outcome of a round that has nothing to train on yet. It has not ended: it goes on once there is something."""
+STOPPED = "stopped"
+"""The outcome of a round that an error stopped, and of its campaign: the same command goes on with both."""
 _BATCH = 500
 _PAGE = 1000
 _REMOVED = "selftaught.removed"
@@ -143,6 +145,10 @@ class Tracker:
             {run.data.tags["selftaught.campaign"] for run in self._find(line, {"selftaught.kind": "campaign"})}
         )
 
+    def metrics(self, run: str) -> dict[str, float]:
+        """The newest value of each metric of a run."""
+        return dict(self.client.get_run(run).data.metrics)
+
     def tag(self, run: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
         client = self.client
@@ -200,10 +206,10 @@ class Tracker:
         self.client.log_text(run, text, name)
 
     def finish(self, run: str, outcome: str) -> None:
-        """End a run with its outcome (`promoted`, `refused`, `failed`, `nothing new`)."""
+        """End a run with its outcome (`promoted`, `refused`, `failed`, `nothing new`, `stopped`, `done`)."""
         client = self.client
         client.set_tag(run, "selftaught.outcome", outcome)
-        client.set_terminated(run, "FAILED" if outcome == "failed" else "FINISHED")
+        client.set_terminated(run, "FAILED" if outcome in ("failed", STOPPED) else "FINISHED")
 
     def reopen(self, run: str) -> None:
         """Go on with a run that was ended."""

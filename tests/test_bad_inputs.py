@@ -186,6 +186,10 @@ def registered(desk: Desk) -> None:
         desk.seen[version.digest[:8]] = f"<digest {number}>"
 
 
+def never_promoted(desk: Desk) -> None:
+    desk.registry().tracker.client.delete_registered_model_alias("maths", "previous")
+
+
 PROFILES = """\
 [profiles.cluster]
 namespace = "team-a"
@@ -826,6 +830,12 @@ CASES = [
         "models show maths champoin",
         registered,
         ("maths: 'champoin' is no version of it. Did you mean 'champion'?", "accepted: "),
+    ),
+    Bad(
+        "nothing to go back to",
+        "models rollback maths",
+        provoked(registered, never_promoted),
+        ("maths: has no 'previous' yet.", "accepted: base, champion, head, 1 ("),
     ),
     Bad(
         "no such version to go back to",

@@ -17,6 +17,7 @@ from selftaught.errors import BadInput, RoundFailed, SelftaughtError
 from selftaught.recipe import Recipe
 from selftaught.records import Example, canonical
 from selftaught.report.data import RoundReport
+from selftaught.round.boundary import step
 from selftaught.round.job import Workplace
 from tests.rounds import Round, database, model, owned_engines, place, recipe, recorded_blocks, requests
 
@@ -176,6 +177,53 @@ def test_a_failed_round_is_told_and_drawn_anew(desk: Desk):
     assert one.data.params["seed"] != other.data.params["seed"]
 
 
+def test_a_failed_round_says_what_it_found(desk: Desk):
+    with pytest.raises(RoundFailed) as told:
+        desk.run(curate={"type": "accepted", "minimum": 1000})
+    said = str(told.value).splitlines()
+    run = desk.place.tracker.rounds("line", "campaign")[0].run
+    funnel = desk.place.tracker.metrics(run)
+    assert said[0].startswith("verify: curate: 'accepted' gave ")
+    assert said[1] == "  24 rollouts of 12 tasks; cut off 0; not judged 0"
+    passed = int(funnel["funnel.passed"])
+    assert (
+        said[2] == f"  passed: answer_match {passed}; by all verifiers {passed}, of {funnel['funnel.solved']:.0f} tasks"
+    )
+    assert [line.startswith("  answer_match: ") for line in said[3:-2]] == [True] * 3
+    (verified,) = (desk.place.store.claimed(key) for key in desk.place.store.claims("steps/verify"))
+    assert verified
+    assert said[-2] == f"  all of them: {desk.place.store.uri('datasets', verified.decode())}"
+    assert said[-1] == f"  log: {desk.campaign().folder / 'round-1-0' / 'log.txt'}"
+
+
+class Undecided(Round):
+    """The gate finds something that the user has to mend."""
+
+    def gate(self) -> str:
+        with step("gate"):
+            raise BadInput("mend it")
+        raise AssertionError
+
+
+def test_a_round_that_an_error_stops_has_an_outcome_and_shows_its_scores(desk: Desk):
+    """And the same command goes on with it: the runs are open again."""
+    tracker = desk.place.tracker
+    campaign = desk.campaign(step=Undecided)
+    with pytest.raises(BadInput, match=r"^gate: mend it\n  gate\.accuracy\.challenger: [01]\.\d+\n") as told:
+        list(campaign.run())
+    (stopped,) = tracker.rounds("line", "campaign")
+    measured = tracker.metrics(stopped.run)
+    assert len([line for line in str(told.value).splitlines() if line.strip().partition(":")[0] in measured]) == 4
+    parent = tracker.campaign_run("line", "campaign")
+    status = [tracker.client.get_run(run).info.status for run in (stopped.run, parent)]
+    assert (stopped.outcome, status) == ("stopped", ["FAILED", "FAILED"])
+    (ended,) = desk.campaign().run()
+    assert (ended.round, ended.attempt) == (1, 0)
+    assert [r.run for r in tracker.rounds("line", "campaign")] == [stopped.run]
+    status = [tracker.client.get_run(run).info.status for run in (stopped.run, parent)]
+    assert status == ["FINISHED", "FINISHED"]
+
+
 def test_a_draw_that_overlaps_is_drawn_anew_too(desk: Desk):
     """It fails before anything else is fixed."""
     for attempt in (0, 1):
@@ -245,7 +293,11 @@ class Silent(Rounds):
         (1, "", "round 1 ended early, and no step could say why"),
         (1, '{"step": "tra', "round 1 ended early, and no step could say why"),
         (-9, "", r"round 1 was killed \(signal 9\)"),
-        (1, '{"step"\n{"step": "train", "kind": "StoreError", "message": "full"}\n', "^train: full$"),
+        (
+            1,
+            '{"step"\n{"step": "train", "kind": "StoreError", "message": "full"}\n',
+            r"^train: full\n  log: .*log\.txt$",
+        ),
     ],
 )
 def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, code: int, errors: str, says: str):

@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from selftaught.round.history import ENDED
 from tests.rounds import REPOSITORY, command, environment, model, recipe, written
 
 __all__ = ["model"]
@@ -26,9 +27,9 @@ def test_a_round_runs_in_any_folder_and_leaves_no_temporary_files(tmp_path: Path
     _, *arguments = command(written(checkout / "recipe.yaml", recipe(model)), "--rounds", "1")
     env = environment(home, TMPDIR=str(temporary))
     done = subprocess.run([python, *arguments], cwd=checkout, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 3), done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["outcome"], Path(told["report"]).is_file()) == ("promoted", True)
+    assert (told["outcome"] in ENDED, Path(told["report"]).is_file()) == (True, True)
     assert list(temporary.iterdir()) == list((home / "scratch").rglob("tmp*/*")) == []
     assert {path.name for path in home.iterdir()} == KEPT
     assert [path for path in home.rglob("*") if path.suffix in (".sock", ".part")] == []

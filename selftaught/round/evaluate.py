@@ -6,7 +6,7 @@ A model's scores are kept under its digest, the tasks and the metrics, so that w
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selftaught import dataset
@@ -14,7 +14,7 @@ from selftaught.blocks import Context, Sampler
 from selftaught.dataset import Manifest
 from selftaught.errors import NoAnswer
 from selftaught.evaluation.pairing import common
-from selftaught.evaluation.runner import MOST_UNVERIFIED, evaluate
+from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.journal import open_journal
 from selftaught.records import Group, Split, Task, TaskScore
 from selftaught.round.engines import context
@@ -40,7 +40,14 @@ def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Man
     scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
     manifest = _write(job, common(scores), [part[0] for part in parts], Path(out))
     place.store.put("datasets", manifest.digest, Path(out))
+    place.tracker.log(job.run, dict(_means(job, summarise(scores))), step=job.round)
     return manifest
+
+
+def _means(job: Job, summaries: Iterable[Summary]) -> Iterator[tuple[str, float]]:
+    """Every mean by split, metric and who was measured, as MLflow has it."""
+    for s in summaries:
+        yield f"{s.split}.{s.metric}.{'champion' if s.model == job.champion.digest else 'challenger'}", s.mean
 
 
 def _model(place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], out: Path) -> tuple[Manifest, Path]:

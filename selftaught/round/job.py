@@ -90,7 +90,7 @@ class Plan(BaseModel):
         return round_name(self.line, self.campaign, self.round, self.attempt)
 
 
-class Job(Plan):
+class Job(Plan, defer_build=True):
     """One attempt at one round, as `prepare` fixed it: aliases are resolved once, and everything after goes by this."""
 
     recipe: Recipe

@@ -19,7 +19,7 @@ from selftaught.round.replay import earlier
 from selftaught.round.room import require_room
 from selftaught.tasks.dropped import Taken
 from selftaught.tasks.prepare import seeds
-from selftaught.tracking import NOTHING_NEW, Version
+from selftaught.tracking import NOTHING_NEW, STOPPED, Version
 
 
 def run(
@@ -119,7 +119,7 @@ def _trained(place: Workplace, line: str, stage: Stage) -> dict[str, ModelRef]:
 def _open_run(place: Workplace, job: Job, tasks: Manifest) -> None:
     """Parameters, tags and the tasks of the round's run; said again, it changes nothing."""
     tracker = place.tracker
-    if tracker.tags(job.run).get("selftaught.outcome") == NOTHING_NEW:
+    if tracker.outcome(job.run) in (NOTHING_NEW, STOPPED):
         tracker.reopen(job.run)
     tracker.tag(job.run, {"selftaught.recipe": job.recipe.digest, "selftaught.champion": job.champion.digest})
     tracker.log(job.run, {}, params={"recipe": job.recipe.name, "stage": job.stage, "seed": str(job.seed)})

@@ -199,7 +199,7 @@ def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> Non
     """All figures and the page on the run, the evaluation on the version, which is the head now; the run ends."""
     tracker, this = place.tracker, told.last
     tracker.log_text(job.run, page.read_text(encoding="utf-8"), "report.html")
-    tracker.log(job.run, dict(_figures(job, this)), step=job.round)
+    tracker.log(job.run, dict(_figures(this)), step=job.round)
     for version in tracker.versions(job.line):
         if this.challenger and version.digest == this.challenger.digest != job.champion.digest:
             tracker.tag_version(version, {"selftaught.outcome": this.outcome, **_evaluation_tags(this)})
@@ -207,10 +207,8 @@ def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> Non
     tracker.finish(job.run, this.outcome)
 
 
-def _figures(job: Job, this: data.RoundReport) -> Iterator[tuple[str, float]]:
-    """Every mean by split, metric and who was measured, every paired gain on the gate set, every step's seconds."""
-    for s in this.summaries:
-        yield f"{s.split}.{s.metric}.{'champion' if s.model == job.champion.digest else 'challenger'}", s.mean
+def _figures(this: data.RoundReport) -> Iterator[tuple[str, float]]:
+    """Every paired gain on the gate set, every step's seconds; the means are there since they were measured."""
     for gain in this.gains:
         yield f"{gain.split}.{gain.metric}.gain", gain.gain
     for step in this.steps:

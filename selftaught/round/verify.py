@@ -16,7 +16,9 @@ from selftaught import dataset
 from selftaught.blocks import Context
 from selftaught.curation.runner import curate
 from selftaught.dataset import Manifest, Writer
+from selftaught.errors import RoundFailed
 from selftaught.records import Group, Task
+from selftaught.round import findings
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.leaks import require_no_leak
@@ -36,12 +38,14 @@ class Verified:
 def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> Verified:
     """Verify the groups of all `shards` into `verified` and curate them into `examples`.
 
-    Raises RoundFailed when too few examples are left to train on, or some of them are held-out tasks.
+    Raises RoundFailed when too few examples are left to train on, with what there is, or when some of them are held-out
+    tasks.
     """
     place, job = Workplace.open(), Job.read(job_path)
     parts = [dataset.manifest(Path(shard)) for shard in shards]
     inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(place, job)}
     done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
+    _track_verified(place, job, done)
     inputs = {
         "verified": done.digest,
         "tasks": job.tasks,
@@ -50,7 +54,7 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
         "seed": job.seed,
     }
     kept = place.once("curate", inputs, Path(examples), lambda out, _: _curate(place, job, Path(verified), out))
-    _track(place, job, done, kept)
+    _track_examples(place, job, kept)
     return Verified(done, kept)
 
 
@@ -94,21 +98,27 @@ async def _each(
 
 
 def _curate(place: Workplace, job: Job, groups: Path, out: Path) -> Manifest:
-    own = curate(dataset.Rows(groups, Group), job.blocks.curate, job.seed)
+    rows, made = dataset.Rows(groups, Group), dataset.manifest(groups)
+    try:
+        own = curate(rows, job.blocks.curate, job.seed)
+    except RoundFailed as failure:
+        told = findings.rollouts(rows, made.counts, place.store.uri("datasets", made.digest))
+        raise RoundFailed(f"{failure}{told}") from None
     examples = with_replay(place, job, own)
     require_no_leak(place, job, drawn_tasks(place, job), examples)
-    parents = {"verified": dataset.manifest(groups).digest}
+    parents = {"verified": made.digest}
     parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
     counts = {"own": float(len(own)), "replayed": float(len(examples) - len(own))}
     return dataset.write(out, examples, "examples", parents=parents, recipe=job.recipe.digest, counts=counts)
 
 
-def _track(place: Workplace, job: Job, verified: Manifest, examples: Manifest) -> None:
-    for name, made in (("verified", verified), ("examples", examples)):
-        uri = place.store.uri("datasets", made.digest)
-        place.tracker.log_dataset(
-            job.run, name, made.digest, uri, made.rows, "training" if name == "examples" else name
-        )
-    counts = verified.counts.items()
+def _track_verified(place: Workplace, job: Job, verified: Manifest) -> None:
+    uri, counts = place.store.uri("datasets", verified.digest), verified.counts.items()
+    place.tracker.log_dataset(job.run, "verified", verified.digest, uri, verified.rows, "verified")
     place.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
+
+
+def _track_examples(place: Workplace, job: Job, examples: Manifest) -> None:
+    uri = place.store.uri("datasets", examples.digest)
+    place.tracker.log_dataset(job.run, "examples", examples.digest, uri, examples.rows, "training")
     place.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})
