@@ -13,6 +13,10 @@ SHOWN = 4
 """How many trees of each kind (solved, right with a hint alone, not solved) are shown."""
 
 
+DEEPEST, CUT = 100, "deeper steps are not shown"
+"""Levels of a tree that are shown: a page nests no deeper, and neither do those who read it."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """One node with what hangs below it.
@@ -48,16 +52,26 @@ def _view(group: Group, tree: Tree, trained: Collection[str]) -> TreeView:
     verdicts = {rollout.index: group.passed(i) for i, rollout in enumerate(group.rollouts)}
     ids = {rollout.index: rollout.id for rollout in group.rollouts}
     marked = {node.index: _marks(group, tree, node, ids, trained) for node in tree.nodes}
-    roots = tuple(_node(tree, index, verdicts, marked) for index in tree.children[0])
+    views = _nodes(tree, verdicts, marked)
+    roots = tuple(views[index] for index in tree.children[0])
     right = [tree.nodes[index] for index, passed in verdicts.items() if passed]
     kind = "not solved" if not right else "hinted" if all(n.hinted for n in right) else "solved"
     return TreeView(group.task, tree, kind, roots)
 
 
-def _node(tree: Tree, index: int, verdicts: Mapping[int, bool], marked: Mapping[int, Sequence[str]]) -> NodeView:
-    below = tuple(_node(tree, child, verdicts, marked) for child in tree.children[index])
-    kept = "trained on" in marked[index] or any(child.kept for child in below)
-    return NodeView(tree.nodes[index], tuple(marked[index]), verdicts.get(index), kept, below)
+def _nodes(tree: Tree, verdicts: Mapping[int, bool], marked: Mapping[int, Sequence[str]]) -> Mapping[int, NodeView]:
+    """The view of every node but the root; a child stands behind its parent, so the last are made first."""
+    views: dict[int, NodeView] = {}
+    levels = {0: 0}
+    for node in tree.nodes[1:]:
+        levels[node.index] = levels[node.parent] + 1
+    for node in reversed(tree.nodes[1:]):
+        children = tuple(views[child] for child in tree.children[node.index])
+        kept = "trained on" in marked[node.index] or any(child.kept for child in children)
+        marks = (*marked[node.index], *([CUT] if children and levels[node.index] == DEEPEST else ()))
+        shown = children if levels[node.index] < DEEPEST else ()
+        views[node.index] = NodeView(node, marks, verdicts.get(node.index), kept, shown)
+    return views
 
 
 def _marks(group: Group, tree: Tree, node: Node, ids: Mapping[int, str], trained: Collection[str]) -> list[str]:

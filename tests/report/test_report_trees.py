@@ -1,6 +1,8 @@
 """The page's search section: trees to look into, what was learnt of them, and how good the value model was."""
 
-from selftaught.records import Group, content_id
+import pytest
+
+from selftaught.records import Group, Node, content_id
 from selftaught.report.data import OtherModel, ReportData, SearchReport
 from selftaught.report.page import render
 from selftaught.report.trees import to_show
@@ -53,6 +55,18 @@ def test_a_node_says_what_was_learnt_of_it():
     assert hostile.marks == ("rejected",)
     assert step.children[0].marks == ("trained on",)
     assert (step.children[0].right, step.children[1].right) == (True, False)
+
+
+@pytest.mark.parametrize(("depth", "shown"), [(99, 99), (100, 100), (101, 100), (400, 100)])
+def test_a_deep_tree_is_shown_to_a_depth(depth: int, shown: int):
+    nodes = [Node(index=n, parent=max(0, n - 1), text=f"step {n}.", terminal=n == depth) for n in range(depth + 1)]
+    group = solved()
+    deep = group.model_copy(update={"tree": group.tree.model_copy(update={"nodes": tuple(nodes), "answer": None})})
+    deep = deep.model_copy(update={"rollouts": (group.rollouts[0].model_copy(update={"index": depth}),)})
+    deep = deep.model_copy(update={"verdicts": group.verdicts[:1]})
+    page = render(data(deep))
+    assert [f"step {n}." in page for n in (1, shown, shown + 1)] == [True, True, False]
+    assert ("deeper steps are not shown" in page) == (depth > shown)
 
 
 def test_the_page_shows_trees_with_values_and_visits_and_hostile_steps_as_text():
