@@ -450,6 +450,22 @@ def _mean_above(one: Floats, other: Floats, axis: int = -1) -> Any:
     return np.mean(one, axis=axis) - np.mean(other, axis=axis)
 
 
+def change_of_gains(before: ArrayLike, after: ArrayLike, confidence: float = 0.95) -> Change:
+    """The change of what one model gains on another, from earlier tasks to later, other ones: Welch's t-test.
+
+    A value is the difference of the two models on one task, in [-1, 1]; so how hard the tasks are weighs on neither
+    set. The two sets need not vary alike, as a permutation test would have it: on harder tasks models part less often,
+    or more. A won and a lost task are added to each set, for the test and its interval alone: models that never part in
+    the sample would seem to be certain (Agresti and Min 2005, Statistics in Medicine 24:729-740).
+    """
+    before, after = np.asarray(before, float), np.asarray(after, float)
+    one, other = (np.append(values, (1.0, -1.0)) for values in (before, after))
+    tested = cast(Any, scipy.stats).ttest_ind(other, one, equal_var=False, alternative="less")
+    interval = cast(Any, scipy.stats).ttest_ind(other, one, equal_var=False).confidence_interval(confidence)
+    change = float(after.mean() - before.mean())
+    return Change(change, float(interval.low), float(interval.high), float(tested.pvalue), "Welch's t-test")
+
+
 # What a test can show -------------------------------------------------------------------------------------------------
 
 

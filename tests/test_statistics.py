@@ -3,6 +3,7 @@
 import itertools
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from selftaught.statistics import (
     binary_gain,
     binary_guard_power,
     bootstrap,
+    change_of_gains,
     independent_change,
     mcnemar,
     mcnemar_mid_p,
@@ -408,6 +410,36 @@ def test_a_change_of_other_values_is_that_of_their_means():
     assert change.p_value < 0.001
     assert independent_change(after, before).p_value > 0.999
     assert independent_change([0.5, 0.5], [0.5, 0.5, 0.5]).p_value == 1
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [((0.2, 0.05), (0.2, 0.05)), ((0.3, 0.15), (0.2, 0.05))])
+def test_a_gain_that_is_what_it_was_falls_no_oftener_than_alpha(ours: Any, theirs: Any):
+    """Also where the two models part more often than they did. Tasks are drawn 2,000 times."""
+    drawing = np.random.default_rng(3)
+    p_values = [
+        change_of_gains(gains_of(drawing, 60, *theirs), gains_of(drawing, 120, *ours)).p_value for _ in range(2000)
+    ]
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+    assert np.mean(np.array(p_values) <= 0.01) <= 0.01 + 3 * math.sqrt(0.01 * 0.99 / 2000)
+
+
+def gains_of(drawing: np.random.Generator, tasks: int, won: float, lost: float) -> Any:
+    """Differences of two models: won, lost and even tasks."""
+    return drawing.choice([1.0, -1.0, 0.0], tasks, p=[won, lost, 1 - won - lost])
+
+
+def test_a_change_of_gains_is_that_of_their_means_and_its_interval_agrees_with_the_test():
+    before, after = [1.0] * 30 + [0.0] * 70, [1.0] * 5 + [-1.0] * 15 + [0.0] * 80
+    found = change_of_gains(before, after, 0.98)
+    assert found.change == pytest.approx(-0.4)
+    assert found.high < 0
+    assert found.p_value < 0.01
+    limit = change_of_gains(before, after, 1 - 2 * found.p_value)
+    assert limit.high == pytest.approx(0, abs=1e-9)
+
+
+def test_models_that_never_part_prove_nothing_by_one_task_on_which_they_do():
+    assert change_of_gains([0.0] * 100, [-1.0]).p_value > 0.05
 
 
 def test_a_change_takes_tasks_on_both_sides():

@@ -1,8 +1,9 @@
-"""A champion that falls on fresh tasks is an alarm, and a step back only where the step before was better."""
+"""A champion that falls behind its predecessor is an alarm, and a step back only where later tasks prove it."""
 
 import json
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,11 +18,13 @@ from selftaught.cli import FELL, app
 from selftaught.errors import BadInput
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task, TaskScore, canonical
+from selftaught.report.data import ModelVersion
 from selftaught.round.fresh import drawn
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, plan_key, round_name
+from selftaught.statistics import change_of_gains
 from selftaught.tracking import Version
-from selftaught.watch import Guard, Watched, watch
+from selftaught.watch import Guard, Look, Pair, Watched, compared, watch
 from tests.plans import fixed
 from tests.report.sample_report import sample
 from tests.rounds import database, model, place, recipe, recorded_blocks, requests, written
@@ -33,6 +36,9 @@ __all__ = ["bucket", "database", "desk", "model", "place", "recorded_blocks", "r
 GUARD = Guard(margin=0.15, alpha=0.01)
 Skill = dict[str, float]
 """The part of all tasks that a model gets right, by its digest."""
+Values = Callable[[Sequence[str]], dict[str, float]]
+"""What a model scores on tasks."""
+ROLLING = Guard(0.15, 0.01, rolls_back=True)
 
 
 @dataclass
@@ -45,6 +51,8 @@ class Line:
     old: Version
     new: Version
     skill: Skill
+    values: dict[str, Values]
+    """Where a model's scores are not those of its skill."""
 
     def watch(self, guard: Guard = GUARD) -> Watched:
         return watch(self.place, self.recipe, "line", "fresh", guard)
@@ -67,39 +75,47 @@ def line(place: Workplace, model: Path, bucket: Path, monkeypatch: pytest.Monkey
     put(bucket, riddles("Promoted", 26))
     put(bucket, riddles("Also", 26))
     old, new = promote(place, parsed)
-    skill = {old.digest: 0.3, new.digest: 0.8}
+    skill, values = {old.digest: 0.3, new.digest: 0.8}, dict[str, Values]()
 
     def measured(
         place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
     ) -> list[TaskScore]:
-        return scored(digest, [task.question for task in tasks], skill[digest])
+        asked = [task.id for task in tasks]
+        return valued(digest, values[digest](asked)) if digest in values else scored(digest, asked, skill[digest])
 
     monkeypatch.setattr("selftaught.watch.scores", measured)
-    return Line(place, parsed, bucket, old, new, skill)
+    return Line(place, parsed, bucket, old, new, skill, values)
 
 
 def scored(digest: str, questions: Sequence[str], skill: float, split: Any = "report") -> list[TaskScore]:
     """Scores of which the first `skill` are right."""
     right = round(skill * len(questions))
+    return valued(digest, {question: float(number < right) for number, question in enumerate(questions)}, split)
+
+
+def valued(digest: str, values: Mapping[str, float], split: Any = "report") -> list[TaskScore]:
     common = {"model": digest, "metric": "accuracy", "split": split, "source": "dropped/x"}
-    return [TaskScore(task=q, value=float(number < right), **common) for number, q in enumerate(questions)]
+    return [TaskScore(task=question, value=value, **common) for question, value in values.items()]
 
 
 def promote(place: Workplace, parsed: Recipe) -> tuple[Version, Version]:
-    """Version 2, as `prepare`, `train`, `promote` and `report` leave it: right on .8 of 100 report tasks."""
+    """Version 2, as `prepare`, `train`, `promote` and `report` leave it: right on .8 of 100 report tasks to 1's .3."""
     tracker, name = place.tracker, round_name("line", "fresh", 1, 0)
+    old = tracker.resolve("line", "champion")
+    assert old is not None
     told = sample(1)
     digest = told.last.challenger.digest if told.last.challenger else ""
     taken = drawn(place, parsed, "line", "fresh", 1, 0)
     made = dataset.write(place.settings.home / "tasks", taken.tasks, "tasks")
     place.store.put("datasets", made.digest, place.settings.home / "tasks")
     place.store.claim(plan_key(name), fixed(name, made.digest, drops=taken.drops))
-    scores = tuple(scored(digest, [str(n) for n in range(100)], 0.8))
-    place.store.claim(record_key(name), told.model_copy(update={"scores": scores}).model_dump_json().encode())
+    questions = [str(n) for n in range(100)]
+    scores = (*scored(digest, questions, 0.8), *scored(old.digest, questions, 0.3))
+    last = told.last.model_copy(update={"champion": ModelVersion(digest=old.digest)})
+    told = told.model_copy(update={"scores": scores, "rounds": (last,)})
+    place.store.claim(record_key(name), told.model_dump_json().encode())
     round = tracker.round_run("line", "fresh", "main", 1, 0)
     tracker.finish(round, "promoted")
-    old = tracker.resolve("line", "champion")
-    assert old is not None
     new = tracker.register("line", digest, "file:///new", round, {"selftaught.campaign": "fresh"})
     tracker.point("previous", old)
     tracker.point("champion", new)
@@ -118,6 +134,11 @@ def test_an_adopted_champion_has_nothing_to_be_compared_with(line: Line):
     assert line.watch().outcome == "no promotion"
 
 
+def halves(skill: float, count: int) -> list[float]:
+    """Scores of which `skill` are right, spread evenly."""
+    return [float(int((i + 1) * skill) > int(i * skill)) for i in range(count)]
+
+
 def test_the_fresh_tasks_are_the_gates_and_none_of_them_was_there_at_the_promotion(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ):
@@ -125,8 +146,8 @@ def test_the_fresh_tasks_are_the_gates_and_none_of_them_was_there_at_the_promoti
     asked: list[Task] = []
 
     def measured(*given: Any) -> list[TaskScore]:
-        asked.extend(given[-1])
-        return scored(given[-2], [task.question for task in given[-1]], 0.8)
+        asked.extend(given[-1] if given[4] == line.new.digest else [])
+        return scored(given[4], [task.id for task in given[-1]], 0.8)
 
     monkeypatch.setattr("selftaught.watch.scores", measured)
     assert line.watch().tasks_after == len(asked) > 30
@@ -162,35 +183,142 @@ def test_a_fall_within_the_margin_or_the_error_probability_is_none(line: Line, s
     assert line.watch(guard).outcome == "held"
 
 
-def test_a_fall_rolls_back_where_that_is_asked_for(line: Line):
+def scored_alike(champion: Sequence[float], anchor: Sequence[float]) -> list[Pair]:
+    return [Pair(str(n), *values) for n, values in enumerate(zip(champion, anchor, strict=True))]
+
+
+def test_a_fall_that_has_just_begun_is_seen_on_the_newest_tasks():
+    """The champion is as good as at its promotion on 180 tasks, and falls to its predecessor on the last 60."""
+    anchor = halves(0.3, 240)
+    before = scored_alike(halves(0.6, 100), halves(0.3, 100))
+    after = scored_alike([*halves(0.6, 180), *anchor[180:]], anchor)
+    found = compared(Watched("", "", "", "held", ""), before, after, GUARD)
+    assert (found.outcome, found.tasks_after) == ("fell", 60)
+    assert found.change is not None
+    assert found.change.p_value == pytest.approx(3 * change_of_gains(gains(before), gains(after[-60:])).p_value), (
+        "three windows share the error probability"
+    )
+    assert compared(found, before, after[:180], GUARD).outcome == "held"
+
+
+def gains(pairs: Sequence[Pair]) -> list[float]:
+    return [pair.champion - pair.anchor for pair in pairs]
+
+
+def test_tasks_that_are_harder_for_both_are_no_alarm(line: Line):
+    """Both fall from .6 to .4, with the same answers."""
     line.arrive()
-    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.3}
+    line.skill |= {line.new.digest: 0.55, line.old.digest: 0.05}
     found = line.watch(Guard(0.15, 0.01, rolls_back=True))
+    assert (found.outcome, line.champion) == ("held", "2")
+    assert (found.before, found.anchor_before) == (0.8, 0.3)
+    assert found.after < 0.6
+
+
+@pytest.mark.parametrize("alpha", [0.01, 5e-5])
+def test_fractions_that_fall_are_an_alarm_at_any_alpha(line: Line, alpha: float):
+    line.arrive()
+    line.values[line.new.digest] = lambda tasks: dict.fromkeys(tasks, 0.125)
+    line.values[line.old.digest] = lambda tasks: dict.fromkeys(tasks, 0.25)
+    assert line.watch(Guard(0.15, alpha)).outcome == "fell"
+
+
+# After an alarm -------------------------------------------------------------------------------------------------------
+
+
+def alarm(line: Line, guard: Guard = ROLLING) -> Watched:
+    """Version 2 falls far behind its predecessor."""
+    line.arrive()
+    line.skill |= {line.new.digest: 0.1, line.old.digest: 0.9}
+    return line.watch(guard)
+
+
+def parted(line: Line, only_old: int, only_new: int) -> None:
+    """From now on so many of the tasks that are new are answered by one of the two alone, and no other task by any."""
+    known = {task for look in claims(line) for task in look.tasks}
+
+    def right(among: slice) -> Values:
+        def values(tasks: Sequence[str]) -> dict[str, float]:
+            answered = {*[task for task in tasks if task not in known][among]}
+            return {task: float(task in answered) for task in tasks}
+
+        return values
+
+    line.values[line.new.digest] = right(slice(only_new))
+    line.values[line.old.digest] = right(slice(only_new, only_new + only_old))
+
+
+def claims(line: Line) -> list[Look]:
+    keys = line.place.store.claims(f"watch/line/{line.new.run}")
+    return [Look.model_validate_json(line.place.store.claimed(key) or b"") for key in keys]
+
+
+def test_the_tasks_that_raised_an_alarm_roll_nothing_back(line: Line):
+    found = alarm(line)
+    assert (found.outcome, found.better, line.champion) == ("fell", None, "2")
+    assert "the tasks that arrive from now on will tell whether version 1 is better" in found.reason
+    again = line.watch(ROLLING)
+    assert (again.outcome, again.better, line.champion) == ("fell", None, "2")
+    assert "nothing has arrived since the last look" in again.reason
+
+
+def test_later_tasks_that_the_predecessor_answers_better_roll_back(line: Line):
+    """14 only the predecessor has right, 2 only the champion."""
+    alarm(line)
+    line.arrive("MNOPQRSTUVWX")
+    parted(line, only_old=14, only_new=2)
+    found = line.watch(ROLLING)
+    assert found.better is not None
+    assert (found.better.gained, found.better.lost, found.confirmed) == (14, 2, True)
+    assert found.better.p_value == pytest.approx(0.00118, rel=0.01)  # mid-p; the exact test has .0021
     assert (found.outcome, found.rolled_back_to, line.champion) == ("fell", "1", "1")
     assert line.watch().outcome == "no promotion"
 
 
-def test_harder_tasks_make_every_model_fall_and_roll_nothing_back(line: Line):
-    line.arrive()
-    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.1}
-    found = line.watch(Guard(0.15, 0.01, rolls_back=True))
-    assert (found.outcome, line.champion) == ("fell", "2")
-    assert "not rolled back: version 1 comes to" in found.reason
+def test_later_tasks_on_which_the_two_are_even_do_not(line: Line):
+    """10 only the predecessor has right, 9 only the champion: 31 of 60 and 30 of 60, say."""
+    alarm(line)
+    line.arrive("MNOPQRSTUVWX")
+    parted(line, only_old=10, only_new=9)
+    found = line.watch(ROLLING)
+    assert found.better is not None
+    assert (found.better.gained, found.better.lost, found.confirmed) == (10, 9, False)
+    assert found.better.p_value == pytest.approx(0.41, abs=0.02)
+    assert (found.rolled_back_to, line.champion) == ("", "2")
+
+
+def test_each_later_look_may_err_half_as_often(line: Line):
+    alarm(line)
+    levels: list[str] = []
+    for words in ("MNOPQR", "STUVWX", "YZabcd"):
+        line.arrive(words)
+        parted(line, only_old=0, only_new=0)
+        levels += re.findall(r"\(at (.*?)\)", line.watch(ROLLING).reason)
+    assert levels == ["0.05", "0.025", "0.013"]
+
+
+def test_what_is_confirmed_is_not_rolled_back_unless_that_is_asked_for(line: Line):
+    alarm(line)
+    line.arrive("MNOPQRSTUVWX")
+    parted(line, only_old=14, only_new=2)
+    found = line.watch(GUARD)
+    assert (found.confirmed, found.rolled_back_to, line.champion) == (True, "", "2")
 
 
 def test_nothing_is_rolled_back_to_a_version_that_fell_itself(line: Line):
-    line.arrive()
-    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.3}
+    alarm(line)
+    line.arrive("MNOPQRSTUVWX")
+    parted(line, only_old=14, only_new=2)
     line.place.tracker.tag_version(line.old, {"selftaught.watch": "fell"})
-    found = line.watch(Guard(0.15, 0.01, rolls_back=True))
-    assert "not rolled back: version 1 fell as well" in found.reason
+    assert "not rolled back: version 1 fell as well" in line.watch(ROLLING).reason
     assert line.champion == "2"
 
 
 def test_a_champion_that_came_meanwhile_is_nobodys_to_roll_back(line: Line, monkeypatch: pytest.MonkeyPatch):
-    """A round promotes version 3 while version 1 is measured on the tasks that version 2 fell on."""
-    line.arrive()
-    line.skill |= {line.new.digest: 0.2, line.old.digest: 0.3}
+    """A round promotes version 3 while version 1 is measured."""
+    alarm(line)
+    line.arrive("MNOPQRSTUVWX")
+    parted(line, only_old=14, only_new=2)
     measured, tracker = watching.scores, line.place.tracker
 
     def promoting(
@@ -202,9 +330,18 @@ def test_a_champion_that_came_meanwhile_is_nobodys_to_roll_back(line: Line, monk
         return measured(place, recipe, stage, name, digest, tasks)
 
     monkeypatch.setattr(watching, "scores", promoting)
-    found = line.watch(Guard(0.15, 0.01, rolls_back=True))
+    found = line.watch(ROLLING)
     assert "not rolled back: another version is the champion by now" in found.reason
     assert (found.rolled_back_to, line.champion) == ("", "3")
+
+
+def test_without_the_files_of_its_predecessor_there_is_nothing_to_compare_with(line: Line):
+    line.arrive()
+    line.place.tracker.tag_version(line.old, {"selftaught.removed": "2026-11-28"})
+    assert line.watch().outcome == "no promotion"
+
+
+# What it watches ------------------------------------------------------------------------------------------------------
 
 
 def test_another_metric_or_another_source_of_tasks_is_refused(line: Line, model: Path):
