@@ -60,7 +60,7 @@ def year(world: World, seed: int, guard: Guard) -> tuple[int | None, int | None]
 def main() -> None:
     """Print the figures that docs/fresh-tasks.md gives."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--years", type=int, default=400)
+    parser.add_argument("--years", type=int, default=150)
     options = parser.parse_args()
     guard = Guard(0.15, 0.01)
     print(f"{options.years} years, {WEEKLY} tasks a week, margin {guard.margin}, alpha {guard.alpha}, 20 % part")

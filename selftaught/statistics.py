@@ -459,11 +459,14 @@ def change_of_gains(before: ArrayLike, after: ArrayLike, confidence: float = 0.9
     the sample would seem to be certain (Agresti and Min 2005, Statistics in Medicine 24:729-740).
     """
     before, after = np.asarray(before, float), np.asarray(after, float)
-    one, other = (np.append(values, (1.0, -1.0)) for values in (before, after))
-    tested = cast(Any, scipy.stats).ttest_ind(other, one, equal_var=False, alternative="less")
-    interval = cast(Any, scipy.stats).ttest_ind(other, one, equal_var=False).confidence_interval(confidence)
-    change = float(after.mean() - before.mean())
-    return Change(change, float(interval.low), float(interval.high), float(tested.pvalue), "Welch's t-test")
+    sets = [np.append(values, (1.0, -1.0)) for values in (before, after)]
+    fall = float(sets[1].mean() - sets[0].mean())
+    squared = [float(values.var(ddof=1)) / len(values) for values in sets]
+    error = math.sqrt(sum(squared))
+    df = sum(squared) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(squared, sets, strict=True))
+    width = error * float(scipy.special.stdtrit(df, (1 + confidence) / 2))
+    p_value = float(scipy.special.stdtr(df, fall / error))
+    return Change(float(after.mean() - before.mean()), fall - width, fall + width, p_value, "Welch's t-test")
 
 
 # What a test can show -------------------------------------------------------------------------------------------------

@@ -438,6 +438,15 @@ def test_a_change_of_gains_is_that_of_their_means_and_its_interval_agrees_with_t
     assert limit.high == pytest.approx(0, abs=1e-9)
 
 
+@given(*[st.lists(st.sampled_from([-1.0, -0.25, 0.0, 0.25, 1.0]), min_size=1, max_size=40)] * 2)
+def test_a_change_of_gains_is_tested_by_welch(before: list[float], after: list[float]):
+    found = change_of_gains(before, after, 0.9)
+    tested = stats.ttest_ind([*after, 1, -1], [*before, 1, -1], equal_var=False)
+    interval = tested.confidence_interval(0.9)
+    one_sided = stats.ttest_ind([*after, 1, -1], [*before, 1, -1], equal_var=False, alternative="less")
+    assert (found.p_value, found.low, found.high) == pytest.approx((one_sided.pvalue, interval.low, interval.high))
+
+
 def test_models_that_never_part_prove_nothing_by_one_task_on_which_they_do():
     assert change_of_gains([0.0] * 100, [-1.0]).p_value > 0.05
 
