@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 from selftaught.blocks import Completion, Drawn
 from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
 from selftaught.loopback import bearer
+from selftaught.pulse import Pulse, StalledError
 from selftaught.records import Message
 
 HEALS = frozenset({429, 502, 503, 504})
@@ -153,12 +154,14 @@ class Policy:
     """How a client treats its server.
 
     `concurrency` bounds the requests in flight; `timeout` is the longest wait for one answer (s); `patience` is how
-    long failures that may heal are tried again, from the first of them (s).
+    long failures that may heal are tried again, from the first of them (s). `pulse` is how often a server that is
+    waited for is asked for a sign of life (s); without one for four times as long it counts as stalled.
     """
 
     concurrency: int = 64
     timeout: float = 600.0
     patience: float = 30.0
+    pulse: float = 30.0
 
 
 class Endpoint:
@@ -188,10 +191,12 @@ class Endpoint:
         self._template = template
         self._policy = policy
         self._slots = asyncio.Semaphore(policy.concurrency)
+        headers = bearer(key) if key else _authorization(api_key_env)
+        self._pulse = Pulse(self.url, headers, policy.pulse)
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(policy.timeout, connect=10.0, pool=None),
             limits=httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=policy.concurrency),
-            headers=bearer(key) if key else _authorization(api_key_env),
+            headers=headers,
             trust_env=False,
         )
 
@@ -208,6 +213,7 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        await self._pulse.aclose()
         await self._client.aclose()
 
     async def verify_served(self) -> None:
@@ -352,10 +358,16 @@ class Endpoint:
         try:
             async for attempt in stamina.retry_context(on=_Healing(self._policy.patience), **BACK_OFF):
                 with attempt:
-                    response = await self._client.request(method, self._address(path), json=body)
+                    asking = self._client.request(method, self._address(path), json=body)
+                    response = await self._pulse.watch(asking)
                     return self._read(shape, response.raise_for_status())
         except httpx.HTTPStatusError as error:
             raise self._refused(error.response) from None
+        except StalledError as stalled:
+            raise Unavailable(
+                f"{self.url}: {self.name} has stalled: it did not even say what it serves for {stalled}. Is it "
+                "stopped, or the machine out of memory? End it and run again: what was answered is kept."
+            ) from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unavailable(self._silent(error)) from None
         raise AssertionError("unreachable: a retry context returns or raises")

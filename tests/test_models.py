@@ -44,7 +44,8 @@ class Server(ThreadingHTTPServer):
         self.reply, self.bodies, self.headers_seen = reply, list[dict[str, Any]](), list[Any]()
         self.paths: list[str] = []
         self.now = self.most = 0
-        self.lock = threading.Lock()
+        self.lock, self.signs = threading.Lock(), 0
+        self.stopped = threading.Event()  # nothing is answered while it is set
 
     @property
     def url(self) -> str:
@@ -56,6 +57,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        while self.server.stopped.is_set():
+            time.sleep(0.01)
+        self.server.signs += 1
         self.send(200, {"data": [{"id": name} for name in self.server.listed]})
 
     def do_POST(self) -> None:
@@ -362,6 +366,35 @@ async def test_an_answer_that_takes_too_long_is_unavailable():
         with pytest.raises(Unavailable, match="ReadTimeout"):
             await model.chat(ASK)
         await model.aclose()
+
+
+async def test_a_server_that_has_stalled_is_found_long_before_its_answer_is_given_up():
+    """As after SIGSTOP: connections are taken, and nothing is said on them."""
+
+    def stop(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        server.stopped.set()
+        while server.stopped.is_set():
+            time.sleep(0.01)
+        return 200, answer(body)
+
+    with serving(stop) as server:
+        async with endpoint(server, timeout=600.0, patience=600.0, pulse=0.1) as model:
+            try:
+                with pytest.raises(Unavailable, match=r"has stalled: it did not even say what it serves for .* s\."):
+                    await asyncio.gather(*(model.chat(ASK) for _ in range(5)))
+            finally:
+                server.stopped.clear()
+
+
+async def test_an_answer_that_takes_long_is_waited_for_while_the_server_shows_signs_of_life():
+    def slow(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        while server.signs < 4:
+            time.sleep(0.01)
+        return 200, answer(body)
+
+    with serving(slow) as server:
+        async with endpoint(server, concurrency=1, pulse=1.0) as model:
+            assert len(await asyncio.gather(*(model.chat(ASK) for _ in range(2)))) == 2
 
 
 async def test_nobody_there_is_unavailable():
