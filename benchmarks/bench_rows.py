@@ -76,22 +76,22 @@ def write_drops(where: Path, total: int) -> None:
             drops.write([file], str(where), date(2026, 11, 1 + part))
 
 
-def groups(count: int) -> Iterator[Any]:
-    """Tasks in the order of their ids, each with `PER_TASK` rollouts, half of them right."""
+def groups(count: int, shard: int) -> Iterator[Any]:
+    """Every other task in the order of their ids, each with `PER_TASK` rollouts, half of them right."""
     from selftaught.records import Group, Message, Rollout, Task, Turn
 
     draw = random.Random(2)
+    said = [(draw.choices(range(50_000), k=TOKENS), [draw.random() for _ in range(TOKENS)]) for _ in range(100)]
     tasks = (
         Task(messages=(Message(role="user", content=text),), answer=str(n % 1000), source="bench")
         for n, text in enumerate(questions(count // PER_TASK))
     )
-    for task in sorted(tasks, key=lambda task: task.id):
+    for task in sorted(tasks, key=lambda task: task.id)[shard::2]:
         rollouts: list[Any] = []
         for index in range(PER_TASK):
-            answer = task.answer if index % 2 else "none"
+            answer, (ids, logprobs) = task.answer if index % 2 else "none", draw.choice(said)
             text = f"{' '.join(['step'] * TOKENS)} {draw.random()}. The answer is {answer}."
-            ids = tuple(draw.choices(range(50_000), k=TOKENS))
-            turn = Turn(content=text, token_ids=ids, logprobs=tuple(draw.random() for _ in ids))
+            turn = Turn(content=text, token_ids=tuple(ids), logprobs=tuple(logprobs))
             told = {"task": task.id, "index": index, "model": "m", "turns": (turn,), "temperature": 1.0}
             rollouts.append(Rollout(**told, prompt_tokens=80, completion_tokens=TOKENS))
         yield Group(task=task, rollouts=tuple(rollouts))
@@ -103,8 +103,8 @@ def write_shards(folder: Path, rollouts: int) -> None:
 
     counts = {"new_tokens": float(rollouts * TOKENS), "seconds": 1.0}
     for shard in (0, 1):
-        mine = (group for number, group in enumerate(groups(rollouts)) if number % 2 == shard)
-        rows: Any = mine if hasattr(dataset, "writing") else list(mine)  # the baseline wants to know how many
+        mine: Any = groups(rollouts, shard)
+        rows = mine if hasattr(dataset, "writing") else list(mine)  # the baseline wants to know how many
         dataset.write(folder / f"groups-{shard}", rows, "groups", counts=counts)
 
 
