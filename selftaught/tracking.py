@@ -34,6 +34,8 @@ NOTHING_NEW = "nothing new"
 STOPPED = "stopped"
 """The outcome of a round that an error stopped, and of its campaign: the same command goes on with both."""
 _BATCH = 500
+_PARAMETERS = 100
+"""What MLflow takes of metrics and of parameters in one request."""
 _PAGE = 1000
 _REMOVED = "selftaught.removed"
 _BUGS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
@@ -181,8 +183,10 @@ class Tracker:
         self.client.log_batch(
             run,
             metrics=[Metric(_metric_name(key), value, then, step) for key, value in metrics.items()],
-            params=[Param(key, value[:6000]) for key, value in (params or {}).items() if key not in known],
         )
+        new = [Param(key, value[:6000]) for key, value in (params or {}).items() if key not in known]
+        for start in range(0, len(new), _PARAMETERS):
+            self.client.log_batch(run, params=new[start : start + _PARAMETERS])
 
     def log_curve(self, run: str, name: str, points: Sequence[tuple[int, float]]) -> None:
         """Log one metric at many steps."""
@@ -204,6 +208,14 @@ class Tracker:
     def log_text(self, run: str, text: str, name: str) -> None:
         """Keep a text as an artifact of a run."""
         self.client.log_text(run, text, name)
+
+    def log_table(self, run: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
+        """Keep a table as an artifact of a run, which MLflow's UI shows as one; kept again, it is replaced.
+
+        In the format of `MlflowClient.log_table`, which appends to what is there.
+        """
+        self.client.log_text(run, json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}), name)
+        self.client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
 
     def finish(self, run: str, outcome: str) -> None:
         """End a run with its outcome (`promoted`, `refused`, `failed`, `nothing new`, `stopped`, `done`)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from selftaught import dataset
+from selftaught.recipe import Recipe
 from selftaught.records import Task
 from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
@@ -81,3 +82,14 @@ def test_round_0_is_the_one_that_is_due(round: Round, place: Workplace):
             place.tracker.finish(round.job.run, outcome)
     round.prepare()
     assert [*due, (round.job.round, round.job.attempt)] == [(1, 0), (1, 0), (1, 1), (2, 0)]
+
+
+def test_the_rounds_run_has_its_settings_as_parameters_and_its_recipe_as_a_file(round: Round, place: Workplace):
+    """What runs are compared by in MLflow."""
+    round.prepare()
+    client = place.tracker.client
+    params = client.get_run(round.job.run).data.params
+    assert {"sample.type": "iid", "sample.k": "2", "sample.max_tokens": "32"}.items() <= params.items()
+    assert {"train.nudge.gain": "0.7", "gate.metric": "accuracy"}.items() <= params.items()
+    path = client.download_artifacts(round.job.run, "recipe.yaml")
+    assert Recipe.load(Path(path)).digest == round.job.recipe.digest

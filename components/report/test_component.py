@@ -1,7 +1,9 @@
 """report: a page, the round's run closed with its outcome, and a record that the next rounds read."""
 
+import shlex
 from pathlib import Path
 
+from selftaught.recipe import Recipe
 from selftaught.round.history import newest, recorded
 from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
@@ -59,3 +61,15 @@ def test_rounds_follow_one_another_in_the_record(round: Round, place: Workplace,
     told = newest(place, "line", "campaign")
     assert told is not None
     assert [(r.round, r.outcome) for r in told.rounds] == [(1, "refused"), (2, "promoted")]
+
+
+def test_the_page_says_how_to_run_the_same_rounds_on_the_recipe_that_it_shows(round: Round, place: Workplace):
+    """With whatever line, campaign and overrides they were run."""
+    round.recipe = round.recipe | {"description": "overridden: yes"}
+    round.run()
+    told = newest(place, "line", "campaign")
+    assert told
+    home, *words = shlex.split(told.command)
+    assert home.startswith("SELFTAUGHT_HOME=")
+    assert words == "selftaught run recorded.yaml --line line --campaign campaign --rounds 1 --shards 2".split()
+    assert Recipe.parse(told.recipe_yaml).digest == round.job.recipe.digest

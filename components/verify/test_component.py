@@ -1,5 +1,6 @@
 """verify: shards are merged, right answers pass, and equal rollouts give equal digests in whatever shards they come."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,12 @@ from selftaught.records import Example, Group, Task, Turn
 from selftaught.round.history import due
 from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
+
+
+def shown(place: Workplace, round: Round) -> list[list[str]]:
+    """The rows of the rollouts' table on the round's run."""
+    path = place.tracker.client.download_artifacts(round.job.run, "rollouts.json")
+    return json.loads(Path(path).read_text())["data"]
 
 
 @pytest.fixture
@@ -61,6 +68,7 @@ def test_too_few_examples_fail_the_round(
         round.verify()
     assert "verify: " in capfd.readouterr().err
     assert not Path(round.made["examples"].path).exists()
+    assert len(shown(place, round)) == 24
     assert due(place.tracker.rounds("line", "campaign")) == (1, 1)  # whoever submits it next, it is drawn anew
 
 
@@ -83,3 +91,15 @@ def test_a_held_out_task_among_the_examples_fails_the_round_before_training(
     assert "training examples overlap held-out tasks, so nothing measured on them counts" in told
     assert leaked.id in told
     assert not Path(sampled.made["examples"].path).exists()
+
+
+def test_rollouts_are_shown_on_the_rounds_run(sampled: Round, place: Workplace):
+    for _ in range(2):
+        sampled.verify()
+    groups = dataset.read(Path(sampled.made["verified"].path), Group)
+    said = [
+        (g.task.question, r.text, "passed" if g.passed(i) else "failed")
+        for g in groups
+        for i, r in enumerate(g.rollouts)
+    ]
+    assert [(row[0], row[2], row[3]) for row in shown(place, sampled)] == said

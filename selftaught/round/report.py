@@ -5,6 +5,7 @@ decision from the gate; the page is drawn by `selftaught.report`.
 """
 
 import importlib.metadata
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,9 +72,18 @@ def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
         scores=tuple(scores),
         groups=tuple(groups[:READABLE]),
         trained=tuple(_trained(groups[:READABLE], dataset.read(Path(inputs.examples), Example))),
-        command=f"selftaught run recipes/{job.recipe.name}.yaml",
+        command=_command(job),
         versions=dict(_software()),
     )
+
+
+def _command(job: Job) -> str:
+    """What runs the same rounds again on the recipe that the page shows, which holds whatever was overridden.
+
+    The line and the campaign decide the draws; in a home that has them already it would be their next rounds.
+    """
+    words = ["selftaught", "run", f"{job.recipe.name}.yaml", "--line", job.line, "--campaign", job.campaign]
+    return f"SELFTAUGHT_HOME=again {shlex.join([*words, '--rounds', str(job.round), '--shards', str(job.shards)])}"
 
 
 def _round(

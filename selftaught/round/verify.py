@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from heapq import merge
+from itertools import islice
 from pathlib import Path
 
 from selftaught import dataset
@@ -25,6 +26,10 @@ from selftaught.round.leaks import require_no_leak
 from selftaught.round.replay import drawn_tasks, with_replay
 from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verified
+
+READABLE = 24
+"""How many verified groups the round's run shows."""
+COLUMNS = ("question", "gold answer", "answer", "passed", "verdicts", "finish reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(place, job)}
     done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
     _track_verified(place, job, done)
+    _show(place, job, Path(verified))
     inputs = {
         "verified": done.digest,
         "tasks": job.tasks,
@@ -122,3 +128,17 @@ def _track_examples(place: Workplace, job: Job, examples: Manifest) -> None:
     uri = place.store.uri("datasets", examples.digest)
     place.tracker.log_dataset(job.run, "examples", examples.digest, uri, examples.rows, "training")
     place.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})
+
+
+def _show(place: Workplace, job: Job, verified: Path) -> None:
+    """Some verified rollouts as a table of the round's run, where people look for them, also where few are kept."""
+    groups = islice(dataset.rows(verified, Group), READABLE)
+    place.tracker.log_table(job.run, "rollouts.json", COLUMNS, [row for group in groups for row in _rows(group)])
+
+
+def _rows(group: Group) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """A row a rollout, in the order of `COLUMNS`."""
+    for at, (rollout, verdicts) in enumerate(zip(group.rollouts, group.verdicts, strict=True)):
+        said = "; ".join(f"{v.verifier}: {v.error or v.reason}" for v in verdicts)
+        passed = "passed" if group.passed(at) else "failed"
+        yield group.task.question, group.task.answer or "", rollout.text, passed, said, rollout.finish_reason
