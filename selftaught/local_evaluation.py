@@ -1,6 +1,7 @@
 """Measure any one model with a recipe's metrics, outside a round: `selftaught evaluate`.
 
-Uses the recipe's held-out tasks as the line's first round draws them, on an engine of its own. Decides nothing.
+Uses the recipe's held-out tasks as the line's first round draws them, but for what a round was trained on since, on an
+engine of its own. Decides nothing.
 """
 
 import asyncio
@@ -15,11 +16,13 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.records import Group, Task, TaskScore
 from selftaught.round.adopt import keep
 from selftaught.round.engines import endpoint
+from selftaught.round.fresh import past
 from selftaught.round.job import Workplace
 from selftaught.round.room import require_room
 from selftaught.sampling.runner import sample
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
+from selftaught.tasks.past import Past
 from selftaught.tasks.prepare import prepare, seeds
 from selftaught.verification.runner import verify
 
@@ -35,7 +38,8 @@ def evaluate_model(place: Workplace, recipe: Recipe, line: str, model: str, spli
     require_room(recipe, place.settings)
     if split not in SPLITS:
         raise BadInput(f"'{split}' is no held-out split.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}")
-    tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0)) if task.split == split]
+    used = Past(assigned=past(place, line, line).assigned)
+    tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0), used) if task.split == split]
     return summarise(scores(place, recipe, recipe.stages[-1], line, _digest(place, line, model), tasks))
 
 

@@ -21,6 +21,7 @@ from selftaught.round.history import newest
 from selftaught.round.job import Workplace
 from selftaught.round.room import require_room
 from selftaught.tasks.dropped import Drop
+from selftaught.tasks.past import Taken
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.gold import gold_checks, require_gold
 
@@ -73,6 +74,8 @@ class Plan:
     power: str
     nothing_new: str = ""
     """Why there is nothing to run yet, where tasks are dropped and too few were."""
+    alike: str = ""
+    """Which held-out tasks read much like training tasks without being the same, in words."""
     broken: tuple[str, ...] = ()
     """What is wrong with drops that are set aside."""
     gold: tuple[str, ...] = ()
@@ -102,6 +105,7 @@ class Plan:
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
             f"  verify: {'; '.join(self.gold)}\n"
             f"  gate: {self.power}"
+            + (f"\n  note: {self.alike}" if self.alike else "")
             + "".join(f"\n  set aside: {message}" for message in self.broken)
             + "\n  one task of each set, as it is sent:\n"
             + "\n".join(sent.text() for sent in self.sent)
@@ -116,7 +120,8 @@ def plan(place: Workplace, order: Order) -> Plan:
     """
     recipe, stage = order.recipe, order.recipe.stages[0]
     require_room(recipe, place.settings)
-    tasks, nothing_new, broken = _drawn(place, order)
+    taken, nothing_new = _drawn(place, order)
+    tasks = taken.tasks
     tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = place.tracker.resolve(order.line, "champion")
@@ -137,19 +142,19 @@ def plan(place: Workplace, order: Order) -> Plan:
         measured_rate=rate is not None,
         power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds) if stage.gate and sizes["gate"] else "none",
         nothing_new=nothing_new,
-        broken=broken,
+        alike=taken.alike,
+        broken=taken.broken,
         gold=tried,
         sent=tuple(_sent(tasks, stage)),
     )
 
 
-def _drawn(place: Workplace, order: Order) -> tuple[Sequence[Task], str, tuple[str, ...]]:
-    """The tasks of the first round, why there are none where nothing new was dropped, and what is set aside."""
+def _drawn(place: Workplace, order: Order) -> tuple[Taken, str]:
+    """What the first round takes, and why that is nothing where nothing new was dropped."""
     try:
-        taken = drawn(place, order.recipe, order.line, order.campaign, 1, 0)
+        return drawn(place, order.recipe, order.line, order.campaign, 1, 0), ""
     except NothingNew as nothing:
-        return (), str(nothing), ()
-    return taken.tasks, "", taken.broken
+        return Taken(()), str(nothing)
 
 
 def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:

@@ -340,6 +340,13 @@ def problems(count: int, extra: str = "") -> str:
     return "".join(json.dumps({"question": text, "answer": str(n)}) + "\n" for n, text in enumerate(asked)) + extra
 
 
+def alike(count: int) -> str:
+    """So many rows that share thirteen words."""
+    shared = "a bird that lives beside the lake eats how many of them in a day?"
+    names = ["Ants", "Bees", "Carp", "Dace", "Eels", "Frogs", "Gnats"][:count]
+    return "".join(json.dumps({"question": f"{name}: {shared}", "answer": "7"}) + "\n" for name in names)
+
+
 CASES = [
     # The recipe as a file ---------------------------------------------------------------------------------------------
     Bad(
@@ -632,6 +639,16 @@ CASES = [
     ),
     Bad("too few tasks", DRY, rows(problems(5)), ("tasks.jsonl: too few different problems", "Ask for fewer")),
     Bad(
+        "rows that are one problem",
+        DRY,
+        rows(problems(5) + alike(5)),
+        (
+            "tasks.jsonl: too few different problems",
+            "5 of 10 rows are one problem with others; the most, 5, are one with 'Ants: ",
+            "both say 'a bird that lives beside the lake",
+        ),
+    ),
+    Bad(
         "a truncated Parquet file",
         DRY,
         provoked(
@@ -689,6 +706,12 @@ CASES = [
         "tasks drop tasks.csv --to drops",
         files(tasks__csv="question,answer\n"),
         ("tasks.csv: no file of rows that is known here. Accepted: .jsonl, .parquet.",),
+    ),
+    Bad(
+        "a drop of too many rows",
+        "tasks drop tasks.jsonl --to drops",
+        files(tasks__jsonl='{"question": "How many?", "answer": "7"}\n' * 100_001),
+        ("tasks.jsonl: more than a drop has at most, 100,000 rows", "Drop it in parts."),
     ),
     Bad("a drop that goes nowhere", "tasks drop tasks.jsonl", files(), ("nowhere to drop to. Say --to WHERE",)),
     Bad(

@@ -29,9 +29,10 @@ def _tasks(round: Round) -> list[Task]:
     return dataset.read(Path(round.made["tasks"].path), Task)
 
 
-def _examples(round: Round, *tasks: Task) -> None:
+def _examples(round: Round, *tasks: Task, under: Task | None = None) -> None:
+    """Examples that ask `tasks`, said to be made from `under` where that is given."""
     said = (Message(role="assistant", content="It is so."),)
-    rows = [Example(prompt=task.messages, completion=said, task=task.id, rollout="r") for task in tasks]
+    rows = [Example(prompt=task.messages, completion=said, task=(under or task).id, rollout="r") for task in tasks]
     dataset.write(Path(round.artifact("examples").path), rows, "examples")
 
 
@@ -78,11 +79,16 @@ def test_equal_scores_give_the_same_decision(measured: Round):
     assert Path(measured.made["decision"].path).read_text() == first
 
 
-def test_a_held_out_task_among_the_examples_fails_the_round(measured: Round, capfd: pytest.CaptureFixture[str]):
-    """Whatever the scores say."""
+@pytest.mark.parametrize("split", ["gate", "report", "guard"])
+@pytest.mark.parametrize("under_its_own_id", [True, False])
+def test_a_held_out_task_among_the_examples_fails_the_round(
+    measured: Round, capfd: pytest.CaptureFixture[str], split: str, under_its_own_id: bool
+):
+    """Whatever the scores say, whichever set it is of, and though it is said to be made from a training task."""
     _scores(measured, lambda n: False, lambda n: True)
-    leaked = next(task for task in _tasks(measured) if task.split == "gate")
-    _examples(measured, leaked)
+    leaked = next(task for task in _tasks(measured) if task.split == split)
+    trained = next(task for task in _tasks(measured) if task.split == "train")
+    _examples(measured, leaked, under=None if under_its_own_id else trained)
     with pytest.raises(SystemExit):
         measured.gate()
     told = capfd.readouterr().err

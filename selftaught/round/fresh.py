@@ -12,8 +12,8 @@ branch in the pipeline, which would be a pod more, and no loop over an empty lis
 same, and ends the pipeline's run with the same words where it was started all the same.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
@@ -23,9 +23,10 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
 from selftaught.round.history import planned, record_key
 from selftaught.round.job import Plan, Workplace
-from selftaught.tasks.dropped import Dropped, Past, Taken
+from selftaught.tasks.dropped import Dropped
 from selftaught.tasks.drops import names
-from selftaught.tasks.prepare import ordered, seeds
+from selftaught.tasks.past import Past, Taken
+from selftaught.tasks.prepare import seeds, taken
 from selftaught.tracking import NOTHING_NEW
 
 
@@ -40,13 +41,12 @@ class Listed:
 
 
 def drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> Taken:
-    """The tasks of one attempt at a round, ordered, and the drops that they come from.
+    """The tasks of one attempt at a round, ordered, with the drops that they come from.
 
-    Raises NothingNew when too few were dropped, RoundFailed when the sets overlap, and what the source raises.
+    None is held out that any round of the line was trained on. Raises NothingNew when too few were dropped, RoundFailed
+    when the sets overlap, and what the source raises.
     """
-    source, draw = recipe.tasks, seeds(campaign, number, attempt)
-    taken = source.take(draw, past(place, line, campaign)) if isinstance(source, Dropped) else Taken(source.draw(draw))
-    return replace(taken, tasks=ordered(source, taken.tasks))
+    return taken(recipe.tasks, seeds(campaign, number, attempt), past(place, line, campaign))
 
 
 def listed(place: Workplace, recipe: Recipe, line: str, campaign: str) -> Iterator[Listed]:
@@ -77,8 +77,8 @@ def past(place: Workplace, line: str, campaign: str, until: float = float("inf")
     plans, ended = planned(place, line), _ended(place, line, campaign)
     done = [plan for name, plan in plans.items() if name in ended and plan.started <= until]
     return Past(
-        assigned=[task for plan in plans.values() for task in _tasks(place, plan)],
-        seen=[task for plan in done for task in _tasks(place, plan)],
+        assigned=_used(place, plans.values()),
+        seen=_used(place, done),
         drops=frozenset(drop for plan in done for drop in plan.drops),
     )
 
@@ -119,7 +119,11 @@ def _ended(place: Workplace, line: str, campaign: str) -> set[str]:
     return {key.removeprefix(record_key("")) for key in place.store.claims(record_key(f"{line}/{campaign}"))}
 
 
-def _tasks(place: Workplace, plan: Plan) -> list[Task]:
-    return dataset.read(
-        dataset.proven(place.store.local("datasets", plan.tasks, place.settings.home / "cache"), plan.tasks), Task
-    )
+def _used(place: Workplace, plans: Iterable[Plan]) -> list[Task]:
+    """The tasks of `plans`, each once; an attempt that repeats another's draw has the same."""
+    return [task for digest in dict.fromkeys(plan.tasks for plan in plans) for task in _tasks(place, digest)]
+
+
+def _tasks(place: Workplace, digest: str) -> list[Task]:
+    folder = place.store.local("datasets", digest, place.settings.home / "cache")
+    return dataset.read(dataset.proven(folder, digest), Task)

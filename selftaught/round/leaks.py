@@ -16,7 +16,7 @@ from selftaught.tasks.contamination import check_examples
 def require_no_leak(place: Workplace, job: Job, tasks: Sequence[Task], examples: Sequence[Example]) -> None:
     """Raise RoundFailed, naming the problems, when `examples` ask one of the `tasks` of the round that are held out."""
     held_out = [task for task in tasks if task.split != "train"]
-    known = {task.id: task for task in (*trained_tasks(place, job), *tasks)}
+    known = {task.id: task for task in (*trained_tasks(place, job), *tasks) if task.split == "train"}
     if found := check_examples(examples, known, held_out):
         raise RoundFailed(
             "training examples overlap held-out tasks, so nothing measured on them counts:\n" + "\n".join(found)

@@ -21,7 +21,7 @@ from selftaught.round.history import due, give_up
 from selftaught.round.job import Job, ModelRef, Workplace, dump, plan_key, role_line, round_name, understood
 from selftaught.round.replay import earlier
 from selftaught.round.room import require_room
-from selftaught.tasks.dropped import Taken
+from selftaught.tasks.past import Taken
 from selftaught.tasks.prepare import seeds
 from selftaught.tracking import NOTHING_NEW, STOPPED, Version
 
@@ -67,6 +67,8 @@ def _fix(
     draw = seeds(campaign, number, attempt)
     taken = _drawn(place, recipe, line, campaign, number, attempt, run)
     counts = {name: float(count) for name, count in taken.counts.items()}
+    if taken.alike:
+        place.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})
     manifest = dataset.write(out, taken.tasks, "tasks", recipe=recipe.digest, counts=counts)
     place.store.put("datasets", manifest.digest, out)
     champion, trainee = _version(place, line, "champion"), _version(place, line, stage.train_from)

@@ -1,20 +1,24 @@
 """Contamination: does a training task, or a training example, give a held-out task away?
 
-Looks at the tasks themselves and trusts no source: exact text after normalisation, equal (template, operands) for
-generated tasks, and shared runs of 13 words with numbers masked for tasks without a template. Generated tasks share
-templates on purpose, so shared words say nothing of them. It does not find paraphrases.
+Looks at the tasks themselves and trusts no source: equal text in another form, equal (template, operands) for generated
+tasks, and shared runs of 13 words with numbers masked, unless both were generated: templates are shared on purpose
+(`selftaught.tasks.sameness` says what is compared). Of a source it takes one thing on trust: which words so many of its
+rows share that they say nothing (`Common`), for a round's tasks are too few to tell. It does not find paraphrases;
+`alike` warns of close ones.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from textwrap import shorten
 
 from selftaught.errors import RoundFailed
 from selftaught.records import Example, Split, Task
-from selftaught.tasks.splits import NGRAM, runs, structure, words
+from selftaught.tasks.sameness import NGRAM, Common, Marks, alike_words, compared, made_from, same_text
+from selftaught.tasks.splits import Bare
 
 SHOWN = 3
 """How many overlapping pairs a finding names; the rest is counted."""
+
+HELD_OUT: tuple[Split, ...] = ("gate", "report", "guard")
 
 PAIRS: tuple[tuple[Split, Split], ...] = (
     ("train", "gate"),
@@ -24,17 +28,27 @@ PAIRS: tuple[tuple[Split, Split], ...] = (
 )
 """Which sets must not overlap: training with all that is held out, and the sets of decisions with the report's."""
 
-Marks = Iterable[Hashable]
+
+def require_disjoint(tasks: Iterable[Task], common: Common | None = None, trained: Sequence[Task] = ()) -> None:
+    """Raise RoundFailed, naming the overlapping tasks, unless the sets that `tasks` fall into are disjoint.
+
+    `trained` are the training tasks of the line's earlier rounds; `common` is what says nothing of a task.
+    """
+    sets = by_split(tasks)
+    known = common or compared([*(task for each in sets.values() for task in each), *trained]).common
+    findings = [finding for one, other in PAIRS for finding in overlaps(sets[one], sets[other], known)]
+    held_out = [task for split in HELD_OUT for task in sets[split]]
+    findings += [f"of earlier rounds: {finding}" for finding in overlaps(trained, held_out, known)]
+    if findings:
+        raise RoundFailed("\n  ".join(["The sets of tasks overlap, so no gain on them could be believed.", *findings]))
 
 
-def require_disjoint(tasks: Iterable[Task]) -> None:
-    """Raise RoundFailed, naming the overlapping tasks, unless the sets that `tasks` fall into are disjoint."""
+def by_split(tasks: Iterable[Task]) -> dict[Split, list[Task]]:
+    """`tasks` by the set that each is in."""
     sets: dict[Split, list[Task]] = {"train": [], "gate": [], "report": [], "guard": []}
     for task in tasks:
         sets[task.split].append(task)
-    findings = [finding for one, other in PAIRS for finding in overlaps(sets[one], sets[other])]
-    if findings:
-        raise RoundFailed("\n  ".join(["The sets of tasks overlap, so no gain on them could be believed.", *findings]))
+    return sets
 
 
 def check_examples(examples: Sequence[Example], train: Mapping[str, Task], held_out: Sequence[Task]) -> list[str]:
@@ -47,8 +61,8 @@ def check_examples(examples: Sequence[Example], train: Mapping[str, Task], held_
     shown = ", ".join(example.task for example in strangers[:SHOWN])
     unknown = [f"{len(strangers)} examples were made from no training task: task {shown}"]
     asked = {task.id: task for example in examples for task in _asked(example, train.get(example.task))}
-    framed = [task.question for task in (*train.values(), *held_out) if task.template is None]
-    return (unknown if strangers else []) + overlaps(list(asked.values()), held_out, framed=framed)
+    known = _known(train.values(), held_out)
+    return (unknown if strangers else []) + overlaps(list(asked.values()), held_out, known)
 
 
 def _asked(example: Example, task: Task | None) -> Iterator[Task]:
@@ -60,37 +74,39 @@ def _asked(example: Example, task: Task | None) -> Iterator[Task]:
             yield Task(messages=(message,), source="example")
 
 
-def overlaps(
-    train: Sequence[Task], held_out: Sequence[Task], n: int = NGRAM, framed: Sequence[str] | None = None
-) -> list[str]:
-    """What `held_out` shares with `train`: one sentence for each kind of overlap, none when the two are disjoint.
+def _known(known: Iterable[Task], held_out: Sequence[Task]) -> Common:
+    """What says nothing, and the words that training tasks were seen to share when the round was fixed.
 
-    `framed` are the questions, these tasks' own if not given, that tell what all begin and end with.
+    Those of a template too: an example may say again what its own task says.
     """
+    train = [task for task in known if task.split == "train"]
+    found = compared([Bare(task.question) for task in (*train, *held_out)])
+    shared = set[Hashable]().union(*found.marks[: len(train)]) & set[Hashable]().union(*found.marks[len(train) :])
+    words = frozenset(mark for mark in shared if isinstance(mark, int))
+    return Common(found.common.before, found.common.after, found.common.marks | words)
+
+
+def overlaps(train: Sequence[Task], held_out: Sequence[Task], common: Common | None = None) -> list[str]:
+    """What `held_out` shares with `train`: one sentence for each kind of overlap, none when the two are disjoint."""
     both = [*train, *held_out]
-    shared = _runs(both, n, framed)
+    shared = compared(both, common).marks
     kinds: dict[str, list[Marks]] = {
-        "have the text of": [[tuple(words(task.question))] for task in both],
-        "have the template and operands of": [[structure(task)] if task.template is not None else [] for task in both],
-        f"share a run of {n} words (numbers masked, shorter texts whole) with": [
-            shared.get(task.id, ()) for task in both
+        "have the text of": [(same_text(task.question),) for task in both],
+        "have the template and operands of": [
+            () if task.template is None else (made_from(task.template, task.operands),) for task in both
+        ],
+        f"share a run of {NGRAM} words (numbers masked, shorter texts whole) with": [
+            tuple(mark for mark in own if isinstance(mark, int)) for own in shared
         ],
     }
     findings = (_finding(kind, marks, train, held_out) for kind, marks in kinds.items())
     return [finding for finding in findings if finding]
 
 
-def _runs(tasks: Sequence[Task], n: int, framed: Sequence[str] | None) -> Mapping[str, Marks]:
-    """The runs of words of the tasks that have no template, by task id."""
-    plain = [task for task in tasks if task.template is None]
-    found = runs([task.question for task in plain], n, framed)
-    return {task.id: own for task, own in zip(plain, found, strict=True)}
-
-
 def _finding(kind: str, marks: Sequence[Marks], train: Sequence[Task], held_out: Sequence[Task]) -> str:
     """The sentence on the tasks of `held_out` that share a mark with one of `train`; empty where none does."""
     seen = {mark: task for task, own in zip(train, marks, strict=False) for mark in own}
-    later = zip(held_out, islice(marks, len(train), None), strict=True)
+    later = zip(held_out, marks[len(train) :], strict=True)
     pairs = [(task, next((seen[mark] for mark in own if mark in seen), None)) for task, own in later]
     found = [_shown(task, twin) for task, twin in pairs if twin]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
@@ -103,3 +119,27 @@ def _finding(kind: str, marks: Sequence[Marks], train: Sequence[Task], held_out:
 
 def _shown(task: Task, twin: Task) -> str:
     return f"{task.split} {task.id} and {twin.split} {twin.id} ({shorten(task.question, 60)!r})"
+
+
+# Close, and perhaps not the same --------------------------------------------------------------------------------------
+
+ALIKE = 0.3
+"""The part of two texts' runs of five words, of both together, from which on they are told to be alike."""
+
+
+def alike(tasks: Iterable[Task]) -> str:
+    """A warning of training tasks that are close to held-out ones without being the same; empty where there are none.
+
+    By the Jaccard index of runs of five words with numbers masked: what a paraphrase or a few other words leave of a
+    text (after Yang et al. 2023, arXiv 2311.04850, who ask an embedding instead). It decides nothing.
+    """
+    sets = by_split(task for task in tasks if task.template is None)
+    held_out = [task for split in HELD_OUT for task in sets[split]]
+    close = alike_words([t.question for t in sets["train"]], [t.question for t in held_out], ALIKE)
+    shown = "; ".join(_shown(held_out[j], sets["train"][i]) for i, j in close[:SHOWN])
+    return (
+        f"{len({j for _, j in close})} of {len(held_out)} held-out tasks read much like a training task: {shown}. "
+        "Should they be one problem, give both the same `template`."
+        if close
+        else ""
+    )

@@ -14,9 +14,9 @@ a schedule nobody stands by, and one team's slip must not stop the others' for g
 as soon as it can be read. It does not know which drops were used; `selftaught.round.fresh` does.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -28,36 +28,15 @@ from selftaught.errors import BadInput, NothingNew, StoreError
 from selftaught.records import FEEDBACK, Split, Task
 from selftaught.tasks import drops
 from selftaught.tasks.feedback import COLUMNS, Feedback, feedback, is_feedback
+from selftaught.tasks.past import NOTHING, Past, Taken
 from selftaught.tasks.rows import Columns, Table
-from selftaught.tasks.splits import pool, runs, structure, words
+from selftaught.tasks.sameness import Marks, compared, same_text
+from selftaught.tasks.splits import PromptedSource, Sets, assigned, claims
 
 SETS: tuple[Split, ...] = ("train", "gate", "report")
 ONLY_FEEDBACK = (
     "feedback is trained on and never held out: drop tasks too, which were chosen before anybody saw an answer to them"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What earlier rounds have fixed.
-
-    `assigned` are the tasks of every round of the line, whatever became of it, whose sets are settled; `seen` those of
-    the campaign's rounds that have ended, and `drops` the drops that these have used.
-    """
-
-    assigned: Sequence[Task] = ()
-    seen: Sequence[Task] = ()
-    drops: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The tasks of a round and the drops that it uses up; `broken` says what is wrong with those set aside."""
-
-    tasks: Sequence[Task]
-    drops: tuple[str, ...] = ()
-    broken: tuple[str, ...] = ()
-    counts: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +85,7 @@ class Dropped(Columns, type="dropped"):
             )
         return self
 
-    def draw(self, draw: Draw) -> list[Task]:
-        """What a round without any past would take; raises NothingNew as `take` does."""
-        return list(self.take(draw).tasks)
-
-    def take(self, draw: Draw, past: Past = Past()) -> Taken:
+    def take(self, draw: Draw, past: Past = NOTHING) -> Taken:
         """The tasks of the next round after `past`.
 
         Raises NothingNew when there are too few, BadInput when the folder is not there, StoreError and Unavailable
@@ -126,7 +101,7 @@ class Dropped(Columns, type="dropped"):
                 used.append(drop.name)
         if batch.sizes.total() < self.at_least or not all(batch.sizes[split] for split in SETS):
             raise NothingNew(self._told(batch, len(waiting), list(broken.values())))
-        return Taken([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts)
+        return Taken([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts, batch.common)
 
     def drop(self, files: Sequence[Path], on: date) -> Drop:
         """Drop `files` into `path` as of the day `on`, once every row has been read.
@@ -148,7 +123,7 @@ class Dropped(Columns, type="dropped"):
         return [task for task in batch.tasks if task.split == "gate"][-self.gate :]
 
     def _batch(self, past: Past, waiting: Sequence[Drop], guard: Sequence[Task] = ()) -> "_Batch":
-        return _Batch(past, [row for drop in waiting for row in drop.rows], guard, self._bare)
+        return _Batch(past, [row for drop in waiting for row in drop.rows], guard, self)
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -197,16 +172,12 @@ class Dropped(Columns, type="dropped"):
         if said.task:
             yield known[said.task].model_copy(update={"answer": said.answer, "source": f"{FEEDBACK}{drop}"})
         else:
-            made = self._task(drop, self._asked(said.prompt), said.answer)
+            made = self._task(drop, self.asked(said.prompt), said.answer)
             yield made.model_copy(update={"source": f"{FEEDBACK}{drop}"})
 
     def _asked(self, prompt: str) -> str:
         """The question in a prompt, which may hold the instruction that every task ends with."""
         return prompt.removesuffix(self.instruction).rstrip() if self.instruction else prompt
-
-    def _bare(self, task: Task) -> str:
-        """What a problem's set follows from: the same for a file of the `jsonl` source and for a drop."""
-        return task.template or " ".join(words(self._asked(task.question)))
 
     # Choosing -------------------------------------------------------------------------------------------------------
 
@@ -258,20 +229,40 @@ class _Batch:
     the round takes.
     """
 
-    def __init__(self, past: Past, rows: Sequence[Row], guard: Sequence[Task], bare: Callable[[Task], str]) -> None:
-        self._bare = bare
-        self._marks = _marks([*past.assigned, *guard, *(row.task for row in rows)])
-        self._owners: dict[Hashable, set[Split]] = defaultdict(set)
-        for task in (*past.assigned, *guard):
-            self._settle(task, task.split)
-        self._seen = {_key(task): task.answer for task in past.seen}
-        self._sets: dict[str, Split | None] = {}
-        for row in rows:
-            if not row.corrects:
-                self._claim(row.task)
+    def __init__(self, past: Past, rows: Sequence[Row], guard: Sequence[Task], source: PromptedSource) -> None:
+        self._source = source
         self._new: dict[str, Task] = {}
         self._left: Counter[str] = Counter()
         self.sizes: Counter[Split] = Counter()
+        self._seen = {self._key(task): task.answer for task in past.seen}
+        fixed = list({task.id: task for task in (*past.assigned, *guard)}.values())
+        asked = self._different(row.task for row in rows if not row.corrects)
+        said = self._different(row.task for row in rows if row.corrects)
+        found = compared([source.bare(task) for task in (*fixed, *asked.values(), *said.values())])
+        self.common = source.framed(found.common)
+        settled = len(fixed) + len(asked)
+        sets = self._assigned(fixed, asked, found.marks[:settled])
+        self._sets = dict(zip(asked, sets[len(fixed) :], strict=True))
+        held_out = {mark for own, split in zip(found.marks, sets, strict=False) if split != "train" for mark in own}
+        self._trainable = {key: held_out.isdisjoint(own) for key, own in zip(said, found.marks[settled:], strict=True)}
+
+    def _key(self, task: Task) -> str:
+        return same_text(self._source.asked(task.question))
+
+    def _different(self, tasks: Iterable[Task]) -> dict[str, Task]:
+        """The first of those with equal questions."""
+        first: dict[str, Task] = {}
+        for task in tasks:
+            first.setdefault(self._key(task), task)
+        return first
+
+    def _assigned(self, fixed: Sequence[Task], asked: Mapping[str, Task], marks: Sequence[Marks]) -> Sets:
+        """The sets of all of them: `fixed` ones stay, as those of `asked` with the question of one."""
+        every = [*fixed, *asked.values()]
+        sets = claims(self._key, fixed)
+        claimed: dict[int, Split] = {one: task.split for one, task in enumerate(fixed)}
+        claimed |= {one: sets[key] for one, key in enumerate(asked, len(fixed)) if key in sets}
+        return assigned(marks, claimed, lambda one: self._source.named(every[one]))
 
     @property
     def tasks(self) -> list[Task]:
@@ -294,59 +285,18 @@ class _Batch:
             self._add(row)
 
     def _add(self, row: Row) -> None:
-        key = _key(row.task)
+        key = self._key(row.task)
         known = self._new[key].answer if key in self._new else self._seen.get(key)
         if known is not None and (not row.corrects or known == row.task.answer):
             self._left["duplicates"] += 1
             return
-        split = self._trained(row.task) if row.corrects else self._sets[key]
+        split = self._trained(key) if row.corrects else self._sets[key]
         if split not in SETS:
             self._left["between"] += 1
             return
         self.sizes[split] += key not in self._new
         self._new[key] = row.task.model_copy(update={"split": split})
 
-    def _claim(self, task: Task) -> None:
-        """Say which set a task that was dropped belongs to, unless an earlier one has its question."""
-        if (key := _key(task)) not in self._sets:
-            self._sets[key] = split = self._split(task)
-            if split in SETS:
-                self._settle(task, split)
-
-    def _split(self, task: Task) -> Split | None:
-        """The set of what it shares a mark with, its content's where it shares none; None between two sets."""
-        found = self._found(task)
-        if not found:
-            return pool(self._bare(task))
-        return found.pop() if len(found) == 1 else None
-
-    def _trained(self, task: Task) -> Split | None:
-        """The training set, unless what feedback says of is held out."""
-        if self._found(task) - {"train"}:
-            return None
-        self._settle(task, "train")
-        return "train"
-
-    def _found(self, task: Task) -> set[Split]:
-        """The sets of what `task` shares a mark with."""
-        return set[Split]().union(*(self._owners.get(mark, ()) for mark in self._marks[task.id]))
-
-    def _settle(self, task: Task, split: Split) -> None:
-        for mark in self._marks[task.id]:
-            self._owners[mark].add(split)
-
-
-def _key(task: Task) -> str:
-    return " ".join(words(task.question))
-
-
-def _marks(tasks: Sequence[Task]) -> dict[str, set[Hashable]]:
-    """By task id, what a problem cannot share with a problem of another set: see `selftaught.tasks.contamination`."""
-    plain = [task for task in tasks if task.template is None]
-    marks: dict[str, set[Hashable]] = {task.id: {_key(task)} for task in tasks}
-    for task, shared in zip(plain, runs([task.question for task in plain]), strict=True):
-        marks[task.id] |= shared
-    for task in tasks:
-        if task.template is not None:
-            marks[task.id].add(structure(task))
-    return marks
+    def _trained(self, key: str) -> Split | None:
+        """The training set, unless what feedback says of is held out, or between sets."""
+        return "train" if self._trainable[key] else None

@@ -10,7 +10,7 @@ import hashlib
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ClassVar, Self
@@ -21,7 +21,10 @@ from selftaught.blocks import Draw
 from selftaught.errors import BadInput, did_you_mean
 from selftaught.records import Split, Task
 from selftaught.tasks import cells
-from selftaught.tasks.splits import SHARES, PromptedSource, pool, runs, seeded, words
+from selftaught.tasks.past import NOTHING, Past, Taken
+from selftaught.tasks.pools import Pools, pools
+from selftaught.tasks.sameness import same_text
+from selftaught.tasks.splits import ORDER, SHARES, PromptedSource, seeded
 
 MOST_ROWS = 1_000_000
 """Rows of one file or split that are read where no limit is given: what a step's memory is sized for."""
@@ -58,8 +61,10 @@ class Problem:
     answer: str
     template: str | None
 
-
-Pools = dict[Split, list[Problem]]
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """None: a row's template says what it shares, and not how it was made."""
+        return ()
 
 
 class Columns(PromptedSource):
@@ -71,6 +76,17 @@ class Columns(PromptedSource):
     answer_pattern: re.Pattern[str] | None = None
     """Where the gold answer stands in its column: the first group, or the whole match. GSM8K: `'#### (.+)'`, in quotes:
     without them YAML takes it for a comment."""
+
+    def draw(self, draw: Draw) -> list[Task]:
+        """What the first round of a line would take; raises as `take` does."""
+        return list(self.take(draw).tasks)
+
+    @abstractmethod
+    def take(self, draw: Draw, past: Past = NOTHING) -> Taken:
+        """The tasks of the next round after `past`; what that has used stays in its set.
+
+        Raises BadInput when the source is missing, malformed or too small, NothingNew when too few tasks came since.
+        """
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -180,18 +196,16 @@ class _Count:
 
 
 def _fingerprint(question: str) -> int:
-    """64 bits that are equal for equal questions: see `words`."""
-    return int.from_bytes(hashlib.blake2b(" ".join(words(question)).encode(), digest_size=8).digest(), "big")
+    """64 bits that are equal for equal questions: see `same_text`."""
+    return int.from_bytes(hashlib.blake2b(same_text(question).encode(), digest_size=8).digest(), "big")
 
 
 class RowSource(Columns):
     """A source that maps the columns of rows to tasks.
 
-    A problem's set follows from its text (or its `template` column), so it is the same in every round and campaign;
-    train and gate tasks are chosen anew each round out of their pools, which all rounds share. The gate and the report
-    set may come from rows of their own: then all that is in them is theirs, what they share with the others is taken
-    out of these (report before gate before training), and what the main rows would have given that set is trained on.
-    Guard tasks come from rows of their own and are none of the other sets' problems.
+    A problem's set follows from its text (or its `template` column) and is the one that the line has used it in before;
+    train and gate tasks are chosen anew each round out of their pools. The gate and the report set may come from rows
+    of their own: see `pools`. Guard tasks come from rows of their own and are none of the other sets' problems.
     """
 
     fresh: ClassVar[bool] = False
@@ -211,12 +225,13 @@ class RowSource(Columns):
             raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {place}")
         return self
 
-    def draw(self, draw: Draw) -> list[Task]:
+    def take(self, draw: Draw, past: Past = NOTHING) -> Taken:
         """Tasks out of the pools; raises BadInput on rows that cannot be used, or too few of them."""
         main = self.table()
-        pools = _pools({split: self._given(split, main) for split in OWNERS})
-        self._check_sizes(main.name, pools)
-        return [task for split in self.sizes() for task in self._chosen(split, pools[split], draw)]
+        found = pools(self, {split: self._given(split, main) for split in ORDER}, past.assigned)
+        self._check_sizes(main.name, found)
+        chosen = [task for split in self.sizes() for task in self._chosen(split, found.sets[split], draw)]
+        return Taken(chosen, common=found.common)
 
     def _given(self, split: Split, main: Table) -> list[Problem]:
         """The problems of the rows that are `split`'s own; none where it has none, or asks for no tasks."""
@@ -225,19 +240,22 @@ class RowSource(Columns):
         given = getattr(self, self.own_rows[split]) is not None and self.sizes()[split] > 0
         return self.problems(self.table(split), self.limit) if given else []
 
-    def _check_sizes(self, name: str, pools: Pools) -> None:
+    def _check_sizes(self, name: str, found: Pools[Problem]) -> None:
         """Raise BadInput when a pool has fewer problems than its set asks for."""
-        if any(len(pools[split]) < size for split, size in self.sizes().items()):
-            counts = ", ".join(f"{split} {len(pools[split])} of {size}" for split, size in self.sizes().items() if size)
+        sets = found.sets
+        if any(len(sets[split]) < size for split, size in self.sizes().items()):
+            counts = ", ".join(f"{split} {len(sets[split])} of {size}" for split, size in self.sizes().items() if size)
             shares = ", ".join(f"{split} {share:.0%}" for split, share in SHARES.items())
             fields = " and ".join(self.own_rows[split] for split in ("gate", "report"))
+            joined = found.joined()
             raise BadInput(
                 f"{name}: too few different problems for the sets asked for: {counts}. A problem's set follows from "
                 f"its text ({shares}; the same words with other numbers, or a run of 13 words in common, count as one "
-                f"problem). Ask for fewer tasks, give more rows, or give rows of their own in {fields}."
+                f"problem{': ' + joined if joined else ''}). Ask for fewer tasks, give more rows, or give rows of "
+                f"their own in {fields}."
             )
 
-    def _chosen(self, split: Split, problems: list[Problem], draw: Draw) -> list[Task]:
+    def _chosen(self, split: Split, problems: Sequence[Problem], draw: Draw) -> list[Task]:
         seed = draw.campaign if split == "report" else draw.round
         chosen = seeded(self.name, split, seed).sample(problems, self.sizes()[split])
         return [self._task(problem, split) for problem in chosen]
@@ -250,63 +268,3 @@ class RowSource(Columns):
             split=split,
             template=problem.template,
         )
-
-
-OWNERS: tuple[Split, ...] = ("report", "gate", "train", "guard")
-"""Who keeps a problem that two sets' own rows hold: the first of these."""
-
-
-def _pools(given: Mapping[Split, Sequence[Problem]]) -> Pools:
-    """The problems of each set out of those that each was `given`; the training set's are shared out by their text."""
-    every = [problem for split in OWNERS for problem in given[split]]
-    came: list[Split] = [split for split in OWNERS for _ in given[split]]
-    family = families(every)
-    owner: dict[int, Split] = {}
-    for one, split in zip(family, came, strict=True):
-        owner.setdefault(one, split)
-    shared = _shared_out(family, every, came)
-    own = {split for split in OWNERS if split != "train" and given[split]}
-    pools: Pools = {"train": [], "gate": [], "report": [], "guard": []}
-    for one, problem, split in zip(family, every, came, strict=True):
-        if owner[one] == split:
-            wanted = shared(one, problem) if split == "train" else split
-            pools["train" if split == "train" and wanted in own else wanted].append(problem)
-    return pools
-
-
-def _shared_out(
-    family: Sequence[int], problems: Sequence[Problem], came: Sequence[Split]
-) -> Callable[[int, Problem], Split]:
-    """What says which set a family of training problems belongs to: it follows from the least name in it."""
-    sizes = Counter(family)
-    least: dict[int, Problem] = {}
-    for one, problem, split in zip(family, problems, came, strict=True):
-        if split == "train" and sizes[one] > 1:
-            least[one] = min(least.get(one, problem), problem, key=_name)
-    return lambda one, problem: pool(_name(least.get(one, problem)))
-
-
-def _name(problem: Problem) -> str:
-    return problem.template or " ".join(words(problem.question))
-
-
-def families(problems: Sequence[Problem]) -> list[int]:
-    """A number for each problem, equal for those that belong in one set: of one template, or linked by shared runs."""
-    shared = runs([problem.question for problem in problems])
-    return _linked([[p.template] if p.template else own for p, own in zip(problems, shared, strict=True)])
-
-
-def _linked(marks: Sequence[Iterable[Hashable]]) -> list[int]:
-    """Union-find: for each item the representative of all the items that it shares marks with, directly or not."""
-    parent = list(range(len(marks)))
-
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = item = parent[parent[item]]
-        return item
-
-    owner: dict[Hashable, int] = {}
-    for item, own in enumerate(marks):
-        for mark in own:
-            parent[root(item)] = root(owner.setdefault(mark, item))
-    return [root(item) for item in range(len(marks))]

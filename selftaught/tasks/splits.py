@@ -1,20 +1,22 @@
 """Which set a problem belongs to: the same one in every round, every campaign and for every size asked for.
 
 A problem's structure is its (template, operands) where it was generated and its text otherwise. The structure's hash
-puts it into the train, gate or report pool for good, so a model is never tested on what it, or an ancestor of it, was
-trained on. Guard tasks come from templates, files or generators of their own and have no pool. Finding overlaps
-between sets that were made elsewhere is `contamination`'s business.
+puts it into the train, gate or report pool, so a model is never tested on what it, or an ancestor of it, was trained
+on. Where problems come and go in files, those that are the same (`sameness`) are in one set, and what a line has used
+stays in its set for good, whatever joins it later (`assigned`). Guard tasks come from templates, files or generators of
+their own and have no pool. Finding overlaps between sets that were made elsewhere is `contamination`'s business.
 """
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from collections import defaultdict
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from selftaught.blocks import TaskSource
 from selftaught.errors import BadInput
-from selftaught.records import Message, Split, Task, canonical
+from selftaught.records import Message, Split, Task
+from selftaught.tasks.sameness import Common, Marks, made_from, masked
 
 SHARES: dict[Split, float] = {"train": 0.6, "gate": 0.2, "report": 0.2}
 """The part of all problems that each pool holds."""
@@ -22,13 +24,10 @@ SHARES: dict[Split, float] = {"train": 0.6, "gate": 0.2, "report": 0.2}
 PATIENCE = 1000
 """So many candidates refused in a row mean that a generator has nothing new: at a share of 0.2 chance is 1e-97."""
 
-NGRAM = 13
-"""Words in a run that two different problems do not share (GPT-3, Brown et al. 2020, appendix C)."""
-
-Run = tuple[str, ...]
+ORDER: tuple[Split, ...] = ("train", "gate", "report", "guard")
+"""Of two sets that have the same problem, the first keeps it: what was trained on cannot be held out any more."""
 
 _EDGES = ".,;:!?\"'()[]"
-_NUMBER = re.compile(r"\d[\d,.]*\d|\d")
 
 
 class PromptedSource(TaskSource):
@@ -42,9 +41,37 @@ class PromptedSource(TaskSource):
         asked = Message(role="user", content=f"{question} {self.instruction}" if self.instruction else question)
         return (Message(role="system", content=self.system), asked) if self.system else (asked,)
 
+    def asked(self, prompt: str) -> str:
+        """The question in a prompt, which may hold the instruction that every task ends with."""
+        return prompt.removesuffix(self.instruction).rstrip() if self.instruction else prompt
+
+    def bare(self, task: Task) -> "Bare":
+        """What `task` is compared by: its question without the instruction."""
+        return Bare(self.asked(task.question), task.template, task.operands)
+
+    def framed(self, common: Common) -> Common:
+        """`common` of bare questions as it is of prompts, which all end with the instruction."""
+        return Common(common.before, (*common.after, *masked(self.instruction)), common.marks)
+
+    def named(self, task: Task) -> str:
+        """What the pool of `task` is the hash of: the same for a file of rows and for a drop."""
+        return task.template or " ".join(words(self.asked(task.question)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A question, and how it was made where it was made from a template."""
+
+    question: str
+    template: str | None = None
+    operands: tuple[str, ...] = ()
+
 
 def words(text: str) -> list[str]:
-    """`text` normalised: lower case, split at white space, punctuation around words dropped (operators stay)."""
+    """What a pool is the hash of: lower case, split at white space, punctuation around words dropped (operators stay).
+
+    It is never changed, for problems would change their sets with it; what is the same is `sameness`'s to say.
+    """
     return [word.strip(_EDGES) or word for word in text.casefold().split()]
 
 
@@ -55,44 +82,8 @@ def structure(task: Task) -> str:
     The normalised question otherwise.
     """
     if task.template is not None:
-        return canonical([task.template, sorted(task.operands)]).decode()
+        return made_from(task.template, task.operands)
     return " ".join(words(task.question))
-
-
-def runs(texts: Sequence[str], n: int = NGRAM, framed: Sequence[str] | None = None) -> list[set[Run]]:
-    """For each text its runs of `n` words with numbers masked; a shorter text is one run.
-
-    The words that all texts (or all of `framed`) begin or end with (a preamble, an instruction) belong to none of them.
-    """
-    before, after = _frame(map(_masked, texts if framed is None else framed))
-    own = [_without(before, after, text) for text in map(_masked, texts)]
-    return [{text[i : i + n] for i in range(max(1, len(text) - n + 1))} for text in own]
-
-
-def _masked(text: str) -> Run:
-    return tuple(_NUMBER.sub("#", word) for word in words(text))
-
-
-def _frame(texts: Iterable[Run]) -> tuple[Run, Run]:
-    """The words that all texts share at their beginning and end; none where there are not three texts to tell by."""
-    different = set(texts)
-    if len(different) < 3:
-        return (), ()
-    one, before = next(iter(different)), _common(different)
-    after = _common(text[before:][::-1] for text in different)
-    return one[:before], one[len(one) - after :]
-
-
-def _without(before: Run, after: Run, text: Run) -> Run:
-    """`text` without the words `before` and `after` it, where they are there."""
-    begun = text[len(before) :] if text[: len(before)] == before else text
-    return begun[: len(begun) - len(after)] if after and begun[-len(after) :] == after else begun
-
-
-def _common(texts: Iterable[Run]) -> int:
-    """How many first words all `texts` share."""
-    columns = takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False))
-    return sum(1 for _ in columns)
 
 
 def pool(key: str) -> Split:
@@ -101,6 +92,92 @@ def pool(key: str) -> Split:
     if point < SHARES["train"]:
         return "train"
     return "gate" if point < SHARES["train"] + SHARES["gate"] else "report"
+
+
+Sets = list[Split | None]
+
+
+def assigned(
+    marks: Sequence[Marks],
+    claimed: Mapping[int, Split],
+    name: Callable[[int], str],
+    pooled: Callable[[str], Split] = pool,
+) -> Sets:
+    """The set of each problem, by its `marks`, the sets that some are `claimed` for, and what each is called.
+
+    A problem that is claimed for a set stays there. Others that share marks, directly or not, are in one set: the one
+    that some of them are claimed for, or else where the least of their names is `pooled`. Where they join problems of
+    several sets, each follows those that it shares a mark with, and one between sets is in none. Nor is one that shares
+    a mark with a problem of a set before its own in `ORDER`.
+    """
+    owners: dict[Hashable, set[Split]] = defaultdict(set)
+    sets: Sets = [None if own else pooled(name(one)) for one, own in enumerate(marks)]
+    for one, split in claimed.items():
+        sets[one] = split
+        _settle(owners, marks[one], split)
+    for family in families(marks, claimed):
+        found = _found(owners, (mark for one in family for mark in marks[one]))
+        left = _followed(sets, owners, marks, family) if len(found) > 1 else family
+        if left:
+            split = next(iter(found)) if len(found) == 1 else pooled(min(map(name, left)))
+            for one in left:
+                sets[one] = split
+                _settle(owners, marks[one], split)
+    return [_kept(split, _found(owners, own)) for split, own in zip(sets, marks, strict=True)]
+
+
+def claims(key: Callable[[Task], str], tasks: Iterable[Task]) -> dict[str, Split]:
+    """The set that each question was used in, by its `key`; the first in `ORDER` of several."""
+    sets: dict[str, Split] = {}
+    for task in sorted(tasks, key=lambda task: ORDER.index(task.split)):
+        sets.setdefault(key(task), task.split)
+    return sets
+
+
+def _followed(sets: Sets, owners: dict[Hashable, set[Split]], marks: Sequence[Marks], family: list[int]) -> list[int]:
+    """Put each of a `family` between sets where what it shares a mark with is, in turn; those left share none."""
+    while known := {one: found for one in family if (found := _found(owners, marks[one]))}:
+        for one in known:
+            found = _found(owners, marks[one])
+            sets[one] = found.pop() if len(found) == 1 else None
+            _settle(owners, marks[one], sets[one])
+        family = [one for one in family if one not in known]
+    return family
+
+
+def _found(owners: Mapping[Hashable, set[Split]], marks: Iterable[Hashable]) -> set[Split]:
+    return set[Split]().union(*(owners.get(mark, ()) for mark in marks))
+
+
+def _settle(owners: dict[Hashable, set[Split]], marks: Iterable[Hashable], split: Split | None) -> None:
+    if split is not None:
+        for mark in marks:
+            owners[mark].add(split)
+
+
+def _kept(split: Split | None, found: set[Split]) -> Split | None:
+    """`split`, unless a set before it in `ORDER` has the same problem."""
+    return None if split and any(ORDER.index(other) < ORDER.index(split) for other in found) else split
+
+
+def families(marks: Sequence[Marks], claimed: Container[int] = ()) -> list[list[int]]:
+    """The problems that have marks and are not claimed, by what they share marks with, directly or not (union-find)."""
+    free = [one for one, own in enumerate(marks) if own and one not in claimed]
+    parent = {one: one for one in free}
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    owner: dict[Hashable, int] = {}
+    for one in free:
+        for mark in marks[one]:
+            parent[root(one)] = root(owner.setdefault(mark, one))
+    families: dict[int, list[int]] = defaultdict(list)
+    for one in free:
+        families[root(one)].append(one)
+    return list(families.values())
 
 
 def take(candidates: Iterator[Task], split: Split, count: int) -> list[Task]:

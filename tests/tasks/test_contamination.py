@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from selftaught.errors import RoundFailed
 from selftaught.records import Example, Message, Split, Task
 from selftaught.tasks.contamination import check_examples, overlaps, require_disjoint
-from selftaught.tasks.splits import runs
 
 LONG = "A farmer drives 12 sheep over the hill to the market and sells 5 of them there before noon."
 
@@ -63,14 +62,6 @@ def test_an_instruction_that_every_task_ends_with_is_no_overlap():
     end = "Think step by step and give the final answer as one whole number at the very end of your text."
     train = [task(f"Count the {word}. {end}") for word in ("oaks", "elms", "firs")]
     assert overlaps(train, [task(f"Count the pines. {end}", "gate")]) == []
-
-
-def test_a_short_text_counts_whole():
-    assert runs(["Add 3 and 4.", "Add 30 and 9!"]) == [{("add", "#", "and", "#")}] * 2
-
-
-def test_runs_leave_out_what_all_texts_begin_and_end_with():
-    assert runs(["Add 3 and 4.", "Add 30 or 9!", "Add 3 to 4."]) == [{("and",)}, {("or",)}, {("to",)}]
 
 
 def test_findings_are_counted_and_three_are_named():

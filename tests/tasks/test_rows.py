@@ -8,8 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from selftaught.blocks import Draw
@@ -19,7 +17,6 @@ from selftaught.tasks.huggingface import HuggingFace
 from selftaught.tasks.jsonl import Jsonl
 from selftaught.tasks.parquet import Parquet
 from selftaught.tasks.prepare import prepare
-from selftaught.tasks.rows import Problem, families
 from selftaught.tasks.splits import pool
 
 Row = dict[str, Any]
@@ -120,16 +117,6 @@ def test_no_problem_changes_its_set_when_rows_are_added_or_the_order_changes(tmp
     after = source(jsonl(tmp_path / "b", large), train=50, gate=16, report=16).draw(Draw(5, 6))
     sets = {task.id: task.split for task in after}
     assert all(sets[task.id] == task.split for task in before if task.id in sets)
-
-
-@settings(max_examples=20)
-@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=20, unique=True))
-def test_the_same_problem_with_other_numbers_is_one_family(numbers: list[int]):
-    problems = [Problem(f"A ship has {n} masts. How many?", "1", None) for n in numbers]
-    others = [Problem("A boat has 7 oars.", "1", None), Problem("The sea is deep.", "1", None)]
-    keys = families([*problems, *others])
-    assert len(set(keys[: len(numbers)])) == 1
-    assert len(set(keys)) == 3
 
 
 def test_rows_of_one_template_go_to_one_set(tmp_path: Path):

@@ -1,0 +1,38 @@
+"""What a line's rounds have fixed before a round, and what a round takes: what sources of rows are told, and tell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from selftaught.records import Task
+from selftaught.tasks.sameness import Common
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What earlier rounds have fixed.
+
+    `assigned` are the tasks of every round of the line, whatever became of it, whose sets are settled; `seen` those of
+    the campaign's rounds that have ended, and `drops` the drops that these have used.
+    """
+
+    assigned: Sequence[Task] = ()
+    seen: Sequence[Task] = ()
+    drops: frozenset[str] = frozenset()
+
+
+NOTHING = Past()
+"""The past of a line that has had no round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The tasks of a round and the drops that it uses up; `broken` says what is wrong with those set aside."""
+
+    tasks: Sequence[Task]
+    drops: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    common: Common | None = None
+    """What so many of the rows share that it says nothing of any; None where a source has no rows but its tasks."""
+    alike: str = ""
+    """Which held-out tasks read much like training tasks without being the same, in words."""
