@@ -332,10 +332,12 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def stats_of(path: Path) -> os.stat_result | None:
-    """Size and times of a file, or None when it is gone by now."""
+    """Size and times of a file, or None when it is gone by now, or a link to itself."""
     try:
         return path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
         return None
 
 

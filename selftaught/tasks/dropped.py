@@ -24,9 +24,10 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from selftaught.blocks import Draw, OneOf, TaskSource
-from selftaught.errors import BadInput, NothingNew, StoreError
+from selftaught.errors import BadInput, NothingNew, StoreError, Unavailable
 from selftaught.records import FEEDBACK, Split, Task
 from selftaught.tasks import drops
+from selftaught.tasks.cells import reason
 from selftaught.tasks.feedback import COLUMNS, Feedback, feedback, is_feedback
 from selftaught.tasks.past import NOTHING, Past, Taken
 from selftaught.tasks.rows import Columns, Table
@@ -112,7 +113,8 @@ class Dropped(Columns, type="dropped"):
 
     def read(self, files: Sequence[Path]) -> Drop:
         """What `files` would be as a drop. Raises BadInput, naming file and line, on a row that cannot be used."""
-        return self._drop("", [drops.read_file(file, str(file), self._columns) for file in files])
+        tables = [drops.read_file(file, str(file), self._columns) for file in files]
+        return self._drop("", drops.bounded(", ".join(map(str, files)), tables))
 
     def held_out(self, past: Past) -> list[Task]:
         """The newest `gate` gate tasks of all drops after `past`. Raises as `take` does, but for NothingNew."""
@@ -131,7 +133,8 @@ class Dropped(Columns, type="dropped"):
         """The drops that were not used, by date, and what is wrong with those that cannot be, by name."""
         broken: dict[str, str] = {}
         names = [name for name in drops.names(self.path) if name not in past.drops]
-        read = _whole({name: lambda name=name: self._read(name) for name in names}, broken)
+        sizes = drops.sizes(self.path)
+        read = _whole({name: lambda name=name: self._read(name, sizes.get(name, 0)) for name in names}, broken)
         known = {task.id: task for task in (*past.assigned, *(row.task for drop in read for row in drop.rows))}
         return _whole({drop.name: lambda drop=drop: self._resolved(drop, known) for drop in read}, broken), broken
 
@@ -139,8 +142,8 @@ class Dropped(Columns, type="dropped"):
     def _columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.wanted, *COLUMNS)))
 
-    def _read(self, name: str) -> Drop:
-        with drops.opened(self.path, name, self._columns) as tables:
+    def _read(self, name: str, size: int) -> Drop:
+        with drops.opened(self.path, name, size, self._columns) as tables:
             return self._drop(name, tables)
 
     def _drop(self, name: str, tables: Sequence[Table]) -> Drop:
@@ -217,8 +220,13 @@ def _whole(made: Mapping[str, Callable[[], Drop]], broken: dict[str, str]) -> li
     for name, make in made.items():
         try:
             whole.append(make())
+        except Unavailable:  # of none of them
+            raise
         except (BadInput, StoreError) as error:
             broken[name] = str(error)
+        # Strangers wrote it: whatever it makes a reader raise is this drop's alone.
+        except Exception as error:  # noqa: BLE001
+            broken[name] = f"drop '{name}': cannot be read ({type(error).__name__}: {reason(error)}). Drop it anew."
     return whole
 
 

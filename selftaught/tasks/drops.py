@@ -10,23 +10,28 @@ Which drops were used is not known here (`selftaught.round.fresh`).
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from selftaught.errors import BadInput
 from selftaught.records import canonical
-from selftaught.store import Store, fingerprint, open_store, visible_files
+from selftaught.store import DirectoryStore, Store, fingerprint, open_store, visible_files
 from selftaught.tasks.jsonl import read_jsonl
 from selftaught.tasks.parquet import read_parquet
-from selftaught.tasks.rows import Table
+from selftaught.tasks.rows import Row, Table
 
 KIND = "drops"
 READERS: Mapping[str, Callable[[Path, str, Collection[str]], Table]] = {".jsonl": read_jsonl, ".parquet": read_parquet}
 """What a file is read with, by how its name ends."""
+
+MOST_BYTES, MOST_ROWS, MOST_CHARACTERS = 256_000_000, 100_000, 256_000_000
+"""What a drop may be at most: bytes as they lie there, rows, and characters in what is read of them."""
 
 
 def names(where: str) -> list[str]:
@@ -39,19 +44,58 @@ def names(where: str) -> list[str]:
     return open_store(where).list(KIND)
 
 
-@contextmanager
-def opened(where: str, name: str, columns: Collection[str]) -> Generator[list[Table]]:
-    """The files of one drop, every byte checked against its marker, with those of `columns` that each has.
+def sizes(where: str) -> Mapping[str, int]:
+    """The bytes of each drop in `where` as they lie there, whatever its marker says."""
+    return {stored.name: stored.bytes for stored in open_store(where).stored(KIND)}
 
-    Raises BadInput when its name has no date, its marker is none, or a file is of no known kind or cannot be read;
-    StoreError when a file is missing or damaged; Unavailable when the store does not answer.
+
+@contextmanager
+def opened(where: str, name: str, size: int, columns: Collection[str]) -> Generator[list[Table]]:
+    """The files of one drop of `size` bytes, each checked against its marker, with those of `columns` that each has.
+
+    Raises BadInput when its name has no date, its marker is none, it is larger than a drop may be, or a file is of no
+    known kind or cannot be read; StoreError when a file is missing or damaged; Unavailable when the store does not
+    answer.
     """
     store = open_store(where)
     dated(name)
+    _require_small(f"drop '{name}'", size)
+    if isinstance(store, DirectoryStore):
+        _require_own(store.directory / KIND / name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = _fetched(store, name, Path(scratch) / name)
         shown = f"{_shown(where)}/{KIND}/{name}"
-        yield [read_file(file, f"{shown}/{file.name}", columns) for file in visible_files(folder)]
+        files = [read_file(file, f"{shown}/{file.name}", columns) for file in visible_files(folder)]
+        yield bounded(f"drop '{name}'", files)
+
+
+def _require_small(what: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise BadInput(f"{what}: {size:,} bytes, where a drop has {MOST_BYTES:,} at most. Drop it in parts.")
+
+
+def _require_own(folder: Path) -> None:
+    """Raise BadInput when something in `folder` is a link that leads out of it."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise BadInput(f"{path}: a link that leads out of its drop. Drop the file itself.")
+
+
+def bounded(what: str, tables: Sequence[Table]) -> list[Table]:
+    """`tables`, whose rows raise BadInput when they become more, all together, than a drop may have."""
+    rows, characters = Counter[str](), Counter[str]()
+
+    def read(table: Table) -> Iterator[tuple[str, Row]]:
+        rows[table.name] = characters[table.name] = 0  # it may be read again
+        for place, row in table.read():
+            rows[table.name] += 1
+            characters[table.name] += sum(len(cell) for cell in row.values() if isinstance(cell, str | bytes))
+            if rows.total() > MOST_ROWS or characters.total() > MOST_CHARACTERS:
+                most = f"{MOST_ROWS:,} rows and {MOST_CHARACTERS:,} characters"
+                raise BadInput(f"{what}: more than a drop has at most, {most}. Drop it in parts.")
+            yield place, row
+
+    return [Table(table.name, partial(read, table), table.columns) for table in tables]
 
 
 def _fetched(store: Store, name: str, into: Path) -> Path:
@@ -91,6 +135,7 @@ def write(files: Sequence[Path], where: str, on: date) -> str:
     by_name = {file.name: file for file in files}
     if len(by_name) < len(files):
         raise BadInput(f"{', '.join(map(str, files))}: two files of one name. Rename one, or drop them one by one.")
+    _require_small(", ".join(by_name), sum(file.stat().st_size for file in files))
     with tempfile.TemporaryDirectory() as scratch:
         for name, file in by_name.items():
             (Path(scratch) / name).symlink_to(file.absolute())

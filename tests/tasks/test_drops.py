@@ -119,6 +119,14 @@ def test_dropping_twice_is_one_drop(where: str, tmp_path: Path):
     assert len(drops.names(where)) == 1
 
 
+def test_files_of_equal_names_and_sizes_with_other_content_are_another_drop(where: str, tmp_path: Path):
+    first, second = riddles("Riddle", 3), riddles("Puzzle", 3)
+    for told in (first, second):
+        source(where).drop([rows(tmp_path / "a.jsonl", *told)], DAY)
+    assert len(drops.names(where)) == 2
+    assert asked(source(where)) == {row["question"]: str(row["answer"]) for row in (*first, *second)}
+
+
 def test_parquet_files_give_the_same_tasks(tmp_path: Path):
     pq.write_table(pa.Table.from_pylist([dict(row) for row in riddles("Riddle")]), tmp_path / "a.parquet")
     source(tmp_path / "one").drop([tmp_path / "a.parquet"], DAY)
