@@ -201,9 +201,9 @@ def _texts(texts: Sequence[str], is_plain: Flags, common: Common | None) -> Comp
     everyone, count = np.arange(len(texts)), len(texts)
     most = [count, count] if common else _most(told, is_plain)
     sifted = [
-        _sifted(told.exact, everyone, told, is_plain, [count, count]),
-        _sifted(told.whole, everyone, told, is_plain, most),
-        _sifted(told.runs, told.owners, told, is_plain, most),
+        _sifted(told.exact, everyone, everyone, told, is_plain, [count, count]),
+        _sifted(told.whole, everyone, told.exact, told, is_plain, most),
+        _sifted(told.runs, told.owners, told.exact, told, is_plain, most),
     ]
     frequent = known.marks.union(*(each.frequent for each in sifted))
     return Compared(_by_text(sifted, count, known.marks), Common(known.before, known.after, frequent))
@@ -286,31 +286,39 @@ class _Sifted:
     frequent: Sequence[int]
 
 
-def _sifted(values: Numbers, owners: Indices, told: _Hashed, is_plain: Flags, most: Sequence[float]) -> _Sifted:
-    """What at least two texts share, one of them plain, and no more than `most` plain ones."""
+def _sifted(
+    values: Numbers, owners: Indices, each: NDArray[Any], told: _Hashed, is_plain: Flags, most: Sequence[float]
+) -> _Sifted:
+    """What at least two texts share, one of them plain, and no more than `most` plain ones.
+
+    `each` tells texts apart: one that stands there twice has its whole for a mark, and need not have every run.
+    """
     if len(values) < LARGE:
         parts = [np.arange(len(values))]
     else:
         top = values.view(np.uint8)[7::8]
         parts = (np.flatnonzero(top == part) for part in range(256))
-    sifted = [_part(values[part], owners[part], told, is_plain, most) for part in parts]
+    sifted = [_part(values[part], owners[part], each, told, is_plain, most) for part in parts]
     return _Sifted(
-        np.concatenate([each.values for each in sifted]),
-        np.concatenate([each.owners for each in sifted]),
-        [mark for each in sifted for mark in each.frequent],
+        np.concatenate([part.values for part in sifted]),
+        np.concatenate([part.owners for part in sifted]),
+        [mark for part in sifted for mark in part.frequent],
     )
 
 
-def _part(values: Numbers, owners: Indices, told: _Hashed, is_plain: Flags, most: Sequence[float]) -> _Sifted:
+def _part(
+    values: Numbers, owners: Indices, each: NDArray[Any], told: _Hashed, is_plain: Flags, most: Sequence[float]
+) -> _Sifted:
     if not len(values):
         return _Sifted(values, owners, ())
     order = np.lexsort((owners, told.exact[owners], told.whole[owners], values))
     value, owner = values[order], owners[order]
     begins, plain = _changes(value), is_plain[owner]
-    another, exact, words = (begins | _changes(each) for each in (owner, told.exact[owner], told.whole[owner]))
+    texts = (owner, each[owner], told.exact[owner], told.whole[owner])
+    another, apart, exact, words = (begins | _changes(of) for of in texts)
     starts = np.flatnonzero(begins)
     have, plain_ones, numbered, different = (
-        np.add.reduceat(each, starts, dtype=int) for each in (another, another & plain, exact & plain, words & plain)
+        np.add.reduceat(of, starts, dtype=int) for of in (apart, another & plain, exact & plain, words & plain)
     )
     shared = (have > 1) & (plain_ones > 0)
     frequent = shared & ((numbered > most[0]) | (different > most[1]))

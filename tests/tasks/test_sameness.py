@@ -125,6 +125,13 @@ def test_what_is_joined_is_what_shares_a_run_or_the_whole(texts: list[list[str]]
         assert bool(set(marks[one]) & set(marks[other])) == bool(parts[one] & parts[other])
 
 
+def test_a_text_that_stands_twice_has_one_mark_and_is_still_one_with_its_near_copies():
+    """What a file and the line's past both hold: memory is for what they do not."""
+    one, near = NEAR_COPIES[2]
+    assert [len(marks) for marks in compared([Bare(one)] * 3).marks] == [1, 1, 1]
+    assert joined(one, one, near) == [[0, 1, 2]]
+
+
 # What says nothing ----------------------------------------------------------------------------------------------------
 
 
