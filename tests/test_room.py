@@ -1,12 +1,20 @@
 """A recipe whose requests cannot fit an engine's context is refused before anything is started."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from selftaught import dataset
 from selftaught.errors import BadRecipe
 from selftaught.recipe import Recipe
-from selftaught.round.room import require_room
+from selftaught.records import Message, Task
+from selftaught.round.fresh import drawn
+from selftaught.round.room import require_room, too_long
 from selftaught.settings import Settings
-from tests.rounds import RECIPE
+from tests.rounds import RECIPE, Round, database, model, place, recipe, recorded_blocks, tiny_model
+
+__all__ = ["database", "model", "place", "recorded_blocks"]
 
 STAGE = RECIPE["stages"][0] | {"train": {"type": "sft"}}
 SEARCH = {"type": "search", "finish": 64, "limits": {"iterations": 3}}
@@ -67,3 +75,44 @@ def test_a_search_takes_no_more_stop_strings_either():
 def test_how_a_chat_is_rendered_is_no_variable_of_its_template(name):
     with pytest.raises(ValueError, match=f"{name} is no variable of a template"):
         Recipe.model_validate(RECIPE | {"models": {"policy": "m"}, "stages": [STAGE], "chat_template": {name: "x"}})
+
+
+def task(text):
+    return Task(messages=(Message(role="user", content=text),), source="test")
+
+
+def test_tasks_that_no_engine_can_be_asked_are_found_by_the_models_tokens(tmp_path):
+    """A token a letter: the text alone has to be shorter than the context, for the template adds to it."""
+    tokenizer = tiny_model(tmp_path) / "tokenizer.json"
+    tasks = [task("a" * length) for length in (10, 99, 100, 101, 10**6)]
+    assert too_long(tasks, 100, tokenizer) == tasks[2:]
+    assert too_long(tasks, 100, None) == tasks[4:], "by characters, what cannot fit whatever the tokens"
+
+
+def test_a_round_leaves_out_what_cannot_fit_and_counts_it(place, model, tmp_path, capfd, monkeypatch):
+    long = task("a" * 2000)
+    monkeypatch.setattr("selftaught.round.prepare.drawn", drawn_with(long))
+    round = Round(tmp_path / "round", recipe(model))
+    round.prepare()
+    folder = Path(round.made["tasks"].path)
+    assert len(dataset.read(folder, Task)) == 12 + 24 + 8 + 4
+    assert dataset.manifest(folder).counts["too long"] == 1
+    assert f"left out, too long for an engine: task {long.id} (" in capfd.readouterr().err
+
+
+def test_a_round_of_which_a_set_has_nothing_that_fits_fails_and_stops_no_line(
+    place, model, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setenv("SELFTAUGHT_ENGINE_CONTEXT", "97")
+    with pytest.raises(SystemExit):
+        Round(tmp_path / "round", recipe(model)).prepare()
+    assert "task of the " in capfd.readouterr().err
+    assert [each.outcome for each in place.tracker.rounds("line", "campaign")] == ["failed"]
+
+
+def drawn_with(more):
+    def drawn_too(*asked):
+        taken = drawn(*asked)
+        return replace(taken, tasks=[*taken.tasks, more])
+
+    return drawn_too

@@ -4,8 +4,10 @@ Resolves the aliases, draws the tasks, checks that the sets do not overlap, open
 is claimed once: a `prepare` that runs again (after a kill, perhaps after the promotion) gets the same job.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +22,8 @@ from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
 from selftaught.round.job import Job, ModelRef, Workplace, dump, plan_key, role_line, round_name, understood
 from selftaught.round.replay import earlier
-from selftaught.round.room import require_room
+from selftaught.round.room import require_room, too_long
+from selftaught.store import DirectoryStore
 from selftaught.tasks.past import Taken
 from selftaught.tasks.prepare import seeds
 from selftaught.tracking import NOTHING_NEW, STOPPED, Version
@@ -100,13 +103,44 @@ def _fix(
 def _drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, run: str) -> Taken:
     """The round's tasks; where there are none, or none that will do, its run ends before the pipeline does."""
     try:
-        return drawn(place, recipe, line, campaign, number, attempt)
+        return _fitting(place, recipe, line, number, drawn(place, recipe, line, campaign, number, attempt))
     except NothingNew as nothing:
         end(place, recipe, line, campaign, number, attempt, str(nothing))
         raise
     except RoundFailed as failure:
         give_up(place.tracker, run, failure)
         raise
+
+
+def _fitting(place: Workplace, recipe: Recipe, line: str, number: int, taken: Taken) -> Taken:
+    """`taken` without the tasks that no engine can be asked: they are named in the log, and counted.
+
+    Raises RoundFailed when nothing is left of one of the sets.
+    """
+    left = too_long(taken.tasks, place.settings.engine_context, _tokenizer(place, line, stage_of(recipe, number)))
+    if not left:
+        return taken
+    for task in left:
+        print(
+            f"left out, too long for an engine: task {task.id} ({task.question[:60]!r}…)", file=sys.stderr, flush=True
+        )
+    gone = {task.id for task in left}
+    kept = [task for task in taken.tasks if task.id not in gone]
+    if empty := sorted({task.split for task in left} - {task.split for task in kept}):
+        raise RoundFailed(
+            f"every task of the {empty[0]} set is longer than an engine's context of {place.settings.engine_context} "
+            f"tokens, {left[0].id} for one. Shorten them, or raise SELFTAUGHT_ENGINE_CONTEXT."
+        )
+    return replace(taken, tasks=kept, counts={**taken.counts, "too long": len(left)})
+
+
+def _tokenizer(place: Workplace, line: str, stage: Stage) -> Path | None:
+    """The tokenizer of the model that samples, where it is at hand: no model is fetched for it."""
+    version = place.tracker.resolve(line, stage.sample_from)
+    if version is None or not isinstance(place.store, DirectoryStore):
+        return None
+    path = place.store.local("models", version.digest, place.settings.home / "cache") / "tokenizer.json"
+    return path if path.is_file() else None
 
 
 def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:
