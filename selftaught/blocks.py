@@ -213,6 +213,9 @@ class Draw:
     round: int
 
 
+Over = Literal["tasks", "templates"]
+
+
 class TaskSource(Block, axis="tasks"):
     """Where tasks come from. `train`, `gate`, `report` and `guard` are the numbers of tasks in each set."""
 
@@ -222,7 +225,13 @@ class TaskSource(Block, axis="tasks"):
     guard: NonNegativeInt = 0
 
     fresh: ClassVar[bool]
-    """Whether gate tasks are drawn anew every round (a source that cannot spends an error budget over rounds)."""
+    """Whether gate tasks are made, or arrive, anew every round; else rounds share a pool and its error budget.
+
+    A generator's problems are many and not endless, so some may have been in an earlier round's gate set: none of them
+    was ever trained on, and a challenger is another model each round.
+    """
+    over: ClassVar["Over"] = "tasks"
+    """What results are to hold for: more tasks of these templates, or (rows of users) templates nobody has seen."""
 
     @abstractmethod
     def draw(self, draw: Draw) -> list[Task]:
@@ -349,8 +358,15 @@ class Objective(Block, axis="train"):
 class Metric(Block, axis="evaluate"):
     """A figure of a model: a value a task first, the mean second."""
 
+    higher_is_better: ClassVar[bool] = True
+    """Whether a higher value is a better model; a gate decides by no other metric."""
     tasks: PositiveInt | None = None
     """How many tasks of the set to measure (the first by id, so that every model is measured on the same)."""
+
+    @property
+    def variance(self) -> float | None:
+        """That of the difference of two models on a task, as far as it can be assumed; None where values are 0 or 1."""
+        return None
 
     @abstractmethod
     def sampler(self) -> Sampler:
@@ -368,8 +384,10 @@ Outcome = Literal["promoted", "refused"]
 class Evidence:
     """What a gate may see: scores on gate and guard tasks, who the models are, and what was spent before.
 
-    `alpha_spent` is the error probability already used on this gate set; `contaminated` lists what the contamination
-    check found (empty when clean).
+    `alpha_spent` is the error probability already used on these gate tasks; `contaminated` lists what the contamination
+    check found (empty when clean). `anchor` is the model that the line began with, whose guard scores are there too;
+    `over` says what the gain has to hold for, and `clusters` to which template, or family of one wording, a gate task
+    belongs (itself where it is not listed).
     """
 
     champion: str
@@ -380,6 +398,9 @@ class Evidence:
     seed: int = 0
     alpha_spent: float = 0.0
     contaminated: Sequence[str] = ()
+    anchor: str = ""
+    over: Over = "tasks"
+    clusters: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,16 +427,43 @@ class Decision:
     checks: tuple[Check, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known before a run that bears on the chance of a promotion.
+
+    `number` is the round to come and `rounds` how many there will be; `gate` and `guard` are the tasks that the
+    deciding metric is measured on; `spent` is gone of the error budget. `variance` is assumed of the difference on a
+    task (None: values are 0 or 1); `last` are the scores of the last round, by `champion` and `challenger`.
+    """
+
+    gate: int
+    guard: int
+    fresh: bool
+    over: Over = "tasks"
+    number: int = 1
+    rounds: int = 1
+    spent: float = 0.0
+    variance: float | None = None
+    last: Sequence[TaskScore] = ()
+    champion: str = ""
+    challenger: str = ""
+
+
 class Gate(Block, axis="gate"):
     """What decides whether the challenger becomes the champion."""
+
+    @property
+    def anchored(self) -> frozenset[str]:
+        """The metrics on which the guard set is measured of the model that the line began with, too."""
+        return frozenset()
 
     @abstractmethod
     def decide(self, evidence: Evidence) -> Decision:
         """Promote or refuse, with reasons. A refusal is a normal outcome, not an error."""
 
     @abstractmethod
-    def plan(self, tasks: int, fresh: bool, rounds: int) -> str:
-        """What to print before the run: the smallest gain that `tasks` gate tasks can show at 80 % power."""
+    def plan(self, outlook: Outlook) -> str:
+        """What to print before the run: the smallest gain that can be shown, and the chance that it is promoted."""
 
 
 class ProgressSink(Protocol):

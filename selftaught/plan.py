@@ -8,16 +8,17 @@ here, and so is a verifier that their own gold answers fail. It starts nothing.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from selftaught.blocks import Sampler, Verifier
+from selftaught.blocks import Outlook, Sampler, Verifier
 from selftaught.campaign import Order
 from selftaught.errors import BadInput, NothingNew
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Split, Task
-from selftaught.round.fresh import drawn
-from selftaught.round.history import newest
+from selftaught.round.budget import pool_of, spent
+from selftaught.round.fresh import drawn, stage_of
+from selftaught.round.history import due, newest
 from selftaught.round.job import Workplace
 from selftaught.round.room import require_room
 from selftaught.tasks.dropped import Drop
@@ -113,12 +114,13 @@ class Plan:
 
 
 def plan(place: Workplace, order: Order) -> Plan:
-    """The plan of `order`, for its first stage.
+    """The plan of `order`, for the stage of the round that is due.
 
     Raises BadRecipe when its requests do not fit the engines, BadInput when the tasks cannot be drawn or a verifier
     fails their gold answers, RoundFailed when their sets overlap.
     """
-    recipe, stage = order.recipe, order.recipe.stages[0]
+    recipe, number = order.recipe, due(place.tracker.rounds(order.line, order.campaign))[0]
+    stage = stage_of(recipe, number)
     require_room(recipe, place.settings)
     taken, nothing_new = _drawn(place, order)
     tasks = taken.tasks
@@ -140,12 +142,37 @@ def plan(place: Workplace, order: Order) -> Plan:
         evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,
-        power=stage.gate.plan(sizes["gate"], recipe.tasks.fresh, rounds) if stage.gate and sizes["gate"] else "none",
+        power=_power(place, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else "none",
         nothing_new=nothing_new,
         alike=taken.alike,
         broken=taken.broken,
         gold=tried,
         sent=tuple(_sent(tasks, stage)),
+    )
+
+
+def _power(place: Workplace, order: Order, stage: Stage, number: int, sizes: Mapping[str, int], rounds: int) -> str:
+    """What the gate of `stage` can show, with the tasks that its metric has and the noise that the last round had."""
+    assert stage.gate is not None
+    metric = next((each for each in stage.evaluate if each.name == getattr(stage.gate, "metric", "")), None)
+    gate, guard = (
+        min(metric.tasks or sizes[split], sizes[split]) if metric else sizes[split] for split in ("gate", "guard")
+    )
+    told, source = newest(place, order.line, order.campaign), order.recipe.tasks
+    return stage.gate.plan(
+        Outlook(
+            gate=gate,
+            guard=guard,
+            fresh=source.fresh,
+            over=source.over,
+            number=number,
+            rounds=rounds,
+            spent=spent(place, pool_of(source)),
+            variance=metric.variance if metric else None,
+            last=told.scores if told else (),
+            champion=told.last.champion.digest if told else "",
+            challenger=told.last.challenger.digest if told and told.last.challenger else "",
+        )
     )
 
 

@@ -168,15 +168,28 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _gate_metric_is_measured(self) -> Self:
+    def _gate_metrics_are_measured(self) -> Self:
         metric = getattr(self.gate, "metric", None)
-        measured = [block.name for block in self.evaluate]
-        if metric is not None and metric not in measured:
+        if metric is not None:
+            self._require_merit("gate.metric is", metric)
+        for guarding in sorted(self.gate.anchored - {metric}) if self.gate else ():
+            self._require_merit("gate.guard names", guarding)
+        return self
+
+    def _require_merit(self, named: str, metric: str) -> None:
+        """Raise ValueError where `metric` is not measured, or says nothing of which model is better."""
+        measured = {block.name: block for block in self.evaluate}
+        if metric not in measured:
             raise ValueError(
-                f"gate.metric is '{metric}', but evaluate measures {', '.join(measured)}. "
+                f"{named} '{metric}', but evaluate measures {', '.join(measured)}. "
                 f"Add it to evaluate, or name one of these."
             )
-        return self
+        if not measured[metric].higher_is_better:
+            better = ", ".join(name for name, block in measured.items() if block.higher_is_better)
+            raise ValueError(
+                f"{named} '{metric}', of which more is not better: a gate would promote what is merely longer or "
+                f"dearer. Name another of those that evaluate measures ({better or 'none yet; add accuracy'})."
+            )
 
 
 class Recipe(BaseModel):
@@ -219,6 +232,16 @@ class Recipe(BaseModel):
         if len(set(names)) < len(names):
             raise ValueError(f"two stages share a name ({', '.join(names)}). Name each stage once.")
         return stages
+
+    @model_validator(mode="after")
+    def _guard_or_none(self) -> Self:
+        unguarded = [stage.name for stage in self.stages if stage.gate and stage.gate.anchored]
+        if unguarded and not self.tasks.guard:
+            raise ValueError(
+                f"there are no guard tasks, so the gate of {', '.join(unguarded)} cannot see what is lost elsewhere. "
+                "Ask for some (`guard: 96` in tasks), or say `guard: none` in the gate."
+            )
+        return self
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:

@@ -334,7 +334,8 @@ class Example(Record):
 class TaskScore(Record):
     """One metric of one model on one task, with the rollouts that it was measured on, to read and to pair.
 
-    `value` is in [0, 1] unless the metric says otherwise; `texts` are the answers in index order.
+    `value` is in [0, 1] unless the metric says otherwise; `texts` are the answers in index order. `errors` counts the
+    rollouts that could not be judged: `value` takes them for wrong, so nothing is decided by it where there are any.
     """
 
     model: str
@@ -349,6 +350,17 @@ class TaskScore(Record):
     texts: tuple[str, ...] = ()
     passed: tuple[bool, ...] = ()
     completion_tokens: int = 0
+    errors: int = 0
+
+    @override
+    def to_row(self) -> dict[str, Any]:
+        """As of before errors were counted where there are none, so that the digests of older scores stand."""
+        return self.model_dump(mode="json", exclude=None if self.errors else {"errors"})
+
+    @classmethod
+    @override
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        return cls.model_validate({name: value for name, value in row.items() if (name, value) != ("errors", None)})
 
     @cached_property
     def id(self) -> str:
@@ -473,6 +485,7 @@ TaskScore.ARROW = pa.schema(
         ("texts", pa.list_(_string)),
         ("passed", pa.list_(_bool)),
         ("completion_tokens", _int),
+        ("errors", _int),
     ]
 )
 

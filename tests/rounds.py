@@ -57,12 +57,14 @@ SEARCH = {
 
 
 def recipe(model: Path, *, tasks: Mapping[str, Any] = {}, **stage: Any) -> dict[str, Any]:
-    """The recipe with `model` as its policy; `tasks` and `stage` replace fields of its tasks and of its only stage."""
-    return RECIPE | {
-        "models": {"policy": str(model)},
-        "tasks": RECIPE["tasks"] | tasks,
-        "stages": [RECIPE["stages"][0] | stage],
-    }
+    """The recipe with `model` as its policy; `tasks` and `stage` replace fields of its tasks and of its only stage.
+
+    Where it has no guard tasks its gate says so.
+    """
+    asked, changed = RECIPE["tasks"] | tasks, RECIPE["stages"][0] | stage
+    if not asked["guard"] and changed["gate"]:
+        changed |= {"gate": changed["gate"] | {"guard": "none"}}
+    return RECIPE | {"models": {"policy": str(model)}, "tasks": asked, "stages": [changed]}
 
 
 def tiny_model(folder: Path, skill: float = 0.3) -> Path:

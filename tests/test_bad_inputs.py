@@ -139,7 +139,9 @@ def elsewhere(desk: Desk) -> None:
 def recipe(old: str = "", new: str = "") -> Provoke:
     """rft.yaml with `old` replaced by `new`; `old` has to stand there once."""
     assert not old or RECIPE.count(old) == 1, old
-    return files(rft__yaml=RECIPE.replace(old, new) if old else RECIPE)
+    text = RECIPE.replace(old, new) if old else RECIPE
+    guarded = old != WORD_PROBLEMS or "guard: " in new
+    return files(rft__yaml=text if guarded else text.replace("confidence: 0.95}", "confidence: 0.95, guard: none}"))
 
 
 IID = "{type: iid, k: 8, temperature: 1.0, max_tokens: 96}"
@@ -487,6 +489,18 @@ CASES = [
         VALIDATE,
         recipe("metric: accuracy", "metric: maj@8"),
         ("rft.yaml:9: stages.main: gate.metric is 'maj@8', but evaluate measures accuracy, pass@8.", "Add it"),
+    ),
+    Bad(
+        "a gate on a metric of which more is not better",
+        VALIDATE,
+        files(rft__yaml=RECIPE.replace("pass_at_k, k: 8", "tokens").replace("metric: accuracy", "metric: tokens")),
+        ("gate.metric is 'tokens', of which more is not better", "Name another of those that evaluate measures"),
+    ),
+    Bad(
+        "a gate without a guard",
+        VALIDATE,
+        recipe("guard: 48", "guard: 0"),
+        ("there are no guard tasks, so the gate of main cannot see", "`guard: 96` in tasks", "say `guard: none`"),
     ),
     Bad(
         "one metric twice",

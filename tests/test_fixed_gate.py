@@ -30,6 +30,7 @@ def rounds(desk: Desk, tmp_path: Path) -> list[ReportData]:
     file.write_text("".join(json.dumps(row) + "\n" for row in problems()))
     tasks = {"type": "jsonl", "path": str(file), "train": 40, "gate": 20, "report": 20, "guard": 0}
     changes: dict[str, Any] = {"evaluate": METRICS, "verify": VERIFIERS, "train": {"type": "nudge", "gain": 0.5}}
+    changes["gate"] = {"type": "paired_gain", "min_gain": 0.05, "guard": "none"}
     return [ended.told for ended in desk.campaign(2, tasks=tasks, **changes).run()]
 
 

@@ -42,14 +42,14 @@ stages:
       type: sft
       lora: {rank: 8}
     evaluate: [{type: accuracy}, {type: pass_at_k, k: 4}]
-    gate: {type: paired_gain}
+    gate: {type: paired_gain, guard: none}
   - name: main
     sample: {type: iid, k: 8}
     verify: {type: answer_match}
     curate: [{type: accepted}]
     train: {type: sft}
     evaluate: {type: accuracy}
-    gate: {type: paired_gain}
+    gate: {type: paired_gain, guard: none}
 """
 
 

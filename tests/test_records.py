@@ -8,7 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from selftaught.records import RECORDS, Group, Message, Node, Record, Rollout, Task, Tree, Turn, Verdict, canonical
+from selftaught.records import (
+    RECORDS,
+    Group,
+    Message,
+    Node,
+    Record,
+    Rollout,
+    Task,
+    TaskScore,
+    Tree,
+    Turn,
+    Verdict,
+    canonical,
+)
 from tests import strategies
 
 TASK = Task(messages=(Message(role="user", content="What is 2 + 3?"),), answer="5", source="sums")
@@ -138,3 +151,12 @@ def test_a_task_says_whether_it_was_made_of_feedback(source: str, origin: str):
 def test_a_field_that_nobody_knows_is_refused():
     with pytest.raises(ValidationError, match="colour"):
         Message.from_row({"role": "user", "content": "", "colour": "red"})
+
+
+def test_scores_without_errors_are_the_rows_that_they_were_before_errors_were_counted():
+    """Else the digests of older data sets would not be theirs any more."""
+    score = TaskScore(model="m", metric="accuracy", split="gate", task="t", value=1.0)
+    assert "errors" not in score.to_row()
+    assert TaskScore.from_row(score.to_row() | {"errors": None}) == score
+    counted = score.model_copy(update={"errors": 2})
+    assert TaskScore.from_row(counted.to_row()) == counted

@@ -7,7 +7,7 @@ import pytest
 
 from selftaught import dataset
 from selftaught.records import Task, TaskScore
-from tests.rounds import Round
+from tests.rounds import Round, recipe
 
 
 @pytest.fixture
@@ -55,3 +55,26 @@ def test_what_was_measured_is_not_measured_again(trained: Round, engines: Path):
     trained.evaluate("report")
     assert engines.read_text() == asked
     assert trained.made["report-scores"].metadata["digest"] == first
+
+
+def test_a_verifier_that_was_mended_measures_anew(trained: Round, engines: Path, monkeypatch: pytest.MonkeyPatch):
+    """The champion's kept scores would be of other conditions than the challenger's."""
+    trained.evaluate("report")
+    asked = len(engines.read_text().splitlines())
+    monkeypatch.setattr("selftaught.round.evaluate._code", lambda verifiers: "mended")
+    trained.evaluate("report")
+    assert len(engines.read_text().splitlines()) == asked + 2 * 8
+
+
+def test_the_model_that_the_line_began_with_answers_the_guard_tasks_alone(round: Round, tmp_path: Path):
+    """In the first round it is the champion; after a promotion it is a third model."""
+    assert round.run() == "promoted"
+    later = Round(tmp_path / "later", recipe(Path(round.recipe["models"]["policy"]), train={"type": "nudge"}), number=2)
+    later.until_trained()
+    later.evaluate("gate")
+    base = round.job.champion.digest
+    assert base not in (later.job.champion.digest, later.challenger)
+    measured = [score for score in _scores(later, "gate") if score.model == base]
+    assert len(measured) == 4 and {score.split for score in measured} == {"guard"}
+    both = [score for score in _scores(later, "gate") if score.model != base]
+    assert len(both) == 2 * 28

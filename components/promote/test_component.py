@@ -33,7 +33,7 @@ def test_the_challenger_becomes_the_champion_and_the_old_one_the_previous(decide
     assert _aliases(place) == {"champion": "2", "previous": "1", "base": "1", "head": "1"}
     new = place.tracker.resolve("line", "champion")
     assert isinstance(new, Version)
-    assert place.tracker.version_tags(new)["selftaught.gain"] == "+0.2500 [0.1000, 0.4000]"
+    assert place.tracker.version_tags(new)["selftaught.gain_that_decided"] == "+0.2500 [0.1000, 0.4000]"
 
 
 def test_a_second_promotion_changes_nothing(decided: Round, place: Workplace):

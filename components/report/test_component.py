@@ -24,7 +24,10 @@ def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
     champion = place.tracker.resolve("line", "champion")
     assert champion is not None
     assert champion == place.tracker.resolve("line", "head")
-    assert place.tracker.version_tags(champion)["selftaught.report.accuracy"].startswith("1.0000")
+    tags = place.tracker.version_tags(champion)
+    assert tags["selftaught.report.accuracy"].startswith("1.0000")
+    assert tags["selftaught.gain"].startswith(f"{metrics['report.accuracy.gain']:+.4f} [")
+    assert tags["selftaught.gain_that_decided"].startswith(f"{metrics['gate.accuracy.gain']:+.4f} [")
 
 
 def test_told_again_it_is_the_same_page(round: Round):

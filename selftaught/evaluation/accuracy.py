@@ -8,8 +8,12 @@ from typing import Annotated, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from selftaught.blocks import Drawing, Metric, Sampler
+from selftaught.errors import BadInput
 from selftaught.evaluation.strategies import iid
 from selftaught.records import Group
+
+_NOISE = 1 / 6
+"""The mean of p (1 - p) over Beta(1, 2)."""
 
 
 class Accuracy(Drawing, Metric, type="accuracy"):
@@ -32,8 +36,15 @@ class Accuracy(Drawing, Metric, type="accuracy"):
         """Greedy decoding, or `k` independent samples."""
         return iid(self.k, 0.0 if self.greedy else self.temperature, self.max_tokens, self.drawn())
 
+    @property
+    def variance(self) -> float | None:
+        """Sampling noise of rates from Beta(1, 2), as in a first round, and gains that differ between tasks by .1."""
+        return None if self.k == 1 else 2 * _NOISE / self.k + 0.01
+
     def value(self, group: Group) -> float:
-        """The share of the task's rollouts that passed."""
+        """The share of the task's rollouts that passed. Raises BadInput where the engine gave none."""
+        if not group.rollouts:
+            raise BadInput(f"{self.name}: task {group.id} has no answer to measure. Evaluate it again.")
         return sum(1 for _ in group.accepted()) / len(group.rollouts)
 
     @model_validator(mode="after")

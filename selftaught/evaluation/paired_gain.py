@@ -1,36 +1,34 @@
 """Paired gain: promote a challenger that is shown to be better on the same held-out tasks, and worse nowhere else.
 
-Promotes when the test of the paired gain is significant (its interval is then above zero), the estimate is above
-`min_gain`, a loss of `guard_margin` on the guard set is excluded, nothing held out was trained on, and the challenger
-is another model. Where gate tasks cannot be drawn anew, the error probability is spent over the rounds. It sees gate
-and guard scores only; the report set is never looked at.
+Promotes when the test of the paired gain is significant (its interval is then above zero), over whole templates too
+where the gain has to hold for new ones, the estimate is above `min_gain`, a loss on the guard set is excluded
+(`evaluation.guard`), nothing held out was trained on, and the challenger is another model. Where gate tasks cannot be
+drawn anew, the error probability is spent over the rounds. It sees gate and guard scores only; the report set is never
+looked at. docs/statistics.md says what is promised and what is not.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from selftaught.blocks import Check, Decision, Evidence, Gate
+from selftaught.blocks import Check, Decision, Evidence, Gate, Outlook, Over
 from selftaught.errors import BadInput
+from selftaught.evaluation.guard import guard_checks
+from selftaught.evaluation.outlook import Chances, noise_of, told
 from selftaught.evaluation.pairing import Pairs, pair
-from selftaught.statistics import (
-    Gain,
-    alpha_spending,
-    is_binary,
-    mean_gain,
-    paired_gain,
-    smallest_detectable_gain,
-)
+from selftaught.evaluation.runner import MOST_UNVERIFIED
+from selftaught.evaluation.wording import percent
+from selftaught.statistics import Gain, alpha_spending, is_binary, mean_gain, paired_gain, template_gain
 
-DISCORDANCE = (0.2, 0.4)
-"""Shares of tasks assumed to change sides when saying what a gate set can show: nobody knows it before the run."""
 _DIGITS = 12
 """Of error probabilities: hides the noise of floats, and takes a rest that no test could use for none."""
 _SHOWN = 3
 """How many overlaps a reason lists."""
+FEWEST_TEMPLATES = 6
+"""Under which nothing is said of other templates: if all of five gain, chance has done so with 2^-5 > .025."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -52,9 +50,11 @@ class _Budget:
 class PairedGain(Gate, type="paired_gain"):
     """Promote on a significant paired gain in `metric`.
 
-    `test` is McNemar's mid-p where every value is 0 or 1, the sign-flip test otherwise, unless it is named. The guard
-    is a non-inferiority test: with the defaults and 64 guard tasks of which a fifth change sides, it passes nine in ten
-    models that are as good as the champion, and one in ten that lost 0.15.
+    `test` is McNemar's mid-p where every value is 0 or 1, the sign-flip test otherwise, unless it is named. With `over:
+    templates` the gain has to hold over whole templates too, six at least; by default it does for rows of users and not
+    for a generator's problems. The guard is a non-inferiority test of `metric`, or of the metrics that are listed,
+    against the champion and the model that the line began with: a loss of `guard_margin`, or of half of what is there
+    to lose where that is less, has to be excluded. `guard: none` promotes without having looked elsewhere.
     """
 
     metric: Annotated[str, Field(description="the metric that decides, as evaluate names it: accuracy, pass@8")] = (
@@ -63,42 +63,42 @@ class PairedGain(Gate, type="paired_gain"):
     min_gain: Annotated[float, Field(ge=0, lt=1, description="smallest estimate worth a promotion")] = 0.0
     confidence: Annotated[Share, Field(description="of the two-sided interval of the gain")] = 0.95
     test: Literal["mcnemar", "sign_flip"] | None = None
-    guard_margin: Annotated[Share, Field(description="the loss on guard tasks that has to be excluded")] = 0.15
+    over: Annotated[Over | None, Field(description="what the gain has to hold for, unless the source says so")] = None
+    guard: Annotated[
+        Literal["none"] | tuple[str, ...], Field(description="the metrics that guard, of those that evaluate names")
+    ] = ()
+    guard_margin: Annotated[Share, Field(description="the loss on guard tasks that has to be excluded, at most")] = 0.15
     guard_confidence: Annotated[float, Field(ge=0.5, lt=1, description="one-sided, of excluding that loss")] = 0.9
+
+    @property
+    def guarding(self) -> tuple[str, ...]:
+        """The metrics that guard; none where there is no guard."""
+        return () if self.guard == "none" else self.guard or (self.metric,)
+
+    @property
+    def anchored(self) -> frozenset[str]:
+        """The metrics that guard: the line's first model is measured on them too."""
+        return frozenset(self.guarding)
 
     def decide(self, evidence: Evidence) -> Decision:
         """Promote or refuse, each condition a check. Raises BadInput when the two models' scores cannot be paired."""
         budget = self._budget(evidence.round, evidence.fresh, evidence.alpha_spent)
         pairs = pair(evidence.scores, self.metric, "gate", evidence.champion, evidence.challenger)
         gain = self._gain(pairs, budget, evidence.seed)
-        checks = tuple(self._checks(evidence, gain, budget))
+        checks = tuple(self._checks(evidence, pairs, gain, budget))
         outcome = "promoted" if all(check.passed for check in checks) else "refused"
         return Decision(outcome, self.metric, gain.gain, gain.low, gain.high, gain.p_value, budget.alpha, checks)
 
-    def plan(self, tasks: int, fresh: bool, rounds: int) -> str:
-        """What `tasks` gate tasks can show at 80 % power, in the first round and, on a fixed set, in the last."""
-        alpha = self._budget(1, fresh, 0.0).alpha
-        shown = [self._detectable(tasks, alpha, share) for share in DISCORDANCE]
-        if math.inf in shown:
-            return f"{tasks} gate tasks are too few to show any gain ({_percent(alpha)} one-sided error): use more."
-        told = (
-            f"{tasks} gate tasks can show a gain of {shown[0]:.2f} or more at 80 % power if "
-            f"{_percent(DISCORDANCE[0])} of the tasks change sides, {shown[1]:.2f} if {_percent(DISCORDANCE[1])} do "
-            f"({_percent(alpha)} one-sided error)."
+    def plan(self, outlook: Outlook) -> str:
+        """What the gate tasks can show at 80 % power, how likely that is promoted, and how that changes over rounds."""
+        now, last = (
+            self._budget(number, outlook.fresh, outlook.spent).alpha
+            for number in (outlook.number, outlook.number + outlook.rounds - 1)
         )
-        return told if fresh or rounds == 1 else f"{told} {self._outlook(tasks, rounds)}"
-
-    def _outlook(self, tasks: int, rounds: int) -> str:
-        """How the error budget shrinks what a fixed gate set can show by the last round."""
-        gain = self._detectable(tasks, alpha_spending(rounds, self._total))
-        shows = f"a gain of {gain:.2f}" if gain < math.inf else "more than they can show"
-        return (
-            f"They are the same every round, so {_percent(self._total)} is spent over all rounds: "
-            f"in round {rounds} it takes {shows}."
-        )
-
-    def _detectable(self, tasks: int, alpha: float, discordance: float = DISCORDANCE[0]) -> float:
-        return smallest_detectable_gain(tasks, discordance, alpha, min_gain=self.min_gain)
+        chances = Chances(outlook, self.metric, self.guarding, self.min_gain, self.guard_margin, self.guard_confidence)
+        later = None if outlook.fresh or outlook.rounds == 1 else last
+        over = self.over or outlook.over
+        return told(chances, now, later, self._total, FEWEST_TEMPLATES if over == "templates" else 0)
 
     @property
     def _total(self) -> float:
@@ -118,19 +118,26 @@ class PairedGain(Gate, type="paired_gain"):
             _check_binary(self.metric, pairs)
         return paired_gain(pairs.champion, pairs.challenger, budget.confidence, seed)
 
-    def _checks(self, evidence: Evidence, gain: Gain, budget: _Budget) -> Iterator[Check]:
+    def _checks(self, evidence: Evidence, pairs: Pairs, gain: Gain, budget: _Budget) -> Iterator[Check]:
         yield _new_model(evidence)
         yield _uncontaminated(evidence.contaminated)
+        if any(pairs.errors):
+            yield _judged(pairs)
         if not evidence.fresh:
-            yield _within_budget(evidence.round, budget)
-        yield self._significant(gain, budget)
+            yield _within_budget(evidence, budget)
+        yield self._significant(pairs, gain, budget)
+        if (self.over or evidence.over) == "templates":
+            yield _over_templates(pairs, evidence, budget)
         yield self._worth_it(gain)
-        yield self._guarded(evidence)
+        if self.guard == "none":
+            yield Check("guard", True, "the recipe says guard: none, so losses elsewhere were not looked for")
+        else:
+            yield from guard_checks(evidence, self.guarding, self.guard_margin, self.guard_confidence)
 
-    def _significant(self, gain: Gain, budget: _Budget) -> Check:
-        detectable = self._detectable(gain.tasks, budget.alpha or budget.total)
+    def _significant(self, pairs: Pairs, gain: Gain, budget: _Budget) -> Check:
+        detectable = noise_of(pairs).smallest_gain(gain.tasks, budget.alpha or budget.total, self.min_gain)
         reason = (
-            f"gain {_interval(gain)} ({_percent(budget.confidence)} interval) on {gain.tasks} tasks, "
+            f"gain {_interval(gain)} ({percent(budget.confidence)} interval) on {gain.tasks} tasks, "
             f"{gain.gained} gained, {gain.lost} lost, one-sided {gain.test} p = {gain.p_value:.2g}; "
             f"it takes p of at most {budget.alpha:.2g}"
         )
@@ -144,19 +151,11 @@ class PairedGain(Gate, type="paired_gain"):
         reason = f"the estimate {gain.gain:+.3f} is {'' if passed else 'not '}above min_gain, {self.min_gain:g}"
         return Check("min_gain", passed, reason, {"gain": gain.gain, "min_gain": self.min_gain})
 
-    def _guarded(self, evidence: Evidence) -> Check:
-        """Non-inferiority on the guard set, all its templates together: one by one they are too few to tell."""
-        if not any(score.split == "guard" and score.metric == self.metric for score in evidence.scores):
-            return Check("guard", True, "there are no guard tasks: losses elsewhere were not looked for")
-        pairs = pair(evidence.scores, self.metric, "guard", evidence.champion, evidence.challenger)
-        gain = paired_gain(pairs.champion, pairs.challenger, 2 * self.guard_confidence - 1, evidence.seed)
-        passed = gain.low > -self.guard_margin
-        reason = (
-            f"gain {gain.gain:+.3f} on {gain.tasks} guard tasks, {gain.gained} gained, {gain.lost} lost: a loss of "
-            f"{self.guard_margin:g} or more is {'' if passed else 'not '}excluded at {_percent(self.guard_confidence)} "
-            f"(lower limit {gain.low:+.3f})"
-        )
-        return Check("guard", passed, reason, {"gain": gain.gain, "low": gain.low, "tasks": gain.tasks})
+    @model_validator(mode="after")
+    def _names_what_guards(self) -> Self:
+        if len(set(self.guard)) < len(self.guard) and self.guard != "none":
+            raise ValueError(f"guard names {', '.join(self.guard)}: name each metric once")
+        return self
 
 
 def _new_model(evidence: Evidence) -> Check:
@@ -174,14 +173,49 @@ def _uncontaminated(found: Sequence[str]) -> Check:
     return Check("contamination", False, reason, {"overlaps": len(found)})
 
 
-def _within_budget(round: int, budget: _Budget) -> Check:
+def _judged(pairs: Pairs) -> Check:
+    """Whether what could not be judged is little, and of both models alike."""
+    champion, challenger = pairs.errors
+    passed = champion + challenger <= MOST_UNVERIFIED + 1e-9
+    reason = (
+        f"verifiers could not judge {percent(champion)} of the champion's answers and {percent(challenger)} of the "
+        f"challenger's: {pairs.left} tasks were left out for both"
+    )
+    if not passed:
+        reason += (
+            f", which is more than {percent(MOST_UNVERIFIED)} together, so nothing was measured. Mend the verifier"
+        )
+    return Check("judged", passed, reason, {"left_out": pairs.left, "champion": champion, "challenger": challenger})
+
+
+def _over_templates(pairs: Pairs, evidence: Evidence, budget: _Budget) -> Check:
+    """The gain over whole templates: what it says of tasks whose templates nobody has seen."""
+    clusters = [evidence.clusters.get(task, task) for task in pairs.tasks]
+    number = len(set(clusters))
+    if number < FEWEST_TEMPLATES:
+        reason = (
+            f"the gate tasks are of {number} templates, which say nothing of others; it takes {FEWEST_TEMPLATES}. Give "
+            "tasks of more templates, or say `over: tasks` in the gate to decide for these ones alone"
+        )
+        return Check("templates", False, reason, {"templates": number})
+    gain = template_gain(pairs.difference, clusters)
+    reason = (
+        f"gain {gain.gain:+.3f} over {number} templates of equal weight, t = {gain.t:.2f}, one-sided p = "
+        f"{gain.p_value:.2g}; it takes p of at most {budget.alpha:.2g}"
+    )
+    values = {"gain": gain.gain, "templates": number, "p_value": gain.p_value}
+    return Check("templates", gain.p_value <= budget.alpha, reason, values)
+
+
+def _within_budget(evidence: Evidence, budget: _Budget) -> Check:
     values = {"alpha": budget.alpha, "budget": budget.total, "budget_left": budget.left}
     if budget.alpha == 0:
         reason = f"the error budget of {budget.total:.3g} on these gate tasks is used up: give the gate other tasks"
         return Check("error_budget", False, reason, values)
     reason = (
-        f"the gate tasks are the same every round: round {round} spends {budget.alpha:.2g} of the error budget of "
-        f"{budget.total:.3g}, which leaves {budget.left:.2g}"
+        f"every round draws its gate tasks from one pool: round {evidence.round} spends {budget.alpha:.2g} of the "
+        f"error budget of {budget.total:.3g}, of which rounds of any line and campaign had spent "
+        f"{evidence.alpha_spent:.2g}; that leaves {budget.left:.2g}"
     )
     return Check("error_budget", True, reason, values)
 
@@ -197,13 +231,3 @@ def _check_binary(metric: str, pairs: Pairs) -> None:
 
 def _interval(gain: Gain) -> str:
     return f"{gain.gain:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-
-
-def _percent(share: float) -> str:
-    """`share` as per cent, with as many digits as tell it from 0 and 100.
-
-    >>> _percent(0.95), _percent(0.025), _percent(1 - 1.8e-5)
-    ('95 %', '2.5 %', '99.9982 %')
-    """
-    digits = max(3, 2 - math.floor(math.log10(min(share, 1 - share))))
-    return f"{100 * share:.{digits}g} %"

@@ -17,7 +17,7 @@ from selftaught.statistics import mean_interval, paired_gain
 READABLE = 8
 """How many of a task's answers a score keeps to be read."""
 MOST_UNVERIFIED = 0.02
-"""The share of rollouts that verifiers may fail to judge (they count as not passed) before a measurement is void."""
+"""The share of rollouts that verifiers may fail to judge before a measurement is void; what they are of is left out."""
 
 Sample = Callable[[Sequence[Task], Sampler], Awaitable[Sequence[Group]]]
 Verify = Callable[[Sequence[Group]], Awaitable[Sequence[Group]]]
@@ -116,6 +116,7 @@ def _score(metric: Metric, group: Group, model: str) -> TaskScore:
         texts=tuple(rollout.text for rollout in rollouts[:READABLE]),
         passed=tuple(group.passed(index) for index in range(len(rollouts))),
         completion_tokens=group.new_tokens,
+        errors=sum(any(verdict.error for verdict in on_one) for on_one in group.verdicts),
     )
 
 
@@ -123,20 +124,21 @@ def _score(metric: Metric, group: Group, model: str) -> TaskScore:
 
 
 def summarise(scores: Iterable[TaskScore], confidence: float = 0.95) -> list[Summary]:
-    """The mean of every model, metric and split that `scores` hold, in that order."""
-    ordered = sorted(scores, key=_whose)
+    """The mean of every model, metric and split that `scores` hold, in that order, over the tasks that were judged."""
+    ordered = sorted((score for score in scores if not score.errors), key=_whose)
     return [_summary(list(rows), confidence) for _, rows in groupby(ordered, key=_whose)]
 
 
 def paired(
     scores: Sequence[TaskScore], champion: str, challenger: str, *, seed: int = 0, confidence: float = 0.95
 ) -> list[PairedSummary]:
-    """The paired gain of `challenger` over `champion` (digests) on every metric and split that `scores` hold.
+    """The paired gain of `challenger` over `champion` (digests) on every metric and split that both were measured on.
 
     Raises BadInput where the two did not answer the same tasks.
     """
     gains: list[PairedSummary] = []
-    measured: set[tuple[str, Split]] = {(score.metric, score.split) for score in scores}
+    models = (champion, challenger)
+    measured: set[tuple[str, Split]] = {(score.metric, score.split) for score in scores if score.model in models}
     for metric, split in sorted(measured):
         pairs = pair(scores, metric, split, champion, challenger)
         gain = paired_gain(pairs.champion, pairs.challenger, confidence, seed)

@@ -1,6 +1,6 @@
 """Tokens: how long the answers are, in new tokens a rollout. A cost, not a merit: it says nothing of right or wrong."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -16,6 +16,7 @@ class Tokens(Drawing, Metric, type="tokens"):
     rollouts.
     """
 
+    higher_is_better: ClassVar[bool] = False
     k: PositiveInt = 1
     temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 0.0
     max_tokens: PositiveInt = 96

@@ -4,15 +4,20 @@ A refusal is a normal outcome. Held-out problems among the training examples end
 them means anything.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from selftaught import dataset
-from selftaught.blocks import Decision, Evidence
+from selftaught.blocks import Decision, Evidence, Gate
 from selftaught.evaluation.decision import decision_to_json
 from selftaught.records import Example, Task, TaskScore
-from selftaught.round.history import history
+from selftaught.round.budget import decided
 from selftaught.round.job import Job, Workplace
 from selftaught.round.leaks import require_no_leak
+from selftaught.tasks.sameness import compared
+from selftaught.tasks.splits import families
 
 
 def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decision:
@@ -23,13 +28,15 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     place, job = Workplace.open(), Job.read(job_path)
     require_no_leak(place, job, dataset.read(Path(tasks), Task), dataset.read(Path(examples), Example))
     assert job.blocks.gate is not None  # a stage that trains has one
-    decision = job.blocks.gate.decide(_evidence(place, job, challenger, Path(scores)))
+    gate = [task for task in dataset.read(Path(tasks), Task) if task.split == "gate"]
+    evidence = _evidence(job, challenger, Path(scores), gate)
+    decision = decided(place, job, [task.id for task in gate], partial(_decide, job.blocks.gate, evidence))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(decision_to_json(decision), encoding="utf-8")
     return decision
 
 
-def _evidence(place: Workplace, job: Job, challenger: str, scores: Path) -> Evidence:
+def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> Evidence:
     return Evidence(
         champion=job.champion.digest,
         challenger=challenger,
@@ -37,7 +44,21 @@ def _evidence(place: Workplace, job: Job, challenger: str, scores: Path) -> Evid
         round=job.round,
         fresh=job.recipe.tasks.fresh,
         seed=job.seed,
-        alpha_spent=0.0
-        if job.recipe.tasks.fresh
-        else sum(past.gate.alpha for past in history(place, job) if past.gate),
+        anchor=job.anchor.digest if job.anchor else "",
+        over=job.recipe.tasks.over,
+        clusters=_clusters(gate),
     )
+
+
+def _clusters(gate: Sequence[Task]) -> dict[str, str]:
+    """The template of each gate task, or the first of those that share its wording."""
+    plain = [task for task in gate if task.template is None]
+    clusters = {task.id: task.template for task in gate if task.template is not None}
+    for family in families(compared(plain).marks):
+        clusters |= {plain[one].id: plain[family[0]].id for one in family}
+    return clusters
+
+
+def _decide(gate: Gate, evidence: Evidence, spent: float) -> Decision:
+    """Fresh tasks that an earlier round was decided by are fresh no more."""
+    return gate.decide(replace(evidence, alpha_spent=spent, fresh=evidence.fresh and not spent))

@@ -77,6 +77,8 @@ class Plan(BaseModel):
     drops: tuple[str, ...] = ()
     """The drops that the round uses up, where its tasks are dropped ones."""
     champion: ModelRef
+    anchor: ModelRef | None = None
+    """What the line began with: the guard holds the challenger against it too. None in a plan of before it did."""
     sampler: ModelRef
     trainee: ModelRef
     roles: Mapping[str, ModelRef] = {}
@@ -101,6 +103,8 @@ class Job(Plan, defer_build=True):
     """How many sampling tasks share the training tasks."""
     broken: tuple[str, ...] = ()
     """What is wrong with the drops that were set aside."""
+    pool: str = ""
+    """Digest of what gate tasks are drawn from over the rounds; empty where every round has its own."""
     earlier: tuple[Earlier, ...] = ()
     """The rounds whose examples are replayed; none where the stage replays none."""
 

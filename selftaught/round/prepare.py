@@ -18,6 +18,7 @@ from selftaught.dataset import Manifest
 from selftaught.errors import BadInput, NothingNew, RoundFailed
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.adopt import roles
+from selftaught.round.budget import pool_of
 from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
 from selftaught.round.job import Job, ModelRef, Workplace, dump, plan_key, role_line, round_name, understood
@@ -90,6 +91,8 @@ def _fix(
         drops=taken.drops,
         broken=taken.broken,
         champion=champion,
+        anchor=_version(place, line, "base"),
+        pool=pool_of(recipe.tasks),
         sampler=_version(place, line, stage.sample_from),
         trainee=trainee,
         roles={**roles(place, recipe, line), **own},

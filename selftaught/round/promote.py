@@ -1,7 +1,8 @@
 """promote: the challenger becomes what users get. The only step that moves the champion.
 
 The champion that was evaluated is the one that is replaced: a promotion that finds another champion than the job's
-refuses, so two campaigns on one line cannot overwrite each other's decision.
+refuses, so two campaigns on one line cannot overwrite each other's decision. What it tags the version with is the gain
+that decided, which is too high on average: it was selected on. The gain on the report set is the report's to tag.
 """
 
 from pathlib import Path
@@ -22,6 +23,7 @@ def run(job_path: str, challenger: str, decision: str) -> Version:
     tracker = place.tracker
     new = next(version for version in tracker.versions(job.line) if version.digest == challenger)
     decided = decision_from_json(Path(decision).read_text(encoding="utf-8"))
-    tracker.tag_version(new, {"selftaught.gain": f"{decided.gain:+.4f} [{decided.low:.4f}, {decided.high:.4f}]"})
+    gain = f"{decided.gain:+.4f} [{decided.low:.4f}, {decided.high:.4f}]"
+    tracker.tag_version(new, {"selftaught.gain_that_decided": gain})
     move(tracker, place.serving(), new, expected=job.champion.digest)
     return new

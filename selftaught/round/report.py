@@ -226,8 +226,11 @@ def _figures(this: data.RoundReport) -> Iterator[tuple[str, float]]:
 
 
 def _evaluation_tags(this: data.RoundReport) -> dict[str, str]:
-    return {
+    """Every mean, and the gain on the report set: no decision saw it, so it is not too high for having decided."""
+    means = {
         f"selftaught.{s.split}.{s.metric.replace('@', '_at_')}": f"{s.mean:.4f} [{s.low:.4f}, {s.high:.4f}] n={s.n}"
         for s in this.summaries
         if this.challenger and s.model == this.challenger.digest
     }
+    gain = this.gain(this.metric, "report")
+    return means | ({"selftaught.gain": f"{gain.gain:+.4f} [{gain.low:.4f}, {gain.high:.4f}]"} if gain else {})

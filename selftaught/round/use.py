@@ -41,7 +41,9 @@ def tidy_all(place: Workplace, lines: Iterable[str]) -> Iterator[str]:
 def in_use(place: Workplace, line: str) -> set[str]:
     """The digests that the unfinished rounds of `line` name, and those of the challengers that they have made."""
     plans = list(unfinished(place, line))
-    refs = [ref for plan in plans for ref in (plan.champion, plan.sampler, plan.trainee, *plan.roles.values())]
+    refs = [
+        ref for plan in plans for ref in (plan.champion, plan.anchor, plan.sampler, plan.trainee, *plan.roles.values())
+    ]
     runs = {plan.run for plan in plans}
     made = [version for version in place.tracker.versions(line) if version.run in runs] if plans else []
-    return {each.digest for each in (*refs, *made)}
+    return {each.digest for each in (*refs, *made) if each}

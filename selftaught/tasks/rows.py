@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import PositiveInt, model_validator
 
-from selftaught.blocks import Draw
+from selftaught.blocks import Draw, Over
 from selftaught.errors import BadInput, did_you_mean
 from selftaught.records import Split, Task
 from selftaught.tasks import cells
@@ -69,6 +69,8 @@ class Problem:
 
 class Columns(PromptedSource):
     """A source that says which columns of a row hold what."""
+
+    over: ClassVar[Over] = "templates"
 
     question: str = "question"
     answer: str = "answer"

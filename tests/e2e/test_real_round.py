@@ -37,6 +37,7 @@ SMALL = {
     "stages.main.curate.minimum": "1",
     "stages.main.train.epochs": "1",
     "stages.main.evaluate": "[{type: accuracy, max_tokens: 48}]",
+    "stages.main.gate.metric": "accuracy",
 }
 
 
