@@ -217,12 +217,16 @@ Over = Literal["tasks", "templates"]
 
 
 class TaskSource(Block, axis="tasks"):
-    """Where tasks come from. `train`, `gate`, `report` and `guard` are the numbers of tasks in each set."""
+    """Where tasks come from, and how many there are in each set."""
 
     train: PositiveInt
+    """Tasks that a round attempts and trains on."""
     gate: PositiveInt
+    """Held-out tasks that a round's gate decides by."""
     report: PositiveInt
+    """Held-out tasks for reports, the same in every round: nothing is decided by them."""
     guard: NonNegativeInt = 0
+    """Tasks of another origin, on which the gate looks for losses."""
 
     fresh: ClassVar[bool]
     """Whether gate tasks are made, or arrive, anew every round; else rounds share a pool and its error budget.
@@ -341,6 +345,7 @@ class Objective(Block, axis="train"):
     """How examples change a model."""
 
     role: str = "policy"
+    """The role whose model is trained."""
     parallel: ClassVar[bool] = False
     """Whether torchrun may start it in several processes, each with the same arguments; the first writes `out`."""
 

@@ -129,18 +129,28 @@ class Stage(BaseModel):
     )
 
     name: Annotated[str, Field(pattern=NAME)] = "main"
+    """What overrides and reports call it: lower case, digits and dashes."""
     rounds: PositiveInt = 1
+    """Rounds before the next stage begins; the last stage goes on after its own."""
     sample: Annotated[Sampler, OnAxis("sample")]
+    """How the training tasks are attempted."""
     verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Field(min_length=1), Listed()]
+    """What says whether a rollout is right: each of them has to pass it."""
     curate: Annotated[tuple[Annotated[Curator, OnAxis("curate")], ...], Listed()] = ()
+    """How verified rollouts become training examples: those of all curators are trained on."""
     train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], Listed()] = ()
+    """How models learn from the examples; objectives of one role follow one another."""
     evaluate: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], Field(min_length=1), Listed()]
+    """What is measured of champion and challenger on held-out tasks."""
     gate: Annotated[Gate | None, OnAxis("gate")] = None
+    """What decides whether the challenger becomes the champion."""
     sample_from: Iterate = "champion"
+    """The policy that answers the training tasks: `champion` is what users get, `head` the latest iterate, promoted or
+    not, `base` where the line began."""
     train_from: Iterate = "champion"
-    replay: Annotated[
-        NonNegativeInt, Field(description="examples of each kind from earlier rounds to train on again, at most")
-    ] = 0
+    """The policy that training starts from; see `sample_from`."""
+    replay: NonNegativeInt = 0
+    """Examples of each kind from earlier rounds to train on again, at most."""
 
     @property
     def trained_roles(self) -> frozenset[str]:
@@ -200,7 +210,7 @@ class Recipe(BaseModel):
     )
 
     name: Annotated[str, Field(pattern=NAME, description="lower case, digits and dashes")]
-    description: str = ""
+    description: Annotated[str, Field(description="what it does, for `selftaught recipes list`")] = ""
     models: Annotated[
         dict[str, str], Field(description="role to starter model, local folder or hub id; others fall back to policy")
     ]
@@ -208,8 +218,10 @@ class Recipe(BaseModel):
         dict[str, bool | int | float | str],
         Field(description="variables of the models' chat templates (enable_thinking: false), in training too"),
     ] = {}
-    tasks: Annotated[TaskSource, OnAxis("tasks")]
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    tasks: Annotated[TaskSource, OnAxis("tasks"), Field(description="where tasks come from, and how many of them")]
+    stages: Annotated[
+        tuple[Stage, ...], Field(min_length=1, description="in order; the last one goes on for all further rounds")
+    ]
 
     @field_validator("models")
     @classmethod

@@ -7,15 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from selftaught.errors import BadInput, BadRecipe
 from selftaught.recipe import AXES, Recipe, blocks, schema
@@ -365,6 +367,31 @@ def test_every_axis_has_blocks_and_each_says_what_it_does() -> None:
         for name, block in blocks(axis).items():
             assert (block.__doc__ or "").strip(), name
             assert block.model_fields["type"].default is not None or block.model_fields["type"].is_required()
+
+
+def test_every_field_of_a_recipe_and_of_what_it_holds_says_what_it_means() -> None:
+    ours = (block for axis in AXES for block in blocks(axis).values() if block.__module__.startswith("selftaught."))
+    silent = [
+        f"{model.__name__}.{name}"
+        for model in models(Recipe, *ours)
+        for name, field in model.model_fields.items()
+        if name != "type" and not field.description
+    ]
+    assert not silent
+
+
+def models(*roots: Any) -> Iterable[type[BaseModel]]:
+    """The models among `roots`, and those that their fields hold."""
+    found: dict[type[BaseModel], None] = {}
+    waiting = list(roots)
+    while waiting:
+        each = waiting.pop()
+        if not (isinstance(each, type) and issubclass(each, BaseModel)):
+            waiting += get_args(each)
+        elif each not in found:
+            found[each] = None
+            waiting += [field.annotation for field in each.model_fields.values()]
+    return found
 
 
 def test_an_axis_that_is_none_is_refused() -> None:

@@ -15,16 +15,21 @@ from selftaught.curation.process_values import FAR, answered, distances, right_l
 from selftaught.curation.selection import Counted, capped, told
 from selftaught.records import Example, Group, Node, Tree, content_id
 
+Reflect = Annotated[str, Field(description="said after a wrong turn, before `back`")]
+Back = Annotated[str, Field(description="leads back from a wrong turn; {step} is the last step that was right")]
+
 
 class Detours(Counted):
     """One example a right answer that has wrong turns beside it, `per_task` at most.
 
-    `reflect` and `back` are said between a wrong turn and the right one; {step} is the last step before they part.
+    `reflect` and `back` are said between a wrong turn and the right one.
     """
 
-    per_task: PositiveInt | None = 2
-    reflect: str
-    back: Annotated[str, Field(description="{step} is the last step that was right")]
+    per_task: Annotated[
+        PositiveInt | None, Field(description="examples of one task at most, drawn by the seed; null is all")
+    ] = 2
+    reflect: Reflect
+    back: Back
 
     def examples(self, group: Group, seed: int) -> Iterator[Example]:
         """In the order of the right answers' nodes."""
@@ -62,9 +67,9 @@ class Detours(Counted):
 class Linearised(Detours, type="linearised"):
     """Whole wrong answers before the right one, depth first, `detours` at most at each node."""
 
-    detours: PositiveInt = 1
-    reflect: str = "But wait, are we solving the problem correctly so far? Hmm."
-    back: str = "Let's go back to: {step}"
+    detours: Annotated[PositiveInt, Field(description="wrong answers told at one node, at most")] = 1
+    reflect: Reflect = "But wait, are we solving the problem correctly so far? Hmm."
+    back: Back = "Let's go back to: {step}"
 
     def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
         """From children of the node down to wrong answers, the most convincing first."""
@@ -81,8 +86,8 @@ class Linearised(Detours, type="linearised"):
 class Spliced(Detours, type="spliced"):
     """One step too far, then back: the first step that no right answer follows, of the most convincing wrong child."""
 
-    reflect: str = "I made a mistake."
-    back: str = "Back to: {step}"
+    reflect: Reflect = "I made a mistake."
+    back: Back = "Back to: {step}"
 
     def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
         """The first error among the node's children that led to a wrong answer."""

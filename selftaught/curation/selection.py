@@ -21,7 +21,9 @@ class Counted(Curator):
     """At least `minimum` examples, at most `max_examples`, each group's by itself."""
 
     minimum: Annotated[NonNegativeInt, Field(description="fewer examples than this fail the round")] = 16
-    max_examples: PositiveInt | None = None
+    max_examples: Annotated[
+        PositiveInt | None, Field(description="examples at most, spread evenly over the tasks; null is all")
+    ] = None
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -66,7 +68,9 @@ class Selection(Counted):
     system messages of the sampler do not enter it.
     """
 
-    per_task: PositiveInt | None = 4
+    per_task: Annotated[
+        PositiveInt | None, Field(description="rollouts of one task at most, drawn by the seed; null is all")
+    ] = 4
     dedupe: Annotated[bool, Field(description="drop a task's repeated texts, white space apart")] = True
 
     @abstractmethod

@@ -18,16 +18,21 @@ from selftaught.records import Example, Group, Message, Node, Tree, content_id
 class StepPairs(Counted, type="step_pairs"):
     """A `pair` each node of the best path that has two children: its best child against `rejected`.
 
-    Children are compared by value (by the quality values inferred from right answers with `by: inferred`), then visits,
-    then estimate; the path goes from the root into the best child. Pairs whose values lie within `margin` are left
-    out. `smoothing: visits` takes 1 / (N_w / N_l + 1) as the probability that a pair is the wrong way round, a node
-    that was not visited counting as visited once.
+    Children are compared by value, then visits, then estimate; the path goes from the root into the best child.
     """
 
-    rejected: Literal["second", "worst", "random"] = "second"
-    by: Literal["value", "inferred"] = "value"
+    rejected: Annotated[
+        Literal["second", "worst", "random"],
+        Field(description="the other side of a pair: the child that is second best, the worst, or any but the best"),
+    ] = "second"
+    by: Annotated[
+        Literal["value", "inferred"],
+        Field(description="the value that children are compared by: the search's, or inferred from right answers"),
+    ] = "value"
     margin: Annotated[float, Field(ge=0, description="the values of the two sides differ by more than this")] = 0.0
     smoothing: Literal["none", "visits"] = "none"
+    """`visits` takes 1 / (N_w / N_l + 1) as the probability that a pair is the wrong way round, a node that was not
+    visited counting as visited once; for `dpo` with `loss: conservative`."""
 
     def examples(self, group: Group, seed: int) -> Iterator[Example]:
         """Pairs from the root down."""

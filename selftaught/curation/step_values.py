@@ -15,14 +15,13 @@ from selftaught.records import Example, Group, Message, Tree, content_id
 
 
 class StepValues(Counted, type="step_values"):
-    """A `value` example each node of a tree but the root, `per_task` of them at most, drawn by the seed.
-
-    `labels: inferred` needs a right answer in the tree: trees without one give nothing (see `hints` of the `search`
-    sampler). `labels: estimates` takes the nodes' own estimates, which are outcomes if the search valued by them.
-    """
+    """A `value` example each node of a tree but the root."""
 
     labels: Literal["inferred", "estimates"] = "inferred"
+    """`inferred`: the quality values that right answers give; trees without one give nothing (see `hints` of the
+    `search` sampler). `estimates`: the nodes' own estimates, which are outcomes if the search valued by them."""
     per_task: PositiveInt | None = None
+    """Examples of one task at most, drawn by the seed; null is all."""
 
     def examples(self, group: Group, seed: int) -> Iterator[Example]:
         """Examples in the order of the nodes."""

@@ -20,9 +20,9 @@ class TreeTraces(Selection, type="tree_traces"):
     also wants 50 characters; short answers are whole here, so `min_chars` is 0 unless it is set.
     """
 
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.2
-    min_chars: NonNegativeInt = 0
-    hinted: bool = False
+    threshold: Annotated[float, Field(ge=0, le=1, description="the value of an answer, at least")] = 0.2
+    min_chars: Annotated[NonNegativeInt, Field(description="characters of an answer at least")] = 0
+    hinted: Annotated[bool, Field(description="pick right answers that were sampled with a hint, too")] = False
 
     def candidates(self, group: Group) -> Iterator[Rollout]:
         """The right answers of `group` that are good enough."""

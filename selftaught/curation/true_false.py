@@ -17,13 +17,19 @@ from selftaught.records import Example, Group, Message
 class TrueFalse(Counted, type="true_false"):
     """A completion example each node of a tree that is known to be right or wrong: True from `threshold` on.
 
-    The label is the quality value that right answers give it (`step_values`). `per_task` are drawn by the seed, as many
-    of either word as the rarer one has.
+    The label is the quality value that right answers give it (`step_values`). There are as many of either word as the
+    rarer one has.
     """
 
-    prompt: str = "Is this solution correct so far? Answer True or False, one word."
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-    per_task: PositiveInt | None = None
+    prompt: Annotated[str, Field(description="what is asked of a partial solution: what `p_true` asks")] = (
+        "Is this solution correct so far? Answer True or False, one word."
+    )
+    threshold: Annotated[float, Field(gt=0, le=1, description="the quality value from which on the answer is True")] = (
+        0.5
+    )
+    per_task: Annotated[
+        PositiveInt | None, Field(description="examples of one task at most, drawn by the seed; null is all")
+    ] = None
 
     def examples(self, group: Group, seed: int) -> Iterator[Example]:
         """Examples of both words, in turn."""

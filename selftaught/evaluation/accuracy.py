@@ -22,10 +22,10 @@ class Accuracy(Drawing, Metric, type="accuracy"):
     Scores are named `accuracy` when greedy and `mean@k` otherwise.
     """
 
-    greedy: bool = True
+    greedy: Annotated[bool, Field(description="one greedy answer a task, not `k` samples")] = True
     k: Annotated[PositiveInt, Field(description="samples a task when not greedy")] = 1
     temperature: Annotated[float, Field(gt=0, description="of the samples when not greedy")] = 1.0
-    max_tokens: PositiveInt = 96
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 96
 
     @property
     def name(self) -> str:

@@ -20,9 +20,9 @@ from selftaught.verification.votes import same_answers
 class Majority(Drawing, Metric, type="maj_at_k"):
     """1 when the most common final answer of `k` samples is right; scores are named `maj@8` and so on."""
 
-    k: PositiveInt = 8
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    max_tokens: PositiveInt = 96
+    k: Annotated[PositiveInt, Field(description="samples a task, which vote")] = 8
+    temperature: Annotated[float, Field(gt=0, description="of the samples")] = 1.0
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 96
 
     @property
     def name(self) -> str:

@@ -50,11 +50,11 @@ class _Budget:
 class PairedGain(Gate, type="paired_gain"):
     """Promote on a significant paired gain in `metric`.
 
-    `test` is McNemar's mid-p where every value is 0 or 1, the sign-flip test otherwise, unless it is named. With `over:
-    templates` the gain has to hold over whole templates too, six at least; by default it does for rows of users and not
-    for a generator's problems. The guard is a non-inferiority test of `metric`, or of the metrics that are listed,
-    against the champion and the model that the line began with: a loss of `guard_margin`, or of half of what is there
-    to lose where that is less, has to be excluded. `guard: none` promotes without having looked elsewhere.
+    With `over: templates` the gain has to hold over whole templates too, six at least; by default it does for rows of
+    users and not for a generator's problems. The guard is a non-inferiority test of `metric`, or of the metrics that
+    are listed, against the champion and the model that the line began with: a loss of `guard_margin`, or of half of
+    what is there to lose where that is less, has to be excluded. `guard: none` promotes without having looked
+    elsewhere.
     """
 
     metric: Annotated[str, Field(description="the metric that decides, as evaluate names it: accuracy, pass@8")] = (
@@ -62,7 +62,10 @@ class PairedGain(Gate, type="paired_gain"):
     )
     min_gain: Annotated[float, Field(ge=0, lt=1, description="smallest estimate worth a promotion")] = 0.0
     confidence: Annotated[Share, Field(description="of the two-sided interval of the gain")] = 0.95
-    test: Literal["mcnemar", "sign_flip"] | None = None
+    test: Annotated[
+        Literal["mcnemar", "sign_flip"] | None,
+        Field(description="of the gain; null: McNemar's mid-p where every value is 0 or 1, else sign flips"),
+    ] = None
     over: Annotated[Over | None, Field(description="what the gain has to hold for, unless the source says so")] = None
     guard: Annotated[
         Literal["none"] | tuple[str, ...], Field(description="the metrics that guard, of those that evaluate names")

@@ -17,10 +17,10 @@ from selftaught.statistics import pass_at_k
 class PassAtK(Drawing, Metric, type="pass_at_k"):
     """pass@`k`, estimated from `n` samples a task; scores are named `pass@8` and so on."""
 
-    k: PositiveInt = 8
+    k: Annotated[PositiveInt, Field(description="samples of which one has to be right")] = 8
     n: Annotated[PositiveInt | None, Field(description="samples a task; more than k narrows the estimate")] = None
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    max_tokens: PositiveInt = 96
+    temperature: Annotated[float, Field(gt=0, description="of the samples")] = 1.0
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 96
 
     @property
     def name(self) -> str:

@@ -14,15 +14,14 @@ from selftaught.records import Group
 
 
 class Strategy(Metric, type="strategy"):
-    """1 when the strategy's answer is right.
-
-    `pick: answer`: the one that the search stands by (its own choice, made without the gold answer), or the first where
-    there is no tree; `vote`: the most common final answer; `any`: whether one is right at all, which nobody would know.
-    """
+    """1 when the strategy's answer is right."""
 
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@._-]*$", description="the metric's name")]
-    sample: Annotated[Sampler, OneOf("sample")]
+    sample: Annotated[Sampler, OneOf("sample"), Field(description="the strategy that is measured")]
     pick: Literal["answer", "vote", "any"] = "answer"
+    """`answer`: the one that the search stands by (its own choice, made without the gold answer), or the first where
+    there is no tree; `vote`: the most common final answer; `any`: whether one is right at all, which nobody would
+    know."""
 
     @property
     def name(self) -> str:

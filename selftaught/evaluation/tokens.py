@@ -17,9 +17,9 @@ class Tokens(Drawing, Metric, type="tokens"):
     """
 
     higher_is_better: ClassVar[bool] = False
-    k: PositiveInt = 1
+    k: Annotated[PositiveInt, Field(description="samples a task")] = 1
     temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 0.0
-    max_tokens: PositiveInt = 96
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 96
 
     def sampler(self) -> Sampler:
         """`k` independent samples; one greedy answer by default."""

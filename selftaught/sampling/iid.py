@@ -18,8 +18,8 @@ class Shot(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    question: Annotated[str, Field(min_length=1)]
-    answer: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1, description="what the user asks")]
+    answer: Annotated[str, Field(min_length=1, description="what the model is shown to have answered")]
 
     def messages(self) -> tuple[Message, Message]:
         """The turn that asks it and the turn that answers."""
@@ -34,12 +34,12 @@ class IID(Drawing, Sampler, type="iid"):
     3.1).
     """
 
-    k: PositiveInt = 8
+    k: Annotated[PositiveInt, Field(description="rollouts a task")] = 8
     temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens a rollout at most")] = 256
-    system: str | None = None
+    system: Annotated[str | None, Field(description="system message in the place of the task's own")] = None
     shots: Annotated[tuple[Shot, ...], Field(description="worked examples before the task")] = ()
-    stop: Stops = ()
+    stop: Annotated[Stops, Field(description="strings that end a rollout")] = ()
 
     @model_validator(mode="after")
     def _greedy_is_single(self) -> Self:

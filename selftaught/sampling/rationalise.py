@@ -24,6 +24,7 @@ class Rationalise(IID, type="rationalise"):
     """
 
     hint_k: PositiveInt = 4
+    """Rollouts with the hint of a task of which no other rollout is right."""
     hint: Hint = DEFAULT_HINT
 
     async def sample(self, task: Task, context: Context) -> Group:

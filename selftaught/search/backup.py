@@ -51,7 +51,7 @@ class QValue(FromChildren, type="q_value"):
     leaf's V is 0, so that its Q is its reward.
     """
 
-    gamma: Annotated[float, Field(ge=0, le=1)] = 1.0
+    gamma: Annotated[float, Field(ge=0, le=1, description="discount of later rewards a step; 1 is none")] = 1.0
 
     def back_up(self, node: SearchNode) -> None:
         for child in node.children:

@@ -28,9 +28,10 @@ class Exact(Duplicates, type="exact"):
 
 
 class EditDistance(Duplicates, type="edit_distance"):
-    """At most `most` characters to insert, delete or replace (Levenshtein). AlphaLLM's code: fewer than 20."""
+    """A small Levenshtein distance. AlphaLLM's code: fewer than 20."""
 
     most: PositiveInt = 19
+    """Characters to insert, delete or replace, at most."""
 
     async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
         return within(one, other, self.most)
@@ -42,7 +43,7 @@ class Judged(Duplicates, type="judged"):
     The likelier of `Yes` and `No` as the first token of the answer counts.
     """
 
-    role: str = "policy"
+    role: Annotated[str, Field(description="the role whose model is asked")] = "policy"
     prompt: Annotated[str, Field(description="{task}, {one} and {other} are filled in")] = (
         "Problem: {task}\n\nStep A: {one}\n\nStep B: {other}\n\n"
         "Do step A and step B say the same? Answer Yes or No, one word."

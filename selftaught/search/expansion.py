@@ -31,16 +31,16 @@ class Steps(Drawing, Expansion, type="steps"):
     nothing new comes.
     """
 
-    n: PositiveInt = 3
+    n: Annotated[PositiveInt, Field(description="children of a node")] = 3
     root_n: Annotated[PositiveInt | None, Field(description="children of the root, where it should have more")] = None
     unit: Annotated[
         Literal["line", "sentence", "answer"], Field(description="what a step is; `answer`: everything, to the end")
     ] = "line"
     stop: Annotated[Stops, Field(description="what ends a step, in the place of what `unit` says")] = ()
-    max_tokens: PositiveInt = 48
-    temperature: Annotated[float, Field(gt=0)] = 0.7
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens a step at most")] = 48
+    temperature: Annotated[float, Field(gt=0, description="that steps are sampled at")] = 0.7
     merge: Annotated[Duplicates | None, OneOf("merge"), Field(description="null keeps duplicates")] = Exact()
-    retries: NonNegativeInt = 0
+    retries: Annotated[NonNegativeInt, Field(description="more requests at most where duplicates were dropped")] = 0
     coverage: Annotated[float | None, Field(gt=0, le=1, description="grow a node until its steps hold so much")] = None
 
     async def grow(

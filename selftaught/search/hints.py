@@ -23,9 +23,9 @@ class Hints(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    k: PositiveInt = 4
-    temperature: Annotated[float, Field(gt=0)] = 0.7
-    max_tokens: PositiveInt = 128
+    k: Annotated[PositiveInt, Field(description="answers a tree")] = 4
+    temperature: Annotated[float, Field(gt=0, description="that they are sampled at")] = 0.7
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 128
     prompt: Hint = "(Hint: the answer is {answer}. Write the solution that leads to it.)"
 
     async def help(self, tree: SearchTree, expand: Steps, context: Context) -> None:

@@ -29,8 +29,8 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    iterations: PositiveInt | None = None
-    nodes: PositiveInt | None = None
+    iterations: Annotated[PositiveInt | None, Field(description="times that nodes are selected and grown")] = None
+    nodes: Annotated[PositiveInt | None, Field(description="nodes of the tree beside the root")] = None
     tokens: Annotated[PositiveInt | None, Field(description="new tokens of the policy, roll-outs included")] = None
     seconds: Annotated[PositiveFloat | None, Field(description="of the clock: makes trees depend on speed")] = None
     solved: Annotated[bool, Field(description="stop at the first answer that the verifiers pass")] = False
@@ -63,9 +63,9 @@ class LookAhead(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
-    steps: PositiveInt = 3
-    branch: PositiveInt = 1
+    alpha: Annotated[float, Field(ge=0, le=1, description="weight of the highest value seen on the way")] = 0.5
+    steps: Annotated[PositiveInt, Field(description="steps ahead, unless the answer ends before")] = 3
+    branch: Annotated[PositiveInt, Field(description="steps proposed at each")] = 1
 
 
 class Adaptive(BaseModel):
@@ -76,8 +76,8 @@ class Adaptive(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    factor: NonNegativeFloat = 2.0
-    most: PositiveInt = 10
+    factor: Annotated[NonNegativeFloat, Field(description="children to add for a deviation of 1")] = 2.0
+    most: Annotated[PositiveInt, Field(description="children to add, at most")] = 10
 
     def more(self, values: Sequence[float]) -> int:
         """How many children to add to those that have `values`."""
@@ -88,28 +88,42 @@ class Adaptive(BaseModel):
 class Search(Sampler, type="search"):
     """Tree search over steps; `limits` say when it ends, the other fields what it consists of.
 
-    A node valued `end_gate` or more is not grown but decoded greedily to the end of an answer (`finish` tokens at
-    most), with which the search ends (`mode: simple`) or which it leaves behind (`full`, for training data). A tree
-    that found no answer gets one from its best leaf in that way. `hints`: where no answer is right, samples with the
-    gold answer in sight join the tree.
+    A node valued `end_gate` or more is decoded greedily to the end of an answer. A tree that found no answer gets one
+    from its best leaf in that way.
     """
 
     pipeline: ClassVar[str] = "search-round.yaml"
     alone: ClassVar[bool] = False
 
-    select: Annotated[Selection, OneOf("select")] = UCB()
-    expand: Steps = Steps()
-    value: Annotated[NodeValue, OneOf("value")] = PTrue()
-    backup: Annotated[Backup, OneOf("backup")] = VisitMean()
-    look_ahead: LookAhead | None = None
-    adaptive: Adaptive | None = None
-    end_gate: Annotated[float | None, Field(ge=0, le=1)] = None
+    select: Annotated[Selection, OneOf("select"), Field(description="which nodes to grow")] = UCB()
+    expand: Annotated[Steps, Field(description="how a node grows children")] = Steps()
+    value: Annotated[NodeValue, OneOf("value"), Field(description="what a node is worth")] = PTrue()
+    backup: Annotated[
+        Backup, OneOf("backup"), Field(description="what its ancestors make of the value of a grown node")
+    ] = VisitMean()
+    look_ahead: Annotated[
+        LookAhead | None, Field(description="greedy roll-outs from the best new child; null makes none")
+    ] = None
+    adaptive: Annotated[
+        Adaptive | None, Field(description="more children where their values differ; null adds none")
+    ] = None
+    end_gate: Annotated[
+        float | None, Field(ge=0, le=1, description="value from which on a node is not grown but decoded to an answer")
+    ] = None
     prune: Annotated[float | None, Field(ge=0, le=1, description="steps valued less are never gone on with")] = None
-    mode: Literal["simple", "full"] = "full"
-    answer: Literal["value", "visits"] = "value"
-    limits: Limits = Limits(iterations=16)
-    finish: PositiveInt = 128
-    hints: Hints | None = None
+    mode: Annotated[
+        Literal["simple", "full"],
+        Field(description="whether the search ends at the first `end_gate`, or goes on (for training data)"),
+    ] = "full"
+    answer: Annotated[
+        Literal["value", "visits"],
+        Field(description="the answer that the search stands by: of the highest value, or where the visits lead"),
+    ] = "value"
+    limits: Annotated[Limits, Field(description="what ends the search")] = Limits(iterations=16)
+    finish: Annotated[PositiveInt, Field(description="new tokens at most when a node is decoded to an answer")] = 128
+    hints: Annotated[
+        Hints | None, Field(description="answers sampled with the gold answer in sight, where none is right")
+    ] = None
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The group of `task` with its tree; a rollout each answer, its index that of its node."""

@@ -31,12 +31,14 @@ class Descent(Selection):
 class UCB(Descent, type="ucb"):
     """V + c sqrt(2 ln N / n); an unvisited child scores V + `unvisited`. ReST-MCTS* (arXiv 2406.03816), its code.
 
-    An infinite `unvisited` visits every child once before any twice. The reference walks into finished answers again;
+    The reference walks into finished answers again;
     here they are passed over, so no iteration is spent where nothing can grow.
     """
 
     c: NonNegativeFloat = 0.7
+    """Weight of exploring: the higher, the more evenly children are visited."""
     unvisited: NonNegativeFloat = 1.0
+    """What an unvisited child has above its value; with a large one every child is visited once before any twice."""
 
     def score(self, child: SearchNode, parent: SearchNode) -> float:
         if child.visits == 0:
@@ -51,6 +53,7 @@ class UCT(Descent, type="uct"):
     """
 
     c: NonNegativeFloat = 1.0
+    """Weight of exploring: the higher, the more evenly children are visited."""
 
     def score(self, child: SearchNode, parent: SearchNode) -> float:
         if child.visits == 0:
@@ -62,6 +65,7 @@ class PUCT(Descent, type="puct"):
     """Q + c p sqrt(N) / (1 + n), p the step's length-normalised probability. MCTS-DPO (arXiv 2405.00451), its code."""
 
     c: NonNegativeFloat = 1.0
+    """Weight of exploring: the higher, the sooner likely steps are visited whatever their value."""
 
     def score(self, child: SearchNode, parent: SearchNode) -> float:
         return child.value + self.c * child.prior * math.sqrt(parent.visits) / (1 + child.visits)
@@ -81,6 +85,7 @@ class Beam(Selection, type="beam"):
     """
 
     width: PositiveInt = 5
+    """Nodes of a layer that are grown."""
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         deepest = max(node.depth for node in tree.nodes)

@@ -21,7 +21,7 @@ from selftaught.search.tree import SearchNode, SearchTree
 class Constant(NodeValue, type="constant"):
     """The same for all: a search without knowledge."""
 
-    value: Annotated[float, Field(ge=0, le=1)] = 0.5
+    value: Annotated[float, Field(ge=0, le=1, description="what every node is worth")] = 0.5
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         return [self.value for _ in nodes]
@@ -31,11 +31,13 @@ class ValueModel(NodeValue, type="value_model"):
     """The value model of the stage (role `value`) on prompt and partial solution, all nodes in one request.
 
     It reads the engine's own token ids, so siblings share everything but their last step in its prefix cache. What it
-    gives is cut to [0, 1]; what is no number fails the tree. `before` values the nodes while there is no such model.
+    gives is cut to [0, 1]; what is no number fails the tree.
     """
 
-    role: str = "value"
-    before: Annotated[NodeValue, OneOf("value")] = Constant()
+    role: Annotated[str, Field(description="the role whose model is asked")] = "value"
+    before: Annotated[NodeValue, OneOf("value"), Field(description="values nodes while there is no such model")] = (
+        Constant()
+    )
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         if self.role not in context.models:
@@ -57,8 +59,8 @@ class PTrue(NodeValue, type="p_true"):
     shown the gold answer (MCTS-DPO, arXiv 2405.00451): for training data, not for inference.
     """
 
-    role: str = "policy"
-    prompt: Annotated[str, Field(description="{answer} is the gold answer")] = (
+    role: Annotated[str, Field(description="the role whose model is asked")] = "policy"
+    prompt: Annotated[str, Field(description="asked after the partial solution; {answer} is the gold answer")] = (
         "Is this solution correct so far? Answer True or False, one word."
     )
 
@@ -82,10 +84,10 @@ class Outcome(NodeValue, type="outcome"):
     An answer that ended is worth what the verifiers say of it.
     """
 
-    n: PositiveInt = 4
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    max_tokens: PositiveInt = 128
-    role: str = "policy"
+    n: Annotated[PositiveInt, Field(description="completions of a node; one where they are greedy")] = 4
+    temperature: Annotated[float, Field(ge=0, description="of the completions; 0 is greedy decoding")] = 1.0
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens a completion at most")] = 128
+    role: Annotated[str, Field(description="the role whose model completes")] = "policy"
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         return list(await asyncio.gather(*(self._value(tree, node, context) for node in nodes)))
@@ -108,7 +110,7 @@ class Answered(NodeValue, type="verifier"):
     It looks at the gold answer, so a search that uses it makes training data and is no fair inference.
     """
 
-    otherwise: Annotated[float, Field(ge=0, le=1)] = 0.5
+    otherwise: Annotated[float, Field(ge=0, le=1, description="value of a node that ends no answer")] = 0.5
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         return [
@@ -123,8 +125,10 @@ class Rule(NodeValue, type="rule"):
     A check without the gold answer (`equations`) is fair at inference. A verifier that cannot judge fails nothing.
     """
 
-    check: Annotated[Verifier, OneOf("verify")]
-    then: Annotated[NodeValue, OneOf("value")] = Constant(value=1.0)
+    check: Annotated[Verifier, OneOf("verify"), Field(description="looks at the partial solution")]
+    then: Annotated[NodeValue, OneOf("value"), Field(description="values what the check does not fail")] = Constant(
+        value=1.0
+    )
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         (verdicts,) = await judged(tree, [(node.so_far(), "stop") for node in nodes], [self.check], context)
@@ -138,14 +142,14 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    value: Annotated[NodeValue, OneOf("value")]
+    weight: Annotated[float, Field(gt=0, description="beside the other parts' weights; only their ratio counts")] = 1.0
+    value: Annotated[NodeValue, OneOf("value"), Field(description="what is weighed")]
 
 
 class Weighted(NodeValue, type="weighted"):
     """The weighted mean of several values, as AlphaLLM's critics (value, outcome, step) are put together."""
 
-    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+    parts: Annotated[tuple[Part, ...], Field(min_length=1, description="the values and their weights")]
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         columns = await asyncio.gather(*(part.value.values(tree, nodes, context) for part in self.parts))

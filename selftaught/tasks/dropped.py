@@ -65,17 +65,22 @@ class Dropped(Columns, type="dropped"):
     """Tasks that are dropped into `path`, a folder or `s3://bucket/prefix`, as files of tasks or of feedback.
 
     A round takes drops until it has `train` training tasks, and at most `gate` and `report` of their held-out ones;
-    with fewer than `at_least` new tasks, or none for one of the sets, there is nothing new. Guard tasks are those of
-    the source `guard_from`.
+    with fewer than `at_least` new tasks, or none for one of the sets, there is nothing new.
     """
 
     fresh: ClassVar[bool] = True
-    path: str
-    train: PositiveInt = 1000
-    gate: PositiveInt = 400
-    report: PositiveInt = 400
+    path: Annotated[str, Field(description="the folder, or s3://bucket/prefix, that tasks are dropped into")]
+    train: Annotated[
+        PositiveInt, Field(description="training tasks with which a round has enough; further drops wait for the next")
+    ] = 1000
+    gate: Annotated[PositiveInt, Field(description="held-out tasks that a round's gate decides by, at most")] = 400
+    report: Annotated[PositiveInt, Field(description="held-out tasks of a round for reports, at most")] = 400
     at_least: Annotated[PositiveInt, Field(description="new tasks below which a round has nothing to do")] = 50
-    guard_from: Annotated[TaskSource | None, OneOf("tasks")] = None
+    guard_from: Annotated[
+        TaskSource | None,
+        OneOf("tasks"),
+        Field(description="the source of the guard tasks; there has to be one where `guard` asks for some"),
+    ] = None
 
     @model_validator(mode="after")
     def _guard_has_a_source(self) -> Self:

@@ -11,16 +11,18 @@ from selftaught.tasks.rows import RowSource, Table
 
 
 class FileSource(RowSource):
-    """A source that reads one file, and others for the sets that have their own. Relative paths start where the run
-    starts.
-    """
+    """A source that reads one file, and others for the sets that have their own."""
 
     own_rows: ClassVar[Mapping[Split, str]] = {"gate": "gate_path", "report": "report_path", "guard": "guard_path"}
     path: Path
+    """File of the training rows, and of all sets that have none of their own. Relative paths start where the run
+    starts."""
     gate_path: Path | None = None
     """A file of the gate set's own, such as the test file of a benchmark."""
     report_path: Path | None = None
+    """A file of the report set's own."""
     guard_path: Path | None = None
+    """The file of the guard tasks; there has to be one where `guard` asks for some."""
 
     @abstractmethod
     def read(self, path: Path) -> Table:

@@ -39,12 +39,17 @@ class HuggingFace(RowSource, type="huggingface"):
 
     own_rows: ClassVar[Mapping[Split, str]] = {"gate": "gate_split", "report": "report_split", "guard": "guard_split"}
     dataset: str
+    """Name on the hub, or a folder that `save_to_disk` wrote."""
     subset: str | None = None
+    """Configuration of a data set on the hub that has several."""
     hf_split: str = "train"
+    """Split of the training rows, and of all sets that have none of their own."""
     gate_split: str | None = None
     """A split that is the gate set's own, such as `test`."""
     report_split: str | None = None
+    """A split that is the report set's own."""
     guard_split: str | None = None
+    """The split of the guard tasks; there has to be one where `guard` asks for some."""
 
     def table(self, split: Split = "train") -> Table:
         """The rows of the split of `split`. Raises BadInput when it is not there, or `datasets` is not installed."""

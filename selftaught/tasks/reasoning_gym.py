@@ -32,9 +32,13 @@ class ReasoningGym(PromptedSource, type="reasoning_gym"):
 
     fresh: ClassVar[bool] = True
     dataset: str
+    """Name of the generator in Reasoning Gym."""
     config: Mapping[str, Any] = {}
+    """Fields of the generator's own config, without `seed` and `size`; the others keep its defaults."""
     guard_dataset: str | None = None
+    """The generator of the guard tasks; there has to be one where `guard` asks for some."""
     guard_config: Mapping[str, Any] = {}
+    """As `config`, for the generator of the guard tasks."""
 
     @model_validator(mode="after")
     def _guard_has_a_generator(self) -> Self:

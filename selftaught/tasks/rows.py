@@ -73,8 +73,11 @@ class Columns(PromptedSource):
     over: ClassVar[Over] = "templates"
 
     question: str = "question"
+    """Column of the question."""
     answer: str = "answer"
+    """Column of the gold answer, or of the text in which `answer_pattern` finds it."""
     template: str | None = None
+    """Column of the name of a row's template, if there is one: rows of one template stay in one set."""
     answer_pattern: re.Pattern[str] | None = None
     """Where the gold answer stands in its column: the first group, or the whole match. GSM8K: `'#### (.+)'`, in quotes:
     without them YAML takes it for a comment."""

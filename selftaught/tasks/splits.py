@@ -34,7 +34,9 @@ class PromptedSource(TaskSource):
     """A source whose tasks are a question, with a system message and an instruction after it where they are given."""
 
     system: str = ""
+    """System message of every task; there is none where it is empty."""
     instruction: str = ""
+    """Said after every question, such as the form that the answer is to have."""
 
     def messages(self, question: str) -> tuple[Message, ...]:
         """The prompt that asks `question`."""

@@ -28,7 +28,9 @@ class WordProblems(PromptedSource, type="word_problems"):
 
     fresh: ClassVar[bool] = True
     levels: Annotated[tuple[Level, ...], Field(min_length=1, description="steps of arithmetic a problem takes")] = (1,)
-    instruction: str = "Write the calculation in one short sentence."
+    instruction: Annotated[str, Field(description="said after every question")] = (
+        "Write the calculation in one short sentence."
+    )
 
     def draw(self, draw: Draw) -> list[Task]:
         """Fresh problems for every round; the report set's stay the same for a campaign."""

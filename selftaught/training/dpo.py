@@ -14,7 +14,7 @@ from pydantic import Field, PositiveFloat
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, ExampleKind
-from selftaught.training.gradient import Gradient
+from selftaught.training.gradient import Epochs, Gradient, Rate
 
 
 class DPO(Gradient, type="dpo"):
@@ -28,11 +28,17 @@ class DPO(Gradient, type="dpo"):
     learns: ClassVar[ExampleKind] = "pair"
     remedy: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
 
-    epochs: PositiveFloat = 1
-    learning_rate: PositiveFloat = 5e-6
-    loss: Literal["sigmoid", "ipo", "conservative"] = "sigmoid"
-    beta: PositiveFloat = 0.1
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="with `loss: conservative`")] = 0.0
+    epochs: Epochs = 1
+    learning_rate: Rate = 5e-6
+    loss: Annotated[
+        Literal["sigmoid", "ipo", "conservative"],
+        Field(description="of a pair: DPO's, IPO's, or DPO's for pairs that may be the wrong way round"),
+    ] = "sigmoid"
+    beta: Annotated[PositiveFloat, Field(description="how strongly the model is held to the reference")] = 0.1
+    label_smoothing: Annotated[
+        float,
+        Field(ge=0, lt=0.5, description="probability that a pair is the wrong way round, with `loss: conservative`"),
+    ] = 0.0
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on the pairs of `examples` and write the new one, whole or not at all, to `out`.

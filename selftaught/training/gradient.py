@@ -19,10 +19,17 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    rank: PositiveInt = 16
-    alpha: PositiveFloat = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    rank: Annotated[PositiveInt, Field(description="of the factors that a change of weights is the product of")] = 16
+    alpha: Annotated[PositiveFloat, Field(description="the change is scaled by alpha / rank")] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share of an adapter's inputs left out in training")] = 0.0
+    targets: Annotated[
+        tuple[str, ...] | Literal["all-linear"],
+        Field(description="names of the modules that get adapters; all-linear: every linear layer but the output's"),
+    ] = "all-linear"
+
+
+Epochs = Annotated[PositiveFloat, Field(description="passes over the examples; the last may be a part of one")]
+Rate = Annotated[PositiveFloat, Field(description="AdamW's learning rate, after the warm-up")]
 
 
 class Gradient(Objective):
@@ -36,21 +43,26 @@ class Gradient(Objective):
     parallel: ClassVar[bool] = True
     learns: ClassVar[ExampleKind]
 
-    epochs: PositiveFloat = 2
-    learning_rate: PositiveFloat = 5e-5
-    batch_size: PositiveInt = 8
-    gradient_accumulation: PositiveInt = 1
+    epochs: Epochs = 2
+    learning_rate: Rate = 5e-5
+    batch_size: Annotated[PositiveInt, Field(description="examples in memory at once, of all processes together")] = 8
+    gradient_accumulation: Annotated[PositiveInt, Field(description="batches whose gradients make one step")] = 1
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps with a rising learning rate")] = 0.0
-    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
-    weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
+    scheduler: Annotated[
+        Literal["linear", "cosine", "constant_with_warmup"],
+        Field(description="whether and how the learning rate falls to 0 after the warm-up"),
+    ] = "linear"
+    weight_decay: Annotated[NonNegativeFloat, Field(description="AdamW's; 0 is none")] = 0.0
+    max_grad_norm: Annotated[PositiveFloat, Field(description="larger gradients are scaled down to this norm")] = 1.0
     max_length: Annotated[int, Field(gt=1, description="tokens; longer examples are left out, never cut")] = 1024
     precision: Literal["auto", "mixed", "bf16", "fp32"] = "auto"
     """`mixed`: fp32 weights, bf16 products; `bf16`: bf16 weights, half the memory, loses small updates; `auto`: mixed
     where the hardware multiplies bf16, else fp32. The written model keeps the precision it came in."""
-    gradient_checkpointing: bool = False
-    checkpoint_every: Annotated[PositiveInt, Field(description="steps")] = 50
-    lora: Lora | None = None
+    gradient_checkpointing: Annotated[
+        bool, Field(description="compute activations twice instead of keeping them: less memory, slower")
+    ] = False
+    checkpoint_every: Annotated[PositiveInt, Field(description="steps from one checkpoint to the next")] = 50
+    lora: Annotated[Lora | None, Field(description="train adapters; null trains all weights")] = None
 
     def check(self) -> None:
         """Raise BadInput when a package that training needs is missing."""

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, ExampleKind
-from selftaught.training.gradient import Gradient
+from selftaught.training.gradient import Gradient, Rate
 
 
 class ValueMSE(Gradient, type="value_mse"):
@@ -26,9 +26,11 @@ class ValueMSE(Gradient, type="value_mse"):
     learns: ClassVar[ExampleKind] = "value"
     remedy: ClassVar[str] = "Add a curator that gives values (step_values) to a stage that searches."
 
-    role: str = "value"
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
-    held_out: Annotated[float, Field(ge=0, lt=1, description="share of the tasks")] = 0.2
+    role: Annotated[str, Field(description="the role whose model is trained")] = "value"
+    learning_rate: Rate = 2e-5
+    held_out: Annotated[
+        float, Field(ge=0, lt=1, description="share of the tasks whose examples measure the trained model instead")
+    ] = 0.2
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on the values of `examples` and write the new one, whole or not at all, to `out`.

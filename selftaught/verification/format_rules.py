@@ -22,12 +22,12 @@ class Rules(RolloutVerifier, type="rules"):
 
     reads_answer: ClassVar[bool] = False
 
-    min_chars: NonNegativeInt = 0
-    max_chars: PositiveInt | None = None
+    min_chars: Annotated[NonNegativeInt, Field(description="characters of the text at least")] = 0
+    max_chars: Annotated[PositiveInt | None, Field(description="characters of the text at most")] = None
     finished: Annotated[bool, Field(description="the engine stopped by itself, not at max_tokens")] = True
     pattern: Annotated[re.Pattern[str] | None, Field(description="must be found")] = None
     forbid: Annotated[tuple[re.Pattern[str], ...], Field(description="none of these may be found")] = ()
-    require_boxed: bool = False
+    require_boxed: Annotated[bool, Field(description="\\boxed{ has to be in the text")] = False
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
