@@ -229,7 +229,7 @@ class Campaign:
 
     @property
     def _scratch(self) -> Path:
-        return self.place.settings.home / "scratch" / "tmp" / self.order.line
+        return self.place.settings.home / "scratch" / f"tmp-{self.order.line}"
 
     # One round ------------------------------------------------------------------------------------------------------
 

@@ -141,12 +141,12 @@ def _champion(run: Run) -> str:
 
 MOMENTS: dict[str, Callable[[Run], bool]] = {
     "prepare, once the round is fixed": lambda run: _any(run, f"claims/plans/{LINE}/{LINE}/1-0"),
-    "sample, with some rollouts journaled": lambda run: _lines(run, "steps/sample/*.jsonl") >= 5,
+    "sample, with some rollouts journaled": lambda run: _lines(run, f"{LINE}/steps/sample/*.jsonl") >= 5,
     "verify, before curation": lambda run: _any(run, "claims/steps/verify/*"),
     "train, the weights stored and not yet claimed": lambda run: (
         len(list((run.home / "store/models").glob("[!.]*"))) > 1
     ),
-    "evaluate, amid the challenger's answers": lambda run: _lines(run, "steps/steps/evaluate/*/*.jsonl") >= 32,
+    "evaluate, amid the challenger's answers": lambda run: _lines(run, f"{LINE}/steps/steps/evaluate/*/*.jsonl") >= 32,
     "promote, the alias moved": lambda run: _champion(run) == "2",
     "report, the record claimed and the run still open": lambda run: _any(run, f"claims/rounds/{LINE}/{LINE}/1-0"),
 }

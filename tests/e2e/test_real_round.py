@@ -73,7 +73,7 @@ class Demo:
 
     def journaled(self) -> dict[str, Group]:
         """The sampled groups that are in a journal, by task."""
-        files = (self.home / "store" / "journals" / "steps" / "sample").glob("*.jsonl")
+        files = (self.home / "store" / "journals").glob("*/steps/sample/*.jsonl")
         whole = [line for file in files for line in file.read_text().split("\n")[:-1]]
         return {group.id: group for group in map(Group.model_validate_json, whole)}
 
