@@ -108,7 +108,7 @@ class Campaign:
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder.parent / "lock", self.order.line), self._stopping():
+        with _locked(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()
             nothing = self._quiet() if len(self._ended()) < last else None
             yield from [nothing] if nothing else self._run_until(last)
@@ -239,8 +239,7 @@ class Campaign:
         (folder / "run").mkdir(parents=True)
         self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
         self._warm(stage_of(self.order.recipe, number).sample_from)
-        with _temporary(self._scratch):
-            code = self._pipeline(number, attempt, folder)
+        code = self._pipeline(number, attempt, folder)
         told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
             failure = self._failure(number, attempt, folder, code)

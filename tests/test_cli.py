@@ -204,7 +204,7 @@ def test_the_plan_shows_one_task_of_each_set_as_it_is_sent(registry: Registry, t
     tasks = {"type": "jsonl", "path": str(tmp_path / "t.jsonl"), "train": 9, "gate": 3, "report": 3, "question": "q"}
     tasks |= {"answer": "a", "answer_pattern": "#### (.+)", "instruction": "Think, then say: The answer is N."}
     shots = [{"question": "How many?", "answer": "The answer is 7."}]
-    overrides = [f"tasks={json.dumps(tasks)}", f"stages.0.sample.shots={json.dumps(shots)}"]
+    overrides = [f"tasks={json.dumps(tasks)}", f"stages.0.sample.shots={json.dumps(shots)}", "stages.0.gate.guard=none"]
     command = ["run", "recipes/rft.yaml", "--dry-run", *(word for each in overrides for word in ("--set", each))]
     sent = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["plan"]["sent"]
     assert [each["split"] for each in sent] == ["train", "gate", "report"]
