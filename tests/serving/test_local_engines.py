@@ -19,7 +19,8 @@ from selftaught.models import Endpoint, Policy
 from selftaught.records import Example, Message
 from selftaught.serving.backend import Served
 from selftaught.serving.canary import Answers, answered
-from selftaught.serving.engine import TRANSFORMERS
+from selftaught.serving.counting import HEADER
+from selftaught.serving.engine import TRANSFORMERS, VLLM_FLAGS
 from selftaught.serving.freshness import Reference, check_fresh, fresh, reference_logprobs, reference_of
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.processes import PidFile, reap
@@ -40,8 +41,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engines(home: Path) -> Iterator[LocalEngines]:
-    with LocalEngines(home, nursery=True) as engines:
-        yield engines
+    """Engines that also count as those of a cluster do."""
+    counting = ("--middleware", "selftaught.serving.counting.Counting")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("selftaught.serving.engine.VLLM_FLAGS", (*VLLM_FLAGS, *counting))
+        with LocalEngines(home, nursery=True) as engines:
+            yield engines
     assert list((home / "engines").glob("*.json")) == []
 
 
@@ -98,16 +103,19 @@ async def test_a_prompt_longer_than_the_context_is_told_in_the_servers_words(ser
             await model.chat([Message(role="user", content="one two three " * 600)])
 
 
-def test_what_an_engine_has_answered_is_counted_by_its_own_metrics(served: Served):
+def test_what_an_engine_answers_to_marked_requests_is_counted_apart(served: Served):
+    """As the runtimes of a cluster have it: whoever does not come through the gateway's route counts for nothing."""
     metrics, ask = served.url.replace("/v1", "/metrics"), {"model": "rft", "prompt": "one", "max_tokens": 1}
+    marked, long = {HEADER: "a step"}, ask | {"prompt": "one two " * 600}
     with httpx.Client(base_url=served.url, headers=bearer(served.key), timeout=60, trust_env=False) as users:
-        before = answered(users.get(metrics).text)
-        right = [users.post("/completions", json=ask) for _ in range(3)]
-        wrong = [users.post("/completions", json=ask | {"prompt": "one two " * 600}) for _ in range(2)]
-        users.get("/models")
-        after = answered(users.get(metrics).text)
+        right = [users.post("/completions", json=ask, headers=marked) for _ in range(3)]
+        wrong = [users.post("/completions", json=long, headers=marked) for _ in range(2)]
+        others = [users.post("/completions", json=each) for each in (ask, long)]
+        others.append(users.post("/completions", json=ask, headers={HEADER: "another step"}))
+        counted = answered(users.get(metrics).text, "a step")
     assert [answer.status_code for answer in (*right, *wrong)] == [200] * 3 + [400] * 2
-    assert after - before == Answers(given=5, errors=2)
+    assert [answer.status_code for answer in others] == [200, 400, 200]
+    assert counted == Answers(given=5, errors=2)
 
 
 def test_deploying_again_is_the_same_engine(home: Path, engines: LocalEngines, served: Served, starter_model: Path):
