@@ -138,6 +138,14 @@ async def test_a_second_engine_of_the_nursery_is_its_own_and_draws_its_own(
     assert log.read_text().count("ready to fork") == 1
 
 
+async def test_an_answer_is_trained_on_as_it_was_sampled(served: Served, starter_model: Path):
+    await _trained_on_as_it_was_sampled(served, starter_model)
+
+
+def test_an_engine_answers_who_has_the_key_alone(served: Served):
+    _answers_who_has_the_key(served)
+
+
 def test_the_weights_are_proven_fresh(served: Served, reference: Reference):
     assert check_fresh(served, reference) < 0.06
 
@@ -221,10 +229,6 @@ def answered_with(text: str, ids: tuple[int, ...], prompt: tuple[int, ...] = ())
     return Example(prompt=SHORT, completion=said, completion_ids=ids, prompt_ids=prompt, task="t", rollout="r")
 
 
-async def test_an_answer_is_trained_on_as_it_was_sampled(served: Served, starter_model: Path):
-    await _trained_on_as_it_was_sampled(served, starter_model)
-
-
 def test_without_vllm_transformers_serves_the_same_interface(
     tmp_path: Path, starter_model: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ):
@@ -286,10 +290,6 @@ def _answers_who_has_the_key(served: Served) -> None:
         assert anybody.get(f"{root}/v1/models", headers=key | {"Host": "evil.example"}).status_code == 421
         assert anybody.get(f"{root}/v1/models", headers=key).status_code == 200
         assert anybody.get(f"{root}/health").status_code == 200
-
-
-def test_an_engine_answers_who_has_the_key_alone(served: Served):
-    _answers_who_has_the_key(served)
 
 
 def test_without_vllm_transformers_gives_the_values_of_a_value_model(

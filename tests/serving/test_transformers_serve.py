@@ -124,7 +124,7 @@ DEEP = "[" * 100_000
         ({"stop": [""]}, "stop: it has to be"),
         ({"stop": 7}, "stop: it has to be"),
         ({"stop": list("abcde")}, "stop: 5 texts, at most 4"),
-        ({"prompt": [10**9]}, "prompt: it has to be a text or token ids from 0 to 255"),
+        ({"prompt": [10**9]}, "prompt: it has to be a text or token ids from 0 to 256"),
         ({"prompt": [-1]}, "prompt: it has to be"),
         ({"prompt": [True]}, "prompt: it has to be"),
         ({"prompt": {"a": [1]}}, "prompt: it has to be"),
