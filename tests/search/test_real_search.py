@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from selftaught.blocks import Context
 from selftaught.errors import Unavailable
@@ -34,8 +35,8 @@ def value_model(starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     return with_head(starter_model, tmp_path_factory.mktemp("value") / "model")
 
 
-def with_head(starter: Path, folder: Path, factor: float = 1.0) -> Path:
-    """The starter model with a value head of small random weights, times `factor`."""
+def with_head(starter: Path, folder: Path) -> Path:
+    """The starter model with a value head of small random weights."""
     import torch
 
     from selftaught.training.loops.value import load_value, save_value
@@ -43,9 +44,18 @@ def with_head(starter: Path, folder: Path, factor: float = 1.0) -> Path:
     torch.manual_seed(0)
     model = load_value(starter, torch.float32)
     with torch.no_grad():
-        model.score.weight.mul_(0.1 * factor)
+        model.score.weight.mul_(0.1)
     folder.mkdir(parents=True)
     save_value(model, starter, folder)
+    return folder
+
+
+def without_numbers(folder: Path) -> Path:
+    """The value model in `folder`, its head no number: training would refuse to write it."""
+    (weights,) = folder.glob("*.safetensors")
+    tensors = load_file(weights)
+    tensors["score.weight"] = tensors["score.weight"] * float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
     return folder
 
 
@@ -118,7 +128,7 @@ def given(folder: Path, rows: list[list[int]]) -> list[float]:
 async def test_a_value_model_that_gives_no_numbers_fails_the_tree(
     engines: LocalEngines, starter_model: Path, tmp_path: Path
 ):
-    broken = with_head(starter_model, tmp_path / "broken", factor=float("nan"))
+    broken = without_numbers(with_head(starter_model, tmp_path / "broken"))
     group = await searched(engines, starter_model, broken, value={"type": "value_model"})
     assert group.tree.ended == "failed"
     grown = len(group.tree.nodes) - 1
