@@ -1,22 +1,27 @@
-"""Budget: how long sympy may take for one comparison, for one answer and for all of a step.
+"""Budget: how long sympy may take for one comparison, for one answer and for all of a step, and in how much memory.
 
 Seconds are of this process's own computing, so that a busy machine changes no verdict. A stopped comparison is a fact
-about the answer (too much to compare), not a failure of the step. The limits hold in the main thread only, where a
-signal can stop sympy; a step verifies there.
+about the answer (too much to compare), not a failure of the step. Memory has a limit of its own because one
+multiplication of numbers with a billion digits is a single call, which no signal stops. The limits hold in the main
+thread only, where a signal can stop sympy; a step verifies there.
 """
 
+import resource
 import signal
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
 
 CALL_S, ANSWER_S = 2.0, 4.0
 """At most for one comparison, and for all comparisons of one answer."""
 STEP_S, ROLLOUT_S = 60.0, 0.1
 """A step has this, and so much more a rollout; an ordinary formula takes a tenth of it."""
+ROOM = 1 << 30
+"""Bytes that a comparison may take beyond what the process has."""
 LEAST_S = 0.1
 """What a comparison has when step or answer have used their share: enough for an ordinary formula."""
 
@@ -48,10 +53,10 @@ def share(seconds: float) -> Generator[Share]:
 
 @contextmanager
 def limited() -> Generator[None]:
-    """Raises TooSlow inside when a comparison has taken `CALL_S`, or what is left of the shares around it."""
+    """Raises TooSlow inside when a comparison has taken `CALL_S` or `ROOM`, or what is left of the shares around it."""
     shares, began = _SHARES.get(), time.process_time()
     try:
-        with _alarm(max(LEAST_S, min([CALL_S, *(each.left for each in shares)]))):
+        with _alarm(max(LEAST_S, min([CALL_S, *(each.left for each in shares)]))), _room():
             yield
     finally:
         for each in shares:
@@ -71,6 +76,21 @@ def _alarm(seconds: float) -> Generator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+@contextmanager
+def _room() -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+    told = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (told if before == resource.RLIM_INFINITY else min(told, before), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
 
 
 def _ring(number: int, frame: FrameType | None) -> None:

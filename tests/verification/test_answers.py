@@ -1,5 +1,7 @@
 """Final answers: number formats, the places where an answer is looked for, and texts that give none or several."""
 
+import subprocess
+import sys
 import threading
 import time
 from decimal import Decimal
@@ -10,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from selftaught.verification.answers import equal, final_answer, number, says
-from selftaught.verification.budget import share
+from selftaught.verification.budget import ROOM, share
 from tests.verification.answer_cases import EQUAL, TEXTS, UNEQUAL
 
 DECIMALS = st.decimals(min_value=-(10**9), max_value=10**9, places=3, allow_nan=False)
@@ -281,6 +283,19 @@ def test_what_is_too_much_to_compare_is_given_up(answer):
     start = time.process_time()
     assert not equal(answer, "12345")
     assert time.process_time() - start < 60
+
+
+def test_what_is_too_much_to_compare_takes_no_more_memory_than_a_comparison_may():
+    """One multiplication of such numbers is a single call, which takes tens of gigabytes where nothing stops it."""
+    code = (
+        "import resource; from selftaught.verification.answers import equal\n"
+        "before = resource.getrlimit(resource.RLIMIT_AS)\n"
+        f"for text in {[*ENDLESS, *(f'((({n}!)!)!)!' for n in range(9, 14))]!r}: assert not equal(text, '12345')\n"
+        "assert resource.getrlimit(resource.RLIMIT_AS) == before\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    taken = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(taken) * 1024 < 2 * ROOM
 
 
 def test_many_answers_together_have_no_more_time_than_one():
