@@ -17,11 +17,9 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from selftaught.errors import BadInput
 from selftaught.records import canonical
-from selftaught.store import DirectoryStore, Store, fingerprint, open_store, visible_files
+from selftaught.store import DirectoryStore, fingerprint, open_store, visible_files
 from selftaught.tasks.jsonl import read_jsonl
 from selftaught.tasks.parquet import read_parquet
 from selftaught.tasks.rows import Row, Table
@@ -63,7 +61,7 @@ def opened(where: str, name: str, size: int, columns: Collection[str]) -> Genera
     if isinstance(store, DirectoryStore):
         _require_own(store.directory / KIND / name)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = _fetched(store, name, Path(scratch) / name)
+        folder = store.get(KIND, name, Path(scratch) / name)
         shown = f"{_shown(where)}/{KIND}/{name}"
         files = [read_file(file, f"{shown}/{file.name}", columns) for file in visible_files(folder)]
         yield bounded(f"drop '{name}'", files)
@@ -96,16 +94,6 @@ def bounded(what: str, tables: Sequence[Table]) -> list[Table]:
             yield place, row
 
     return [Table(table.name, partial(read, table), table.columns) for table in tables]
-
-
-def _fetched(store: Store, name: str, into: Path) -> Path:
-    try:
-        return store.get(KIND, name, into)
-    except ValidationError as error:
-        raise BadInput(
-            f"{store.root}/{KIND}/{name}/.complete.json: not a marker ({error.errors()[0]['msg']}). "
-            "Write it with `selftaught tasks drop`."
-        ) from None
 
 
 def read_file(path: Path, name: str, columns: Collection[str]) -> Table:

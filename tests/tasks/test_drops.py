@@ -179,7 +179,7 @@ def test_names_that_cannot_be_drops_are_set_aside(tmp_path: Path):
     waiting, broken = source(tmp_path).waiting(Past())
     assert waiting == []
     assert "drop 'newest': its name begins with no date. Call it 2026-11-21-newest." in broken["newest"]
-    assert "2026-11-21-a/.complete.json: not a marker (" in broken["2026-11-21-a"]
+    assert "2026-11-21-a/.complete.json: damaged. Remove " in broken["2026-11-21-a"]
     assert "its name begins with no date" in broken["2026-13-01-b"]
 
 
