@@ -7,7 +7,6 @@ the method (the recipe does) nor about promotion (the gate does).
 
 import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import errors
+from selftaught.environment import inherited
 from selftaught.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.lines import named
 from selftaught.recipe import Recipe, Stage
@@ -289,9 +289,8 @@ class Campaign:
 
     def _environment(self, run: Path, events: Path) -> dict[str, str]:
         settings = self.place.settings.model_copy(update={"events": str(events)})
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         own = {ERRORS: str(run / "errors.jsonl"), "TMPDIR": str(self._scratch)}
-        return {**kept, **settings.environment(), **own}
+        return {**inherited(), **settings.environment(), **own}
 
     def _watched(self, process: "subprocess.Popen[bytes]", events: Path) -> int:
         events.touch()

@@ -6,7 +6,6 @@ and renamed; one that an earlier MLflow made is copied, brought up to date and r
 under the lock of the folder. It does not read what the tables hold, and leaves servers to themselves.
 """
 
-import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -14,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from selftaught.errors import BadInput
+from selftaught.files import flush
 from selftaught.settings import database_url
 from selftaught.store import locked
 
@@ -49,9 +49,9 @@ def make_whole(file: Path) -> None:
             _remove(scratch)
             try:
                 _copy_up_to_date(file, scratch) if _holds(file) else _make(file, scratch)
-                _flush(scratch)
+                flush(scratch)
                 scratch.replace(file)
-                _flush(file.parent)
+                flush(file.parent)
             finally:
                 _remove(scratch)
 
@@ -123,11 +123,3 @@ def _rows(database: sqlite3.Connection, table: str, column: str, rest: str = "")
 def _remove(file: Path) -> None:
     for suffix in ("", "-journal", "-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

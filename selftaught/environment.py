@@ -11,10 +11,12 @@ _SERVERS = ("AWS_", "MLFLOW_TRACKING_", "GIT_", "KUBECONFIG")
 _SECRET = re.compile(r"(^|_)(API_?KEY|ACCESS_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?|AUTH)(_|$)", re.IGNORECASE)
 
 
-def without_secrets() -> dict[str, str]:
-    """The variables of this process without addresses and credentials of servers, and without what is called a secret.
+def inherited() -> dict[str, str]:
+    """The variables of this process, but that bytecode may be written: big imports take twice as long without."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
-    Bytecode may be written, whatever this process was told: an engine's imports take twice as long without.
-    """
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+def without_secrets() -> dict[str, str]:
+    """What is `inherited` without addresses and credentials of servers, and without what is called a secret."""
+    kept = inherited()
     return {name: value for name, value in kept.items() if not name.startswith(_SERVERS) and not _SECRET.search(name)}

@@ -1,4 +1,4 @@
-"""A small file that others may read at any moment is written whole or not at all.
+"""A small file that others may read at any moment is written whole or not at all; and a file is had on the disk.
 
 Folders of artifacts and journals have rules of their own: see `selftaught.store` and `selftaught.journal`.
 """
@@ -22,3 +22,12 @@ def write_whole(path: Path, content: str) -> None:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Have a file or folder on the disk before another that vouches for it is renamed: both survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from selftaught.dataset import replacing
 from selftaught.errors import BadInput, StoreError
+from selftaught.files import flush
 
 MARKER = ".complete.json"
 _FIXES = {errno.ENOSPC: "Free some space on its disk", errno.EDQUOT: "Free some of its quota"}
@@ -449,18 +450,9 @@ def _copy_folder(source: Path, marker: Marker, home: Path) -> None:
             target = scratch / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / file.path, target)
-            _flush(target)
+            flush(target)
         write_marker(scratch, marker)
-        _flush(scratch / MARKER)
-
-
-def _flush(path: Path) -> None:
-    """Have the file on the disk before the folder is renamed: a marker must survive a power cut with its files."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        flush(scratch / MARKER)
 
 
 def _create(path: Path, value: bytes) -> bool:

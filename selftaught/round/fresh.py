@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from selftaught import dataset
 from selftaught.errors import BadInput, NothingNew
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
@@ -121,9 +120,4 @@ def _ended(place: Workplace, line: str, campaign: str) -> set[str]:
 
 def _used(place: Workplace, plans: Iterable[Plan]) -> list[Task]:
     """The tasks of `plans`, each once; an attempt that repeats another's draw has the same."""
-    return [task for digest in dict.fromkeys(plan.tasks for plan in plans) for task in _tasks(place, digest)]
-
-
-def _tasks(place: Workplace, digest: str) -> list[Task]:
-    folder = place.store.local("datasets", digest, place.settings.home / "cache")
-    return dataset.read(dataset.proven(folder, digest), Task)
+    return [task for digest in dict.fromkeys(plan.tasks for plan in plans) for task in place.rows(digest, Task)]

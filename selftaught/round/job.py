@@ -20,7 +20,7 @@ from selftaught.dataset import Manifest
 from selftaught.errors import StoreError
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import canonical
+from selftaught.records import Record, canonical
 from selftaught.serving.backend import Backend, Route
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.inference_service import inference_service
@@ -36,6 +36,9 @@ from selftaught.tracking import Tracker
 from selftaught.weights import proven
 
 M = TypeVar("M", bound=BaseModel)
+
+
+R = TypeVar("R", bound=Record)
 
 
 class ModelRef(BaseModel):
@@ -153,7 +156,15 @@ class Workplace:
 
     def model(self, digest: str) -> Path:
         """A readable local folder with the model's files, each of which is read to prove that they are the digest's."""
-        return proven(self.store.local("models", digest, self.settings.home / "cache"), digest)
+        return proven(self.store.local("models", digest, self._cache), digest)
+
+    def rows(self, digest: str, record: type[R]) -> list[R]:
+        """The rows of the data set `digest`, from the store."""
+        return dataset.read(dataset.proven(self.store.local("datasets", digest, self._cache), digest), record)
+
+    @property
+    def _cache(self) -> Path:
+        return self.settings.home / "cache"
 
     def serving(self) -> Backend:
         """What serves models for this process."""

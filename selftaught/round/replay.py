@@ -5,15 +5,12 @@ how many examples are replayed is the stage's `replay`.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar, get_args
+from typing import get_args
 
-from selftaught import dataset
 from selftaught.curation.selection import drawn
-from selftaught.records import Example, ExampleKind, Record, Task
+from selftaught.records import Example, ExampleKind, Task
 from selftaught.round.history import told_rounds
 from selftaught.round.job import Earlier, Job, Workplace
-
-R = TypeVar("R", bound=Record)
 
 
 def earlier(place: Workplace, line: str, campaign: str) -> tuple[Earlier, ...]:
@@ -33,7 +30,7 @@ def with_replay(place: Workplace, job: Job, own: Sequence[Example]) -> list[Exam
     known = {example.id for example in own}
     old: dict[str, Example] = {}
     for past in reversed(job.earlier):
-        for example in _read(place, past.examples, Example):
+        for example in place.rows(past.examples, Example):
             if example.id not in known:
                 old.setdefault(example.id, example)
     kinds = ([each for each in old.values() if each.kind == kind] for kind in get_args(ExampleKind))
@@ -42,15 +39,9 @@ def with_replay(place: Workplace, job: Job, own: Sequence[Example]) -> list[Exam
 
 def drawn_tasks(place: Workplace, job: Job) -> list[Task]:
     """The tasks of all sets that were drawn for this round."""
-    return _read(place, job.tasks, Task)
+    return place.rows(job.tasks, Task)
 
 
 def trained_tasks(place: Workplace, job: Job) -> list[Task]:
     """The training tasks of the earlier rounds whose examples may be replayed."""
-    return [task for past in job.earlier for task in _read(place, past.tasks, Task) if task.split == "train"]
-
-
-def _read(place: Workplace, digest: str, record: type[R]) -> list[R]:
-    return dataset.read(
-        dataset.proven(place.store.local("datasets", digest, place.settings.home / "cache"), digest), record
-    )
+    return [task for past in job.earlier for task in place.rows(past.tasks, Task) if task.split == "train"]
