@@ -36,7 +36,14 @@ def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Pla
         return settle(component(**inputs), places, promoter=component is promote)
 
     @dsl.pipeline(name=name, description="One round of self-training, ending in a promotion or a refusal.")
-    def round(recipe: str, line: str, campaign: str, number: int = 0, attempt: int = 0, shards: list = [0]) -> None:  # noqa: B006 (kfp reads the default)
+    def round(
+        recipe: str,
+        line: str,
+        campaign: str,
+        number: int = 0,
+        attempt: int = 0,
+        shards: list[int] = [0],  # noqa: B006 (kfp reads the default)
+    ) -> None:
         """Run round `number` (0: the next one) of `campaign` on model line `line`, sampling in `shards` ([0, 1, …])."""
         prepared = settled(
             prepare, recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards

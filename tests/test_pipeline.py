@@ -151,3 +151,14 @@ def test_training_asks_for_a_gpu_where_the_placement_says_so(tmp_path: Path):
     assert {"name": "SELFTAUGHT_TRAIN_PROCESSES", "value": "1"} in environment  # one process a GPU
     told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert [name for name, each in told.items() if "tolerations" in each] == ["exec-train"]
+
+
+@pytest.mark.parametrize("compiled", [COMPILED, SEARCH])
+def test_an_item_of_a_loop_has_the_type_that_its_consumer_takes(compiled: Path):
+    """The back end makes items what the loop declares: of a bare `list` they are strings, and a shard is a number."""
+    components = next(yaml.safe_load_all(compiled.read_text()))["components"]
+    loop = components["comp-for-loop-1"]
+    declared = loop["inputDefinitions"]["parameters"]["pipelinechannel--shards-loop-item"]["parameterType"]
+    (task,) = loop["dag"]["tasks"].values()
+    taken = components[task["componentRef"]["name"]]["inputDefinitions"]["parameters"]["shard"]["parameterType"]
+    assert declared == taken == "NUMBER_INTEGER"

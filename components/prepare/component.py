@@ -12,7 +12,7 @@ def prepare(
     campaign: str,
     number: int,
     attempt: int,
-    shards: list,
+    shards: list[int],
     job: dsl.Output[dsl.Artifact],
     tasks: dsl.Output[dsl.Dataset],
 ) -> None:
