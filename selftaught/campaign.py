@@ -27,6 +27,7 @@ from selftaught.report.data import ReportData
 from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.boundary import ERRORS
+from selftaught.round.curves import check_places
 from selftaught.round.findings import scores
 from selftaught.round.fresh import quiet, stage_of
 from selftaught.round.history import ENDED, due, newest, recorded
@@ -107,6 +108,7 @@ class Campaign:
             _require_pipeline(self.order.pipelines / stage.sample.pipeline)
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
+        check_places(self.place.settings.report_to)
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()

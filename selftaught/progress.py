@@ -1,12 +1,14 @@
 """How far a step is: events that steps append to a file, and that whoever watches the run reads.
 
 One JSON object a line. A step runs in a process of its own (locally) or a pod (on a cluster), so progress travels
-through a file or the log, never through memory. Drawing bars is the command line's business.
+through a file or the log, never through memory. Drawing bars is the command line's business, showing curves that of
+`selftaught.round.curves`.
 """
 
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +35,26 @@ class Progress:
 
     def _emit(self, event: dict[str, float | int | str]) -> None:
         if self.path is None:
-            print(f"{event['step']}: {event['done']}/{event['total']} {event['unit']}", file=sys.stderr, flush=True)
+            print(_line(event), file=sys.stderr, flush=True)
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
+
+
+def _line(event: Mapping[str, float | int | str]) -> str:
+    """`train: 12/40 steps loss=1.25`."""
+    told = {name: value for name, value in event.items() if name not in ("step", "done", "total", "unit", "time")}
+    values = "".join(f" {name}={value:.6g}" for name, value in told.items())
+    return f"{event['step']}: {event['done']}/{event['total']} {event['unit']}{values}"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The figures of every step of a training, a JSON object a line of the file at `path`."""
+
+    path: Path
+
+    def __call__(self, done: int, total: int, /, **values: float) -> None:
+        if values:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": done, **values}) + "\n")

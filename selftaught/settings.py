@@ -46,7 +46,7 @@ RUNS_COMMANDS = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
 
 
 def _split(told: object) -> object:
-    return told.split(",") if isinstance(told, str) else told
+    return [word for word in told.split(",") if word] if isinstance(told, str) else told
 
 
 def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
@@ -65,6 +65,8 @@ Reach = Annotated[str, AfterValidator(_way)]
 Share = Annotated[int, Field(gt=0, lt=100)]
 """Per cent of the requests, neither none nor all."""
 Steps = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_rising), BeforeValidator(_split)]
+
+Reports = Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(_split)]
 
 
 class Settings(BaseModel):
@@ -152,6 +154,8 @@ class Settings(BaseModel):
     """Nodes that share a training, as a TrainJob of Kubeflow Trainer in `namespace`."""
     train_node_processes: PositiveInt = 1
     """Processes on each of them; as many as it has GPUs."""
+    report_to: Reports = ()
+    """Where the curve of a training is shown beside MLflow, on this machine: `tensorboard`, `wandb`, both."""
     kfp: str = ""
     """URL of the Kubeflow Pipelines API."""
     kfp_namespace: str = ""

@@ -189,7 +189,16 @@ class Tracker:
             self.client.log_batch(run, params=new[start : start + _PARAMETERS])
 
     def log_curve(self, run: str, name: str, points: Sequence[tuple[int, float]]) -> None:
-        """Log one metric at many steps."""
+        """Log one metric at many steps; a step that is there already stays as it was told first."""
+        there = self.steps(run, name)
+        self.log_points(run, name, [point for point in points if point[0] not in there])
+
+    def steps(self, run: str, name: str) -> frozenset[int]:
+        """The steps of a run's metric that are there."""
+        return frozenset(int(point.step) for point in self.client.get_metric_history(run, _metric_name(name)))
+
+    def log_points(self, run: str, name: str, points: Sequence[tuple[int, float]]) -> None:
+        """Log one metric at steps that are not there yet; the same points once more change nothing."""
         from mlflow.entities import Metric
 
         then = self.client.get_run(run).info.start_time

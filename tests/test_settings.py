@@ -96,6 +96,10 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
             "[profiles.cluster]\nroute='gateway'\ngateway='a/b'\ngateway_url='http://c'\ndomain='d'\none_engine=true",
             r"SELFTAUGHT_ONE_ENGINE .*needs room for two",
         ),
+        (
+            "[profiles.cluster]\nreport_to = ['wandb', 'comet']",
+            r"SELFTAUGHT_REPORT_TO .*report_to\): 'comet': Input should be 'tensorboard' or 'wandb'",
+        ),
         ("[profiles.cluster]\nreplicas = 2\nmax_replicas = 3", r"SELFTAUGHT_PROMETHEUS .*: '': max_replicas is above"),
         ("[profiles.cluster]\nreach = 'proxy'", r"SELFTAUGHT_REACH .*'proxy': it is 'name', 'address', or the URL"),
         ("[profiles.clutser]\n", r"no profile 'cluster'. Did you mean 'clutser'"),
@@ -123,6 +127,7 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         "not rising",
         "no gateway",
         "one engine",
+        "no such place for curves",
         "nothing to scale by",
         "no way",
         "no profile",

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -22,14 +23,15 @@ from kubernetes.client import ApiClient, Configuration
 from selftaught import dataset
 from selftaught.blocks import Objective
 from selftaught.errors import BadInput, RoundFailed, Unavailable
-from selftaught.round.trainjob import TrainJobs
-from selftaught.round.work import Work
+from selftaught.round.trainjob import TrainJobs, claim
+from selftaught.round.work import Work, words
 from selftaught.serving.cluster import Cluster
 from selftaught.store import DirectoryStore
 from selftaught.training.sft import SFT
 from selftaught.weights import model_digest
 from tests.rounds import REPOSITORY
 from tests.training.conftest import examples, tiny_model  # noqa: F401 (fixtures)
+from tests.waiting import until
 
 TOLD = {"precision": "fp32", "learning_rate": 1e-3, "epochs": 2, "batch_size": 4}
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
@@ -176,6 +178,31 @@ def test_two_nodes_make_the_update_of_one_process(trainjobs: TrainJobs, trainer:
     assert model_digest(again.out) == model_digest(out)
     assert len(trainer.made) == 1
     assert trainer.made[0]["spec"]["runtimeRef"]["name"] == "selftaught-training"
+
+
+def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
+):
+    """Its pods have no account at the tracking server: the step, which has one, shows what they log."""
+    told = work(SFT(**TOLD))
+
+    def pods(job: dict[str, Any]) -> None:
+        trainer.jobs[job["metadata"]["name"]] = [subprocess.Popen(["sleep", "600"])]
+        lines = ["train: 3/40 steps loss=2.5", "train: 12/40 steps loss=1.25 grad_norm=nan", "words of another"]
+        (trainer.folder / "log-0").write_text("\n".join(lines))
+
+    def curve() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in told.curve.read_text().splitlines()] if told.curve.exists() else []
+
+    trainer.create = pods
+    step = Thread(target=partial(pytest.raises, RoundFailed, trainjobs.done, told, pause=0.05))
+    step.start()
+    assert until(lambda: len(curve()) > 0)
+    (name,) = trainer.jobs
+    trainjobs.store.claim(claim(name, "failure"), words(RoundFailed("enough")).encode())
+    trainer.jobs[name][0].kill()
+    step.join()
+    assert curve()[0] == {"step": 12, "loss": 1.25, "grad_norm": pytest.approx(float("nan"), nan_ok=True)}
 
 
 def test_what_the_objective_raises_is_raised(trainjobs: TrainJobs, work: Callable[..., Work]):

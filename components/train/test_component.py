@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from selftaught.round.job import Workplace
+from selftaught.round.work import Work
 from selftaught.weights import check_model, model_digest
 from tests.rounds import Round, recipe
 
@@ -61,6 +62,23 @@ def test_objectives_work_one_after_another_on_what_the_one_before_made(verified:
     record = json.loads(Path(round.made["model"].path).read_text())
     assert record["losses"] == [[1, 0.5], [2, 0.5]]
     assert round.made["train-metrics"].metadata["steps"] == 2
+    curve = Workplace.open().tracker.client.get_metric_history(round.job.run, "train.loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.5), (2, 0.5)]  # shown live, and logged after
+
+
+def test_a_training_without_its_tracking_server_is_kept(
+    verified: Round, place: Workplace, monkeypatch: pytest.MonkeyPatch
+):
+    """The step ends when it cannot register what was trained; run again, it trains nothing anew."""
+    with monkeypatch.context() as gone:
+        gone.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        with pytest.raises(SystemExit):
+            verified.train()
+    monkeypatch.setattr(Work, "done", lambda *_: pytest.fail("trained again"))
+    verified.train()
+    version = place.tracker.resolve("line", "challenger")
+    assert version is not None
+    assert version.digest == verified.challenger
 
 
 def test_the_head_stays_until_the_round_has_ended(verified: Round, place: Workplace):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from selftaught import dataset
 from selftaught.blocks import TrainResult
 from selftaught.errors import RoundFailed
+from selftaught.round.curves import Curve, followed, places
 from selftaught.round.engines import reference_key
 from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line, understood
 from selftaught.round.trainjob import TrainJobs
@@ -149,7 +150,10 @@ def _objectives(
             events=Path(place.settings.events) if place.settings.events else None,
             template=job.recipe.chat_template,
         )
-        results.append(_done(place, work))
+        done = sum(result.steps for result in results)
+        curve = Curve(job.run, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}", role, done)
+        with followed(work.curve, places(place.settings.report_to, place.tracker, place.settings.home, curve)):
+            results.append(_done(place, work))
         folder = work.out
     return results, folder
 

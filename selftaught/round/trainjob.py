@@ -17,9 +17,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from selftaught import dataset
-from selftaught.blocks import Objective, TrainResult
+from selftaught.blocks import Objective, ProgressSink, TrainResult
 from selftaught.errors import BadInput, Unavailable
-from selftaught.progress import Progress
 from selftaught.recipe import OnAxis
 from selftaught.round.work import Work, failure
 from selftaught.serving.cluster import Cluster, found, told, won
@@ -98,10 +97,11 @@ class TrainJobs:
         """
         order = self._ordered(work)
         self._clear(order.name)
-        begin, progress = time.monotonic(), Progress(work.step, work.events, "steps")
+        work.scratch.mkdir(parents=True, exist_ok=True)
+        begin, report = time.monotonic(), work.report
         while (answer := self._answer(order.name)) is None:
             self._watch(order.name, time.monotonic() - begin)
-            self._tell(order.name, progress)
+            self._tell(order, report)
             time.sleep(pause)
         self._delete(order.name)
         self.store.get("models", answer.digest, work.out)
@@ -163,12 +163,13 @@ class TrainJobs:
         ends = "; ".join(f"pod {pod}: {cause(log) or last_lines(log)}" for pod, log in logs)
         return BadInput(f"trainjob {name}: {ends or condition}. Run the step again: it is made anew.")
 
-    def _tell(self, name: str, progress: Progress) -> None:
-        """Pass on the last step that the first node's log tells of."""
-        first = f"{JOBSET}={name},batch.kubernetes.io/job-completion-index=0"
+    def _tell(self, order: Order, report: ProgressSink) -> None:
+        """Pass on the last step that the first node's log tells of, with its figures."""
+        first = f"{JOBSET}={order.name},batch.kubernetes.io/job-completion-index=0"
         for log in self.cluster.logs(first, "Running").values():
-            if steps := re.findall(rf"^{progress.step}: (\d+)/(\d+) steps$", log, re.MULTILINE):
-                progress(*map(int, steps[-1]))
+            if steps := re.findall(rf"^{order.step}: (\d+)/(\d+) steps((?: \w+=\S+)*)$", log, re.MULTILINE):
+                done, total, values = steps[-1]
+                report(int(done), int(total), **_figures(values))
 
     # The Kubernetes API ---------------------------------------------------------------------------------------------
 
@@ -198,6 +199,11 @@ class TrainJobs:
         place = (GROUP, VERSION, self.cluster.namespace, PLURAL)
         with told(f"trainjob {name}"):
             found(lambda: self.cluster.custom.delete_namespaced_custom_object(*place, name))
+
+
+def _figures(told: str) -> dict[str, float]:
+    """The figures of a line of progress: ` loss=1.25 grad_norm=0.5`."""
+    return {name: float(value) for name, _, value in (word.partition("=") for word in told.split())}
 
 
 def _condition(job: Any, kind: str) -> str:

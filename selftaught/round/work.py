@@ -14,10 +14,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
 from selftaught import dataset, errors
-from selftaught.blocks import Objective, TrainContext, TrainResult
+from selftaught.blocks import Objective, ProgressSink, TrainContext, TrainResult
 from selftaught.errors import SelftaughtError, Unavailable
 from selftaught.files import write_whole
-from selftaught.progress import Progress
+from selftaught.progress import Curve, Progress
 from selftaught.recipe import OnAxis
 from selftaught.records import Example
 
@@ -50,8 +50,24 @@ class Work(BaseModel):
         self.torchrun("--standalone", f"--nproc-per-node={processes}")
         return self.answer()
 
+    @property
+    def curve(self) -> Path:
+        """The file that has the figures of every step, over all attempts at this training."""
+        return self.scratch / "curve.jsonl"
+
+    @property
+    def report(self) -> ProgressSink:
+        """Where the training says how far it is: to whoever watches the run, and every step in the `curve`."""
+        progress, curve = Progress(self.step, self.events, "steps"), Curve(self.curve)
+
+        def told(done: int, total: int, /, **values: float) -> None:
+            curve(done, total, **values)
+            progress(done, total, **values)
+
+        return told
+
     def _alone(self) -> TrainResult:
-        told = TrainContext(self.scratch, self.seed, Progress(self.step, self.events, "steps"), self.template)
+        told = TrainContext(self.scratch, self.seed, self.report, self.template)
         return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, told)
 
     def torchrun(self, *options: str) -> bool:

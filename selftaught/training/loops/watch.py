@@ -56,7 +56,9 @@ class Watch(TrainerCallback):
         self.seconds = time.perf_counter() - self._began
         state.log_history[-1]["seconds"] = self.seconds
         if state.is_world_process_zero:
-            self.report(step, int(state.max_steps), loss=loss, tokens_per_second=self.tokens[step - 1] / self.seconds)
+            others = {name: float(logs[name]) for name in ("learning_rate", "grad_norm") if name in logs}
+            speed = self.tokens[step - 1] / self.seconds
+            self.report(step, int(state.max_steps), loss=loss, tokens_per_second=speed, **others)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint as whole."""
