@@ -38,7 +38,7 @@ RECIPE: dict[str, Any] = {
             "curate": [{"type": "accepted", "per_task": 2}],
             "train": [{"type": "sft"}],
             "evaluate": [{"type": "accuracy"}],
-            "gate": {"type": "paired_gain"},
+            "gate": {"type": "paired_gain", "guard": "none"},
         }
     ],
 }

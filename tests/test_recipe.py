@@ -86,6 +86,20 @@ def test_every_shipped_recipe_loads_under_its_own_name(path: Path) -> None:
     assert path.read_text().startswith("# "), "a recipe begins with where it comes from"
 
 
+def test_what_the_overlays_schedule_is_decided_as_the_recipe_of_that_name_is() -> None:
+    texts = [
+        schedule["recipe"]
+        for file in (REPOSITORY / "manifests" / "overlays").glob("*/values.yaml")
+        for schedule in yaml.safe_load(file.read_text()).get("schedules", [])
+    ]
+    assert texts
+    for scheduled in map(Recipe.parse, texts):
+        shipped = Recipe.load(REPOSITORY / "recipes" / f"{scheduled.name}.yaml")
+        assert scheduled.tasks.sizes()["guard"] == shipped.tasks.sizes()["guard"]
+        assert [stage.gate for stage in scheduled.stages] == [stage.gate for stage in shipped.stages]
+        assert scheduled.stages[0].evaluate[0] == shipped.stages[0].evaluate[0]
+
+
 def test_recipes_are_shipped() -> None:
     assert {"rft", "star", "unfiltered"} <= {path.stem for path in SHIPPED}
 
