@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.curation.process_values import FAR, answered, distances, right_leaves
+from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
 from selftaught.curation.selection import Counted, capped, told
 from selftaught.records import Example, Group, Node, Tree, content_id
 
@@ -36,7 +36,7 @@ class Detours(Counted):
         tree, right = group.tree, right_leaves(group)
         if tree is None or not right:
             return
-        far = distances(tree, right)
+        far = distances(tree, right | unjudged_leaves(group))  # what nobody judged is no wrong turn
         ended = {rollout.index for rollout in group.accepted() if rollout.finish_reason == "stop"}
         made = [each for leaf in sorted(ended) for each in self._told(group, tree, far, leaf)]
         yield from capped(made, self.per_task, seed)
@@ -91,7 +91,7 @@ class Spliced(Detours, type="spliced"):
 
     def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
         """The first error among the node's children that led to a wrong answer."""
-        ended = answered(tree)
+        ended = answered(tree, unjudged=())
         wrong = [tree.nodes[child] for child in tree.children[index] if far[child] >= FAR and ended[child]]
         known = [node for node in wrong if not node.hinted]
         return [[max(known, key=lambda node: (node.value, -node.index))]] if known else []

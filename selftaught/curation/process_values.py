@@ -19,6 +19,12 @@ def right_leaves(group: Group) -> frozenset[int]:
     return frozenset(rollout.index for rollout in group.accepted())
 
 
+def unjudged_leaves(group: Group) -> frozenset[int]:
+    """The terminal nodes of a verified group's tree that some verifier could not judge: neither right nor wrong."""
+    told = zip(group.rollouts, group.verdicts, strict=True)
+    return frozenset(rollout.index for rollout, verdicts in told if any(each.error is not None for each in verdicts))
+
+
 def distances(tree: Tree, right: Collection[int]) -> list[int]:
     """Steps from each node down to the nearest right leaf (m_k); `FAR` where there is none."""
     found = [0 if node.index in right else FAR for node in tree.nodes]
@@ -27,23 +33,25 @@ def distances(tree: Tree, right: Collection[int]) -> list[int]:
     return found
 
 
-def answered(tree: Tree) -> list[bool]:
-    """Whether any answer ends at or below each node: of the others nobody knows whether they are right."""
-    known = [node.terminal for node in tree.nodes]
+def answered(tree: Tree, unjudged: Collection[int]) -> list[bool]:
+    """Whether a judged answer ends at or below each node: of the others nobody knows whether they are right."""
+    known = [node.terminal and node.index not in unjudged for node in tree.nodes]
     for node in reversed(tree.nodes[1:]):
         known[node.parent] = known[node.parent] or known[node.index]
     return known
 
 
-def inferred_values(tree: Tree, right: Collection[int]) -> Mapping[int, float]:
+def inferred_values(tree: Tree, right: Collection[int], unjudged: Collection[int] = ()) -> Mapping[int, float]:
     """The quality value v of every node that is known to be right or wrong, by index; the root's is v_0 = 0.
+
+    `right` are the leaves that were found right, `unjudged` those of which nothing was found.
 
     With m_k the reasoning distance and r_k = 1 for a wrong step, 0 for a right one:
     w_k = (1 - v_{k-1}) / (m_k + 1) * (1 - 2 r_k), v_k = max(v_{k-1} + w_k, 0). A step is right when a right leaf is at
     or below it; a wrong one has the distance of its nearest right ancestor. So v_k = k/K on a path of K steps to the
     only right leaf. Empty when no leaf is right: such a tree says nothing of its steps.
     """
-    far, known = distances(tree, right), answered(tree)
+    far, known = distances(tree, right), answered(tree, unjudged)
     if far[0] == FAR:
         return {}
     values, reach = {0: 0.0}, {0: far[0]}

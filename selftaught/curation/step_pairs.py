@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selftaught.curation.process_values import inferred_values, right_leaves
+from selftaught.curation.process_values import inferred_values, right_leaves, unjudged_leaves
 from selftaught.curation.selection import Counted
 from selftaught.records import Example, Group, Message, Node, Tree, content_id
 
@@ -47,7 +47,7 @@ class StepPairs(Counted, type="step_pairs"):
 
     def _values(self, group: Group, tree: Tree) -> Mapping[int, float]:
         if self.by == "inferred":
-            return inferred_values(tree, right_leaves(group))
+            return inferred_values(tree, right_leaves(group), unjudged_leaves(group))
         return {node.index: node.value for node in tree.nodes if not node.hinted}
 
     def _other(self, children: Sequence[Node], seed: str) -> Node:

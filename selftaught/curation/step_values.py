@@ -4,18 +4,22 @@ The label is the quality value inferred from which answers are right (ReST-MCTS*
 completions that came out right while searching (Math-Shepherd, arXiv 2312.08935). It trains nothing.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import PositiveInt
 
-from selftaught.curation.process_values import FAR, distances, inferred_values, right_leaves
+from selftaught.curation.process_values import FAR, answered, distances, inferred_values, right_leaves, unjudged_leaves
 from selftaught.curation.selection import Counted, capped
 from selftaught.records import Example, Group, Message, Tree, content_id
 
 
 class StepValues(Counted, type="step_values"):
-    """A `value` example each node of a tree but the root."""
+    """A `value` example each node of a tree but the root.
+
+    A step is right where a right answer is at or below it, wrong where all that were judged there are wrong, and
+    neither where none was.
+    """
 
     labels: Literal["inferred", "estimates"] = "inferred"
     """`inferred`: the quality values that right answers give; trees without one give nothing (see `hints` of the
@@ -27,18 +31,23 @@ class StepValues(Counted, type="step_values"):
         """Examples in the order of the nodes."""
         if group.tree is None:
             return iter(())
-        right = right_leaves(group)
-        far, labels = distances(group.tree, right), self._labels(group.tree, right)
-        made = [value_of(group, group.tree, index, labels[index], far[index] < FAR) for index in labels if index]
+        labels, right = self._labels(group, group.tree), _right(group, group.tree)
+        made = [value_of(group, group.tree, index, labels[index], right[index]) for index in labels if index]
         return iter(capped(made, self.per_task, seed))
 
-    def _labels(self, tree: Tree, right: Collection[int]) -> Mapping[int, float]:
+    def _labels(self, group: Group, tree: Tree) -> Mapping[int, float]:
         if self.labels == "inferred":
-            return inferred_values(tree, right)
+            return inferred_values(tree, right_leaves(group), unjudged_leaves(group))
         return {node.index: node.estimate for node in tree.nodes if not node.hinted}
 
 
-def value_of(group: Group, tree: Tree, index: int, label: float, right: bool) -> Example:
+def _right(group: Group, tree: Tree) -> Sequence[bool | None]:
+    """Of each node whether it is right; None where nobody knows."""
+    far, known = distances(tree, right_leaves(group)), answered(tree, unjudged_leaves(group))
+    return [steps < FAR if is_known else None for steps, is_known in zip(far, known, strict=True)]
+
+
+def value_of(group: Group, tree: Tree, index: int, label: float, right: bool | None) -> Example:
     """Node `index` of the group's tree as a partial solution that is worth `label`."""
     return Example(
         kind="value",

@@ -20,7 +20,7 @@ class ValueMSE(Gradient, type="value_mse"):
     """Learn the labels of value examples. A model without a value head gets a new one, drawn by the seed.
 
     The examples of `held_out` of the tasks are kept apart, and the trained model is measured on them: mean absolute
-    error, share within 0.1, AUROC of right against wrong steps, calibration.
+    error beside that of a constant, share within 0.1, AUROC of right against wrong steps, calibration.
     """
 
     learns: ClassVar[ExampleKind] = "value"

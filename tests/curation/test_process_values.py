@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.curation.process_values import FAR, distances, inferred_values, right_leaves
-from tests.curation.trees import by_text, grown
+from selftaught.curation.process_values import FAR, distances, inferred_values, right_leaves, unjudged_leaves
+from tests.curation.trees import by_text, grown, unjudged
 
 
 def values(shape, **more):
@@ -42,6 +42,14 @@ def test_wrong_steps_after_a_wrong_step_keep_the_distance_of_their_last_right_an
 
 def test_nobody_knows_what_a_step_is_worth_that_no_answer_followed():
     assert set(values({"a": True, "open": {}, "b": {"open too": {}}})) == {"a"}
+
+
+def test_an_answer_that_no_verifier_could_judge_is_no_answer():
+    group = unjudged(
+        grown({"a": True, "b": {"lost": False}, "c": {"wrong": False, "lost too": False}}), "lost", "lost too"
+    )
+    found = by_text(group.tree, inferred_values(group.tree, right_leaves(group), unjudged_leaves(group)))
+    assert set(found) == {"a", "c", "wrong"}
 
 
 def test_a_tree_without_a_right_answer_says_nothing():

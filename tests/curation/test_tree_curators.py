@@ -13,7 +13,7 @@ from selftaught.curation.true_false import TrueFalse
 from selftaught.errors import RoundFailed
 from selftaught.records import Spent
 from selftaught.search.values import PTrue
-from tests.curation.trees import grown
+from tests.curation.trees import grown, unjudged
 
 SHAPE = {"one\n": {"two\n": {"right": True, "wrong": False}, "tea\n": {"bad": False}}, "odd\n": {"end": False}}
 VALUES = {"one\n": 0.8, "odd\n": 0.3, "two\n": 0.9, "tea\n": 0.5, "right": 0.9, "wrong": 0.2, "bad": 0.1}
@@ -97,6 +97,30 @@ def test_estimates_may_be_the_labels_and_hinted_nodes_have_none():
     ]
     inferred = list(StepValues(minimum=0).curate([group], 1))
     assert {each.completion[0].content for each in inferred} == {"a", "h"}
+
+
+@pytest.mark.parametrize("labels", ["estimates", "inferred"])
+def test_a_step_that_no_judged_answer_followed_is_neither_right_nor_wrong(labels):
+    shape = {
+        "good": {"end": True},
+        "bad": {"no": False},
+        "open": {},
+        "deep": {"open too": {}},
+        "lost": {"nobody": False},
+    }
+    found = StepValues(minimum=0, labels=labels).curate([unjudged(grown(shape), "nobody")], seed=1)
+    known = {"good": True, "goodend": True, "bad": False, "badno": False}
+    unknown = dict.fromkeys(("open", "deep", "deepopen too", "lost", "lostnobody"))
+    assert {each.completion[0].content: each.right for each in found} == {
+        **known, **(unknown if labels == "estimates" else {}),
+    }  # fmt: skip
+
+
+def test_an_answer_that_nobody_judged_is_no_wrong_turn():
+    shape = {"start\n": {"lost": False, "right": True}}
+    for curator in (Linearised(minimum=0), Spliced(minimum=0)):
+        assert len(list(curator.curate([grown(shape)], 1))) == 1
+        assert list(curator.curate([unjudged(grown(shape), "lost")], 1)) == []
 
 
 def test_traces_are_right_and_valued_enough():

@@ -47,6 +47,15 @@ def grown(shape, values=None, visits=None, hinted=()):
     return Group(task=TASK, rollouts=rollouts, verdicts=verdicts, tree=tree)
 
 
+def unjudged(group, *texts):
+    """`group`, whose answers that end with a step of `texts` its verifier could not judge."""
+    lost = [group.tree.nodes[rollout.index].text in texts for rollout in group.rollouts]
+    error = (Verdict.errored("v", "no answer in time"),)
+    return group.model_copy(
+        update={"verdicts": tuple(error if gone else told for gone, told in zip(lost, group.verdicts, strict=True))}
+    )
+
+
 def by_text(tree, values):
     """`values` of node indexes, under the nodes' texts."""
     return {tree.nodes[index].text: value for index, value in values.items() if index}

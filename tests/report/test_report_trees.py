@@ -1,5 +1,7 @@
 """The page's search section: trees to look into, what was learnt of them, and how good the value model was."""
 
+import re
+
 import pytest
 
 from selftaught.records import Group, Node, content_id
@@ -16,7 +18,9 @@ FIGURES = {
     "search.ended.failed": 0.0, "search.ended.iterations": 2.0,
 }  # fmt: skip
 MEASURED = {
-    "value.mae": 0.123, "value.within_0.1": 0.6, "value.auroc": 0.8, "value.n": 40.0, "value.calibration_error": 0.05,
+    "value.mae": 0.123, "value.mae.low": 0.101, "value.mae.high": 0.144, "value.mae.constant": 0.222,
+    "value.auroc.low": 0.71, "value.auroc.high": 0.87, "value.auroc.right": 13.0, "value.auroc.wrong": 24.0,
+    "value.n.tasks": 9.0, "value.within_0.1": 0.6, "value.auroc": 0.8, "value.n": 40.0, "value.calibration_error": 0.05,
     "value.calibration.3.predicted": 0.35, "value.calibration.3.label": 0.4, "value.calibration.3.n": 40.0,
 }  # fmt: skip
 
@@ -82,7 +86,20 @@ def test_the_page_tells_the_value_model_and_draws_its_calibration():
     page = render(data(solved()))
     assert "The value model" in page
     assert "b" * 64 in page
-    assert ".123" in page
+    text = " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert ".123 .101–.144 .222 .600 .800 .710–.870 13, 24 .050 40 of 9 tasks" in text
+
+
+def test_a_value_model_of_before_there_were_intervals_is_told_without():
+    old = {name: MEASURED[name] for name in ("value.mae", "value.within_0.1", "value.calibration_error", "value.n")}
+    plain = data(solved())
+    other = plain.last.others[0].model_copy(update={"figures": old})
+    page = render(plain.model_copy(update={"rounds": (plain.last.model_copy(update={"others": (other,)}),)}))
+    assert ".123 – .600 – – .050 40" in " ".join(re.sub("<[^>]+>", " ", page).split())
+
+
+def test_the_calibration_is_drawn():
+    page = render(data(solved()))
     assert '"what the value model said"' in page
 
 

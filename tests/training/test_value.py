@@ -113,7 +113,7 @@ def test_auroc_is_the_chance_that_a_good_one_is_valued_above_a_bad_one(good, bad
 @given(st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(0, 1)), min_size=1, max_size=30))
 def test_figures_are_what_they_are_called(pairs):
     predicted, labels = map(list, zip(*pairs, strict=True))
-    found = figures(predicted, labels, [None] * len(pairs))
+    found = figures(predicted, labels, [None] * len(pairs), ["one"] * len(pairs))
     assert found["mae"] == pytest.approx(sum(abs(p - q) for p, q in pairs) / len(pairs))
     assert found["within_0.1"] == sum(abs(p - q) <= 0.1 for p, q in pairs) / len(pairs)
     assert sum(n for name, n in found.items() if name.endswith(".n")) == len(pairs)
@@ -122,3 +122,55 @@ def test_figures_are_what_they_are_called(pairs):
     assert math.isclose(
         sum(found[n.replace(".n", ".predicted")] * found[n] for n in found if n.endswith(".n")), sum(cut), abs_tol=1e-6
     )
+
+
+STEPS_OF_TASKS = (
+    [0.9, 0.8, 0.2, 0.1, 0.5, 0.5],
+    [1.0, 1.0, 0.0, 0.0, 0.5, 0.0],
+    [True, True, False, False, None, False],
+)
+
+
+def test_auroc_says_on_how_many_right_and_wrong_steps_and_leaves_out_the_unknown():
+    found = figures(*STEPS_OF_TASKS, tasks="aabbcc")
+    assert (found["auroc"], found["auroc.right"], found["auroc.wrong"]) == (1.0, 2, 3)
+    assert (found["n"], found["n.tasks"]) == (6, 3)
+
+
+def test_the_error_stands_beside_that_of_the_best_constant():
+    """Labels 1 1 0 0 .5 0: the median is .25, from which they are .75 .75 .25 .25 .25 .25 away."""
+    assert figures(*STEPS_OF_TASKS, tasks="aabbcc")["mae.constant"] == pytest.approx(2.5 / 6)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0, 1))
+def test_no_constant_errs_less_than_the_one_that_is_shown(labels, constant):
+    shown = figures(labels, labels, [None] * len(labels), tasks=["t"] * len(labels))["mae.constant"]
+    assert shown <= sum(abs(label - constant) for label in labels) / len(labels) + 1e-12
+
+
+def test_steps_of_one_tree_are_no_independent_evidence():
+    """Twenty tasks that are all right or all wrong: ten times the steps tell nothing more."""
+    predicted, right = [0.3 + 0.02 * n for n in range(20)], [n % 3 > 0 for n in range(20)]
+    labels = [float(is_right) for is_right in right]
+    once = figures(predicted, labels, right, [str(n) for n in range(20)])
+    often = figures(predicted * 10, labels * 10, right * 10, [str(n) for n in range(20)] * 10)
+    for figure in ("mae", "auroc"):
+        assert once[figure] == pytest.approx(often[figure])
+        for end in ("low", "high"):
+            assert once[f"{figure}.{end}"] == pytest.approx(often[f"{figure}.{end}"])
+        assert once[f"{figure}.low"] < once[figure] < once[f"{figure}.high"]
+    assert once["auroc.high"] - once["auroc.low"] > 0.3
+
+
+def test_a_single_task_has_no_interval():
+    found = figures([0.9, 0.1], [1.0, 0.0], [True, False], tasks="aa")
+    assert found["auroc"] == 1.0
+    assert not [name for name in found if name.endswith((".low", ".high"))]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.4, 0.4, 0.8]), st.booleans(), st.sampled_from("abc")), min_size=2))
+def test_the_interval_holds_what_resampled_tasks_can_give(steps):
+    predicted, right, tasks = zip(*steps, strict=True)
+    found = figures(predicted, [0.0] * len(steps), right, tasks)
+    if "auroc.low" in found:
+        assert 0 <= found["auroc.low"] <= found["auroc.high"] <= 1

@@ -123,7 +123,8 @@ def _measured(
             batch = collate([rows[index] for index in ordered[start : start + 16]])
             predicted += predict(model, {name: each.to(model.device) for name, each in batch.items()}).tolist()
     labels = [float(rows[index]["label"]) for index in ordered]
-    return figures(predicted, labels, [examples[index].right for index in ordered])
+    told = [examples[index] for index in ordered]
+    return figures(predicted, labels, [each.right for each in told], [each.task for each in told])
 
 
 def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> Plan:
