@@ -389,10 +389,10 @@ Outcome = Literal["promoted", "refused"]
 class Evidence:
     """What a gate may see: scores on gate and guard tasks, who the models are, and what was spent before.
 
-    `alpha_spent` is the error probability already used on these gate tasks; `contaminated` lists what the contamination
-    check found (empty when clean). `anchor` is the model that the line began with, whose guard scores are there too;
-    `over` says what the gain has to hold for, and `clusters` to which template, or family of one wording, a gate task
-    belongs (itself where it is not listed).
+    `alpha_spent` is the error probability already used on these gate tasks. `anchor` is the model that the line began
+    with, whose guard scores are there too; `over` says what the gain has to hold for, and `clusters` to which template,
+    or family of one wording, a gate task belongs (itself where it is not listed). No training example overlaps a
+    held-out task: a round where one does has ended before.
     """
 
     champion: str
@@ -402,7 +402,6 @@ class Evidence:
     fresh: bool
     seed: int = 0
     alpha_spent: float = 0.0
-    contaminated: Sequence[str] = ()
     anchor: str = ""
     over: Over = "tasks"
     clusters: Mapping[str, str] = field(default_factory=dict[str, str])

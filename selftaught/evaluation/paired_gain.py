@@ -8,7 +8,7 @@ looked at. docs/statistics.md says what is promised and what is not.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -25,8 +25,6 @@ from selftaught.statistics import Gain, alpha_spending, is_binary, mean_gain, pa
 
 _DIGITS = 12
 """Of error probabilities: hides the noise of floats, and takes a rest that no test could use for none."""
-_SHOWN = 3
-"""How many overlaps a reason lists."""
 FEWEST_TEMPLATES = 6
 """Under which nothing is said of other templates: if all of five gain, chance has done so with 2^-5 > .025."""
 
@@ -123,7 +121,6 @@ class PairedGain(Gate, type="paired_gain"):
 
     def _checks(self, evidence: Evidence, pairs: Pairs, gain: Gain, budget: _Budget) -> Iterator[Check]:
         yield _new_model(evidence)
-        yield _uncontaminated(evidence.contaminated)
         if any(pairs.errors):
             yield _judged(pairs)
         if not evidence.fresh:
@@ -166,14 +163,6 @@ def _new_model(evidence: Evidence) -> Check:
     if evidence.challenger == evidence.champion:
         return Check("new_model", False, f"the challenger is the champion itself ({digest}): training changed nothing")
     return Check("new_model", True, f"the challenger ({digest}) is not the champion ({evidence.champion[:8]})")
-
-
-def _uncontaminated(found: Sequence[str]) -> Check:
-    if not found:
-        return Check("contamination", True, "no training task overlaps a held-out one")
-    listed = "; ".join(found[:_SHOWN]) + (" …" if len(found) > _SHOWN else "")
-    reason = f"training overlaps held-out tasks in {len(found)} places, so nothing measured counts: {listed}"
-    return Check("contamination", False, reason, {"overlaps": len(found)})
 
 
 def _judged(pairs: Pairs) -> Check:
