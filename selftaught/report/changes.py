@@ -65,6 +65,21 @@ def changes(scores: Iterable[TaskScore], round: RoundReport) -> Changes:
     return Changes(tuple(_first(pairs)), dict(Counter((pair.split, pair.change) for pair in pairs)))
 
 
+def without_texts(score: TaskScore) -> TaskScore:
+    """The numbers of a score."""
+    return score.model_copy(update={"question": "", "answer": None, "texts": ()})
+
+
+def one_text(score: TaskScore) -> TaskScore:
+    """A score with what the page shows of it."""
+    return score.model_copy(update={"texts": score.texts[:1]})
+
+
+def read_on_page(scores: Iterable[TaskScore], round: RoundReport) -> set[str]:
+    """The ids of the scores whose texts the page shows."""
+    return {score.id for pair in changes(scores, round).shown for score in (pair.champion, pair.challenger)}
+
+
 def _pairs(scores: Sequence[TaskScore], round: RoundReport) -> Iterator[TaskChange]:
     before = {(s.split, s.task): s for s in scores if s.model == round.champion.digest}
     for after in scores:

@@ -4,7 +4,7 @@ Every number arrives here ready: intervals and paired gains come from `selftaugh
 The report draws and counts, it does no statistics. Rates are in [0, 1], times in seconds, digests in full.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Literal, Self
@@ -111,21 +111,62 @@ class Funnel(Frozen):
     kept: int
     replayed: int = 0
 
-    @classmethod
-    def count(cls, groups: Iterable[Group], kept: int, replayed: int = 0) -> Self:
-        """The funnel of a round's verified `groups`, of which `kept` examples were curated."""
-        groups = list(groups)
-        accepted = [sum(group.passed(i) for i in range(len(group.rollouts))) for group in groups]
-        return cls(
-            tasks=len(groups),
-            solved=sum(n > 0 for n in accepted),
-            rollouts=sum(len(group.rollouts) for group in groups),
-            truncated=sum(rollout.finish_reason == "length" for group in groups for rollout in group.rollouts),
-            errors=sum(any(v.error for v in verdicts) for group in groups for verdicts in group.verdicts),
-            accepted=sum(accepted),
-            kept=kept,
-            replayed=replayed,
-        )
+
+Judgement = Literal["accepted", "rejected", "error"]
+"""What a rollout came to: every verifier passed it, one did not, one could not judge it."""
+Kind = Literal["level", "template", "source"]
+"""What tasks are told by."""
+
+
+class VerifierCount(Frozen):
+    """What one verifier said of the round's rollouts."""
+
+    verifier: str
+    passed: int
+    failed: int
+    errors: int
+
+
+class Agreement(Frozen):
+    """What two verifiers said of the rollouts that both of them judged."""
+
+    one: str
+    other: str
+    both: int
+    neither: int
+    only_one: int
+    only_other: int
+
+
+class Lengths(Frozen):
+    """Lengths in tokens of the rollouts that came to the same: `high` is what one in ten exceeds."""
+
+    of: Judgement
+    rollouts: int
+    truncated: int
+    mean: float
+    median: float
+    high: float
+
+
+class SampledKind(Frozen):
+    """What became of the training tasks of one level, template or source."""
+
+    by: Kind
+    name: str
+    tasks: int
+    solved: int
+    rollouts: int
+    right: int
+
+
+class Sampled(Frozen):
+    """What the round's sampling came to, beside the funnel."""
+
+    verifiers: tuple[VerifierCount, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    lengths: tuple[Lengths, ...] = ()
+    kinds: tuple[SampledKind, ...] = ()
 
 
 class Training(Frozen):
@@ -212,9 +253,10 @@ class RoundReport(Frozen):
 class ReportData(Frozen):
     """A page: the line's rounds, oldest first, of which the last is told in full.
 
-    `scores` are the last round's per-task scores (gate and report sets, both models) and `groups` some of its verified
-    groups, to read. `trained` names what examples were made of: rollouts, and nodes and pairs of trees. `command`
-    reproduces the run; `versions` names the software that it ran on.
+    `scores` are the last round's per-task scores (gate and report sets, both models), with texts where the page lists
+    the task; `groups` are some of its verified groups, to read, and `sampled` counts all of them. `trained` names what
+    examples were made of: rollouts, and nodes and pairs of trees. `command` reproduces the run; `versions` names the
+    software that it ran on.
     """
 
     line: str
@@ -224,6 +266,7 @@ class ReportData(Frozen):
     rounds: tuple[RoundReport, ...] = Field(min_length=1)
     scores: tuple[TaskScore, ...] = ()
     groups: tuple[Group, ...] = ()
+    sampled: Sampled | None = None
     trained: tuple[str, ...] = ()
     command: str = ""
     versions: Mapping[str, str] = {}

@@ -54,9 +54,15 @@ def _view(group: Group, tree: Tree, trained: Collection[str]) -> TreeView:
     marked = {node.index: _marks(group, tree, node, ids, trained) for node in tree.nodes}
     views = _nodes(tree, verdicts, marked)
     roots = tuple(views[index] for index in tree.children[0])
-    right = [tree.nodes[index] for index, passed in verdicts.items() if passed]
-    kind = "not solved" if not right else "hinted" if all(n.hinted for n in right) else "solved"
-    return TreeView(group.task, tree, kind, roots)
+    return TreeView(group.task, tree, kind_of(group), roots)
+
+
+def kind_of(group: Group) -> str:
+    """What became of a group's tree; empty where it has none."""
+    if group.tree is None:
+        return ""
+    right = [group.tree.nodes[rollout.index] for rollout in group.accepted()]
+    return "not solved" if not right else "hinted" if all(node.hinted for node in right) else "solved"
 
 
 def _nodes(tree: Tree, verdicts: Mapping[int, bool], marked: Mapping[int, Sequence[str]]) -> Mapping[int, NodeView]:

@@ -62,11 +62,15 @@ def history(place: Workplace, job: Job) -> Iterator[RoundReport]:
 
 
 def told_rounds(place: Workplace, line: str, campaign: str) -> Iterator[tuple[RoundRun, RoundReport]]:
-    """Every round of the campaign that has come to an end, with what was told of it, oldest first."""
+    """Every round of the campaign that has come to an end, with what was told of it, oldest first.
+
+    The newest record has all that came before it, so it alone is read.
+    """
+    told = newest(place, line, campaign)
+    ended = {(report.round, report.attempt - 1): report for report in (told.rounds if told else ())}
     for past in place.tracker.rounds(line, campaign):
-        told = recorded(place, line, campaign, past.round, past.attempt)
-        if told is not None:
-            yield past, told.last
+        if report := ended.get((past.round, past.attempt)):
+            yield past, report
 
 
 def recorded(place: Workplace, line: str, campaign: str, round: int, attempt: int) -> ReportData | None:

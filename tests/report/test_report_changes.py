@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.records import TaskScore
-from selftaught.report.changes import CHANGES, SHOWN, changes
+from selftaught.report.changes import CHANGES, SHOWN, changes, one_text, read_on_page, without_texts
+from selftaught.report.page import render
 from tests.report.sample_report import MODELS, played, sample
 
 ROUND = played(1, champion=0, challenger=1, outcome="promoted")
@@ -62,3 +63,18 @@ def test_the_list_goes_from_gained_to_both_wrong():
     listed = [pair.change for pair in changes(data.scores, data.last).shown]
     assert listed == sorted(listed, key=list(CHANGES).index)
     assert set(Counter(listed)) == set(CHANGES)
+
+
+def test_without_the_texts_that_nobody_reads_the_page_is_the_same():
+    """A record is kept for good: of the tasks that the page does not list it has numbers alone."""
+    many = [(1.0, 1.0)] * (SHOWN["right"] + 50) + [(0.0, 1.0)] * 3
+    texts = {"question": "what?", "answer": "1", "texts": ("said", "said too"), "passed": (True, False)}
+    scores = [score.model_copy(update=texts) for score in scored(many)]
+    read = read_on_page(scores, ROUND)
+    record = [one_text(score) if score.id in read else without_texts(score) for score in scores]
+    assert [len(score.texts) for score in record].count(1) == 2 * (SHOWN["right"] + 3) == len(read)
+    assert sum(score.question == "what?" for score in record) == len(read)
+    page = sample(1).model_copy(update={"rounds": (ROUND,)})
+    assert render(page.model_copy(update={"scores": tuple(record)})) == render(
+        page.model_copy(update={"scores": tuple(scores)})
+    )

@@ -3,10 +3,10 @@
 import pytest
 
 from selftaught.blocks import Check, Decision
-from selftaught.records import Split, Verdict
-from selftaught.report.data import Funnel, GateReport, ModelVersion, ReportData
+from selftaught.records import Split
+from selftaught.report.data import GateReport, ReportData
 from selftaught.report.verdict import comparisons
-from tests.report.sample_report import ACCURACY, GUARD, groups, sample
+from tests.report.sample_report import ACCURACY, GUARD, sample
 
 
 def test_report_data_survives_json():
@@ -26,23 +26,6 @@ def test_a_decision_is_mirrored_field_by_field():
         "values": {"low": -0.2},
     }
     assert (told.detectable_gain, told.budget_left) == (0.1, 0.0125)
-
-
-def test_the_funnel_counts_rollouts_errors_and_truncations():
-    sampled = groups(ModelVersion(digest="d"), 21)
-    funnel = Funnel.count(sampled, kept=9)
-    assert (funnel.tasks, funnel.rollouts, funnel.kept) == (21, 84, 9)
-    assert funnel.errors == 3  # groups 0, 7 and 14
-    assert funnel.truncated == 5  # groups 0, 5, 10, 15 and 20
-    assert funnel.accepted == sum(len(list(group.accepted())) for group in sampled)
-    assert funnel.solved == sum(any(True for _ in group.accepted()) for group in sampled)
-
-
-def test_a_rollout_that_two_verifiers_could_not_judge_is_one_error():
-    (group,) = groups(ModelVersion(digest="d"), 1)
-    again = tuple((*verdicts, Verdict.errored("equations", "no answer in time")) for verdicts in group.verdicts[2:])
-    twice = group.model_copy(update={"verdicts": (*group.verdicts[:2], *again)})
-    assert Funnel.count([twice], kept=0).errors == 2
 
 
 @pytest.mark.parametrize("model", [0, 1])
