@@ -212,7 +212,8 @@ class RoundReport(Frozen):
     """One round, whether it was promoted, refused or failed.
 
     What a failed round never reached stays empty, and `failure` says why it ended. `sampled_from` and `trained_from`
-    are digests; empty means the champion.
+    are digests; empty means the champion. `measured_on` has a digest of the tasks of each split that were scored, so
+    that what was measured on others is told from what was not.
     """
 
     round: int
@@ -223,6 +224,7 @@ class RoundReport(Frozen):
     challenger: ModelVersion | None = None
     sampled_from: str = ""
     trained_from: str = ""
+    measured_on: Mapping[Split, str] = {}
     summaries: tuple[Summary, ...] = ()
     gains: tuple[Gain, ...] = ()
     gate: GateReport | None = None

@@ -1,7 +1,8 @@
 """The charts, as plain plotly JSON. Colours are CSS variables, which the page resolves for light, dark and print.
 
 `curve` is the line over rounds, `training` the loss, `calibration` a value model's word against what steps were worth.
-What the first two show is also a table on the page.
+What the first two show is also a table on the page. Scores of different tasks are on no common line: then `curve` is of
+paired gains.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from selftaught.records import Split
-from selftaught.report.data import RoundReport, Summary, Training
-from selftaught.report.words import metric_name, rate
+from selftaught.report.data import Gain, RoundReport, Summary, Training
+from selftaught.report.words import metric_name, rate, signed
 
 Figure = dict[str, Any]
 METRIC_COLOURS = ("var(--accent)", "var(--second)", "var(--third)", "var(--soft)")
@@ -57,8 +58,49 @@ def curve_metrics(rounds: Sequence[RoundReport]) -> list[str]:
     return sorted(names, key=lambda name: (name != decisive, name))[: len(METRIC_COLOURS)]
 
 
+def same_tasks(rounds: Sequence[RoundReport]) -> bool:
+    """Whether what the curve shows was measured on the same tasks in every round that measured any.
+
+    Rounds of before tasks were noted are held to be alike among themselves where it is the report set, which most
+    sources draw once; gate sets are drawn anew.
+    """
+    split = curve_split(rounds)
+    noted = {r.measured_on.get(split, "") for r in rounds if any(s.split == split for s in r.summaries)}
+    return len(noted) < 2 and (split == "report" or noted != {""} or len(rounds) < 2)
+
+
 def curve(rounds: Sequence[RoundReport]) -> Figure:
-    """Each metric over rounds: a line of the champion in force, every challenger with its interval on or off it."""
+    """Each metric over rounds: scores on tasks that are the same, paired gains on others."""
+    return _scores(rounds) if same_tasks(rounds) else _gains(rounds)
+
+
+def _gains(rounds: Sequence[RoundReport]) -> Figure:
+    """The paired gain of every round with its interval; a challenger that was refused is a cross."""
+    split, traces = curve_split(rounds), list[Figure]()
+    for i, (metric, colour) in enumerate(zip(curve_metrics(rounds), METRIC_COLOURS, strict=False)):
+        gains = [(x + APART * i, r, gain) for x, r in enumerate(rounds) if (gain := r.gain(metric, split))]
+        taken = [(x, gain) for x, r, gain in gains if r.outcome in IN_FORCE]
+        others = [(x, gain) for x, r, gain in gains if r.outcome not in IN_FORCE]
+        name = metric_name(metric)
+        traces.append(_gain_marks(taken, name, colour, {"symbol": "circle", "size": 9}, legend=True))
+        if others:
+            traces.append(_gain_marks(others, f"{name}, refused", colour, _cross(colour)))
+    labels = [f"{round_label(r)}<br>{r.outcome}" for r in rounds]
+    layout = _layout(yaxis={"tickformat": "+.2f", "zeroline": True, "zerolinecolor": "var(--faint)"})
+    layout["xaxis"] |= {"range": [-0.5, len(rounds) - 0.45]} | (_ticks(labels) if len(labels) <= 9 else {"dtick": 1})
+    return {"data": traces, "layout": layout}
+
+
+def _gain_marks(
+    at: Sequence[tuple[float, Gain]], name: str, colour: str, marker: Figure, legend: bool = False
+) -> Figure:
+    points = [(x, Summary(model="", mean=g.gain, **g.model_dump(exclude={"gain", "confidence"}))) for x, g in at]
+    marks = _marks(points, name, colour, marker)
+    return marks | {"showlegend": legend, "text": [f" {signed(gain.gain)}" for _, gain in at]}
+
+
+def _scores(rounds: Sequence[RoundReport]) -> Figure:
+    """A line of the champion in force, every challenger with its interval on or off it."""
     split, metrics = curve_split(rounds), curve_metrics(rounds)
     traces = [
         trace
@@ -83,12 +125,15 @@ def _metric_traces(curve: Sequence[Point], name: str, colour: str, aside: float)
         "line": {"color": colour, "width": 2},
         **_in_force(curve, aside),
     }
-    cross: Figure = {"symbol": "x-thin", "size": 9, "line": {"width": 2.5, "color": colour}}
     return [
         line,
         _marks(champions, name, colour, {"symbol": "circle", "size": 9}),
-        *([_marks(others, f"{name}, refused", colour, cross)] if others else []),
+        *([_marks(others, f"{name}, refused", colour, _cross(colour))] if others else []),
     ]
+
+
+def _cross(colour: str) -> Figure:
+    return {"symbol": "x-thin", "size": 9, "line": {"width": 2.5, "color": colour}}
 
 
 def _in_force(curve: Sequence[Point], aside: float) -> Figure:

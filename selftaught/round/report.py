@@ -18,12 +18,13 @@ from selftaught import dataset
 from selftaught.blocks import Decision
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
-from selftaught.records import Example, Group, TaskScore
+from selftaught.records import Example, Group, Split, TaskScore, content_id
 from selftaught.report import data
 from selftaught.report.changes import one_text, read_on_page, without_texts
 from selftaught.report.page import render
 from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
+from selftaught.report.words import SPLITS
 from selftaught.round.history import history, record_key
 from selftaught.round.job import Job, Workplace, understood
 from selftaught.round.train import Training
@@ -129,6 +130,7 @@ def _round(
         challenger=data.ModelVersion(digest=challenger, name=job.line, version=versions.get(challenger, "")),
         sampled_from=job.sampler.digest,
         trained_from=job.trainee.digest,
+        measured_on=dict(_measured_on(scores)),
         summaries=tuple(_summaries(scores)),
         gains=tuple(_gains(job, challenger, scores)),
         gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
@@ -141,6 +143,13 @@ def _round(
         seeds={"campaign": job.campaign_seed, "round": job.seed},
         mlflow_run=job.run,
     )
+
+
+def _measured_on(scores: Sequence[TaskScore]) -> Iterator[tuple[Split, str]]:
+    """A digest of the tasks of each split that there are scores of."""
+    for split in SPLITS:
+        if tasks := sorted({score.task for score in scores if score.split == split}):
+            yield split, content_id(tasks)
 
 
 def _summaries(scores: Sequence[TaskScore]) -> Iterator[data.Summary]:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from plotly.graph_objects import Figure
 
 from selftaught.report import figures
+from selftaught.report.data import RoundReport
 from tests.report.sample_report import ACCURACY, MODELS, sample, summary
 
 
@@ -52,3 +53,46 @@ def test_thinning_keeps_the_ends_the_order_and_the_limit(n: int, most: int):
     assert (kept[0], kept[-1]) == (losses[0], losses[-1])
     assert len(kept) == min(n, most)
     assert kept == sorted(set(kept))
+
+
+def measured_on(*tasks: str, split: str = "report") -> list[RoundReport]:
+    """As many rounds as `tasks`, each measured on its own."""
+    played = sample(len(tasks)).rounds
+    return [
+        r.model_copy(update={"measured_on": {split: on} if on else {}}) for r, on in zip(played, tasks, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "same"),
+    [("aaa", True), ("aab", False), (("a", "", ""), False), (("", "", ""), True), (("a", "a", ""), False), ("a", True)],
+)
+def test_scores_are_on_a_line_where_they_are_of_the_same_tasks(tasks: tuple[str, ...], same: bool):
+    assert figures.same_tasks(measured_on(*tasks)) is same
+
+
+def test_rounds_with_tasks_of_their_own_are_drawn_by_their_paired_gains():
+    rounds = measured_on("a", "b", "c")
+    drawn = figures.curve(rounds)
+    Figure(drawn)
+    taken, refused = (trace for trace in drawn["data"] if trace["name"].startswith("accuracy"))
+    gains = [r.gain("accuracy", "report") for r in rounds]
+    assert (taken["x"], taken["y"]) == ([0, 2], [gains[0].gain, gains[2].gain])
+    assert (refused["x"], refused["y"], refused["marker"]["symbol"]) == ([1], [gains[1].gain], "x-thin")
+    assert taken["y"][0] - taken["error_y"]["arrayminus"][0] == pytest.approx(gains[0].low)
+    assert taken["y"][1] + taken["error_y"]["array"][1] == pytest.approx(gains[2].high)
+    assert not [trace for trace in drawn["data"] if trace["mode"] == "lines"]
+
+
+def test_gate_sets_that_nobody_noted_were_drawn_anew():
+    rounds = [
+        r.model_copy(update={"summaries": tuple(s for s in r.summaries if s.split == "gate")}) for r in sample(3).rounds
+    ]
+    assert not figures.same_tasks(rounds)
+    noted = [r.model_copy(update={"measured_on": {"gate": "a"}}) for r in rounds]
+    assert figures.same_tasks(noted)
+
+
+def test_a_round_that_measured_nothing_does_not_part_the_others():
+    one, two, three = measured_on("a", "", "a")
+    assert figures.same_tasks([one, two.model_copy(update={"summaries": ()}), three])

@@ -196,6 +196,19 @@ def test_without_guard_and_report_sets_the_gate_set_leads():
     assert "which no decision sees" not in text
 
 
+def test_rounds_with_tasks_of_their_own_show_gains_and_say_why():
+    data = sample(3)
+    rounds = tuple(r.model_copy(update={"measured_on": {"report": str(r.round)}}) for r in data.rounds)
+    text = Document(render(data.model_copy(update={"rounds": rounds}))).text
+    assert "Rounds have report sets of their own" in text
+    assert "Every point is measured on the same" not in text
+    table = text[text.index("Round Outcome accuracy, paired gain") : text.index("Gate The gate")]
+    for r in data.rounds:
+        gain = r.gain("accuracy", "report")
+        assert gain
+        assert f"{signed(gain.gain)} {rate(gain.low)} to {rate(gain.high)}" in table
+
+
 def test_reused_gate_tasks_say_what_is_left_of_the_error_budget():
     data = sample(1)
     assert data.last.gate
