@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
@@ -59,3 +60,11 @@ import selftaught.serving.transformers_serve
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_steps_image_can_count_tokens():
+    """`prepare` runs there, without transformers."""
+    words = " ".join(re.findall(r"^FROM base AS steps$(.*?)^FROM ", CONTAINERFILE, re.MULTILINE | re.DOTALL))
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = [each for extra in re.findall(r"--extra (\S+)", words) for each in extras[extra]]
+    assert "tokenizers" in {Requirement(each).name for each in named}

@@ -14,6 +14,7 @@ from selftaught.round.room import require_room, too_long
 from selftaught.settings import Settings
 from tests.rounds import RECIPE, Round, database, model, place, recipe, recorded_blocks, tiny_model
 
+pytest_plugins = ["tests.s3_fixtures"]
 __all__ = ["database", "model", "place", "recorded_blocks"]
 
 STAGE = RECIPE["stages"][0] | {"train": {"type": "sft"}}
@@ -83,7 +84,7 @@ def task(text):
 
 def test_tasks_that_no_engine_can_be_asked_are_found_by_the_models_tokens(tmp_path):
     """A token a letter: the text alone has to be shorter than the context, for the template adds to it."""
-    tokenizer = tiny_model(tmp_path) / "tokenizer.json"
+    tokenizer = (tiny_model(tmp_path) / "tokenizer.json").read_bytes()
     tasks = [task("a" * length) for length in (10, 99, 100, 101, 10**6)]
     assert too_long(tasks, 100, tokenizer) == tasks[2:]
     assert too_long(tasks, 100, None) == tasks[4:], "by characters, what cannot fit whatever the tokens"
@@ -100,6 +101,26 @@ def test_a_round_leaves_out_what_cannot_fit_and_counts_it(place, model, tmp_path
     assert f"left out, too long for an engine: task {long.id} (" in capfd.readouterr().err
 
 
+def test_where_the_store_is_s3_they_are_found_by_the_models_tokens_too(
+    in_s3, place, model, tmp_path, capfd, monkeypatch
+):
+    """Of the model its tokenizer alone is fetched."""
+    long = [task(letter * 300) for letter in "abcde"]
+    monkeypatch.setattr("selftaught.round.prepare.drawn", drawn_with(*long))
+    monkeypatch.setenv("SELFTAUGHT_ENGINE_CONTEXT", "256")
+    round = Round(tmp_path / "round", recipe(model))
+    round.prepare()
+    assert dataset.manifest(Path(round.made["tasks"].path)).counts["too long"] == 5
+    told = capfd.readouterr().err
+    assert [each.id for each in long if f"too long for an engine: task {each.id} (" not in told] == []
+    assert not (place.settings.home / "cache" / "models").exists()
+
+
+@pytest.fixture
+def in_s3(s3_prefix, monkeypatch):
+    monkeypatch.setenv("SELFTAUGHT_STORE", f"s3://selftaught/{s3_prefix}")
+
+
 def test_a_round_of_which_a_set_has_nothing_that_fits_fails_and_stops_no_line(
     place, model, tmp_path, capfd, monkeypatch
 ):
@@ -110,9 +131,9 @@ def test_a_round_of_which_a_set_has_nothing_that_fits_fails_and_stops_no_line(
     assert [each.outcome for each in place.tracker.rounds("line", "campaign")] == ["failed"]
 
 
-def drawn_with(more):
+def drawn_with(*more):
     def drawn_too(*asked):
         taken = drawn(*asked)
-        return replace(taken, tasks=[*taken.tasks, more])
+        return replace(taken, tasks=[*taken.tasks, *more])
 
     return drawn_too

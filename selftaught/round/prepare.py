@@ -7,6 +7,7 @@ is claimed once: a `prepare` that runs again (after a kill, perhaps after the pr
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ import yaml
 
 from selftaught import dataset
 from selftaught.dataset import Manifest
-from selftaught.errors import BadInput, NothingNew, RoundFailed
+from selftaught.errors import BadInput, NothingNew, RoundFailed, StoreError
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.adopt import roles
 from selftaught.round.budget import pool_of
@@ -24,7 +25,6 @@ from selftaught.round.history import due, give_up
 from selftaught.round.job import Job, ModelRef, Workplace, dump, plan_key, role_line, round_name, understood
 from selftaught.round.replay import earlier
 from selftaught.round.room import require_room, too_long
-from selftaught.store import DirectoryStore
 from selftaught.tasks.past import Taken
 from selftaught.tasks.prepare import seeds
 from selftaught.tracking import NOTHING_NEW, STOPPED, Version
@@ -137,13 +137,11 @@ def _fitting(place: Workplace, recipe: Recipe, line: str, number: int, taken: Ta
     return replace(taken, tasks=kept, counts={**taken.counts, "too long": len(left)})
 
 
-def _tokenizer(place: Workplace, line: str, stage: Stage) -> Path | None:
-    """The tokenizer of the model that samples, where it is at hand: no model is fetched for it."""
+def _tokenizer(place: Workplace, line: str, stage: Stage) -> bytes | None:
+    """The `tokenizer.json` of the model that samples, if it has one; nothing else of the model is fetched."""
     version = place.tracker.resolve(line, stage.sample_from)
-    if version is None or not isinstance(place.store, DirectoryStore):
-        return None
-    path = place.store.local("models", version.digest, place.settings.home / "cache") / "tokenizer.json"
-    return path if path.is_file() else None
+    with suppress(StoreError):  # it has none
+        return place.store.read("models", version.digest, "tokenizer.json") if version else None
 
 
 def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:

@@ -7,7 +7,6 @@ the chat template adds to them; what just does not fit is found out when it is a
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from selftaught.blocks import Sampler
 from selftaught.errors import BadRecipe
@@ -31,10 +30,10 @@ def require_room(recipe: Recipe, settings: Settings) -> None:
             )
 
 
-def too_long(tasks: Sequence[Task], context: int, tokenizer: Path | None) -> list[Task]:
+def too_long(tasks: Sequence[Task], context: int, tokenizer: bytes | None) -> list[Task]:
     """Those of `tasks` that no engine of that context can be asked.
 
-    By the tokens of `tokenizer` (a model's `tokenizer.json`), or where there is none, by characters.
+    By the tokens of `tokenizer` (what a model's `tokenizer.json` holds), or where there is none, by characters.
     """
     texts = ["".join(message.content for message in task.messages) for task in tasks]
     if tokenizer is None or importlib.util.find_spec("tokenizers") is None:
@@ -42,7 +41,7 @@ def too_long(tasks: Sequence[Task], context: int, tokenizer: Path | None) -> lis
     from tokenizers import Tokenizer
 
     cut = [text[: MOST_CHARACTERS * context] for text in texts]
-    made = Tokenizer.from_file(str(tokenizer))
+    made = Tokenizer.from_buffer(tokenizer)
     made.no_truncation()
     encoded = made.encode_batch(cut, add_special_tokens=False)
     rows = zip(tasks, texts, encoded, strict=True)
