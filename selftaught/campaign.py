@@ -118,10 +118,10 @@ class Campaign:
 
     @contextmanager
     def _stopping(self) -> Generator[None]:
-        """End the runs in MLflow that an error leaves, so that nothing there seems to go on."""
+        """End the runs in MLflow that an error or Ctrl-C leaves, so that nothing there seems to go on."""
         try:
             yield
-        except SelftaughtError:
+        except BaseException:
             with suppress(SelftaughtError):  # a registry that is silent
                 tracker = self.place.tracker
                 open_rounds = [run.run for run in self._rounds() if not run.outcome]
@@ -171,8 +171,7 @@ class Campaign:
         tracker, order = self.place.tracker, self.order
         wanted = order.rounds or sum(stage.rounds for stage in order.recipe.stages)
         run = tracker.campaign_run(order.line, order.campaign)
-        if tracker.outcome(run):
-            tracker.reopen(run)
+        tracker.reopen(run)
         done = len(self._ended())
         start, _, count = (tracker.tags(run).get("selftaught.order") or "0:0").partition(":")
         if int(count) == wanted:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import stamina
@@ -122,6 +123,17 @@ class Tracker:
         wanted = {"selftaught.campaign": campaign, "selftaught.kind": "campaign"}
         return self._run(line, campaign, wanted, tags or {})
 
+    def adoption_run(self, line: str, digest: str, source: str) -> str:
+        """The id of the run that stands for where the model `digest` came from, made if it is not there; it has ended.
+
+        A version that was not trained here has a source run as the others do.
+        """
+        wanted = {"selftaught.kind": "adoption", "selftaught.model_digest": digest}
+        run = self._run(line, f"adopted {source}"[:250], wanted, {"selftaught.source": source})
+        self.log(run, {}, params={"source": source, "digest": digest})
+        self.finish(run, "adopted")
+        return run
+
     def round_run(
         self, line: str, campaign: str, stage: str, round: int, attempt: int, tags: Mapping[str, str] | None = None
     ) -> str:
@@ -132,7 +144,7 @@ class Tracker:
             "selftaught.round": str(round),
             "selftaught.attempt": str(attempt),
         }
-        parent = self.campaign_run(line, campaign)
+        parent = self._parent(line, campaign)
         extra = {"mlflow.parentRunId": parent, "selftaught.stage": stage, **(tags or {})}
         return self._run(line, f"{campaign} round {round}" + (f" attempt {attempt}" if attempt else ""), wanted, extra)
 
@@ -207,11 +219,15 @@ class Tracker:
             self.client.log_batch(run, metrics=series[start : start + _BATCH])
 
     def log_dataset(self, run: str, name: str, digest: str, uri: str, rows: int, context: str) -> None:
-        """Name a data set as input of a run. MLflow keeps 36 characters of a digest; the profile has all of it."""
+        """Name a data set as input of a run. MLflow keeps 36 characters of a digest; the profile has all of it.
+
+        Its source is one of MLflow's own kinds: `mlflow.data.get_source` loads it, and the UI offers its address.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        profile = json.dumps({"rows": rows, "sha256": digest})
-        data = Dataset(name, digest[:36], "local", json.dumps({"uri": uri}), profile=profile)
+        profile, at = json.dumps({"rows": rows, "sha256": digest}), urlsplit(uri)
+        kind, place = ("local", unquote(at.path)) if at.scheme == "file" else (at.scheme, uri)
+        data = Dataset(name, digest[:36], kind, json.dumps({"uri": place}), profile=profile)
         self.client.log_inputs(run, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def log_text(self, run: str, text: str, name: str) -> None:
@@ -280,6 +296,14 @@ class Tracker:
         for key, value in tags.items():
             client.set_model_version_tag(version.line, version.version, key, value)
 
+    def describe(self, version: Version, text: str) -> None:
+        """Say in Markdown what a version is, where the UI shows it first."""
+        self.client.update_model_version(version.line, version.version, text)
+
+    def page_of(self, run: str) -> str:
+        """The address of a run within MLflow's UI."""
+        return f"#/experiments/{self.client.get_run(run).info.experiment_id}/runs/{run}"
+
     def mark_removed(self, version: Version, when: str) -> Version:
         """Say on a version when its files were removed (an ISO date), or with an empty `when` that they are there."""
         if when:
@@ -325,6 +349,14 @@ class Tracker:
         experiment = self.client.get_experiment_by_name(f"selftaught/{line}")
         found = _every(self.client.search_runs, [experiment.experiment_id], query) if experiment else ()
         return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+
+    def _parent(self, line: str, campaign: str) -> str:
+        """The campaign's run. Made for a round's sake it has ended: on a cluster no process goes on between rounds."""
+        there = self._find(line, {"selftaught.campaign": campaign, "selftaught.kind": "campaign"})
+        run = self.campaign_run(line, campaign)
+        if not there:
+            self.client.set_terminated(run, "FINISHED")
+        return run
 
     def _run(self, line: str, name: str, wanted: Mapping[str, str], extra: Mapping[str, str]) -> str:
         with self._alone() as client:

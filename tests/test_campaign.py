@@ -224,6 +224,32 @@ def test_a_round_that_an_error_stops_has_an_outcome_and_shows_its_scores(desk: D
     assert status == ["FINISHED", "FINISHED"]
 
 
+class Interrupted(Round):
+    """Somebody presses Ctrl-C."""
+
+    def gate(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_nothing_seems_to_go_on_after_ctrl_c_and_while_it_goes_on_it_does(desk: Desk):
+    client, seen = desk.place.tracker.client, list[str]()
+    parent = desk.place.tracker.campaign_run("line", "campaign")
+    desk.place.tracker.finish(parent, "done")
+
+    class Watched(Interrupted):
+        def gate(self) -> str:
+            seen.append(client.get_run(parent).info.status)
+            return super().gate()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(desk.campaign(step=Watched).run())
+    (stopped,) = desk.place.tracker.rounds("line", "campaign")
+    assert seen == ["RUNNING"]
+    assert [client.get_run(run).info.status for run in (stopped.run, parent)] == ["FAILED", "FAILED"]
+    assert desk.run() == [(1, 0, "promoted")]
+    assert client.get_run(parent).info.status == "FINISHED"
+
+
 def test_a_draw_that_overlaps_is_drawn_anew_too(desk: Desk):
     """It fails before anything else is fixed."""
     for attempt in (0, 1):

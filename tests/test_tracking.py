@@ -166,8 +166,46 @@ def test_data_sets_are_inputs_of_the_run_with_their_whole_digest(tracker: Tracke
     (given,) = tracker.client.get_run(run).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("examples", DIGEST[:36])
     assert DIGEST in given.dataset.profile
-    assert given.dataset.source == '{"uri": "s3://bucket/a \\"quoted\\" name"}'
+    assert (given.dataset.source_type, given.dataset.source) == ("s3", '{"uri": "s3://bucket/a \\"quoted\\" name"}')
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+
+
+def test_a_data_set_in_a_folder_is_loaded_from_the_run_that_it_is_an_input_of(tracker: Tracker, tmp_path: Path):
+    """With MLflow's own words; the address is a path as people copy it."""
+    import mlflow.data
+
+    folder = tmp_path / "my project é" / "d1"
+    folder.mkdir(parents=True)
+    (folder / "data.parquet").write_bytes(b"rows")
+    run = tracker.campaign_run("line", "weekly")
+    tracker.log_dataset(run, "examples", DIGEST, folder.as_uri(), 151, "training")
+    (given,) = tracker.client.get_run(run).inputs.dataset_inputs
+    source = mlflow.data.get_source(given)
+    assert source.uri == str(folder)
+    assert (Path(source.load()) / "data.parquet").read_bytes() == b"rows"
+
+
+def test_a_model_that_was_not_trained_here_has_a_source_run_that_has_ended(tracker: Tracker):
+    (run,) = {tracker.adoption_run("line", DIGEST, "owner/name") for _ in range(2)}
+    data = tracker.client.get_run(run)
+    assert (data.info.status, data.data.params) == ("FINISHED", {"source": "owner/name", "digest": DIGEST})
+    assert tracker.rounds("line", "weekly") == []
+    assert tracker.campaigns("line") == []
+    assert tracker.adoption_run("line", "e2" * 32, "owner/name") != run
+
+
+def test_a_campaign_without_a_process_of_its_own_is_not_left_running(tracker: Tracker):
+    """As on a cluster, where the first step of each round makes or finds it."""
+    for number in (1, 2):
+        run = tracker.round_run("line", "weekly", "main", number, 0)
+        assert tracker.client.get_run(run).info.status == "RUNNING"
+    assert tracker.client.get_run(tracker.campaign_run("line", "weekly")).info.status == "FINISHED"
+
+
+def test_a_round_leaves_a_running_campaign_running(tracker: Tracker):
+    campaign = tracker.campaign_run("line", "weekly")
+    tracker.round_run("line", "weekly", "main", 1, 0)
+    assert tracker.client.get_run(campaign).info.status == "RUNNING"
 
 
 def test_a_text_is_an_artifact_beside_the_database(tracker: Tracker, tmp_path: Path):

@@ -37,6 +37,20 @@ def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Roun
         "round": "1",
     }
     assert place.tracker.tags(verified.job.run)["selftaught.model_version"] == "line/2"
+    client = place.tracker.client
+    run = client.get_run(verified.job.run)
+    told = client.get_model_version("line", "2").description
+    assert f"[campaign round 1](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" in told
+    assert "[version 1](#/models/line/versions/1) of line" in told
+    assert f"examples `{tags['selftaught.examples'][:8]}`" in told
+    inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
+    assert inputs["examples"] == tags["selftaught.examples"][:36]
+    first = client.get_run(client.get_model_version("line", "1").run_id)
+    assert first.data.params == {
+        "source": str(verified.job.recipe.models["policy"]),
+        "digest": verified.job.trainee.digest,
+    }
+    assert client.get_run(place.tracker.campaign_run("line", "campaign")).info.status == "FINISHED"
 
 
 def test_a_second_training_is_the_first_one(verified: Round, place: Workplace):

@@ -27,9 +27,10 @@ def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
     champion = tracker.resolve(line, "champion")
     if champion is not None:
         return champion
-    digest, uri = keep(place, recipe.models["policy"])
-    tags = {"selftaught.recipe": "none", "selftaught.source": recipe.models["policy"]}
-    version = tracker.register(line, digest, uri, "", tags)
+    source = recipe.models["policy"]
+    digest, uri = keep(place, source)
+    run = tracker.adoption_run(line, digest, source)
+    version = tracker.register(line, digest, uri, run, {"selftaught.recipe": "none", "selftaught.source": source})
     for alias in ("base", "head", "champion"):
         tracker.point(alias, version)
     return version

@@ -22,7 +22,7 @@ from selftaught.round.trainjob import TrainJobs
 from selftaught.round.work import Work
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.freshness import reference_logprobs
-from selftaught.tracking import Version
+from selftaught.tracking import Tracker, Version
 from selftaught.weights import check_model, model_digest
 
 
@@ -184,14 +184,28 @@ def _register(place: Workplace, job: Job, training: Training) -> Version:
         version = tracker.register(
             role_line(job.line, role), other.digest, other.uri, job.run, _tags(job, other, training)
         )
+        tracker.describe(version, _description(tracker, job, other, training))
         tracker.point("head", version)
         tracker.log_curve(job.run, f"train.{role}.loss", other.losses)
         tracker.log(job.run, {f"train.{role}.{key}": value for key, value in other.metrics.items()})
     version = tracker.register(job.line, training.digest, training.uri, job.run, _tags(job, training, training))
+    tracker.describe(version, _description(tracker, job, training, training))
     tracker.point("challenger", version)
     tracker.log_curve(job.run, "train.loss", training.losses)
     tracker.log(job.run, {f"train.{key}": value for key, value in training.metrics.items()})
     return version
+
+
+def _description(tracker: Tracker, job: Job, model: Trained, training: Training) -> str:
+    """Where a model came from, in links that MLflow's UI follows: the round, whose inputs are the data; the parent."""
+    parent = f"model `{model.parent[:8]}`"
+    if model.parent == job.trainee.digest:
+        parent = f"[version {job.trainee.version}](#/models/{job.line}/versions/{job.trainee.version}) of {job.line}"
+    round = f"[{job.campaign} round {job.round}]({tracker.page_of(job.run)})"
+    return (
+        f"Trained in {round} from {parent}, on the examples `{training.examples[:8]}`. Examples, verified rollouts and "
+        "tasks are data sets of that run."
+    )
 
 
 def _tags(job: Job, model: Trained, training: Training) -> dict[str, str]:
