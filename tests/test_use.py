@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.errors import Busy, RoundFailed, SelftaughtError, Unavailable
+from selftaught.errors import BadInput, Busy, RoundFailed, SelftaughtError, Unavailable
+from selftaught.recipe import Recipe
+from selftaught.round.adopt import adopt
 from selftaught.round.history import give_up, record_key
 from selftaught.round.job import Workplace, plan_key
 from selftaught.round.use import in_use, tidy_all
@@ -16,8 +18,10 @@ from selftaught.settings import Settings
 from selftaught.store import DirectoryStore
 from selftaught.tracking import Tracker
 from tests.plans import fixed
+from tests.rounds import model, recipe, recorded_blocks
 from tests.serving.test_pointer import Address
 
+__all__ = ["model", "recorded_blocks"]
 NAME = "line/line/1-0"
 
 
@@ -118,3 +122,31 @@ def test_a_line_that_cannot_be_put_in_order_keeps_no_other_from_it(place: Cluste
     assert place.backend.leads_to == "f" * 64
     with pytest.raises(SelftaughtError, match="down-dddddddd: not up"):
         next(done)
+
+
+class Ours(DirectoryStore):
+    """A store in a bucket, as far as the places of its models go."""
+
+    def uri(self, kind: str, digest: str) -> str:
+        return f"s3://ours/prefix/{kind}/{digest}"
+
+
+def test_another_teams_lines_are_left_to_it(place: Cluster, tmp_path: Path):
+    """Its champion would be served here, with this namespace's quota, for nobody."""
+    ours = Cluster(place.settings, Ours(tmp_path / "ours"), place.tracker, place.backend)
+    for line, bucket in (("ours", "ours/prefix"), ("theirs", "theirs/prefix"), ("theirs-too", "ours/prefix-of-others")):
+        champion = place.tracker.register(line, line[0] * 64, f"s3://{bucket}/models/{line[0] * 64}", "", {})
+        place.tracker.point("champion", champion)
+    done = list(tidy_all(ours, ["ours", "theirs", "theirs-too"]))
+    assert done[0] == "ours: as it has to be"
+    assert all("left alone, its models are in another store (s3://" in text for text in done[1:])
+    assert place.backend is not None and "t" * 64 not in place.backend.up and place.backend.leads_to == "o" * 64
+
+
+@pytest.mark.usefixtures("recorded_blocks")
+def test_a_line_of_another_store_is_not_adopted(place: Cluster, tmp_path: Path, model: Path):
+    ours = Cluster(place.settings, Ours(tmp_path / "ours"), place.tracker, place.backend)
+    theirs = place.tracker.register("line", "a" * 64, f"s3://theirs/models/{'a' * 64}", "", {})
+    place.tracker.point("champion", theirs)
+    with pytest.raises(BadInput, match=r"that line is taken: its models are in s3://theirs/.* Choose another --line"):
+        adopt(ours, Recipe.model_validate(recipe(model)), "line")

@@ -11,6 +11,7 @@ from selftaught.errors import BadInput
 from selftaught.recipe import Recipe
 from selftaught.round.engines import reference_key
 from selftaught.round.job import ModelRef, Workplace
+from selftaught.round.use import elsewhere
 from selftaught.serving.freshness import Reference, reference_logprobs, values
 from selftaught.starter import resolve
 from selftaught.tracking import Version
@@ -21,10 +22,15 @@ from selftaught.weights import check_model, model_digest
 def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
     """The champion of `line`; the recipe's policy model becomes it when the line is new.
 
-    Raises BadInput when the model is missing, truncated or not safetensors.
+    Raises BadInput when the model is missing, truncated or not safetensors, and for a line of another store's.
     """
     tracker = place.tracker
     champion = tracker.resolve(line, "champion")
+    if champion is not None and elsewhere(place, champion):
+        raise BadInput(
+            f"{line}: that line is taken: its models are in {champion.uri}, outside {place.store.root}. Choose another "
+            "--line, or have a workspace of MLflow's for each team (MLFLOW_WORKSPACE)."
+        )
     if champion is not None:
         return champion
     source = recipe.models["policy"]

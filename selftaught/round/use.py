@@ -7,14 +7,18 @@ from selftaught.errors import Busy, SelftaughtError
 from selftaught.round.history import unfinished
 from selftaught.round.job import Workplace
 from selftaught.serving.pointer import reconcile
+from selftaught.tracking import Version
 
 
 def tidy(place: Workplace, line: str) -> list[str]:
     """Reconcile what is served for `line`; returns what was done.
 
-    It is left alone where its round has the only engine, and while somebody moves it, which ends in order or is healed
-    by the next call.
+    It is left alone where its models are in another store, so that whoever keeps that one serves them, where its round
+    has the only engine, and while somebody moves it, which ends in order or is healed by the next call.
     """
+    champion = place.tracker.resolve(line, "champion")
+    if champion is not None and elsewhere(place, champion):
+        return [f"{line}: left alone, its models are in another store ({champion.uri})"]
     if place.settings.one_engine and in_use(place, line):
         return [f"{line}: left alone, an unfinished round has the only engine"]
     try:
@@ -36,6 +40,15 @@ def tidy_all(place: Workplace, lines: Iterable[str]) -> Iterator[str]:
             wrong.append(str(error) if str(error).startswith(line) else f"{line}: {error}")
     if wrong:
         raise SelftaughtError("\n".join(wrong))
+
+
+def elsewhere(place: Workplace, version: Version) -> bool:
+    """Whether the files of `version` are in another bucket or below another prefix than this workplace's.
+
+    A registry may be several teams'. A folder may have been moved since, so of stores in folders nothing is told.
+    """
+    expected = place.store.uri("models", version.digest)
+    return expected.startswith("s3://") and version.uri != expected
 
 
 def in_use(place: Workplace, line: str) -> set[str]:

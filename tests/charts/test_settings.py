@@ -9,7 +9,13 @@ from selftaught.settings import Settings, variable
 TEMPLATE = Path(__file__).parents[2] / "charts" / "selftaught" / "templates" / "settings.yaml"
 WRITTEN = set(re.findall(r"^  ([A-Z][A-Z0-9_]*):", TEMPLATE.read_text(), re.MULTILINE))
 GIVEN = {*cluster.REQUIRED, *cluster.OPTIONAL, *cluster.ROUTE}
-NOT_THE_LIBRARYS = {"AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE", "SELFTAUGHT_S3_ADDRESSING"}
+NOT_THE_LIBRARYS = {
+    "MLFLOW_WORKSPACE",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_CA_BUNDLE",
+    "SELFTAUGHT_S3_ADDRESSING",
+}
 OUTSIDE_OF_TASKS = {
     "SELFTAUGHT_PROFILE",  # a task has all of the profile as variables
     "SELFTAUGHT_KFP",

@@ -4,17 +4,24 @@
 
 ACCOUNTS has a folder an account, named for its part (`admin`, `steps`, `promoter`; a team's are `steps.TEAM` and
 `promoter.TEAM`) with the files `username` and `password`. Passwords follow the Secrets; accounts that are no longer
-there are left alone. The database's URL is in MLFLOW_AUTH_DATABASE_URI.
+there are left alone. The database's URL is in MLFLOW_AUTH_DATABASE_URI, and STORES says (JSON) where the files of each
+part's models are. With MLFLOW_ENABLE_WORKSPACES, each team has a workspace of its name, in the database of
+MLFLOW_BACKEND_STORE_URI: its accounts see nothing of any other. The release's own is MLflow's `default`.
 """
 
 import configparser
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from mlflow.entities.workspace import Workspace
+from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+from mlflow.store.workspace.sqlalchemy_store import SqlAlchemyStore as Workspaces
+from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 
 
 def main(accounts: Path, config: Path) -> None:
@@ -26,6 +33,8 @@ def main(accounts: Path, config: Path) -> None:
     for part, (username, password) in given.items():
         state = settle(store, username, password, is_admin=part == "admin")
         print(f"{part}: {username} {state}", flush=True)
+    if MLFLOW_ENABLE_WORKSPACES.get():
+        separate(store, {part: username for part, (username, _) in given.items() if part.startswith("steps")})
 
 
 def read(part: Path) -> tuple[str, str]:
@@ -40,6 +49,7 @@ def write(config: Path, given: dict[str, tuple[str, str]]) -> None:
         for part, (username, _) in given.items()
         if part.startswith("promoter")
     }
+    stores = json.loads(os.environ["STORES"])
     values = {
         "default_permission": os.environ["MLFLOW_AUTH_DEFAULT_PERMISSION"],
         "database_uri": os.environ["MLFLOW_AUTH_DATABASE_URI"],
@@ -50,7 +60,10 @@ def write(config: Path, given: dict[str, tuple[str, str]]) -> None:
     }
     parser = configparser.ConfigParser()
     parser["mlflow"] = {key: value.replace("%", "%%") for key, value in values.items()}
-    parser["selftaught"] = {"promoters": json.dumps(promoters)}
+    parser["selftaught"] = {
+        "promoters": json.dumps(promoters).replace("%", "%%"),
+        "stores": json.dumps({given[part][0]: store for part, store in stores.items()}).replace("%", "%%"),
+    }
     with config.open("w") as file:
         parser.write(file)
 
@@ -59,14 +72,31 @@ def settle(store: SqlAlchemyStore, username: str, password: str, *, is_admin: bo
     """Have the account with this password; returns what was done."""
     if store.authenticate_user(username, password):
         return "unchanged"
+    if unless_there(lambda: store.create_user(username, password, is_admin=is_admin)):
+        return "made"
+    store.update_user(username, password=password)
+    return "has its new password"
+
+
+def unless_there(make: Callable[[], object]) -> bool:
+    """Make what has a name; false where it has been made before, perhaps by another replica a moment ago."""
     try:
-        store.create_user(username, password, is_admin=is_admin)
+        make()
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        store.update_user(username, password=password)
-        return "has its new password"
-    return "made"
+        return False
+    return True
+
+
+def separate(store: SqlAlchemyStore, steps: dict[str, str]) -> None:
+    """Have a workspace for each team and let its steps account, as which its promoter goes on, work in that one."""
+    workspaces = Workspaces(os.environ["MLFLOW_BACKEND_STORE_URI"])
+    for part, username in steps.items():
+        name = part.partition(".")[2] or DEFAULT_WORKSPACE_NAME
+        unless_there(lambda name=name: workspaces.create_workspace(Workspace(name=name)))
+        store.set_workspace_permission(name, username, "USE")
+        print(f"{part}: works in the workspace {name}", flush=True)
 
 
 if __name__ == "__main__":
