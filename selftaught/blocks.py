@@ -365,12 +365,19 @@ class Metric(Block, axis="evaluate"):
 
     higher_is_better: ClassVar[bool] = True
     """Whether a higher value is a better model; a gate decides by no other metric."""
+    bounds: ClassVar[tuple[float, float] | None] = None
+    """The least and the highest value that a task can have: (0, 1) of whatever is right or wrong, or a share of it.
+    Intervals of few tasks go by it, and how much there is to lose. None where there are no such values, or nobody says.
+    """
     tasks: PositiveInt | None = None
     """How many tasks of the set to measure (the first by id, so that every model is measured on the same)."""
 
     @property
     def variance(self) -> float | None:
-        """That of the difference of two models on a task, as far as it can be assumed; None where values are 0 or 1."""
+        """That of the difference of two models on a task, as far as it can be assumed; None where values are 0 or 1.
+
+        Nothing is assumed of a metric of other `bounds` than (0, 1) that has none.
+        """
         return None
 
     @abstractmethod
@@ -391,8 +398,9 @@ class Evidence:
 
     `alpha_spent` is the error probability already used on these gate tasks. `anchor` is the model that the line began
     with, whose guard scores are there too; `over` says what the gain has to hold for, and `clusters` to which template,
-    or family of one wording, a gate task belongs (itself where it is not listed). No training example overlaps a
-    held-out task: a round where one does has ended before.
+    or family of one wording, a gate task belongs (itself where it is not listed). `bounds` are the metrics' own, by
+    name; one not listed has (0, 1). No training example overlaps a held-out task: a round where one does has ended
+    before.
     """
 
     champion: str
@@ -405,6 +413,7 @@ class Evidence:
     anchor: str = ""
     over: Over = "tasks"
     clusters: Mapping[str, str] = field(default_factory=dict[str, str])
+    bounds: Mapping[str, tuple[float, float] | None] = field(default_factory=dict[str, tuple[float, float] | None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,7 +446,8 @@ class Outlook:
 
     `number` is the round to come and `rounds` how many there will be; `gate` and `guard` are the tasks that the
     deciding metric is measured on; `spent` is gone of the error budget. `variance` is assumed of the difference on a
-    task (None: values are 0 or 1); `last` are the scores of the last round, by `champion` and `challenger`.
+    task (None: values are 0 or 1, or nothing can be assumed where `bounds` are others); `last` are the scores of the
+    last round, by `champion` and `challenger`. `bounds` are those of the metric that decides.
     """
 
     gate: int
@@ -448,6 +458,7 @@ class Outlook:
     rounds: int = 1
     spent: float = 0.0
     variance: float | None = None
+    bounds: tuple[float, float] | None = (0.0, 1.0)
     last: Sequence[TaskScore] = ()
     champion: str = ""
     challenger: str = ""

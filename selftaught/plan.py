@@ -169,6 +169,7 @@ def _power(place: Workplace, order: Order, stage: Stage, number: int, sizes: Map
             rounds=rounds,
             spent=spent(place, pool_of(source)),
             variance=metric.variance if metric else None,
+            bounds=metric.bounds if metric else None,
             last=told.scores if told else (),
             champion=told.last.champion.digest if told else "",
             challenger=told.last.challenger.digest if told and told.last.challenger else "",

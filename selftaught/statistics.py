@@ -21,6 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from selftaught.errors import BadInput
 
 Floats = NDArray[np.float64]
+Bounds = tuple[float, float]
+"""The least and the highest value that there can be."""
+SHARES: Bounds = (0.0, 1.0)
+"""The bounds of what is right or wrong, or a share of it."""
 
 POWER = 0.8
 _FEWEST_RESAMPLES, _MOST_RESAMPLES = 10_000, 1_000_000
@@ -111,20 +115,44 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     return _wilson(successes / n, n, confidence)
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """The mean over tasks: Wilson's interval where every value is 0 or 1, the bootstrap's otherwise.
+def mean_interval(
+    values: ArrayLike, confidence: float = 0.95, seed: int = 0, bounds: Bounds | None = SHARES
+) -> Interval:
+    """The mean over tasks: Wilson's interval where every value is one of `bounds`, the bootstrap's otherwise.
 
-    Where all values but a few are the same one, within [0, 1], resamples tell nothing of the spread (none at all where
-    they are all equal): then Wilson's too, as wide as for values of 0 and 1, than which none within [0, 1] spread more.
+    Where all values but a few are the same one, resamples tell nothing of the spread (none at all where they are all
+    equal): then `bounds` say how far off tasks may be that were not drawn. Where they are not known, and the values all
+    equal, the interval is that one value, and means nothing.
     """
     values = np.asarray(values, float)
-    if is_binary(values) or (_hardly_differ(values) and values.min() >= 0 and values.max() <= 1):
-        return _wilson(float(values.mean()), len(values), confidence)
+    if bounds is None or values.min() < bounds[0] or values.max() > bounds[1]:
+        return bootstrap(values, confidence, seed)
+    if np.isin(values, bounds).all() or _hardly_differ(values):
+        return _bounded(values, bounds, confidence)
     return bootstrap(values, confidence, seed)
 
 
 def _hardly_differ(values: Floats) -> bool:
     return len(values) - int(np.unique(values, return_counts=True)[1].max()) < min(_FEW, len(values))
+
+
+def _bounded(values: Floats, bounds: Bounds, confidence: float) -> Interval:
+    """As wide as where every value that is not the commonest were one of `bounds`: none within them spread more.
+
+    What is above the commonest value and what is below have Wilson's interval each, put together as Newcombe's (1998,
+    Statistics in Medicine 17:873, method 10) are. Where it is one of `bounds` that is Wilson's interval of the mean.
+    """
+    (least, most), n = bounds, len(values)
+    different, counts = np.unique(values, return_counts=True)
+    mean, common = float(values.mean()), float(different[counts.argmax()])
+    if common in bounds:
+        inside = _wilson((mean - least) / (most - least), n, confidence)
+        return Interval(mean, least + (most - least) * inside.low, least + (most - least) * inside.high)
+    up = _wilson(float(np.maximum(values - common, 0).mean()) / (most - common), n, confidence)
+    down = _wilson(float(np.maximum(common - values, 0).mean()) / (common - least), n, confidence)
+    low = math.hypot((up.estimate - up.low) * (most - common), (down.high - down.estimate) * (common - least))
+    high = math.hypot((up.high - up.estimate) * (most - common), (down.estimate - down.low) * (common - least))
+    return Interval(mean, mean - low, mean + high)
 
 
 def _wilson(mean: float, n: int, confidence: float) -> Interval:

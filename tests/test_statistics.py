@@ -103,6 +103,37 @@ def test_values_that_hardly_differ_get_an_interval_as_wide_as_that_of_zeros_and_
     assert interval.low >= 0
 
 
+@given(
+    values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=40),
+    least=st.sampled_from([-1.0, 0.0, 3.0]),
+    width=st.sampled_from([1.0, 2.0, 50.0]),
+)
+def test_the_interval_of_a_mean_goes_by_the_values_that_there_can_be(values: list[float], least: float, width: float):
+    """On whatever scale: a figure in [-1, 1] is one in [0, 1] stretched and moved."""
+    plain, bounds = mean_interval(values), (least, least + width)
+    moved = mean_interval([least + width * value for value in values], bounds=bounds)
+    stretched = [least + width * each for each in (plain.estimate, plain.low, plain.high)]
+    assert [moved.estimate, moved.low, moved.high] == pytest.approx(stretched, abs=1e-9 * width)
+
+
+@pytest.mark.parametrize("n", [6, 64])
+def test_values_that_are_all_equal_leave_room_for_those_that_were_not_drawn(n: int):
+    """Of n tasks none gained or lost anything: as many may as could have anything right where none of n had."""
+    room = wilson(0, n).high
+    interval = mean_interval([0.0] * n, bounds=(-1.0, 1.0))
+    assert (interval.low, interval.high) == pytest.approx((-room, room))
+    unbounded = mean_interval([0.0] * n, bounds=None)
+    assert (unbounded.low, unbounded.high) == (0, 0)
+
+
+def test_the_mean_of_rare_losses_and_gains_is_held_as_often_as_it_says():
+    """A task in twenty-five is won, one in fifty lost; no value but these and 0."""
+    drawn = np.random.default_rng(0).choice([1.0, 0.0, -1.0], (2000, 100), p=[0.04, 0.94, 0.02])
+    rare = [row for row in drawn if np.count_nonzero(row) < 10]
+    assert len(rare) > 1500
+    assert np.mean([_holds(mean_interval(row, bounds=(-1.0, 1.0)), 0.02) for row in rare]) >= 0.93
+
+
 def test_the_mean_of_rare_fractions_is_held_as_often_as_it_says():
     """A task in fifty is worth .25: resamples of what was seen held .87."""
     seen = stats.binom.pmf(range(15), 160, 0.02)

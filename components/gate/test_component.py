@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from selftaught import dataset
+from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.records import Example, Message, Task, TaskScore
 from selftaught.round.job import Workplace
@@ -54,6 +55,14 @@ def test_a_clear_gain_is_promoted(measured: Round):
     assert (decision.outcome, decision.gain) == ("promoted", 0.5)
     assert all(check.passed for check in decision.checks)
     assert measured.made["gate-metrics"].metadata["gain"] == 0.5
+
+
+def test_the_gate_is_told_what_values_a_metric_can_have(measured: Round, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Accuracy, "bounds", (-1.0, 1.0))
+    _scores(measured, lambda n: n % 2 == 0, lambda n: True)
+    measured.gate()
+    checks = decision_from_json(Path(measured.made["decision"].path).read_text()).checks
+    assert "guard tasks, where it has 0.500: " in next(check.reason for check in checks if check.name == "guard")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 A task is answered right when every verifier of the stage passes the rollout.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -22,6 +22,7 @@ class Accuracy(Drawing, Metric, type="accuracy"):
     Scores are named `accuracy` when greedy and `mean@k` otherwise.
     """
 
+    bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     greedy: Annotated[bool, Field(description="one greedy answer a task, not `k` samples")] = True
     k: Annotated[PositiveInt, Field(description="samples a task when not greedy")] = 1
     temperature: Annotated[float, Field(gt=0, description="of the samples when not greedy")] = 1.0

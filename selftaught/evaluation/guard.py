@@ -8,6 +8,7 @@ that (Berger 1982, Technometrics 24:295).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from selftaught.blocks import Check, Evidence
 from selftaught.errors import BadInput
 from selftaught.evaluation.pairing import Pairs, pair
 from selftaught.evaluation.wording import percent
-from selftaught.statistics import is_binary, sign_flip, tango
+from selftaught.statistics import SHARES, Bounds, is_binary, sign_flip, tango
 
 
 def guard_checks(evidence: Evidence, metrics: Sequence[str], margin: float, confidence: float) -> Iterator[Check]:
@@ -35,31 +36,52 @@ def guard_checks(evidence: Evidence, metrics: Sequence[str], margin: float, conf
         for name, digest in references.items():
             pairs = pair(evidence.scores, metric, "guard", digest, evidence.challenger)
             label = ["guard"] + [metric] * (metric != metrics[0]) + [name] * (name != "champion")
-            yield _check(" ".join(label), metric, name, pairs, relative_margin(margin, pairs.champion), confidence)
+            guarded = _Guarded(metric, name, pairs, evidence.bounds.get(metric, SHARES))
+            yield _check(" ".join(label), guarded, margin, confidence)
 
 
-def relative_margin(margin: float, reference: Sequence[float]) -> float:
-    """The loss that has to be excluded: `margin`, or half of what the reference has right where that is less."""
-    return min(margin, float(np.mean(reference)) / 2)
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """The challenger beside one reference, `whose` model it is, on the guard tasks in one metric."""
+
+    metric: str
+    whose: str
+    pairs: Pairs
+    bounds: Bounds | None
+
+    def low(self, confidence: float) -> float:
+        """The one-sided lower limit of the gain at `confidence`."""
+        difference, two_sided = self.pairs.difference, 2 * confidence - 1
+        if self.bounds == SHARES and is_binary(self.pairs.champion) and is_binary(self.pairs.challenger):
+            gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
+            return tango(gained, lost, len(difference), two_sided).low
+        width = self.bounds[1] - self.bounds[0] if self.bounds else 1.0
+        return width * sign_flip(difference / width, two_sided).low
+
+    def text(self) -> str:
+        """What was measured, in words."""
+        mean = f"{np.mean(self.pairs.champion):.3f}"
+        has = f"of which it has {mean} right" if self.bounds == SHARES else f"where it has {mean}"
+        gain = f"{self.metric} gain over the {self.whose} {self.pairs.difference.mean():+.3f}"
+        return f"{gain} on {len(self.pairs.tasks)} guard tasks, {has}"
 
 
-def _check(label: str, metric: str, whose: str, pairs: Pairs, margin: float, confidence: float) -> Check:
-    gain, low = float(pairs.difference.mean()), _low(pairs, confidence)
-    passed = low > -margin
+def relative_margin(margin: float, reference: Sequence[float], bounds: Bounds | None = SHARES) -> float:
+    """The loss that has to be excluded: `margin`, or half of what the reference has to lose where that is less.
+
+    That is what it has right, or is above the least value; where there is none, `margin` alone counts.
+    """
+    return margin if bounds is None else min(margin, (float(np.mean(reference)) - bounds[0]) / 2)
+
+
+def _check(label: str, guarded: _Guarded, margin: float, confidence: float) -> Check:
+    pairs, low = guarded.pairs, guarded.low(confidence)
+    excluded, gain = relative_margin(margin, pairs.champion, guarded.bounds), float(pairs.difference.mean())
+    passed = low > -excluded
     reason = (
-        f"{metric} gain over the {whose} {gain:+.3f} on {len(pairs.tasks)} guard tasks, of which it has "
-        f"{np.mean(pairs.champion):.3f} right: a loss of {margin:.3g} or more is {'' if passed else 'not '}excluded at "
+        f"{guarded.text()}: a loss of {excluded:.3g} or more is {'' if passed else 'not '}excluded at "
         f"{percent(confidence)} (lower limit {low:+.3f})"
     )
-    if not passed and gain > -margin:
+    if not passed and gain > -excluded:
         reason += "; these tasks cannot tell: take more of them, or more samples of each"
-    return Check(label, passed, reason, {"gain": gain, "low": low, "margin": margin, "tasks": len(pairs.tasks)})
-
-
-def _low(pairs: Pairs, confidence: float) -> float:
-    """The one-sided lower limit of the gain at `confidence`."""
-    difference, two_sided = pairs.difference, 2 * confidence - 1
-    if is_binary(pairs.champion) and is_binary(pairs.challenger):
-        gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
-        return tango(gained, lost, len(difference), two_sided).low
-    return sign_flip(difference, two_sided).low
+    return Check(label, passed, reason, {"gain": gain, "low": low, "margin": excluded, "tasks": len(pairs.tasks)})

@@ -7,7 +7,7 @@ was sampled first, which is fair because samples come in no order.
 Source: Wang et al. 2022, Self-Consistency Improves Chain of Thought Reasoning in Language Models.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -20,6 +20,7 @@ from selftaught.verification.votes import same_answers
 class Majority(Drawing, Metric, type="maj_at_k"):
     """1 when the most common final answer of `k` samples is right; scores are named `maj@8` and so on."""
 
+    bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     k: Annotated[PositiveInt, Field(description="samples a task, which vote")] = 8
     temperature: Annotated[float, Field(gt=0, description="of the samples")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 96

@@ -19,6 +19,7 @@ from selftaught.evaluation.wording import percent
 from selftaught.records import Split
 from selftaught.statistics import (
     POWER,
+    SHARES,
     binary_guard_power,
     is_binary,
     mean_guard_power,
@@ -82,7 +83,7 @@ class Chances:
     guard_confidence: float
 
     def noises(self) -> Iterator[Noise]:
-        """Of the last round where there is one, else what can be assumed."""
+        """Of the last round where there is one, else what can be assumed; none where nothing can."""
         yield from self._noises("gate")
 
     def guarded(self, noise: Noise) -> float:
@@ -91,7 +92,7 @@ class Chances:
             return 1.0
         last = self._last("guard")
         measured = next(self._noises("guard")) if last and len(last.tasks) >= _FEW else noise
-        margin = relative_margin(self.guard_margin, last.champion) if last else self.guard_margin
+        margin = relative_margin(self.guard_margin, last.champion, self.outlook.bounds) if last else self.guard_margin
         return measured.guarded(self.outlook.guard, margin, self.guard_confidence)
 
     def _noises(self, split: Split) -> Iterator[Noise]:
@@ -99,7 +100,7 @@ class Chances:
             yield noise_of(last)
         elif (assumed := self.outlook.variance) is not None:
             yield Noise(f"a task's gain varies by {assumed**0.5:.2f}", None, assumed)
-        else:
+        elif self.outlook.bounds == SHARES:
             yield from (Noise(f"{percent(share)} of the tasks change sides", share) for share in DISCORDANCE)
 
     def _last(self, split: Split) -> Pairs | None:
@@ -117,6 +118,11 @@ def told(chances: Chances, alpha: float, later: float | None, total: float, temp
     takes where the gain has to hold over them.
     """
     tasks, noises = chances.outlook.gate, list(chances.noises())
+    if not noises:
+        return (
+            f"what {tasks} gate tasks can show is not known before a round was measured: nothing is assumed of how "
+            f"much '{chances.metric}' varies from task to task."
+        )
     gains = [noise.smallest_gain(tasks, alpha, chances.min_gain) for noise in noises] if alpha else [math.inf]
     if math.inf in gains:
         return f"{tasks} gate tasks are too few to show any gain ({_error(alpha)}): use more."

@@ -4,7 +4,7 @@ The unbiased estimate from n >= k samples a task (Chen et al. 2021); it tells wh
 answers, and a perfect verifier would be needed to harvest it.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -17,6 +17,7 @@ from selftaught.statistics import pass_at_k
 class PassAtK(Drawing, Metric, type="pass_at_k"):
     """pass@`k`, estimated from `n` samples a task; scores are named `pass@8` and so on."""
 
+    bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     k: Annotated[PositiveInt, Field(description="samples of which one has to be right")] = 8
     n: Annotated[PositiveInt | None, Field(description="samples a task; more than k narrows the estimate")] = None
     temperature: Annotated[float, Field(gt=0, description="of the samples")] = 1.0

@@ -12,7 +12,7 @@ from selftaught.blocks import Context, Metric, Sampler
 from selftaught.errors import RoundFailed
 from selftaught.evaluation.pairing import pair
 from selftaught.records import Group, Split, Task, TaskScore
-from selftaught.statistics import mean_interval, paired_gain
+from selftaught.statistics import SHARES, Bounds, mean_interval, paired_gain
 
 READABLE = 8
 """How many of a task's answers a score keeps to be read."""
@@ -123,10 +123,14 @@ def _score(metric: Metric, group: Group, model: str) -> TaskScore:
 # Summing up -----------------------------------------------------------------------------------------------------------
 
 
-def summarise(scores: Iterable[TaskScore], confidence: float = 0.95) -> list[Summary]:
-    """The mean of every model, metric and split that `scores` hold, in that order, over the tasks that were judged."""
+def summarise(scores: Iterable[TaskScore], metrics: Iterable[Metric] = (), confidence: float = 0.95) -> list[Summary]:
+    """The mean of every model, metric and split that `scores` hold, in that order, over the tasks that were judged.
+
+    Intervals go by the bounds of `metrics`; a metric that is not among them has values in [0, 1].
+    """
+    bounds = {metric.name: metric.bounds for metric in metrics}
     ordered = sorted((score for score in scores if not score.errors), key=_whose)
-    return [_summary(list(rows), confidence) for _, rows in groupby(ordered, key=_whose)]
+    return [_summary(list(rows), bounds, confidence) for _, rows in groupby(ordered, key=_whose)]
 
 
 def paired(
@@ -150,8 +154,7 @@ def _whose(score: TaskScore) -> tuple[str, str, str]:
     return score.model, score.metric, score.split
 
 
-def _summary(rows: Sequence[TaskScore], confidence: float) -> Summary:
-    mean = mean_interval([row.value for row in rows], confidence)
-    tokens = sum(row.completion_tokens for row in rows)
-    first = rows[0]
+def _summary(rows: Sequence[TaskScore], bounds: Mapping[str, Bounds | None], confidence: float) -> Summary:
+    first, tokens = rows[0], sum(row.completion_tokens for row in rows)
+    mean = mean_interval([row.value for row in rows], confidence, bounds=bounds.get(first.metric, SHARES))
     return Summary(first.model, first.metric, first.split, mean.estimate, mean.low, mean.high, len(rows), tokens)

@@ -4,7 +4,7 @@ Runs any sampler, search included, and looks at one answer a task. With equal to
 search, `budget` samples for a vote) strategies are compared at the same cost; `tokens` of the scores say what it was.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from selftaught.records import Group
 class Strategy(Metric, type="strategy"):
     """1 when the strategy's answer is right."""
 
+    bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@._-]*$", description="the metric's name")]
     sample: Annotated[Sampler, OneOf("sample"), Field(description="the strategy that is measured")]
     pick: Literal["answer", "vote", "any"] = "answer"

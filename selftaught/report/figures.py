@@ -108,7 +108,8 @@ def _scores(rounds: Sequence[RoundReport]) -> Figure:
         for trace in _metric_traces(points(rounds, metric, split), metric_name(metric), colour, APART * i)
     ]
     labels = ["start", *(f"{round_label(r)}<br>{r.outcome}" for r in rounds)]
-    layout = _layout(yaxis={"range": [-0.03, 1.03], "tickformat": ".1f", "dtick": 0.2})
+    lowest = min((s.low for r in rounds for s in r.summaries if s.split == split and s.metric in metrics), default=0.0)
+    layout = _layout(yaxis={"range": [min(lowest, 0.0) - 0.03, 1.03], "tickformat": ".1f", "dtick": 0.2})
     layout["xaxis"] |= {"range": [-0.25, len(rounds) + 0.55]} | (_ticks(labels) if len(labels) <= 9 else {"dtick": 1})
     return {"data": traces, "layout": layout}
 

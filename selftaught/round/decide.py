@@ -47,6 +47,7 @@ def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> 
         anchor=job.anchor.digest if job.anchor else "",
         over=job.recipe.tasks.over,
         clusters=_clusters(gate),
+        bounds={metric.name: metric.bounds for metric in job.blocks.evaluate},
     )
 
 

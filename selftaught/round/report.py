@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from selftaught import dataset
-from selftaught.blocks import Decision
+from selftaught.blocks import Decision, Metric
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
 from selftaught.records import Example, Group, Split, TaskScore, content_id
@@ -131,7 +131,7 @@ def _round(
         sampled_from=job.sampler.digest,
         trained_from=job.trainee.digest,
         measured_on=dict(_measured_on(scores)),
-        summaries=tuple(_summaries(scores)),
+        summaries=tuple(_summaries(scores, job.blocks.evaluate)),
         gains=tuple(_gains(job, challenger, scores)),
         gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
         funnel=tally.funnel(int(kept.counts["own"]), int(kept.counts["replayed"])),
@@ -152,8 +152,8 @@ def _measured_on(scores: Sequence[TaskScore]) -> Iterator[tuple[Split, str]]:
             yield split, content_id(tasks)
 
 
-def _summaries(scores: Sequence[TaskScore]) -> Iterator[data.Summary]:
-    for s in summarise(scores):
+def _summaries(scores: Sequence[TaskScore], metrics: Sequence[Metric]) -> Iterator[data.Summary]:
+    for s in summarise(scores, metrics):
         yield data.Summary(model=s.model, metric=s.metric, split=s.split, mean=s.mean, low=s.low, high=s.high, n=s.n)
 
 

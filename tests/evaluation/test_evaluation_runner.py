@@ -208,6 +208,43 @@ async def test_summaries_are_means_with_intervals_a_model_metric_and_split():
     assert (accuracy["gate"].low, accuracy["gate"].high) == (wilson(10, 20).low, wilson(10, 20).high)
 
 
+class Gained(Metric):
+    """What a second turn gained on the first: -1, 0 or 1. It says so."""
+
+    bounds = (-1.0, 1.0)
+
+    def sampler(self) -> Sampler:
+        return Accuracy().sampler()
+
+    def value(self, group: Group) -> float:
+        return 0.0
+
+    @property
+    def name(self) -> str:
+        return "gained"
+
+
+class Unsaid(Gained):
+    """The same without saying."""
+
+    bounds = None
+
+
+async def test_a_figure_below_and_above_zero_has_no_proportions_interval():
+    measured = await scores([task(i) for i in range(6)], [Gained()])
+    (summary,) = summarise(measured, [Gained()])
+    assert (summary.mean, -summary.low, summary.high) == pytest.approx((0, wilson(0, 6).high, wilson(0, 6).high))
+    (unsaid,) = summarise(measured, [Unsaid()])
+    assert (unsaid.low, unsaid.high) == (0, 0)
+
+
+@pytest.mark.parametrize("metric", [Accuracy(), Accuracy(greedy=False, k=2), PassAtK(k=2), Majority(k=2)])
+async def test_a_share_has_a_proportions_interval(metric: Metric):
+    tasks = [task(2 * i + 1) for i in range(6)]
+    (summary,) = summarise(await scores(tasks, [metric]), [metric])
+    assert (summary.low, summary.high) == pytest.approx((0, wilson(0, 6).high))
+
+
 async def test_paired_gains_are_given_for_every_metric_and_split():
     before = await scores([task(i, split) for i in range(9) for split in ("gate", "report")], [Accuracy(), Tokens()])
     after = [s.model_copy(update={"model": "new", "value": 1.0 if s.metric == "accuracy" else s.value}) for s in before]

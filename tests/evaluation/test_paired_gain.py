@@ -13,7 +13,7 @@ from selftaught.evaluation.decision import decision_from_json, decision_to_json
 from selftaught.evaluation.guard import relative_margin
 from selftaught.evaluation.paired_gain import PairedGain
 from selftaught.records import Split, TaskScore
-from selftaught.statistics import alpha_spending, mcnemar_power, smallest_detectable_gain
+from selftaught.statistics import Bounds, alpha_spending, mcnemar_power, smallest_detectable_gain
 
 CHAMPION, CHALLENGER = "c4a3910f00", "cha11e46e5"
 BASE = "ba5e000000"
@@ -166,6 +166,24 @@ def test_a_few_that_change_sides_both_ways_are_excluded_as_a_loss():
     assert guard.values["low"] == pytest.approx(-0.0881, abs=1e-4)
     lost = check(guarded().decide(evidence(*CLEAR, guard=(right(7, 48), right(0, 48)))), "guard")
     assert lost.values["low"] == pytest.approx(-0.2228, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mean", "bounds", "margin"),
+    [(0.0, (-1, 1), 0.15), (-0.9, (-1, 1), 0.05), (-0.9, None, 0.15), (96.0, None, 0.15), (0.1, (0, 1), 0.05)],
+)
+def test_what_there_is_to_lose_is_what_is_above_the_least_value(mean: float, bounds: Bounds | None, margin: float):
+    assert relative_margin(0.15, [mean] * 8, bounds) == pytest.approx(margin)
+
+
+def test_a_guard_of_a_figure_below_and_above_zero_is_told_and_tested_as_one():
+    """Both have 0 on every guard task: a task may be worth 2, so as many may yet lose twice as much."""
+    told = {"guard": ([0.0] * 64, [0.0] * 64), "bounds": {"accuracy": (-1.0, 1.0)}}
+    signed = check(guarded().decide(evidence(*SMALL, **told)), "guard")
+    share = check(guarded().decide(evidence(*SMALL, guard=told["guard"])), "guard")
+    assert signed.reason.startswith("accuracy gain over the champion +0.000 on 64 guard tasks, where it has 0.000: ")
+    assert signed.values["low"] == pytest.approx(2 * share.values["low"])
+    assert (signed.values["margin"], share.values["margin"]) == (0.15, 0)
 
 
 def test_what_cannot_be_told_is_refused_and_says_so():
@@ -439,6 +457,16 @@ def test_the_plan_counts_the_round_that_is_due(number: int, gain: float):
     assert said.startswith(f"160 gate tasks can show a gain of {gain:.2f} or more")
     alpha = alpha_spending(number, 0.025, spent)
     assert mcnemar_power(160, smallest_detectable_gain(160, 0.2, alpha), 0.2, alpha) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_of_a_figure_of_which_nothing_is_known_the_plan_promises_nothing():
+    told = gate().plan(Outlook(gate=200, guard=0, fresh=True, bounds=(-1.0, 1.0)))
+    assert told.startswith("what 200 gate tasks can show is not known before a round was measured")
+    last = [*rows(CHAMPION, [-0.5, 0.25] * 100), *rows(CHALLENGER, [0.0, 0.25] * 100)]
+    known = Outlook(
+        gate=200, guard=0, fresh=True, bounds=(-1.0, 1.0), last=last, champion=CHAMPION, challenger=CHALLENGER
+    )
+    assert gate().plan(known).startswith("200 gate tasks can show a gain of ")
 
 
 def test_the_plan_of_too_few_tasks_says_so():
