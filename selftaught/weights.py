@@ -8,7 +8,9 @@ numbers in the tensors are not. Nothing is loaded, so this works where torch is 
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -42,11 +44,28 @@ def check_model(folder: Path) -> None:
 def model_digest(folder: Path) -> str:
     """SHA-256 (hex) over the relative paths and SHA-256s of the model's files, in order of path.
 
-    Hidden files and our own `manifest.json` are not part of a model. Reads every byte (some 0.7 GB/s), caches nothing.
+    Hidden files and our own `manifest.json` are not part of a model. Reads every byte (some 0.7 GB/s a core, files
+    side by side), caches nothing.
     """
-    files = ((path.relative_to(folder).as_posix(), path) for path in visible_files(folder))
-    content = [[name, sha256_of(path)] for name, path in files if name != MANIFEST]
+    files = {path.relative_to(folder).as_posix(): path for path in visible_files(folder)}
+    files.pop(MANIFEST, None)
+    with ThreadPoolExecutor() as pool:
+        content = [[name, found] for name, found in zip(files, pool.map(sha256_of, files.values()), strict=True)]
     return hashlib.sha256(canonical(content)).hexdigest()
+
+
+DIGEST = "SELFTAUGHT_MODEL_DIGEST"
+"""Variable of an engine's process: the digest that it is named by, which the files it loads have to have."""
+
+
+def prove_loaded(folder: str | Path) -> None:
+    """Raise StoreError unless the files of `folder` are those of the digest in DIGEST; nothing is asked without one.
+
+    Nobody before the engine can tell: KServe's storage initializer compares nothing, and runs after every init
+    container of ours.
+    """
+    if digest := os.environ.get(DIGEST):
+        proven(Path(folder), digest)
 
 
 def proven(folder: Path, digest: str) -> Path:

@@ -6,6 +6,7 @@ follows a repository, is not decided here.
 
 from typing import Any, cast
 
+from selftaught import weights
 from selftaught.serving.naming import DIGEST, LINE, MANAGED, version_name
 from selftaught.serving.scaling import by_requests
 from selftaught.settings import Settings
@@ -39,6 +40,7 @@ def inference_service(told: Settings, uri: str, line: str, digest: str) -> Any:
 
 def _predictor(told: Settings, uri: str, line: str, digest: str) -> Any:
     import kserve
+    from kubernetes import client
 
     name = version_name(line, digest)
     model = kserve.V1beta1ModelSpec(
@@ -46,6 +48,7 @@ def _predictor(told: Settings, uri: str, line: str, digest: str) -> Any:
         runtime=told.runtime,
         storage_uri=uri,
         args=["--served-model-name", name, line],
+        env=[client.V1EnvVar(name=weights.DIGEST, value=digest)],
     )
     return kserve.V1beta1PredictorSpec(
         model=model,

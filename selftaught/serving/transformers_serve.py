@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from selftaught.loopback import KEY, OPEN, refusal, token
 from selftaught.serving.freshness import logprobs_of, values
+from selftaught.weights import prove_loaded
 
 Json = dict[str, Any]
 MOST_CHOICES = 16_384
@@ -429,6 +430,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", default="auto")
     options = parser.parse_args()
+    prove_loaded(options.model)
     name, sizes = options.served_model_name[0], (options.max_model_len, options.max_num_seqs)
     if values(options.model):
         answers = Values(name, options.model, *sizes, options.dtype).answers

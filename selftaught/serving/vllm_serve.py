@@ -1,14 +1,20 @@
 """vLLM's OpenAI-compatible server as the engines run it: `python -m selftaught.serving.vllm_serve ARGUMENTS`.
 
-Takes vLLM's own arguments and is vLLM's own server, but for one thing: on a CPU, vLLM starts its engine process afresh,
-which imports everything a second time, half of a small model's start-up. Forked from the server it has it all.
+Takes vLLM's own arguments and is vLLM's own server, but for two things. On a CPU, vLLM starts its engine process
+afresh, which imports everything a second time, half of a small model's start-up; forked from the server it has it all.
+And while vLLM is imported, the files are compared with the digest that the engine is named by
+(SELFTAUGHT_MODEL_DIGEST).
 """
 
+import argparse
 import importlib
 import multiprocessing
 import runpy
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+
+from selftaught.weights import prove_loaded
 
 SERVER = "vllm.entrypoints.openai.api_server"
 USED = (
@@ -20,8 +26,13 @@ USED = (
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until stopped."""
-    prepare()
+    """Serve until stopped. Raises StoreError when the files are another model's than the engine is named by."""
+    model = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    model.add_argument("--model", default="")
+    with ThreadPoolExecutor(1) as pool:
+        proof = pool.submit(prove_loaded, model.parse_known_args(arguments)[0].model)
+        prepare()
+        proof.result()
     sys.argv = ["vllm", *arguments]
     runpy.run_module(SERVER, run_name="__main__")
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from manifests.render import KFP_NAMESPACE, rendered
+from selftaught.weights import DIGEST
 from tests.cluster.kube import REPOSITORY, Kube, run
 
 pytestmark = pytest.mark.cluster
@@ -81,3 +82,4 @@ def test_a_lines_pointer_leads_to_a_version_in_git_and_each_version_is_named_by_
             assert name == f"{line}-{digest[:8]}" and (folder / "served" / f"{name}.yaml").exists()
             assert model["storageUri"].endswith(f"/models/{digest}")
             assert model["args"] == ["--served-model-name", name, line]
+            assert model["env"] == [{"name": DIGEST, "value": digest}]

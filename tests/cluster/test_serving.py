@@ -19,6 +19,7 @@ from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.naming import DIGEST
 from selftaught.serving.pointer import move, reconcile
 from selftaught.tracking import Version
+from selftaught.weights import model_digest
 from tests.cluster.installation import Platform, manifest, noisy, pointed, serving, stored
 from tests.cluster.traffic import Traffic
 
@@ -72,7 +73,7 @@ def test_a_challenger_that_crash_loops_never_gets_traffic_and_is_told_in_its_own
     shutil.copytree(starter_model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 7}))
-    digest = "b0" * 32
+    digest = model_digest(folder)
     place.store.put("models", digest, folder)
     broken = place.tracker.register(LINE, digest, place.store.uri("models", digest), "", {})
     before = place.tracker.resolve(LINE, "champion")
@@ -85,15 +86,32 @@ def test_a_challenger_that_crash_loops_never_gets_traffic_and_is_told_in_its_own
 
 @pytest.fixture
 def stale(place: Workplace, backend: KServe, versions: list[Version]) -> Iterator[str]:
-    """A version's InferenceService that loads another version's weights under its name."""
+    """A version's InferenceService that loads another version's weights under its name, and does not prove them."""
     digest = versions[1].digest
     backend.remove("stale", digest)
     body = manifest(backend, "stale", digest)
     body["spec"]["predictor"]["model"]["storageUri"] = place.store.uri("models", versions[0].digest)
+    del body["spec"]["predictor"]["model"]["env"]
     api, space = backend.cluster.custom, backend.cluster.namespace
     api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
     yield digest
     backend.remove("stale", digest)
+
+
+def test_an_engine_loads_no_other_weights_than_it_is_named_by(
+    place: Workplace, backend: KServe, versions: list[Version]
+):
+    """They were changed in the bucket, where KServe's initializer compares nothing."""
+    digest, other = (version.digest for version in reversed(versions))
+    body = manifest(backend, "changed", digest)
+    body["spec"]["predictor"]["model"]["storageUri"] = place.store.uri("models", other)
+    api, space = backend.cluster.custom, backend.cluster.namespace
+    try:
+        api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
+        with pytest.raises(BadInput, match=rf"is model {other[:8]}, not {digest[:8]}"):
+            backend.ready("changed", digest)
+    finally:
+        backend.remove("changed", digest)
 
 
 async def test_a_server_that_was_left_on_old_weights_is_found_before_anything_is_sampled(place: Workplace, stale: str):

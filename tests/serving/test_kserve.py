@@ -28,6 +28,11 @@ def predictor(**told: Any) -> tuple[dict[str, Any], str]:
     return body["spec"]["predictor"], body["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"]
 
 
+def test_the_engine_is_told_whose_files_it_has_to_load():
+    made, _ = predictor()
+    assert made["model"]["env"] == [{"name": "SELFTAUGHT_MODEL_DIGEST", "value": DIGEST}]
+
+
 @pytest.mark.parametrize("most", [0, 3])
 def test_a_fixed_number_of_servers_is_nobodys_to_change(most: int):
     made, autoscaler = predictor(replicas=3, max_replicas=most)
