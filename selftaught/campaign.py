@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from selftaught import errors
+from selftaught import errors, shipped
 from selftaught.environment import inherited
 from selftaught.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.lines import named
@@ -39,7 +39,6 @@ from selftaught.serving.owner import EngineOwner
 from selftaught.settings import Settings
 from selftaught.tracking import STOPPED, RoundRun
 
-PIPELINES = Path("pipelines/compiled")
 LAST_LINES = 12
 """Lines of a log that are shown where no step said what went wrong."""
 
@@ -56,7 +55,7 @@ class Order:
     campaign: str
     rounds: int = 0
     shards: int = 2
-    pipelines: Path = PIPELINES
+    pipelines: Path = field(default_factory=shipped.pipelines)
 
     def pipeline(self, number: int) -> Path:
         """The compiled pipeline that round `number` (from 1) runs."""

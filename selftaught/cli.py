@@ -22,7 +22,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from selftaught import __version__
+from selftaught import __version__, shipped
 from selftaught.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.retention.policy import Policy
 from selftaught.terminal import Terminal
@@ -46,12 +46,14 @@ app.add_typer(tasks_app, name="tasks")
 
 out, err = Terminal(), Terminal(stderr=True)
 
-RecipePath = Annotated[Path, typer.Argument(help="a recipe file, such as recipes/rft.yaml")]
+RecipePath = Annotated[Path, typer.Argument(help="a recipe file, or the name of a shipped recipe, such as rft")]
 Overrides = Annotated[
     list[str], typer.Option("--set", help="override a field: stages.main.sample.k=4 (may be repeated)")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 LineName = Annotated[str, typer.Option("--line", help="model line; the recipe's name unless given")]
+COMPILED = shipped.pipelines()
+Pipelines = Annotated[Path, typer.Option(help="folder of compiled pipelines", show_default="those that are shipped")]
 
 
 @contextmanager
@@ -70,6 +72,17 @@ def telling() -> Generator[None]:
     except KeyboardInterrupt:
         err.print("stopped. The same command goes on where this one was.")
         raise typer.Exit(130) from None
+
+
+def _workplace() -> Any:
+    """Where a command that keeps something works; a home that it is about to make is told."""
+    from selftaught.round.job import Workplace
+
+    place = Workplace.open()
+    if not place.settings.home.exists():
+        told = f"making a new home: {place.settings.home}  (set SELFTAUGHT_HOME for another)"
+        err.print(told, highlight=False, soft_wrap=True)
+    return place
 
 
 def _print(value: Any) -> None:
@@ -106,7 +119,7 @@ def run(
         bool, typer.Option("--dry-run", help="print the plan and what it will cost, run nothing")
     ] = False,
     shards: Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")] = 2,
-    pipelines: Annotated[Path, typer.Option(help="folder of the compiled pipelines")] = Path("pipelines/compiled"),
+    pipelines: Pipelines = COMPILED,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
@@ -119,7 +132,7 @@ def run(
         from selftaught.tracking import NOTHING_NEW
 
         parsed = Recipe.load(recipe, overrides)
-        place = Workplace.open()
+        place = Workplace.open() if dry_run else _workplace()
         order = Order(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines)
         planned = plan(place, order)
         if as_json:
@@ -177,10 +190,9 @@ def evaluate(
     with telling():
         from selftaught.local_evaluation import evaluate_model
         from selftaught.recipe import Recipe
-        from selftaught.round.job import Workplace
 
         parsed = Recipe.load(recipe, overrides)
-        summaries = evaluate_model(Workplace.open(), parsed, line or parsed.name, model, split)
+        summaries = evaluate_model(_workplace(), parsed, line or parsed.name, model, split)
         if as_json:
             _print([_fields(summary) for summary in summaries])
             return
@@ -270,10 +282,6 @@ def compile_pipeline(
 # On a cluster ---------------------------------------------------------------------------------------------------------
 
 Shards = Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")]
-Pipelines = Annotated[Path, typer.Option(help="folder of the compiled pipelines")]
-SHIPPED = Path(sys.prefix) / "share" / "selftaught" / "pipelines"
-"""Where an image has the compiled pipelines."""
-COMPILED = SHIPPED if SHIPPED.exists() else Path("pipelines/compiled")
 CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")]
 
 
@@ -284,9 +292,8 @@ def adopt(recipe: RecipePath, overrides: Overrides = [], line: LineName = "") ->
         from selftaught.recipe import Recipe
         from selftaught.round.adopt import adopt as adopted
         from selftaught.round.adopt import adopt_roles
-        from selftaught.round.job import Workplace
 
-        parsed, place = Recipe.load(recipe, overrides), Workplace.open()
+        parsed, place = Recipe.load(recipe, overrides), _workplace()
         champion = adopted(place, parsed, line or parsed.name)
         adopt_roles(place, parsed, line or parsed.name)
         out.print(f"{champion.line}: champion is version {champion.version} ({champion.digest[:8]})")
@@ -380,15 +387,18 @@ def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards:
 
 @recipes_app.command("list")
 def recipes_list(
-    folder: Annotated[Path, typer.Argument(help="where the recipes are")] = Path("recipes"), as_json: AsJson = False
+    folder: Annotated[
+        Path, typer.Argument(help="a folder of recipes", show_default="those that are shipped")
+    ] = shipped.recipes(),  # noqa: B008
+    as_json: AsJson = False,
 ) -> None:
-    """Every recipe in a folder, with what it does."""
+    """The recipes that are shipped, or every recipe in a folder, with what they do."""
     with telling():
         from selftaught.recipe import Recipe
 
         found = {path: Recipe.load(path) for path in sorted(folder.glob("*.yaml"))}
         if not found:
-            raise BadInput(f"{folder}: no recipes (*.yaml) here. Run this in a checkout, or name the folder.")
+            raise BadInput(f"{folder}: no recipes (*.yaml) here. Name no folder for those that are shipped.")
         if as_json:
             _print(
                 [
@@ -548,10 +558,13 @@ def models_list(
         from selftaught.lines import rows
         from selftaught.round.job import Workplace
 
-        found = rows(Workplace.open().tracker, line)
+        tracker = Workplace.open().tracker
+        found = rows(tracker, line)
         if as_json:
             _print(found)
             return
+        if not found:
+            err.print(f"no models yet in {tracker.uri}", highlight=False, soft_wrap=True)
         table = Table("line", "version", "digest", "aliases", "outcome", "recipe", "round")
         for row in found:
             table.add_row(
@@ -567,9 +580,8 @@ def models_pull(
     """Fetch a starter model, check its sha256, keep it in the store."""
     with telling():
         from selftaught.round.adopt import keep
-        from selftaught.round.job import Workplace
 
-        digest, uri = keep(Workplace.open(), name)
+        digest, uri = keep(_workplace(), name)
         out.print(f"{digest}  {uri}", soft_wrap=True, highlight=False)
 
 

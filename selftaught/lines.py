@@ -67,7 +67,7 @@ def known(tracker: Tracker, line: str) -> str:
     """`line`, when there is such a line. Raises BadInput, naming those that there are."""
     lines = tracker.lines()
     if line not in lines:
-        there = ", ".join(lines) or "none yet: `selftaught run` makes one"
+        there = ", ".join(lines) or f"none yet in {tracker.uri}: `selftaught run` makes one"
         raise BadInput(f"'{line}' is no model line.{did_you_mean(line, lines)}\n  accepted: {there}")
     return line
 

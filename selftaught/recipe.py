@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
+from selftaught import shipped
 from selftaught.blocks import Block, Curator, Gate, Metric, Objective, OneOf, Sampler, TaskSource, Verifier, registered
 from selftaught.errors import BadInput, BadRecipe, did_you_mean
 from selftaught.recipe_text import NOTHING, Places, read
@@ -257,10 +258,11 @@ class Recipe(BaseModel):
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
-        """The recipe in `path` with `--set` overrides (`stages.main.sample.k=4`) applied.
+        """The recipe in `path`, or shipped under that name, with `--set` overrides (`stages.main.sample.k=4`) applied.
 
         Raises BadRecipe: file and line, field, value, and the accepted ones.
         """
+        path = shipped.recipe(path)
         return cls.parse(_read(path), str(path), overrides)
 
     @classmethod
@@ -303,7 +305,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        near = did_you_mean(path.name, [each.name for each in path.parent.glob("*.yaml")])
+        near = near or did_you_mean(path.stem, [each.stem for each in shipped.recipes().glob("*.yaml")])
         raise BadRecipe(f"{path}: no such recipe.{near}") from None
     except (OSError, ValueError) as error:
         raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None

@@ -1,8 +1,9 @@
 """Where things are: one frozen object, so that components and the command line agree.
 
-Each setting comes from its environment variable, else from the profile's table in `selftaught.toml` (the working
-folder's, or the file that SELFTAUGHT_CONFIG names), else it is the default. It says nothing of the method that is run;
-that is the recipe's. No secret belongs here: credentials are environment variables, as AWS and MLflow name them.
+Each setting comes from its environment variable, else from the profile's table in `selftaught.toml` (the project
+folder's, see `selftaught.project`, or the file that SELFTAUGHT_CONFIG names), else it is the default. It says nothing
+of the method that is run; that is the recipe's. No secret belongs here: credentials are environment variables, as AWS
+and MLflow name them.
 
     [profiles.cluster]
     store = "s3://models/selftaught"
@@ -15,6 +16,7 @@ that is the recipe's. No secret belongs here: credentials are environment variab
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -35,8 +37,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from selftaught.errors import BadInput, did_you_mean
+from selftaught.project import CONFIG, HOME, project_folder
 
-CONFIG = "selftaught.toml"
 SETTABLE = re.compile(
     r"(AWS|MLFLOW|HF)_[A-Z0-9_]+|(?i:http|https|all|no)_(?i:proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE"
 )
@@ -174,7 +176,8 @@ class Settings(BaseModel):
         for field in cls.model_fields:
             if (told := os.environ.get(variable(field))) is not None:
                 profile[field] = told
-        home = Path(_word(profile.get("home", ".selftaught"), f"{variable('home')} (or {place}.home)")).resolve()
+        named = _word(profile.get("home", ""), f"{variable('home')} (or {place}.home)")
+        home = Path(named or project_folder() / HOME).resolve()
         defaults = {"store": str(home / "store"), "tracking_uri": database_url(home / "mlflow.db")}
         try:
             return cls.model_validate({**defaults, **profile, "home": home})
@@ -250,13 +253,30 @@ def variable(field: str) -> str:
 
 def _profile() -> tuple[dict[str, Any], str]:
     """The table of the profile that SELFTAUGHT_PROFILE names, and where it stands; `local` need not be there."""
-    name = os.environ.get("SELFTAUGHT_PROFILE", "local")
-    path = Path(os.environ.get("SELFTAUGHT_CONFIG", CONFIG))
+    name, path = os.environ.get("SELFTAUGHT_PROFILE", "local"), _file()
     tables = _table(_told(path).get("profiles", {}), f"{path}: profiles")
     if name not in tables and name != "local" and path.exists():
         raise BadInput(f"{path}: no profile '{name}'.{did_you_mean(name, tables)}\n  accepted: {', '.join(tables)}")
     place = f"{path}: profiles.{name}"
-    return dict(_table(tables.get(name, {}), place)), place
+    return _anchored(_table(tables.get(name, {}), place), path), place
+
+
+def _file() -> Path:
+    """The file of settings: relative where it is the working folder's."""
+    if named := os.environ.get("SELFTAUGHT_CONFIG"):
+        return Path(named)
+    folder = project_folder()
+    return Path(CONFIG) if folder == Path.cwd() else folder / CONFIG
+
+
+def _anchored(profile: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """`profile`, its folders found from that of its file: a command below it means the same ones."""
+    folders = {
+        key: str(file.parent / folder)
+        for key in ("home", "store")
+        if isinstance(folder := profile.get(key), str) and "://" not in folder
+    }
+    return {**profile, **folders}
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -109,6 +109,19 @@ class Tracker:
         """The database, where it is a file."""
         return database_file(self.uri)
 
+    @property
+    def _unmade(self) -> bool:
+        """Whether the database is a file whose folder is yet to be made: nothing is in it, and looking makes none.
+
+        Raises OSError where the folder cannot be made.
+        """
+        if self._file is not None:
+            try:
+                self._file.parent.stat()
+            except FileNotFoundError:
+                return True
+        return False
+
     @contextmanager
     def _alone(self) -> Generator["MlflowClient"]:
         """What is looked for and then made is made by one: MLflow lets two runs of one name, or versions, be made."""
@@ -283,7 +296,7 @@ class Tracker:
 
     def tagged_versions(self, line: str) -> list[tuple[Version, dict[str, str]]]:
         """Every version of `line` with its tags, oldest first."""
-        found = _every(self.client.search_model_versions, f"name = '{line}'")
+        found = () if self._unmade else _every(self.client.search_model_versions, f"name = '{line}'")
         return sorted(((_version_of(v), dict(v.tags)) for v in found), key=lambda pair: int(pair[0].version))
 
     def version_tags(self, version: Version) -> dict[str, str]:
@@ -318,6 +331,8 @@ class Tracker:
 
     def aliases(self, line: str) -> "dict[str, Version]":
         """Every alias of `line` with the version it points at."""
+        if self._unmade:
+            return {}
         models = self.client.search_registered_models(f"name = '{line}'")
         pointers = cast("dict[str, str]", models[0].aliases) if models else {}  # pyright: ignore[reportUnknownMemberType]
         by_number = {version.version: version for version in self.versions(line)} if pointers else {}
@@ -329,7 +344,8 @@ class Tracker:
 
     def lines(self) -> list[str]:
         """The name of every line in the registry."""
-        return sorted(str(model.name) for model in _every(self.client.search_registered_models))
+        found = () if self._unmade else _every(self.client.search_registered_models)
+        return sorted(str(model.name) for model in found)
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
@@ -345,6 +361,8 @@ class Tracker:
         return None if self._file is None else (self._file.absolute().parent / "mlartifacts" / line).as_uri()
 
     def _find(self, line: str, tags: Mapping[str, str]) -> "list[Run]":
+        if self._unmade:
+            return []
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         experiment = self.client.get_experiment_by_name(f"selftaught/{line}")
         found = _every(self.client.search_runs, [experiment.experiment_id], query) if experiment else ()

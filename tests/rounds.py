@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from selftaught.database import make_whole
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Job, Workplace
 from selftaught.round.work import Work
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
-from selftaught.tracking import Tracker
 from tests.registry_made import CHAT
 
 REPOSITORY = Path(__file__).parent.parent
@@ -113,7 +113,7 @@ def written(path: Path, recipe: Mapping[str, Any]) -> Path:
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty MLflow database, to be copied: making one takes seconds."""
     home = tmp_path_factory.mktemp("database") / "home"
-    Tracker(f"sqlite:///{home}/mlflow.db").lines()
+    make_whole(home / "mlflow.db")
     return home
 
 

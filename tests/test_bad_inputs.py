@@ -1218,7 +1218,7 @@ fix; the command ends with exit code 1 (2 when the command line itself is wrong)
 traceback is a bug: please report it.
 
 This page is written by `python tests/test_bad_inputs.py` from what the commands say, and a test compares it.
-`<home>` is SELFTAUGHT_HOME (`.selftaught` unless set), `<here>` the working directory.
+`<home>` is the home ([which one](operations.md#the-home)), `<here>` the working directory.
 """
 
 

@@ -69,7 +69,10 @@ class Dropped(Columns, type="dropped"):
     """
 
     fresh: ClassVar[bool] = True
-    path: Annotated[str, Field(description="the folder, or s3://bucket/prefix, that tasks are dropped into")]
+    path: Annotated[
+        str,
+        Field(description="the folder (from the working folder), or s3://bucket/prefix, that tasks are dropped into"),
+    ]
     train: Annotated[
         PositiveInt, Field(description="training tasks with which a round has enough; further drops wait for the next")
     ] = 1000

@@ -15,8 +15,8 @@ class FileSource(RowSource):
 
     own_rows: ClassVar[Mapping[Split, str]] = {"gate": "gate_path", "report": "report_path", "guard": "guard_path"}
     path: Path
-    """File of the training rows, and of all sets that have none of their own. Relative paths start where the run
-    starts."""
+    """File of the training rows, and of all sets that have none of their own. Relative paths start at the
+    working folder, wherever the recipe is."""
     gate_path: Path | None = None
     """A file of the gate set's own, such as the test file of a benchmark."""
     report_path: Path | None = None

@@ -21,8 +21,8 @@ import pytest
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+from pipelines.round import COMPILED
 from selftaught import dataset
-from selftaught.campaign import PIPELINES
 from selftaught.recipe import Recipe
 from selftaught.records import Group
 from selftaught.round.adopt import adopt
@@ -108,7 +108,7 @@ def ran(platform: Platform, place: Workplace, at_hand: None, tmp_path_factory: p
     print(f"seed of the deletions: {monkey.seed}")
     pods = Pods(platform.namespace, "s3://selftaught/pipelines", platform.image, started=monkey)
     folder, begin = tmp_path_factory.mktemp("pipeline"), time.monotonic()
-    pods.run(REPOSITORY / PIPELINES / "round.yaml", arguments(recipe), folder)
+    pods.run(COMPILED / "round.yaml", arguments(recipe), folder)
     return Ran(folder, monkey, pods, time.monotonic() - begin)
 
 
@@ -146,7 +146,7 @@ def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, pla
         sys.executable,
         "-m",
         "selftaught.local",
-        str(REPOSITORY / PIPELINES / "round.yaml"),
+        str(COMPILED / "round.yaml"),
         str(tmp_path),
         told,
     ]
