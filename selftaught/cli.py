@@ -4,7 +4,7 @@ Thin: parses, calls the library, prints. Exit codes: 0 promoted (or the command 
 gate, 4 the champion fell (`watch`), 1 an error that its message explains, 2 wrong usage. A run that finds no new tasks
 has done what was asked and ends with 0, for schedules take anything else for a failure; its JSON says
 `"outcome": "nothing new"`. `--json` prints one JSON object a line on standard output for machines; everything else a
-person reads goes to standard error.
+person reads goes to standard error. What libraries print goes there too: standard output holds this program's answers.
 """
 
 import json
@@ -12,8 +12,9 @@ import logging
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,9 +59,13 @@ Pipelines = Annotated[Path, typer.Option(help="folder of compiled pipelines", sh
 
 @contextmanager
 def telling() -> Generator[None]:
-    """Print a user's error as its message alone and leave with 1; an interrupt says how to go on."""
+    """Print a user's error as its message alone and leave with 1; an interrupt says how to go on.
+
+    What others print meanwhile (MLflow and KFP tell of the pages that they have) is no answer of ours.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except SelftaughtError as error:
         err.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(ERROR) from None
@@ -86,13 +91,14 @@ def _workplace() -> Any:
 
 
 def _print(value: Any) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
+    out.file.write(json.dumps(value) + "\n")
+    out.file.flush()
 
 
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     """Selftaught."""
+    out.file = sys.stdout  # whatever becomes of it while others may print: see `telling`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal or a pipe that cannot show a letter gets its number
             stream.reconfigure(errors="backslashreplace")
@@ -449,7 +455,7 @@ def recipes_schema() -> None:
     with telling():
         from selftaught.recipe import schema
 
-        sys.stdout.write(json.dumps(schema(), indent=2) + "\n")
+        out.file.write(json.dumps(schema(), indent=2) + "\n")
 
 
 @recipes_app.command("blocks")
@@ -651,7 +657,8 @@ def chat(
         from selftaught.round.job import Workplace
         from selftaught.service import converse
 
-        converse(Workplace.open(), line, model, message, temperature, max_tokens)
+        say = partial(out.print, highlight=False, soft_wrap=True)
+        converse(Workplace.open(), line, model, message, temperature, max_tokens, say)
 
 
 @app.command()

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from selftaught.characters import named
 from selftaught.errors import SelftaughtError
 from selftaught.files import write_whole
 from selftaught.lines import find
@@ -54,11 +53,13 @@ def serve_until_stopped(place: Workplace, line: str, model: str, port: int, tell
             _wait_for_stop()
 
 
-def converse(place: Workplace, line: str, model: str, message: str, temperature: float, max_tokens: int) -> None:
-    """Answer `message`, or every line of standard input in one conversation, on standard output."""
+def converse(
+    place: Workplace, line: str, model: str, message: str, temperature: float, max_tokens: int, say: Tell
+) -> None:
+    """Say the answer to `message`, or to every line of standard input in one conversation."""
     version = find(place.tracker, line, model)
     with _served(place, version) as served:
-        asyncio.run(_conversation(served, message, temperature, max_tokens))
+        asyncio.run(_conversation(served, message, temperature, max_tokens, say))
 
 
 @contextmanager
@@ -72,14 +73,14 @@ def _served(place: Workplace, version: Version) -> Generator[Served]:
         yield engines.deploy(version.line, version.digest, place.model(version.digest))
 
 
-async def _conversation(served: Served, message: str, temperature: float, max_tokens: int) -> None:
+async def _conversation(served: Served, message: str, temperature: float, max_tokens: int, say: Tell) -> None:
     said: list[Message] = []
     async with Endpoint(served.url, served.line, served.digest, key=served.key) as endpoint:
         for line in [message] if message else _typed():
             said.append(Message(role="user", content=line))
             answer = (await endpoint.chat(said, temperature=temperature, max_tokens=max_tokens))[0].text
             said.append(Message(role="assistant", content=answer))
-            print(named(answer), flush=True)
+            say(answer)
 
 
 def _typed() -> Iterator[str]:
