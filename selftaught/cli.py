@@ -190,6 +190,10 @@ def evaluate(
     overrides: Overrides = [],  # noqa: B006
     line: LineName = "",
     split: Annotated[str, typer.Option(help="gate, guard or report")] = "report",
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="file for every answer with its verdicts: JSON, a line a metric and task"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure one model with a recipe's metrics on its held-out tasks."""
@@ -198,13 +202,14 @@ def evaluate(
         from selftaught.recipe import Recipe
 
         parsed = Recipe.load(recipe, overrides)
-        summaries = evaluate_model(_workplace(), parsed, line or parsed.name, model, split)
+        summaries = evaluate_model(_workplace(), parsed, line or parsed.name, model, split, to)
         if as_json:
             _print([_fields(summary) for summary in summaries])
             return
         table = Table("split", "metric", "mean", "95 % interval", "tasks", "new tokens a task")
         for s in summaries:
-            interval, tokens = f"{s.low:.3f} – {s.high:.3f}", f"{s.tokens / s.n:.0f}"
+            interval = "all tasks alike" if s.low == s.high else f"{s.low:.3f} – {s.high:.3f}"
+            tokens = f"{s.tokens / s.n:.0f}"
             table.add_row(s.split, s.metric, f"{s.mean:.3f}", interval, str(s.n), tokens)
         out.print(table)
 

@@ -161,6 +161,11 @@ class Tracker:
         extra = {"mlflow.parentRunId": parent, "selftaught.stage": stage, **(tags or {})}
         return self._run(line, f"{campaign} round {round}" + (f" attempt {attempt}" if attempt else ""), wanted, extra)
 
+    def measurement_run(self, line: str, name: str, tags: Mapping[str, str]) -> str:
+        """The id of a new run, for what was measured of a model outside the rounds."""
+        told = {"selftaught.kind": "measurement", **tags}
+        return str(self.client.create_run(self._experiment(line), tags=told, run_name=name).info.run_id)
+
     def rounds(self, line: str, campaign: str) -> list[RoundRun]:
         """Every attempt at every round of the campaign, oldest first."""
         runs = self._find(line, {"selftaught.campaign": campaign, "selftaught.kind": "round"})

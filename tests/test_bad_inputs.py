@@ -689,6 +689,12 @@ CASES = [
         provoked(recipe(), registered),
         ("'reprot' is no held-out split. Did you mean 'report'?", "accepted: gate, guard, report"),
     ),
+    Bad(
+        "answers to a file that cannot be written",
+        "evaluate champion rft.yaml --line maths --out gone/answers.jsonl",
+        provoked(recipe(), registered),
+        ("--out gone/answers.jsonl: nothing can be written there", "Name a file, in a folder that is there"),
+    ),
     # Fresh tasks ----------------------------------------------------------------------------------------------------
     Bad(
         "a dropped task without an answer",
