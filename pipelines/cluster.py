@@ -108,6 +108,9 @@ def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: boo
         kubernetes.use_secret_as_volume(task, "selftaught-promoter-token", PROMOTER)
         kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in ROUTE}, optional=True)
         kubernetes.use_secret_as_env(task, "selftaught-git", {key: key for key in GIT}, optional=True)
+    # The first task is never taken from a cache, since which round is due is not in its inputs, and what it makes has
+    # a new id each time, which is in every later task's key: looking there would cost time and find nothing.
+    task.set_caching_options(enable_caching=False)
     kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", "steps")  # the chart's network policies go by it
     _place(task, place_of(task.component_spec.name, places))

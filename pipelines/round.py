@@ -1,13 +1,17 @@
 """One round as a pipeline: prepare, sample or search, verify, train, evaluate, gate, promote?, evaluate, report.
 
-Few tasks, because a task costs 13 to 20 s on a cluster: curation runs with verification, registration with training,
-and the engines are asked for by the steps that need them. Nothing is decided here but the order; what a round does is
-in its recipe, which travels as text. `selftaught compile` compiles it.
+Few tasks, because a task is two pods and up to 20 s on a cluster: curation runs with verification, registration with
+training, and the engines are asked for by the steps that need them. For the same reason a round of one shard has
+pipelines of its own, without a loop. Nothing is decided here but the order; what a round does is in its recipe, which
+travels as text. `selftaught compile` compiles them.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kfp import compiler, dsl
@@ -24,18 +28,50 @@ from components.report.component import report  # noqa: E402
 from components.sample.component import sample  # noqa: E402
 from components.train.component import train  # noqa: E402
 from components.verify.component import verify  # noqa: E402
+from components.verify.one_shard import verify as verify_one  # noqa: E402
+from pipelines.back_end import Compiled, broken  # noqa: E402
 from pipelines.cluster import Place, place_of, placement, settle  # noqa: E402
+from selftaught.errors import BadInput  # noqa: E402
 
 COMPILED = ROOT / "pipelines" / "compiled"
+DESCRIPTION = "One round of self-training, ending in a promotion or a refusal."
+ATTEMPTED = {"sample": "sample: training tasks", "mcts": "search: training tasks"}
+VERIFIED = "verify: answers, then curate"
 
 
 def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Place]) -> Any:
-    """The pipeline `name`, in which shards of the training tasks are attempted by the component `attempted_by`."""
+    """The pipeline `name`, whose shards are attempted by the component `attempted_by`, side by side."""
+    steps = Steps(places)
 
-    def settled(component: Callable[..., Any], **inputs: Any) -> Any:
-        return settle(component(**inputs), places, promoter=component is promote)
+    @dsl.pipeline(name=name, description=f"{DESCRIPTION} In several shards.")
+    def round(
+        recipe: str,
+        line: str,
+        campaign: str,
+        number: int = 0,
+        attempt: int = 0,
+        shards: list[int] = [0, 1],  # noqa: B006 (kfp reads the default)
+    ) -> None:
+        """Run round `number` (0: the next one) of `campaign` on model line `line`, sampling in `shards` ([0, 1, …])."""
+        prepared = steps.prepared(
+            recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
+        )
+        # A number of the compiled pipeline: KFP takes no parameter for it.
+        at_once = place_of(attempted_by.name, places).at_once
+        with dsl.ParallelFor(shards, name="shards", parallelism=at_once) as shard:
+            attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=shard)
+        groups = dsl.Collected(attempted.outputs["groups"])
+        verified = steps.task(verify, VERIFIED, job=prepared.outputs["job"], shards=groups)
+        steps.ended(prepared, verified)
 
-    @dsl.pipeline(name=name, description="One round of self-training, ending in a promotion or a refusal.")
+    return round
+
+
+def _one_shard_round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Place]) -> Any:
+    """The same without a loop, whose drivers are two pods: all training tasks are attempted in one task."""
+    steps = Steps(places)
+
+    @dsl.pipeline(name=name, description=f"{DESCRIPTION} In one shard.")
     def round(
         recipe: str,
         line: str,
@@ -44,47 +80,59 @@ def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Pla
         attempt: int = 0,
         shards: list[int] = [0],  # noqa: B006 (kfp reads the default)
     ) -> None:
-        """Run round `number` (0: the next one) of `campaign` on model line `line`, sampling in `shards` ([0, 1, …])."""
-        prepared = settled(
-            prepare, recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
+        """Run round `number` (0: the next one) of `campaign` on model line `line`; `shards` is [0]."""
+        prepared = steps.prepared(
+            recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
         )
-        prepared.set_caching_options(enable_caching=False)  # which round is due is not in its inputs
-        job, tasks = prepared.outputs["job"], prepared.outputs["tasks"]
+        attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=0)
+        groups = attempted.outputs["groups"]
+        verified = steps.task(verify_one, VERIFIED, job=prepared.outputs["job"], groups=groups)
+        steps.ended(prepared, verified)
 
-        # A number of the compiled pipeline: KFP takes no parameter for it.
-        with dsl.ParallelFor(shards, parallelism=place_of(attempted_by.name, places).at_once) as shard:
-            attempted = settled(attempted_by, job=job, shard=shard, tasks=tasks)
-        verified = settled(verify, job=job, shards=dsl.Collected(attempted.outputs["groups"]))
-        trained = settled(train, job=job, examples=verified.outputs["examples"])
-        challenger = trained.outputs["challenger"]
+    return round
 
-        measured = settled(evaluate, job=job, challenger=challenger, split="gate", tasks=tasks)
-        decided = settled(
-            gate,
-            job=job,
-            challenger=challenger,
-            tasks=tasks,
-            examples=verified.outputs["examples"],
-            scores=measured.outputs["scores"],
-        )
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The tasks of a round, each with its place, its settings and a name that says what it does."""
+
+    places: Mapping[str, Place]
+
+    def task(self, component: Callable[..., Any], does: str, **inputs: Any) -> Any:
+        """One task of `component`, called `does` where people look at it."""
+        return settle(component(**inputs), self.places, promoter=component is promote).set_display_name(does)
+
+    def prepared(self, **inputs: Any) -> Any:
+        """The first task: the round as the others are told of it."""
+        return self.task(prepare, "prepare: tasks and models", **inputs)
+
+    def ended(self, prepared: Any, verified: Any) -> None:
+        """Everything after the examples: training, the decision and the report."""
+        job, tasks, examples = prepared.outputs["job"], prepared.outputs["tasks"], verified.outputs["examples"]
+        trained = self.task(train, "train: challenger", job=job, examples=examples)
+        asked = {"job": job, "challenger": trained.outputs["challenger"]}
+
+        measured = self.task(evaluate, "evaluate: gate set", **asked, split="gate", tasks=tasks)
+        scores = measured.outputs["scores"]
+        decided = self.task(gate, "gate: promote or refuse", **asked, tasks=tasks, examples=examples, scores=scores)
+        decision = decided.outputs["decision"]
         # kfp.local resolves a condition on an unnamed output only
-        with dsl.If(decided.outputs["Output"] == "promoted"):
-            settled(promote, job=job, challenger=challenger, decision=decided.outputs["decision"])
+        with dsl.If(decided.outputs["Output"] == "promoted", name="promoted, not refused"):
+            self.task(promote, "promote: challenger to champion", **asked, decision=decision)
 
-        held_out = settled(evaluate, job=job, challenger=challenger, split="report", tasks=tasks).after(decided)
-        settled(
+        held_out = self.task(evaluate, "evaluate: report set", **asked, split="report", tasks=tasks).after(decided)
+        self.task(
             report,
+            "report: page and record",
             job=job,
             tasks=tasks,
             verified=verified.outputs["verified"],
-            examples=verified.outputs["examples"],
+            examples=examples,
             model=trained.outputs["model"],
-            gate_scores=measured.outputs["scores"],
+            gate_scores=scores,
             report_scores=held_out.outputs["scores"],
-            decision=decided.outputs["decision"],
+            decision=decision,
         )
-
-    return round
 
 
 def built(places: str) -> dict[str, Any]:
@@ -93,18 +141,34 @@ def built(places: str) -> dict[str, Any]:
     return {
         "round.yaml": _round("selftaught-round", sample, placed),
         "search-round.yaml": _round("selftaught-search-round", mcts, placed),
+        "one-shard-round.yaml": _one_shard_round("selftaught-one-shard-round", sample, placed),
+        "one-shard-search-round.yaml": _one_shard_round("selftaught-one-shard-search-round", mcts, placed),
     }
 
 
-round, search_round = built("cpu").values()
+round, search_round, one_shard_round, one_shard_search_round = built("cpu").values()
 
 
 def main(into: Path = COMPILED, places: str = "cpu") -> None:
-    """Write the compiled pipelines; see `built`."""
+    """Write the compiled pipelines; see `built`. Raises BadInput, and writes none, where the back end refuses one."""
     pipelines = built(places)
-    into.mkdir(exist_ok=True, parents=True)
-    for file, pipeline in pipelines.items():
-        compiler.Compiler().compile(pipeline, str(into / file))
+    with TemporaryDirectory() as folder:
+        compiled = [Path(folder) / file for file in pipelines]
+        for path in compiled:
+            compiler.Compiler().compile(pipelines[path.name], str(path))
+            _require_taken(path)
+        into.mkdir(exist_ok=True, parents=True)
+        for path in compiled:
+            shutil.copyfile(path, into / path.name)
+
+
+def _require_taken(path: Path) -> None:
+    findings = [each for findings in broken(Compiled.read(path)).values() for each in findings]
+    if findings:
+        told = "\n  ".join(findings)
+        raise BadInput(
+            f"{path.name}: Kubeflow Pipelines would not run it. Mend pipelines/ and compile again.\n  {told}"
+        )
 
 
 if __name__ == "__main__":

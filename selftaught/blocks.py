@@ -254,7 +254,7 @@ class Sampler(Block, axis="sample"):
     """How a task is attempted; also an inference strategy that evaluation can run."""
 
     pipeline: ClassVar[str] = "round.yaml"
-    """The compiled pipeline of a round that samples like this."""
+    """The compiled pipeline of a round that samples like this, in several shards."""
     alone: ClassVar[bool] = True
     """Whether the policy is the only model that it asks."""
 

@@ -59,7 +59,12 @@ class Order:
 
     def pipeline(self, number: int) -> Path:
         """The compiled pipeline that round `number` (from 1) runs."""
-        return self.pipelines / stage_of(self.recipe, number).sample.pipeline
+        return self.pipeline_of(stage_of(self.recipe, number))
+
+    def pipeline_of(self, stage: Stage) -> Path:
+        """The compiled pipeline of the rounds of `stage`: one without a loop where there is one shard."""
+        file = stage.sample.pipeline
+        return self.pipelines / (file if self.shards > 1 else f"one-shard-{file}")
 
     def __post_init__(self) -> None:
         """Raise BadInput when the line or the campaign cannot be called that."""
@@ -104,7 +109,7 @@ class Campaign:
         """
         for stage in self.order.recipe.stages:
             _require_training(self.order.recipe, stage)
-            _require_pipeline(self.order.pipelines / stage.sample.pipeline)
+            _require_pipeline(self.order.pipeline_of(stage))
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
         check_places(self.place.settings.report_to)
@@ -258,19 +263,20 @@ class Campaign:
     def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
         """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
         events, plan = folder / "run" / "events.jsonl", self._plan(number, attempt)
+        order = replace(self.order, shards=plan.shards) if plan else self.order
         arguments = {
             "recipe": self.order.recipe.model_dump_json(),
             "line": self.order.line,
             "campaign": self.order.campaign,
             "number": number,
             "attempt": attempt,
-            "shards": list(range(plan.shards if plan else self.order.shards)),
+            "shards": list(range(order.shards)),
         }
         command = [
             sys.executable,
             "-m",
             "selftaught.local",
-            str(self.order.pipeline(number)),
+            str(order.pipeline(number)),
             str(folder / "run" / "files"),
         ]
         with (folder / "log.txt").open("ab") as log:

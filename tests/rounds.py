@@ -257,8 +257,8 @@ class Round:
 
         given = [self.artifact(name) for name in ("tasks", "verified", "examples")]
         scores = [self.artifact(name) for name in ("gate-scores", "report-scores")]
-        page = self.artifact("page", dsl.HTML)
-        report.python_func(self.made["job"], *given, self.made["model"], *scores, self.made["decision"], page)
+        page, metrics = self.artifact("page", dsl.HTML), self.artifact("page-metrics", dsl.Metrics)
+        report.python_func(self.made["job"], *given, self.made["model"], *scores, self.made["decision"], page, metrics)
 
     def until_trained(self) -> None:
         """Everything up to the challenger."""

@@ -20,5 +20,5 @@ def gate(
 
     with step("gate", job.path):
         decided = decide.run(job.path, challenger, tasks.path, examples.path, scores.path, decision.path)
-        metrics.metadata.update(gain=decided.gain, low=decided.low, high=decided.high, p_value=decided.p_value)
+        metrics.metadata.update(decided.figures)
     return decided.outcome

@@ -54,7 +54,9 @@ def test_a_clear_gain_is_promoted(measured: Round):
     decision = decision_from_json(Path(measured.made["decision"].path).read_text())
     assert (decision.outcome, decision.gain) == ("promoted", 0.5)
     assert all(check.passed for check in decision.checks)
-    assert measured.made["gate-metrics"].metadata["gain"] == 0.5
+    figures = measured.made["gate-metrics"].metadata
+    assert (figures["champion"], figures["challenger"], figures["gain"]) == (0.5, 1.0, 0.5)
+    assert figures["outcome"] == "promoted"
 
 
 def test_the_gate_is_told_what_values_a_metric_can_have(measured: Round, monkeypatch: pytest.MonkeyPatch):

@@ -16,6 +16,7 @@ def report(
     report_scores: dsl.Input[dsl.Dataset],
     decision: dsl.Input[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Write the page and close the round's run."""
     from selftaught.round import report, step
@@ -30,4 +31,4 @@ def report(
             report_scores=report_scores.path,
             decision=decision.path,
         )
-        report.run(job.path, inputs, page.path)
+        metrics.metadata.update(report.run(job.path, inputs, page.path).last.figures)

@@ -21,6 +21,11 @@ def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
     metrics = run.data.metrics
     assert metrics["gate.accuracy.challenger"] == metrics["guard.accuracy.challenger"] == 1.0
     assert metrics["gate.accuracy.champion"] == 1.0 - metrics["gate.accuracy.gain"] < 0.5
+    shown = round.made["page-metrics"].metadata
+    assert shown == {
+        "outcome": "promoted",
+        **{name: metrics[f"report.accuracy.{name}"] for name in ("champion", "challenger", "gain")},
+    }
     champion = place.tracker.resolve("line", "champion")
     assert champion is not None
     assert champion == place.tracker.resolve("line", "head")

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from kfp import dsl
 
+from components.verify.one_shard import verify as verify_one
 from selftaught import dataset
 from selftaught.records import Example, Group, Task, Turn
 from selftaught.round.history import due
@@ -41,14 +43,36 @@ def test_right_answers_pass_and_become_examples(sampled: Round):
 
 def test_shards_make_no_difference(sampled: Round, tmp_path: Path):
     sampled.verify()
-    whole = Round(tmp_path / "whole", sampled.recipe, shards=1, attempt=0, campaign="campaign")
-    whole.made = {name: sampled.made[name] for name in ("job", "tasks")}
-    groups = [dataset.read(Path(sampled.made[f"groups-{shard}"].path), Group) for shard in (1, 0)]
+    other = Round(tmp_path / "other", sampled.recipe)
+    other.made = {name: sampled.made[name] for name in ("job", "tasks")}
+    groups = [group for shard in (1, 0) for group in dataset.read(Path(sampled.made[f"groups-{shard}"].path), Group)]
     counts = {"new_tokens": 1.0, "seconds": 1.0}
-    dataset.write(Path(whole.artifact("groups-0").path), groups[0] + groups[1], "groups", counts=counts)
-    whole.verify()
+    for shard, part in enumerate((groups[:-1], groups[-1:])):
+        dataset.write(Path(other.artifact(f"groups-{shard}").path), part, "groups", counts=counts)
+    other.verify()
     for name in ("verified", "examples"):
-        assert whole.made[name].metadata["digest"] == sampled.made[name].metadata["digest"]
+        assert other.made[name].metadata["digest"] == sampled.made[name].metadata["digest"]
+
+
+def test_one_shard_needs_no_list(sampled: Round, tmp_path: Path):
+    """The component of a round of one shard, whose verdicts are those of the same groups in two."""
+    sampled.verify()
+    alone = Round(tmp_path / "alone", sampled.recipe, campaign="alone", shards=1)
+    alone.prepare()
+    alone.sample()
+    assert len(dataset.read(Path(alone.made["groups-0"].path), Group)) == 12
+    outputs = alone.artifact("verified"), alone.artifact("examples"), alone.artifact("metrics", dsl.Metrics)
+    verify_one.python_func(alone.made["job"], alone.made["groups-0"], *outputs)
+    verified = dataset.read(Path(alone.made["verified"].path), Group)
+    assert all(len(group.verdicts) for group in verified) and len(verified) == 12
+
+
+def test_a_pipeline_of_another_number_of_shards_verifies_nothing(sampled: Round, capfd: pytest.CaptureFixture[str]):
+    """As when the pipeline of one shard is started with two by hand: half of the tasks would be missing."""
+    sampled.shards = 1
+    with pytest.raises(SystemExit):
+        sampled.verify()
+    assert "1 of 2 shards" in capfd.readouterr().err
 
 
 def test_the_inputs_of_the_run_are_in_mlflow(sampled: Round, place):

@@ -247,6 +247,17 @@ class RoundReport(Frozen):
         return next((g for g in self.gains if (g.metric, g.split) == (metric, split)), None)
 
     @property
+    def figures(self) -> dict[str, float | str]:
+        """The deciding metric of both models on the report set, the gain, and the outcome, for a table of rounds."""
+        measured = {
+            "champion": self.summary(self.champion, self.metric, "report"),
+            "challenger": self.summary(self.challenger, self.metric, "report"),
+        }
+        means: dict[str, float | str] = {name: each.mean for name, each in measured.items() if each}
+        gain = self.gain(self.metric, "report")
+        return {**means, **({"gain": gain.gain} if gain else {}), "outcome": self.outcome}
+
+    @property
     def metric(self) -> str:
         """The metric that decides: the gate's, or the first that was measured, or an empty string."""
         return self.gate.metric if self.gate else next((s.metric for s in self.summaries), "")

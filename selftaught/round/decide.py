@@ -5,13 +5,14 @@ them means anything.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from selftaught import dataset
 from selftaught.blocks import Decision, Evidence, Gate
 from selftaught.evaluation.decision import decision_to_json
+from selftaught.evaluation.runner import summarise
 from selftaught.records import Example, Task, TaskScore
 from selftaught.round.budget import decided
 from selftaught.round.job import Job, Workplace
@@ -20,7 +21,15 @@ from selftaught.tasks.sameness import compared
 from selftaught.tasks.splits import families
 
 
-def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decision:
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The outcome, and what it rests on: the deciding metric of both models on the gate set, and the gain."""
+
+    outcome: str
+    figures: dict[str, float | str]
+
+
+def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decided:
     """Decide on the gate and guard scores alone and write the decision to `out`.
 
     Raises RoundFailed when a training example is a held-out task.
@@ -33,7 +42,7 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     decision = decided(place, job, [task.id for task in gate], partial(_decide, job.blocks.gate, evidence))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(decision_to_json(decision), encoding="utf-8")
-    return decision
+    return Decided(decision.outcome, _figures(decision, evidence))
 
 
 def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> Evidence:
@@ -49,6 +58,19 @@ def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> 
         clusters=_clusters(gate),
         bounds={metric.name: metric.bounds for metric in job.blocks.evaluate},
     )
+
+
+def _figures(decision: Decision, evidence: Evidence) -> dict[str, float | str]:
+    means = {s.model: s.mean for s in summarise(evidence.scores) if (s.metric, s.split) == (decision.metric, "gate")}
+    return {
+        "champion": means[evidence.champion],
+        "challenger": means[evidence.challenger],
+        "gain": decision.gain,
+        "low": decision.low,
+        "high": decision.high,
+        "p_value": decision.p_value,
+        "outcome": decision.outcome,
+    }
 
 
 def _clusters(gate: Sequence[Task]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from selftaught import dataset
 from selftaught.blocks import Context
 from selftaught.curation.runner import curate
 from selftaught.dataset import Manifest, Writer
-from selftaught.errors import RoundFailed
+from selftaught.errors import BadInput, RoundFailed
 from selftaught.records import Group, Task
 from selftaught.round import findings
 from selftaught.round.engines import context
@@ -44,9 +44,13 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     """Verify the groups of all `shards` into `verified` and curate them into `examples`.
 
     Raises RoundFailed when too few examples are left to train on, with what there is, or when some of them are held-out
-    tasks.
+    tasks, and BadInput when the pipeline was started for another number of shards than it has.
     """
     place, job = Workplace.open(), Job.read(job_path)
+    if len(shards) != job.shards:
+        raise BadInput(
+            f"{job.name}: {len(shards)} of {job.shards} shards. A pipeline of one shard takes `shards: [0]`."
+        )
     parts = [dataset.manifest(Path(shard)) for shard in shards]
     inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(place, job)}
     done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))

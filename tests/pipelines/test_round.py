@@ -6,23 +6,23 @@ from typing import Any
 
 import pytest
 import yaml
-from kfp import compiler, dsl
+from kfp import dsl
 
 from pipelines import round as pipeline
 from pipelines.round import COMPILED as FOLDER
 from selftaught.sampling.runner import CONCURRENCY
 from tests.rounds import REPOSITORY
 
-COMPILED, SEARCH = FOLDER / "round.yaml", FOLDER / "search-round.yaml"
+COMPILED, SEARCH, ONE_SHARD = (FOLDER / f"{name}round.yaml" for name in ("", "search-", "one-shard-"))
 IR, PLATFORM = yaml.safe_load_all(COMPILED.read_text())
 TASKS = IR["root"]["dag"]["tasks"]
 COMPONENTS = sorted((REPOSITORY / "components").glob("*/component.py"))
 
 
-@pytest.mark.parametrize(("source", "compiled"), [(pipeline.round, COMPILED), (pipeline.search_round, SEARCH)])
-def test_the_compiled_pipeline_is_the_sources(source: dsl.base_component.BaseComponent, compiled: Path, tmp_path: Path):
-    compiler.Compiler().compile(source, str(tmp_path / "round.yaml"))
-    assert (tmp_path / "round.yaml").read_text() == compiled.read_text(), "run `selftaught compile`"
+def test_the_compiled_pipelines_are_the_sources(tmp_path: Path):
+    pipeline.main(tmp_path)
+    made, kept = ({path.name: path.read_text() for path in folder.iterdir()} for folder in (tmp_path, FOLDER))
+    assert made == kept, "run `selftaught compile`"
 
 
 def test_a_round_of_search_differs_in_the_search_alone():
@@ -32,6 +32,20 @@ def test_a_round_of_search_differs_in_the_search_alone():
     assert list(loop) == ["mcts"]
     assert set(searched["root"]["dag"]["tasks"]) == set(TASKS)
     assert "comp-mcts" not in plain
+
+
+def test_a_round_of_one_shard_is_the_same_without_the_loop():
+    """The same tasks with the same inputs, but for what is attempted, which stands where the loop was."""
+    root = next(yaml.safe_load_all(ONE_SHARD.read_text()))["root"]
+    alone = root["dag"]["tasks"]
+    attempted = alone["sample"]["inputs"]
+    assert attempted["parameters"]["shard"]["runtimeValue"]["constant"] == 0.0
+    assert set(attempted["artifacts"]) == {"job", "tasks"}
+    groups = {"producerTask": "sample", "outputArtifactKey": "groups"}
+    assert alone["verify"]["inputs"]["artifacts"]["groups"] == {"taskOutputArtifact": groups}
+    assert {name for name in alone if alone[name] != TASKS.get(name)} == {"sample", "verify", "condition-1"}
+    assert set(TASKS) - set(alone) == {"for-loop-1", "condition-2"}  # kfp numbers what is not a task
+    assert root["inputDefinitions"]["parameters"]["shards"]["defaultValue"] == [0.0]
 
 
 def _after(task: str) -> set[str]:
@@ -76,7 +90,7 @@ def test_as_many_shards_run_at_once_as_fill_an_engines_batch(places: str, tmp_pa
     pipeline.main(tmp_path, places)
     chart = yaml.safe_load((REPOSITORY / "charts" / "selftaught" / "values.yaml").read_text())
     batch = chart["runtimes"][{"cpu": "cpu", "gpu": "cuda"}[places]]["maxNumSeqs"]
-    for compiled in ("round.yaml", "search-round.yaml"):
+    for compiled in (COMPILED.name, SEARCH.name):
         loop = next(yaml.safe_load_all((tmp_path / compiled).read_text()))["root"]["dag"]["tasks"]["for-loop-1"]
         assert loop["iteratorPolicy"]["parallelismLimit"] * CONCURRENCY == batch
 
@@ -136,9 +150,11 @@ def test_a_namespace_that_enforces_restricted_takes_every_task():
         assert executor["container"]["resources"].keys() >= {"resourceCpuRequest", "resourceMemoryLimit"}
 
 
-def test_which_round_is_due_is_never_taken_from_the_cache():
-    assert not TASKS["prepare"].get("cachingOptions", {}).get("enableCache")
-    assert TASKS["verify"]["cachingOptions"]["enableCache"]
+def test_tasks_are_called_by_what_they_do():
+    names = {task: told["taskInfo"]["name"] for task, told in TASKS.items()}
+    assert (names["evaluate"], names["evaluate-2"]) == ("evaluate: gate set", "evaluate: report set")
+    assert names["condition-2"] == "promoted, not refused"  # a refused round shows it as skipped
+    assert len(set(names.values())) == len(names)
 
 
 def test_training_asks_for_a_gpu_where_the_placement_says_so(tmp_path: Path):
