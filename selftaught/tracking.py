@@ -21,7 +21,7 @@ import httpx
 import stamina
 
 from selftaught.database import database_file, make_whole
-from selftaught.errors import Unavailable
+from selftaught.errors import Unavailable, without_credentials
 from selftaught.store import locked
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Tracker:
     def measurement_run(self, line: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of a new run, for what was measured of a model outside the rounds."""
         told = {"selftaught.kind": "measurement", **tags}
-        return str(self.client.create_run(self._experiment(line), tags=told, run_name=name).info.run_id)
+        return str(self.client.create_run(self.experiment(line), tags=told, run_name=name).info.run_id)
 
     def rounds(self, line: str, campaign: str) -> list[RoundRun]:
         """Every attempt at every round of the campaign, oldest first."""
@@ -260,6 +260,11 @@ class Tracker:
         self.client.log_text(run, json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}), name)
         self.client.set_tag(run, "mlflow.loggedArtifacts", json.dumps([{"path": name, "type": "table"}]))
 
+    @property
+    def address(self) -> str:
+        """Where people look at the registry, without a password; empty where it is a file."""
+        return without_credentials(self.uri).rstrip("/") if self.uri.startswith("http") else ""
+
     def finish(self, run: str, outcome: str) -> None:
         """End a run with its outcome (`promoted`, `refused`, `failed`, `nothing new`, `stopped`, `done`)."""
         client = self.client
@@ -352,14 +357,15 @@ class Tracker:
         found = () if self._unmade else _every(self.client.search_registered_models)
         return sorted(str(model.name) for model in found)
 
-    # Inside ---------------------------------------------------------------------------------------------------------
-
-    def _experiment(self, line: str) -> str:
+    def experiment(self, line: str) -> str:
+        """The id of the line's experiment, made if it is not there."""
         client = self.client
         name = f"selftaught/{line}"
         if client.get_experiment_by_name(name) is None:
             _unless_there(lambda: client.create_experiment(name, self._artifacts(line)))
         return str(client.get_experiment_by_name(name).experiment_id)  # pyright: ignore[reportOptionalMemberAccess]
+
+    # Inside ---------------------------------------------------------------------------------------------------------
 
     def _artifacts(self, line: str) -> str | None:
         """Beside a local database; a server decides for itself."""
@@ -385,7 +391,7 @@ class Tracker:
         with self._alone() as client:
             if not self._find(line, wanted):
                 tags = {"mlflow.runName": name, **wanted, **extra}
-                client.create_run(self._experiment(line), tags=tags, run_name=name)
+                client.create_run(self.experiment(line), tags=tags, run_name=name)
             return str(self._find(line, wanted)[0].info.run_id)  # of several by several servers' clients, the first
 
 

@@ -208,6 +208,18 @@ def test_a_round_leaves_a_running_campaign_running(tracker: Tracker):
     assert tracker.client.get_run(campaign).info.status == "RUNNING"
 
 
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("https://me:secret@mlflow.example.com/", "https://mlflow.example.com"),
+        ("http://mlflow:5000/base", "http://mlflow:5000/base"),
+        ("sqlite:///home/mlflow.db", ""),
+    ],
+)
+def test_people_are_led_to_a_server_without_its_password_and_to_no_file(uri: str, address: str):
+    assert Tracker(uri).address == address
+
+
 def test_a_text_is_an_artifact_beside_the_database(tracker: Tracker, tmp_path: Path):
     run = tracker.campaign_run("line", "weekly")
     tracker.log_text(run, "<p>page</p>", "report.html")

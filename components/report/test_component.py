@@ -8,6 +8,8 @@ from selftaught.round.history import newest, recorded
 from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
 
+TAKEN_ALONG = ("scores.csv", "rollouts.jsonl")
+
 
 def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
     assert round.run() == "promoted"
@@ -33,6 +35,31 @@ def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
     assert tags["selftaught.report.accuracy"].startswith("1.0000")
     assert tags["selftaught.gain"].startswith(f"{metrics['report.accuracy.gain']:+.4f} [")
     assert tags["selftaught.gain_that_decided"].startswith(f"{metrics['gate.accuracy.gain']:+.4f} [")
+
+
+def test_the_run_has_the_scores_and_rollouts_to_take_along(round: Round, place: Workplace, tmp_path: Path):
+    round.run()
+    files = [place.tracker.client.download_artifacts(round.job.run, name, str(tmp_path)) for name in TAKEN_ALONG]
+    scores, rollouts = (Path(file).read_text() for file in files)
+    told = recorded(place, "line", "campaign", 1, 0)
+    assert told is not None
+    assert len(scores.splitlines()) == len(told.scores) + 1
+    assert "gate,accuracy,challenger" in scores
+    assert len(rollouts.splitlines()) == told.last.funnel.rollouts == 24
+
+
+def test_the_record_has_what_its_page_tells(round: Round, place: Workplace):
+    round.run()
+    told = recorded(place, "line", "campaign", 1, 0)
+    assert told is not None
+    last = told.last
+    assert [(v.verifier, v.passed + v.failed + v.errors) for v in told.sampled.verifiers] == [("answer_match", 24)]
+    assert sum(lengths.rollouts for lengths in told.sampled.lengths) == 24
+    assert (last.settings["sample.type"], last.settings["train.nudge.gain"]) == ("iid", "0.7")
+    assert set(last.measured_on) == {"gate", "guard", "report"}
+    assert {score.task for score in told.scores} == set(told.levels)
+    assert not any(turn.token_ids for group in told.groups for r in group.rollouts for turn in r.turns)
+    assert all(kept.uri.endswith(kept.digest) for kept in last.datasets)
 
 
 def test_told_again_it_is_the_same_page(round: Round):

@@ -14,6 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from selftaught.blocks import Decision, Outcome
 from selftaught.records import Group, Split, TaskScore
 
+Judgement = Literal["accepted", "rejected", "error"]
+"""What a rollout came to: every verifier passed it, one did not, one could not judge it."""
+Kind = Literal["level", "template", "source"]
+"""What tasks are told by."""
+
 
 class Frozen(BaseModel):
     """A part of the report: immutable, and strict about its fields."""
@@ -30,11 +35,12 @@ class ModelVersion(Frozen):
 
 
 class DatasetRef(Frozen):
-    """One data set of a round: what it is to the round (`tasks`, `groups`, `verified`, `examples`), digest and rows."""
+    """One data set of a round: what it is to the round (`tasks`, `verified`, `examples` …), digest, rows and place."""
 
     kind: str
     digest: str
     rows: int
+    uri: str = ""
 
 
 class Summary(Frozen):
@@ -59,6 +65,19 @@ class Gain(Frozen):
     high: float
     n: int
     confidence: float = 0.95
+
+
+class KindGain(Frozen):
+    """The deciding metric on the `n` held-out tasks of one level, template or source; no interval of a single one."""
+
+    by: Kind
+    name: str
+    n: int
+    champion: float
+    challenger: float
+    gain: float
+    low: float | None = None
+    high: float | None = None
 
 
 class GateCheck(Frozen):
@@ -110,12 +129,6 @@ class Funnel(Frozen):
     accepted: int
     kept: int
     replayed: int = 0
-
-
-Judgement = Literal["accepted", "rejected", "error"]
-"""What a rollout came to: every verifier passed it, one did not, one could not judge it."""
-Kind = Literal["level", "template", "source"]
-"""What tasks are told by."""
 
 
 class VerifierCount(Frozen):
@@ -213,7 +226,8 @@ class RoundReport(Frozen):
 
     What a failed round never reached stays empty, and `failure` says why it ended. `sampled_from` and `trained_from`
     are digests; empty means the champion. `measured_on` has a digest of the tasks of each split that were scored, so
-    that what was measured on others is told from what was not.
+    that what was measured on others is told from what was not. `settings` are those of the round's models, tasks and
+    stage by name (`train.sft.learning_rate`); empty in records of before there were any.
     """
 
     round: int
@@ -224,6 +238,7 @@ class RoundReport(Frozen):
     challenger: ModelVersion | None = None
     sampled_from: str = ""
     trained_from: str = ""
+    settings: Mapping[str, str] = {}
     measured_on: Mapping[Split, str] = {}
     summaries: tuple[Summary, ...] = ()
     gains: tuple[Gain, ...] = ()
@@ -269,7 +284,8 @@ class ReportData(Frozen):
     `scores` are the last round's per-task scores (gate and report sets, both models), with texts where the page lists
     the task; `groups` are some of its verified groups, to read, and `sampled` counts all of them. `trained` names what
     examples were made of: rollouts, and nodes and pairs of trees. `command` reproduces the run; `versions` names the
-    software that it ran on.
+    software that it ran on. `kinds` parts the headline by kind of task, `levels` are those of the held-out tasks by id.
+    `mlflow` is the address of MLflow's UI and `experiment` the line's in it; empty where the registry is a file.
     """
 
     line: str
@@ -280,9 +296,13 @@ class ReportData(Frozen):
     scores: tuple[TaskScore, ...] = ()
     groups: tuple[Group, ...] = ()
     sampled: Sampled | None = None
+    kinds: tuple[KindGain, ...] = ()
+    levels: Mapping[str, int] = {}
     trained: tuple[str, ...] = ()
     command: str = ""
     versions: Mapping[str, str] = {}
+    mlflow: str = ""
+    experiment: str = ""
 
     @property
     def last(self) -> RoundReport:

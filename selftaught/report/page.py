@@ -8,9 +8,11 @@ pages.
 import base64
 import gzip
 import hashlib
+from collections.abc import Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -18,13 +20,16 @@ from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStub
 from selftaught.files import write_whole
 from selftaught.report import figures, words
 from selftaught.report.changes import CHANGES, changes
-from selftaught.report.data import ReportData
+from selftaught.report.cost import cost
+from selftaught.report.data import KindGain, ReportData, SampledKind
+from selftaught.report.downloads import downloads
 from selftaught.report.reading import EACH, to_read
+from selftaught.report.settings import by_round
 from selftaught.report.trees import to_show
-from selftaught.report.verdict import comparisons, gain_scale, headline, numbers, reasons
+from selftaught.report.verdict import comparisons, consequence, gain_scale, headline, numbers, reasons
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILTERS = ("rate", "signed", "count", "percent", "duration", "metric_name", "short", "sentence", "visible")
+FILTERS = tuple("rate signed count percent duration metric_name short sentence visible web size".split())
 NAMES: dict[str, Any] = {"words": words, "figures": figures, "numbers": numbers, "CHANGES": CHANGES, "EACH": EACH}
 """What the templates may use beside the data: functions of `words` as filters, and these."""
 
@@ -48,6 +53,13 @@ def _content(data: ReportData) -> dict[str, Any]:
         "data": data,
         "round": data.last,
         "headline": headline(data.last),
+        "consequence": consequence(data),
+        "cost": cost(data.last),
+        "costs": [cost(each) for each in data.rounds],
+        "settings": by_round(data.rounds),
+        "kinds": _by_kind(data.kinds),
+        "sampled_kinds": _by_kind(data.sampled.kinds if data.sampled else ()),
+        "downloads": downloads(data),
         "reasons": list(reasons(data.last)),
         "comparisons": rows,
         "scale": gain_scale(rows),
@@ -60,6 +72,15 @@ def _content(data: ReportData) -> dict[str, Any]:
             "calibration": figures.calibration(data.rounds),
         },
     }
+
+
+K = TypeVar("K", KindGain, SampledKind)
+
+
+def _by_kind(kinds: Sequence[K]) -> dict[str, list[K]]:
+    """Levels, templates and sources apart, where there is more than one to be compared."""
+    apart = {by: list(some) for by, some in groupby(kinds, key=lambda kind: kind.by)}
+    return {by: some for by, some in apart.items() if len(some) > 1}
 
 
 @cache

@@ -49,7 +49,7 @@ class Sample:
 
     def add(self, group: Group) -> None:
         """Keep what is drawn of the group, if it is one to keep."""
-        found = {(judged.judgement, judged.turns > 1) for judged in _judged(group)} | {kind_of(group)}
+        found = {(each.judgement, each.turns > 1) for each in judged(group)} | {kind_of(group)}
         if len(self._kept) < FIRST or any(self._seen[kind] < EACH for kind in found):
             self._kept.append(drawn(group))
             self._seen.update(found)
@@ -74,9 +74,9 @@ def drawn(group: Group) -> Group:
 
 def _to_keep(group: Group) -> list[int]:
     """The places of all rollouts: the one of each judgement that is shown, then the others in order."""
-    judged = list(_judged(group))
-    best = [found for kind in JUDGED if (found := _longest(judged, kind))]
-    first = [place for place, each in enumerate(judged) if any(each is one for one in best)]
+    told = list(judged(group))
+    best = [found for kind in JUDGED if (found := _longest(told, kind))]
+    first = [place for place, each in enumerate(told) if any(each is one for one in best)]
     return list(dict.fromkeys([*first, *range(len(group.rollouts))]))
 
 
@@ -95,8 +95,8 @@ def to_read(groups: Iterable[Group]) -> list[JudgedRollout]:
 
     Of a task the one with most turns; where there are any of several, `SEVERAL` places are theirs.
     """
-    judged = [list(_judged(group)) for group in groups]
-    found = {kind: [best for one in judged if (best := _longest(one, kind))] for kind in JUDGED}
+    told = [list(judged(group)) for group in groups]
+    found = {kind: [best for one in told if (best := _longest(one, kind))] for kind in JUDGED}
     return [each for kind in JUDGED for each in _some(found[kind])]
 
 
@@ -106,11 +106,12 @@ def _some(found: list[JudgedRollout]) -> list[JudgedRollout]:
     return [found[place] for place in sorted((long + others)[:EACH])]
 
 
-def _longest(judged: Iterable[JudgedRollout], kind: Judgement) -> JudgedRollout | None:
+def _longest(told: Iterable[JudgedRollout], kind: Judgement) -> JudgedRollout | None:
     """The one of `kind` with most turns, the first of them."""
-    return max((each for each in judged if each.judgement == kind), key=lambda each: each.turns, default=None)
+    return max((each for each in told if each.judgement == kind), key=lambda each: each.turns, default=None)
 
 
-def _judged(group: Group) -> Iterator[JudgedRollout]:
+def judged(group: Group) -> Iterator[JudgedRollout]:
+    """The rollouts of a verified group with what was said of them; none of one that was not verified."""
     told = zip(group.rollouts, group.verdicts, judgements(group), strict=False)  # not yet verified: none
     return (JudgedRollout(group.task, rollout, verdicts, judgement) for rollout, verdicts, judgement in told)

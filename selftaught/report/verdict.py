@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from selftaught.records import Split
-from selftaught.report.data import Gain, RoundReport, Summary
-from selftaught.report.words import PERCENT, SPLITS, count, metric_name, rate, sentence, signed
+from selftaught.report.data import Gain, ModelVersion, ReportData, RoundReport, Summary
+from selftaught.report.words import PERCENT, SPLITS, count, metric_name, rate, sentence, short, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,44 @@ def headline(round: RoundReport) -> Comparison | None:
     """What the page opens with: the deciding metric on the report set, or on the gate set where that is all."""
     rows = (row for row in comparisons(round) if row.metric == round.metric and row.champion and row.challenger)
     return next(rows, None)
+
+
+def consequence(data: ReportData) -> str:
+    """What the round changes for users, in a sentence or two for those who read no further."""
+    last, now = data.last, data.last.champion
+    if last.outcome != "promoted" or not last.challenger:
+        return f"Nothing changes for users: {_called(now)} goes on answering them."
+    said = f"Users get {_called(last.challenger)} in the place of {_called(now)}."
+    row = headline(last)
+    if row and row.champion and row.challenger and row.metric.split("@")[0] in ("accuracy", "mean"):
+        right, before = (round(100 * one.mean) for one in (row.challenger, row.champion))
+        said += f" Of 100 new problems it gets about {right} right, where users had about {before}."
+    return said + _longer(data, row)
+
+
+def _longer(data: ReportData, row: Comparison | None) -> str:
+    """How much longer answers are than they were."""
+    means = [_answer_tokens(data, row, model) for model in (data.last.champion, data.last.challenger)]
+    before, after = means
+    if not before or not after:
+        return ""
+    by = round(100 * (after / before - 1))
+    if not by:
+        return " Its answers are as long."
+    return f" Its answers are {abs(by)}{PERCENT} {'longer' if by > 0 else 'shorter'} in tokens."
+
+
+def _answer_tokens(data: ReportData, row: Comparison | None, model: ModelVersion | None) -> float:
+    """The mean length of a model's answers to the tasks of the headline; 0 where none is known."""
+    if not row or not model:
+        return 0.0
+    wanted = (model.digest, row.metric, row.split)
+    scores = [score for score in data.scores if (score.model, score.metric, score.split) == wanted]
+    return sum(score.completion_tokens for score in scores) / max(sum(len(score.passed) for score in scores), 1)
+
+
+def _called(model: ModelVersion) -> str:
+    return f"{model.name} v{model.version}" if model.name and model.version else f"model {short(model.digest)}"
 
 
 def reasons(round: RoundReport) -> Iterator[str]:

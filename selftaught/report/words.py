@@ -84,6 +84,22 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:8]
 
 
+def web(address: str) -> str:
+    """`address`, where it is one that a browser may be led to; else nothing."""
+    return address if address.startswith(("https://", "http://")) else ""
+
+
+def size(n: int) -> str:
+    """A number of bytes as a person says it.
+
+    >>> size(310), size(41_234), size(2_500_000)
+    ('310 bytes', '41 kB', '2.5 MB')
+    """
+    if n < 1000:
+        return f"{n} bytes"
+    return f"{n / 1000:.0f} kB" if n < 999_500 else f"{n / 1_000_000:.1f} MB"
+
+
 def sentence(text: str) -> str:
     """`text` with a capital and a full stop; the rest is left alone."""
     text = text.strip()

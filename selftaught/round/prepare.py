@@ -6,11 +6,9 @@ is claimed once: a `prepare` that runs again (after a kill, perhaps after the pr
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import yaml
 
@@ -22,7 +20,8 @@ from selftaught.round.adopt import roles
 from selftaught.round.budget import pool_of
 from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
-from selftaught.round.job import Job, ModelRef, Workplace, dump, plan_key, role_line, round_name, understood
+from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name, understood
+from selftaught.round.parameters import of_stage
 from selftaught.round.replay import earlier
 from selftaught.round.room import require_room, too_long
 from selftaught.tasks.past import Taken
@@ -164,7 +163,7 @@ def _open_run(place: Workplace, job: Job, tasks: Manifest) -> None:
         tracker.reopen(job.run)
     tracker.tag(job.run, {"selftaught.recipe": job.recipe.digest, "selftaught.champion": job.champion.digest})
     named = {"recipe": job.recipe.name, "stage": job.stage, "seed": str(job.seed)}
-    tracker.log(job.run, {}, params=named | dict(_parameters(dump(job.blocks))))
+    tracker.log(job.run, {}, params=named | of_stage(job))
     tracker.log_text(job.run, yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False), "recipe.yaml")
     tracker.log_dataset(job.run, "tasks", job.tasks, place.store.uri("datasets", job.tasks), tasks.rows, "tasks")
     if job.drops:
@@ -174,21 +173,3 @@ def _open_run(place: Workplace, job: Job, tasks: Manifest) -> None:
         }
         tracker.tag(job.run, told)
         tracker.log(job.run, {f"tasks.{name.replace(' ', '_')}": count for name, count in tasks.counts.items()})
-
-
-def _parameters(told: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
-    """What the stage is set to, as runs are compared by: `sample.k`, `train.sft.learning_rate`."""
-    for name, value in told.items():
-        if isinstance(value, Mapping):
-            yield from _parameters(cast(Mapping[str, Any], value), f"{within}{name}.")
-        elif blocks := _blocks(value):
-            for each in blocks:
-                yield from _parameters(each, f"{within}{name}.{each['type']}.")
-        elif value is not None:
-            yield f"{within}{name}", str(value)
-
-
-def _blocks(value: Any) -> list[Mapping[str, Any]]:
-    """The blocks in a list of them; none of anything else."""
-    listed = cast(list[Any], value) if isinstance(value, list) else []
-    return [each for each in listed if isinstance(each, Mapping) and "type" in each]

