@@ -1,27 +1,30 @@
 """A compiled pipeline with every task a Pod, without the Kubeflow Pipelines back end.
 
 kfp.local walks the pipeline and makes each task's executor input, as it does for subprocesses; here the task then is a
-Pod: the component's image, the compiled command with KFP's own executor as entry point, artifacts in S3 under the
-pipeline root, and the settings, Secrets, resources and security context of the compiled platform part. A pod that is
-deleted by force is made again, twice at most, which is what KFP does for every task by default.
+Pod: the component's image, the compiled command with KFP's own executor as entry point, parameters of the types that
+the pipeline declares (resolver.py), artifacts in S3 under the pipeline root, and the settings, Secrets, resources and
+security context of the compiled platform part. A pod that is deleted by force is made again, twice at most, which is
+what KFP does for every task by default.
 """
 
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-import yaml
 from kfp import components, local
 from kfp.local import status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+
+from pipelines.back_end import Compiled
+from tests.cluster.resolver import driven
 
 LAUNCHER = Path(__file__).parent / "launcher.py"
 RETRIES = 2
@@ -42,14 +45,13 @@ class Pods:
 
     def run(self, pipeline: Path, arguments: dict[str, Any], scratch: Path) -> None:
         """Run the compiled `pipeline`. Raises RuntimeError when a task fails."""
-        _, platform = yaml.safe_load_all(pipeline.read_text())
-        executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        compiled = Compiled.read(pipeline)
         self._launcher()
         pods = self
 
         class Task(SubprocessTaskHandler):
             def run(self) -> status.Status:
-                ended = pods.task(self.image, self.full_command, executors, scratch)
+                ended = pods.task(self.image, self.full_command, compiled, scratch)
                 return status.Status.SUCCESS if ended else status.Status.FAILURE
 
         with pytest.MonkeyPatch.context() as patch:
@@ -57,11 +59,16 @@ class Pods:
             local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(scratch), raise_on_error=True)
             components.load_component_from_file(str(pipeline))(**arguments)
 
-    def task(self, image: str, command: list[str], executors: dict[str, Any], scratch: Path) -> bool:
-        """Run one task to its end; False when its own code fails."""
+    def task(self, image: str, command: list[str], pipeline: Compiled, scratch: Path) -> bool:
+        """Run one task to its end; False when its own code fails, or the driver would not start it."""
         function = command[command.index("--function_to_execute") + 1]
         at = command.index("--executor_input") + 1
         told = json.loads(command[at])
+        try:
+            told["inputs"]["parameterValues"] = driven(pipeline, function, told["inputs"].get("parameterValues", {}))
+        except TypeError as refused:
+            print(f"driver: {refused}")
+            return False
         remote = _moved(told, str(scratch), self.root)
         output_file = remote["outputs"]["outputFile"]
         task = {
@@ -71,12 +78,13 @@ class Pods:
             "output_uri": f"{self.root}/{uuid.uuid4().hex}/executor_output.json",
             "command": [*command[:at], json.dumps(remote), *command[at + 1 :]],
         }
-        if not self._ran(function, self.images(image), executors[f"exec-{function}"], task):
+        (executor,) = (each for each in pipeline.executors() if each.label == f"exec-{function}")
+        if not self._ran(function, self.images(image), executor.kubernetes, task):
             return False
         self._bring(task, told["outputs"]["outputFile"], scratch)
         return True
 
-    def _ran(self, function: str, image: str, executor: dict[str, Any], task: dict[str, Any]) -> bool:
+    def _ran(self, function: str, image: str, executor: Mapping[str, Any], task: dict[str, Any]) -> bool:
         core, stem = client.CoreV1Api(), f"{function}-{uuid.uuid4().hex[:6]}"
         for attempt in range(RETRIES + 1):
             name = f"{stem}-{attempt}"
@@ -104,7 +112,7 @@ class Pods:
             raise RuntimeError(f"{name}: {waiting[0].reason}: {waiting[0].message}")
         return pod.status.phase
 
-    def _pod(self, name: str, image: str, executor: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    def _pod(self, name: str, image: str, executor: Mapping[str, Any], task: dict[str, Any]) -> dict[str, Any]:
         """The pod as KFP's driver makes it of the platform part."""
         env = [{"name": "TASK", "value": json.dumps(task)}]
         for kind, ref in (("configMapAsEnv", "configMapKeyRef"), ("secretAsEnv", "secretKeyRef")):
