@@ -105,6 +105,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="print the vers
     for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_NO_ADVISORY_WARNINGS"):
         os.environ.setdefault(quiet, "1")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it warns of every try as well
     logging.getLogger("stamina").setLevel(logging.ERROR)  # it logs every retry, and what came of them is told anyway
     if version:
         out.print(__version__)

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from selftaught.dataset import replacing
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, did_you_mean
+from selftaught.hub import http_error
 from selftaught.store import disk_errors, sha256_of
 
 WEIGHTS = "model.safetensors"
@@ -154,7 +155,6 @@ def _from_hub(name: str, into: Path) -> Path:
 
 def _snapshot(name: str, folder: Path) -> None:
     """Download a model's safetensors, configuration and tokenizer; pickles and code stay where they are."""
-    import httpx
     import huggingface_hub as hub
     from huggingface_hub import errors
 
@@ -166,7 +166,7 @@ def _snapshot(name: str, folder: Path) -> None:
         raise BadInput(
             f"{name}: neither a folder nor a model on the hub that you may read (`hf auth login`)."
         ) from None
-    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, httpx.HTTPError) as error:
+    except (errors.LocalEntryNotFoundError, http_error()) as error:
         reason = str(error).strip().partition("\n")[0]
         raise Unavailable(f"{name}: no such folder, and the model hub does not answer ({reason}).") from None
 

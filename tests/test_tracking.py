@@ -296,3 +296,10 @@ def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path):
     (tmp_path / "mlflow.db").write_bytes(b"no database " * 100)
     with pytest.raises(Unavailable, match=r"mlflow\.db: the tracking server or database does not answer"):
         Tracker(f"sqlite:///{tmp_path}/mlflow.db").lines()
+
+
+def test_mlflow_reports_nothing_to_its_makers(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "")
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    assert tracker.client.search_experiments()
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from selftaught.errors import BadInput, Unavailable, did_you_mean
+from selftaught.hub import http_error, silence
 from selftaught.records import Split
 from selftaught.tasks.cells import reason
 from selftaught.tasks.extras import require
@@ -68,6 +69,8 @@ class HuggingFace(RowSource, type="huggingface"):
         from datasets import load_dataset  # pyright: ignore[reportUnknownVariableType]
         from datasets.exceptions import DatasetNotFoundError
 
+        if why := silence():
+            raise self._out_of_reach(f"{why}. What is cached here is read with HF_HUB_OFFLINE=1")
         try:
             return cast(Any, load_dataset)(self.dataset, self.subset)
         except DatasetNotFoundError:
@@ -76,12 +79,17 @@ class HuggingFace(RowSource, type="huggingface"):
                 f"Check tasks.dataset; a private one needs HF_TOKEN."
             ) from None
         except OSError as error:
-            raise Unavailable(
-                f"{self.dataset}: the Hugging Face hub cannot be reached ({error}). Check the network, or save "
-                f"the data set where there is one (`save_to_disk`) and give that folder as tasks.dataset."
-            ) from None
+            raise self._out_of_reach(str(error)) from None
+        except http_error() as error:
+            raise self._out_of_reach(str(error)) from None
         except ValueError as error:
             raise BadInput(f"{self.dataset}: {error} Check tasks.subset.") from None
+
+    def _out_of_reach(self, why: str) -> Unavailable:
+        return Unavailable(
+            f"{self.dataset}: the Hugging Face hub cannot be reached ({why}). Check the network, or save "
+            f"the data set where there is one (`save_to_disk`) and give that folder as tasks.dataset."
+        )
 
 
 def _rows(rows: Rows, name: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:

@@ -287,6 +287,13 @@ def test_a_split_or_folder_that_is_no_data_set_is_refused(tmp_path: Path):
         HuggingFace(train=1, gate=1, report=1, dataset=str(tmp_path)).draw(Draw(1, 2))
 
 
+def test_a_hub_that_is_out_of_reach_is_told_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(Unavailable, match=r"nobody/nothing: .* cannot be reached \(http://127.*HF_HUB_OFFLINE=1.*save"):
+        HuggingFace(train=1, gate=1, report=1, dataset="nobody/nothing").draw(Draw(1, 2))
+    assert capfd.readouterr().err == ""
+
+
 def test_a_hub_that_cannot_be_reached_is_unavailable_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
