@@ -239,6 +239,11 @@ def test_a_promotion_says_in_a_sentence_what_users_get(page: Document):
     )
 
 
+def test_a_promotion_says_how_it_is_taken_back():
+    assert "selftaught models rollback word-problems" in Document(render(sample(3))).text
+    assert "models rollback" not in Document(render(sample(2))).text
+
+
 @pytest.mark.parametrize(("tokens", "said"), [(41, "as long"), (82, "100 % longer in tokens"), (20, "51 % shorter")])
 def test_it_says_how_much_longer_answers_have_become(tokens: int, said: str):
     data = sample(3)
@@ -290,6 +295,7 @@ def test_runs_are_links_where_the_registry_is_a_server():
     data = sample(1)
     run = data.last.mlflow_run
     assert f'href="https://mlflow.example.com/#/experiments/7/runs/{run}"' in render(data)
+    assert 'href="https://mlflow.example.com/#/models/word-problems/versions/2"' in render(data)
     for address in ("", "javascript:alert(1)", "file:///etc"):
         page = render(data.model_copy(update={"mlflow": address}))
         assert f"<code>{run}</code>" in page
@@ -324,5 +330,11 @@ def test_a_record_of_before_any_of_this_is_shown_as_it_was():
     bare = {"sampled": None, "kinds": (), "levels": {}, "mlflow": "", "experiment": ""}
     last = data.last.model_copy(update={"settings": {}, "measured_on": {}})
     text = Document(render(data.model_copy(update={**bare, "rounds": (last,)}))).text
-    for heading in ("What each verifier said", "Lengths", "Training tasks by", "Settings"):
+    for heading in (
+        "What each verifier said",
+        "Lengths",
+        "Training tasks by",
+        "Settings",
+        "The artifacts of MLflow run",
+    ):
         assert heading not in text
