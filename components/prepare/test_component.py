@@ -71,6 +71,15 @@ def test_another_number_of_shards_is_refused(round: Round, capfd: pytest.Capture
     assert "was begun with 2 shards, not 3" in capfd.readouterr().err
 
 
+def test_a_round_of_no_shard_is_not_begun(round: Round, place: Workplace, capfd: pytest.CaptureFixture[str]):
+    """The back end fails on what a loop over nothing is said to have collected, when it has come so far."""
+    round.shards = 0
+    with pytest.raises(SystemExit):
+        round.prepare()
+    assert "shards: []: nothing would be sampled" in capfd.readouterr().err
+    assert place.tracker.rounds("line", "campaign") == []
+
+
 def test_round_0_is_the_one_that_is_due(round: Round, place: Workplace):
     """A schedule does not count rounds: interrupted ones go on, failed ones are drawn anew, ended ones are over."""
     due = []

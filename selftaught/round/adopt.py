@@ -13,6 +13,7 @@ from selftaught.round.engines import reference_key
 from selftaught.round.job import ModelRef, Workplace
 from selftaught.round.use import elsewhere
 from selftaught.serving.freshness import Reference, reference_logprobs, values
+from selftaught.serving.naming import version_name
 from selftaught.starter import resolve
 from selftaught.tracking import Version
 from selftaught.training.suitable import check_suitable
@@ -22,7 +23,8 @@ from selftaught.weights import check_model, model_digest
 def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
     """The champion of `line`; the recipe's policy model becomes it when the line is new.
 
-    Raises BadInput when the model is missing, truncated or not safetensors, and for a line of another store's.
+    Raises BadInput when the model is missing, truncated or not safetensors, for a line of another store's, and for one
+    that a Service cannot be called like where models are served on a cluster.
     """
     tracker = place.tracker
     champion = tracker.resolve(line, "champion")
@@ -33,6 +35,8 @@ def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
         )
     if champion is not None:
         return champion
+    if place.settings.serving == "kserve":
+        version_name(line, "0" * 64)  # a line that could never be served is refused before there is anything of it
     source = recipe.models["policy"]
     digest, uri = keep(place, source)
     run = tracker.adoption_run(line, digest, source)

@@ -35,9 +35,11 @@ def run(
     """Write the job of round `number` (0: the one that is due, whatever `attempt` says) to `out`, and its tasks.
 
     Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
-    when the line has no champion yet, the round was begun with another number of shards, or the recipe's requests do
-    not fit the engines.
+    when the line has no champion yet, there are no shards or others than the round was begun with, or the recipe's
+    requests do not fit the engines.
     """
+    if shards < 1:
+        raise BadInput("shards: []: nothing would be sampled. Give [0], or [0, 1, …] for several.")
     place = Workplace.open()
     parsed = Recipe.parse(recipe)
     number, attempt = (number, attempt) if number else due(place.tracker.rounds(line, campaign))

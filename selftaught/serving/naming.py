@@ -7,8 +7,8 @@ from selftaught.models import served_name
 
 LINE, DIGEST = "selftaught.io/line", "selftaught.io/digest"
 MANAGED = {"app.kubernetes.io/managed-by": "selftaught"}
-_LINE = re.compile(r"[a-z]([-a-z0-9]{0,42}[a-z0-9])?")
-"""`<line>-<digest8>-predictor` is a DNS label of at most 63 characters."""
+_LINE = re.compile(r"[a-z]([-a-z0-9]{0,37}[a-z0-9])?")
+"""KServe labels a version's pods `isvc.<line>-<digest8>-predictor`, and a label's value has at most 63 characters."""
 
 
 def version_name(line: str, digest: str) -> str:
@@ -16,6 +16,6 @@ def version_name(line: str, digest: str) -> str:
     if not _LINE.fullmatch(line):
         raise BadInput(
             f"line '{line}': on a cluster it is part of a Service's name: lower-case letters, digits and dashes, a "
-            "letter first, at most 44. Choose another --line."
+            "letter first, at most 39. Choose another --line."
         )
     return served_name(line, digest)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes import client
 
+from selftaught.errors import BadInput
 from selftaught.models import served_name
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.inference_service import inference_service
@@ -31,6 +32,44 @@ def predictor(**told: Any) -> tuple[dict[str, Any], str]:
 def test_the_engine_is_told_whose_files_it_has_to_load():
     made, _ = predictor()
     assert made["model"]["env"] == [{"name": "SELFTAUGHT_MODEL_DIGEST", "value": DIGEST}]
+
+
+LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+
+@given(line=st.from_regex(r"[a-z]([-a-z0-9]{0,60}[a-z0-9])?", fullmatch=True))
+def test_what_kserve_makes_of_a_version_can_be_called_so(line: str):
+    """Its Deployment and Service are `<version>-predictor`, its pods are labelled `isvc.<version>-predictor`.
+
+    As the controller does it in Standard mode (kserve, pkg/constants: PredictorServiceName, GetRawServiceLabel). A line
+    that makes any of them too long is refused; no other is.
+    """
+    label = f"isvc.{served_name(line, DIGEST)}-predictor"
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="", namespace="team-a")
+    if len(label) > 63:
+        with pytest.raises(BadInput, match="at most 39"):
+            inference_service(settings, "s3://bucket/models/x", line, DIGEST)
+    else:
+        made = inference_service(settings, "s3://bucket/models/x", line, DIGEST)
+        assert LABEL.fullmatch(label)
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", f"{made['metadata']['name']}-predictor")
+        assert all(LABEL.fullmatch(value) for value in made["metadata"]["labels"].values())
+
+
+def test_kserve_is_told_its_mode_and_leaves_scaling_and_versions_alone():
+    """In Standard mode, without an HPA of its own; a runtime that changes does not roll what serves."""
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="", namespace="team-a")
+    annotations = inference_service(settings, "s3://bucket/models/x", "support", DIGEST)["metadata"]["annotations"]
+    assert annotations["serving.kserve.io/deploymentMode"] == "Standard"
+    assert annotations["serving.kserve.io/autoscalerClass"] in ("none", "external", "keda")
+    assert annotations["serving.kserve.io/disable-auto-update"] == "true"
+
+
+def test_the_weights_come_from_where_kserve_can_fetch_them():
+    """`s3://`, by the account whose Secret has the keys: KServe knows no `minio://`."""
+    made, _ = predictor(engine_account="selftaught-engine")
+    assert made["model"]["storageUri"].startswith("s3://")
+    assert made["serviceAccountName"] == "selftaught-engine"
 
 
 @pytest.mark.parametrize("most", [0, 3])
