@@ -215,6 +215,46 @@ def evaluate(
         out.print(table)
 
 
+@app.command()
+def benchmark(
+    model: Annotated[
+        str, typer.Argument(help="a model of --line (champion, head, a version or digest), a folder or a name")
+    ],
+    tasks: Annotated[str, typer.Option(help="names as lm-eval has them, or YAML files of tasks, with commas between")],
+    line: Annotated[str, typer.Option("--line", help="model line; none is needed for a folder or a name")] = "",
+    num_fewshot: Annotated[int | None, typer.Option(min=0, help="solved examples in a prompt; the task's own")] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=0, help="examples of a task, or a share of them below 1; all of them")
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--apply-chat-template", help="prompts as a conversation, in the model's own template")
+    ] = False,
+    include: Annotated[
+        Path | None, typer.Option("--include-path", exists=True, file_okay=False, help="folder of your own tasks")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="folder for the results and every sample, as lm-eval writes them")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one model on benchmarks of lm-evaluation-harness (gsm8k, hellaswag, … : `lm-eval ls tasks`)."""
+    with telling():
+        from selftaught.benchmark import Wanted, figures
+        from selftaught.benchmark import benchmark as measured
+
+        names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+        told = measured(_workplace(), line, model, Wanted(names, num_fewshot, limit, chat, include), to)
+        if as_json:
+            _print({"figures": dict(figures(told.results)), "cut": dict(told.cut)})
+        else:
+            out.print(told.table, highlight=False, soft_wrap=True)
+        for task, number in told.cut.items():
+            words = (
+                f"{task}: {number} prompts were cut to fit {told.context} tokens. SELFTAUGHT_ENGINE_CONTEXT takes more."
+            )
+            err.print(f"warning: {words}", style="yellow", highlight=False, soft_wrap=True)
+
+
 def _fields(value: Any) -> dict[str, Any]:
     from dataclasses import asdict
 

@@ -77,7 +77,7 @@ def measure(place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: s
 
     On what serves models here, or an engine of its own where nothing does.
     """
-    if _serves(place):
+    if serves(place):
         return asyncio.run(_asked(place, recipe, stage, line, digest, tasks))
     with engine(place, line, digest, EngineOptions.told(place.settings)) as served:
         policy = Endpoint(served.url, served.line, served.digest, key=served.key, template=recipe.chat_template)
@@ -94,7 +94,7 @@ def scores(
 @contextmanager
 def engine(place: Workplace, line: str, digest: str, options: EngineOptions) -> Generator[Served]:
     """What serves the model: whatever serves models here, or an engine of its own with `options`."""
-    if _serves(place):
+    if serves(place):
         yield place.serving().deploy(line, digest)
         return
     with LocalEngines(place.settings.home, options=options) as engines:
@@ -108,7 +108,8 @@ def digest_of(place: Workplace, line: str, model: str) -> str:
     return keep(place, model)[0]
 
 
-def _serves(place: Workplace) -> bool:
+def serves(place: Workplace) -> bool:
+    """Whether something serves models here, so that nobody starts an engine of his own."""
     return bool(place.settings.engines) or place.settings.serving != "local"
 
 

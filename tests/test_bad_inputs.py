@@ -695,6 +695,12 @@ CASES = [
         provoked(recipe(), registered),
         ("--out gone/answers.jsonl: nothing can be written there", "Name a file, in a folder that is there"),
     ),
+    Bad(
+        "results of a benchmark into a file",
+        "benchmark champion --line maths --tasks gsm8k --out rft.yaml",
+        provoked(recipe(), registered),
+        ("--out rft.yaml: a file. Name a folder.",),
+    ),
     # Fresh tasks ----------------------------------------------------------------------------------------------------
     Bad(
         "a dropped task without an answer",

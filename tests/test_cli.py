@@ -60,7 +60,8 @@ def test_help_lists_every_command_with_the_exit_codes() -> None:
     text = ran("--help").stdout
     assert "0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage" in " ".join(text.split())
     commands = (
-        "run evaluate report compile recipes models serve chat doctor clean gc adopt submit schedule status watch"
+        "run evaluate benchmark report compile recipes models serve chat doctor clean gc adopt submit schedule status "
+        "watch"
     )
     for command in commands.split():
         assert f"\n  {command} " in text

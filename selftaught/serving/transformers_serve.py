@@ -220,6 +220,15 @@ def _ends(told: int | Sequence[int] | None) -> set[int]:
     return set() if told is None else {told} if isinstance(told, int) else set(told)
 
 
+def _one_of(prompt: object) -> object:
+    """The prompt of a batch of one, as some clients send it."""
+    match prompt:
+        case [str() | list()]:
+            return cast(list[object], prompt)[0]
+        case _:
+            return prompt
+
+
 def _check_tokens(ids: object, model: Any) -> None:
     """Raise RefusedError for what are no token ids of `model`, or none at all."""
     known = range(model.get_input_embeddings().num_embeddings)
@@ -253,7 +262,7 @@ class Texts:
 
     def _completions(self, body: Json) -> Json:
         """How a text or token ids go on, or where it is asked for, how likely they are."""
-        ids = self._ids(body.get("prompt"))
+        ids = self._ids(_one_of(body.get("prompt")))
         if body.get("prompt_logprobs") is None:
             return self._generated(ids, body)
         given = logprobs_of(self._generator.model, ids)
