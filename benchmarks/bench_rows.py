@@ -1,11 +1,14 @@
 """Sizes: peak memory and time of `prepare`, `tasks list` and `verify` at a million tasks and 100,000 rollouts.
 
+And of `tasks list` on a line whose rounds have used 32,000 tasks before (`past`), which every later round goes by.
+
 Each step runs as it does in a round, in a process of its own, on data made here: questions of 60 words, one in ten a
 copy of another with other numbers; rollouts of 500 tokens with their log-probabilities, eight a task. Peaks are the
-process's own (VmHWM), beside what the placement on CPUs gives the step. The baseline is another checkout, at sizes that
-it can do: per row it says the same. No model is loaded and nothing is timed but the steps.
+process's own (VmHWM), beside what the placement on CPUs gives the step; seconds are of a CPU. The baseline is another
+checkout, at sizes that it can do: per row it says the same. No model is loaded and nothing is timed but the steps.
 
-    python benchmarks/bench_rows.py [--tasks 1000000] [--rollouts 100000] [--baseline CHECKOUT --fewer 20]
+    python benchmarks/bench_rows.py [--tasks 1000000] [--rollouts 100000] [--past 32000]
+                                    [--baseline CHECKOUT --fewer 20]
 
 With `git worktree add ../before 920ffad` the baseline is the code before rows were streamed.
 """
@@ -24,9 +27,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-LIMITS = {"prepare": 2048, "tasks list": 1024, "verify": 4096}
+LIMITS = {"prepare": 2048, "tasks list": 1024, "past": 1024, "verify": 4096}
 """MiB: pipelines/placements/cpu.yaml for the steps, the chart's scheduler for the list."""
-DROPS, PER_TASK, TOKENS = 10, 8, 500
+DROPS, PER_TASK, TOKENS, A_ROUND = 10, 8, 500, 800
 
 RECIPE: dict[str, Any] = {
     "name": "rows",
@@ -76,17 +79,42 @@ def write_drops(where: Path, total: int) -> None:
             drops.write([file], str(where), date(2026, 11, 1 + part))
 
 
+def tasks(count: int) -> Iterator[Any]:
+    from selftaught.records import Message, Task
+
+    for n, text in enumerate(questions(count)):
+        yield Task(messages=(Message(role="user", content=text),), answer=str(n % 1000), source="bench")
+
+
+def write_rounds(data: Path, total: int) -> None:
+    """Rounds that have ended, of `A_ROUND` tasks each, three in five of them trained on, and one drop that waits."""
+    from selftaught import dataset
+    from selftaught.round.history import record_key
+    from selftaught.round.job import ModelRef, Plan, plan_key
+
+    write_drops(data / "drops", 10 * DROPS)
+    place, every = workplace(data / "home"), tasks(total)
+    model = ModelRef(digest="m")
+    for number in range(1, total // A_ROUND + 1):
+        mine = (task.model_copy(update={"split": SPLITS[n % 5]}) for n, task in enumerate(islice(every, A_ROUND)))
+        digest = dataset.write(data / "round", mine, "tasks").digest
+        place.store.put("datasets", digest, data / "round")
+        told = {"line": "rows", "campaign": "rows", "round": number, "attempt": 0, "run": "", "started": float(number)}
+        plan = Plan(**told, tasks=digest, champion=model, sampler=model, trainee=model)  # type: ignore[arg-type]
+        place.store.claim(plan_key(plan.name), plan.model_dump_json().encode())
+        place.store.claim(record_key(plan.name), b"{}")
+
+
+SPLITS = ("train", "train", "train", "gate", "report")
+
+
 def groups(count: int, shard: int) -> Iterator[Any]:
     """Every other task in the order of their ids, each with `PER_TASK` rollouts, half of them right."""
-    from selftaught.records import Group, Message, Rollout, Task, Turn
+    from selftaught.records import Group, Rollout, Turn
 
     draw = random.Random(2)
     said = [(draw.choices(range(50_000), k=TOKENS), [draw.random() for _ in range(TOKENS)]) for _ in range(100)]
-    tasks = (
-        Task(messages=(Message(role="user", content=text),), answer=str(n % 1000), source="bench")
-        for n, text in enumerate(questions(count // PER_TASK))
-    )
-    for task in sorted(tasks, key=lambda task: task.id)[shard::2]:
+    for task in sorted(tasks(count // PER_TASK), key=lambda task: task.id)[shard::2]:
         rollouts: list[Any] = []
         for index in range(PER_TASK):
             answer, (ids, logprobs) = task.answer if index % 2 else "none", draw.choice(said)
@@ -106,6 +134,7 @@ def write_shards(folder: Path, rollouts: int) -> None:
         mine: Any = groups(rollouts, shard)
         rows = mine if hasattr(dataset, "writing") else list(mine)  # the baseline wants to know how many
         dataset.write(folder / f"groups-{shard}", rows, "groups", counts=counts)
+    dataset.write(folder / "tasks", tasks(rollouts // PER_TASK), "tasks")
 
 
 # The steps ------------------------------------------------------------------------------------------------------------
@@ -148,32 +177,40 @@ def verify(data: Path, place: Any) -> None:
     from selftaught.round import verify as step
     from selftaught.round.job import Job, ModelRef
 
-    model = ModelRef(digest="m")
-    told = {"line": "rows", "campaign": "rows", "round": 1, "attempt": 0, "run": "", "started": 0.0, "tasks": "t"}
+    model, drawn = ModelRef(digest="m"), dataset.manifest(data / "tasks").digest
+    place.store.put("datasets", drawn, data / "tasks")
+    told = {"line": "rows", "campaign": "rows", "round": 1, "attempt": 0, "run": "", "started": 0.0, "tasks": drawn}
     roles = {"champion": model, "sampler": model, "trainee": model}
-    tasks = {"type": "jsonl", "path": "none"}
-    job = Job(**told, **roles, recipe=recipe(tasks), stage="main", seed=1, campaign_seed=1, shards=2)
+    source = {"type": "jsonl", "path": "none"}
+    job = Job(**told, **roles, recipe=recipe(source), stage="main", seed=1, campaign_seed=1, shards=2)
     shards = [str(data / f"groups-{shard}") for shard in (0, 1)]
     parts = [dataset.manifest(Path(shard)) for shard in shards]
     step._verify(place, job, shards, parts, data / "verified")
     step._curate(place, job, data / "verified", data / "examples")
 
 
-STEPS = {"prepare": prepare, "tasks list": tasks_list, "verify": verify}
+def past(data: Path, place: Any) -> None:
+    from selftaught.round.fresh import missing
+
+    missing(place, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
+
+
+STEPS = {"prepare": prepare, "tasks list": tasks_list, "past": past, "verify": verify}
 MADE = {
     "prepare": lambda data, count: write_tasks(data / "tasks.jsonl", enumerate(questions(count))),
     "tasks list": lambda data, count: write_drops(data / "drops", count),
+    "past": write_rounds,
     "verify": write_shards,
 }
 
 
 def child(step: str, data: Path) -> None:
     """Run one step here and print what it took."""
-    with tempfile.TemporaryDirectory() as home:
-        place = workplace(Path(home))
-        began = time.monotonic()
+    with tempfile.TemporaryDirectory() as empty:
+        place = workplace(kept if (kept := data / "home").exists() else Path(empty))
+        began = time.process_time()
         STEPS[step](data, place)
-        seconds = time.monotonic() - began
+        seconds = time.process_time() - began
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     print(json.dumps({"seconds": seconds, "peak": peak / 1024}))
@@ -210,6 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--rollouts", type=int, default=100_000)
+    parser.add_argument("--past", type=int, default=32_000)
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--fewer", type=int, default=20, help="the baseline gets so many times less")
     parser.add_argument("--only", choices=STEPS, action="append")
@@ -228,7 +266,7 @@ def main() -> None:
 def compare(told: argparse.Namespace) -> None:
     here = Path(__file__).resolve().parent.parent
     for step in told.only or STEPS:
-        count = told.rollouts if step == "verify" else told.tasks
+        count = {"verify": told.rollouts, "past": told.past}.get(step, told.tasks)
         if told.baseline:
             fewer = count // told.fewer
             row("baseline", step, fewer, measured(step, fewer, told.baseline.resolve()))

@@ -210,7 +210,7 @@ def worked(drop: Drop, recipe: Recipe | None) -> str:
 
     Raises BadInput where a verifier of `recipe` does.
     """
-    tasks = [row.task for row in drop.rows]
+    tasks = [row.task.full() for row in drop.rows]
     if recipe is not None:
         gold(tasks, recipe)
         return ""

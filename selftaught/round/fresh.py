@@ -12,7 +12,7 @@ branch in the pipeline, which would be a pod more, and no loop over an empty lis
 same, and ends the pipeline's run with the same words where it was started all the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -24,6 +24,7 @@ from selftaught.round.history import planned, record_key
 from selftaught.round.job import Plan, Workplace
 from selftaught.tasks.dropped import Dropped
 from selftaught.tasks.drops import names
+from selftaught.tasks.lean import LeanTask
 from selftaught.tasks.past import Past, Taken
 from selftaught.tasks.prepare import seeds, taken
 from selftaught.tracking import NOTHING_NEW
@@ -52,10 +53,10 @@ def listed(place: Workplace, recipe: Recipe, line: str, campaign: str) -> Iterat
     """Every drop that is there, by date. Raises BadInput when the recipe's tasks are not dropped ones."""
     source, before = dropped(recipe), past(place, line, campaign)
     waiting, broken = source.waiting(before)
-    rows = {drop.name: len(drop.rows) for drop in waiting}
+    tasks = {drop.name: drop.tasks for drop in waiting}
     for name in names(source.path):
         state = "used" if name in before.drops else "broken" if name in broken else "waiting"
-        yield Listed(name, state, rows.get(name), broken.get(name, ""))
+        yield Listed(name, state, tasks.get(name), broken.get(name, ""))
 
 
 def dropped(recipe: Recipe) -> Dropped:
@@ -75,9 +76,10 @@ def past(place: Workplace, line: str, campaign: str, until: float = float("inf")
     """
     plans, ended = planned(place, line), _ended(place, line, campaign)
     done = [plan for name, plan in plans.items() if name in ended and plan.started <= until]
+    used = _tasks(place, dict.fromkeys(plan.tasks for plan in plans.values()))
     return Past(
-        assigned=_used(place, plans.values()),
-        seen=_used(place, done),
+        assigned=_used(used, plans.values()),
+        seen=_used(used, done),
         drops=frozenset(drop for plan in done for drop in plan.drops),
     )
 
@@ -118,6 +120,15 @@ def _ended(place: Workplace, line: str, campaign: str) -> set[str]:
     return {key.removeprefix(record_key("")) for key in place.store.claims(record_key(f"{line}/{campaign}"))}
 
 
-def _used(place: Workplace, plans: Iterable[Plan]) -> list[Task]:
-    """The tasks of `plans`, each once; an attempt that repeats another's draw has the same."""
-    return [task for digest in dict.fromkeys(plan.tasks for plan in plans) for task in place.rows(digest, Task)]
+def _tasks(place: Workplace, digests: Iterable[str]) -> dict[str, list[LeanTask]]:
+    """The tasks of each data set; what several of them have, such as a report set, is one."""
+    one: dict[LeanTask, LeanTask] = {}
+    return {
+        digest: [one.setdefault(small, small) for small in map(LeanTask.of, place.rows(digest, Task))]
+        for digest in digests
+    }
+
+
+def _used(tasks: Mapping[str, list[LeanTask]], plans: Iterable[Plan]) -> list[LeanTask]:
+    """The tasks of `plans`; an attempt that repeats another's draw has the same, once."""
+    return [task for digest in dict.fromkeys(plan.tasks for plan in plans) for task in tasks[digest]]

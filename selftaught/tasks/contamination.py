@@ -12,7 +12,8 @@ from textwrap import shorten
 
 from selftaught.errors import RoundFailed
 from selftaught.records import Example, Split, Task
-from selftaught.tasks.sameness import NGRAM, Common, Marks, alike_words, compared, made_from, same_text
+from selftaught.tasks.lean import AnyTask
+from selftaught.tasks.sameness import NGRAM, Common, Marks, alike_words, compared, made_from, text_number
 from selftaught.tasks.splits import Bare
 
 SHOWN = 3
@@ -29,7 +30,7 @@ PAIRS: tuple[tuple[Split, Split], ...] = (
 """Which sets must not overlap: training with all that is held out, and the sets of decisions with the report's."""
 
 
-def require_disjoint(tasks: Iterable[Task], common: Common | None = None, trained: Sequence[Task] = ()) -> None:
+def require_disjoint(tasks: Iterable[Task], common: Common | None = None, trained: Sequence[AnyTask] = ()) -> None:
     """Raise RoundFailed, naming the overlapping tasks, unless the sets that `tasks` fall into are disjoint.
 
     `trained` are the training tasks of the line's earlier rounds; `common` is what says nothing of a task.
@@ -86,26 +87,26 @@ def _known(known: Iterable[Task], held_out: Sequence[Task]) -> Common:
     return Common(found.common.before, found.common.after, found.common.marks | words)
 
 
-def overlaps(train: Sequence[Task], held_out: Sequence[Task], common: Common | None = None) -> list[str]:
+def overlaps(train: Sequence[AnyTask], held_out: Sequence[Task], common: Common | None = None) -> list[str]:
     """What `held_out` shares with `train`: one sentence for each kind of overlap, none when the two are disjoint."""
-    both = [*train, *held_out]
-    shared = compared(both, common).marks
-    kinds: dict[str, list[Marks]] = {
-        "have the text of": [(same_text(task.question),) for task in both],
-        "have the template and operands of": [
-            () if task.template is None else (made_from(task.template, task.operands),) for task in both
-        ],
-        f"share a run of {NGRAM} words (numbers masked, shorter texts whole) with": [
-            tuple(mark for mark in own if isinstance(mark, int)) for own in shared
-        ],
-    }
-    findings = (_finding(kind, marks, train, held_out) for kind, marks in kinds.items())
+    kinds = _kinds([*train, *held_out], common)
+    findings = (_finding(kind, marks, train, held_out) for kind, marks in kinds)
     return [finding for finding in findings if finding]
 
 
-def _finding(kind: str, marks: Sequence[Marks], train: Sequence[Task], held_out: Sequence[Task]) -> str:
+def _kinds(tasks: Sequence[AnyTask], common: Common | None) -> Iterator[tuple[str, Sequence[Marks]]]:
+    """Each kind of overlap with the marks by which two of `tasks` have it."""
+    yield "have the text of", [(text_number(task.question),) for task in tasks]
+    made = (() if task.template is None else (made_from(task.template, task.operands),) for task in tasks)
+    yield "have the template and operands of", list(made)
+    runs = [tuple(mark for mark in own if isinstance(mark, int)) for own in compared(tasks, common).marks]
+    yield f"share a run of {NGRAM} words (numbers masked, shorter texts whole) with", runs
+
+
+def _finding(kind: str, marks: Sequence[Marks], train: Sequence[AnyTask], held_out: Sequence[Task]) -> str:
     """The sentence on the tasks of `held_out` that share a mark with one of `train`; empty where none does."""
-    seen = {mark: task for task, own in zip(train, marks, strict=False) for mark in own}
+    wanted = {mark for own in marks[len(train) :] for mark in own}
+    seen = {mark: task for task, own in zip(train, marks, strict=False) for mark in own if mark in wanted}
     later = zip(held_out, marks[len(train) :], strict=True)
     pairs = [(task, next((seen[mark] for mark in own if mark in seen), None)) for task, own in later]
     found = [_shown(task, twin) for task, twin in pairs if twin]
@@ -117,7 +118,7 @@ def _finding(kind: str, marks: Sequence[Marks], train: Sequence[Task], held_out:
     )
 
 
-def _shown(task: Task, twin: Task) -> str:
+def _shown(task: Task, twin: AnyTask) -> str:
     return f"{task.split} {task.id} and {twin.split} {twin.id} ({shorten(task.question, 60)!r})"
 
 

@@ -29,10 +29,11 @@ from selftaught.records import FEEDBACK, Split, Task
 from selftaught.tasks import drops
 from selftaught.tasks.cells import reason
 from selftaught.tasks.feedback import COLUMNS, Feedback, feedback, is_feedback
+from selftaught.tasks.lean import AnyTask, LeanTask, lean
 from selftaught.tasks.past import NOTHING, Past, Taken
 from selftaught.tasks.rows import Columns, Table
-from selftaught.tasks.sameness import Marks, compared, same_text
-from selftaught.tasks.splits import PromptedSource, Sets, assigned, claims
+from selftaught.tasks.sameness import Marks, compared, text_number
+from selftaught.tasks.splits import Sets, assigned, claims
 
 SETS: tuple[Split, ...] = ("train", "gate", "report")
 ONLY_FEEDBACK = (
@@ -40,11 +41,24 @@ ONLY_FEEDBACK = (
 )
 
 
+MOST_WAITING = drops.MOST_ROWS
+"""Tasks that were not asked before, and rows of feedback, among which a round chooses: what its memory is sized for."""
+
+WAIT = (
+    f"{{}} of the drops were not looked at: they wait for those before them, which have {MOST_WAITING:,} rows and make "
+    "no round. Remove what is of no use among these."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task that was dropped, or that feedback made. The latter counts in the place of one with the same question."""
+    """A task that was dropped, or that feedback made. The latter counts in the place of one with the same question.
 
-    task: Task
+    `key` is equal for equal questions.
+    """
+
+    task: LeanTask
+    key: int
 
     @property
     def corrects(self) -> bool:
@@ -54,11 +68,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A drop that could be read: its rows, and what its feedback says."""
+    """A drop that could be read: its rows, and what its feedback says.
+
+    Not among its rows are tasks that were asked before (`again`), and those of a drop that waits for the ones before it
+    (`later`): they are counted.
+    """
 
     name: str
     rows: tuple[Row, ...]
     said: tuple[Feedback, ...] = ()
+    again: int = 0
+    later: int = 0
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks it brings."""
+        return len(self.rows) + self.again + self.later
 
 
 class Dropped(Columns, type="dropped"):
@@ -100,16 +125,16 @@ class Dropped(Columns, type="dropped"):
         Raises NothingNew when there are too few, BadInput when the folder is not there, StoreError and Unavailable
         when the bucket cannot be listed.
         """
-        guard = self._guard(draw)
-        waiting, broken = self.waiting(past)
-        batch = self._batch(past, waiting, guard)
+        guard, seen = self._guard(draw), self._seen(past)
+        waiting, broken = self._waiting(past, seen, self._unused(past))
+        batch = _Batch(past, seen, waiting, guard, self)
         used: list[str] = []
         for drop in waiting:
-            if not self._enough(batch.sizes):
-                batch.add(drop.rows)
+            if not self._enough(batch.sizes) and not drop.later:
+                batch.add(drop)
                 used.append(drop.name)
         if batch.sizes.total() < self.at_least or not all(batch.sizes[split] for split in SETS):
-            raise NothingNew(self._told(batch, len(waiting), list(broken.values())))
+            raise NothingNew(self._told(batch, waiting, list(broken.values())))
         return Taken([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts, batch.common)
 
     def drop(self, files: Sequence[Path], on: date) -> Drop:
@@ -126,53 +151,77 @@ class Dropped(Columns, type="dropped"):
 
     def held_out(self, past: Past) -> list[Task]:
         """The newest `gate` gate tasks of all drops after `past`. Raises as `take` does, but for NothingNew."""
-        waiting, _ = self.waiting(past)
-        batch = self._batch(past, waiting)
+        seen = self._seen(past)
+        newest, _ = self._waiting(past, seen, self._unused(past)[::-1])
+        waiting = newest[::-1]
+        batch = _Batch(past, seen, waiting, (), self)
         for drop in waiting:
-            batch.add(row for row in drop.rows if not row.corrects)
-        return [task for task in batch.tasks if task.split == "gate"][-self.gate :]
-
-    def _batch(self, past: Past, waiting: Sequence[Drop], guard: Sequence[Task] = ()) -> "_Batch":
-        return _Batch(past, [row for drop in waiting for row in drop.rows], guard, self)
+            batch.add(replace(drop, rows=tuple(row for row in drop.rows if not row.corrects)))
+        return batch.tasks("gate")[-self.gate :]
 
     # Reading --------------------------------------------------------------------------------------------------------
 
     def waiting(self, past: Past) -> tuple[list[Drop], dict[str, str]]:
         """The drops that were not used, by date, and what is wrong with those that cannot be, by name."""
+        return self._waiting(past, self._seen(past), self._unused(past))
+
+    def _unused(self, past: Past) -> list[str]:
+        return [name for name in drops.names(self.path) if name not in past.drops]
+
+    def _seen(self, past: Past) -> dict[int, str | None]:
+        """The answers of what was asked, by question."""
+        return {self.key(task): task.answer for task in past.seen}
+
+    def _waiting(
+        self, past: Past, seen: Mapping[int, str | None], names: Sequence[str]
+    ) -> tuple[list[Drop], dict[str, str]]:
+        """The drops `names` in their order, the first ones as far as there is room, and what is wrong with others."""
         broken: dict[str, str] = {}
-        names = [name for name in drops.names(self.path) if name not in past.drops]
-        sizes = drops.sizes(self.path)
-        read = _whole({name: lambda name=name: self._read(name, sizes.get(name, 0)) for name in names}, broken)
-        known = {task.id: task for task in (*past.assigned, *(row.task for drop in read for row in drop.rows))}
+        sizes, room = drops.sizes(self.path), _Room()
+        readers = {name: lambda name=name: room.fitted(self._read(name, sizes.get(name, 0), seen)) for name in names}
+        read = _whole(readers, broken)
+        named = {said.task for drop in read for said in drop.said if said.task}
+        tasks = (*past.assigned, *(row.task for drop in read for row in drop.rows)) if named else ()
+        known = {id: lean(task) for task in tasks if (id := task.id) in named}
         return _whole({drop.name: lambda drop=drop: self._resolved(drop, known) for drop in read}, broken), broken
 
     @property
     def _columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.wanted, *COLUMNS)))
 
-    def _read(self, name: str, size: int) -> Drop:
+    def _read(self, name: str, size: int, seen: Mapping[int, str | None]) -> Drop:
+        """The drop `name` without what was asked before and has nothing new: its template may join others."""
         with drops.opened(self.path, name, size, self._columns) as tables:
-            return self._drop(name, tables)
+            drop = self._drop(name, tables)
+        rows = tuple(row for row in drop.rows if row.task.template or not _is_known(row, seen))
+        return replace(drop, rows=rows, again=len(drop.rows) - len(rows))
 
     def _drop(self, name: str, tables: Sequence[Table]) -> Drop:
-        rows = [Row(task) for table in tables if not is_feedback(table) for task in self._tasks(name, table)]
+        tasks = (task for table in tables if not is_feedback(table) for task in self._tasks(name, table))
         said = [each for table in tables if is_feedback(table) for each in feedback(table)]
-        return Drop(name, tuple(rows), tuple(said))
+        return Drop(name, tuple(map(self._row, tasks)), tuple(said))
 
-    def _tasks(self, drop: str, table: Table) -> Iterator[Task]:
+    def _tasks(self, drop: str, table: Table) -> Iterator[LeanTask]:
         for problem in self.problems(table):
             yield self._task(drop, problem.question, problem.answer, problem.template)
 
-    def _task(self, drop: str, question: str, answer: str, template: str | None = None) -> Task:
+    def _task(self, drop: str, question: str, answer: str, template: str | None = None) -> LeanTask:
         source = f"{self.name}/{drop}"
-        return Task(messages=self.messages(question), answer=answer, source=source, template=template)
+        return LeanTask.of(Task(messages=self.messages(question), answer=answer, source=source, template=template))
 
-    def _resolved(self, drop: Drop, known: Mapping[str, Task]) -> Drop:
+    def _row(self, task: LeanTask) -> Row:
+        return Row(task, self.key(task))
+
+    def key(self, task: AnyTask) -> int:
+        """What is equal for tasks that ask the same question."""
+        return text_number(self.asked(task.question))
+
+    def _resolved(self, drop: Drop, known: Mapping[str, LeanTask]) -> Drop:
         """`drop` with the tasks that its feedback makes. Raises BadInput when it names a task that nobody knows."""
-        rows = [Row(task) for said in drop.said for task in self._corrected(drop.name, said, known)]
-        return Drop(drop.name, (*drop.rows, *rows))
+        made = (task for said in drop.said for task in self._corrected(drop.name, said, known))
+        return replace(drop, rows=(*drop.rows, *map(self._row, made)), said=())
 
-    def _corrected(self, drop: str, said: Feedback, known: Mapping[str, Task]) -> Iterator[Task]:
+    def _corrected(self, drop: str, said: Feedback, known: Mapping[str, LeanTask]) -> Iterator[LeanTask]:
         if said.task and said.task not in known:
             raise BadInput(
                 f"{said.place}: task: '{said.task}': no round of this line and no drop has this task. Name one that "
@@ -181,10 +230,10 @@ class Dropped(Columns, type="dropped"):
         if said.answer is None:
             return
         if said.task:
-            yield known[said.task].model_copy(update={"answer": said.answer, "source": f"{FEEDBACK}{drop}"})
+            yield replace(known[said.task], answer=said.answer, source=f"{FEEDBACK}{drop}")
         else:
             made = self._task(drop, self.asked(said.prompt), said.answer)
-            yield made.model_copy(update={"source": f"{FEEDBACK}{drop}"})
+            yield replace(made, source=f"{FEEDBACK}{drop}")
 
     def _asked(self, prompt: str) -> str:
         """The question in a prompt, which may hold the instruction that every task ends with."""
@@ -205,18 +254,21 @@ class Dropped(Columns, type="dropped"):
 
     def _capped(self, batch: "_Batch") -> Iterator[Task]:
         """All that is new to train on, and the first held-out tasks that arrived."""
-        for split, most in (("train", None), ("gate", self.gate), ("report", self.report)):
-            yield from [task for task in batch.tasks if task.split == split][:most]
+        most: dict[Split, int | None] = {"train": None, "gate": self.gate, "report": self.report}
+        for split in SETS:
+            yield from batch.tasks(split)[: most[split]]
 
-    def _told(self, batch: "_Batch", waiting: int, broken: Sequence[str]) -> str:
+    def _told(self, batch: "_Batch", waiting: Sequence[Drop], broken: Sequence[str]) -> str:
         sizes = ", ".join(f"{batch.sizes[split]} {split}" for split in SETS)
         left_out = ", ".join(f"{count} {name}" for name, count in batch.counts.items() if name != "new" and count)
+        later = sum(drop.later > 0 for drop in waiting)
         return "\n  ".join(
             [
-                f"{self.path}: {batch.sizes.total()} new tasks in {waiting} drops that were not used ({sizes}"
+                f"{self.path}: {batch.sizes.total()} new tasks in {len(waiting)} drops that were not used ({sizes}"
                 f"{'; ' + left_out if left_out else ''}); a round takes {self.at_least} or more (tasks.at_least), "
                 "and some for each set.",
                 *([ONLY_FEEDBACK] if batch.feedback and not (batch.sizes["gate"] and batch.sizes["report"]) else []),
+                *([WAIT.format(later)] if later else []),
                 *(f"set aside: {message}" for message in broken),
             ]
         )
@@ -238,6 +290,22 @@ def _whole(made: Mapping[str, Callable[[], Drop]], broken: dict[str, str]) -> li
     return whole
 
 
+@dataclass(slots=True)
+class _Room:
+    """How much of what waits is in memory: tasks, and rows of feedback."""
+
+    tasks: int = 0
+    said: int = 0
+
+    def fitted(self, drop: Drop) -> Drop:
+        """`drop`, or its size alone where there is no room for it; feedback keeps out no drop that has tasks too."""
+        tasks, said = self.tasks + len(drop.rows), self.said + len(drop.said)
+        if tasks > MOST_WAITING or (not drop.rows and said > MOST_WAITING):
+            return Drop(drop.name, (), later=drop.tasks + sum(each.answer is not None for each in drop.said))
+        self.tasks, self.said = tasks, said
+        return drop
+
+
 class _Batch:
     """The new tasks of a round, as drop after drop is added; `sizes` is how many each set has.
 
@@ -245,15 +313,21 @@ class _Batch:
     the round takes.
     """
 
-    def __init__(self, past: Past, rows: Sequence[Row], guard: Sequence[Task], source: PromptedSource) -> None:
-        self._source = source
-        self._new: dict[str, Task] = {}
+    def __init__(
+        self,
+        past: Past,
+        seen: Mapping[int, str | None],
+        waiting: Sequence[Drop],
+        guard: Sequence[Task],
+        source: Dropped,
+    ) -> None:
+        self._source, self._seen = source, seen
+        self._new: dict[int, LeanTask] = {}
         self._left: Counter[str] = Counter()
         self.sizes: Counter[Split] = Counter()
-        self._seen = {self._key(task): task.answer for task in past.seen}
         fixed = list({task.id: task for task in (*past.assigned, *guard)}.values())
-        asked = self._different(row.task for row in rows if not row.corrects)
-        said = self._different(row.task for row in rows if row.corrects)
+        asked = _different(row for drop in waiting for row in drop.rows if not row.corrects)
+        said = _different(row for drop in waiting for row in drop.rows if row.corrects)
         found = compared([source.bare(task) for task in (*fixed, *asked.values(), *said.values())])
         self.common = source.framed(found.common)
         settled = len(fixed) + len(asked)
@@ -262,28 +336,17 @@ class _Batch:
         held_out = {mark for own, split in zip(found.marks, sets, strict=False) if split != "train" for mark in own}
         self._trainable = {key: held_out.isdisjoint(own) for key, own in zip(said, found.marks[settled:], strict=True)}
 
-    def _key(self, task: Task) -> str:
-        return same_text(self._source.asked(task.question))
-
-    def _different(self, tasks: Iterable[Task]) -> dict[str, Task]:
-        """The first of those with equal questions."""
-        first: dict[str, Task] = {}
-        for task in tasks:
-            first.setdefault(self._key(task), task)
-        return first
-
-    def _assigned(self, fixed: Sequence[Task], asked: Mapping[str, Task], marks: Sequence[Marks]) -> Sets:
+    def _assigned(self, fixed: Sequence[AnyTask], asked: Mapping[int, AnyTask], marks: Sequence[Marks]) -> Sets:
         """The sets of all of them: `fixed` ones stay, as those of `asked` with the question of one."""
         every = [*fixed, *asked.values()]
-        sets = claims(self._key, fixed)
+        sets = claims(self._source.key, fixed)
         claimed: dict[int, Split] = {one: task.split for one, task in enumerate(fixed)}
         claimed |= {one: sets[key] for one, key in enumerate(asked, len(fixed)) if key in sets}
         return assigned(marks, claimed, lambda one: self._source.named(every[one]))
 
-    @property
-    def tasks(self) -> list[Task]:
-        """What is new, in the order in which it arrived."""
-        return list(self._new.values())
+    def tasks(self, split: Split) -> list[Task]:
+        """What is new of one set, in the order in which it arrived."""
+        return [task.full() for task in self._new.values() if task.split == split]
 
     @property
     def feedback(self) -> bool:
@@ -295,13 +358,14 @@ class _Batch:
         """New tasks, duplicates of what was seen or dropped before, and those between two sets."""
         return {"new": len(self._new), "duplicates": self._left["duplicates"], "between sets": self._left["between"]}
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, drop: Drop) -> None:
         """Add what is new of a drop."""
-        for row in rows:
+        self._left["duplicates"] += drop.again
+        for row in drop.rows:
             self._add(row)
 
     def _add(self, row: Row) -> None:
-        key = self._key(row.task)
+        key = row.key
         known = self._new[key].answer if key in self._new else self._seen.get(key)
         if known is not None and (not row.corrects or known == row.task.answer):
             self._left["duplicates"] += 1
@@ -311,8 +375,20 @@ class _Batch:
             self._left["between"] += 1
             return
         self.sizes[split] += key not in self._new
-        self._new[key] = row.task.model_copy(update={"split": split})
+        self._new[key] = replace(row.task, split=split)
 
-    def _trained(self, key: str) -> Split | None:
+    def _trained(self, key: int) -> Split | None:
         """The training set, unless what feedback says of is held out, or between sets."""
         return "train" if self._trainable[key] else None
+
+
+def _different(rows: Iterable[Row]) -> dict[int, LeanTask]:
+    """The first of those with equal questions."""
+    first: dict[int, LeanTask] = {}
+    for row in rows:
+        first.setdefault(row.key, row.task)
+    return first
+
+
+def _is_known(row: Row, seen: Mapping[int, str | None]) -> bool:
+    return row.key in seen and seen[row.key] == row.task.answer

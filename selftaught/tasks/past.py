@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from selftaught.records import Task
+from selftaught.tasks.lean import AnyTask
 from selftaught.tasks.sameness import Common
 
 
@@ -15,8 +16,8 @@ class Past:
     the campaign's rounds that have ended, and `drops` the drops that these have used.
     """
 
-    assigned: Sequence[Task] = ()
-    seen: Sequence[Task] = ()
+    assigned: Sequence[AnyTask] = ()
+    seen: Sequence[AnyTask] = ()
     drops: frozenset[str] = frozenset()
 
 

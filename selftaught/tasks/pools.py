@@ -13,8 +13,9 @@ from difflib import SequenceMatcher
 from textwrap import shorten
 from typing import Generic, TypeVar
 
-from selftaught.records import Split, Task
-from selftaught.tasks.sameness import Asked, Common, Marks, compared, masked, same_text
+from selftaught.records import Split
+from selftaught.tasks.lean import AnyTask
+from selftaught.tasks.sameness import Asked, Common, Marks, compared, masked, text_number
 from selftaught.tasks.splits import ORDER, PromptedSource, Sets, assigned, claims, families, pool, words
 
 P = TypeVar("P", bound=Asked)
@@ -53,7 +54,7 @@ def _reason(row: Asked, one: str, other: str) -> str:
     return f"both say '{shorten(' '.join(said[found.a : found.a + found.size]), 100)}'"
 
 
-def pools(source: PromptedSource, given: Mapping[Split, Sequence[P]], past: Sequence[Task]) -> Pools[P]:
+def pools(source: PromptedSource, given: Mapping[Split, Sequence[P]], past: Sequence[AnyTask]) -> Pools[P]:
     """Share out the rows `given` for `train`, beside those that are `given` for other sets alone.
 
     `past` are the tasks that the line has used.
@@ -77,17 +78,17 @@ def pools(source: PromptedSource, given: Mapping[Split, Sequence[P]], past: Sequ
 
 def _sets(
     source: PromptedSource,
-    fixed: Sequence[Task],
+    fixed: Sequence[AnyTask],
     rows: Sequence[tuple[Split, Asked]],
     marks: Sequence[Marks],
     own: Sequence[Split],
 ) -> Sets:
     """The set of each of the `fixed` tasks and of the `rows`, which came for a set."""
-    used = claims(lambda task: same_text(source.asked(task.question)), fixed)
+    used = claims(lambda task: text_number(source.asked(task.question)), fixed)
     claimed: dict[int, Split] = {one: task.split for one, task in enumerate(fixed)}
     reported = {mark for one, (came, _) in enumerate(rows, len(fixed)) if came == "report" for mark in marks[one]}
     for one, (came, row) in enumerate(rows, len(fixed)):
-        if marks[one] and (known := used.get(same_text(row.question))):
+        if marks[one] and (known := used.get(text_number(row.question))):
             claimed[one] = known
         elif came == "report" or (came == "gate" and reported.isdisjoint(marks[one])):
             claimed[one] = came

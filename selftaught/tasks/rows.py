@@ -6,7 +6,6 @@ one's place and how many there are: rows of a task set are mended, not skipped, 
 its owner thinks. It does not read files; the blocks do.
 """
 
-import hashlib
 import re
 from abc import abstractmethod
 from collections import Counter
@@ -23,7 +22,7 @@ from selftaught.records import Split, Task
 from selftaught.tasks import cells
 from selftaught.tasks.past import NOTHING, Past, Taken
 from selftaught.tasks.pools import Pools, pools
-from selftaught.tasks.sameness import same_text
+from selftaught.tasks.sameness import text_number
 from selftaught.tasks.splits import ORDER, SHARES, PromptedSource, seeded
 
 MOST_ROWS = 1_000_000
@@ -111,7 +110,7 @@ class Columns(PromptedSource):
         for place, row in table.rows(limit):
             problem = self._problem(place, row, faults)
             if problem is not None:
-                different.setdefault(_fingerprint(problem.question), problem)
+                different.setdefault(text_number(problem.question), problem)
                 count.add(problem)
         self._check_columns(table)
         faults.require_none()
@@ -198,11 +197,6 @@ class _Count:
                 f"{self.name}: holds more than {MOST_CHARACTERS:,} characters of text. Say with tasks.limit how many "
                 "rows to take."
             )
-
-
-def _fingerprint(question: str) -> int:
-    """64 bits that are equal for equal questions: see `same_text`."""
-    return int.from_bytes(hashlib.blake2b(same_text(question).encode(), digest_size=8).digest(), "big")
 
 
 class RowSource(Columns):

@@ -73,6 +73,11 @@ def same_text(text: str) -> str:
     return " ".join(words(text))
 
 
+def text_number(text: str) -> int:
+    """64 bits that two texts have in common that differ in nothing but form."""
+    return _number(same_text(text))
+
+
 def _normal(text: str) -> str:
     """`text` in one form: 2½ is two words and 10² no number of three digits, which NFKC alone would make of them."""
     if text.isascii():
@@ -232,7 +237,7 @@ class _Hashed:
 
 
 def _hashed(texts: Sequence[str], common: Common, n: int) -> _Hashed:
-    whole, numbers, runs, owners = array("Q"), array("Q"), array("Q"), array("i")  # which grow in place
+    whole, numbers, runs, counts = array("Q"), array("Q"), array("Q"), array("i")  # which grow in place
     for first in range(0, len(texts), BATCH):
         batch = list(map(_read, texts[first : first + BATCH]))
         numbers.extend(_number(" ".join(sorted(word[3] for word in text if word[3]))) for text in batch)
@@ -241,10 +246,10 @@ def _hashed(texts: Sequence[str], common: Common, n: int) -> _Hashed:
         hashes = np.fromiter((word[2] for text in own for word in text), np.uint64, int(size.sum()))
         powers = _powers(max(n, int(size.max())))
         whole.frombytes(_whole(hashes, size, powers).tobytes())
-        values, of = _runs(hashes, size, powers[:n])
-        runs.frombytes(values.tobytes())
-        owners.frombytes((of + np.int32(first)).tobytes())
-    return _Hashed(_numbers(whole), _numbers(whole) ^ _numbers(numbers), _numbers(runs), np.array(owners, np.int32))
+        runs.frombytes(_runs(hashes, size, powers[:n]).tobytes())
+        counts.extend(np.maximum(size - (n - 1), 0).tolist())
+    owners = np.repeat(np.arange(len(texts), dtype=np.int32), np.array(counts, np.int32))
+    return _Hashed(_numbers(whole), _numbers(whole) ^ _numbers(numbers), _numbers(runs), owners)
 
 
 def _numbers(made: "array[int]") -> Numbers:
@@ -264,17 +269,16 @@ def _whole(hashes: Numbers, size: Indices, powers: Numbers) -> Numbers:
     return sums[ends] - sums[ends - size] + size.astype(np.uint64)
 
 
-def _runs(hashes: Numbers, size: Indices, powers: Numbers) -> tuple[Numbers, Indices]:
-    """A number for each run of as many words as there are `powers`, and which text it is in."""
+def _runs(hashes: Numbers, size: Indices, powers: Numbers) -> Numbers:
+    """A number for each run of as many words as there are `powers`, text by text."""
     n = len(powers)
     if len(hashes) < n:
-        return np.zeros(0, np.uint64), np.zeros(0, np.int32)
+        return np.zeros(0, np.uint64)
     every = np.zeros(len(hashes) - n + 1, np.uint64)
     for i, power in enumerate(powers):
         every += hashes[i : i + len(every)] * power
     owner = np.repeat(np.arange(len(size), dtype=np.int32), size)
-    inside = owner[: len(every)] == owner[n - 1 :]
-    return every[inside], owner[: len(every)][inside]
+    return every[owner[: len(every)] == owner[n - 1 :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,10 +338,13 @@ def _changes(values: NDArray[Any]) -> Flags:
 def _by_text(sifted: Sequence[_Sifted], texts: int, common: frozenset[int]) -> Sequence[Marks]:
     """By text its marks but for the `common` ones."""
     marks: dict[int, list[int]] = defaultdict(list)
+    one: dict[int, int] = {}  # the same number for all texts that share it
     for each in sifted:
-        for value, owner in zip(each.values.tolist(), each.owners.tolist(), strict=True):
-            if value not in common:
-                marks[owner].append(value)
+        for first in range(0, len(each.values), LARGE):
+            part = slice(first, first + LARGE)
+            for value, owner in zip(each.values[part].tolist(), each.owners[part].tolist(), strict=True):
+                if value not in common:
+                    marks[owner].append(one.setdefault(value, value))
     return [tuple(marks.get(text, ())) for text in range(texts)]
 
 

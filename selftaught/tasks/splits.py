@@ -16,6 +16,7 @@ from random import Random
 from selftaught.blocks import TaskSource
 from selftaught.errors import BadInput
 from selftaught.records import Message, Split, Task
+from selftaught.tasks.lean import AnyTask
 from selftaught.tasks.sameness import Common, Marks, made_from, masked
 
 SHARES: dict[Split, float] = {"train": 0.6, "gate": 0.2, "report": 0.2}
@@ -47,7 +48,7 @@ class PromptedSource(TaskSource):
         """The question in a prompt, which may hold the instruction that every task ends with."""
         return prompt.removesuffix(self.instruction).rstrip() if self.instruction else prompt
 
-    def bare(self, task: Task) -> "Bare":
+    def bare(self, task: AnyTask) -> "Bare":
         """What `task` is compared by: its question without the instruction."""
         return Bare(self.asked(task.question), task.template, task.operands)
 
@@ -55,7 +56,7 @@ class PromptedSource(TaskSource):
         """`common` of bare questions as it is of prompts, which all end with the instruction."""
         return Common(common.before, (*common.after, *masked(self.instruction)), common.marks)
 
-    def named(self, task: Task) -> str:
+    def named(self, task: AnyTask) -> str:
         """What the pool of `task` is the hash of: the same for a file of rows and for a drop."""
         return task.template or " ".join(words(self.asked(task.question)))
 
@@ -128,9 +129,9 @@ def assigned(
     return [_kept(split, _found(owners, own)) for split, own in zip(sets, marks, strict=True)]
 
 
-def claims(key: Callable[[Task], str], tasks: Iterable[Task]) -> dict[str, Split]:
+def claims(key: Callable[[AnyTask], int], tasks: Iterable[AnyTask]) -> dict[int, Split]:
     """The set that each question was used in, by its `key`; the first in `ORDER` of several."""
-    sets: dict[str, Split] = {}
+    sets: dict[int, Split] = {}
     for task in sorted(tasks, key=lambda task: ORDER.index(task.split)):
         sets.setdefault(key(task), task.split)
     return sets

@@ -124,6 +124,76 @@ def test_a_correction_beats_a_task_that_was_not_used_yet(bucket: Path):
     assert len(answers) == 26
 
 
+# All that waits together ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> int:
+    """There is room for two drops of riddles, and not for three."""
+    monkeypatch.setattr("selftaught.tasks.dropped.MOST_WAITING", 60)
+    return 60
+
+
+def test_drops_for_which_there_is_no_room_wait_for_those_before_them(bucket: Path, room: int):
+    block = source(bucket, train=1000)
+    names = [drop(block, *riddles(word), on=f"2026-11-2{n}") for n, word in enumerate(("A", "B", "C", "D"))]
+    waiting, broken = block.waiting(Past())
+    assert broken == {}
+    assert [(each.name, len(each.rows), each.tasks) for each in waiting] == [
+        (name, rows, 26) for name, rows in zip(names, (26, 26, 0, 0), strict=True)
+    ]
+    first = block.take(DRAW)
+    assert first.drops == tuple(names[:2])
+    assert block.take(DRAW, after(first)).drops == tuple(names[2:])
+
+
+def test_a_small_drop_goes_before_one_for_which_there_is_no_room(bucket: Path, room: int):
+    block = source(bucket, train=1000)
+    names = [drop(block, *riddles(word), on=f"2026-11-2{n}") for n, word in enumerate(("A", "B", "C"))]
+    small = drop(block, *riddles("D", 8), on="2026-11-29")
+    assert block.take(DRAW).drops == (*names[:2], small)
+
+
+def test_where_what_has_room_makes_no_round_it_is_told_that_others_wait(bucket: Path, room: int):
+    block = source(bucket, at_least=70)
+    for n, word in enumerate(("A", "B", "C")):
+        drop(block, *riddles(word), on=f"2026-11-2{n}")
+    with pytest.raises(NothingNew, match="52 new tasks in 3 drops") as told:
+        block.take(DRAW)
+    assert "1 of the drops were not looked at: they wait for those before them" in str(told.value)
+
+
+def test_what_was_asked_before_takes_no_room_and_is_counted(bucket: Path, room: int):
+    """However often it is dropped again."""
+    block = source(bucket)
+    drop(block, *riddles("A"))
+    first = block.take(DRAW)
+    for day in range(4):
+        drop(block, *riddles("A"), on=f"2026-12-0{day + 1}")
+    drop(block, *riddles("B"), on="2026-12-09")
+    second = block.take(DRAW, after(first))
+    assert {task.question[0] for task in second.tasks} == {"B"}
+    assert second.counts == {"new": 26, "duplicates": 4 * 26, "between sets": 0}
+
+
+def test_feedback_that_piles_up_keeps_out_no_tasks(bucket: Path, room: int):
+    """They are what it waits for."""
+    block = source(bucket)
+    said = [drop(block, *wrong(*asked_in(riddles(word))), on=f"2026-11-2{n}") for n, word in enumerate("ABCD")]
+    tasks = drop(block, *riddles("T"), on="2026-11-29")
+    first = block.take(DRAW)
+    assert first.drops == (*said[:2], tasks)
+    more = drop(block, *riddles("U"), on="2026-11-30")
+    assert block.take(DRAW, after(first)).drops == (*said[2:], more)
+
+
+def test_a_watch_looks_at_the_newest_for_which_there_is_room(bucket: Path, room: int):
+    block = source(bucket)
+    for n, word in enumerate(("A", "B", "C", "D")):
+        drop(block, *riddles(word), on=f"2026-11-2{n}")
+    assert {task.question[0] for task in block.held_out(Past())} == {"C", "D"}
+
+
 # Feedback is trained on and nothing else ------------------------------------------------------------------------------
 
 
