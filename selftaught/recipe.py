@@ -8,6 +8,7 @@ is reported with file and line, field, value and what would have been accepted. 
 import difflib
 import hashlib
 import importlib
+import json
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,6 +54,9 @@ AXES: Mapping[str, str] = {
     "merge": "rule for duplicates",
 }
 """Every axis of a recipe, and what one block on it is called."""
+
+ARGUMENT = 100_000
+"""Bytes of a recipe in a pipeline's arguments: with everything else, one has less than 131,072 on Linux."""
 
 NOT_THE_TEMPLATES = frozenset(
     {"add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents", "max_length"}
@@ -280,6 +284,23 @@ class Recipe(BaseModel):
     def digest(self) -> str:
         """SHA-256 (hex) of the recipe with every default spelt out."""
         return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()
+
+    def as_argument(self) -> str:
+        """The recipe as JSON that comes through Kubeflow Pipelines as it is.
+
+        Argo takes `{{` in a run's parameters for a variable of its own, and Kubernetes makes `$` of `$$` and values of
+        `$(NAME)` in a container's arguments. Both can stand in JSON in its strings alone, which may write them as
+        `\\u007b` and `\\u0024`.
+
+        Raises BadInput when it is longer than an argument of a process may be.
+        """
+        text = self.model_dump_json().replace("{{", "{\\u007b").replace("$", "\\u0024")
+        size = len(json.dumps(text).encode())  # it travels in JSON
+        if size > ARGUMENT:
+            raise BadInput(
+                f"{self.name}: the recipe is {size:,} bytes, and a pipeline takes {ARGUMENT:,}. Shorten its texts."
+            )
+        return text
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`."""

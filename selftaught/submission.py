@@ -122,7 +122,7 @@ def _require_champion(place: Workplace, order: Order) -> None:
 
 def _arguments(order: Order) -> dict[str, Any]:
     return {
-        "recipe": order.recipe.model_dump_json(),
+        "recipe": order.recipe.as_argument(),
         "line": order.line,
         "campaign": order.campaign,
         "number": 0,

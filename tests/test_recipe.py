@@ -449,3 +449,31 @@ def test_a_block_of_another_package_comes_in_through_its_entry_point(tmp_path: P
     assert (done.stdout, done.returncode) == ("thanks\n", 0), done.stderr
     with pytest.raises(BadRecipe, match="'polite' is no verifier"):
         Recipe.load(recipe)
+
+
+# On its way through Kubeflow Pipelines --------------------------------------------------------------------------------
+
+PLAIN = yaml.safe_load(TEXT)
+
+
+@given(text=st.text("{}$()\\\"' nA%é\n", max_size=40))
+def test_a_recipe_comes_through_a_pipeline_as_it_is(text: str):
+    """Nothing in it is a variable to Argo, nor to Kubernetes, and what is read at the other end is the same recipe."""
+    recipe = Recipe.parse(json.dumps(PLAIN | {"description": f"x{text}x"}))
+    told = recipe.as_argument()
+    assert "{{" not in told
+    assert "$" not in told
+    assert Recipe.parse(told).digest == recipe.digest
+    assert json.loads(told)["description"] == recipe.description
+
+
+@pytest.mark.parametrize("text", ["Solve $$x^2 = 4$$.", "\\\\frac{{a}}{b}", "{{ question }}", "$(HOME)", "{{{a}}}"])
+def test_what_argo_and_kubernetes_would_have_changed(text: str):
+    recipe = Recipe.parse(json.dumps(PLAIN | {"description": text}))
+    assert Recipe.parse(recipe.as_argument()).description == text
+
+
+def test_a_recipe_that_no_argument_holds_is_refused():
+    recipe = Recipe.parse(json.dumps(PLAIN | {"description": "x" * 100_000}))
+    with pytest.raises(BadInput, match=r"two: the recipe is 10\d,\d{3} bytes, and a pipeline takes 100,000"):
+        recipe.as_argument()

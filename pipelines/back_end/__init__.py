@@ -11,7 +11,6 @@ from pipelines.back_end.caching import the_cache_answers_nothing_wrong, the_cach
 from pipelines.back_end.conditions import conditions_hold
 from pipelines.back_end.ir import Compiled
 from pipelines.back_end.kubernetes import (
-    argo_reads_no_template,
     environments_are_taken,
     images_run_as_they_are,
     names_are_taken,
@@ -19,6 +18,7 @@ from pipelines.back_end.kubernetes import (
     pod_security_takes_them,
     resources_are_asked_for,
     sizes_are_taken,
+    texts_come_through_as_they_are,
 )
 from pipelines.back_end.structure import (
     equal_containers_are_one_component,
@@ -54,7 +54,7 @@ RULES: tuple[Rule, ...] = (
     conditions_hold,
     names_are_taken,
     sizes_are_taken,
-    argo_reads_no_template,
+    texts_come_through_as_they_are,
     resources_are_asked_for,
     pod_security_takes_them,
     environments_are_taken,

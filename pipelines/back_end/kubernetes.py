@@ -70,15 +70,22 @@ def _bytes(part: object) -> int:
     return len(json.dumps(part).encode())
 
 
-def argo_reads_no_template(pipeline: Compiled) -> Iterator[str]:
-    """A constant with '{{' is a variable to Argo, which ends the run where it knows none of that name.
+def texts_come_through_as_they_are(pipeline: Compiled) -> Iterator[str]:
+    """'{{' begins a variable of Argo's, and '$$' in what a container is given is '$' to Kubernetes.
 
-    KFP's own begin with '{{$' (parameters.go: ResolveInputParameter).
+    KFP's own variables begin with '{{$' (parameters.go: ResolveInputParameter). What comes at run time is written so
+    that it has neither (`Recipe.as_argument`).
     """
-    for task in pipeline.tasks():
-        for name, source in task.given("parameters").items():
-            if re.search(r"\{\{(?!\$)", json.dumps(source.get("runtimeValue", {}), ensure_ascii=False)):
-                yield f"{task.place}: {name} has '{{{{', which Argo takes for a variable of its own"
+    texts = {
+        f"{task.place}: {name}": json.dumps(source.get("runtimeValue", {}), ensure_ascii=False)
+        for task in pipeline.tasks()
+        for name, source in task.given("parameters").items()
+    }
+    for executor in _containers(pipeline):
+        texts[executor.label] = "\n".join((*executor.container.get("command", ()), *executor.container.get("args", ())))
+    for place, text in texts.items():
+        if found := re.search(r"\{\{(?!\$)|\$\$", text):
+            yield f"{place} has '{found[0]}', which Argo or Kubernetes would take for a sign of its own"
 
 
 def resources_are_asked_for(pipeline: Compiled) -> Iterator[str]:
