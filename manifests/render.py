@@ -7,13 +7,14 @@ read in a pull request as what it changes in the cluster, and so that a GitOps c
 compares them.
 """
 
-import hashlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from selftaught.pipeline_versions import compiled
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -47,20 +48,19 @@ def platform(overlay: Path) -> str:
 def _pipelines() -> Iterator[dict[str, Any]]:
     """A Pipeline and its PipelineVersion for each compiled pipeline.
 
-    KFP's versions do not change once made, so a version is named by its content.
+    KFP's versions do not change once made, so a version is named by its content, as `selftaught submit` does it.
     """
     for path in sorted(COMPILED.glob("*.yaml")):
-        text = path.read_text()
-        spec, *platform_spec = yaml.safe_load_all(text)
-        name = spec["pipelineInfo"]["name"]
+        pipeline = compiled(path, {})
+        spec, *platform_spec = pipeline.documents
+        name = pipeline.pipeline
         labels = {"app.kubernetes.io/name": "selftaught", "app.kubernetes.io/part-of": "selftaught"}
         metadata = {"name": name, "namespace": KFP_NAMESPACE, "labels": labels}
-        description = spec["pipelineInfo"]["description"]
+        description = pipeline.description
         yield {**_kind("Pipeline"), "metadata": metadata, "spec": {"description": description}}
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         yield {
             **_kind("PipelineVersion"),
-            "metadata": {**metadata, "name": f"{name}-{digest}"},
+            "metadata": {**metadata, "name": pipeline.version},
             "spec": {
                 "pipelineName": name,
                 "description": description,

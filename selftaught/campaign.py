@@ -114,7 +114,7 @@ class Campaign:
             objective.check()
         check_places(self.place.settings.report_to)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
+        with locked_line(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()
             nothing = self._quiet() if len(self._ended()) < last else None
             yield from [nothing] if nothing else self._run_until(last)
@@ -405,7 +405,7 @@ def _temporary(folder: Path) -> Generator[Path]:
 
 
 @contextmanager
-def _locked(path: Path, line: str) -> Generator[None]:
+def locked_line(path: Path, line: str) -> Generator[None]:
     """Hold the line's lock. Raises BadInput when another process has it; the kernel frees it when that one dies."""
     with path.open("w", encoding="utf-8") as file:
         try:

@@ -40,10 +40,12 @@ app = typer.Typer(
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
 tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
+rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
 models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(rounds_app, name="rounds")
 
 out, err = Terminal(), Terminal(stderr=True)
 
@@ -334,6 +336,9 @@ def compile_pipeline(
 # On a cluster ---------------------------------------------------------------------------------------------------------
 
 Shards = Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")]
+AbandonAfter = Annotated[
+    int, typer.Option(min=0, help="give up rounds of the line that began so many hours ago and did not end (0: none)")
+]
 CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")]
 
 
@@ -359,6 +364,7 @@ def submit(
     campaign: CampaignName = "",
     shards: Shards = 2,
     pipelines: Pipelines = COMPILED,
+    abandon_after: AbandonAfter = 0,
     as_json: AsJson = False,
 ) -> None:
     """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
@@ -368,11 +374,16 @@ def submit(
 
         order = _order(recipe, overrides, line, campaign, shards, pipelines)
         try:
-            made = submitted(Workplace.open(), order)
+            made = submitted(Workplace.open(), order, abandon_after * 3600)
         except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
             _print({"outcome": "nothing new", "reason": str(nothing)}) if as_json else out.print(str(nothing))
             return
-        _print(_fields(made)) if as_json else out.print(f"{made.name}: run {made.id} in {made.experiment}")
+        if as_json:
+            _print(_fields(made))
+            return
+        for name in made.abandoned:
+            out.print(f"{name}: abandoned", highlight=False)
+        out.print(f"{made.name}: run {made.id} of {made.version} in {made.experiment}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -383,16 +394,44 @@ def schedule(
     line: LineName = "",
     campaign: CampaignName = "",
     shards: Shards = 2,
-    pipelines: Pipelines = COMPILED,
+    time_zone: Annotated[str, typer.Option(help="of the cron, such as Europe/Berlin")] = "Etc/UTC",
+    abandon_after: AbandonAfter = 168,
     as_json: AsJson = False,
 ) -> None:
-    """Run rounds by the clock on Kubeflow Pipelines: one at a time, none caught up on, none from the cache."""
+    """Run rounds by the clock: a CronJob that submits, in the place of the line's schedule before."""
     with telling():
         from selftaught.round.job import Workplace
-        from selftaught.submission import schedule as scheduled
+        from selftaught.scheduling import Clock
+        from selftaught.scheduling import schedule as scheduled
 
-        made = scheduled(Workplace.open(), _order(recipe, overrides, line, campaign, shards, pipelines), cron)
-        _print(_fields(made)) if as_json else out.print(f"{made.name}: schedule {made.id} in {made.experiment}")
+        order = _order(recipe, overrides, line, campaign, shards, COMPILED)
+        made = scheduled(Workplace.open(), order, Clock(cron.strip(), time_zone, abandon_after))
+        if as_json:
+            _print(_fields(made))
+            return
+        for name in made.replaced:
+            out.print(f"{name}: recurring run removed", highlight=False)
+        out.print(f"{made.namespace}/{made.name}: {made.cron}", highlight=False)
+
+
+@rounds_app.command("abandon")
+def rounds_abandon(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    campaign: Annotated[str, typer.Argument(help="the campaign whose round is not finished")],
+    as_json: AsJson = False,
+) -> None:
+    """Give up a campaign's round that is not finished: the next one is drawn anew, and `gc` takes what it made."""
+    with telling():
+        from selftaught.lines import known
+        from selftaught.round.job import Workplace
+        from selftaught.submission import abandon
+
+        place = Workplace.open()
+        gone = abandon(place, known(place.tracker, line), campaign)
+        if as_json:
+            _print({"line": line, "campaign": campaign, "round": gone.round, "attempt": gone.attempt})
+            return
+        out.print(f"{line} {campaign} round {gone.round}, attempt {gone.attempt}: abandoned", highlight=False)
 
 
 @app.command()
@@ -802,13 +841,16 @@ def gc(
     keep_models: Annotated[int, _days("models")] = KEPT.models,
     keep_journals: Annotated[int, _days("journals")] = KEPT.journals,
     keep_served: Annotated[int, _days("served")] = KEPT.served,
+    keep_pipelines: Annotated[int, _days("pipelines")] = KEPT.pipelines,
     keep_torn: Annotated[int, _days("torn")] = KEPT.torn,
     as_json: AsJson = False,
 ) -> None:
     """Remove what is old and needed by nothing; never a champion's lineage. Killed, the same command does the rest."""
     with telling():
         from selftaught.lines import known
+        from selftaught.pipeline_versions import Versions
         from selftaught.retention.collecting import Collector
+        from selftaught.retention.state import NoPipelines
         from selftaught.round.job import Workplace
 
         policy = Policy(
@@ -818,10 +860,13 @@ def gc(
             models=keep_models,
             journals=keep_journals,
             served=keep_served,
+            pipelines=keep_pipelines,
             torn=keep_torn,
         )
         place = Workplace.open()
-        collector = Collector(place, policy, known(place.tracker, line) if line else "", place.serving())
+        pipelines = Versions(place.settings) if place.settings.kfp else NoPipelines()
+        only = known(place.tracker, line) if line else ""
+        collector = Collector(place, policy, only, place.serving(), pipelines)
         if dry_run:
             _tell_plan(collector.plan(), as_json)
         else:
@@ -846,6 +891,7 @@ def _tell_plan(plan: Any, as_json: bool) -> None:
 
 _KINDS = {
     "served": "endpoint",
+    "pipeline": "pipeline version",
     "journal": "journal",
     "mark": "mark",
     "claim": "claim",

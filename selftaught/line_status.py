@@ -38,7 +38,10 @@ class LineStatus:
         pointers = [f"  {alias}: {version}" for alias, version in sorted(self.aliases.items())]
         served = [f"  {digest[:8]}, for {age / 60:.0f} min" for digest, age in self.served.items()]
         rounds = [f"  {r['campaign']} round {r['round']}: {r['outcome'] or 'not finished'}" for r in self.rounds]
-        runs = [f"  {run['created']} {run['state'].lower()}: {run['name']} ({run['id']})" for run in self.runs]
+        runs = [
+            f"  {run['created']} {run['state'].lower()}: {run['name']}, {run['version']} ({run['id']})"
+            for run in self.runs
+        ]
         parts = {self.line: pointers, "served": served, "rounds": rounds, "runs": runs}
         parts |= {name: [f"  not known: {why}"] for name, why in self.unknown.items()}
         return "\n".join("\n".join([name, *(lines or ["  none"])]) for name, lines in parts.items())

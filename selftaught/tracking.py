@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
@@ -35,11 +35,15 @@ NOTHING_NEW = "nothing new"
 """The outcome of a round that has nothing to train on yet. It has not ended: it goes on once there is something."""
 STOPPED = "stopped"
 """The outcome of a round that an error stopped, and of its campaign: the same command goes on with both."""
+ABANDONED = "abandoned"
+"""The outcome of a round that was given up: the next one is drawn anew, and its data may go."""
 _BATCH = 500
 _PARAMETERS = 100
 """What MLflow takes of metrics and of parameters in one request."""
 _PAGE = 1000
 _REMOVED = "selftaught.removed"
+_STATUS = {"failed": "FAILED", STOPPED: "FAILED", ABANDONED: "KILLED"}
+"""MLflow's status of an outcome that is no good end."""
 _BUGS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
 """MLflow's codes for calls that are wrong, whatever the server."""
 _FIXES = {
@@ -70,7 +74,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class RoundRun:
-    """One round as MLflow has it. `outcome` is empty until the round has come to an end."""
+    """One round as MLflow has it. `outcome` is empty until the round has come to an end.
+
+    `began` is when its run was opened, in seconds since the epoch.
+    """
 
     run: str
     stage: str
@@ -78,6 +85,7 @@ class RoundRun:
     attempt: int
     outcome: str
     recipe: str
+    began: float = field(default=0.0, compare=False)
 
 
 class Tracker:
@@ -164,7 +172,7 @@ class Tracker:
         }
         parent = self._parent(line, campaign)
         extra = {"mlflow.parentRunId": parent, "selftaught.stage": stage, **(tags or {})}
-        return self._run(line, f"{campaign} round {round}" + (f" attempt {attempt}" if attempt else ""), wanted, extra)
+        return self._run(line, round_title(campaign, round, attempt), wanted, extra)
 
     def measurement_run(self, line: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of a new run, for what was measured of a model outside the rounds."""
@@ -271,10 +279,10 @@ class Tracker:
         return without_credentials(self.uri).rstrip("/") if self.uri.startswith("http") else ""
 
     def finish(self, run: str, outcome: str) -> None:
-        """End a run with its outcome (`promoted`, `refused`, `failed`, `nothing new`, `stopped`, `done`)."""
+        """End a run with its outcome: `promoted`, `refused`, `failed`, `done`, or one of those above."""
         client = self.client
         client.set_tag(run, "selftaught.outcome", outcome)
-        client.set_terminated(run, "FAILED" if outcome in ("failed", STOPPED) else "FINISHED")
+        client.set_terminated(run, _STATUS.get(outcome, "FINISHED"))
 
     def reopen(self, run: str) -> None:
         """Go on with a run that was ended."""
@@ -478,6 +486,11 @@ def _version_of(found: "ModelVersion") -> Version:
     )
 
 
+def round_title(campaign: str, round: int, attempt: int) -> str:
+    """What an attempt at a round is called where people read it; the first is attempt 0, and not named."""
+    return f"{campaign} round {round}" + (f" attempt {attempt}" if attempt else "")
+
+
 def _round_of(run: "Run") -> RoundRun:
     tags = run.data.tags
     return RoundRun(
@@ -487,4 +500,5 @@ def _round_of(run: "Run") -> RoundRun:
         attempt=int(tags["selftaught.attempt"]),
         outcome=tags.get("selftaught.outcome", ""),
         recipe=tags.get("selftaught.recipe", ""),
+        began=run.info.start_time / 1000,
     )

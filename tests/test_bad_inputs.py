@@ -1084,6 +1084,31 @@ CASES = [
         ("cron '0 3 * *': five fields, such as '0 3 * * 1' for Mondays at 3",),
     ),
     Bad(
+        "a schedule without the cluster's image",
+        "schedule rft.yaml --line maths --cron '0 3 * * 1'",
+        provoked(registered, recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),
+        ("SELFTAUGHT_IMAGE_STEPS: not set. Set it to the image `steps` of the cluster, by digest.",),
+    ),
+    Bad(
+        "a line that no CronJob can be called like",
+        "schedule rft.yaml --line Sums_2 --cron '0 3 * * 1'",
+        provoked(
+            registered,
+            lambda desk: desk.registry().tracker.point(
+                "champion", desk.registry().tracker.register("Sums_2", "0" * 64, "file:///sums", "", {})
+            ),
+            recipe(),
+            environment(SELFTAUGHT_IMAGE_STEPS="steps:1"),
+        ),
+        ("line 'Sums_2': a CronJob is called like it", "Choose another --line."),
+    ),
+    Bad(
+        "a round given up that there is not",
+        "rounds abandon maths weekly",
+        registered,
+        ("maths: campaign 'weekly' has no round that is not finished.", "campaigns: "),
+    ),
+    Bad(
         "two collections at once",
         "gc",
         collecting,

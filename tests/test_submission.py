@@ -1,100 +1,45 @@
-"""Submitting and scheduling: what Kubeflow Pipelines is asked for, over HTTP, as its own client sends it."""
+"""Submitting: what Kubeflow Pipelines is asked for, over HTTP, as its own client sends it."""
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from selftaught.campaign import Order
-from selftaught.errors import BadInput, Unavailable
+from selftaught.cli import app
+from selftaught.errors import BadInput, Busy, Unavailable
+from selftaught.kubeflow import TOKEN, TOKEN_FILE
 from selftaught.recipe import Recipe
 from selftaught.records import canonical
 from selftaught.round.job import Workplace
-from selftaught.submission import TOKEN, TOKEN_FILE, runs, schedule, submit
+from selftaught.submission import runs, submit
+from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, database, model, place, recipe, recorded_blocks
 
 __all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
 
-
-EXPERIMENT = {"experiment_id": "e1", "display_name": "selftaught/line"}
-
-
-@dataclass
-class Api:
-    """A Kubeflow Pipelines API that notes what it is asked and knows the runs and schedules that it is given."""
-
-    url: str = ""
-    asked: list[tuple[str, str, Any]] = field(default_factory=list)
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    schedules: list[dict[str, Any]] = field(default_factory=list)
-    experiments: list[dict[str, Any]] = field(default_factory=lambda: [EXPERIMENT])
-    tokens: list[str | None] = field(default_factory=list)
-    """The Authorization header of each request."""
-    refuses: int = 0
-    """The status with which every request but for its health is refused, as KFP does; 0: none is."""
-    after: Callable[[], object] = lambda: None
-    """Called after each request."""
-
-    def answer(self, method: str, path: str, body: Any) -> Any:
-        kind = path.partition("?")[0].removeprefix("/apis/v2beta1/").partition("/")[0]
-        self.asked.append((method, kind, body if method == "POST" else path))
-        if method == "GET":
-            return {
-                "experiments": {"experiments": self.experiments},
-                "runs": {"runs": self.runs},
-                "recurringruns": {"recurringRuns": self.schedules},
-            }.get(kind, {})
-        return {"runs": {"run_id": "r1"}, "recurringruns": {"recurring_run_id": "s1", "display_name": "made"}}.get(
-            kind, {"experiment_id": "e1"}
-        )
-
-    def sent(self, method: str, kind: str) -> list[Any]:
-        """What was sent with `method` to `kind`, oldest first."""
-        return [body for asked, of, body in self.asked if (asked, of) == (method, kind)]
+STEPS = "registry.example.com/steps@sha256:" + "a" * 64
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-
-    class Handler(BaseHTTPRequestHandler):
-        def handle_any(self) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(size)) if size else None
-            api.tokens.append(self.headers.get("Authorization"))
-            answer = json.dumps(api.answer(self.command, self.path, body)).encode()
-            api.after()
-            self.send_response(200 if self.path.endswith("/healthz") else api.refuses or 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    api.url = f"http://127.0.0.1:{server.server_port}"
-    yield api
-    server.shutdown()
+def api() -> Iterator[Kfp]:
+    with serving(Kfp()) as api:
+        yield api
 
 
 @pytest.fixture
-def there(place: Workplace, api: Api, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def there(place: Workplace, api: Kfp, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     """The workplace, whose line has a champion, beside the API."""
     for name in (TOKEN_FILE, TOKEN, "SELFTAUGHT_KFP_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SELFTAUGHT_KFP", api.url)
-    monkeypatch.setenv("SELFTAUGHT_IMAGE_STEPS", "registry.example.com/steps@sha256:" + "a" * 64)
+    monkeypatch.setenv("SELFTAUGHT_IMAGE_STEPS", STEPS)
     return Workplace.open()
 
 
@@ -103,85 +48,181 @@ def order(model: Path, line: str = "line") -> Order:
     return Order(parsed, line, "campaign", shards=3, pipelines=REPOSITORY / "pipelines" / "compiled")
 
 
-def test_a_run_gets_the_recipe_and_which_round_is_due_is_left_to_it(there: Workplace, api: Api, model: Path):
-    assert submit(there, order(model)).id == "r1"
-    (body,) = api.sent("POST", "runs")
-    told = body["runtime_config"]["parameters"]
+def images(version: dict) -> dict[str, str]:
+    executors = version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"]
+    return {name: executor["container"]["image"] for name, executor in executors.items()}
+
+
+def test_a_run_gets_the_recipe_and_the_round_that_it_is_called_by(there: Workplace, api: Kfp, model: Path):
+    made = submit(there, order(model))
+    (run,) = api.runs
+    told = run["runtime_config"]["parameters"]
     assert Recipe.parse(told["recipe"]) == order(model).recipe
-    assert (told["line"], told["campaign"], told["number"], told["shards"]) == ("line", "campaign", 0, [0, 1, 2])
-    assert body["experiment_id"] == "e1"
+    assert (told["line"], told["campaign"], told["shards"]) == ("line", "campaign", [0, 1, 2])
+    assert (told["number"], told["attempt"]) == (1, 0)
+    assert run["display_name"] == made.name == "line campaign round 1"
+    assert api.experiments[0]["display_name"] == "selftaught/line"
 
 
-def test_the_images_of_the_settings_stand_in_the_place_of_tags(there: Workplace, api: Api, model: Path):
+@pytest.mark.parametrize(
+    ("outcomes", "name"),
+    [
+        (["promoted"], "line campaign round 2"),
+        (["failed"], "line campaign round 1 attempt 1"),
+        (["promoted", "abandoned"], "line campaign round 2 attempt 1"),
+    ],
+)
+def test_runs_are_called_by_line_campaign_round_and_attempt(
+    there: Workplace, model: Path, outcomes: list[str], name: str
+):
+    for number, outcome in enumerate(outcomes, 1):
+        there.tracker.finish(there.tracker.round_run("line", "campaign", "main", number, 0), outcome)
+    assert submit(there, order(model)).name == name
+
+
+def test_runs_that_go_on_with_a_round_can_be_told_apart(there: Workplace, api: Kfp, model: Path):
+    names = []
+    for _ in range(3):
+        made = submit(there, order(model))
+        names.append(made.name)
+        api.end(made.id, "FAILED")
+    assert names == ["line campaign round 1", "line campaign round 1 (2)", "line campaign round 1 (3)"]
+
+
+# Versions of the pipeline -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kubernetes", [False, True])
+def test_a_version_is_made_once_and_every_run_is_of_it(there: Workplace, api: Kfp, model: Path, kubernetes: bool):
+    api.kubernetes = kubernetes
+    for _ in range(2):
+        api.end(submit(there, order(model)).id)
+    (pipeline,), (version,) = api.pipelines, api.versions
+    assert pipeline["name"] == "selftaught-round"
+    assert version["name"].startswith("selftaught-round-0.1.0-")
+    for run in api.runs:
+        assert run["pipeline_version_reference"]["pipeline_version_id"] == version["pipeline_version_id"]
+        assert not run.get("pipeline_spec")
+
+
+def test_a_version_is_named_by_what_it_holds_and_not_by_the_recipe(
+    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    one = submit(there, order(model))
+    api.end(one.id)
+    other = replace(order(model), recipe=Recipe.parse(canonical(recipe(model, tasks={"train": 13})).decode()))
+    same = submit(there, replace(other, campaign="other"))
+    api.end(same.id)
+    assert one.version == same.version
+    monkeypatch.setenv("SELFTAUGHT_IMAGE_STEPS", STEPS.replace("a" * 64, "b" * 64))
+    assert submit(Workplace.open(), order(model)).version != one.version
+    assert len(api.pipelines) == 1
+    assert len(api.versions) == 2
+
+
+def test_a_version_holds_the_compiled_pipeline_with_the_images_of_the_settings(there: Workplace, api: Kfp, model: Path):
     submit(there, order(model))
-    (body,) = api.sent("POST", "runs")
-    spec = body["pipeline_spec"]
-    executors = spec.get("pipeline_spec", spec)["deploymentSpec"]["executors"]
-    images = {name: executor["container"]["image"] for name, executor in executors.items()}
-    assert images["exec-verify"] == "registry.example.com/steps@sha256:" + "a" * 64
-    assert images["exec-train"] == "selftaught/trainer:0.1.0"
+    (version,) = api.versions
+    compiled, platform = yaml.safe_load_all((REPOSITORY / "pipelines" / "compiled" / "round.yaml").read_text())
+    assert version["pipeline_spec"]["platform_spec"] == platform
+    assert version["pipeline_spec"]["pipeline_spec"]["root"] == compiled["root"]
+    assert images(version)["exec-verify"] == STEPS
+    assert images(version)["exec-train"] == "selftaught/trainer:0.1.0"
+    assert STEPS in version["description"]
 
 
-def test_the_platform_part_travels_with_the_pipeline(there: Workplace, api: Api, model: Path):
-    submit(there, order(model))
-    (body,) = api.sent("POST", "runs")
-    _, platform = yaml.safe_load_all((REPOSITORY / "pipelines" / "compiled" / "round.yaml").read_text())
-    assert body["pipeline_spec"]["platform_spec"] == platform
+def test_two_lines_that_are_first_at_once_have_one_pipeline_and_one_version(
+    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Both have looked, and found none, before either makes it."""
+    both = threading.Barrier(2)
+
+    def meet() -> None:
+        if [kind for _, kind, _ in api.asked].count("pipelines") <= 2 and api.asked[-1][1] == "pipelines":
+            both.wait(timeout=20)
+
+    champion = there.tracker.resolve("line", "champion")
+    assert champion
+    there.tracker.point("champion", there.tracker.register("second", champion.digest, champion.uri, "", {}))
+    api.after = meet
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda line: submit(Workplace.open(), order(model, line)), ["line", "second"]))
+    assert len(api.pipelines) == len(api.versions) == 1
+    assert made[0].version == made[1].version
+    assert len(api.runs) == 2
+
+
+def test_mlflow_and_status_name_version_and_run(there: Workplace, api: Kfp, model: Path):
+    made = submit(there, order(model))
+    (round,) = there.tracker.rounds("line", "campaign")
+    tags = there.tracker.tags(round.run)
+    assert (tags["selftaught.pipeline_version"], tags["selftaught.kfp_run"]) == (made.version, made.id)
+    told = json.loads(CliRunner().invoke(app, ["status", "line", "--json"]).stdout)
+    assert [(run["name"], run["version"]) for run in told["runs"]] == [(made.name, made.version)]
+    assert f"{made.name}, {made.version} ({made.id})" in CliRunner().invoke(app, ["status", "line"]).stdout
+
+
+# One run a line -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
-def test_a_line_has_one_active_run(there: Workplace, api: Api, model: Path, state: str):
-    api.runs = [{"run_id": "busy", "state": state, "experiment_id": "e1"}]
-    with pytest.raises(BadInput, match="run busy is"):
+def test_a_line_has_one_active_run(there: Workplace, api: Kfp, model: Path, state: str):
+    first = submit(there, order(model))
+    api.end(first.id, state)
+    with pytest.raises(BadInput, match=f"run {first.id} is"):
         submit(there, order(model))
-    api.runs = [{"run_id": "done", "state": "FAILED", "experiment_id": "e1"}]
+    api.end(first.id, "FAILED")
     submit(there, order(model))
 
 
-def test_a_schedule_neither_overlaps_nor_catches_up_nor_hits_the_cache(there: Workplace, api: Api, model: Path):
-    schedule(there, order(model), "0 3 * * 1")
-    (body,) = api.sent("POST", "recurringruns")
-    assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
-    assert (int(body["max_concurrency"]), body["no_catchup"]) == (1, True)
-    spec = body["pipeline_spec"]
-    tasks = spec.get("pipeline_spec", spec)["root"]["dag"]["tasks"]
-    assert not any(task.get("cachingOptions", {}).get("enableCache") for task in tasks.values())
+def test_two_submits_at_the_very_same_moment_make_one_run(there: Workplace, api: Kfp, model: Path):
+    """Each has a workplace of its own, as processes have; whoever loses is told why."""
+    at_once = threading.Barrier(4)
+
+    def one(_: int) -> str:
+        mine = Workplace.open()
+        mine.tracker.lines()
+        at_once.wait(timeout=60)
+        try:
+            return submit(mine, order(model)).id
+        except (Busy, BadInput) as refused:
+            return str(refused)
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(one, range(4)))
+    assert len(api.runs) == 1
+    assert told.count(api.runs[0]["run_id"]) == 1
+    assert sum("another process" in words or "is pending" in words for words in told) == 3
 
 
-def test_the_schedule_before_goes_after_the_new_one_is_there(there: Workplace, api: Api, model: Path):
-    api.schedules = [{"recurring_run_id": "old", "display_name": "before"}]
-    schedule(there, order(model), "0 3 * * 1")
-    changes = [(method, kind) for method, kind, _ in api.asked if kind == "recurringruns" and method != "GET"]
-    assert changes == [("POST", "recurringruns"), ("DELETE", "recurringruns")]
+# Who asks -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cron", ["", "daily", "0 3 * *", "0 3 * * 1 2 3", "0 3 * * $x"])
-def test_a_wrong_cron_is_told_before_anything_is_asked(there: Workplace, api: Api, model: Path, cron: str):
-    with pytest.raises(BadInput, match="five fields"):
-        schedule(there, order(model), cron)
-    assert not api.asked
-
-
-def test_a_line_without_a_champion_is_told_what_to_do(there: Workplace, api: Api, model: Path):
+def test_a_line_without_a_champion_is_told_what_to_do(there: Workplace, api: Kfp, model: Path):
     with pytest.raises(BadInput, match="selftaught adopt"):
         submit(there, order(model, "new"))
     assert not api.asked
 
 
-def test_a_dead_api_is_told(there: Workplace, api: Api, model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_dead_api_is_told(there: Workplace, model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SELFTAUGHT_KFP", "http://127.0.0.1:9")
     with pytest.raises(Unavailable, match="SELFTAUGHT_KFP"):
         submit(Workplace.open(), order(model))
 
 
-def test_a_kubeflow_with_one_user_is_sent_no_token(there: Workplace, api: Api, model: Path):
+def test_asking_for_runs_makes_nothing(there: Workplace, api: Kfp):
+    assert runs(there, "line") == []
+    assert api.experiments == []
+
+
+def test_a_kubeflow_with_one_user_is_sent_no_token(there: Workplace, api: Kfp, model: Path):
     submit(there, order(model))
     assert api.tokens
     assert set(api.tokens) == {None}
 
 
 def test_the_mounted_token_is_sent_and_followed_when_it_is_renewed(
-    there: Workplace, api: Api, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    there: Workplace, api: Kfp, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     token = tmp_path / "token"
     token.write_text("first")
@@ -193,41 +234,36 @@ def test_the_mounted_token_is_sent_and_followed_when_it_is_renewed(
     assert set(api.tokens[1:]) == {"Bearer renewed"}
 
 
-@pytest.mark.parametrize("ask", ["submit", "schedule", "runs"])
+@pytest.mark.parametrize("ask", ["submit", "runs"])
 def test_a_token_from_elsewhere_is_sent(
-    there: Workplace, api: Api, model: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch, ask: str
 ):
     monkeypatch.setenv(TOKEN, "of-a-person")
-    {
-        "submit": lambda: submit(there, order(model)),
-        "schedule": lambda: schedule(there, order(model), "0 3 * * *"),
-        "runs": lambda: runs(there, "line"),
-    }[ask]()
+    {"submit": lambda: submit(there, order(model)), "runs": lambda: runs(there, "line")}[ask]()
     assert set(api.tokens) == {"Bearer of-a-person"}
 
 
-def test_experiments_are_looked_for_and_made_in_the_profile(
-    there: Workplace, api: Api, model: Path, monkeypatch: pytest.MonkeyPatch
+def test_pipelines_and_experiments_are_looked_for_and_made_in_the_profile(
+    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Runs follow their experiment into its namespace."""
+    """Runs follow their experiment into its namespace, versions their pipeline."""
     monkeypatch.setenv("SELFTAUGHT_KFP_NAMESPACE", "team-a")
-    api.experiments = []
     submit(Workplace.open(), order(model))
-    asked, *_ = api.sent("GET", "experiments")
-    assert "namespace=team-a" in asked
-    (made,) = api.sent("POST", "experiments")
-    assert made["namespace"] == "team-a"
+    for kind in ("experiments", "pipelines"):
+        asked, *_ = api.sent("GET", kind)
+        assert "namespace=team-a" in asked
+        assert getattr(api, kind)[0]["namespace"] == "team-a"
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_who_is_not_known_is_told_how_to_be(there: Workplace, api: Api, model: Path, status: int):
+def test_who_is_not_known_is_told_how_to_be(there: Workplace, api: Kfp, status: int):
     api.refuses = status
     with pytest.raises(BadInput, match=f"refuses it.*{TOKEN_FILE} or {TOKEN}.*SELFTAUGHT_KFP_NAMESPACE"):
         runs(there, "line")
 
 
 def test_a_token_file_that_is_not_there_is_named(
-    there: Workplace, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    there: Workplace, api: Kfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(TOKEN_FILE, str(tmp_path / "nowhere"))
     with pytest.raises(BadInput, match=f"{TOKEN_FILE}: .*nowhere: no such file"):

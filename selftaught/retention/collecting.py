@@ -17,7 +17,7 @@ from selftaught.errors import BadInput
 from selftaught.journal import remove_journal
 from selftaught.retention.planning import Fate, Plan, Scope, plan, with_roles
 from selftaught.retention.policy import Policy
-from selftaught.retention.state import Deployments, NoDeployments
+from selftaught.retention.state import Deployments, NoDeployments, NoPipelines, Pipelines
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.job import Workplace
 from selftaught.tracking import Version
@@ -34,6 +34,7 @@ class Collector:
     policy: Policy
     line: str = ""
     deployments: Deployments = field(default_factory=NoDeployments)
+    pipelines: Pipelines = field(default_factory=NoPipelines)
     now: float = 0.0
 
     def plan(self) -> Plan:
@@ -60,7 +61,7 @@ class Collector:
 
     def _look(self, memory: Memory, busy: frozenset[str]) -> Plan:
         now = self.now or time.time()
-        state = survey(self.place, self.deployments, memory, now)
+        state = survey(self.place, self.deployments, memory, now, self.pipelines)
         only = with_roles(state, frozenset([self.line])) if self.line else None
         return plan(state, self.policy, now, Scope(only, with_roles(state, busy)))
 
@@ -86,6 +87,8 @@ class Collector:
             case "served":
                 line, _, digest = fate.key.rpartition("/")
                 self.deployments.remove(line, digest)
+            case "pipeline":
+                self.pipelines.remove(fate.key)
             case "journal":
                 remove_journal(store, fate.key)
             case "claim":

@@ -11,10 +11,10 @@ from typing import Literal
 
 from selftaught.retention.lineage import in_progress, needed, owners
 from selftaught.retention.policy import Policy
-from selftaught.retention.state import Deployment, Folder, Holds, Journal, State
+from selftaught.retention.state import Deployment, Folder, Holds, Journal, PipelineVersion, State
 
 DAY = 86400.0
-Kind = Literal["served", "journal", "mark", "claim", "models", "datasets", "unmark"]
+Kind = Literal["served", "pipeline", "journal", "mark", "claim", "models", "datasets", "unmark"]
 """`mark` says on a version that its files are gone, `unmark` that they are there; `claim` is any claim."""
 
 
@@ -89,10 +89,11 @@ class _Planner:
                 self.needed.setdefault(each.digest, f"served for {each.line}")
         journals = [self._journal(each) for each in self.state.journals]
         folders = [self._folder(each) for each in self.state.folders]
-        fates = [*served, *journals, *folders]
+        pipelines = [self._pipeline(each) for each in self.state.pipelines]
+        fates = [*served, *pipelines, *journals, *folders]
         gone = {fate.key for goes, fate in folders if goes}
         go = [
-            *(fate for goes, fate in served if goes),
+            *(fate for goes, fate in (*served, *pipelines) if goes),
             *(fate for goes, fate in journals if goes),
             *self._marks(gone),
             *self._claims(gone),
@@ -112,6 +113,10 @@ class _Planner:
             self.policy.served,
             served.since,
         )
+
+    def _pipeline(self, version: PipelineVersion) -> tuple[bool, Fate]:
+        fate = Fate("pipeline", version.name, "no run and no champion is of it")
+        return self._fate(fate, version.kept or self.scope.excuse(frozenset()), self.policy.pipelines, version.made)
 
     def _journal(self, journal: Journal) -> tuple[bool, Fate]:
         claim = self.claims.get(journal.step)

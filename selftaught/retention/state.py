@@ -3,9 +3,11 @@
 Digests name data sets and models alike, so lineage is one graph over both. Times are seconds since the epoch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from selftaught.pipeline_versions import Version
 
 FolderKind = Literal["models", "datasets"]
 Holds = Literal["tasks", "groups", "trees", "examples", "scores", ""]
@@ -36,6 +38,7 @@ class Registered:
     outcome: str = ""
     parents: tuple[str, ...] = ()
     removed: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,38 @@ class NoDeployments:
 
 
 @dataclass(frozen=True, slots=True)
+class PipelineVersion:
+    """A version of a pipeline in Kubeflow Pipelines that submissions made, and what needs it (empty: nothing does)."""
+
+    name: str
+    made: float
+    kept: str = ""
+
+
+class Pipelines(Protocol):
+    """The versions of pipelines that submissions have made: the part of Kubeflow Pipelines needed here."""
+
+    def made(self) -> Sequence[Version]:
+        """All of them but the newest of each pipeline."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a version."""
+        ...
+
+
+class NoPipelines:
+    """Where there is no Kubeflow Pipelines."""
+
+    def made(self) -> Sequence[Version]:
+        """Nothing."""
+        return ()
+
+    def remove(self, name: str) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything there is. `held` maps further digests that are needed to the reason; `references` are of models."""
 
@@ -125,5 +160,6 @@ class State:
     claims: tuple[Claim, ...] = ()
     journals: tuple[Journal, ...] = ()
     deployments: tuple[Deployment, ...] = ()
+    pipelines: tuple[PipelineVersion, ...] = ()
     references: frozenset[str] = frozenset()
     held: tuple[tuple[str, str], ...] = ()

@@ -17,6 +17,7 @@ from selftaught.dataset import Manifest
 from selftaught.errors import StoreError
 from selftaught.journal import stored_journals
 from selftaught.report.data import ReportData, RoundReport
+from selftaught.retention.lineage import is_champion
 from selftaught.retention.state import (
     Claim,
     Deployment,
@@ -25,19 +26,24 @@ from selftaught.retention.state import (
     FolderKind,
     Holds,
     Journal,
+    NoPipelines,
+    Pipelines,
+    PipelineVersion,
     Registered,
     Round,
     State,
 )
-from selftaught.round.history import plan_of, record_key
+from selftaught.round.history import ENDED, GONE, plan_of, record_key
 from selftaught.round.job import Plan, Workplace, plan_key, role_line, round_name, understood
 from selftaught.service import noted
 from selftaught.store import Store, Stored
 
 B = TypeVar("B")
 
+NO_PIPELINES = NoPipelines()
 DIGEST = re.compile(r"[0-9a-f]{64}")
-ENDED = ("promoted", "refused", "failed")
+OVER = (*ENDED, *GONE)
+"""The outcomes of rounds that nobody goes on with."""
 _STEP = re.compile(r"steps/\w+/[0-9a-f]{64}")
 _PARENTS = ("selftaught.parent", "selftaught.examples", "selftaught.tasks")
 _KINDS: Mapping[str, Holds] = {"tasks": "tasks", "groups": "groups", "examples": "examples", "scores": "scores"}
@@ -102,8 +108,10 @@ class _Order(BaseModel):
     examples: str
 
 
-def survey(place: Workplace, deployments: Deployments, memory: Memory, now: float) -> State:
-    """Everything that there is at `now`. Raises StoreError, Unavailable, and what `deployments` raises."""
+def survey(
+    place: Workplace, deployments: Deployments, memory: Memory, now: float, pipelines: Pipelines = NO_PIPELINES
+) -> State:
+    """Everything there is at `now`. Raises StoreError, Unavailable, and what `deployments` and `pipelines` raise."""
     store = place.store
     claims = (*_claims(store), *_trainings(store))
     plans = _plans(store, memory)
@@ -113,13 +121,15 @@ def survey(place: Workplace, deployments: Deployments, memory: Memory, now: floa
     folders = (*_models(store), *_datasets(store, memory))
     rounds = tuple(_rounds(place, plans, memory))
     ended = tuple(Claim(plan_key(round.name), (round.tasks,)) for round in rounds if round.ended)
+    versions = tuple(_versions(place))
     return State(
         folders=folders,
-        versions=tuple(_versions(place)),
+        versions=versions,
         rounds=rounds,
         claims=(*claims, *ended),
         journals=journals,
         deployments=tuple(_deployments(place, deployments, now)),
+        pipelines=tuple(_pipelines(place, pipelines, versions)),
         references=references,
         held=held,
     )
@@ -241,7 +251,7 @@ def _rounds(place: Workplace, plans: Iterable[tuple[Plan, frozenset[str]]], memo
         key = record_key(plan.name)
         record = memory.claim(key)
         told = understood(place.store, key, record, ReportData).last if record else None
-        yield _round(plan, digests, outcomes.get(plan.name, "") in ENDED, told)
+        yield _round(plan, digests, outcomes.get(plan.name, "") in OVER, told)
 
 
 def _round(plan: Plan, refers: frozenset[str], ended: bool, told: RoundReport | None) -> Round:
@@ -265,6 +275,21 @@ def _deployments(place: Workplace, deployments: Deployments, now: float) -> Iter
             yield Deployment(line, digest, now - age)
 
 
+def _pipelines(place: Workplace, pipelines: Pipelines, versions: Iterable[Registered]) -> Iterator[PipelineVersion]:
+    """The versions of pipelines, each with the run or the champion that it is needed for."""
+    if made := pipelines.made():
+        champions = {_made_by(place, version): version for version in versions if version.run and is_champion(version)}
+        for each in made:
+            champion = champions.get(each.name)
+            kept = f"made {champion.line} version {champion.version}" if champion else ""
+            yield PipelineVersion(each.name, each.made, kept or ("a run is of it" if each.runs else ""))
+
+
+def _made_by(place: Workplace, version: Registered) -> str:
+    """The version of the pipeline that trained a model; empty where it was none."""
+    return place.tracker.tags(version.run).get("selftaught.pipeline_version", "")
+
+
 def _versions(place: Workplace) -> Iterator[Registered]:
     for line in place.tracker.lines():
         versions = place.tracker.tagged_versions(line)
@@ -278,6 +303,7 @@ def _versions(place: Workplace) -> Iterator[Registered]:
                 outcome=tags.get("selftaught.outcome", ""),
                 parents=tuple(tags[key] for key in _PARENTS if tags.get(key)),
                 removed=version.removed,
+                run=version.run,
             )
 
 

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from selftaught.errors import BadInput, RoundFailed
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name, understood
-from selftaught.tracking import RoundRun, Tracker
+from selftaught.tracking import ABANDONED, RoundRun, Tracker
 
 ENDED = ("promoted", "refused")
 """The outcomes that end a round; one that failed is drawn anew."""
+GONE = ("failed", ABANDONED)
+"""The outcomes of attempts that nobody goes on with: the next attempt is drawn anew."""
 
 
 def record_key(name: str) -> str:
@@ -47,10 +49,10 @@ def _pass_over(key: str) -> None:
 
 
 def unfinished(place: Workplace, line: str) -> Iterator[Plan]:
-    """The plans of `line` whose rounds are neither recorded nor failed."""
+    """The plans of `line` whose rounds are neither recorded nor drawn anew."""
     for name, plan in planned(place, line).items():
         told = place.store.claimed(record_key(name)) is not None
-        if not told and place.tracker.outcome(plan.run) != "failed":
+        if not told and place.tracker.outcome(plan.run) not in GONE:
             yield plan
 
 
@@ -83,14 +85,14 @@ def recorded(place: Workplace, line: str, campaign: str, round: int, attempt: in
 def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
     """Round and attempt that come after `runs` (oldest first).
 
-    The one that was interrupted, a new attempt at one that failed, or the next.
+    The one that was interrupted, a new attempt at one that failed or was abandoned, or the next.
     """
     if not runs:
         return 1, 0
     last = runs[-1]
     if last.outcome in ENDED:
         return last.round + 1, 0
-    return last.round, last.attempt + (last.outcome == "failed")
+    return last.round, last.attempt + (last.outcome in GONE)
 
 
 def give_up(tracker: Tracker, run: str, failure: RoundFailed) -> None:

@@ -16,6 +16,7 @@ from selftaught import dataset
 from selftaught.dataset import Manifest
 from selftaught.errors import BadInput, NothingNew, RoundFailed, StoreError
 from selftaught.recipe import Iterate, Recipe, Stage
+from selftaught.round.abandon import require_kept
 from selftaught.round.adopt import roles
 from selftaught.round.budget import pool_of
 from selftaught.round.fresh import drawn, end, stage_of
@@ -56,6 +57,7 @@ def run(
         place.store.get("datasets", job.tasks, Path(tasks))
         dataset.proven(Path(tasks), job.tasks)
     manifest = dataset.manifest(Path(tasks))
+    require_kept(place, job)
     _open_run(place, job, manifest)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_bytes(claimed)

@@ -8,6 +8,7 @@ that decided, which is too high on average: it was selected on. The gain on the 
 from pathlib import Path
 
 from selftaught.evaluation.decision import decision_from_json
+from selftaught.round.abandon import require_kept
 from selftaught.round.job import Job, Workplace
 from selftaught.serving.pointer import move
 from selftaught.tracking import Version
@@ -17,9 +18,10 @@ def run(job_path: str, challenger: str, decision: str) -> Version:
     """Make the challenger the champion, and the champion before it `previous`; a second call changes nothing.
 
     Raises RoundFailed when the champion is not the one that the challenger was measured against, or when the route
-    tries the challenger on users and it fails them.
+    tries the challenger on users and it fails them; BadInput when the round was abandoned.
     """
     place, job = Workplace.open(), Job.read(job_path)
+    require_kept(place, job)
     tracker = place.tracker
     new = next(version for version in tracker.versions(job.line) if version.digest == challenger)
     decided = decision_from_json(Path(decision).read_text(encoding="utf-8"))

@@ -28,6 +28,7 @@ from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
 from selftaught.report.verdict import headline
 from selftaught.report.words import SPLITS
+from selftaught.round.abandon import require_kept
 from selftaught.round.history import history, record_key
 from selftaught.round.job import Job, Workplace, understood
 from selftaught.round.parameters import of_round
@@ -52,6 +53,7 @@ class Inputs:
 def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     """Collect the round into a page at `out`, log it, claim the round's record, end the round's run."""
     place, job = Workplace.open(), Job.read(job_path)
+    require_kept(place, job)
     key = record_key(job.name)
     claimed = place.store.claimed(key)
     if claimed is None:

@@ -96,6 +96,13 @@ class Cluster:
         return client.AppsV1Api(self.client)
 
     @cached_property
+    def batch(self) -> Any:
+        """CronJobs."""
+        from kubernetes import client
+
+        return client.BatchV1Api(self.client)
+
+    @cached_property
     def custom(self) -> Any:
         """Objects of other API groups."""
         from kubernetes import client

@@ -217,7 +217,6 @@ def test_settings_are_what_the_library_reads(monkeypatch: pytest.MonkeyPatch) ->
         "SELFTAUGHT_RUNTIME",
         "SELFTAUGHT_ENGINE_ACCOUNT",
         "SELFTAUGHT_GRACE",
-        "SELFTAUGHT_KFP",
     }
     for name, value in data.items():
         monkeypatch.setenv(name, value)
@@ -259,7 +258,7 @@ def test_every_client_of_the_store_finds_its_bucket_alike() -> None:
 
 def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
     """In the team's own profile, with a token for KFP alone, where KFP's client looks for it."""
-    from selftaught.submission import MOUNTED
+    from selftaught.kubeflow import MOUNTED
 
     items = render(values=TEAMS | {"kfp": {"multiUser": True, "runner": {"namespace": "ours"}}})
     told = {i["metadata"]["namespace"]: i for i in by_kind(items, "ConfigMap") if "settings" in i["metadata"]["name"]}

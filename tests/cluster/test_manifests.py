@@ -63,7 +63,7 @@ def test_a_pipeline_version_is_named_by_its_content_and_holds_the_compiled_pipel
     assert set(specs) == names == {version["spec"]["pipelineName"] for version in versions}
     for version in versions:
         name = version["spec"]["pipelineName"]
-        assert re.fullmatch(rf"{name}-[0-9a-f]{{8}}", version["metadata"]["name"])
+        assert re.fullmatch(rf"{name}-[0-9.]+-[0-9a-f]{{8}}", version["metadata"]["name"])
         assert version["spec"]["pipelineSpec"] == specs[name]
         assert version["metadata"]["namespace"] == KFP_NAMESPACE
 

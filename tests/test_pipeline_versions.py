@@ -1,0 +1,101 @@
+"""Versions of pipelines: how they are called, and which of them retention takes out of Kubeflow Pipelines."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from selftaught.cli import app
+from selftaught.errors import BadInput
+from selftaught.kubeflow import TOKEN, TOKEN_FILE
+from selftaught.pipeline_versions import MADE, Versions, compiled
+from selftaught.retention.planning import DAY, Scope, plan
+from selftaught.retention.policy import Policy
+from selftaught.retention.state import PipelineVersion, State
+from selftaught.round.job import Workplace
+from tests.kfp_api import Kfp, serving
+from tests.rounds import REPOSITORY, database, model, place, recorded_blocks
+
+__all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
+
+COMPILED = REPOSITORY / "pipelines" / "compiled"
+NOW = 2_000_000_000.0
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kfp]:
+    for name in (TOKEN_FILE, TOKEN):
+        monkeypatch.delenv(name, raising=False)
+    with serving(Kfp()) as api:
+        monkeypatch.setenv("SELFTAUGHT_KFP", api.url)
+        api.pipelines = [{"pipeline_id": p, "name": p, "display_name": p} for p in ("ours", "theirs")]
+        for age, (name, pipeline, description) in enumerate(
+            [
+                ("newest", "ours", f"{MADE}."),
+                ("unused", "ours", f"{MADE}."),
+                ("run", "ours", f"{MADE}."),
+                ("champions", "ours", f"{MADE}."),
+                ("applied", "ours", "from git"),
+                ("others", "theirs", ""),
+                ("only", "theirs", f"{MADE}."),
+            ]
+        ):
+            made = {"pipeline_version_id": f"id-{name}", "pipeline_id": pipeline, "name": name, "display_name": name}
+            written = (datetime.now(UTC) - timedelta(days=40 + age)).isoformat()
+            api.versions.append(made | {"description": description, "created_at": written})
+        reference = {"pipeline_id": "ours", "pipeline_version_id": "id-run"}
+        api.runs = [{"run_id": "r1", "state": "FAILED", "pipeline_version_reference": reference}, {"run_id": "r2"}]
+        yield api
+
+
+def test_every_name_is_one_that_an_object_of_a_cluster_can_have():
+    names = {compiled(path, {}).version for path in COMPILED.glob("*.yaml")}
+    assert len(names) == len(list(COMPILED.glob("*.yaml")))
+    for name in names:
+        assert re.fullmatch(r"selftaught-(one-shard-)?(search-)?round-[0-9.]+-[0-9a-f]{8}", name)
+
+
+def test_an_image_is_put_in_the_place_of_its_tag_alone():
+    with_one = compiled(COMPILED / "round.yaml", {"steps": "registry.example.com/steps@sha256:1"})
+    assert with_one.images == ["registry.example.com/steps@sha256:1", "selftaught/trainer:0.1.0"]
+    assert with_one.version != compiled(COMPILED / "round.yaml", {}).version
+    assert with_one.version == compiled(COMPILED / "round.yaml", {"steps": with_one.images[0]}).version
+
+
+def test_a_pipeline_that_was_not_compiled_is_told(tmp_path: Path):
+    with pytest.raises(BadInput, match="no compiled pipeline"):
+        compiled(tmp_path / "round.yaml", {})
+
+
+def test_ours_are_those_that_submissions_made_but_for_the_newest_of_each_pipeline(place: Workplace, api: Kfp):
+    made = Versions(Workplace.open().settings).made()
+    assert {each.name: each.runs for each in made} == {"unused": 0, "run": 1, "champions": 0}
+
+
+def test_gc_removes_versions_that_no_run_and_no_champion_is_of(place: Workplace, api: Kfp):
+    there = Workplace.open()
+    run = there.tracker.round_run("line", "campaign", "main", 1, 0)
+    there.tracker.tag(run, {"selftaught.pipeline_version": "champions"})
+    there.tracker.finish(run, "promoted")
+    made = there.tracker.register("line", "1" * 64, "file:///made", run, {"selftaught.outcome": "promoted"})
+    there.tracker.point("champion", made)
+    lines = CliRunner().invoke(app, ["gc", "--dry-run", "--json"]).stdout.splitlines()
+    told = {each["key"]: (each["action"], each["why"]) for each in map(json.loads, lines) if each["kind"] == "pipeline"}
+    assert told["unused"] == ("remove", "no run and no champion is of it, 41 days old")
+    assert told["run"] == ("keep", "a run is of it")
+    assert told["champions"] == ("keep", "made line version 2")
+    assert len(told) == 3
+    assert CliRunner().invoke(app, ["gc", "--keep-pipelines", "90"]).exit_code == 0
+    assert len(api.versions) == 7
+    assert CliRunner().invoke(app, ["gc"]).exit_code == 0
+    assert {each["name"] for each in api.versions} == {"newest", "run", "champions", "applied", "others", "only"}
+
+
+def test_a_collection_on_one_line_leaves_versions_alone():
+    state = State(pipelines=(PipelineVersion("old", NOW - 100 * DAY),))
+    assert [fate.key for fate in plan(state, Policy(), NOW).go] == ["old"]
+    assert not plan(state, Policy(), NOW, Scope(only=frozenset(["line"]))).go
