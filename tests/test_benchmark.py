@@ -116,7 +116,7 @@ def test_what_is_weighed_and_what_is_generated_are_the_models_own(
     assert told["cut"] == {}
     for sample in weighed:
         own = [_likelihood(starter_model, sample["doc"]["question"], f" {c}") for c in sample["doc"]["choices"]]
-        assert [float(given[0]) for given in sample["filtered_resps"]] == pytest.approx(own, abs=0.15)
+        assert [float(given[0]) for given in sample["filtered_resps"]] == pytest.approx(own, abs=0.1, rel=0.03)
     _mlflow_has_them("benchmarks", told["figures"])
 
 

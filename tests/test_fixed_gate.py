@@ -5,13 +5,16 @@ The problems come from a file, so that every round meets the same held-out ones;
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from selftaught.blocks import Draw
+from selftaught.records import TaskScore
 from selftaught.report.data import ReportData
+from selftaught.round.history import history, planned
 from selftaught.statistics import alpha_spending
 from selftaught.tasks.word_problems import WordProblems
 from tests.rounds import database, model, place, recorded_blocks, requests
@@ -40,12 +43,21 @@ def problems() -> list[dict[str, Any]]:
     return [{"question": task.question, "answer": task.answer} for task in drawn if task.split == "train"]
 
 
-def test_what_is_measured_twice_on_the_same_tasks_is_measured_by_itself(rounds: list[ReportData]):
+def test_what_is_measured_twice_on_the_same_tasks_is_measured_by_itself(desk: Desk, rounds: list[ReportData]):
     one, two = rounds
     _the_second_round_has_less_of_the_budget(one, two)
+    _no_round_is_among_those_before_it(desk)
     for told in rounds:
-        _metrics_have_rollouts_of_their_own(told)
-        _both_verifiers_count(told)
+        scores = list(_measured(desk, told))
+        _metrics_have_rollouts_of_their_own(scores)
+        _both_verifiers_count(scores)
+
+
+def _measured(desk: Desk, told: ReportData) -> Iterator[TaskScore]:
+    """The round's scores in full: its record has the texts that the page shows."""
+    for made in told.last.datasets:
+        if made.kind in ("gate_scores", "report_scores"):
+            yield from desk.place.rows(made.digest, TaskScore)
 
 
 def _the_second_round_has_less_of_the_budget(one: ReportData, two: ReportData) -> None:
@@ -54,15 +66,21 @@ def _the_second_round_has_less_of_the_budget(one: ReportData, two: ReportData) -
     assert two.last.gate.alpha == pytest.approx(alpha_spending(2, 0.025, one.last.gate.alpha))
 
 
-def _metrics_have_rollouts_of_their_own(told: ReportData) -> None:
-    assert {(s.metric, len(s.texts)) for s in told.scores} == {("accuracy", 1), ("mean@2", 2)}
+def _no_round_is_among_those_before_it(desk: Desk) -> None:
+    """Nor when it is run again after its end: what it spent would be spent before it."""
+    of: list[Any] = list(planned(desk.place, "line").values())
+    assert [[each.round for each in history(desk.place, job)] for job in of] == [[], [1]]
 
 
-def _both_verifiers_count(told: ReportData) -> None:
-    for score in told.scores:
+def _metrics_have_rollouts_of_their_own(scores: Sequence[TaskScore]) -> None:
+    assert {(s.metric, len(s.texts)) for s in scores} == {("accuracy", 1), ("mean@2", 2)}
+
+
+def _both_verifiers_count(scores: Sequence[TaskScore]) -> None:
+    for score in scores:
         assert score.value == pytest.approx(sum(score.passed) / len(score.passed))
         assert not any(
             passed and re.search(SEVENS, text) for text, passed in zip(score.texts, score.passed, strict=True)
         )
-    right = [text for score in told.scores for text in score.texts if f" {score.answer}." in text]
+    right = [text for score in scores for text in score.texts if f" {score.answer}." in text]
     assert any(re.search(SEVENS, text) for text in right)

@@ -12,6 +12,7 @@ from selftaught.evaluation.decision import decision_from_json
 from selftaught.records import Example, Message, Task, TaskScore
 from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
+from tests.test_fixed_gate import problems
 
 CHALLENGER = "c" * 64
 
@@ -65,6 +66,21 @@ def test_the_gate_is_told_what_values_a_metric_can_have(measured: Round, monkeyp
     measured.gate()
     checks = decision_from_json(Path(measured.made["decision"].path).read_text()).checks
     assert "guard tasks, where it has 0.500: " in next(check.reason for check in checks if check.name == "guard")
+
+
+def test_what_one_campaign_spent_on_a_file_is_gone_for_the_next(place: Workplace, model: Path, tmp_path: Path):
+    """The gate is told of it: the second campaign's first round may err half as much as the first one's."""
+    file, alphas = tmp_path / "problems.jsonl", list[float]()
+    file.write_text("".join(json.dumps(row) + "\n" for row in problems()))
+    tasks = {"type": "jsonl", "path": str(file), "train": 40, "gate": 20, "report": 20, "guard": 0}
+    for campaign in ("one", "two"):
+        round = Round(tmp_path / campaign, recipe(model, tasks=tasks), campaign=campaign, challenger=CHALLENGER)
+        round.prepare()
+        _examples(round, next(task for task in _tasks(round) if task.split == "train"))
+        _scores(round, lambda n: n % 2 == 0, lambda n: True)
+        round.gate()
+        alphas.append(decision_from_json(Path(round.made["decision"].path).read_text()).alpha)
+    assert alphas == pytest.approx([0.0125, 0.00625])
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,20 @@ from selftaught.evaluation.outlook import Chances, noise_of, told
 from selftaught.evaluation.pairing import Pairs, pair
 from selftaught.evaluation.runner import MOST_UNVERIFIED
 from selftaught.evaluation.wording import percent
-from selftaught.statistics import Gain, alpha_spending, is_binary, mean_gain, paired_gain, template_gain
+from selftaught.statistics import (
+    Gain,
+    alpha_spending,
+    is_binary,
+    mcnemar_two_sided,
+    mean_gain,
+    paired_gain,
+    template_gain,
+)
 
 _DIGITS = 12
 """Of error probabilities: hides the noise of floats, and takes a rest that no test could use for none."""
+ALIKE = 0.005
+"""How unlikely it has to be, were both models' answers judged equally often, that they were not: nine tasks to none."""
 FEWEST_TEMPLATES = 6
 """Under which nothing is said of other templates: if all of five gain, chance has done so with 2^-5 > .025."""
 
@@ -168,7 +178,7 @@ def _new_model(evidence: Evidence) -> Check:
 def _judged(pairs: Pairs) -> Check:
     """Whether what could not be judged is little, and of both models alike."""
     champion, challenger = pairs.errors
-    passed = champion + challenger <= MOST_UNVERIFIED + 1e-9
+    passed, alike = champion + challenger <= MOST_UNVERIFIED + 1e-9, mcnemar_two_sided(*pairs.alone)
     reason = (
         f"verifiers could not judge {percent(champion)} of the champion's answers and {percent(challenger)} of the "
         f"challenger's: {pairs.left} tasks were left out for both"
@@ -177,7 +187,14 @@ def _judged(pairs: Pairs) -> Check:
         reason += (
             f", which is more than {percent(MOST_UNVERIFIED)} together, so nothing was measured. Mend the verifier"
         )
-    return Check("judged", passed, reason, {"left_out": pairs.left, "champion": champion, "challenger": challenger})
+    elif alike <= ALIKE:
+        reason += (
+            f", {pairs.alone[0]} of them for the champion's answers alone and {pairs.alone[1]} for the challenger's, "
+            f"which is no chance (p = {alike:.2g}): a model that is judged less often may seem better than it is. Mend "
+            "the verifier"
+        )
+    values = {"left_out": pairs.left, "champion": champion, "challenger": challenger, "p_value": alike}
+    return Check("judged", passed and alike > ALIKE, reason, values)
 
 
 def _over_templates(pairs: Pairs, evidence: Evidence, budget: _Budget) -> Check:

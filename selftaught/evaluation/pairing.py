@@ -18,7 +18,8 @@ from selftaught.records import Split, TaskScore
 class Pairs:
     """Values of both models on one metric and split; value i of both is of task i of `tasks`, which are sorted ids.
 
-    `left` tasks are not among them, and `errors` are the shares of answers of either model that could not be judged.
+    `left` tasks are not among them, and `errors` are the shares of answers of either model that could not be judged;
+    `alone` are the tasks of which that is so of the one model's answers and not of the other's.
     """
 
     champion: tuple[float, ...]
@@ -26,6 +27,7 @@ class Pairs:
     tasks: tuple[str, ...]
     left: int = 0
     errors: tuple[float, float] = (0.0, 0.0)
+    alone: tuple[int, int] = (0, 0)
 
     @property
     def difference(self) -> NDArray[np.float64]:
@@ -73,6 +75,7 @@ def pair(scores: Iterable[TaskScore], metric: str, split: Split, champion: str, 
         tuple(judged),
         len(before) - len(judged),
         (_errors(before), _errors(after)),
+        (_alone(before, after), _alone(after, before)),
     )
 
 
@@ -82,6 +85,11 @@ def _by_task(rows: Iterable[TaskScore], model: str) -> dict[str, TaskScore]:
 
 def _aligned(tasks: Sequence[str], scores: Mapping[str, TaskScore]) -> tuple[float, ...]:
     return tuple(scores[task].value for task in tasks)
+
+
+def _alone(scores: Mapping[str, TaskScore], others: Mapping[str, TaskScore]) -> int:
+    """How many tasks have an answer that could not be judged among `scores` alone."""
+    return sum(score.errors > 0 and not others[task].errors for task, score in scores.items())
 
 
 def _errors(scores: Mapping[str, TaskScore]) -> float:

@@ -286,6 +286,26 @@ def test_more_than_two_per_cent_of_errors_together_void_the_measurement():
     assert "more than 2 % together, so nothing was measured" in check(decided, "judged").reason
 
 
+@pytest.mark.parametrize(
+    ("champion", "challenger", "passed"), [(8, 0, True), (9, 0, False), (0, 9, False), (12, 1, False), (10, 10, True)]
+)
+def test_a_model_that_is_judged_less_often_than_the_other_voids_the_measurement(
+    champion: int, challenger: int, passed: bool
+):
+    """Of 1000 tasks 2 % together may go unjudged, but of both alike: two-sided, 9 to none are p = .0039."""
+    values = [0.0, 1.0] * 500
+    scores = unjudged(CHAMPION, values, range(champion)) + unjudged(CHALLENGER, values, range(500, 500 + challenger))
+    judged = check(gate().decide(evidence([], [], scores=scores)), "judged")
+    assert judged.passed is passed
+    assert ("which is no chance" in judged.reason) is not passed
+
+
+def test_a_task_that_neither_model_was_judged_on_speaks_for_neither():
+    values = [0.0, 1.0] * 500
+    scores = unjudged(CHAMPION, values, range(10)) + unjudged(CHALLENGER, values, range(10))
+    assert check(gate().decide(evidence([], [], scores=scores)), "judged").values["p_value"] == 1
+
+
 def test_where_no_task_was_judged_there_is_nothing_to_decide():
     scores = unjudged(CHAMPION, right(2, 4), range(4)) + rows(CHALLENGER, right(2, 4))
     with pytest.raises(BadInput, match="no task of the gate set was judged for both models"):
