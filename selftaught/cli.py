@@ -18,12 +18,14 @@ from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import typer
 from rich.table import Column, Table
 from rich.text import Text
 
 from selftaught import __version__, shipped
+from selftaught.completion import complete_axis, complete_line, complete_recipe
 from selftaught.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.retention.policy import Policy
 from selftaught.terminal import Terminal
@@ -49,12 +51,24 @@ app.add_typer(rounds_app, name="rounds")
 
 out, err = Terminal(), Terminal(stderr=True)
 
-RecipePath = Annotated[Path, typer.Argument(help="a recipe file, or the name of a shipped recipe, such as rft")]
+RecipePath = Annotated[
+    Path,
+    typer.Argument(help="a recipe file, or the name of a shipped recipe, such as rft", autocompletion=complete_recipe),
+]
+Line = Annotated[str, typer.Argument(help="the model line", autocompletion=complete_line)]
+LineOrAll = Annotated[str, typer.Argument(help="one line; all of them unless given", autocompletion=complete_line)]
+LineOrModel = Annotated[
+    str,
+    typer.Argument(help="the model line; or a folder, a starter model, a hub id", autocompletion=complete_line),
+]
 Overrides = Annotated[
     list[str], typer.Option("--set", help="override a field: stages.main.sample.k=4 (may be repeated)")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
-LineName = Annotated[str, typer.Option("--line", help="model line; the recipe's name unless given")]
+LineName = Annotated[
+    str,
+    typer.Option("--line", help="model line; the recipe's name unless given", autocompletion=complete_line),
+]
 COMPILED = shipped.pipelines()
 Pipelines = Annotated[Path, typer.Option(help="folder of compiled pipelines", show_default="those that are shipped")]
 
@@ -90,6 +104,11 @@ def _workplace() -> Any:
         told = f"making a new home: {place.settings.home}  (set SELFTAUGHT_HOME for another)"
         err.print(told, highlight=False, soft_wrap=True)
     return place
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """A table whose cells go on in the next line where there is no room for them: what is cut off helps nobody."""
+    return Table(*(Column(name, overflow="fold") for name in columns), title=title)
 
 
 def _print(value: Any) -> None:
@@ -209,7 +228,7 @@ def evaluate(
         if as_json:
             _print([_fields(summary) for summary in summaries])
             return
-        table = Table("split", "metric", "mean", "95 % interval", "tasks", "new tokens a task")
+        table = _table("split", "metric", "mean", "95 % interval", "tasks", "new tokens a task")
         for s in summaries:
             interval = "all tasks alike" if s.low == s.high else f"{s.low:.3f} – {s.high:.3f}"
             tokens = f"{s.tokens / s.n:.0f}"
@@ -265,7 +284,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 @app.command()
 def watch(
-    line: Annotated[str, typer.Argument(help="the model line")],
+    line: Line,
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
     campaign: Annotated[
@@ -301,7 +320,7 @@ def watch(
 
 @app.command()
 def report(
-    line: Annotated[str, typer.Argument(help="the model line")],
+    line: Line,
     to: Annotated[Path, typer.Option("--to", help="where to write the page")] = Path("report.html"),
     campaign: Annotated[str, typer.Option(help="the campaign; the line's only one unless given")] = "",
 ) -> None:
@@ -435,7 +454,7 @@ def rounds_abandon(
 
 
 @app.command()
-def status(line: Annotated[str, typer.Argument(help="the model line")], as_json: AsJson = False) -> None:
+def status(line: Line, as_json: AsJson = False) -> None:
     """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
     with telling():
         from selftaught.line_status import status_of
@@ -452,7 +471,7 @@ def status(line: Annotated[str, typer.Argument(help="the model line")], as_json:
 
 @app.command()
 def reconcile(
-    line: Annotated[str, typer.Argument(help="one line; all of them unless given")] = "",
+    line: LineOrAll = "",
 ) -> None:
     """Have the stable address lead to the champion, and stop serving what was replaced and is out of its grace."""
     with telling():
@@ -498,10 +517,12 @@ def recipes_list(
                 ]
             )
             return
-        table = Table("recipe", "what it does", "file")
-        for path, recipe in found.items():
-            table.add_row(recipe.name, recipe.description, str(path))
-        out.print(table)
+        shown = [[recipe.name, str(_from_here(path)), recipe.description] for path, recipe in found.items()]
+        out.print_rows(("recipe", "file", "what it does"), *shown)
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 @recipes_app.command("show")
@@ -513,7 +534,8 @@ def recipes_show(recipe: RecipePath, overrides: Overrides = []) -> None:  # noqa
         from selftaught.recipe import Recipe
 
         parsed = Recipe.load(recipe, overrides)
-        out.print(yaml.safe_dump(parsed.model_dump(mode="json"), sort_keys=False).rstrip(), highlight=False)
+        spelt = yaml.safe_dump(parsed.model_dump(mode="json"), sort_keys=False).rstrip()
+        out.print(spelt, highlight=False, soft_wrap=True)
 
 
 @recipes_app.command("validate")
@@ -545,7 +567,8 @@ def recipes_schema() -> None:
 
 @recipes_app.command("blocks")
 def recipes_blocks(
-    axis: Annotated[str, typer.Argument(help="an axis; all of them unless given")] = "", as_json: AsJson = False
+    axis: Annotated[str, typer.Argument(help="an axis; all of them unless given", autocompletion=complete_axis)] = "",
+    as_json: AsJson = False,
 ) -> None:
     """The blocks on an axis, with their fields; of one axis each field with its type, default and meaning."""
     with telling():
@@ -560,7 +583,7 @@ def recipes_blocks(
             for (_, kind), block in found.items():
                 _tell_fields(kind, block, fields(block))
             return
-        table = Table("axis", "type", "what it does", "fields")
+        table = _table("axis", "type", "what it does", "fields")
         for (name, kind), block in found.items():
             table.add_row(name, kind, _summary(block), ", ".join(f for f in block.model_fields if f != "type"))
         out.print(table)
@@ -572,7 +595,7 @@ def _summary(block: Any) -> str:
 
 def _tell_fields(kind: str, block: Any, fields: Any) -> None:
     out.print(f"{kind}: {_summary(block)}", soft_wrap=True, highlight=False)
-    table = Table("field", "type", "default", Column("meaning", overflow="fold"))
+    table = _table("field", "type", "default", "meaning")
     for each in fields:
         table.add_row(each.name, each.type, each.default, each.meaning)
     out.print(table)
@@ -630,7 +653,7 @@ def tasks_list(
         if as_json:
             _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})
             return
-        table = Table("drop", "state", "tasks", Column("what is wrong", overflow="fold"))
+        table = _table("drop", "state", "tasks", "what is wrong")
         for each in found:
             table.add_row(each.drop, each.state, "" if each.tasks is None else str(each.tasks), each.problem)
         out.print(table)
@@ -641,9 +664,7 @@ def tasks_list(
 
 
 @models_app.command("list")
-def models_list(
-    line: Annotated[str, typer.Argument(help="one line; all of them unless given")] = "", as_json: AsJson = False
-) -> None:
+def models_list(line: LineOrAll = "", as_json: AsJson = False) -> None:
     """Every registered model version, its digest, its aliases and where it came from."""
     with telling():
         from selftaught.lines import rows
@@ -656,12 +677,9 @@ def models_list(
             return
         if not found:
             err.print(f"no models yet in {tracker.uri}", highlight=False, soft_wrap=True)
-        table = Table("line", "version", "digest", "aliases", "outcome", "recipe", "round")
-        for row in found:
-            table.add_row(
-                *(str(row[key]) for key in ("line", "version", "short", "aliases", "outcome", "recipe", "round"))
-            )
-        out.print(table)
+        keys = ("line", "version", "short", "aliases", "outcome", "recipe", "round")
+        shown = [[str(row[key]) for key in keys] for row in found]
+        out.print_rows(("line", "version", "digest", "aliases", "outcome", "recipe", "round"), *shown)
 
 
 @models_app.command("pull")
@@ -673,12 +691,12 @@ def models_pull(
         from selftaught.round.adopt import keep
 
         digest, uri = keep(_workplace(), name)
-        out.print(f"{digest}  {uri}", soft_wrap=True, highlight=False)
+        out.print(f"{digest}  {unquote(uri)}", soft_wrap=True, highlight=False)
 
 
 @models_app.command("show")
 def models_show(
-    line: Annotated[str, typer.Argument(help="the model line")],
+    line: Line,
     model: Annotated[str, typer.Argument(help="champion, head, a version or a digest")] = "champion",
 ) -> None:
     """Where a model came from: recipe, parent, data sets, evaluation."""
@@ -688,18 +706,19 @@ def models_show(
 
         tracker = Workplace.open().tracker
         version = find(tracker, line, model)
-        table = Table("what", Column("value", overflow="fold"), title=f"{line} version {version.version}")
+        table = _table("what", "value", title=f"{line} version {version.version}")
         table.add_row("digest", version.digest)
-        table.add_row("files", version.uri)
+        table.add_row("files", unquote(version.uri))
         table.add_row("MLflow run", version.run)
-        for key, value in sorted(tracker.version_tags(version).items()):
-            table.add_row(key.removeprefix("selftaught."), value)
+        told = {key.removeprefix("selftaught."): value for key, value in tracker.version_tags(version).items()}
+        for key in sorted(told.keys() - {"digest"}):
+            table.add_row(key, told[key])
         out.print(table)
 
 
 @models_app.command("rollback")
 def models_rollback(
-    line: Annotated[str, typer.Argument(help="the model line")],
+    line: Line,
     to: Annotated[str, typer.Option("--to", help="previous, base, a version or a digest")] = "previous",
 ) -> None:
     """Point the champion alias back. The model that was champion stays registered as `previous`."""
@@ -717,11 +736,11 @@ def models_rollback(
 
 @app.command()
 def serve(
-    line: Annotated[str, typer.Argument(help="the model line")],
+    line: LineOrModel,
     model: Annotated[str, typer.Option(help="champion, head, a version or a digest")] = "champion",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port on loopback; 0 takes a free one")] = 8000,
 ) -> None:
-    """Serve a model of a line on an OpenAI-compatible endpoint until stopped."""
+    """Serve a model of a line, or any other, on an OpenAI-compatible endpoint until stopped."""
     with telling():
         from selftaught.round.job import Workplace
         from selftaught.service import serve_until_stopped
@@ -731,13 +750,13 @@ def serve(
 
 @app.command()
 def chat(
-    line: Annotated[str, typer.Argument(help="the model line")],
+    line: LineOrModel,
     message: Annotated[str, typer.Argument(help="one message; a conversation unless given")] = "",
     model: Annotated[str, typer.Option(help="champion, head, a version or a digest")] = "champion",
     temperature: float = 0.0,
     max_tokens: int = 256,
 ) -> None:
-    """Talk to the champion. Uses the endpoint that serves it, or starts one for the conversation."""
+    """Talk to the champion, or any model. Uses the endpoint that serves it, or starts one for the conversation."""
     with telling():
         from selftaught.round.job import Workplace
         from selftaught.service import converse
@@ -748,7 +767,7 @@ def chat(
 
 @app.command()
 def up(
-    line: Annotated[str, typer.Argument(help="the model line")],
+    line: Line,
     port: Annotated[int, typer.Option(min=0, max=65535, help="port of the endpoint; another when it is taken")] = 8000,
     ui_port: Annotated[int, typer.Option(min=0, max=65535, help="port of the MLflow UI")] = 5000,
     as_json: AsJson = False,
@@ -879,10 +898,10 @@ def _tell_plan(plan: Any, as_json: bool) -> None:
             for fate in fates:
                 _print({"action": action, **_fields(fate)})
         return
-    table = Table("goes", "what", "MB", "why")
+    table = _table("goes", "what", "MB", "why")
     for fate in plan.go:
         table.add_row(_KINDS[fate.kind], fate.key, f"{fate.bytes / 1e6:.1f}" if fate.bytes else "", fate.why)
-    kept = Table("stays", "how many", "MB")
+    kept = _table("stays", "how many", "MB")
     for why, fates in sorted(_by_reason(plan.kept).items()):
         kept.add_row(why, str(len(fates)), f"{sum(fate.bytes for fate in fates) / 1e6:.1f}")
     shown = [kept, table] if plan.go else [kept]

@@ -3,7 +3,7 @@
 import fcntl
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ def rows(tracker: Tracker, line: str = "") -> list[dict[str, Any]]:
 def _line_rows(tracker: Tracker, line: str) -> list[dict[str, Any]]:
     pointers = tracker.aliases(line)
     return [
-        _row(tracker, v, [a for a, p in pointers.items() if p.version == v.version]) for v in tracker.versions(line)
+        _row(version, tags, [a for a, p in pointers.items() if p.version == version.version])
+        for version, tags in tracker.tagged_versions(line)
     ]
 
 
-def _row(tracker: Tracker, version: Version, aliases: list[str]) -> dict[str, Any]:
-    tags = tracker.version_tags(version)
+def _row(version: Version, tags: Mapping[str, str], aliases: list[str]) -> dict[str, Any]:
     return {
         "line": version.line,
         "version": version.version,

@@ -1,11 +1,13 @@
 """Serving a line's champion to people on this machine, and talking to it.
 
 `serve` runs one engine until it is stopped and notes where it answers; `chat` uses that endpoint when it serves the
-wanted version, and starts an engine of its own otherwise. Rounds have their own engines (`selftaught.campaign`).
+wanted version, and starts an engine of its own otherwise. Both take a model that is of no line too. Rounds have their
+own engines (`selftaught.campaign`).
 """
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,11 +22,13 @@ from selftaught.files import write_whole
 from selftaught.lines import find
 from selftaught.models import Endpoint
 from selftaught.records import Message
+from selftaught.round.adopt import keep
 from selftaught.round.job import Workplace
 from selftaught.serving.backend import Served
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.processes import Process, said
+from selftaught.starter import STARTERS
 from selftaught.tracking import Version
 
 Tell = Callable[[str], None]
@@ -43,12 +47,16 @@ class Note(BaseModel):
 
 
 def serve_until_stopped(place: Workplace, line: str, model: str, port: int, tell: Tell) -> None:
-    """Serve `model` of `line` on loopback until SIGINT or SIGTERM. Raises BadInput when the port is taken."""
-    version = find(place.tracker, line, model)
-    tell(f"starting {line} version {version.version} ({version.digest[:8]}) …")
+    """Serve `model` of `line`, or the model that `line` names, on loopback until SIGINT or SIGTERM.
+
+    Raises BadInput when there is no such model or the port is taken.
+    """
+    version = _meant(place, line, model)
+    number = f" version {version.version}" if version.version else ""
+    tell(f"starting {version.line}{number} ({version.digest[:8]}) …")
     with LocalEngines(place.settings.home, options=EngineOptions.told(place.settings)) as engines:
-        served = engines.deploy(line, version.digest, place.model(version.digest), port=port)
-        with _noting(note_path(place.settings.home, line), served):
+        served = engines.deploy(version.line, version.digest, place.model(version.digest), port=port)
+        with _noting(note_path(place.settings.home, version.line), served):
             tell(_how_to_ask(served))
             _wait_for_stop()
 
@@ -57,9 +65,21 @@ def converse(
     place: Workplace, line: str, model: str, message: str, temperature: float, max_tokens: int, say: Tell
 ) -> None:
     """Say the answer to `message`, or to every line of standard input in one conversation."""
-    version = find(place.tracker, line, model)
+    version = _meant(place, line, model)
     with _served(place, version) as served:
         asyncio.run(_conversation(served, message, temperature, max_tokens, say))
+
+
+def _meant(place: Workplace, name: str, model: str) -> Version:
+    """`model` of the line `name`; where there is no such line, the folder, starter model or hub id `name`.
+
+    That one is kept in the store, is of no line, and is called like the folder.
+    """
+    if name in place.tracker.lines() or not (Path(name).is_dir() or name in STARTERS or "/" in name):
+        return find(place.tracker, name, model)
+    digest, uri = keep(place, name)
+    called = re.sub("[^A-Za-z0-9._-]+", "-", Path(name).resolve().name).strip("._-")
+    return Version(called or "model", "", digest, uri)
 
 
 @contextmanager

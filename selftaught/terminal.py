@@ -4,8 +4,9 @@ Control characters are written by name, and square brackets are square brackets:
 called `[/red].csv` is shown and not parsed. Colours are given as styles, by whoever prints.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typing_extensions import override
@@ -24,3 +25,11 @@ class Terminal(Console):
         """The segments of `renderable`; rich's own control segments (a progress bar's cursor) pass."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else named(text), style, control)
+
+    def print_rows(self, *rows: Sequence[str]) -> None:
+        """One line a row, aligned, as long as it has to be: for names that are copied and programs that read lines."""
+        shown = [[named(cell) for cell in row] for row in rows]
+        widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+        for row in shown:
+            padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+            self.print("  ".join(padded).rstrip(), highlight=False, soft_wrap=True)

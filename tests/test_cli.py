@@ -94,10 +94,12 @@ def test_recipes_list_shows_every_recipe_with_the_digest_that_validate_shows() -
         assert name in ran("recipes list").stdout
 
 
-def test_recipes_show_is_the_same_recipe_with_every_default_spelt_out() -> None:
+def test_recipes_show_is_the_same_recipe_with_every_default_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = ran("recipes show recipes/rft.yaml --set stages.main.sample.k=3").stdout
     spelt = yaml.safe_load(shown)
     assert Recipe.parse(shown).digest == Recipe.load(Path("recipes/rft.yaml"), ["stages.main.sample.k=3"]).digest
+    monkeypatch.setenv("COLUMNS", "20")
+    assert ran("recipes show recipes/rft.yaml --set stages.main.sample.k=3").stdout == shown
     assert spelt["stages"][0]["sample"]["k"] == 3
     assert spelt["stages"][0]["train"][0]["weight_decay"] == 0.0
 
@@ -157,6 +159,27 @@ def test_models_list_has_every_version_with_digest_and_aliases(registry: Registr
     assert (second["recipe"], second["round"], second["outcome"]) == ("rft", "1", "promoted")
     assert told(f"models list {LINE} --json") == [first, second]
     assert registry.second.digest[:8] in ran("models list").stdout
+
+
+def test_models_list_shows_long_names_whole_on_a_narrow_terminal(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    line = "self-correction-of-gsm8k-" + "again-" * 15
+    registry.tracker.register(line, registry.first.digest, registry.first.uri, "", {"selftaught.recipe": "r" * 40})
+    listed = ran(f"models list {line}").stdout.splitlines()
+    assert [row.split() for row in listed] == [
+        "line version digest aliases outcome recipe round".split(),
+        [line, "1", registry.first.digest[:8], "r" * 40],
+    ]
+
+
+def test_models_show_says_the_digest_once_and_the_place_as_it_is_typed(registry: Registry) -> None:
+    uri = "file:///home/my%20project/%C3%A9/models"
+    registry.tracker.register("spaced", "d" * 64, uri, "", {"selftaught.recipe": "rft"})
+    shown = ran("models show spaced 1").stdout
+    assert shown.count("d" * 64) == 1
+    assert "/home/my project/é/models" in shown
 
 
 def test_models_list_of_a_new_home_is_empty_not_an_error(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
