@@ -165,11 +165,13 @@ def prepare(data: Path, place: Any) -> None:
 
 
 def tasks_list(data: Path, place: Any) -> None:
-    from selftaught.round.fresh import listed, missing
+    from selftaught.round import fresh
 
     of = (place, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
-    assert len(list(listed(*of))) == DROPS
-    assert missing(*of) is None
+    found = fresh.listed(*of)
+    drops, lacking = found if isinstance(found, tuple) else (list(found), fresh.missing(*of))  # the baseline asks twice
+    assert len(drops) == DROPS
+    assert lacking is None
 
 
 def verify(data: Path, place: Any) -> None:

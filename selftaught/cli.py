@@ -644,12 +644,11 @@ def tasks_list(
     """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
     with telling():
         from selftaught.recipe import Recipe
-        from selftaught.round.fresh import listed, missing
+        from selftaught.round.fresh import listed
         from selftaught.round.job import Workplace
 
         parsed, place = Recipe.load(recipe, overrides), Workplace.open()
-        of = (place, parsed, line or parsed.name, campaign or parsed.name)
-        found, lacking = list(listed(*of)), missing(*of)
+        found, lacking = listed(place, parsed, line or parsed.name, campaign or parsed.name)
         if as_json:
             _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})
             return

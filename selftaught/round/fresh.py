@@ -12,7 +12,7 @@ branch in the pipeline, which would be a pod more, and no loop over an empty lis
 same, and ends the pipeline's run with the same words where it was started all the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -49,14 +49,24 @@ def drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: in
     return taken(recipe.tasks, seeds(campaign, number, attempt), past(place, line, campaign))
 
 
-def listed(place: Workplace, recipe: Recipe, line: str, campaign: str) -> Iterator[Listed]:
-    """Every drop that is there, by date. Raises BadInput when the recipe's tasks are not dropped ones."""
+def listed(place: Workplace, recipe: Recipe, line: str, campaign: str) -> tuple[list[Listed], str | None]:
+    """Every drop that is there, by date, and what a round lacks in fresh tasks; None where there are enough.
+
+    Raises BadInput when the recipe's tasks are not dropped ones.
+    """
     source, before = dropped(recipe), past(place, line, campaign)
     waiting, broken = source.waiting(before)
     tasks = {drop.name: drop.tasks for drop in waiting}
-    for name in names(source.path):
-        state = "used" if name in before.drops else "broken" if name in broken else "waiting"
-        yield Listed(name, state, tasks.get(name), broken.get(name, ""))
+    found = [
+        Listed(
+            name,
+            "used" if name in before.drops else "broken" if name in broken else "waiting",
+            tasks.get(name),
+            broken.get(name, ""),
+        )
+        for name in names(source.path)
+    ]
+    return found, _lacking(lambda: source.taken(seeds(campaign, 1, 0), before, waiting, broken))
 
 
 def dropped(recipe: Recipe) -> Dropped:
@@ -96,8 +106,13 @@ def missing(place: Workplace, recipe: Recipe, line: str, campaign: str) -> str |
     """What a round lacks in fresh tasks; None where there are enough, or the tasks are not dropped ones."""
     if not isinstance(recipe.tasks, Dropped):
         return None
+    source = recipe.tasks
+    return _lacking(lambda: source.take(seeds(campaign, 1, 0), past(place, line, campaign)))
+
+
+def _lacking(take: Callable[[], Taken]) -> str | None:
     try:
-        recipe.tasks.take(seeds(campaign, 1, 0), past(place, line, campaign))
+        take()
     except NothingNew as nothing:
         return str(nothing)
     return None

@@ -125,9 +125,12 @@ class Dropped(Columns, type="dropped"):
         Raises NothingNew when there are too few, BadInput when the folder is not there, StoreError and Unavailable
         when the bucket cannot be listed.
         """
-        guard, seen = self._guard(draw), self._seen(past)
-        waiting, broken = self._waiting(past, seen, self._unused(past))
-        batch = _Batch(past, seen, waiting, guard, self)
+        return self.taken(draw, past, *self.waiting(past))
+
+    def taken(self, draw: Draw, past: Past, waiting: Sequence[Drop], broken: Mapping[str, str]) -> Taken:
+        """The tasks of the next round out of the drops that are `waiting`. Raises NothingNew when there are too few."""
+        guard = self._guard(draw)
+        batch = _Batch(past, self._seen(past), waiting, guard, self)
         used: list[str] = []
         for drop in waiting:
             if not self._enough(batch.sizes) and not drop.later:
@@ -197,20 +200,21 @@ class Dropped(Columns, type="dropped"):
         return replace(drop, rows=rows, again=len(drop.rows) - len(rows))
 
     def _drop(self, name: str, tables: Sequence[Table]) -> Drop:
-        tasks = (task for table in tables if not is_feedback(table) for task in self._tasks(name, table))
-        said = [each for table in tables if is_feedback(table) for each in feedback(table)]
-        return Drop(name, tuple(map(self._row, tasks)), tuple(said))
+        rows, said = list[Row](), list[Feedback]()
+        for table in tables:
+            if is_feedback(table):
+                said += feedback(table)
+            else:
+                rows += self._rows(name, table)
+        return Drop(name, tuple(rows), tuple(said))
 
-    def _tasks(self, drop: str, table: Table) -> Iterator[LeanTask]:
-        for problem in self.problems(table):
-            yield self._task(drop, problem.question, problem.answer, problem.template)
+    def _rows(self, drop: str, table: Table) -> Iterator[Row]:
+        for key, problem in self.different(table).items():
+            yield Row(self._task(drop, problem.question, problem.answer, problem.template), key)
 
     def _task(self, drop: str, question: str, answer: str, template: str | None = None) -> LeanTask:
         source = f"{self.name}/{drop}"
         return LeanTask.of(Task(messages=self.messages(question), answer=answer, source=source, template=template))
-
-    def _row(self, task: LeanTask) -> Row:
-        return Row(task, self.key(task))
 
     def key(self, task: AnyTask) -> int:
         """What is equal for tasks that ask the same question."""
@@ -219,7 +223,7 @@ class Dropped(Columns, type="dropped"):
     def _resolved(self, drop: Drop, known: Mapping[str, LeanTask]) -> Drop:
         """`drop` with the tasks that its feedback makes. Raises BadInput when it names a task that nobody knows."""
         made = (task for said in drop.said for task in self._corrected(drop.name, said, known))
-        return replace(drop, rows=(*drop.rows, *map(self._row, made)), said=())
+        return replace(drop, rows=(*drop.rows, *(Row(task, self.key(task)) for task in made)), said=())
 
     def _corrected(self, drop: str, said: Feedback, known: Mapping[str, LeanTask]) -> Iterator[LeanTask]:
         if said.task and said.task not in known:

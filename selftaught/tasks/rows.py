@@ -98,7 +98,11 @@ class Columns(PromptedSource):
         return (self.question, self.answer, *([self.template] if self.template else []))
 
     def problems(self, table: Table, limit: int | None = None) -> list[Problem]:
-        """The first `limit` rows of `table` as problems, the first of those with equal questions.
+        """The first `limit` rows of `table` as problems, the first of those with equal questions; raises as below."""
+        return list(self.different(table, limit).values())
+
+    def different(self, table: Table, limit: int | None = None) -> dict[int, Problem]:
+        """These by what their questions are known by (`text_number`).
 
         Raises BadInput, naming the place, on a table without rows, without a column, or with a cell that is empty or
         neither text nor a finite number.
@@ -114,7 +118,7 @@ class Columns(PromptedSource):
                 count.add(problem)
         self._check_columns(table)
         faults.require_none()
-        return list(different.values())
+        return different
 
     def _problem(self, place: str, row: Row, faults: "_Faults") -> Problem | None:
         """The row's problem; None where a cell is none, which `faults` then knows."""
