@@ -730,6 +730,31 @@ def models_rollback(
         out.print(f"{line}: champion is version {new.version} ({new.digest[:8]}) again; it was version {old.version}.")
 
 
+@models_app.command("push")
+def models_push(
+    model: Annotated[str, typer.Argument(help="LINE for its champion, or LINE@VERSION (a number, an alias, a digest)")],
+    repository: Annotated[str, typer.Argument(help="owner/name on the hub that HF_ENDPOINT names")],
+    dataset: Annotated[str, typer.Option(help="owner/name for the examples that it was trained on")] = "",
+    public: Annotated[
+        bool, typer.Option("--public", help="make new repositories public; private unless given")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Share a promoted version on a model hub, with a card, as whom HF_TOKEN says; again, it changes nothing."""
+    with telling():
+        from selftaught.lines import find
+        from selftaught.round.job import Workplace
+        from selftaught.sharing.push import push
+
+        place, (line, _, named) = Workplace.open(), model.partition("@")
+        for pushed in push(place, find(place.tracker, line, named or "champion"), repository, dataset, public):
+            if as_json:
+                _print(_fields(pushed))
+            else:
+                said = "" if pushed.new else "   (was there already)"
+                out.print(f"{pushed.url}  {pushed.digest}{said}", soft_wrap=True, highlight=False)
+
+
 # Serving ------------------------------------------------------------------------------------------------------------
 
 

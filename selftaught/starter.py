@@ -70,6 +70,13 @@ def resolve(name: str, into: Path) -> Path:
     )
 
 
+def repository(name: str) -> str:
+    """The hub id of the model that `resolve` finds by `name`, with its revision; empty for a folder."""
+    if Path(name).is_dir():
+        return ""
+    return STARTERS[name].source if name in STARTERS else name
+
+
 def pull(name: str, into: Path) -> Path:
     """Fetch the starter model `name` to `into/name`, whole or not at all; what is there and intact stays.
 

@@ -899,6 +899,24 @@ CASES = [
         ("maths: version 2 is the champion already. Name another with --to.",),
     ),
     Bad(
+        "a push without a token",
+        "models push maths me/maths",
+        provoked(registered, environment(HF_TOKEN="")),
+        ("HF_TOKEN: not set. Export a token with the right to write",),
+    ),
+    Bad(
+        "a push to what is no repository",
+        "models push maths maths",
+        provoked(registered, environment(HF_TOKEN="hf_token")),
+        ("'maths': no name of a repository (the owner is missing). It is owner/name.",),
+    ),
+    Bad(
+        "a push of what was not promoted",
+        "models push maths@1 me/maths",
+        provoked(registered, environment(HF_TOKEN="hf_token")),
+        ("maths: version 1 was trained by no round that has ended.", "Only a promoted version is pushed"),
+    ),
+    Bad(
         "a line that another process runs",
         "run rft.yaml",
         provoked(registered, recipe(), line_taken),

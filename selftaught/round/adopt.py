@@ -14,7 +14,7 @@ from selftaught.round.job import ModelRef, Workplace
 from selftaught.round.use import elsewhere
 from selftaught.serving.freshness import Reference, reference_logprobs, values
 from selftaught.serving.naming import version_name
-from selftaught.starter import resolve
+from selftaught.starter import repository, resolve
 from selftaught.tracking import Version
 from selftaught.training.suitable import check_suitable
 from selftaught.weights import check_model, model_digest
@@ -40,7 +40,8 @@ def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
     source = recipe.models["policy"]
     digest, uri = keep(place, source)
     run = tracker.adoption_run(line, digest, source)
-    version = tracker.register(line, digest, uri, run, {"selftaught.recipe": "none", "selftaught.source": source})
+    tags = {"selftaught.recipe": "none", "selftaught.source": source, "selftaught.repository": repository(source)}
+    version = tracker.register(line, digest, uri, run, tags)
     for alias in ("base", "head", "champion"):
         tracker.point(alias, version)
     return version
