@@ -1,25 +1,35 @@
 """The pipeline of a round of one shard runs whole on one machine, as the one with a loop does (tests/test_kill.py)."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from pipelines.round import COMPILED
 from selftaught.campaign import Campaign, Order
 from selftaught.recipe import Recipe
 from selftaught.records import canonical
 from selftaught.round.job import Workplace
-from tests.rounds import BLOCKS, ENGINE, REPOSITORY, database, model, place, recipe, recorded_blocks
+from tests.rounds import BLOCKS, ENGINE, REPOSITORY, Round, database, model, place, recipe, recorded_blocks
 
 __all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
 
 
-def test_a_round_of_one_shard_runs_without_a_loop(place: Workplace, model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_round_of_one_shard_runs_without_a_loop(
+    place: Workplace, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """One that was begun with one shard, whatever the order that goes on with it says."""
+    Round(tmp_path / "begun", recipe(model), shards=1).prepare()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY))))
     monkeypatch.chdir(REPOSITORY)
-    order = Order(Recipe.parse(canonical(recipe(model)).decode()), "line", "campaign", shards=1)
-    assert order.pipeline(1).name == "one-shard-round.yaml"
+    pipelines = tmp_path / "pipelines"
+    pipelines.mkdir()
+    shutil.copy(COMPILED / "one-shard-round.yaml", pipelines)
+    (pipelines / "round.yaml").write_text("not to be run")
+    order = Order(Recipe.parse(canonical(recipe(model)).decode()), "line", "campaign", shards=2, pipelines=pipelines)
+    assert order.pipeline(1).name == "round.yaml"
     (ended,) = Campaign(place, order, lambda event: None).run()
     assert ended.told.last.outcome == "promoted"
     assert ended.told.last.funnel.tasks == 12
-    assert not list(ended.page.parent.rglob("for-loop*"))
+    assert ended.told.command.endswith("--shards 1")
