@@ -68,6 +68,26 @@ def test_a_pipeline_version_is_named_by_its_content_and_holds_the_compiled_pipel
         assert version["metadata"]["namespace"] == KFP_NAMESPACE
 
 
+def test_pipelines_are_objects_that_an_api_server_with_kfps_types_takes(kube: Kube, namespaces: Callable[[str], str]):
+    """Strictly, and a version that is there already is as it was: its name is its content."""
+    space = namespaces("pipelines")
+    types = Path(__file__).parent / "crds" / "pipelines.yaml"
+    names = [f"crd/{item['metadata']['name']}" for item in yaml.safe_load_all(types.read_text())]
+    if kube.run("get", *names, check=False).returncode:
+        kube.run("apply", "-f", str(types))
+        kube.run("wait", "--for=condition=Established", "--timeout=60s", *names)
+    items = list(yaml.safe_load_all((MANIFESTS / "base" / "pipelines.yaml").read_text()))
+    for item in items:
+        item["metadata"]["namespace"] = space
+    for _ in range(2):
+        kube.run("apply", "--server-side", "--validate=strict", "-f", "-", given=yaml.safe_dump_all(items))
+    kept = {item["metadata"]["name"]: item for item in kube.get("pipelineversions", "-n", space)["items"]}
+    for item in items:
+        if item["kind"] == "PipelineVersion":
+            assert kept[item["metadata"]["name"]]["spec"] == item["spec"]
+            assert kept[item["metadata"]["name"]]["metadata"]["generation"] == 1
+
+
 def test_a_lines_pointer_leads_to_a_version_in_git_and_each_version_is_named_by_its_digest() -> None:
     for folder in (path for path in (MANIFESTS / "lines").iterdir() if path.is_dir()):
         line = folder.name

@@ -55,11 +55,12 @@ seccompProfile: {type: RuntimeDefault}
 {{/*
 The namespaces that the platform works in, as a YAML list: the release's own, then the teams'. Each has `name` (empty
 for the release's own), `namespace`, `suffix` (of names in the release's namespace), `store`, `s3Secret`,
-`existingS3Secret`, `quota`, `limitRange`, `viewers`, `operators`, `serviceAccounts`, `runner` and `create`.
+`existingS3Secret`, `quota`, `limitRange`, `viewers`, `operators`, `schedulers`, `serviceAccounts`, `runner` and `create`.
 */}}
 {{- define "selftaught.tenants" -}}
 {{- $own := dict "name" "" "suffix" "" "namespace" .Release.Namespace "create" false "quota" .Values.quota
   "limitRange" .Values.limitRange "viewers" .Values.rbac.viewers "operators" .Values.rbac.operators
+  "schedulers" .Values.rbac.schedulers
   "serviceAccounts" .Values.serviceAccounts "runner" .Values.kfp.runner "s3" .Values.s3 -}}
 {{- $tenants := list (merge (include "selftaught.storage" (dict "root" . "s3" .Values.s3 "team" "") | fromYaml) $own) -}}
 {{- range $team := .Values.teams -}}
@@ -69,6 +70,7 @@ for the release's own), `namespace`, `suffix` (of names in the release's namespa
   "create" (dig "createNamespace" true $team) "quota" (default (dict) $team.quota)
   "limitRange" (mergeOverwrite (deepCopy $.Values.limitRange) (default (dict) $team.limitRange))
   "viewers" (default (list) $team.viewers) "operators" (default (list) $team.operators)
+  "schedulers" (default (list) $team.schedulers)
   "serviceAccounts" (mergeOverwrite (deepCopy $.Values.serviceAccounts) (default (dict) $team.serviceAccounts))
   "runner" $runner -}}
 {{- $storage := include "selftaught.storage" (dict "root" $ "s3" (default (dict) $team.s3) "team" $team.name) | fromYaml -}}
