@@ -9,8 +9,9 @@ import pytest
 from selftaught import dataset
 from selftaught.recipe import Recipe
 from selftaught.records import Task
-from selftaught.round.job import Workplace
+from selftaught.round.job import Workplace, plan_key
 from tests.rounds import Round, recipe
+from tests.test_fixed_gate import problems
 
 
 def test_the_job_and_its_tasks(round: Round, place: Workplace):
@@ -60,6 +61,26 @@ def test_overlapping_sets_fail_the_round(
     assert "The sets of tasks overlap" in told["message"]
     assert "Traceback" not in capfd.readouterr().err
     assert not Path(round.made["tasks"].path).exists()
+
+
+def test_gold_answers_that_a_verifier_fails_stop_the_round_before_anything_is_sampled(
+    round: Round, place: Workplace, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Worked solutions in the place of answers: on a cluster nobody has seen a plan."""
+    file = tmp_path / "problems.jsonl"
+    worked = [row | {"answer": f"It takes a step.\n#### {row['answer']}"} for row in problems()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in worked))
+    tasks = {"type": "jsonl", "path": str(file), "train": 40, "gate": 20, "report": 20, "guard": 0}
+    round.recipe = recipe(model, tasks=tasks)
+    with pytest.raises(SystemExit):
+        round.prepare()
+    told = capfd.readouterr().err
+    assert "verify: 'answer_match' fails 80 of the tasks' own 80 gold answers" in told
+    assert "tasks.answer_pattern: '#### (.+)'" in told
+    assert place.store.claims(plan_key("line")) == []
+    round.recipe = recipe(model, tasks=tasks | {"answer_pattern": "#### (.+)"})
+    round.prepare()
+    assert len(dataset.read(Path(round.made["tasks"].path), Task)) == 80
 
 
 def test_another_number_of_shards_is_refused(round: Round, capfd: pytest.CaptureFixture[str]):

@@ -4,6 +4,7 @@ Resolves the aliases, draws the tasks, checks that the sets do not overlap, open
 is claimed once: a `prepare` that runs again (after a kill, perhaps after the promotion) gets the same job.
 """
 
+import asyncio
 import sys
 import time
 from contextlib import suppress
@@ -28,6 +29,7 @@ from selftaught.round.room import require_room, too_long
 from selftaught.tasks.past import Taken
 from selftaught.tasks.prepare import seeds
 from selftaught.tracking import NOTHING_NEW, STOPPED, Version
+from selftaught.verification.gold import gold_checks, require_gold
 
 
 def run(
@@ -36,8 +38,8 @@ def run(
     """Write the job of round `number` (0: the one that is due, whatever `attempt` says) to `out`, and its tasks.
 
     Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
-    when the line has no champion yet, there are no shards or others than the round was begun with, or the recipe's
-    requests do not fit the engines.
+    when the line has no champion yet, there are no shards or others than the round was begun with, the recipe's
+    requests do not fit the engines, or a verifier fails the tasks' own gold answers.
     """
     if shards < 1:
         raise BadInput("shards: []: nothing would be sampled. Give [0], or [0, 1, …] for several.")
@@ -73,6 +75,8 @@ def _fix(
     )  # first, for a draw that fails to be told
     draw = seeds(campaign, number, attempt)
     taken = _drawn(place, recipe, line, campaign, number, attempt, run)
+    # before anything is sampled: on a cluster no plan has been made that would have said it
+    require_gold(asyncio.run(gold_checks(taken.tasks, stage.verify)))
     counts = {name: float(count) for name, count in taken.counts.items()}
     if taken.alike:
         place.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})
