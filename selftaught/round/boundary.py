@@ -1,10 +1,12 @@
 """Where a step meets the world: the one place that turns an error into words, an exit code and a record.
 
 A component's body runs inside `step`: what a user can mend is printed as its message alone, a bug with its traceback;
-both are also appended to the run's error file, because the pipeline's own failure text says little.
+both are also appended to the run's error file, because the pipeline's own failure text says little. What libraries log
+of each of their requests stays out of the task's log, which is the step's.
 """
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -23,15 +25,23 @@ from selftaught.settings import variable
 ERRORS = "SELFTAUGHT_ERRORS"
 """Environment variable: the file that failures are appended to, one JSON object a line."""
 
+_TALKATIVE = (
+    *("httpx", "httpcore", "openai", "urllib3", "kubernetes"),
+    *("boto3", "botocore", "s3transfer"),
+    *("alembic", "datasets"),
+)
+"""Loggers of libraries that say at level INFO what each request, credential and file was."""
+
 
 @contextmanager
 def step(name: str, job: str = "") -> Generator[None]:
-    """Run a step: it dies with the pipeline that started it, and its errors are told once.
+    """Run a step: it dies with the pipeline that started it, its errors are told once, and its log is its own.
 
     `job` is the file of the round's job, where it is fixed: a round that would fail again as it was drawn ends here.
     """
     if ERRORS in os.environ:
         die_with_parent()
+    _quieten()
     begin = time.monotonic()
     try:
         yield
@@ -53,6 +63,12 @@ def step(name: str, job: str = "") -> Generator[None]:
         traceback.print_exc()
         _fail(name, "Bug", traceback.format_exc())
     print(f"{name}: done in {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
+
+
+def _quieten() -> None:
+    """KFP's executor has set the root logger to INFO, for all libraries: back to warnings for those that tell much."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _anywhere() -> str:
