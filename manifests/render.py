@@ -21,6 +21,7 @@ ROOT = HERE.parent
 CHART = ROOT / "charts" / "selftaught"
 COMPILED = ROOT / "pipelines" / "compiled"
 KFP_NAMESPACE = "kubeflow"
+SETTINGS = "selftaught-settings"
 NOTICE = "# Rendered by manifests/render.py. Do not edit.\n"
 
 
@@ -32,10 +33,12 @@ def main() -> None:
 
 def rendered() -> dict[Path, str]:
     """Each rendered file with its text."""
-    overlays = sorted((HERE / "overlays").iterdir())
-    platforms = {overlay / "platform.yaml": NOTICE + platform(overlay) for overlay in overlays}
-    pipelines = yaml.dump_all(list(_pipelines()), sort_keys=False, width=120)
-    return {HERE / "base" / "pipelines.yaml": NOTICE + pipelines, **platforms}
+    files: dict[Path, str] = {}
+    for overlay in sorted((HERE / "overlays").iterdir()):
+        chart = platform(overlay)
+        pipelines = yaml.dump_all(list(_pipelines(images(chart))), sort_keys=False, width=120)
+        files |= {overlay / "platform.yaml": NOTICE + chart, overlay / "pipelines.yaml": NOTICE + pipelines}
+    return files
 
 
 def platform(overlay: Path) -> str:
@@ -45,13 +48,19 @@ def platform(overlay: Path) -> str:
     return subprocess.run([*command, "--skip-tests", *values], capture_output=True, text=True, check=True).stdout
 
 
-def _pipelines() -> Iterator[dict[str, Any]]:
-    """A Pipeline and its PipelineVersion for each compiled pipeline.
+def images(chart: str) -> dict[str, str]:
+    """What the images of the pipelines are called where `chart` is applied, by registry and, if any, digest."""
+    settings = next(item for item in yaml.safe_load_all(chart) if item and item["metadata"]["name"] == SETTINGS)["data"]
+    return {"steps": settings["SELFTAUGHT_IMAGE_STEPS"], "trainer": settings["SELFTAUGHT_IMAGE_TRAINER"]}
+
+
+def _pipelines(called: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """A Pipeline and its PipelineVersion for each compiled pipeline, with the images as they are `called`.
 
     KFP's versions do not change once made, so a version is named by its content, as `selftaught submit` does it.
     """
     for path in sorted(COMPILED.glob("*.yaml")):
-        pipeline = compiled(path, {})
+        pipeline = compiled(path, called)
         spec, *platform_spec = pipeline.documents
         name = pipeline.pipeline
         labels = {"app.kubernetes.io/name": "selftaught", "app.kubernetes.io/part-of": "selftaught"}

@@ -77,7 +77,7 @@ def compiled(source: Path, images: Mapping[str, str]) -> Compiled:
     documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         tagged = executor["container"]["image"]
-        executor["container"]["image"] = images.get(tagged.partition("/")[2].partition(":")[0], tagged)
+        executor["container"]["image"] = images.get(tagged.rpartition("/")[2].partition(":")[0], tagged)
     return Compiled(tuple(documents))
 
 

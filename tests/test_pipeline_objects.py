@@ -12,7 +12,7 @@ from selftaught.pipeline_versions import compiled
 from tests.rounds import REPOSITORY
 
 CRDS = REPOSITORY / "tests" / "cluster" / "crds" / "pipelines.yaml"
-OBJECTS = list(yaml.safe_load_all((REPOSITORY / "manifests" / "base" / "pipelines.yaml").read_text()))
+OBJECTS = list(yaml.safe_load_all((REPOSITORY / "manifests" / "overlays" / "dev" / "pipelines.yaml").read_text()))
 VERSIONS = [each for each in OBJECTS if each["kind"] == "PipelineVersion"]
 OBJECT_BYTES = 1_500_000
 """What etcd takes of one object."""

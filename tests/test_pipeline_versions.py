@@ -60,10 +60,11 @@ def test_every_name_is_one_that_an_object_of_a_cluster_can_have():
 
 
 def test_an_image_is_put_in_the_place_of_its_tag_alone():
-    with_one = compiled(COMPILED / "round.yaml", {"steps": "registry.example.com/steps@sha256:1"})
-    assert with_one.images == ["registry.example.com/steps@sha256:1", "selftaught/trainer:0.1.0"]
+    steps = {"steps": "registry.example.com/steps@sha256:1"}
+    with_one = compiled(COMPILED / "round.yaml", steps)
+    assert with_one.images == ["localhost/selftaught/trainer:0.1.0", steps["steps"]]
     assert with_one.version != compiled(COMPILED / "round.yaml", {}).version
-    assert with_one.version == compiled(COMPILED / "round.yaml", {"steps": with_one.images[0]}).version
+    assert with_one.version == compiled(COMPILED / "round.yaml", steps).version
 
 
 def test_a_pipeline_that_was_not_compiled_is_told(tmp_path: Path):

@@ -127,7 +127,7 @@ def test_a_version_holds_the_compiled_pipeline_with_the_images_of_the_settings(t
     assert version["pipeline_spec"]["platform_spec"] == platform
     assert version["pipeline_spec"]["pipeline_spec"]["root"] == compiled["root"]
     assert images(version)["exec-verify"] == STEPS
-    assert images(version)["exec-train"] == "selftaught/trainer:0.1.0"
+    assert images(version)["exec-train"] == "localhost/selftaught/trainer:0.1.0"
     assert STEPS in version["description"]
 
 

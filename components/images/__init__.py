@@ -1,7 +1,8 @@
 """The images that components run in: `steps` is light, `trainer` has torch.
 
-A release pins digests when it submits a pipeline; the tag here only names the version.
+`localhost` is no registry: a run that is started with the compiled pipeline as it is finds the images on the nodes, or
+none. A release names its registry and digests when it submits a pipeline; the tag here only names the version.
 """
 
-STEPS = "selftaught/steps:0.1.0"
-TRAINER = "selftaught/trainer:0.1.0"
+STEPS = "localhost/selftaught/steps:0.1.0"
+TRAINER = "localhost/selftaught/trainer:0.1.0"

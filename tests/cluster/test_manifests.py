@@ -54,17 +54,18 @@ def test_the_platform_is_admitted_under_restricted(kube: Kube, namespaces: Calla
     assert "Warning" not in done.stderr
 
 
-def test_a_pipeline_version_is_named_by_its_content_and_holds_the_compiled_pipeline() -> None:
-    items = list(yaml.safe_load_all((MANIFESTS / "base" / "pipelines.yaml").read_text()))
+@pytest.mark.parametrize("path", BUILDS)
+def test_a_pipeline_version_is_named_by_its_content_and_holds_the_compiled_pipeline(path: str) -> None:
+    items = list(yaml.safe_load_all((MANIFESTS / path / "pipelines.yaml").read_text()))
     versions = [item for item in items if item["kind"] == "PipelineVersion"]
     names = {item["metadata"]["name"] for item in items if item["kind"] == "Pipeline"}
-    compiled = {path: yaml.safe_load_all(path.read_text()) for path in (REPOSITORY / "pipelines/compiled").glob("*")}
-    specs = {spec["pipelineInfo"]["name"]: spec for spec in (next(documents) for documents in compiled.values())}
+    compiled = [yaml.safe_load_all(path.read_text()) for path in (REPOSITORY / "pipelines/compiled").glob("*")]
+    specs = {spec["pipelineInfo"]["name"]: without_images(spec) for spec in (next(documents) for documents in compiled)}
     assert set(specs) == names == {version["spec"]["pipelineName"] for version in versions}
     for version in versions:
         name = version["spec"]["pipelineName"]
         assert re.fullmatch(rf"{name}-[0-9.]+-[0-9a-f]{{8}}", version["metadata"]["name"])
-        assert version["spec"]["pipelineSpec"] == specs[name]
+        assert without_images(version["spec"]["pipelineSpec"]) == specs[name]
         assert version["metadata"]["namespace"] == KFP_NAMESPACE
 
 
@@ -76,7 +77,7 @@ def test_pipelines_are_objects_that_an_api_server_with_kfps_types_takes(kube: Ku
     if kube.run("get", *names, check=False).returncode:
         kube.run("apply", "-f", str(types))
         kube.run("wait", "--for=condition=Established", "--timeout=60s", *names)
-    items = list(yaml.safe_load_all((MANIFESTS / "base" / "pipelines.yaml").read_text()))
+    items = list(yaml.safe_load_all((MANIFESTS / "overlays" / "dev" / "pipelines.yaml").read_text()))
     for item in items:
         item["metadata"]["namespace"] = space
     for _ in range(2):
@@ -86,6 +87,32 @@ def test_pipelines_are_objects_that_an_api_server_with_kfps_types_takes(kube: Ku
         if item["kind"] == "PipelineVersion":
             assert kept[item["metadata"]["name"]]["spec"] == item["spec"]
             assert kept[item["metadata"]["name"]]["metadata"]["generation"] == 1
+
+
+def without_images(spec: dict[str, Any]) -> dict[str, Any]:
+    for executor in spec["deploymentSpec"]["executors"].values():
+        executor["container"].pop("image")
+    return spec
+
+
+def images(path: Path) -> set[str]:
+    """Every image that a file names, as a container's or as a setting."""
+    return set(re.findall(r"(?:image|SELFTAUGHT_IMAGE_\w+): (\S+)", path.read_text()))
+
+
+def test_production_names_its_images_by_registry_and_digest() -> None:
+    for name in ("platform.yaml", "pipelines.yaml"):
+        named = images(MANIFESTS / "overlays" / "prod" / name)
+        assert named
+        for image in named:
+            assert re.fullmatch(r"registry\.example\.com/selftaught/[a-z-]+@sha256:[0-9a-f]{64}", image), image
+
+
+def test_no_image_is_looked_for_in_a_registry_that_nobody_named() -> None:
+    """A name without a host is Docker Hub's, where anybody may have taken it."""
+    for path in [*MANIFESTS.rglob("overlays/*/p*.yaml"), *(REPOSITORY / "pipelines" / "compiled").glob("*.yaml")]:
+        for image in images(path):
+            assert image.split("/")[0] in {"localhost", "registry.example.com"}, f"{path}: {image}"
 
 
 def test_a_lines_pointer_leads_to_a_version_in_git_and_each_version_is_named_by_its_digest() -> None:

@@ -18,7 +18,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- $repository := .image.repository -}}
 {{- $host := first (splitList "/" $repository) -}}
 {{- $named := and (contains "/" $repository) (or (contains "." $host) (contains ":" $host) (eq $host "localhost")) -}}
-{{- if and .root.Values.images.registry (not $named) -}}
+{{- if not $named -}}
 {{- $repository = printf "%s/%s" .root.Values.images.registry $repository -}}
 {{- end -}}
 {{- if .image.digest -}}
