@@ -8,7 +8,11 @@ LINE ?= rft
 IMAGE_BUILD ?= docker build --tag
 # The same without a tag, for what leaves files and no image: docker with BuildKit, or podman.
 FILES_BUILD ?= docker build
+# How an image's size is asked for.
+IMAGE_INSPECT ?= $(firstword $(IMAGE_BUILD)) image inspect
 IMAGE_REGISTRY ?= localhost
+# The Containerfile's arguments, where they are named: which torch, where PyTorch's builds are, Python's image by digest.
+IMAGE_ARGUMENTS = $(foreach name,TORCH TORCH_INDEX BASE,$(if $(filter undefined,$(origin $(name))),,--build-arg $(name)="$($(name))"))
 IMAGE_VERSION := 0.1.0
 IMAGES ?= steps trainer engine value-server
 MODEL := smollm2-135m-instruct
@@ -58,11 +62,14 @@ test-cluster: model ## the tests on the cluster that KUBECONFIG names, with the 
 	$(BIN)/python -m pytest -m cluster --durations=10 --timeout=2400 tests/cluster $(ARGS)
 
 .PHONY: images
-images: ## the images (IMAGES="steps engine-cuda", IMAGE_BUILD="podman build --tag", IMAGE_REGISTRY=…)
+images: ## the images (IMAGES="steps engine-cuda", IMAGE_BUILD="podman build --tag", IMAGE_REGISTRY=…, TORCH=…, BASE=…)
 	@set -e; for image in $(IMAGES); do \
-	    $(IMAGE_BUILD) $(IMAGE_REGISTRY)/selftaught/$$image:$(IMAGE_VERSION) . -f components/images/Containerfile --target $$image; \
+	    case $$image in engine-cuda) torch="--build-arg TORCH=index";; *) torch=;; esac; \
+	    $(IMAGE_BUILD) $(IMAGE_REGISTRY)/selftaught/$$image:$(IMAGE_VERSION) . -f components/images/Containerfile --target $$image \
+	        $$torch $(IMAGE_ARGUMENTS); \
 	done
 	$(IMAGE_BUILD) $(IMAGE_REGISTRY)/seaweedfs:test tests/cluster/images/seaweedfs -f tests/cluster/images/seaweedfs/Containerfile
+	@$(PYTHON) scripts/image_sizes.py "$(IMAGE_INSPECT)" $(foreach image,$(IMAGES),$(IMAGE_REGISTRY)/selftaught/$(image):$(IMAGE_VERSION))
 
 .PHONY: sbom
 sbom: ## what the images are made of, in CycloneDX: dist/<image>.cdx.json (FILES_BUILD="podman build")

@@ -3,21 +3,34 @@
 uv installs, because it takes half a minute where pip takes many; it does not read pip's configuration, so what that
 says (indexes, wheel folders, certificates, proxy) is handed on. A stamp, written last and keyed on everything that
 decides what is installed, makes a second run instant; an environment without a stamp was never finished, and is made
-anew. Which versions are installed is `constraints.txt`'s business, and `scripts/lock.py` writes that.
+anew.
+
+Which files are installed is the locks' business, wherever they come from: one whose SHA-256 no lock has is refused, of
+what only builds others too. Not held to that are the project itself and, because an index may serve other builds than
+PyPI, the packages that SELFTAUGHT_UNHASHED names (in the environment, with spaces between).
 """
 
 import ast
 import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-INPUTS = ("pyproject.toml", "constraints.txt", "scripts/environment.py")
+LOCK = "constraints.txt"
+BUILD_TOOLS = "scripts/build-tools.txt"
+TORCH_CPU = "scripts/torch-cpu.txt"
+INPUTS = ("pyproject.toml", LOCK, BUILD_TOOLS, TORCH_CPU, "scripts/environment.py")
 STAMP = "selftaught-setup"
+
+PIN = re.compile(r"^([\w.-]+)==(\S+).*(?:\n[ \t].*)*\n", re.MULTILINE)
+"""A requirement of a lock: its name, its version, and below it the hashes of the files that it may be."""
 
 PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -32,6 +45,10 @@ PIP_TO_UV = {
 
 SEPARATOR = {"find-links": ","}
 """Lists are separated by white space in pip's configuration and in uv's variables, but for these."""
+
+REPAIR = """\
+Mend what it says, then run `make setup` again. Where it is a hash, and your index has builds of its own of a package:
+export SELFTAUGHT_UNHASHED=PACKAGE"""
 
 
 def main(folder: Path) -> None:
@@ -58,21 +75,74 @@ def key_of(folder: Path) -> str:
 
 
 def install(python: Path) -> None:
-    """Install uv with pip, and then, with uv, the project (editable) with all extras and the development tools."""
-    constraints = ROOT / "constraints.txt"
-    run(python, "-m", "pip", "install", "-qq", "--constraint", constraints, "uv")
-    run(
-        *(python.parent / "uv", "pip", "install", "--quiet", "--python", python, "--constraint", constraints),
-        *("--group", "dev", "--editable", ".[all]"),
-        env={**os.environ, **uv_environment(pip_configuration(python))},
-    )
+    """Install what installs and builds with pip, then with uv all extras, the development tools and the project."""
+    settings = {**os.environ, **uv_environment(pip_configuration(python)), "UV_PYTHON": str(python)}
+    uv, lock = python.parent / "uv", (ROOT / LOCK).read_text(encoding="utf-8")
+    run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", ROOT / BUILD_TOOLS)
+    install_unhashed(uv, pinned(os.environ.get("SELFTAUGHT_UNHASHED", "").split(), lock), settings)
+    instead = {**torch_for_cpus(uv, settings), **installed_builds(uv, lock, settings)}
+    install_locked(uv, locked(lock, instead), ["-r", "pyproject.toml", "--extra", "all", "--group", "dev"], settings)
+    run(uv, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".", env=settings)
+
+
+def install_locked(uv: Path, lock: str, wanted: Iterable[str], settings: Mapping[str, str]) -> None:
+    """Install `wanted`, in uv's words, at the versions of `lock`, a lock's text, and only files whose hash it has."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        file.write(lock)
+        file.flush()
+        held = ("--require-hashes", "--no-build-isolation", "--constraint", file.name)
+        run(uv, "pip", "install", "--quiet", *held, *wanted, env=settings)
+
+
+def install_unhashed(uv: Path, wanted: list[str], settings: Mapping[str, str]) -> None:
+    """Install `wanted`, whatever file of those versions an index or a folder has, and nothing that they need."""
+    if wanted:
+        run(uv, "pip", "install", "--quiet", "--no-config", "--no-deps", *wanted, env=settings)
+
+
+def pinned(words: Iterable[str], lock: str) -> list[str]:
+    """The words, those that name a package of `lock` with its version.
+
+    >>> pinned(["--extra", "train", "httpx"], "httpx==0.28.1 --hash=sha256:0a\\n")
+    ['--extra', 'train', 'httpx==0.28.1']
+    """
+    pins = {pin[1]: pin[2] for pin in PIN.finditer(lock)}
+    return [f"{word}=={pins[word]}" if word in pins else word for word in words]
+
+
+def locked(lock: str, instead: Mapping[str, str]) -> str:
+    """The text of `lock` with other lines for the packages that `instead` names."""
+    return PIN.sub(lambda pin: instead.get(pin[1], pin[0]), lock)
+
+
+def installed_builds(uv: Path, lock: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Lines for what is there already as another build of its version, such as 2.13.0+cpu: it stays.
+
+    Their hash is none that a file has, so what would have to be fetched is refused.
+    """
+    command = [uv, "pip", "list", "--quiet", "--format", "json"]
+    listed = subprocess.run(command, cwd=ROOT, env=settings, check=True, capture_output=True, text=True).stdout
+    pins = {pin[1]: pin[2] for pin in PIN.finditer(lock)}
+    builds = {
+        name: version
+        for name, version in ((each["name"], each["version"]) for each in json.loads(listed))
+        if "+" in version and version.partition("+")[0] == pins.get(name)
+    }
+    return {name: f"{name}=={version} --hash=sha256:{'0' * 64}\n" for name, version in builds.items()}
+
+
+def torch_for_cpus(uv: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """The line for torch without CUDA's libraries, if an index or a folder here has that build, else nothing."""
+    command = [uv, "pip", "compile", "--quiet", "--no-config", "--no-deps", ROOT / TORCH_CPU]
+    found = subprocess.run(command, cwd=ROOT, env=settings, check=False, capture_output=True).returncode == 0
+    return {"torch": (ROOT / TORCH_CPU).read_text(encoding="utf-8")} if found else {}
 
 
 def run(*command: str | Path, env: Mapping[str, str] | None = None) -> None:
     """Run `command` in the checkout. Exits with its status when it fails: it has said why itself."""
     status = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
     if status != 0:
-        sys.exit(f"set-up: failed at: {' '.join(map(str, command))}\nMend what it says, then run `make setup` again.")
+        sys.exit(f"set-up: failed at: {' '.join(map(str, command))}\n{REPAIR}")
 
 
 def pip_configuration(python: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What an image installs is what its program imports."""
+"""What an image installs is what its program imports; how it is built is said, and how big it became."""
 
 import re
 import subprocess
@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -68,3 +69,39 @@ def test_the_steps_image_can_count_tokens():
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = [each for extra in re.findall(r"--extra (\S+)", words) for each in extras[extra]]
     assert "tokenizers" in {Requirement(each).name for each in named}
+
+
+def make(*words: str) -> str:
+    """What make would run for these images."""
+    done = subprocess.run(["make", "-n", "images", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return " ".join(done.stdout.replace("\\\n", " ").split())
+
+
+def test_build_arguments_reach_the_build_where_they_are_named():
+    base = "docker.io/library/python@sha256:" + "0" * 64
+    told = make("IMAGES=steps", f"BASE={base}", "TORCH_INDEX=")
+    assert f'--build-arg TORCH_INDEX="" --build-arg BASE="{base}"' in told
+    assert "--build-arg" not in make("IMAGES=steps").replace('"--build-arg TORCH=index"', "")
+
+
+def sizes(tmp_path: Path, size: int, *names: str) -> str:
+    inspect = tmp_path / "inspect"
+    inspect.write_text(f"#!/bin/sh\n[ $1 = --format ] && echo {size}\n")
+    inspect.chmod(0o755)
+    command = [sys.executable, "scripts/image_sizes.py", str(inspect), *names]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_size_of_every_image_is_said(tmp_path: Path):
+    assert sizes(tmp_path, 812_000_000, "r/steps:1", "r/trainer:1") == "r/steps:1: 0.8 GB\nr/trainer:1: 0.8 GB\n"
+
+
+def test_an_image_for_cpus_of_more_than_3_gb_is_a_warning_with_the_fix(tmp_path: Path):
+    assert "WARNING" not in sizes(tmp_path, 3_000_000_000, "r:5000/trainer:1")
+    told = sizes(tmp_path, 5_500_000_000, "r:5000/trainer:1")
+    assert told.startswith("r:5000/trainer:1: 5.5 GB\nWARNING: more than 3 GB")
+    assert "make images TORCH_INDEX=" in told
+
+
+def test_an_image_for_gpus_may_be_as_big_as_it_is(tmp_path: Path):
+    assert sizes(tmp_path, 9_000_000_000, "r/engine-cuda:1") == "r/engine-cuda:1: 9.0 GB\n"
