@@ -39,7 +39,7 @@ def test_what_reads_no_recipe_goes_on_without_it(broken: dict[str, str]) -> None
     done = subprocess.run([sys.executable, "-c", RUN], env=broken, capture_output=True, text=True, check=False)
     no_line = "1 SystemExit(1) error: 'maths' is no model line."
     assert [line.strip() for line in done.stdout.splitlines()] == [
-        "models list 0",
+        f"models list 0  no models yet in sqlite:///{broken['SELFTAUGHT_HOME']}/mlflow.db",
         *(f"{command} {no_line}" for command in ("models rollback maths", "chat maths hi", "up maths")),
         "down 0",
         "clean 0",

@@ -31,6 +31,9 @@ class Asked(BaseException):
         self.key = key
 
 
+NOTHING = {"new_tokens": 0.0, "seconds": 0.0}
+
+
 @dataclass(frozen=True)
 class Step:
     """A step about to be run: its name, its job, and the rows that it is given."""
@@ -47,7 +50,7 @@ class Step:
         """The key that the step asks for first."""
         job, data = self.folder / "job.json", self.folder / "data"
         job.write_text(self.job.model_dump_json())
-        dataset.write(data, self.rows, _kind(self.rows[0]), counts={"new_tokens": 0.0, "seconds": 0.0})
+        dataset.write(data, self.rows, _kind(self.rows[0]), counts=NOTHING)
         patch.setattr(Workplace, "once", _once(self.name))
         patch.setattr("selftaught.round.train.input_key", _raise)
         with pytest.raises(Asked) as asked:
@@ -59,7 +62,9 @@ class Step:
             case "sample":
                 sample.run(job, self.shard, data, out)
             case "verify" | "curate":
-                verify.run(job, [data], out, f"{out}-examples")
+                # The others have no tasks.
+                dataset.write(Path(f"{data}-none"), (), "groups", counts=NOTHING)
+                verify.run(job, [data, *[f"{data}-none"] * (self.job.shards - 1)], out, f"{out}-examples")
             case "train":
                 train.run(job, data, out)
             case _:
