@@ -57,7 +57,8 @@ def main(lock: str, torch: str | None, wanted: list[str]) -> None:
     elif torch:
         install_unhashed(UV, [torch], settings)
     instead |= installed_builds(UV, text, settings)
-    install_locked(UV, locked(text, instead), pinned(wanted, text), settings)
+    held = locked(text, instead)
+    install_locked(UV, held, pinned(wanted, held), settings)
     if torch:
         listed = subprocess.run([UV, "pip", "freeze"], env=settings, capture_output=True, text=True, check=True)
         print("image:", next(line for line in listed.stdout.splitlines() if line.startswith("torch")), flush=True)
