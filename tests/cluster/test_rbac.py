@@ -1,10 +1,17 @@
 """What each account may and may not do in the cluster, as the API server itself says."""
 
-from collections.abc import Callable
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster.kube import DEV, Kube, template
+from selftaught.serving.inference_service import inference_service
+from selftaught.settings import Settings
+from tests.cluster.kube import DEV, Kube, render, template
 
 pytestmark = pytest.mark.cluster
 
@@ -61,23 +68,29 @@ PEOPLE = {"vera": VIEWER, "otto": PROMOTER}
 
 
 @pytest.fixture(scope="module")
-def installed(kube: Kube, namespaces: Callable[[str], str]) -> tuple[str, str]:
+def installed(kube: Kube, namespaces: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     """A namespace with the chart's accounts and Roles, and the one of KFP's tasks."""
     namespace, tasks = namespaces("chart-rbac"), namespaces("chart-tasks")
     viewers, operators = [[{"kind": "User", "name": name}] for name in PEOPLE]
     values = {
         "rbac": {"viewers": viewers, "operators": operators},
         "kfp": {"enabled": True, "runner": {"namespace": tasks}},
+        "training": {"trainJob": {"enabled": True, "nodes": 2}},
         "serving": {
             "route": "gateway",
             "gateway": {"name": "edge/main", "url": "http://edge", "domain": "example.com"},
         },
     }
-    only = [word for name in ("rbac", "serviceaccounts", "tests") for word in ("-s", f"templates/{name}.yaml")]
+    only = [
+        word for name in ("rbac", "serviceaccounts", "tests", "admission") for word in ("-s", f"templates/{name}.yaml")
+    ]
     rendered = template("-f", str(DEV), *only, "--skip-tests", values=values, namespace=namespace)
     kube.run("apply", "-f", "-", given=rendered.stdout)
     kube.run("create", "serviceaccount", "pipeline-runner", "-n", tasks)
-    return namespace, tasks
+    yield namespace, tasks
+    policies = [f"selftaught-{kind}.{namespace}" for kind in ("inferenceservices", "trainjobs")]
+    for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+        kube.run("delete", kind, *policies)
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +177,117 @@ def test_the_promoters_token_is_filled_where_the_promote_task_runs(kube: Kube, i
     for namespace in installed:
         secret = kube.get("secret", "selftaught-promoter-token", "-n", namespace)
         assert set(secret["data"]) == {"ca.crt", "namespace", "token"}
+
+
+# What they may create has to be what the platform creates ------------------------------------------------------------
+
+LETTERS = "3f9a1c2e" + "0" * 56
+
+
+def served(namespace: str, store: str) -> dict[str, Any]:
+    """A version's InferenceService as a step makes it."""
+    told = Settings(home=Path(), store=store, tracking_uri="", namespace=namespace, engine_account="selftaught-engine")
+    return inference_service(told, f"{store}/models/{LETTERS}", "support", LETTERS)
+
+
+def changed(body: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    """`body` with one value set, or taken out where it is None."""
+    made = copy.deepcopy(body)
+    *parents, last = path.split("|")
+    at = made
+    for key in parents:
+        at = at.setdefault(key, {})
+    if value is None:
+        del at[last]
+    else:
+        at[last] = value
+    return made
+
+
+IMAGE = [{"name": "kserve-container", "image": "evil"}]
+SECRET = [{"name": "admin", "secret": {"secretName": "selftaught-mlflow-admin"}}]
+MODEL = "spec|predictor|model"
+EVIL = [
+    ("spec|predictor|containers", IMAGE),
+    ("spec|predictor|initContainers", IMAGE),
+    ("spec|predictor|volumes", SECRET),
+    ("spec|predictor|serviceAccountName", "selftaught-promoter"),
+    ("spec|predictor|serviceAccountName", None),
+    ("spec|predictor|serviceAccount", "selftaught-promoter"),
+    ("spec|predictor|automountServiceAccountToken", True),
+    ("spec|predictor|hostNetwork", True),
+    ("spec|predictor|labels", {"serving.kserve.io/inferenceservice": "support-00000000"}),
+    ("spec|predictor|annotations", {"serving.kserve.io/x": "y"}),
+    ("spec|predictor|workerSpec", {"containers": IMAGE}),
+    ("spec|predictor|autoScaling", {"metrics": []}),
+    ("spec|transformer", {"containers": IMAGE}),
+    ("spec|explainer", {"containers": IMAGE}),
+    (f"{MODEL}|image", "evil"),
+    (f"{MODEL}|command", ["sh"]),
+    (f"{MODEL}|volumeMounts", [{"name": "admin", "mountPath": "/admin"}]),
+    (f"{MODEL}|securityContext", {"privileged": True}),
+    (f"{MODEL}|lifecycle", {"postStart": {"exec": {"command": ["sh"]}}}),
+    (f"{MODEL}|runtime", "theirs"),
+    (f"{MODEL}|runtime", None),
+    (f"{MODEL}|storageUri", f"s3://elsewhere/models/{LETTERS}"),
+    (f"{MODEL}|storageUri", "pvc://claim/models"),
+    (f"{MODEL}|storage", {"key": "theirs", "path": "models"}),
+    (f"{MODEL}|args", ["--served-model-name", "support-3f9a1c2e", "support", "--trust-remote-code"]),
+    (f"{MODEL}|args", ["--served-model-name", "other-3f9a1c2e", "other"]),
+    (f"{MODEL}|env", [{"name": "LD_PRELOAD", "value": "/mnt/models/evil.so"}]),
+    (f"{MODEL}|env", [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "selftaught-s3", "key": "x"}}}]),
+    (f"{MODEL}|env", None),
+    ("metadata|name", "support"),
+    ("metadata|labels|app", "isvc.support-predictor"),
+    ("metadata|annotations|serving.kserve.io/secretName", "selftaught-mlflow-admin"),
+    ("metadata|annotations|selftaught.io/digest", "b" * 64),
+]
+
+
+@pytest.fixture(scope="module")
+def applied(kube: Kube, installed: tuple[str, str]) -> Callable[..., str]:
+    """What the API server says of an object that an account creates (a dry run, which admission sees as well)."""
+
+    def apply(body: dict[str, Any], user: str) -> str:
+        words = ("create", "--dry-run=server", "-n", installed[0], f"--as={user}", "-f", "-")
+        return kube.run(*words, given=json.dumps(body), check=False).stderr
+
+    deadline = time.monotonic() + 60
+    evil = changed(served(installed[0], "s3://selftaught"), *EVIL[0])
+    while "ValidatingAdmissionPolicy" not in apply(evil, account(installed[0], "selftaught-steps")):
+        assert time.monotonic() < deadline, "the policy is not in force"
+        time.sleep(0.5)
+    return apply
+
+
+def store_of() -> str:
+    """Where the trial's models are."""
+    (settings,) = (
+        item for item in render("-f", str(DEV)) if item["kind"] == "ConfigMap" and "SELFTAUGHT_STORE" in item["data"]
+    )
+    return settings["data"]["SELFTAUGHT_STORE"]
+
+
+@pytest.fixture(scope="module")
+def makers(installed: tuple[str, str]) -> list[str]:
+    namespace, tasks = installed
+    steps, promoter = (account(namespace, f"selftaught-{name}") for name in ("steps", "promoter"))
+    return [steps, promoter, account(tasks, "pipeline-runner"), account(tasks, "selftaught-promoter")]
+
+
+def test_what_the_platform_makes_is_let_through(installed, applied, makers: list[str]) -> None:
+    body = served(installed[0], store_of())
+    assert [applied(body, user) for user in makers] == [""] * len(makers)
+
+
+@pytest.mark.parametrize(("path", "value"), EVIL, ids=[path.replace("|", ".") for path, _ in EVIL])
+def test_an_inference_service_is_no_pod_of_ones_own(installed, applied, makers: list[str], path: str, value) -> None:
+    body = changed(served(installed[0], store_of()), path, value)
+    for user in makers:
+        said = applied(body, user)
+        assert "ValidatingAdmissionPolicy 'selftaught-inferenceservices" in said, (user, said)
+
+
+def test_people_with_rights_of_their_own_are_not_held_back(installed, applied) -> None:
+    body = changed(served(installed[0], store_of()), "spec|predictor|labels", {"team": "support"})
+    assert applied(body, "otto") == ""
