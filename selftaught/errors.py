@@ -29,6 +29,10 @@ class Unavailable(SelftaughtError):
     """A server did not answer (dead endpoint, refused connection, timeout): trying again later may help."""
 
 
+class Away(Unavailable):
+    """A server is away and may be back within minutes: it is restarted, moved, or cannot be reached for now."""
+
+
 class Busy(Unavailable):
     """Another process moves the line, and does not give its lease back in time."""
 

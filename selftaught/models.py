@@ -19,7 +19,7 @@ import stamina
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from selftaught.blocks import Completion, Drawn
-from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
+from selftaught.errors import Away, BadInput, NoAnswer, Unavailable, WrongModel
 from selftaught.loopback import bearer
 from selftaught.pulse import Pulse, StalledError
 from selftaught.records import Message
@@ -362,15 +362,27 @@ class Endpoint:
                     response = await self._pulse.watch(asking)
                     return self._read(shape, response.raise_for_status())
         except httpx.HTTPStatusError as error:
+            if error.response.status_code >= 500 and not await self._lives():
+                words = _server_message(error.response)
+                raise Away(f"{self.url}: {self.name} is dying ({error.response.status_code}: {words}).") from None
             raise self._refused(error.response) from None
         except StalledError as stalled:
-            raise Unavailable(
+            raise Away(
                 f"{self.url}: {self.name} has stalled: it did not even say what it serves for {stalled}. Is it "
                 "stopped, or the machine out of memory? End it and run again: what was answered is kept."
             ) from None
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except httpx.TransportError as error:
+            raise Away(self._silent(error)) from None
+        except httpx.InvalidURL as error:
             raise Unavailable(self._silent(error)) from None
         raise AssertionError("unreachable: a retry context returns or raises")
+
+    async def _lives(self) -> bool:
+        """Whether the server still says that it is well: one whose engine has died answers a last 500 to everybody."""
+        try:
+            return (await self._client.get(self.url.removesuffix("/v1") + "/health")).status_code < 500
+        except httpx.TransportError:
+            return False
 
     def _read(self, shape: type[A], response: httpx.Response) -> A:
         """What `response` says; a server may also say with status 200 that it cannot answer."""
@@ -390,7 +402,7 @@ class Endpoint:
     def _refused(self, response: httpx.Response) -> Exception:
         words = _server_message(response)
         if response.status_code in HEALS:
-            return Unavailable(f"{self.url}: {self.name} answered {response.status_code}: {words}. See its log.")
+            return Away(f"{self.url}: {self.name} answered {response.status_code}: {words}. See its log.")
         if response.status_code == 404:
             return WrongModel(f"{self.url}: {self.name} is not served here: {words}")
         if response.status_code in (401, 403):

@@ -80,6 +80,8 @@ class Settings(BaseModel):
     store: str
     """A directory, or `s3://bucket/prefix` (credentials and endpoint from the AWS_* environment variables)."""
     tracking_uri: str
+    patience: NonNegativeFloat = 600.0
+    """Seconds that a step waits for a store, a tracking server, a cluster or an engine that is away, each time."""
     engines: str = ""
     """Address of the engine owner (a Unix socket's path) that components ask for endpoints; empty outside a run."""
     events: str = ""

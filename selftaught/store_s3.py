@@ -38,7 +38,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from s3transfer.exceptions import RetriesExceededError
 from typing_extensions import override
 
-from selftaught.errors import BadInput, SelftaughtError, StoreError, Unavailable
+from selftaught.errors import Away, BadInput, SelftaughtError, StoreError
 from selftaught.store import (
     MARKER,
     Marker,
@@ -90,7 +90,7 @@ _ANSWERS: Sequence[tuple[set[str | int], type[SelftaughtError], str]] = [
     ),
     (
         {"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests", *range(500, 600)},
-        Unavailable,
+        Away,
         "{server} failed to answer ({code}). Try again later.",
     ),
     (set(), StoreError, "{server} refused the request ({code}: {message})."),
@@ -296,7 +296,7 @@ class S3Store(Store):
                 "the server's authority, and AWS_ENDPOINT_URL."
             ) from error
         except (NoConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError) as error:
-            raise Unavailable(
+            raise Away(
                 f"{where}: no answer from {self._server} ({type(error).__name__}). Is the server up, and is "
                 "AWS_ENDPOINT_URL right?"
             ) from error

@@ -22,7 +22,7 @@ import httpx
 import stamina
 
 from selftaught.database import database_file, make_whole
-from selftaught.errors import Unavailable, without_credentials
+from selftaught.errors import Away, Unavailable, without_credentials
 from selftaught.store import locked
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ _STATUS = {"failed": "FAILED", STOPPED: "FAILED", ABANDONED: "KILLED"}
 """MLflow's status of an outcome that is no good end."""
 _BUGS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
 """MLflow's codes for calls that are wrong, whatever the server."""
+_PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+"""MLflow's codes where a server, or what stands before it, is away; a request that got no answer has the first."""
 _FIXES = {
     "database or disk is full": "Free some space on its disk, then run the same command again.",
     "database is locked": "Another process writes to it for long. Run the same command again when that one has ended.",
@@ -466,7 +468,9 @@ def _silent(uri: str, error: Exception) -> Unavailable:
     reason = shorten(str(error).strip().partition("\n")[0], 160, placeholder=" …")
     fix = next((fix for sign, fix in _FIXES.items() if sign in str(error)), "")
     said = f"cannot be used ({reason}). {fix}" if fix else f"does not answer ({reason}). Is MLFLOW_TRACKING_URI right?"
-    return Unavailable(f"{uri}: the tracking server or database {said}")
+    passes = isinstance(error, httpx.TransportError) or getattr(error, "error_code", "") in _PASSING
+    kind = Away if passes and not fix else Unavailable
+    return kind(f"{uri}: the tracking server or database {said}")
 
 
 def _metric_name(name: str) -> str:

@@ -10,6 +10,9 @@ from selftaught.starter import pull
 
 REPOSITORY = Path(__file__).parent.parent
 
+# What is away in a test stays away, but where the test brings it back.
+os.environ.setdefault("SELFTAUGHT_PATIENCE", "0")
+
 # How long an example takes is the machine's affair: a property is not refuted by a slow one.
 settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-speed")

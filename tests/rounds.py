@@ -91,7 +91,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """The environment of a process that runs rounds on recorded engines with its home in `home`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SELFTAUGHT_", "MLFLOW_", "PYTHON"))}
     path = os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY)))
-    return kept | {"SELFTAUGHT_HOME": str(home), "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **more}
+    own = {"SELFTAUGHT_HOME": str(home), "SELFTAUGHT_PATIENCE": "0"}
+    return kept | own | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **more}
 
 
 def command(recipe: Path, *more: str) -> list[str]:

@@ -37,6 +37,7 @@ class S3Server:
     secure_endpoint: str
     authority: Path
     """The certificate by which `secure_endpoint` can be trusted."""
+    process: "Process"
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
 
@@ -60,31 +61,51 @@ class S3Server:
         )
 
 
+@dataclass
+class Process:
+    """The server's process, which can be stopped and started again on the same ports and data."""
+
+    folder: Path
+    command: list[str]
+    endpoint: str
+    running: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers, some 3 s."""
+        self.running = subprocess.Popen(
+            self.command,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "log").open("a"),
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls one system function and takes no lock
+        )
+        wait_until_up(self.endpoint, self.running, self.folder / "log")
+
+    def stop(self) -> None:
+        """Kill it: an orderly shutdown takes SeaweedFS half a minute."""
+        if self.running:
+            self.running.kill()
+            self.running.wait()
+
+
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     """A server with an empty store, up when the block begins (about 3 s) and gone when it ends."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         certificates = issue(Path(folder))
-        process = subprocess.Popen(
-            command(Path(folder), ports, certificates),
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=(Path(folder) / "log").open("w"),
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls one system function and takes no lock
-        )
+        endpoint, secure = (f"http://127.0.0.1:{ports['s3.port']}", f"https://127.0.0.1:{ports['s3.port.https']}")
+        process = Process(Path(folder), command(Path(folder), ports, certificates), endpoint)
         try:
-            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-            wait_until_up(endpoint, process, Path(folder) / "log")
-            yield S3Server(endpoint, f"https://127.0.0.1:{ports['s3.port.https']}", certificates.authority)
+            process.start()
+            yield S3Server(endpoint, secure, certificates.authority, process)
         finally:
-            process.kill()  # an orderly shutdown takes SeaweedFS half a minute
-            process.wait()
+            process.stop()
 
 
 def command(folder: Path, ports: dict[str, int], certificates: Certificates) -> list[str]:
     """SeaweedFS with master, volume server, filer and S3 gateway in one process, buckets never made by writing."""
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
     (folder / "s3.json").write_text(json.dumps({"identities": [identity()]}))
     return [
         str(Path(sysconfig.get_path("scripts")) / "weed"),

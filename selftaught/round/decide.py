@@ -17,6 +17,7 @@ from selftaught.records import Example, Task, TaskScore
 from selftaught.round.budget import decided
 from selftaught.round.job import Job, Workplace
 from selftaught.round.leaks import require_no_leak
+from selftaught.round.patience import patient
 from selftaught.tasks.sameness import compared
 from selftaught.tasks.splits import families
 
@@ -29,6 +30,7 @@ class Decided:
     figures: dict[str, float | str]
 
 
+@patient
 def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decided:
     """Decide on the gate and guard scores alone and write the decision to `out`.
 

@@ -23,6 +23,7 @@ from selftaught.journal import open_journal
 from selftaught.records import Group, Split, Task, TaskScore
 from selftaught.round.engines import context
 from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, asked, dump, input_key
+from selftaught.round.patience import patient
 from selftaught.sampling.runner import sample, tell
 from selftaught.verification.runner import verify
 
@@ -34,6 +35,7 @@ CONCURRENCY = 128
 """Tasks in flight: greedy answers are one sequence a task, so it takes many to fill an engine."""
 
 
+@patient
 def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Manifest:
     """Score both models on the sets of `which` (`gate` or `report`) into `out`.
 

@@ -24,6 +24,7 @@ from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
 from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name, understood
 from selftaught.round.parameters import of_stage
+from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
 from selftaught.round.room import require_room, too_long
 from selftaught.tasks.past import Taken
@@ -32,6 +33,7 @@ from selftaught.tracking import NOTHING_NEW, STOPPED, Version
 from selftaught.verification.gold import gold_checks, require_gold
 
 
+@patient
 def run(
     recipe: str, line: str, campaign: str, number: int, attempt: int, shards: int, out: str, tasks: str
 ) -> Manifest:

@@ -10,10 +10,12 @@ from pathlib import Path
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.round.abandon import require_kept
 from selftaught.round.job import Job, Workplace
+from selftaught.round.patience import patient
 from selftaught.serving.pointer import move
 from selftaught.tracking import Version
 
 
+@patient
 def run(job_path: str, challenger: str, decision: str) -> Version:
     """Make the challenger the champion, and the champion before it `previous`; a second call changes nothing.
 

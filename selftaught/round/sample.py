@@ -12,10 +12,12 @@ from selftaught.journal import open_journal
 from selftaught.records import Group, Task
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
+from selftaught.round.patience import patient
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.search.outcomes import outcomes, require_trees
 
 
+@patient
 def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
     """Sample the training tasks `shard`, `shard + shards`, … of `tasks` into `out`."""
     place, job = Workplace.open(), Job.read(job_path)

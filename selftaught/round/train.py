@@ -18,6 +18,7 @@ from selftaught.errors import RoundFailed
 from selftaught.round.curves import Curve, followed, places
 from selftaught.round.engines import reference_key
 from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line, understood
+from selftaught.round.patience import patient
 from selftaught.round.trainjob import TrainJobs
 from selftaught.round.work import Work
 from selftaught.serving.cluster import Cluster
@@ -62,6 +63,7 @@ class Training(Trained):
     others: Mapping[str, Trained] = {}
 
 
+@patient
 def run(job_path: str, examples: str, out: str) -> Training:
     """Train on `examples`, store and register the challenger, write the training record to `out`.
 

@@ -23,6 +23,7 @@ from selftaught.round import findings
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.leaks import require_no_leak
+from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks, with_replay
 from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verified
@@ -40,6 +41,7 @@ class Verified:
     examples: Manifest
 
 
+@patient
 def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> Verified:
     """Verify the groups of all `shards` into `verified` and curate them into `examples`.
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from selftaught.errors import BadInput, Busy, SelftaughtError, Unavailable
+from selftaught.errors import Away, BadInput, Busy, SelftaughtError
 from selftaught.serving.crashes import cause, last_lines
 from selftaught.serving.naming import MANAGED
 
@@ -257,7 +257,7 @@ def told(what: str) -> Generator[None]:
     except ApiException as error:
         raise _refusal(what, error) from None
     except HTTPError as error:
-        raise Unavailable(f"{what}: the Kubernetes API does not answer ({error}). Is the cluster up?") from None
+        raise Away(f"{what}: the Kubernetes API does not answer ({error}). Is the cluster up?") from None
 
 
 def _refusal(what: str, error: Any) -> SelftaughtError:
@@ -270,7 +270,7 @@ def _refusal(what: str, error: Any) -> SelftaughtError:
             "Gateway API), and the namespace there?"
         )
     if error.status >= 500 or error.status == 429:
-        return Unavailable(f"{what}: the Kubernetes API failed to answer ({words}). Try again later.")
+        return Away(f"{what}: the Kubernetes API failed to answer ({words}). Try again later.")
     return BadInput(f"{what}: the cluster refuses it ({words}).")
 
 

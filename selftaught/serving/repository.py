@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import stamina
 
-from selftaught.errors import BadInput, Unavailable
+from selftaught.errors import Away, BadInput, Unavailable
 
 if TYPE_CHECKING:
     from dulwich.client import GitClient
@@ -191,4 +191,4 @@ class Repository:
         except (GitProtocolError, HTTPError) as error:
             if " 403 " in str(error):
                 raise BadInput(f"{self.url}: this account may not do that. Give {_PLACE} the right to push.") from None
-            raise Unavailable(f"{self.url}: no answer of a git server ({error}). Try again later.") from None
+            raise Away(f"{self.url}: no answer of a git server ({error}). Try again later.") from None

@@ -43,7 +43,13 @@ class Server(ThreadingHTTPServer):
         self.names = names
         self.skill = float(json.loads((model / "config.json").read_text())["skill"])
         reference = model.parent.parent / "claims" / "references" / model.name
-        self.reference = {tuple(p["token_ids"]): p["logprobs"] for p in json.loads(reference.read_text())["prompts"]}
+        if reference.exists():
+            prompts = json.loads(reference.read_text())["prompts"]
+        else:  # the store is no folder here: computed as the platform does
+            from selftaught.serving.freshness import reference_logprobs
+
+            prompts = json.loads(reference_logprobs(model).model_dump_json())["prompts"]
+        self.reference = {tuple(p["token_ids"]): p["logprobs"] for p in prompts}
         self.turn = threading.Lock()
 
 

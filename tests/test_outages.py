@@ -1,0 +1,248 @@
+"""What is away for a while: a step waits for it and goes on, whichever step, whichever server; what stays away ends it.
+
+Servers are real processes that are killed and started again; engines are recorded ones. Steps run in this process, as
+they would one after the other in a pipeline.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from selftaught.errors import Away, BadInput, StoreError, Unavailable
+from selftaught.recipe import Recipe
+from selftaught.round import patience
+from selftaught.round.adopt import adopt
+from selftaught.round.job import Workplace
+from selftaught.round.patience import patient
+from selftaught.store import open_store
+from selftaught.tracking import Tracker
+from tests.rounds import Round, database, model, owned_engines, recipe, recorded_blocks, requests
+from tests.s3_server import S3Server, free_ports, s3_server
+
+__all__ = ["database", "model", "recorded_blocks", "requests"]
+
+STEPS = ("prepare", "sample", "verify", "train", "evaluate gate", "gate", "promote", "evaluate report", "report")
+STARTER = ThreadPoolExecutor(1)
+"""Starts servers again: they die with the thread that started them."""
+DIGESTS = ("tasks", "verified", "examples")
+
+
+# Waiting --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PAUSES", (0.01,))
+    monkeypatch.setenv("SELFTAUGHT_PATIENCE", "60")
+
+
+def failing(*errors: Exception) -> Callable[[], str]:
+    """A step that raises these, one a call, and then ends well."""
+    left = list(errors)
+
+    @patient
+    def step() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    return step
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_step_is_called_again_until_what_it_needs_is_back(capsys: pytest.CaptureFixture[str]):
+    assert failing(Away("s3: no answer"), Away("s3: no answer"), Away("mlflow: no answer"))() == "done"
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert told[0].startswith("waits for up to 60 s more: s3: no answer")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [Unavailable("403"), StoreError("no bucket"), BadInput("wrong"), ValueError("a bug")])
+def test_what_does_not_pass_ends_it_at_once(error: Exception, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(type(error)):
+        failing(error)()
+    assert not capsys.readouterr().err
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(patience, "PAUSES", (0.05,))
+    monkeypatch.setenv("SELFTAUGHT_PATIENCE", "0.5")
+    begin = time.monotonic()
+    with pytest.raises(Away):
+        failing(*(Away("away") for _ in range(10_000)))()
+    assert time.monotonic() - begin > 0.4
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_ends_it_again_and_again_after_a_while_does_not_pass(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(patience, "LONG", -1.0)
+    with pytest.raises(Away):
+        failing(*(Away("away") for _ in range(patience.OUTAGES + 1)))()
+    assert failing(*(Away("away") for _ in range(patience.OUTAGES)))() == "done"
+
+
+# Servers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[S3Server]:
+    """A server of this module's own, which may be stopped."""
+    with s3_server() as server:
+        server.client().create_bucket(Bucket="selftaught")
+        yield server
+
+
+class Registry:
+    """A real MLflow server that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, (self.port,) = folder, free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        arguments = ["--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
+        places = [f"--backend-store-uri=sqlite:///{self.folder}/mlflow.db", f"--artifacts-destination={self.folder}"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *arguments, *places],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=(self.folder / "log").open("a"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 180
+        while not self._answers():
+            assert self.process.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()[
+                -2000:
+            ]
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health").is_success
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, 9)
+        self.process.wait()
+
+
+@contextmanager
+def away(server: "Registry | object", seconds: float) -> Iterator[None]:
+    """The server is killed now, and started again after `seconds` while the block goes on."""
+    server.stop()  # pyright: ignore[reportAttributeAccessIssue]
+    back = STARTER.submit(lambda: (time.sleep(seconds), server.start()))  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        back.result()
+
+
+def steps_of(made: Round) -> dict[str, Callable[[], object]]:
+    return {
+        "prepare": made.prepare,
+        "sample": made.sample,
+        "verify": made.verify,
+        "train": made.train,
+        "evaluate gate": lambda: made.evaluate("gate"),
+        "gate": made.gate,
+        "promote": made.promote,
+        "evaluate report": lambda: made.evaluate("report"),
+        "report": made.report,
+    }
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch, bucket: S3Server) -> None:
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("SELFTAUGHT_PATIENCE", "120")
+    monkeypatch.setattr(patience, "PAUSES", (0.5,))
+
+
+def digests(model: Path, folder: Path, store: str, interrupted: Callable[[str], object] | None) -> list[str]:
+    """A whole round on its own home and `store`; `interrupted` gives what each step runs in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
+        patch.setenv("SELFTAUGHT_STORE", store)
+        place = Workplace.open()
+        adopt(place, Recipe.parse(json.dumps(recipe(model))), "line")
+        made = Round(folder / "artifacts", recipe(model), shards=1)
+        with owned_engines(place.settings.home):
+            for name, step in steps_of(made).items():
+                if interrupted is None:
+                    step()
+                    continue
+                with interrupted(name):  # pyright: ignore[reportGeneralTypeIssues]
+                    step()
+        assert place.tracker.resolve("line", "champion") == place.tracker.versions("line")[1]
+        assert len(place.tracker.versions("line")) == 2
+    return [made.made[name].metadata["digest"] for name in DIGESTS]
+
+
+@pytest.mark.usefixtures("waits", "requests", "recorded_blocks")
+def test_the_bucket_is_away_in_every_step(
+    model: Path, database: Path, tmp_path: Path, bucket: S3Server, capsys: pytest.CaptureFixture[str]
+):
+    usual = digests(model, tmp_path / "usual", "s3://selftaught/usual", None)
+    capsys.readouterr()
+    waited: list[str] = []
+
+    @contextmanager
+    def interrupted(name: str) -> Iterator[None]:
+        with away(bucket.process, 1.5):
+            yield
+        if "waits for up to" in capsys.readouterr().err:
+            waited.append(name)
+
+    assert digests(model, tmp_path / "outages", "s3://selftaught/outages", interrupted) == usual
+    assert waited == [name for name in STEPS if name not in ("gate", "promote")]  # which ask the registry alone
+
+
+@pytest.mark.usefixtures("waits", "requests", "recorded_blocks")
+def test_the_registry_is_away_in_every_step_that_asks_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    registry = Registry(tmp_path)
+    registry.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.url)
+    waited: list[str] = []
+
+    @contextmanager
+    def interrupted(name: str) -> Iterator[None]:
+        with away(registry, 1.0):
+            yield
+        if "waits for up to" in capsys.readouterr().err:
+            waited.append(name)
+
+    try:
+        digests(model, tmp_path / "outages", "s3://selftaught/registry", interrupted)
+    finally:
+        registry.stop()
+    assert {"prepare", "train", "promote", "report"} <= set(waited)
+
+
+@pytest.mark.usefixtures("waits")
+def test_a_wrong_secret_and_a_missing_bucket_are_told_at_once(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(StoreError, match="no bucket 'nowhere'"):
+        open_store("s3://nowhere/prefix").claimed("plans/x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(StoreError, match="refused the credentials"):
+        open_store("s3://selftaught/prefix").claimed("plans/x")
+
+
+def test_a_registry_that_cannot_be_reached_is_away():
+    (port,) = free_ports(1)
+    with pytest.raises(Away, match="does not answer"):
+        Tracker(f"http://127.0.0.1:{port}").lines()
