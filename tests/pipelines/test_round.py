@@ -127,7 +127,7 @@ def test_a_component_says_what_it_is(path: Path):
             for name in compiled.get(side, {}).get(kind, {}):
                 assert f"| {name} |" in readme, f"{name} is not in {path.parent.name}/README.md"
     image = ir["deploymentSpec"]["executors"][f"exec-{path.parent.name}"]["container"]["image"]
-    assert image.startswith("selftaught/")
+    assert image.startswith("localhost/selftaught/")
 
 
 def test_components_install_nothing_when_they_start():
