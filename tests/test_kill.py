@@ -265,7 +265,7 @@ def test_one_new_version_and_one_run_whose_figures_are_there_once(survivor: Surv
     assert [version.version for version in versions] == ["1", "2"]
     (experiment,) = {tracker.client.get_run(version.run).info.experiment_id for version in versions[1:]}
     runs = tracker.client.search_runs([experiment])
-    assert sorted(run.data.tags["selftaught.kind"] for run in runs) == ["campaign", "round"]
+    assert sorted(run.data.tags["selftaught.kind"] for run in runs) == ["adoption", "campaign", "round"]
     (round,) = (run for run in runs if run.data.tags["selftaught.kind"] == "round")
     assert round.info.status == "FINISHED"
     for name in ("train.loss", "funnel.kept", "gate.accuracy.gain"):

@@ -39,6 +39,7 @@ def test_a_round_runs_in_any_folder_and_leaves_no_temporary_files(tmp_path: Path
 def test_an_environment_below_a_percent_sign_is_told(tmp_path: Path) -> None:
     """alembic, on which MLflow builds, reads its own path with place-holders."""
     python = checked_out(tmp_path / "feature%2Fx")
+    (tmp_path / "home").mkdir()  # where there is none, no MLflow is asked
     listing = [str(python), "-m", "selftaught", "models", "list"]
     done = subprocess.run(
         listing, cwd=tmp_path, env=environment(tmp_path / "home"), capture_output=True, text=True, check=False
