@@ -832,19 +832,21 @@ def down() -> None:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what is missing on this machine and how to get it."""
+    """Say what is missing on this machine, and on the cluster of the settings, and how to get it."""
     with telling():
+        from selftaught import doctor_cluster
         from selftaught.doctor import checks
+        from selftaught.settings import Settings
 
-        findings = list(checks())
+        findings = [*checks(), *doctor_cluster.checks(Settings.load())]
         if as_json:
             _print([_fields(finding) for finding in findings])
         else:
             for finding in findings:
-                mark = Text("✓", "green") if finding.ok else Text("✗", "red")
+                mark = {True: Text("✓", "green"), False: Text("✗", "red"), None: Text("?", "yellow")}[finding.ok]
                 fix = "" if finding.ok else f"\n    → {finding.fix}"
-                err.print(mark, f"{finding.name}: {finding.detail}{fix}", highlight=False)
-        raise typer.Exit(0 if all(finding.ok for finding in findings) else ERROR)
+                err.print(mark, f"{finding.name}: {finding.detail}{fix}", highlight=False, soft_wrap=True)
+        raise typer.Exit(ERROR if any(finding.ok is False for finding in findings) else 0)
 
 
 @app.command()

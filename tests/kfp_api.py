@@ -41,6 +41,7 @@ class Kfp:
 
     url: str = ""
     kubernetes: bool = False
+    multi_user: bool = False
     experiments: list[Row] = field(default_factory=list[Row])
     pipelines: list[Row] = field(default_factory=list[Row])
     versions: list[Row] = field(default_factory=list[Row])
@@ -80,7 +81,7 @@ class Kfp:
         if versions := _VERSIONS.fullmatch(path):
             return self._of_versions(method, versions[1], versions[2], query)
         if path == "healthz":
-            return {"multi_user": False}
+            return {"multi_user": self.multi_user}
         if path == "pipelines/upload_version":
             return self._upload(query, body)
         kind, _, one = path.partition("/")

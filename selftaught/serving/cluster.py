@@ -21,6 +21,7 @@ from typing import Any, cast
 from selftaught.errors import Away, BadInput, Busy, SelftaughtError
 from selftaught.serving.crashes import cause, last_lines
 from selftaught.serving.naming import MANAGED
+from selftaught.serving.pod_security import fix
 
 TOKEN = Path("/var/run/selftaught/promoter/token")
 """A promoter's service account token, mounted into the one task that may promote: KFP runs all tasks of a run under
@@ -261,7 +262,7 @@ def told(what: str) -> Generator[None]:
 
 
 def _refusal(what: str, error: Any) -> SelftaughtError:
-    words = _message(error)
+    words = message_of(error)
     if error.status in (401, 403):
         return BadInput(f"{what}: the cluster refuses it ({words}). Bind this account to the chart's role for it.")
     if error.status == 404:
@@ -274,7 +275,8 @@ def _refusal(what: str, error: Any) -> SelftaughtError:
     return BadInput(f"{what}: the cluster refuses it ({words}).")
 
 
-def _message(error: Any) -> str:
+def message_of(error: Any) -> str:
+    """What the API server says in its own words: of a refused request, which right is missing."""
     try:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):
@@ -329,10 +331,10 @@ def _rolled_out(deployment: Any, replicas: int) -> bool:
 
 
 def _refused(deployment: Any) -> str:
-    """Why the cluster makes no pods (a quota, a policy, a missing account), if it says so."""
+    """Why the cluster makes no pods (a quota, a policy, a missing account), if it says so, and what mends that."""
     for condition in deployment.status.conditions or ():
         if condition.type == "ReplicaFailure" and condition.status == "True":
-            return str(condition.message)
+            return f"{condition.message}{fix(str(condition.message))}"
     return ""
 
 

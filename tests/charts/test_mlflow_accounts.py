@@ -12,7 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from selftaught.doctor_cluster import servers
 from selftaught.errors import Unavailable
+from selftaught.settings import Settings
 from selftaught.tracking import Tracker, Version
 
 FILES = Path(__file__).parents[2] / "charts" / "selftaught" / "files" / "mlflow"
@@ -103,6 +105,23 @@ def tracker(server: str, monkeypatch: pytest.MonkeyPatch):
 def workspace(request: pytest.FixtureRequest) -> str:
     """The team's, where teams have workspaces."""
     return "team" if request.node.callspec.params["server"] == "workspaces" else ""
+
+
+@pytest.mark.parametrize(
+    ("password", "other", "ok", "mends"),
+    [
+        ("", "", True, ""),
+        ("not-the-password", "", False, "MLFLOW_TRACKING_PASSWORD"),
+        ("", "no-such-workspace", False, "MLFLOW_WORKSPACE"),
+    ],
+)
+def test_the_doctor_says_what_is_wrong_with_an_account(
+    tracker, server: str, workspace: str, password: str, other: str, ok: bool, mends: str
+) -> None:
+    """A server without workspaces refuses that one is named, whichever it is."""
+    tracker("team-steps", password, other or workspace)
+    found = servers.account(Settings(home=Path(), store="s3://models", tracking_uri=server))
+    assert (found.ok, mends in found.fix) == (ok, True), found
 
 
 def line_of(tracker: Tracker, line: str, store: str = STORES["steps"]) -> list[Version]:
