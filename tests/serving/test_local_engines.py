@@ -268,7 +268,14 @@ def _refuses_what_it_cannot_do(served: Served) -> None:
 
     assert asked(stop=None, n=None).json()["usage"]["completion_tokens"] == 3
     assert asked(stop="END").status_code == 200
-    for wrong in ({"prompt": []}, {"prompt": ["no", "two"]}, {"prompt": None}, {"max_tokens": 0}, {"n": -1}, {"n": "two"}):
+    for wrong in (
+        {"prompt": []},
+        {"prompt": ["no", "two"]},
+        {"prompt": None},
+        {"max_tokens": 0},
+        {"n": -1},
+        {"n": "two"},
+    ):
         assert (asked(**wrong).status_code, next(iter(wrong))) == (
             400,
             asked(**wrong).json()["error"]["message"].split(":")[0],
