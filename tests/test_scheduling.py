@@ -91,7 +91,8 @@ def test_it_is_the_charts_schedule(home: Path):
         for each in rendered
         if each["kind"] == "CronJob" and each["metadata"]["name"] == "selftaught-support-weekly"
     ]
-    ours = cron_job(settings(home), order("support"), CLOCK)
+    (container,) = charts["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    ours = cron_job(settings(home, image_steps=container["image"]), order("support"), CLOCK)
     one, other = plain(charts), plain(ours)
     assert other.pop("suspend") is False
     assert one.pop("suspend") is True  # the overlay's own
