@@ -360,18 +360,18 @@ def test_a_line_that_is_being_run_is_left_alone(place: Workplace) -> None:
 
 
 def test_nobody_starts_a_campaign_while_things_go(place: Workplace) -> None:
-    from selftaught.campaign import _locked
+    from selftaught.campaign import locked_line
 
     lock = place.settings.home / "campaigns" / "rft" / "lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
 
     def started(_: object) -> None:
-        with pytest.raises(BadInput, match="another process is running this line"), _locked(lock, "rft"):
+        with pytest.raises(BadInput, match="another process is running this line"), locked_line(lock, "rft"):
             pass
 
     Collector(place, EAGER, now=NOW + 1000 * DAY).collect(started, started)
-    with _locked(lock, "rft"):
+    with locked_line(lock, "rft"):
         pass
 
 
