@@ -3,7 +3,6 @@
 Rounds run for real, but in this process (`tests.rounds.Round`); `test_kill` runs the compiled pipeline.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ class Rounds(Campaign):
 
     def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
         plan = self._plan(number, attempt)
-        os.environ.update(self._environment(folder / "run", folder / "run" / "events.jsonl"))
         round = self.step(
             folder / "run" / "files" / "report",
             self.order.recipe.model_dump(mode="json"),
@@ -41,10 +39,14 @@ class Rounds(Campaign):
             attempt,
             plan.shards if plan else self.order.shards,
         )
-        try:
-            round.run()
-        except SystemExit:
-            return 1
+        # As in a process of the run's own: the tests after this one have none of it.
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self._environment(folder / "run", folder / "run" / "events.jsonl").items():
+                patch.setenv(name, value)
+            try:
+                round.run()
+            except SystemExit:
+                return 1
         return 0
 
 
