@@ -64,7 +64,10 @@ class Process(BaseModel):
             return
         try:
             if self.alive:
-                select.select([ended], [], [])
+                # Not select(), which takes no descriptor above 1023.
+                poll = select.poll()
+                poll.register(ended, select.POLLIN)
+                poll.poll()
         finally:
             os.close(ended)
 
