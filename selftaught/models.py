@@ -27,7 +27,7 @@ from selftaught.records import Message
 HEALS = frozenset({429, 502, 503, 504})
 """HTTP statuses that say "not now" rather than "not this"."""
 
-BESIDE = frozenset({"/classify"})
+BESIDE = frozenset({"/classify", "/health"})
 
 NO_NUMBER = "Out of range float values"
 """What vLLM's server says when a value is NaN or infinite."""
@@ -380,7 +380,7 @@ class Endpoint:
     async def _lives(self) -> bool:
         """Whether the server still says that it is well: one whose engine has died answers a last 500 to everybody."""
         try:
-            return (await self._client.get(self.url.removesuffix("/v1") + "/health")).status_code < 500
+            return (await self._client.get(self._address("/health"))).status_code < 500
         except httpx.TransportError:
             return False
 
