@@ -94,7 +94,7 @@ def _chances(steps: Iterable[Both], added: Callable[[Answers], int]) -> tuple[fl
 
     `added` says how many of the champion's right answers are counted as errors.
     """
-    steps = list(steps)
+    steps = [step for step in steps if step.new.given + step.champion.given]  # of no answers the chance is not a number
     dealt = reduce(np.convolve, (_dealt(step, added(step.champion)) for step in steps), np.ones(1))
     errors = sum(step.new.errors for step in steps)
     return float(dealt[: errors + 1].sum()), float(dealt[errors:].sum())

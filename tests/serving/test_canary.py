@@ -84,6 +84,19 @@ def test_no_answers_show_nothing(champion: Answers, most: float):
     assert not shown([Both(Answers(), champion)], most)
 
 
+@given(steps=steps, at=st.integers(0, 3), most=allowed)
+def test_a_step_that_nobody_asked_in_changes_nothing(steps: list[Both], at: int, most: float):
+    quiet = [*steps[:at], Both(Answers(), Answers()), *steps[at:]]
+    assert failing(quiet, most) is failing(steps, most)
+    assert shown(quiet, most) is shown(steps, most)
+
+
+def test_a_version_that_fails_is_found_after_a_step_that_nobody_asked_in():
+    quiet = Both(Answers(), Answers())
+    assert failing([quiet, Both(Answers(26, 26), Answers(4, 0))], MOST)
+    assert shown([quiet, Both(Answers(3000, 0), Answers(3000, 0))], MOST)
+
+
 @given(given=some, champion=answers)
 def test_one_error_alone_takes_no_version_back(given: int, champion: Answers):
     assert not fails(Answers(given, min(given, 1)), champion)
