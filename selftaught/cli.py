@@ -324,16 +324,19 @@ def report(
     to: Annotated[Path, typer.Option("--to", help="where to write the page")] = Path("report.html"),
     campaign: Annotated[str, typer.Option(help="the campaign; the line's only one unless given")] = "",
 ) -> None:
-    """Write the report of the line's last finished round again."""
+    """Write the report of the line's last finished round again; a later one that failed is told of."""
     with telling():
         from selftaught.lines import known
         from selftaught.report.page import write
-        from selftaught.round.history import told_last
+        from selftaught.round.history import failed_last, told_last
         from selftaught.round.job import Workplace
 
         place = Workplace.open()
-        write(told_last(place, known(place.tracker, line), campaign), to)
+        name, told = told_last(place, known(place.tracker, line), campaign)
+        write(told, to)
         out.print(str(to), soft_wrap=True)
+        if failed := failed_last(place, line, name):
+            err.print(f"not in it: {failed}", style="yellow", highlight=False, soft_wrap=True)
 
 
 @app.command("compile")

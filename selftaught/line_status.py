@@ -37,7 +37,7 @@ class LineStatus:
         """For people."""
         pointers = [f"  {alias}: {version}" for alias, version in sorted(self.aliases.items())]
         served = [f"  {digest[:8]}, for {age / 60:.0f} min" for digest, age in self.served.items()]
-        rounds = [f"  {r['campaign']} round {r['round']}: {r['outcome'] or 'not finished'}" for r in self.rounds]
+        rounds = [f"  {_told(round)}" for round in self.rounds]
         runs = [
             f"  {run['created']} {run['state'].lower()}: {run['name']}, {run['version']} ({run['id']})"
             for run in self.runs
@@ -64,10 +64,16 @@ def status_of(place: Workplace, line: str) -> LineStatus:
         aliases={a: f"version {v.version} ({v.digest[:8]})" for a, v in tracker.aliases(line).items()},
         served=asked("served", lambda: place.serving().served(line), {}),
         rounds=[
-            {"campaign": campaign, "round": run.round, "attempt": run.attempt, "outcome": run.outcome}
+            {"campaign": campaign, **{name: getattr(run, name) for name in ("round", "attempt", "outcome", "failure")}}
             for campaign in tracker.campaigns(line)
             for run in tracker.rounds(line, campaign)[-SHOWN:]
         ],
         runs=asked("runs", lambda: runs(place, line)[:SHOWN], []) if place.settings.kfp else [],
         unknown=unknown,
     )
+
+
+def _told(round: dict[str, Any]) -> str:
+    """A round in one line, with the first line of what ended it."""
+    why = round["failure"].partition("\n")[0]
+    return f"{round['campaign']} round {round['round']}: {round['outcome'] or 'not finished'}{why and f': {why}'}"

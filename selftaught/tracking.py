@@ -78,7 +78,7 @@ class Version:
 class RoundRun:
     """One round as MLflow has it. `outcome` is empty until the round has come to an end.
 
-    `began` is when its run was opened, in seconds since the epoch.
+    `began` is when its run was opened, in seconds since the epoch; `failure` is what ended a round that failed.
     """
 
     run: str
@@ -88,6 +88,7 @@ class RoundRun:
     outcome: str
     recipe: str
     began: float = field(default=0.0, compare=False)
+    failure: str = field(default="", compare=False)
 
 
 class Tracker:
@@ -505,4 +506,5 @@ def _round_of(run: "Run") -> RoundRun:
         outcome=tags.get("selftaught.outcome", ""),
         recipe=tags.get("selftaught.recipe", ""),
         began=run.info.start_time / 1000,
+        failure=tags.get("selftaught.failure", ""),
     )

@@ -3,15 +3,18 @@
 Rounds run for real, but in this process (`tests.rounds.Round`); `test_kill` runs the compiled pipeline.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from selftaught import dataset
 from selftaught.campaign import Campaign, Ended, Order
+from selftaught.cli import app
 from selftaught.errors import BadInput, RoundFailed, SelftaughtError
 from selftaught.recipe import Recipe
 from selftaught.records import Example, canonical
@@ -177,6 +180,24 @@ def test_a_failed_round_is_told_and_drawn_anew(desk: Desk):
     assert desk.run() == [(1, 1, "promoted")]
     one, other = (desk.place.tracker.client.get_run(r.run) for r in desk.place.tracker.rounds("line", "campaign"))
     assert one.data.params["seed"] != other.data.params["seed"]
+
+
+def test_report_and_status_tell_what_ended_a_round(desk: Desk, tmp_path: Path):
+    """Also where nothing has finished yet, and beside the page of an earlier round."""
+    with pytest.raises(RoundFailed):
+        desk.run(curate={"type": "accepted", "minimum": 1000})
+    failed = r"campaign round 1 failed: curate: .*1000"
+    none = CliRunner().invoke(app, ["report", "line"])
+    assert none.exit_code == 1
+    assert re.search(rf"line: has no finished round\..*\n  {failed}", none.stderr)
+    assert re.search(r"  campaign round 1: failed: curate: .*1000", CliRunner().invoke(app, ["status", "line"]).stdout)
+    desk.run()
+    with pytest.raises(RoundFailed):
+        desk.run(curate={"type": "accepted", "minimum": 1000})
+    done = CliRunner().invoke(app, ["report", "line", "--to", str(tmp_path / "page.html")])
+    assert done.exit_code == 0
+    assert (tmp_path / "page.html").exists()
+    assert re.search(r"not in it: campaign round 2 failed: curate: .*1000", done.stderr)
 
 
 def test_a_failed_round_says_what_it_found(desk: Desk):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from selftaught.errors import BadInput, RoundFailed
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name, understood
-from selftaught.tracking import ABANDONED, RoundRun, Tracker
+from selftaught.tracking import ABANDONED, RoundRun, Tracker, round_title
 
 ENDED = ("promoted", "refused")
 """The outcomes that end a round; one that failed is drawn anew."""
@@ -110,18 +110,29 @@ def newest(place: Workplace, line: str, campaign: str) -> ReportData | None:
     return next((told for told in found if told is not None), None)
 
 
-def told_last(place: Workplace, line: str, campaign: str = "") -> ReportData:
-    """What was told of the campaign's last finished round; the line's one campaign with any unless it is named.
+def told_last(place: Workplace, line: str, campaign: str = "") -> tuple[str, ReportData]:
+    """A campaign, and what was told of its last finished round; the line's one with any unless it is named.
 
-    Raises BadInput when there is none, or more than one.
+    Raises BadInput when there is none, with what ended the last attempt at one, or when there is more than one.
     """
     campaigns = [campaign] if campaign else place.tracker.campaigns(line)
     found = {each: told for each in campaigns if (told := newest(place, line, each)) is not None}
     if not found:
         of = f"campaign '{campaign}' has" if campaign else "has"
-        raise BadInput(f"{line}: {of} no finished round. Finish one with `selftaught run`, or name another --campaign.")
+        raise BadInput(
+            f"{line}: {of} no finished round. Finish one with `selftaught run`, or name another --campaign."
+            + "".join(f"\n  {words}" for each in campaigns if (words := failed_last(place, line, each)))
+        )
     if len(found) > 1:
         raise BadInput(
             f"{line}: several campaigns have finished rounds ({', '.join(found)}). Name one with --campaign."
         )
-    return next(iter(found.values()))
+    return next(iter(found.items()))
+
+
+def failed_last(place: Workplace, line: str, campaign: str) -> str:
+    """What ended the campaign's last attempt at a round, where that attempt failed; else nothing."""
+    last = next(reversed(place.tracker.rounds(line, campaign)), None)
+    if last is None or last.outcome != "failed":
+        return ""
+    return f"{round_title(campaign, last.round, last.attempt)} failed: {last.failure or 'see its run in MLflow'}"
