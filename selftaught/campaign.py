@@ -31,7 +31,7 @@ from selftaught.round.curves import check_places
 from selftaught.round.findings import scores
 from selftaught.round.fresh import quiet, stage_of
 from selftaught.round.history import ENDED, due, newest, recorded
-from selftaught.round.job import Job, Workplace, plan_key, round_name, understood
+from selftaught.round.job import Job, Workplace, round_name
 from selftaught.serving.backend import Backend
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
@@ -48,13 +48,16 @@ Watcher = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: a recipe on a line, for `rounds` (0: as many as its stages say), sampling in `shards` tasks."""
+    """What to run: a recipe on a line, for `rounds` (0: as many as its stages say), sampling in `shards` tasks.
+
+    A round that was begun keeps the shards that its plan has.
+    """
 
     recipe: Recipe
     line: str
     campaign: str
     rounds: int = 0
-    shards: int = 2
+    shards: int = 1
     pipelines: Path = field(default_factory=shipped.pipelines)
 
     def pipeline(self, number: int) -> Path:
@@ -215,9 +218,7 @@ class Campaign:
 
     def _plan(self, number: int, attempt: int) -> Job | None:
         """The round's job, if it was fixed already."""
-        name = round_name(self.order.line, self.order.campaign, number, attempt)
-        plan = self.place.store.claimed(plan_key(name))
-        return None if plan is None else understood(self.place.store, plan_key(name), plan, Job)
+        return self.place.begun(round_name(self.order.line, self.order.campaign, number, attempt))
 
     def _again(self, run: RoundRun) -> Ended:
         told = newest(self.place, self.order.line, self.order.campaign)

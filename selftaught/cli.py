@@ -357,7 +357,9 @@ def compile_pipeline(
 
 # On a cluster ---------------------------------------------------------------------------------------------------------
 
-Shards = Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")]
+Shards = Annotated[
+    int, typer.Option(min=1, help="sampling tasks that run side by side; a round that was begun keeps its own")
+]
 AbandonAfter = Annotated[
     int, typer.Option(min=0, help="give up rounds of the line that began so many hours ago and did not end (0: none)")
 ]
@@ -384,7 +386,7 @@ def submit(
     overrides: Overrides = [],  # noqa: B006
     line: LineName = "",
     campaign: CampaignName = "",
-    shards: Shards = 2,
+    shards: Shards = 1,
     pipelines: Pipelines = COMPILED,
     abandon_after: AbandonAfter = 0,
     as_json: AsJson = False,
@@ -415,7 +417,7 @@ def schedule(
     overrides: Overrides = [],  # noqa: B006
     line: LineName = "",
     campaign: CampaignName = "",
-    shards: Shards = 2,
+    shards: Shards = 1,
     time_zone: Annotated[str, typer.Option(help="of the cron, such as Europe/Berlin")] = "Etc/UTC",
     abandon_after: AbandonAfter = 168,
     as_json: AsJson = False,

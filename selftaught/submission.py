@@ -8,7 +8,7 @@ pipeline's business, and when one is submitted `selftaught.scheduling`'s.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from selftaught.campaign import Order, locked_line
@@ -19,7 +19,7 @@ from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
 from selftaught.round.fresh import quiet, stage_of
 from selftaught.round.history import due
-from selftaught.round.job import Workplace
+from selftaught.round.job import Workplace, round_name
 from selftaught.tracking import RoundRun, round_title
 from selftaught.turns import turn
 
@@ -57,6 +57,7 @@ def submit(place: Workplace, order: Order, abandon_after: float = 0.0) -> Submit
         number, attempt = due(place.tracker.rounds(order.line, order.campaign))
         if reason := quiet(place, order.recipe, order.line, order.campaign, number, attempt):
             raise NothingNew(reason)
+        order = _as_begun(place, order, number, attempt)
         pipeline = compiled(order.pipeline(number), place.settings.images)
         version = ensure(client, pipeline, place.settings.kfp_namespace)
         opened = _opened(place, order, number, attempt, version)
@@ -119,6 +120,12 @@ def _runs(client: Any, line: str) -> list[Any]:
 def _require_idle(line: str, listed: list[Any]) -> None:
     if active := [run for run in listed if run.state in ACTIVE]:
         raise BadInput(f"{line}: run {active[0].run_id} is {active[0].state.lower()}. Wait for it, or terminate it.")
+
+
+def _as_begun(place: Workplace, order: Order, number: int, attempt: int) -> Order:
+    """The order with the shards of the round that it goes on with: their tasks are shared out already."""
+    plan = place.begun(round_name(order.line, order.campaign, number, attempt))
+    return replace(order, shards=plan.shards) if plan else order
 
 
 def _opened(place: Workplace, order: Order, number: int, attempt: int, version: Version) -> str:

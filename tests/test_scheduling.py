@@ -107,7 +107,6 @@ def plain(job: dict[str, Any]) -> dict[str, Any]:
     del pod["metadata"]
     (container,) = pod["spec"]["containers"]
     container.pop("imagePullPolicy", None)
-    container["args"] = [arg for arg in container["args"] if not arg.startswith("--shards")]
     for source in container["envFrom"]:
         for kind in source.values():
             kind.pop("optional", None)

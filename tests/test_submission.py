@@ -20,7 +20,7 @@ from selftaught.records import canonical
 from selftaught.round.job import Workplace
 from selftaught.submission import runs, submit
 from tests.kfp_api import Kfp, serving
-from tests.rounds import REPOSITORY, database, model, place, recipe, recorded_blocks
+from tests.rounds import REPOSITORY, Round, database, model, place, recipe, recorded_blocks, written
 
 __all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
 
@@ -62,6 +62,36 @@ def test_a_run_gets_the_recipe_and_the_round_that_it_is_called_by(there: Workpla
     assert (told["number"], told["attempt"]) == (1, 0)
     assert run["display_name"] == made.name == "line campaign round 1"
     assert api.experiments[0]["display_name"] == "selftaught/line"
+
+
+def sampled(api: Kfp, run: str) -> tuple[str, list[int]]:
+    """The pipeline that a run is of, and the shards that it was given."""
+    (asked,) = [each for each in api.runs if each["run_id"] == run]
+    reference = asked["pipeline_version_reference"]
+    (pipeline,) = [each for each in api.pipelines if each["pipeline_id"] == reference["pipeline_id"]]
+    return pipeline["name"], asked["runtime_config"]["parameters"]["shards"]
+
+
+def test_where_no_shards_are_named_there_is_one_and_no_loop(there: Workplace, api: Kfp, model: Path):
+    path = written(there.settings.home / "recipe.yaml", recipe(model))
+    done = CliRunner().invoke(app, ["submit", str(path), "--line", "line", "--json"])
+    assert sampled(api, json.loads(done.stdout)["id"]) == ("selftaught-one-shard-round", [0])
+
+
+@pytest.mark.parametrize(("begun", "named"), [(2, 1), (1, 3), (2, 2)])
+def test_a_round_that_was_begun_keeps_its_shards(
+    there: Workplace, api: Kfp, model: Path, tmp_path: Path, begun: int, named: int
+):
+    """Whatever is named, or is the default, when it is gone on with; the attempt after it is given what is named."""
+    Round(tmp_path / "begun", recipe(model), shards=begun).prepare()
+    pipelines = {1: "selftaught-one-shard-round", 2: "selftaught-round", 3: "selftaught-round"}
+    first = submit(there, replace(order(model), shards=named))
+    assert sampled(api, first.id) == (pipelines[begun], list(range(begun)))
+    api.end(first.id, "FAILED")
+    (round,) = there.tracker.rounds("line", "campaign")
+    there.tracker.finish(round.run, "failed")
+    again = submit(there, replace(order(model), shards=named))
+    assert sampled(api, again.id) == (pipelines[named], list(range(named)))
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,11 @@ class Workplace:
         """A readable local folder with the model's files, each of which is read to prove that they are the digest's."""
         return proven(self.store.local("models", digest, self._cache), digest)
 
+    def begun(self, name: str) -> Job | None:
+        """The job of the round `name`, where it was fixed already. Raises StoreError when it cannot be read."""
+        told = self.store.claimed(plan_key(name))
+        return None if told is None else understood(self.store, plan_key(name), told, Job)
+
     def rows(self, digest: str, record: type[R]) -> list[R]:
         """The rows of the data set `digest`, from the store."""
         return dataset.read(dataset.proven(self.store.local("datasets", digest, self._cache), digest), record)
