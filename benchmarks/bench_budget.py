@@ -37,7 +37,6 @@ from selftaught.search.parts import NodeValue
 from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.starter import resolve
 from selftaught.statistics import binary_gain
@@ -63,7 +62,7 @@ def main() -> None:
     """Measure and print."""
     load_blocks()
     args = _arguments()
-    with tempfile.TemporaryDirectory() as scratch, _engines(Path(scratch), args) as engines:
+    with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), nursery=True) as engines:
         model = Path(args.model) if args.model else warmed(engines, Path(scratch))
         urls = {"policy": _deployed(engines, model)}
         if args.value:
@@ -83,11 +82,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=160)
     parser.add_argument("--tokens", type=int, default=200)
     return parser.parse_args()
-
-
-def _engines(scratch: Path, args: argparse.Namespace) -> LocalEngines:
-    """Engines that share the cores where there are two of them."""
-    return LocalEngines(scratch, nursery=True, options=EngineOptions(shared=args.value is not None))
 
 
 def _problems(number: int, levels: Sequence[int], seed: int) -> list[Task]:

@@ -36,7 +36,6 @@ from selftaught.serving.backend import Backend
 from selftaught.serving.engine import EngineOptions
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.owner import EngineOwner
-from selftaught.settings import Settings
 from selftaught.tracking import STOPPED, RoundRun
 
 LAST_LINES = 12
@@ -161,7 +160,7 @@ class Campaign:
             return
         with (
             LocalEngines(
-                settings.home, options=_options(settings, self.order.recipe), waiting=self._starting, nursery=True
+                settings.home, options=EngineOptions.told(settings), waiting=self._starting, nursery=True
             ) as engines,
             EngineOwner(engines, settings.home) as owner,
         ):
@@ -339,12 +338,6 @@ class Campaign:
         """The page is the line's newest now; the run's own files go, what matters of them is in the store."""
         shutil.copyfile(page, self.folder.parent / "report.html")
         shutil.rmtree(folder / "run", ignore_errors=True)
-
-
-def _options(settings: Settings, recipe: Recipe) -> EngineOptions:
-    """Engines of several roles are asked at the same time, and have to share the machine."""
-    trained = frozenset[str]().union(*(stage.trained_roles for stage in recipe.stages))
-    return EngineOptions.told(settings, shared=len({*recipe.models, *trained}) > 1)
 
 
 def _quietly(backend: Backend, line: str, digest: str) -> None:

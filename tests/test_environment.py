@@ -2,7 +2,7 @@
 
 import pytest
 
-from selftaught.environment import without_secrets
+from selftaught.environment import inherited, without_secrets
 
 SECRETS = (
     "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3 MLFLOW_TRACKING_URI "
@@ -21,3 +21,10 @@ def test_a_credential_is_not_handed_on(name: str, monkeypatch: pytest.MonkeyPatc
 def test_what_is_no_credential_is_handed_on(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(name, "x")
     assert without_secrets()[name] == "x"
+
+
+def test_threads_make_way_for_others_unless_the_user_says_how_long_they_spin(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert (inherited()["GOMP_SPINCOUNT"], without_secrets()["GOMP_SPINCOUNT"]) == ("1000", "1000")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "300000")
+    assert (inherited()["GOMP_SPINCOUNT"], without_secrets()["GOMP_SPINCOUNT"]) == ("300000", "300000")

@@ -44,8 +44,7 @@ class EngineOptions:
     `dtype`, `tensor_parallel` (GPUs), `memory_share` (of a GPU's) and `eager` (not compiled) are vLLM's.
 
     Without a `seed` every start draws its own: an engine that takes over from a killed one must not repeat its stream.
-    `shared` is for engines that are busy at the same time on the same cores (see `_environment`). They answer who has
-    the `key`, which is this process's own.
+    They answer who has the `key`, which is this process's own.
     """
 
     context: int = 1024
@@ -53,7 +52,6 @@ class EngineOptions:
     kv_cache_gib: int = 2
     seed: int | None = None
     ready_within: float = 300.0
-    shared: bool = False
     key: str = field(default_factory=new_key, repr=False)
     dtype: str = "auto"
     tensor_parallel: int = 1
@@ -62,7 +60,7 @@ class EngineOptions:
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     @classmethod
-    def told(cls, settings: Settings, *, shared: bool = False) -> Self:
+    def told(cls, settings: Settings) -> Self:
         """The options that the settings of this machine say."""
         return cls(
             context=settings.engine_context,
@@ -70,7 +68,6 @@ class EngineOptions:
             tensor_parallel=settings.engine_tensor_parallel,
             memory_share=settings.engine_memory_share,
             eager=settings.engine_eager,
-            shared=shared,
         )
 
 
@@ -228,26 +225,17 @@ VLLM_FLAGS = (
 
 
 def _environment(options: EngineOptions) -> dict[str, str]:
-    """The engine's environment: this one's, with what measured fastest on CPU.
-
-    OpenMP's threads spin while they wait for one another, for ever as far as other processes are concerned: two engines
-    on two cores give 39 new tokens/s together. With a short spin they give 290; one engine alone gives 263, not 300.
-    """
-    shared = {"GOMP_SPINCOUNT": "1000"} if options.shared else {}
-    return (
-        without_secrets()
-        | shared
-        | {
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "OMP_NUM_THREADS": str(options.threads),
-            "VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gib),
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_NO_USAGE_STATS": "1",
-            "TORCHDYNAMO_DISABLE": "1",
-            "HF_HUB_OFFLINE": "1",
-            KEY: options.key,
-        }
-    )
+    """The engine's environment: this one's, with what measured fastest on CPU."""
+    return without_secrets() | {
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(options.threads),
+        "VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gib),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TORCHDYNAMO_DISABLE": "1",
+        "HF_HUB_OFFLINE": "1",
+        KEY: options.key,
+    }
 
 
 def launch(command: list[str], log: Path, options: EngineOptions, stdin: int = subprocess.DEVNULL) -> Process:

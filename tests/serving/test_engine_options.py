@@ -72,4 +72,4 @@ def test_what_the_server_on_transformers_has_no_word_for_is_not_said_to_it(comma
 
 
 def test_the_threads_of_an_engine_are_this_machines(command):
-    assert EngineOptions.told(Settings.load(), shared=True).threads == len(os.sched_getaffinity(0))
+    assert EngineOptions.told(Settings.load()).threads == len(os.sched_getaffinity(0))
