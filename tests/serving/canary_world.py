@@ -1,7 +1,7 @@
 """A line on loopback: engines that count their answers as vLLM does, and an API server that keeps what it is sent.
 
-The API server keeps HTTPRoutes and Services with their resource versions, and says which pods there are. It checks
-nothing else: that a real one takes the objects is for tests/cluster to show.
+The API server keeps HTTPRoutes and Services with their resource versions, and says which pods there are and what the
+gateway says of a route. It checks nothing else: that real ones take the objects is for tests/cluster to show.
 """
 
 import json
@@ -66,6 +66,13 @@ class Engine:
         return {"metadata": {"name": f"pod-{self.address}"}, "status": status}
 
 
+def said(generation: int, **changed: Any) -> list[dict[str, Any]]:
+    """The status of a route's one parent at its `generation`: taken, but for the condition that is `changed`."""
+    good = {"status": "True", "reason": "Good", "message": "", "observedGeneration": generation}
+    conditions = [{"type": kind, **good, **changed.get(kind, {})} for kind in ("Accepted", "ResolvedRefs")]
+    return [{"parentRef": {"name": "main", "namespace": "edge"}, "conditions": conditions}]
+
+
 @dataclass
 class World:
     """The cluster that `kubeconfig` leads to. Assigning to an engine changes what its users get."""
@@ -78,6 +85,8 @@ class World:
     """The weights of every HTTPRoute that was accepted."""
     meanwhile: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
     """What others do to a kept object, each once, before the next write to it comes in."""
+    says: Callable[[int], list[dict[str, Any]]] = said
+    """What the gateways say of an HTTPRoute of this generation, by parent."""
     url: str = ""
     stable: str = ""
 
@@ -107,6 +116,8 @@ class World:
             self.meanwhile.pop(0)(known)
         if method != "POST" and known is None:
             return 404, {"message": f"{path} not found"}
+        if method == "GET" and "/httproutes/" in path:
+            return 200, {**known, "status": {"parents": self.says(known["metadata"]["generation"])}}
         if method == "GET":
             return 200, known
         if method == "PUT" and body["metadata"]["resourceVersion"] != known["metadata"]["resourceVersion"]:
@@ -126,7 +137,9 @@ class World:
             rules = spec["rules"]
             self.written.append({each["name"]: each["weight"] for each in rules[0]["backendRefs"]})
         version = str(int(known.get("metadata", {}).get("resourceVersion", "0")) + 1)
+        generation = known.get("metadata", {}).get("generation", 0) + (spec != known.get("spec"))
         metadata = {**known.get("metadata", {}), **body.get("metadata", {}), "resourceVersion": version}
+        metadata |= {"generation": generation}
         self.kept[path] = {**known, **body, "metadata": metadata, "spec": spec}
         return self.kept[path]
 

@@ -30,7 +30,7 @@ from selftaught.serving.counting import HEADER
 from selftaught.serving.routes import gateway
 from selftaught.serving.routes.gateway import GatewayRoute, http_route
 from selftaught.settings import Settings
-from tests.serving.canary_world import SPACE, World, world
+from tests.serving.canary_world import SPACE, World, said, world
 
 OLD, NEW, UNCOUNTED = "a" * 64, "b" * 64, "c" * 64
 CHAMPION, NEW_ONE = f"line-{OLD[:8]}", f"line-{NEW[:8]}"
@@ -262,6 +262,7 @@ def begin(made: World) -> World:
     for engine in made.engines:
         engine.wrong, engine.ready, engine.breaks_at, engine.restarts = 0, True, 0, 0
     made.kept.clear()
+    made.says = said
     route(made).point("line", OLD)
     made.written.clear()
     return made
@@ -404,8 +405,50 @@ def test_what_others_put_into_the_route_is_kept_also_when_they_write_at_the_same
 def test_a_gateway_that_does_not_follow_is_told(line: World, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gateway, "WITHIN", 0.2)
     stuck = GatewayRoute(Cluster(SPACE, "address"), told("http://127.0.0.1:9"), print)
-    with pytest.raises(Unavailable, match=rf"{HOST} at http://127.0.0.1:9 does not lead to {NEW_ONE} .*edge/main"):
+    with pytest.raises(
+        Unavailable, match=rf"{HOST} at http://127.0.0.1:9 does not lead to {NEW_ONE} .*though .* edge/main has"
+    ):
         stuck.point("line", NEW)
+
+
+NO_SERVICE = {"status": "False", "reason": "BackendNotFound", "message": "no endpoints"}
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        (lambda now: said(now, ResolvedRefs=NO_SERVICE), "not ResolvedRefs: BackendNotFound: no endpoints"),
+        (lambda now: said(now, Accepted={"status": "False"}), "not Accepted: Good: "),
+        (lambda now: said(now - 1), "it has not said Accepted of it yet"),
+        (lambda now: said(now, ResolvedRefs={"observedGeneration": now - 1}), "it has not said ResolvedRefs of it yet"),
+        (lambda now: [], "it has said nothing of it"),
+        (lambda now: [{**said(now)[0], "parentRef": {"name": "other", "namespace": "edge"}}], "it has said nothing"),
+    ],
+    ids=["no Service", "not accepted", "an older one", "half of an older one", "nothing", "another gateway"],
+)
+def test_a_step_that_the_gateway_does_not_take_goes_back_in_its_own_words(
+    line: World, monkeypatch: pytest.MonkeyPatch, says: Callable[[int], list[dict[str, Any]]], words: str
+):
+    for patience in ("SETTLES", "WITHIN"):
+        monkeypatch.setattr(gateway, patience, 0.2)
+    monkeypatch.setattr(gateway, "wait_until_leads", lambda *_: True)
+    line.says = lambda now: says(now) if line.written[-1:] == [shares(50)] else said(now)
+    with pytest.raises(Unavailable, match=re.escape(f"the gateway edge/main does not take it ({words}")):
+        route(line, 50).introduce("line", NEW, OLD)
+    assert line.written == [shares(50), shares(0)]
+
+
+def test_a_gateway_may_be_late_and_is_not_the_only_one(line: World):
+    """It hears of a Service after the route; and another one, which refuses the route, has its say beside it."""
+    heard = itertools.count()
+    other = {**said(0)[0], "controllerName": "example.com/old"}
+
+    def says(now: int) -> list[dict[str, Any]]:
+        return [other, *(said(now) if next(heard) > 3 else said(now, ResolvedRefs=NO_SERVICE))]
+
+    line.says = says
+    route(line).point("line", NEW)
+    assert asked(line.url, HOST) == {NEW_ONE}
 
 
 # Users, on loopback ---------------------------------------------------------------------------------------------------

@@ -23,12 +23,16 @@ from selftaught.serving.cluster import Cluster, found, told, won
 from selftaught.serving.counting import HEADER
 from selftaught.serving.naming import LINE, MANAGED, version_name
 from selftaught.serving.routes.service import WITHIN, ServiceRoute
+from selftaught.serving.routes.taken import Refusal, refusal
 from selftaught.settings import Settings
 
 GROUP, VERSION, PLURAL = "gateway.networking.k8s.io", "v1", "httproutes"
 MODIFIER, FIELD = "RequestHeaderModifier", "requestHeaderModifier"
 LOOK = 2.0
 """Seconds between two looks at a version that is being tried."""
+SETTLES = 5.0
+"""Seconds in which a gateway may change its mind: it has to hear of Services and routes, one after the other."""
+_PAUSE = 0.2
 
 
 class GatewayRoute:
@@ -123,15 +127,33 @@ class GatewayRoute:
         url, host = self._settings.gateway_url, host_name(line, self._settings)
         if not wait_until_leads(f"{url}/v1", name, WITHIN, host):
             raise Unavailable(
-                f"httproute {line}: {host} at {url} does not lead to {name} after {WITHIN:.0f} s. Does the gateway "
-                f"{self._settings.gateway} take it (kubectl describe httproute {line})?"
+                f"httproute {line}: {host} at {url} does not lead to {name} after {WITHIN:.0f} s, though the gateway "
+                f"{self._settings.gateway} has taken it. Is {url} that gateway, and reached from here?"
             )
 
     def _weigh(self, line: str, shares: Mapping[str, int], mark: str) -> None:
-        """Share the line's requests out among versions, by name. The HTTPRoute is made if need be."""
+        """Share the line's requests out among versions, by name. The HTTPRoute is made if need be.
+
+        Raises Unavailable when the gateway does not take it, in its words.
+        """
         with told(f"httproute {line}"):
             while not won(lambda: self._write(line, shares, mark)):
                 pass  # written by somebody else since it was read: read it again
+        begin = time.monotonic()
+        while (why := self._refusal(line)) is not None:
+            if time.monotonic() - begin > (SETTLES if why.said else WITHIN):
+                raise Unavailable(
+                    f"httproute {line}: the gateway {self._settings.gateway} does not take it ({why.words}). See its "
+                    "listeners (allowedRoutes, hostname) and its controller's log; then the same command again."
+                )
+            time.sleep(_PAUSE)
+
+    def _refusal(self, line: str) -> Refusal | None:
+        """Why the gateway does not lead by the HTTPRoute as it stands."""
+        place = (GROUP, VERSION, self._cluster.namespace, PLURAL)
+        with told(f"httproute {line}"):
+            route = self._cluster.custom.get_namespaced_custom_object(*place, line)
+        return refusal(route, self._settings.gateway)
 
     def _write(self, line: str, shares: Mapping[str, int], mark: str) -> None:
         """One read and one write. Filters, matches and timeouts that people have put into the HTTPRoute are kept.
