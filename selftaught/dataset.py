@@ -7,8 +7,6 @@ data sets are kept and how they are shared is `selftaught.store`'s business.
 """
 
 import hashlib
-import os
-import shutil
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import override
 
 from selftaught import __version__
+from selftaught.canonical import canonical
 from selftaught.errors import BadInput, StoreError
-from selftaught.records import RECORDS, Record, canonical
+from selftaught.files import replacing
+from selftaught.records import RECORDS, Record
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
@@ -132,26 +132,6 @@ class Writer:
         if self._held:
             self._file.write_table(pa.Table.from_pylist(self._held, schema=RECORDS[self._kind].ARROW))
         self._held, self._bytes = [], 0
-
-
-class replacing:  # noqa: N801 (used as a function)
-    """A scratch folder beside `folder` that takes its place when the block ends well, and is removed otherwise."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self.scratch = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        self.scratch.mkdir(parents=True)
-        return self.scratch
-
-    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        if failed is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.scratch.rename(self.folder)
-        else:
-            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def manifest(folder: Path) -> Manifest:

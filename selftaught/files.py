@@ -1,9 +1,10 @@
-"""A small file that others may read at any moment is written whole or not at all; and a file is had on the disk.
+"""A small file that others may read at any moment is written whole or not at all, and so is a folder.
 
-Folders of artifacts and journals have rules of their own: see `selftaught.store` and `selftaught.journal`.
+Stored folders and journals have rules of their own besides: see `selftaught.store` and `selftaught.journal`.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -31,3 +32,23 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class replacing:  # noqa: N801 (used as a function)
+    """A scratch folder beside `folder` that takes its place when the block ends well, and is removed otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.scratch = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(parents=True)
+        return self.scratch
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.scratch.rename(self.folder)
+        else:
+            shutil.rmtree(self.scratch, ignore_errors=True)

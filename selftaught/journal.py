@@ -22,8 +22,9 @@ import stamina
 from pydantic import ValidationError
 from typing_extensions import override
 
+from selftaught.canonical import canonical
 from selftaught.errors import StoreError
-from selftaught.records import Example, Group, Task, TaskScore, canonical
+from selftaught.records import Example, Group, Task, TaskScore
 from selftaught.store import DirectoryStore, Store, Stored, checked, disk_errors, stats_of
 
 LOCK_WAIT = 10.0

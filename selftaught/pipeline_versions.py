@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from selftaught.canonical import canonical
 from selftaught.errors import BadInput
 from selftaught.kubeflow import every, kubeflow, made_once
-from selftaught.records import canonical
 from selftaught.settings import Settings
 
 MADE = "Made by `selftaught submit`"

@@ -33,10 +33,10 @@ from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from selftaught import shipped
 from selftaught.blocks import Block, Curator, Gate, Metric, Objective, OneOf, Sampler, TaskSource, Verifier, registered
+from selftaught.canonical import canonical
 from selftaught.errors import BadInput, BadRecipe, did_you_mean
 from selftaught.recipe_text import NOTHING, Places, read
 from selftaught.recipe_text import Path as Path_
-from selftaught.records import canonical
 
 STEPS = ("tasks", "sampling", "search", "verification", "curation", "training", "evaluation")
 AXES: Mapping[str, str] = {

@@ -6,7 +6,6 @@ whole data sets lives in `selftaught.dataset`.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self, cast
@@ -15,6 +14,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import override
 
+from selftaught.canonical import canonical
+
 Split = Literal["train", "gate", "report", "guard"]
 TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "tool"]
 ChatRole = Literal["system", "user", "assistant", "tool"]
@@ -22,11 +23,6 @@ Origin = Literal["task", "feedback"]
 
 FEEDBACK = "feedback/"
 """What the source of a task begins with that was made of feedback on an answer: such a task is only trained on."""
-
-
-def canonical(value: Any) -> bytes:
-    """`value` as canonical JSON: keys sorted, no white space, UTF-8; equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def encodable(text: str) -> bool:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from selftaught.dataset import replacing
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, did_you_mean
+from selftaught.files import replacing
 from selftaught.hub import http_error
 from selftaught.store import disk_errors, sha256_of
 

@@ -23,9 +23,8 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import override
 
-from selftaught.dataset import replacing
 from selftaught.errors import BadInput, StoreError
-from selftaught.files import flush
+from selftaught.files import flush, replacing
 
 MARKER = ".complete.json"
 _FIXES = {errno.ENOSPC: "Free some space on its disk", errno.EDQUOT: "Free some of its quota"}

@@ -16,8 +16,8 @@ from typing import cast
 
 from safetensors import SafetensorError, safe_open
 
+from selftaught.canonical import canonical
 from selftaught.errors import BadInput, StoreError
-from selftaught.records import canonical
 from selftaught.store import sha256_of, visible_files
 
 PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}

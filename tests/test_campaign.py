@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from selftaught import dataset
 from selftaught.campaign import Campaign, Ended, Order
+from selftaught.canonical import canonical
 from selftaught.cli import app
 from selftaught.errors import BadInput, RoundFailed, SelftaughtError
 from selftaught.recipe import Recipe
-from selftaught.records import Example, canonical
+from selftaught.records import Example
 from selftaught.report.data import RoundReport
 from selftaught.round.boundary import step
 from selftaught.round.job import Workplace

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from selftaught import dataset
 from selftaught.errors import BadInput
+from selftaught.files import replacing
 from selftaught.records import RECORDS, Example, Message, Record, Task
 from tests import strategies
 
@@ -140,7 +141,7 @@ def test_rows_are_read_as_what_they_are(folder: Path):
 
 
 def test_an_error_while_writing_leaves_the_old_set(folder: Path):
-    with suppress(ZeroDivisionError), dataset.replacing(folder) as scratch:
+    with suppress(ZeroDivisionError), replacing(folder) as scratch:
         (scratch / "data.parquet").write_bytes(b"half")
         raise ZeroDivisionError
     assert dataset.read(folder, Task) == TASKS

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from selftaught import dataset
 from selftaught.blocks import Draw
 from selftaught.campaign import Campaign, Ended, Order, Quiet
+from selftaught.canonical import canonical
 from selftaught.errors import NothingNew, RoundFailed
 from selftaught.recipe import Recipe
-from selftaught.records import Task, canonical
+from selftaught.records import Task
 from selftaught.round.fresh import drawn, listed, missing, past
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, plan_key, round_name

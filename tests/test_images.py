@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.rounds import REPOSITORY
 
-CONTAINERFILE = (REPOSITORY / "components" / "images" / "Containerfile").read_text()
+IMAGES = REPOSITORY / "components" / "images"
+CONTAINERFILE = (IMAGES / "Containerfile").read_text()
 
 
 def installed(stage: str) -> set[str]:
@@ -43,9 +45,19 @@ def with_what_they_need(packages: Iterable[str]) -> set[str]:
     return found
 
 
-def test_the_value_server_has_what_it_imports():
-    """It starts where nothing else of what is installed here can be imported."""
-    has = with_what_they_need(installed("value-server"))
+LOCKED = re.compile(r"^([\w.-]+)==", re.MULTILINE)
+ENGINE = ["selftaught.serving.vllm_serve", "selftaught.serving.connections", "selftaught.serving.counting"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "programs"),
+    [("value-server", ["selftaught.serving.transformers_serve"]), ("vllm-cpu", ENGINE), ("vllm-cuda", ENGINE)],
+)
+def test_a_server_has_what_it_imports(stage: str, programs: list[str]):
+    """It starts where nothing else of what is installed here can be imported. vLLM for GPUs is known by its lock."""
+    has = with_what_they_need(installed(stage))
+    if stage == "vllm-cuda":
+        has |= {canonicalize_name(name) for name in LOCKED.findall((IMAGES / "engine-cuda.txt").read_text())}
     others = [
         name for name, of in packages_distributions().items() if not {canonicalize_name(each) for each in of} & has
     ]
@@ -57,7 +69,7 @@ class Missing(MetaPathFinder):
         if name.partition(".")[0] in {sorted(set(others) - {"selftaught"})!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
-import selftaught.serving.transformers_serve
+import {", ".join(programs)}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr

@@ -12,11 +12,11 @@ import yaml
 from typer.testing import CliRunner
 
 from selftaught.campaign import Order
+from selftaught.canonical import canonical
 from selftaught.cli import app
 from selftaught.errors import BadInput, Busy, Unavailable
 from selftaught.kubeflow import TOKEN, TOKEN_FILE
 from selftaught.recipe import Recipe
-from selftaught.records import canonical
 from selftaught.round.job import Workplace
 from selftaught.submission import runs, submit
 from tests.kfp_api import Kfp, serving

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from selftaught.canonical import canonical
 from selftaught.recipe import Recipe
-from selftaught.records import canonical
 from selftaught.round import evaluate, sample, train
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Workplace

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from selftaught import dataset
 from selftaught import watch as watching
+from selftaught.canonical import canonical
 from selftaught.cli import FELL, app
 from selftaught.errors import BadInput
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Task, TaskScore, canonical
+from selftaught.records import Task, TaskScore
 from selftaught.report.data import ModelVersion
 from selftaught.round.fresh import drawn
 from selftaught.round.history import record_key

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.blocks import Decision, TaskSource
-from selftaught.records import canonical
+from selftaught.canonical import canonical
 from selftaught.round.history import history
 from selftaught.round.job import Job, Workplace, dump, round_name
 

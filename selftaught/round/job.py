@@ -16,11 +16,12 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught import dataset
+from selftaught.canonical import canonical
 from selftaught.dataset import Manifest
 from selftaught.errors import StoreError
 from selftaught.progress import Progress
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Record, canonical
+from selftaught.records import Record
 from selftaught.serving.backend import Backend, Route
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.inference_service import inference_service

@@ -17,8 +17,8 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from selftaught.canonical import canonical
 from selftaught.errors import BadInput
-from selftaught.records import canonical
 from selftaught.store import DirectoryStore, fingerprint, open_store, visible_files
 from selftaught.tasks.jsonl import read_jsonl
 from selftaught.tasks.parquet import read_parquet

@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.round import COMPILED
 from selftaught.campaign import Campaign, Order
+from selftaught.canonical import canonical
 from selftaught.recipe import Recipe
-from selftaught.records import canonical
 from selftaught.round.job import Workplace
 from tests.rounds import BLOCKS, ENGINE, REPOSITORY, Round, database, model, place, recipe, recorded_blocks
 

@@ -17,8 +17,8 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.dataset import replacing
 from selftaught.errors import RoundFailed
+from selftaught.files import replacing
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.watch import Watch, newest_whole
 
