@@ -7,7 +7,7 @@ import time
 
 import httpx
 
-from selftaught.errors import Unavailable, WrongModel
+from selftaught.errors import Away, WrongModel
 from selftaught.serving.backend import Served
 
 IN_A_ROW = 5
@@ -31,7 +31,7 @@ def names(url: str, host: str = "") -> list[str]:
 def wait_until_answers(served: Served, within: float = 60.0) -> None:
     """Wait until the server names its version several times in a row.
 
-    Raises WrongModel when it names others, Unavailable after `within` seconds.
+    Raises WrongModel when it names others, Away after `within` seconds.
     """
     until, row = time.monotonic() + within, 0
     while row < IN_A_ROW:
@@ -40,7 +40,7 @@ def wait_until_answers(served: Served, within: float = 60.0) -> None:
             raise WrongModel(f"{served.url} serves {', '.join(told)}, not {served.name}. Delete it.")
         row = row + 1 if told else 0
         if not told and time.monotonic() > until:
-            raise Unavailable(
+            raise Away(
                 f"{served.url}: {served.name} is rolled out but does not answer. See its pods' logs; outside the "
                 "cluster, set SELFTAUGHT_REACH."
             )

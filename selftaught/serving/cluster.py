@@ -39,6 +39,8 @@ BROKEN = {
 LEASE_SECONDS = 120
 """How long a lease is held without being given back or renewed."""
 LOG_LINES = 400
+TIMEOUT = (10, 60)
+"""Seconds until there is a connection to the API server, and until it answers, which it does within 60 by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Cluster:
             configuration.refresh_api_key_hook = None
             configuration.api_key = {"authorization": f"Bearer {TOKEN.read_text(encoding='utf-8').strip()}"}
         cast(Any, configuration).retries = 3
-        return client.ApiClient(configuration)
+        return _bounded(client.ApiClient(configuration))
 
     @cached_property
     def core(self) -> Any:
@@ -142,7 +144,8 @@ class Cluster:
     def rollout(self, name: str, selector: str, replicas: int) -> Rollout:
         """How far the Deployment `name` is, whose pods `selector` selects: done once `replicas` of them serve.
 
-        KServe's own conditions are not asked: they stay Ready while a roll-out goes on or crash-loops.
+        KServe's own conditions are not asked: they stay Ready while a roll-out goes on or crash-loops. What was up once
+        can come up: its pods' crashes (out of memory) and what refuses a new pod are then its state, no failure.
         """
         with told(f"deployment {name}"):
             deployment = found(lambda: self.apps.read_namespaced_deployment(name, self.namespace))
@@ -151,7 +154,10 @@ class Cluster:
             if _rolled_out(deployment, replicas):
                 return Rollout(True)
             pods = self.pods(selector)
-        return Rollout(False, _refused(deployment) or pods.failure, pods.state)
+        failure = _refused(deployment) or pods.failure
+        return (
+            Rollout(False, state=failure or pods.state) if _was_up(deployment) else Rollout(False, failure, pods.state)
+        )
 
     # Pods -----------------------------------------------------------------------------------------------------------
 
@@ -185,7 +191,7 @@ class Cluster:
             words = _words(waiting)
             if status.restart_count:
                 log = self._log(pod.metadata.name, container=status.name, previous=True)
-                words = f"{waiting.reason}: {cause(log) or last_lines(log)}"
+                words = f"{waiting.reason}: {_ended(status)}{cause(log) or last_lines(log)}"
             return f"pod {pod.metadata.name}, container {status.name}: {words}"
         return ""
 
@@ -200,8 +206,8 @@ class Cluster:
     # Leases ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def lease(self, name: str, patience: float = 60.0) -> Generator[None]:
-        """Hold the Lease `name`, waiting `patience` seconds for another holder; one that died loses it in time.
+    def lease(self, name: str, patience: float = LEASE_SECONDS + 30.0) -> Generator[None]:
+        """Hold the Lease `name`, waiting `patience` seconds for another holder; one that died loses it within them.
 
         It is renewed while the block runs. Raises Busy when somebody else holds it for longer.
         """
@@ -245,6 +251,17 @@ class Cluster:
             if lease is not None and lease.spec.holder_identity == holder:
                 free = _lease(name, "", lease.metadata.resource_version)
                 won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, free))
+
+
+def _bounded(api: Any) -> Any:
+    """`api`, which else waits for ever for an API server whose machine or network is gone."""
+    ask = api.rest_client.request
+
+    def request(*args: Any, _request_timeout: Any = None, **kwargs: Any) -> Any:
+        return ask(*args, _request_timeout=_request_timeout or TIMEOUT, **kwargs)
+
+    api.rest_client.request = request
+    return api
 
 
 @contextmanager
@@ -330,6 +347,12 @@ def _rolled_out(deployment: Any, replicas: int) -> bool:
     return latest and (status.available_replicas or 0) >= replicas
 
 
+def _was_up(deployment: Any) -> bool:
+    """Whether these very pods were all available before: Kubernetes keeps saying so when some are lost."""
+    conditions = deployment.status.conditions or ()
+    return any(each.type == "Progressing" and each.reason == "NewReplicaSetAvailable" for each in conditions)
+
+
 def _refused(deployment: Any) -> str:
     """Why the cluster makes no pods (a quota, a policy, a missing account), if it says so, and what mends that."""
     for condition in deployment.status.conditions or ():
@@ -352,6 +375,12 @@ def _waiting(pods: Sequence[Any]) -> Iterator[str]:
         else:
             why = [_words(s.state.waiting) for s in pod.status.container_statuses or () if s.state.waiting]
             yield f"pod {pod.metadata.name} is {pod.status.phase}, {'; '.join(why) or 'not ready'}"
+
+
+def _ended(status: Any) -> str:
+    """`OOMKilled: ` where the kernel has ended the container for its memory: its log says nothing of that."""
+    ended = status.last_state.terminated if status.last_state else None
+    return "OOMKilled: " if ended and ended.reason == "OOMKilled" else ""
 
 
 def _words(waiting: Any) -> str:

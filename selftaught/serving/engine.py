@@ -22,7 +22,7 @@ from typing import Self
 import httpx
 
 from selftaught.environment import without_secrets
-from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
+from selftaught.errors import Away, BadInput, SelftaughtError, Unavailable, WrongModel
 from selftaught.loopback import KEY, bearer, new_key
 from selftaught.serving.backend import Served
 from selftaught.serving.crashes import cause, last_lines
@@ -32,6 +32,8 @@ from selftaught.settings import Settings
 HOST = "127.0.0.1"
 VLLM = "selftaught.serving.vllm_serve"
 TRANSFORMERS = "selftaught.serving.transformers_serve"
+SILENT = 30.0
+"""Seconds without an answer after which an engine that was up is given up for another one."""
 
 Waiting = Callable[[str, float], None]
 """Called several times a second with the name that is being started and the seconds so far."""
@@ -93,7 +95,7 @@ class Engine:
         self.served, self.model = served, model
         port = int(reservation.getsockname()[1])
         self._reservation = reservation
-        self._begin = time.monotonic()
+        self._begin, self._up = time.monotonic(), False
         stem = folder / f"{self.served.name}.{os.getpid()}"
         self.log = stem.with_name(f"{stem.name}.log")
         self._pid_file = stem.with_name(f"{stem.name}.json")
@@ -113,22 +115,26 @@ class Engine:
 
     def wait(self, seconds: float, waiting: Waiting) -> None:
         """Return once the engine answers as its own digest; raises as `LocalEngines.deploy` says."""
+        begin = time.monotonic() if self._up else self._begin
         with httpx.Client(timeout=5.0, trust_env=False) as client:
             while not self._answers(client):
+                elapsed = time.monotonic() - begin
+                if self._up and (self.died or elapsed > SILENT):
+                    raise Away(f"{self.served.name}: its engine was up, and answers no more. See {self.log}.")
                 if self.died:
                     raise why(self.model, self.log)
-                elapsed = time.monotonic() - self._begin
                 if elapsed > seconds:
                     raise Unavailable(f"{self.served.name}: not up after {seconds:.0f} s. See {self.log}.")
                 waiting(self.served.name, elapsed)
                 time.sleep(0.2)
+        self._up = True
 
     def _answers(self, client: httpx.Client) -> bool:
         try:
-            listed = client.get(f"{self.served.url}/models", headers=bearer(self.served.key))
-        except httpx.TransportError:
+            listed = client.get(f"{self.served.url}/models", headers=bearer(self.served.key)).raise_for_status()
+        except httpx.HTTPError:  # an engine that is dying answers 500
             return False
-        names = [model["id"] for model in listed.raise_for_status().json()["data"]]
+        names = [model["id"] for model in listed.json()["data"]]
         if self.served.name not in names:
             raise WrongModel(f"{self.served.url} serves {', '.join(names)}, not {self.served.name}. Free the port.")
         return True
@@ -261,4 +267,4 @@ def why(model: Path, log: Path) -> SelftaughtError:
     if words := cause(text):
         return BadInput(f"{model}: cannot be served: {words}. The engine's log: {log}")
     killed = "the engine was killed while starting (out of memory?)"
-    return SelftaughtError(f"{model}: {killed}: {last_lines(text)}. Its log: {log}")
+    return Away(f"{model}: {killed}: {last_lines(text)}. Its log: {log}")

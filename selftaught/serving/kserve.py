@@ -42,7 +42,8 @@ class KServe:
     def deploy(self, line: str, digest: str) -> Served:
         """Serve the model; see `Backend.deploy`.
 
-        Raises BadInput with the pod's own words when it cannot come up, Unavailable when it is not up in time.
+        Raises BadInput with the pod's own words when it cannot come up, Unavailable when it is not up in time,
+        Away when it was up and is lost meanwhile.
         """
         name, begin = version_name(line, digest), time.monotonic()
         if self.settings.one_engine:

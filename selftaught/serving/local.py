@@ -54,7 +54,8 @@ class LocalEngines:
         """Serve the model in `folder`; see `Backend.deploy`. `port` 0 means any free one.
 
         Raises BadInput when the model cannot be served or the port is taken, Unavailable when the engine is not up in
-        time, WrongModel when another server answers on its port, SelftaughtError when it was killed while starting.
+        time, WrongModel when another server answers on its port, Away when it was killed while starting, or was up and
+        answers no more: the next call starts another one.
         """
         with self._lock:
             engine = self._warm(served_name(line, digest)) or self._start(line, digest, folder, port)

@@ -1,7 +1,8 @@
 """Drives verifiers over many groups, and is the one place where a verifier's crash becomes a verdict.
 
 A crash in third-party code is a fact about the verifier, not about the model: it becomes an error verdict, which is
-neither a pass nor a failure. Dead endpoints and wrong models (`SelftaughtError`) stop the step, which may be repeated.
+neither a pass nor a failure. So is a judge's engine that has no answer to a group (`NoAnswer`), asked once more. Dead
+endpoints and wrong models (any other `SelftaughtError`) stop the step, which may be repeated.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequ
 from dataclasses import dataclass
 
 from selftaught.blocks import Context, ProgressSink, Verifier
-from selftaught.errors import BadInput, SelftaughtError
+from selftaught.errors import BadInput, NoAnswer, SelftaughtError
 from selftaught.records import Group, Verdict
 from selftaught.verification.budget import ROLLOUT_S, STEP_S, Share, share
 
@@ -69,9 +70,14 @@ def _ahead(works: Iterable[Coroutine[None, None, Group]]) -> Generator[asyncio.T
 
 
 async def verdicts(verifier: Verifier, group: Group, context: Context) -> list[Verdict]:
-    """One verdict of `verifier` a rollout of `group`: errors where it crashed. Raises its SelftaughtErrors."""
+    """One verdict of `verifier` a rollout of `group`: errors where it crashed or was not answered.
+
+    Raises its other SelftaughtErrors.
+    """
     try:
-        said = await verifier.verify(group, context)
+        said = await _twice(verifier, group, context)
+    except NoAnswer as error:
+        return _errored(verifier, group, str(error))
     except SelftaughtError:
         raise
     # Whatever a verifier may raise is attributed here, once, so that no verifier has to catch anything broad itself.
@@ -80,6 +86,14 @@ async def verdicts(verifier: Verifier, group: Group, context: Context) -> list[V
     if len(said) != len(group.rollouts):
         return _errored(verifier, group, f"gave {len(said)} verdicts on {len(group.rollouts)} rollouts")
     return said
+
+
+async def _twice(verifier: Verifier, group: Group, context: Context) -> list[Verdict]:
+    """What it says, asked once more where it got no answer: an engine that dies breaks off what it is asked."""
+    try:
+        return await verifier.verify(group, context)
+    except NoAnswer:
+        return await verifier.verify(group, context)
 
 
 def _errored(verifier: Verifier, group: Group, error: str) -> list[Verdict]:

@@ -13,7 +13,7 @@ from kubernetes import client
 
 from selftaught.errors import BadInput
 from selftaught.models import served_name
-from selftaught.serving.cluster import Cluster
+from selftaught.serving.cluster import Cluster, Rollout
 from selftaught.serving.inference_service import inference_service
 from selftaught.serving.scaling import REQUESTS
 from selftaught.settings import Settings
@@ -147,3 +147,37 @@ def test_a_version_with_a_pod_of_an_earlier_template_or_too_few_is_not_rolled_ou
 
 def test_numbers_of_an_earlier_specification_do_not_count():
     assert not rolled_out(1, wanted=1, there=1, updated=1, available=1, seen=6)
+
+
+def crashed(*, was_up: bool, reason: str) -> Rollout:
+    """How far a Deployment is whose only pod waits in a crash loop; its container ended for `reason`."""
+    progress = client.V1DeploymentCondition(
+        type="Progressing", status="True", reason="NewReplicaSetAvailable" if was_up else "ReplicaSetUpdated"
+    )
+    status = client.V1DeploymentStatus(observed_generation=7, replicas=1, updated_replicas=1, conditions=[progress])
+    spec = client.V1DeploymentSpec(selector=client.V1LabelSelector(), template=client.V1PodTemplateSpec())
+    meta = client.V1ObjectMeta(name="version-1", generation=7)
+    state = client.V1ContainerState(waiting=client.V1ContainerStateWaiting(reason="CrashLoopBackOff"))
+    ended = client.V1ContainerState(terminated=client.V1ContainerStateTerminated(exit_code=137, reason=reason))
+    container = client.V1ContainerStatus(
+        name="engine", image="", image_id="", ready=False, restart_count=2, state=state, last_state=ended
+    )
+    pod = client.V1Pod(metadata=meta, status=client.V1PodStatus(phase="Running", container_statuses=[container]))
+    cluster = Cluster("team-a", "name")
+    deployment = client.V1Deployment(metadata=meta, spec=spec, status=status)
+    cluster.apps = SimpleNamespace(read_namespaced_deployment=lambda *_: deployment)
+    cluster.core = SimpleNamespace(
+        list_namespaced_pod=lambda *_, **__: client.V1PodList(items=[pod]),
+        read_namespaced_pod_log=lambda *_, **__: "loading weights\n",
+    )
+    return cluster.rollout("version", "app=version", 1)
+
+
+def test_a_version_that_cannot_come_up_is_told_and_one_that_was_up_is_waited_for():
+    """An engine that is killed for its memory twice crash-loops, and comes back all the same."""
+    words = "pod version-1, container engine: CrashLoopBackOff: OOMKilled: loading weights"
+    assert crashed(was_up=False, reason="OOMKilled") == Rollout(
+        False, words, "pod version-1 is Running, CrashLoopBackOff"
+    )
+    assert crashed(was_up=True, reason="OOMKilled") == Rollout(False, "", words)
+    assert "OOMKilled" not in crashed(was_up=False, reason="Error").failure

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from selftaught.blocks import Context, RolloutVerifier, Verifier
-from selftaught.errors import BadInput, Unavailable
+from selftaught.errors import BadInput, NoAnswer, Unavailable
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
 from selftaught.verification import runner
 from selftaught.verification.answer_match import AnswerMatch
@@ -113,6 +113,28 @@ async def test_a_verifier_that_never_ran_is_named():
 async def test_a_dead_judge_stops_the_step():
     with pytest.raises(Unavailable, match="connection refused"):
         await verified([group("1", "1")], Dead())
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_a_judge_that_has_no_answer_is_asked_once_more(failures: int):
+    asked = list[str]()
+
+    class Breaking(Verifier):
+        type: str = "breaking"
+
+        async def verify(self, group, context):
+            asked.append(group.id)
+            if group.task.answer == "2" and asked.count(group.id) <= failures:
+                raise NoAnswer("http://judge: no OpenAI-compatible answer")
+            return [Verdict.of(self.name, True) for _ in group.rollouts]
+
+    lost, other = await verified([group("2", "a", "b"), group("3", "c")], Breaking())
+    assert other.verdicts[0][0].passed
+    if failures == 1:
+        assert [verdict.passed for (verdict,) in lost.verdicts] == [True, True]
+    else:
+        assert {verdict.error for (verdict,) in lost.verdicts} == {"http://judge: no OpenAI-compatible answer"}
+    assert asked.count(lost.id) == 2
 
 
 async def test_the_funnel_counts():

@@ -16,7 +16,7 @@ from itertools import accumulate
 from secrets import token_hex
 from typing import Any
 
-from selftaught.errors import RoundFailed, SelftaughtError, Unavailable
+from selftaught.errors import Away, RoundFailed, SelftaughtError, Unavailable
 from selftaught.serving.answers import wait_until_leads
 from selftaught.serving.canary import Pair, Trial, pods
 from selftaught.serving.cluster import Cluster, found, told, won
@@ -69,7 +69,7 @@ class GatewayRoute:
             self._say(str(error))
 
     def point(self, line: str, digest: str) -> None:
-        """See `Route.point`. Raises Unavailable when new requests do not come to the version within a minute."""
+        """See `Route.point`. Raises Away when new requests do not come to the version within a minute."""
         self._lead(line, version_name(line, digest))
         self._service.point(line, digest)
 
@@ -122,11 +122,11 @@ class GatewayRoute:
             )
 
     def _lead(self, line: str, name: str) -> None:
-        """Give the version all requests. Raises Unavailable when they do not come to it within a minute."""
+        """Give the version all requests. Raises Away when they do not come to it within a minute."""
         self._weigh(line, {name: 100}, mark="")
         url, host = self._settings.gateway_url, host_name(line, self._settings)
         if not wait_until_leads(f"{url}/v1", name, WITHIN, host):
-            raise Unavailable(
+            raise Away(
                 f"httproute {line}: {host} at {url} does not lead to {name} after {WITHIN:.0f} s, though the gateway "
                 f"{self._settings.gateway} has taken it. Is {url} that gateway, and reached from here?"
             )

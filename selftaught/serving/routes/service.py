@@ -5,7 +5,7 @@ Established connections stay where they are until the engine closes them (`selft
 
 from typing import Any
 
-from selftaught.errors import Unavailable
+from selftaught.errors import Away
 from selftaught.serving.answers import wait_until_leads
 from selftaught.serving.cluster import Cluster, found, told
 from selftaught.serving.naming import LINE, MANAGED, version_name
@@ -30,11 +30,11 @@ class ServiceRoute:
         """All users are led to it at once."""
 
     def point(self, line: str, digest: str) -> None:
-        """See `Route.point`. Raises Unavailable when new connections do not come to the version within a minute."""
+        """See `Route.point`. Raises Away when new connections do not come to the version within a minute."""
         name = version_name(line, digest)
         self._select(line, name)
         if not wait_until_leads(f"{self._cluster.url(line)}/v1", name, WITHIN):
-            raise Unavailable(f"service {line}: does not lead to {name} after {WITHIN:.0f} s. Are its pods up?")
+            raise Away(f"service {line}: does not lead to {name} after {WITHIN:.0f} s. Are its pods up?")
 
     def retire(self, line: str, digest: str) -> None:
         """Nothing is kept of a version."""

@@ -1,6 +1,7 @@
 """Blocks that a package of one's own brings (the entry point beside this file): what tests of whole rounds need.
 
-`nudge` is training without the work, and as little reproducible; `overlapping` is a task source that leaks on purpose.
+`nudge` is training without the work, and as little reproducible; `overlapping` is a task source that leaks on purpose;
+`judged` asks a model whether rollouts are right.
 """
 
 import json
@@ -10,8 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from selftaught.blocks import Draw, Objective, TrainContext, TrainResult
-from selftaught.records import Example, Task
+from selftaught.blocks import Context, Draw, Objective, TrainContext, TrainResult, Verifier
+from selftaught.records import Example, Group, Task, Verdict
 from selftaught.tasks.word_problems import WordProblems
 
 
@@ -40,3 +41,11 @@ class Overlapping(WordProblems, type="overlapping"):
         tasks = super().draw(draw)
         leaked = next(task for task in tasks if task.split == "gate")
         return [*tasks, leaked.model_copy(update={"split": "train"})]
+
+
+class Judged(Verifier, type="judged"):
+    """Pass what the model in the role `judge` answers too."""
+
+    async def verify(self, group: Group, context: Context) -> list[Verdict]:
+        (said,) = await context.model("judge").chat(group.task.messages, temperature=0.0)
+        return [Verdict.of(self.name, rollout.text == said.text, said.text) for rollout in group.rollouts]

@@ -9,6 +9,11 @@ It is polite unless RECORDED_FAULTS says otherwise: a JSON object with the quest
 of them, and which these are then follows from the question. `length` and `abort` break the first sample off and say so,
 `silent` gives it no finish reason at all, `fewer` leaves one sample out, `late` takes a second longer, `refused` is
 status 400, `broken` 500.
+
+RECORDED_DEATH names a file that need not be there, of a word a line: an engine that has answered two questions takes a
+line away and dies of what it says. `kill` is a SIGKILL before the answer, `stream` one in the middle of it, `cut` the
+same of an answer whose length was not told, `session` takes its launcher too, `error` is status 500 for everything and
+everybody, and the end a little later, as vLLM dies whose engine's process was killed for its memory.
 """
 
 import argparse
@@ -17,12 +22,16 @@ import json
 import math
 import os
 import re
+import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from selftaught.tasks.word_templates import HELD_OUT, TRAINED, Template
+
+DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+"""What vLLM answers everybody whose engine has died."""
 
 
 def main() -> None:
@@ -51,6 +60,7 @@ class Server(ThreadingHTTPServer):
             prompts = json.loads(reference_logprobs(model).model_dump_json())["prompts"]
         self.reference = {tuple(p["token_ids"]): p["logprobs"] for p in prompts}
         self.turn = threading.Lock()
+        self.asked, self.dying = 0, False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -58,16 +68,41 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send({"data": [{"id": name} for name in self.server.names]})
+        if self.server.dying:
+            self.send({"error": {"message": DEAD}}, 500)
+        else:
+            self.send({"data": [{"id": name} for name in self.server.names]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = body["messages"][-1]["content"] if "messages" in body else ""
-        if asked and (status := refusal(asked)):
+        if asked:
+            with self.server.turn:
+                self.server.asked += 1
+                if self.server.asked > 2 and not self.server.dying and (manner := death()):
+                    self.die(manner)
+        if self.server.dying:
+            self.send({"error": {"message": DEAD}}, 500)
+        elif asked and (status := refusal(asked)):
             note({"model": body["model"], "question": asked, "status": status})
             self.send({"error": {"message": f"maximum context length, said of {asked}"}}, status)
         else:
             self.send({"model": body["model"], **self.answer(body)})
+
+    def die(self, manner: str) -> None:
+        """End as `manner` says, at once or soon; several requests may be waiting."""
+        if manner == "error":
+            self.server.dying = True
+            threading.Timer(0.5, os._exit, (0,)).start()
+            return
+        if manner in ("stream", "cut"):
+            self.send_response(200)
+            self.send_header(*(("Content-Length", "1000") if manner == "stream" else ("Connection", "close")))
+            self.end_headers()
+            self.wfile.write(b'{"model": "half an ans')
+        if manner == "session":
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def answer(self, body: dict) -> dict:
         if self.path == "/classify":
@@ -135,6 +170,16 @@ def note(request: dict) -> None:
     if path := os.environ.get("RECORDED_REQUESTS"):
         with open(path, "a") as file:  # noqa: PTH123 (one write a line, appended: whole even when killed)
             file.write(json.dumps(request) + "\n")
+
+
+def death() -> str:
+    """What this engine dies of; empty: it lives. Engines are asked one after the other in tests that kill them."""
+    path = Path(os.environ.get("RECORDED_DEATH", "nothing"))
+    if not path.exists():
+        return ""
+    manner, _, others = path.read_text().partition("\n")
+    path.write_text(others)
+    return manner
 
 
 def meets(fault: str, question: str) -> bool:
