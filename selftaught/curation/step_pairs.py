@@ -31,8 +31,8 @@ class StepPairs(Counted, type="step_pairs"):
     ] = "value"
     margin: Annotated[float, Field(ge=0, description="the values of the two sides differ by more than this")] = 0.0
     smoothing: Literal["none", "visits"] = "none"
-    """`visits` takes 1 / (N_w / N_l + 1) as the probability that a pair is the wrong way round, a node that was not
-    visited counting as visited once; for `dpo` with `loss: conservative`."""
+    """`visits` takes min(1 - 1 / (1 + N_l / max(1, N_w)), .5) as the probability that a pair is the wrong way round, as
+    MCTS-DPO's code has it; for `dpo` with `loss: conservative`. At .5 a pair teaches nothing."""
 
     def examples(self, group: Group, seed: int) -> Iterator[Example]:
         """Pairs from the root down."""
@@ -68,11 +68,15 @@ class StepPairs(Counted, type="step_pairs"):
             rejected=(Message(role="assistant", content=other.text),),
             task=group.id,
             rollout=content_id([group.id, best.index, other.index]),
-            label_smoothing=1 / (max(1, best.visits) / max(1, other.visits) + 1) if self.smoothing == "visits" else 0.0,
+            label_smoothing=_doubt(best, other) if self.smoothing == "visits" else 0.0,
             prompt_ids=(*tree.prompt_ids, *tree.ids(parent), *best.token_ids[:shared]),
             completion_ids=best.token_ids[shared:],
             rejected_ids=other.token_ids[shared:],
         )
+
+
+def _doubt(best: Node, other: Node) -> float:
+    return min(1 - 1 / (1 + other.visits / max(1, best.visits)), 0.5)
 
 
 def best_path(tree: Tree, values: Mapping[int, float]) -> Iterator[tuple[int, list[Node]]]:

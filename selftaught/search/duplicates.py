@@ -3,6 +3,7 @@
 Blocks of the axis `merge`. What becomes of a duplicate (it is dropped, and counted) is the expansion's business.
 """
 
+import re
 from abc import abstractmethod
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from pydantic import Field, PositiveInt
 
 from selftaught.blocks import Block, Context
 from selftaught.records import Message, Task
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 class Duplicates(Block, axis="merge"):
@@ -28,13 +31,16 @@ class Exact(Duplicates, type="exact"):
 
 
 class EditDistance(Duplicates, type="edit_distance"):
-    """A small Levenshtein distance. AlphaLLM's code: fewer than 20."""
+    """A small Levenshtein distance, and the same numbers in the same order. AlphaLLM's code: fewer than 20.
+
+    AlphaLLM does not look at numbers, its steps are long sentences: `22 - 2 = 20` and `22 - 2 = 18` are two apart.
+    """
 
     most: PositiveInt = 19
     """Characters to insert, delete or replace, at most."""
 
     async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
-        return within(one, other, self.most)
+        return _NUMBER.findall(one) == _NUMBER.findall(other) and within(one, other, self.most)
 
 
 class Judged(Duplicates, type="judged"):

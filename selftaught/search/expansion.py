@@ -51,7 +51,8 @@ class Steps(Drawing, Expansion, type="steps"):
         for first in (*([1] if self.coverage else []), *[wanted] * (self.retries + 1)):
             for step in await self.ask(tree, node, min(first, wanted - len(grown)), self.temperature, context):
                 if not await self._dropped(tree, node, step, context):
-                    grown.append(tree.add(node, step))
+                    grown.append(tree.sketch(node, step))
+                    node.children.append(grown[-1])
             if len(grown) == wanted or self._covered(node):
                 break
         node.grown = self.coverage is None or self._covered(node) or not grown

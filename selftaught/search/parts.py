@@ -28,6 +28,7 @@ class Expansion(Block, axis="expand"):
     ) -> list[SearchNode]:
         """New children of `node` (`n`, where it is given), in order; counts on the tree's tally what they cost.
 
+        They are the node's, but no nodes of the tree yet (`SearchTree.enter`), since others grow at the same time.
         Raises what `ChatModel` raises.
         """
 

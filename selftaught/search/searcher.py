@@ -5,10 +5,11 @@ block's; the runner of sampling keeps many trees in flight, so that the engine a
 of the task and the engine's answers alone, unless its time is limited.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -69,20 +70,22 @@ class LookAhead(BaseModel):
 
 
 class Adaptive(BaseModel):
-    """More children where their values differ: floor(factor max |v_i - mean v|) more, `most` at most.
+    """More children where their values differ: floor(factor max |v_i - mean v|) in all, `most` at most.
 
-    AlphaLLM (arXiv 2404.12253), section 4.3.2, as its code has it.
+    AlphaLLM (arXiv 2404.12253), section 4.3.2, as its code has it: what an expansion gave is the least. Its factor is 2
+    for values in [-1, 2]; 6 is as much for values in [0, 1].
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    factor: Annotated[NonNegativeFloat, Field(description="children to add for a deviation of 1")] = 2.0
-    most: Annotated[PositiveInt, Field(description="children to add, at most")] = 10
+    factor: Annotated[NonNegativeFloat, Field(description="children of a node for a deviation of 1")] = 6.0
+    most: Annotated[PositiveInt, Field(description="children of a node, at most")] = 10
 
     def more(self, values: Sequence[float]) -> int:
         """How many children to add to those that have `values`."""
         mean = sum(values) / len(values)
-        return min(int(self.factor * max(abs(value - mean) for value in values)), self.most)
+        wanted = min(int(self.factor * max(abs(value - mean) for value in values)), self.most)
+        return max(wanted - len(values), 0)
 
 
 class Search(Sampler, type="search"):
@@ -159,12 +162,13 @@ class Search(Sampler, type="search"):
             chosen = self.select.choose(tree)
             if not chosen:
                 return "exhausted"
-            ripe = [node for node in chosen if self._ripe(node)]
+            ripe, grown = [node for node in chosen if self._ripe(node)], list[SearchNode]()
             for node in ripe:
-                await self._finish(tree, context, node)
+                grown += await self._finish(tree, context, node)
+                self.backup.back_up(node)
                 if self.mode == "simple":
                     return "gate"
-            grown = await self._iterate(tree, [node for node in chosen if node not in ripe], context)
+            grown += await self._iterate(tree, [node for node in chosen if node not in ripe], context)
             if self.limits.solved and await self._solved(tree, grown, context):
                 return "solved"
             if ended := self.limits.reached(tree):
@@ -176,12 +180,25 @@ class Search(Sampler, type="search"):
     async def _iterate(self, tree: SearchTree, chosen: Sequence[SearchNode], context: Context) -> list[SearchNode]:
         """One iteration on the nodes `chosen`; returns what grew."""
         tree.tally.iterations += 1
-        grown = [await self._grow(tree, node, context) for node in chosen]
+        grown = await self._together(tree, chosen, context)
         for node, children in zip(chosen, grown, strict=True):
             if self.look_ahead and children:
                 await self._look_ahead(self.look_ahead, tree, max(children, key=worth), context)
             self.backup.back_up(node)
         return list(chain.from_iterable(grown))
+
+    async def _together(
+        self, tree: SearchTree, chosen: Sequence[SearchNode], context: Context
+    ) -> list[list[SearchNode]]:
+        """What grew at each of `chosen`, asked for at once; in the tree in their order, whichever came first."""
+        asked = [self._grow(tree, node, context) for node in chosen]
+        grown = await asyncio.gather(*asked, return_exceptions=True)  # so that nothing goes on when one has failed
+        for node in chosen:
+            tree.enter(node)
+        for each in grown:
+            if isinstance(each, BaseException):
+                raise each
+        return cast("list[list[SearchNode]]", grown)
 
     async def _grow(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
         """The new children of `node`, valued; none where the engine takes its path no further (its context is full)."""
@@ -227,11 +244,11 @@ class Search(Sampler, type="search"):
 
     # The answer -----------------------------------------------------------------------------------------------------
 
-    async def _finish(self, tree: SearchTree, context: Context, node: SearchNode | None = None) -> None:
-        """Decode `node`, by default the best leaf, to the end of an answer, as one last child, where it has room."""
+    async def _finish(self, tree: SearchTree, context: Context, node: SearchNode | None = None) -> list[SearchNode]:
+        """Decode `node`, by default the best leaf, to the end of an answer: one last child, where it has room."""
         node = node or max((each for each in tree.nodes if not each.children), key=worth)
         if node.terminal:
-            return
+            return []
         whole = self.expand.model_copy(update={"unit": "answer", "stop": (), "max_tokens": self.finish})
         node.grown = True
         try:
@@ -240,11 +257,12 @@ class Search(Sampler, type="search"):
             if node is tree.root:
                 raise
             node.settle()
-            return
+            return []
         child = tree.add(node, replace(step, finish_reason="stop"))
         child.finish_reason = step.finish_reason
         child.estimate = child.value = node.value
         node.settle()
+        return [child]
 
     def _answer(self, tree: SearchTree) -> SearchNode | None:
         """The answer that the search stands by: of the highest value, or where the visits lead."""

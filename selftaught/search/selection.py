@@ -79,18 +79,21 @@ class Greedy(Descent, type="greedy"):
 
 
 class Beam(Selection, type="beam"):
-    """The `width` best open nodes of the deepest layer, all grown at once: breadth-first search of Tree of Thoughts.
+    """The `width` best nodes of the deepest layer that can grow, all at once: breadth-first search of Tree of Thoughts.
 
-    Yao et al. 2023 (arXiv 2305.10601), algorithm 1. Nodes that fell out of the beam are never grown.
+    Yao et al. 2023 (arXiv 2305.10601), algorithm 1. There a search ends after so many layers; here it ends at its
+    limits, so an answer that has ended takes no place in the beam, and where a layer has nothing left that can grow,
+    what fell out of the beam in the one above goes on.
     """
 
     width: PositiveInt = 5
     """Nodes of a layer that are grown."""
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
-        deepest = max(node.depth for node in tree.nodes)
-        layer = sorted((node for node in tree.nodes if node.depth == deepest), key=worth, reverse=True)
-        return [node for node in layer[: self.width] if not node.closed]
+        growing = _growing(tree)
+        deepest = max((node.depth for node in growing), default=0)
+        layer = sorted((node for node in growing if node.depth == deepest), key=worth, reverse=True)
+        return layer[: self.width]
 
 
 class DepthFirst(Selection, type="dfs"):

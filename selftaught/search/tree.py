@@ -37,6 +37,7 @@ class SearchNode:
     estimate: float = 0.0
     value: float = 0.0
     visits: int = 0
+    backed_up: bool = False
     depth: int = 0
     grown: bool = False
     closed: bool = False
@@ -123,14 +124,21 @@ class SearchTree:
 
     def add(self, parent: SearchNode, step: Completion, *, hinted: bool = False) -> SearchNode:
         """Grow `parent` by one child that says `step`. Children that are added in order keep their order."""
-        child = _child(parent, step, len(self.nodes), hinted)
-        self.nodes.append(child)
+        child = _child(parent, step, hinted)
         parent.children.append(child)
+        self.enter(parent)
         return child
 
+    def enter(self, parent: SearchNode) -> None:
+        """Make nodes of the tree of the children that `parent` has grown since, in order."""
+        for child in parent.children:
+            if child.index < 0:
+                child.index = len(self.nodes)
+                self.nodes.append(child)
+
     def sketch(self, parent: SearchNode, step: Completion) -> SearchNode:
-        """What `add` would give, outside the tree: for looking ahead."""
-        return _child(parent, step, -1, False)
+        """A child of `parent` that says `step`, of which neither the parent nor the tree knows yet."""
+        return _child(parent, step, False)
 
     def terminals(self) -> list[SearchNode]:
         """The nodes that end an answer, in order of their index."""
@@ -174,9 +182,9 @@ def ended(step: Completion) -> bool:
     return step.stop is None and step.finish_reason == "stop"
 
 
-def _child(parent: SearchNode, step: Completion, index: int, hinted: bool) -> SearchNode:
+def _child(parent: SearchNode, step: Completion, hinted: bool) -> SearchNode:
     return SearchNode(
-        index=index,
+        index=-1,
         parent=parent,
         text=step.text,
         token_ids=step.token_ids,

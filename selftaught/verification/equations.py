@@ -10,15 +10,16 @@ calculation was the one to make is another verifier's business.
 import ast
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeInt
 
 from selftaught.blocks import RolloutVerifier
 from selftaught.records import Rollout, Task, Verdict
+from selftaught.verification.answers import equal, final_answer
 from selftaught.verification.numbers import FRAC
 from selftaught.verification.writing import plain
 
@@ -106,11 +107,16 @@ class Equation(NamedTuple):
 
 
 class Equations(RolloutVerifier, type="equations"):
-    """Pass a rollout without a false equation, and with `at_least` so many true ones; the reason shows the false."""
+    """Pass a rollout without a false equation, and with `at_least` so many true ones; the reason shows the false.
+
+    With `last: answer` what the last one comes to is the rollout's final answer as well: an answer that stands below a
+    calculation of something else has come of none. For whole answers, not for partial solutions.
+    """
 
     reads_answer: ClassVar[bool] = False
 
     at_least: Annotated[NonNegativeInt, Field(description="equations that have to be there")] = 0
+    last: Annotated[Literal["answer"] | None, Field(description="what the last one has to come to")] = None
 
     def verdict(self, task: Task, rollout: Rollout) -> Verdict:
         """Passed, or failed with every false equation in the reason."""
@@ -119,7 +125,17 @@ class Equations(RolloutVerifier, type="equations"):
         right = sum(holds is True for _, holds in judged)
         if not wrong and right < self.at_least:
             wrong = [f"{right} equations, fewer than at_least: {self.at_least}"]
+        if not wrong and self.last:
+            wrong = list(_other_end(rollout, [each for each, holds in judged if holds]))
         return Verdict.of(self.name, not wrong, "; ".join(wrong) or f"{right} equations hold")
+
+
+def _other_end(rollout: Rollout, held: Sequence[Equation]) -> Iterator[str]:
+    """Why the last of the equations `held` does not come to the final answer, if so."""
+    answer = final_answer(rollout.text, finished=rollout.finish_reason == "stop")
+    come = held[-1].right if held else None
+    if answer is None or come is None or not equal(come, answer):
+        yield f"the last equation comes to {come or 'nothing'}, the answer is {answer or 'missing'}"
 
 
 def equations(text: str) -> Iterator[Equation]:

@@ -51,12 +51,13 @@ def test_values_that_do_not_differ_by_more_than_the_margin_give_no_pair():
     assert pairs(grown({"a": True, "b": False})) == []
 
 
-def test_a_pairs_smoothing_is_by_visits():
-    group = grown({"a": True, "b": False}, {"a": 0.9}, visits={"a": 6, "b": 2})
-    assert [each.label_smoothing for each in pairs(group, smoothing="visits")] == [1 / (6 / 2 + 1)]
-    unvisited = grown({"a": True, "b": False}, {"a": 0.9})
-    assert [each.label_smoothing for each in pairs(unvisited, smoothing="visits")] == [0.5]
-    assert [each.label_smoothing for each in pairs(unvisited)] == [0.0]
+@pytest.mark.parametrize(
+    ("won", "lost", "doubt"), [(0, 3, 0.5), (1, 4, 0.5), (6, 2, 0.25), (4, 0, 0.0), (0, 0, 0.0), (3, 3, 0.5)]
+)
+def test_a_pairs_smoothing_is_by_visits(won, lost, doubt):
+    group = grown({"a": True, "b": False}, {"a": 0.9}, visits={"a": won, "b": lost})
+    assert [each.label_smoothing for each in pairs(group, smoothing="visits")] == [doubt]
+    assert [each.label_smoothing for each in pairs(group)] == [0.0]
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=5), min_size=2, max_size=4, unique=True), st.text("ab", max_size=3))

@@ -1,9 +1,11 @@
 """A naive tree search, written from the papers' formulas alone: one request at a time, plain dictionaries, recursion.
 
-What `selftaught.search` has to equal, node by node, on a model that answers the same.
+What `selftaught.search` has to equal, node by node, on a model that answers the same. Where a formula says what a node
+is worth by all that is below it, it is applied to all of that anew after each iteration, and not kept up to date.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from tests.search.scripted import Scripted
@@ -32,7 +34,7 @@ def node(text: str, parent: Node | None, estimate: float) -> Node:
     depth = parent["depth"] + 1 if parent else 0
     return {
         "text": text, "parent": parent, "est": estimate, "V": estimate, "N": 0, "children": [], "terminal": False,
-        "depth": depth, "prior": 1.0, "grown": False,
+        "depth": depth, "prior": 1.0, "grown": False, "ahead": None,
     }  # fmt: skip
 
 
@@ -75,9 +77,9 @@ def score(child: Node, parent: Node, select: str, ask: dict[str, Any]) -> float:
 
 def pick(made: list[Node], select: str, ask: dict[str, Any]) -> list[Node]:
     if select == "beam":
-        deepest = max(each["depth"] for each in made)
-        layer = sorted([each for each in made if each["depth"] == deepest], key=lambda each: -each["V"])
-        return [each for each in layer[: ask["width"]] if not dead(each, ask)]
+        alive = [each for each in made if stuck(each, ask)]
+        layers = sorted({each["depth"] for each in alive})
+        return sorted([each for each in alive if each["depth"] == layers[-1]], key=lambda n: -n["V"])[: ask["width"]]
     leaves = [each for each in made if stuck(each, ask)]
     if select == "dfs":
         leaves.sort(key=lambda each: -each["V"])
@@ -113,39 +115,68 @@ def take(model: Scripted, text: str, n: int, each: Node, made: list[Node]) -> No
 
 def look_ahead(model: Scripted, question: str, child: Node, ask: dict[str, Any]) -> None:
     child["N"] += 1
-    text, ended, best = question + ">" + full_text(child), child["terminal"], None
+    text, ended, seen = question + ">" + full_text(child), child["terminal"], list[float]()
     for _ in range(ask["look_ahead"]):
         if ended:
             break
         (step,) = model.steps(text, 1, 0.7, True)
         text, ended = text + step.text, step.stop is None
-        best = max(model.value(text), -1.0 if best is None else best)
-    if best is not None:
-        child["V"] = 0.5 * child["V"] + 0.5 * best
+        seen.append(model.value(text))
+    if seen:
+        child["V"] = child["ahead"] = 0.5 * child["V"] + 0.5 * max(seen)
 
 
-def back_up(each: Node | None, backup: str, ask: dict[str, Any]) -> None:
+def back_up(each: Node, backup: str, ask: dict[str, Any]) -> None:
     if backup == "mean":
-        gained = max([child["est"] for child in each["children"]] or [each["est"]])
+        alphallm(each)
+        return
+    node: Node | None = each
+    while node is not None:
+        node["N"] += 1
+        node = node["parent"]
     while each is not None:
-        each["N"] += 1
-        children = each["children"]
-        if backup == "mean":
-            each["V"] += (gained - each["V"]) / each["N"] if each["N"] > 1 else gained - each["V"]
-        elif backup == "max" and children:
-            each["V"] = max(child["V"] for child in children)
-        elif backup == "visit_mean" and sum(child["N"] for child in children):
-            each["V"] = sum(c["N"] * c["V"] for c in children) / sum(c["N"] for c in children)
-        elif backup == "q_value":
-            each["V"] = q_value(each, ask["gamma"])
+        if each["children"]:
+            each["V"] = {"max": best, "visit_mean": visit_mean, "q_value": comparable}[backup](each, ask)
         each = each["parent"]
 
 
+def best(each: Node, ask: dict[str, Any]) -> float:
+    return max(child["V"] for child in each["children"])
+
+
+def visit_mean(each: Node, ask: dict[str, Any]) -> float:
+    """ReST-MCTS*: V = sum N V / sum N; a child that no walk can go into has been looked at once."""
+    seen = [(child["N"] or int(dead(child, ask)), child["V"]) for child in each["children"]]
+    return sum(n * v for n, v in seen) / sum(n for n, _ in seen) if any(n for n, _ in seen) else each["V"]
+
+
+def comparable(each: Node, ask: dict[str, Any]) -> float:
+    """MCTS-DPO's Q, from the estimates of the whole tree below, on its parent's estimate."""
+    return q_value(each, ask["gamma"]) + (each["parent"]["est"] if each["parent"] else 0.0)
+
+
 def q_value(each: Node, gamma: float) -> float:
-    """Q = r + gamma V by recursion over all that is below; stores the children's on the way."""
-    for child in each["children"]:
-        child["V"] = q_value(child, gamma)
+    """Q = r + gamma V, V = sum max(1, N) Q / sum max(1, N), r the gain of the estimate; a leaf's V is 0."""
+    before = each["parent"]["est"] if each["parent"] else 0.0
+    if not each["children"]:
+        return (each["est"] if each["ahead"] is None else each["ahead"]) - before
     weights = [max(1, child["N"]) for child in each["children"]]
-    below = sum(w * c["V"] for w, c in zip(weights, each["children"], strict=True)) / sum(weights) if weights else 0.0
-    reward = each["est"] - each["parent"]["est"] if each["parent"] else 0.0
-    return reward + gamma * below
+    below = sum(w * q_value(child, gamma) for w, child in zip(weights, each["children"], strict=True)) / sum(weights)
+    return each["est"] - before + gamma * below
+
+
+def alphallm(grown: Node) -> None:
+    """Q is the mean of what a node and all below it were worth when they were made, N how many they are."""
+    node: Node | None = grown
+    while node is not None:
+        born = list(worths(node))
+        node["N"], node["V"] = len(born), sum(born) / len(born)
+        node = node["parent"]
+    for child in grown["children"]:
+        child["N"] = max(child["N"], 1)
+
+
+def worths(each: Node) -> Iterator[float]:
+    yield each["est"] if each["ahead"] is None else each["ahead"]
+    for child in each["children"]:
+        yield from worths(child)

@@ -1,5 +1,7 @@
 """Steps: cut to whole tokens without losing one, duplicates dropped and counted, asked for again where told to."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,29 @@ def test_an_answer_cut_into_steps_has_all_of_its_tokens_in_order(tokens):
     assert all(step.token_ids for step in cut)
 
 
+def test_an_end_token_says_nothing_in_the_last_step():
+    answer = replace(said(["1", " +", " 1", "\n", "2", "<|im_end|>"]), text="1 + 1\n2")
+    *_, last = cut = list(steps(answer, ("\n",)))
+    assert [step.text for step in cut] == ["1 + 1\n", "2"]
+    assert last.token_ids == (4, 5)
+
+
+@given(words, st.lists(st.integers(1, 3)))
+def test_the_steps_of_an_answer_say_what_it_says(text, lengths):
+    """Also where the texts of its tokens, an end token's among them, are not together its own."""
+    ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
+    tokens = [text[end - length : end] for end, length in zip(ends, lengths, strict=True)] + ["<|im_end|>"]
+    answer = replace(said(tokens), text=text)
+    cut = list(steps(answer, ENDS["sentence"]))
+    assert "".join(step.text for step in cut) == text
+    assert tuple(token for step in cut for token in step.token_ids) == answer.token_ids
+
+
+@pytest.mark.parametrize(("one", "other"), [("22 - 2 = 20", "22 - 2 = 18"), ("x = 1.5", "x = 15"), ("1,000", "1.000")])
+async def test_steps_with_other_numbers_are_never_the_same(one, other):
+    assert not await EditDistance(most=19).same(TASK, one, other, Context())
+
+
 async def test_what_is_missing_after_duplicates_is_asked_for_again():
     model = Scripted(letters="ab", ending=0.0)
     for retries in (0, 3):
@@ -79,7 +104,8 @@ async def test_duplicates_are_what_the_block_says():
     nobody = Context()
     assert await Exact().same(TASK, "7 + 4\n", " 7  + 4", nobody)
     assert not await Exact().same(TASK, "7 + 4", "7 + 5", nobody)
-    assert await EditDistance(most=1).same(TASK, "7 + 4", "7 + 5", nobody)
+    assert await EditDistance(most=1).same(TASK, "so 7 + 4", "so, 7 + 4", nobody)
+    assert not await EditDistance(most=5).same(TASK, "so 7 + 4", "then we have 7 + 4 eggs", nobody)
 
     class Judge(Scripted):
         async def odds(self, messages, words):

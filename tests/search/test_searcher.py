@@ -1,5 +1,7 @@
 """A search equals the naive one node by node, spends what its limits say, and is a function of the engine's answers."""
 
+import asyncio
+import math
 import re
 from dataclasses import replace
 
@@ -13,7 +15,10 @@ from selftaught.curation.step_values import StepValues
 from selftaught.curation.tree_traces import TreeTraces
 from selftaught.errors import NoAnswer
 from selftaught.records import Verdict
+from selftaught.search.backup import Mean, QValue, VisitMean
 from selftaught.search.searcher import Adaptive, Search
+from selftaught.search.selection import UCB, UCT, Beam
+from selftaught.search.tree import SearchNode, SearchTree, worth
 from tests.search import reference
 from tests.search.scripted import TASK, Scripted, opened
 
@@ -169,7 +174,7 @@ async def hinted(model, **config):
 async def test_a_tree_without_a_right_answer_is_helped_by_the_gold_answer():
     group = await hinted(Hinted(ending=0.3), limits={"iterations": 4})
     helped = [rollout for rollout in group.rollouts if rollout.hinted]
-    assert [rollout.text for rollout in helped] == ["x\ny\nb"] * 2
+    assert [rollout.text for rollout in helped] == ["x\ny\nb"]  # said twice, which is one answer
     path = group.tree.path(helped[0].index)
     assert [node.text for node in path] == ["x\n", "y\n", "b"]
     assert all(node.hinted for node in path)
@@ -214,7 +219,7 @@ async def test_the_tokens_of_every_hinted_answer_count(ending):
 
     model = Counting(ending=ending)
     group = await hinted(model, limits={"iterations": 3})
-    assert sum(rollout.hinted for rollout in group.rollouts) == 2
+    assert sum(rollout.hinted for rollout in group.rollouts) == 1  # of two that said the same
     assert group.new_tokens == model.said
 
 
@@ -301,8 +306,166 @@ def test_a_search_that_cannot_be_is_refused(config, message):
         Search.model_validate({"type": "search", **config})
 
 
-def test_adaptive_branching_adds_children_where_their_values_differ():
+def test_adaptive_branching_grows_so_many_children_in_all():
     adaptive = Adaptive(factor=2, most=10)
     assert adaptive.more([0.5, 0.5, 0.5]) == 0
-    assert adaptive.more([0.0, 0.0, 0.9]) == 1  # 2 * |0.9 - 0.3| = 1.2
-    assert adaptive.more([-9.0, 0.0, 9.0]) == 10
+    assert adaptive.more([0.0, 1.0, 1.0]) == 0  # 2 * 2/3 is fewer than there are
+    assert adaptive.more([-9.0, 0.0, 9.0]) == 7
+    assert Adaptive(factor=6, most=6).more([0.0, 1.0, 1.0]) == 1
+    assert Adaptive(factor=6, most=6).more([0.0, 0.0, 0.0, 1.0]) == 0
+
+
+async def test_verdicts_reach_the_nodes_above_an_answer():
+    """A search that knows the verifiers' word grows other nodes than one that knows nothing."""
+    trees = []
+    for value in ({"type": "verifier"}, {"type": "constant"}):
+        place = Context(models={"policy": Scripted(6, ending=0.3, letters="abc")}, verifiers=(Right(),))
+        search = Search.model_validate({"type": "search", "value": value, "limits": {"iterations": 12}})
+        trees.append((await search.sample(TASK, place)).tree)
+    known, blind = ([node.text for node in tree.nodes] for tree in trees)
+    assert known != blind
+    inner = [node for node in trees[0].nodes if trees[0].children[node.index]]
+    assert any(node.value < 0.5 for node in inner)
+    assert any(node.value > 0.5 for node in inner)
+
+
+async def test_an_answer_that_the_end_gate_finished_may_solve_the_task():
+    asked = {"end_gate": 0.0, "limits": {"iterations": 20, "solved": True}, "value": {"type": "constant"}}
+
+    class Ends(Hinted):
+        def step(self, text, i, temperature, stops):
+            step = super().step(text, i, temperature, stops)
+            return step if stops else replace(step, text="b")
+
+    place = Context(models={"policy": Ends(ending=0.0)}, verifiers=(Right(),))
+    group = await Search.model_validate({"type": "search", **asked}).sample(TASK, place)
+    assert group.tree.ended == "solved"
+    assert [rollout.text.endswith("b") for rollout in group.rollouts] == [True]
+    (answer,) = group.rollouts
+    assert [node.visits for node in group.tree.path(answer.index)[:-1]] == [1]
+
+
+async def test_the_nodes_of_a_beam_grow_at_once_and_stand_in_their_order():
+    """The node that is asked about first answers last."""
+
+    class Slow(Scripted):
+        at_once = most = 0
+
+        async def complete(self, prompt, **asked):
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            for _ in range(100 - len(self.asked)):
+                await asyncio.sleep(0)
+            self.at_once -= 1
+            return await super().complete(prompt, **asked)
+
+    asked = {
+        "select": {"type": "beam", "width": 3},
+        "value": {"type": "value_model"},
+        "limits": {"iterations": 4, "depth": 6},
+    }
+    slow = Slow(seed=2, ending=0.1)
+    tree = await searched(slow, **asked)
+    assert slow.most == 3
+    assert [node.text for node in tree.nodes] == [
+        node.text for node in (await searched(Scripted(seed=2, ending=0.1), **asked)).nodes
+    ]
+
+
+async def test_a_hinted_answer_goes_on_from_the_steps_that_the_search_found():
+    class Alike(Hinted):
+        """Its own answers begin as the hinted ones do, and are wrong."""
+
+        def step(self, text, i, temperature, stops):
+            step = super().step(text, i, temperature, stops)
+            if HINT in text:
+                return step
+            said, stop = ("x\n", "\n") if text.endswith(">") else ("a", None)
+            ids = tuple(said.encode())
+            return replace(step, text=said, stop=stop, token_ids=ids, tokens=tuple(said), logprobs=(-1.0,) * len(ids))
+
+    group = await hinted(Alike(), expand={"type": "steps", "n": 1}, limits={"iterations": 3})
+    tree = group.tree
+    assert [node.text for node in tree.nodes[1:]] == ["x\n", "a", "y\n", "b"]
+    assert [node.hinted for node in tree.nodes[1:]] == [False, False, True, True]
+    (value,) = [each for each in StepValues(minimum=0).curate([group], 0) if each.completion[0].content == "x\n"]
+    assert value.label == pytest.approx(1 / 3)
+    assert value.right
+
+
+async def test_hinted_answers_that_the_check_fails_are_left_out():
+    for least, kept in ((5, 1), (6, 0)):
+        check = {"type": "rules", "min_chars": least}
+        group = await hinted(Hinted(ending=0.3), hints={"k": 2, "check": check}, limits={"iterations": 4})
+        assert sum(rollout.hinted for rollout in group.rollouts) == kept
+
+
+# Back-up --------------------------------------------------------------------------------------------------------------
+
+
+def grown(tree, parent, *estimates, ended=False):
+    """Children of `parent` with `estimates`; they end their answers where it is said."""
+    step = Scripted(ending=1.0 if ended else 0.0).step("?", 0, 1.0, True)
+    children = [tree.add(parent, step) for _ in estimates]
+    for child, estimate in zip(children, estimates, strict=True):
+        child.estimate = child.value = estimate
+    return children
+
+
+def test_an_answer_counts_once_in_the_mean_over_visits():
+    tree = SearchTree(TASK)
+    (node,) = grown(tree, tree.root, 0.5)
+    grown(tree, tree.root, 0.0, 1.0, ended=True)
+    VisitMean().back_up(tree.root)
+    assert tree.root.value == 0.5
+    grown(tree, node, 0.0, 0.0, ended=True)
+    VisitMean().back_up(node)
+    assert (node.value, tree.root.value) == (0.0, pytest.approx(1 / 3))
+
+
+def test_a_running_mean_begins_with_the_nodes_own_value():
+    tree = SearchTree(TASK)
+    (node,) = grown(tree, tree.root, 0.8)
+    Mean().back_up(tree.root)
+    grown(tree, node, 0.2, 0.1)
+    Mean().back_up(node)
+    assert (node.value, node.visits) == (pytest.approx(1.1 / 3), 3)
+    assert [child.visits for child in node.children] == [1, 1]
+    assert (tree.root.value, tree.root.visits) == (pytest.approx(1.1 / 4), 4)
+
+
+def test_the_answer_of_a_deeper_parent_is_compared_by_what_it_is_worth():
+    """By the gain over its parent, the shallow one would be stood by."""
+    tree = SearchTree(TASK)
+    (deep,) = grown(tree, tree.root, 0.68)
+    (shallow,) = grown(tree, tree.root, 0.38, ended=True)
+    QValue().back_up(tree.root)
+    (answer,) = grown(tree, deep, 0.90, ended=True)
+    QValue().back_up(deep)
+    assert max(tree.terminals(), key=worth) is answer
+    assert (shallow.value, answer.value, deep.value) == (0.38, 0.90, pytest.approx(0.90))
+    assert tree.root.value == pytest.approx((0.90 + 0.38) / 2)
+
+
+def test_a_beam_is_of_what_can_grow():
+    """An answer that ended takes no place in it; a layer without anything to grow gives way to the one above."""
+    tree = SearchTree(TASK)
+    *_, third = grown(tree, tree.root, 0.9, 0.8, 0.1)
+    tree.root.grown = True
+    first, second = Beam(width=2).choose(tree)
+    grown(tree, first, 0.9, ended=True)
+    (under,) = grown(tree, second, 0.3)
+    first.grown = second.grown = True
+    first.settle()
+    assert Beam(width=2).choose(tree) == [under]
+    under.closed = True
+    second.settle()
+    assert Beam(width=2).choose(tree) == [third]
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"), [(UCB(c=1).score, 0.5 + math.sqrt(2 * math.log(4))), (UCT(c=1).score, 1.677)]
+)
+def test_a_visited_child_scores_as_the_papers_say(score, expected):
+    parent, child = SearchNode(0, visits=4), SearchNode(1, value=0.5, visits=1)
+    assert score(child, parent) == pytest.approx(expected, abs=1e-3)

@@ -290,6 +290,27 @@ def test_a_number_of_equations_can_be_asked_for():
     assert verdict("2", at_least=1).reason == "0 equations, fewer than at_least: 1"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("22 - 2 = 20\nThe answer is 2.", "the last equation comes to 20, the answer is 2"),
+        ("The answer is 2.", "the last equation comes to nothing, the answer is 2"),
+        ("22 - 2 = 20\n20 - 19 = 2\nThe answer is 2.", "20 - 19 is not 2"),
+    ],
+)
+def test_an_answer_that_no_calculation_comes_to_fails_where_that_is_asked(text: str, reason: str):
+    found = verdict(text, last="answer")
+    assert not found.passed
+    assert found.reason == reason
+
+
+@pytest.mark.parametrize(
+    "text", ["22 - 2 = 20\nThe answer is 20.", "1 / 2 = 0.5\nThe answer is 1/2.", "2 * 3 = 6 and 6 + 1 = 7\nAnswer: 7"]
+)
+def test_an_answer_that_the_last_calculation_comes_to_passes(text: str):
+    assert verdict(text, last="answer").passed
+
+
 @given(
     st.integers(0, 9999), st.sampled_from("+-*/"), st.integers(1, 9999), st.sampled_from(["", " apples", " of them"])
 )
