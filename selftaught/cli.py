@@ -477,16 +477,25 @@ def status(line: Line, as_json: AsJson = False) -> None:
 @app.command()
 def reconcile(
     line: LineOrAll = "",
+    when_free: Annotated[bool, typer.Option("--when-free", help="wait until nobody moves the line")] = False,
 ) -> None:
     """Have the stable address lead to the champion, and stop serving what was replaced and is out of its grace."""
     with telling():
         from selftaught.lines import known
         from selftaught.round.job import Workplace
-        from selftaught.round.use import tidy_all
+        from selftaught.round.look import settled
+        from selftaught.round.use import tidy, tidy_all, tidy_when_free
 
         place = Workplace.open()
-        for done in tidy_all(place, [known(place.tracker, line)] if line else place.tracker.lines()):
-            out.print(done)
+        one = tidy_when_free if when_free else tidy
+        if line:
+            done = tidy_all(place, [known(place.tracker, line)], one)
+        elif (lines := settled(place)) is not None:
+            done = (f"{each}: as it has to be" for each in lines)
+        else:
+            done = tidy_all(place, place.tracker.lines(), one)
+        for said in done:
+            out.print(said)
 
 
 def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards: int, pipelines: Path) -> Any:

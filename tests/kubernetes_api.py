@@ -5,6 +5,7 @@ a test states. Refusals and what is not there are worded as the API server words
 """
 
 import json
+import ssl
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.certificates import Certificates
 
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 OWN_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -53,8 +56,8 @@ class Kubernetes:
 
 
 @contextmanager
-def serving(cluster: Kubernetes) -> Generator[Kubernetes]:
-    """`cluster`, answering at its URL."""
+def serving(cluster: Kubernetes, certificates: Certificates | None = None) -> Generator[Kubernetes]:
+    """`cluster`, answering at its URL; over TLS with `certificates`, as pods find it."""
 
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
@@ -74,8 +77,12 @@ def serving(cluster: Kubernetes) -> Generator[Kubernetes]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificates is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.server, certificates.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    cluster.url = f"http://127.0.0.1:{server.server_port}"
+    cluster.url = f"http{'s' if certificates else ''}://127.0.0.1:{server.server_port}"
     try:
         yield cluster
     finally:

@@ -13,7 +13,7 @@ from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
 from selftaught.round.history import give_up, record_key
 from selftaught.round.job import Workplace, plan_key
-from selftaught.round.use import in_use, tidy_all
+from selftaught.round.use import in_use, tidy_all, tidy_when_free
 from selftaught.settings import Settings
 from selftaught.store import DirectoryStore
 from selftaught.tracking import Tracker
@@ -50,6 +50,21 @@ class Late(Address):
     def ready(self, line: str, digest: str) -> None:
         self.meanwhile()
         super().ready(line, digest)
+
+
+@dataclass
+class Held(Address):
+    """A backend whose lease somebody else has, the first times that it is asked for."""
+
+    times: int = 0
+
+    @contextmanager
+    def lease(self, line: str) -> Iterator[None]:
+        if self.times:
+            self.times -= 1
+            raise Busy(f"lease {line}: held by another process.")
+        with super().lease(line):
+            yield
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,16 @@ def test_a_line_that_cannot_be_put_in_order_keeps_no_other_from_it(place: Cluste
     assert place.backend.leads_to == "f" * 64
     with pytest.raises(SelftaughtError, match="down-dddddddd: not up"):
         next(done)
+
+
+def test_who_waits_until_a_line_is_free_puts_it_in_order_then(place: Cluster):
+    """As the Job that a promotion starts: while somebody moves the line, it is tried again."""
+    champion = place.tracker.register("line", "a" * 64, "file:///nowhere", "", {})
+    place.tracker.point("champion", champion)
+    busy = Held(place.tracker, times=3)
+    later = Cluster(place.settings, place.store, place.tracker, busy)
+    assert list(tidy_all(later, ["line"], tidy_when_free)) == ["line: as it has to be"]
+    assert (busy.times, busy.leads_to) == (0, champion.digest)
 
 
 class Ours(DirectoryStore):

@@ -5,6 +5,7 @@ refuses, so two campaigns on one line cannot overwrite each other's decision. Wh
 that decided, which is too high on average: it was selected on. The gain on the report set is the report's to tag.
 """
 
+from functools import partial
 from pathlib import Path
 
 from selftaught.evaluation.decision import decision_from_json
@@ -12,6 +13,7 @@ from selftaught.round.abandon import require_kept
 from selftaught.round.job import Job, Workplace
 from selftaught.round.patience import patient
 from selftaught.serving.pointer import move
+from selftaught.serving.upkeep import attend
 from selftaught.tracking import Version
 
 
@@ -29,5 +31,6 @@ def run(job_path: str, challenger: str, decision: str) -> Version:
     decided = decision_from_json(Path(decision).read_text(encoding="utf-8"))
     gain = f"{decided.gain:+.4f} [{decided.low:.4f}, {decided.high:.4f}]"
     tracker.tag_version(new, {"selftaught.gain_that_decided": gain})
-    move(tracker, place.serving(), new, expected=job.champion.digest)
+    begun = partial(attend, place.settings, job.line)
+    move(tracker, place.serving(), new, expected=job.champion.digest, begun=begun)
     return new

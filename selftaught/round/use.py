@@ -1,6 +1,7 @@
 """Which models the unfinished rounds of a line ask for, and what is served brought into line with that."""
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from selftaught.errors import Busy, SelftaughtError
@@ -16,26 +17,41 @@ def tidy(place: Workplace, line: str) -> list[str]:
     It is left alone where its models are in another store, so that whoever keeps that one serves them, where its round
     has the only engine, and while somebody moves it, which ends in order or is healed by the next call.
     """
+    try:
+        return _tidied(place, line)
+    except Busy:
+        return [f"{line}: left alone, it is being moved"]
+
+
+def tidy_when_free(place: Workplace, line: str) -> list[str]:
+    """As `tidy`, once nobody moves the line, however long that takes."""
+    while True:
+        try:
+            return _tidied(place, line)
+        except Busy as busy:  # it has waited for the lease already
+            print(f"{line}: waits until nobody moves it ({busy})", file=sys.stderr, flush=True)
+
+
+def _tidied(place: Workplace, line: str) -> list[str]:
     champion = place.tracker.resolve(line, "champion")
     if champion is not None and elsewhere(place, champion):
         return [f"{line}: left alone, its models are in another store ({champion.uri})"]
     if place.settings.one_engine and in_use(place, line):
         return [f"{line}: left alone, an unfinished round has the only engine"]
-    try:
-        return reconcile(place.tracker, place.serving(), line, place.settings.grace, partial(in_use, place, line))
-    except Busy:
-        return [f"{line}: left alone, it is being moved"]
+    return reconcile(place.tracker, place.serving(), line, place.settings.grace, partial(in_use, place, line))
 
 
-def tidy_all(place: Workplace, lines: Iterable[str]) -> Iterator[str]:
-    """Reconcile every line, so that what is wrong with one keeps no other from it; gives what was done.
+def tidy_all(
+    place: Workplace, lines: Iterable[str], one: Callable[[Workplace, str], list[str]] = tidy
+) -> Iterator[str]:
+    """Have `one` reconcile every line, so that what is wrong with one keeps no other from it; gives what was done.
 
     Raises SelftaughtError at the end, with what is wrong with which.
     """
     wrong: list[str] = []
     for line in lines:
         try:
-            yield "\n".join(tidy(place, line)) or f"{line}: as it has to be"
+            yield "\n".join(one(place, line)) or f"{line}: as it has to be"
         except SelftaughtError as error:
             wrong.append(str(error) if str(error).startswith(line) else f"{line}: {error}")
     if wrong:

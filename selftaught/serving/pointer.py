@@ -18,17 +18,25 @@ REPLACED = "selftaught.replaced"
 """Tag of a version: when it stopped being the champion (seconds since the epoch)."""
 
 
-def move(tracker: Tracker, backend: Backend, new: Version, expected: str | None = None) -> Version | None:
+def move(
+    tracker: Tracker,
+    backend: Backend,
+    new: Version,
+    expected: str | None = None,
+    begun: Callable[[], object] = lambda: None,
+) -> Version | None:
     """Make `new` the champion of its line and have users reach it; returns the champion before it.
 
-    With `expected`, a champion of another digest is not replaced: RoundFailed. Raises what `Backend.ready` and
-    `Route.introduce` raise, and then the champion is who it was.
+    With `expected`, a champion of another digest is not replaced: RoundFailed. `begun` is called under the lease,
+    before users are led anywhere. Raises what `Backend.ready` and `Route.introduce` raise, and then the champion is who
+    it was.
     """
     backend.ready(new.line, new.digest)
     with backend.lease(new.line):
         old = _champion(tracker, backend.route, new.line)
         if old != new:
             _require(new.line, old, expected)
+            begun()
             backend.route.introduce(new.line, new.digest, _beside(tracker, old, new))
             _replace(tracker, old, new)
         backend.route.point(new.line, new.digest)

@@ -16,6 +16,8 @@ from selftaught.doctor_cluster import servers
 from selftaught.errors import Unavailable
 from selftaught.settings import Settings
 from selftaught.tracking import Tracker, Version
+from tests.certificates import issue
+from tests.kubernetes_api import Kubernetes, serving
 
 FILES = Path(__file__).parents[2] / "charts" / "selftaught" / "files" / "mlflow"
 PASSWORDS = {
@@ -122,6 +124,85 @@ def test_the_doctor_says_what_is_wrong_with_an_account(
     tracker("team-steps", password, other or workspace)
     found = servers.account(Settings(home=Path(), store="s3://models", tracking_uri=server))
     assert (found.ok, mends in found.fix) == (ok, True), found
+
+
+RECONCILE = """
+import sys
+from pathlib import Path
+from selftaught import cli
+from selftaught.round import look
+look.ACCOUNT = Path(sys.argv.pop(1))
+try:
+    cli.app()
+finally:
+    print(*sorted({"mlflow", "kubernetes", "kserve"} & sys.modules.keys()), file=sys.stderr)
+"""
+"""The command line as a pod with an account in another folder; says last which clients it has imported."""
+READY = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+
+
+def serving_space(line: str, digest: str) -> Kubernetes:
+    """A namespace in which `line` leads to the version `digest`, which is up."""
+    version = f"{line}-{digest[:8]}"
+    served = {
+        "metadata": {
+            "name": version,
+            "labels": {"selftaught.io/line": line},
+            "annotations": {"selftaught.io/digest": digest},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"predictor": {"minReplicas": 1}},
+    }
+    service = {"metadata": {"name": line}, "spec": {"selector": {"serving.kserve.io/inferenceservice": version}}}
+    deployment = {"metadata": {"name": f"{version}-predictor", "generation": 1}, "status": READY}
+    ours = "namespaces/space"
+    return Kubernetes(
+        objects={
+            f"/api/v1/{ours}/services?labelSelector=selftaught.io%2Fline": {"items": [service]},
+            f"/apis/serving.kserve.io/v1beta1/{ours}/inferenceservices?labelSelector=selftaught.io%2Fline": {
+                "items": [served]
+            },
+            f"/apis/apps/v1/{ours}/deployments?labelSelector=": {"items": [deployment]},
+        }
+    )
+
+
+def test_what_has_nothing_to_do_ends_before_it_has_imported_a_client(
+    tracker, server: str, workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every hour in every namespace. A stable address that was moved by hand takes the whole of it."""
+    store, digest = "s3://models/team", "c" * 64
+    team = tracker("team-steps", workspace=workspace)
+    for name, uri in (("idle", f"{store}/models/{digest}"), ("without-a-champion", f"{store}/x")):
+        version = team.register(name, digest, uri, "", {})
+    team.point("champion", next(iter(team.versions("idle"))))
+    assert version.line == "without-a-champion"
+    certificates, account = issue(tmp_path), tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text("token")
+    (account / "ca.crt").write_bytes(certificates.authority.read_bytes())
+    (account / "namespace").write_text("space")
+    told = {"SELFTAUGHT_SERVING": "kserve", "SELFTAUGHT_NAMESPACE": "space", "SELFTAUGHT_STORE": store}
+    told |= {"MLFLOW_TRACKING_URI": server, "SELFTAUGHT_HOME": str(tmp_path)}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with serving(serving_space("idle", digest), certificates) as space:
+        host, _, port = space.url.removeprefix("https://").partition(":")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+
+        def reconcile() -> tuple[int, list[str], list[str]]:
+            words = [sys.executable, "-c", RECONCILE, str(account), "reconcile"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()[-1].split()
+
+        code, said, imported = reconcile()
+        assert (code, imported) == (0, [])
+        assert "idle: as it has to be" in said
+        next(iter(space.objects.values()))["items"][0]["spec"]["selector"] = {}
+        code, said, imported = reconcile()
+        assert code == 1, "there is no cluster behind the stand-in's lists"
+        assert "mlflow" in imported
 
 
 def line_of(tracker: Tracker, line: str, store: str = STORES["steps"]) -> list[Version]:

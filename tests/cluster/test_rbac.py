@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from selftaught.serving.inference_service import inference_service
+from selftaught.serving.upkeep import CRON_JOB, job_of
 from selftaught.settings import Settings
 from tests.cluster.kube import DEV, Kube, render, template
 
@@ -33,6 +34,7 @@ PROMOTER = STEPS | {
     *((verb, "services") for verb in ("create", "patch", "update")),
     *((verb, LEASES) for verb in ("get", "create", "update", "patch", "delete")),
     *((verb, ROUTES) for verb in ("get", "create", "update")),
+    ("create", "jobs.batch"),
 }
 READ = ("get", "list", "watch")
 SEEN = (
@@ -64,7 +66,7 @@ CLUSTER = (
     *("clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io"),
     "clusterservingruntimes.serving.kserve.io",
 )
-PEOPLE = {"vera": VIEWER, "otto": PROMOTER}
+PEOPLE = {"vera": VIEWER, "otto": PROMOTER - {("create", "jobs.batch")}}
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +84,15 @@ def installed(kube: Kube, namespaces: Callable[[str], str]) -> Iterator[tuple[st
         },
     }
     only = [
-        word for name in ("rbac", "serviceaccounts", "tests", "admission") for word in ("-s", f"templates/{name}.yaml")
+        word
+        for name in ("rbac", "serviceaccounts", "tests", "admission", "schedules")
+        for word in ("-s", f"templates/{name}.yaml")
     ]
     rendered = template("-f", str(DEV), *only, "--skip-tests", values=values, namespace=namespace)
     kube.run("apply", "-f", "-", given=rendered.stdout)
     kube.run("create", "serviceaccount", "pipeline-runner", "-n", tasks)
     yield namespace, tasks
-    policies = [f"selftaught-{kind}.{namespace}" for kind in ("inferenceservices", "trainjobs")]
+    policies = [f"selftaught-{kind}.{namespace}" for kind in ("inferenceservices", "trainjobs", "jobs")]
     for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
         kube.run("delete", kind, *policies)
 
@@ -286,6 +290,54 @@ def test_an_inference_service_is_no_pod_of_ones_own(installed, applied, makers: 
     for user in makers:
         said = applied(body, user)
         assert "ValidatingAdmissionPolicy 'selftaught-inferenceservices" in said, (user, said)
+
+
+def reconciliation(kube: Kube, namespace: str) -> dict[str, Any]:
+    """The Job that a promotion starts, from the CronJob as the API server has it."""
+    return job_of(kube.get("cronjob", CRON_JOB, "-n", namespace), "support")
+
+
+POD = "spec|template|spec"
+EVIL_JOBS = [
+    (f"{POD}|serviceAccountName", "selftaught-engine"),
+    (f"{POD}|initContainers", [{"name": "more", "image": "evil"}]),
+    (f"{POD}|containers", [{"name": "reconcile", "image": "evil", "command": ["selftaught"], "args": ["reconcile"]}]),
+    (f"{POD}|volumes", [{"name": "tmp", "secret": {"secretName": "selftaught-mlflow-admin"}}]),
+    (f"{POD}|volumes", [{"name": "tmp", "hostPath": {"path": "/"}}]),
+    (f"{POD}|hostNetwork", True),
+    ("command", ["sh"]),
+    ("args", ["gc", "support"]),
+    ("args", None),
+    ("env", [{"name": "LD_PRELOAD", "value": "/tmp/evil.so"}]),
+    ("envFrom", [{"secretRef": {"name": "selftaught-mlflow-admin"}}]),
+    ("envFrom", [{"configMapRef": {"name": "theirs"}}]),
+    ("lifecycle", {"postStart": {"exec": {"command": ["sh"]}}}),
+]
+
+
+def test_a_promotion_starts_its_reconciliation_and_steps_start_none(kube, installed, applied, makers) -> None:
+    namespace, _ = installed
+    steps, promoter, runner, tasks_promoter = makers
+    job = reconciliation(kube, namespace)
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["reconcile", "--when-free", "support"]
+    assert [applied(job, user) for user in (promoter, tasks_promoter)] == ["", ""]
+    for user in (steps, runner):
+        assert "cannot create resource" in applied(job, user)
+    words = ("get", "cronjob", CRON_JOB, "-n", namespace)
+    assert kube.run(*words, f"--as={promoter}").stdout
+    assert "forbidden" in kube.run("get", "cronjobs", "-n", namespace, f"--as={promoter}", check=False).stderr
+
+
+@pytest.mark.parametrize(("path", "value"), EVIL_JOBS, ids=[f"{path.split('|')[-1]}" for path, _ in EVIL_JOBS])
+def test_a_job_of_the_promoters_is_that_reconciliation(kube, installed, applied, makers, path: str, value) -> None:
+    job = reconciliation(kube, installed[0])
+    if "|" in path:
+        job = changed(job, path, value)
+    else:
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        job["spec"]["template"]["spec"]["containers"] = [changed(container, path, value)]
+    said = applied(job, makers[1])
+    assert "ValidatingAdmissionPolicy 'selftaught-jobs" in said, said
 
 
 def test_people_with_rights_of_their_own_are_not_held_back(installed, applied) -> None:

@@ -109,6 +109,18 @@ def test_a_promotion_moves_both_aliases_and_the_address(tracker: Tracker, backen
     assert backend.leads_to == versions[1].digest
 
 
+def test_what_has_to_be_begun_is_while_the_line_is_held_and_users_are_where_they_were(
+    tracker: Tracker, backend: Address, versions: list[Version]
+):
+    seen: list[tuple[bool, str, Version | None, str | None]] = []
+
+    def begun() -> None:
+        seen.append((backend.held, backend.leads_to, champion(tracker), backend.tried_beside))
+
+    move(tracker, backend, versions[1], begun=begun)
+    assert seen == [(True, versions[0].digest, versions[0], None)]
+
+
 def test_a_version_that_does_not_come_up_moves_nothing(tracker: Tracker, backend: Address, versions: list[Version]):
     backend.broken = frozenset({versions[1].digest})
     with pytest.raises(Unavailable):
