@@ -927,9 +927,14 @@ def gc(
         only = known(place.tracker, line) if line else ""
         collector = Collector(place, policy, only, place.serving(), pipelines)
         if dry_run:
-            _tell_plan(collector.plan(), as_json)
+            plan = collector.plan()
+            _tell_plan(plan, as_json)
         else:
-            collector.collect(lambda plan: _tell_plan(plan, as_json), lambda fate: None)
+            plan = collector.collect(lambda plan: _tell_plan(plan, as_json), lambda fate: None)
+        if plan.unknown:
+            words = f"not known: versions of pipelines, which stay. {plan.unknown}"
+            err.print(words, style="yellow", highlight=False, soft_wrap=True)
+            raise typer.Exit(ERROR)
 
 
 def _tell_plan(plan: Any, as_json: bool) -> None:

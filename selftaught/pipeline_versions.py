@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -106,6 +106,7 @@ class Versions:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._seen: dict[str, Version] = {}
 
     def made(self) -> Sequence[Version]:
         """All of them but the newest of each pipeline, which is the one that KFP's page starts."""
@@ -114,7 +115,7 @@ class Versions:
             pipelines = every(client.list_pipelines, "pipelines", namespace=space or None)
             listed = [list(_ours(_listed(client, each.pipeline_id))) for each in pipelines]
             used = [_version_of(run) for run in every(client.list_runs, "runs", namespace=space or None)]
-        return [
+        made = [
             Version(
                 str(each.pipeline_id),
                 str(each.pipeline_version_id),
@@ -125,13 +126,20 @@ class Versions:
             for versions in listed
             for each in sorted(versions, key=lambda version: version.created_at)[:-1]
         ]
+        self._seen = {each.name: each for each in made}
+        return made
 
     def remove(self, name: str) -> None:
-        """Remove the version of this name, if it is there."""
-        found = [each for each in self.made() if each.name == name]
+        """Remove the version of this name of those that `made` has listed; one that is gone already is no error."""
+        import kfp_server_api
+
+        version = self._seen[name]
         with kubeflow(self.settings) as client:
-            for each in found:
-                client.delete_pipeline_version(each.pipeline, each.id)
+            try:
+                client.delete_pipeline_version(version.pipeline, version.id)
+            except cast("type[Exception]", kfp_server_api.ApiException) as error:
+                if cast(Any, error).status != 404:
+                    raise
 
 
 def _ours(versions: Sequence[Any]) -> Iterator[Any]:

@@ -1,7 +1,9 @@
 """Versions of pipelines: how they are called, and which of them retention takes out of Kubeflow Pipelines."""
 
 import json
+import os
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,13 +11,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from selftaught.cli import app
+from selftaught.cli import ERROR, app
 from selftaught.errors import BadInput
 from selftaught.kubeflow import TOKEN, TOKEN_FILE
 from selftaught.pipeline_versions import MADE, Versions, compiled
 from selftaught.retention.planning import DAY, Scope, plan
 from selftaught.retention.policy import Policy
-from selftaught.retention.state import PipelineVersion, State
+from selftaught.retention.state import Folder, PipelineVersion, State
 from selftaught.round.job import Workplace
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, database, model, place, recorded_blocks
@@ -94,6 +96,55 @@ def test_gc_removes_versions_that_no_run_and_no_champion_is_of(place: Workplace,
     assert len(api.versions) == 7
     assert CliRunner().invoke(app, ["gc"]).exit_code == 0
     assert {each["name"] for each in api.versions} == {"newest", "run", "champions", "applied", "others", "only"}
+
+
+def test_versions_are_listed_once_however_many_go(place: Workplace, api: Kfp):
+    made = Versions(Workplace.open().settings)
+    names = [each.name for each in made.made()]
+    api.asked.clear()
+    for name in names:
+        made.remove(name)
+    assert not api.sent("GET", "runs")
+    assert not api.sent("GET", "pipelines")
+    assert len(api.sent("DELETE", "pipelines")) == 3
+
+
+def test_a_version_that_somebody_else_has_removed_is_no_error(place: Workplace, api: Kfp):
+    made = Versions(Workplace.open().settings)
+    (name, *_) = [each.name for each in made.made()]
+    api.versions = []
+    made.remove(name)
+
+
+@pytest.mark.parametrize("fault", ["silent", "refused"])
+def test_a_kubeflow_that_does_not_say_keeps_nothing_else_from_going(
+    place: Workplace, api: Kfp, monkeypatch: pytest.MonkeyPatch, fault: str
+):
+    """It is told, and the command ends with 1 once everything else is done."""
+    if fault == "silent":
+        monkeypatch.setenv("SELFTAUGHT_KFP", "http://127.0.0.1:9")
+    api.refuses = 403
+    torn = place.settings.home / "store" / "datasets" / ("f" * 64)
+    torn.mkdir(parents=True)
+    (torn / "data.parquet").write_text("torn")
+    week_ago = time.time() - 8 * DAY
+    os.utime(torn / "data.parquet", (week_ago, week_ago))
+    os.utime(torn, (week_ago, week_ago))
+    dry = CliRunner().invoke(app, ["gc", "--dry-run", "--json"])
+    assert dry.exit_code == ERROR
+    assert all(json.loads(line)["kind"] != "pipeline" for line in dry.stdout.splitlines())
+    done = CliRunner().invoke(app, ["gc"])
+    assert done.exit_code == ERROR
+    assert "not known: versions of pipelines, which stay. http" in done.stderr
+    assert not torn.exists()
+    assert len(api.versions) == 7
+
+
+def test_a_kubeflow_that_falls_silent_in_the_middle_keeps_nothing_else_from_going():
+    """Versions of pipelines are the last to go, so that an error there leaves nothing undone."""
+    old = Folder("datasets", "f" * 64, 1, NOW - 100 * DAY, whole=False)
+    state = State(pipelines=(PipelineVersion("old", NOW - 100 * DAY),), folders=(old,))
+    assert [fate.kind for fate in plan(state, Policy(), NOW).go] == ["datasets", "pipeline"]
 
 
 def test_a_collection_on_one_line_leaves_versions_alone():

@@ -24,6 +24,8 @@ from selftaught.tracking import Version
 
 FOLDERS = ("models", "datasets", "unmark")
 """The moves of after the second look."""
+LAST = ("pipeline",)
+"""The moves on what nothing else waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,10 @@ class Collector:
             pass
         return self._look(Memory(self.place.store), busy)
 
-    def collect(self, planned: Callable[[Plan], None], moving: Callable[[Fate], None]) -> None:
-        """Remove what goes; `planned` is told the plan before anything happens, `moving` each move before it is made.
+    def collect(self, planned: Callable[[Plan], None], moving: Callable[[Fate], None]) -> Plan:
+        """Remove what goes, and return the plan.
+
+        `planned` is told the plan before anything happens, `moving` each move before it is made.
 
         Killed at any moment, or stopped by StoreError or Unavailable, the next call does the rest. Raises BadInput
         while another process of this machine collects.
@@ -54,10 +58,14 @@ class Collector:
             first = self._look(memory, busy)
             planned(first)
             for fate in first.go:
-                if fate.kind not in FOLDERS:
+                if fate.kind not in (*FOLDERS, *LAST):
                     self._move(fate, moving)
             for fate in self._still(first, memory, busy):
                 self._move(fate, moving)
+            for fate in first.go:
+                if fate.kind in LAST:
+                    self._move(fate, moving)
+        return first
 
     def _look(self, memory: Memory, busy: frozenset[str]) -> Plan:
         now = self.now or time.time()

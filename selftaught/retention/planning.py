@@ -3,6 +3,7 @@
 Moves are in the order in which they are safe. An endpoint goes before its model's files, a journal before its step's
 claim, and a claim before what it names: killed anywhere, a step that runs again finds all of its output or no claim,
 and makes it anew. A version is marked before its files go, so that nobody rolls back to it meanwhile.
+Versions of pipelines go last: nothing waits for them, and Kubeflow Pipelines may not answer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,10 +31,11 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What goes, in the order of going, and what stays."""
+    """What goes, in the order of going, and what stays. `unknown` says why versions of pipelines are in neither."""
 
     go: tuple[Fate, ...]
     kept: tuple[Fate, ...]
+    unknown: str = ""
 
     @property
     def bytes(self) -> int:
@@ -93,14 +95,15 @@ class _Planner:
         fates = [*served, *pipelines, *journals, *folders]
         gone = {fate.key for goes, fate in folders if goes}
         go = [
-            *(fate for goes, fate in (*served, *pipelines) if goes),
+            *(fate for goes, fate in served if goes),
             *(fate for goes, fate in journals if goes),
             *self._marks(gone),
             *self._claims(gone),
             *(fate for goes, fate in folders if goes),
             *self._unmarks(gone),
+            *(fate for goes, fate in pipelines if goes),
         ]
-        return Plan(tuple(go), tuple(fate for goes, fate in fates if not goes))
+        return Plan(tuple(go), tuple(fate for goes, fate in fates if not goes), self.state.unknown)
 
     def _deployment(self, served: Deployment) -> tuple[bool, Fate]:
         """Its own aliases and rounds keep it, but not that its model is of some lineage: files do for that."""

@@ -135,7 +135,7 @@ class Pipelines(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a version."""
+        """Remove one of those that `made` has told."""
         ...
 
 
@@ -152,7 +152,10 @@ class NoPipelines:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything there is. `held` maps further digests that are needed to the reason; `references` are of models."""
+    """Everything there is. `held` maps further digests that are needed to the reason; `references` are of models.
+
+    `unknown` says why the versions of pipelines are not known; empty where they are.
+    """
 
     folders: tuple[Folder, ...] = ()
     versions: tuple[Registered, ...] = ()
@@ -161,5 +164,6 @@ class State:
     journals: tuple[Journal, ...] = ()
     deployments: tuple[Deployment, ...] = ()
     pipelines: tuple[PipelineVersion, ...] = ()
+    unknown: str = ""
     references: frozenset[str] = frozenset()
     held: tuple[tuple[str, str], ...] = ()

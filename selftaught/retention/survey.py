@@ -6,7 +6,7 @@ wherever they stand, so that a recipe whose blocks are not installed here keeps 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
@@ -14,8 +14,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selftaught.dataset import Manifest
-from selftaught.errors import StoreError
+from selftaught.errors import SelftaughtError, StoreError
 from selftaught.journal import stored_journals
+from selftaught.pipeline_versions import Version
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.retention.lineage import is_champion
 from selftaught.retention.state import (
@@ -111,7 +112,10 @@ class _Order(BaseModel):
 def survey(
     place: Workplace, deployments: Deployments, memory: Memory, now: float, pipelines: Pipelines = NO_PIPELINES
 ) -> State:
-    """Everything there is at `now`. Raises StoreError, Unavailable, and what `deployments` and `pipelines` raise."""
+    """Everything there is at `now`; a Kubeflow Pipelines that does not say what it has is left out.
+
+    Raises StoreError, Unavailable, and what `deployments` raises.
+    """
     store = place.store
     claims = (*_claims(store), *_trainings(store))
     plans = _plans(store, memory)
@@ -122,6 +126,7 @@ def survey(
     rounds = tuple(_rounds(place, plans, memory))
     ended = tuple(Claim(plan_key(round.name), (round.tasks,)) for round in rounds if round.ended)
     versions = tuple(_versions(place))
+    listed, unknown = _listed(pipelines)
     return State(
         folders=folders,
         versions=versions,
@@ -129,7 +134,8 @@ def survey(
         claims=(*claims, *ended),
         journals=journals,
         deployments=tuple(_deployments(place, deployments, now)),
-        pipelines=tuple(_pipelines(place, pipelines, versions)),
+        pipelines=tuple(_pipelines(place, listed, versions)),
+        unknown=unknown,
         references=references,
         held=held,
     )
@@ -275,9 +281,17 @@ def _deployments(place: Workplace, deployments: Deployments, now: float) -> Iter
             yield Deployment(line, digest, now - age)
 
 
-def _pipelines(place: Workplace, pipelines: Pipelines, versions: Iterable[Registered]) -> Iterator[PipelineVersion]:
+def _listed(pipelines: Pipelines) -> tuple[Sequence[Version], str]:
+    """The versions of pipelines, or none and why: nothing else that is kept depends on them."""
+    try:
+        return pipelines.made(), ""
+    except SelftaughtError as error:
+        return (), str(error)
+
+
+def _pipelines(place: Workplace, made: Sequence[Version], versions: Iterable[Registered]) -> Iterator[PipelineVersion]:
     """The versions of pipelines, each with the run or the champion that it is needed for."""
-    if made := pipelines.made():
+    if made:
         champions = {_made_by(place, version): version for version in versions if version.run and is_champion(version)}
         for each in made:
             champion = champions.get(each.name)
