@@ -311,6 +311,15 @@ def test_an_image_digest_wins_over_its_tag_and_a_registry_goes_before() -> None:
     assert "registry.example.com/ml/selftaught/engine:0.1.0" in images
 
 
+def test_engines_do_not_close_idle_connections_before_a_gateway_does() -> None:
+    """Go's transport, and so Traefik, keeps them for 90 s; a POST on one that is being closed is answered with 502."""
+    runtimes = by_kind(render(values={"runtimes": {"cuda": {"enabled": True}}}), "ServingRuntime")
+    servers = [each["spec"]["containers"][0] for each in runtimes if "vllm" in each["metadata"]["name"]]
+    kept = [{each["name"]: each.get("value") for each in server["env"]} for server in servers]
+    assert len(kept) == 2
+    assert all(int(each["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"]) > 90 for each in kept)
+
+
 def test_runtimes_have_only_fields_that_kserve_knows() -> None:
     """KServe's webhook is not here; its SDK's types are. What they do not know, a cluster drops without a word."""
     import kserve
