@@ -201,6 +201,14 @@ def test_report_and_status_tell_what_ended_a_round(desk: Desk, tmp_path: Path):
     assert re.search(r"not in it: campaign round 2 failed: curate: .*1000", done.stderr)
 
 
+def test_a_round_of_tries_samples_in_shards_and_trains_on_its_trees(desk: Desk):
+    curate = {"type": "tree_traces", "minimum": 1, "per_task": 2}
+    (ended,) = desk.campaign(sample={"type": "trie", "k": 4, "max_tokens": 32}, curate=curate).run()
+    assert ended.told.last.funnel.tasks == 12
+    assert ended.told.last.funnel.kept > 0
+    assert ended.told.last.search.figures["search.trees"] == 12
+
+
 def test_a_failed_round_says_what_it_found(desk: Desk):
     with pytest.raises(RoundFailed) as told:
         desk.run(curate={"type": "accepted", "minimum": 1000})

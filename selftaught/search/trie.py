@@ -1,0 +1,66 @@
+"""A trie of samples: independent answers to one task, merged into a tree of steps where they begin alike.
+
+No search: every token is one that plain sampling would have made, in one request a task. All curators that read trees
+read it. What grows a tree step by step is `searcher`'s.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from selftaught.blocks import Context, Drawing, Sampler, Stops
+from selftaught.records import Group, Task
+from selftaught.search.expansion import ENDS
+from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.values import passed
+from selftaught.search.whole import insert
+
+
+class Trie(Drawing, Sampler, type="trie"):
+    """Sample `k` answers of each task, and merge them into a tree of steps.
+
+    A node is worth the share of the answers through it that the stage's verifiers pass (Math-Shepherd's soft estimate,
+    arXiv 2312.08935, section 3.3, on the answers that were sampled anyway), and was visited by so many answers. The
+    tree stands by the answer that was given most often. What two answers say alike is one rollout; one that breaks off
+    at `max_tokens` has its steps in the tree and is no answer.
+    """
+
+    k: Annotated[PositiveInt, Field(description="answers a task")] = 8
+    temperature: Annotated[float, Field(gt=0, description="that they are sampled at")] = 1.0
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 256
+    unit: Annotated[Literal["line", "sentence"], Field(description="what a step is")] = "line"
+    stop: Annotated[Stops, Field(description="what ends a step, in the place of what `unit` says")] = ()
+
+    async def sample(self, task: Task, context: Context) -> Group:
+        """The group of `task` with its tree; a rollout each different answer, its index that of its node."""
+        said = await context.tokens().complete(
+            task.messages, n=self.k, temperature=self.temperature, max_tokens=self.max_tokens, **self.drawn()
+        )
+        tree = SearchTree(task)
+        tree.prompt_ids, tree.tally.iterations = said[0].prompt_ids, 1
+        tree.tally.tokens = sum(len(answer.token_ids) for answer in said)
+        tree.tally.truncated = sum(answer.finish_reason == "length" for answer in said)
+        for answer in said:
+            right = await passed(tree, [(answer.text, answer.finish_reason)], context)
+            _count(tree, insert(tree, answer, self.stop or ENDS[self.unit]), right)
+        given = tree.terminals()
+        most = max(given, key=lambda node: (node.visits, -node.index), default=None)
+        digest = context.model().digest
+        rollouts = tuple(tree.rollout(node, digest, self.temperature) for node in given)
+        return Group(task=task, rollouts=rollouts, tree=tree.record("exhausted", most))
+
+    def cost(self) -> int:
+        """New tokens a task at most: k * max_tokens."""
+        return self.k * self.max_tokens
+
+    def longest(self) -> int:
+        """New tokens of its longest request: max_tokens."""
+        return self.max_tokens
+
+
+def _count(tree: SearchTree, path: list[SearchNode], right: float) -> None:
+    """One more answer through each node of `path`, worth `right`."""
+    for node in (tree.root, *path):
+        node.visits += 1
+        node.value += (right - node.value) / node.visits
+        node.estimate = node.value
