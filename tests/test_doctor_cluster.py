@@ -11,9 +11,12 @@ import yaml
 from typer.testing import CliRunner
 
 from selftaught import doctor_cluster, shipped
+from selftaught.campaign import Order
 from selftaught.cli import app
 from selftaught.doctor import Finding
 from selftaught.doctor_cluster.round_needs import amount, round_of_tasks
+from selftaught.recipe import Recipe
+from selftaught.scheduling import Clock, cron_job
 from selftaught.serving.pod_security import CONTEXT
 from selftaught.settings import Settings
 from tests import kfp_api
@@ -26,6 +29,7 @@ RUNTIME = f"{RUNTIMES}/selftaught-vllm-cpu"
 CONTAINERS = f"{KSERVE}/v1alpha1/clusterstoragecontainers"
 CONFIG = "/api/v1/namespaces/kserve/configmaps/inferenceservice-config"
 DEPLOYMENT = "/apis/apps/v1/namespaces/kubeflow/deployments/ml-pipeline"
+SCHEDULES = "/apis/batch/v1/namespaces/team-a/cronjobs"
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/team-a/networkpolicies"
 RUNNER = "system:serviceaccount:kubeflow:pipeline-runner"
 RIGHTS = {(RUNNER, verb, "inferenceservices") for verb in ("get", "list", "create")}
@@ -69,6 +73,7 @@ def sound() -> dict[str, Any]:
         RUNTIMES: of(runtime()),
         RUNTIME: runtime(),
         POLICIES: of({}, {}),
+        SCHEDULES: of(),
         f"{ENGINES}/resourcequotas": of(limits({"limits.memory": "10Gi", "pods": "2"})),
         f"{TASKS}/resourcequotas": of(),
         f"{TASKS}/configmaps/selftaught-settings": {"metadata": {}, "data": {}},
@@ -406,3 +411,31 @@ def test_what_is_not_known_does_not_make_the_command_fail(cluster: Kubernetes, m
     assert (shown.exit_code, "? network policies: not known" in shown.stderr) == (0, True)
     told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert told == [asdict(one) for one in known]
+
+
+# Schedules ------------------------------------------------------------------------------------------------------------
+
+
+def scheduled(home: Path, line: str, image: str) -> Any:
+    """What `selftaught schedule` makes for a line."""
+    told = Settings(home=home, store="s3://models", tracking_uri="http://mlflow", image_steps=image)
+    return cron_job(told, Order(Recipe.load(shipped.recipes() / "rft.yaml"), line, "weekly"), Clock("@daily"))
+
+
+def test_schedules_that_an_upgrade_left_behind_are_named(
+    cluster: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SELFTAUGHT_IMAGE_STEPS", "steps:2")
+    charts = {"metadata": {"labels": {"app.kubernetes.io/component": "scheduler"}}}
+    old, new = scheduled(tmp_path, "old", "steps:1"), scheduled(tmp_path, "new", "steps:2")
+    cluster.objects[SCHEDULES] = of(old, new, charts)
+    found = findings()["schedules"]
+    assert (found.ok, found.detail) == (False, "old's runs steps:1; the release has steps:2")
+    assert "selftaught schedule RECIPE --line old" in found.fix
+    cluster.objects[SCHEDULES] = of(new, charts)
+    assert findings()["schedules"].ok
+
+
+def test_without_the_releases_image_nothing_is_known_of_schedules(cluster: Kubernetes, tmp_path: Path):
+    cluster.objects[SCHEDULES] = of(scheduled(tmp_path, "old", "steps:1"))
+    assert findings()["schedules"].ok is None

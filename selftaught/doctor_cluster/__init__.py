@@ -10,7 +10,7 @@ Kubeflow Trainer.
 from collections.abc import Callable
 
 from selftaught.doctor import Finding
-from selftaught.doctor_cluster import kserve, kubeflow, servers
+from selftaught.doctor_cluster import kserve, kubeflow, schedules, servers
 from selftaught.doctor_cluster.api import Api, looked, reached
 from selftaught.doctor_cluster.quota import quota
 from selftaught.errors import SelftaughtError
@@ -30,6 +30,7 @@ ROUNDS: dict[str, Look] = {
     "kubeflow version": kubeflow.version,
     "kubeflow runner": kubeflow.runner,
     "kubeflow tasks": kubeflow.tasks,
+    "schedules": schedules.behind,
 }
 
 
