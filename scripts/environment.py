@@ -11,6 +11,7 @@ PyPI, the packages that SELFTAUGHT_UNHASHED names (in the environment, with spac
 """
 
 import ast
+import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,10 +54,32 @@ export SELFTAUGHT_UNHASHED=PACKAGE"""
 
 
 def main(folder: Path) -> None:
-    """Bring the environment in `folder` up to date with the checkout."""
+    """Bring the environment in `folder` up to date with the checkout; one process at a time does, the others wait."""
     stamp, key = folder / STAMP, key_of(folder)
-    if stamp.is_file() and stamp.read_text() == key:
-        return
+    if not is_made(stamp, key):
+        with locked_checkout():
+            if not is_made(stamp, key):
+                make(folder, stamp, key)
+
+
+def is_made(stamp: Path, key: str) -> bool:
+    """Whether an environment was finished under `key`."""
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == key
+
+
+@contextmanager
+def locked_checkout() -> Generator[None]:
+    """Hold the checkout's lock; the system frees it when the process dies."""
+    handle = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def make(folder: Path, stamp: Path, key: str) -> None:
+    """Make the environment, or bring it up to date where it was finished once."""
     began = time.monotonic()
     if stamp.is_file():
         stamp.unlink()
@@ -63,7 +87,7 @@ def main(folder: Path) -> None:
         print(f"set-up: a new environment in {folder}", flush=True)
         run(sys.executable, "-m", "venv", "--clear", folder)
     install(folder / "bin" / "python")
-    stamp.write_text(key)
+    stamp.write_text(key, encoding="utf-8")
     print(f"set-up: done in {time.monotonic() - began:.0f} s", flush=True)
 
 

@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -173,3 +175,21 @@ def test_only_the_named_lines_are_replaced():
     )
     instead = "a==1+cpu --hash=sha256:cc\n"
     assert environment.locked(f"# head\n{first}{others}", {"a": instead}) == f"# head\n{instead}{others}"
+
+
+def test_of_three_first_commands_at_once_one_makes_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`venv --clear` of one takes away what another has just made."""
+    folder, ran = tmp_path / "venv", list[str]()
+
+    def run(*command: object) -> None:
+        ran.append(str(command[-1]))
+        time.sleep(0.2)
+        folder.mkdir(exist_ok=True)
+
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "key_of", lambda folder: "key")
+    monkeypatch.setattr(environment, "run", run)
+    monkeypatch.setattr(environment, "install", lambda python: None)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(environment.main, [folder] * 3))
+    assert ran == [str(folder)]
