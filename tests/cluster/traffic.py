@@ -1,8 +1,12 @@
-"""Users of a line's stable address, all the time: new connections, one kept alive, and long generations."""
+"""Users of a line's stable address, all the time: new connections, one kept alive, and long generations as streams."""
 
+import json
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -18,6 +22,36 @@ class Request:
     error: str = ""
 
 
+Ask = Callable[[httpx.Client, str, dict[str, Any]], str]
+"""Asks a URL for a completion, the whole of it; returns the version that gave it, raises httpx.HTTPError."""
+
+
+def whole(client: httpx.Client, url: str, body: dict[str, Any]) -> str:
+    """See `Ask`."""
+    return client.post(url, json=body).raise_for_status().json()["model"]
+
+
+def streamed(client: httpx.Client, url: str, body: dict[str, Any]) -> str:
+    """See `Ask`. A stream that breaks off, ends before its last token or comes from two versions has failed."""
+    with client.stream("POST", url, json=body | {"stream": True}) as answer:
+        lines = [line.removeprefix("data: ") for line in answer.raise_for_status().iter_lines() if line[:5] == "data:"]
+    if lines[-1:] != ["[DONE]"]:
+        raise httpx.RemoteProtocolError(f"the stream broke off after {len(lines)} pieces: {lines[-1:]}")
+    pieces = [json.loads(line) for line in lines[:-1]]
+    models = {piece.get("model") for piece in pieces}
+    if len(models) != 1 or pieces[-1]["choices"][0]["finish_reason"] != "length":
+        raise httpx.RemoteProtocolError(f"the stream of {len(lines)} pieces is not whole: {lines[-3:]}")
+    return models.pop()
+
+
+USERS: tuple[tuple[str, Ask, bool, int], ...] = (
+    ("fresh", whole, False, 4),
+    ("kept", whole, True, 4),
+    ("streaming", streamed, True, 200),
+)
+"""Their name, how they ask, whether they keep their connection, and how many tokens they ask for."""
+
+
 @dataclass
 class Traffic:
     """Users of `line` at `url`, from the beginning of the `with` block to its end. A gateway is asked for `host`."""
@@ -30,8 +64,8 @@ class Traffic:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> "Traffic":
-        for user, kept, tokens in (("new", False, 4), ("kept", True, 4), ("long", True, 200)):
-            thread = threading.Thread(target=self._use, args=(user, kept, tokens), daemon=True)
+        for user in USERS:
+            thread = threading.Thread(target=self._use, args=user, daemon=True)
             thread.start()
             self._threads.append(thread)
         return self
@@ -45,6 +79,11 @@ class Traffic:
     def failed(self) -> list[Request]:
         """The requests that were not answered."""
         return [request for request in self.requests if request.error]
+
+    @property
+    def answers(self) -> Counter[tuple[str, str]]:
+        """How many answers each kind of user got from each version."""
+        return Counter((request.user, request.model) for request in self.requests if not request.error)
 
     def settled(self, model: str, since: float, within: float) -> float:
         """Wait until every user's newest answer is `model`'s; returns how long after `since` another's was asked for.
@@ -62,11 +101,12 @@ class Traffic:
         newest = {request.user: request for request in list(self.requests) if request.sent > since}
         return len(newest) == len(self._threads) and {request.model for request in newest.values()} == {model}
 
-    def _use(self, user: str, kept: bool, tokens: int) -> None:
+    def _use(self, user: str, ask: Ask, kept: bool, tokens: int) -> None:
+        body = {"model": self.line, "prompt": "Once upon a time", "max_tokens": tokens, "ignore_eos": True}
         kept_alive = self._client()
         while not self._stop.is_set():
             client = kept_alive if kept else self._client()
-            self.requests.append(self._ask(client, user, tokens))
+            self.requests.append(self._asked(user, ask, client, body))
             if not kept:
                 client.close()
             time.sleep(0.1)
@@ -75,12 +115,10 @@ class Traffic:
     def _client(self) -> httpx.Client:
         return httpx.Client(headers={"Host": self.host} if self.host else {}, timeout=120, trust_env=False)
 
-    def _ask(self, client: httpx.Client, user: str, tokens: int) -> Request:
-        body = {"model": self.line, "prompt": "Once upon a time", "max_tokens": tokens, "ignore_eos": True}
+    def _asked(self, user: str, ask: Ask, client: httpx.Client, body: dict[str, Any]) -> Request:
         sent = time.monotonic()
         try:
-            answer = client.post(f"{self.url}/v1/completions", json=body)
-            answer.raise_for_status()
+            model = ask(client, f"{self.url}/v1/completions", body)
         except httpx.HTTPError as error:
             return Request(user, sent, time.monotonic(), "", f"{type(error).__name__}: {error}")
-        return Request(user, sent, time.monotonic(), answer.json()["model"])
+        return Request(user, sent, time.monotonic(), model)
