@@ -312,10 +312,13 @@ class Curator(Block, axis="curate"):
 
     @abstractmethod
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
-        """Yield examples in a fixed order: equal groups and seed give equal examples."""
+        """Yield examples in a fixed order: equal groups and seed give equal examples.
 
-    def check(self, examples: Sequence[Example]) -> None:
-        """Raise RoundFailed when what was curated is not enough to train on."""
+        `groups` may be more than fit into memory: they can be gone through several times, and are read anew each time.
+        """
+
+    def check(self, given: int) -> None:
+        """Raise RoundFailed when so many examples as were `given` are not enough to train on."""
 
 
 @dataclass(frozen=True, slots=True)

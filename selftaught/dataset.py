@@ -112,6 +112,11 @@ class Writer:
         if self._bytes > GROUP:
             self._flush()
 
+    @property
+    def rows(self) -> "Rows[Any]":
+        """What has been written, once it has been ended, for a last look at it while it can still be thrown away."""
+        return Rows(self._folder, RECORDS[self._kind])
+
     def end(self, parents: Mapping[str, str], recipe: str, counts: Mapping[str, float]) -> Manifest:
         """Say what the data set was made from; returns its manifest."""
         self._flush()

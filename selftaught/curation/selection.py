@@ -3,11 +3,14 @@
 What curators share: a minimum, a cap on all examples (`Counted`), and for those that pick rollouts one by one a cap per
 task (`Selection`). Which rollouts or nodes they may pick is what they differ in. A draw ranks by a hash of seed and
 content, so it depends neither on the order of the groups nor on one another.
+
+Groups are gone through twice: which examples are kept is found by their ids alone, and these are then made again.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice, zip_longest
+from functools import partial
+from itertools import chain, islice, pairwise, zip_longest
 from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -40,24 +43,30 @@ class Counted(Curator):
 
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
         """Yield examples in the order of task ids, whatever the order of `groups`; a task's in the block's order."""
-        made = ((group.id, list(self.examples(group, seed))) for group in groups)
-        each_group = [examples for _, examples in sorted(made, key=lambda each: each[0])]
-        kept = {each.id for each in self._spread(each_group, seed)}
-        return (each for made in each_group for each in made if each.id in kept)
+        made = [(group.id, [each.id for each in self.examples(group, seed)]) for group in groups]
+        kept = set(self._spread([ids for _, ids in sorted(made, key=lambda each: each[0])], seed))
+        in_order = groups if _ascending([id for id, _ in made]) else sorted(groups, key=lambda group: group.id)
+        return (each for group in in_order for each in self.examples(group, seed) if each.id in kept)
 
-    def _spread(self, each_group: Sequence[Sequence[Example]], seed: int) -> Iterable[Example]:
+    def _spread(self, each_group: Sequence[Sequence[str]], seed: int) -> Iterable[str]:
         """At most `max_examples`: every task's first before any task's second, so that most tasks are learnt from."""
-        layers = zip_longest(*(drawn(made, None, seed) for made in each_group))
-        spread = (each for layer in layers for each in drawn([e for e in layer if e is not None], None, seed))
+        rank = partial(_rank, seed)
+        layers = zip_longest(*(sorted(ids, key=rank) for ids in each_group))
+        spread = (id for layer in layers for id in sorted((id for id in layer if id is not None), key=rank))
         return islice(spread, self.max_examples)
 
-    def check(self, examples: Sequence[Example]) -> None:
+    def check(self, given: int) -> None:
         """Raise RoundFailed when there are fewer than `minimum` examples."""
-        if len(examples) < self.minimum:
+        if given < self.minimum:
             raise RoundFailed(
-                f"curate: '{self.name}' gave {len(examples)} examples, fewer than minimum: {self.minimum}. Sample "
+                f"curate: '{self.name}' gave {given} examples, fewer than minimum: {self.minimum}. Sample "
                 "more (tasks.train, sample.k, or a search's limits), take easier tasks, or lower minimum."
             )
+
+
+def _ascending(ids: Sequence[str]) -> bool:
+    """Whether groups come in the order of their `ids`, as those of a data set do: then none of them need be held."""
+    return all(one <= other for one, other in pairwise(ids))
 
 
 class Selection(Counted):
@@ -97,7 +106,12 @@ D = TypeVar("D", Rollout, Example)
 
 def drawn(rows: Sequence[D], count: int | None, seed: int) -> list[D]:
     """`count` of `rows` (all of them for None), drawn without replacement by `seed`, in the order drawn."""
-    return sorted(rows, key=lambda row: content_id([seed, row.id]))[:count]
+    return sorted(rows, key=lambda row: _rank(seed, row.id))[:count]
+
+
+def _rank(seed: int, id: str) -> str:
+    """What rows are drawn by: the lowest first."""
+    return content_id([seed, id])
 
 
 def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Example]:

@@ -37,7 +37,7 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
     Raises RoundFailed when a training example is a held-out task.
     """
     place, job = Workplace.open(), Job.read(job_path)
-    require_no_leak(place, job, dataset.read(Path(tasks), Task), dataset.read(Path(examples), Example))
+    require_no_leak(place, job, dataset.read(Path(tasks), Task), dataset.rows(Path(examples), Example))
     assert job.blocks.gate is not None  # a stage that trains has one
     gate = [task for task in dataset.read(Path(tasks), Task) if task.split == "gate"]
     evidence = _evidence(job, challenger, Path(scores), gate)

@@ -7,7 +7,7 @@ of a step's inputs wins, and everybody after gets that one.
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,9 +164,9 @@ class Workplace:
         told = self.store.claimed(plan_key(name))
         return None if told is None else understood(self.store, plan_key(name), told, Job)
 
-    def rows(self, digest: str, record: type[R]) -> list[R]:
-        """The rows of the data set `digest`, from the store."""
-        return dataset.read(dataset.proven(self.store.local("datasets", digest, self._cache), digest), record)
+    def rows(self, digest: str, record: type[R]) -> Iterator[R]:
+        """The rows of the data set `digest`, from the store, one after the other."""
+        return dataset.rows(dataset.proven(self.store.local("datasets", digest, self._cache), digest), record)
 
     @property
     def _cache(self) -> Path:

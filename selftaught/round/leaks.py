@@ -4,7 +4,7 @@ No measurement on them would mean anything, so they end the round. How two probl
 `selftaught.tasks.contamination`'s business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from selftaught.errors import RoundFailed
 from selftaught.records import Example, Task
@@ -13,7 +13,7 @@ from selftaught.round.replay import trained_tasks
 from selftaught.tasks.contamination import check_examples
 
 
-def require_no_leak(place: Workplace, job: Job, tasks: Sequence[Task], examples: Sequence[Example]) -> None:
+def require_no_leak(place: Workplace, job: Job, tasks: Sequence[Task], examples: Iterable[Example]) -> None:
     """Raise RoundFailed, naming the problems, when `examples` ask one of the `tasks` of the round that are held out."""
     held_out = [task for task in tasks if task.split != "train"]
     known = {task.id: task for task in (*trained_tasks(place, job), *tasks) if task.split == "train"}

@@ -4,7 +4,7 @@ Which rounds those are is fixed when the round is (`earlier`), so that a repeate
 how many examples are replayed is the stage's `replay`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from selftaught.curation.selection import drawn
@@ -22,24 +22,33 @@ def earlier(place: Workplace, line: str, campaign: str) -> tuple[Earlier, ...]:
     return tuple(found)
 
 
-def with_replay(place: Workplace, job: Job, own: Sequence[Example]) -> list[Example]:
-    """`own`, and after it at most the stage's `replay` examples of each kind from earlier rounds, drawn by the seed.
+def replayed(place: Workplace, job: Job, own: Iterable[str]) -> list[Example]:
+    """At most the stage's `replay` examples of each kind from earlier rounds, drawn by the seed, but for its `own`.
 
-    The newer of two rounds gives an example that both have. Equal jobs and examples give equal lists.
+    `own` are ids. The newer of two rounds gives an example that both have. Equal jobs and ids give equal lists. Twice
+    as many examples as are replayed are in memory at most, however many there are.
     """
-    known = {example.id for example in own}
-    old: dict[str, Example] = {}
+    count, drawing = job.blocks.replay, {kind: list[Example]() for kind in get_args(ExampleKind)}
+    for example in _others(place, job, set(own)):
+        kind = drawing[example.kind]
+        kind.append(example)
+        if len(kind) > 2 * count:
+            kind[:] = drawn(kind, count, job.seed)
+    return [example for kind in drawing.values() for example in drawn(kind, count, job.seed)]
+
+
+def _others(place: Workplace, job: Job, known: set[str]) -> Iterator[Example]:
+    """The examples of the earlier rounds, of the newest first, each once and none that is `known`."""
     for past in reversed(job.earlier):
         for example in place.rows(past.examples, Example):
             if example.id not in known:
-                old.setdefault(example.id, example)
-    kinds = ([each for each in old.values() if each.kind == kind] for kind in get_args(ExampleKind))
-    return [*own, *(each for kind in kinds for each in drawn(kind, job.blocks.replay, job.seed))]
+                known.add(example.id)
+                yield example
 
 
 def drawn_tasks(place: Workplace, job: Job) -> list[Task]:
     """The tasks of all sets that were drawn for this round."""
-    return place.rows(job.tasks, Task)
+    return list(place.rows(job.tasks, Task))
 
 
 def trained_tasks(place: Workplace, job: Job) -> list[Task]:

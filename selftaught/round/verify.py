@@ -1,7 +1,7 @@
 """verify: the shards are merged, every rollout is verified, and what is kept becomes training examples.
 
 Both data sets depend on the rollouts and the blocks alone: equal rollouts give equal digests. Groups pass through one
-after the other: what is in memory at once is a few dozen of them, and the examples.
+after the other: what is in memory at once is a few dozen of them, the ids of the examples, and those replayed.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from selftaught.blocks import Context
 from selftaught.curation.runner import curate
 from selftaught.dataset import Manifest, Writer
 from selftaught.errors import BadInput, RoundFailed
-from selftaught.records import Group, Task
+from selftaught.records import Example, Group, Task
 from selftaught.round import findings
 from selftaught.round.engines import context
 from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.leaks import require_no_leak
 from selftaught.round.patience import patient
-from selftaught.round.replay import drawn_tasks, with_replay
+from selftaught.round.replay import drawn_tasks, replayed
 from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verified
 
@@ -110,18 +110,30 @@ async def _each(
 
 
 def _curate(place: Workplace, job: Job, groups: Path, out: Path) -> Manifest:
+    parents = {"verified": dataset.manifest(groups).digest}
+    parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
+    with dataset.writing(out, "examples") as into:
+        own = [_added(into, example) for example in _own(place, job, groups)]
+        others = [_added(into, example) for example in replayed(place, job, own)]
+        kept = into.end(parents, job.recipe.digest, {"own": float(len(own)), "replayed": float(len(others))})
+        require_no_leak(place, job, drawn_tasks(place, job), into.rows)
+        return kept
+
+
+def _added(into: Writer, example: Example) -> str:
+    """The id of `example`, which is written."""
+    into.add(example)
+    return example.id
+
+
+def _own(place: Workplace, job: Job, groups: Path) -> Iterator[Example]:
+    """What is curated of the round's own groups; where that is too little, it is told what there is."""
     rows, made = dataset.Rows(groups, Group), dataset.manifest(groups)
     try:
-        own = curate(rows, job.blocks.curate, job.seed)
+        yield from curate(rows, job.blocks.curate, job.seed)
     except RoundFailed as failure:
         told = findings.rollouts(rows, made.counts, place.store.uri("datasets", made.digest))
         raise RoundFailed(f"{failure}{told}") from None
-    examples = with_replay(place, job, own)
-    require_no_leak(place, job, drawn_tasks(place, job), examples)
-    parents = {"verified": made.digest}
-    parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
-    counts = {"own": float(len(own)), "replayed": float(len(examples) - len(own))}
-    return dataset.write(out, examples, "examples", parents=parents, recipe=job.recipe.digest, counts=counts)
 
 
 def _track_verified(place: Workplace, job: Job, verified: Manifest) -> None:

@@ -52,16 +52,18 @@ def by_split(tasks: Iterable[Task]) -> dict[Split, list[Task]]:
     return sets
 
 
-def check_examples(examples: Sequence[Example], train: Mapping[str, Task], held_out: Sequence[Task]) -> list[str]:
+def check_examples(examples: Iterable[Example], train: Mapping[str, Task], held_out: Sequence[Task]) -> list[str]:
     """What `examples` share with `held_out`: their tasks, and every turn of a user that is not its task's question.
 
     `train` holds the training tasks of all rounds by id; an example whose task is none of them is a finding of its own.
     What all questions begin and end with is taken from the tasks alone: an example may ask something else besides.
     """
-    strangers = [example for example in examples if example.task not in train]
-    shown = ", ".join(example.task for example in strangers[:SHOWN])
-    unknown = [f"{len(strangers)} examples were made from no training task: task {shown}"]
-    asked = {task.id: task for example in examples for task in _asked(example, train.get(example.task))}
+    strangers, asked = list[str](), dict[str, Task]()
+    for example in examples:
+        if example.task not in train:
+            strangers.append(example.task)
+        asked.update((task.id, task) for task in _asked(example, train.get(example.task)))
+    unknown = [f"{len(strangers)} examples were made from no training task: task {', '.join(strangers[:SHOWN])}"]
     known = _known(train.values(), held_out)
     return (unknown if strangers else []) + overlaps(list(asked.values()), held_out, known)
 

@@ -19,8 +19,8 @@ class Fixed(Curator):
             said = (Message(role="assistant", content=text),)
             yield Example(prompt=(Message(role="user", content="q"),), completion=said, task="t", rollout="r")
 
-    def check(self, examples):
-        if not examples:
+    def check(self, given):
+        if not given:
             raise RoundFailed("nothing")
 
 

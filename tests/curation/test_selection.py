@@ -139,8 +139,8 @@ def test_a_tasks_draw_does_not_depend_on_the_other_tasks():
 def test_too_few_examples_fail_the_round_and_say_what_to_do():
     curator = Accepted(minimum=25)
     with pytest.raises(RoundFailed, match=r"'accepted' gave 24 examples, fewer than minimum: 25.*sample\.k"):
-        curator.check(list(curator.curate(many(), 0)))
-    Accepted(minimum=24).check(list(curator.curate(many(), 0)))
+        curator.check(len(list(curator.curate(many(), 0))))
+    Accepted(minimum=24).check(len(list(curator.curate(many(), 0))))
 
 
 def test_a_minimum_above_the_cap_is_refused():

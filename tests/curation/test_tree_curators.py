@@ -206,7 +206,7 @@ def test_a_right_answer_that_was_cut_off_is_not_told():
 @pytest.mark.parametrize("curator", [StepPairs(), StepValues(), Linearised(), TreeTraces()])
 def test_too_few_examples_fail_the_round(curator):
     with pytest.raises(RoundFailed, match=f"'{curator.name}' gave 0 examples, fewer than minimum: 16"):
-        curator.check(list(curator.curate([], 1)))
+        curator.check(len(list(curator.curate([], 1))))
 
 
 def test_true_and_false_are_asked_for_as_the_value_asks_and_come_in_equal_numbers():
