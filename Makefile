@@ -69,6 +69,7 @@ images: ## the images (IMAGES="steps engine-cuda", IMAGE_BUILD="podman build --t
 	        $$torch $(IMAGE_ARGUMENTS); \
 	done
 	$(IMAGE_BUILD) $(IMAGE_REGISTRY)/seaweedfs:test tests/cluster/images/seaweedfs -f tests/cluster/images/seaweedfs/Containerfile
+	$(IMAGE_BUILD) $(IMAGE_REGISTRY)/postgresql:test tests/cluster/images/postgresql -f tests/cluster/images/postgresql/Containerfile
 	@$(PYTHON) scripts/image_sizes.py "$(IMAGE_INSPECT)" $(foreach image,$(IMAGES),$(IMAGE_REGISTRY)/selftaught/$(image):$(IMAGE_VERSION))
 
 .PHONY: sbom

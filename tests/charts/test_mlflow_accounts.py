@@ -89,6 +89,21 @@ def until_up(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     raise RuntimeError(log.read_text()[-3000:])
 
 
+def test_a_database_whose_driver_is_not_in_the_image_is_told_with_the_url_that_works(tmp_path: Path) -> None:
+    """SQLAlchemy 2.1 takes `postgresql://` for psycopg 3."""
+    (tmp_path / "accounts" / "admin").mkdir(parents=True)
+    for name in ("username", "password"):
+        (tmp_path / "accounts" / "admin" / name).write_text("admin")
+    url = "postgresql://mlflow:secret@db/mlflow"
+    told = {"MLFLOW_AUTH_DATABASE_URI": url, "MLFLOW_BACKEND_STORE_URI": url, "STORES": "{}"}
+    prepare = [sys.executable, str(FILES / "accounts.py"), str(tmp_path / "accounts"), str(tmp_path / "auth.ini")]
+    environment = os.environ | told | {"MLFLOW_AUTH_DEFAULT_PERMISSION": "READ"}
+    done = subprocess.run(prepare, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "begin with postgresql+psycopg2://" in done.stderr
+    assert "Traceback" not in done.stderr and "secret" not in done.stderr
+
+
 @pytest.fixture
 def tracker(server: str, monkeypatch: pytest.MonkeyPatch):
     """A tracker that goes on as the account of the given name."""
