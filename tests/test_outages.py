@@ -1,7 +1,8 @@
 """What is away for a while: a step waits for it and goes on, whichever step, whichever server; what stays away ends it.
 
 Servers are real processes that are killed and started again; engines are recorded ones. Steps run in this process, as
-they would one after the other in a pipeline.
+they would one after the other in a pipeline. Outages take a second or two here; a minute each with
+`SELFTAUGHT_TEST_OUTAGE=60 make pytest ARGS="-m 'not model' tests/test_outages.py tests/test_cluster_outages.py"`.
 """
 
 import json
@@ -27,6 +28,7 @@ from selftaught.store import open_store
 from selftaught.tracking import Tracker
 from tests.rounds import Round, database, model, owned_engines, recipe, recorded_blocks, requests
 from tests.s3_server import S3Server, free_ports, s3_server
+from tests.waiting import outage
 
 __all__ = ["database", "model", "recorded_blocks", "requests"]
 
@@ -167,7 +169,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, bucket: S3Server) -> None:
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("SELFTAUGHT_PATIENCE", "120")
+    monkeypatch.setenv("SELFTAUGHT_PATIENCE", "600")
     monkeypatch.setattr(patience, "PAUSES", (0.5,))
 
 
@@ -201,7 +203,7 @@ def test_the_bucket_is_away_in_every_step(
 
     @contextmanager
     def interrupted(name: str) -> Iterator[None]:
-        with away(bucket.process, 1.5):
+        with away(bucket.process, outage(1.5)):
             yield
         if "waits for up to" in capsys.readouterr().err:
             waited.append(name)
@@ -221,7 +223,7 @@ def test_the_registry_is_away_in_every_step_that_asks_it(
 
     @contextmanager
     def interrupted(name: str) -> Iterator[None]:
-        with away(registry, 1.0):
+        with away(registry, outage(1.0)):
             yield
         if "waits for up to" in capsys.readouterr().err:
             waited.append(name)

@@ -10,6 +10,11 @@ from pathlib import Path
 from selftaught.serving.processes import Process
 
 
+def outage(quick: float) -> float:
+    """How long a server is away (s): `quick`, or what SELFTAUGHT_TEST_OUTAGE says (60 takes half an hour in all)."""
+    return float(os.environ.get("SELFTAUGHT_TEST_OUTAGE", quick))
+
+
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether `condition` comes true within `seconds`, which is how long a busy machine may stand still."""
     give_up = time.monotonic() + seconds
