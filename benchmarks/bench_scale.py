@@ -45,12 +45,11 @@ MEASURED = {
     "rollout in the store": 6_960,
     "rollout in the journal": 16_000,
     "rollout in sample": 40 * KIB,
-    "rollout in verify": 5 * KIB,
-    "example in verify": 20 * KIB,
+    "rollout in verify": 2 * KIB,
     "row of a file in prepare": 1_843,
     "process": 250 * MIB,
     "ms of prepare a row": 0.3,
-    "ms of verify a rollout": 1.7,
+    "ms of verify a rollout": 1.9,
 }
 """Bytes, and ms of a CPU. The first four by `--measure`, the others by bench_rows.py (docs/operations.md, Sizes)."""
 ASSUMED = {"engine": 5_000, "trainer": 20_000, "requeue": 10}
@@ -114,9 +113,7 @@ def _figures(asked: Round) -> dict[str, str]:
             m["process"] + asked.tasks * m["task in memory"] + own * m["rollout in sample"]
         ),
         "`sample`: engines busy for": _seconds(new / (asked.engines * ASSUMED["engine"])),
-        "`verify`: memory": _bytes(
-            m["process"] + asked.rollouts * m["rollout in verify"] + examples * m["example in verify"]
-        ),
+        "`verify`: memory": _bytes(m["process"] + asked.rollouts * m["rollout in verify"]),
         "`verify`: disk": _bytes(2 * asked.rollouts * m["rollout in the store"]),
         "`verify`: a CPU for": _seconds(asked.rollouts * m["ms of verify a rollout"] / 1000),
         "`train`: one process for": _seconds(examples * asked.tokens / ASSUMED["trainer"]),
