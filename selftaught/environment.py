@@ -8,9 +8,9 @@ import os
 import re
 
 SPIN = {"GOMP_SPINCOUNT": "1000"}
-"""OpenMP's threads wait for one another by spinning, and for milliseconds while the machine does anything else: beside
-other jobs on its two cores an engine came to a thirtieth of its speed (8 new tokens/s, 338 with a short spin). Where
-nothing else runs the short spin costs 12 %."""
+"""OpenMP's threads wait for one another by spinning, and for milliseconds while the machine does anything else: two
+engines on two cores gave 39 new tokens/s together, and 290 with a short spin. One that had the machine to itself gave
+263 with it, and 300 without."""
 
 _SERVERS = ("AWS_", "MLFLOW_TRACKING_", "GIT_", "KUBECONFIG")
 _SECRET = re.compile(r"(^|_)(API_?KEY|ACCESS_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?|AUTH)(_|$)", re.IGNORECASE)
