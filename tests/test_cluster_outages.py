@@ -64,6 +64,9 @@ def a_round(folder: Path, database: Path, asked: dict[str, Any], run: Ran) -> li
     """The digests of a whole round's data sets, in a home of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
+        # MLflow's client leaves the server that it was told of to the whole process, and the first round is a module's.
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("SELFTAUGHT_STORE", raising=False)
         shutil.copytree(database, folder / "home")
         place = Workplace.open()
         for adopted in (adopt, adopt_roles):
