@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from selftaught.blocks import Completion
-from selftaught.records import Message, Task
+from selftaught.blocks import Completion, Context, Verifier
+from selftaught.records import Group, Message, Task, Verdict
 
 TASK = Task(messages=(Message(role="user", content="What is 1 + 1?"),), answer="2", source="test")
 
@@ -14,6 +14,13 @@ TASK = Task(messages=(Message(role="user", content="What is 1 + 1?"),), answer="
 def luck(*what: object) -> float:
     """A number in [0, 1) that follows from `what`."""
     return int.from_bytes(hashlib.sha256(repr(what).encode()).digest()[:6], "big") / 2**48
+
+
+class Right(Verifier):
+    """An answer whose last letter is b is right."""
+
+    async def verify(self, group: Group, context: Context) -> list[Verdict]:
+        return [Verdict.of("right", rollout.text.endswith("b")) for rollout in group.rollouts]
 
 
 @dataclass

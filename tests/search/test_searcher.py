@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selftaught.blocks import Context, Verifier
+from selftaught.blocks import Context
 from selftaught.curation.step_pairs import StepPairs
 from selftaught.curation.step_values import StepValues
 from selftaught.curation.tree_traces import TreeTraces
 from selftaught.errors import NoAnswer
-from selftaught.records import Verdict
 from selftaught.search.backup import Mean, QValue, VisitMean
 from selftaught.search.searcher import Adaptive, Search
 from selftaught.search.selection import UCB, UCT, Beam
 from selftaught.search.tree import SearchNode, SearchTree, worth
 from tests.search import reference
-from tests.search.scripted import TASK, Scripted, opened
+from tests.search.scripted import TASK, Right, Scripted, opened
 
 SELECTIONS = {
     "ucb": {"type": "ucb", "c": 0.7},
@@ -116,11 +115,6 @@ async def test_the_paths_of_a_tree_are_the_engines_own_tokens():
     for rollout in group.rollouts:
         assert bytes(rollout.turns[0].token_ids).decode() == rollout.text == group.tree.text(rollout.index)
         assert len(rollout.turns[0].logprobs) == len(rollout.turns[0].token_ids)
-
-
-class Right(Verifier):
-    async def verify(self, group, context):
-        return [Verdict.of("right", rollout.text.endswith("b")) for rollout in group.rollouts]
 
 
 async def test_a_search_for_a_solution_stops_at_the_first_answer_that_passes():

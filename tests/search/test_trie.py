@@ -7,20 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.blocks import Context, Verifier
+from selftaught.blocks import Context
 from selftaught.curation.step_pairs import StepPairs
 from selftaught.curation.step_values import StepValues
 from selftaught.curation.tree_traces import TreeTraces
-from selftaught.records import Verdict
 from selftaught.search.trie import Trie
-from tests.search.scripted import TASK, Scripted
-
-
-class Right(Verifier):
-    """An answer whose last letter is b is right."""
-
-    async def verify(self, group, context):
-        return [Verdict.of("right", rollout.text.endswith("b")) for rollout in group.rollouts]
+from tests.search.scripted import TASK, Right, Scripted
 
 
 class Saying(Scripted):
