@@ -31,7 +31,7 @@ from selftaught.tracking import Version
 from tests.cluster.edge import Edge, entrances
 from tests.cluster.installation import Platform, manifest, noisy, serving, stored
 from tests.cluster.kube import run
-from tests.cluster.traffic import Traffic
+from tests.cluster.traffic import USERS, Traffic
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.timeout(1200)]
 
@@ -201,7 +201,7 @@ def test_users_come_to_a_new_version_by_steps_and_nobody_is_failed(
     print(f"promoted and back: {sorted(traffic.answers.items())}, failed {len(traffic.failed)}")
     print(f"the other version was asked for {promoted:.1f} s after the promotion, {back:.1f} s after the roll-back")
     assert not traffic.failed
-    assert set(traffic.answers) == {(user, name) for user in ("fresh", "kept", "streaming") for name in (old, new)}
+    assert set(traffic.answers) == {(user, name) for user, *_ in USERS for name in (old, new)}
     tried = steps(seen)
     assert [step.shares[new] for step in tried] == list(STEPS)
     for step in tried:

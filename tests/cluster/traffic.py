@@ -1,4 +1,4 @@
-"""Users of a line's stable address, all the time: new connections, one kept alive, and long generations as streams."""
+"""Users of a line's stable address, all the time: new connections, one kept alive, and streams, long ones and short."""
 
 import json
 import threading
@@ -48,6 +48,7 @@ USERS: tuple[tuple[str, Ask, bool, int], ...] = (
     ("fresh", whole, False, 4),
     ("kept", whole, True, 4),
     ("streaming", streamed, True, 200),
+    ("brief", streamed, True, 4),  # many beginnings, where gateways cut what comes too early
 )
 """Their name, how they ask, whether they keep their connection, and how many tokens they ask for."""
 
