@@ -30,6 +30,17 @@ def test_who_reads_while_it_is_written_again_and_again_finds_one_or_the_other(tm
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_it_is_its_owners_alone_to_read_whatever_the_umask(tmp_path: Path):
+    """Some hold the key of what is served on loopback."""
+    umask = os.umask(0)
+    try:
+        for content in LONG:
+            write_whole(tmp_path / "note.json", content)
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "note.json").stat().st_mode & 0o777 == 0o600
+
+
 def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path):
     path = tmp_path / "note.json"
     write_whole(path, "before")

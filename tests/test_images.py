@@ -83,6 +83,14 @@ def test_the_steps_image_can_count_tokens():
     assert "tokenizers" in {Requirement(each).name for each in named}
 
 
+def test_no_image_has_a_compiler_but_the_one_whose_triton_compiles_as_it_runs():
+    stages = re.split(r"^FROM (?=\S+ AS )", CONTAINERFILE, flags=re.MULTILINE)[1:]
+    bring = {stage.split()[2] for stage in stages if re.search(r"\b(gcc|g\+\+|clang|cc|build-essential)\b", stage)}
+    assert bring == {"tools", "vllm-cuda"}
+    made_of = {stage.split()[2]: stage.split()[0] for stage in stages}
+    assert [name for name, base in made_of.items() if base in bring] == ["code", "engine-cuda", "inventory"]
+
+
 def make(*words: str) -> str:
     """What make would run for these images."""
     done = subprocess.run(["make", "-n", "images", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught import background
+from selftaught.errors import Unavailable
 from selftaught.loopback import KEY, Keyed, bearer, new_key, refusal, token
+from selftaught.round.job import Workplace
+from selftaught.settings import Settings, database_url
+from selftaught.store import open_store
+from selftaught.tracking import Tracker
 from tests.registry_made import LINE, Registry
 from tests.waiting import end, until
 
@@ -106,3 +112,19 @@ def test_the_mlflow_ui_is_one_process_and_shows_the_registry_to_who_has_the_key(
     assert [model["name"] for model in found] == [LINE]
     assert "<title>MLflow</title>" in httpx.get(url, headers=bearer(SECRET)).text
     assert not Path(f"/proc/{process}/task/{process}/children").read_text()
+
+
+def test_the_mlflow_ui_is_given_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A program in the place of this interpreter shows what it is started with."""
+    shows = tmp_path / "python"
+    shows.write_text("#!/bin/sh\nexec env\n")
+    shows.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(shows))
+    for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "GIT_PASSWORD", "HF_TOKEN"):
+        monkeypatch.setenv(name, "hunter2")
+    settings = Settings(home=tmp_path, store=str(tmp_path), tracking_uri=database_url(tmp_path / "mlflow.db"))
+    with pytest.raises(Unavailable, match="mlflow: did not come up"):
+        background._tracking_ui(Workplace(settings, open_store(settings.store), Tracker(settings.tracking_uri)), 0)
+    told = (tmp_path / "served" / "mlflow.log").read_text()
+    assert f"{KEY}=" in told
+    assert "hunter2" not in told

@@ -4,6 +4,7 @@ A key that leaves an input out hands a round the output of another one without a
 thing and asks for another key. What a step does with its inputs is tested where the step is.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,3 +211,29 @@ def test_what_decides_a_steps_output_is_in_its_key_and_nothing_else(
     changes = {what: change for step, what, change in MATTERS if step == name}
     assert [what for what, change in changes.items() if change(step).key(monkeypatch) == key] == []
     assert job(started=step.job.started + 1)(step).key(monkeypatch) == key
+
+
+def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):
+    """The champion's kept scores would be of other conditions than those that the challenger is measured under."""
+    step = steps("evaluate")
+    keys = [step.key(monkeypatch)]
+    monkeypatch.setattr("selftaught.round.evaluate.version", lambda package: f"{package} of tomorrow")
+    keys.append(step.key(monkeypatch))
+    monkeypatch.setenv("SELFTAUGHT_RUNTIME", "another")
+    keys.append(step.key(monkeypatch))
+    assert len(set(keys)) == 3
+
+
+def test_a_verifiers_code_is_a_condition_of_its_scores(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also of one that another package brings, whose fields are the same after its bug was fixed."""
+    module = tmp_path / "mine_that_verifies.py"
+    module.write_text("class Mine: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine: Any = importlib.import_module(module.stem).Mine()
+    before = evaluate.conditions(place, [mine])
+    assert evaluate.conditions(place, [mine]) == before
+    module.write_text("class Mine: right = True\n")
+    after = evaluate.conditions(place, [mine])
+    assert {name for name in before if before[name] != after[name]} == {"code"}

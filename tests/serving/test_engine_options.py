@@ -1,13 +1,16 @@
 """How an engine is started: what this machine's settings say reaches the server that is run."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from selftaught.loopback import KEY
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import TRANSFORMERS, VLLM, Engine, EngineOptions, reserve
+from selftaught.serving.engine import TRANSFORMERS, VLLM, Engine, EngineOptions, launch, reserve
 from selftaught.settings import Settings
+from tests.waiting import until
 
 
 class Started(Exception):
@@ -73,3 +76,18 @@ def test_what_the_server_on_transformers_has_no_word_for_is_not_said_to_it(comma
 
 def test_the_threads_of_an_engine_are_this_machines(command):
     assert EngineOptions.told(Settings.load()).threads == len(os.sched_getaffinity(0))
+
+
+def test_a_process_of_an_engine_has_no_credentials_and_no_server_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A program in the engine's place shows the environment that it was started with."""
+    secret = {"AWS_SECRET_ACCESS_KEY": "x", "MLFLOW_TRACKING_PASSWORD": "x", "KUBECONFIG": "x", "HF_TOKEN": "x"}
+    (tmp_path / "shown.py").write_text("import json, os; print(json.dumps(dict(os.environ)))")
+    for name, value in {**secret, "PYTHONPATH": f"{Path.cwd()}:{tmp_path}"}.items():
+        monkeypatch.setenv(name, value)
+    leader = launch(["shown"], tmp_path / "log", EngineOptions(key="its own"))
+    assert until(lambda: not leader.alive, 120)
+    given = next(json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{"))
+    assert not given.keys() & secret.keys()
+    assert given[KEY] == "its own"

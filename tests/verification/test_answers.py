@@ -1,5 +1,6 @@
 """Final answers: number formats, the places where an answer is looked for, and texts that give none or several."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -10,9 +11,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from math_verify import parser
 
 from selftaught.verification.answers import equal, final_answer, number, says
 from selftaught.verification.budget import ROOM, share
+from selftaught.verification.symbolic import symbolically_equal
 from tests.verification.answer_cases import EQUAL, TEXTS, UNEQUAL
 
 DECIMALS = st.decimals(min_value=-(10**9), max_value=10**9, places=3, allow_nan=False)
@@ -272,6 +275,41 @@ def test_no_mathematics_breaks_reading_or_comparing(text):
         answer = final_answer(text, finished=finished)
         assert answer is None or equal(answer, answer)
     number(text)
+
+
+@pytest.mark.parametrize(
+    "writing",
+    [
+        "{0}",
+        "1 + {0}",
+        "{0} + 1/2",
+        r"\boxed{{{0}}}",
+        r"\frac{{{0}}}{{2}}",
+        r"\text{{{0}}}",
+        "The answer is 2*({0})",
+        "x = {0}",
+        r"\int 3+4*{0} \sum",
+    ],
+)
+def test_what_a_model_says_is_never_run_as_python(writing, tmp_path, monkeypatch):
+    """math-verify hands plain arithmetic to sympy's `parse_expr`, which evaluates it: digits and operators alone."""
+    given_ = []
+    parse = parser.parse_expr
+    monkeypatch.setattr(parser, "parse_expr", lambda text, **how: given_.append(text) or parse(text, **how))
+    marker = tmp_path / "run"
+    code = f"__import__('pathlib').Path('{marker}').touch()"
+    said = writing.format(code)
+    for text in (said, said.replace("'", '"'), said.replace("__", r"\_\_"), said.replace("_", "")):
+        final_answer(text)
+        number(text)
+        for gold in ("7", "x^2"):
+            symbolically_equal(text, gold, 0.0)
+            equal(text, gold)
+            says(text, gold)
+    symbolically_equal(rf"\int {time.time_ns()}+4*5 \sum", "x", 0.0)  # no text that was parsed before
+    assert given_, "plain arithmetic is given to it"
+    assert [text for text in given_ if not re.fullmatch(r"[\d\s.+*/()×÷-]*", text)] == []
+    assert not marker.exists()
 
 
 ENDLESS = [r"9^{9^9}", r"((9!)!)!", r"\binom{10^9}{10^8}!"]
