@@ -72,6 +72,11 @@ _ANSWERS: Sequence[tuple[set[str | int], type[SelftaughtError], str]] = [
         "here or there (timedatectl set-ntp true).",
     ),
     (
+        {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", 507},
+        StoreError,
+        "{server} has no room left for it ({code}). Free some, or have its quota raised.",
+    ),
+    (
         {401, 403},
         StoreError,
         "{server} refused the credentials ({code}). Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the role and the "
@@ -89,7 +94,7 @@ _ANSWERS: Sequence[tuple[set[str | int], type[SelftaughtError], str]] = [
         "additional checksums (x-amz-checksum-crc32) and If-None-Match: use S3, or a newer version of the server.",
     ),
     (
-        {"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests", *range(500, 600)},
+        {"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests", 408, 429, *range(500, 600)},
         Away,
         "{server} failed to answer ({code}). Try again later.",
     ),
@@ -166,10 +171,9 @@ class S3Store(Store):
     @override
     def remove(self, kind: str, digest: str) -> None:
         home = self._key(checked(kind), checked(digest))
-        with self._errors():
-            self._client.delete_object(Bucket=self.bucket, Key=f"{home}/{MARKER}")
-            for key in self._keys(f"{home}/"):
-                self._client.delete_object(Bucket=self.bucket, Key=key)
+        self._delete(f"{home}/{MARKER}")
+        for key in self._keys(f"{home}/"):
+            self._delete(key)
 
     @override
     def claim(self, key: str, value: bytes) -> bytes:
@@ -191,8 +195,7 @@ class S3Store(Store):
 
     @override
     def release(self, key: str) -> None:
-        with self._errors():
-            self._client.delete_object(Bucket=self.bucket, Key=self._claim_key(key))
+        self._delete(self._claim_key(key))
 
     @override
     def _marking(self, kind: str, digest: str) -> bytes | None:
@@ -207,8 +210,7 @@ class S3Store(Store):
     def _forget_damaged(self, kind: str, digest: str) -> None:
         """Remove a marker that cannot be read: nothing that is there is written over."""
         if self._marking(kind, digest) is not None:
-            with self._errors():
-                self._client.delete_object(Bucket=self.bucket, Key=self._key(kind, digest, MARKER))
+            self._delete(self._key(kind, digest, MARKER))
 
     def _upload(self, kind: str, digest: str, file: StoredFile, folder: Path) -> StoredFile:
         """Send one file unless its object is there; returns what the store then has under its name."""
@@ -228,7 +230,7 @@ class S3Store(Store):
             try:
                 head = self._client.head_object(Bucket=self.bucket, Key=key)
             except ClientError as error:
-                if _code(error) == "404":  # a HEAD has no body, so no better code
+                if _is_missing(error):
                     return None
                 raise
         if "sha256" not in head["Metadata"]:
@@ -256,8 +258,19 @@ class S3Store(Store):
         with self._errors(key):
             try:
                 return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-            except self._client.exceptions.NoSuchKey:
-                return None
+            except ClientError as error:
+                if _is_missing(error):
+                    return None
+                raise
+
+    def _delete(self, key: str) -> None:
+        """Remove an object; nothing happens when it is not there, which S3 does not tell and others do."""
+        with self._errors(key):
+            try:
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                if not _is_missing(error):
+                    raise
 
     def _keys(self, prefix: str) -> Iterator[str]:
         return (item.get("Key", "") for item in self._objects(prefix))
@@ -310,7 +323,7 @@ class S3Store(Store):
         return urlsplit(self._client.meta.endpoint_url).netloc.rpartition("@")[2]
 
     def _server_error(self, error: ClientError, where: str) -> SelftaughtError:
-        code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, status = _code(error), _status(error)
         kind, words = next((kind, words) for known, kind, words in _ANSWERS if known & {code, status} or not known)
         said = words.format(bucket=self.bucket, server=self._server, code=code, message=_message(error))
         return kind(f"{where}: {said}")
@@ -357,10 +370,19 @@ def _first(write: Callable[[], object]) -> bool:
     try:
         write()
     except ClientError as error:
-        if _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
+        if _status(error) == 412 or _code(error) in ("ConditionalRequestConflict", "OperationAborted"):
             return False
         raise
     return True
+
+
+def _is_missing(error: ClientError) -> bool:
+    """Whether it says that there is no such object: servers other than S3, and every HEAD, give it no code of S3's."""
+    return _status(error) == 404 and _code(error) != "NoSuchBucket"
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def _code(error: ClientError) -> str:

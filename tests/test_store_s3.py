@@ -289,6 +289,9 @@ def test_the_doctor_finds_a_server_without_conditional_writes(
         (403, "RequestTimeTooSkewed", "has another time than this machine .* Set the clock"),
         (400, "BadDigest", "arrived damaged"),
         (503, "SlowDown", "Try again later"),
+        (429, "429", "Try again later"),
+        (403, "QuotaExceeded", "no room left for it .* have its quota raised"),
+        (507, "XMinioStorageFull", "no room left for it .* have its quota raised"),
     ],
 )
 def test_what_a_server_lacks_is_said(
@@ -304,6 +307,44 @@ def test_what_a_server_lacks_is_said(
     monkeypatch.setattr(store._client, "put_object", refused)  # pyright: ignore[reportPrivateUsage]
     with pytest.raises((StoreError, Unavailable), match=says):
         store.claim("key", b"value")
+
+
+@pytest.mark.parametrize("code", ["404", "NotFound", "ObjectNotFound"])
+def test_what_is_not_there_is_so_in_any_servers_words(
+    s3_prefix: str, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """S3 says NoSuchKey to who reads, and nothing to who removes; others, and proxies before them, say 404."""
+    store = S3Store("selftaught", s3_prefix)
+    monkeypatch.setattr(store, "_client", Answering(404, code, store._client))  # pyright: ignore[reportPrivateUsage]
+    assert (store.claimed("key"), store.has("models", "d")) == (None, False)
+    store.release("key")
+    store.remove("models", "d")
+
+
+@pytest.mark.parametrize(("status", "code"), [(412, "412"), (412, "Precondition Failed"), (409, "OperationAborted")])
+def test_a_lost_race_is_one_in_any_servers_words(
+    s3_prefix: str, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    S3Store("selftaught", s3_prefix).claim("key", b"theirs")
+    store = S3Store("selftaught", s3_prefix)
+    answering = Answering(status, code, store._client, only="put_object")  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(store, "_client", answering)
+    assert store.claim("key", b"ours") == b"theirs"
+
+
+class Answering:
+    """A client whose server answers with one status and code, whatever is asked, or to one operation `only`."""
+
+    def __init__(self, status: int, code: str, client: Any, only: str = "") -> None:
+        self.answer: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        self.client, self.only = client, only
+
+    def __getattr__(self, name: str) -> Any:
+        objects = name in ("get_object", "head_object", "delete_object", "put_object")
+        return self.refuse if name == self.only or (objects and not self.only) else getattr(self.client, name)
+
+    def refuse(self, **_: object) -> None:
+        raise ClientError(self.answer, "Operation")
 
 
 def hang_up(listener: socket.socket) -> None:
