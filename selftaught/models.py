@@ -23,6 +23,7 @@ from selftaught.errors import Away, BadInput, NoAnswer, Unavailable, WrongModel
 from selftaught.loopback import bearer
 from selftaught.pulse import Pulse, StalledError
 from selftaught.records import Message
+from selftaught.trust import distrusted
 
 HEALS = frozenset({429, 502, 503, 504})
 """HTTP statuses that say "not now" rather than "not this"."""
@@ -372,7 +373,7 @@ class Endpoint:
                 "stopped, or the machine out of memory? End it and run again: what was answered is kept."
             ) from None
         except httpx.TransportError as error:
-            raise Away(self._silent(error)) from None
+            raise (Unavailable if distrusted(error) else Away)(self._silent(error)) from None
         except httpx.InvalidURL as error:
             raise Unavailable(self._silent(error)) from None
         raise AssertionError("unreachable: a retry context returns or raises")
@@ -432,7 +433,8 @@ class _Healing:
 def _may_heal(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in HEALS
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+    passes = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+    return passes and not distrusted(error)
 
 
 def _server_message(response: httpx.Response) -> str:

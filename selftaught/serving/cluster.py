@@ -22,6 +22,7 @@ from selftaught.errors import Away, BadInput, Busy, SelftaughtError
 from selftaught.serving.crashes import cause, last_lines
 from selftaught.serving.naming import MANAGED
 from selftaught.serving.pod_security import fix
+from selftaught.trust import distrusted
 
 TOKEN = Path("/var/run/selftaught/promoter/token")
 """A promoter's service account token, mounted into the one task that may promote: KFP runs all tasks of a run under
@@ -275,6 +276,11 @@ def told(what: str) -> Generator[None]:
     except ApiException as error:
         raise _refusal(what, error) from None
     except HTTPError as error:
+        if why := distrusted(error):
+            raise BadInput(
+                f"{what}: the certificate of the Kubernetes API is not accepted ({why}). Name the authority that "
+                "signed it in KUBECONFIG (certificate-authority), or mend the ca.crt of this pod's account."
+            ) from None
         raise Away(f"{what}: the Kubernetes API does not answer ({error}). Is the cluster up?") from None
 
 

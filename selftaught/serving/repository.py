@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import stamina
 
 from selftaught.errors import Away, BadInput, Unavailable
+from selftaught.trust import distrusted
 
 if TYPE_CHECKING:
     from dulwich.client import GitClient
@@ -191,4 +192,9 @@ class Repository:
         except (GitProtocolError, HTTPError) as error:
             if " 403 " in str(error):
                 raise BadInput(f"{self.url}: this account may not do that. Give {_PLACE} the right to push.") from None
+            if why := distrusted(error):
+                raise BadInput(
+                    f"{self.url}: its certificate is not accepted ({why}). Name the file of the authority that signed "
+                    "it in SSL_CERT_FILE."
+                ) from None
             raise Away(f"{self.url}: no answer of a git server ({error}). Try again later.") from None
