@@ -1,11 +1,50 @@
 """A small file that others may read at any moment is written whole or not at all, and so is a folder.
 
-Stored folders and journals have rules of their own besides: see `selftaught.store` and `selftaught.journal`.
+What a killed writer leaves is a scratch file or folder (`.NAME.PID.part`), which the next writer of the name removes,
+or whoever opens a folder of ours (`sweep`). Stored folders and journals have rules of their own besides: see
+`selftaught.store` and `selftaught.journal`.
 """
 
 import os
+import re
 import shutil
+import time
 from pathlib import Path
+
+_SCRATCH = re.compile(r"\.(.+)\.(\d{1,9})\.part")
+OLD = 24 * 3600.0
+"""Seconds that no writer takes: what is older is swept though its process's number may be another's by now."""
+
+
+def scratch_name(name: str) -> str:
+    """What this process calls what becomes `name`, or goes."""
+    return f".{name}.{os.getpid()}.part"
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed writers left in `folder`: of all names, or of `name` and what begins with it and a point."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = _SCRATCH.fullmatch(path.name)
+        ours = found and (not name or f"{found[1]}.".startswith(f"{name}."))
+        if found and ours and (not _lives(int(found[2])) or _is_old(path)):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.lstat().st_mtime > OLD
+    except FileNotFoundError:
+        return False
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -13,7 +52,8 @@ def write_whole(path: Path, content: str) -> None:
 
     It is this user's alone to read. Of several writers the last has its way. Raises OSError when it cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    sweep(path.parent, path.name)
+    scratch = path.with_name(scratch_name(path.name))
     try:
         scratch.touch(mode=0o600)  # some hold a key
         with scratch.open("w", encoding="utf-8") as file:
@@ -39,9 +79,10 @@ class replacing:  # noqa: N801 (used as a function)
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.scratch = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.part")
+        self.scratch = self.folder.with_name(scratch_name(self.folder.name))
 
     def __enter__(self) -> Path:
+        sweep(self.folder.parent, self.folder.name)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
         return self.scratch

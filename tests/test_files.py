@@ -1,12 +1,14 @@
 """A file that is written whole: readers never meet a part of it, and what fails changes nothing."""
 
 import os
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from selftaught.files import write_whole
+from selftaught.files import OLD, replacing, sweep, write_whole
 
 LONG = ["a" * 1_000_000, "b" * 2_000_000]
 
@@ -58,6 +60,47 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Path, "replace", lambda path, target: done.append(f"replace {path.name}"))
     write_whole(tmp_path / "note.json", "content")
     assert done == [f"{what} .note.json.{os.getpid()}.part" for what in ("sync", "replace")]
+
+
+@pytest.fixture
+def dead() -> int:
+    """The pid of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture
+def left(tmp_path: Path, dead: int) -> Path:
+    """A folder with what killed writers left, and what living ones write."""
+    for name in (f".note.json.{dead}.part", f".other.json.{dead}.part", f".note.json.{os.getppid()}.part", ".x.part"):
+        (tmp_path / name).write_text("half")
+    for name in (f".model.{dead}.part", f".model.abc.wheel.{dead}.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("half")
+    os.utime(tmp_path / f".note.json.{os.getppid()}.part", (0, time.time() - OLD + 600))
+    return tmp_path
+
+
+def test_the_next_writer_of_a_name_removes_what_a_killed_one_left(left: Path, dead: int):
+    """What a living process writes, and what is of another name, perhaps not ours, stays."""
+    before = {path.name for path in left.iterdir()}
+    write_whole(left / "note.json", "whole")
+    with replacing(left / "model"):
+        pass
+    gone = {f".note.json.{dead}.part", f".model.{dead}.part", f".model.abc.wheel.{dead}.part"}
+    assert {path.name for path in left.iterdir()} == (before - gone) | {"note.json", "model"}
+
+
+def test_in_a_folder_of_ours_all_of_it_goes(left: Path):
+    sweep(left)
+    assert {path.name for path in left.iterdir()} == {f".note.json.{os.getppid()}.part", ".x.part"}
+
+
+def test_what_is_old_goes_though_the_number_of_its_process_is_anothers_now(left: Path):
+    os.utime(left / f".note.json.{os.getppid()}.part", (0, time.time() - OLD - 600))
+    sweep(left)
+    assert {path.name for path in left.iterdir()} == {".x.part"}
 
 
 def _name(handle: int) -> str:

