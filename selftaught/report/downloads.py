@@ -96,18 +96,17 @@ def _cell(value: object) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMBER.match(text) else text
 
 
-def rollouts_jsonl(groups: Iterable[Group], most: int = MOST_ROLLOUTS) -> str:
+def rollout_lines(groups: Iterable[Group], most: int = MOST_ROLLOUTS) -> Iterator[str]:
     """The rollouts of `groups`, a line each, as many from the first on as take `most` bytes; ids are in random order.
 
     Groups are read as far as they are needed.
     """
-    kept, size = list[str](), 0
+    size = 0
     for line in _lines(groups):
         size += len(line)  # ASCII
         if size > most:
-            break
-        kept.append(line)
-    return "".join(kept)
+            return
+        yield line
 
 
 def _lines(groups: Iterable[Group]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from selftaught.evaluation.runner import paired, summarise
 from selftaught.records import Example, Group, Split, Task, TaskScore, content_id
 from selftaught.report import data
 from selftaught.report.changes import one_text, read_on_page, without_texts
-from selftaught.report.downloads import ROLLOUTS, SCORES, rollouts_jsonl, scores_csv
+from selftaught.report.downloads import ROLLOUTS, SCORES, rollout_lines, scores_csv
 from selftaught.report.page import render
 from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
@@ -279,7 +279,7 @@ def _track(place: Workplace, job: Job, inputs: Inputs, told: data.ReportData, pa
     tracker, this = place.tracker, told.last
     tracker.log_text(job.run, page.read_text(encoding="utf-8"), "report.html")
     tracker.log_text(job.run, scores_csv(told), SCORES)
-    tracker.log_text(job.run, rollouts_jsonl(dataset.rows(Path(inputs.verified), Group)), ROLLOUTS)
+    tracker.log_lines(job.run, rollout_lines(dataset.rows(Path(inputs.verified), Group)), ROLLOUTS)
     tracker.log(job.run, dict(_figures(this)), step=job.round)
     for version in tracker.versions(job.line):
         if this.challenger and version.digest == this.challenger.digest != job.champion.digest:

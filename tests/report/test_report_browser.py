@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.report.downloads import rollouts_jsonl, scores_csv
+from selftaught.report.downloads import rollout_lines, scores_csv
 from selftaught.report.page import write
 from tests.report.browser import Page, chromium, opened
 from tests.report.sample_report import sample
@@ -111,7 +111,9 @@ def test_scores_and_rollouts_are_saved_by_a_click(page: Page, tmp_path: Path):
             assert time.monotonic() < end, f"{name} was not saved: {list(tmp_path.iterdir())}"
             time.sleep(0.05)
     assert (tmp_path / "scores.csv").read_bytes().decode() == scores_csv(sample())
-    assert gzip.decompress((tmp_path / "rollouts.jsonl.gz").read_bytes()).decode() == rollouts_jsonl(sample().groups)
+    assert gzip.decompress((tmp_path / "rollouts.jsonl.gz").read_bytes()).decode() == "".join(
+        rollout_lines(sample().groups)
+    )
 
 
 def search(page: Page, words: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from selftaught.report import downloads as module
 from selftaught.report.data import ReportData
-from selftaught.report.downloads import COLUMNS, downloads, rollouts_jsonl, scores_csv
+from selftaught.report.downloads import COLUMNS, downloads, rollout_lines, scores_csv
 from selftaught.report.page import render
 from tests.report.sample_report import HOSTILE, LEVELS, MODELS, sample
 from tests.report.test_report_reading import reviewed
@@ -71,7 +71,7 @@ def test_numbers_below_zero_stay_numbers():
 
 def test_rollouts_are_a_line_each_with_every_turn_and_verdict():
     some = reviewed(group("+-", "!+", tokens=(7, 9), level=3, answer="4"), 0)
-    first, second = (json.loads(line) for line in rollouts_jsonl([some]).splitlines())
+    first, second = (json.loads(line) for line in rollout_lines([some]))
     assert (first["task"], first["answer"], first["level"], first["judgement"]) == (some.id, "4", 3, "rejected")
     assert [turn["kind"] for turn in first["turns"]] == ["attempt", "feedback", "refinement"]
     assert first["turns"][2]["content"] == f"better {HOSTILE}"
@@ -88,7 +88,7 @@ def test_rollouts_of_any_number_of_groups_are_cut_at_a_size_and_read_no_further(
             read.append(n)
             yield group("+", "-", number=n)
 
-    text = rollouts_jsonl(passing(), most=20_000)
+    text = "".join(rollout_lines(passing(), most=20_000))
     assert 15_000 < len(text) <= 20_000
     assert all(json.loads(line) for line in text.splitlines())
     assert len(read) <= len(text.splitlines()) / 2 + 1
@@ -100,7 +100,7 @@ def test_the_page_carries_both_files():
     found = dict(re.findall(r'download="([^"]+)" href="data:[^,]+;base64,([^"]+)"', page))
     assert base64.b64decode(found["scores.csv"]).decode() == scores_csv(data)
     lines = gzip.decompress(base64.b64decode(found["rollouts.jsonl.gz"])).decode()
-    assert lines == rollouts_jsonl(data.groups)
+    assert lines == "".join(rollout_lines(data.groups))
 
 
 def test_what_is_too_large_for_a_page_is_not_in_it_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch):
