@@ -40,11 +40,16 @@ from selftaught.errors import BadInput, did_you_mean
 from selftaught.project import CONFIG, HOME, project_folder
 
 SETTABLE = re.compile(
-    r"(AWS|MLFLOW|HF)_[A-Z0-9_]+|(?i:http|https|all|no)_(?i:proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE"
+    r"AWS_[A-Z0-9_]+|MLFLOW_(TRACKING|HTTP|S3|WORKSPACE)(_[A-Z0-9_]+)?|(?i:http|https|all|no)_(?i:proxy)"
+    r"|HF_(TOKEN|HUB_OFFLINE|HUB_DISABLE_[A-Z_]+|HUB_[A-Z_]+_TIMEOUT)"
 )
-"""The variables that a profile may set: addresses and credentials of servers."""
-RUNS_COMMANDS = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
-"""Both name files in which `credential_process` is a command."""
+"""The variables that a profile may set: addresses and credentials of the project's own servers.
+
+None with which a folder of somebody else's would have code loaded (MLFLOW_* has commands and plug-ins, HF_* a folder of
+modules), or lead what everybody fetches elsewhere, with the token that the shell holds: another hub, other folders that
+it is cached in, other authorities to trust for all servers."""
+RUNS_COMMANDS = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_DATA_PATH"}
+"""Files in which `credential_process` is a command, and descriptions of services."""
 
 
 def _split(told: object) -> object:
@@ -236,11 +241,12 @@ def database_url(file: Path) -> str:
 
 
 def _refuse_code(name: str, place: str) -> None:
-    """Raise BadInput for a variable that may load code: the file may be a folder's that somebody else has filled."""
+    """Raise BadInput for what is not `SETTABLE`: the file may be a folder's that somebody else has filled."""
     if not SETTABLE.fullmatch(name) or name in RUNS_COMMANDS:
         raise BadInput(
-            f"{place}: a variable that a file of settings may not set, since it can be one that loads code. "
-            "Export it in your shell.\n  accepted: AWS_*, MLFLOW_*, HF_*, proxies and certificate files"
+            f"{place}: a variable that a file of settings may not set: such load code, or lead downloads and tokens "
+            "elsewhere. Export it in your shell.\n  accepted: AWS_*, MLFLOW_TRACKING_*, MLFLOW_HTTP_*, MLFLOW_S3_*, "
+            "MLFLOW_WORKSPACE, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DISABLE_*, proxies"
         )
 
 

@@ -9,11 +9,13 @@ what users get. Model and data bytes stay in the store; MLflow holds where they 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote, urlsplit
@@ -22,8 +24,9 @@ import httpx
 import stamina
 
 from selftaught.database import database_file, make_whole
-from selftaught.errors import Away, Unavailable, without_credentials
+from selftaught.errors import Away, BadInput, Unavailable, without_credentials
 from selftaught.store import locked
+from selftaught.trust import distrusted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -44,6 +47,8 @@ _PAGE = 1000
 _REMOVED = "selftaught.removed"
 _STATUS = {"failed": "FAILED", STOPPED: "FAILED", ABANDONED: "KILLED"}
 """MLflow's status of an outcome that is no good end."""
+AUTHORITIES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables that name the authorities which MLflow's own client trusts, the first that is set."""
 _BUGS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"}
 """MLflow's codes for calls that are wrong, whatever the server."""
 _PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
@@ -268,6 +273,14 @@ class Tracker:
         """Keep a text as an artifact of a run."""
         self.client.log_text(run, text, name)
 
+    def log_lines(self, run: str, lines: Iterable[str], name: str) -> None:
+        """Keep `lines`, which end themselves, as an artifact of a run; they are in memory one at a time."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / name
+            with file.open("w", encoding="utf-8") as text:
+                text.writelines(lines)
+            self.client.log_artifact(run, str(file))
+
     def log_table(self, run: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
         """Keep a table as an artifact of a run, which MLflow's UI shows as one; kept again, it is replaced.
 
@@ -460,12 +473,35 @@ def _knock(uri: str) -> None:
         raise _silent(uri, error) from None
 
 
-@stamina.retry(on=httpx.TransportError, attempts=3, timeout=10)
+def _may_heal(error: Exception) -> bool:
+    return isinstance(error, httpx.TransportError) and not distrusted(error)
+
+
+@stamina.retry(on=_may_heal, attempts=3, timeout=10)
 def _ask(uri: str) -> None:
-    httpx.get(uri, timeout=5)  # any answer will do: what it says is for MLflow's client to judge
+    httpx.get(uri, timeout=5, verify=_trusted())  # any answer will do: what it says is for MLflow's client to judge
+
+
+def _trusted() -> ssl.SSLContext | bool:
+    """Whom MLflow's own client trusts, where that is not whom everybody does. Raises BadInput for no such file."""
+    told = os.environ.get
+    if told("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        return False
+    place = next(filter(None, map(told, AUTHORITIES)), "")
+    try:
+        where = {"capath" if Path(place).is_dir() else "cafile": place}
+        return ssl.create_default_context(**where) if place else True
+    except OSError as error:
+        named = next(name for name in AUTHORITIES if told(name))
+        raise BadInput(f"{named}: {place}: no file of certificates ({error.strerror or error}). Correct it.") from None
 
 
 def _silent(uri: str, error: Exception) -> Unavailable:
+    if why := distrusted(error):
+        return Unavailable(
+            f"{uri}: the certificate of the tracking server is not accepted ({why}). Name the file of the authority "
+            "that signed it in MLFLOW_TRACKING_SERVER_CERT_PATH."
+        )
     reason = shorten(str(error).strip().partition("\n")[0], 160, placeholder=" …")
     fix = next((fix for sign, fix in _FIXES.items() if sign in str(error)), "")
     said = f"cannot be used ({reason}). {fix}" if fix else f"does not answer ({reason}). Is MLFLOW_TRACKING_URI right?"

@@ -166,9 +166,11 @@ def test_a_file_that_cannot_be_read_is_named(profile: Path, content: bytes | Non
 @pytest.mark.parametrize(
     "name",
     "LD_PRELOAD PYTHONPATH PATH BASH_ENV KUBECONFIG AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE "
-    "VLLM_LOGGING_CONFIG_PATH SELFTAUGHT_ENGINES XAWS_REGION aws_region".split(),
+    "VLLM_LOGGING_CONFIG_PATH SELFTAUGHT_ENGINES XAWS_REGION aws_region "
+    "AWS_DATA_PATH HF_MODULES_CACHE MLFLOW_AUTH_CONFIG_PATH MLFLOW_CONDA_CREATE_ENV_CMD MLFLOW_ENABLE_REMOTE_ASSISTANT "
+    "HF_ENDPOINT HF_HOME HF_HUB_CACHE HF_DATASETS_CACHE HF_TOKEN_PATH SSL_CERT_FILE REQUESTS_CA_BUNDLE".split(),
 )
-def test_a_file_of_settings_sets_no_variable_that_may_load_code(profile: Path, name: str):
+def test_a_file_of_settings_loads_no_code_and_leads_no_download_elsewhere(profile: Path, name: str):
     """Entering a folder and typing a command must not run what the folder's author wants."""
     profile.write_text(f"[profiles.cluster]\nenvironment = {{{name} = '/tmp/x'}}")
     with pytest.raises(BadInput, match=rf"profiles.cluster.environment.{name}: a variable that a file of settings may"):
@@ -176,7 +178,11 @@ def test_a_file_of_settings_sets_no_variable_that_may_load_code(profile: Path, n
     assert os.environ.get(name) != "/tmp/x"
 
 
-@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "MLFLOW_TRACKING_USERNAME", "HF_ENDPOINT", "https_proxy"])
+@pytest.mark.parametrize(
+    "name",
+    "AWS_ENDPOINT_URL_S3 AWS_CA_BUNDLE MLFLOW_TRACKING_USERNAME MLFLOW_WORKSPACE MLFLOW_TRACKING_SERVER_CERT_PATH "
+    "HF_TOKEN HF_HUB_DISABLE_XET HF_HUB_DOWNLOAD_TIMEOUT https_proxy".split(),
+)
 def test_a_file_of_settings_names_servers(profile: Path, name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(name, "")
     monkeypatch.delenv(name)

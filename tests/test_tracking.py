@@ -277,11 +277,12 @@ def test_the_same_over_a_real_server(server: str):
         tracker.log_dataset(run, "tasks", DIGEST, "s3://bucket/datasets/d1", 3, "tasks")
         tracker.log_curve(run, "train.loss", [(1, 2.0), (2, 1.0)])
     tracker.log_text(run, "<p>page</p>", "report.html")
+    tracker.log_lines(run, iter(["{}\n", "[]\n"]), "rollouts.jsonl")
     tracker.finish(run, "promoted")
     assert tracker.resolve("line", "champion") == version
     assert len(tracker.client.get_run(run).inputs.dataset_inputs) == 1
     assert [m.value for m in tracker.client.get_metric_history(run, "train.loss")] == [2.0, 1.0]
-    assert [artifact.path for artifact in tracker.client.list_artifacts(run)] == ["report.html"]
+    assert [artifact.path for artifact in tracker.client.list_artifacts(run)] == ["report.html", "rollouts.jsonl"]
     assert [r.outcome for r in tracker.rounds("line", "weekly")] == ["promoted"]
 
 
