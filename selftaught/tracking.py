@@ -279,7 +279,7 @@ class Tracker:
             file = Path(folder) / name
             with file.open("w", encoding="utf-8") as text:
                 text.writelines(lines)
-            self.client.log_artifact(run, str(file))
+            self.client.log_artifact(run, str(file))  # pyright: ignore[reportUnknownMemberType]
 
     def log_table(self, run: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
         """Keep a table as an artifact of a run, which MLflow's UI shows as one; kept again, it is replaced.
@@ -489,8 +489,9 @@ def _trusted() -> ssl.SSLContext | bool:
         return False
     place = next(filter(None, map(told, AUTHORITIES)), "")
     try:
-        where = {"capath" if Path(place).is_dir() else "cafile": place}
-        return ssl.create_default_context(**where) if place else True
+        if Path(place or "/nowhere").is_dir():
+            return ssl.create_default_context(capath=place)
+        return ssl.create_default_context(cafile=place) if place else True
     except OSError as error:
         named = next(name for name in AUTHORITIES if told(name))
         raise BadInput(f"{named}: {place}: no file of certificates ({error.strerror or error}). Correct it.") from None

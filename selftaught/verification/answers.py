@@ -54,17 +54,18 @@ _GROUP = (
     r"[(\[](?:(?![A-Za-z]{2}|\d[A-Za-z]{2})[-+*/^=:!\d.,\sA-Za-z°%]|\\[a-zA-Z]+|[{}]"
     r"|\((?:(?![A-Za-z]{2})[-+*/^\d.,\sA-Za-z])*\))++[)\]]"
 )
+_CALL = r"(?:sqrt|cbrt|log(?:_?\d+)?|ln|lg|exp|sin|cos|tan|abs|floor|ceil|max|min|gcd|lcm)(?=\()" + _GROUP
 _RAISED = rf"(?:(?:\^|\*\*(?=\d))\s*(?:{_BRACES}|-?\d+|-?[A-Za-z](?![A-Za-z])|\\circ))?(?:_\w|_{_BRACES})?"
 _JOIN = (
     r"(?:[ ][a-z]{2,}){0,2}[ \t]*(?:\+/-|[+*/]|\\times|\\cdot|\\div|\\pm)[ \t]*|(?<=\S)-(?=\S)|[ \t]+-[ \t]+"
     r"|(?<=\S):(?=\d)|(?<=\d)[ ]:[ ](?=\d)|(?<=\d)[ ]?x[ ]?(?=\d)|,(?=\d)"
 )
-_JOINED = rf"[-+]?(?:{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}"
+_JOINED = rf"[-+]?(?:{_CALL}|{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}"
 _BESIDE = rf"[ ]?(?:{_SIMPLE_FRAC}|{_COMMAND}){_RAISED}|(?:{_GROUP}|{_LETTER}){_RAISED}"
 _RUN = rf"""
     (?:(?<![A-Za-z\d_.)}}\]%])[-+])?                                     # the minus of -5, but not of 10-5
     (?<![A-Za-z\d_^])(?<!\d[.,])(?<!\^\{{)(?<!_\{{)(?<!\.\.)      # not the 2 of H2O, m^2, x_2
-    (?>{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}
+    (?>{_CALL}|{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}
     (?:(?>(?:{_JOIN}){_JOINED})|(?>{_BESIDE}))*+
     (?:\s*{PERCENT})?(?:[ ](?:{"|".join(SCALES)})\b)?(?:[ ]?[apAP]\.?[mM]\b\.?)?
 """
@@ -77,10 +78,27 @@ _DISPLAY = re.compile(r"\s*(?:\$\$[^$]+\$\$|\\\[(?:(?!\\\[).)+?\\\])", re.DOTALL
 
 # Where an answer stands ---------------------------------------------------------------------------------------------
 
-_STATED = re.compile(r"(?:####|\banswer\b[^.\n]{0,60}?(?:\bis\b|:|=))[\s*:]*", re.IGNORECASE)
-_CLAUSE_END = re.compile(
-    r"\n|\.(?=\s|$)|[;?](?=\s|$)|!(?=\s+[^a-z\s]|\s*$)|,\s+(?=[A-Za-z]{2})|\s(?:because|since|which|as)\s"
+_STATED = re.compile(
+    r"(?:####|(?:\banswer\b|\b(?:correct|right|best)\s(?:option|choice)\b)[^.\n]{0,60}?(?:\bis\b|:|=))[\s*:]*",
+    re.IGNORECASE,
 )
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+_SHOWN = re.compile(r"\\begin\{((?:align|equation|gather|multline)\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
+_ALIGNED = re.compile(r"\\(?:begin|end)\{(?:aligned|gathered|split)\}|&(?=\s*=)")
+_TAGS = re.compile(r"<\|\w+\|>|</?[a-z]\w*>", re.IGNORECASE)
+_RELATION = re.compile(r"[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z])")
+_RELATED = re.compile(rf"(?:[A-Za-z]\s*)?(?:(?:{_RELATION.pattern})=?)\s*$")
+_PROPORTION = re.compile(r"(?:to|out of)(?!\S)")
+_PARTS = re.compile(
+    r"(?:hours?|hrs?|h|minutes?|mins?|weeks?|days?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?|euros?|gallons?|met(?:er|re)s?"
+    r"|km|kg|m)\.?(?:\s+and)?\s+(?:hours?|hrs?|minutes?|mins?|seconds?|secs?|days?|months?|feet|ft|inch(?:es)?|in|cents?|pence|ounces?"
+    r"|oz|quarts?|cm|m|grams?|g)\b|'\s+(?:\"|''|$)"
+)
+"""What stands between two numbers, and after the second, of a quantity in two units."""
+_CLAUSE_END = re.compile(
+    r"\n|(?<!\bRs)(?<!\b[Nn]o)(?<!\bapprox)\.(?=\s|$)|[;?](?=\s|$)|!(?=\s+[^a-z\s=+*/<>-]|\s*$)|,\s+(?=[A-Za-z]{2})|\s(?:because|since|which|as)\s"
+)
+_EQUALS = re.compile(r"(?<![<>!])=(?!>)")
 _COUNTED = re.compile(r"(?:[ ][a-z]{2,})+(?=[ ]*(?:[+*/-]|\\times|\\cdot|\\div)[ ]*[\d$(\\])")
 _SENTENCE_GOES_ON = re.compile(r"[.,;!?]*\s")
 _MARKED = re.compile(rf"=|\\boxed|{_STATED.pattern}", re.IGNORECASE)
@@ -103,17 +121,21 @@ _ITS_SAYING = re.compile(r"(?:(?:so|thus|hence|therefore),?\s+)?(?:it|that|this)
 def final_answer(text: str, *, finished: bool = True) -> str | None:
     r"""The answer that `text` ends up with, or None when it gives none, or several.
 
-    In order of preference: what is boxed (different boxed answers: None); what follows the last "#### " or "answer
-    is"; a line of mathematics as a whole; the last number or formula; a few words as a whole. What is thought (up to
-    `</think>`, or from an open `<think>` on) is not read, nor a text with an open \boxed{ and no closed one. A text
-    that is not `finished` (cut off, broken off) has one only where it is boxed, or stated with something after it.
+    In order of preference: what is boxed (different boxed answers: None); what the last `<answer>` holds; what follows
+    the last "#### " or "answer is"; a line of mathematics as a whole; the last number or formula; a few words as a
+    whole. What is thought (up to `</think>`, or from an open `<think>` on) is not read, nor a text with an open \boxed{
+    and no closed one. A text that is not `finished` (cut off, broken off) has one only where it is boxed or tagged, or
+    stated with something after it.
     """
-    spoken = _spoken(plain(text))
+    spoken = _ALIGNED.sub("", _SHOWN.sub(r"\\[\2\\]", _spoken(plain(text))))
     boxes, is_open = _boxes(spoken)
     if boxes:
         return _agreed(boxes)
     if is_open:
         return None
+    if tagged := _TAGGED.findall(spoken):
+        return _said(_clause(tagged[-1].strip()))
+    spoken = _TAGS.sub("", spoken)
     if not finished:
         return _stated_whole(spoken)
     answer = spoken.strip()
@@ -214,6 +236,8 @@ def _said(clause: str) -> str | None:
         return clause
     clause = _right_side(clause).strip(" *`\"'").rstrip(".")
     mentions = list(dict.fromkeys(_mentions(clause)))
+    if _RELATION.search(clause):
+        return clause
     if number(clause) is None and mentions and _all_one(mentions):
         return mentions[0]
     # Several ("3 or 4") are left whole: a choice of answers is none of them.
@@ -232,10 +256,22 @@ def _bare_formula(text: str) -> str | None:
 
 def _last_mention(text: str) -> str | None:
     found = list(_found(text))[-2:]
-    choice = len(found) > 1 and text[found[0].end() : found[1].start()].strip() == "or"
-    if choice and close(_read(found[0]), _read(found[1]), TOLERANCE) is False:
-        return text[found[0].start() : found[1].end()]  # a choice of answers is none of them
+    if len(found) > 1 and _are_one(text, *found):
+        return text[found[0].start() : found[1].end()]
+    if found and (related := _RELATED.search(text[: found[-1].start()])):
+        return text[related.start() : found[-1].end()]
     return _read(found[-1]) if found else None
+
+
+def _are_one(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
+    """Whether two mentions say one thing that is neither: a choice, a range, a proportion, a quantity in two units."""
+    before, between = text[: one.start()].rstrip(), text[one.end() : other.start()].strip()
+    if between == "or":
+        return close(_read(one), _read(other), TOLERANCE) is False
+    in_words = _PROPORTION.match(between) or (between == "in" and _read(one) == "1")
+    ranges = between == "and" and before.endswith("between")
+    parts = _PARTS.match(f"{between} {text[other.end() :].lstrip()}")
+    return bool(ranges or parts or (in_words and not before.endswith("from")))
 
 
 def _mentions(text: str) -> Iterator[str]:
@@ -258,7 +294,7 @@ def _found(text: str) -> Iterator[re.Match[str]]:
 
 def _right_side(formula: str) -> str:
     """What stands after the last equals sign; of several equations ("x = 1, y = 2") all of them."""
-    return formula if "," in formula else formula.rpartition("=")[2]
+    return formula if "," in formula else _EQUALS.split(formula)[-1]
 
 
 def _few_words(text: str) -> str | None:

@@ -15,7 +15,7 @@ MAX_DIGITS = 4_000
 """A number of more digits is compared as text: Python refuses to read it (4,300), and a model that loops wrote it."""
 
 CURRENCY = "$€£¥₹"
-SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 DECIMAL = (
     r"(?:(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:[ ]\d{3})+(?!\s*/)|\d+)(?![\d])(?:\.\d+)?|\.\d+)"
 )

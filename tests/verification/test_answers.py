@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from math_verify import parser
 
-from selftaught.verification.answers import equal, final_answer, number, says
+from selftaught.verification.answers import compared, equal, final_answer, number, says
 from selftaught.verification.budget import ROOM, share
 from selftaught.verification.symbolic import symbolically_equal
 from tests.verification.answer_cases import EQUAL, TEXTS, UNEQUAL
@@ -367,3 +367,17 @@ def test_formulas_compare_in_other_threads_too():
     thread.start()
     thread.join()
     assert seen == [True]
+
+
+@pytest.mark.parametrize(
+    "answer", [r"\lim_{x\to0}\frac{\cos x}{x}", r"\sum_{i=1}^{\infty} i", r"\int_0^\infty x dx", r"\lim_{n\to\infty} n"]
+)
+def test_what_sympy_breaks_on_is_no_answer_and_no_error(answer):
+    """A limit has no order beside a number, says a TypeError of sympy: all rollouts of the task were errors."""
+    assert compared(answer, "x+1") != "equal"
+    assert compared(answer, "12") != "equal"
+
+
+def test_a_tagged_answer_counts_though_the_rest_was_cut_off():
+    assert final_answer("<answer>12</answer> As 3", finished=False) == "12"
+    assert final_answer("<answer>12", finished=False) is None
