@@ -374,6 +374,8 @@ class Endpoint:
             ) from None
         except httpx.TransportError as error:
             raise (Unavailable if distrusted(error) else Away)(self._silent(error)) from None
+        except httpx.DecodingError as error:
+            raise NoAnswer(f"{self.url}: {self.name} gave what cannot be unpacked ({error}). See its log.") from None
         except httpx.InvalidURL as error:
             raise Unavailable(self._silent(error)) from None
         raise AssertionError("unreachable: a retry context returns or raises")

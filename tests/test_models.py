@@ -80,6 +80,8 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data) + (100 if content is None else 0)))
+        if isinstance(content, str):
+            self.send_header("Content-Encoding", content)
         self.end_headers()
         self.wfile.write(data)
         self.close_connection = content is None
@@ -257,6 +259,15 @@ async def test_a_usage_that_is_no_number_of_tokens_is_no_answer(tokens: Any):
     with serving(lambda _, body: (200, answer(body) | used)) as server:
         async with endpoint(server) as model:
             with pytest.raises(NoAnswer, match=r"usage\.prompt_tokens"):
+                await model.chat(ASK)
+
+
+@pytest.mark.parametrize("packing", ["gzip", "deflate"])
+async def test_what_cannot_be_unpacked_is_no_answer(packing: str):
+    """A proxy says that it packs what it does not."""
+    with serving(lambda *_: (200, packing)) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match=r"gave what cannot be unpacked"):
                 await model.chat(ASK)
 
 

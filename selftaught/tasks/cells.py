@@ -7,9 +7,12 @@ columns there are (`rows`) nor what feedback means by them (`feedback`).
 
 import math
 import reprlib
+import unicodedata
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import TypeVar, cast
+
+import numpy as np
 
 from selftaught.errors import BadInput, SelftaughtError
 from selftaught.records import encodable
@@ -32,7 +35,7 @@ def text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return _written(value.strip())
+        return _written(value.strip()) if any(map(_has_ink, value)) else ""
     if _is_chat(value):
         raise BadCell(f"{shown(value)}: is a chat. Name a column that holds the text alone")
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -65,6 +68,18 @@ def reason(error: Exception) -> str:
 def shown(value: object) -> str:
     """The beginning of `value`, with whatever is no letter spelt out."""
     return _SHORT.repr(value)
+
+
+def as_written(value: object, kind: str) -> object:
+    """`value` of a column of `kind` as it was written: .1 in 32 bits is .10000000149 as a double."""
+    if kind not in ("float16", "float32") or not isinstance(value, float):
+        return value
+    return float(str(np.dtype(kind).type(value)))
+
+
+def _has_ink(letter: str) -> bool:
+    """Whether anything is to be seen of it: a cell of spaces, NUL or zero-width marks holds nothing."""
+    return unicodedata.category(letter)[0] not in "CZ"
 
 
 def _written(value: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, cast
 from selftaught.errors import BadInput, Unavailable, did_you_mean
 from selftaught.hub import http_error, silence
 from selftaught.records import Split
-from selftaught.tasks.cells import reason
+from selftaught.tasks.cells import as_written, reason
 from selftaught.tasks.extras import require
 from selftaught.tasks.rows import Row, RowSource, Table
 
@@ -23,6 +23,7 @@ class Rows(Protocol):
     """What is used of one split: `datasets.Dataset` has no types of its own."""
 
     column_names: list[str]
+    features: Mapping[str, Any]
 
     def select_columns(self, column_names: Sequence[str]) -> "Rows":
         """The rows with these columns alone."""
@@ -94,10 +95,12 @@ class HuggingFace(RowSource, type="huggingface"):
 
 def _rows(rows: Rows, name: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     known = [column for column in columns if column in rows.column_names]
+    kinds = [str(getattr(rows.features[column], "dtype", "")) for column in known]
     numbers = count()
     for batch in rows.select_columns(known).iter(BATCH):
         for cells in zip(*(batch[column] for column in known), strict=True):
-            yield f"{name} row {next(numbers)}", dict(zip(known, cells, strict=True))
+            written = map(as_written, cells, kinds)
+            yield f"{name} row {next(numbers)}", dict(zip(known, written, strict=True))
 
 
 def _on_disk(folder: Path) -> Mapping[str, Rows]:

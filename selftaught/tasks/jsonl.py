@@ -55,7 +55,7 @@ def _lines(path: Path, name: str) -> Iterator[tuple[str, str]]:
                 return
             if len(line) > LONGEST:
                 raise BadInput(f"{name}:{number}: is longer than {LONGEST:,} bytes. Is it a JSONL file?")
-            bare = line.removeprefix(BOM) if number == 1 else line
+            bare = line.removeprefix(BOM)  # which files that were put together have in their middle
             if bare.strip():
                 yield f"{name}:{number}", _text(bare, name, begin + len(line) - len(bare))
 

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selftaught.errors import BadInput
-from selftaught.tasks.cells import reason
+from selftaught.tasks.cells import as_written, reason
 from selftaught.tasks.files import FileSource
 from selftaught.tasks.rows import Row, Table
 
+_KINDS = {"float": "float32", "halffloat": "float16"}
+"""What Arrow calls them."""
 BATCH = 1_000
 """Rows that are in memory at once."""
 
@@ -38,6 +40,8 @@ def read_parquet(path: Path, name: str, columns: Collection[str]) -> Table:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(f"{name}: cannot be read as Parquet ({reason(error)}).") from None
     known = [column for column in columns if column in schema.names]
+    if twice := [column for column in known if schema.names.count(column) > 1]:
+        raise BadInput(f"{name}: has several columns '{twice[0]}'. Rename all but the one that is meant.")
     return Table(name, lambda: _rows(path, name, known, _texts(schema, known)), dict.fromkeys(schema.names))
 
 
@@ -51,6 +55,7 @@ def _rows(path: Path, name: str, columns: Collection[str], encoded: Collection[s
         numbers = count(1)
         for batch in file.iter_batches(batch_size=BATCH, columns=list(columns)):
             cells = [batch.column(column) for column in columns]
+            kinds = [_KINDS.get(str(cell.type), "") for cell in cells]
             for row in range(batch.num_rows):
-                place = f"{name}: row {next(numbers)}"
-                yield place, {column: cell[row].as_py() for column, cell in zip(columns, cells, strict=True)}
+                written = map(as_written, (cell[row].as_py() for cell in cells), kinds)
+                yield f"{name}: row {next(numbers)}", dict(zip(columns, written, strict=True))

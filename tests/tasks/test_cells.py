@@ -296,3 +296,44 @@ def test_a_source_whose_library_is_not_installed_says_how_to_get_it(
     block = blocks("tasks")[kind].model_validate({"dataset": "gsm8k", "train": 1, "gate": 1, "report": 1})
     with pytest.raises(BadInput, match=rf"tasks.type: {kind} needs {package}, .* pip install 'selftaught\[tasks\]'"):
         block.draw(Draw(1, 2))
+
+
+@pytest.mark.parametrize("cell", ["\u200b\u2060", "\x00", "\u3000 \ufeff", "\x1b", "\n\t"])
+@pytest.mark.parametrize("column", ["question", "answer"])
+@pytest.mark.parametrize("write", [jsonl, parquet, hugging_face])
+def test_a_cell_in_which_nothing_is_to_be_seen_is_empty(
+    tmp_path: Path, write: Callable[[Path, list[Row]], RowSource], column: str, cell: str
+) -> None:
+    source = write(tmp_path, [row(0), row(1) | {column: cell}])
+    with pytest.raises(BadInput, match=rf"no (text|answer) in column '{column}'; 1 of 2 rows have none"):
+        source.problems(source.table())
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_a_number_is_what_was_written_in_its_columns_precision(tmp_path: Path, kind: str) -> None:
+    """As doubles .1 of 16 bits is .09997558, which no answer equals."""
+    import datasets
+
+    answers = [0.1, 2.5, 3.0]
+    table = pa.table({"question": [row(n)["question"] for n in range(3)], "answer": pa.array(answers, kind)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    datasets.Dataset(table).save_to_disk(str(tmp_path / "a"))
+    for source in (
+        Parquet(path=tmp_path / "a.parquet", train=2, gate=1, report=1),
+        HuggingFace(dataset=str(tmp_path / "a"), train=2, gate=1, report=1),
+    ):
+        assert [problem.answer for problem in source.problems(source.table())] == [str(answer) for answer in answers]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    texts = [pa.array([row(0)["question"]]), pa.array(["1"]), pa.array(["2"])]
+    pq.write_table(pa.Table.from_arrays(texts, names=["question", "answer", "answer"]), tmp_path / "a.parquet")
+    with pytest.raises(BadInput, match=r"a\.parquet: has several columns 'answer'\. Rename all but"):
+        Parquet(path=tmp_path / "a.parquet", train=2, gate=1, report=1).table()
+
+
+def test_files_with_byte_order_marks_may_be_put_together(tmp_path: Path) -> None:
+    lines = [b"\xef\xbb\xbf" + json.dumps(row(n)).encode() + b"\r\n" for n in range(3)]
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    source = Jsonl(path=tmp_path / "a.jsonl", train=2, gate=1, report=1)
+    assert [problem.answer for problem in source.problems(source.table())] == ["0", "1", "2"]
