@@ -57,6 +57,18 @@ def test_the_page_never_scrolls_sideways(page: Page, width: int):
     assert page.value("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [360, 390])
+def test_every_round_of_the_chart_is_seen_on_a_phone(page: Page, width: int):
+    """The newest with its figures above all: it is what the page is about."""
+    page.resize(width)
+    page.wait(f"document.querySelector('[data-plot=curve] .main-svg').clientWidth <= {width}")
+    drawn = "[...document.querySelectorAll('[data-plot=curve] :is(.xtick, .textpoint, .point)')]"
+    inside = f"{drawn}.filter((each) => each.getBoundingClientRect().right <= {width})"
+    page.wait(f"{inside}.length === {drawn}.length")
+    rounds = page.value("[...document.querySelectorAll('[data-plot=curve] .xtick')].map((each) => each.textContent)")
+    assert rounds[-1].startswith(f"round {len(rounds) - 1}")
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_has_the_contrast_that_wcag_asks_for(page: Page, dark: bool):
     """Every pair of text and ground that the style uses: 4.5 to 1 at least (WCAG 2.1, AA)."""
