@@ -44,6 +44,27 @@ def test_campaign_and_round_are_made_once(tracker: Tracker):
     assert tracker.tags(campaign)["selftaught.recipe"] == "r"
 
 
+@pytest.mark.parametrize("made", ["create_experiment", "create_registered_model"])
+def test_what_another_makes_between_a_look_and_the_making_is_found_again(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, made: str
+):
+    """No lock keeps two clients of one server apart."""
+    from mlflow import MlflowClient
+
+    make, others = getattr(MlflowClient, made), ["another client, which is faster"]
+
+    def overtaken(*args: object, **kwargs: object) -> object:
+        if others:
+            others.pop()
+            make(*args, **kwargs)
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, made, overtaken)
+    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    assert tracker.register("line", DIGEST, "file:///store/models/d1", run, {}).version == "1"
+    assert (others, tracker.lines(), tracker.campaigns("line")) == ([], ["line"], ["weekly"])
+
+
 def test_campaigns_and_lines_do_not_see_each_others_rounds(tracker: Tracker):
     ids = {tracker.round_run(line, name, "main", 1, 0) for line in ("a", "b") for name in ("weekly", "weekly-2")}
     assert len(ids) == 4
