@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, did_you_mean
+from selftaught.limiter import PRIORITY, ROUNDS
 from selftaught.lines import named
 from selftaught.local_evaluation import digest_of, engine, serves
 from selftaught.loopback import bearer
@@ -161,7 +162,7 @@ def _client(served: Served, folder: Path, context: int) -> Any:
         base_url=f"{served.url}/completions",
         tokenizer_backend="huggingface",
         tokenizer=str(folder),
-        header={"Accept": "application/json", **bearer(served.key)},
+        header={"Accept": "application/json", PRIORITY: str(ROUNDS), **bearer(served.key)},
         max_length=context,
         max_gen_toks=NEW_TOKENS,
         num_concurrent=CONCURRENCY,

@@ -1,14 +1,15 @@
 """The async client of the platform's models: one `Endpoint` for each model that plays a role.
 
-Talks to any OpenAI-compatible server: several completions in one request, a bounded number of requests at a time,
-retries for what may heal, token accounting, and a refusal to work with any model but the expected one. What comes back
-is data: counts, sizes and numbers are checked here, once, and what one request got wrong is an error of that request
-(`NoAnswer`). It starts no server (`selftaught.serving` does) and decides nothing about prompts (samplers do).
+Talks to any OpenAI-compatible server: several completions in one request, as many sequences at a time as the server
+has room for beside its users, retries for what may heal, token accounting, and a refusal to work with any model but the
+expected one. What comes back is data: counts, sizes and numbers are checked here, once, and what one request got wrong
+is an error of that request (`NoAnswer`). It starts no server (`selftaught.serving` does) and decides nothing about
+prompts (samplers do).
 """
 
-import asyncio
 import math
 import os
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from selftaught.blocks import Completion, Drawn
 from selftaught.errors import Away, BadInput, NoAnswer, Unavailable, WrongModel
+from selftaught.limiter import CLIENT, PRIORITY, ROUNDS, USERS, Limiter
 from selftaught.loopback import bearer
 from selftaught.pulse import Pulse, StalledError
 from selftaught.records import Message
@@ -154,12 +156,15 @@ class Usage:
 class Policy:
     """How a client treats its server.
 
-    `concurrency` bounds the requests in flight; `timeout` is the longest wait for one answer (s); `patience` is how
-    long failures that may heal are tried again, from the first of them (s). `pulse` is how often a server that is
-    waited for is asked for a sign of life (s); without one for four times as long it counts as stalled.
+    `concurrency` bounds the sequences in flight at a server that does not say how many it has room for; `priority` is
+    that of the requests (`limiter.ROUNDS`, or `limiter.USERS` where a person waits); `timeout` is the longest wait for
+    one answer (s); `patience` is how long failures that may heal are tried again, from the first of them (s). `pulse`
+    is how often a server that is waited for is asked for a sign of life (s); without one for four times as long it
+    counts as stalled.
     """
 
     concurrency: int = 64
+    priority: int = ROUNDS
     timeout: float = 600.0
     patience: float = 30.0
     pulse: float = 30.0
@@ -191,12 +196,12 @@ class Endpoint:
         self.usage = Usage()
         self._template = template
         self._policy = policy
-        self._slots = asyncio.Semaphore(policy.concurrency)
-        headers = bearer(key) if key else _authorization(api_key_env)
+        self._limiter = Limiter(policy.concurrency)
+        headers = (bearer(key) if key else _authorization(api_key_env)) | _standing(policy.priority)
         self._pulse = Pulse(self.url, headers, policy.pulse)
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(policy.timeout, connect=10.0, pool=None),
-            limits=httpx.Limits(max_connections=policy.concurrency, max_keepalive_connections=policy.concurrency),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),  # the limiter's business
             headers=headers,
             trust_env=False,
         )
@@ -290,7 +295,7 @@ class Endpoint:
         """
         body = {"input": [list(ids) for ids in inputs], "use_activation": False}
         try:
-            data = (await self._ask(_Values, "/classify", body)).data
+            data = (await self._ask(_Values, "/classify", body, len(inputs))).data
         except BadInput as refused:
             if NO_NUMBER not in str(refused):
                 raise
@@ -321,7 +326,8 @@ class Endpoint:
         """The answer to `body` with `n` choices: asked again for those that are missing, as long as some come."""
         choices: list[_Choice] = []
         while True:
-            answer = await self._ask(_Answer, path, body | {"n": n - len(choices)})
+            missing = n - len(choices)
+            answer = await self._ask(_Answer, path, body | {"n": missing}, missing)
             choices += answer.choices
             if len(choices) >= n:
                 return answer.model_copy(update={"choices": choices[:n]})
@@ -343,9 +349,9 @@ class Endpoint:
     def _unusable(self, what: str) -> NoAnswer:
         return NoAnswer(f"{self.url}: {self.name} gave {what}. See its log.")
 
-    async def _ask(self, shape: type[R], path: str, body: dict[str, Any]) -> R:
-        """The answer of the expected model to `body`; counted in `usage`."""
-        async with self._slots:
+    async def _ask(self, shape: type[R], path: str, body: dict[str, Any], sequences: int) -> R:
+        """The answer of the expected model to `body`, which is so many sequences to it; counted in `usage`."""
+        async with self._limiter.turn(sequences):
             begin = time.monotonic()
             answer = await self._send(shape, "POST", path, {"model": self.name, **body})
         if answer.model != self.name:
@@ -361,6 +367,7 @@ class Endpoint:
                 with attempt:
                     asking = self._client.request(method, self._address(path), json=body)
                     response = await self._pulse.watch(asking)
+                    self._limiter.hear(response.headers)
                     return self._read(shape, response.raise_for_status())
         except httpx.HTTPStatusError as error:
             if error.response.status_code >= 500 and not await self._lives():
@@ -472,6 +479,11 @@ def _completion(choice: _Choice, answer: _Answer) -> Completion:
         tokens=choice.logprobs.texts() if choice.logprobs else (),
         prompt_ids=choice.prompt_token_ids or answer.prompt_token_ids or (),
     )
+
+
+def _standing(priority: int) -> dict[str, str]:
+    """What says that a round asks, and which client of it; a user says nothing."""
+    return {} if priority == USERS else {PRIORITY: str(priority), CLIENT: secrets.token_hex(8)}
 
 
 def _authorization(variable: str | None) -> dict[str, str]:

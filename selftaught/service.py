@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught.errors import SelftaughtError
 from selftaught.files import write_whole
+from selftaught.limiter import USERS
 from selftaught.lines import find
-from selftaught.models import Endpoint
+from selftaught.models import Endpoint, Policy
 from selftaught.records import Message
 from selftaught.round.adopt import keep
 from selftaught.round.job import Workplace
@@ -95,7 +96,8 @@ def _served(place: Workplace, version: Version) -> Generator[Served]:
 
 async def _conversation(served: Served, message: str, temperature: float, max_tokens: int, say: Tell) -> None:
     said: list[Message] = []
-    async with Endpoint(served.url, served.line, served.digest, key=served.key) as endpoint:
+    policy = Policy(priority=USERS)
+    async with Endpoint(served.url, served.line, served.digest, policy=policy, key=served.key) as endpoint:
         for line in [message] if message else _typed():
             said.append(Message(role="user", content=line))
             answer = (await endpoint.chat(said, temperature=temperature, max_tokens=max_tokens))[0].text

@@ -16,6 +16,7 @@ import pytest
 
 from selftaught.blocks import ChatModel
 from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
+from selftaught.limiter import CLIENT, PRIORITY, USERS
 from selftaught.models import Endpoint, Policy, Usage, served_name
 from selftaught.records import Message
 
@@ -460,6 +461,38 @@ async def test_no_more_requests_are_in_flight_than_allowed():
         async with endpoint(server, concurrency=3) as model:
             await asyncio.gather(*(model.chat(ASK) for _ in range(12)))
     assert server.most == 3
+
+
+async def test_a_round_says_that_it_is_one_and_a_person_does_not():
+    with serving() as server:
+        for policy in (Policy(), Policy(), Policy(priority=USERS)):
+            async with Endpoint(server.url, "rft", DIGEST, policy=policy) as model:
+                await model.chat(ASK)
+                await model.chat(ASK)
+    assert [seen[PRIORITY] for seen in server.headers_seen] == ["1"] * 4 + [None] * 2
+    clients = [seen[CLIENT] for seen in server.headers_seen]
+    assert clients[0] == clients[1] != clients[2] == clients[3] and clients[4:] == [None] * 2
+    assert all("priority" not in body for body in server.bodies), "other servers refuse what they do not know"
+
+
+async def test_what_is_in_flight_is_counted_in_sequences():
+    """By the server itself: the sum of `n` of the requests that it answers at a time."""
+    now, most, lock, three = 0, 0, threading.Lock(), threading.Barrier(3, timeout=60)
+
+    def slow(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        nonlocal now, most
+        with lock:
+            now += body["n"]
+            most = max(most, now)
+        three.wait()
+        with lock:
+            now -= body["n"]
+        return 200, answer(body)
+
+    with serving(slow) as server:
+        async with endpoint(server, concurrency=12) as model:
+            await asyncio.gather(*(model.chat(ASK, n=4) for _ in range(12)))
+    assert most == 12
 
 
 async def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyPatch):

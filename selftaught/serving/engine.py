@@ -226,6 +226,9 @@ VLLM_FLAGS = (
     # Prompts share prefixes of a few dozen tokens; the default block of 128 would cache none of them.
     *("--block-size", "32"),
     "--disable-uvicorn-access-log",
+    # A round's requests come after users', and keep to what users leave; who shows no key is no user.
+    *("--scheduling-policy", "priority"),
+    *("--middleware", "selftaught.serving.users.UsersFirst"),
     *("--middleware", "selftaught.loopback.Keyed"),
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from selftaught.loopback import KEY
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import TRANSFORMERS, VLLM, Engine, EngineOptions, launch, reserve
+from selftaught.serving.engine import TRANSFORMERS, VLLM, VLLM_FLAGS, Engine, EngineOptions, launch, reserve
 from selftaught.settings import Settings
 from tests.waiting import until
 
@@ -55,6 +55,13 @@ def test_the_machines_settings_reach_vllm(command):
     assert [words[name] for name in told] == ["8192", "float32", "2", "0.5"]
     assert words["--distributed-executor-backend"] == "mp"
     assert "--enforce-eager" not in words
+
+
+def test_vllm_answers_users_first(command):
+    assert command()["--scheduling-policy"] == "priority"
+    middlewares = [VLLM_FLAGS[i + 1] for i, word in enumerate(VLLM_FLAGS) if word == "--middleware"]
+    # The last one is the outermost: who shows no key is neither a user nor a round.
+    assert middlewares == ["selftaught.serving.users.UsersFirst", "selftaught.loopback.Keyed"]
 
 
 def test_what_the_server_on_transformers_has_no_word_for_is_not_said_to_it(command):
