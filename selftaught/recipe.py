@@ -68,6 +68,8 @@ Iterate = Literal["base", "head", "champion"]
 
 NAME = r"^[a-z0-9][a-z0-9-]*$"
 """What a recipe and a stage may be called."""
+ROLE = r"^[a-z0-9][a-z0-9_-]*$"
+"""What a role may be called: its models' line is called by it too."""
 
 
 @cache
@@ -217,7 +219,8 @@ class Recipe(BaseModel):
     name: Annotated[str, Field(pattern=NAME, description="lower case, digits and dashes")]
     description: Annotated[str, Field(description="what it does, for `selftaught recipes list`")] = ""
     models: Annotated[
-        dict[str, str], Field(description="role to starter model, local folder or hub id; others fall back to policy")
+        dict[Annotated[str, Field(pattern=ROLE)], str],
+        Field(description="role to starter model, folder or hub id; others fall back to policy"),
     ]
     chat_template: Annotated[
         dict[str, bool | int | float | str],
@@ -276,9 +279,12 @@ class Recipe(BaseModel):
         for override in overrides:
             _replace(places, _override(data, override), f"--set {override}")
         try:
-            return cls.model_validate(data)
+            recipe = cls.model_validate(data)
         except ValidationError as error:
             raise BadRecipe("\n".join(_explain(detail, data, places) for detail in _causes(error))) from None
+        for path, value in _truths_as_numbers(data, recipe.model_dump(mode="json")):
+            raise BadRecipe(f"{_where(path, places)}: {_dotted(path, data)}: {value}: should be a number.")
+        return recipe
 
     @cached_property
     def digest(self) -> str:
@@ -422,8 +428,24 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
 def _explain(detail: ErrorDetails, data: Any, places: Places) -> str:
     """One validation error as `file:line: field: what is wrong, and what would be accepted`."""
     path = _plain_path(detail["loc"], data)
-    where = next(places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in places)
-    return f"{where}: {_dotted(path, data)}{_sentence(detail, path, data)}"
+    return f"{_where(path, places)}: {_dotted(path, data)}{_sentence(detail, path, data)}"
+
+
+def _where(path: Path_, places: Places) -> str:
+    return next(places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in places)
+
+
+def _truths_as_numbers(told: Any, made: Any, path: Path_ = ()) -> Iterator[tuple[Path_, bool]]:
+    """Every true, yes, off … of `told` that `made` a number of, as pydantic does: `temperature: off` would be 0."""
+    if isinstance(told, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        yield path, told
+    fields = cast(dict[str, Any], told) if isinstance(told, dict) else {}
+    entries = cast(list[Any], made) if isinstance(made, list) else []
+    become: Any = entries[0] if fields and entries else cast(Any, made)  # a lone block
+    for key, value in fields.items():
+        yield from _truths_as_numbers(value, _at(become, (key,)), (*path, key))
+    for key, pair in enumerate(zip(cast(list[Any], told), entries, strict=False) if isinstance(told, list) else ()):
+        yield from _truths_as_numbers(*pair, (*path, key))
 
 
 def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
@@ -454,6 +476,8 @@ def _plain(detail: ErrorDetails) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if context.get("pattern") == NAME:
         return "should be lower case letters, digits and dashes, the first no dash"
+    if context.get("pattern") == ROLE:
+        return "should be lower case letters, digits, dashes and underscores, the first a letter or digit"
     if kind == "too_short" and context["min_length"] == 1:
         return "should not be empty"
     message = PLAIN.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
@@ -534,7 +558,7 @@ def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path_:
     for key in loc:
         if isinstance(here, dict) and key not in here and _at(cast(Any, here), ("type",)) == key:
             continue
-        if isinstance(key, int) and not isinstance(here, list):
+        if key == "[key]" or (isinstance(key, int) and not isinstance(here, list)):
             continue
         path.append(key)
         here = _at(here, (key,))

@@ -47,7 +47,11 @@ def read(text: str, at: At) -> tuple[Any, Places]:
 
     Raises BadRecipe with the place where it is not YAML, or YAML that is no recipe's.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line, letter = text.count("\n", 0, error.position) + 1, text[error.position]
+        raise BadRecipe(f"{at(line)}: not valid YAML (it holds the control character {letter!a}). Remove it.") from None
     try:
         node = loader.get_single_node()
         return (None, {}) if node is None else _Reading(loader, at).whole(node)

@@ -307,6 +307,25 @@ def test_a_comment_never_takes_an_answer_pattern_away() -> None:
     assert parsed(TEXT, tasks, "tasks.answer_pattern=null").model_dump()["tasks"]["answer_pattern"] is None
 
 
+@pytest.mark.parametrize("value", ["true", "yes", "on"])
+@pytest.mark.parametrize("place", ["tasks.train", "stages.warm.train.learning_rate", "stages.warm.sample.temperature"])
+def test_true_is_no_number(place: str, value: str) -> None:
+    """pydantic makes 1 of it: `k: yes` would have been one rollout."""
+    assert mistake(TEXT, f"{place}={value}") == [f"--set {place}={value}: {place}: True: should be a number."]
+
+
+@pytest.mark.parametrize("letter", ["\0", "\x1b", "\x7f"])
+def test_a_control_character_is_told_with_its_line(letter: str) -> None:
+    (told,) = mistake(f"# one\n# two\n# {letter}\n{TEXT}")
+    assert told.startswith(f"two.yaml:3: not valid YAML (it holds the control character {letter!a}). Remove it.")
+
+
+@pytest.mark.parametrize("role", ["a/b", "..", "", "A", "a b", "-a"])
+def test_a_role_is_called_as_a_line_may_be(role: str) -> None:
+    (told,) = mistake(TEXT, f"models={{policy: m, '{role}': m}}")
+    assert f"models.{role}: '{role}': should be lower case letters, digits, dashes and underscores" in told
+
+
 def test_a_date_is_a_text() -> None:
     for day in ("2026-11-28", "2026-99-99"):
         assert parsed(TEXT, f"description={day}").description == day
