@@ -118,6 +118,19 @@ def test_the_order_of_the_groups_changes_nothing(order, seed, max_examples):
     assert list(curator.curate([groups[i] for i in order], seed)) == list(curator.curate(groups, seed))
 
 
+def test_the_seed_decides_which_tasks_are_learnt_from_where_there_is_no_room_for_all():
+    picked = {frozenset(e.task for e in Accepted(max_examples=2, minimum=0).curate(many(), seed)) for seed in range(12)}
+    assert all(len(tasks) == 2 for tasks in picked)
+    assert len(picked) > 3  # of fifteen pairs
+
+
+@pytest.mark.parametrize("ending", ["length", "abort", "error", "content_filter", "unknown", "eos", "tool_calls", ""])
+def test_only_what_the_model_ended_itself_is_learnt_from(ending: str):
+    """`unknown` is what a server said nothing of."""
+    groups = [group("q", ("cut", True, ending), ("whole", True))]
+    assert texts(Accepted(minimum=0), groups) == ["whole"]
+
+
 def test_the_seed_decides_the_draw():
     draws = {tuple(texts(Accepted(per_task=1), many(), seed)) for seed in range(5)}
     assert len(draws) == 5

@@ -11,7 +11,7 @@ from selftaught.blocks import Context, Metric, Sampler
 from selftaught.errors import BadInput, RoundFailed
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.majority import Majority
-from selftaught.evaluation.pairing import common
+from selftaught.evaluation.pairing import common, pair
 from selftaught.evaluation.pass_at_k import PassAtK
 from selftaught.evaluation.runner import evaluate, paired, subset, summarise
 from selftaught.evaluation.tokens import Tokens
@@ -206,6 +206,27 @@ async def test_summaries_are_means_with_intervals_a_model_metric_and_split():
     accuracy = {s.split: s for s in summarise(await scores(tasks, [Accuracy(), Tokens()])) if s.metric == "accuracy"}
     assert (accuracy["gate"].mean, accuracy["guard"].mean, accuracy["gate"].tokens) == (0.5, 1, 60)
     assert (accuracy["gate"].low, accuracy["gate"].high) == (wilson(10, 20).low, wilson(10, 20).high)
+
+
+async def test_a_summary_leaves_out_what_nobody_could_judge():
+    """As the gate does: else the page would show another mean than what was decided by."""
+    tasks = [task(2 * i) for i in range(100)]
+    measured = await scores(tasks, [Accuracy()], Engine(errors=frozenset({tasks[0].id})))
+    (summary,) = summarise(measured)
+    assert (summary.mean, summary.n) == (1.0, 99)
+
+
+@pytest.mark.parametrize("broken", ["champion", "challenger"])
+async def test_a_task_that_could_not_be_judged_for_either_model_leaves_the_pair(broken: str):
+    tasks = [task(2 * i) for i in range(100)]
+    made = await scores(tasks, [Accuracy()], Engine(errors=frozenset({tasks[7].id})))
+    whole = await scores(tasks, [Accuracy()])
+    named = {broken: made, "champion" if broken == "challenger" else "challenger": whole}
+    told = [each.model_copy(update={"model": name}) for name, own in named.items() for each in own]
+    pairs = pair(told, "accuracy", "gate", "champion", "challenger")
+    assert (len(pairs.tasks), pairs.left, tasks[7].id in pairs.tasks) == (99, 1, False)
+    assert pairs.alone == ((1, 0) if broken == "champion" else (0, 1))
+    assert set(pairs.difference) == {0.0}
 
 
 class Gained(Metric):

@@ -192,3 +192,10 @@ def test_metrics_are_named_and_sampled_as_their_fields_say(metric, name: str, as
 def test_fields_that_contradict_each_other_are_refused_with_both_values(metric, fields: dict[str, object], told: str):
     with pytest.raises(ValidationError, match=told):
         metric(**fields)
+
+
+def test_a_right_answer_that_cannot_be_read_has_its_own_vote():
+    """A program, a proof: it passed by what another verifier found, and no short answer can be read in it."""
+    proof = "it holds for all of them by induction on the length"
+    assert Majority(k=3).value(group([proof, proof, "7"], right=proof)) == 1
+    assert Majority(k=3).value(group([proof, "7", "7"], right=proof)) == 0

@@ -57,6 +57,11 @@ def test_a_task_without_an_answer_gives_an_error_and_no_score():
     assert "no answer" in said.error
 
 
+def test_words_that_were_cut_off_are_no_answer():
+    """It may have been on the way to Rome, New York."""
+    assert not verdict(r"So \boxed{5}. The answer is Rome", task("Rome"), finish_reason="length").passed
+
+
 @pytest.mark.parametrize("reason", ["length", "abort", "error", "content_filter"])
 def test_what_was_broken_off_has_an_answer_only_where_it_is_stated_whole(reason):
     of = task("7")

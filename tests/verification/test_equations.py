@@ -288,6 +288,7 @@ def test_a_false_equation_fails_and_is_shown(text: str, reason: str):
 def test_a_number_of_equations_can_be_asked_for():
     assert verdict("1 + 1 = 2", at_least=1).passed
     assert verdict("2", at_least=1).reason == "0 equations, fewer than at_least: 1"
+    assert verdict("1 + 1 = 3", at_least=1).reason == "1 + 1 is not 3"  # what is false is the better reason
 
 
 @pytest.mark.parametrize(

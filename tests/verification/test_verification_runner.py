@@ -1,6 +1,7 @@
 """The verification runner: alignment, attribution of crashes, what stops the step, the funnel."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -9,6 +10,7 @@ from selftaught.errors import BadInput, NoAnswer, Unavailable
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
 from selftaught.verification import runner
 from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.budget import limited, share
 from selftaught.verification.format_rules import Rules
 from selftaught.verification.runner import IN_FLIGHT, Funnel, funnel, verify
 
@@ -141,6 +143,21 @@ async def test_the_funnel_counts():
     groups = [group("1", "1", "3", "1"), group("2", "2"), group("5", "6", finish_reason="length")]
     done = await verified(groups, AnswerMatch(), Crashing())
     assert funnel(done) == Funnel(tasks=3, rollouts=5, passed=2, solved=1, errors=1, truncated=1)
+
+
+@pytest.mark.parametrize("ending", ["stop", "abort", "error", "content_filter", "unknown"])
+def test_only_what_ran_into_max_tokens_is_truncated(ending):
+    """The funnel's advice is to raise max_tokens, which helps nothing else."""
+    assert funnel([group("1", "1", finish_reason=ending)]).truncated == 0
+
+
+def test_what_is_compared_takes_of_every_share_around_it():
+    with share(10) as step, share(5) as answer, limited():
+        begin = time.process_time()
+        while time.process_time() - begin < 0.05:
+            pass
+    assert step.left <= 9.95
+    assert answer.left <= 4.95
 
 
 # One after the other --------------------------------------------------------------------------------------------------
