@@ -30,7 +30,7 @@ from selftaught.round.boundary import ERRORS
 from selftaught.round.curves import check_places
 from selftaught.round.findings import scores
 from selftaught.round.fresh import quiet, stage_of
-from selftaught.round.history import ENDED, due, newest, recorded
+from selftaught.round.history import ENDED, newest, next_round, recorded
 from selftaught.round.job import Job, Workplace, round_name
 from selftaught.serving.backend import Backend
 from selftaught.serving.engine import EngineOptions
@@ -199,13 +199,7 @@ class Campaign:
         return [run for run in self._rounds() if run.outcome in ENDED]
 
     def _next(self) -> tuple[int, int]:
-        """Round and attempt to run. One that was interrupted with another recipe has failed."""
-        number, attempt = due(self._rounds())
-        plan = self._plan(number, attempt)
-        if plan is None or plan.recipe.digest == self.order.recipe.digest:
-            return number, attempt
-        self.place.tracker.finish(plan.run, "failed")
-        return number, attempt + 1
+        return next_round(self.place, self.order.recipe, self.order.line, self.order.campaign)
 
     def _quiet(self) -> Quiet | None:
         """The round that is due, where it was not begun and nothing new was dropped for it."""

@@ -18,7 +18,7 @@ from selftaught.pipeline_versions import Version, compiled, ensure, names
 from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
 from selftaught.round.fresh import quiet, stage_of
-from selftaught.round.history import due
+from selftaught.round.history import next_round
 from selftaught.round.job import Workplace, round_name
 from selftaught.tracking import RoundRun, round_title
 from selftaught.turns import turn
@@ -43,7 +43,8 @@ class Submitted:
 def submit(place: Workplace, order: Order, abandon_after: float = 0.0) -> Submitted:
     """Submit the round of the order's campaign that is due.
 
-    Rounds of the line that began more than `abandon_after` seconds ago (0: none) and did not end are given up before.
+    One that was begun with another recipe has failed, and is drawn anew, as `selftaught run` does it. Rounds of the
+    line that began more than `abandon_after` seconds ago (0: none) and did not end are given up before.
 
     Raises BadInput when the line has no champion yet or a run of it is active, NothingNew when there are no fresh tasks
     for it, Busy while another process submits to the line, Unavailable when Kubeflow Pipelines does not answer.
@@ -54,7 +55,7 @@ def submit(place: Workplace, order: Order, abandon_after: float = 0.0) -> Submit
         before = every(client.list_runs, "runs", experiment_id=experiment)
         _require_idle(order.line, before)
         abandoned = abandon_old(place, order.line, time.time() - abandon_after) if abandon_after else ()
-        number, attempt = due(place.tracker.rounds(order.line, order.campaign))
+        number, attempt = next_round(place, order.recipe, order.line, order.campaign)
         if reason := quiet(place, order.recipe, order.line, order.campaign, number, attempt):
             raise NothingNew(reason)
         order = _as_begun(place, order, number, attempt)

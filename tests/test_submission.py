@@ -94,6 +94,21 @@ def test_a_round_that_was_begun_keeps_its_shards(
     assert sampled(api, again.id) == (pipelines[named], list(range(named)))
 
 
+def test_a_round_that_was_begun_with_another_recipe_is_drawn_anew(
+    there: Workplace, api: Kfp, model: Path, tmp_path: Path
+):
+    """As `run` does it: what was begun has failed. With the same recipe it is gone on with."""
+    Round(tmp_path / "begun", recipe(model), shards=1).prepare()
+    same = submit(there, order(model))
+    api.end(same.id, "FAILED")
+    changed = Recipe.parse(canonical(recipe(model, tasks={"train": 13})).decode())
+    anew = submit(there, replace(order(model), recipe=changed))
+    assert [same.name, anew.name] == ["line campaign round 1", "line campaign round 1 attempt 1"]
+    assert [round.outcome for round in there.tracker.rounds("line", "campaign")] == ["failed", ""]
+    (told,) = [run["runtime_config"]["parameters"] for run in api.runs if run["run_id"] == anew.id]
+    assert (Recipe.parse(told["recipe"]), told["attempt"], told["shards"]) == (changed, 1, [0, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("outcomes", "name"),
     [

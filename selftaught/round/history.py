@@ -8,6 +8,7 @@ from functools import cache
 from pydantic import ValidationError
 
 from selftaught.errors import BadInput, RoundFailed
+from selftaught.recipe import Recipe
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name, understood
 from selftaught.tracking import ABANDONED, RoundRun, Tracker, round_title
@@ -93,6 +94,16 @@ def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
     if last.outcome in ENDED:
         return last.round + 1, 0
     return last.round, last.attempt + (last.outcome in GONE)
+
+
+def next_round(place: Workplace, recipe: Recipe, line: str, campaign: str) -> tuple[int, int]:
+    """Round and attempt that `recipe` runs: the one that is due; one that was begun with another recipe has failed."""
+    number, attempt = due(place.tracker.rounds(line, campaign))
+    plan = place.begun(round_name(line, campaign, number, attempt))
+    if plan is None or plan.recipe.digest == recipe.digest:
+        return number, attempt
+    place.tracker.finish(plan.run, "failed")
+    return number, attempt + 1
 
 
 def give_up(tracker: Tracker, run: str, failure: RoundFailed) -> None:
