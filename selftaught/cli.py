@@ -858,8 +858,7 @@ def doctor(as_json: AsJson = False) -> None:
         else:
             for finding in findings:
                 mark = {True: Text("✓", "green"), False: Text("✗", "red"), None: Text("?", "yellow")}[finding.ok]
-                fix = "" if finding.ok else f"\n    → {finding.fix}"
-                err.print(mark, f"{finding.name}: {finding.detail}{fix}", highlight=False, soft_wrap=True)
+                err.print(mark, str(finding), highlight=False, soft_wrap=True)
         raise typer.Exit(ERROR if any(finding.ok is False for finding in findings) else 0)
 
 

@@ -45,6 +45,9 @@ class Finding:
     detail: str
     fix: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}" + ("" if self.ok else f"\n    → {self.fix}")
+
 
 def checks() -> list[Finding]:
     """Look at everything that a round on this machine needs, in the order in which a person would mend it."""

@@ -18,7 +18,8 @@ import yaml
 
 from tests.certificates import Certificates
 
-REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+REVIEWS = "/apis/authorization.k8s.io/v1/namespaces/team-a/localsubjectaccessreviews"
+"""Of the namespace `team-a`: whoever reviews rights there needs no right in the whole cluster."""
 OWN_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OWN_NAME = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 

@@ -40,17 +40,23 @@ class Api:
     def may(self, account: str, namespace: str, group: str, resource: str, verb: str) -> bool | None:
         """Whether the service account `namespace:name` may; None where the API server itself cannot tell."""
         user = f"system:serviceaccount:{account}"
-        kind = "SelfSubjectAccessReview" if user == self.user else "SubjectAccessReview"
         spec: dict[str, Any] = {
             "resourceAttributes": {"namespace": namespace, "group": group, "resource": resource, "verb": verb}
         }
-        if user != self.user:
+        if user == self.user:
+            status = self._review("SelfSubjectAccessReview", "", spec)
+        else:
             accounts = "system:serviceaccounts"
-            spec |= {"user": user, "groups": [accounts, f"{accounts}:{account.partition(':')[0]}"]}
-            spec["groups"].append("system:authenticated")
-        body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
-        status = self._call(f"/apis/authorization.k8s.io/v1/{kind.lower()}s", "POST", body=body)["status"]
+            groups = [accounts, f"{accounts}:{account.partition(':')[0]}", "system:authenticated"]
+            spec |= {"user": user, "groups": groups}
+            status = self._review("LocalSubjectAccessReview", namespace, spec)
         return None if status.get("evaluationError") and not status.get("allowed") else bool(status.get("allowed"))
+
+    def _review(self, kind: str, namespace: str, spec: Mapping[str, Any]) -> Any:
+        """The status of a review; one of a namespace's takes a right in that namespace alone."""
+        where, metadata = (f"/namespaces/{namespace}", {"namespace": namespace}) if namespace else ("", {})
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+        return self._call(f"/apis/authorization.k8s.io/v1{where}/{kind.lower()}s", "POST", body=body)["status"]
 
     def _call(self, path: str, method: str, accept: str = "application/json", body: Mapping[str, Any] | None = None):
         return self._client.call_api(

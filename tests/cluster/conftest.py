@@ -67,6 +67,8 @@ def platform(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
                 patch.setenv(variable, value)
             yield installed
         finally:
+            # What is the cluster's (policies of admission, the tests' ClusterRole) does not go with the namespace.
+            kube.helm("uninstall", "selftaught", "-n", name, check=False)
             kube.run("delete", "namespace", name, "--wait=false")
 
 

@@ -16,6 +16,7 @@ from selftaught.doctor import Finding
 from selftaught.serving.cluster import Cluster
 from selftaught.serving.pod_security import CONTEXT, INITIALIZER, lacking
 from selftaught.settings import Settings
+from tests.cluster.installation import Platform
 from tests.cluster.kube import Kube
 from tests.kubernetes_api import kubeconfig
 
@@ -92,6 +93,21 @@ def test_an_account_without_rights_is_told_which_it_lacks(
     refused = {"storage initializer", "runtime", "network policies", "quota", "kubeflow runner", "kubeflow tasks"}
     assert {name: found[name].ok for name in refused} == dict.fromkeys(refused)
     assert all(f'{space}:nobody" cannot ' in found[name].detail for name in refused)
+
+
+def test_helm_test_looks_with_no_more_rights_than_it_needs(platform: Platform):
+    """Of a release without Kubeflow Pipelines: nothing is wrong, and the account that looks is refused nothing."""
+    words = ("--filter", "name=selftaught-test-doctor", "--logs")
+    done = platform.kube.helm("test", "selftaught", "-n", platform.namespace, *words, check=False)
+    shown = done.stdout + done.stderr
+    print(shown)
+    for name in ("bucket", "mlflow account", "kubernetes", "kserve", "runtime", "network policies", "quota"):
+        assert f"ok {name}: " in shown, shown
+    assert " cannot " not in shown
+    account = ("--as", f"system:serviceaccount:{platform.namespace}:selftaught-test")
+    for right in ("get secrets", "list secrets", "list configmaps", "create pods", "get pods", "list namespaces"):
+        asked = platform.kube.run("auth", "can-i", *right.split(), "-n", platform.namespace, *account, check=False)
+        assert asked.stdout.strip() == "no", right
 
 
 def test_restricted_refuses_an_initializer_exactly_for_what_is_said_to_lack(kube: Kube, space: str):
