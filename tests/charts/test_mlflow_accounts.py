@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,8 @@ from tests.kubernetes_api import Kubernetes, serving
 
 FILES = Path(__file__).parents[2] / "charts" / "selftaught" / "files" / "mlflow"
 PASSWORDS = {
-    name: f"{name}-password-for-tests" for name in ("admin", "steps", "promoter", "team-steps", "team-promoter")
+    name: f"{name}-password-for-tests"
+    for name in ("admin", "steps", "promoter", "team-steps", "team-promoter", "late-steps", "late-promoter")
 }
 PARTS = {
     "admin": "admin",
@@ -33,15 +35,49 @@ PARTS = {
 
 
 STORES = {part: f"s3://models/{part.partition('.')[2] or 'own'}" for part in PARTS if part != "admin"}
+GONE = {"steps.gone": "gone-steps"}
+"""A team that had been there before the server started."""
+LATE = {"steps.late": "late-steps", "promoter.late": "late-promoter"}
+"""One that comes while it runs."""
+
+
+def publish(volume: Path, parts: dict[str, str]) -> None:
+    """The accounts as the kubelet brings them: a folder of their own, to which a link is moved in one go."""
+    names = {part: username for part, username in parts.items() if part != "admin"}
+    stores = {part: f"s3://models/{part.partition('.')[2] or 'own'}" for part in names}
+    files = {"stores.json": json.dumps(stores)}
+    for part, username in parts.items():
+        files |= {f"{part}.username": username, f"{part}.password": f"{username}-password-for-tests"}
+    volume.mkdir(exist_ok=True)
+    made = volume / f"..{uuid.uuid4().hex}"
+    made.mkdir()
+    for name, text in files.items():
+        (made / name).write_text(text)
+    (volume / "..data_tmp").symlink_to(made.name)
+    (volume / "..data_tmp").rename(volume / "..data")
+    for name in files:
+        if not (volume / name).is_symlink():
+            (volume / name).symlink_to(f"..data/{name}")
+    for link in [each for each in volume.iterdir() if not each.name.startswith("..") and each.name not in files]:
+        link.unlink()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the servers have, a folder each."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture
+def accounts(request: pytest.FixtureRequest, folders: Path, server: str) -> Path:
+    """The accounts of the server, as it has them mounted."""
+    return folders / request.node.callspec.params["server"] / "accounts"
 
 
 @pytest.fixture(scope="module", params=["workspaces", "one for all"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    for part, username in PARTS.items():
-        (folder / "accounts" / part).mkdir(parents=True)
-        (folder / "accounts" / part / "username").write_text(username)
-        (folder / "accounts" / part / "password").write_text(PASSWORDS[username])
+def server(request: pytest.FixtureRequest, folders: Path) -> Iterator[str]:
+    folder = folders / request.param
+    folder.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -53,16 +89,17 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ENABLE_WORKSPACES": str(request.param == "workspaces").lower(),
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/mlflow.db",
-        "STORES": json.dumps(STORES),
     }
     prepare = [sys.executable, str(FILES / "accounts.py"), str(folder / "accounts"), str(folder / "auth.ini")]
-    for expected in ("made", "unchanged"):
+    for expected, parts in (("made", PARTS | GONE), ("unchanged", PARTS)):
+        publish(folder / "accounts", parts)
         done = subprocess.run(prepare, env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.count(expected) == len(PARTS)
+        assert done.stdout.count(expected) == len(parts)
+    assert "gone-steps closed" in done.stdout
     arguments = ["--host=127.0.0.1", f"--port={port}", "--workers=1", "--app-name=basic-auth"]
     stores = [f"--artifacts-destination={folder}/artifacts"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *arguments, *stores],
+        [sys.executable, str(FILES / "server.py"), "server", *arguments, *stores],
         env=environment | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini")},
         cwd=folder,
         stdout=(folder / "log").open("w"),
@@ -91,11 +128,9 @@ def until_up(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def test_a_database_whose_driver_is_not_in_the_image_is_told_with_the_url_that_works(tmp_path: Path) -> None:
     """SQLAlchemy 2.1 takes `postgresql://` for psycopg 3."""
-    (tmp_path / "accounts" / "admin").mkdir(parents=True)
-    for name in ("username", "password"):
-        (tmp_path / "accounts" / "admin" / name).write_text("admin")
+    publish(tmp_path / "accounts", {"admin": "admin"})
     url = "postgresql://mlflow:secret@db/mlflow"
-    told = {"MLFLOW_AUTH_DATABASE_URI": url, "MLFLOW_BACKEND_STORE_URI": url, "STORES": "{}"}
+    told = {"MLFLOW_AUTH_DATABASE_URI": url, "MLFLOW_BACKEND_STORE_URI": url}
     prepare = [sys.executable, str(FILES / "accounts.py"), str(tmp_path / "accounts"), str(tmp_path / "auth.ini")]
     environment = os.environ | told | {"MLFLOW_AUTH_DEFAULT_PERMISSION": "READ"}
     done = subprocess.run(prepare, env=environment, capture_output=True, text=True, check=False)
@@ -281,6 +316,53 @@ def test_no_way_round_for_steps(tracker, server: str, api: str, verb: str, noun:
     assert (steps.aliases("kept"), steps.versions("kept")) == before
 
 
+def test_a_team_comes_goes_and_comes_back_while_the_server_runs(tracker, accounts: Path, server: str) -> None:
+    """It has its workspace, its store and its promoter at once, is out at once, and has its lines again."""
+    workspace, asked = ("late" if accounts.parent.name == "workspaces" else ""), f"{server}/api/2.0/mlflow"
+    headers = {"X-MLFLOW-WORKSPACE": workspace} if workspace else {}
+
+    def status(name: str) -> int:
+        login = (name, PASSWORDS[name])
+        return httpx.get(f"{asked}/registered-models/search", auth=login, headers=headers).status_code
+
+    publish(accounts, PARTS | LATE)
+    until(lambda: {status(name) for name in LATE.values()} == {200})
+    _, second = line_of(tracker("late-steps", workspace=workspace), "late", "s3://models/late")
+    tracker("late-promoter", workspace=workspace).point("champion", second)
+    publish(accounts, PARTS)
+    assert {status(name) for name in LATE.values()} == {401}
+    assert httpx.get(f"{asked}/registered-models/search", auth=("steps", PASSWORDS["steps"])).is_success
+    publish(accounts, PARTS | LATE)
+    until(lambda: {status(name) for name in LATE.values()} == {200})
+    tracker("late-promoter", workspace=workspace).point("previous", second)
+    assert tracker("late-steps", workspace=workspace).resolve("late", "champion") == second
+    publish(accounts, PARTS)
+
+
+def test_a_password_that_mlflow_refuses_is_one_accounts_alone(accounts: Path, server: str) -> None:
+    """And one of which a file has not come yet is none."""
+    publish(accounts, PARTS | LATE)
+    (accounts / "steps.late.password").resolve().write_text("short")
+    (accounts / "promoter.late.password").unlink()
+    search = f"{server}/api/2.0/mlflow/experiments/search"
+
+    def status(name: str, password: str) -> int:
+        return httpx.post(search, json={"max_results": 1}, auth=(name, password)).status_code
+
+    log = accounts.parent / "log"
+    until(lambda: "steps.late: late-steps is refused: Password must be" in log.read_text())
+    assert (status("late-steps", "short"), status("steps", PASSWORDS["steps"])) == (401, 200)
+    publish(accounts, PARTS)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until the server has followed its accounts."""
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline, "the server has not followed its accounts"
+        time.sleep(0.2)
+
+
 @pytest.mark.parametrize("server", ["one for all"], indirect=True)
 def test_teams_do_not_write_into_each_others_lines_and_runs(tracker) -> None:
     line_of(tracker("steps"), "ours")
@@ -459,7 +541,15 @@ def test_a_rule_runs_no_handler_of_mlflows_own(server: str) -> None:
     assert there.is_success and there.json()["experiment"]["lifecycle_stage"] == "active"
 
 
-@pytest.mark.parametrize(("name", "password"), [("steps", "wrong-password"), ("nobody", "no-such-account")])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("steps", "wrong-password"),
+        ("nobody", "no-such-account"),
+        ("gone-steps", "gone-steps-password-for-tests"),
+        ("late-steps", "late-steps-password-for-tests"),
+    ],
+)
 def test_wrong_credentials_are_refused(server: str, name: str, password: str) -> None:
     answer = httpx.get(f"{server}/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"}, auth=(name, password))
     assert answer.status_code == 401

@@ -1,5 +1,6 @@
 """The chart: what it renders is right and strict, wrong values are refused by name, and it runs where nothing may."""
 
+import base64
 import json
 import subprocess
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -193,6 +195,9 @@ def test_passwords_are_drawn_and_equal_in_all_copies() -> None:
             data = item.get("stringData", {})
             if "MLFLOW_TRACKING_PASSWORD" in data:
                 found.setdefault(data["MLFLOW_TRACKING_USERNAME"], set()).add(data["MLFLOW_TRACKING_PASSWORD"])
+            told = {key: base64.b64decode(value).decode() for key, value in item.get("data", {}).items()}
+            for key in (key for key in told if key.endswith(".username")):
+                found.setdefault(told[key], set()).add(told[key.replace("username", "password")])
         return found
 
     first, second = passwords(), passwords()
@@ -200,6 +205,25 @@ def test_passwords_are_drawn_and_equal_in_all_copies() -> None:
     assert set(first) == {*accounts, "admin"}
     assert all(len(copies) == 1 for copies in first.values())
     assert not set.union(*first.values()) & set.union(*second.values())
+
+
+def test_another_team_is_no_new_start_of_mlflow() -> None:
+    """It is one more account in a volume that changes while the server runs."""
+
+    def deployment(teams: list[dict[str, Any]]) -> dict[str, Any]:
+        (mlflow,) = by_kind(render(values={"teams": teams}), "Deployment")
+        return mlflow
+
+    sales = {"name": "sales", "s3": {"prefix": "elsewhere"}}
+    assert deployment([]) == deployment(TEAMS["teams"]) == deployment([*TEAMS["teams"], sales])
+    volumes = {each["name"]: each for each in deployment([])["spec"]["template"]["spec"]["volumes"]}
+    named = {next(iter(source.values()))["name"] for source in volumes["accounts"]["projected"]["sources"]}
+    items = {item["metadata"]["name"]: item for item in render(values=TEAMS) if item["metadata"]["name"] in named}
+    assert set(items) == named
+    stores = json.loads(items["selftaught-mlflow-stores"]["data"]["stores.json"])
+    assert stores["steps.search"].endswith("/other")
+    files = set(items["selftaught-mlflow-teams"]["data"])
+    assert files == {f"{part}.{file}" for part in stores if "." in part for file in ("username", "password")}
 
 
 def test_settings_are_what_the_library_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,13 +508,27 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
 
     timed("install", "install", "selftaught", str(CHART), *values)
     try:
-        assert timed("test", "test", "selftaught").count("Phase:          Succeeded") == 5
-        before = passwords()
-        assert before[team, "selftaught-mlflow-steps"] == before[namespace, "selftaught-mlflow-steps-support"]
+        shown = tested(kube, namespace)
+        assert shown.count("Phase:          Succeeded") == 5
+        # There is no Kubeflow Pipelines behind the address, and whoever looks at the output reads what to do about it.
+        assert "WRONG kubeflow: http://ml-pipeline.kubeflow.svc.cluster.local:8888 does not answer" in shown
+        assert "→ set SELFTAUGHT_KFP to the URL of the Kubeflow Pipelines API" in shown
+        assert f"ok runtime: selftaught-vllm-cpu: {IMAGES['images']['registry']}/selftaught/engine" in shown
+        before, servers = passwords(), running(kube, namespace)
+        of_team = before[team, "selftaught-mlflow-steps"]["MLFLOW_TRACKING_PASSWORD"]
+        assert before[namespace, "selftaught-mlflow-teams"]["steps.support.password"] == of_team
         assert before[tasks, "selftaught-mlflow-steps"] == before[namespace, "selftaught-mlflow-steps"]
+        late = {"name": "late", "namespace": f"{team}-late"}
+        (tmp_path / "values.yaml").write_text(yaml.safe_dump(chosen | {"teams": [*chosen["teams"], late]}))
         timed("upgrade", "upgrade", "selftaught", str(CHART), *values, "--set", "serving.graceSeconds=60")
-        assert passwords() == before
+        after = passwords()
+        assert all(after[key].items() >= data.items() for key, data in before.items())
+        told = after[namespace, "selftaught-mlflow-teams"]
+        login = [base64.b64decode(told[f"steps.late.{file}"]).decode() for file in ("username", "password")]
+        took["new account"] = accepted(kube, namespace, (login[0], login[1]))
+        assert running(kube, namespace) == servers, "the team that came has restarted MLflow"
     finally:
+        kube.run("delete", "pod", "-n", namespace, "selftaught-test-doctor", "--ignore-not-found")
         timed("uninstall", "uninstall", "selftaught", "--wait")
     try:
         assert {place: left_in(kube, place) for place in (namespace, tasks, team)} == {
@@ -498,8 +536,34 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
             for place in (namespace, tasks, team)
         }
     finally:
-        kube.run("delete", "namespace", team, "--wait=false")
+        kube.run("delete", "namespace", team, f"{team}-late", "--wait=false", "--ignore-not-found")
     print(took)
+
+
+def running(kube: Kube, namespace: str) -> set[str]:
+    """The Pods of MLflow, by what no other Pod ever has."""
+    pods = kube.get("pods", "-n", namespace, "-l", f"{COMPONENT}=mlflow")["items"]
+    return {pod["metadata"]["uid"] for pod in pods}
+
+
+def accepted(kube: Kube, namespace: str, login: tuple[str, str]) -> float:
+    """Seconds until MLflow takes an account, which the kubelet brings it."""
+    address = kube.get("service", "-n", namespace, "selftaught-mlflow")["spec"]["clusterIP"]
+    url, begin = f"http://{address}:5000/api/2.0/mlflow/experiments/search", time.monotonic()
+    headers = {"Host": "selftaught-mlflow:5000", "X-MLFLOW-WORKSPACE": "late"}
+    while time.monotonic() < begin + 300:
+        answer = httpx.post(url, json={"max_results": 1}, auth=login, headers=headers, timeout=60, trust_env=False)
+        if answer.status_code == 200:
+            return round(time.monotonic() - begin, 1)
+        assert answer.status_code in (401, 404), answer.text  # 404: there is no such workspace yet
+        time.sleep(1)
+    pytest.fail(f"{login[0]} is not accepted")
+
+
+def tested(kube: Kube, namespace: str) -> str:
+    """All that `helm test` shows, whether it succeeds or not."""
+    done = kube.helm("test", "selftaught", "-n", namespace, "--logs", check=False)
+    return done.stdout + done.stderr
 
 
 def left_in(kube: Kube, namespace: str) -> set[tuple[str, str]]:

@@ -54,11 +54,11 @@ seccompProfile: {type: RuntimeDefault}
 
 {{/*
 The namespaces that the platform works in, as a YAML list: the release's own, then the teams'. Each has `name` (empty
-for the release's own), `namespace`, `suffix` (of names in the release's namespace), `store`, `s3Secret`,
+for the release's own), `namespace`, `store`, `s3Secret`,
 `existingS3Secret`, `quota`, `limitRange`, `viewers`, `operators`, `schedulers`, `serviceAccounts`, `runner` and `create`.
 */}}
 {{- define "selftaught.tenants" -}}
-{{- $own := dict "name" "" "suffix" "" "namespace" .Release.Namespace "create" false "quota" .Values.quota
+{{- $own := dict "name" "" "namespace" .Release.Namespace "create" false "quota" .Values.quota
   "limitRange" .Values.limitRange "viewers" .Values.rbac.viewers "operators" .Values.rbac.operators
   "schedulers" .Values.rbac.schedulers
   "serviceAccounts" .Values.serviceAccounts "runner" .Values.kfp.runner "s3" .Values.s3 -}}
@@ -66,7 +66,7 @@ for the release's own), `namespace`, `suffix` (of names in the release's namespa
 {{- range $team := .Values.teams -}}
 {{- $namespace := default (printf "selftaught-%s" $team.name) $team.namespace -}}
 {{- $runner := merge (dict) (default (dict) $team.runner) (dict "namespace" $namespace "name" $.Values.kfp.runner.name) -}}
-{{- $tenant := dict "name" $team.name "suffix" (printf "-%s" $team.name) "namespace" $namespace
+{{- $tenant := dict "name" $team.name "namespace" $namespace
   "create" (dig "createNamespace" true $team) "quota" (default (dict) $team.quota)
   "limitRange" (mergeOverwrite (deepCopy $.Values.limitRange) (default (dict) $team.limitRange))
   "viewers" (default (list) $team.viewers) "operators" (default (list) $team.operators)
@@ -117,9 +117,9 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- end }}
 {{- end }}
 
-{{/* A random password, drawn once: the one in the Secret, where there is a Secret. Argument: root, secret, key. */}}
+{{/* A random password, drawn once: the one in the Secret, where there is a Secret. Argument: namespace, secret, key. */}}
 {{- define "selftaught.password" -}}
-{{- $secret := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
+{{- $secret := lookup "v1" "Secret" .namespace .secret -}}
 {{- $kept := dig "data" .key "" $secret -}}
 {{- if $kept -}}{{ b64dec $kept }}{{- else -}}{{ randAlphaNum 32 }}{{- end -}}
 {{- end }}

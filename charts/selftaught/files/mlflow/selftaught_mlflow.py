@@ -12,16 +12,22 @@ MLflow's `authorization_function`, adds to MLflow's checks. It authenticates as 
   that says which weights a version is.
 
 A rule is asked only where MLflow has permitted the request, so it tells nobody anything of what is not theirs.
+
+Each request is preceded by a look at the folder of accounts (accounts.py), which changes in place when a team comes or
+goes; who has gone from it is refused at once, whatever is cached. What has to be written, server.py writes.
 """
 
-import configparser
 import json
 import os
 import re
+import threading
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import accounts
+from accounts import Accounts
 from flask import Response, g, make_response, request
 from mlflow.exceptions import MlflowException
 from mlflow.protos import model_registry_pb2 as registry
@@ -43,11 +49,14 @@ Rule = Callable[[str], str]
 
 def authorize() -> Authorization | Response:
     """The account that MLflow goes on with, or the answer that ends the request."""
+    there = FOLLOWED.now()
     given = auth.authenticate_request_basic_auth()
     if isinstance(given, Response):
         return given
     username = str(given.username)
-    steps = promoters().get(username)
+    if FOLLOWED.gone(username):
+        return auth.make_basic_auth_response()
+    steps = there.promoters.get(username)
     account = given if steps is None else Authorization("basic", {"username": steps, "password": ""})
     if g.get("selftaught_asked"):  # by MLflow's own check, below
         return account
@@ -71,22 +80,34 @@ def _rules_of_request(promoter: bool) -> list[Rule]:
     return [rule for rule in (*found, locations().get(where), _files, _trace_location) if rule is not None]
 
 
-@cache
-def promoters() -> dict[str, str]:
-    """Each promoter with the steps account whose grants it takes."""
-    return json.loads(_config()["promoters"])
+class Followed:
+    """The folder of accounts as this process has last seen it, and the names that it has seen go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folder, _ = accounts.noted(Path(os.environ["MLFLOW_AUTH_CONFIG_PATH"]))
+        self._seen, self._gone = accounts.read(self._folder), set[str]()
+
+    def now(self) -> Accounts:
+        """The accounts as the folder has them now."""
+        with self._lock:
+            if accounts.changed(self._folder) != self._seen.read:
+                self._look()
+            return self._seen
+
+    def gone(self, username: str) -> bool:
+        """Whether the folder has had the account and has it no more."""
+        return username in self._gone
+
+    def _look(self) -> None:
+        there = accounts.read(self._folder)
+        for username in self._seen.names | there.names:
+            auth._invalidate_user_auth_cache(username)
+        self._gone = (self._gone | self._seen.names) - there.names
+        self._seen = there
 
 
-@cache
-def stores() -> dict[str, str]:
-    """Each account with the store of its team, below which the files of its versions are."""
-    return json.loads(_config()["stores"])
-
-
-def _config() -> configparser.SectionProxy:
-    config = configparser.ConfigParser()
-    config.read(os.environ["MLFLOW_AUTH_CONFIG_PATH"])
-    return config["selftaught"]
+FOLLOWED = Followed()
 
 
 @cache
@@ -109,7 +130,7 @@ def _served(asked: dict[Any, Rule]) -> dict[tuple[str, str], Rule]:
 
 def _source(username: str) -> str:
     source = _get_request_message(registry.CreateModelVersion()).source
-    store = stores().get(username, "")
+    store = FOLLOWED.now().stores.get(username, "")
     inside = store and source.startswith(f"{store}/") and not {"..", "."} & set(source.split("/"))
     if inside and not re.search(r"[%?#\\\s]", source):
         return ""
