@@ -62,6 +62,11 @@ def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
     return steps
 
 
+def _place(told: str) -> str:
+    """`~` is this user's folder as in a shell, which expands it neither in a file nor in quotes."""
+    return os.path.expanduser(told)  # noqa: PTH111 (Path's own raises for a user who is not there)
+
+
 def _way(told: str) -> str:
     if told not in ("name", "address") and not told.startswith(("http://", "https://")):
         raise PydanticCustomError("reach", "it is 'name', 'address', or the URL of a `kubectl proxy`")
@@ -82,9 +87,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     home: Path
-    store: str
+    store: Annotated[str, Field(min_length=1), AfterValidator(_place)]
     """A directory, or `s3://bucket/prefix` (credentials and endpoint from the AWS_* environment variables)."""
-    tracking_uri: str
+    tracking_uri: Annotated[str, Field(min_length=1)]
     patience: NonNegativeFloat = 600.0
     """Seconds that a step waits for a store, a tracking server, a cluster or an engine that is away, each time."""
     engines: str = ""
@@ -184,12 +189,19 @@ class Settings(BaseModel):
             if (told := os.environ.get(variable(field))) is not None:
                 profile[field] = told
         named = _word(profile.get("home", ""), f"{variable('home')} (or {place}.home)")
-        home = Path(named or project_folder() / HOME).resolve()
+        home = Path(_place(named) or project_folder() / HOME).resolve()
         defaults = {"store": str(home / "store"), "tracking_uri": database_url(home / "mlflow.db")}
         try:
             return cls.model_validate({**defaults, **profile, "home": home})
         except ValidationError as error:
             raise BadInput(_mistake(error, place, list(cls.model_fields))) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, told: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(told.field_name)].annotation is not bool:
+            raise PydanticCustomError("truth", "it is true or false, and something else has to stand there")
+        return value
 
     @field_validator("prometheus")
     @classmethod
@@ -280,7 +292,7 @@ def _file() -> Path:
 def _anchored(profile: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """`profile`, its folders found from that of its file: a command below it means the same ones."""
     folders = {
-        key: str(file.parent / folder)
+        key: str(file.parent / _place(folder))
         for key in ("home", "store")
         if isinstance(folder := profile.get(key), str) and "://" not in folder
     }

@@ -311,6 +311,9 @@ def open_store(location: str) -> Store:
     on any other scheme.
     """
     scheme, separator, rest = location.partition("://")
+    if not separator and re.match(r"(s3|minio|file):", location):
+        meant = re.sub(r"^(\w+):/*", r"\1://", location)
+        raise BadInput(f"{location}: neither a directory nor a URL. Is {meant} meant?")
     if not separator or scheme == "file":
         return DirectoryStore(Path(rest or location))
     if scheme in ("s3", "minio"):

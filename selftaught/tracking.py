@@ -114,7 +114,7 @@ class Tracker:
         from mlflow.tracking import MlflowClient
         from sqlalchemy.exc import SQLAlchemyError
 
-        if self.uri.startswith("http"):
+        if self.uri.lower().startswith("http"):
             _knock(self.uri)
         try:
             if self._file is not None:
@@ -292,7 +292,7 @@ class Tracker:
     @property
     def address(self) -> str:
         """Where people look at the registry, without a password; empty where it is a file."""
-        return without_credentials(self.uri).rstrip("/") if self.uri.startswith("http") else ""
+        return without_credentials(self.uri).rstrip("/") if self.uri.lower().startswith("http") else ""
 
     def finish(self, run: str, outcome: str) -> None:
         """End a run with its outcome: `promoted`, `refused`, `failed`, `done`, or one of those above."""

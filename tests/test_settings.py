@@ -55,6 +55,37 @@ def test_a_profile_sets_variables_that_are_not_set(monkeypatch: pytest.MonkeyPat
     assert os.environ["AWS_REGION"] == "us-east-1"
 
 
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_tilde_is_this_users_folder(
+    profile: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_file: bool
+) -> None:
+    """Neither TOML nor a quoted variable expands it: a folder called ~ would be made in the working folder."""
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    if in_file:
+        profile.write_text('[profiles.cluster]\nhome = "~/work"\nstore = "~/store"\n')
+    else:
+        profile.write_text("[profiles.cluster]\n")
+        monkeypatch.setenv("SELFTAUGHT_HOME", "~/work")
+        monkeypatch.setenv("SELFTAUGHT_STORE", "~/store")
+    told = Settings.load()
+    assert (told.home, told.store) == (tmp_path / "me" / "work", str(tmp_path / "me" / "store"))
+
+
+@pytest.mark.parametrize("variable", ["SELFTAUGHT_STORE", "MLFLOW_TRACKING_URI"])
+def test_an_empty_place_is_told(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder would be the store."""
+    monkeypatch.setenv(variable, "")
+    with pytest.raises(BadInput, match=rf"{variable} .*: '': .*at least 1 character"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("field", ["patience", "replicas", "engine_memory_share", "canary_steps", "namespace"])
+def test_true_is_no_other_setting(field: str, profile: Path) -> None:
+    profile.write_text(f"[profiles.cluster]\n{field} = true\n")
+    with pytest.raises(BadInput, match=rf"profiles.cluster.{field}.*: 'True': it is true or false"):
+        Settings.load()
+
+
 @pytest.mark.parametrize("most", [0, 1, 2])
 def test_a_fixed_number_of_servers_needs_no_prometheus(most: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SELFTAUGHT_REPLICAS", "2")

@@ -232,3 +232,11 @@ def test_importing_the_store_does_not_import_boto3() -> None:
 def _name(handle: int) -> str:
     """The name of the file that is open under a descriptor."""
     return Path(f"/proc/self/fd/{handle}").readlink().name
+
+
+@pytest.mark.parametrize("location", ["s3:/bucket/x", "s3:bucket/x", "minio:/bucket/x", "file:/tmp/x"])
+def test_a_url_that_lacks_a_slash_is_no_folder(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of that name would be made, and every model and data set put there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=rf"{location}: neither a directory nor a URL. Is \w+://[a-z/]+ meant"):
+        open_store(location)
