@@ -63,7 +63,14 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("https://me:secret@example.com/x does not answer")
     'https://example.com/x does not answer'
     """
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    return re.sub(r"(?<=://)\S*@\S*", lambda found: _bare(found[0]), text)
+
+
+def _bare(address: str) -> str:
+    """What follows the last @ where user and password stand before it: a password may hold an @ or a / by mistake."""
+    before, _, host = address.rpartition("@")
+    first = address.partition("/")[0]
+    return host if "@" in first or re.match(r"[^\[/:]*:(?!\d*(?:/|$))", before) else address
 
 
 def did_you_mean(value: str, accepted: Iterable[str]) -> str:
