@@ -82,6 +82,8 @@ def _check(label: str, guarded: _Guarded, margin: float, confidence: float) -> C
         f"{guarded.text()}: a loss of {excluded:.3g} or more is {'' if passed else 'not '}excluded at "
         f"{percent(confidence)} (lower limit {low:+.3f})"
     )
-    if not passed and gain > -excluded:
+    if not passed and excluded <= 0:
+        reason += f"; the {guarded.whose} has nothing to lose on them: take tasks that it can do, or say `guard: none`"
+    elif not passed and gain > -excluded:
         reason += "; these tasks cannot tell: take more of them, or more samples of each"
     return Check(label, passed, reason, {"gain": gain, "low": low, "margin": excluded, "tasks": len(pairs.tasks)})

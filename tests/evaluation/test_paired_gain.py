@@ -176,6 +176,15 @@ def test_what_there_is_to_lose_is_what_is_above_the_least_value(mean: float, bou
     assert relative_margin(0.15, [mean] * 8, bounds) == pytest.approx(margin)
 
 
+def test_a_guard_on_which_nothing_is_right_asks_for_other_tasks_and_not_for_more():
+    guard = check(guarded().decide(evidence(*CLEAR, guard=([0.0] * 960, [0.0] * 960))), "guard")
+    assert not guard.passed
+    assert guard.reason.endswith(
+        "the champion has nothing to lose on them: take tasks that it can do, or say `guard: none`"
+    )
+    assert "take more" not in guard.reason
+
+
 def test_a_guard_of_a_figure_below_and_above_zero_is_told_and_tested_as_one():
     """Both have 0 on every guard task: a task may be worth 2, so as many may yet lose twice as much."""
     told = {"guard": ([0.0] * 64, [0.0] * 64), "bounds": {"accuracy": (-1.0, 1.0)}}
