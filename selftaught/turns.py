@@ -48,7 +48,7 @@ def _taken(store: Store, prefix: str, doing: str) -> int:
         store.release(f"{prefix}/{number:08}")
         raise Busy(f"{doing}: another process was faster. Run this again.")
     for key in store.claims(prefix):
-        if _number(key) < number:
+        if 0 < _number(key) < number:
             store.release(key)
     return number
 
@@ -58,7 +58,9 @@ def _last(store: Store, prefix: str) -> int:
 
 
 def _number(key: str) -> int:
-    return int(key.rpartition("/")[2].removesuffix(_OVER))
+    """The number of a turn; 0 for what is none."""
+    name = key.rpartition("/")[2].removesuffix(_OVER)
+    return int(name) if name.isdecimal() else 0
 
 
 def _running(store: Store, prefix: str, number: int) -> float | None:
@@ -66,5 +68,8 @@ def _running(store: Store, prefix: str, number: int) -> float | None:
     begun = store.claimed(f"{prefix}/{number:08}")
     if begun is None or store.claimed(f"{prefix}/{number:08}{_OVER}") is not None:
         return None
-    age = time.time() - float(json.loads(begun)["began"])
-    return age if age < SECONDS else None
+    try:
+        age = time.time() - float(json.loads(begun)["began"])
+    except (ValueError, KeyError, TypeError, RecursionError):  # no process of ours has written that
+        return None
+    return age if -SECONDS < age < SECONDS else None  # begun long from now: by a clock that was wrong

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from selftaught.blocks import Decision
+from selftaught.errors import StoreError
 from selftaught.recipe import load_blocks, registered
 from selftaught.round.budget import decided, pool_of, spent
 from selftaught.round.job import Job, Workplace
@@ -76,6 +77,27 @@ def test_the_same_tasks_have_been_spent_on_whatever_their_pool_is_called(place: 
     first = spending(place, job(1, pool="file"))
     assert spending(place, job(1, campaign="b", pool="the file has grown"), ["c", "d"]) < first
     assert spending(place, job(1, campaign="c", pool="other tasks"), ["e"]) == first
+
+
+def test_where_a_note_was_removed_the_next_goes_behind_the_last(place: Workplace):
+    """As many as there are is the number of one that is there: a gate tried that again and again, for ever."""
+    for n in range(1, 4):
+        spending(place, job(n))
+    place.store.release("budget/000001")
+    spending(place, job(4))
+    assert place.store.claims("budget") == ["budget/000000", "budget/000002", "budget/000003"]
+
+
+@pytest.mark.parametrize("junk", [b"", b"{}", b"null", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("key", ["budget/000007", "budget/notes"])
+def test_a_note_that_cannot_be_read_is_named(place: Workplace, key: str, junk: bytes):
+    """It is not passed over: it may be what another version spent."""
+    place.store.claim(key, junk)
+    if junk:
+        with pytest.raises(StoreError, match=rf"/claims/{key}: cannot be read as a Note .* remove it"):
+            spending(place, job(1))
+        place.store.release(key)
+    assert spending(place, job(1)) == alpha_spending(1, 0.025)
 
 
 def test_two_that_decide_at_once_are_counted_one_after_the_other(place: Workplace):

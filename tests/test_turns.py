@@ -73,6 +73,15 @@ def test_the_turn_of_a_process_that_died_ends_in_time(store: DirectoryStore, ago
             pass
 
 
+@pytest.mark.parametrize("junk", [b"", b"{", b"null", b"[]", b'{"began": "x"}', b'{"began": NaN}', b'{"began": 1e18}'])
+def test_what_no_process_of_ours_has_begun_keeps_nobody_out(store: DirectoryStore, junk: bytes):
+    """Another's object, or a beginning by a clock that was years ahead."""
+    store.claim("turns/line/00000007", junk)
+    store.claim("turns/line/notes", junk)
+    with turn(store, "line", "working"):
+        assert store.claims("turns/line") == ["turns/line/00000008", "turns/line/notes"]
+
+
 def test_who_slept_since_it_looked_does_not_take_a_number_that_was_cleared_away(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ):

@@ -10,7 +10,7 @@ from selftaught import dataset
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.records import Example, Message, Task, TaskScore
-from selftaught.round.job import Workplace
+from selftaught.round.job import ModelRef, Workplace
 from tests.rounds import Round, recipe
 from tests.test_fixed_gate import problems
 
@@ -66,6 +66,28 @@ def test_the_gate_is_told_what_values_a_metric_can_have(measured: Round, monkeyp
     measured.gate()
     checks = decision_from_json(Path(measured.made["decision"].path).read_text()).checks
     assert "guard tasks, where it has 0.500: " in next(check.reason for check in checks if check.name == "guard")
+
+
+def test_a_loss_beside_the_model_that_the_line_began_with_refuses(measured: Round):
+    """The gate is told which model that is: each round's loss is within the margin beside the champion before it."""
+    base = "b" * 64
+    job = measured.job.model_copy(update={"anchor": ModelRef(digest=base)})
+    Path(measured.made["job"].path).write_text(job.model_dump_json())
+    _scores(measured, lambda n: n % 2 == 0, lambda n: True)
+    held_out = [task for task in _tasks(measured) if task.split in ("gate", "guard")]
+    rows = dataset.read(Path(measured.made["gate-scores"].path), TaskScore)
+    told = {"metric": "accuracy", "split": "guard", "value": 1.0}
+    rows += [TaskScore(model=base, task=task.id, **told) for task in held_out if task.split == "guard"]
+    half = [
+        row.model_copy(update={"value": 0.0})
+        if row.split == "guard" and row.model == measured.challenger and number % 2
+        else row
+        for number, row in enumerate(rows)
+    ]
+    dataset.write(Path(measured.made["gate-scores"].path), half, "scores")
+    measured.gate()
+    checks = decision_from_json(Path(measured.made["decision"].path).read_text()).checks
+    assert not next(check for check in checks if check.name == "guard base").passed
 
 
 def test_what_one_campaign_spent_on_a_file_is_gone_for_the_next(place: Workplace, model: Path, tmp_path: Path):

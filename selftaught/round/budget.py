@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from selftaught.blocks import Decision, TaskSource
 from selftaught.canonical import canonical
 from selftaught.round.history import history
-from selftaught.round.job import Job, Workplace, dump, round_name
+from selftaught.round.job import Job, Workplace, dump, round_name, understood
 
 NOTES = "budget"
 _NOT_THE_POOL = ("train", "gate", "report", "guard", "system", "instruction")
@@ -39,13 +39,13 @@ def decided(place: Workplace, job: Job, gate: Sequence[str], decide: Callable[[f
     if job.recipe.tasks.fresh and job.recipe.tasks.over == "tasks":
         return decide(0.0)
     while True:
-        notes = list(_notes(place))
+        number, notes = _next(place), list(_notes(place))
         own = next((note for note in notes if note.round == job.name), None)
         before = own.before if own else _spent(place, job, gate, notes)
         decision = decide(before)
         note = Note(round=job.name, pool=job.pool, gate=tuple(gate), alpha=decision.alpha, before=before)
         told = note.model_dump_json().encode()
-        if own or place.store.claim(f"{NOTES}/{len(notes):06}", told) == told:
+        if own or place.store.claim(f"{NOTES}/{number:06}", told) == told:
             return decision
 
 
@@ -78,7 +78,13 @@ def _content(value: object) -> object:
 def _notes(place: Workplace) -> Iterator[Note]:
     for key in place.store.claims(NOTES):
         if told := place.store.claimed(key):
-            yield Note.model_validate_json(told)
+            yield understood(place.store, key, told, Note)
+
+
+def _next(place: Workplace) -> int:
+    """The number after the last one: some before it may have been removed."""
+    names = [key.rpartition("/")[2] for key in place.store.claims(NOTES)]
+    return max((int(name) for name in names if name.isdecimal()), default=-1) + 1
 
 
 def _spent(place: Workplace, job: Job, gate: Sequence[str], notes: Sequence[Note]) -> float:
