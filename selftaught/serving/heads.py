@@ -4,7 +4,8 @@ vLLM sends the head of a stream at once, long before the first token. A gateway 
 an answer whose head comes while it still looks for the end of the request that it has just passed on: passing the head
 on closes the request's body, the look at it fails, and with it the connection to the engine (golang/go#40747,
 traefik/traefik#11767; a moment on an idle machine, longer on a busy one). Nobody can use a head without its answer, so
-here it goes out with the first part of it. That costs no time, and the gateway has that of a prefill.
+here it goes out with the first part of it. That costs no time, and the gateway has that of a prefill; one that waits
+for a core for longer still cuts (docs/operations.md says what its operator can do).
 
 An application that fails between the two is answered for by its server, with 500, as it is before its head.
 """

@@ -20,6 +20,13 @@ class Edge:
     name: str
     address: str
     url: str
+    controller: str = ""
+    """What serves it: its GatewayClass's controllerName."""
+
+    @property
+    def go(self) -> bool:
+        """Whether it is known to cut streams, as gateways on Go's net/http do (docs/operations.md, Gateways on Go)."""
+        return self.controller.startswith("traefik.io/")
 
     @classmethod
     def find(cls, kube: Kube) -> "Edge":
@@ -32,7 +39,9 @@ class Edge:
             names = ", ".join(each["metadata"]["name"] for each in classes if holds("Accepted", each)) or "none"
             pytest.skip(f"no programmed Gateway takes HTTP of every namespace; accepted GatewayClasses: {names}")
         name, host, port = entrance
-        return cls(name, f"http://{host}:{port}", f"http://{_reached(kube, host)}:{port}")
+        kind = next(each["spec"]["gatewayClassName"] for each in gateways if _name(each) == name)
+        controller = next(each["spec"]["controllerName"] for each in classes if each["metadata"]["name"] == kind)
+        return cls(name, f"http://{host}:{port}", f"http://{_reached(kube, host)}:{port}", controller)
 
 
 def entrances(classes: Iterable[Any], gateways: Iterable[Any]) -> Iterator[tuple[str, str, int]]:
@@ -40,10 +49,14 @@ def entrances(classes: Iterable[Any], gateways: Iterable[Any]) -> Iterator[tuple
     accepted = {each["metadata"]["name"] for each in classes if holds("Accepted", each)}
     for gateway in gateways:
         if gateway["spec"]["gatewayClassName"] in accepted and holds("Programmed", gateway):
-            name = f"{gateway['metadata']['namespace']}/{gateway['metadata']['name']}"
+            name = _name(gateway)
             hosts = [address["value"] for address in gateway["status"].get("addresses", ())]
             ports = [each["port"] for each in gateway["spec"]["listeners"] if _open(each)]
             yield from ((name, host, port) for host in hosts[:1] for port in ports[:1])
+
+
+def _name(gateway: Mapping[str, Any]) -> str:
+    return f"{gateway['metadata']['namespace']}/{gateway['metadata']['name']}"
 
 
 def holds(condition: str, item: Mapping[str, Any]) -> bool:

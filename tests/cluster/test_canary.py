@@ -24,7 +24,7 @@ from selftaught.serving.canary import Answers, pods
 from selftaught.serving.counting import HEADER
 from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.pointer import move
-from selftaught.serving.routes.gateway import http_route
+from selftaught.serving.routes.gateway import FIELD, MODIFIER, http_route
 from selftaught.serving.routes.taken import refusal
 from selftaught.settings import Settings
 from selftaught.tracking import Version
@@ -40,6 +40,11 @@ HOST = f"{LINE}.{DOMAIN}"
 CRD = Path(__file__).parent / "crds" / "httproutes.yaml"
 STEPS = (25, 50)
 STEPWISE = {"route": "gateway", "domain": DOMAIN, "canary_steps": STEPS, "canary_answers": 100}
+CLOSED = {
+    "type": "ResponseHeaderModifier",
+    "responseHeaderModifier": {"set": [{"name": "Connection", "value": "close"}]},
+}
+"""A filter of an HTTPRoute: connections to the gateway are for one answer."""
 CHANCE = 1e-6
 """How unlikely a split may be before it is no chance any more."""
 
@@ -105,13 +110,24 @@ def backend(routed: Workplace) -> KServe:
 
 @pytest.fixture(scope="module")
 def versions(
-    routed: Workplace, backend: KServe, starter_model: Path, tmp_path_factory: pytest.TempPathFactory
+    routed: Workplace,
+    backend: KServe,
+    starter_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    edge: Edge,
+    platform: Platform,
 ) -> list[Version]:
-    """Two versions of a line, the first of which is its champion."""
+    """Two versions of a line, the first of which is its champion.
+
+    A gateway that cuts streams by itself is told what docs/operations.md says that its operator should tell it.
+    """
     other = noisy(starter_model, tmp_path_factory.mktemp("models") / "other", 0.05)
     digests = [stored(routed, folder) for folder in (starter_model, other)]
     made = [routed.tracker.register(LINE, d, routed.store.uri("models", d), "", {}) for d in digests]
     move(routed.tracker, backend, made[0])
+    if edge.go:
+        patch = json.dumps([{"op": "add", "path": "/spec/rules/0/filters", "value": [CLOSED]}])
+        platform.kube.run("-n", platform.namespace, "patch", "httproute", LINE, "--type=json", "-p", patch)
     return made
 
 
@@ -146,7 +162,8 @@ def watched(platform: Platform, gateway: str, file: Path) -> Iterator[list[Share
 
 def shared(route: Any, gateway: str) -> Shared:
     (rule,) = route["spec"]["rules"]
-    headers = [header for each in rule.get("filters", ()) for header in each["requestHeaderModifier"]["set"]]
+    modifiers = [each[FIELD] for each in rule.get("filters", ()) if each["type"] == MODIFIER]
+    headers = [header for each in modifiers for header in each["set"]]
     mark = next((header["value"] for header in headers if header["name"] == HEADER), "")
     weights = {each["name"].removesuffix("-predictor"): each["weight"] for each in rule["backendRefs"]}
     return Shared(weights, mark, refusal(route, gateway) is None)
