@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from selftaught.blocks import Decision
+from selftaught.blocks import Decision, Evidence
 from selftaught.errors import StoreError
 from selftaught.recipe import load_blocks, registered
+from selftaught.round import decide
 from selftaught.round.budget import decided, pool_of, spent
 from selftaught.round.job import Job, Workplace
 from selftaught.statistics import alpha_spending
@@ -98,6 +99,14 @@ def test_a_note_that_cannot_be_read_is_named(place: Workplace, key: str, junk: b
             spending(place, job(1))
         place.store.release(key)
     assert spending(place, job(1)) == alpha_spending(1, 0.025)
+
+
+@pytest.mark.parametrize(("spent", "fresh"), [(0.0, True), (0.01, False)])
+def test_the_gate_is_told_what_was_spent_and_that_such_tasks_are_fresh_no_more(spent: float, fresh: bool):
+    gate: Any = SimpleNamespace(decide=lambda evidence: evidence)
+    evidence = Evidence(champion="a", challenger="b", scores=[], round=1, fresh=True)
+    told: Any = decide._decide(gate, evidence, spent)  # pyright: ignore[reportPrivateUsage]
+    assert (told.alpha_spent, told.fresh) == (spent, fresh)
 
 
 def test_two_that_decide_at_once_are_counted_one_after_the_other(place: Workplace):

@@ -46,12 +46,14 @@ def test_shards_make_no_difference(sampled: Round, tmp_path: Path):
     other = Round(tmp_path / "other", sampled.recipe)
     other.made = {name: sampled.made[name] for name in ("job", "tasks")}
     groups = [group for shard in (1, 0) for group in dataset.read(Path(sampled.made[f"groups-{shard}"].path), Group)]
-    counts = {"new_tokens": 1.0, "seconds": 1.0}
     for shard, part in enumerate((groups[:-1], groups[-1:])):
+        counts = {"new_tokens": 1.0, "seconds": 3.0 - shard}
         dataset.write(Path(other.artifact(f"groups-{shard}").path), part, "groups", counts=counts)
     other.verify()
     for name in ("verified", "examples"):
         assert other.made[name].metadata["digest"] == sampled.made[name].metadata["digest"]
+    told = dataset.manifest(Path(other.made["verified"].path)).counts
+    assert (told["new_tokens"], told["sampling_seconds"]) == (2.0, 3.0)  # shards are sampled side by side
 
 
 def test_one_shard_needs_no_list(sampled: Round, tmp_path: Path):
