@@ -3,9 +3,9 @@
 Clients stream chats from the champion one after the other, with the real engine, in one run: alone (the baseline),
 beside a round's sampling (8 answers a task) and evaluation (greedy) at the same engine, and beside as many requests of
 a round that names no priority and keeps to no share, as releases before this had it. Then the round without users, both
-ways. The situations take turns, so that what else the machine does falls on all of them. `--beside` is `besideUsers` of
-the chart's runtimes. Tokens are the engine's own count.
-Usage: `python benchmarks/bench_users.py [--model FOLDER] [--beside 32] [--seconds 30] [--turns 3]`.
+ways. The situations take turns, so that what else the machine does falls on all of them. `--beside` and `--step` are
+`besideUsers` and `--max-num-batched-tokens` of the chart's runtime for CPUs. Tokens are the engine's own count.
+Usage: `python benchmarks/bench_users.py [--model FOLDER] [--beside 32] [--step 512] [--seconds 30] [--turns 3]`.
 """
 
 import argparse
@@ -70,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--beside", default="32")
+    parser.add_argument("--step", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
@@ -79,7 +80,8 @@ def main() -> None:
     drawn = prepare(WordProblems(train=600, gate=1, report=1, instruction=""), seeds("bench", 1, 0))
     tasks = itertools.cycle(task for task in drawn if task.split == "train")
     seen = {name: Seen() for name in SITUATIONS}
-    with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), options=EngineOptions()) as engines:
+    options = EngineOptions(step=args.step)
+    with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), options=options) as engines:
         served = engines.deploy("bench", model_digest(model), model)
         asyncio.run(_measured(served, tasks, 3, CLIENTS, None, Seen()))  # warm-up
         for _, (name, (users, policy)) in itertools.product(range(args.turns), SITUATIONS.items()):

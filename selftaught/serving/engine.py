@@ -43,7 +43,9 @@ Waiting = Callable[[str, float], None]
 class EngineOptions:
     """How engines are run. `context` is the longest prompt and answer together (tokens).
 
-    `dtype`, `tensor_parallel` (GPUs), `memory_share` (of a GPU's) and `eager` (not compiled) are vLLM's.
+    `dtype`, `tensor_parallel` (GPUs), `memory_share` (of a GPU's), `eager` (not compiled) and `step` (tokens that are
+    computed at a time at most) are vLLM's, which
+    chooses for itself what is 0.
 
     Without a `seed` every start draws its own: an engine that takes over from a killed one must not repeat its stream.
     They answer who has the `key`, which is this process's own.
@@ -59,6 +61,7 @@ class EngineOptions:
     tensor_parallel: int = 1
     memory_share: float = 0
     eager: bool = True
+    step: int = 0
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     @classmethod
@@ -206,6 +209,7 @@ def _vllm_flags(options: EngineOptions) -> tuple[str, ...]:
         *("--distributed-executor-backend", "mp" if several else "uni"),
         *(["--tensor-parallel-size", str(options.tensor_parallel)] if several else []),
         *(["--gpu-memory-utilization", str(options.memory_share)] if options.memory_share else []),
+        *(["--max-num-batched-tokens", str(options.step)] if options.step else []),
     )
 
 

@@ -12,7 +12,6 @@ through sympy (`symbolic`), in limited time. Nothing here looks at the reasoning
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
 from typing import Literal
 
 from selftaught.verification.numbers import (
@@ -83,8 +82,8 @@ _STATED = re.compile(
     r"(?:####|(?:\banswer\b|\b(?:correct|right|best)\s(?:option|choice)\b)[^.\n]{0,60}?(?:\bis\b|:|=))[\s*:]*",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
-_SHOWN = re.compile(r"\\(begin|end)\{(?:align|equation|gather|multline)\*?\}")
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+_SHOWN = re.compile(r"\\begin\{((?:align|equation|gather|multline)\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:aligned|gathered|split)\}|&(?=\s*=)")
 _TAGS = re.compile(r"<\|\w+\|>|</?[a-z]\w*>", re.IGNORECASE)
 _RELATION = re.compile(r"[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z])")
@@ -128,15 +127,14 @@ def final_answer(text: str, *, finished: bool = True) -> str | None:
     and no closed one. A text that is not `finished` (cut off, broken off) has one only where it is boxed or tagged, or
     stated with something after it.
     """
-    shown = _SHOWN.sub(lambda found: r"\[" if found[1] == "begin" else r"\]", _spoken(plain(text)))
-    spoken = _ALIGNED.sub("", shown)
+    spoken = _ALIGNED.sub("", _SHOWN.sub(r"\\[\2\\]", _spoken(plain(text))))
     boxes, is_open = _boxes(spoken)
     if boxes:
         return _agreed(boxes)
     if is_open:
         return None
-    if (tagged := _tagged(spoken)) is not None:
-        return _said(_clause(tagged.strip()))
+    if tagged := _TAGGED.findall(spoken):
+        return _said(_clause(tagged[-1].strip()))
     spoken = _TAGS.sub("", spoken)
     if not finished:
         return _stated_whole(spoken)
@@ -194,13 +192,6 @@ def _boxes(text: str) -> tuple[list[str], bool]:
                 found.append(text[begin : brace.start()].strip())
                 begin = -1
     return [box for box in found if box], begin >= 0
-
-
-def _tagged(text: str) -> str | None:
-    """What the last `<answer>` holds that is closed."""
-    tags = list(_TAG.finditer(text))
-    closed = [(begin, end) for begin, end in pairwise(tags) if end[1] and not begin[1]]
-    return text[closed[-1][0].end() : closed[-1][1].start()] if closed else None
 
 
 def _agreed(boxes: list[str]) -> str | None:
