@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
+from selftaught.limiter import CLIENT, PRIORITY, ROUNDS, SHARE
 from selftaught.lines import rollback
 from selftaught.models import served_name
 from selftaught.round.engines import endpoint
@@ -64,6 +66,18 @@ def test_nobody_is_failed_by_a_promotion_and_a_roll_back(place: Workplace, backe
     assert {request.model for request in traffic.requests} == {old, new}
     # A kept-alive connection is closed with the first answer after its time.
     assert max(promoted, back) <= SECONDS + slowest + 1
+
+
+def test_a_round_is_told_what_users_leave_of_an_engine_and_a_user_is_answered_first(
+    backend: KServe, versions: list[Version]
+):
+    """By the engine that the chart's runtime starts: with its priorities and its `besideUsers`."""
+    url, told = backend.cluster.url(LINE), {PRIORITY: str(ROUNDS), CLIENT: "a"}
+    body = {"model": LINE, "messages": [{"role": "user", "content": "3 + 4?"}], "max_tokens": 4}
+    with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
+        user, asked = (client.post("/v1/chat/completions", json=body, headers=said) for said in ({}, told))
+    assert user.raise_for_status() and SHARE not in user.headers
+    assert asked.raise_for_status() and 1 <= int(asked.headers[SHARE]) <= 32
 
 
 def test_a_challenger_that_crash_loops_never_gets_traffic_and_is_told_in_its_own_words(

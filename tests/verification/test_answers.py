@@ -346,10 +346,7 @@ def test_many_answers_together_have_no_more_time_than_one():
     assert time.process_time() - start < 30
 
 
-LOOPING = [r"\boxed{", r"\boxed{7}", "<answer>", "<answer>7", r"\begin{align}x = 1", "sqrt(1", "2 hours and ", "x >= "]
-
-
-@pytest.mark.parametrize("text", [*(each * 20_000 for each in LOOPING), r"\boxed{" * 20_000 + "}" * 20_000])
+@pytest.mark.parametrize("text", [r"\boxed{" * 20_000, r"\boxed{7}" * 20_000, r"\boxed{" * 20_000 + "}" * 20_000])
 def test_boxes_are_read_in_one_pass(text):
     start = time.process_time()
     final_answer(text)
