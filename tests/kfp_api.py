@@ -173,7 +173,7 @@ def _page(name: str, rows: list[Row], query: Mapping[str, str]) -> Row:
 
 
 @contextmanager
-def serving(kfp: Kfp) -> Generator[Kfp]:
+def serving(kfp: Kfp, host: str = "127.0.0.1", port: int = 0) -> Generator[Kfp]:
     """`kfp`, answering at its URL."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -204,9 +204,9 @@ def serving(kfp: Kfp) -> Generator[Kfp]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    kfp.url = f"http://127.0.0.1:{server.server_port}"
+    kfp.url = f"http://{host}:{server.server_port}"
     try:
         yield kfp
     finally:

@@ -1,18 +1,36 @@
-"""The CronJob of a schedule, as the API server takes it."""
+"""The CronJobs of schedules: one that was made by hand as the API server takes it, the chart's as they submit.
 
-from collections.abc import Callable
+What they submit to is the stand-in of Kubeflow Pipelines' API (tests/kfp_api.py), here in a Pod.
+"""
+
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from selftaught.campaign import Order
 from selftaught.recipe import Recipe
+from selftaught.round.job import Workplace
 from selftaught.scheduling import Clock, cron_job
 from selftaught.settings import Settings
-from tests.cluster.kube import REPOSITORY, Kube
+from tests import kfp_api
+from tests.cluster.installation import Platform
+from tests.cluster.kube import CHART, REPOSITORY, Kube, run
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+LINE, CAMPAIGN, SCHEDULE = "scheduled", "weekly", "often"
+SERVED = """
+import time
+import kfp_api
+
+with kfp_api.serving(kfp_api.Kfp(), "0.0.0.0", 8888):
+    time.sleep(1e6)
+"""
 
 
 @pytest.mark.parametrize("profile", ["", "team-a"])
@@ -35,3 +53,86 @@ def test_it_is_admitted_under_restricted_and_set_again(
         assert "Warning" not in done.stderr
     (kept,) = kube.get("cronjobs", "-n", space)["items"]
     assert (kept["spec"]["schedule"], kept["spec"]["timeZone"]) == ("@daily", "Europe/Berlin")
+
+
+@pytest.fixture(scope="module")
+def kfp(platform: Platform) -> Iterator[str]:
+    """The URL of the API; the release has it, and a schedule that never fires by itself here."""
+    space = ("-n", platform.namespace)
+    for item in pipelines(platform):
+        platform.kube.run(*space, "create", "-f", "-", given=json.dumps(item))
+    platform.kube.run(*space, "wait", "pod/ml-pipeline", "--for=condition=Ready", "--timeout=3m")
+
+    def upgraded(kfp: dict[str, Any], schedules: list[dict[str, Any]]) -> None:
+        told = yaml.safe_dump({"kfp": kfp, "schedules": schedules})
+        words = ("helm", "--kubeconfig", platform.kube.config, "upgrade", "selftaught", str(CHART), *space)
+        run(*words, "--reuse-values", "-f", "-", given=told)
+
+    url = f"http://ml-pipeline.{platform.namespace}.svc.cluster.local:8888"
+    runner = {"namespace": platform.namespace, "name": "pipeline-runner"}
+    recipe = (REPOSITORY / "recipes" / "rft.yaml").read_text()
+    often = {"name": SCHEDULE, "cron": "@yearly", "line": LINE, "campaign": CAMPAIGN, "recipe": recipe, "shards": 2}
+    upgraded({"enabled": True, "url": url, "runner": runner}, [often])
+    service: Any = platform.get("service", "ml-pipeline")
+    yield f"http://{service['spec']['clusterIP']}:8888/apis/v2beta1"
+    upgraded({"enabled": False}, [])
+
+
+def pipelines(platform: Platform) -> list[dict[str, Any]]:
+    """The API's Pod, its code and its address."""
+    name = {"metadata": {"name": "ml-pipeline", "labels": {"app": "ml-pipeline"}}}
+    container = {
+        "name": "api",
+        "image": platform.image("selftaught/steps:0.1.0"),
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", SERVED],
+        "env": [{"name": "PYTHONPATH", "value": "/kfp"}, {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
+        "readinessProbe": {"tcpSocket": {"port": 8888}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [{"name": "code", "mountPath": "/kfp"}],
+    }
+    code = {"kfp_api.py": Path(kfp_api.__file__).read_text()}
+    volumes = [{"name": "code", "configMap": {"name": "ml-pipeline"}}]
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", **name, "data": code},
+        {"apiVersion": "v1", "kind": "Pod", **name, "spec": {"containers": [container], "volumes": volumes}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            **name,
+            "spec": {"selector": {"app": "ml-pipeline"}, "ports": [{"port": 8888}]},
+        },
+    ]
+
+
+def test_a_schedule_of_the_chart_submits_a_run_of_a_version(platform: Platform, place: Workplace, kfp: str) -> None:
+    """By its CronJob's own Pod: as the scheduler's account, with the steps' in MLflow, of the release's images."""
+    champion = place.tracker.register(LINE, "e0" * 32, place.store.uri("models", "e0" * 32), "", {})
+    place.tracker.point("champion", champion)
+    space = ("-n", platform.namespace)
+    platform.kube.run(*space, "create", "job", "once", f"--from=cronjob/selftaught-{SCHEDULE}")
+    platform.kube.run(*space, "wait", "job/once", "--for=condition=complete", "--timeout=5m")
+
+    def there(path: str, name: str) -> list[dict[str, Any]]:
+        return httpx.get(f"{kfp}/{path}", timeout=60, trust_env=False).json()[name]
+
+    (made,), (experiment,) = there("runs", "runs"), there("experiments", "experiments")
+    assert experiment["display_name"] == f"selftaught/{LINE}"
+    assert made["display_name"] == f"{LINE} {CAMPAIGN} round 1"
+    told = made["runtime_config"]["parameters"]
+    assert Recipe.parse(told["recipe"]) == Recipe.load(REPOSITORY / "recipes" / "rft.yaml")
+    assert (told["number"], told["attempt"], told["shards"]) == (1, 0, [0, 1])
+    reference = made["pipeline_version_reference"]
+    (version,) = there(f"pipelines/{reference['pipeline_id']}/versions", "pipeline_versions")
+    assert version["pipeline_version_id"] == reference["pipeline_version_id"]
+    executors = version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    assert platform.image("selftaught/steps:0.1.0") in {each["container"]["image"] for each in executors}
+    (round,) = place.tracker.rounds(LINE, CAMPAIGN)
+    tags = place.tracker.tags(round.run)
+    assert (tags["selftaught.pipeline_version"], tags["selftaught.kfp_run"]) == (version["name"], made["run_id"])
