@@ -130,3 +130,31 @@ def test_a_lines_pointer_leads_to_a_version_in_git_and_each_version_is_named_by_
             assert model["storageUri"].endswith(f"/models/{digest}")
             assert model["args"] == ["--served-model-name", name, line]
             assert model["env"] == [{"name": DIGEST, "value": digest}]
+
+
+@pytest.mark.parametrize("path", BUILDS)
+def test_what_a_gitops_controller_has_applied_it_finds_as_it_was(
+    kube: Kube, namespaces: Callable[[str], str], path: str
+) -> None:
+    """Argo CD's and Flux's three-way merge is server-side apply: once the cluster has filled in its defaults and its
+    controllers have written theirs (a token into its Secret, an image of a Job, a status), another apply would change
+    nothing. Without Pods, and so without the CronJobs' firing: they are not what is compared.
+    """
+    namespace, clusters = namespaces("chart-gitops"), {"Namespace", "PodMonitor", "ClusterRole", "ClusterRoleBinding"}
+    owner = ("--server-side", "--field-manager=gitops")
+    items = [item for item in build(kube, path) if item["kind"] not in clusters and item["apiVersion"] != KFP]
+    items = [item for item in items if not item["kind"].startswith("ValidatingAdmission")]
+    for item in items:
+        item["metadata"]["namespace"] = namespace
+        if item["kind"] == "Deployment":
+            item["spec"]["replicas"] = 0
+        if item["kind"] == "CronJob":
+            item["spec"]["suspend"] = True
+    ours = list({(item["kind"], item["metadata"]["name"]): item for item in items}.values())
+    text = yaml.safe_dump_all(ours)
+    kube.run("apply", *owner, "-f", "-", given=text)
+    kube.run(
+        "wait", "-n", namespace, "--for=jsonpath={.data.token}", "secret/selftaught-promoter-token", "--timeout=90s"
+    )
+    done = kube.run("diff", *owner, "-f", "-", given=text, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
