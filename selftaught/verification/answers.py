@@ -86,8 +86,9 @@ _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
 _SHOWN = re.compile(r"\\begin\{((?:align|equation|gather|multline)\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
 _ALIGNED = re.compile(r"\\(?:begin|end)\{(?:aligned|gathered|split)\}|&(?=\s*=)")
 _TAGS = re.compile(r"<\|\w+\|>|</?[a-z]\w*>", re.IGNORECASE)
-_RELATION = re.compile(r"[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z])")
+_RELATION = re.compile(r"(?<=[\w)}\]])\s*(?:[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z]))")
 _RELATED = re.compile(rf"(?:[A-Za-z]\s*)?(?:(?:{_RELATION.pattern})=?)\s*$")
+_RELATED_ON = re.compile(rf"{_RELATION.pattern}=?\s*[A-Za-z](?![A-Za-z])")
 _PROPORTION = re.compile(r"(?:to|out of)(?!\S)")
 _PARTS = re.compile(
     r"(?:hours?|hrs?|h|minutes?|mins?|weeks?|days?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?|euros?|gallons?|met(?:er|re)s?"
@@ -260,6 +261,8 @@ def _last_mention(text: str) -> str | None:
         return text[found[0].start() : found[1].end()]
     if found and (related := _RELATED.search(text[: found[-1].start()])):
         return text[related.start() : found[-1].end()]
+    if found and (related := _RELATED_ON.match(text, found[-1].end())):
+        return text[found[-1].start() : related.end()]
     return _read(found[-1]) if found else None
 
 

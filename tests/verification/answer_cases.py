@@ -222,6 +222,10 @@ TEXTS: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
     ("Answer:\n\\begin{align}\nx &= 24/2 \\\\\n  &= 12\n\\end{align}", ("12",), ("24",)),
     ("The correct option is (B) 42.", ("B",), ("A",)),
     ("The answer is Rs. 12.", ("12",), ()),
+    ("Answer: => 12", ("12",), ()),
+    ("Answer:\n> 12", ("12",), ()),
+    ("The answer is 12 -> see above", ("12",), ()),
+    ("so 3 < x", (), ("3",)),
 ]
 
 EQUAL: list[tuple[str, str]] = [
