@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from selftaught.campaign import Campaign, Ended, Order, Quiet
 from selftaught.canonical import canonical
 from selftaught.errors import NothingNew, RoundFailed
 from selftaught.recipe import Recipe
-from selftaught.records import Task
+from selftaught.records import Message, Task
 from selftaught.round.fresh import drawn, listed, missing, past
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, plan_key, round_name
@@ -231,6 +232,27 @@ def test_another_line_has_a_past_of_its_own(ledger: Ledger):
     ledger.end("promoted")
     assert past(ledger.place, "other", "campaign").assigned == []
     assert past(ledger.place, "lin", "campaign").assigned == []
+
+
+def test_what_was_used_by_a_day_is_of_the_rounds_that_began_until_then(tmp_path: Path):
+    """A watch counts from the round that made the champion on: what later rounds took is new to it."""
+    store = DirectoryStore(tmp_path / "store")
+    tasks = {
+        day: [Task(messages=(Message(role="user", content=day),), answer="1", source="s", split="gate")]
+        for day in ("monday", "tuesday", "wednesday")
+    }
+    place: Any = SimpleNamespace(store=store, rows=lambda digest, _: tasks[digest])
+    for number, day in enumerate(tasks, 1):
+        name = round_name(LINE, "campaign", number, 0)
+        store.claim(plan_key(name), fixed(name, day, started=float(number), drops=[day]))
+        if day != "wednesday":  # which has not ended
+            store.claim(record_key(name), b"{}")
+    used = {until: past(place, LINE, "campaign", until) for until in (0.5, 1.0, 2.5, float("inf"))}
+    assert [sorted(found.drops) for found in used.values()] == [
+        [], ["monday"], ["monday", "tuesday"], ["monday", "tuesday"],
+    ]  # fmt: skip
+    assert [len(found.seen) for found in used.values()] == [0, 1, 2, 2]
+    assert [len(found.assigned) for found in used.values()] == [3] * 4
 
 
 def test_the_list_says_what_was_used_what_waits_and_what_is_broken(ledger: Ledger):
