@@ -139,7 +139,7 @@ def _in(day: Day) -> Iterator[None]:
 
 def settings(**more: Any) -> Settings:
     """The settings that a chart has unless told otherwise."""
-    return Settings(home=Path(), store="", tracking_uri="", **more)
+    return Settings(home=Path(), store="store", tracking_uri="none", **more)
 
 
 def tried(day: Day, told: Settings) -> str:

@@ -89,7 +89,7 @@ class Ledger:
     def __post_init__(self) -> None:
         (self.folder / "bucket").mkdir(parents=True)
         uri = f"sqlite:///{self.folder}/none.db"
-        settings = Settings(home=self.folder, store="", tracking_uri=uri, engines="", events="")
+        settings = Settings(home=self.folder, store="store", tracking_uri=uri, engines="", events="")
         self.place = Workplace(settings, DirectoryStore(self.folder / "store"), Tracker(uri))
         tasks = {"type": "dropped", "path": str(self.folder / "bucket"), "at_least": 1, "train": self.train}
         stages = [{"sample": {"type": "iid"}, "verify": {"type": "answer_match"}, "evaluate": {"type": "accuracy"}}]

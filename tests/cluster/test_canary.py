@@ -54,7 +54,7 @@ def test_the_route_is_what_its_schema_says(tmp_path: Path):
     definition = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     (tmp_path / "httproute.json").write_text(json.dumps(strict(definition)))
     told = Settings(
-        home=tmp_path, store="", tracking_uri="", gateway="edge/main", gateway_url="http://edge", **STEPWISE
+        home=tmp_path, store="store", tracking_uri="none", gateway="edge/main", gateway_url="http://edge", **STEPWISE
     )
     made = http_route(LINE, told, {"tried-aaaaaaaa": 95, "tried-bbbbbbbb": 5}, "5f" * 16)
     command = ["kubeconform", "-strict", "-schema-location", f"{tmp_path}/{{{{.ResourceKind}}}}.json"]

@@ -40,7 +40,7 @@ def findings(space: str) -> dict[str, Finding]:
     settings = Settings(
         home=Path(),
         store="s3://models",
-        tracking_uri="",
+        tracking_uri="none",
         serving="kserve",
         namespace=space,
         kfp="http://127.0.0.1:9",

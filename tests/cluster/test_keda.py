@@ -148,7 +148,7 @@ def service(namespace: str, line: str) -> Any:
     told = Settings(
         home=Path(),
         store="s3://bucket",
-        tracking_uri="",
+        tracking_uri="none",
         namespace=namespace,
         max_replicas=MOST,
         requests_per_replica=EACH,

@@ -190,7 +190,9 @@ LETTERS = "3f9a1c2e" + "0" * 56
 
 def served(namespace: str, store: str) -> dict[str, Any]:
     """A version's InferenceService as a step makes it."""
-    told = Settings(home=Path(), store=store, tracking_uri="", namespace=namespace, engine_account="selftaught-engine")
+    told = Settings(
+        home=Path(), store=store, tracking_uri="none", namespace=namespace, engine_account="selftaught-engine"
+    )
     return inference_service(told, f"{store}/models/{LETTERS}", "support", LETTERS)
 
 

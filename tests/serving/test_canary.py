@@ -277,8 +277,8 @@ def told(url: str, **more: Any) -> Settings:
     unseen = {"canary_patience": 0.0, "canary_promote_unseen": True, "canary_seconds": 0.01}
     return Settings(
         home=Path(),
-        store="",
-        tracking_uri="",
+        store="store",
+        tracking_uri="none",
         route="gateway",
         gateway="edge/main",
         gateway_url=url,

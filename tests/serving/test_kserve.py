@@ -24,7 +24,7 @@ NAME = served_name("support", DIGEST)
 
 def predictor(**told: Any) -> tuple[dict[str, Any], str]:
     """The predictor of a version under these settings, and its autoscaler."""
-    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="", namespace="team-a", **told)
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="none", namespace="team-a", **told)
     body = inference_service(settings, f"s3://bucket/models/{DIGEST}", "support", DIGEST)
     return body["spec"]["predictor"], body["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"]
 
@@ -45,7 +45,7 @@ def test_what_kserve_makes_of_a_version_can_be_called_so(line: str):
     that makes any of them too long is refused; no other is.
     """
     label = f"isvc.{served_name(line, DIGEST)}-predictor"
-    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="", namespace="team-a")
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="none", namespace="team-a")
     if len(label) > 63:
         with pytest.raises(BadInput, match="at most 39"):
             inference_service(settings, "s3://bucket/models/x", line, DIGEST)
@@ -58,7 +58,7 @@ def test_what_kserve_makes_of_a_version_can_be_called_so(line: str):
 
 def test_kserve_is_told_its_mode_and_leaves_scaling_and_versions_alone():
     """In Standard mode, without an HPA of its own; a runtime that changes does not roll what serves."""
-    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="", namespace="team-a")
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="none", namespace="team-a")
     annotations = inference_service(settings, "s3://bucket/models/x", "support", DIGEST)["metadata"]["annotations"]
     assert annotations["serving.kserve.io/deploymentMode"] == "Standard"
     assert annotations["serving.kserve.io/autoscalerClass"] in ("none", "external", "keda")
