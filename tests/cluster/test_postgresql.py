@@ -1,19 +1,33 @@
-"""MLflow as it is for real: two replicas on PostgreSQL, which come up at once before an empty database.
+"""MLflow as it is for real: two replicas on PostgreSQL, restarted one after the other under rounds.
 
-PostgreSQL is Debian's (images/postgresql; SELFTAUGHT_TEST_POSTGRESQL_IMAGE).
+A round is the components' own steps in this process on recorded engines, because one in Pods takes longer than a
+roll-out does. What it logs goes to the Service, its files to the cluster's S3. PostgreSQL is Debian's
+(images/postgresql; SELFTAUGHT_TEST_POSTGRESQL_IMAGE).
 """
 
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 import yaml
 
+from selftaught.recipe import Recipe
+from selftaught.round.adopt import adopt
+from selftaught.round.job import Workplace
+from selftaught.tracking import Tracker
 from tests.cluster.installation import Platform, install
 from tests.cluster.kube import IMAGES, Kube
+from tests.rounds import Round, model, owned_engines, recipe, recorded_blocks, requests
+
+__all__ = ["model", "recorded_blocks", "requests"]
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
@@ -26,6 +40,7 @@ SECURITY = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 NAME = {"metadata": {"name": "postgresql", "labels": {"app": "postgresql"}}}
+MLFLOW = "deployment/selftaught-mlflow"
 
 
 def database() -> list[dict[str, Any]]:
@@ -53,8 +68,10 @@ def database() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def replicas(kube: Kube, namespaces: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """The chart with two replicas of MLflow, on a PostgreSQL that is empty at first."""
+def replicas(
+    kube: Kube, namespaces: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Platform]:
+    """The chart with two replicas of MLflow, which come up at once before an empty PostgreSQL."""
     namespace, folder = namespaces("mlflow"), tmp_path_factory.mktemp("platform")
     for item in database():
         kube.run("-n", namespace, "create", "-f", "-", given=json.dumps(item))
@@ -62,12 +79,18 @@ def replicas(kube: Kube, namespaces: Callable[..., str], tmp_path_factory: pytes
     mlflow = {"replicas": 2, "database": {"existingSecret": "mlflow-database"}, "allowedHosts": ["10.*:5000"]}
     values = folder / "values.yaml"
     values.write_text(
-        # The policies of admission are the cluster's, and would stay when the namespace goes.
         yaml.safe_dump(
             {**IMAGES, "mlflow": mlflow, "upkeep": {"reconcile": {"enabled": False}}, "admission": {"enabled": False}}
         )
     )
-    return install(kube, namespace, values, folder / "home")
+    installed = install(kube, namespace, values, folder / "home")
+    told = ("AWS_", "MLFLOW_", "SELFTAUGHT_STORE")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in installed.environment.items():
+            if name.startswith(told):
+                patch.setenv(name, value)
+        yield installed
+    kube.helm("uninstall", "selftaught", "-n", namespace)
 
 
 def test_one_replica_makes_the_tables_and_the_other_waits(replicas: Platform) -> None:
@@ -78,3 +101,77 @@ def test_one_replica_makes_the_tables_and_the_other_waits(replicas: Platform) ->
     for pod in pods:
         status = [*pod["status"]["initContainerStatuses"], *pod["status"]["containerStatuses"]]
         assert [each["restartCount"] for each in status] == [0] * len(status)
+
+
+@dataclass
+class Probe:
+    """Asks MLflow over new connections from the beginning of the `with` block to its end."""
+
+    url: str
+    answered: list[str] = field(default_factory=list[str])
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Probe":
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        while not self._stop.wait(0.2):
+            try:
+                answer = httpx.get(f"{self.url}/health", timeout=60, trust_env=False)
+                self.answered.append(str(answer.status_code))
+            except httpx.HTTPError as error:
+                self.answered.append(repr(error))
+
+
+def logged(tracker: Tracker, line: str) -> dict[str, Any]:
+    """What a line has in MLflow: its runs by name, each with its parameters and every point of its metrics."""
+    client, runs = tracker.client, dict[str, Any]()
+    for run in client.search_runs([tracker.experiment(line)]):
+        metrics = {
+            name: [p.step for p in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics
+        }
+        assert run.info.run_name not in runs
+        runs[run.info.run_name] = (run.info.status, sorted(run.data.params), metrics)
+    return runs | {"versions": len(tracker.versions(line)), "aliases": sorted(tracker.aliases(line))}
+
+
+def round_of(line: str, model: Path, folder: Path) -> Tracker:
+    """A round of the steps on `line`, to its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
+        place = Workplace.open()
+        adopt(place, Recipe.parse(json.dumps(recipe(model))), line)
+        with owned_engines(place.settings.home):
+            outcome = Round(folder / "artifacts", recipe(model), line=line, shards=1).run()
+    assert outcome == "promoted"
+    return place.tracker
+
+
+def roll_out(platform: Platform) -> None:
+    """Have a new Pod in the place of every replica, one after the other."""
+    space = ("-n", platform.namespace, "rollout")
+    platform.kube.run(*space, "restart", MLFLOW)
+    platform.kube.run(*space, "status", MLFLOW, "--timeout=10m")
+
+
+@pytest.mark.usefixtures("requests", "recorded_blocks")
+def test_rounds_during_a_roll_out_log_what_they_log_without(replicas: Platform, model: Path, tmp_path: Path) -> None:
+    """One round after the other from its beginning to its end, so that every Pod is lost to one of them."""
+    quiet = logged(round_of("quiet", model, tmp_path / "quiet"), "quiet")
+    rounds: list[dict[str, Any]] = []
+    with Probe(replicas.environment["MLFLOW_TRACKING_URI"]) as probe, ThreadPoolExecutor(1) as pool:
+        rolled = pool.submit(roll_out, replicas)
+        while not rolled.done():
+            line = f"rolled-{len(rounds)}"
+            rounds.append(logged(round_of(line, model, tmp_path / line), line))
+        rolled.result()
+    print(f"{len(rounds)} rounds during a roll-out, {len(probe.answered)} requests of a probe beside them")
+    assert len(rounds) > 1
+    assert rounds == [quiet] * len(rounds)
+    assert set(probe.answered) == {"200"}
