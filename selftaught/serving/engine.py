@@ -44,8 +44,7 @@ class EngineOptions:
     """How engines are run. `context` is the longest prompt and answer together (tokens).
 
     `dtype`, `tensor_parallel` (GPUs), `memory_share` (of a GPU's), `eager` (not compiled) and `step` (tokens that are
-    computed at a time at most) are vLLM's, which
-    chooses for itself what is 0.
+    computed at a time at most) are vLLM's, which chooses for itself what is 0.
 
     Without a `seed` every start draws its own: an engine that takes over from a killed one must not repeat its stream.
     They answer who has the `key`, which is this process's own.
