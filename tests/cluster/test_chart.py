@@ -508,7 +508,7 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
 
     timed("install", "install", "selftaught", str(CHART), *values)
     try:
-        shown = tested(kube, namespace)
+        shown = helm_test(kube, namespace)
         assert shown.count("Phase:          Succeeded") == 5
         # There is no Kubeflow Pipelines behind the address, and whoever looks at the output reads what to do about it.
         assert "WRONG kubeflow: http://ml-pipeline.kubeflow.svc.cluster.local:8888 does not answer" in shown
@@ -560,7 +560,7 @@ def accepted(kube: Kube, namespace: str, login: tuple[str, str]) -> float:
     pytest.fail(f"{login[0]} is not accepted")
 
 
-def tested(kube: Kube, namespace: str) -> str:
+def helm_test(kube: Kube, namespace: str) -> str:
     """All that `helm test` shows, whether it succeeds or not."""
     done = kube.helm("test", "selftaught", "-n", namespace, "--logs", check=False)
     return done.stdout + done.stderr
