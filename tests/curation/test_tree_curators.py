@@ -217,3 +217,10 @@ def test_true_and_false_are_asked_for_as_the_value_asks_and_come_in_equal_number
     assert {("1", "True"), ("1 2", "True")} <= set(said)
     assert {each.prompt[2].content for each in found} == {PTrue().prompt}
     assert {each.kind for each in found} == {"completion"}
+
+
+def test_there_are_as_many_of_either_word_as_the_rarer_one_has():
+    """Else a policy that says False to everything would be right most of the time."""
+    group = grown({f"step {n}\n": {f"wrong {n}": False} for n in range(6)} | {"good\n": {"right": True}})
+    said = [each.completion[0].content for each in TrueFalse(minimum=0).curate([group], 1)]
+    assert said.count("True") == said.count("False") > 0
