@@ -17,6 +17,7 @@ from selftaught.search.searcher import Search
 from selftaught.serving.freshness import fresh, reference_logprobs
 from selftaught.serving.local import LocalEngines
 from selftaught.weights import check_model, model_digest
+from tests.value_models import given, with_head
 
 pytestmark = pytest.mark.model
 
@@ -33,21 +34,6 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngines]:
 @pytest.fixture(scope="module")
 def value_model(starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_head(starter_model, tmp_path_factory.mktemp("value") / "model")
-
-
-def with_head(starter: Path, folder: Path) -> Path:
-    """The starter model with a value head of small random weights."""
-    import torch
-
-    from selftaught.training.loops.value import load_value, save_value
-
-    torch.manual_seed(0)
-    model = load_value(starter, torch.float32)
-    with torch.no_grad():
-        model.score.weight.mul_(0.1)
-    folder.mkdir(parents=True)
-    save_value(model, starter, folder)
-    return folder
 
 
 def without_numbers(folder: Path) -> Path:
@@ -109,20 +95,6 @@ async def test_a_value_model_is_served_and_guides(engines: LocalEngines, starter
     paths = [[token for step in group.tree.path(node.index) for token in step.token_ids] for node in valued]
     expected = given(value_model, [[*group.tree.prompt_ids, *path] for path in paths])
     assert [node.estimate for node in valued] == pytest.approx([min(max(each, 0), 1) for each in expected], abs=0.02)
-
-
-def given(folder: Path, rows: list[list[int]]) -> list[float]:
-    """What the value model says of paths, by transformers: at their last token, the one that ends an answer too.
-
-    Its own classifier would pass over that token, which is this model's padding as well.
-    """
-    import torch
-
-    from selftaught.training.loops.value import load_value
-
-    model = load_value(folder, torch.float32)
-    with torch.no_grad():
-        return [model.score(model.model(torch.tensor([ids])).last_hidden_state[0, -1]).item() for ids in rows]
 
 
 async def test_a_value_model_that_gives_no_numbers_fails_the_tree(
