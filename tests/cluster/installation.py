@@ -19,7 +19,7 @@ from selftaught.serving.inference_service import inference_service
 from selftaught.serving.kserve import KServe
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.weights import model_digest
-from tests.cluster.kube import CHART, DEV, IMAGES, Kube
+from tests.cluster.kube import CHART, DEV, REGISTRY, Kube
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Platform:
 
     def image(self, name: str) -> str:
         """What an image of the compiled pipeline is called on this cluster."""
-        return f"{IMAGES['images']['registry']}/{name}"
+        return f"{REGISTRY}/{name.removeprefix('localhost/')}"
 
     def get(self, *words: str) -> object:
         """`kubectl get` in the release's namespace."""

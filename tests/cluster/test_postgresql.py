@@ -86,6 +86,9 @@ def replicas(
     installed = install(kube, namespace, values, folder / "home")
     told = ("AWS_", "MLFLOW_", "SELFTAUGHT_STORE")
     with pytest.MonkeyPatch.context() as patch:
+        # Steps and engines are here, whatever the platform of the tests before has told this process.
+        for name in [name for name in os.environ if name.startswith("SELFTAUGHT_") and "_TEST_" not in name]:
+            patch.delenv(name)
         for name, value in installed.environment.items():
             if name.startswith(told):
                 patch.setenv(name, value)
