@@ -130,7 +130,7 @@ def test_an_engine_loads_no_other_weights_than_it_is_named_by(
 
 async def test_a_server_that_was_left_on_old_weights_is_found_before_anything_is_sampled(place: Workplace, stale: str):
     with pytest.raises(WrongModel, match="does not compute with the weights that were trained"):
-        await endpoint(place, "stale", stale)
+        await endpoint(place, "stale", stale, {})
 
 
 def test_an_inference_service_of_another_digest_is_never_taken_for_it(backend: KServe, versions: list[Version]):
