@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 LINE ?= rft
+# How many processes share the tests: a number, 0 for none, or auto, which is what cores and memory are good for.
+WORKERS ?= auto
 # How an image is built: docker, or `podman build --tag`; it is given TAG, context, and options.
 IMAGE_BUILD ?= docker build --tag
 # The same without a tag, for what leaves files and no image: docker with BuildKit, or podman.
@@ -54,7 +56,7 @@ test: lint types imports pytest ## everything that has to hold before a change g
 
 .PHONY: pytest
 pytest: model ## the tests without a cluster (make pytest ARGS="-m 'not model and not cluster'" for the quick ones)
-	$(BIN)/python -m pytest -m "not cluster" $(ARGS)
+	$(BIN)/python -m pytest -p tests.workers -n $(WORKERS) --no-loadscope-reorder -m "not cluster" $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: model ## the tests on the cluster that KUBECONFIG names, with the images built and at hand there

@@ -1,0 +1,47 @@
+"""How tests are shared among workers: `-n auto`'s number, and what stays together."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.rounds import REPOSITORY
+from tests.workers import GB, affordable
+
+PLAIN = """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("value", ["x", "y::z", "@"])
+def test_plain(value):
+    pathlib.Path(__file__).with_suffix(f".{len(value)}{value[0]}").write_text(os.environ["PYTEST_XDIST_WORKER"])
+"""
+WITH_A_MODEL = PLAIN.replace('["x",', '[pytest.param("x", marks=pytest.mark.model),')
+
+
+@pytest.mark.parametrize(
+    ("cores", "available", "workers"),
+    [(2, 24 * GB, 4), (2, 15 * GB, 3), (16, 128 * GB, 18), (16, 20 * GB, 5), (1, 3 * GB, 1)],
+)
+def test_workers_are_two_more_than_cores_and_never_more_than_memory_has_room_for(
+    cores: int, available: int, workers: int
+):
+    assert affordable(cores, available) == workers
+
+
+def test_a_files_tests_share_a_worker_and_so_do_those_with_the_model(tmp_path: Path):
+    plain, heavy = [f"test_{letter}" for letter in "abc"], [f"test_{letter}" for letter in "def"]
+    for name in [*plain, *heavy]:
+        (tmp_path / f"{name}.py").write_text(WITH_A_MODEL if name in heavy else PLAIN)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = model\nasyncio_default_fixture_loop_scope = function\n")
+    options = ["-q", "-p", "tests.workers", "-n", "2", "--no-loadscope-reorder", "--rootdir", tmp_path, tmp_path]
+    subprocess.run([sys.executable, "-m", "pytest", *options], cwd=REPOSITORY, check=True, timeout=300)
+
+    def workers(*names: str) -> set[str]:
+        files = [path for name in names for path in tmp_path.glob(f"{name}.[0-9]*")]
+        assert len(files) == 3 * len(names)
+        return {path.read_text() for path in files}
+
+    assert len(workers(*heavy)) == 1
+    assert all(len(workers(name)) == 1 for name in plain)
+    assert len(workers(*heavy, *plain)) == 2
