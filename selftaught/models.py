@@ -13,9 +13,8 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, TypeVar, Unpack, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, Unpack, cast
 
-import httpx
 import stamina
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
@@ -25,6 +24,7 @@ from selftaught.limiter import CLIENT, PRIORITY, ROUNDS, USERS, Limiter
 from selftaught.loopback import bearer
 from selftaught.pulse import Pulse, StalledError
 from selftaught.records import Message
+from selftaught.transport import AddressError, Answer, LostError, PackingError, Transport
 from selftaught.trust import distrusted
 
 HEALS = frozenset({429, 502, 503, 504})
@@ -199,12 +199,7 @@ class Endpoint:
         self._limiter = Limiter(policy.concurrency)
         headers = (bearer(key) if key else _authorization(api_key_env)) | _standing(policy.priority)
         self._pulse = Pulse(self.url, headers, policy.pulse)
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(policy.timeout, connect=10.0, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),  # the limiter's business
-            headers=headers,
-            trust_env=False,
-        )
+        self._transport = Transport(headers, policy.timeout)
 
     async def __aenter__(self) -> Self:
         try:
@@ -220,7 +215,7 @@ class Endpoint:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._pulse.aclose()
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def verify_served(self) -> None:
         """Raise WrongModel unless the server lists `<line>-<digest8>`; Unavailable when it does not answer."""
@@ -360,70 +355,77 @@ class Endpoint:
         self.usage = self.usage.plus(Usage(1, answer.usage.prompt_tokens, answer.usage.completion_tokens, seconds))
         return answer
 
-    async def _send(self, shape: type[A], method: str, path: str, body: dict[str, Any] | None = None) -> A:
+    async def _send(
+        self, shape: type[A], method: Literal["GET", "POST"], path: str, body: dict[str, Any] | None = None
+    ) -> A:
         """One request and its answer, tried again while the failure may heal."""
         try:
             async for attempt in stamina.retry_context(on=_Healing(self._policy.patience), **BACK_OFF):
                 with attempt:
-                    asking = self._client.request(method, self._address(path), json=body)
-                    response = await self._pulse.watch(asking)
-                    self._limiter.hear(response.headers)
-                    return self._read(shape, response.raise_for_status())
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code >= 500 and not await self._lives():
-                words = _server_message(error.response)
-                raise Away(f"{self.url}: {self.name} is dying ({error.response.status_code}: {words}).") from None
-            raise self._refused(error.response) from None
+                    answer = await self._pulse.watch(self._transport.ask(method, self._address(path), body))
+                    self._limiter.hear(answer.headers)
+                    if not answer.well:
+                        raise _RefusedError(answer)
+                    return self._read(shape, answer)
+        except _RefusedError as refused:
+            if refused.answer.status >= 500 and not await self._lives():
+                words = _server_message(refused.answer)
+                raise Away(f"{self.url}: {self.name} is dying ({refused.answer.status}: {words}).") from None
+            raise self._refused(refused.answer) from None
         except StalledError as stalled:
             raise Away(
                 f"{self.url}: {self.name} has stalled: it did not even say what it serves for {stalled}. Is it "
                 "stopped, or the machine out of memory? End it and run again: what was answered is kept."
             ) from None
-        except httpx.TransportError as error:
-            raise (Unavailable if distrusted(error) else Away)(self._silent(error)) from None
-        except httpx.DecodingError as error:
+        except (LostError, AddressError) as error:
+            raise (Away if _may_heal(error) else Unavailable)(self._silent(error)) from None
+        except PackingError as error:
             raise NoAnswer(f"{self.url}: {self.name} gave what cannot be unpacked ({error}). See its log.") from None
-        except httpx.InvalidURL as error:
-            raise Unavailable(self._silent(error)) from None
         raise AssertionError("unreachable: a retry context returns or raises")
 
     async def _lives(self) -> bool:
         """Whether the server still says that it is well: one whose engine has died answers a last 500 to everybody."""
         try:
-            return (await self._client.get(self._address("/health"))).status_code < 500
-        except httpx.TransportError:
+            return (await self._transport.ask("GET", self._address("/health"))).status < 500
+        except LostError:
             return False
 
-    def _read(self, shape: type[A], response: httpx.Response) -> A:
-        """What `response` says; a server may also say with status 200 that it cannot answer."""
+    def _read(self, shape: type[A], answer: Answer) -> A:
+        """What `answer` says; a server may also say with status 200 that it cannot answer."""
         try:
-            return shape.model_validate_json(response.content)
+            return shape.model_validate_json(answer.content)
         except ValidationError as error:
             place = ".".join(map(str, error.errors()[0]["loc"]))
             raise NoAnswer(
-                f"{response.url}: no OpenAI-compatible answer ({place or 'JSON'}: {error.errors()[0]['msg']}): "
-                f"{_server_message(response)[:200]}"
+                f"{answer.url}: no OpenAI-compatible answer ({place or 'JSON'}: {error.errors()[0]['msg']}): "
+                f"{_server_message(answer)[:200]}"
             ) from None
 
     def _address(self, path: str) -> str:
         """Where `path` is: vLLM's own endpoints stand beside OpenAI's, not below `/v1`."""
         return (self.url.removesuffix("/v1") if path in BESIDE else self.url) + path
 
-    def _refused(self, response: httpx.Response) -> Exception:
-        words = _server_message(response)
-        if response.status_code in HEALS:
-            return Away(f"{self.url}: {self.name} answered {response.status_code}: {words}. See its log.")
-        if response.status_code == 404:
+    def _refused(self, answer: Answer) -> Exception:
+        words = _server_message(answer)
+        if answer.status in HEALS:
+            return Away(f"{self.url}: {self.name} answered {answer.status}: {words}. See its log.")
+        if answer.status == 404:
             return WrongModel(f"{self.url}: {self.name} is not served here: {words}")
-        if response.status_code in (401, 403):
-            return BadInput(f"{self.url}: {self.name} takes no request of ours ({response.status_code}): {words}")
-        if response.status_code >= 500:
-            return NoAnswer(f"{self.url}: {self.name} answered {response.status_code}: {words}. See its log.")
-        return NoAnswer(f"{self.url}: {self.name} refused the request ({response.status_code}): {words}")
+        if answer.status in (401, 403):
+            return BadInput(f"{self.url}: {self.name} takes no request of ours ({answer.status}): {words}")
+        if answer.status >= 500:
+            return NoAnswer(f"{self.url}: {self.name} answered {answer.status}: {words}. See its log.")
+        return NoAnswer(f"{self.url}: {self.name} refused the request ({answer.status}): {words}")
 
     def _silent(self, error: Exception) -> str:
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return f"{self.url}: {self.name} did not answer ({reason}). Is the server running? Deploy it again, or wait."
+        return f"{self.url}: {self.name} did not answer ({error}). Is the server running? Deploy it again, or wait."
+
+
+class _RefusedError(Exception):
+    """The server answered that it does not do what was asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
 
 
 class _Healing:
@@ -440,18 +442,17 @@ class _Healing:
 
 
 def _may_heal(error: Exception) -> bool:
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in HEALS
-    passes = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
-    return passes and not distrusted(error)
+    if isinstance(error, _RefusedError):
+        return error.answer.status in HEALS
+    return isinstance(error, LostError) and not distrusted(error)
 
 
-def _server_message(response: httpx.Response) -> str:
+def _server_message(answer: Answer) -> str:
     """The server's own words: OpenAI's `error.message`, FastAPI's `detail`, or the start of the body."""
     try:
-        words = TypeAdapter[JsonValue](JsonValue).validate_json(response.content)
+        words = TypeAdapter[JsonValue](JsonValue).validate_json(answer.content)
     except ValidationError:
-        return response.text[:500]
+        return answer.content.decode(errors="replace")[:500]
     for key in ("error", "detail", "message"):
         if isinstance(words, dict):
             words = words.get(key, words)

@@ -13,7 +13,7 @@ def distrusted(error: BaseException) -> str:
     while open_ones:
         each = open_ones.pop()
         if isinstance(each, ssl.SSLCertVerificationError):
-            return each.verify_message or str(each)
+            return getattr(each, "verify_message", "") or str(each)  # aiohttp derives an error without it
         if id(each) not in seen:
             seen.add(id(each))
             inside = (each.__cause__, each.__context__, getattr(each, "reason", None), *each.args)
