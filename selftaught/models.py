@@ -217,6 +217,11 @@ class Endpoint:
         await self._pulse.aclose()
         await self._transport.aclose()
 
+    @property
+    def room(self) -> int:
+        """Sequences that the engines have room for beside others': as they said last, or the policy's concurrency."""
+        return self._limiter.limit
+
     async def verify_served(self) -> None:
         """Raise WrongModel unless the server lists `<line>-<digest8>`; Unavailable when it does not answer."""
         names = [model.id for model in (await self._send(_Models, "GET", "/models")).data]

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from selftaught.blocks import ChatModel
+from selftaught.blocks import ChatModel, Context
 from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
-from selftaught.limiter import CLIENT, PRIORITY, USERS
+from selftaught.limiter import CLIENT, ENGINE, PRIORITY, SHARE, USERS
 from selftaught.models import Endpoint, Policy, Usage, served_name
 from selftaught.records import Message
+from selftaught.round.engines import tasks_in_flight
 
 DIGEST = "abcd1234" * 8
 NAME = "rft-abcd1234"
@@ -56,6 +57,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
+    share: int | None = None
 
     def do_GET(self) -> None:
         while self.server.stopped.is_set():
@@ -81,6 +83,9 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data) + (100 if content is None else 0)))
+        if self.share:
+            self.send_header(ENGINE, "one")
+            self.send_header(SHARE, str(self.share))
         if isinstance(content, str):
             self.send_header("Content-Encoding", content)
         self.end_headers()
@@ -493,6 +498,16 @@ async def test_what_is_in_flight_is_counted_in_sequences():
         async with endpoint(server, concurrency=12) as model:
             await asyncio.gather(*(model.chat(ASK, n=4) for _ in range(12)))
     assert most == 12
+
+
+async def test_the_room_is_what_the_engine_says_and_known_before_the_first_request(monkeypatch: pytest.MonkeyPatch):
+    """A round keeps so many tasks in flight, and 32 at least."""
+    for share, room, tasks in ((200, 200, 200), (13, 13, 32), (None, 128, 128)):
+        monkeypatch.setattr(Handler, "share", share)
+        with serving() as server:
+            async with endpoint(server, concurrency=128) as model:
+                assert (model.room, tasks_in_flight(Context(models={"policy": model}))) == (room, tasks)
+        assert server.bodies == []
 
 
 async def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from selftaught.blocks import Context, Verifier
 from selftaught.errors import BadInput
 from selftaught.models import Endpoint, Policy
 from selftaught.round.job import Job, ModelRef, Workplace, understood
+from selftaught.sampling.runner import CONCURRENCY
 from selftaught.serving.freshness import Reference, check_fresh
 
 
@@ -37,6 +38,15 @@ async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool =
             for role, ref in {**others, "policy": policy}.items()
         }
         yield Context(models=models, verifiers=verifiers, seed=job.seed)
+
+
+def tasks_in_flight(models: Context) -> int:
+    """As many tasks as the policy's engine has room for sequences, since a search has one or two at a time.
+
+    What `selftaught.sampling.runner` keeps in flight at least: users at the engine may just have left little.
+    """
+    policy = models.model()
+    return max(CONCURRENCY, policy.room if isinstance(policy, Endpoint) else 0)
 
 
 async def endpoint(place: Workplace, line: str, digest: str, template: Mapping[str, JsonValue]) -> Endpoint:

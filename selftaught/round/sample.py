@@ -10,7 +10,7 @@ from selftaught import dataset
 from selftaught.dataset import Manifest
 from selftaught.journal import open_journal
 from selftaught.records import Group, Task
-from selftaught.round.engines import context
+from selftaught.round.engines import context, tasks_in_flight
 from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.patience import patient
 from selftaught.sampling.runner import sample, total_tokens
@@ -39,7 +39,8 @@ async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key:
     async with context(place, job, job.sampler, alone=job.blocks.sample.alone) as models:
         watch = Stopwatch()
         with open_journal(place.store, job.own(key), Group) as journal:
-            groups = await sample(tasks, job.blocks.sample, models, journal, place.progress("sample"))
+            flight = tasks_in_flight(models)
+            groups = await sample(tasks, job.blocks.sample, models, journal, place.progress("sample"), flight)
     require_trees(groups)
     counts = {
         "seconds": watch.seconds,
