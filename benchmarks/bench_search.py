@@ -131,9 +131,9 @@ class Noting(Endpoint):
             )
         return said
 
-    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
-        self.asked.values.append({"messages": [m.to_row() for m in messages], "max_tokens": 1})
-        return await super().odds(messages, words)
+    async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+        self.asked.values += [{"messages": [m.to_row() for m in messages], "max_tokens": 1} for messages in chats]
+        return await super().odds(chats, words)
 
 
 async def _ours(served: Served, tasks: Sequence[Task], search: Search) -> tuple[Measured, Asked]:
@@ -259,7 +259,10 @@ class Sequential:
         finish = "stop" if found or ended else "length"
         return Completion(text, tuple(new), (0.0,) * len(new), finish, len(prompt), found, (), tuple(prompt))
 
-    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
+    async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+        return [self._odds(messages, words) for messages in chats]
+
+    def _odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
         import torch
 
         rows = [m.to_row() for m in messages]

@@ -155,8 +155,8 @@ class TokenModel(ChatModel, Protocol):
         """`n` continuations of a chat's opening or of token ids, in one request; texts hold the stop string found."""
         ...
 
-    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
-        """The probability of each of `words` (in any case, spaces apart) as the first token of an answer."""
+    async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+        """For each of `chats` the probability of each of `words`, in any case, as its answer's first token."""
         ...
 
     async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:

@@ -7,6 +7,7 @@ is an error of that request (`NoAnswer`). It starts no server (`selftaught.servi
 prompts (samplers do).
 """
 
+import asyncio
 import math
 import os
 import secrets
@@ -86,6 +87,7 @@ class _Said(BaseModel):
 
 
 class _Choice(BaseModel):
+    index: int = 0
     message: _Said = _Said()
     text: str | None = None
     finish_reason: Annotated[str, Field(max_length=100)] | None = None
@@ -197,6 +199,7 @@ class Endpoint:
         self._template = template
         self._policy = policy
         self._limiter = Limiter(policy.concurrency)
+        self._batches = True
         headers = (bearer(key) if key else _authorization(api_key_env)) | _standing(policy.priority)
         self._pulse = Pulse(self.url, headers, policy.pulse)
         self._transport = Transport(headers, policy.timeout)
@@ -272,14 +275,35 @@ class Endpoint:
             raise BadInput(f"{self.url} does not tell token ids, which a search needs. Serve {self.name} with vLLM.")
         return self._completions(answer, max_tokens)
 
-    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
-        """The probability of each of `words` (in any case, spaces apart) as the first token of an answer.
+    async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+        """For each of `chats` the probability of each of `words` as its answer's first token, any case, spaces apart.
 
-        Of the 20 likeliest tokens, the most that a server tells; a word that is none of them counts 0. Raises what
+        Of the 20 likeliest tokens, the most that a server tells; a word that is none of them counts 0. One request
+        for all of them where the server takes it (vLLM's `/chat/completions/batch`), else one each. Raises what
         `chat` raises, and BadInput with a server that gives no log-probabilities.
         """
-        body = self._chat(messages) | _sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
-        logprobs = (await self._choices("/chat/completions", body, 1)).choices[0].logprobs
+        return [self._odds(choice, words) for choice in await self._first_tokens(chats)]
+
+    async def _first_tokens(self, chats: Sequence[Sequence[Message]]) -> list[_Choice]:
+        asked = _sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
+        if self._batches and len(chats) > 1:
+            try:
+                return await self._batch([self._chat(messages) for messages in chats], asked)
+            except WrongModel:  # nothing is there: it is no vLLM, or the model is gone, which the others will be told
+                self._batches = False
+        each = (self._choices("/chat/completions", self._chat(messages) | asked, 1) for messages in chats)
+        return [answer.choices[0] for answer in await asyncio.gather(*each)]
+
+    async def _batch(self, chats: Sequence[dict[str, Any]], asked: dict[str, Any]) -> list[_Choice]:
+        """The choice of each of `chats`, of one request."""
+        body = chats[0] | {"messages": [chat["messages"] for chat in chats]} | asked
+        choices = (await self._ask(_Answer, "/chat/completions/batch", body, len(chats))).choices
+        if sorted(choice.index for choice in choices) != list(range(len(chats))):
+            raise self._unusable(f"{len(choices)} answers to {len(chats)} chats")
+        return sorted(choices, key=lambda choice: choice.index)
+
+    def _odds(self, choice: _Choice, words: Sequence[str]) -> list[float]:
+        logprobs = choice.logprobs
         if logprobs is None or not logprobs.content:
             raise BadInput(f"{self.url} gives no log-probabilities of answers. Serve {self.name} with vLLM instead.")
         said = [(token.token.strip().casefold(), token.logprob) for token in logprobs.content[0].top_logprobs]

@@ -1,6 +1,7 @@
 """The async client against a real HTTP server that fails in the ways vLLM cannot be made to."""
 
 import asyncio
+import importlib.util
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,9 +159,94 @@ async def test_the_odds_of_words_are_those_of_first_tokens_in_any_case():
     content = [{"token": "True", "logprob": -0.5, "top_logprobs": [{"token": t, "logprob": p} for t, p in tops]}]
     with serving(lambda _, body: (200, answer(body, logprobs={"content": content}))) as server:
         async with endpoint(server) as model:
-            odds = await model.odds(ASK, ["true", "false", "never"])
-    assert odds == pytest.approx([math.exp(-0.5) + math.exp(-2.0), math.exp(-1.5), 0.0])
+            odds = await model.odds([ASK], ["true", "false", "never"])
+    assert odds == [pytest.approx([math.exp(-0.5) + math.exp(-2.0), math.exp(-1.5), 0.0])]
     assert (server.bodies[0]["max_tokens"], server.bodies[0]["top_logprobs"]) == (1, 20)
+
+
+CHATS = [(*ASK, Message(role="assistant", content=said), *ASK) for said in "abc"]
+
+
+def believed(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one chat: how likely `true` is follows from what was said in it."""
+    logprob = -float("abc".index(body["messages"][1]["content"]))
+    content = [{"token": "True", "logprob": logprob, "top_logprobs": [{"token": "True", "logprob": logprob}]}]
+    return answer(body, logprobs={"content": content}, token_ids=None)
+
+
+def in_batches(_: int, body: dict[str, Any]) -> tuple[int, Any]:
+    """As vLLM's `/chat/completions/batch`, the choices the wrong way round."""
+    if not isinstance(body["messages"][0], list):
+        return 200, believed(body)
+    each = [believed({"messages": messages})["choices"][0] for messages in body["messages"]]
+    choices = [one | {"index": index} for index, one in enumerate(each)][::-1]
+    return 200, {"model": NAME, "choices": choices, "usage": {"prompt_tokens": 15, "completion_tokens": 3}}
+
+
+SURE = [pytest.approx([math.exp(-k)]) for k in range(3)]
+
+
+async def test_the_odds_of_several_chats_come_in_their_order_from_one_request():
+    with serving(in_batches) as server:
+        async with Endpoint(server.url, "rft", DIGEST, template={"enable_thinking": False}) as model:
+            assert await model.odds(CHATS, ["true"]) == SURE
+            assert server.paths == ["/v1/chat/completions/batch"]
+            assert await model.odds(CHATS[:1], ["true"]) == SURE[:1]
+            assert server.paths[1:] == ["/v1/chat/completions"]
+            assert model.usage.requests == 2
+    asked = server.bodies[0]
+    assert [messages[1]["content"] for messages in asked["messages"]] == ["a", "b", "c"]
+    assert (asked["max_tokens"], asked["top_logprobs"], asked.get("n", 1)) == (1, 20, 1)
+    assert asked["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_vllm_has_batches_of_chats():
+    vllm = importlib.util.find_spec("vllm")
+    if vllm is None or not vllm.submodule_search_locations:
+        pytest.skip("vLLM is not installed")
+    place = Path(vllm.submodule_search_locations[0]) / "entrypoints"  # read, because importing it takes half a minute
+    assert '"/v1/chat/completions/batch"' in (place / "openai/chat_completion/api_router.py").read_text()
+
+
+async def test_a_server_without_batches_is_asked_one_by_one_and_not_for_a_batch_again():
+    def one_by_one(_: int, body: dict[str, Any]) -> tuple[int, Any]:
+        return (404, {"detail": "Not Found"}) if isinstance(body["messages"][0], list) else (200, believed(body))
+
+    with serving(one_by_one) as server:
+        async with endpoint(server) as model:
+            for _ in range(2):
+                assert await model.odds(CHATS, ["true"]) == SURE
+    assert Counter(server.paths) == {"/v1/chat/completions/batch": 1, "/v1/chat/completions": 6}
+
+
+async def test_a_model_that_is_gone_is_no_server_without_batches():
+    with serving(lambda _, __: (404, {"error": {"message": "The model does not exist."}})) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(WrongModel, match="does not exist"):
+                await model.odds(CHATS, ["true"])
+
+
+@pytest.mark.parametrize("indices", [[0, 1], [0, 1, 1], [0, 1, 3], [0, 1, 2, 3]])
+async def test_a_batch_that_is_not_answered_chat_by_chat_is_no_answer(indices: list[int]):
+    one = believed({"messages": [{}, {"content": "a"}]})["choices"][0]
+    said = {"model": NAME, "choices": [one | {"index": i} for i in indices], "usage": {"prompt_tokens": 1}}
+    with serving(lambda _, __: (200, said)) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match=f"gave {len(indices)} answers to 3 chats"):
+                await model.odds(CHATS, ["true"])
+
+
+async def test_a_batch_counts_as_its_chats_where_sequences_are_counted():
+    """Two batches of three and room for four: one after the other."""
+
+    def slow(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        time.sleep(0.05)
+        return in_batches(number, body)
+
+    with serving(slow) as server:
+        async with endpoint(server, concurrency=4) as model:
+            assert await asyncio.gather(*(model.odds(CHATS, ["true"]) for _ in range(2))) == [SURE] * 2
+    assert server.most == 1
 
 
 def valued(*values: float) -> Reply:
@@ -220,7 +307,7 @@ async def test_a_server_that_gives_none_is_no_answer_and_both_numbers_are_told(f
             with pytest.raises(NoAnswer, match=f"gave {first} of the 8 completions that were asked for"):
                 await model.chat(ASK, n=8)
             with pytest.raises(NoAnswer, match="gave 0 of the 1 completions"):
-                await model.odds(ASK, ["yes"])
+                await model.odds([ASK], ["yes"])
 
 
 @pytest.mark.parametrize(
@@ -324,7 +411,7 @@ async def test_the_chat_templates_variables_go_with_every_chat_and_with_nothing_
         async with Endpoint(server.url, "rft", DIGEST, template={"enable_thinking": False}) as model:
             await model.chat(ASK, max_tokens=2)
             await model.complete(ASK, max_tokens=2)
-            await model.odds(ASK, ["yes"])
+            await model.odds([ASK], ["yes"])
             await model.complete([5], max_tokens=2)
     told = [body.get("chat_template_kwargs") for body in server.bodies]
     assert told == [{"enable_thinking": False}] * 3 + [None]

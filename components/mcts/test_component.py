@@ -87,7 +87,7 @@ def test_a_search_whose_values_are_no_numbers_fails_the_round_and_says_so(round:
     from selftaught.models import Endpoint
 
     async def odds(*_):
-        return [float("nan"), 0.5]
+        return [[float("nan"), 0.5]]
 
     monkeypatch.setattr(Endpoint, "odds", odds)
     round.prepare()

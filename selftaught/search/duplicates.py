@@ -57,7 +57,7 @@ class Judged(Duplicates, type="judged"):
 
     async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
         asked = filled(self.prompt, task=task.question, one=one, other=other)
-        yes, no = await context.tokens(self.role).odds([Message(role="user", content=asked)], ["yes", "no"])
+        ((yes, no),) = await context.tokens(self.role).odds([[Message(role="user", content=asked)]], ["yes", "no"])
         return yes > no
 
 

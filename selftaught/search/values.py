@@ -53,6 +53,7 @@ class ValueModel(NodeValue, type="value_model"):
 class PTrue(NodeValue, type="p_true"):
     """p(True) / (p(True) + p(False)) as the first token of the model's answer to whether its solution is right so far.
 
+    All nodes are asked about in one request.
     Kadavath et al. 2022 (arXiv 2207.05221), on partial solutions as in AlphaLLM (arXiv 2404.12253). The question stands
     after the solution in the same chat, so the policy's engine has prompt and path in its prefix cache. Where neither
     word is among the tokens that the engine tells of, the node is worth 0.5. With {answer} in the prompt the model is
@@ -66,12 +67,12 @@ class PTrue(NodeValue, type="p_true"):
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         tree.tally.value_calls += len(nodes)
-        return list(await asyncio.gather(*(self._value(tree, node, context) for node in nodes)))
-
-    async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
-        said = Message(role="assistant", content=node.so_far().strip())
         asked = Message(role="user", content=filled(self.prompt, answer=tree.task.answer or ""))
-        right, wrong = await context.tokens(self.role).odds([*tree.task.messages, said, asked], ["true", "false"])
+        said = [Message(role="assistant", content=node.so_far().strip()) for node in nodes]
+        chats = [[*tree.task.messages, each, asked] for each in said]
+        return [self._share(*odds) for odds in await context.tokens(self.role).odds(chats, ["true", "false"])]
+
+    def _share(self, right: float, wrong: float) -> float:
         if math.isnan(right + wrong):
             raise BadValue(f"the {self.role} model gave nan as the probability of a word")
         return right / (right + wrong) if right + wrong else 0.5

@@ -75,8 +75,8 @@ class Scripted:
             prompt_ids=tuple(text.encode()),
         )
 
-    async def odds(self, messages: Sequence[Message], words: Sequence[str]) -> list[float]:
-        return [luck(self.seed, messages[-2].content, word) for word in words]
+    async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+        return [[luck(self.seed, messages[-2].content, word) for word in words] for messages in chats]
 
     async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
         return [self.value(bytes(ids).decode()) for ids in inputs]

@@ -108,9 +108,9 @@ async def test_duplicates_are_what_the_block_says():
     assert not await EditDistance(most=5).same(TASK, "so 7 + 4", "then we have 7 + 4 eggs", nobody)
 
     class Judge(Scripted):
-        async def odds(self, messages, words):
-            self.asked.append(messages[-1].content)
-            return [0.6, 0.3]
+        async def odds(self, chats, words):
+            self.asked.append(chats[0][-1].content)
+            return [[0.6, 0.3]]
 
     judge = Judge()
     assert await Judged().same(TASK, "one {x}", "other", Context(models={"policy": judge}))

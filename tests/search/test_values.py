@@ -60,11 +60,11 @@ async def test_values_outside_of_0_to_1_are_cut_and_no_number_is_told(grown):
 async def test_p_true_is_the_share_of_true(grown, odds, value):
     tree, nodes, context, model = grown
 
-    async def said(messages, words):
+    async def said(chats, words):
         assert words == ["true", "false"]
-        assert [m.role for m in messages] == ["user", "assistant", "user"]
-        assert messages[1].content == nodes[0].so_far().strip()
-        return odds
+        assert [m.role for m in chats[0]] == ["user", "assistant", "user"]
+        assert chats[0][1].content == nodes[0].so_far().strip()
+        return [odds]
 
     model.odds = said
     assert await PTrue().values(tree, nodes[:1], context) == pytest.approx([value])
@@ -74,9 +74,9 @@ async def test_p_true_may_see_the_gold_answer(grown):
     tree, nodes, context, model = grown
     seen = []
 
-    async def said(messages, words):
-        seen.append(messages[-1].content)
-        return [0.5, 0.5]
+    async def said(chats, words):
+        seen.append(chats[0][-1].content)
+        return [[0.5, 0.5]]
 
     model.odds = said
     await PTrue(prompt="The answer is {answer}. Right?").values(tree, nodes[:1], context)

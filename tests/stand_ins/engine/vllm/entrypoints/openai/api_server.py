@@ -44,6 +44,12 @@ def main() -> None:
     Server((given.host, given.port), given.model, given.served_model_name).serve_forever()
 
 
+def question(messages: list) -> str:
+    """The last message of a chat, or of the last of several."""
+    last = messages[-1]
+    return question(last) if isinstance(last, list) else last["content"]
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -75,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asked = body["messages"][-1]["content"] if "messages" in body else ""
+        asked = question(body["messages"]) if "messages" in body else ""
         if asked:
             with self.server.turn:
                 self.server.asked += 1
@@ -111,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             return (
                 self.scored(body) if "prompt_logprobs" in body else self.went_on(body, bytes(body["prompt"]).decode())
             )
+        if self.path == "/v1/chat/completions/batch":
+            return self.batch(body)
         if "top_logprobs" in body:
             return self.weighed(body)
         if "include_stop_str_in_output" in body:
@@ -133,6 +141,11 @@ class Handler(BaseHTTPRequestHandler):
         tops = [{"token": word, "logprob": math.log(max(q, 1e-9))} for word, q in (("True", p), ("False", 1 - p))]
         content = [{"token": "True", "logprob": tops[0]["logprob"], "top_logprobs": tops}]
         return {"choices": [{"logprobs": {"content": content}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+    def batch(self, body: dict) -> dict:
+        each = [self.weighed({"messages": messages})["choices"][0] for messages in body["messages"]]
+        choices = [one | {"index": index} for index, one in enumerate(each)]
+        return {"choices": choices, "usage": {"prompt_tokens": len(each), "completion_tokens": len(each)}}
 
     def valued(self, body: dict) -> dict:
         data = [{"index": i, "probs": [luck(bytes(ids).decode())]} for i, ids in enumerate(body["input"])]
