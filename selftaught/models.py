@@ -296,7 +296,8 @@ class Endpoint:
 
     async def _batch(self, chats: Sequence[dict[str, Any]], asked: dict[str, Any]) -> list[_Choice]:
         """The choice of each of `chats`, of one request."""
-        body = chats[0] | {"messages": [chat["messages"] for chat in chats]} | asked
+        standing = {"priority": self._policy.priority}  # here vLLM reads no header: who names none is a user
+        body = chats[0] | {"messages": [chat["messages"] for chat in chats]} | asked | standing
         choices = (await self._ask(_Answer, "/chat/completions/batch", body, len(chats))).choices
         if sorted(choice.index for choice in choices) != list(range(len(chats))):
             raise self._unusable(f"{len(choices)} answers to {len(chats)} chats")

@@ -18,7 +18,7 @@ import pytest
 
 from selftaught.blocks import ChatModel, Context
 from selftaught.errors import BadInput, NoAnswer, Unavailable, WrongModel
-from selftaught.limiter import CLIENT, ENGINE, PRIORITY, SHARE, USERS
+from selftaught.limiter import CLIENT, ENGINE, PRIORITY, ROUNDS, SHARE, USERS
 from selftaught.models import Endpoint, Policy, Usage, served_name
 from selftaught.records import Message
 from selftaught.round.engines import tasks_in_flight
@@ -200,12 +200,22 @@ async def test_the_odds_of_several_chats_come_in_their_order_from_one_request():
     assert asked["chat_template_kwargs"] == {"enable_thinking": False}
 
 
-def test_vllm_has_batches_of_chats():
+@pytest.mark.parametrize("priority", [ROUNDS, USERS])
+async def test_a_batch_names_the_priority_of_its_client(priority: int):
+    """vLLM reads a batch's in the body alone, and one that names none is a user's."""
+    with serving(in_batches) as server:
+        async with endpoint(server, priority=priority) as model:
+            await model.odds(CHATS, ["true"])
+    assert [body["priority"] for body in server.bodies] == [priority]
+
+
+def test_vllm_has_batches_of_chats_and_reads_their_priority_in_the_body():
     vllm = importlib.util.find_spec("vllm")
     if vllm is None or not vllm.submodule_search_locations:
         pytest.skip("vLLM is not installed")
     place = Path(vllm.submodule_search_locations[0]) / "entrypoints"  # read, because importing it takes half a minute
     assert '"/v1/chat/completions/batch"' in (place / "openai/chat_completion/api_router.py").read_text()
+    assert "priority=request.priority" in (place / "openai/chat_completion/batch_serving.py").read_text()
 
 
 async def test_a_server_without_batches_is_asked_one_by_one_and_not_for_a_batch_again():

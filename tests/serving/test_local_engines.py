@@ -91,6 +91,16 @@ async def test_greedy_answers_repeat_whatever_is_asked_beside_them(served: Serve
     assert len({answer[0].text for answer in answers[3:]}) == 1
 
 
+async def test_the_odds_of_several_chats_at_a_time_are_those_of_each_for_a_round(served: Served):
+    chats = [(*ASK, Message(role="assistant", content=said), *SHORT) for said in ("4 + 5 = 9", "4 + 5 = 10", "9")]
+    async with open_endpoint(served) as model:
+        together = await model.odds(chats, ["the", "paris"])
+        assert model.usage.requests == 1
+        alone = [(await model.odds([chat], ["the", "paris"]))[0] for chat in chats]
+    assert len({row[0] for row in alone}) == 3
+    assert together == [pytest.approx(row, rel=0.02) for row in alone]
+
+
 async def test_another_digest_is_refused(served: Served):
     with pytest.raises(WrongModel, match="rft-abcd1234, rft, not rft-ffff0000"):
         async with open_endpoint(served, digest="ffff0000" * 8):
