@@ -9,7 +9,7 @@ does).
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import aiohttp
@@ -27,7 +27,7 @@ class LostError(Exception):
 
 
 class AddressError(Exception):
-    """There can be nobody at such an address."""
+    """Nobody can be asked so: there is no such address, or no header for such a key."""
 
 
 class PackingError(Exception):
@@ -61,21 +61,16 @@ class Transport:
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=_trusted()),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(connect=CONNECT_S, sock_read=self._timeout),
         )
 
-    @cached_property
-    def _trusted(self) -> ssl.SSLContext:
-        return httpx.create_ssl_context(trust_env=False)
-
     async def ask(self, method: Literal["GET", "POST"], url: str, body: dict[str, Any] | None = None) -> Answer:
         """The answer to one request, `body` sent as JSON. Raises LostError, AddressError and PackingError."""
-        trusted = self._trusted if url.startswith("https:") else True
         try:
-            async with self._session.request(method, url, json=body, ssl=trusted, allow_redirects=False) as said:
+            async with self._session.request(method, url, json=body, allow_redirects=False) as said:
                 return Answer(url, said.status, said.headers, await said.read())
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise AddressError(_told(error)) from error
@@ -83,11 +78,19 @@ class Transport:
             raise (PackingError if _of_packing(error) else LostError)(_told(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise LostError(_told(error)) from error
+        except ValueError as error:  # of a name that DNS cannot hold, of a key with a line's end
+            raise AddressError(_told(error)) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
         if "_session" in vars(self):
             await self._session.close()
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that httpx trusts."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _of_packing(error: aiohttp.ClientPayloadError) -> bool:

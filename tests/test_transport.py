@@ -128,8 +128,28 @@ async def test_a_server_that_says_nothing_is_lost():
             await made.ask("GET", server.url)
 
 
-@pytest.mark.parametrize("url", ["model:8000/v1", "ftp://model/v1", "http://:8000/v1", "http://model:99999/v1", ""])
+NO_ADDRESSES = ["model:8000/v1", "ftp://model/v1", "http://:8000/v1", "http://model:99999/v1", ""]
+NO_NAMES = [f"http://{'a' * 64}/v1", "http://a..b/v1"]
+
+
+@pytest.mark.parametrize("url", [*NO_ADDRESSES, *NO_NAMES])
 async def test_what_is_no_address_is_told_from_a_server_that_is_away(url: str):
     async with transport() as made:
         with pytest.raises(AddressError):
             await made.ask("GET", url)
+
+
+@pytest.mark.parametrize("key", ["s3cret\n", "s3\0cret"])
+async def test_a_key_that_no_header_holds_is_told_without_it(key: str):
+    async with serving() as server, transport(Authorization=f"Bearer {key}") as made:
+        with pytest.raises(AddressError, match="header") as told:
+            await made.ask("GET", server.url)
+    assert "s3" not in str(told.value)
+    assert server.asked == []
+
+
+async def test_a_message_about_tls_names_the_server_and_no_object_of_python():
+    async with serving() as server, transport() as made:
+        with pytest.raises(LostError, match=f"{server.url[7:]}") as told:
+            await made.ask("GET", server.url.replace("http:", "HTTPS:"))
+    assert "object at" not in str(told.value)
