@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,21 @@ class Round:
         scores = [self.artifact(name) for name in ("gate-scores", "report-scores")]
         page, metrics = self.artifact("page", dsl.HTML), self.artifact("page-metrics", dsl.Metrics)
         report.python_func(self.made["job"], *given, self.made["model"], *scores, self.made["decision"], page, metrics)
+
+    @property
+    def steps(self) -> dict[str, Callable[[], object]]:
+        """The steps of a whole round in their order, by name."""
+        return {
+            "prepare": self.prepare,
+            "sample": self.sample,
+            "verify": self.verify,
+            "train": self.train,
+            "evaluate gate": partial(self.evaluate, "gate"),
+            "gate": self.gate,
+            "promote": self.promote,
+            "evaluate report": partial(self.evaluate, "report"),
+            "report": self.report,
+        }
 
     def until_trained(self) -> None:
         """Everything up to the challenger."""

@@ -8,7 +8,7 @@ the other dies in each manner: the policy's, and the judge's in `verify`.
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -56,20 +56,6 @@ def death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: Path) -> Pa
     return tmp_path / "death"
 
 
-def steps(made: Round) -> dict[str, Callable[[], object]]:
-    return {
-        "prepare": made.prepare,
-        "sample": made.sample,
-        "verify": made.verify,
-        "train": made.train,
-        "evaluate gate": partial(made.evaluate, "gate"),
-        "gate": made.gate,
-        "promote": made.promote,
-        "evaluate report": partial(made.evaluate, "report"),
-        "report": made.report,
-    }
-
-
 def a_round(
     folder: Path, database: Path, asked: dict[str, Any], death: Path, deaths: str = ""
 ) -> tuple[list[str], Any]:
@@ -82,7 +68,7 @@ def a_round(
             adopted(place, Recipe.model_validate(asked), "line")
         made, lost = Round(folder / "artifacts", asked, shards=1), list[str]()
         with owned_engines(place.settings.home):
-            for name, step in steps(made).items():
+            for name, step in made.steps.items():
                 death.write_text(deaths)
                 step()
                 lost += [name] if deaths and not death.read_text() else []

@@ -150,20 +150,6 @@ def away(server: "Registry | object", seconds: float) -> Iterator[None]:
         back.result()
 
 
-def steps_of(made: Round) -> dict[str, Callable[[], object]]:
-    return {
-        "prepare": made.prepare,
-        "sample": made.sample,
-        "verify": made.verify,
-        "train": made.train,
-        "evaluate gate": lambda: made.evaluate("gate"),
-        "gate": made.gate,
-        "promote": made.promote,
-        "evaluate report": lambda: made.evaluate("report"),
-        "report": made.report,
-    }
-
-
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch, bucket: S3Server) -> None:
     for name, value in bucket.environment.items():
@@ -182,7 +168,7 @@ def digests(model: Path, folder: Path, store: str, interrupted: Callable[[str], 
         adopt(place, Recipe.parse(json.dumps(recipe(model))), "line")
         made = Round(folder / "artifacts", recipe(model), shards=1)
         with owned_engines(place.settings.home):
-            for name, step in steps_of(made).items():
+            for name, step in made.steps.items():
                 if interrupted is None:
                     step()
                     continue

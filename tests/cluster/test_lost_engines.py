@@ -9,9 +9,8 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,18 +220,7 @@ def test_a_round_ends_though_its_engines_are_lost_in_every_step_that_asks_one(
     place: Workplace, asked: dict[str, Any], keeper: Keeper, tmp_path: Path
 ):
     made = Round(tmp_path / "artifacts", asked, line=LINE, campaign=uuid.uuid4().hex[:8], shards=1)
-    steps: dict[str, Callable[[], object]] = {
-        "prepare": made.prepare,
-        "sample": made.sample,
-        "verify": made.verify,
-        "train": made.train,
-        "evaluate gate": partial(made.evaluate, "gate"),
-        "gate": made.gate,
-        "promote": made.promote,
-        "evaluate report": partial(made.evaluate, "report"),
-        "report": made.report,
-    }
-    for name, step in steps.items():
+    for name, step in made.steps.items():
         if name in HELD:
             keeper.begin(HELD[name])
         begin = time.monotonic()
