@@ -6,7 +6,7 @@ thing and asks for another key. What a step does with its inputs is tested where
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +222,17 @@ def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch:
     monkeypatch.setenv("SELFTAUGHT_RUNTIME", "another")
     keys.append(step.key(monkeypatch))
     assert len(set(keys)) == 3
+
+
+def test_what_is_installed_here_is_no_condition_where_a_cluster_answers(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+):
+    """A round that was begun in Pods and goes on from a machine with vLLM takes the scores that there are."""
+    away = replace(place, settings=place.settings.model_copy(update={"serving": "kserve"}))
+    before = evaluate.conditions(away, [])
+    monkeypatch.setattr("selftaught.round.evaluate.version", lambda package: f"{package} of tomorrow")
+    assert evaluate.conditions(away, []) == before
+    assert evaluate.conditions(place, []) != before
 
 
 def test_a_verifiers_code_is_a_condition_of_its_scores(

