@@ -56,7 +56,7 @@ test: lint types imports pytest ## everything that has to hold before a change g
 
 .PHONY: pytest
 pytest: model ## the tests without a cluster (make pytest ARGS="-m 'not model and not cluster'" for the quick ones)
-	$(BIN)/python -m pytest -p tests.workers -n $(WORKERS) --no-loadscope-reorder -m "not cluster" $(ARGS)
+	$(BIN)/python -m pytest $(if $(filter 0,$(WORKERS)),,-p tests.workers -n $(WORKERS) --no-loadscope-reorder) -m "not cluster" $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: model ## the tests on the cluster that KUBECONFIG names, with the images built and at hand there

@@ -49,9 +49,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each worker its share of the cores before it imports torch."""
+    """Give each worker its share of the cores before it imports torch, and no width of a terminal."""
     given = getattr(config, "workerinput", None)
     if given:
+        os.environ.pop("COLUMNS", None)  # a console would be as wide as that from its import on
         share = len(os.sched_getaffinity(0)) // given["workercount"]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
