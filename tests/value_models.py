@@ -1,6 +1,13 @@
-"""Models with a value head, and what transformers says that they give."""
+"""A task, models with a value head to guide its search, and whether the tree has the values that transformers gives."""
 
 from pathlib import Path
+
+import pytest
+
+from selftaught.records import Message, Task, Tree
+
+ASKED = "Tom has 12 apples, buys 7 more and gives 4 to Mia. How many apples does Tom have now? One calculation a line."
+TASK = Task(messages=(Message(role="user", content=ASKED),), answer="15", source="test")
 
 
 def with_head(starter: Path, folder: Path) -> Path:
@@ -16,6 +23,15 @@ def with_head(starter: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     save_value(model, starter, folder)
     return folder
+
+
+def assert_guided(tree: Tree, folder: Path) -> None:
+    """The nodes that the value model in `folder` was asked about, in their order, are worth what it says of them."""
+    valued = tree.nodes[1 : 1 + tree.spent.value_calls]  # an answer decoded at the end is worth what its parent is
+    paths = [[token for step in tree.path(node.index) for token in step.token_ids] for node in valued]
+    expected = given(folder, [[*tree.prompt_ids, *path] for path in paths])
+    assert valued
+    assert [node.estimate for node in valued] == pytest.approx([min(max(each, 0), 1) for each in expected], abs=0.02)
 
 
 def given(folder: Path, rows: list[list[int]]) -> list[float]:

@@ -53,11 +53,11 @@ class ValueModel(NodeValue, type="value_model"):
 class PTrue(NodeValue, type="p_true"):
     """p(True) / (p(True) + p(False)) as the first token of the model's answer to whether its solution is right so far.
 
-    All nodes are asked about in one request.
-    Kadavath et al. 2022 (arXiv 2207.05221), on partial solutions as in AlphaLLM (arXiv 2404.12253). The question stands
-    after the solution in the same chat, so the policy's engine has prompt and path in its prefix cache. Where neither
-    word is among the tokens that the engine tells of, the node is worth 0.5. With {answer} in the prompt the model is
-    shown the gold answer (MCTS-DPO, arXiv 2405.00451): for training data, not for inference.
+    Kadavath et al. 2022 (arXiv 2207.05221), on partial solutions as in AlphaLLM (arXiv 2404.12253). All nodes are asked
+    about in one request. The question stands after the solution in the same chat, so the policy's engine has prompt and
+    path in its prefix cache. Where neither word is among the tokens that the engine tells of, the node is worth 0.5.
+    With {answer} in the prompt the model is shown the gold answer (MCTS-DPO, arXiv 2405.00451): for training data, not
+    for inference.
     """
 
     role: Annotated[str, Field(description="the role whose model is asked")] = "policy"

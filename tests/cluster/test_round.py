@@ -109,11 +109,8 @@ def ran(platform: Platform, place: Workplace, at_hand: None, tmp_path_factory: p
     monkey = Monkey(platform.namespace, seed=random.randrange(10**6))
     print(f"seed of the deletions: {monkey.seed}")
     pods = Pods(platform.namespace, "s3://selftaught/pipelines", platform.image, started=monkey)
-    folder, trained, begin = (
-        tmp_path_factory.mktemp("pipeline"),
-        len(place.store.claims("steps/train")),
-        time.monotonic(),
-    )
+    trained = len(place.store.claims("steps/train"))
+    folder, begin = tmp_path_factory.mktemp("pipeline"), time.monotonic()
     pods.run(COMPILED / "round.yaml", arguments(recipe), folder)
     return Ran(folder, trained, monkey, pods, time.monotonic() - begin)
 

@@ -11,18 +11,15 @@ from selftaught.blocks import Context
 from selftaught.errors import Unavailable
 from selftaught.journal import FileJournal
 from selftaught.models import Endpoint, Policy
-from selftaught.records import Group, Message, Task
+from selftaught.records import Group, Task
 from selftaught.sampling.runner import sample
 from selftaught.search.searcher import Search
 from selftaught.serving.freshness import fresh, reference_logprobs
 from selftaught.serving.local import LocalEngines
 from selftaught.weights import check_model, model_digest
-from tests.value_models import given, with_head
+from tests.value_models import TASK, assert_guided, with_head
 
 pytestmark = pytest.mark.model
-
-ASKED = "Tom has 12 apples, buys 7 more and gives 4 to Mia. How many apples does Tom have now? One calculation a line."
-TASK = Task(messages=(Message(role="user", content=ASKED),), answer="15", source="test")
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +86,8 @@ async def test_a_value_model_is_served_and_guides(engines: LocalEngines, starter
     served = engines.deploy("value", model_digest(value_model), value_model)
     assert await fresh(served, reference_logprobs(value_model)) < 0.08
     group = await searched(engines, starter_model, value_model, value={"type": "value_model"})
-    calls = group.tree.spent.value_calls
-    assert calls >= len(group.tree.nodes) - 2
-    valued = group.tree.nodes[1 : 1 + calls]  # the answer decoded at the end is worth what its parent is
-    paths = [[token for step in group.tree.path(node.index) for token in step.token_ids] for node in valued]
-    expected = given(value_model, [[*group.tree.prompt_ids, *path] for path in paths])
-    assert [node.estimate for node in valued] == pytest.approx([min(max(each, 0), 1) for each in expected], abs=0.02)
+    assert group.tree.spent.value_calls >= len(group.tree.nodes) - 2
+    assert_guided(group.tree, value_model)
 
 
 async def test_a_value_model_that_gives_no_numbers_fails_the_tree(
