@@ -32,7 +32,7 @@ from tests.rounds import (
     tiny_model,
 )
 from tests.small_cluster import SPACE, SmallCluster, small_cluster
-from tests.test_outages import away, steps_of
+from tests.test_outages import away
 from tests.waiting import outage
 
 __all__ = ["database", "model", "recorded_blocks", "requests"]
@@ -72,7 +72,7 @@ def a_round(folder: Path, database: Path, asked: dict[str, Any], run: Ran) -> li
         for adopted in (adopt, adopt_roles):
             adopted(place, Recipe.model_validate(asked), "line")
         made = Round(folder / "artifacts", asked, shards=1)
-        for name, step in steps_of(made).items():
+        for name, step in made.steps.items():
             run(name, step)
         champion = place.tracker.resolve("line", "champion")
         assert champion is not None and champion.digest == made.challenger
