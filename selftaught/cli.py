@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 import typer
@@ -43,11 +43,13 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
 tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
 rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
+steps_app = typer.Typer(no_args_is_help=True, help="Steps with labels, for process reward models: export, import.")
 models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(rounds_app, name="rounds")
+app.add_typer(steps_app, name="steps")
 
 out, err = Terminal(), Terminal(stderr=True)
 
@@ -671,6 +673,73 @@ def tasks_list(
             table.add_row(each.drop, each.state, "" if each.tasks is None else str(each.tasks), each.problem)
         out.print(table)
         err.print(lacking or "enough for a round", highlight=False, soft_wrap=True)
+
+
+# Step data ----------------------------------------------------------------------------------------------------------
+
+StepFormat = Annotated[
+    Literal["trl", "math-shepherd", "prm800k"], typer.Option("--format", help="as whose data set the rows are")
+]
+
+
+@steps_app.command("export")
+def steps_export(
+    line: Line,
+    to: Annotated[Path, typer.Option("--to", help="the file, JSON Lines")],
+    kind: StepFormat = "trl",
+    labels: Annotated[
+        Literal["inferred", "estimates"], typer.Option(help="what steps are worth: as the step_values curator has it")
+    ] = "inferred",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="worth from which on a step is right; unless given, a right answer below it"),
+    ] = None,
+    campaign: Annotated[str, typer.Option(help="the campaign; the line's only one unless given")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write the trees of the line's last finished round as steps with labels, a row a path."""
+    with telling():
+        from selftaught.lines import known
+        from selftaught.round.job import Workplace
+        from selftaught.stepwise.transfer import export
+
+        place = Workplace.open()
+        made = export(place, known(place.tracker, line), campaign, to, kind, labels, threshold)
+        _tell_account(made, f"{to}: {made.solutions} solutions of {made.rows} tasks", as_json)
+
+
+@steps_app.command("import")
+def steps_import(
+    file: Annotated[Path, typer.Argument(help="*.jsonl or *.parquet")],
+    to: Annotated[Path, typer.Option("--to", help="folder for the data set of value examples; a new one")],
+    kind: StepFormat = "trl",
+    kept: Annotated[
+        Literal["soft", "hard"],
+        typer.Option("--labels", help="what steps are worth where it is told, or 1 and 0 alone"),
+    ] = "soft",
+    neutral: Annotated[Literal["right", "wrong"], typer.Option(help="what a step is that prm800k rates 0")] = "right",
+    separator: Annotated[str, typer.Option(help="what stands between two steps")] = "\n",
+    as_json: AsJson = False,
+) -> None:
+    """Make value examples of others' steps with labels; a row that cannot be used is set aside and told."""
+    with telling():
+        from selftaught.stepwise.transfer import imported
+
+        made = imported(file, kind, to, kept, neutral, separator)
+        told = f"{to}: {made.examples} value examples of {made.solutions} solutions in {made.rows} rows"
+        _tell_account(made, told, as_json)
+
+
+SHOWN = 10
+"""Rows set aside that are named; `--json` names all."""
+
+
+def _tell_account(made: Any, words: str, as_json: bool) -> None:
+    _print(_fields(made)) if as_json else out.print(words, highlight=False, soft_wrap=True)
+    for place, why in made.aside[:SHOWN]:
+        err.print(f"set aside: {place}: {why}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(made.aside) > SHOWN:
+        err.print(f"set aside: {len(made.aside) - SHOWN} more. --json names all.", style="yellow", highlight=False)
 
 
 # Models -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,10 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 _SCRATCH = re.compile(r"\.(.+)\.(\d{1,9})\.part")
 OLD = 24 * 3600.0
@@ -52,12 +55,19 @@ def write_whole(path: Path, content: str) -> None:
 
     It is this user's alone to read. Of several writers the last has its way. Raises OSError when it cannot be written.
     """
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path) -> Generator[TextIO]:
+    """A file to write to that takes the place of `path` when the block ends well; as `write_whole`, bit by bit."""
     sweep(path.parent, path.name)
     scratch = path.with_name(scratch_name(path.name))
     try:
         scratch.touch(mode=0o600)  # some hold a key
         with scratch.open("w", encoding="utf-8") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave an empty file under the name
         scratch.replace(path)

@@ -762,6 +762,26 @@ CASES = [
         provoked(registered, recipe()),
         ("rft: tasks.type is 'word_problems', so nothing is dropped for it.", "Name a recipe with"),
     ),
+    # Steps with labels ----------------------------------------------------------------------------------------------
+    Bad(
+        "steps in another format than is said",
+        "steps import steps.jsonl --format prm800k --to prm",
+        files(steps__jsonl='{"prompt": "3 + 4?", "completions": ["7"], "labels": [true]}\n'),
+        ("steps.jsonl: none of 1 rows can be used as prm800k. First: steps.jsonl:1: question: Field required.",),
+        heading="Steps with labels",
+    ),
+    Bad(
+        "steps into a folder that is there",
+        "steps import steps.jsonl --to models",
+        provoked(files(steps__jsonl='{"prompt": "3 + 4?", "completions": ["7"], "labels": [true]}\n'), no_text),
+        ("models: is there already. Name a folder that is not, or remove it.",),
+    ),
+    Bad(
+        "steps of a line that has finished no round",
+        "steps export maths --to steps.jsonl",
+        registered,
+        ("maths: has no finished round. Finish one with",),
+    ),
     # Models ---------------------------------------------------------------------------------------------------------
     Bad(
         "no such model",

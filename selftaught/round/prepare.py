@@ -27,6 +27,7 @@ from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
 from selftaught.round.room import require_room, too_long
+from selftaught.round.tokens import require_same_tokens
 from selftaught.tasks.past import Taken
 from selftaught.tasks.prepare import seeds
 from selftaught.tracking import NOTHING_NEW, STOPPED, Version
@@ -41,7 +42,8 @@ def run(
 
     Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
     when the line has no champion yet, there are no shards or others than the round was begun with, the recipe's
-    requests do not fit the engines, or a verifier fails the tasks' own gold answers.
+    requests do not fit the engines, a model that is asked by token ids has another tokenizer than the policy, or a
+    verifier fails the tasks' own gold answers.
     """
     if shards < 1:
         raise BadInput("shards: []: nothing would be sampled. Give [0], or [0, 1, …] for several.")
@@ -85,7 +87,10 @@ def _fix(
     manifest = dataset.write(out, taken.tasks, "tasks", recipe=recipe.digest, counts=counts)
     place.store.put("datasets", manifest.digest, out)
     champion, trainee = _version(place, line, "champion"), _version(place, line, stage.train_from)
+    sampler = _version(place, line, stage.sample_from)
     own = _trained(place, line, stage)
+    others = {**roles(place, recipe, line), **own}
+    require_same_tokens(place, stage, sampler, others)
     return Job(
         recipe=recipe,
         line=line,
@@ -102,9 +107,9 @@ def _fix(
         champion=champion,
         anchor=_version(place, line, "base"),
         pool=pool_of(recipe.tasks),
-        sampler=_version(place, line, stage.sample_from),
+        sampler=sampler,
         trainee=trainee,
-        roles={**roles(place, recipe, line), **own},
+        roles=others,
         trainees={role: own.get(role, trainee) for role in stage.trained_roles},
         earlier=earlier(place, line, campaign) if stage.replay else (),
         run=run,
