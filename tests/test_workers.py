@@ -29,13 +29,20 @@ def test_workers_are_two_more_than_cores_and_never_more_than_memory_has_room_for
     assert affordable(cores, available) == workers
 
 
+def run_by_two(folder: Path) -> "subprocess.CompletedProcess[str]":
+    """The tests in `folder`, by two workers."""
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = model\nasyncio_default_fixture_loop_scope = function\n")
+    options = ["-q", "-p", "tests.workers", "-n", "2", "--no-loadscope-reorder", "--rootdir", folder, folder]
+    words = [sys.executable, "-m", "pytest", *options]
+    return subprocess.run(words, cwd=REPOSITORY, check=False, timeout=300, capture_output=True, text=True)
+
+
 def test_a_files_tests_share_a_worker_and_so_do_those_with_the_model(tmp_path: Path):
     plain, heavy = [f"test_{letter}" for letter in "abc"], [f"test_{letter}" for letter in "def"]
     for name in [*plain, *heavy]:
         (tmp_path / f"{name}.py").write_text(WITH_A_MODEL if name in heavy else PLAIN)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = model\nasyncio_default_fixture_loop_scope = function\n")
-    options = ["-q", "-p", "tests.workers", "-n", "2", "--no-loadscope-reorder", "--rootdir", tmp_path, tmp_path]
-    subprocess.run([sys.executable, "-m", "pytest", *options], cwd=REPOSITORY, check=True, timeout=300)
+    done = run_by_two(tmp_path)
+    assert done.returncode == 0, done.stdout
 
     def workers(*names: str) -> set[str]:
         files = [path for name in names for path in tmp_path.glob(f"{name}.[0-9]*")]
@@ -45,3 +52,13 @@ def test_a_files_tests_share_a_worker_and_so_do_those_with_the_model(tmp_path: P
     assert len(workers(*heavy)) == 1
     assert all(len(workers(name)) == 1 for name in plain)
     assert len(workers(*heavy, *plain)) == 2
+
+
+def test_no_test_runs_where_a_file_cannot_be_read(tmp_path: Path):
+    (tmp_path / "test_plain.py").write_text(PLAIN)
+    for name in ("first", "second"):
+        (tmp_path / f"test_{name}.py").write_text(f"from tests.workers import {name}_that_moved")
+    done = run_by_two(tmp_path)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert "first_that_moved" in done.stdout and "second_that_moved" in done.stdout
+    assert not list(tmp_path.glob("test_plain.[0-9]*"))

@@ -8,6 +8,7 @@ worker. xdist's own groups (`xdist_group`) are no help: up to 3.8 they do nothin
 import os
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import pytest
 from xdist.remote import Producer
@@ -30,7 +31,14 @@ def group(file: Path) -> str:
 
 
 class Groups(LoadFileScheduling):
-    """Hands groups of files to workers."""
+    """Hands groups of files to workers, once every file could be read."""
+
+    def schedule(self) -> None:
+        """End where pytest does with one process: xdist runs what is left, and tells the errors at the end."""
+        session = cast("pytest.Session", self.config.pluginmanager.getplugin("session"))
+        if self.collection is None and session.testsfailed:
+            raise session.Interrupted(f"{session.testsfailed} error(s) during collection")
+        super().schedule()
 
     def _split_scope(self, nodeid: str) -> str:
         return group(self.config.rootpath / nodeid.partition("::")[0])
