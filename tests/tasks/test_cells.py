@@ -122,7 +122,11 @@ def test_every_kind_of_text_and_number_is_read(kind: pa.DataType, value: Any, te
     assert block.problems(block.table()) == [Problem("How many?", text, None)]
 
 
-@given(st.text(st.characters(codec="utf-8")) | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False))
+@given(
+    st.tuples(*[st.text(st.characters(codec="utf-8"))] * 2).map("a".join)  # something is to be seen
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False)
+)
 def test_text_and_finite_numbers_stay_what_they_are(value: str | float):
     if value in (float("inf"), float("-inf")):
         return
