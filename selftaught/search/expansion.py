@@ -23,7 +23,8 @@ class Steps(Drawing, Expansion, type="steps"):
     """Sample `n` next steps of at most `max_tokens` tokens in one request.
 
     Duplicates among siblings are dropped; while fewer than `n` are left, what is missing is asked for again, `retries`
-    times at most. A step that breaks off at `max_tokens` is kept, to be gone on with.
+    times at most. A step that breaks off at `max_tokens` is kept, to be gone on with. Children that a look-ahead left
+    at the node count among the `n`.
 
     A node grows once, unless `coverage` is given. Then one step is asked for first and the others only while its steps
     hold less than that share of the policy's probability (at temperature 1), so nothing is spent on siblings of a step
@@ -47,16 +48,23 @@ class Steps(Drawing, Expansion, type="steps"):
         self, tree: SearchTree, node: SearchNode, context: Context, n: int | None = None
     ) -> list[SearchNode]:
         wanted = n or (self.root_n if node is tree.root and self.root_n else self.n)
-        grown: list[SearchNode] = []
-        for first in (*([1] if self.coverage else []), *[wanted] * (self.retries + 1)):
-            for step in await self.ask(tree, node, min(first, wanted - len(grown)), self.temperature, context):
-                if not await self._dropped(tree, node, step, context):
-                    grown.append(tree.sketch(node, step))
-                    node.children.append(grown[-1])
-            if len(grown) == wanted or self._covered(node):
+        there, grown = len(node.children) if node.short else 0, list[SearchNode]()
+        for most in (*([1] if self.coverage and not there else []), *[wanted] * (self.retries + 1)):
+            missing = wanted - there - len(grown)
+            if missing <= 0 or self._covered(node):
                 break
-        node.grown = self.coverage is None or self._covered(node) or not grown
+            grown += await self.add(tree, node, min(most, missing), context)
+        node.short, node.grown = False, self.coverage is None or self._covered(node) or not (there or grown)
         return grown
+
+    async def add(self, tree: SearchTree, node: SearchNode, n: int, context: Context) -> list[SearchNode]:
+        """The new children of `node` among `n` sampled steps, in one request."""
+        added = list[SearchNode]()
+        for step in await self.ask(tree, node, n, self.temperature, context):
+            if not await self._dropped(tree, node, step, context):
+                added.append(tree.sketch(node, step))
+                node.children.append(added[-1])
+        return added
 
     def _covered(self, node: SearchNode) -> bool:
         return self.coverage is not None and node.covered() >= self.coverage

@@ -59,7 +59,9 @@ class LookAhead(BaseModel):
     """The greedy roll-out of ReST-MCTS* (arXiv 2406.03816): from the best new child, `steps` further steps.
 
     At each, `branch` steps are proposed and the one of the highest value is gone on from; with m the highest value
-    seen, the child's value becomes (1 - alpha) V + alpha m. These steps are not kept in the tree.
+    seen, the child's value becomes (1 - alpha) V + alpha m. The steps stay in the tree, so an answer that they come to
+    counts, and a node that has some asks for so many fewer when it grows; the reference drops them. None is sampled
+    below an answer, a step that is pruned or the depth limit, nor where an earlier look-ahead left steps.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -181,9 +183,7 @@ class Search(Sampler, type="search"):
         """One iteration on the nodes `chosen`; returns what grew."""
         tree.tally.iterations += 1
         grown = await self._together(tree, chosen, context)
-        for node, children in zip(chosen, grown, strict=True):
-            if self.look_ahead and children:
-                await self._look_ahead(self.look_ahead, tree, max(children, key=worth), context)
+        for node in chosen:
             self.backup.back_up(node)
         return list(chain.from_iterable(grown))
 
@@ -191,7 +191,7 @@ class Search(Sampler, type="search"):
         self, tree: SearchTree, chosen: Sequence[SearchNode], context: Context
     ) -> list[list[SearchNode]]:
         """What grew at each of `chosen`, asked for at once; in the tree in their order, whichever came first."""
-        asked = [self._grow(tree, node, context) for node in chosen]
+        asked = [self._open(tree, node, context) for node in chosen]
         grown = await asyncio.gather(*asked, return_exceptions=True)  # so that nothing goes on when one has failed
         for node in chosen:
             tree.enter(node)
@@ -199,6 +199,13 @@ class Search(Sampler, type="search"):
             if isinstance(each, BaseException):
                 raise each
         return cast("list[list[SearchNode]]", grown)
+
+    async def _open(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
+        """What grew at `node`: new children, and the steps of a look-ahead from the best of all its children."""
+        grown = await self._grow(tree, node, context)
+        if self.look_ahead and grown:
+            grown += await self._look_ahead(self.look_ahead, tree, max(node.children, key=_value), context)
+        return grown
 
     async def _grow(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
         """The new children of `node`, valued; none where the engine takes its path no further (its context is full)."""
@@ -209,12 +216,10 @@ class Search(Sampler, type="search"):
                 raise
             node.grown, children = True, list[SearchNode]()
         await self._value(tree, children, context)
-        if self.adaptive and children and (n := self.adaptive.more([child.value for child in children])):
+        if self.adaptive and children and (n := self.adaptive.more([child.value for child in node.children])):
             more = await self.expand.grow(tree, node, context, n)
             await self._value(tree, more, context)
             children += more
-        for child in children:
-            child.closed = child.closed or child.depth >= self.limits.depth or child.value < (self.prune or 0)
         node.settle()
         return children
 
@@ -223,20 +228,36 @@ class Search(Sampler, type="search"):
             return
         for node, value in zip(nodes, await self.value.values(tree, nodes, context), strict=True):
             node.estimate = node.value = value
+            node.closed = node.closed or node.depth >= self.limits.depth or value < (self.prune or 0)
 
-    async def _look_ahead(self, ahead: LookAhead, tree: SearchTree, child: SearchNode, context: Context) -> None:
+    async def _look_ahead(
+        self, ahead: LookAhead, tree: SearchTree, child: SearchNode, context: Context
+    ) -> list[SearchNode]:
+        """What grew below `child`, whose value it changes."""
         child.visits += 1
-        node, seen = child, list[float]()
-        for _ in range(ahead.steps):
-            if node.terminal:
+        node, seen, grown = child, list[float](), list[SearchNode]()
+        while len(seen) < ahead.steps and not node.closed:
+            if not node.children:
+                grown += await self._try(tree, node, ahead.branch, context)
+            if not node.children:
                 break
-            steps = await self.expand.ask(tree, node, ahead.branch, self.expand.temperature, context)
-            tried = [tree.sketch(node, step) for step in steps]
-            await self._value(tree, tried, context)
-            node = max(tried, key=lambda each: each.value)
-            seen.append(node.value)
+            node = max(node.children, key=_estimate)
+            seen.append(node.estimate)
         if seen:
             child.value = (1 - ahead.alpha) * child.value + ahead.alpha * max(seen)
+        return grown
+
+    async def _try(self, tree: SearchTree, node: SearchNode, n: int, context: Context) -> list[SearchNode]:
+        """Steps from `node`, which is to grow all the same when its turn comes; none where its context is full."""
+        try:
+            steps = await self.expand.add(tree, node, n, context)
+        except NoAnswer:
+            node.grown = True
+            node.settle()
+            return []
+        node.short = True
+        await self._value(tree, steps, context)
+        return steps
 
     async def _solved(self, tree: SearchTree, grown: Sequence[SearchNode], context: Context) -> bool:
         ended = [node for node in grown if node.terminal]
@@ -270,3 +291,11 @@ class Search(Sampler, type="search"):
         if self.answer == "visits":
             return max(ended, key=lambda node: ([each.visits for each in node.path()], worth(node)), default=None)
         return max(ended, key=worth, default=None)
+
+
+def _value(node: SearchNode) -> float:
+    return node.value
+
+
+def _estimate(node: SearchNode) -> float:
+    return node.estimate

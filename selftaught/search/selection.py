@@ -116,4 +116,12 @@ class BestFirst(Selection, type="best_first"):
 
 
 def _growing(tree: SearchTree) -> list[SearchNode]:
-    return [node for node in tree.nodes if not node.closed and not node.ways()]
+    """What a descent could come to: open nodes without a way on, and none below those that are to grow first."""
+    found, ahead = list[SearchNode](), [tree.root]
+    while ahead:
+        node = ahead.pop()
+        ways = node.ways()
+        ahead += ways
+        if not ways and not node.closed:
+            found.append(node)
+    return found

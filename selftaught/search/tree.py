@@ -20,8 +20,10 @@ LENGTH_POWER = 1.25
 class SearchNode:
     """A partial solution. `estimate` is its evaluator's word for it alone, `value` what back-ups made of that.
 
-    A node is `grown` when it is to get no more children, and `closed` when nothing is left to grow below it: an answer
-    that ended, a path at its limit, or a grown node whose children are all closed.
+    A node is `short` while it has fewer children than it is to have by now (those that a look-ahead left there alone):
+    it grows before a search goes on below it. It is `grown` when it is to get no more children, and `closed` when
+    nothing is left to grow below it: an answer that ended, a path at its limit, or a grown node whose children are all
+    closed.
     """
 
     index: int
@@ -39,6 +41,7 @@ class SearchNode:
     visits: int = 0
     backed_up: bool = False
     depth: int = 0
+    short: bool = False
     grown: bool = False
     closed: bool = False
     children: "list[SearchNode]" = field(default_factory=list["SearchNode"])
@@ -72,7 +75,7 @@ class SearchNode:
 
     def ways(self) -> "list[SearchNode]":
         """The children that a search can go on into. An open node without one is to be grown itself."""
-        return [child for child in self.children if not child.closed]
+        return [] if self.short else [child for child in self.children if not child.closed]
 
     def settle(self) -> None:
         """Close this node and its ancestors, as far up as nothing is left to do: to be called when it has grown."""
@@ -130,11 +133,13 @@ class SearchTree:
         return child
 
     def enter(self, parent: SearchNode) -> None:
-        """Make nodes of the tree of the children that `parent` has grown since, in order."""
+        """Make nodes of the tree of what has grown below `parent` since: children in order, then what is below each."""
         for child in parent.children:
             if child.index < 0:
                 child.index = len(self.nodes)
                 self.nodes.append(child)
+        for child in parent.children:
+            self.enter(child)
 
     def sketch(self, parent: SearchNode, step: Completion) -> SearchNode:
         """A child of `parent` that says `step`, of which neither the parent nor the tree knows yet."""

@@ -22,10 +22,11 @@ def search(model: Scripted, question: str, select: str, backup: str, ask: dict[s
         frontier = [leaf] if leaf else pick(made, select, ask)
         if not [each for each in frontier if each]:
             break
-        new = [grow(model, question, each, made, ask) for each in frontier]
-        for each, children in zip(frontier, new, strict=True):
-            if ask["look_ahead"] and children:
-                look_ahead(model, question, max(children, key=lambda c: c["V"]), ask)
+        for each in frontier:
+            new = grow(model, question, each, made, ask)
+            if ask["look_ahead"] and new:
+                look_ahead(model, question, max(each["children"], key=lambda c: c["V"]), made, ask)
+        for each in frontier:
             back_up(each, backup, ask)
     return made
 
@@ -34,7 +35,7 @@ def node(text: str, parent: Node | None, estimate: float) -> Node:
     depth = parent["depth"] + 1 if parent else 0
     return {
         "text": text, "parent": parent, "est": estimate, "V": estimate, "N": 0, "children": [], "terminal": False,
-        "depth": depth, "prior": 1.0, "grown": False, "ahead": None,
+        "depth": depth, "prior": 1.0, "grown": False, "tried": False, "ahead": None,
     }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def dead(each: Node, ask: dict[str, Any]) -> bool:
 
 def stuck(each: Node, ask: dict[str, Any]) -> bool:
     """Whether a node can be gone on from, but into none of its children."""
-    return not dead(each, ask) and all(dead(child, ask) for child in each["children"])
+    return not dead(each, ask) and (each["tried"] or all(dead(child, ask) for child in each["children"]))
 
 
 def descend(each: Node, select: str, ask: dict[str, Any]) -> Node | None:
@@ -77,24 +78,35 @@ def score(child: Node, parent: Node, select: str, ask: dict[str, Any]) -> float:
 
 def pick(made: list[Node], select: str, ask: dict[str, Any]) -> list[Node]:
     if select == "beam":
-        alive = [each for each in made if stuck(each, ask)]
+        alive = leaves(made, ask)
         layers = sorted({each["depth"] for each in alive})
         return sorted([each for each in alive if each["depth"] == layers[-1]], key=lambda n: -n["V"])[: ask["width"]]
-    leaves = [each for each in made if stuck(each, ask)]
-    if select == "dfs":
-        leaves.sort(key=lambda each: -each["V"])
-        return sorted(leaves, key=lambda each: -each["depth"])[:1]
-    return sorted(leaves, key=lambda each: -each["V"])[:1]
+    best = sorted(leaves(made, ask), key=lambda each: -each["V"])
+    return sorted(best, key=lambda each: -each["depth"])[:1] if select == "dfs" else best[:1]
+
+
+def leaves(made: list[Node], ask: dict[str, Any]) -> list[Node]:
+    """What can grow now: nothing below a node of which a look-ahead alone knows children, which grows itself first."""
+    return [each for each in made if stuck(each, ask) and not any(above["tried"] for above in ancestors(each))]
+
+
+def ancestors(each: Node) -> Iterator[Node]:
+    while each["parent"]:
+        each = each["parent"]
+        yield each
 
 
 def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict[str, Any]) -> list[Node]:
     text, before = question + ">" + full_text(each), len(each["children"])
-    if ask["coverage"]:
+    goal = ask["n"] if each["tried"] else before + ask["n"]
+    if ask["coverage"] and not each["tried"]:
         take(model, text, 1, each, made)
-    if not covers(each, ask) and len(each["children"]) - before < ask["n"]:
-        take(model, text, ask["n"] - len(each["children"]) + before, each, made)
-    each["grown"] = not ask["coverage"] or covers(each, ask) or len(each["children"]) == before
-    return each["children"][before:]
+    if not covers(each, ask) and len(each["children"]) < goal:
+        take(model, text, goal - len(each["children"]), each, made)
+    new = each["children"][before:]
+    each["grown"] = not ask["coverage"] or covers(each, ask) or not (each["tried"] or new)
+    each["tried"] = False
+    return new
 
 
 def covers(each: Node, ask: dict[str, Any]) -> bool:
@@ -113,15 +125,18 @@ def take(model: Scripted, text: str, n: int, each: Node, made: list[Node]) -> No
         made.append(child)
 
 
-def look_ahead(model: Scripted, question: str, child: Node, ask: dict[str, Any]) -> None:
+def look_ahead(model: Scripted, question: str, child: Node, made: list[Node], ask: dict[str, Any]) -> None:
+    """ReST-MCTS*: (1 - alpha) V + alpha max over the roll-out; what was sampled on it belongs to the tree."""
     child["N"] += 1
-    text, ended, seen = question + ">" + full_text(child), child["terminal"], list[float]()
+    each, seen = child, list[float]()
     for _ in range(ask["look_ahead"]):
-        if ended:
+        if dead(each, ask):
             break
-        (step,) = model.steps(text, 1, 0.7, True)
-        text, ended = text + step.text, step.stop is None
-        seen.append(model.value(text))
+        if not each["children"]:
+            take(model, question + ">" + full_text(each), ask["branch"], each, made)
+            each["tried"] = True
+        each = max(each["children"], key=lambda c: c["est"])
+        seen.append(each["est"])
     if seen:
         child["V"] = child["ahead"] = 0.5 * child["V"] + 0.5 * max(seen)
 
@@ -158,7 +173,7 @@ def comparable(each: Node, ask: dict[str, Any]) -> float:
 def q_value(each: Node, gamma: float) -> float:
     """Q = r + gamma V, V = sum max(1, N) Q / sum max(1, N), r the gain of the estimate; a leaf's V is 0."""
     before = each["parent"]["est"] if each["parent"] else 0.0
-    if not each["children"]:
+    if not each["children"] or each["tried"]:
         return (each["est"] if each["ahead"] is None else each["ahead"]) - before
     weights = [max(1, child["N"]) for child in each["children"]]
     below = sum(w * q_value(child, gamma) for w, child in zip(weights, each["children"], strict=True)) / sum(weights)
@@ -178,5 +193,5 @@ def alphallm(grown: Node) -> None:
 
 def worths(each: Node) -> Iterator[float]:
     yield each["est"] if each["ahead"] is None else each["ahead"]
-    for child in each["children"]:
+    for child in [] if each["tried"] else each["children"]:
         yield from worths(child)

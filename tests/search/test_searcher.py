@@ -50,10 +50,13 @@ def context(model, **more):
     n=st.integers(1, 4),
     iterations=st.integers(1, 25),
     ahead=st.integers(0, 3),
+    branch=st.integers(1, 2),
     prune=st.sampled_from([0.0, 0.3]),
     coverage=st.sampled_from([None, 0.2, 0.9]),
 )
-async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, iterations, ahead, prune, coverage):
+async def test_a_search_equals_the_naive_one(
+    seed, ending, select, backup, n, iterations, ahead, branch, prune, coverage
+):
     model = Scripted(seed, ending, forgetful=False)
     tree = await searched(
         model,
@@ -62,10 +65,11 @@ async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, it
         value={"type": "value_model"},
         prune=prune,
         backup={"type": backup} | ({"gamma": 0.9} if backup == "q_value" else {}),
-        look_ahead={"steps": ahead} if ahead else None,
+        look_ahead={"steps": ahead, "branch": branch} if ahead else None,
         limits={"iterations": iterations, "depth": 4},
     )
     ask = ASKED | {"n": n, "iterations": iterations, "look_ahead": ahead, "prune": prune, "coverage": coverage}
+    ask["branch"] = branch
     expected = reference.search(Scripted(seed, ending, forgetful=False), TASK.question, select, backup, ask)
     grown = tree.nodes[: len(expected)]  # a tree without an answer is finished by one node more
     assert [node.text for node in grown] == [each["text"] for each in expected]
@@ -337,6 +341,58 @@ async def test_an_answer_that_the_end_gate_finished_may_solve_the_task():
     assert [rollout.text.endswith("b") for rollout in group.rollouts] == [True]
     (answer,) = group.rollouts
     assert [node.visits for node in group.tree.path(answer.index)[:-1]] == [1]
+
+
+class Straight(Scripted):
+    """Says x, y, and then answers b: the same to everyone who asks."""
+
+    def step(self, text, i, temperature, stops):
+        said = {">": "x\n", "x\n": "y\n"}.get(text[text.rindex(">") :].lstrip(">") or ">", "b")
+        step = super().step(text, i, temperature, stops)
+        ids = tuple(said.encode())
+        return replace(
+            step,
+            text=said,
+            stop=None if said == "b" else "\n",
+            token_ids=ids,
+            tokens=tuple(said),
+            logprobs=(-1.0,) * len(ids),
+        )
+
+
+async def test_an_answer_that_a_look_ahead_came_to_is_the_trees():
+    asked = {"expand": {"type": "steps", "n": 1}, "value": {"type": "constant"}, "look_ahead": {"steps": 3}}
+    place = Context(models={"policy": (model := Straight())}, verifiers=(Right(),))
+    search = Search.model_validate({"type": "search", **asked, "limits": {"iterations": 9, "solved": True}})
+    group = await search.sample(TASK, place)
+    assert (group.tree.ended, group.tree.spent.iterations) == ("solved", 1)
+    assert [rollout.text for rollout in group.rollouts] == ["x\ny\nb"]
+    assert len(model.asked) == 3
+    search = Search.model_validate({"type": "search", **asked, "limits": {"iterations": 9}})
+    group = await search.sample(TASK, Context(models={"policy": (model := Straight())}))
+    assert (group.tree.ended, group.tree.spent.duplicates) == ("exhausted", 0)
+    assert len(model.asked) == 3  # its steps are children enough
+
+
+async def test_a_look_ahead_ends_at_a_step_that_is_pruned_and_at_the_depth_limit():
+    asked = {"expand": {"type": "steps", "n": 1}, "look_ahead": {"steps": 9}, "finish": 1}
+    low = {"value": {"type": "constant", "value": 0.1}, "prune": 0.2, "limits": {"iterations": 1}}
+    tree = await searched(Scripted(ending=0.0), **asked, **low)
+    assert len([node for node in tree.nodes if not node.terminal]) == 2
+    tree = await searched(
+        Scripted(ending=0.0), **asked, value={"type": "constant"}, limits={"iterations": 1, "depth": 4}
+    )
+    assert max(len(tree.path(node.index)) for node in tree.nodes if not node.terminal) == 4
+
+
+async def test_a_look_ahead_that_fills_the_context_ends_there():
+    model = Full(ending=0.0)
+    model.room = len(TASK.question) + 1 + 4
+    tree = await searched(
+        model, value={"type": "constant"}, look_ahead={"steps": 9}, expand={"type": "steps", "n": 1}, finish=1
+    )
+    assert tree.ended == "exhausted"
+    assert [len(tree.ids(node.index)) for node in tree.nodes] == [0, 2, 4, 6]
 
 
 async def test_the_nodes_of_a_beam_grow_at_once_and_stand_in_their_order():
