@@ -5,10 +5,11 @@ engine's own token ids, so what a path holds is to the token what was sampled, a
 it but the last step. What steps are worth is not looked at here.
 """
 
+import math
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from selftaught.blocks import Completion, Context, Drawing, OneOf, Stops
 from selftaught.search.duplicates import Duplicates, Exact
@@ -30,6 +31,12 @@ class Steps(Drawing, Expansion, type="steps"):
     hold less than that share of the policy's probability (at temperature 1), so nothing is spent on siblings of a step
     that goes without saying; and a node whose children are all done with is grown again, until they hold that share or
     nothing new comes.
+
+    With `widening` it has k(N) = ceil(n N^widening) children by its Nth visit (progressive widening, in the form of
+    Couëtoux et al. 2011; Coulom 2007 has it with the logarithm of N): it grows before a search goes on below it, when a
+    visit makes that more than it has. There the child that a visit adds is one; here all that are missing are asked for
+    at once. Ours alone: it grows by one more when all it has are done with, so a policy that answers in one line is not
+    exhausted after `n` answers, and ends where 1 + `retries` requests bring nothing new.
     """
 
     n: Annotated[PositiveInt, Field(description="children of a node")] = 3
@@ -43,19 +50,47 @@ class Steps(Drawing, Expansion, type="steps"):
     merge: Annotated[Duplicates | None, OneOf("merge"), Field(description="null keeps duplicates")] = Exact()
     retries: Annotated[NonNegativeInt, Field(description="more requests at most where duplicates were dropped")] = 0
     coverage: Annotated[float | None, Field(gt=0, le=1, description="grow a node until its steps hold so much")] = None
+    widening: Annotated[float | None, Field(gt=0, lt=1, description="children grow with visits to this power")] = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.coverage and self.widening:
+            raise ValueError("coverage and widening both say when a node grows again; give one of them")
+        return self
 
     async def grow(
         self, tree: SearchTree, node: SearchNode, context: Context, n: int | None = None
     ) -> list[SearchNode]:
-        wanted = n or (self.root_n if node is tree.root and self.root_n else self.n)
-        there, grown = len(node.children) if node.short else 0, list[SearchNode]()
-        for most in (*([1] if self.coverage and not there else []), *[wanted] * (self.retries + 1)):
-            missing = wanted - there - len(grown)
+        before, goal = len(node.children), len(node.children) + n if n else self._goal(node)
+        asked = False
+        for most in (*([1] if self.coverage and not node.short else []), *[goal] * (self.retries + 1)):
+            missing = goal - len(node.children)
             if missing <= 0 or self._covered(node):
                 break
-            grown += await self.add(tree, node, min(most, missing), context)
-        node.short, node.grown = False, self.coverage is None or self._covered(node) or not (there or grown)
-        return grown
+            asked = True
+            await self.add(tree, node, min(most, missing), context)
+        once = self.coverage is None and self.widening is None
+        new = node.children[before:]
+        node.short, node.grown = False, once or self._covered(node) or (asked and not new)
+        return new
+
+    def widen(self, node: SearchNode) -> None:
+        """Make short what its next visit entitles to more children: `node`, which was visited, and its ancestors."""
+        for each in node.lineage() if self.widening else ():
+            each.short = not each.grown and bool(each.children) and len(each.children) < self._wide(each)
+
+    def _goal(self, node: SearchNode) -> int:
+        """How many children `node` is to have when it has grown."""
+        if self.widening is None:
+            return self._first(node) + (0 if node.short else len(node.children))
+        return max(self._wide(node), len(node.children) + (0 if node.short else 1))
+
+    def _wide(self, node: SearchNode) -> int:
+        """k(N) at the next visit of `node`."""
+        return math.ceil(self._first(node) * (node.visits + 1) ** (self.widening or 0))
+
+    def _first(self, node: SearchNode) -> int:
+        return self.root_n if node.parent is None and self.root_n else self.n
 
     async def add(self, tree: SearchTree, node: SearchNode, n: int, context: Context) -> list[SearchNode]:
         """The new children of `node` among `n` sampled steps, in one request."""

@@ -167,7 +167,7 @@ class Search(Sampler, type="search"):
             ripe, grown = [node for node in chosen if self._ripe(node)], list[SearchNode]()
             for node in ripe:
                 grown += await self._finish(tree, context, node)
-                self.backup.back_up(node)
+                self._back_up(node)
                 if self.mode == "simple":
                     return "gate"
             grown += await self._iterate(tree, [node for node in chosen if node not in ripe], context)
@@ -184,8 +184,12 @@ class Search(Sampler, type="search"):
         tree.tally.iterations += 1
         grown = await self._together(tree, chosen, context)
         for node in chosen:
-            self.backup.back_up(node)
+            self._back_up(node)
         return list(chain.from_iterable(grown))
+
+    def _back_up(self, node: SearchNode) -> None:
+        self.backup.back_up(node)
+        self.expand.widen(node)
 
     async def _together(
         self, tree: SearchTree, chosen: Sequence[SearchNode], context: Context
@@ -201,10 +205,10 @@ class Search(Sampler, type="search"):
         return cast("list[list[SearchNode]]", grown)
 
     async def _open(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
-        """What grew at `node`: new children, and the steps of a look-ahead from the best of all its children."""
+        """What grew at `node`: new children, and the steps of a look-ahead from the best of those not visited yet."""
         grown = await self._grow(tree, node, context)
-        if self.look_ahead and grown:
-            grown += await self._look_ahead(self.look_ahead, tree, max(node.children, key=_value), context)
+        if self.look_ahead and (fresh := [child for child in node.children if not child.visits]):
+            grown += await self._look_ahead(self.look_ahead, tree, max(fresh, key=_estimate), context)
         return grown
 
     async def _grow(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
@@ -291,10 +295,6 @@ class Search(Sampler, type="search"):
         if self.answer == "visits":
             return max(ended, key=lambda node: ([each.visits for each in node.path()], worth(node)), default=None)
         return max(ended, key=worth, default=None)
-
-
-def _value(node: SearchNode) -> float:
-    return node.value
 
 
 def _estimate(node: SearchNode) -> float:

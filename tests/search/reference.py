@@ -23,9 +23,9 @@ def search(model: Scripted, question: str, select: str, backup: str, ask: dict[s
         if not [each for each in frontier if each]:
             break
         for each in frontier:
-            new = grow(model, question, each, made, ask)
-            if ask["look_ahead"] and new:
-                look_ahead(model, question, max(each["children"], key=lambda c: c["V"]), made, ask)
+            grow(model, question, each, made, ask)
+            if ask["look_ahead"] and (new := [child for child in each["children"] if not child["N"]]):
+                look_ahead(model, question, max(new, key=lambda c: c["est"]), made, ask)
         for each in frontier:
             back_up(each, backup, ask)
     return made
@@ -51,8 +51,18 @@ def dead(each: Node, ask: dict[str, Any]) -> bool:
 
 
 def stuck(each: Node, ask: dict[str, Any]) -> bool:
-    """Whether a node can be gone on from, but into none of its children."""
-    return not dead(each, ask) and (each["tried"] or all(dead(child, ask) for child in each["children"]))
+    """Whether a node can be gone on from, but into none of its children, or not before it has more of them."""
+    return not dead(each, ask) and (few(each, ask) or all(dead(child, ask) for child in each["children"]))
+
+
+def few(each: Node, ask: dict[str, Any]) -> bool:
+    """Whether a look-ahead alone left children, or there are fewer than the next visit's ceil(C N^alpha)."""
+    return each["tried"] or (bool(each["children"]) and not each["grown"] and len(each["children"]) < wide(each, ask))
+
+
+def wide(each: Node, ask: dict[str, Any]) -> int:
+    """Progressive widening (Couetoux et al. 2011): k(N) = ceil(C N^alpha), N with the visit that is to come."""
+    return math.ceil(ask["n"] * (each["N"] + 1) ** ask["alpha"]) if ask["alpha"] else 0
 
 
 def descend(each: Node, select: str, ask: dict[str, Any]) -> Node | None:
@@ -86,8 +96,8 @@ def pick(made: list[Node], select: str, ask: dict[str, Any]) -> list[Node]:
 
 
 def leaves(made: list[Node], ask: dict[str, Any]) -> list[Node]:
-    """What can grow now: nothing below a node of which a look-ahead alone knows children, which grows itself first."""
-    return [each for each in made if stuck(each, ask) and not any(above["tried"] for above in ancestors(each))]
+    """What can grow now: nothing below a node that has few children, which grows itself first."""
+    return [each for each in made if stuck(each, ask) and not any(few(above, ask) for above in ancestors(each))]
 
 
 def ancestors(each: Node) -> Iterator[Node]:
@@ -96,17 +106,18 @@ def ancestors(each: Node) -> Iterator[Node]:
         yield each
 
 
-def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict[str, Any]) -> list[Node]:
+def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict[str, Any]) -> None:
     text, before = question + ">" + full_text(each), len(each["children"])
     goal = ask["n"] if each["tried"] else before + ask["n"]
+    if ask["alpha"]:
+        goal = max(wide(each, ask), before + (not few(each, ask)))
     if ask["coverage"] and not each["tried"]:
         take(model, text, 1, each, made)
     if not covers(each, ask) and len(each["children"]) < goal:
         take(model, text, goal - len(each["children"]), each, made)
-    new = each["children"][before:]
-    each["grown"] = not ask["coverage"] or covers(each, ask) or not (each["tried"] or new)
+    ever = ask["coverage"] or ask["alpha"]
+    each["grown"] = not ever or covers(each, ask) or (len(each["children"]) == before < goal)
     each["tried"] = False
-    return new
 
 
 def covers(each: Node, ask: dict[str, Any]) -> bool:

@@ -52,24 +52,22 @@ def context(model, **more):
     ahead=st.integers(0, 3),
     branch=st.integers(1, 2),
     prune=st.sampled_from([0.0, 0.3]),
-    coverage=st.sampled_from([None, 0.2, 0.9]),
+    again=st.sampled_from([{}, {"coverage": 0.2}, {"coverage": 0.9}, {"widening": 0.3}, {"widening": 0.6}]),
 )
-async def test_a_search_equals_the_naive_one(
-    seed, ending, select, backup, n, iterations, ahead, branch, prune, coverage
-):
+async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, iterations, ahead, branch, prune, again):
     model = Scripted(seed, ending, forgetful=False)
     tree = await searched(
         model,
         select=SELECTIONS[select],
-        expand={"type": "steps", "n": n, "coverage": coverage},
+        expand={"type": "steps", "n": n, **again},
         value={"type": "value_model"},
         prune=prune,
         backup={"type": backup} | ({"gamma": 0.9} if backup == "q_value" else {}),
         look_ahead={"steps": ahead, "branch": branch} if ahead else None,
         limits={"iterations": iterations, "depth": 4},
     )
-    ask = ASKED | {"n": n, "iterations": iterations, "look_ahead": ahead, "prune": prune, "coverage": coverage}
-    ask["branch"] = branch
+    ask = ASKED | {"n": n, "iterations": iterations, "look_ahead": ahead, "prune": prune, "branch": branch}
+    ask |= {"coverage": again.get("coverage"), "alpha": again.get("widening")}
     expected = reference.search(Scripted(seed, ending, forgetful=False), TASK.question, select, backup, ask)
     grown = tree.nodes[: len(expected)]  # a tree without an answer is finished by one node more
     assert [node.text for node in grown] == [each["text"] for each in expected]
@@ -296,6 +294,7 @@ async def test_a_policy_that_never_ends_a_step_is_cut_off_and_counted():
         ({"limits": {"tokens": 0}}, "greater than 0"),
         ({"expand": {"type": "steps", "n": 0}}, "greater than 0"),
         ({"hints": {"prompt": "Try."}}, "does not contain {answer}"),
+        ({"expand": {"type": "steps", "coverage": 0.9, "widening": 0.5}}, "give one of them"),
         ({"value": {"type": "weighted", "parts": []}}, "at least 1 item"),
     ],
 )
@@ -393,6 +392,38 @@ async def test_a_look_ahead_that_fills_the_context_ends_there():
     )
     assert tree.ended == "exhausted"
     assert [len(tree.ids(node.index)) for node in tree.nodes] == [0, 2, 4, 6]
+
+
+async def test_a_policy_that_answers_in_one_line_is_asked_for_more_answers_under_widening():
+    """Without it, its tree ends with the root's first children (`test_a_tree_of_which_all_paths_have_ended…`)."""
+    expand = {"type": "steps", "n": 2, "widening": 0.5, "merge": None}
+    asked = {"expand": expand, "value": {"type": "constant"}, "limits": {"iterations": 9}}
+    sizes = []
+    for iterations in range(1, 10):
+        tree = await searched(Scripted(ending=1.0, forgetful=False), **asked | {"limits": {"iterations": iterations}})
+        sizes.append(len(tree.nodes) - 1)
+    assert tree.ended == "iterations"
+    assert sizes == [2, 3, 4, 5, 6, 7, 8, 9, 10]  # ceil(2 sqrt(N)) is 2, 3, 4, 4, 5, …: all are done with, so one more
+
+
+@pytest.mark.parametrize(("widening", "children"), [(0.5, [2, 3, 4, 4, 5, 5, 6, 6]), (0.25, [2, 3, 3, 3, 3, 4, 4, 4])])
+async def test_a_node_has_so_many_children_by_its_nth_visit(widening, children):
+    expand = {"type": "steps", "n": 2, "widening": widening, "merge": None}
+    found = []
+    for visits in range(1, 9):
+        limits = {"iterations": visits, "depth": 99}
+        tree = await searched(
+            Scripted(ending=0.0, forgetful=False), expand=expand, value={"type": "constant"}, limits=limits
+        )
+        assert tree.nodes[0].visits == visits
+        found.append(len(tree.children[0]))
+    assert found == children
+
+
+async def test_widening_ends_where_nothing_new_comes():
+    expand = {"type": "steps", "n": 2, "widening": 0.5}
+    tree = await searched(Scripted(ending=1.0, letters="a"), expand=expand, limits={"nodes": 50})
+    assert (tree.ended, len(tree.nodes), tree.spent.duplicates) == ("exhausted", 2, 3)
 
 
 async def test_the_nodes_of_a_beam_grow_at_once_and_stand_in_their_order():
