@@ -61,7 +61,7 @@ class Steps(Drawing, Expansion, type="steps"):
     async def grow(
         self, tree: SearchTree, node: SearchNode, context: Context, n: int | None = None
     ) -> list[SearchNode]:
-        before, goal = len(node.children), len(node.children) + n if n else self._goal(node)
+        before, goal = len(node.children), self._goal(node, n)
         asked = False
         for most in (*([1] if self.coverage and not node.short else []), *[goal] * (self.retries + 1)):
             missing = goal - len(node.children)
@@ -79,10 +79,10 @@ class Steps(Drawing, Expansion, type="steps"):
         for each in node.lineage() if self.widening else ():
             each.short = not each.grown and bool(each.children) and len(each.children) < self._wide(each)
 
-    def _goal(self, node: SearchNode) -> int:
+    def _goal(self, node: SearchNode, n: int | None) -> int:
         """How many children `node` is to have when it has grown."""
-        if self.widening is None:
-            return self._first(node) + (0 if node.short else len(node.children))
+        if n or self.widening is None:
+            return (n or self._first(node)) + (0 if node.short else len(node.children))
         return max(self._wide(node), len(node.children) + (0 if node.short else 1))
 
     def _wide(self, node: SearchNode) -> int:

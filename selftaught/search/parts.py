@@ -18,6 +18,10 @@ class Selection(Block, axis="select"):
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         """Open leaves to grow now, in order; none when nothing is left that this selection would grow."""
 
+    def children(self, tree: SearchTree, chosen: Sequence[SearchNode]) -> list[int | None]:
+        """How many children each of the nodes `chosen` in `tree` is to get; None leaves it to the expansion."""
+        return [None] * len(chosen)
+
 
 class Expansion(Block, axis="expand"):
     """How a node grows children."""

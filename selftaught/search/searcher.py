@@ -6,7 +6,7 @@ of the task and the engine's answers alone, unless its time is limited.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Annotated, ClassVar, Literal, Self, cast
@@ -164,13 +164,14 @@ class Search(Sampler, type="search"):
             chosen = self.select.choose(tree)
             if not chosen:
                 return "exhausted"
+            wanted = dict(zip(chosen, self.select.children(tree, chosen), strict=True))
             ripe, grown = [node for node in chosen if self._ripe(node)], list[SearchNode]()
             for node in ripe:
                 grown += await self._finish(tree, context, node)
                 self._back_up(node)
                 if self.mode == "simple":
                     return "gate"
-            grown += await self._iterate(tree, [node for node in chosen if node not in ripe], context)
+            grown += await self._iterate(tree, {node: wanted[node] for node in chosen if node not in ripe}, context)
             if self.limits.solved and await self._solved(tree, grown, context):
                 return "solved"
             if ended := self.limits.reached(tree):
@@ -179,8 +180,10 @@ class Search(Sampler, type="search"):
     def _ripe(self, node: SearchNode) -> bool:
         return self.end_gate is not None and node.parent is not None and node.value >= self.end_gate
 
-    async def _iterate(self, tree: SearchTree, chosen: Sequence[SearchNode], context: Context) -> list[SearchNode]:
-        """One iteration on the nodes `chosen`; returns what grew."""
+    async def _iterate(
+        self, tree: SearchTree, chosen: Mapping[SearchNode, int | None], context: Context
+    ) -> list[SearchNode]:
+        """One iteration on the nodes `chosen`, each to get so many children; returns what grew."""
         tree.tally.iterations += 1
         grown = await self._together(tree, chosen, context)
         for node in chosen:
@@ -192,10 +195,10 @@ class Search(Sampler, type="search"):
         self.expand.widen(node)
 
     async def _together(
-        self, tree: SearchTree, chosen: Sequence[SearchNode], context: Context
+        self, tree: SearchTree, chosen: Mapping[SearchNode, int | None], context: Context
     ) -> list[list[SearchNode]]:
         """What grew at each of `chosen`, asked for at once; in the tree in their order, whichever came first."""
-        asked = [self._open(tree, node, context) for node in chosen]
+        asked = [self._open(tree, node, n, context) for node, n in chosen.items()]
         grown = await asyncio.gather(*asked, return_exceptions=True)  # so that nothing goes on when one has failed
         for node in chosen:
             tree.enter(node)
@@ -204,24 +207,24 @@ class Search(Sampler, type="search"):
                 raise each
         return cast("list[list[SearchNode]]", grown)
 
-    async def _open(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
+    async def _open(self, tree: SearchTree, node: SearchNode, n: int | None, context: Context) -> list[SearchNode]:
         """What grew at `node`: new children, and the steps of a look-ahead from the best of those not visited yet."""
-        grown = await self._grow(tree, node, context)
+        grown = await self._grow(tree, node, n, context)
         if self.look_ahead and (fresh := [child for child in node.children if not child.visits]):
             grown += await self._look_ahead(self.look_ahead, tree, max(fresh, key=_estimate), context)
         return grown
 
-    async def _grow(self, tree: SearchTree, node: SearchNode, context: Context) -> list[SearchNode]:
+    async def _grow(self, tree: SearchTree, node: SearchNode, n: int | None, context: Context) -> list[SearchNode]:
         """The new children of `node`, valued; none where the engine takes its path no further (its context is full)."""
         try:
-            children = await self.expand.grow(tree, node, context)
+            children = await self.expand.grow(tree, node, context, n)
         except NoAnswer:
             if node is tree.root:
                 raise
             node.grown, children = True, list[SearchNode]()
         await self._value(tree, children, context)
-        if self.adaptive and children and (n := self.adaptive.more([child.value for child in node.children])):
-            more = await self.expand.grow(tree, node, context, n)
+        if self.adaptive and children and (least := self.adaptive.more([child.value for child in node.children])):
+            more = await self.expand.grow(tree, node, context, least)
             await self._value(tree, more, context)
             children += more
         node.settle()

@@ -1,14 +1,15 @@
 """Selection: which open nodes a search grows next.
 
 Two kinds. A descent walks from the root to a leaf, at each node into the child with the highest score (UCB, UCT, PUCT,
-greedy). A frontier looks at all that can grow at once (beam, depth first, best first). Ties go to the older node, so a
-choice is a function of the tree alone.
+greedy). A frontier looks at all that can grow at once (beam, DVTS, REBASE, depth first, best first). Ties go to the
+older node, so a choice is a function of the tree alone.
 """
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from selftaught.search.parts import Selection
 from selftaught.search.tree import SearchNode, SearchTree, worth
@@ -90,10 +91,61 @@ class Beam(Selection, type="beam"):
     """Nodes of a layer that are grown."""
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
-        growing = _growing(tree)
-        deepest = max((node.depth for node in growing), default=0)
-        layer = sorted((node for node in growing if node.depth == deepest), key=worth, reverse=True)
-        return layer[: self.width]
+        return _deepest(tree)[: self.width]
+
+
+class DVTS(Selection, type="dvts"):
+    """Diverse verifier tree search: `beams` independent subtrees, of each the best node of its deepest layer.
+
+    Beeching et al. 2024 (Scaling test-time compute with open models, Hugging Face): of a budget N at width M, N / M
+    beams. The root's children are dealt to the beams in turn, so give it N of them (`root_n`) where a step gets M
+    (`n`). In its code (huggingface/search-and-learn) each beam samples its own first M, so two may begin alike, which
+    the expansion's `merge` prevents here; a step is scored with one more step after it (here: `look_ahead`); and a beam
+    ends when its best step ends an answer, where here it goes on with its next best until the search's limits.
+    """
+
+    beams: PositiveInt = 4
+    """Subtrees, each of which grows one node at a time."""
+
+    def choose(self, tree: SearchTree) -> list[SearchNode]:
+        growing, best = _growing(tree), dict[int, SearchNode]()
+        for node in growing:
+            beam = tree.root.children.index(node.path()[0]) % self.beams if node.parent else 0
+            best[beam] = max(best.get(beam, node), node, key=lambda each: (each.depth, worth(each)))
+        return [best[beam] for beam in sorted(best)]
+
+
+class Rebase(Selection, type="rebase"):
+    """All nodes of the deepest layer at once, the budget shared among them by the softmax of their values.
+
+    Wu et al. 2024 (arXiv 2408.00724), REBASE: node j gets round(B exp(V_j / T) / sum exp(V / T)) children, B is `width`
+    less the paths that have ended (with an answer, pruned, or at their limit); the root gets `width`. So the shares may
+    add up to a little more or less than B, where its code (thu-wyz/rebase) gives the best node first the ceiling of its
+    share of what is left, and spends B. Ours alone: of nodes that all round to none the best gets one; what got none
+    goes on when the layers below have nothing left, as with `beam`; and duplicates are dropped, if `merge` says so.
+    """
+
+    width: PositiveInt = 16
+    """The budget B: paths of the tree, in all."""
+    temperature: PositiveFloat = 0.2
+    """T of the softmax: the lower, the more of the budget goes to the best."""
+
+    def choose(self, tree: SearchTree) -> list[SearchNode]:
+        return list(self._shares(tree))
+
+    def children(self, tree: SearchTree, chosen: Sequence[SearchNode]) -> list[int | None]:
+        shares = self._shares(tree)
+        return [shares[node] for node in chosen]
+
+    def _shares(self, tree: SearchTree) -> dict[SearchNode, int]:
+        """The nodes that get children, the best first, and how many."""
+        left = self.width - sum(node.closed and not node.children for node in tree.nodes)
+        layer = _deepest(tree)
+        if left <= 0 or not layer:
+            return {}
+        weights = [math.exp((node.value - layer[0].value) / self.temperature) for node in layer]
+        shares = [int(left * weight / sum(weights) + 0.5) for weight in weights]
+        return {node: share for node, share in zip(layer, shares, strict=True) if share} or {layer[0]: 1}
 
 
 class DepthFirst(Selection, type="dfs"):
@@ -125,3 +177,10 @@ def _growing(tree: SearchTree) -> list[SearchNode]:
         if not ways and not node.closed:
             found.append(node)
     return found
+
+
+def _deepest(tree: SearchTree) -> list[SearchNode]:
+    """The deepest layer of what can grow, the best node first."""
+    growing = _growing(tree)
+    deepest = max((node.depth for node in growing), default=0)
+    return sorted((node for node in growing if node.depth == deepest), key=worth, reverse=True)

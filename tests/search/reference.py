@@ -11,6 +11,7 @@ from typing import Any
 from tests.search.scripted import Scripted
 
 Node = dict[str, Any]
+FRONTIERS = ("beam", "dfs", "best_first", "dvts", "rebase")
 
 
 def search(model: Scripted, question: str, select: str, backup: str, ask: dict[str, Any]) -> list[Node]:
@@ -18,7 +19,7 @@ def search(model: Scripted, question: str, select: str, backup: str, ask: dict[s
     root = node("", None, 0.0)
     made = [root]
     for _ in range(ask["iterations"]):
-        leaf = descend(root, select, ask) if select not in ("beam", "dfs", "best_first") else None
+        leaf = descend(root, select, ask) if select not in FRONTIERS else None
         frontier = [leaf] if leaf else pick(made, select, ask)
         if not [each for each in frontier if each]:
             break
@@ -91,8 +92,40 @@ def pick(made: list[Node], select: str, ask: dict[str, Any]) -> list[Node]:
         alive = leaves(made, ask)
         layers = sorted({each["depth"] for each in alive})
         return sorted([each for each in alive if each["depth"] == layers[-1]], key=lambda n: -n["V"])[: ask["width"]]
+    if select == "dvts":
+        return dvts(made[0], leaves(made, ask), ask)
+    if select == "rebase":
+        return rebase(made, ask)
     best = sorted(leaves(made, ask), key=lambda each: -each["V"])
     return sorted(best, key=lambda each: -each["depth"])[:1] if select == "dfs" else best[:1]
+
+
+def dvts(root: Node, found: list[Node], ask: dict[str, Any]) -> list[Node]:
+    """Beeching et al. 2024: each beam goes on from its own best step, whatever the others found."""
+    if found == [root]:
+        return [root]
+    chosen = []
+    for beam in range(ask["beams"]):
+        heads = root["children"][beam :: ask["beams"]]
+        own = [each for each in found if any(part is head for part in [each, *ancestors(each)] for head in heads)]
+        if own:
+            deepest = max(each["depth"] for each in own)
+            chosen.append(max([each for each in own if each["depth"] == deepest], key=lambda each: each["V"]))
+    return chosen
+
+
+def rebase(made: list[Node], ask: dict[str, Any]) -> list[Node]:
+    """Wu et al. 2024: W_j = round(B_i exp(R_j / T) / sum_k exp(R_k / T)); B_i is the width less the paths completed."""
+    budget = ask["width"] - len([each for each in made if dead(each, ask) and not each["children"]])
+    layer = pick(made, "beam", ask | {"width": len(made)})
+    if budget <= 0:
+        return []
+    total = sum(math.exp(each["V"] / ask["T"]) for each in layer)
+    for each in layer:
+        each["W"] = math.floor(budget * math.exp(each["V"] / ask["T"]) / total + 0.5)
+    if layer and not any(each["W"] for each in layer):
+        layer[0]["W"] = 1
+    return [each for each in layer if each["W"]]
 
 
 def leaves(made: list[Node], ask: dict[str, Any]) -> list[Node]:
@@ -108,8 +141,8 @@ def ancestors(each: Node) -> Iterator[Node]:
 
 def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict[str, Any]) -> None:
     text, before = question + ">" + full_text(each), len(each["children"])
-    goal = ask["n"] if each["tried"] else before + ask["n"]
-    if ask["alpha"]:
+    goal = each.get("W", ask["n"]) + (0 if few(each, ask) else before)
+    if ask["alpha"] and "W" not in each:
         goal = max(wide(each, ask), before + (not few(each, ask)))
     if ask["coverage"] and not each["tried"]:
         take(model, text, 1, each, made)

@@ -16,7 +16,7 @@ from selftaught.curation.tree_traces import TreeTraces
 from selftaught.errors import NoAnswer
 from selftaught.search.backup import Mean, QValue, VisitMean
 from selftaught.search.searcher import Adaptive, Search
-from selftaught.search.selection import UCB, UCT, Beam
+from selftaught.search.selection import DVTS, UCB, UCT, Beam, Rebase
 from selftaught.search.tree import SearchNode, SearchTree, worth
 from tests.search import reference
 from tests.search.scripted import TASK, Right, Scripted, opened
@@ -28,9 +28,11 @@ SELECTIONS = {
     "greedy": {"type": "greedy"},
     "beam": {"type": "beam", "width": 2},
     "dfs": {"type": "dfs"},
+    "dvts": {"type": "dvts", "beams": 2},
+    "rebase": {"type": "rebase", "width": 6, "temperature": 0.3},
     "best_first": {"type": "best_first"},
 }
-ASKED = {"c": 0.7, "width": 2, "gamma": 0.9, "depth": 4}
+ASKED = {"c": 0.7, "width": 2, "beams": 2, "T": 0.3, "gamma": 0.9, "depth": 4}
 
 
 async def searched(model, **config):
@@ -67,6 +69,7 @@ async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, it
         limits={"iterations": iterations, "depth": 4},
     )
     ask = ASKED | {"n": n, "iterations": iterations, "look_ahead": ahead, "prune": prune, "branch": branch}
+    ask |= {"width": 6} if select == "rebase" else {}
     ask |= {"coverage": again.get("coverage"), "alpha": again.get("widening")}
     expected = reference.search(Scripted(seed, ending, forgetful=False), TASK.question, select, backup, ask)
     grown = tree.nodes[: len(expected)]  # a tree without an answer is finished by one node more
@@ -542,6 +545,68 @@ def test_a_beam_is_of_what_can_grow():
     under.closed = True
     second.settle()
     assert Beam(width=2).choose(tree) == [third]
+
+
+def test_rebase_shares_what_is_left_of_its_width_by_the_softmax_of_values():
+    """exp(.9 / .2), exp(.5 / .2), exp(.1 / .2) are .867, .117 and .016 of their sum."""
+    tree = SearchTree(TASK)
+    select = Rebase(width=10, temperature=0.2)
+    assert (select.choose(tree), select.children(tree, [tree.root])) == ([tree.root], [10])
+    good, fair, _ = grown(tree, tree.root, 0.9, 0.5, 0.1)
+    tree.root.grown = True
+    assert select.choose(tree) == [good, fair]
+    assert select.children(tree, [good, fair]) == [9, 1]
+    grown(tree, tree.root, *[1.0] * 9, ended=True)  # of ten paths nine have ended
+    assert (select.choose(tree), select.children(tree, [good])) == ([good], [1])
+    grown(tree, good, 0.0, ended=True)
+    assert select.choose(tree) == []
+
+
+@pytest.mark.parametrize("gate", [0.3, 0.5, 0.7])
+async def test_rebase_keeps_its_shares_where_the_end_gate_takes_nodes_of_the_layer(gate):
+    select = {"type": "rebase", "width": 12, "temperature": 0.5}
+    for seed in range(5):
+        tree = await searched(
+            Scripted(seed, ending=0.1, letters="abcdefghijklmnop", forgetful=False),
+            select=select, value={"type": "value_model"}, end_gate=gate, limits={"iterations": 6},
+        )  # fmt: skip
+        assert tree.ended in ("exhausted", "iterations")
+
+
+def test_rebase_of_many_nodes_that_all_round_to_none_grows_the_best():
+    tree = SearchTree(TASK)
+    first, *_ = grown(tree, tree.root, 0.6, 0.5, 0.5, 0.5, 0.5)
+    tree.root.grown = True
+    select = Rebase(width=2, temperature=100)
+    assert (select.choose(tree), select.children(tree, [first])) == ([first], [1])
+
+
+@pytest.mark.parametrize(("width", "shares"), [(4, [1, 1, 1]), (5, [2, 2, 2])])
+def test_rebase_rounds_each_share_on_its_own(width, shares):
+    """The paper's formula; its code's ceilings of what is left would be 2, 1, 1 and 2, 2, 1."""
+    tree = SearchTree(TASK)
+    layer = grown(tree, tree.root, 0.5, 0.5, 0.5)
+    tree.root.grown = True
+    select = Rebase(width=width)
+    assert select.children(tree, select.choose(tree)) == shares
+    assert select.choose(tree) == list(layer)
+
+
+def test_the_beams_of_dvts_know_nothing_of_each_other():
+    """Of the root's four children two are the better ones and of one beam: the other beam grows its own best."""
+    tree = SearchTree(TASK)
+    a, b, c, d = grown(tree, tree.root, 0.9, 0.2, 0.8, 0.1)
+    tree.root.grown = True
+    select = DVTS(beams=2)
+    assert select.choose(tree) == [a, b]
+    (under,) = grown(tree, a, 0.05)
+    grown(tree, b, 0.3, ended=True)
+    a.grown = b.grown = True
+    b.settle()
+    assert select.choose(tree) == [under, d]  # a's step, poor as it is; b has answered, so its beam goes on elsewhere
+    under.closed = True
+    a.settle()
+    assert select.choose(tree) == [c, d]
 
 
 @pytest.mark.parametrize(
