@@ -16,13 +16,37 @@ from selftaught.search.tree import SearchNode, SearchTree, worth
 
 
 class Descent(Selection):
-    """Walk down from the root by a score, past what is closed, to one node that can grow."""
+    """Walk down from the root by a score, past what is closed, to a node that can grow; to several at once if told to.
+
+    A walk under way is a virtual loss to the next one (Chaslot et al. 2008; AlphaGo, Silver et al. 2016, counts several
+    losses a walk): one more visit, worth 0, which is the least here, to each node on it. There it is taken back when
+    the walk's result is backed up, here when all are chosen, since they are backed up together. Ours alone: the value
+    of a node without a visit counts as one, and no leaf is chosen twice.
+    """
+
+    leaves: PositiveInt = 1
+    """Leaves of a tree that are grown at once, by virtual loss: more make it less a chain of requests."""
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
-        node = tree.root
-        while ways := node.ways():
+        chosen, taken = list[SearchNode](), set[SearchNode]()
+        before = dict[SearchNode, tuple[int, float]]()
+        while len(chosen) < self.leaves and (leaf := self._walk(tree.root, taken)):
+            chosen.append(leaf)
+            _take(leaf, taken)
+            for node in leaf.lineage():
+                visits, value = before.setdefault(node, (node.visits, node.value))
+                node.visits += 1
+                known = max(visits, 1)
+                node.value = value * known / (known + node.visits - visits)
+        for node, (visits, value) in before.items():
+            node.visits, node.value = visits, value
+        return chosen
+
+    def _walk(self, root: SearchNode, taken: set[SearchNode]) -> SearchNode | None:
+        node = root
+        while ways := [way for way in node.ways() if way not in taken]:
             node = max(ways, key=lambda child, parent=node: (self.score(child, parent), -child.index))
-        return [] if node.closed else [node]
+        return None if node.closed or node in taken else node
 
     @abstractmethod
     def score(self, child: SearchNode, parent: SearchNode) -> float:
@@ -177,6 +201,14 @@ def _growing(tree: SearchTree) -> list[SearchNode]:
         if not ways and not node.closed:
             found.append(node)
     return found
+
+
+def _take(leaf: SearchNode, taken: set[SearchNode]) -> None:
+    """Count `leaf` as taken, and each ancestor that leads to taken nodes alone."""
+    for node in leaf.lineage():
+        if any(way not in taken for way in node.ways()):
+            return
+        taken.add(node)
 
 
 def _deepest(tree: SearchTree) -> list[SearchNode]:

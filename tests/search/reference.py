@@ -19,9 +19,8 @@ def search(model: Scripted, question: str, select: str, backup: str, ask: dict[s
     root = node("", None, 0.0)
     made = [root]
     for _ in range(ask["iterations"]):
-        leaf = descend(root, select, ask) if select not in FRONTIERS else None
-        frontier = [leaf] if leaf else pick(made, select, ask)
-        if not [each for each in frontier if each]:
+        frontier = pick(made, select, ask) if select in FRONTIERS else several(root, select, ask)
+        if not frontier:
             break
         for each in frontier:
             grow(model, question, each, made, ask)
@@ -66,14 +65,40 @@ def wide(each: Node, ask: dict[str, Any]) -> int:
     return math.ceil(ask["n"] * (each["N"] + 1) ** ask["alpha"]) if ask["alpha"] else 0
 
 
-def descend(each: Node, select: str, ask: dict[str, Any]) -> Node | None:
-    if dead(each, ask):
+def several(root: Node, select: str, ask: dict[str, Any]) -> list[Node]:
+    """Virtual loss (Chaslot et al. 2008): a walk that is under way counts for the next one as a visit that lost."""
+    chosen: list[Node] = []
+    for _ in range(ask["leaves"]):
+        leaf = descend(root, select, ask, chosen)
+        if leaf is not None:
+            chosen.append(leaf)
+    return chosen
+
+
+def losses(each: Node, chosen: list[Node]) -> int:
+    return sum(any(part is each for part in [leaf, *ancestors(leaf)]) for leaf in chosen)
+
+
+def gone(each: Node, chosen: list[Node], ask: dict[str, Any]) -> bool:
+    """Whether nothing that is not chosen yet can grow at or below a node."""
+    if dead(each, ask) or any(each is leaf for leaf in chosen):
+        return True
+    return not stuck(each, ask) and all(gone(child, chosen, ask) for child in each["children"])
+
+
+def descend(each: Node, select: str, ask: dict[str, Any], chosen: list[Node]) -> Node | None:
+    if gone(each, chosen, ask):
         return None
     while not stuck(each, ask):
-        alive = [child for child in each["children"] if not dead(child, ask)]
-        scores = [score(child, each, select, ask) for child in alive]
+        alive = [child for child in each["children"] if not gone(child, chosen, ask)]
+        scores = [score(lossy(child, chosen), lossy(each, chosen), select, ask) for child in alive]
         each = alive[scores.index(max(scores))]
     return each
+
+
+def lossy(each: Node, chosen: list[Node]) -> Node:
+    lost, known = losses(each, chosen), max(each["N"], 1)
+    return each | {"N": each["N"] + lost, "V": each["V"] * known / (known + lost)}
 
 
 def score(child: Node, parent: Node, select: str, ask: dict[str, Any]) -> float:

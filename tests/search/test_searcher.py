@@ -16,7 +16,7 @@ from selftaught.curation.tree_traces import TreeTraces
 from selftaught.errors import NoAnswer
 from selftaught.search.backup import Mean, QValue, VisitMean
 from selftaught.search.searcher import Adaptive, Search
-from selftaught.search.selection import DVTS, UCB, UCT, Beam, Rebase
+from selftaught.search.selection import DVTS, UCB, UCT, Beam, Greedy, Rebase
 from selftaught.search.tree import SearchNode, SearchTree, worth
 from tests.search import reference
 from tests.search.scripted import TASK, Right, Scripted, opened
@@ -53,14 +53,17 @@ def context(model, **more):
     iterations=st.integers(1, 25),
     ahead=st.integers(0, 3),
     branch=st.integers(1, 2),
+    leaves=st.integers(1, 4),
     prune=st.sampled_from([0.0, 0.3]),
     again=st.sampled_from([{}, {"coverage": 0.2}, {"coverage": 0.9}, {"widening": 0.3}, {"widening": 0.6}]),
 )
-async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, iterations, ahead, branch, prune, again):
+async def test_a_search_equals_the_naive_one(
+    seed, ending, select, backup, n, iterations, ahead, branch, leaves, prune, again
+):
     model = Scripted(seed, ending, forgetful=False)
     tree = await searched(
         model,
-        select=SELECTIONS[select],
+        select=SELECTIONS[select] | ({} if select in reference.FRONTIERS else {"leaves": leaves}),
         expand={"type": "steps", "n": n, **again},
         value={"type": "value_model"},
         prune=prune,
@@ -68,7 +71,14 @@ async def test_a_search_equals_the_naive_one(seed, ending, select, backup, n, it
         look_ahead={"steps": ahead, "branch": branch} if ahead else None,
         limits={"iterations": iterations, "depth": 4},
     )
-    ask = ASKED | {"n": n, "iterations": iterations, "look_ahead": ahead, "prune": prune, "branch": branch}
+    ask = ASKED | {
+        "n": n,
+        "iterations": iterations,
+        "look_ahead": ahead,
+        "prune": prune,
+        "branch": branch,
+        "leaves": leaves,
+    }
     ask |= {"width": 6} if select == "rebase" else {}
     ask |= {"coverage": again.get("coverage"), "alpha": again.get("widening")}
     expected = reference.search(Scripted(seed, ending, forgetful=False), TASK.question, select, backup, ask)
@@ -429,7 +439,8 @@ async def test_widening_ends_where_nothing_new_comes():
     assert (tree.ended, len(tree.nodes), tree.spent.duplicates) == ("exhausted", 2, 3)
 
 
-async def test_the_nodes_of_a_beam_grow_at_once_and_stand_in_their_order():
+@pytest.mark.parametrize("select", [{"type": "beam", "width": 3}, {"type": "ucb", "leaves": 3}])
+async def test_nodes_that_are_chosen_together_grow_at_once_and_stand_in_their_order(select):
     """The node that is asked about first answers last."""
 
     class Slow(Scripted):
@@ -444,7 +455,7 @@ async def test_the_nodes_of_a_beam_grow_at_once_and_stand_in_their_order():
             return await super().complete(prompt, **asked)
 
     asked = {
-        "select": {"type": "beam", "width": 3},
+        "select": select,
         "value": {"type": "value_model"},
         "limits": {"iterations": 4, "depth": 6},
     }
@@ -607,6 +618,26 @@ def test_the_beams_of_dvts_know_nothing_of_each_other():
     under.closed = True
     a.settle()
     assert select.choose(tree) == [c, d]
+
+
+def test_a_walk_that_is_under_way_is_a_loss_to_the_next_one_and_to_none_later():
+    """.9 once more and lost is .45, below .6; .6 is then .3; the third leaf is the last one that is open."""
+    tree = SearchTree(TASK)
+    good, fair, poor = grown(tree, tree.root, 0.9, 0.6, 0.1)
+    (last,) = grown(tree, good, 0.5)
+    tree.root.grown = good.grown = True
+    tree.root.visits = good.visits = 1
+    assert Greedy(leaves=3).choose(tree) == [last, fair, poor]
+    assert Greedy(leaves=9).choose(tree) == [last, fair, poor]
+    assert Greedy(leaves=1).choose(tree) == [last]
+    assert [(node.visits, node.value) for node in tree.nodes] == [(1, 0.0), (1, 0.9), (0, 0.6), (0, 0.1), (0, 0.5)]
+    (more, _) = grown(tree, good, 0.4, 0.3)
+    assert Greedy(leaves=3).choose(tree) == [
+        last,
+        fair,
+        more,
+    ]  # 0.9 / 2 is less than 0.6, and more than 0.6 / 2 and 0.1
+    assert UCB(c=1).choose(tree) == [fair]
 
 
 @pytest.mark.parametrize(
