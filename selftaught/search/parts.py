@@ -22,6 +22,10 @@ class Selection(Block, axis="select"):
         """How many children each of the nodes `chosen` in `tree` is to get; None leaves it to the expansion."""
         return [None] * len(chosen)
 
+    def at_once(self) -> int:
+        """How many nodes one choice has at most."""
+        return 1
+
 
 class Expansion(Block, axis="expand"):
     """How a node grows children."""

@@ -148,7 +148,7 @@ class Search(Sampler, type="search"):
     def cost(self) -> int:
         """New tokens a task at most, as far as the limits say: of the iterations, or of the tokens."""
         ahead = self.look_ahead.steps * self.look_ahead.branch if self.look_ahead else 0
-        each = (self.expand.n + ahead) * self.expand.max_tokens
+        each = self.select.at_once() * (self.expand.n + ahead) * self.expand.max_tokens
         limits = [self.limits.tokens, self.limits.iterations and self.limits.iterations * each]
         return min((limit for limit in limits if limit), default=(self.limits.nodes or 0) * self.expand.max_tokens)
 

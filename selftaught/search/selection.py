@@ -42,6 +42,9 @@ class Descent(Selection):
             node.visits, node.value = visits, value
         return chosen
 
+    def at_once(self) -> int:
+        return self.leaves
+
     def _walk(self, root: SearchNode, taken: set[SearchNode]) -> SearchNode | None:
         node = root
         while ways := [way for way in node.ways() if way not in taken]:
@@ -114,6 +117,9 @@ class Beam(Selection, type="beam"):
     width: PositiveInt = 5
     """Nodes of a layer that are grown."""
 
+    def at_once(self) -> int:
+        return self.width
+
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         return _deepest(tree)[: self.width]
 
@@ -130,6 +136,9 @@ class DVTS(Selection, type="dvts"):
 
     beams: PositiveInt = 4
     """Subtrees, each of which grows one node at a time."""
+
+    def at_once(self) -> int:
+        return self.beams
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         growing, best = _growing(tree), dict[int, SearchNode]()
@@ -153,6 +162,9 @@ class Rebase(Selection, type="rebase"):
     """The budget B: paths of the tree, in all."""
     temperature: PositiveFloat = 0.2
     """T of the softmax: the lower, the more of the budget goes to the best."""
+
+    def at_once(self) -> int:
+        return self.width
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         return list(self._shares(tree))

@@ -109,6 +109,14 @@ async def test_a_search_ends_at_the_first_iteration_that_reaches_a_limit(limits,
         assert limits[ended] <= spent[ended] < limits[ended] + each[ended] + 1  # the answer's one token comes on top
 
 
+@pytest.mark.parametrize("select", [SELECTIONS["ucb"] | {"leaves": 3}, *(SELECTIONS[each] for each in SELECTIONS)])
+async def test_a_search_costs_no_more_than_it_says(select):
+    expand = {"type": "steps", "n": 4, "max_tokens": 2}  # no step of the model is longer
+    search = Search.model_validate({"type": "search", "select": select, "expand": expand, "limits": {"iterations": 6}})
+    tree = (await search.sample(TASK, context(Scripted(ending=0.1, forgetful=False)))).tree
+    assert tree.spent.tokens <= search.cost()
+
+
 async def test_a_tree_of_which_all_paths_have_ended_is_exhausted():
     tree = await searched(Scripted(ending=1.0), limits={"iterations": 50})
     assert tree.ended == "exhausted"
