@@ -581,15 +581,21 @@ def test_rebase_shares_what_is_left_of_its_width_by_the_softmax_of_values():
     assert select.choose(tree) == []
 
 
-@pytest.mark.parametrize("gate", [0.3, 0.5, 0.7])
-async def test_rebase_keeps_its_shares_where_the_end_gate_takes_nodes_of_the_layer(gate):
-    select = {"type": "rebase", "width": 12, "temperature": 0.5}
-    for seed in range(5):
-        tree = await searched(
-            Scripted(seed, ending=0.1, letters="abcdefghijklmnop", forgetful=False),
-            select=select, value={"type": "value_model"}, end_gate=gate, limits={"iterations": 6},
-        )  # fmt: skip
-        assert tree.ended in ("exhausted", "iterations")
+async def test_rebase_keeps_its_shares_where_the_end_gate_takes_nodes_of_the_layer():
+    """Of ten, nine go to the step of .9 and one to that of .5; the gate takes the first, the other still has one."""
+
+    class Valued(Scripted):
+        def value(self, text):
+            return {"a": 0.9, "b": 0.5, "c": 0.1}[text[text.index(">") + 1]]
+
+    tree = await searched(
+        Valued(ending=0.0, letters="abc", forgetful=False),
+        select={"type": "rebase", "width": 10, "temperature": 0.2},
+        value={"type": "value_model"},
+        end_gate=0.85,
+        limits={"iterations": 2},
+    )
+    assert {tree.nodes[i].text: len(tree.children[i]) for i in tree.children[0]} == {"a\n": 1, "b\n": 1, "c\n": 0}
 
 
 def test_rebase_of_many_nodes_that_all_round_to_none_grows_the_best():

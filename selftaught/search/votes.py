@@ -1,0 +1,72 @@
+"""Votes as values: a step is worth how often what follows it comes to the answer that most of the tree comes to.
+
+It needs no gold answer, so it is fair at inference. Which answers are the same is verification's to say.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from selftaught.blocks import Context
+from selftaught.records import Group, Rollout, Turn
+from selftaught.search.parts import NodeValue
+from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.verification.votes import same_answers
+
+Said = tuple[str, str]
+"""Text and finish reason of an answer."""
+
+
+class Vote(NodeValue, type="vote"):
+    """The share of `n` completions of the partial solution that give the answer with the most votes.
+
+    Self-consistency (Wang et al. 2022, arXiv 2203.11171) in the place of the gold answer of Math-Shepherd's soft
+    estimate (arXiv 2312.08935, section 3.3). The answers that the tree has vote, and all completions of the nodes that
+    are asked about together (siblings), in that order; of equals the one that was given first wins. An answer that
+    ended is worth 1 when it is the voted one, else 0. What gives no answer votes for none. Completions are no nodes.
+    """
+
+    n: Annotated[PositiveInt, Field(description="completions of a node")] = 4
+    temperature: Annotated[float, Field(gt=0, description="of the completions")] = 1.0
+    max_tokens: Annotated[PositiveInt, Field(description="new tokens a completion at most")] = 128
+    role: Annotated[str, Field(description="the role whose model completes")] = "policy"
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        had = [(node.so_far(), node.finish_reason) for node in tree.terminals()]
+        said = await asyncio.gather(*(self._completed(tree, node, context) for node in nodes))
+        voters = [*had, *(answer for answers in said for answer in answers)]
+        voted = set(max(_votes(tree, voters), key=len, default=list[int]()))
+        values, begin = list[float](), len(had)
+        for answers in said:
+            values.append(sum(begin + i in voted for i in range(len(answers))) / len(answers))
+            begin += len(answers)
+        return values
+
+    async def _completed(self, tree: SearchTree, node: SearchNode, context: Context) -> list[Said]:
+        """What `node` comes to: its own answer, or `n` completions; what they cost is counted."""
+        if node.terminal:
+            return [(node.so_far(), node.finish_reason)]
+        tree.tally.value_calls += 1
+        said = await context.tokens(self.role).complete(
+            [*tree.prompt_ids, *node.ids()], n=self.n, temperature=self.temperature, max_tokens=self.max_tokens
+        )
+        tree.tally.tokens += sum(len(each.token_ids) for each in said)
+        return [(node.so_far() + each.text, each.finish_reason) for each in said]
+
+
+def _votes(tree: SearchTree, answers: Sequence[Said]) -> list[list[int]]:
+    """The positions of `answers` by what they say, in the order in which it was first said."""
+    rollouts = tuple(
+        Rollout(
+            task=tree.task.id,
+            index=index,
+            model="",
+            turns=(Turn(content=text),),
+            temperature=0,
+            finish_reason=finish_reason,
+        )
+        for index, (text, finish_reason) in enumerate(answers)
+    )
+    return same_answers(Group(task=tree.task, rollouts=rollouts))
