@@ -541,6 +541,12 @@ CASES = [
         ("sample.limits: says no iterations, nodes, tokens or seconds, so a search would not end; give one",),
     ),
     Bad(
+        "a node that grows again by two rules",
+        VALIDATE,
+        searching("expand: {type: steps, coverage: 0.9, widening: 0.5}"),
+        ("sample.expand: coverage and widening both say when a node grows again; give one of them",),
+    ),
+    Bad(
         "a hint without the answer",
         VALIDATE,
         searching("hints: {prompt: Think again.}"),
