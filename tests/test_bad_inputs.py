@@ -102,7 +102,6 @@ class Bad:
     says: tuple[str, ...]
     code: int = ERROR
     heading: str = ""
-    loads_torch: bool = False
 
 
 def provoked(*steps: Provoke) -> Provoke:
@@ -826,35 +825,30 @@ CASES = [
         PULL,
         model("tiny", deeper),
         ("tiny: config.json asks for 9 weights that are not there, such as model.layers.0.", "Copy the whole model"),
-        loads_torch=True,
     ),
     Bad(
         "an architecture that is not known",
         PULL,
         model("tiny", lambda folder: (folder / "config.json").write_text('{"model_type": "llamma"}')),
         ("tiny: transformers cannot load it (", "llamma", "Is it a whole causal language model?"),
-        loads_torch=True,
     ),
     Bad(
         "weights that are no numbers",
         PULL,
         model("tiny", no_numbers),
         ("tiny: what it computes of a short text is no number.", "Copy the whole model again."),
-        loads_torch=True,
     ),
     Bad(
         "a base model, without a chat template",
         PULL,
         model("tiny", lambda folder: tokenizer_says(folder, chat_template=None)),
         ("tiny: has no chat template", "Put the chat_template.jinja of its instruct version beside config.json"),
-        loads_torch=True,
     ),
     Bad(
         "a model whose answers do not end",
         PULL,
         model("tiny", endless),
         ("tiny: names no end token", "Put eos_token_id into generation_config.json"),
-        loads_torch=True,
     ),
     Bad(
         "a chat template that fails",
@@ -864,21 +858,18 @@ CASES = [
             "tiny: its chat template fails on a plain conversation: TemplateError: Tools first.",
             "Take the template that",
         ),
-        loads_torch=True,
     ),
     Bad(
         "a chat template that goes on for ever",
         PULL,
         model("tiny", lambda folder: tokenizer_says(folder, chat_template=ENDLESS)),
         ("tiny: its chat template fails on a plain conversation: it was not done after 5 s.",),
-        loads_torch=True,
     ),
     Bad(
         "a chat template that leaves the question out",
         PULL,
         model("tiny", lambda folder: tokenizer_says(folder, chat_template="{{ messages | length }} messages")),
         ("tiny: its chat template leaves out what is asked.", "Take the one that the model was published with."),
-        loads_torch=True,
     ),
     Bad(
         "a run on a broken model",
@@ -1181,12 +1172,7 @@ SAID: dict[str, str] = {}
 """What each case said in this run, for the page."""
 
 
-def cases() -> list[Any]:
-    marks = {True: [pytest.mark.model], False: []}
-    return [pytest.param(bad, id=bad.situation, marks=marks[bad.loads_torch]) for bad in CASES]
-
-
-@pytest.mark.parametrize("bad", cases())
+@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.situation)
 def test_a_bad_input_is_told_and_leaves_nothing_behind(bad: Bad, desk: Desk) -> None:
     bad.provoke(desk)
     before = contents(desk)
