@@ -250,6 +250,14 @@ class TaskSource(Block, axis="tasks"):
         return {"train": self.train, "gate": self.gate, "report": self.report, "guard": self.guard}
 
 
+class Attempts(Protocol):
+    """What attempts tasks, as the runner of sampling asks it: a sampler, or what one is in a round."""
+
+    async def sample(self, task: Task, context: Context) -> Group:
+        """Attempt `task`; the group's rollouts carry the digest of the model that answered."""
+        ...
+
+
 class Sampler(Block, axis="sample"):
     """How a task is attempted; also an inference strategy that evaluation can run."""
 
@@ -268,6 +276,17 @@ class Sampler(Block, axis="sample"):
 
     def cost(self) -> int:
         """About how many new tokens one task costs at most: for plans and progress."""
+        return 0
+
+    def in_round(self, tasks: Sequence[Task], seed: int, context_tokens: int) -> Attempts:
+        """What attempts a shard's `tasks` in a round, on engines of that context: the sampler itself.
+
+        One that is to be held against something gives what also samples that, on some of the tasks.
+        """
+        return self
+
+    def control_cost(self, tasks: int) -> int:
+        """About how many new tokens it costs a round at most to hold it against something, beside `tasks` of them."""
         return 0
 
     def longest(self) -> int:

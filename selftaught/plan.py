@@ -83,6 +83,8 @@ class Plan:
     """What each verifier makes of the tasks' own gold answers."""
     sent: tuple[Sent, ...] = ()
     """One task of each set."""
+    control_tokens: int = 0
+    """Those of the sampled tokens that a search is held against."""
 
     @property
     def minutes(self) -> float:
@@ -93,6 +95,10 @@ class Plan:
         """The plan for machines."""
         return {"plan": {**asdict(self), "generation_minutes_at_most": round(self.minutes, 1)}}
 
+    def _of_control(self) -> str:
+        held = f"{self.control_tokens:,} of them to hold the search against"
+        return f" ({held})" if self.control_tokens else ""
+
     def text(self) -> str:
         """The plan for people."""
         if self.nothing_new:
@@ -102,7 +108,8 @@ class Plan:
             f"{self.recipe} ({self.digest[:8]}) on line {self.line}, champion {self.champion}, {self.rounds} round(s)\n"
             f"  tasks a round: {self.train_tasks} train, {self.gate_tasks} gate, {self.report_tasks} report, "
             f"{self.guard_tasks} guard\n"
-            f"  new tokens a round, at most: {self.sampled_tokens:,} sampled, {self.evaluated_tokens:,} evaluated; "
+            f"  new tokens a round, at most: {self.sampled_tokens:,} sampled{self._of_control()}, "
+            f"{self.evaluated_tokens:,} evaluated; "
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
             f"  verify: {'; '.join(self.gold)}\n"
             f"  gate: {self.power}"
@@ -138,7 +145,8 @@ def plan(place: Workplace, order: Order) -> Plan:
         gate_tasks=sizes["gate"],
         report_tasks=sizes["report"],
         guard_tasks=sizes["guard"],
-        sampled_tokens=sizes["train"] * stage.sample.cost(),
+        sampled_tokens=sizes["train"] * stage.sample.cost() + (control := stage.sample.control_cost(sizes["train"])),
+        control_tokens=control,
         evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,

@@ -6,12 +6,12 @@ whole data sets lives in `selftaught.dataset`.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import override
 
 from selftaught.canonical import canonical
@@ -188,11 +188,17 @@ class Node(Record):
     hinted: bool = False
 
 
+Added = Annotated[int, BeforeValidator(lambda told: told or 0), Field(exclude_if=lambda told: told == 0)]
+"""A count that older rows lack: it is left out where it is 0, so that their digests stand."""
+
+
 class Spent(Record):
     """What one search used.
 
-    `tokens` are new ones of the policy, those of dropped duplicates and of roll-outs included; `value_calls` are nodes
-    that a model valued; `seconds` are of the clock, waiting for the engine included.
+    `tokens` are new ones of the policy, those of dropped duplicates, of roll-outs and of hinted answers included, of
+    which `hint_tokens` are the last; `value_calls` are nodes that a model valued; `prefill_tokens` were read for them
+    and for steps (openings and partial solutions, cached or not, without the question that p(True) asks);
+    `seconds` are of the clock, waiting for the engine included.
     """
 
     iterations: int = 0
@@ -202,6 +208,8 @@ class Spent(Record):
     empty: int = 0
     truncated: int = 0
     seconds: float = 0.0
+    hint_tokens: Added = 0
+    prefill_tokens: Added = 0
 
 
 Ended = Literal["iterations", "nodes", "tokens", "seconds", "solved", "gate", "exhausted", "failed"]
@@ -252,11 +260,34 @@ class Tree(Record):
         return self
 
 
+class Control(Record):
+    """Independent answers to a task that was searched, sampled to hold the search against and for nothing else.
+
+    They are no rollouts of the group, so nothing that trains, counts or shows those meets them. `budget` are the new
+    tokens that the search took, hinted answers not counted; `requests` says how many of the rollouts each request gave,
+    in order, of which a later one was made because the earlier ones had not come to the budget.
+    """
+
+    budget: int
+    requests: tuple[int, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+    verdicts: tuple[tuple[Verdict, ...], ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """The new tokens of the answers: what the control cost."""
+        return sum(rollout.completion_tokens for rollout in self.rollouts)
+
+    def passed(self, index: int) -> bool:
+        """Whether rollout `index` was verified and every verifier passed it."""
+        return _passed(self.verdicts, index)
+
+
 class Group(Record):
     """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`.
 
     A group that was searched has its tree too, and its rollouts are the tree's answers: a rollout's `index` is that of
-    its terminal node.
+    its terminal node. Of some of a round's searches there is a `control`.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -265,6 +296,7 @@ class Group(Record):
     rollouts: tuple[Rollout, ...] = ()
     verdicts: tuple[tuple[Verdict, ...], ...] = ()
     tree: Tree | None = None
+    control: Annotated[Control | None, Field(exclude_if=lambda control: control is None)] = None
 
     @cached_property
     def id(self) -> str:
@@ -273,11 +305,11 @@ class Group(Record):
 
     def passed(self, index: int) -> bool:
         """Whether rollout `index` was verified and every verifier passed it."""
-        return bool(self.verdicts) and bool(self.verdicts[index]) and all(v.passed for v in self.verdicts[index])
+        return _passed(self.verdicts, index)
 
     @property
     def new_tokens(self) -> int:
-        """The new tokens that it took: of the rollouts, or where a tree was searched, of the search."""
+        """The new tokens that it took: of the rollouts, or where a tree was searched, of the search; no control's."""
         return self.tree.spent.tokens if self.tree else sum(rollout.completion_tokens for rollout in self.rollouts)
 
     def accepted(self) -> Iterator[Rollout]:
@@ -289,6 +321,10 @@ class Group(Record):
         if self.verdicts and len(self.verdicts) != len(self.rollouts):
             raise ValueError(f"{len(self.verdicts)} verdict lists for {len(self.rollouts)} rollouts")
         return self
+
+
+def _passed(verdicts: Sequence[Sequence[Verdict]], index: int) -> bool:
+    return bool(verdicts) and bool(verdicts[index]) and all(verdict.passed for verdict in verdicts[index])
 
 
 ExampleKind = Literal["completion", "pair", "value"]
@@ -430,6 +466,8 @@ Spent.ARROW = pa.schema(
         ("empty", _int),
         ("truncated", _int),
         ("seconds", _float),
+        ("hint_tokens", _int),
+        ("prefill_tokens", _int),
     ]
 )
 Tree.ARROW = pa.schema(
@@ -442,12 +480,21 @@ Tree.ARROW = pa.schema(
         ("spent", _struct(Spent.ARROW)),
     ]
 )
+Control.ARROW = pa.schema(
+    [
+        ("budget", _int),
+        ("requests", pa.list_(_int)),
+        ("rollouts", pa.list_(_struct(Rollout.ARROW))),
+        ("verdicts", pa.list_(pa.list_(_struct(Verdict.ARROW)))),
+    ]
+)
 Group.ARROW = pa.schema(
     [
         ("task", _struct(Task.ARROW)),
         ("rollouts", pa.list_(_struct(Rollout.ARROW))),
         ("verdicts", pa.list_(pa.list_(_struct(Verdict.ARROW)))),
         ("tree", _struct(Tree.ARROW)),
+        ("control", _struct(Control.ARROW)),
     ]
 )
 Example.ARROW = pa.schema(

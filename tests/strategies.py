@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from selftaught.records import (
     ChatRole,
+    Control,
     Ended,
     Example,
     ExampleKind,
@@ -120,7 +121,7 @@ def trees(draw: st.DrawFn) -> Tree:
     nodes = tuple(Node(index=i, parent=parent, **draw(fields)) for i, parent in enumerate([-1, *parents]))
     spent = st.builds(
         Spent, iterations=counts, tokens=counts, value_calls=counts, duplicates=counts, empty=counts, truncated=counts,
-        seconds=floats,
+        seconds=floats, hint_tokens=counts, prefill_tokens=counts,
     )  # fmt: skip
     return Tree(
         prompt_ids=draw(some(counts)),
@@ -133,12 +134,28 @@ def trees(draw: st.DrawFn) -> Tree:
 
 
 @st.composite
+def controls(draw: st.DrawFn) -> Control:
+    """Controls, verified and not yet."""
+    attempts = draw(some(rollouts, min_size=1))
+    several = some(some(verdicts, min_size=1), min_size=len(attempts), max_size=len(attempts))
+    return Control(
+        budget=draw(counts), requests=draw(some(counts)), rollouts=attempts, verdicts=draw(st.just(()) | several)
+    )
+
+
+@st.composite
 def groups(draw: st.DrawFn) -> Group:
     """Groups, verified and not yet."""
     attempts = draw(some(rollouts))
     several = some(some(verdicts), min_size=len(attempts), max_size=len(attempts))
     searched = draw(st.none() | trees())
-    return Group(task=draw(tasks), rollouts=attempts, verdicts=draw(st.just(()) | several), tree=searched)
+    return Group(
+        task=draw(tasks),
+        rollouts=attempts,
+        verdicts=draw(st.just(()) | several),
+        tree=searched,
+        control=draw(st.none() | controls()),
+    )
 
 
 BY_KIND: dict[str, st.SearchStrategy[Record]] = {

@@ -268,6 +268,16 @@ def test_a_dry_run_plans_and_touches_nothing(registry: Registry) -> None:
     recipe = Recipe.load(Path("recipes/rft.yaml"))
     assert (plan["digest"], plan["rounds"], plan["train_tasks"]) == (recipe.digest, 2, recipe.tasks.train)
     assert plan["sampled_tokens"] == recipe.tasks.train * recipe.stages[0].sample.cost()
+    assert plan["control_tokens"] == 0
+    searching = told("run recipes/thinklite-text.yaml --dry-run --json")["plan"]
+    alone = told("run recipes/thinklite-text.yaml --dry-run --json --set stages.0.sample.control=0")["plan"]
+    assert (
+        searching["sampled_tokens"] == alone["sampled_tokens"] + searching["control_tokens"] > alone["sampled_tokens"]
+    )
+    assert (
+        f"{searching['control_tokens']:,} of them to hold the search against"
+        in ran("run recipes/thinklite-text.yaml --dry-run").stderr
+    )
     assert f"champion {recipe.models['policy']}, 1 round(s)" in ran("run recipes/rft.yaml --dry-run").stderr
     assert (
         f"champion version 2 ({registry.second.digest[:8]})"

@@ -63,7 +63,7 @@ def test_the_arrow_schema_has_every_field(kind: str):
 @settings(max_examples=20)
 def test_an_id_changes_with_what_it_is_over_and_with_nothing_else(kind: str, data: st.DataObject):
     one, other = data.draw(KINDS[kind]), data.draw(KINDS[kind])
-    for field in set(type(one).model_fields) - {"rollouts", "verdicts", "tree"}:
+    for field in set(type(one).model_fields) - {"rollouts", "verdicts", "tree", "control"}:
         mixed = one.model_copy(update={field: getattr(other, field)})
         differs = _identity(kind, mixed) != _identity(kind, one)
         assert (mixed.id != one.id) == differs, field
@@ -80,6 +80,15 @@ def _identity(kind: str, record: Record) -> bytes:
     for turn in row.get("turns", ()):
         turn.pop("token_ids"), turn.pop("logprobs")
     return canonical({field: row[field] for field in IN_THE_ID[kind]})
+
+
+def test_a_search_without_a_control_is_the_row_that_it_was_before_there_were_any():
+    """The digests of stored groups are over these rows: a key more makes each of them another data set."""
+    tree = Tree(nodes=(Node(index=0),), ended="nodes")
+    row = Group(task=TASK, rollouts=(ROLLOUT,), tree=tree).to_row()
+    assert set(row) == {"task", "rollouts", "verdicts", "tree"}
+    counted = {"iterations", "tokens", "value_calls", "duplicates", "empty", "truncated", "seconds"}
+    assert set(row["tree"]["spent"]) == counted
 
 
 def test_golden_ids():

@@ -78,9 +78,17 @@ def test_a_round_of_search_is_told_with_its_trees(round: Round, place):
     assert told.last.search.figures["search.trees"] == 12
     solved = sum(any(g.accepted()) for g in dataset.read(Path(round.made["verified"].path), Group))
     assert told.last.search.figures["search.solved"] == solved
+    controls = [g.control for g in dataset.read(Path(round.made["verified"].path), Group) if g.control]
+    assert told.last.search.figures["search.control.tasks"] == len(controls) == 2  # one of each shard's six
+    assert all(len(control.verdicts) == len(control.rollouts) > 0 for control in controls)
+    assert place.tracker.metrics(round.job.run)["search.control.tasks"] == 2
+    told_of = (dataset.manifest(Path(round.made[f"groups-{shard}"].path)) for shard in (0, 1))
+    trees = told.last.search.figures["search.spent.tokens"]
+    assert sum(each.counts["new_tokens"] for each in told_of) == trees + sum(control.tokens for control in controls)
     page = Path(round.made["page"].path).read_text()
     assert "Trees to look into" in page
     assert "Thought 0 of" in page
+    assert "Against independent samples" in page
 
 
 def test_a_search_whose_values_are_no_numbers_fails_the_round_and_says_so(round: Round, monkeypatch):

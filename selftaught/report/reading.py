@@ -61,12 +61,13 @@ class Sample:
 
 
 def drawn(group: Group) -> Group:
-    """What the page draws of a group: no tokens, and where no tree needs all of them, `ROLLOUTS` rollouts."""
+    """What the page draws of a group: no tokens, no control, and of rollouts `ROLLOUTS`, or all of a tree's."""
     places = range(len(group.rollouts)) if group.tree else sorted(_to_keep(group)[:ROLLOUTS])
     return group.model_copy(
         update={
             "rollouts": tuple(_without_tokens(group.rollouts[place]) for place in places),
             "verdicts": tuple(group.verdicts[place] for place in places if group.verdicts),
+            "control": None,
             "tree": group.tree and group.tree.model_copy(update={"prompt_ids": (), "nodes": tuple(_plain(group))}),
         }
     )

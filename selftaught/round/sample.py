@@ -40,7 +40,8 @@ async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key:
         watch = Stopwatch()
         with open_journal(place.store, job.own(key), Group) as journal:
             flight = tasks_in_flight(models)
-            groups = await sample(tasks, job.blocks.sample, models, journal, place.progress("sample"), flight)
+            attempts = job.blocks.sample.in_round(tasks, job.seed, place.settings.engine_context)
+            groups = await sample(tasks, attempts, models, journal, place.progress("sample"), flight)
     require_trees(groups)
     counts = {
         "seconds": watch.seconds,

@@ -25,6 +25,7 @@ from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.leaks import require_no_leak
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks, replayed
+from selftaught.search.comparison import Compared, compared, figures
 from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verified
 
@@ -73,16 +74,18 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
 def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path) -> Manifest:
     groups = merge(*(_by_id(Path(shard)) for shard in shards), key=lambda group: group.id)
     total = sum(part.rows for part in parts)
-    watch, counts = Stopwatch(), Counter[str]()
+    watch, counts, controls = Stopwatch(), Counter[str](), list[Compared]()
     with dataset.writing(out, "groups") as into:
-        asyncio.run(_each(place, job, groups, total, into, counts))
+        asyncio.run(_each(place, job, groups, total, into, counts, controls))
         sampled = {
             "new_tokens": sum(part.counts["new_tokens"] for part in parts),
             "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
             "sampling_seconds": max(part.counts["seconds"] for part in parts),
         }
         parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)}
-        return into.end(parents, job.recipe.digest, {**counts, **sampled, "seconds": watch.seconds})
+        return into.end(
+            parents, job.recipe.digest, {**counts, **figures(controls), **sampled, "seconds": watch.seconds}
+        )
 
 
 def _by_id(shard: Path) -> Iterator[Group]:
@@ -93,9 +96,15 @@ def _by_id(shard: Path) -> Iterator[Group]:
 
 
 async def _each(
-    place: Workplace, job: Job, groups: Iterable[Group], total: int, into: Writer, counts: Counter[str]
+    place: Workplace,
+    job: Job,
+    groups: Iterable[Group],
+    total: int,
+    into: Writer,
+    counts: Counter[str],
+    controls: list[Compared],
 ) -> None:
-    """Verify the groups one after the other into a data set, and count what became of them."""
+    """Verify the groups one after the other into a data set, count what became of them, compare with controls."""
     counts.update(asdict(funnel([])))
     async with AsyncExitStack() as stack:
         alone = set(job.recipe.models) == {"policy"}
@@ -107,6 +116,7 @@ async def _each(
         async for group in verified(groups, total, job.blocks.verify, models, place.progress("verify")):
             into.add(group)
             counts.update({**asdict(funnel([group])), **outcomes([group])})
+            controls.extend(compared([group]))
 
 
 def _curate(place: Workplace, job: Job, groups: Path, out: Path) -> Manifest:

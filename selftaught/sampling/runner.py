@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from selftaught.blocks import Context, ProgressSink, Sampler
+from selftaught.blocks import Attempts, Context, ProgressSink
 from selftaught.errors import NoAnswer, RoundFailed, SelftaughtError
 from selftaught.records import Group, Task
 
@@ -40,7 +40,7 @@ def tell(task: Task, error: NoAnswer) -> None:
 
 async def sample(
     tasks: Sequence[Task],
-    sampler: Sampler,
+    sampler: Attempts,
     context: Context,
     journal: Journal,
     report: ProgressSink,
@@ -123,8 +123,8 @@ async def _run(works: Iterable[Coroutine[None, None, None]]) -> None:
 
 
 def total_tokens(groups: Iterable[Group]) -> int:
-    """New tokens that `groups` took: of their rollouts, or where a tree was searched, of the search."""
-    return sum(group.new_tokens for group in groups)
+    """New tokens that `groups` took: of their rollouts, or where a tree was searched, of search and control."""
+    return sum(group.new_tokens + (group.control.tokens if group.control else 0) for group in groups)
 
 
 def counts(groups: Sequence[Group]) -> dict[str, float]:

@@ -118,6 +118,7 @@ class Steps(Drawing, Expansion, type="steps"):
         )
         tree.prompt_ids = tree.prompt_ids or said[0].prompt_ids
         tree.tally.tokens += sum(len(step.token_ids) for step in said)
+        tree.tally.prefill_tokens += said[0].prompt_tokens
         tree.tally.truncated += sum(step.finish_reason == "length" for step in said)
         return [whole_tokens(step) for step in said]
 

@@ -47,6 +47,7 @@ class Hints(BaseModel):
             )
         except NoAnswer:  # the hint made the prompt too long
             return
+        tree.tally.hint_tokens += sum(len(each.token_ids) for each in said)
         tree.tally.tokens += sum(len(each.token_ids) for each in said)
         for answer in await self._held(tree, said, context):
             insert(tree, answer, expand.stop or ENDS[expand.unit], hinted=True)

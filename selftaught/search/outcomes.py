@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from selftaught.errors import RoundFailed
-from selftaught.records import Ended, Group
+from selftaught.records import Ended, Group, Spent
 
 MOST_FAILED = 0.1
 """The share of trees that may fail (a value that is no number) before the round is given up."""
@@ -31,7 +31,7 @@ def outcomes(groups: Sequence[Group]) -> Mapping[str, float]:
         "hinted": sum(any(node.hinted for node in tree.nodes) for tree in trees),
         **{f"ended.{each}": ended[each] for each in get_args(Ended)},
     }
-    fields = ("iterations", "tokens", "value_calls", "duplicates", "empty", "truncated")
+    fields = [field for field in Spent.model_fields if field != "seconds"]
     found |= {f"spent.{field}": sum(getattr(tree.spent, field) for tree in trees) for field in fields}
     return {f"search.{name}": float(value) for name, value in found.items()}
 

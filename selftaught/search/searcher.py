@@ -13,10 +13,11 @@ from typing import Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from selftaught.blocks import Context, OneOf, Sampler
+from selftaught.blocks import Attempts, Context, OneOf, Sampler
 from selftaught.errors import NoAnswer
 from selftaught.records import Ended, Group, Task
 from selftaught.search.backup import VisitMean
+from selftaught.search.control import Controlled, Independent, about, held
 from selftaught.search.expansion import Steps
 from selftaught.search.hints import Hints
 from selftaught.search.parts import Backup, BadValue, NodeValue, Selection
@@ -129,6 +130,19 @@ class Search(Sampler, type="search"):
     hints: Annotated[
         Hints | None, Field(description="answers sampled with the gold answer in sight, where none is right")
     ] = None
+    control: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of a round's tasks that are also sampled independently, to compare with"),
+    ] = 0.1
+
+    def in_round(self, tasks: Sequence[Task], seed: int, context_tokens: int) -> Attempts:
+        """This search, with independent answers beside it on a share of `tasks` that follows from `seed`."""
+        longest = self.limits.depth * self.expand.max_tokens + self.finish
+        return Controlled(self, held(tasks, self.control, seed), Independent(self.expand, longest, context_tokens))
+
+    def control_cost(self, tasks: int) -> int:
+        """As many new tokens as the search takes on its share of `tasks`, and a margin."""
+        return about(self.control, tasks, self.cost())
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The group of `task` with its tree; a rollout each answer, its index that of its node."""

@@ -6,7 +6,7 @@ which node grows, what it is worth and how that is backed up are the blocks' bus
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from selftaught.blocks import Completion
@@ -95,6 +95,8 @@ class Tally:
     duplicates: int = 0
     empty: int = 0
     truncated: int = 0
+    hint_tokens: int = 0
+    prefill_tokens: int = 0
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -112,6 +114,8 @@ class Tally:
             empty=self.empty,
             truncated=self.truncated,
             seconds=self.seconds,
+            hint_tokens=self.hint_tokens,
+            prefill_tokens=self.prefill_tokens,
         )
 
 
@@ -144,6 +148,11 @@ class SearchTree:
     def sketch(self, parent: SearchNode, step: Completion) -> SearchNode:
         """A child of `parent` that says `step`, of which neither the parent nor the tree knows yet."""
         return _child(parent, step, False)
+
+    def valued(self, nodes: Sequence[SearchNode]) -> None:
+        """Count that a model is asked what each of `nodes` is worth, and reads the prompt and the way to it."""
+        self.tally.value_calls += len(nodes)
+        self.tally.prefill_tokens += sum(len(self.prompt_ids) + len(node.ids()) for node in nodes)
 
     def terminals(self) -> list[SearchNode]:
         """The nodes that end an answer, in order of their index."""

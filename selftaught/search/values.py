@@ -42,7 +42,7 @@ class ValueModel(NodeValue, type="value_model"):
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         if self.role not in context.models:
             return await self.before.values(tree, nodes, context)
-        tree.tally.value_calls += len(nodes)
+        tree.valued(nodes)
         given = await context.tokens(self.role).values([[*tree.prompt_ids, *node.ids()] for node in nodes])
         broken = [value for value in given if not math.isfinite(value)]
         if broken:
@@ -66,7 +66,7 @@ class PTrue(NodeValue, type="p_true"):
     )
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        tree.tally.value_calls += len(nodes)
+        tree.valued(nodes)
         asked = Message(role="user", content=filled(self.prompt, answer=tree.task.answer or ""))
         said = [Message(role="assistant", content=node.so_far().strip()) for node in nodes]
         chats = [[*tree.task.messages, each, asked] for each in said]
@@ -96,7 +96,7 @@ class Outcome(NodeValue, type="outcome"):
     async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
         if node.terminal:
             return await passed(tree, [(node.so_far(), node.finish_reason)], context)
-        tree.tally.value_calls += 1
+        tree.valued([node])
         n = self.n if self.temperature else 1
         said = await context.tokens(self.role).complete(
             [*tree.prompt_ids, *node.ids()], n=n, temperature=self.temperature, max_tokens=self.max_tokens

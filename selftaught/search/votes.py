@@ -48,7 +48,7 @@ class Vote(NodeValue, type="vote"):
         """What `node` comes to: its own answer, or `n` completions; what they cost is counted."""
         if node.terminal:
             return [(node.so_far(), node.finish_reason)]
-        tree.tally.value_calls += 1
+        tree.valued([node])
         said = await context.tokens(self.role).complete(
             [*tree.prompt_ids, *node.ids()], n=self.n, temperature=self.temperature, max_tokens=self.max_tokens
         )

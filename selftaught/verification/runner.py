@@ -31,7 +31,8 @@ async def verified(
 ) -> AsyncGenerator[Group]:
     """`groups`, of which there are `total`, in their order, each rollout with one verdict a verifier, in their order.
 
-    Groups are taken as they are needed, `IN_FLIGHT` at a time. Verdicts that a group already had are replaced. Raises
+    Groups are taken as they are needed, `IN_FLIGHT` at a time. Verdicts that a group already had are replaced; a
+    control's answers are verified as a group of their own. Raises
     BadInput at the end when a verifier could not run on a single rollout, and any SelftaughtError of a verifier as it
     is. All of them share the step's time for comparing formulas.
     """
@@ -50,8 +51,19 @@ async def verified(
 
 async def _verified(group: Group, verifiers: Sequence[Verifier], context: Context, left: Share) -> Group:
     left.left += ROLLOUT_S * len(group.rollouts)
+    judged = group.model_copy(update={"verdicts": await _judged(group, verifiers, context)})
+    if (control := group.control) is None:
+        return judged
+    left.left += ROLLOUT_S * len(control.rollouts)
+    apart = Group(task=group.task, rollouts=control.rollouts)  # so that no vote is taken among both
+    said = await _judged(apart, verifiers, context)
+    return judged.model_copy(update={"control": control.model_copy(update={"verdicts": said})})
+
+
+async def _judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> tuple[tuple[Verdict, ...], ...]:
+    """The verdicts on each rollout of `group`, one a verifier."""
     columns = [await verdicts(verifier, group, context) for verifier in verifiers]
-    return group.model_copy(update={"verdicts": tuple(zip(*columns, strict=True))})
+    return tuple(zip(*columns, strict=True))
 
 
 def _ahead(works: Iterable[Coroutine[None, None, Group]]) -> Generator[asyncio.Task[Group]]:

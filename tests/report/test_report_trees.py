@@ -82,6 +82,56 @@ def test_the_page_shows_trees_with_values_and_visits_and_hostile_steps_as_text()
     assert HOSTILE not in page
 
 
+CONTROL = {
+    "search.control.tasks": 16.0, "search.control.budget": 5952.0, "search.control.cost": 6544.0,
+    "search.control.short": 0.0, "search.control.solved.search": 0.333, "search.control.solved.sampling": 0.366,
+    "search.control.solved.gain": -0.033, "search.control.solved.low": -0.081, "search.control.solved.high": 0.012,
+    "search.control.distinct.search": 1.03, "search.control.distinct.sampling": 1.4,
+    "search.control.distinct.gain": -0.37, "search.control.distinct.low": -0.59, "search.control.distinct.high": -0.17,
+}  # fmt: skip
+
+
+def _searched(*rounds: dict[str, float]) -> str:
+    """The text of the page of rounds with those figures beside the others."""
+    plain = data(solved())
+    told = [
+        plain.last.model_copy(update={"round": n, "search": SearchReport(figures=FIGURES | more)})
+        for n, more in enumerate(rounds, 1)
+    ]
+    page = render(plain.model_copy(update={"rounds": tuple(told)}))
+    return " ".join(re.sub("<[^>]+>", " ", page).split())
+
+
+def test_the_page_holds_every_search_against_independent_samples():
+    text = _searched({}, CONTROL | {"search.control.short": 2.0}, CONTROL | {"search.spent.prefill_tokens": 98000.0})
+    row = (
+        "16 share of tasks solved .333 .366 −.033 −.081 to +.012 5,952 6,544 "
+        "right answers a task 1.03 1.40 −0.37 −0.59 to −0.17"
+    )
+    head, rest = text.split("Against independent samples")
+    table = rest.split("On some of the round's tasks")[0]
+    assert table.count(row) == 2
+    assert ("round 1" in table, "round 2" in table, "round 3" in table) == (False, True, True)
+    assert "98,000" in head
+    assert "understated" not in text
+
+
+def test_the_page_says_where_the_samples_are_understated():
+    assert "On 2 of this round's tasks there were fewer tokens of samples" in _searched(
+        CONTROL | {"search.control.short": 2.0}
+    )
+
+
+def test_a_comparison_on_one_task_has_no_interval():
+    one = {name: value for name, value in CONTROL.items() if not name.endswith((".low", ".high"))}
+    text = _searched(one)
+    assert "16 share of tasks solved .333 .366 −.033 5,952 6,544 right answers a task 1.03 1.40 −0.37 On some" in text
+
+
+def test_the_page_of_a_search_without_a_control_says_nothing_of_one():
+    assert "Against independent samples" not in _searched({})
+
+
 def test_the_page_tells_the_value_model_and_draws_its_calibration():
     page = render(data(solved()))
     assert "The value model" in page

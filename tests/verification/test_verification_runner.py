@@ -7,7 +7,7 @@ import pytest
 
 from selftaught.blocks import Context, RolloutVerifier, Verifier
 from selftaught.errors import BadInput, NoAnswer, Unavailable
-from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
+from selftaught.records import Control, Group, Message, Node, Rollout, Task, Tree, Turn, Verdict
 from selftaught.verification import runner
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.budget import limited, share
@@ -72,6 +72,28 @@ async def test_each_rollout_gets_one_verdict_a_verifier_in_their_order():
     assert [[v.verifier for v in on_one] for on_one in done[0].verdicts] == [["answer_match", "rules"]] * 3
     assert [done[0].passed(i) for i in range(3)] == [True, False, True]
     assert done[2].verdicts == ()
+
+
+class Counting(Verifier):
+    """Says how many rollouts it was shown at once, and whether with a tree."""
+
+    type: str = "counting"
+
+    async def verify(self, group, context):
+        return [Verdict.of(self.name, True, f"{len(group.rollouts)}, {group.tree is not None}") for _ in group.rollouts]
+
+
+async def test_a_control_is_verified_as_a_group_of_its_own():
+    """A vote among both would let the one decide what is right of the other."""
+    searched, apart = group("1", "1", "2"), group("1", "1", "3", "1")
+    searched = searched.model_copy(update={"tree": Tree(nodes=(Node(index=0),), ended="nodes")})
+    control = Control(budget=3, rollouts=apart.rollouts)
+    (done,) = await verified([searched.model_copy(update={"control": control})], AnswerMatch(), Counting())
+    assert done.control
+    assert [done.control.passed(i) for i in range(3)] == [True, False, True]
+    assert [on_one[1].reason for on_one in done.control.verdicts] == ["3, False"] * 3
+    assert [on_one[1].reason for on_one in done.verdicts] == ["2, True"] * 2
+    assert funnel([done]) == funnel(await verified([searched], AnswerMatch(), Counting()))
 
 
 async def test_verifying_again_replaces_the_verdicts():

@@ -1,0 +1,128 @@
+"""The control of a search: what independent answers give on some of its tasks, at the tokens that its trees took.
+
+A share of a round's tasks, drawn by its seed, is sampled independently too, as the search samples and as far as its
+tree went. These answers are in a place of their own (`Group.control`), so nothing trains on them or counts them among
+the round's. What the two gave is compared in `comparison`, once they are verified.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from selftaught.blocks import Completion, Context, Sampler
+from selftaught.errors import NoAnswer
+from selftaught.records import Control, Group, Rollout, Task, Tree, Turn
+from selftaught.search.expansion import Steps
+
+MARGIN = 1.5
+"""About as many tokens as the tree took does the control take, at most: what the last request asks for may be more."""
+CAUTION = 2
+"""So many times as long as the tree's own answers are others taken to be, until some are there: so that few of them
+are not too many."""
+MOST_AT_ONCE, MOST_REQUESTS = 32, 64
+"""Answers of one request, and requests of one task."""
+
+
+def held(tasks: Sequence[Task], share: float, seed: int) -> frozenset[str]:
+    """The ids of the tasks that have a control: `share` of `tasks`, rounded up, the same ones for the same `seed`."""
+    drawn = sorted({task.id for task in tasks}, key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest())
+    return frozenset(drawn[: math.ceil(share * len(drawn))])
+
+
+def about(share: float, tasks: int, cost: int) -> int:
+    """About how many new tokens the controls of a share of `tasks` come to, whose searches take `cost` each."""
+    return math.ceil(math.ceil(share * tasks) * cost * MARGIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Independent:
+    """Independent answers as a search samples its steps: from its opening, at its temperature.
+
+    An answer has `longest` tokens at most, and what an engine whose context is `context_tokens` has room for.
+    """
+
+    expand: Steps
+    longest: int
+    context_tokens: int
+
+    async def beside(self, group: Group, context: Context) -> Control | None:
+        """Answers to the task of `group` of as many tokens as its tree took; hinted answers are nobody's.
+
+        None where the tree was not begun, or where the engine gives none (`NoAnswer`). Raises all else that
+        `ChatModel.complete` raises.
+        """
+        tree = group.tree
+        if tree is None or not tree.prompt_ids or self._room(tree) < 1:
+            return None
+        budget = tree.spent.tokens - tree.spent.hint_tokens
+        try:
+            asked = await self._requests(tree, budget, CAUTION * _own_length(group), context)
+        except NoAnswer:
+            return None
+        rollouts = self._rollouts(group.task, list(chain.from_iterable(asked)), context)
+        return Control(budget=budget, requests=tuple(map(len, asked)), rollouts=tuple(rollouts)) if rollouts else None
+
+    def _room(self, tree: Tree) -> int:
+        return min(self.longest, self.context_tokens - len(tree.prompt_ids))
+
+    async def _requests(self, tree: Tree, budget: int, length: float, context: Context) -> list[list[Completion]]:
+        """Answers that come to `budget` tokens, by request; how many are asked for goes by those that came before."""
+        asked, missing = list[list[Completion]](), budget
+        for _ in range(MOST_REQUESTS):
+            if missing <= 0:
+                break
+            n = min(max(math.ceil(missing / max(length, 1.0)), 1), MOST_AT_ONCE)
+            asked.append(await self._ask(tree, n, context))
+            lengths = [len(each.token_ids) for each in chain.from_iterable(asked)]
+            if not any(lengths):
+                break  # an engine that says nothing would be asked for ever
+            missing, length = budget - sum(lengths), sum(lengths) / len(lengths)
+        return asked
+
+    async def _ask(self, tree: Tree, n: int, context: Context) -> list[Completion]:
+        return await context.tokens().complete(
+            tree.prompt_ids,
+            n=n,
+            temperature=self.expand.temperature,
+            max_tokens=self._room(tree),
+            **self.expand.drawn(),
+        )
+
+    def _rollouts(self, task: Task, said: Sequence[Completion], context: Context) -> list[Rollout]:
+        return [
+            Rollout(
+                task=task.id,
+                index=index,
+                model=context.model().digest,
+                turns=(Turn(content=each.text, token_ids=each.token_ids, logprobs=each.logprobs),),
+                temperature=self.expand.temperature,
+                finish_reason=each.finish_reason,
+                prompt_tokens=each.prompt_tokens,
+                completion_tokens=len(each.token_ids),
+            )
+            for index, each in enumerate(said)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """A search in a round: on the tasks in `held` it is followed by independent answers."""
+
+    search: Sampler
+    held: frozenset[str]
+    independent: Independent
+
+    async def sample(self, task: Task, context: Context) -> Group:
+        """The group that the search gives of `task`, with its control where it has one."""
+        group = await self.search.sample(task, context)
+        if task.id not in self.held:
+            return group
+        return group.model_copy(update={"control": await self.independent.beside(group, context)})
+
+
+def _own_length(group: Group) -> float:
+    """How long the tree's own answers were on average; where it has none, endless, so that one is asked for first."""
+    own = [rollout.completion_tokens for rollout in group.rollouts if not rollout.hinted]
+    return sum(own) / len(own) if own else math.inf
