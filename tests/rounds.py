@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from kfp import dsl
 
 from selftaught.database import make_whole
 from selftaught.recipe import Recipe, Stage, load_blocks
-from selftaught.round.adopt import adopt
+from selftaught.round.adopt import adopt, keep
+from selftaught.round.engines import reference_key
 from selftaught.round.job import Job, Workplace
 from selftaught.round.work import Work
 from selftaught.serving.local import LocalEngines
@@ -146,8 +148,22 @@ def place(home: Path, database: Path, model: Path, recorded_blocks: None) -> Wor
     """A home whose model line `line` has been adopted, as `selftaught run` does before the first round."""
     shutil.copytree(database, home)
     place = Workplace.open()
+    place.store.claim(*noted(model))
     adopt(place, Recipe.parse(json.dumps(recipe(model))), "line")
     return place
+
+
+@cache
+def noted(model: Path) -> tuple[str, bytes]:
+    """What is noted of `model` when it is adopted, which takes a second: its values, once its template was tried."""
+    with TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFTAUGHT_HOME", home)
+        patch.delenv("SELFTAUGHT_STORE", raising=False)
+        place = Workplace.open()
+        key = reference_key(keep(place, str(model))[0])
+        value = place.store.claimed(key)
+    assert value
+    return key, value
 
 
 @pytest.fixture
