@@ -163,6 +163,10 @@ class TokenModel(ChatModel, Protocol):
         """What a value model makes of each of `inputs` (token ids), in one request. May be any number, or none."""
         ...
 
+    async def rewards(self, chats: Sequence[Sequence[Message]], tag: str) -> list[list[tuple[float, ...]]]:
+        """For each of `chats` the probability of each class of a process reward model's at each `tag` in it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

@@ -31,7 +31,7 @@ from selftaught.trust import distrusted
 HEALS = frozenset({429, 502, 503, 504})
 """HTTP statuses that say "not now" rather than "not this"."""
 
-BESIDE = frozenset({"/classify", "/health"})
+BESIDE = frozenset({"/classify", "/health", "/pooling", "/tokenize"})
 
 NO_NUMBER = "Out of range float values"
 """What vLLM's server says when a value is NaN or infinite."""
@@ -121,6 +121,23 @@ class _Values(_Reply):
     """What is used of a server's answer to a classification request."""
 
     data: list[_Row]
+
+
+class _Rows(BaseModel):
+    index: int
+    data: list[tuple[float, ...]]
+
+
+class _Classes(_Reply):
+    """What is used of a server's answer to a pooling request: numbers for each token."""
+
+    data: list[_Rows]
+
+
+class _Tokens(BaseModel):
+    """What is used of a server's answer to a request for a text's tokens."""
+
+    tokens: tuple[Count, ...]
 
 
 class _Listed(BaseModel):
@@ -329,6 +346,45 @@ class Endpoint:
             raise NoAnswer(f"{self.url}: {self.name} gave {len(data)} values for {len(inputs)} partial solutions.")
         return [row.probs[0] for row in sorted(data, key=lambda row: row.index)]
 
+    async def rewards(self, chats: Sequence[Sequence[Message]], tag: str) -> list[list[tuple[float, ...]]]:
+        """For each of `chats` the probability of each class of a process reward model's at each `tag` in it.
+
+        The server renders the chats as the model's own tokenizer has it, without opening another answer. Raises what
+        `chat` raises, BadInput for a tag that is no token of the model's.
+        """
+        mark = await self._mark(tag)
+        asked = [self._tokens(self._chat(chat) | {"add_generation_prompt": False}) for chat in chats]
+        inputs = await asyncio.gather(*asked)
+        given = zip(inputs, await self.classes(inputs), strict=True)
+        return [[softmax(row) for token, row in zip(ids, rows, strict=True) if token == mark] for ids, rows in given]
+
+    async def classes(self, inputs: Sequence[Sequence[int]]) -> list[list[tuple[float, ...]]]:
+        """The logit of each class at each token of each of `inputs` (the model's own token ids), in one request.
+
+        vLLM's `/pooling`. Raises what `chat` raises.
+        """
+        body = {"input": [list(ids) for ids in inputs], "task": "token_classify", "use_activation": False}
+        data = (await self._ask(_Classes, "/pooling", body, len(inputs))).data
+        if sorted(each.index for each in data) != list(range(len(inputs))):
+            raise self._unusable(f"{len(data)} answers to {len(inputs)} solutions")
+        rows = [each.data for each in sorted(data, key=lambda each: each.index)]
+        if any(len(row) != len(ids) for row, ids in zip(rows, inputs, strict=True)):
+            raise self._unusable(f"{sum(map(len, rows))} scores of {sum(map(len, inputs))} tokens")
+        return rows
+
+    async def _mark(self, tag: str) -> int:
+        """The token that `tag` is to the model."""
+        tokens = await self._tokens({"prompt": tag, "add_special_tokens": False})
+        if len(tokens) != 1:
+            raise BadInput(
+                f"{tag!r}: is {len(tokens)} tokens to {self.name}, and scores are read at one. Name the tag that the "
+                "model was trained with."
+            )
+        return tokens[0]
+
+    async def _tokens(self, body: dict[str, Any]) -> tuple[int, ...]:
+        return (await self._send(_Tokens, "POST", "/tokenize", {"model": self.name, **body})).tokens
+
     async def prompt_logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """The log-probability (nats) of each token of a prompt but the first, given those before it.
 
@@ -487,6 +543,13 @@ def _server_message(answer: Answer) -> str:
         if isinstance(words, dict):
             words = words.get(key, words)
     return str(words)[:500]
+
+
+def softmax(logits: Sequence[float]) -> tuple[float, ...]:
+    """The probability of each class."""
+    most = max(logits)
+    odds = [math.exp(each - most) for each in logits]
+    return tuple(each / sum(odds) for each in odds)
 
 
 def _sampling(temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:

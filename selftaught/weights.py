@@ -9,7 +9,7 @@ numbers in the tensors are not. Nothing is loaded, so this works where torch is 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -24,6 +24,8 @@ PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 INDEX = "model.safetensors.index.json"
 MANIFEST = "manifest.json"
+PROCESS_REWARD = "Qwen2ForProcessRewardModel"
+"""The architecture of process reward models that can be served: vLLM has it, without the code that a hub offers."""
 
 
 def check_model(folder: Path) -> None:
@@ -98,10 +100,19 @@ def _refuse_code(folder: Path, files: Sequence[Path]) -> None:
         if path.suffix == ".py":
             raise BadInput(f"{path}: code in a model folder is never run. Use an architecture that transformers has.")
     for path in files:
-        if path.parent == folder and path.name.endswith("config.json") and "auto_map" in _json(path):
+        if path.parent == folder and path.name.endswith("config.json") and _asks_for_code(_json(path)):
             raise BadInput(
                 f"{path}: auto_map asks for remote code, which is never run. Use an architecture that transformers has."
             )
+
+
+def _asks_for_code(config: dict[str, object]) -> bool:
+    return "auto_map" in config and not is_process_reward(config)
+
+
+def is_process_reward(config: Mapping[str, object]) -> bool:
+    """Whether a model with that `config.json` is a process reward model. Hubs name its code too, which is not asked."""
+    return config.get("architectures") == [PROCESS_REWARD]
 
 
 def _require(folder: Path) -> None:

@@ -295,6 +295,62 @@ async def test_a_value_server_that_died_is_told():
                 await model.values([[1]])
 
 
+def rewarding(*rows: list[list[float]], tag: tuple[int, ...] = (9,)) -> Reply:
+    """A process reward model of two classes whose tokens are a text's letters; its rows the wrong way round."""
+
+    def reply(_: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if "messages" in body:
+            said = "".join(message["content"] for message in body["messages"])
+            return 200, {"tokens": [9 if letter == "#" else ord(letter) for letter in said]}
+        if "prompt" in body:
+            return 200, {"tokens": tag}
+        data = [{"index": index, "data": each} for index, each in enumerate(rows)][::-1]
+        return 200, {"model": NAME, "data": data, "usage": {"prompt_tokens": 4}}
+
+    return reply
+
+
+def chat(said: str) -> list[Message]:
+    return [Message(role="user", content="q"), Message(role="assistant", content=said)]
+
+
+EVEN, SURE_OF_IT = [3.0, 3.0], [-1.0, 1000.0]
+
+
+async def test_rewards_are_the_probabilities_of_the_classes_at_the_tags_of_each_chat():
+    first, second = [EVEN, EVEN, SURE_OF_IT, EVEN, EVEN], [EVEN, EVEN, [0.0, math.log(3)]]
+    with serving(rewarding(first, second)) as server:
+        async with endpoint(server) as model:
+            assert await model.rewards([chat("a#b#"), chat("c#")], "#") == [
+                [(0.0, 1.0), (0.5, 0.5)],
+                [pytest.approx((0.25, 0.75))],
+            ]
+    tag, *chats, pooled = server.bodies
+    assert server.paths == ["/tokenize", "/tokenize", "/tokenize", "/pooling"]
+    assert (tag["prompt"], tag["add_special_tokens"]) == ("#", False)
+    assert [body["add_generation_prompt"] for body in chats] == [False, False]
+    assert (pooled["task"], pooled["use_activation"]) == ("token_classify", False)
+    assert sorted(pooled["input"]) == [[113, 97, 9, 98, 9], [113, 99, 9]]
+
+
+async def test_a_tag_that_is_no_token_of_the_model_is_told():
+    with serving(rewarding(tag=(1, 2))) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(BadInput, match=r"'#': is 2 tokens to .*Name the tag that the model was trained with"):
+                await model.rewards([chat("a#")], "#")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [(([EVEN] * 2,), "2 scores of 3 tokens"), (([EVEN] * 3, [EVEN]), "2 answers to 1 solutions"), ((), "0 answers")],
+)
+async def test_scores_of_other_tokens_are_no_answer(rows: tuple[list[list[float]], ...], told: str):
+    with serving(rewarding(*rows)) as server:
+        async with endpoint(server) as model:
+            with pytest.raises(NoAnswer, match=told):
+                await model.rewards([chat("a#")], "#")
+
+
 @pytest.mark.parametrize("given", [1, 3, 7])
 async def test_what_a_server_leaves_out_is_asked_for_again(given: int):
     with serving(lambda _, body: (200, answer(body | {"n": min(given, body["n"])}))) as server:

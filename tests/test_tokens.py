@@ -15,9 +15,10 @@ from tests.rounds import Round, database, model, place, recipe, recorded_blocks
 __all__ = ["database", "model", "place", "recorded_blocks"]
 
 OWN = {"a": 0, "b": 1, "c": 2}
-VALUE, OUTCOME, PTRUE = (
+VALUE, OUTCOME, VOTE, PTRUE = (
     {"type": "value_model"},
     {"type": "outcome", "role": "value"},
+    {"type": "vote", "role": "value"},
     {"type": "p_true", "role": "value"},
 )
 STRATEGY = {"type": "strategy", "label": "found", "sample": {"type": "search", "value": VALUE}}
@@ -33,6 +34,7 @@ def kept(place: Workplace, folder: Path, name: str, content: bytes | None) -> Mo
     there = folder / name
     there.mkdir()
     (there / ("tokenizer.json" if content else "tokenizer.model")).write_bytes(content or b"pieces")
+    (there / "config.json").write_text("{}")
     digest = name.ljust(64, "0")
     place.store.put("models", digest, there)
     return ModelRef(digest=digest)
@@ -59,6 +61,7 @@ def test_what_ids_stand_for_is_read_of_every_kind_of_vocabulary():
     [
         VALUE,
         OUTCOME,
+        VOTE,
         {"type": "rule", "check": {"type": "equations"}, "then": VALUE},
         {"type": "weighted", "parts": [{"value": PTRUE}, {"value": OUTCOME}]},
         VALUE | {"role": "absent", "before": OUTCOME},
@@ -84,6 +87,7 @@ def test_a_strategy_that_is_measured_is_looked_at_too(place: Workplace, tmp_path
         (tokenizer(OWN), VALUE),
         (tokenizer(OWN, (3, "<pad>")), VALUE),  # it knows more than the policy
         (tokenizer({"b": 0}), PTRUE),  # asked in words
+        (tokenizer({"b": 0}), {"type": "process_reward", "role": "value"}),
         (tokenizer({"b": 0}), VALUE | {"role": "absent"}),  # nobody asks it
         (None, VALUE),  # nothing to compare
     ],

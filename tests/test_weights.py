@@ -110,6 +110,23 @@ def test_a_call_for_remote_code_is_refused(model: Path, name: str) -> None:
     assert f"{name}: auto_map asks for remote code" in refusal(model)
 
 
+REMOTE = {"auto_map": {"AutoModel": "modeling_qwen2_rm.Qwen2ForProcessRewardModel"}}
+REWARDS = {"architectures": ["Qwen2ForProcessRewardModel"], "model_type": "qwen2"}
+
+
+def test_a_process_reward_model_is_served_without_the_code_that_its_hub_names(model: Path) -> None:
+    (model / "config.json").write_text(json.dumps(REWARDS | REMOTE))
+    check_model(model)
+    (model / "tokenizer_config.json").write_text(json.dumps(REMOTE))
+    assert "tokenizer_config.json: auto_map asks for remote code" in refusal(model)
+
+
+@pytest.mark.parametrize("kinds", [[], ["Mine"], ["Qwen2ForProcessRewardModel", "Mine"], "Qwen2ForProcessRewardModel"])
+def test_no_other_architecture_may_name_code(model: Path, kinds: object) -> None:
+    (model / "config.json").write_text(json.dumps(REMOTE | {"architectures": kinds}))
+    assert "config.json: auto_map asks for remote code" in refusal(model)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "\x00"])
 def test_a_config_that_is_no_object_is_refused(model: Path, content: str) -> None:
     (model / "config.json").write_text(content)

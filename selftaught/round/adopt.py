@@ -12,11 +12,11 @@ from selftaught.recipe import Recipe
 from selftaught.round.engines import reference_key
 from selftaught.round.job import ModelRef, Workplace
 from selftaught.round.use import elsewhere
-from selftaught.serving.freshness import Reference, reference_logprobs, values
+from selftaught.serving.freshness import Reference, process_reward, reference_logprobs, values
 from selftaught.serving.naming import version_name
 from selftaught.starter import repository, resolve
 from selftaught.tracking import Version
-from selftaught.training.suitable import check_suitable
+from selftaught.training.suitable import check_asked, check_suitable
 from selftaught.weights import check_model, model_digest
 
 
@@ -65,12 +65,14 @@ def keep(place: Workplace, name: str) -> tuple[str, str]:
 def _reference(folder: Path) -> Reference:
     """What the model in `folder` says of the probe prompts.
 
-    Raises BadInput when it cannot be loaded, computes no numbers, or writes texts and cannot be asked or trained.
+    Raises BadInput when it cannot be loaded, computes no numbers, or cannot be asked, or where it writes texts trained.
     """
     reference = reference_logprobs(folder)
     if not reference.finite:
         raise BadInput(f"{folder}: what it computes of a short text is no number. Copy the whole model again.")
-    if not values(folder):
+    if process_reward(folder):
+        check_asked(folder)
+    elif not values(folder):
         check_suitable(folder)
     return reference
 

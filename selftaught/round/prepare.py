@@ -19,6 +19,7 @@ from selftaught.errors import BadInput, NothingNew, RoundFailed, StoreError
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.abandon import require_kept
 from selftaught.round.adopt import roles
+from selftaught.round.asking import require_asked_rightly
 from selftaught.round.budget import pool_of
 from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
@@ -42,8 +43,8 @@ def run(
 
     Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
     when the line has no champion yet, there are no shards or others than the round was begun with, the recipe's
-    requests do not fit the engines, a model that is asked by token ids has another tokenizer than the policy, or a
-    verifier fails the tasks' own gold answers.
+    requests do not fit the engines, a model is asked for what it does not give, or by token ids with another tokenizer
+    than the policy, or a verifier fails the tasks' own gold answers.
     """
     if shards < 1:
         raise BadInput("shards: []: nothing would be sampled. Give [0], or [0, 1, …] for several.")
@@ -90,6 +91,7 @@ def _fix(
     sampler = _version(place, line, stage.sample_from)
     own = _trained(place, line, stage)
     others = {**roles(place, recipe, line), **own}
+    require_asked_rightly(place, stage, others)
     require_same_tokens(place, stage, sampler, others)
     return Job(
         recipe=recipe,

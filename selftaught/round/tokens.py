@@ -1,29 +1,36 @@
 """Whether models that are asked by token ids read the same text in them as the policy, found out before a round.
 
-A search hands the policy's own token ids to `value_model` and `outcome`. To a model with another tokenizer they are
-another text, and what it makes of that is a number like any other. What is asked in words (`p_true`, a judge) may have
-any tokenizer. Only the meaning of the ids is compared, and only where both models have a `tokenizer.json`.
+A search hands the policy's own token ids to the models of BY_IDS. To a model with another tokenizer they are
+another text, and what it makes of that is a number like any other. What is asked in words (`p_true`, a judge,
+`process_reward`) may have any tokenizer. Only the meaning of the ids is compared, and only where both models have a
+`tokenizer.json`.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
+from selftaught.blocks import Block
 from selftaught.errors import BadInput, StoreError
 from selftaught.recipe import Stage
 from selftaught.round.job import ModelRef, Workplace
 from selftaught.search.values import Outcome, ValueModel
+from selftaught.search.votes import Vote
 
 FILE = "tokenizer.json"
+BY_IDS = (ValueModel, Outcome, Vote)
+"""The blocks that ask a role's model by token ids."""
+
+B = TypeVar("B", bound=Block)
 
 
 def require_same_tokens(place: Workplace, stage: Stage, policy: ModelRef, roles: Mapping[str, ModelRef]) -> None:
     """Raise BadInput when a model of `roles` that `stage` asks by token ids knows one of the policy's as another."""
     own = _texts(place, policy)
-    for block in _asked_by_ids((stage.sample, *(metric.sampler() for metric in stage.evaluate))):
+    for block in blocks_of(stage, *BY_IDS):
         theirs = _texts(place, roles[block.role]) if block.role in roles else None
         if own is None or theirs is None:
             continue
@@ -33,7 +40,7 @@ def require_same_tokens(place: Workplace, stage: Stage, policy: ModelRef, roles:
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) has another tokenizer than the "
                 f"policy: {len(others)} of its {len(own)} tokens are others there (token {first} is {others[first]!r} "
                 f"and {theirs.get(first)!r}). {block.name} asks by token ids, so its values would be of another text. "
-                "Take a model with the policy's tokenizer, or p_true, which asks in words."
+                "Take a model with the policy's tokenizer, or process_reward or p_true, which ask in words."
             )
 
 
@@ -56,13 +63,17 @@ def texts(tokenizer: bytes) -> Mapping[int, str]:
     return found | {added["id"]: added["content"] for added in told.get("added_tokens") or ()}
 
 
-def _asked_by_ids(part: object) -> Iterator[ValueModel | Outcome]:
-    """The blocks in `part`, at any depth, that ask a role's model by token ids."""
-    if isinstance(part, ValueModel | Outcome):
+def blocks_of(stage: Stage, *kinds: type[B]) -> Iterator[B]:
+    """The blocks of these `kinds` that `stage` samples and measures with, at any depth."""
+    yield from _within((stage.sample, *(metric.sampler() for metric in stage.evaluate)), kinds)
+
+
+def _within(part: object, kinds: tuple[type[B], ...]) -> Iterator[B]:
+    if isinstance(part, kinds):
         yield part
     if isinstance(part, BaseModel):
         for name in type(part).model_fields:
-            yield from _asked_by_ids(getattr(part, name))
+            yield from _within(getattr(part, name), kinds)
     elif isinstance(part, tuple):
         for each in cast(tuple[object, ...], part):
-            yield from _asked_by_ids(each)
+            yield from _within(each, kinds)

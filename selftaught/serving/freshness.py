@@ -1,5 +1,5 @@
-"""Are the served weights the trained ones? Log-probabilities (of a value model: values) of fixed prompts, the engine's
-against the trainer's.
+"""Are the served weights the trained ones? Log-probabilities (of a value model: values, of a process reward model:
+probabilities of its classes) of fixed prompts, the engine's against the trainer's.
 
 A served name proves which folder an engine was told to load; this proves what it computes with. It tells weights
 apart, not engines: bf16 kernels differ in the last bits, so the mean difference is compared with a tolerance that was
@@ -16,8 +16,10 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.errors import BadInput, WrongModel
-from selftaught.models import Endpoint
+from selftaught.models import Endpoint, softmax
 from selftaught.serving.backend import Served
+from selftaught.serving.process_reward import classes_of, model_class
+from selftaught.weights import PROCESS_REWARD, is_process_reward
 
 TOLERANCE = 0.08
 """Mean absolute difference in nats. SmolLM2-135M in bf16, vLLM against transformers: 0.041 with the same weights
@@ -33,13 +35,17 @@ PROMPTS = (
 
 
 class Scored(BaseModel):
-    """One prompt: its token ids, and the log-probability (nats) of each but the first, or what a value model gives."""
+    """One prompt: its token ids, and the log-probability (nats) of each but the first, or what a value model gives.
+
+    Of a process reward model it is the probability of each class at the last token.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
     value: float | None = None
+    classes: tuple[float, ...] = ()
 
 
 class Reference(BaseModel):
@@ -52,7 +58,7 @@ class Reference(BaseModel):
     @property
     def finite(self) -> bool:
         """Whether it is made of numbers: of weights that are none, it is not."""
-        said = (number for each in self.prompts for number in (*each.logprobs, each.value or 0.0))
+        said = (number for each in self.prompts for number in (*each.logprobs, *each.classes, each.value or 0.0))
         return all(map(math.isfinite, said))
 
 
@@ -66,7 +72,7 @@ def reference_logprobs(folder: Path) -> Reference:
     from huggingface_hub.errors import StrictDataclassError
 
     auto, options = cast(Any, transformers), {"local_files_only": True}
-    kind = auto.AutoModelForSequenceClassification if values(folder) else auto.AutoModelForCausalLM
+    kind = _kind(folder)
     try:
         model, loaded = kind.from_pretrained(
             folder, dtype="auto", use_safetensors=True, output_loading_info=True, **options
@@ -85,10 +91,23 @@ def reference_logprobs(folder: Path) -> Reference:
     return reference_of(model, tokenizer)
 
 
+def _kind(folder: Path) -> Any:
+    """The class of transformers' that loads the model in `folder`."""
+    import transformers
+
+    if process_reward(folder):
+        return model_class()
+    auto = cast(Any, transformers)
+    return auto.AutoModelForSequenceClassification if values(folder) else auto.AutoModelForCausalLM
+
+
 def reference_of(model: Any, tokenizer: Any) -> Reference:
     """The reference of a transformers model in memory with its tokenizer: what a trainer has when training ends."""
     model.eval()
     prompts = [tuple(tokenizer(prompt).input_ids) for prompt in PROMPTS]
+    if type(model).__name__ == PROCESS_REWARD:
+        last = [softmax(classes_of(model, ids)[-1]) for ids in prompts]
+        return Reference(prompts=tuple(Scored(token_ids=i, classes=c) for i, c in zip(prompts, last, strict=True)))
     if hasattr(model, "score"):
         return Reference(prompts=tuple(Scored(token_ids=ids, value=value_of(model, ids)) for ids in prompts))
     return Reference(prompts=tuple(Scored(token_ids=ids, logprobs=logprobs_of(model, ids)) for ids in prompts))
@@ -106,8 +125,17 @@ def logprobs_of(model: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
 
 def values(folder: Path) -> bool:
     """Whether the model in `folder` is one that gives values, not text."""
-    kinds = cast(list[str], json.loads((folder / "config.json").read_bytes()).get("architectures") or [])
+    kinds = cast(list[str], _config(folder).get("architectures") or [])
     return any(kind.endswith("ForSequenceClassification") for kind in kinds)
+
+
+def process_reward(folder: Path) -> bool:
+    """Whether the model in `folder` is a process reward model."""
+    return is_process_reward(_config(folder))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_bytes())
 
 
 def value_of(model: Any, token_ids: Sequence[int]) -> float:
@@ -121,13 +149,18 @@ def value_of(model: Any, token_ids: Sequence[int]) -> float:
 
 
 async def distance(endpoint: Endpoint, reference: Reference) -> float:
-    """How far the served model is from the reference: the mean absolute difference of log-probabilities or values."""
+    """How far the served model is from the reference: the mean absolute difference of what they say of the prompts."""
     expected = [prompt.value for prompt in reference.prompts if prompt.value is not None]
     if expected:
         given = await endpoint.values([prompt.token_ids for prompt in reference.prompts])
         return math.fsum(abs(a - b) for a, b in zip(given, expected, strict=True)) / len(expected)
-    served = await asyncio.gather(*(endpoint.prompt_logprobs(prompt.token_ids) for prompt in reference.prompts))
-    pairs = zip(served, (prompt.logprobs for prompt in reference.prompts), strict=True)
+    ids = [prompt.token_ids for prompt in reference.prompts]
+    if any(prompt.classes for prompt in reference.prompts):
+        served = [softmax(rows[-1]) for rows in await endpoint.classes(ids)]
+        pairs = zip(served, (prompt.classes for prompt in reference.prompts), strict=True)
+    else:
+        served = await asyncio.gather(*(endpoint.prompt_logprobs(each) for each in ids))
+        pairs = zip(served, (prompt.logprobs for prompt in reference.prompts), strict=True)
     differences = [abs(there - here) for pair in pairs for there, here in zip(*pair, strict=True)]
     return math.fsum(differences) / len(differences)
 

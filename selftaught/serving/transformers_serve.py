@@ -2,7 +2,8 @@
 
 `python -m selftaught.serving.transformers_serve --model FOLDER --served-model-name NAME... --port P`: the arguments,
 endpoints and answers of vLLM's server, as far as the platform uses them (chats and token ids gone on with, with n,
-temperature, stop and token ids; log-probabilities of prompts, not of answers; of a model with a value head, values).
+temperature, stop and token ids; log-probabilities of prompts, not of answers; of a model with a value head, values; of
+a process reward model, tokens of chats and the classes of tokens).
 Requests with equal settings that wait together are generated as one batch. A request alone decides how its tokens are
 drawn, as with vLLM under our flags: nothing of the model's own generation_config counts but where its answers end. What
 a request gets wrong is told with a status, and whoever asks next is answered. `transformers serve` is not used because
@@ -16,7 +17,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from selftaught.loopback import KEY, OPEN, refusal, token
-from selftaught.serving.freshness import logprobs_of, values
+from selftaught.serving.freshness import logprobs_of, process_reward, values
+from selftaught.serving.process_reward import classes_of, model_class
 from selftaught.weights import prove_loaded
 
 Json = dict[str, Any]
@@ -244,21 +246,7 @@ class Texts:
         self.answers = {"/v1/chat/completions": self._chat, "/v1/completions": self._completions}
 
     def _chat(self, body: Json) -> Json:
-        messages, more = body.get("messages"), cast(Json, body.get("chat_template_kwargs") or {})
-        if not messages or not isinstance(messages, list) or not all(map(_is_message, cast(list[Any], messages))):
-            raise RefusedError("messages: it has to be a list of messages with a role and a text, and not empty")
-        if not isinstance(cast(object, more), dict) or more.keys() & {"chat_template", "tokenize", "return_dict"}:
-            raise RefusedError("chat_template_kwargs: it has to be a mapping of the template's own variables")
-        return self._generated(self._rendered(cast(list[Any], messages), more), body)
-
-    def _rendered(self, messages: list[Any], more: Json) -> list[int]:
-        from jinja2 import TemplateError
-
-        asked = {"add_generation_prompt": True, **more, "return_dict": True}
-        try:
-            return self._generator.tokenizer.apply_chat_template(messages, **asked)["input_ids"]
-        except (LookupError, TemplateError, TypeError, ValueError) as error:
-            raise RefusedError(f"messages: the chat template cannot say them ({str(error)[:200]})") from None
+        return self._generated(_rendered(self._generator.tokenizer, body, answering=True), body)
 
     def _completions(self, body: Json) -> Json:
         """How a text or token ids go on, or where it is asked for, how likely they are."""
@@ -285,6 +273,22 @@ class Texts:
         return {"model": self._name, "choices": choices, "usage": usage}
 
 
+def _rendered(tokenizer: Any, body: Json, answering: bool) -> list[int]:
+    """The tokens of a body's messages by the model's chat template, and where it is `answering`, of an answer begun."""
+    from jinja2 import TemplateError
+
+    messages, more = body.get("messages"), cast(Json, body.get("chat_template_kwargs") or {})
+    if not messages or not isinstance(messages, list) or not all(map(_is_message, cast(list[Any], messages))):
+        raise RefusedError("messages: it has to be a list of messages with a role and a text, and not empty")
+    if not isinstance(cast(object, more), dict) or more.keys() & {"chat_template", "tokenize", "return_dict"}:
+        raise RefusedError("chat_template_kwargs: it has to be a mapping of the template's own variables")
+    asked = {"add_generation_prompt": answering, **more, "return_dict": True}
+    try:
+        return tokenizer.apply_chat_template(cast(list[Any], messages), **asked)["input_ids"]
+    except (LookupError, TemplateError, TypeError, ValueError) as error:
+        raise RefusedError(f"messages: the chat template cannot say them ({str(error)[:200]})") from None
+
+
 def _is_message(told: Any) -> bool:
     return isinstance(told, dict) and all(isinstance(cast(Json, told).get(key), str) for key in ("role", "content"))
 
@@ -302,22 +306,14 @@ class Values:
         self.answers = {"/classify": self._classify}
 
     def _classify(self, body: Json) -> Json:
-        inputs = cast(list[list[int]], body.get("input"))
-        if not isinstance(cast(object, inputs), list) or not 0 < len(inputs) <= MOST_CHOICES:
-            raise RefusedError(f"input: it has to be a list of 1 to {MOST_CHOICES} prompts")
-        for ids in inputs:
-            _check_tokens(ids, self._model)
-        if longest := [ids for ids in inputs if len(ids) > self._context]:
-            raise RefusedError(f"{len(longest[0])} tokens are more than the maximum context length of {self._context}")
+        inputs = _inputs(body, self._model, self._context)
         with self._one_at_a_time:
             given = [
                 value for i in range(0, len(inputs), self._batch) for value in self._values(inputs[i : i + self._batch])
             ]
-        if not all(map(math.isfinite, given)):
-            raise RefusedError("Out of range float values are not JSON compliant")  # vLLM's words
+        _check_numbers(given)
         data = [{"index": index, "probs": [value], "num_classes": 1} for index, value in enumerate(given)]
-        tokens = sum(map(len, inputs))
-        return {"model": self._name, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+        return {"model": self._name, "data": data, "usage": _read_only(inputs)}
 
     def _values(self, inputs: list[list[int]]) -> list[float]:
         import torch
@@ -330,6 +326,57 @@ class Values:
             backbone = getattr(self._model, self._model.base_model_prefix)
             hidden = backbone(ids, attention_mask=mask).last_hidden_state
             return self._model.score(hidden[torch.arange(len(inputs)), last])[:, 0].float().tolist()
+
+
+class Rewards:
+    """What a process reward model answers: tokens of a chat or a text, and the classes at each token. One by one."""
+
+    def __init__(self, name: str, folder: Path, context: int, dtype: str) -> None:
+        import transformers
+
+        self._name, self._context = name, context
+        self._tokenizer = cast(Any, transformers).AutoTokenizer.from_pretrained(folder)
+        self._model = model_class().from_pretrained(folder, dtype=dtype).eval()
+        self._one_at_a_time = threading.Lock()
+        self.answers = {"/tokenize": self._tokenize, "/pooling": self._pool}
+
+    def _tokenize(self, body: Json) -> Json:
+        if isinstance(text := body.get("prompt"), str):
+            tokens = self._tokenizer(text, add_special_tokens=body.get("add_special_tokens", True))["input_ids"]
+        else:
+            tokens = _rendered(self._tokenizer, body, answering=body.get("add_generation_prompt", True))
+        return {"count": len(tokens), "max_model_len": self._context, "tokens": tokens}
+
+    def _pool(self, body: Json) -> Json:
+        inputs = _inputs(body, self._model, self._context)
+        with self._one_at_a_time:
+            given = [classes_of(self._model, ids) for ids in inputs]
+        _check_numbers(number for rows in given for row in rows for number in row)
+        data = [{"index": index, "object": "pooling", "data": rows} for index, rows in enumerate(given)]
+        return {"model": self._name, "data": data, "usage": _read_only(inputs)}
+
+
+def _inputs(body: Json, model: Any, context: int) -> list[list[int]]:
+    """The prompts of a body, as token ids. Raises RefusedError for what are none, and for too long ones."""
+    inputs = cast(list[list[int]], body.get("input"))
+    if not isinstance(cast(object, inputs), list) or not 0 < len(inputs) <= MOST_CHOICES:
+        raise RefusedError(f"input: it has to be a list of 1 to {MOST_CHOICES} prompts")
+    for ids in inputs:
+        _check_tokens(ids, model)
+    if longest := [ids for ids in inputs if len(ids) > context]:
+        raise RefusedError(f"{len(longest[0])} tokens are more than the maximum context length of {context}")
+    return inputs
+
+
+def _check_numbers(given: Iterable[float]) -> None:
+    if not all(map(math.isfinite, given)):
+        raise RefusedError("Out of range float values are not JSON compliant")  # vLLM's words
+
+
+def _read_only(inputs: Sequence[Sequence[int]]) -> Json:
+    """The usage of a request that generates nothing."""
+    tokens = sum(map(len, inputs))
+    return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
 class Server(ThreadingHTTPServer):
@@ -441,7 +488,9 @@ def main() -> None:
     options = parser.parse_args()
     prove_loaded(options.model)
     name, sizes = options.served_model_name[0], (options.max_model_len, options.max_num_seqs)
-    if values(options.model):
+    if process_reward(options.model):
+        answers = Rewards(name, options.model, options.max_model_len, options.dtype).answers
+    elif values(options.model):
         answers = Values(name, options.model, *sizes, options.dtype).answers
     else:
         answers = Texts(name, Generator(options.model, *sizes, options.seed, options.dtype)).answers

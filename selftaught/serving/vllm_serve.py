@@ -1,20 +1,23 @@
 """vLLM's OpenAI-compatible server as the engines run it: `python -m selftaught.serving.vllm_serve ARGUMENTS`.
 
-Takes vLLM's own arguments and is vLLM's own server, but for two things. On a CPU, vLLM starts its engine process
+Takes vLLM's own arguments and is vLLM's own server, but for three things. On a CPU, vLLM starts its engine process
 afresh, which imports everything a second time, half of a small model's start-up; forked from the server it has it all.
-And while vLLM is imported, the files are compared with the digest that the engine is named by
-(SELFTAUGHT_MODEL_DIGEST).
+While vLLM is imported, the files are compared with the digest that the engine is named by (SELFTAUGHT_MODEL_DIGEST).
+And of a process reward model it tells the scores of all tokens: vLLM's default is those at token 151651 alone, the tag
+of Qwen2.5-Math-PRM, whatever the model's tokenizer makes of it.
 """
 
 import argparse
 import importlib
+import json
 import multiprocessing
 import runpy
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
-from selftaught.weights import prove_loaded
+from selftaught.weights import is_process_reward, prove_loaded
 
 SERVER = "vllm.entrypoints.openai.api_server"
 USED = (
@@ -27,14 +30,23 @@ USED = (
 
 def main(arguments: list[str]) -> None:
     """Serve until stopped. Raises StoreError when the files are another model's than the engine is named by."""
-    model = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    model.add_argument("--model", default="")
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model", default="")
+    model = Path(parser.parse_known_args(arguments)[0].model)
     with ThreadPoolExecutor(1) as pool:
-        proof = pool.submit(prove_loaded, model.parse_known_args(arguments)[0].model)
+        proof = pool.submit(prove_loaded, model)
         prepare()
         proof.result()
-    sys.argv = ["vllm", *arguments]
+    sys.argv = ["vllm", *arguments, *_scores(model)]
     runpy.run_module(SERVER, run_name="__main__")
+
+
+def _scores(model: Path) -> list[str]:
+    """What makes vLLM tell the scores of all tokens; nothing for a model that has none."""
+    config = model / "config.json"
+    if not config.is_file() or not is_process_reward(json.loads(config.read_bytes())):
+        return []
+    return ["--pooler-config", json.dumps({"tok_pooling_type": "ALL"})]
 
 
 def prepare() -> None:

@@ -27,19 +27,26 @@ def check_suitable(folder: Path) -> None:
     """
     from transformers import AutoTokenizer
 
+    check_asked(folder)
+    if not end_tokens(folder, cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True)):
+        raise BadInput(
+            f"{folder}: names no end token, so its answers would never end. Put eos_token_id into "
+            "generation_config.json, or eos_token into tokenizer_config.json."
+        )
+    _require_answer(folder, chat_of(folder))
+
+
+def check_asked(folder: Path) -> None:
+    """Raise BadInput, saying what is missing and how to mend it, unless a chat can be put to the model in `folder`."""
+    from transformers import AutoTokenizer
+
     tokenizer = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True)
     if not tokenizer.chat_template:
         raise BadInput(
             f"{folder}: has no chat template, so nobody can ask it (is it a base model?). Put the chat_template.jinja "
             "of its instruct version beside config.json, or take that version."
         )
-    if not end_tokens(folder, tokenizer):
-        raise BadInput(
-            f"{folder}: names no end token, so its answers would never end. Put eos_token_id into "
-            "generation_config.json, or eos_token into tokenizer_config.json."
-        )
     _require_openings(folder, tokenizer)
-    _require_answer(folder, chat_of(folder))
 
 
 def _require_openings(folder: Path, tokenizer: Any) -> None:

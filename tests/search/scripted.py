@@ -81,6 +81,13 @@ class Scripted:
     async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
         return [self.value(bytes(ids).decode()) for ids in inputs]
 
+    async def rewards(self, chats: Sequence[Sequence[Message]], tag: str) -> list[list[tuple[float, ...]]]:
+        return [[self.classes(chat[-1].content, at) for at in range(chat[-1].content.count(tag))] for chat in chats]
+
+    def classes(self, said: str, at: int) -> tuple[float, ...]:
+        right = luck(self.seed, said, at)
+        return 1 - right, right
+
     def value(self, text: str) -> float:
         return luck(self.seed, text, "value")
 

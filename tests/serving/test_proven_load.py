@@ -1,5 +1,6 @@
 """An engine loads the files of the digest that it is named by, or ends with words that say whose they are."""
 
+import json
 import os
 import subprocess
 import sys
@@ -44,6 +45,22 @@ def test_vllm_is_not_started_on_other_files(folder: Path, spelling: list[str], m
     monkeypatch.setattr(vllm_serve, "prepare", lambda: None)
     with pytest.raises(StoreError, match="not ffffffff"):
         vllm_serve.main(["--port=1", *(part.format(folder) for part in spelling), "--served-model-name", "a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("Qwen2ForProcessRewardModel", ["--pooler-config", '{"tok_pooling_type": "ALL"}']), ("Qwen2ForCausalLM", [])],
+)
+def test_vllm_tells_the_scores_of_all_tokens_of_a_process_reward_model(
+    tmp_path: Path, kind: str, more: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": [kind]}))
+    monkeypatch.setattr(vllm_serve, "prepare", lambda: None)
+    monkeypatch.setattr(vllm_serve.runpy, "run_module", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["python"])
+    arguments = ["--model", str(tmp_path), "--port=1"]
+    vllm_serve.main(arguments)
+    assert sys.argv == ["vllm", *arguments, *more]
 
 
 def test_the_server_on_transformers_ends_and_says_why(folder: Path):

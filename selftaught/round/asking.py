@@ -1,0 +1,42 @@
+"""Whether the roles of a search are played by models that can be asked as its blocks ask them, before a round begins.
+
+A process reward model is asked in words (`process_reward`), any other value model by the policy's token ids. Each
+refuses what the other is asked, but only when the first tree has begun.
+"""
+
+import json
+from collections.abc import Mapping
+
+from selftaught.errors import BadInput
+from selftaught.recipe import Stage
+from selftaught.round.job import ModelRef, Workplace
+from selftaught.round.tokens import BY_IDS, blocks_of
+from selftaught.search.rewards import ProcessReward
+from selftaught.weights import PROCESS_REWARD, is_process_reward
+
+
+def require_asked_rightly(place: Workplace, stage: Stage, roles: Mapping[str, ModelRef]) -> None:
+    """Raise BadInput where a block of `stage` asks a model of `roles` for what it does not give."""
+    for block in blocks_of(stage, ProcessReward):
+        if block.role not in roles:
+            raise BadInput(
+                f"{stage.name}: process_reward asks the {block.role} model, and models names none. Add "
+                f"`{block.role}: <folder or hub id>` to models."
+            )
+        if not _is_process_reward(place, roles[block.role]):
+            raise BadInput(
+                f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is no process reward model "
+                f"that can be served ({PROCESS_REWARD}), which process_reward asks. Take one, or value steps by "
+                "value_model or p_true."
+            )
+    for block in blocks_of(stage, *BY_IDS):
+        if block.role in roles and _is_process_reward(place, roles[block.role]):
+            raise BadInput(
+                f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is a process reward model, and "
+                f"{block.name} asks by the policy's token ids. Ask it in words: {{type: process_reward, role: "
+                f"{block.role}}}."
+            )
+
+
+def _is_process_reward(place: Workplace, model: ModelRef) -> bool:
+    return is_process_reward(json.loads(place.store.read("models", model.digest, "config.json")))

@@ -1,0 +1,40 @@
+"""A process reward model on the real engine: what a search is told is what transformers and numpy make of it."""
+
+from pathlib import Path
+
+import pytest
+
+from selftaught.blocks import Context
+from selftaught.models import Endpoint
+from selftaught.search.searcher import Search
+from selftaught.serving.engine import TRANSFORMERS, VLLM
+from selftaught.serving.freshness import fresh, reference_logprobs
+from selftaught.serving.local import LocalEngines
+from selftaught.weights import check_model, model_digest
+from tests.reward_models import probabilities, reward_model
+from tests.search.scripted import TASK, Scripted
+
+pytestmark = pytest.mark.model
+
+OPENING = "<|im_start|>system\nReason.<|im_end|>\n<|im_start|>user\nWhat is 1 + 1?<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("server", [VLLM, TRANSFORMERS])
+async def test_a_search_is_guided_by_a_model_of_another_tokenizer(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("selftaught.serving.engine.server_module", lambda: server)
+    folder = reward_model(tmp_path / "prm")
+    check_model(folder)
+    value = {"type": "process_reward", "role": "prm", "system": "Reason."}
+    search = Search.model_validate({"type": "search", "value": value, "limits": {"iterations": 6}})
+    with LocalEngines(tmp_path) as engines:
+        served = engines.deploy("prm", model_digest(folder), folder)
+        assert await fresh(served, reference_logprobs(folder)) < 0.02
+        async with Endpoint(served.url, served.line, served.digest, key=served.key) as judge:
+            group = await search.sample(TASK, Context(models={"policy": Scripted(), "prm": judge}))
+    nodes = group.tree.nodes[1:]
+    said = ["".join(f"{step.text.strip()}<extra_0>" for step in group.tree.path(node.index)) for node in nodes]
+    expected = [probabilities(folder, f"{OPENING}{each}<|im_end|>\n")[-1, 1] for each in said]
+    assert len(set(said)) > 8 and max(expected) - min(expected) > 0.1  # it tells steps apart
+    assert [node.estimate for node in nodes] == pytest.approx(expected, abs=0.02)
