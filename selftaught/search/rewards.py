@@ -31,7 +31,7 @@ class ProcessReward(NodeValue, type="process_reward"):
     ] = None
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        tree.tally.value_calls += len(nodes)
+        tree.valued(nodes)
         given = await context.tokens(self.role).rewards([self.chat(tree, node) for node in nodes], self.tag)
         return [self._last(rows) for rows in given]
 
