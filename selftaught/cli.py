@@ -562,6 +562,7 @@ def recipes_validate(
     """Check recipes; the first mistake ends with 1 and says what to write instead."""
     with telling():
         from selftaught.recipe import Recipe
+        from selftaught.round.asking import require_named
         from selftaught.round.room import require_room
         from selftaught.settings import Settings
 
@@ -569,6 +570,7 @@ def recipes_validate(
         for path in recipes:
             recipe = Recipe.load(path, overrides)
             require_room(recipe, settings)
+            require_named(recipe)
             out.print(f"{path}: ok ({recipe.digest[:12]})", highlight=False)
 
 

@@ -16,6 +16,7 @@ from selftaught.campaign import Order
 from selftaught.errors import BadInput, NothingNew
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Split, Task
+from selftaught.round.asking import require_named
 from selftaught.round.budget import pool_of, spent
 from selftaught.round.fresh import drawn, stage_of
 from selftaught.round.history import due, newest
@@ -123,12 +124,13 @@ class Plan:
 def plan(place: Workplace, order: Order) -> Plan:
     """The plan of `order`, for the stage of the round that is due.
 
-    Raises BadRecipe when its requests do not fit the engines, BadInput when the tasks cannot be drawn or a verifier
-    fails their gold answers, RoundFailed when their sets overlap.
+    Raises BadRecipe when its requests do not fit the engines or a role of it has no model, BadInput when the tasks
+    cannot be drawn or a verifier fails their gold answers, RoundFailed when their sets overlap.
     """
     recipe, number = order.recipe, due(place.tracker.rounds(order.line, order.campaign))[0]
     stage = stage_of(recipe, number)
     require_room(recipe, place.settings)
+    require_named(recipe)
     taken, nothing_new = _drawn(place, order)
     tasks = taken.tasks
     tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.errors import BadInput
+from selftaught.errors import BadInput, BadRecipe
 from selftaught.recipe import Recipe
-from selftaught.round.asking import require_asked_rightly
+from selftaught.round.asking import require_asked_rightly, require_named
 from selftaught.round.job import ModelRef, Workplace
 from tests.rounds import Round, database, model, place, recipe, recorded_blocks
 
@@ -27,6 +27,20 @@ def kept(place: Workplace, folder: Path, kind: str) -> ModelRef:
     return ModelRef(digest="b" * 64)
 
 
+@pytest.mark.usefixtures("recorded_blocks")
+@pytest.mark.parametrize("role", ["prm", "policy"])
+@pytest.mark.parametrize("where", ["sample", "evaluate"])
+def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, role: str, where: str):
+    found = {"type": "search", "value": {"type": "process_reward", "role": role}}
+    stage = {"evaluate": [{"type": "accuracy"}, {"type": "strategy", "label": "found", "sample": found}]}
+    told = recipe(tmp_path, **({"sample": found} if where == "sample" else stage))
+    with pytest.raises(BadRecipe, match=f"stages.main: process_reward asks the {role} model, and models names no such"):
+        require_named(Recipe.model_validate(told))
+    named = Recipe.model_validate(told | {"models": told["models"] | {"prm": "someone/prm"}})
+    if role == "prm":
+        require_named(named)
+
+
 def checked(place: Workplace, folder: Path, kind: str | None, value: object) -> None:
     told = recipe(folder / "policy", sample={"type": "search", "value": value})
     roles = {"prm": kept(place, folder, kind)} if kind else {}
@@ -36,7 +50,6 @@ def checked(place: Workplace, folder: Path, kind: str | None, value: object) -> 
 @pytest.mark.parametrize(
     ("kind", "value", "told"),
     [
-        (None, ASKED, "process_reward asks the prm model, and models names none. Add `prm: <folder or hub id>`"),
         (HEAD, ASKED, "the prm model (bbbbbbbb) is no process reward model that can be served"),
         (REWARDS, BY_IDS, "a process reward model, and value_model asks by the policy's token ids. Ask it in words"),
         (REWARDS, {"type": "outcome", "role": "prm"}, "and outcome asks by the policy's token ids."),
@@ -62,4 +75,4 @@ def test_a_round_whose_recipe_names_no_such_model_does_not_begin(
 ):
     with pytest.raises(SystemExit):
         Round(tmp_path / "round", recipe(model, sample={"type": "search", "value": ASKED})).prepare()
-    assert "process_reward asks the prm model, and models names none." in capsys.readouterr().err
+    assert "process_reward asks the prm model, and models names no such" in capsys.readouterr().err

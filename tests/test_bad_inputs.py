@@ -472,6 +472,12 @@ CASES = [
         ("rft: stages.main.sample: 2048 new tokens a request", "context of 1024", "SELFTAUGHT_ENGINE_CONTEXT"),
     ),
     Bad(
+        "a process reward model that no model is",
+        VALIDATE,
+        searching("value: {type: process_reward}"),
+        ("rft: stages.main: process_reward asks the reward model, and models names no such", "Add one to models"),
+    ),
+    Bad(
         "more stop strings than engines take",
         VALIDATE,
         recipe("max_tokens: 96", "max_tokens: 96, stop: [a, b, c, d, e]"),

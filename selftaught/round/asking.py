@@ -7,22 +7,29 @@ refuses what the other is asked, but only when the first tree has begun.
 import json
 from collections.abc import Mapping
 
-from selftaught.errors import BadInput
-from selftaught.recipe import Stage
+from selftaught.errors import BadInput, BadRecipe
+from selftaught.recipe import Recipe, Stage
 from selftaught.round.job import ModelRef, Workplace
 from selftaught.round.tokens import BY_IDS, blocks_of
 from selftaught.search.rewards import ProcessReward
 from selftaught.weights import PROCESS_REWARD, is_process_reward
 
 
+def require_named(recipe: Recipe) -> None:
+    """Raise BadRecipe where a search of `recipe` asks a process reward model of a role that has none."""
+    for stage in recipe.stages:
+        for block in blocks_of(stage, ProcessReward):
+            if block.role == "policy" or block.role not in recipe.models:
+                raise BadRecipe(
+                    f"{recipe.name}: stages.{stage.name}: process_reward asks the {block.role} model, and models names "
+                    f"no such process reward model. Add one to models: {{policy: …, reward: <folder or hub id>}}, and "
+                    "say which role it plays: role: reward."
+                )
+
+
 def require_asked_rightly(place: Workplace, stage: Stage, roles: Mapping[str, ModelRef]) -> None:
     """Raise BadInput where a block of `stage` asks a model of `roles` for what it does not give."""
     for block in blocks_of(stage, ProcessReward):
-        if block.role not in roles:
-            raise BadInput(
-                f"{stage.name}: process_reward asks the {block.role} model, and models names none. Add "
-                f"`{block.role}: <folder or hub id>` to models."
-            )
         if not _is_process_reward(place, roles[block.role]):
             raise BadInput(
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is no process reward model "

@@ -19,7 +19,7 @@ from selftaught.errors import BadInput, NothingNew, RoundFailed, StoreError
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.round.abandon import require_kept
 from selftaught.round.adopt import roles
-from selftaught.round.asking import require_asked_rightly
+from selftaught.round.asking import require_asked_rightly, require_named
 from selftaught.round.budget import pool_of
 from selftaught.round.fresh import drawn, end, stage_of
 from selftaught.round.history import due, give_up
@@ -55,6 +55,7 @@ def run(
     claimed = place.store.claimed(key)
     if claimed is None:
         require_room(parsed, place.settings)
+        require_named(parsed)
         job = _fix(place, parsed, line, campaign, number, attempt, shards, Path(tasks))
         claimed = place.store.claim(key, job.model_dump_json().encode())
     job = understood(place.store, key, claimed, Job)

@@ -31,6 +31,11 @@ class ProcessReward(NodeValue, type="process_reward"):
     ] = None
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        if self.role not in context.models:
+            raise BadInput(
+                f"process_reward: there is no {self.role} model here: only a round serves those of its recipe beside "
+                "the policy. Measure it there (evaluate: {type: strategy, …})."
+            )
         tree.valued(nodes)
         given = await context.tokens(self.role).rewards([self.chat(tree, node) for node in nodes], self.tag)
         return [self._last(rows) for rows in given]

@@ -81,6 +81,12 @@ async def test_a_template_that_drops_the_tag_and_a_class_that_is_not_there_are_t
         await asked(Judge(rows=rows), "5")
 
 
+async def test_where_no_such_model_is_served_the_policy_is_not_asked_in_its_place():
+    tree, node = path("5")
+    with pytest.raises(BadInput, match="there is no prm model here: only a round serves"):
+        await ProcessReward(role="prm").values(tree, [node], Context(models={"policy": Judge()}))
+
+
 async def test_a_search_hands_it_no_token_of_the_policys():
     class Words(Scripted):
         async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
