@@ -107,7 +107,12 @@ def _refuse_code(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _asks_for_code(config: dict[str, object]) -> bool:
-    return "auto_map" in config and not is_process_reward(config)
+    """Whether a library may ask for code: not for the classes of a `model_type` that it has itself."""
+    if "auto_map" not in config:
+        return False
+    named = cast(Mapping[str, object], config["auto_map"]) if isinstance(config["auto_map"], dict) else {"": ""}
+    own = is_process_reward(config) and config.get("model_type") == "qwen2"
+    return not (own and named.keys() <= {"AutoConfig", "AutoModel"})
 
 
 def is_process_reward(config: Mapping[str, object]) -> bool:

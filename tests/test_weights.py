@@ -123,7 +123,21 @@ def test_a_process_reward_model_is_served_without_the_code_that_its_hub_names(mo
 
 @pytest.mark.parametrize("kinds", [[], ["Mine"], ["Qwen2ForProcessRewardModel", "Mine"], "Qwen2ForProcessRewardModel"])
 def test_no_other_architecture_may_name_code(model: Path, kinds: object) -> None:
-    (model / "config.json").write_text(json.dumps(REMOTE | {"architectures": kinds}))
+    (model / "config.json").write_text(json.dumps(REWARDS | REMOTE | {"architectures": kinds}))
+    assert "config.json: auto_map asks for remote code" in refusal(model)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"model_type": "mine"},
+        {"model_type": None},
+        {"auto_map": {"AutoTokenizer": "theirs--x.Y"}},
+        {"auto_map": "x.Y"},
+    ],
+)
+def test_a_process_reward_model_that_a_library_would_want_code_for_is_refused(model: Path, changed: object) -> None:
+    (model / "config.json").write_text(json.dumps(REWARDS | REMOTE | changed))
     assert "config.json: auto_map asks for remote code" in refusal(model)
 
 
