@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from selftaught.models import softmax
 from selftaught.serving import transformers_serve
 from selftaught.serving.engine import OVERRIDES
-from selftaught.serving.transformers_serve import Generator, Server, Texts, Values
+from selftaught.serving.transformers_serve import Generator, Rewards, Server, Texts, Values
+from tests.reward_models import classified, ids_of, reward_model
 from tests.rounds import tiny_model
 
 CONTEXT, BATCH, NAME = 256, 4, "line-abcd1234"
@@ -222,3 +225,24 @@ def test_values_of_what_is_no_prompt_are_refused(tmp_path: Path):
     for wrong in (None, [], "ab", [[]], [[10**9]], [[-1]], [["a"]], [1], [[1] * (CONTEXT + 1)]):
         with pytest.raises(transformers_serve.RefusedError):
             answers({"input": wrong})
+
+
+def test_a_process_reward_model_tells_tokens_as_its_tokenizer_has_them_and_the_classes_of_each(tmp_path: Path):
+    answers = Rewards(NAME, reward_model(tmp_path), CONTEXT, "auto").answers
+    tell, score = answers["/tokenize"], answers["/pooling"]
+    said = {"messages": [{"role": "user", "content": "2?"}, {"role": "assistant", "content": "2<extra_0>"}]}
+    opening = "<|im_start|>system\nReason step by step.<|im_end|>\n<|im_start|>user\n2?<|im_end|>\n"
+    whole = f"{opening}<|im_start|>assistant\n2<extra_0><|im_end|>\n"
+    ids = tell(said | {"add_generation_prompt": False})["tokens"]
+    assert ids == ids_of(tmp_path, whole)
+    assert tell(said)["tokens"] == ids_of(tmp_path, f"{whole}<|im_start|>assistant\n")
+    assert tell({"prompt": "<extra_0>", "add_special_tokens": False})["tokens"] == ids_of(tmp_path, "<extra_0>")
+    first, second = score({"input": [ids, ids[:3]]})["data"]
+    assert np.allclose([softmax(row) for row in first["data"]], classified(tmp_path, whole), atol=1e-5)
+    assert np.allclose(second["data"], first["data"][:3], atol=1e-4)
+    for wrong in (None, [], [[]], [[10**9]], [[1] * (CONTEXT + 1)]):
+        with pytest.raises(transformers_serve.RefusedError):
+            score({"input": wrong})
+    for wrong in ({}, {"prompt": 3}, {"messages": []}):
+        with pytest.raises(transformers_serve.RefusedError):
+            tell(wrong)
