@@ -116,4 +116,5 @@ def quoted(path: str) -> str:
 
 if __name__ == "__main__":
     Handler.folder = Path(sys.argv[1])
+    ThreadingHTTPServer.request_queue_size = 2048  # a step asks its engine through it
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()

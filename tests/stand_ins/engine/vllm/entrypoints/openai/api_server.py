@@ -52,6 +52,7 @@ def question(messages: list) -> str:
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 2048  # uvicorn's; of more than socketserver's 5 at once, clients try again seconds later
 
     def __init__(self, address: tuple[str, int], model: Path, names: list[str]) -> None:
         super().__init__(address, Handler)
