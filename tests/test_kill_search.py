@@ -1,6 +1,7 @@
 """kill -9 in the middle of a search, then the same command again: finished trees stay, the others are searched.
 
-As in `test_kill`: the compiled pipeline, real processes, recorded engines.
+As in `test_kill`: the compiled pipeline, real processes, recorded engines. The search that nobody kills is one in this
+process, which makes the same calls.
 """
 
 import json
@@ -12,13 +13,26 @@ from typing import Any
 import pytest
 
 from selftaught import dataset
+from selftaught.recipe import Recipe
 from selftaught.records import Group
-from tests.rounds import SEARCH, model, recipe, recorded_blocks, written
-from tests.test_kill import Run
+from selftaught.round.adopt import adopt
+from selftaught.round.job import Workplace
+from tests.rounds import (
+    SEARCH,
+    Round,
+    database,
+    engines,
+    model,
+    place,
+    recipe,
+    recorded_blocks,
+    requests,
+    written,
+)
+from tests.test_kill import LINE, Run
 from tests.waiting import until
 
-__all__ = ["model", "recorded_blocks"]
-pytestmark = pytest.mark.usefixtures("recorded_blocks")
+__all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]
 
 CURATE = {"type": "tree_traces", "threshold": 0, "minimum": 1}
 
@@ -43,14 +57,18 @@ def timeless(group: Group) -> Group:
     return group.model_copy(update={"tree": group.tree.model_copy(update={"spent": spent})})
 
 
-def trees(run: Run) -> dict[str, Group]:
-    return {group.id: timeless(group) for group in dataset.read(run.stored("verified"), Group)}
+def trees(verified: Path) -> dict[str, Group]:
+    return {group.id: timeless(group) for group in dataset.read(verified, Group)}
 
 
-def test_a_killed_search_goes_on_with_the_unfinished_trees(tmp_path: Path, model: Path):
-    searching = written(tmp_path / "recorded.yaml", recipe(model, sample=SEARCH, curate=CURATE))
-    unkilled, killed = Run(tmp_path / "whole" / "home", searching, 0), Run(tmp_path / "cut" / "home", searching, 0.15)
-    assert unkilled.start().wait() == 0, unkilled.log.read_text()[-3000:]
+@pytest.mark.usefixtures("engines")
+def test_a_killed_search_goes_on_with_the_unfinished_trees(tmp_path: Path, place: Workplace, model: Path):
+    searching = recipe(model, sample=SEARCH, curate=CURATE)
+    adopt(place, Recipe.model_validate(searching), LINE)
+    unkilled = Round(tmp_path / "whole", searching, LINE, LINE)
+    for step in (unkilled.prepare, unkilled.search, unkilled.verify):
+        step()
+    killed = Run(tmp_path / "cut" / "home", written(tmp_path / "recorded.yaml", searching), 0.15)
 
     process = killed.start()
     assert until(lambda: len(journaled(killed)) >= 3, 600)
@@ -63,6 +81,6 @@ def test_a_killed_search_goes_on_with_the_unfinished_trees(tmp_path: Path, model
     assert killed.start().wait() == 0, killed.log.read_text()[-3000:]
     done = {group.task.messages[-1].content for group in finished.values()}
     assert not done & {again["question"] for again in searches(killed)[asked:]}
-    assert trees(killed) == trees(unkilled)
+    assert trees(killed.stored("verified")) == trees(Path(unkilled.made["verified"].path))
     after = journaled(killed)
     assert {key: after[key] for key in finished} == finished
