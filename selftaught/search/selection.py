@@ -130,8 +130,9 @@ class DVTS(Selection, type="dvts"):
     Beeching et al. 2024 (Scaling test-time compute with open models, Hugging Face): of a budget N at width M, N / M
     beams. The root's children are dealt to the beams in turn, so give it N of them (`root_n`) where a step gets M
     (`n`). In its code (huggingface/search-and-learn) each beam samples its own first M, so two may begin alike, which
-    the expansion's `merge` prevents here; a step is scored with one more step after it (here: `look_ahead`); and a beam
-    ends when its best step ends an answer, where here it goes on with its next best until the search's limits.
+    the expansion's `merge` prevents here; a step is scored with one more step after it (here: `look_ahead`); a beam
+    ends when its best step ends an answer, where here it goes on with its next best until the search's limits; and only
+    the M steps that a beam sampled last are answers, where here all that ended are.
     """
 
     beams: PositiveInt = 4
@@ -151,11 +152,13 @@ class DVTS(Selection, type="dvts"):
 class Rebase(Selection, type="rebase"):
     """All nodes of the deepest layer at once, the budget shared among them by the softmax of their values.
 
-    Wu et al. 2024 (arXiv 2408.00724), REBASE: node j gets round(B exp(V_j / T) / sum exp(V / T)) children, B is `width`
-    less the paths that have ended (with an answer, pruned, or at their limit); the root gets `width`. So the shares may
-    add up to a little more or less than B, where its code (thu-wyz/rebase) gives the best node first the ceiling of its
-    share of what is left, and spends B. Ours alone: of nodes that all round to none the best gets one; what got none
-    goes on when the layers below have nothing left, as with `beam`; and duplicates are dropped, if `merge` says so.
+    Wu et al. 2024 (arXiv 2408.00724, section 3.1.2), REBASE: node j gets round(B exp(V_j / T) / sum exp(V / T))
+    children (equation 1), B is `width` less the paths that have ended (with an answer; in its code, thu-wyz/rebase,
+    also at their limit of tokens; here also where they are pruned); the root gets `width`. Equation 1 may add up to a
+    little more or less than B. The code differs from it: the best node first, each gets the ceiling of its share of
+    what is left, which spends B. Width and temperature are that code's. Ours alone: of nodes that all round to none the
+    best gets one; what got none goes on when the layers below have nothing left, as with `beam`; and duplicates are
+    dropped, if `merge` says so.
     """
 
     width: PositiveInt = 16

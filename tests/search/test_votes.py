@@ -41,6 +41,9 @@ async def test_a_step_is_worth_its_share_of_the_voted_answer(seed, count, ending
     ((voted, _),) = votes.most_common(1)
     assert given == pytest.approx([answers.count(voted) / len(answers) for answers in comes_to])
     assert tree.tally.tokens == sum(n for node in nodes if not node.terminal)
+    completed = [node for node in nodes if not node.terminal]
+    assert tree.tally.value_calls == len(completed)
+    assert tree.tally.prefill_tokens == sum(len(node.ids()) for node in completed)  # the prompt is not known yet
 
 
 async def test_answers_that_the_tree_has_vote():
