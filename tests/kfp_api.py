@@ -205,7 +205,7 @@ def serving(kfp: Kfp, host: str = "127.0.0.1", port: int = 0) -> Generator[Kfp]:
             pass
 
     server = ThreadingHTTPServer((host, port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     kfp.url = f"http://{host}:{server.server_port}"
     try:
         yield kfp

@@ -24,7 +24,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def task():
     import boto3, httpx, openai
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     with step("task") if os.environ["INSIDE"] == "yes" else contextlib.nullcontext():
         httpx.get(f"http://127.0.0.1:{server.server_port}/asked", trust_env=False)
         boto3.client("s3", region_name="eu-central-1")

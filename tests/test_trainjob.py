@@ -112,7 +112,7 @@ def trainer(tmp_path: Path) -> Iterator[Trainer]:
 @pytest.fixture
 def trainjobs(trainer: Trainer) -> Iterator[TrainJobs]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(trainer))
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     cluster = Cluster("team", "name")
     cluster.__dict__["client"] = ApiClient(Configuration(host=f"http://127.0.0.1:{server.server_port}"))
     yield TrainJobs(cluster, DirectoryStore(trainer.store), nodes=2, processes=1, ready_within=120)

@@ -173,7 +173,7 @@ def world(names: list[str], folder: Path) -> Iterator[World]:
         for engine in engines:
             stack.enter_context(_served(engine, made.port))
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"world": made}))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         stack.callback(server.shutdown)
         made.kubeconfig.write_text(_kubeconfig(server.server_address[1]))
         made.url = stack.enter_context(Gateway(made.route, made.address).serving())

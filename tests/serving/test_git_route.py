@@ -102,7 +102,8 @@ def following_cluster(told: Following) -> Iterator[Following]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     told.url, over = f"http://127.0.0.1:{server.server_port}", threading.Event()
-    threads = [threading.Thread(target=server.serve_forever), threading.Thread(target=told.follow, args=(over,))]
+    follower = threading.Thread(target=told.follow, args=(over,))
+    threads = [threading.Thread(target=server.serve_forever, args=(0.01,)), follower]
     for thread in threads:
         thread.start()
     yield told
@@ -120,7 +121,10 @@ def repository(bare: Bare) -> Iterator[Repository]:
 
 
 @pytest.fixture
-def route(repository: Repository, following: Following) -> GitRoute:
+def route(repository: Repository, following: Following, monkeypatch: pytest.MonkeyPatch) -> GitRoute:
+    """It looks often: the cluster follows at once."""
+    for looks in ("answers", "routes.git"):
+        monkeypatch.setattr(f"selftaught.serving.{looks}._PAUSE", 0.01)
     return made(repository)
 
 
