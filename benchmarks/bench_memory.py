@@ -1,14 +1,19 @@
-"""Memory: peaks of an engine and of the steps that ask it, at the load that a round makes, beside their limits.
+"""Memory: peaks of engines and of a round's steps, at the load that a round makes, beside their limits.
 
-The engine is vLLM's on CPUs with the options of the chart's runtime, asked by the platform's own client: the probes of
-a new version, a shard of `sample` (32 tasks in flight, 8 answers each) and pass@8 of `evaluate` (128 tasks). The cache
-is reserved and counts as it is written, so a longer load comes to that much more at most. The steps are processes of
-their own, in front of a server that answers at once: `sample` (32 tasks in flight) and `evaluate` (128), rollouts of
-500 tokens with their log-probabilities.
+- `engine`: vLLM's on CPUs with the options of the chart's runtime, asked by the platform's own client: the probes of a
+  new version, a shard of `sample` (32 tasks in flight, 8 answers each) and pass@8 of `evaluate` (128 tasks). The cache
+  is reserved and counts as it is written, so a longer load comes to that much more at most.
+- `values`: the value server, asked as a search does: values of paths of 600 tokens (32 trees in flight, 8 siblings a
+  request); and as a policy's engine, as above.
+- `steps`: processes in front of a server that answers at once: `sample` (32 tasks in flight) and `evaluate` (128),
+  rollouts of 500 tokens with their log-probabilities.
+- `round`: every step of a whole round of a recipe, as `selftaught run` starts them.
 
-Peaks are the processes' own (VmHWM). What is left to a limit is room; below a fifth of it is said. Nothing is timed.
+Peaks are the processes' own (VmHWM, with the files that they map); a step's is its processes' together. What is left to
+a limit is room; below a fifth of it is said. Nothing is timed.
 
-    python benchmarks/bench_memory.py [--model smollm2-135m-instruct] [--rollouts 10000] [--only engine|steps]
+    python benchmarks/bench_memory.py [--model smollm2-135m-instruct] [--rollouts 10000] [--recipe recipes/rft.yaml]
+        [--only engine|values|steps|round]
 """
 
 import argparse
@@ -19,9 +24,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from in_memory import nothing
@@ -35,7 +44,7 @@ from selftaught.records import Group, Message, Task
 from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import EngineOptions
+from selftaught.serving.engine import TRANSFORMERS, EngineOptions
 from selftaught.serving.freshness import PROMPTS
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.processes import pid_files
@@ -50,23 +59,32 @@ ROOM = 0.2
 PER_TASK, TOKENS = 8, 500
 DIGEST = "ab" * 32
 
+Load = Callable[[Served], Awaitable[None]]
+"""Asks a server."""
+
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rollouts", type=int, default=10_000)
-    parser.add_argument("--only", choices=["engine", "steps"])
+    parser.add_argument("--recipe", type=Path, default=HERE / "recipes" / "rft.yaml")
+    parser.add_argument("--only", choices=["engine", "values", "steps", "round"])
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     told = parser.parse_args()
     load_blocks()
     if told.child:
         url, tasks, flight = told.child
         return child(url, int(tasks), int(flight))
-    if told.only != "steps":
-        engines(told.model)
-    if told.only != "engine":
-        steps(told.rollouts)
+    model = resolve(told.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")).absolute() / "models")
+    measures = {
+        "engine": lambda: engines(model),
+        "values": lambda: value_servers(model),
+        "steps": lambda: steps(told.rollouts),
+        "round": lambda: whole_round(told.recipe, model),
+    }
+    for name in [told.only] if told.only else measures:
+        measures[name]()
     return None
 
 
@@ -90,23 +108,57 @@ def peak(pid: int) -> float:
 # The engine -----------------------------------------------------------------------------------------------------------
 
 
-def engines(named: str) -> None:
+def engines(model: Path) -> None:
     """The peaks of one engine for each of the chart's values, after each load."""
-    model = resolve(named, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
-    told: dict[str, Any] = {}
-    for values in ("values.yaml", "values-dev.yaml"):
-        told |= yaml.safe_load((CHART / values).read_text())["runtimes"]["cpu"]
+    for values, told in runtimes("cpu"):
         options = EngineOptions(
             context=told["maxModelLen"], sequences=told["maxNumSeqs"], kv_cache_gib=told["kvCacheGiB"]
         )
-        of = f"{values}: {options.sequences} sequences, {options.kv_cache_gib} GiB"
-        with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), options=options) as owner:
-            served = owner.deploy("bench", model_digest(model), model)
-            ((_, noted),) = pid_files(owner.folder)
-            for load in (start, probes, sampling, evaluating):
-                asyncio.run(load(served))
-                whole = sum(peak(pid) for pid in noted.engine.session())
-                row(f"engine, {of}, {load.__name__}", whole, mib(told["resources"]["limits"]["memory"]))
+        of = f"engine, {values}: {options.sequences} sequences, {options.kv_cache_gib} GiB"
+        loaded(of, model, options, told, (start, probes, sampling, evaluating))
+
+
+def value_servers(model: Path) -> None:
+    """The peaks of the value server: of a value model, then of a policy."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch("selftaught.serving.engine.server_module", lambda: TRANSFORMERS),
+    ):
+        headed = with_head(model, Path(folder) / "value")
+        for values, told in runtimes("valueServer"):
+            options = EngineOptions(context=told["maxModelLen"], sequences=told["maxNumSeqs"])
+            loaded(f"value server, {values}, a value model", headed, options, told, (start, valuing))
+            loaded(f"value server, {values}, a policy", model, options, told, (start, sampling, evaluating))
+
+
+def runtimes(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The runtime's values of the chart as it is, and with those for a laptop laid over them."""
+    stock, dev = (
+        yaml.safe_load((CHART / file).read_text())["runtimes"][name] for file in ("values.yaml", "values-dev.yaml")
+    )
+    return [("values.yaml", stock), ("values-dev.yaml", stock | dev)]
+
+
+def loaded(what: str, model: Path, options: EngineOptions, told: dict[str, Any], loads: Sequence[Load]) -> None:
+    """The peaks of one server after each of the loads, one after the other."""
+    with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), options=options) as owner:
+        served = owner.deploy("bench", model_digest(model), model)
+        ((_, noted),) = pid_files(owner.folder)
+        for load in loads:
+            asyncio.run(load(served))
+            together = sum(peak(pid) for pid in noted.engine.session())
+            row(f"{what}, {load.__name__}", together, mib(told["resources"]["limits"]["memory"]))
+
+
+def with_head(model: Path, folder: Path) -> Path:
+    """The model with a value head, as training begins with."""
+    import torch
+
+    from selftaught.training.loops.value import load_value, save_value
+
+    folder.mkdir()
+    save_value(load_value(model, torch.float32), model, folder)
+    return folder
 
 
 def endpoint(served: Served) -> Endpoint:
@@ -132,6 +184,13 @@ async def evaluating(served: Served) -> None:
     await _groups(served, tasks=128, flight=128)
 
 
+async def valuing(served: Served) -> None:
+    async with endpoint(served) as model:
+        for _ in range(4):
+            trees = ([[(100 + tree + n) % 20_000 for n in range(600)]] * PER_TASK for tree in range(32))
+            await asyncio.gather(*(model.values(siblings) for siblings in trees))
+
+
 async def _groups(served: Served, *, tasks: int, flight: int) -> None:
     sampler = IID(k=PER_TASK, temperature=1.0, max_tokens=48)
     async with endpoint(served) as model:
@@ -146,20 +205,79 @@ def problems(count: int) -> list[Task]:
     return [Task(messages=(Message(role="user", content=text),), answer=str(n), source="bench") for n, text in asked]
 
 
+# A whole round --------------------------------------------------------------------------------------------------------
+
+
+def whole_round(recipe: Path, model: Path) -> None:
+    """The peaks of a round's steps. The engines are not of them."""
+    with tempfile.TemporaryDirectory() as home:
+        command = [sys.executable, "-m", "selftaught", "run", str(recipe), "--rounds=1", f"--set=models.policy={model}"]
+        env = os.environ | {"SELFTAUGHT_HOME": home}
+        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
+            peaks = watched(process)
+    if process.returncode:
+        raise SystemExit(f"the round ended with {process.returncode}")
+    for step, found in peaks.items():
+        row(f"{step}, a round of {recipe.stem}", sum(found.values()), limit_of(step))
+
+
+def watched(process: subprocess.Popen[bytes]) -> dict[str, dict[int, float]]:
+    """The peaks of all processes of each step of a round that runs, by step and process."""
+    found: dict[str, dict[int, float]] = {}
+    while process.poll() is None:
+        table = processes()
+        for pid in table:
+            if step := next((name for name in map(step_of, ancestry(pid, table)) if name), None):
+                with suppress(OSError, StopIteration):  # it has ended
+                    found.setdefault(step, {})[pid] = peak(pid)
+        time.sleep(0.1)
+    return found
+
+
+def processes() -> dict[int, int]:
+    """The parent of every process."""
+    found: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            found[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+def ancestry(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    """The process, its parent, and so on."""
+    while pid in parents:
+        yield pid
+        pid = parents[pid]
+
+
+def step_of(pid: int) -> str:
+    """The component's function that a process runs for kfp, if it does."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    flag = b"--function_to_execute"
+    return words[words.index(flag) + 1].decode() if flag in words else ""
+
+
+def limit_of(step: str) -> float:
+    """MiB that the placement of CPUs gives a step."""
+    placed = yaml.safe_load((HERE / "pipelines" / "placements" / "cpu.yaml").read_text())
+    return mib(placed.get(step, placed["default"])["memory"][1])
+
+
 # The steps ------------------------------------------------------------------------------------------------------------
 
 
 def steps(rollouts: int) -> None:
     """The peaks of processes that sample so many rollouts, at the concurrency of each step."""
-    placed = yaml.safe_load((HERE / "pipelines" / "placements" / "cpu.yaml").read_text())
     server = Server(("127.0.0.1", 0), Talker)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name, flight in (("sample", 32), ("evaluate", 128)):
-        limit = mib(placed.get(name, placed["default"])["memory"][1])
         for count in (rollouts // 10, rollouts):
             words = ["--child", f"http://127.0.0.1:{server.server_port}/v1", str(count // PER_TASK), str(flight)]
             done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, check=True)
-            row(f"{name}, {count:,} rollouts of {TOKENS} tokens", json.loads(done.stdout), limit)
+            row(f"{name}, {count:,} rollouts of {TOKENS} tokens", json.loads(done.stdout), limit_of(name))
 
 
 def child(url: str, tasks: int, flight: int) -> None:
