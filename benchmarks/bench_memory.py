@@ -186,9 +186,8 @@ async def evaluating(served: Served) -> None:
 
 async def valuing(served: Served) -> None:
     async with endpoint(served) as model:
-        for _ in range(4):
-            trees = ([[(100 + tree + n) % 20_000 for n in range(600)]] * PER_TASK for tree in range(32))
-            await asyncio.gather(*(model.values(siblings) for siblings in trees))
+        trees = ([[(100 + tree + n) % 20_000 for n in range(600)]] * PER_TASK for tree in range(32))
+        await asyncio.gather(*(model.values(siblings) for siblings in trees))
 
 
 async def _groups(served: Served, *, tasks: int, flight: int) -> None:

@@ -3,9 +3,13 @@
 Clients stream chats from the champion one after the other, with the real engine, in one run: alone (the baseline),
 beside a round's sampling (8 answers a task) and evaluation (greedy) at the same engine, and beside as many requests of
 a round that names no priority and keeps to no share, as releases before this had it. Then the round without users, both
-ways. The situations take turns, so that what else the machine does falls on all of them. `--beside` and `--step` are
-`besideUsers` and `--max-num-batched-tokens` of the chart's runtime for CPUs. Tokens are the engine's own count.
-Usage: `python benchmarks/bench_users.py [--model FOLDER] [--beside 32] [--step 512] [--seconds 30] [--turns 3]`.
+ways; and users beside a training, and beside a promotion (the new version's engine starts, and is proven to be the
+weights that it is named by), which share the engine's cores here. The situations take turns, so that what else the
+machine does falls on all of them. `--beside` and `--step` are `besideUsers` and `--max-num-batched-tokens` of the
+chart's runtime for CPUs. Tokens are the engine's own count.
+
+    python benchmarks/bench_users.py [--model FOLDER] [--beside 32] [--step 512] [--seconds 30] [--turns 3]
+        [--only SITUATION ...]
 """
 
 import argparse
@@ -14,11 +18,14 @@ import itertools
 import os
 import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -30,6 +37,7 @@ from selftaught.recipe import load_blocks
 from selftaught.records import Task
 from selftaught.serving.backend import Served
 from selftaught.serving.engine import EngineOptions
+from selftaught.serving.freshness import PROMPTS
 from selftaught.serving.local import LocalEngines
 from selftaught.serving.users import BESIDE, LATELY
 from selftaught.starter import resolve
@@ -37,6 +45,7 @@ from selftaught.tasks.prepare import prepare, seeds
 from selftaught.tasks.word_problems import WordProblems
 from selftaught.weights import model_digest
 
+HERE = Path(__file__).resolve().parent
 CLIENTS = 3
 TASKS = 32
 """Tasks that each step of a round has open."""
@@ -45,14 +54,18 @@ STEPS = {"sampling": (8, 1.0), "evaluation": (1, 0.0)}
 ANSWER = 24
 """Tokens of a user's answer at most."""
 BEFORE = Policy(concurrency=2 * TASKS * 8, priority=USERS)
-SITUATIONS = {
-    "users alone": (CLIENTS, None),
-    "users beside a round": (CLIENTS, Policy()),
-    "users beside a round of before": (CLIENTS, BEFORE),
-    "a round alone": (0, Policy()),
-    "a round of before alone": (0, BEFORE),
-}
-"""Users, and how the round asks."""
+Job = Callable[["Bench"], AbstractAsyncContextManager[None]]
+"""What works while users ask."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An engine that answers, the model that it serves, and tasks without end."""
+
+    engines: LocalEngines
+    served: Served
+    model: Path
+    tasks: Iterator[Task]
 
 
 @dataclass
@@ -73,33 +86,35 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--only", action="append", choices=list(SITUATIONS))
     args = parser.parse_args()
     load_blocks()
     os.environ[BESIDE] = args.beside
     model = resolve(args.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
     drawn = prepare(WordProblems(train=600, gate=1, report=1, instruction=""), seeds("bench", 1, 0))
     tasks = itertools.cycle(task for task in drawn if task.split == "train")
-    seen = {name: Seen() for name in SITUATIONS}
+    situations = {name: SITUATIONS[name] for name in args.only or SITUATIONS}
+    seen = {name: Seen() for name in situations}
     options = EngineOptions(step=args.step)
     with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), options=options) as engines:
         served = engines.deploy("bench", model_digest(model), model)
-        asyncio.run(_measured(served, tasks, 3, CLIENTS, None, Seen()))  # warm-up
-        for _, (name, (users, policy)) in itertools.product(range(args.turns), SITUATIONS.items()):
-            asyncio.run(_measured(served, tasks, args.seconds, users, policy, seen[name]))
+        bench = Bench(engines, served, model, tasks)
+        asyncio.run(_measured(bench, 3, CLIENTS, _nothing, Seen()))  # warm-up
+        for _, (name, (users, job)) in itertools.product(range(args.turns), situations.items()):
+            asyncio.run(_measured(bench, args.seconds, users, job, seen[name]))
             _print(name, seen[name])
 
 
-async def _measured(
-    served: Served, tasks: Iterator[Task], seconds: float, users: int, policy: Policy | None, seen: Seen
-) -> None:
+async def _measured(bench: Bench, seconds: float, users: int, job: Job, seen: Seen) -> None:
+    served = bench.served
     if not users:
         await asyncio.sleep(LATELY)  # until those of before count no more
     async with (
         httpx.AsyncClient(timeout=600, headers=bearer(served.key), trust_env=False) as client,
-        _round(served, tasks, policy),
+        job(bench),
     ):
         before, begin, answered = await _tokens(client, served), time.monotonic(), len(seen.first)
-        asking = [_user(client, served, tasks, begin + seconds, seen) for _ in range(users)]
+        asking = [_user(client, served, bench.tasks, begin + seconds, seen) for _ in range(users)]
         await asyncio.gather(asyncio.sleep(seconds), *asking)
         seen.tokens += await _tokens(client, served) - before - ANSWER * (len(seen.first) - answered)
         seen.seconds += time.monotonic() - begin
@@ -112,15 +127,19 @@ async def _tokens(client: httpx.AsyncClient, served: Served) -> float:
 
 
 @asynccontextmanager
-async def _round(served: Served, tasks: Iterator[Task], policy: Policy | None) -> AsyncGenerator[None]:
+async def _nothing(bench: Bench) -> AsyncGenerator[None]:
+    """Nothing else."""
+    yield
+
+
+@asynccontextmanager
+async def _round(bench: Bench, policy: Policy) -> AsyncGenerator[None]:
     """Both steps of a round at work while the block runs."""
-    if policy is None:
-        yield
-        return
+    served = bench.served
 
     async def work(endpoint: Endpoint, n: int, temperature: float) -> None:
         while True:
-            await endpoint.chat(next(tasks).messages, n=n, temperature=temperature, max_tokens=96)
+            await endpoint.chat(next(bench.tasks).messages, n=n, temperature=temperature, max_tokens=96)
 
     async with (
         Endpoint(served.url, served.line, served.digest, policy=policy, key=served.key) as sampling,
@@ -135,6 +154,53 @@ async def _round(served: Served, tasks: Iterator[Task], policy: Policy | None) -
             for each in working:
                 each.cancel()
             await asyncio.gather(*working, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _training(bench: Bench) -> AsyncGenerator[None]:
+    """A process that trains the same model, over and over."""
+    program = "import sys, bench_training, tempfile, pathlib\n" + (
+        "while True:\n"
+        "    with tempfile.TemporaryDirectory() as scratch:\n"
+        "        examples = bench_training.word_problems(48, 0)\n"
+        "        bench_training.ours(pathlib.Path(sys.argv[1]), examples, pathlib.Path(scratch))\n"
+    )
+    command = [sys.executable, "-c", program, str(bench.model)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=HERE, stderr=subprocess.DEVNULL)
+    await asyncio.sleep(15)  # imports and weights
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _promotion(bench: Bench) -> AsyncGenerator[None]:
+    """The engine of the next version starts and is asked for its proofs."""
+
+    async def promote() -> None:
+        served = await asyncio.to_thread(bench.engines.deploy, "next", bench.served.digest, bench.model)
+        async with Endpoint(served.url, served.line, served.digest, policy=Policy(), key=served.key) as endpoint:
+            for _ in PROMPTS:
+                await asyncio.gather(*(endpoint.prompt_logprobs(range(100, 180)) for _ in PROMPTS))
+
+    promoting = asyncio.create_task(promote())
+    yield
+    await promoting
+    bench.engines.remove("next", bench.served.digest)
+
+
+SITUATIONS: dict[str, tuple[int, Job]] = {
+    "users alone": (CLIENTS, _nothing),
+    "users beside a round": (CLIENTS, partial(_round, policy=Policy())),
+    "users beside a round of before": (CLIENTS, partial(_round, policy=BEFORE)),
+    "a round alone": (0, partial(_round, policy=Policy())),
+    "a round of before alone": (0, partial(_round, policy=BEFORE)),
+    "users beside training": (CLIENTS, _training),
+    "users beside a promotion": (CLIENTS, _promotion),
+}
+"""How many users, and what works beside them."""
 
 
 async def _user(client: httpx.AsyncClient, served: Served, tasks: Iterator[Task], until: float, seen: Seen) -> None:
