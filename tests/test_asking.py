@@ -29,12 +29,12 @@ def kept(place: Workplace, folder: Path, kind: str) -> ModelRef:
 
 @pytest.mark.usefixtures("recorded_blocks")
 @pytest.mark.parametrize("role", ["prm", "policy"])
-@pytest.mark.parametrize("where", ["sample", "evaluate"])
-def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, role: str, where: str):
-    found = {"type": "search", "value": {"type": "process_reward", "role": role}}
+@pytest.mark.parametrize(("where", "kind"), [("sample", "process_reward"), ("evaluate", "reply_reward")])
+def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, role: str, where: str, kind: str):
+    found = {"type": "search", "value": {"type": kind, "role": role}}
     stage = {"evaluate": [{"type": "accuracy"}, {"type": "strategy", "label": "found", "sample": found}]}
     told = recipe(tmp_path, **({"sample": found} if where == "sample" else stage))
-    with pytest.raises(BadRecipe, match=f"stages.main: process_reward asks the {role} model, and models names no such"):
+    with pytest.raises(BadRecipe, match=f"stages.main: {kind} asks the {role} model, and models names no such"):
         require_named(Recipe.model_validate(told))
     named = Recipe.model_validate(told | {"models": told["models"] | {"prm": "someone/prm"}})
     if role == "prm":
@@ -51,7 +51,12 @@ def checked(place: Workplace, folder: Path, kind: str | None, value: object) -> 
     ("kind", "value", "told"),
     [
         (HEAD, ASKED, "the prm model (bbbbbbbb) is no process reward model that can be served"),
-        (REWARDS, BY_IDS, "a process reward model, and value_model asks by the policy's token ids. Ask it in words"),
+        (
+            REWARDS,
+            BY_IDS,
+            "a process reward model, and value_model asks by the policy's token ids. Ask for its classes",
+        ),
+        (REWARDS, ASKED | {"type": "reply_reward"}, "a process reward model, and reply_reward asks for a reply."),
         (REWARDS, {"type": "outcome", "role": "prm"}, "and outcome asks by the policy's token ids."),
         (REWARDS, {"type": "weighted", "parts": [{"value": BY_IDS}]}, "value_model asks by the policy's token ids."),
     ],

@@ -1,7 +1,8 @@
 """Whether the roles of a search are played by models that can be asked as its blocks ask them, before a round begins.
 
-A process reward model is asked in words (`process_reward`), any other value model by the policy's token ids. Each
-refuses what the other is asked, but only when the first tree has begun.
+A process reward model is asked for the classes of its tag (`process_reward`), a causal one for a reply
+(`reply_reward`), any other value model by the policy's token ids. Each refuses what the others are asked, but only when
+the first tree has begun.
 """
 
 import json
@@ -11,17 +12,17 @@ from selftaught.errors import BadInput, BadRecipe
 from selftaught.recipe import Recipe, Stage
 from selftaught.round.job import ModelRef, Workplace
 from selftaught.round.tokens import BY_IDS, blocks_of
-from selftaught.search.rewards import ProcessReward
+from selftaught.search.rewards import ProcessReward, ReplyReward
 from selftaught.weights import PROCESS_REWARD, is_process_reward
 
 
 def require_named(recipe: Recipe) -> None:
     """Raise BadRecipe where a search of `recipe` asks a process reward model of a role that has none."""
     for stage in recipe.stages:
-        for block in blocks_of(stage, ProcessReward):
+        for block in blocks_of(stage, ProcessReward, ReplyReward):
             if block.role == "policy" or block.role not in recipe.models:
                 raise BadRecipe(
-                    f"{recipe.name}: stages.{stage.name}: process_reward asks the {block.role} model, and models names "
+                    f"{recipe.name}: stages.{stage.name}: {block.name} asks the {block.role} model, and models names "
                     f"no such process reward model. Add one to models: {{policy: …, reward: <folder or hub id>}}, and "
                     "say which role it plays: role: reward."
                 )
@@ -36,12 +37,12 @@ def require_asked_rightly(place: Workplace, stage: Stage, roles: Mapping[str, Mo
                 f"that can be served ({PROCESS_REWARD}), which process_reward asks. Take one, or value steps by "
                 "value_model or p_true."
             )
-    for block in blocks_of(stage, *BY_IDS):
+    for block in blocks_of(stage, *BY_IDS, ReplyReward):
         if block.role in roles and _is_process_reward(place, roles[block.role]):
+            how = "for a reply" if isinstance(block, ReplyReward) else "by the policy's token ids"
             raise BadInput(
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is a process reward model, and "
-                f"{block.name} asks by the policy's token ids. Ask it in words: {{type: process_reward, role: "
-                f"{block.role}}}."
+                f"{block.name} asks {how}. Ask for its classes: {{type: process_reward, role: {block.role}}}."
             )
 
 

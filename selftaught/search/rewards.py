@@ -1,15 +1,24 @@
-"""A process reward model from elsewhere as a node value: asked in words, with its own tokenizer, tag and classes."""
+"""Process reward models from elsewhere as node values: asked in words, with their own tokenizers.
+
+Two kinds are published: classifiers of a tag after each step, and models that reply to each step with a word.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt
 
-from selftaught.blocks import Context
+from selftaught.blocks import Context, TokenModel
 from selftaught.errors import BadInput
 from selftaught.records import Message
 from selftaught.search.parts import NodeValue
 from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.values import share
+
+Role = Annotated[str, Field(description="the role whose model is asked; `models` has to name it")]
+System = Annotated[
+    str | None, Field(description="the system message that the model knows; null is the task's own, empty is none")
+]
 
 
 class ProcessReward(NodeValue, type="process_reward"):
@@ -21,33 +30,23 @@ class ProcessReward(NodeValue, type="process_reward"):
     solution brings it through the model anew: what siblings share is not kept by the engine.
     """
 
-    role: Annotated[str, Field(description="the role whose model is asked; `models` has to name it")] = "reward"
+    role: Role = "reward"
     tag: Annotated[str, Field(min_length=1, description="stands after each step: one token of the model's")] = (
         "<extra_0>"
     )
     positive: Annotated[NonNegativeInt, Field(description="the class of right steps, of the model's from 0 on")] = 1
-    system: Annotated[
-        str | None, Field(description="the system message that the model knows; null is the task's own, empty is none")
-    ] = None
+    system: System = None
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        if self.role not in context.models:
-            raise BadInput(
-                f"process_reward: there is no {self.role} model here: only a round serves those of its recipe beside "
-                "the policy. Measure it there (evaluate: {type: strategy, …})."
-            )
+        model = _served(context, self.role, self.name)
         tree.valued(nodes)
-        given = await context.tokens(self.role).rewards([self.chat(tree, node) for node in nodes], self.tag)
+        given = await model.rewards([self.chat(tree, node) for node in nodes], self.tag)
         return [self._last(rows) for rows in given]
 
     def chat(self, tree: SearchTree, node: SearchNode) -> list[Message]:
         """The task and the solution up to `node`, as the model is asked."""
-        asked = list(tree.task.messages)
-        if self.system is not None:
-            own = [Message(role="system", content=self.system)] if self.system else []
-            asked = [*own, *(message for message in asked if message.role != "system")]
-        steps = [step for each in node.path() if (step := each.text.strip())]
-        return [*asked, Message(role="assistant", content="".join(step + self.tag for step in steps or [""]))]
+        said = "".join(step + self.tag for step in _steps(node))
+        return [*_asked(tree, self.system), Message(role="assistant", content=said)]
 
     def _last(self, rows: Sequence[Sequence[float]]) -> float:
         if not rows:
@@ -60,3 +59,57 @@ class ProcessReward(NodeValue, type="process_reward"):
                 f"value.positive: {self.positive}: the {self.role} model has {len(rows[-1])} classes, from 0 on."
             )
         return rows[-1][self.positive]
+
+
+class ReplyReward(NodeValue, type="reply_reward"):
+    """The probability of `right`, beside that of `wrong`, as a process reward model's reply to the last step.
+
+    A causal model of `models` that was trained elsewhere, as RLHFlow's Llama3.1-8B-PRM is, and asked as its authors do
+    (github.com/RLHFlow/RLHF-Reward-Modeling, math-rm): the first message is the task with the first step, each further
+    one a step, and to those before the last the model has replied `right`. All nodes are one request, and siblings
+    share everything but their last step in the engine's prefix cache. Where neither word is among the 20 likeliest
+    tokens, the node is worth 0.5.
+    """
+
+    role: Role = "reward"
+    right: Annotated[str, Field(min_length=1, description="the reply to a right step, a token of the model's")] = "+"
+    wrong: Annotated[str, Field(min_length=1, description="the reply to a wrong step, a token of the model's")] = "-"
+    system: System = ""
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        model = _served(context, self.role, self.name)
+        tree.valued(nodes)
+        given = await model.odds([self.chat(tree, node) for node in nodes], [self.right, self.wrong])
+        return [share(self.role, *odds) for odds in given]
+
+    def chat(self, tree: SearchTree, node: SearchNode) -> list[Message]:
+        """The task and the solution up to `node`, as the model is asked."""
+        *before, task = _asked(tree, self.system)
+        first, *others = _steps(node)
+        chat = [*before, Message(role=task.role, content=f"{task.content} {first}")]
+        for step in others:
+            chat += [Message(role="assistant", content=self.right), Message(role="user", content=step)]
+        return chat
+
+
+def _served(context: Context, role: str, asking: str) -> TokenModel:
+    """The model that plays `role`, which the policy does not in its place. Raises BadInput where there is none."""
+    if role not in context.models:
+        raise BadInput(
+            f"{asking}: there is no {role} model here: only a round serves those of its recipe beside the policy. "
+            "Measure it there (evaluate: {type: strategy, …})."
+        )
+    return context.tokens(role)
+
+
+def _asked(tree: SearchTree, system: str | None) -> list[Message]:
+    """The task's messages, with `system` as the system message unless it is None."""
+    if system is None:
+        return list(tree.task.messages)
+    own = [Message(role="system", content=system)] if system else []
+    return [*own, *(message for message in tree.task.messages if message.role != "system")]
+
+
+def _steps(node: SearchNode) -> list[str]:
+    """The texts of the path to `node`, without white space around them; one at least."""
+    return [step for each in node.path() if (step := each.text.strip())] or [""]

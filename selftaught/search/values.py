@@ -70,12 +70,7 @@ class PTrue(NodeValue, type="p_true"):
         asked = Message(role="user", content=filled(self.prompt, answer=tree.task.answer or ""))
         said = [Message(role="assistant", content=node.so_far().strip()) for node in nodes]
         chats = [[*tree.task.messages, each, asked] for each in said]
-        return [self._share(*odds) for odds in await context.tokens(self.role).odds(chats, ["true", "false"])]
-
-    def _share(self, right: float, wrong: float) -> float:
-        if math.isnan(right + wrong):
-            raise BadValue(f"the {self.role} model gave nan as the probability of a word")
-        return right / (right + wrong) if right + wrong else 0.5
+        return [share(self.role, *odds) for odds in await context.tokens(self.role).odds(chats, ["true", "false"])]
 
 
 class Outcome(NodeValue, type="outcome"):
@@ -159,6 +154,13 @@ class Weighted(NodeValue, type="weighted"):
             sum(w * value for w, value in zip(weights, row, strict=True)) / sum(weights)
             for row in zip(*columns, strict=True)
         ]
+
+
+def share(role: str, right: float, wrong: float) -> float:
+    """The share of `right` in two probabilities that the model of `role` gave; 0.5 where both are 0."""
+    if math.isnan(right + wrong):
+        raise BadValue(f"the {role} model gave nan as the probability of a word")
+    return right / (right + wrong) if right + wrong else 0.5
 
 
 Said = tuple[str, str]

@@ -1,5 +1,6 @@
 """Search on the real model and engine: paths are the engine's own tokens, a value model guides, NaN is told."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -7,13 +8,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from selftaught.blocks import Context
+from selftaught.blocks import Completion, Context
 from selftaught.errors import Unavailable
 from selftaught.journal import FileJournal
 from selftaught.models import Endpoint, Policy
-from selftaught.records import Group, Task
+from selftaught.records import Group, Message, Task
 from selftaught.sampling.runner import sample
+from selftaught.search.rewards import ReplyReward
 from selftaught.search.searcher import Search
+from selftaught.search.tree import SearchTree
 from selftaught.serving.freshness import fresh, reference_logprobs
 from selftaught.serving.local import LocalEngines
 from selftaught.weights import check_model, model_digest
@@ -88,6 +91,36 @@ async def test_a_value_model_is_served_and_guides(engines: LocalEngines, starter
     group = await searched(engines, starter_model, value_model, value={"type": "value_model"})
     assert group.tree.spent.value_calls >= len(group.tree.nodes) - 2
     assert_guided(group.tree, value_model)
+
+
+async def test_a_causal_reward_model_is_read_where_it_replies(engines: LocalEngines, starter_model: Path):
+    tree = SearchTree(TASK)
+    node = tree.add(tree.add(tree.root, step("12 + 7 = 19\n")), step("19 - 4 = 15"))
+    value = ReplyReward(right="the", wrong="this")
+    likely = first_words(starter_model, value.chat(tree, node))
+    async with endpoint(engines, "policy", starter_model) as model:
+        (given,) = await value.values(tree, [node], Context(models={"reward": model}))
+    assert given == pytest.approx(likely["the"] / (likely["the"] + likely["this"]), abs=0.02)
+
+
+def step(text: str) -> Completion:
+    return Completion(text, (1,), (), "stop", 1)
+
+
+def first_words(folder: Path, chat: list[Message]) -> Counter[str]:
+    """What the model in `folder` may begin its reply to `chat` with, by transformers: words and how likely they are."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = [message.to_row() for message in chat]
+    ids = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(folder)(torch.tensor([ids])).logits[0, -1].float()
+    words: Counter[str] = Counter()
+    for probability, token in zip(*(each.tolist() for each in logits.softmax(-1).topk(20)), strict=True):
+        words[tokenizer.decode(token).strip().casefold()] += probability
+    return words
 
 
 async def test_a_value_model_that_gives_no_numbers_fails_the_tree(

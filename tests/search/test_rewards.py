@@ -9,7 +9,7 @@ import pytest
 from selftaught.blocks import Completion, Context
 from selftaught.errors import BadInput
 from selftaught.records import Message, Task
-from selftaught.search.rewards import ProcessReward
+from selftaught.search.rewards import ProcessReward, ReplyReward
 from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchNode, SearchTree
 from tests.search.scripted import TASK, Scripted
@@ -81,10 +81,44 @@ async def test_a_template_that_drops_the_tag_and_a_class_that_is_not_there_are_t
         await asked(Judge(rows=rows), "5")
 
 
-async def test_where_no_such_model_is_served_the_policy_is_not_asked_in_its_place():
+@pytest.mark.parametrize("kind", [ProcessReward, ReplyReward])
+async def test_where_no_such_model_is_served_the_policy_is_not_asked_in_its_place(kind):
     tree, node = path("5")
-    with pytest.raises(BadInput, match="there is no prm model here: only a round serves"):
-        await ProcessReward(role="prm").values(tree, [node], Context(models={"policy": Judge()}))
+    with pytest.raises(BadInput, match="reward: there is no prm model here: only a round serves"):
+        await kind(role="prm").values(tree, [node], Context(models={"policy": Judge()}))
+
+
+def said(role: str, content: str) -> Message:
+    return Message(role=role, content=content)
+
+
+@pytest.mark.parametrize(
+    ("steps", "chat"),
+    [
+        ((" 2 + 3 = 5\n",), [said("user", "2 + 3? 2 + 3 = 5")]),
+        (
+            ("We add.\n", "\n", "It is 5."),
+            [said("user", "2 + 3? We add."), said("assistant", "+"), said("user", "It is 5.")],
+        ),
+    ],
+)
+def test_each_step_is_a_message_and_those_before_the_last_were_replied_to_as_right(
+    steps: tuple[str, ...], chat: list[Message]
+):
+    assert ReplyReward().chat(*path(*steps, messages=(SYSTEM, QUESTION))) == chat
+    assert ReplyReward(system=None).chat(*path(*steps, messages=(SYSTEM, QUESTION))) == [SYSTEM, *chat]
+
+
+@pytest.mark.parametrize(("odds", "worth"), [([0.6, 0.2], 0.75), ([0.0, 0.0], 0.5), ([0.0, 0.1], 0.0)])
+async def test_a_reply_is_worth_the_share_of_the_right_word(odds: list[float], worth: float):
+    class Replies(Scripted):
+        async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+            assert words == ["good", "bad"]
+            return [odds for _ in chats]
+
+    tree, node = path("5")
+    value = ReplyReward(right="good", wrong="bad")
+    assert await value.values(tree, [node, node], Context(models={"reward": Replies()})) == [pytest.approx(worth)] * 2
 
 
 async def test_a_search_hands_it_no_token_of_the_policys():
