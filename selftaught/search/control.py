@@ -17,7 +17,7 @@ from selftaught.records import Control, Group, Rollout, Task, Tree, Turn
 from selftaught.search.expansion import Steps
 
 MARGIN = 1.5
-"""About as many tokens as the tree took does the control take, at most: what the last request asks for may be more."""
+"""So many times the tree's tokens are planned for a control; where only a tree's short answers end it may take more."""
 CAUTION = 2
 """So many times as long as the tree's own answers are others taken to be, until some are there: so that few of them
 are not too many."""
