@@ -15,10 +15,11 @@ import sysconfig
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.error import URLError
 
@@ -52,11 +53,11 @@ class S3Server:
             "AWS_MAX_ATTEMPTS": "2",
         }
 
-    def client(self) -> Any:
+    def client(self, access_key: str = ACCESS_KEY) -> Any:
         """A plain boto3 client, without the store's own configuration."""
         import boto3
 
-        return boto3.session.Session(self.access_key, self.secret_key, region_name="us-east-1").client(
+        return boto3.session.Session(access_key, self.secret_key, region_name="us-east-1").client(
             "s3", endpoint_url=self.endpoint
         )
 
@@ -89,13 +90,16 @@ class Process:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """A server with an empty store, up when the block begins (about 3 s) and gone when it ends."""
+def s3_server(policies: Mapping[str, str] = MappingProxyType({})) -> Iterator[S3Server]:
+    """A server with an empty store, up when the block begins (about 3 s) and gone when it ends.
+
+    `policies` are further access keys and the IAM policy, JSON, that says what each may do; the secret key is the same.
+    """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         certificates = issue(Path(folder))
         endpoint, secure = (f"http://127.0.0.1:{ports['s3.port']}", f"https://127.0.0.1:{ports['s3.port.https']}")
-        process = Process(Path(folder), command(Path(folder), ports, certificates), endpoint)
+        process = Process(Path(folder), command(Path(folder), ports, certificates, policies), endpoint)
         try:
             process.start()
             yield S3Server(endpoint, secure, certificates.authority, process)
@@ -103,10 +107,10 @@ def s3_server() -> Iterator[S3Server]:
             process.stop()
 
 
-def command(folder: Path, ports: dict[str, int], certificates: Certificates) -> list[str]:
+def command(folder: Path, ports: dict[str, int], certificates: Certificates, policies: Mapping[str, str]) -> list[str]:
     """SeaweedFS with master, volume server, filer and S3 gateway in one process, buckets never made by writing."""
     (folder / "data").mkdir(exist_ok=True)
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity()]}))
+    (folder / "s3.json").write_text(json.dumps(accounts(policies)))
     return [
         str(Path(sysconfig.get_path("scripts")) / "weed"),
         "server",
@@ -129,12 +133,16 @@ def command(folder: Path, ports: dict[str, int], certificates: Certificates) -> 
     ]
 
 
-def identity() -> dict[str, object]:
-    return {
-        "name": "tests",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
+def accounts(policies: Mapping[str, str]) -> dict[str, object]:
+    """The server's configuration: who may do everything, and those that a policy holds."""
+    administrator = identity(ACCESS_KEY) | {"actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    held = [identity(key) | {"policyNames": [key]} for key in policies]
+    named = [{"name": key, "content": policy} for key, policy in policies.items()]
+    return {"identities": [administrator, *held], "policies": named}
+
+
+def identity(access_key: str) -> dict[str, object]:
+    return {"name": access_key, "credentials": [{"accessKey": access_key, "secretKey": SECRET_KEY}]}
 
 
 def free_ports(count: int) -> list[int]:

@@ -158,6 +158,19 @@ def test_by_git_the_promoter_alone_has_the_token_and_nobody_may_move_a_service()
         assert verbs <= {"get", "list", "watch"}, role["metadata"]["name"]
 
 
+def test_a_team_with_a_key_of_its_own_is_given_no_copy_of_the_releases() -> None:
+    teams = [{"name": "support", "s3": {"existingSecret": "selftaught-s3"}}, {"name": "sales"}]
+    items = render(values={"s3": {"accessKey": "key", "secretKey": "secret"}, "teams": teams})
+    made = {each["metadata"]["namespace"] for each in by_kind(items, "Secret") if "AWS_ACCESS_KEY_ID" in str(each)}
+    assert made == {"selftaught", "kubeflow", "selftaught-sales"}
+    engines = {
+        each["metadata"]["namespace"]: [secret["name"] for secret in each["secrets"]]
+        for each in by_kind(items, "ServiceAccount")
+        if each["metadata"]["name"] == "selftaught-engine"
+    }
+    assert engines["selftaught-support"] == engines["selftaught-sales"] == ["selftaught-s3"]
+
+
 def test_by_git_a_teams_lines_lie_in_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     from selftaught.settings import Settings
 
