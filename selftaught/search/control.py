@@ -17,10 +17,7 @@ from selftaught.records import Control, Group, Rollout, Task, Tree, Turn
 from selftaught.search.expansion import Steps
 
 MARGIN = 1.5
-"""So many times the tree's tokens are planned for a control; where only a tree's short answers end it may take more."""
-CAUTION = 2
-"""So many times as long as the tree's own answers are others taken to be, until some are there: so that few of them
-are not too many."""
+"""So many times the tree's tokens are planned for a control, since the last answers end past them; it may take more."""
 MOST_AT_ONCE, MOST_REQUESTS = 32, 64
 """Answers of one request, and requests of one task."""
 
@@ -58,7 +55,7 @@ class Independent:
             return None
         budget = tree.spent.tokens - tree.spent.hint_tokens
         try:
-            asked = await self._requests(tree, budget, CAUTION * _own_length(group), context)
+            asked = await self._requests(tree, budget, context)
         except NoAnswer:
             return None
         rollouts = self._rollouts(group.task, list(chain.from_iterable(asked)), context)
@@ -67,26 +64,28 @@ class Independent:
     def _room(self, tree: Tree) -> int:
         return min(self.longest, self.context_tokens - len(tree.prompt_ids))
 
-    async def _requests(self, tree: Tree, budget: int, length: float, context: Context) -> list[list[Completion]]:
-        """Answers that come to `budget` tokens, by request; how many are asked for goes by those that came before."""
-        asked, missing = list[list[Completion]](), budget
-        for _ in range(MOST_REQUESTS):
-            if missing <= 0:
-                break
-            n = min(max(math.ceil(missing / max(length, 1.0)), 1), MOST_AT_ONCE)
-            asked.append(await self._ask(tree, n, context))
+    async def _requests(self, tree: Tree, budget: int, context: Context) -> list[list[Completion]]:
+        """Answers that come to `budget` tokens, by request: one, and then no more at once than there are already.
+
+        So how long an answer is on average is known before many are asked for. None is longer than what is missing by
+        more than the one token that puts it past the budget, where it counts for nothing however it goes on.
+        """
+        asked, missing, n = list[list[Completion]](), budget, 1
+        while missing > 0 and len(asked) < MOST_REQUESTS:
+            asked.append(await self._ask(tree, n, missing + 1, context))
             lengths = [len(each.token_ids) for each in chain.from_iterable(asked)]
             if not any(lengths):
                 break  # an engine that says nothing would be asked for ever
-            missing, length = budget - sum(lengths), sum(lengths) / len(lengths)
+            missing = budget - sum(lengths)
+            n = min(math.ceil(missing * len(lengths) / sum(lengths)), len(lengths), MOST_AT_ONCE)
         return asked
 
-    async def _ask(self, tree: Tree, n: int, context: Context) -> list[Completion]:
+    async def _ask(self, tree: Tree, n: int, most: int, context: Context) -> list[Completion]:
         return await context.tokens().complete(
             tree.prompt_ids,
             n=n,
             temperature=self.expand.temperature,
-            max_tokens=self._room(tree),
+            max_tokens=min(self._room(tree), most),
             **self.expand.drawn(),
         )
 
@@ -120,9 +119,3 @@ class Controlled:
         if task.id not in self.held:
             return group
         return group.model_copy(update={"control": await self.independent.beside(group, context)})
-
-
-def _own_length(group: Group) -> float:
-    """How long the tree's own answers were on average; where it has none, endless, so that one is asked for first."""
-    own = [rollout.completion_tokens for rollout in group.rollouts if not rollout.hinted]
-    return sum(own) / len(own) if own else math.inf

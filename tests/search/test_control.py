@@ -104,14 +104,40 @@ def _timeless(group: Group) -> Group:
 
 async def test_it_is_asked_as_the_search_asks_from_its_own_opening():
     policy = Policy()
-    expand = {"type": "steps", "temperature": 0.9, "top_p": 0.8, "max_tokens": 8}
-    group = await searched(policy, expand=expand, finish=5)
+    expand = {"type": "steps", "temperature": 0.9, "top_p": 0.8, "max_tokens": 1}
+    group = await searched(policy, expand=expand, finish=1)
     first = policy.whole[0]
     assert (first["prompt"], first["temperature"], first["top_p"]) == (group.tree.prompt_ids, 0.9, 0.8)
-    assert first["max_tokens"] == 4 * 8 + 5
+    assert first["max_tokens"] == 4 * 1 + 1
     (rollout, *_) = group.control.rollouts
     assert (rollout.temperature, rollout.model, rollout.task) == (0.9, policy.digest, TASK.id)
     assert bytes(rollout.turns[0].token_ids).decode() == rollout.text
+
+
+class Uneven(Policy):
+    """Says short answers, and very long ones among them."""
+
+    async def complete(self, prompt, *, n=1, max_tokens=256, stop=(), **asked) -> list[Completion]:
+        said = await super().complete(prompt, n=n, max_tokens=max_tokens, stop=stop, **asked)
+        if stop:
+            return said
+        lengths = [min((2, 2, 500)[(len(self.whole) + i) % 3], max_tokens) for i in range(n)]
+        return [Completion("b" * length, (98,) * length, (0.0,) * length, "stop", 3) for length in lengths]
+
+
+@given(st.integers(0, 20))
+@settings(max_examples=20)
+async def test_long_answers_among_short_ones_cost_no_more_than_what_was_missing(seed: int):
+    policy = Uneven(seed=seed)
+    control = (await searched(policy, finish=600)).control
+    had, spent = 0, 0
+    own = policy.whole[-len(control.requests) :]  # the search itself has one more answer finished
+    for asked, n in zip(own, control.requests, strict=True):
+        assert asked["n"] == n <= max(had, 1)
+        assert asked["max_tokens"] == control.budget - spent + 1
+        here = control.rollouts[had : had + n]
+        had, spent = had + n, spent + sum(rollout.completion_tokens for rollout in here)
+    assert spent == control.tokens >= control.budget
 
 
 async def test_an_answer_is_no_longer_than_the_engine_has_room_for():
