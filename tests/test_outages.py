@@ -7,6 +7,7 @@ they would one after the other in a pipeline. Outages take a second or two here;
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -24,8 +25,10 @@ from selftaught.round import patience
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Workplace
 from selftaught.round.patience import patient
+from selftaught.serving.cluster import Cluster, told
 from selftaught.store import open_store
 from selftaught.tracking import Tracker
+from tests.kubernetes_api import kubeconfig
 from tests.rounds import Round, database, model, owned_engines, recipe, recorded_blocks, requests
 from tests.s3_server import S3Server, free_ports, s3_server
 from tests.waiting import outage
@@ -63,9 +66,9 @@ def failing(*errors: Exception) -> Callable[[], str]:
 @pytest.mark.usefixtures("quick")
 def test_a_step_is_called_again_until_what_it_needs_is_back(capsys: pytest.CaptureFixture[str]):
     assert failing(Away("s3: no answer"), Away("s3: no answer"), Away("mlflow: no answer"))() == "done"
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 3
-    assert told[0].startswith("waits for up to 60 s more: s3: no answer")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("waits for up to 60 s more: s3: no answer")
 
 
 @pytest.mark.usefixtures("quick")
@@ -234,3 +237,35 @@ def test_a_registry_that_cannot_be_reached_is_away():
     (port,) = free_ports(1)
     with pytest.raises(Away, match="does not answer"):
         Tracker(f"http://127.0.0.1:{port}").lines()
+
+
+def _store() -> object:
+    return open_store("s3://selftaught/prefix").claimed("plans/x")
+
+
+def _registry() -> object:
+    return Tracker("http://mlflow.selftaught.svc:5000").lines()
+
+
+def _cluster() -> object:
+    cluster = Cluster("selftaught", "")
+    with told("pods"):
+        return cluster.core.list_namespaced_pod("selftaught")
+
+
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize("code", [socket.EAI_AGAIN, socket.EAI_NONAME])
+@pytest.mark.parametrize("asked", [_store, _registry, _cluster])
+def test_a_name_that_nobody_resolves_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Callable[[], object], code: int
+):
+    """A cluster's DNS is restarted: it does not answer, or knows none of the names for a moment."""
+
+    def nobody(host: str, *_: object, **__: object) -> object:
+        raise socket.gaierror(code, f"no {host}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.example.com")
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "kubeconfig", "https://kubernetes.default.svc")))
+    with pytest.raises(Away, match=r"no answer from s3|does not answer"):
+        asked()
