@@ -144,7 +144,7 @@ def value_of(model: Any, token_ids: Sequence[int]) -> float:
 
     with torch.inference_mode():
         backbone = getattr(model, model.base_model_prefix)
-        hidden = backbone(torch.tensor([token_ids], device=model.device)).last_hidden_state
+        hidden = backbone(torch.tensor([token_ids], device=model.device), use_cache=False).last_hidden_state
         return float(model.score(hidden[0, -1])[0])
 
 

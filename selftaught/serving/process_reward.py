@@ -32,5 +32,5 @@ def classes_of(model: Any, token_ids: Sequence[int]) -> list[list[float]]:
     import torch
 
     with torch.inference_mode():
-        hidden = model.model(torch.tensor([token_ids], device=model.device)).last_hidden_state
+        hidden = model.model(torch.tensor([token_ids], device=model.device), use_cache=False).last_hidden_state
         return model.score(hidden[0]).float().tolist()

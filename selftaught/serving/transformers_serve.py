@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +34,8 @@ MOST_CHOICES = 16_384
 """Choices of one request at most, as with vLLM."""
 MOST_STOPS = 4
 """Stop strings of one request at most, as with vLLM."""
+TOKENS_AT_ONCE = 8192
+"""Tokens of prompts that are valued together at most, padding included: they decide how much memory that takes."""
 LONGEST_BODY = 32 * 1024 * 1024
 """Bytes of a request's body at most."""
 
@@ -294,7 +296,10 @@ def _is_message(told: Any) -> bool:
 
 
 class Values:
-    """What a model with a value head answers: the value of each prompt, read at its last token. Batch after batch."""
+    """What a model with a value head answers: the value of each prompt, read at its last token. Batch after batch.
+
+    In one thread of its own: in those of the connections, the memory that one has used is kept from all others.
+    """
 
     def __init__(self, name: str, folder: Path, context: int, batch: int, dtype: str) -> None:
         import transformers
@@ -302,18 +307,19 @@ class Values:
         kind = cast(Any, transformers).AutoModelForSequenceClassification
         self._name, self._context, self._batch = name, context, batch
         self._model = kind.from_pretrained(folder, dtype=dtype).eval()
-        self._one_at_a_time = threading.Lock()
+        self._one_thread = ThreadPoolExecutor(1)
         self.answers = {"/classify": self._classify}
 
     def _classify(self, body: Json) -> Json:
         inputs = _inputs(body, self._model, self._context)
-        with self._one_at_a_time:
-            given = [
-                value for i in range(0, len(inputs), self._batch) for value in self._values(inputs[i : i + self._batch])
-            ]
+        given = self._one_thread.submit(self._all, inputs).result()
         _check_numbers(given)
         data = [{"index": index, "probs": [value], "num_classes": 1} for index, value in enumerate(given)]
         return {"model": self._name, "data": data, "usage": _read_only(inputs)}
+
+    def _all(self, inputs: list[list[int]]) -> list[float]:
+        at_once = max(1, min(self._batch, TOKENS_AT_ONCE // max(map(len, inputs))))
+        return [value for i in range(0, len(inputs), at_once) for value in self._values(inputs[i : i + at_once])]
 
     def _values(self, inputs: list[list[int]]) -> list[float]:
         import torch
@@ -324,7 +330,7 @@ class Values:
         last = torch.tensor([len(each) - 1 for each in inputs])
         with torch.inference_mode():
             backbone = getattr(self._model, self._model.base_model_prefix)
-            hidden = backbone(ids, attention_mask=mask).last_hidden_state
+            hidden = backbone(ids, attention_mask=mask, use_cache=False).last_hidden_state
             return self._model.score(hidden[torch.arange(len(inputs)), last])[:, 0].float().tolist()
 
 
@@ -337,7 +343,7 @@ class Rewards:
         self._name, self._context = name, context
         self._tokenizer = cast(Any, transformers).AutoTokenizer.from_pretrained(folder)
         self._model = model_class().from_pretrained(folder, dtype=dtype).eval()
-        self._one_at_a_time = threading.Lock()
+        self._one_thread = ThreadPoolExecutor(1)
         self.answers = {"/tokenize": self._tokenize, "/pooling": self._pool}
 
     def _tokenize(self, body: Json) -> Json:
@@ -349,8 +355,7 @@ class Rewards:
 
     def _pool(self, body: Json) -> Json:
         inputs = _inputs(body, self._model, self._context)
-        with self._one_at_a_time:
-            given = [classes_of(self._model, ids) for ids in inputs]
+        given = self._one_thread.submit(lambda: [classes_of(self._model, ids) for ids in inputs]).result()
         _check_numbers(number for rows in given for row in rows for number in row)
         data = [{"index": index, "object": "pooling", "data": rows} for index, rows in enumerate(given)]
         return {"model": self._name, "data": data, "usage": _read_only(inputs)}
