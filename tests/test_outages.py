@@ -81,18 +81,18 @@ def test_what_does_not_pass_ends_it_at_once(error: Exception, capsys: pytest.Cap
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(patience, "PAUSES", (0.05,))
-    monkeypatch.setenv("SELFTAUGHT_PATIENCE", "0.5")
+    monkeypatch.setenv("SELFTAUGHT_PATIENCE", "0.6")
     begin = time.monotonic()
-    with pytest.raises(Away):
-        failing(*(Away("away") for _ in range(10_000)))()
+    with pytest.raises(Away, match=r"^no answer\. Waited for [1-9]\d* s\.$"):
+        failing(*(Away("no answer.") for _ in range(10_000)))()
     assert time.monotonic() - begin > 0.4
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_ends_it_again_and_again_after_a_while_does_not_pass(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(patience, "LONG", -1.0)
-    with pytest.raises(Away):
-        failing(*(Away("away") for _ in range(patience.OUTAGES + 1)))()
+    with pytest.raises(Away, match=r"^no answer\. It was away 10 times before\.$"):
+        failing(*(Away("no answer.") for _ in range(patience.OUTAGES + 1)))()
     assert failing(*(Away("away") for _ in range(patience.OUTAGES)))() == "done"
 
 

@@ -44,6 +44,7 @@ def test_a_status_is_json_while_the_client_of_pipelines_prints(registry: Registr
         "tasks list recipes/fresh.yaml --set tasks.path={folder} --json",
         "tasks drop {folder}/tasks.jsonl --to {folder}/drops --json",
         "run recipes/rft.yaml --dry-run --json",
+        "steps import {folder}/steps.jsonl --to {folder}/set --json",
         "gc --dry-run --json",
         "doctor --json",
     ],
@@ -61,6 +62,8 @@ def test_every_line_of_json_parses_while_libraries_print(
     monkeypatch.setattr(Settings, "load", classmethod(noisy))
     rows = [json.dumps({"question": f"{n} + {n}?", "answer": f"{2 * n}"}) for n in range(30)]
     (tmp_path / "tasks.jsonl").write_text("\n".join(rows))
+    steps = {"prompt": "1 + 1?", "completions": ["1 + 1 = 2.", "So 2."], "labels": [True, True]}
+    (tmp_path / "steps.jsonl").write_text(json.dumps(steps))
     done = CliRunner().invoke(app, shlex.split(command.format(folder=tmp_path)))
     assert done.exception is None or isinstance(done.exception, SystemExit)
     whole = command == "recipes schema"

@@ -40,8 +40,10 @@ def patient(run: Callable[P, R]) -> Callable[P, R]:
                 if not outages or now - begin > LONG:
                     outages, since, tries = outages + 1, now, 0
                 left = Settings.load().patience - (now - since)
-                if left <= 0 or outages > OUTAGES:
-                    raise
+                if left <= 0:
+                    raise Away(f"{away} Waited for {now - since:.0f} s.") from away
+                if outages > OUTAGES:
+                    raise Away(f"{away} It was away {OUTAGES} times before.") from away
                 print(f"waits for up to {left:.0f} s more: {away}", file=sys.stderr, flush=True)
                 time.sleep(min(left, PAUSES[min(tries, len(PAUSES) - 1)]))
                 tries += 1
