@@ -18,7 +18,6 @@ import itertools
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -90,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     load_blocks()
     os.environ[BESIDE] = args.beside
-    model = resolve(args.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
+    model = resolve(args.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")).absolute() / "models")
     drawn = prepare(WordProblems(train=600, gate=1, report=1, instruction=""), seeds("bench", 1, 0))
     tasks = itertools.cycle(task for task in drawn if task.split == "train")
     situations = {name: SITUATIONS[name] for name in args.only or SITUATIONS}
@@ -166,7 +165,7 @@ async def _training(bench: Bench) -> AsyncGenerator[None]:
         "        bench_training.ours(pathlib.Path(sys.argv[1]), examples, pathlib.Path(scratch))\n"
     )
     command = [sys.executable, "-c", program, str(bench.model)]
-    process = await asyncio.create_subprocess_exec(*command, cwd=HERE, stderr=subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(*command, cwd=HERE)
     await asyncio.sleep(15)  # imports and weights
     try:
         yield
