@@ -5,13 +5,16 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from selftaught.round.trainjob import TrainJobs
+from selftaught.serving.cluster import Cluster
 from selftaught.serving.inference_service import inference_service
 from selftaught.serving.upkeep import CRON_JOB, job_of
 from selftaught.settings import Settings
+from selftaught.store import Store
 from tests.cluster.kube import DEV, Kube, render, template
 
 pytestmark = pytest.mark.cluster
@@ -20,6 +23,7 @@ SERVING = "inferenceservices.serving.kserve.io"
 RUNTIMES = "servingruntimes.serving.kserve.io"
 LEASES = "leases.coordination.k8s.io"
 ROUTES = "httproutes.gateway.networking.k8s.io"
+TRAINJOBS = "trainjobs.trainer.kubeflow.org"
 STEPS = {
     *((verb, SERVING) for verb in ("get", "list", "watch", "create")),
     *((verb, "deployments.apps") for verb in ("get", "list", "watch")),
@@ -28,6 +32,7 @@ STEPS = {
     ("list", "events"),
     ("get", "services"),
     ("list", "services"),
+    *((verb, TRAINJOBS) for verb in ("get", "create", "delete")),
 }
 PROMOTER = STEPS | {
     ("delete", SERVING),
@@ -56,7 +61,7 @@ MAY = {
 }
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 KINDS = (
-    *(SERVING, RUNTIMES, LEASES, ROUTES),
+    *(SERVING, RUNTIMES, LEASES, ROUTES, TRAINJOBS),
     *("deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps"),
     *("pods", "pods/log", "pods/exec", "pods/portforward", "pods/eviction", "services", "services/proxy", "endpoints"),
     *("secrets", "configmaps", "serviceaccounts", "serviceaccounts/token", "persistentvolumeclaims", "events"),
@@ -77,7 +82,19 @@ PEOPLE = {"vera": VIEWER, "otto": PROMOTER - {("create", "jobs.batch")}}
 
 
 @pytest.fixture(scope="module")
-def installed(kube: Kube, namespaces: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+def trainer(kube: Kube) -> Iterator[None]:
+    """A cluster that knows TrainJobs, nobody of whom runs."""
+    if kube.run("get", f"crd/{TRAINJOBS}", check=False).returncode == 0:
+        yield
+        return
+    kube.run("apply", "-f", str(Path(__file__).parent / "crds" / "trainjobs.yaml"))
+    kube.run("wait", "--for=condition=Established", "--timeout=60s", f"crd/{TRAINJOBS}")
+    yield
+    kube.run("delete", f"crd/{TRAINJOBS}")
+
+
+@pytest.fixture(scope="module")
+def installed(kube: Kube, namespaces: Callable[[str], str], trainer: None) -> Iterator[tuple[str, str]]:
     """A namespace with the chart's accounts and Roles, and the one of KFP's tasks."""
     namespace, tasks = namespaces("chart-rbac"), namespaces("chart-tasks")
     viewers, operators = [[{"kind": "User", "name": name}] for name in PEOPLE]
@@ -301,6 +318,46 @@ def test_an_inference_service_is_no_pod_of_ones_own(installed, applied, makers: 
     for user in makers:
         said = applied(body, user)
         assert "ValidatingAdmissionPolicy 'selftaught-inferenceservices" in said, (user, said)
+
+
+TRAINER = "spec|trainer"
+EVIL_TRAINJOBS = [
+    ("spec|podTemplateOverrides", [{"targetJobs": [{"name": "node"}], "spec": {"volumes": SECRET}}]),
+    ("spec|podSpecOverrides", [{"targetJobs": [{"name": "node"}], "serviceAccountName": "selftaught-promoter"}]),
+    ("spec|initializer", {"model": {"storageUri": "s3://elsewhere", "env": []}}),
+    ("spec|labels", {"app": "isvc.support-predictor"}),
+    ("spec|annotations", {"team": "support"}),
+    (f"{TRAINER}|image", "evil"),
+    (f"{TRAINER}|command", ["sh"]),
+    (f"{TRAINER}|env", [{"name": "LD_PRELOAD", "value": "/mnt/models/evil.so"}]),
+    (f"{TRAINER}|resourcesPerNode", {"limits": {"nvidia.com/gpu": 64}}),
+    (f"{TRAINER}|args", ["another"]),
+    (f"{TRAINER}|args", None),
+    ("spec|runtimeRef|name", "theirs"),
+    ("spec|runtimeRef|kind", "ClusterTrainingRuntime"),
+    ("spec|runtimeRef|kind", None),
+    ("spec|runtimeRef|apiGroup", "example.com"),
+    ("metadata|labels|team", "support"),
+    ("metadata|annotations", {"team": "support"}),
+]
+
+
+def trainjob() -> dict[str, Any]:
+    """A TrainJob as the train step makes it."""
+    cluster, store = cast(Cluster, None), cast(Store, None)  # what it is made for and from is not in it
+    return TrainJobs(cluster, store, nodes=2, processes=1, ready_within=60).manifest("train-3f9a1c2e")
+
+
+def test_the_train_steps_trainjob_is_let_through(applied, makers: list[str]) -> None:
+    assert [applied(trainjob(), user) for user in makers] == [""] * len(makers)
+
+
+@pytest.mark.parametrize(("path", "value"), EVIL_TRAINJOBS, ids=[path.replace("|", ".") for path, _ in EVIL_TRAINJOBS])
+def test_a_trainjob_is_no_pod_of_ones_own(applied, makers: list[str], path: str, value) -> None:
+    body = changed(trainjob(), path, value)
+    for user in makers:
+        said = applied(body, user)
+        assert "ValidatingAdmissionPolicy 'selftaught-trainjobs" in said, (user, said)
 
 
 def reconciliation(kube: Kube, namespace: str) -> dict[str, Any]:
