@@ -29,11 +29,11 @@ from selftaught.serving.cluster import Cluster, told
 from selftaught.store import open_store
 from selftaught.tracking import Tracker
 from tests.kubernetes_api import kubeconfig
-from tests.rounds import Round, database, model, owned_engines, recipe, recorded_blocks, requests
-from tests.s3_server import S3Server, free_ports, s3_server
+from tests.rounds import ENGINE, REPOSITORY, Round, model, owned_engines, recipe, recorded_blocks, requests
+from tests.s3_server import Process, S3Server, free_ports, s3_server
 from tests.waiting import outage
 
-__all__ = ["database", "model", "recorded_blocks", "requests"]
+__all__ = ["model", "recorded_blocks", "requests"]
 
 STEPS = ("prepare", "sample", "verify", "train", "evaluate gate", "gate", "promote", "evaluate report", "report")
 STARTER = ThreadPoolExecutor(1)
@@ -162,8 +162,12 @@ def waits(monkeypatch: pytest.MonkeyPatch, bucket: S3Server) -> None:
     monkeypatch.setattr(patience, "PAUSES", (0.5,))
 
 
-def digests(model: Path, folder: Path, store: str, interrupted: Callable[[str], object] | None) -> list[str]:
-    """A whole round on its own home and `store`; `interrupted` gives what each step runs in."""
+Ran = Callable[[str, Callable[[], object]], object]
+"""Runs the step of this name."""
+
+
+def digests(model: Path, folder: Path, store: str, run: Ran) -> list[str]:
+    """A whole round on its own home and `store`; `run` runs each step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
         patch.setenv("SELFTAUGHT_STORE", store)
@@ -172,56 +176,77 @@ def digests(model: Path, folder: Path, store: str, interrupted: Callable[[str], 
         made = Round(folder / "artifacts", recipe(model), shards=1)
         with owned_engines(place.settings.home):
             for name, step in made.steps.items():
-                if interrupted is None:
-                    step()
-                    continue
-                with interrupted(name):  # pyright: ignore[reportGeneralTypeIssues]
-                    step()
+                run(name, step)
         assert place.tracker.resolve("line", "champion") == place.tracker.versions("line")[1]
         assert len(place.tracker.versions("line")) == 2
     return [made.made[name].metadata["digest"] for name in DIGESTS]
 
 
+@pytest.fixture(scope="module")
+def usual(model: Path, recorded_blocks: None, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What a round that nobody disturbs makes, in a folder and a database of its own."""
+    folder = tmp_path_factory.mktemp("usual")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, REPOSITORY))))
+        patch.setattr("selftaught.serving.engine.server_module", lambda: "vllm.entrypoints.openai.api_server")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return digests(model, folder, str(folder / "store"), lambda _, step: step())
+
+
+def told_when_away_for_longer(server: "Registry | Process", step: Callable[[], object]) -> None:
+    """The step ends while the server is away for longer than `patience`; the caller runs the same step again."""
+    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFTAUGHT_PATIENCE", "0.1")
+        with pytest.raises(SystemExit):
+            step()
+    server.start()
+
+
 @pytest.mark.usefixtures("waits", "requests", "recorded_blocks")
 def test_the_bucket_is_away_in_every_step(
-    model: Path, database: Path, tmp_path: Path, bucket: S3Server, capsys: pytest.CaptureFixture[str]
+    model: Path, usual: list[str], tmp_path: Path, bucket: S3Server, capsys: pytest.CaptureFixture[str]
 ):
-    usual = digests(model, tmp_path / "usual", "s3://selftaught/usual", None)
-    capsys.readouterr()
-    waited: list[str] = []
+    waited, failed = list[str](), list[str]()
 
-    @contextmanager
-    def interrupted(name: str) -> Iterator[None]:
+    def run(name: str, step: Callable[[], object]) -> None:
+        if name in ("sample", "train"):
+            told_when_away_for_longer(bucket.process, step)
+            failed.append(capsys.readouterr().err)
         with away(bucket.process, outage(1.5)):
-            yield
+            step()
         if "waits for up to" in capsys.readouterr().err:
             waited.append(name)
 
-    assert digests(model, tmp_path / "outages", "s3://selftaught/outages", interrupted) == usual
+    assert digests(model, tmp_path / "outages", "s3://selftaught/outages", run) == usual
     assert waited == [name for name in STEPS if name not in ("gate", "promote")]  # which ask the registry alone
+    assert ["no answer from 127.0.0.1" in each for each in failed] == [True, True]
 
 
 @pytest.mark.usefixtures("waits", "requests", "recorded_blocks")
 def test_the_registry_is_away_in_every_step_that_asks_it(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: Path, usual: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     registry = Registry(tmp_path)
     registry.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.url)
-    waited: list[str] = []
+    waited, failed = list[str](), list[str]()
 
-    @contextmanager
-    def interrupted(name: str) -> Iterator[None]:
+    def run(name: str, step: Callable[[], object]) -> None:
+        if name in ("train", "promote"):
+            told_when_away_for_longer(registry, step)
+            failed.append(capsys.readouterr().err)
         with away(registry, outage(1.0)):
-            yield
+            step()
         if "waits for up to" in capsys.readouterr().err:
             waited.append(name)
 
     try:
-        digests(model, tmp_path / "outages", "s3://selftaught/registry", interrupted)
+        assert digests(model, tmp_path / "outages", "s3://selftaught/registry", run) == usual
     finally:
         registry.stop()
     assert {"prepare", "train", "promote", "report"} <= set(waited)
+    assert ["the tracking server or database does not answer" in each for each in failed] == [True, True]
 
 
 @pytest.mark.usefixtures("waits")
