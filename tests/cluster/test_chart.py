@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from selftaught.serving.upkeep import CRON_JOB
 from tests.cluster.kube import CHART, DEV, IMAGES, Kube, containers, render, run, template
 
 pytestmark = pytest.mark.cluster
@@ -145,6 +147,27 @@ def test_only_a_watch_that_may_roll_back_has_the_promoters_account() -> None:
         if item["metadata"]["name"].endswith("-watch")
     ]
     assert watch["spec"]["jobTemplate"]["spec"]["template"]["spec"]["serviceAccountName"] == "selftaught-steps"
+
+
+def test_whom_nobody_has_given_a_permission_has_none_in_mlflow() -> None:
+    told = {entry["name"]: entry.get("value") for entry in environment(render(), "selftaught-mlflow")}
+    assert told["MLFLOW_AUTH_DEFAULT_PERMISSION"] == "NO_PERMISSIONS"
+
+
+@pytest.mark.parametrize(
+    ("serving", "expected"), [({}, r"\d{1,2} \* \* \* \*"), ({"oneEngine": True}, r"\*/5 \* \* \* \*")]
+)
+def test_a_team_is_put_in_order_once_an_hour_and_often_where_one_engine_fits(serving: dict, expected: str) -> None:
+    jobs = by_kind(render(values=TEAMS | {"serving": serving}), "CronJob")
+    crons = [job["spec"]["schedule"] for job in jobs if job["metadata"]["name"] == CRON_JOB]
+    assert len(crons) == 3, "the release's own and two teams'"
+    assert all(re.fullmatch(expected, cron) for cron in crons), crons
+
+
+def environment(items: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """What the containers of the object of this name are told."""
+    (item,) = (item for item in items if item["kind"] == "Deployment" and item["metadata"]["name"] == name)
+    return [entry for container, _ in containers(item) for entry in container.get("env", [])]
 
 
 def test_by_git_the_promoter_alone_has_the_token_and_nobody_may_move_a_service() -> None:
