@@ -94,7 +94,13 @@ def trainer(kube: Kube) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def installed(kube: Kube, namespaces: Callable[[str], str], trainer: None) -> Iterator[tuple[str, str]]:
+def team(namespaces: Callable[[str], str]) -> str:
+    """The namespace of a team beside the release."""
+    return namespaces("chart-team")
+
+
+@pytest.fixture(scope="module")
+def installed(kube: Kube, namespaces: Callable[[str], str], team: str, trainer: None) -> Iterator[tuple[str, str]]:
     """A namespace with the chart's accounts and Roles, and the one of KFP's tasks."""
     namespace, tasks = namespaces("chart-rbac"), namespaces("chart-tasks")
     viewers, operators = [[{"kind": "User", "name": name}] for name in PEOPLE]
@@ -102,6 +108,7 @@ def installed(kube: Kube, namespaces: Callable[[str], str], trainer: None) -> It
         "rbac": {"viewers": viewers, "operators": operators},
         "kfp": {"enabled": True, "runner": {"namespace": tasks}},
         "training": {"trainJob": {"enabled": True, "nodes": 2}},
+        "teams": [{"name": "team", "namespace": team, "createNamespace": False}],
         "serving": {
             "route": "gateway",
             "gateway": {"name": "edge/main", "url": "http://edge", "domain": "example.com"},
@@ -116,7 +123,8 @@ def installed(kube: Kube, namespaces: Callable[[str], str], trainer: None) -> It
     kube.run("apply", "-f", "-", given=rendered.stdout)
     kube.run("create", "serviceaccount", "pipeline-runner", "-n", tasks)
     yield namespace, tasks
-    policies = [f"selftaught-{kind}.{namespace}" for kind in ("inferenceservices", "trainjobs", "jobs")]
+    kinds = ("inferenceservices", "trainjobs", "jobs")
+    policies = [f"selftaught-{kind}.{space}" for kind in kinds for space in (namespace, team)]
     for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
         kube.run("delete", kind, *policies)
 
@@ -178,6 +186,16 @@ def test_no_account_reaches_beyond_its_namespace(installed, can, name: str) -> N
     assert granted(can, user, tasks) == in_tasks
     found = {(verb, kind) for kind in (*CLUSTER, *KINDS) for verb in VERBS if can(user, verb, kind, None)}
     assert found == everywhere
+
+
+@pytest.mark.parametrize("name", [name for name in MAY if MAY[name]])
+def test_a_team_and_the_release_have_nothing_in_each_others_namespace(installed, team, can, name: str) -> None:
+    namespace, _ = installed
+    found = [granted(can, account(there, name), here) for there, here in ((namespace, team), (team, namespace))]
+    in_tasks, _ = ELSEWHERE.get(name, (set(), set()))
+    assert all(each <= in_tasks for each in found), found
+    if name in ("selftaught-steps", "selftaught-promoter"):
+        assert granted(can, account(team, name), team) == MAY[name]
 
 
 def test_refusals_are_real(kube: Kube, installed: tuple[str, str]) -> None:
