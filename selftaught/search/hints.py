@@ -47,8 +47,9 @@ class Hints(BaseModel):
             )
         except NoAnswer:  # the hint made the prompt too long
             return
-        tree.tally.hint_tokens += sum(len(each.token_ids) for each in said)
-        tree.tally.tokens += sum(len(each.token_ids) for each in said)
+        spent = sum(len(each.token_ids) for each in said)
+        tree.tally.tokens += spent
+        tree.tally.hint_tokens += spent
         for answer in await self._held(tree, said, context):
             insert(tree, answer, expand.stop or ENDS[expand.unit], hinted=True)
 

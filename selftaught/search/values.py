@@ -89,15 +89,9 @@ class Outcome(NodeValue, type="outcome"):
         return list(await asyncio.gather(*(self._value(tree, node, context) for node in nodes)))
 
     async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
-        if node.terminal:
-            return await passed(tree, [(node.so_far(), node.finish_reason)], context)
-        tree.valued([node])
         n = self.n if self.temperature else 1
-        said = await context.tokens(self.role).complete(
-            [*tree.prompt_ids, *node.ids()], n=n, temperature=self.temperature, max_tokens=self.max_tokens
-        )
-        tree.tally.tokens += sum(len(each.token_ids) for each in said)
-        return await passed(tree, [(node.so_far() + each.text, each.finish_reason) for each in said], context)
+        drawn = self.temperature, self.max_tokens
+        return await passed(tree, await completed(tree, node, context, self.role, n, *drawn), context)
 
 
 class Answered(NodeValue, type="verifier"):
@@ -167,6 +161,20 @@ Said = tuple[str, str]
 """A text and what ended it (`stop`, `length`): a verifier may ask whether an answer was finished."""
 
 
+async def completed(
+    tree: SearchTree, node: SearchNode, context: Context, role: str, n: int, temperature: float, max_tokens: int
+) -> list[Said]:
+    """What `node` comes to: its own answer, or `n` completions by the model of `role`; what they cost is counted."""
+    if node.terminal:
+        return [(node.so_far(), node.finish_reason)]
+    tree.valued([node])
+    said = await context.tokens(role).complete(
+        [*tree.prompt_ids, *node.ids()], n=n, temperature=temperature, max_tokens=max_tokens
+    )
+    tree.tally.tokens += sum(len(each.token_ids) for each in said)
+    return [(node.so_far() + each.text, each.finish_reason) for each in said]
+
+
 async def passed(tree: SearchTree, answers: Sequence[Said], context: Context) -> float:
     """The share of `answers` to the tree's task that every verifier in `context` passes."""
     verdicts = list(zip(*await judged(tree, answers, context.verifiers, context), strict=True))
@@ -177,6 +185,12 @@ async def judged(
     tree: SearchTree, answers: Sequence[Said], verifiers: Sequence[Verifier], context: Context
 ) -> list[list[Verdict]]:
     """What each of `verifiers` says of `answers` to the tree's task."""
+    group = as_group(tree, answers)
+    return [await verifier.verify(group, context) for verifier in verifiers]
+
+
+def as_group(tree: SearchTree, answers: Sequence[Said]) -> Group:
+    """`answers` to the tree's task as rollouts of nobody's, as verification looks at them."""
     rollouts = tuple(
         Rollout(
             task=tree.task.id,
@@ -188,5 +202,4 @@ async def judged(
         )
         for index, (text, finish_reason) in enumerate(answers)
     )
-    group = Group(task=tree.task, rollouts=rollouts)
-    return [await verifier.verify(group, context) for verifier in verifiers]
+    return Group(task=tree.task, rollouts=rollouts)

@@ -10,13 +10,10 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from selftaught.blocks import Context
-from selftaught.records import Group, Rollout, Turn
 from selftaught.search.parts import NodeValue
 from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.values import as_group, completed
 from selftaught.verification.votes import same_answers
-
-Said = tuple[str, str]
-"""Text and finish reason of an answer."""
 
 
 class Vote(NodeValue, type="vote"):
@@ -35,38 +32,12 @@ class Vote(NodeValue, type="vote"):
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         had = [(node.so_far(), node.finish_reason) for node in tree.terminals()]
-        said = await asyncio.gather(*(self._completed(tree, node, context) for node in nodes))
+        drawn = self.role, self.n, self.temperature, self.max_tokens
+        said = await asyncio.gather(*(completed(tree, node, context, *drawn) for node in nodes))
         voters = [*had, *(answer for answers in said for answer in answers)]
-        voted = set(max(_votes(tree, voters), key=len, default=list[int]()))
+        voted = set(max(same_answers(as_group(tree, voters)), key=len, default=list[int]()))
         values, begin = list[float](), len(had)
         for answers in said:
             values.append(sum(begin + i in voted for i in range(len(answers))) / len(answers))
             begin += len(answers)
         return values
-
-    async def _completed(self, tree: SearchTree, node: SearchNode, context: Context) -> list[Said]:
-        """What `node` comes to: its own answer, or `n` completions; what they cost is counted."""
-        if node.terminal:
-            return [(node.so_far(), node.finish_reason)]
-        tree.valued([node])
-        said = await context.tokens(self.role).complete(
-            [*tree.prompt_ids, *node.ids()], n=self.n, temperature=self.temperature, max_tokens=self.max_tokens
-        )
-        tree.tally.tokens += sum(len(each.token_ids) for each in said)
-        return [(node.so_far() + each.text, each.finish_reason) for each in said]
-
-
-def _votes(tree: SearchTree, answers: Sequence[Said]) -> list[list[int]]:
-    """The positions of `answers` by what they say, in the order in which it was first said."""
-    rollouts = tuple(
-        Rollout(
-            task=tree.task.id,
-            index=index,
-            model="",
-            turns=(Turn(content=text),),
-            temperature=0,
-            finish_reason=finish_reason,
-        )
-        for index, (text, finish_reason) in enumerate(answers)
-    )
-    return same_answers(Group(task=tree.task, rollouts=rollouts))
