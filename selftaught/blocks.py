@@ -7,9 +7,11 @@ recipes are resolved in `selftaught.recipe`, and third parties add blocks throug
 """
 
 import inspect
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypedDict, Unpack, cast, get_args, runtime_checkable
 
@@ -25,8 +27,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from selftaught.errors import SelftaughtError
+from selftaught.errors import NoAnswer, SelftaughtError
 from selftaught.records import Example, Group, Message, Rollout, Split, Task, TaskScore, Verdict
+from selftaught.worker import WorkerDied, in_worker
 
 _REGISTRY: dict[str, dict[str, type["Block"]]] = {}
 
@@ -307,20 +310,72 @@ class Verifier(Block, axis="verify"):
 
     @abstractmethod
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
-        """One verdict a rollout, in order. A verifier that cannot run gives errors, never scores."""
+        """One verdict a rollout, in order. A verifier that cannot run gives errors, never scores.
+
+        It runs in the event loop, and awaits what takes longer than some milliseconds. Blocks that ask a verifier ask
+        `judge`.
+        """
+
+    async def judge(self, group: Group, context: Context) -> list[Verdict]:
+        """One verdict a rollout of `group`, in order: errors where `verify` crashed, or was not answered twice.
+
+        A crash in a verifier is a fact about the verifier and not about the model. Dead endpoints and wrong models (any
+        SelftaughtError but NoAnswer) are raised.
+        """
+        try:
+            said = await self._twice(group, context)
+        except NoAnswer as error:
+            return self._errored(group, str(error))
+        except SelftaughtError:
+            raise
+        # Whatever a verifier may raise is attributed here, once, so that none has to catch anything broad itself.
+        except Exception as error:  # noqa: BLE001
+            return self._errored(group, f"{type(error).__name__}: {error}")
+        if len(said) != len(group.rollouts):
+            return self._errored(group, f"gave {len(said)} verdicts on {len(group.rollouts)} rollouts")
+        return said
+
+    async def _twice(self, group: Group, context: Context) -> list[Verdict]:
+        """What it says, asked once more where it got no answer: an engine that dies breaks off what it is asked."""
+        try:
+            return await self.verify(group, context)
+        except NoAnswer:
+            return await self.verify(group, context)
+
+    def _errored(self, group: Group, error: str) -> list[Verdict]:
+        return [Verdict.errored(self.name, error) for _ in group.rollouts]
 
 
 class RolloutVerifier(Verifier):
-    """A verifier that looks at one rollout at a time, and whose crash on one costs that one its verdict alone."""
+    """A verifier that looks at one rollout at a time, and whose crash on one costs that one its verdict alone.
+
+    Verdicts are given in a worker process, one at a time, so they may take their time: the event loop does not wait. It
+    reads the verifier once and keeps it, with what it has loaded. A class that only this process knows (one of a
+    notebook, or in a function) is asked here.
+    """
 
     @abstractmethod
     def verdict(self, task: Task, rollout: Rollout) -> Verdict:
         """What is said of `rollout`."""
 
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
-        return [self._bounded(group.task, rollout) for rollout in group.rollouts]
+        if not _importable(type(self)):
+            return [self.bounded(group.task, rollout) for rollout in group.rollouts]
+        kept = pickle.dumps(self)
+        try:
+            return await in_worker(_verdicts, kept, group.task, *group.rollouts)
+        except WorkerDied:  # of one of them: which one, each for itself will tell
+            return [await self._alone(kept, group.task, rollout) for rollout in group.rollouts]
 
-    def _bounded(self, task: Task, rollout: Rollout) -> Verdict:
+    async def _alone(self, kept: bytes, task: Task, rollout: Rollout) -> Verdict:
+        try:
+            (said,) = await in_worker(_verdicts, kept, task, rollout)
+            return said
+        except WorkerDied as error:
+            return Verdict.errored(self.name, str(error))
+
+    def bounded(self, task: Task, rollout: Rollout) -> Verdict:
+        """The verdict on `rollout`, an error where there is none. Raises a SelftaughtError as it is."""
         try:
             return self.verdict(task, rollout)
         except SelftaughtError:
@@ -328,6 +383,19 @@ class RolloutVerifier(Verifier):
         # The unit of blame is the unit of work: what a verifier may raise on one text is no word on its siblings.
         except Exception as error:  # noqa: BLE001
             return Verdict.errored(self.name, f"{type(error).__name__}: {error}")
+
+
+def _importable(block: type[Block]) -> bool:
+    return block.__module__ != "__main__" and "<locals>" not in block.__qualname__
+
+
+def _verdicts(kept: bytes, task: Task, *rollouts: Rollout) -> list[Verdict]:
+    return [_verifier(kept).bounded(task, rollout) for rollout in rollouts]
+
+
+@lru_cache(maxsize=32)
+def _verifier(kept: bytes) -> RolloutVerifier:
+    return cast(RolloutVerifier, pickle.loads(kept))  # noqa: S301 (it is the asking process's own)
 
 
 class Curator(Block, axis="curate"):

@@ -48,5 +48,5 @@ async def _all_failed(group: Group, context: Context) -> bool:
     """Whether some verifier failed each rollout. A verifier that could not run has failed nothing."""
     if not context.verifiers:
         raise BadRecipe("sample: 'rationalise' has to know which rollouts are wrong. Add a block under verify.")
-    verdicts = [await verifier.verify(group, context) for verifier in context.verifiers]
+    verdicts = [await verifier.judge(group, context) for verifier in context.verifiers]
     return all(any(v.error is None and not v.passed for v in on_one) for on_one in zip(*verdicts, strict=True))

@@ -14,12 +14,12 @@ from selftaught.errors import NoAnswer
 from selftaught.hints import Hint, with_hint
 from selftaught.search.expansion import ENDS, Steps
 from selftaught.search.tree import SearchTree
-from selftaught.search.values import judged, passed
+from selftaught.search.values import judged, right
 from selftaught.search.whole import insert
 
 
 class Hints(BaseModel):
-    """`k` answers sampled with the hint, where the verifiers pass none of a tree's answers.
+    """`k` answers sampled with the hint, where the verifiers fail all of a tree's answers.
 
     A model that sees the answer writes it below whatever it calculated: `check` leaves such answers out, so that no
     step becomes a right one by the answer that was only copied below it.
@@ -38,7 +38,7 @@ class Hints(BaseModel):
     async def help(self, tree: SearchTree, expand: Steps, context: Context) -> None:
         """Add hinted answers to `tree` where it has a gold answer and no right one. Raises what `ChatModel` raises."""
         answers = [(node.so_far(), node.finish_reason) for node in tree.terminals()]
-        if tree.task.answer is None or (answers and await passed(tree, answers, context) > 0):
+        if tree.task.answer is None or not all(each is False for each in await right(tree, answers, context)):
             return
         asked = with_hint(tree.task, self.prompt, tree.task.answer)
         try:

@@ -23,7 +23,7 @@ from selftaught.search.hints import Hints
 from selftaught.search.parts import Backup, BadValue, NodeValue, Selection
 from selftaught.search.selection import UCB
 from selftaught.search.tree import SearchNode, SearchTree, worth
-from selftaught.search.values import PTrue, passed
+from selftaught.search.values import PTrue, right
 
 
 class Limits(BaseModel):
@@ -281,8 +281,8 @@ class Search(Sampler, type="search"):
         return steps
 
     async def _solved(self, tree: SearchTree, grown: Sequence[SearchNode], context: Context) -> bool:
-        ended = [node for node in grown if node.terminal]
-        return any([await passed(tree, [(node.so_far(), node.finish_reason)], context) == 1 for node in ended])
+        ended = [(node.so_far(), node.finish_reason) for node in grown if node.terminal]
+        return True in await right(tree, ended, context)
 
     # The answer -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from selftaught.blocks import Context, Drawing, Sampler, Stops
 from selftaught.records import Group, Task
 from selftaught.search.expansion import ENDS
 from selftaught.search.tree import SearchNode, SearchTree
-from selftaught.search.values import passed
+from selftaught.search.values import right
 from selftaught.search.whole import insert
 
 
@@ -40,9 +40,11 @@ class Trie(Drawing, Sampler, type="trie"):
         tree.prompt_ids, tree.tally.iterations = said[0].prompt_ids, 1
         tree.tally.tokens = sum(len(answer.token_ids) for answer in said)
         tree.tally.truncated = sum(answer.finish_reason == "length" for answer in said)
-        for answer in said:
-            right = await passed(tree, [(answer.text, answer.finish_reason)], context)
-            _count(tree, insert(tree, answer, self.stop or ENDS[self.unit]), right)
+        judged = await right(tree, [(answer.text, answer.finish_reason) for answer in said], context)
+        for answer, is_right in zip(said, judged, strict=True):
+            path = insert(tree, answer, self.stop or ENDS[self.unit])
+            if is_right is not None:
+                _count(tree, path, is_right)
         given = tree.terminals()
         most = max(given, key=lambda node: (node.visits, -node.index), default=None)
         digest = context.model().digest
@@ -58,9 +60,9 @@ class Trie(Drawing, Sampler, type="trie"):
         return self.max_tokens
 
 
-def _count(tree: SearchTree, path: list[SearchNode], right: float) -> None:
-    """One more answer through each node of `path`, worth `right`."""
+def _count(tree: SearchTree, path: list[SearchNode], is_right: bool) -> None:
+    """One more answer through each node of `path`, worth 1 when it is right, else 0."""
     for node in (tree.root, *path):
         node.visits += 1
-        node.value += (right - node.value) / node.visits
+        node.value += (is_right - node.value) / node.visits
         node.estimate = node.value

@@ -176,9 +176,35 @@ async def completed(
 
 
 async def passed(tree: SearchTree, answers: Sequence[Said], context: Context) -> float:
-    """The share of `answers` to the tree's task that every verifier in `context` passes."""
-    verdicts = list(zip(*await judged(tree, answers, context.verifiers, context), strict=True))
-    return sum(all(verdict.passed for verdict in on_one) for on_one in verdicts) / len(answers)
+    """The share of `answers` to the tree's task that are right, of those that could be judged.
+
+    Raises BadValue where none of them could be.
+    """
+    verdicts = await _by_answer(tree, answers, context)
+    known = [each for each in map(_right, verdicts) if each is not None]
+    if not known:
+        why = next((verdict.error for on_one in verdicts for verdict in on_one if verdict.error), "there is none")
+        raise BadValue(f"no verifier could judge any of {len(answers)} answers: {why}")
+    return sum(known) / len(known)
+
+
+async def right(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[bool | None]:
+    """Whether each of `answers` to the tree's task is right: every verifier in `context` passes it.
+
+    False where one fails it; None where it was judged by none, or by some and passed.
+    """
+    return [_right(on_one) for on_one in await _by_answer(tree, answers, context)]
+
+
+async def _by_answer(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[list[Verdict]]:
+    columns = await judged(tree, answers, context.verifiers, context)
+    return [[column[index] for column in columns] for index in range(len(answers))]
+
+
+def _right(verdicts: Sequence[Verdict]) -> bool | None:
+    if any(verdict.error is None and not verdict.passed for verdict in verdicts):
+        return False
+    return True if verdicts and all(verdict.passed for verdict in verdicts) else None
 
 
 async def judged(
@@ -186,7 +212,7 @@ async def judged(
 ) -> list[list[Verdict]]:
     """What each of `verifiers` says of `answers` to the tree's task."""
     group = as_group(tree, answers)
-    return [await verifier.verify(group, context) for verifier in verifiers]
+    return [await verifier.judge(group, context) for verifier in verifiers]
 
 
 def as_group(tree: SearchTree, answers: Sequence[Said]) -> Group:

@@ -10,10 +10,12 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from selftaught.blocks import Context
-from selftaught.search.parts import NodeValue
+from selftaught.records import Group
+from selftaught.search.parts import BadValue, NodeValue
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.search.values import as_group, completed
 from selftaught.verification.votes import same_answers
+from selftaught.worker import WorkerDied, in_worker
 
 
 class Vote(NodeValue, type="vote"):
@@ -35,9 +37,17 @@ class Vote(NodeValue, type="vote"):
         drawn = self.role, self.n, self.temperature, self.max_tokens
         said = await asyncio.gather(*(completed(tree, node, context, *drawn) for node in nodes))
         voters = [*had, *(answer for answers in said for answer in answers)]
-        voted = set(max(same_answers(as_group(tree, voters)), key=len, default=list[int]()))
+        voted = set(max(await grouped(as_group(tree, voters)), key=len, default=list[int]()))
         values, begin = list[float](), len(had)
         for answers in said:
             values.append(sum(begin + i in voted for i in range(len(answers))) / len(answers))
             begin += len(answers)
         return values
+
+
+async def grouped(group: Group) -> list[list[int]]:
+    """Which rollouts of `group` give the same answer. Raises BadValue where that ended the process that compared."""
+    try:
+        return await in_worker(same_answers, group)
+    except WorkerDied as error:
+        raise BadValue(f"answers could not be compared: {error}") from None

@@ -10,9 +10,9 @@ from typing import Annotated
 from pydantic import Field
 
 from selftaught.blocks import RolloutVerifier
+from selftaught.computing_time import ANSWER_S, share
 from selftaught.records import Rollout, Task, Verdict
 from selftaught.verification.answers import TOLERANCE, compared, final_answer, says
-from selftaught.verification.budget import ANSWER_S, share
 
 MAX_SHOWN = 200
 

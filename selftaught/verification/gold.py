@@ -15,7 +15,6 @@ from textwrap import shorten
 from selftaught.blocks import ChatModel, Context, Verifier
 from selftaught.errors import BadInput, SelftaughtError
 from selftaught.records import Group, Rollout, Task, Turn, Verdict
-from selftaught.verification.runner import verdicts
 
 MOST_FAILED = 0.05
 """The share of gold answers that a verifier may fail: a slip in a row costs that row, a wrong column the run."""
@@ -114,7 +113,7 @@ async def _check(verifier: Verifier, tasks: Sequence[Task]) -> GoldCheck:
 async def _verdict(verifier: Verifier, task: Task) -> Verdict:
     turn = Turn(content=stating(task))
     rollout = Rollout(task=task.id, index=0, model="gold", turns=(turn,), temperature=0)
-    (verdict,) = await verdicts(verifier, Group(task=task, rollouts=(rollout,)), Context(models=_NoModels()))
+    (verdict,) = await verifier.judge(Group(task=task, rollouts=(rollout,)), Context(models=_NoModels()))
     return verdict
 
 

@@ -1,8 +1,6 @@
-"""Drives verifiers over many groups, and is the one place where a verifier's crash becomes a verdict.
+"""Drives verifiers over many groups, and says where one could not run at all.
 
-A crash in third-party code is a fact about the verifier, not about the model: it becomes an error verdict, which is
-neither a pass nor a failure. So is a judge's engine that has no answer to a group (`NoAnswer`), asked once more. Dead
-endpoints and wrong models (any other `SelftaughtError`) stop the step, which may be repeated.
+What becomes of one verifier's crash is the verifier's own to say (`Verifier.judge`).
 """
 
 import asyncio
@@ -11,9 +9,9 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequ
 from dataclasses import dataclass
 
 from selftaught.blocks import Context, ProgressSink, Verifier
-from selftaught.errors import BadInput, NoAnswer, SelftaughtError
+from selftaught.computing_time import ROLLOUT_S, STEP_S, Share, share
+from selftaught.errors import BadInput
 from selftaught.records import Group, Verdict
-from selftaught.verification.budget import ROLLOUT_S, STEP_S, Share, share
 
 IN_FLIGHT = 32
 """Groups that are verified at once: a judge's engine is kept full, and so many are in memory."""
@@ -50,11 +48,11 @@ async def verified(
 
 
 async def _verified(group: Group, verifiers: Sequence[Verifier], context: Context, left: Share) -> Group:
-    left.left += ROLLOUT_S * len(group.rollouts)
+    left.seconds += ROLLOUT_S * len(group.rollouts)
     judged = group.model_copy(update={"verdicts": await _judged(group, verifiers, context)})
     if (control := group.control) is None:
         return judged
-    left.left += ROLLOUT_S * len(control.rollouts)
+    left.seconds += ROLLOUT_S * len(control.rollouts)
     apart = Group(task=group.task, rollouts=control.rollouts)  # so that no vote is taken among both
     said = await _judged(apart, verifiers, context)
     return judged.model_copy(update={"control": control.model_copy(update={"verdicts": said})})
@@ -62,7 +60,7 @@ async def _verified(group: Group, verifiers: Sequence[Verifier], context: Contex
 
 async def _judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> tuple[tuple[Verdict, ...], ...]:
     """The verdicts on each rollout of `group`, one a verifier."""
-    columns = [await verdicts(verifier, group, context) for verifier in verifiers]
+    columns = [await verifier.judge(group, context) for verifier in verifiers]
     return tuple(zip(*columns, strict=True))
 
 
@@ -79,37 +77,6 @@ def _ahead(works: Iterable[Coroutine[None, None, Group]]) -> Generator[asyncio.T
     finally:
         for each in begun:
             each.cancel()
-
-
-async def verdicts(verifier: Verifier, group: Group, context: Context) -> list[Verdict]:
-    """One verdict of `verifier` a rollout of `group`: errors where it crashed or was not answered.
-
-    Raises its other SelftaughtErrors.
-    """
-    try:
-        said = await _twice(verifier, group, context)
-    except NoAnswer as error:
-        return _errored(verifier, group, str(error))
-    except SelftaughtError:
-        raise
-    # Whatever a verifier may raise is attributed here, once, so that no verifier has to catch anything broad itself.
-    except Exception as error:  # noqa: BLE001
-        return _errored(verifier, group, f"{type(error).__name__}: {error}")
-    if len(said) != len(group.rollouts):
-        return _errored(verifier, group, f"gave {len(said)} verdicts on {len(group.rollouts)} rollouts")
-    return said
-
-
-async def _twice(verifier: Verifier, group: Group, context: Context) -> list[Verdict]:
-    """What it says, asked once more where it got no answer: an engine that dies breaks off what it is asked."""
-    try:
-        return await verifier.verify(group, context)
-    except NoAnswer:
-        return await verifier.verify(group, context)
-
-
-def _errored(verifier: Verifier, group: Group, error: str) -> list[Verdict]:
-    return [Verdict.errored(verifier.name, error) for _ in group.rollouts]
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, cast
 
-from selftaught.verification.budget import TooSlow, limited
+from selftaught.computing_time import TooSlow, limited
 
 DIGITS = 30
 """To which numbers are evaluated; without a decimal point they have to agree in all but the last five of these."""
@@ -31,6 +31,8 @@ def symbolically_equal(answer: str, gold: str, tolerance: float) -> bool | None:
     Numbers without a decimal point have no rounding to allow for, and have to be equal. Too much is what takes too
     long, or more memory or depth than there is, or what sympy breaks on: strangers wrote it.
     """
+    import math_verify  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport] (not in the answer's time)
+
     try:
         with limited():
             return any(_equal(ours, theirs, tolerance) for ours in _parsed(answer) for theirs in _parsed(gold))

@@ -3,9 +3,9 @@
 It does not say which answer is right: that is what the verdicts are for.
 """
 
+from selftaught.computing_time import ANSWER_S, share
 from selftaught.records import Group
 from selftaught.verification.answers import equal, final_answer
-from selftaught.verification.budget import ANSWER_S, share
 
 
 def same_answers(group: Group) -> list[list[int]]:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from selftaught.blocks import Completion, Context, RolloutVerifier
+from selftaught.blocks import Completion, Context, RolloutVerifier, Verifier
 from selftaught.errors import BadRecipe, NoAnswer
 from selftaught.records import Message, Task, Verdict
 from selftaught.sampling.rationalise import Rationalise
@@ -97,3 +97,16 @@ def test_a_hint_names_the_answer():
 
 def test_the_cost_counts_the_second_try():
     assert Rationalise(k=8, hint_k=4, max_tokens=10).cost() == 120
+
+
+class Crashing(Verifier):
+    type: str = "crashing"
+
+    async def verify(self, group, context):
+        raise ZeroDivisionError("no denominator")
+
+
+async def test_a_verifier_that_crashes_has_failed_nothing():
+    """So nothing is hinted, and the step goes on: `verify` says what broke."""
+    group = await sampled(Hintable(knows="41"), task(), (Crashing(),))
+    assert [r.hinted for r in group.rollouts] == [False] * 3

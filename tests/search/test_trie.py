@@ -11,6 +11,7 @@ from selftaught.blocks import Context
 from selftaught.curation.step_pairs import StepPairs
 from selftaught.curation.step_values import StepValues
 from selftaught.curation.tree_traces import TreeTraces
+from selftaught.records import Verdict
 from selftaught.search.trie import Trie
 from tests.search.scripted import TASK, Right, Scripted
 
@@ -37,6 +38,15 @@ def _saying(like, answer):
         stop=None,
         finish_reason="length" if answer.endswith("…") else "stop",
     )
+
+
+class Unsure(Right):
+    """Cannot judge an answer whose last letter is c."""
+
+    async def verify(self, group, context):
+        said = await super().verify(group, context)
+        unsure = Verdict.errored("right", "no sandbox")
+        return [unsure if r.text.endswith("c") else v for r, v in zip(group.rollouts, said, strict=True)]
 
 
 async def sampled(*answers, **config):
@@ -104,3 +114,12 @@ async def test_the_curators_of_trees_read_it():
 def test_what_it_costs_is_what_sampling_costs():
     assert Trie(k=4, max_tokens=10).cost() == 40
     assert Trie(max_tokens=7).longest() == 7
+
+
+async def test_an_answer_that_could_not_be_judged_is_in_it_and_counts_for_no_step():
+    model = Saying()
+    model.said = ("x\nb", "x\nc", "x\na")
+    group = await Trie(k=3).sample(TASK, Context(models={"policy": model}, verifiers=(Unsure(),)))
+    assert [rollout.text for rollout in group.rollouts] == list(model.said)
+    root, step, *_ = group.tree.nodes
+    assert (root.visits, root.value, step.visits, step.value) == (2, 0.5, 2, 0.5)

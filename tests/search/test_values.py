@@ -7,8 +7,9 @@ import pytest
 from selftaught.blocks import Completion, Context, RolloutVerifier, Verifier
 from selftaught.records import Verdict
 from selftaught.search.parts import BadValue
+from selftaught.search.searcher import Limits, Search
 from selftaught.search.tree import SearchTree
-from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, Rule, ValueModel, Weighted
+from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, Rule, ValueModel, Weighted, passed, right
 from selftaught.verification.equations import Equations
 from selftaught.verification.format_rules import Rules
 from tests.search.scripted import TASK, Scripted
@@ -152,3 +153,38 @@ async def test_what_a_rule_cannot_judge_is_worth_what_another_value_says(grown):
     nodes = [tree.add(tree.root, replace(STEP, text=text)) for text in "abc"]
     rule = Rule.model_construct(check=Unsure(), then=Constant(value=0.25))
     assert await rule.values(tree, nodes, context) == [0.25, 0.0, 0.25]
+
+
+class Careful(Verifier):
+    """Right as `Right` is, but it breaks on each answer of some letters, and on its own."""
+
+    type: str = "careful"
+    breaks: str = "a"
+
+    async def verify(self, group, context):
+        if all(rollout.text[-1] in self.breaks for rollout in group.rollouts):
+            raise ZeroDivisionError("no denominator")
+        said = {True: Verdict.errored("careful", "no sandbox")}
+        return [said.get(r.text[-1] in self.breaks, Verdict.of("careful", r.text[-1] == "b")) for r in group.rollouts]
+
+
+async def test_an_answer_that_no_verifier_could_judge_counts_for_nothing(grown):
+    tree, _, context, _ = grown
+    context = replace(context, verifiers=(Careful(),))
+    answers = [(text, "stop") for text in "aabac"]
+    assert await right(tree, answers, context) == [None, None, True, None, False]
+    assert await passed(tree, answers, context) == 0.5
+    assert await right(tree, answers[:3], replace(context, verifiers=(Careful(), Careful(breaks="b")))) == [
+        False,
+        False,
+        None,
+    ]
+
+
+async def test_a_tree_of_which_no_answer_could_be_judged_fails_with_the_reason(grown):
+    tree, _, context, _ = grown
+    broken = replace(context, verifiers=(Careful(breaks="abcdef"),))
+    with pytest.raises(BadValue, match="any of 2 answers: ZeroDivisionError: no denominator"):
+        await passed(tree, [("a", "stop"), ("b", "stop")], broken)
+    group = await Search(value=Outcome(n=2), limits=Limits(iterations=4)).sample(TASK, broken)
+    assert (group.tree.ended, "no denominator" in group.tree.error) == ("failed", True)

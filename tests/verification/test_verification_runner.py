@@ -6,11 +6,11 @@ import time
 import pytest
 
 from selftaught.blocks import Context, RolloutVerifier, Verifier
+from selftaught.computing_time import limited, share
 from selftaught.errors import BadInput, NoAnswer, Unavailable
 from selftaught.records import Control, Group, Message, Node, Rollout, Task, Tree, Turn, Verdict
 from selftaught.verification import runner
 from selftaught.verification.answer_match import AnswerMatch
-from selftaught.verification.budget import limited, share
 from selftaught.verification.format_rules import Rules
 from selftaught.verification.runner import IN_FLIGHT, Funnel, funnel, verify
 

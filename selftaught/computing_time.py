@@ -1,11 +1,13 @@
-"""Budget: how long sympy may take for one comparison, for one answer and for all of a step, and in how much memory.
+"""Computing time: what sympy may take for one comparison, for one answer and for all of a step, and in how much memory.
 
 Seconds are of this process's own computing, so that a busy machine changes no verdict. A stopped comparison is a fact
 about the answer (too much to compare), not a failure of the step. Memory has a limit of its own because one
 multiplication of numbers with a billion digits is a single call, which no signal stops. The limits hold in the main
-thread only, where a signal can stop sympy; a step verifies there.
+thread only, where a signal can stop sympy: verifiers run in that of a worker (`selftaught.worker`), which is given what
+is left of the shares here.
 """
 
+import math
 import resource
 import signal
 import threading
@@ -13,6 +15,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -30,11 +33,17 @@ class TooSlow(BaseException):
     """The time is up. No Exception: sympy and math-verify catch all of those and go on."""
 
 
+@dataclass(slots=True)
 class Share:
-    """Seconds that several comparisons share."""
+    """Seconds that several comparisons share, and what they have spent of them."""
 
-    def __init__(self, seconds: float) -> None:
-        self.left = seconds
+    seconds: float
+    spent: float = 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; none when less than 0."""
+        return self.seconds - self.spent
 
 
 _SHARES: ContextVar[tuple[Share, ...]] = ContextVar("shares", default=())
@@ -51,16 +60,26 @@ def share(seconds: float) -> Generator[Share]:
         _SHARES.reset(token)
 
 
+def left() -> float:
+    """Seconds that are left of the shares around this; infinity where there is none."""
+    return min((each.left for each in _SHARES.get()), default=math.inf)
+
+
+def spend(seconds: float) -> None:
+    """Take `seconds` of every share around this."""
+    for each in _SHARES.get():
+        each.spent += seconds
+
+
 @contextmanager
 def limited() -> Generator[None]:
     """Raises TooSlow inside when a comparison has taken `CALL_S` or `ROOM`, or what is left of the shares around it."""
-    shares, began = _SHARES.get(), time.process_time()
+    began = time.process_time()
     try:
-        with _alarm(max(LEAST_S, min([CALL_S, *(each.left for each in shares)]))), _room():
+        with _alarm(max(LEAST_S, min(CALL_S, left()))), _room():
             yield
     finally:
-        for each in shares:
-            each.left -= time.process_time() - began
+        spend(time.process_time() - began)
 
 
 @contextmanager
