@@ -5,6 +5,7 @@ stay in [0, 1], on one scale over the whole tree: a search compares answers of d
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
@@ -14,13 +15,24 @@ from selftaught.search.tree import SearchNode
 
 
 class FromChildren(Backup):
-    """A node's value is a function of its children's, from the grown node upwards."""
+    """A node's value is a function of its children's, from the grown node upwards.
+
+    What a roll-out added further down, at nodes that have grown before, counts as well.
+    """
 
     def back_up(self, node: SearchNode) -> None:
+        for child in node.children:
+            self._combine(child)
         for each in node.lineage():
             each.visits += 1
             if each.children:
                 each.value = self.combined(each)
+
+    def _combine(self, node: SearchNode) -> None:
+        if node.expanded and node.children:
+            for child in node.children:
+                self._combine(child)
+            node.value = self.combined(node)
 
     @abstractmethod
     def combined(self, node: SearchNode) -> float:
@@ -72,11 +84,19 @@ class Mean(Backup, type="mean"):
     """
 
     def back_up(self, node: SearchNode) -> None:
-        for child in node.children:
-            if not child.backed_up:
+        for child in _born(node):
+            if not child.backed_up and child.parent:
                 child.backed_up, child.visits = True, max(child.visits, 1)
-                for each in node.lineage():
+                for each in child.parent.lineage():
                     _average(each, child.value)
+
+
+def _born(node: SearchNode) -> Iterator[SearchNode]:
+    """What is below `node`, but for what look-aheads and roll-outs left at nodes that have not had their turn."""
+    for child in node.children:
+        yield child
+        if child.expanded:
+            yield from _born(child)
 
 
 def _average(node: SearchNode, value: float) -> None:

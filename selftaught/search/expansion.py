@@ -6,7 +6,6 @@ it but the last step. What steps are worth is not looked at here.
 """
 
 import math
-from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -15,6 +14,7 @@ from selftaught.blocks import Completion, Context, Drawing, OneOf, Stops
 from selftaught.search.duplicates import Duplicates, Exact
 from selftaught.search.parts import Expansion
 from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.whole import steps, whole_tokens
 
 ENDS = {"line": ("\n",), "sentence": (". ", "! ", "? ", "\n"), "answer": ()}
 """What ends a step, by its unit."""
@@ -37,6 +37,12 @@ class Steps(Drawing, Expansion, type="steps"):
     visit makes that more than it has. There the child that a visit adds is one; here all that are missing are asked for
     at once. Ours alone: it grows by one more when all it has are done with, so a policy that answers in one line is not
     exhausted after `n` answers, and ends where 1 + `retries` requests bring nothing new.
+
+    With `rollout` a request goes on to the end of the answer, at most so many tokens, and is cut into steps: the first
+    is the child, the others are the path below it, merged with what is there. So all that was sampled is an answer, no
+    request is as short as a step, and what all know (the last line) is sampled once an answer and not `n` times. Nodes
+    that a roll-out alone left children at are grown all the same when their turn comes. A path may so end deeper than
+    the search's `depth`. (The simulation of Monte Carlo tree search, kept as Coulom 2006 does not.)
     """
 
     n: Annotated[PositiveInt, Field(description="children of a node")] = 3
@@ -52,8 +58,14 @@ class Steps(Drawing, Expansion, type="steps"):
     coverage: Annotated[float | None, Field(gt=0, le=1, description="grow a node until its steps hold so much")] = None
     widening: Annotated[float | None, Field(gt=0, lt=1, description="children grow with visits to this power")] = None
 
+    rollout: Annotated[
+        PositiveInt | None, Field(description="new tokens of a sample that goes on to the answer's end; null: a step")
+    ] = None
+
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
+        if self.rollout and self.unit == "answer" and not self.stop:
+            raise ValueError("rollout cuts answers into steps, of which unit: answer knows none; leave one of them out")
         if self.coverage and self.widening:
             raise ValueError("coverage and widening both say when a node grows again; give one of them")
         return self
@@ -61,23 +73,26 @@ class Steps(Drawing, Expansion, type="steps"):
     async def grow(
         self, tree: SearchTree, node: SearchNode, context: Context, n: int | None = None
     ) -> list[SearchNode]:
-        before, goal = len(node.children), self._goal(node, n)
-        asked = False
+        goal, new, asked = self._goal(node, n), list[SearchNode](), False
         for most in (*([1] if self.coverage and not node.short else []), *[goal] * (self.retries + 1)):
             missing = goal - len(node.children)
             if missing <= 0 or self._covered(node):
                 break
             asked = True
-            await self.add(tree, node, min(most, missing), context)
+            new += await self.add(tree, node, min(most, missing), context)
         once = self.coverage is None and self.widening is None
-        new = node.children[before:]
-        node.short, node.grown = False, once or self._covered(node) or (asked and not new)
+        node.short, node.expanded = False, True
+        node.grown = once or self._covered(node) or (asked and not new)
         return new
 
     def widen(self, node: SearchNode) -> None:
         """Make short what its next visit entitles to more children: `node`, which was visited, and its ancestors."""
-        for each in node.lineage() if self.widening else ():
-            each.short = not each.grown and bool(each.children) and len(each.children) < self._wide(each)
+        for each in node.lineage():
+            self._entitle(each)
+
+    def _entitle(self, node: SearchNode) -> None:
+        if self.widening and node.expanded:
+            node.short = not node.grown and bool(node.children) and len(node.children) < self._wide(node)
 
     def _goal(self, node: SearchNode, n: int | None) -> int:
         """How many children `node` is to have when it has grown."""
@@ -93,13 +108,48 @@ class Steps(Drawing, Expansion, type="steps"):
         return self.root_n if node.parent is None and self.root_n else self.n
 
     async def add(self, tree: SearchTree, node: SearchNode, n: int, context: Context) -> list[SearchNode]:
-        """The new children of `node` among `n` sampled steps, in one request."""
+        """What `n` samples in one request add at `node`: steps, or with `rollout` what is below them too."""
         added = list[SearchNode]()
-        for step in await self.ask(tree, node, n, self.temperature, context):
-            if not await self._dropped(tree, node, step, context):
-                added.append(tree.sketch(node, step))
-                node.children.append(added[-1])
+        for said in await self.ask(tree, node, n, self.temperature, context):
+            added += await self._put(tree, node, said, context)
         return added
+
+    async def _put(self, tree: SearchTree, node: SearchNode, said: Completion, context: Context) -> list[SearchNode]:
+        """The new nodes of a path from `node` that says `said`; what it has in common with the tree is gone along."""
+        added = list[SearchNode]()
+        for step in steps(said, self._ends()) if self.rollout else [said]:
+            if not step.text.strip() and step.stop is not None:
+                tree.tally.empty += 1
+                return added
+            child = await self._like(tree, node, step, context)
+            if child is None:
+                child = tree.sketch(node, step)
+                node.adopt(child)
+                self._entitle(node)
+                added.append(child)
+            node = child
+        tree.tally.duplicates += not added
+        return added
+
+    async def _like(self, tree: SearchTree, node: SearchNode, step: Completion, context: Context) -> SearchNode | None:
+        """The child of `node` that says what `step` says, unless duplicates are kept.
+
+        Of roll-outs one that ends there, or breaks off, is another than one that goes on.
+        """
+        if self.merge is None:
+            return None
+        for child in node.children:
+            comparable = not self.rollout or child.ends_as(step)
+            if comparable and await self.merge.same(tree.task, child.text, step.text, context):
+                return child
+        return None
+
+    def _ends(self) -> tuple[str, ...]:
+        return self.stop or ENDS[self.unit]
+
+    def most(self) -> int:
+        """New tokens of one sample, at most."""
+        return self.rollout or self.max_tokens
 
     def _covered(self, node: SearchNode) -> bool:
         return self.coverage is not None and node.covered() >= self.coverage
@@ -107,13 +157,13 @@ class Steps(Drawing, Expansion, type="steps"):
     async def ask(
         self, tree: SearchTree, node: SearchNode, n: int, temperature: float, context: Context
     ) -> list[Completion]:
-        """`n` steps that go on from `node`, cut to whole tokens; what they cost is counted."""
+        """`n` steps, or roll-outs, that go on from `node`, cut to whole tokens; what they cost is counted."""
         said = await context.tokens().complete(
             [*tree.prompt_ids, *node.ids()] if tree.prompt_ids else tree.task.messages,
             n=n,
             temperature=temperature,
-            max_tokens=self.max_tokens,
-            stop=self.stop or ENDS[self.unit],
+            max_tokens=self.most(),
+            stop=() if self.rollout else self._ends(),
             **self.drawn(),
         )
         tree.prompt_ids = tree.prompt_ids or said[0].prompt_ids
@@ -121,37 +171,3 @@ class Steps(Drawing, Expansion, type="steps"):
         tree.tally.prefill_tokens += said[0].prompt_tokens
         tree.tally.truncated += sum(step.finish_reason == "length" for step in said)
         return [whole_tokens(step) for step in said]
-
-    async def _dropped(self, tree: SearchTree, node: SearchNode, step: Completion, context: Context) -> bool:
-        """Whether `step` says nothing and does not end an answer, or says what a child of `node` says; counted."""
-        if not step.text.strip() and step.stop is not None:
-            tree.tally.empty += 1
-            return True
-        merge = self.merge
-        if merge is None:
-            return False
-        for child in node.children:
-            if await merge.same(tree.task, child.text, step.text, context):
-                tree.tally.duplicates += 1
-                return True
-        return False
-
-
-def whole_tokens(step: Completion) -> Completion:
-    r"""`step` with text and tokens in agreement: an engine cuts its text at a stop string, its tokens after one.
-
-    A last token that only separates (`\n\n`, `.\n`) stays, with all of its text; one that begins the next step goes.
-    """
-    if step.stop is None or not step.tokens:
-        return step
-    last = step.tokens[-1]
-    shown = next(k for k in range(len(last), -1, -1) if step.text.endswith(last[:k]))
-    if any(letter.isalnum() for letter in last) and len(step.tokens) > 1:
-        return replace(
-            step,
-            text=step.text[: len(step.text) - shown],
-            token_ids=step.token_ids[:-1],
-            logprobs=step.logprobs[:-1],
-            tokens=step.tokens[:-1],
-        )
-    return replace(step, text=step.text + last[shown:])

@@ -137,7 +137,7 @@ class Search(Sampler, type="search"):
 
     def in_round(self, tasks: Sequence[Task], seed: int, context_tokens: int) -> Attempts:
         """This search, with independent answers beside it on a share of `tasks` that follows from `seed`."""
-        longest = self.limits.depth * self.expand.max_tokens + self.finish
+        longest = max(self.limits.depth * self.expand.max_tokens + self.finish, self.expand.most())
         return Controlled(self, held(tasks, self.control, seed), Independent(self.expand, longest, context_tokens))
 
     def control_cost(self, tasks: int) -> int:
@@ -162,14 +162,14 @@ class Search(Sampler, type="search"):
     def cost(self) -> int:
         """New tokens a task at most, as far as the limits say: of the iterations, or of the tokens."""
         ahead = self.look_ahead.steps * self.look_ahead.branch if self.look_ahead else 0
-        each = self.select.at_once() * (self.expand.n + ahead) * self.expand.max_tokens
+        each = self.select.at_once() * (self.expand.n + ahead) * self.expand.most()
         limits = [self.limits.tokens, self.limits.iterations and self.limits.iterations * each]
-        return min((limit for limit in limits if limit), default=(self.limits.nodes or 0) * self.expand.max_tokens)
+        return min((limit for limit in limits if limit), default=(self.limits.nodes or 0) * self.expand.most())
 
     def longest(self) -> int:
         """New tokens of its longest request: a step, the end of an answer, or an answer with the hint."""
         hinted = self.hints.max_tokens if self.hints else 0
-        return max(self.expand.max_tokens, self.finish, hinted)
+        return max(self.expand.most(), self.finish, hinted)
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -250,6 +250,9 @@ class Search(Sampler, type="search"):
         for node, value in zip(nodes, await self.value.values(tree, nodes, context), strict=True):
             node.estimate = node.value = value
             node.closed = node.closed or node.depth >= self.limits.depth or value < (self.prune or 0)
+        for node in nodes:
+            if node.parent:  # a roll-out went through it, and may have opened it again
+                node.parent.settle()
 
     async def _look_ahead(
         self, ahead: LookAhead, tree: SearchTree, child: SearchNode, context: Context
@@ -291,8 +294,9 @@ class Search(Sampler, type="search"):
         node = node or max((each for each in tree.nodes if not each.children), key=worth)
         if node.terminal:
             return []
-        whole = self.expand.model_copy(update={"unit": "answer", "stop": (), "max_tokens": self.finish})
-        node.grown = True
+        to_end = {"unit": "answer", "stop": (), "max_tokens": self.finish, "rollout": None}
+        whole = self.expand.model_copy(update=to_end)
+        node.expanded = node.grown = True
         try:
             (step,) = await whole.ask(tree, node, 1, 0.0, context)
         except NoAnswer:

@@ -20,10 +20,10 @@ LENGTH_POWER = 1.25
 class SearchNode:
     """A partial solution. `estimate` is its evaluator's word for it alone, `value` what back-ups made of that.
 
-    A node is `short` while it has fewer children than it is to have by now (those that a look-ahead left there alone):
-    it grows before a search goes on below it. It is `grown` when it is to get no more children, and `closed` when
-    nothing is left to grow below it: an answer that ended, a path at its limit, or a grown node whose children are all
-    closed.
+    A node is `expanded` when it has had its turn to grow, and `short` while it has fewer children than it is to have by
+    now (those that a look-ahead or a roll-out left there alone): it grows before a search goes on below it. It is
+    `grown` when it is to get no more children, and `closed` when nothing is left to grow below it: an answer that
+    ended, a path at its limit, or a grown node whose children are all closed.
     """
 
     index: int
@@ -42,6 +42,7 @@ class SearchNode:
     backed_up: bool = False
     depth: int = 0
     short: bool = False
+    expanded: bool = False
     grown: bool = False
     closed: bool = False
     children: "list[SearchNode]" = field(default_factory=list["SearchNode"])
@@ -53,6 +54,10 @@ class SearchNode:
             path.append(node)
             node = node.parent
         return path[::-1]
+
+    def ends_as(self, step: Completion) -> bool:
+        """Whether this step and `step` are followed by the same: by an end, by a next step, or by their own rest."""
+        return (self.terminal, self.finish_reason) == (ended(step), step.finish_reason)
 
     def lineage(self) -> "Iterator[SearchNode]":
         """This node and its ancestors, upwards to the root."""
@@ -76,6 +81,19 @@ class SearchNode:
     def ways(self) -> "list[SearchNode]":
         """The children that a search can go on into. An open node without one is to be grown itself."""
         return [] if self.short else [child for child in self.children if not child.closed]
+
+    def adopt(self, child: "SearchNode") -> None:
+        """Take `child` as one more; what was done with opens again, until it is settled.
+
+        A node that has not had its turn has too few children now: what a roll-out left on its way. What is not to be
+        gone on with (pruned, too deep) stays closed.
+        """
+        self.children.append(child)
+        self.short = self.short or not self.expanded
+        above = list(self.lineage())
+        if all(node.grown or not node.closed for node in above):
+            for node in above:
+                node.closed = False
 
     def settle(self) -> None:
         """Close this node and its ancestors, as far up as nothing is left to do: to be called when it has grown."""

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from selftaught.blocks import Completion
-from selftaught.search.expansion import whole_tokens
-from selftaught.search.tree import SearchNode, SearchTree, ended
+from selftaught.search.tree import SearchNode, SearchTree
 
 
 def insert(tree: SearchTree, answer: Completion, stops: tuple[str, ...], *, hinted: bool = False) -> list[SearchNode]:
@@ -25,9 +24,9 @@ def insert(tree: SearchTree, answer: Completion, stops: tuple[str, ...], *, hint
 
 
 def _same(node: SearchNode, step: Completion) -> SearchNode | None:
-    """The child of `node` that says `step`, white space apart, and ends the answer where that does."""
+    """The child of `node` that says `step`, white space apart, and ends as that does."""
     words = step.text.split()
-    found = (child for child in node.children if child.text.split() == words and child.terminal == ended(step))
+    found = (child for child in node.children if child.text.split() == words and child.ends_as(step))
     return next(found, None)
 
 
@@ -71,3 +70,23 @@ def _part(answer: Completion, begin: int, end: int, text: str, stop: str | None)
         stop=stop,
         finish_reason="stop",
     )
+
+
+def whole_tokens(step: Completion) -> Completion:
+    r"""`step` with text and tokens in agreement: an engine cuts its text at a stop string, its tokens after one.
+
+    A last token that only separates (`\n\n`, `.\n`) stays, with all of its text; one that begins the next step goes.
+    """
+    if step.stop is None or not step.tokens:
+        return step
+    last = step.tokens[-1]
+    shown = next(k for k in range(len(last), -1, -1) if step.text.endswith(last[:k]))
+    if any(letter.isalnum() for letter in last) and len(step.tokens) > 1:
+        return replace(
+            step,
+            text=step.text[: len(step.text) - shown],
+            token_ids=step.token_ids[:-1],
+            logprobs=step.logprobs[:-1],
+            tokens=step.tokens[:-1],
+        )
+    return replace(step, text=step.text + last[shown:])

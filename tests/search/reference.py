@@ -26,6 +26,7 @@ def search(model: Scripted, question: str, select: str, backup: str, ask: dict[s
             grow(model, question, each, made, ask)
             if ask["look_ahead"] and (new := [child for child in each["children"] if not child["N"]]):
                 look_ahead(model, question, max(new, key=lambda c: c["est"]), made, ask)
+            number(each, made)
         for each in frontier:
             back_up(each, backup, ask)
     return made
@@ -35,8 +36,15 @@ def node(text: str, parent: Node | None, estimate: float) -> Node:
     depth = parent["depth"] + 1 if parent else 0
     return {
         "text": text, "parent": parent, "est": estimate, "V": estimate, "N": 0, "children": [], "terminal": False,
-        "depth": depth, "prior": 1.0, "grown": False, "tried": False, "ahead": None,
+        "depth": depth, "prior": 1.0, "grown": False, "tried": False, "ahead": None, "once": False,
     }  # fmt: skip
+
+
+def number(each: Node, made: list[Node]) -> None:
+    """What has come to be below a node, in order: its children, then what is below each of them."""
+    made += [child for child in each["children"] if not any(child is known for known in made)]
+    for child in each["children"]:
+        number(child, made)
 
 
 def full_text(each: Node | None) -> str:
@@ -154,8 +162,9 @@ def rebase(made: list[Node], ask: dict[str, Any]) -> list[Node]:
 
 
 def leaves(made: list[Node], ask: dict[str, Any]) -> list[Node]:
-    """What can grow now: nothing below a node that has few children, which grows itself first."""
-    return [each for each in made if stuck(each, ask) and not any(few(above, ask) for above in ancestors(each))]
+    """What can grow now: nothing below a node that has few children, which grows itself first, or that is given up."""
+    shut = {id(each) for each in made if few(each, ask) or dead(each, ask)}
+    return [each for each in made if stuck(each, ask) and not any(id(above) in shut for above in ancestors(each))]
 
 
 def ancestors(each: Node) -> Iterator[Node]:
@@ -169,29 +178,54 @@ def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict
     goal = each.get("W", ask["n"]) + (0 if few(each, ask) else before)
     if ask["alpha"] and "W" not in each:
         goal = max(wide(each, ask), before + (not few(each, ask)))
+    new = False
     if ask["coverage"] and not each["tried"]:
-        take(model, text, 1, each, made)
-    if not covers(each, ask) and len(each["children"]) < goal:
-        take(model, text, goal - len(each["children"]), each, made)
+        new = take(model, text, 1, each, ask)
+    asked = not covers(each, ask) and len(each["children"]) < goal
+    if asked:
+        new = take(model, text, goal - len(each["children"]), each, ask) or new
     ever = ask["coverage"] or ask["alpha"]
-    each["grown"] = not ever or covers(each, ask) or (len(each["children"]) == before < goal)
-    each["tried"] = False
+    each["grown"] = not ever or covers(each, ask) or (before < goal and not new)
+    each["tried"], each["once"] = False, True
 
 
 def covers(each: Node, ask: dict[str, Any]) -> bool:
     return ask["coverage"] is not None and sum(child["p"] for child in each["children"]) >= ask["coverage"]
 
 
-def take(model: Scripted, text: str, n: int, each: Node, made: list[Node]) -> None:
-    for step in model.steps(text, n, 0.7, True):
-        if step.text.split() in [child["text"].split() for child in each["children"]]:
-            continue
-        child = node(step.text, each, model.value(text + step.text))
-        child["terminal"] = step.stop is None
-        child["p"] = math.exp(sum(step.logprobs))
-        child["prior"] = math.exp(sum(step.logprobs) / len(step.logprobs) ** 1.25)
-        each["children"].append(child)
-        made.append(child)
+def take(model: Scripted, text: str, n: int, each: Node, ask: dict[str, Any]) -> bool:
+    """Whether `n` samples brought something new: steps, or roll-outs of several, each a path below the node."""
+    new = False
+    for said in model.steps(text, n, 0.7, not ask["rollout"]):
+        at, lines = each, said.text.splitlines(keepends=True)
+        for i, line in enumerate(lines):
+            last = i == len(lines) - 1
+            terminal = last and said.stop is None and said.finish_reason == "stop"
+            spot = sum(len(before) for before in lines[:i])
+            logprobs = said.logprobs[spot : spot + len(line)] if ask["rollout"] else said.logprobs
+            ending = (terminal, said.finish_reason if last else "stop")
+            child = same(at, line, ending, ask)
+            if child is None:
+                child = born(model, text + said.text[: spot + len(line)], line, at, ending, logprobs)
+                new = True
+            at = child
+    return new
+
+
+def same(at: Node, line: str, ending: tuple[bool, str], ask: dict[str, Any]) -> Node | None:
+    alike = [child for child in at["children"] if child["text"].split() == line.split()]
+    return next((child for child in alike if not ask["rollout"] or child["ending"] == ending), None)
+
+
+def born(
+    model: Scripted, whole: str, line: str, at: Node, ending: tuple[bool, str], logprobs: tuple[float, ...]
+) -> Node:
+    child = node(line, at, model.value(whole))
+    child["terminal"], child["ending"], child["p"] = ending[0], ending, math.exp(sum(logprobs))
+    child["prior"] = math.exp(sum(logprobs) / len(logprobs) ** 1.25)
+    at["children"].append(child)
+    at["tried"] = not at["once"]
+    return child
 
 
 def look_ahead(model: Scripted, question: str, child: Node, made: list[Node], ask: dict[str, Any]) -> None:
@@ -202,8 +236,8 @@ def look_ahead(model: Scripted, question: str, child: Node, made: list[Node], as
         if dead(each, ask):
             break
         if not each["children"]:
-            take(model, question + ">" + full_text(each), ask["branch"], each, made)
-            each["tried"] = True
+            take(model, question + ">" + full_text(each), ask["branch"], each, ask)
+            each["tried"] = True  # even where nothing came
         each = max(each["children"], key=lambda c: c["est"])
         seen.append(each["est"])
     if seen:
@@ -218,10 +252,16 @@ def back_up(each: Node, backup: str, ask: dict[str, Any]) -> None:
     while node is not None:
         node["N"] += 1
         node = node["parent"]
-    while each is not None:
-        if each["children"]:
-            each["V"] = {"max": best, "visit_mean": visit_mean, "q_value": comparable}[backup](each, ask)
-        each = each["parent"]
+    worth_of = {"max": best, "visit_mean": visit_mean, "q_value": comparable}[backup]
+    for seen in [*(low for low in deepest_first(each) if low["once"]), each, *ancestors(each)]:
+        if seen["children"]:
+            seen["V"] = worth_of(seen, ask)
+
+
+def deepest_first(each: Node) -> Iterator[Node]:
+    for child in each["children"]:
+        yield from deepest_first(child)
+        yield child
 
 
 def best(each: Node, ask: dict[str, Any]) -> float:
@@ -251,13 +291,17 @@ def q_value(each: Node, gamma: float) -> float:
 
 def alphallm(grown: Node) -> None:
     """Q is the mean of what a node and all below it were worth when they were made, N how many they are."""
-    node: Node | None = grown
-    while node is not None:
-        born = list(worths(node))
-        node["N"], node["V"] = len(born), sum(born) / len(born)
-        node = node["parent"]
-    for child in grown["children"]:
+    for each in [*(low for low in below(grown) if low["once"]), grown, *ancestors(grown)]:
+        born = list(worths(each))
+        each["N"], each["V"] = len(born), sum(born) / len(born)
+    for child in below(grown):
         child["N"] = max(child["N"], 1)
+
+
+def below(each: Node) -> Iterator[Node]:
+    for child in [] if each["tried"] else each["children"]:
+        yield child
+        yield from below(child)
 
 
 def worths(each: Node) -> Iterator[float]:

@@ -92,6 +92,26 @@ class Scripted:
         return luck(self.seed, text, "value")
 
 
+@dataclass
+class Rolling(Scripted):
+    """Answers of one to four steps where no stop string cuts them; some break off."""
+
+    def step(self, text: str, i: int, temperature: float, stops: bool) -> Completion:
+        drawn = [
+            luck(self.seed, text, i, temperature, k) for k in range(1 + int(4 * luck(self.seed, text, i, "steps")))
+        ]
+        said = "\n".join(self.letters[int(each * len(self.letters))] for each in drawn)
+        return Completion(
+            text=said,
+            token_ids=tuple(said.encode()),
+            logprobs=tuple(-luck(text, said, k) for k in range(len(said))),
+            finish_reason="length" if luck(self.seed, text, i, "cut") < 0.2 else "stop",
+            prompt_tokens=len(text),
+            tokens=tuple(said),
+            prompt_ids=tuple(text.encode()),
+        )
+
+
 def opened(prompt: Sequence[Message] | Sequence[int]) -> str:
     """The text that `prompt` stands for; a chat opens with its last message."""
     if isinstance(prompt[0], Message):

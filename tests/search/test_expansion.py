@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from selftaught.blocks import Completion, Context
 from selftaught.search.duplicates import EditDistance, Exact, Judged, filled, within
-from selftaught.search.expansion import ENDS, Steps, whole_tokens
+from selftaught.search.expansion import ENDS, Steps
 from selftaught.search.tree import SearchTree
-from selftaught.search.whole import steps
+from selftaught.search.whole import steps, whole_tokens
 from tests.search.scripted import TASK, Scripted
 
 words = st.text("ab. \n", max_size=8)

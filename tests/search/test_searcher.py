@@ -19,7 +19,7 @@ from selftaught.search.searcher import Adaptive, Search
 from selftaught.search.selection import DVTS, UCB, UCT, Beam, Greedy, Rebase
 from selftaught.search.tree import SearchNode, SearchTree, worth
 from tests.search import reference
-from tests.search.scripted import TASK, Right, Scripted, opened
+from tests.search.scripted import TASK, Right, Rolling, Scripted, opened
 
 SELECTIONS = {
     "ucb": {"type": "ucb", "c": 0.7},
@@ -56,15 +56,17 @@ def context(model, **more):
     leaves=st.integers(1, 4),
     prune=st.sampled_from([0.0, 0.3]),
     again=st.sampled_from([{}, {"coverage": 0.2}, {"coverage": 0.9}, {"widening": 0.3}, {"widening": 0.6}]),
+    rollout=st.booleans(),
 )
 async def test_a_search_equals_the_naive_one(
-    seed, ending, select, backup, n, iterations, ahead, branch, leaves, prune, again
+    seed, ending, select, backup, n, iterations, ahead, branch, leaves, prune, again, rollout
 ):
-    model = Scripted(seed, ending, forgetful=False)
+    kind = Rolling if rollout else Scripted
+    model = kind(seed, ending, forgetful=False)
     tree = await searched(
         model,
         select=SELECTIONS[select] | ({} if select in reference.FRONTIERS else {"leaves": leaves}),
-        expand={"type": "steps", "n": n, **again},
+        expand={"type": "steps", "n": n, "rollout": 64 if rollout else None, **again},
         value={"type": "value_model"},
         prune=prune,
         backup={"type": backup} | ({"gamma": 0.9} if backup == "q_value" else {}),
@@ -78,10 +80,11 @@ async def test_a_search_equals_the_naive_one(
         "prune": prune,
         "branch": branch,
         "leaves": leaves,
+        "rollout": rollout,
     }
     ask |= {"width": 6} if select == "rebase" else {}
     ask |= {"coverage": again.get("coverage"), "alpha": again.get("widening")}
-    expected = reference.search(Scripted(seed, ending, forgetful=False), TASK.question, select, backup, ask)
+    expected = reference.search(kind(seed, ending, forgetful=False), TASK.question, select, backup, ask)
     grown = tree.nodes[: len(expected)]  # a tree without an answer is finished by one node more
     assert [node.text for node in grown] == [each["text"] for each in expected]
     assert [node.visits for node in grown] == [each["N"] for each in expected]
@@ -115,6 +118,32 @@ async def test_a_search_costs_no_more_than_it_says(select):
     search = Search.model_validate({"type": "search", "select": select, "expand": expand, "limits": {"iterations": 6}})
     tree = (await search.sample(TASK, context(Scripted(ending=0.1, forgetful=False)))).tree
     assert tree.spent.tokens <= search.cost()
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 6), iterations=st.integers(1, 8), prune=st.sampled_from([0, 0.5]))
+async def test_every_token_of_a_roll_out_stays_in_the_tree_or_repeats_what_is_there(seed, n, iterations, prune):
+    model = Rolling(seed, forgetful=False)
+    expand, limits = {"type": "steps", "n": n, "rollout": 8, "merge": None}, {"iterations": iterations, "depth": 3}
+    search = Search.model_validate(
+        {"type": "search", "expand": expand, "value": {"type": "value_model"}, "prune": prune, "limits": limits}
+    )
+    tree = (await search.sample(TASK, context(model))).tree
+    kept = sum(len(node.token_ids) for node in tree.nodes)
+    assert kept == tree.spent.tokens  # nothing is merged here, so nothing may be missing
+    assert tree.spent.tokens <= search.cost() + search.finish
+    assert all(tree.text(node.index).count("\n\n") == 0 for node in tree.nodes)
+
+
+async def test_a_roll_out_goes_along_what_the_tree_has_and_is_one_request():
+    model = Rolling(letters="a", forgetful=False)  # whatever it samples begins alike
+    expand = {"type": "steps", "n": 12, "rollout": 8}
+    tree = await searched(model, expand=expand, limits={"iterations": 1}, value={"type": "constant"})
+    assert len(model.asked) == 1
+    lines = sorted(tree.text(node.index) for node in tree.nodes if node.terminal)
+    assert lines == sorted(set(lines))
+    assert len([node for node in tree.nodes if node.parent == 0]) <= 3  # goes on, ends, broke off
+    assert tree.spent.duplicates > 0
 
 
 async def test_a_tree_of_which_all_paths_have_ended_is_exhausted():
@@ -316,6 +345,7 @@ async def test_a_policy_that_never_ends_a_step_is_cut_off_and_counted():
         ({"expand": {"type": "steps", "n": 0}}, "greater than 0"),
         ({"hints": {"prompt": "Try."}}, "does not contain {answer}"),
         ({"expand": {"type": "steps", "coverage": 0.9, "widening": 0.5}}, "give one of them"),
+        ({"expand": {"type": "steps", "unit": "answer", "rollout": 64}}, "leave one of them out"),
         ({"value": {"type": "weighted", "parts": []}}, "at least 1 item"),
     ],
 )
