@@ -257,6 +257,19 @@ class TaskSource(Block, axis="tasks"):
         return {"train": self.train, "gate": self.gate, "report": self.report, "guard": self.guard}
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A task as an earlier round attempted it with this very policy, by settings that can be gone on from.
+
+    `trees` is the digest of the data set that its `group` is of. `valued` says whether the values of its tree are those
+    that this round's blocks and models would give.
+    """
+
+    trees: str
+    group: Group
+    valued: bool
+
+
 class Attempts(Protocol):
     """What attempts tasks, as the runner of sampling asks it: a sampler, or what one is in a round."""
 
@@ -285,10 +298,13 @@ class Sampler(Block, axis="sample"):
         """About how many new tokens one task costs at most: for plans and progress."""
         return 0
 
-    def in_round(self, tasks: Sequence[Task], seed: int, context_tokens: int) -> Attempts:
+    def in_round(
+        self, tasks: Sequence[Task], seed: int, context_tokens: int, earlier: Mapping[str, Earlier]
+    ) -> Attempts:
         """What attempts a shard's `tasks` in a round, on engines of that context: the sampler itself.
 
-        One that is to be held against something gives what also samples that, on some of the tasks.
+        One that is to be held against something gives what also samples that, on some of the tasks; one that reuses
+        trees gives what goes on from those that `earlier` has, by the task's id.
         """
         return self
 

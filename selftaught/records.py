@@ -215,11 +215,43 @@ class Spent(Record):
 Ended = Literal["iterations", "nodes", "tokens", "seconds", "solved", "gate", "exhausted", "failed"]
 
 
+class Begun(Record):
+    """What a tree had before its round: the first `nodes` nodes, the root among them, grown in earlier rounds.
+
+    They are from the data set of groups `trees` (its digest), and took `iterations` in all.
+    """
+
+    trees: str
+    nodes: int
+    iterations: int
+
+
+class Growth(Record):
+    """What a later round has to know of a tree, beside its nodes, in order to go on growing it.
+
+    The first `nodes` nodes are those that the search grew. What follows them ended it: an answer that was decoded
+    because there was none, hinted answers. For each of them in order: the log-probabilities of its tokens (nats), how
+    the engine ended it, and how often it was chosen (`opened`). The other fields are the indexes of those that had
+    their turn (`expanded`), whose value was counted in a mean (`backed_up`), that get no more children (`grown`), and
+    that are to have more than they have (`short`).
+    """
+
+    nodes: int
+    logprobs: tuple[tuple[float, ...], ...]
+    finish_reasons: tuple[str, ...]
+    opened: tuple[int, ...]
+    expanded: tuple[int, ...]
+    backed_up: tuple[int, ...]
+    grown: tuple[int, ...]
+    short: tuple[int, ...]
+
+
 class Tree(Record):
     """The search of one task: nodes by index, parents before children, the root (index 0) without text.
 
     `answer` is the terminal node that the search would answer with (-1 when it has none); `ended` says what stopped it
-    and `error` why it failed.
+    and `error` why it failed. Where the search went on from an earlier round's tree, `begun` says with what, and all
+    else that it counts (`spent`) is this round's alone. `growth` is there where a later round may go on from it.
     """
 
     prompt_ids: tuple[int, ...] = ()
@@ -228,6 +260,13 @@ class Tree(Record):
     ended: Ended
     error: str = ""
     spent: Spent = Spent()
+    begun: Annotated[Begun | None, Field(exclude_if=lambda begun: begun is None)] = None
+    growth: Annotated[Growth | None, Field(exclude_if=lambda growth: growth is None)] = None
+
+    @property
+    def iterations(self) -> int:
+        """The iterations that the tree took, in earlier rounds too."""
+        return self.spent.iterations + (self.begun.iterations if self.begun else 0)
 
     @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
@@ -470,6 +509,19 @@ Spent.ARROW = pa.schema(
         ("prefill_tokens", _int),
     ]
 )
+Begun.ARROW = pa.schema([("trees", _string), ("nodes", _int), ("iterations", _int)])
+Growth.ARROW = pa.schema(
+    [
+        ("nodes", _int),
+        ("logprobs", pa.list_(pa.list_(_float))),
+        ("finish_reasons", pa.list_(_string)),
+        ("opened", pa.list_(_int)),
+        ("expanded", pa.list_(_int)),
+        ("backed_up", pa.list_(_int)),
+        ("grown", pa.list_(_int)),
+        ("short", pa.list_(_int)),
+    ]
+)
 Tree.ARROW = pa.schema(
     [
         ("prompt_ids", pa.list_(pa.int32())),
@@ -478,6 +530,8 @@ Tree.ARROW = pa.schema(
         ("ended", _string),
         ("error", _string),
         ("spent", _struct(Spent.ARROW)),
+        ("begun", _struct(Begun.ARROW)),
+        ("growth", _struct(Growth.ARROW)),
     ]
 )
 Control.ARROW = pa.schema(

@@ -16,7 +16,7 @@ from selftaught import dataset
 from selftaught.dataset import Manifest
 from selftaught.records import Example, Group, Message, Record, Rollout, Task, Turn
 from selftaught.round import evaluate, sample, train, verify
-from selftaught.round.job import Earlier, Job, ModelRef, Workplace, input_key
+from selftaught.round.job import Earlier, Job, ModelRef, Reused, Workplace, input_key
 from tests.rounds import SEARCH, Round, database, model, place, recipe, recorded_blocks
 
 __all__ = ["database", "model", "place", "recorded_blocks"]
@@ -134,6 +134,7 @@ def _replaced(step: Step, **changes: Any) -> Step:
     return Step(**{name: getattr(step, name) for name in Step.__dataclass_fields__} | changes)
 
 
+REUSED = Reused(round="line/campaign/1-0", trees="a" * 64, rows=3, valued=True)
 SAMPLE = {"type": "iid", "k": 2, "max_tokens": 32}
 QUIET = asked(chat_template={"enable_thinking": False})
 SEED, ACCURACY = job(seed=7), {"type": "accuracy"}
@@ -153,6 +154,7 @@ MATTERS: list[tuple[str, str, Change]] = [
     ("sample", "shard", given(shard=1)),
     ("sample", "number of shards", job(shards=3)),
     ("sample", "tasks", fewer),
+    ("sample", "earlier rounds' trees", job(reused=(REUSED,))),
     ("verify", "groups", fewer),
     ("verify", "verifiers", VERIFY),
     ("curate", "verified groups", fewer),

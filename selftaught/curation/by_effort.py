@@ -29,7 +29,10 @@ class ByEffort(Selection, type="by_effort"):
 
 
 def effort(group: Group) -> float:
-    """The iterations after which the task was solved; infinite when no answer is right without a hint."""
+    """The iterations after which the task was solved, those of earlier rounds on the same tree included.
+
+    Infinite when no answer is right without a hint.
+    """
     if group.tree is None or all(rollout.hinted for rollout in group.accepted()):
         return math.inf
-    return group.tree.spent.iterations
+    return group.tree.iterations

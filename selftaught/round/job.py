@@ -60,6 +60,20 @@ class Earlier(BaseModel):
     examples: str
 
 
+class Reused(BaseModel):
+    """An earlier round (its name) whose trees a search may go on from: their data set by digest, and how many rows.
+
+    `valued` says whether their values are those that this round's blocks and models would give.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    round: str
+    trees: str
+    rows: int
+    valued: bool
+
+
 class Plan(BaseModel):
     """One attempt at one round as it was fixed, without its recipe: what is read of plans long after.
 
@@ -111,6 +125,8 @@ class Job(Plan, defer_build=True):
     """Digest of what gate tasks are drawn from over the rounds; empty where every round has its own."""
     earlier: tuple[Earlier, ...] = ()
     """The rounds whose examples are replayed; none where the stage replays none."""
+    reused: tuple[Reused, ...] = ()
+    """The rounds whose trees the search goes on from, newest first; none unless it reuses them."""
 
     @classmethod
     def read(cls, path: str) -> Self:

@@ -27,6 +27,7 @@ from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, 
 from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
+from selftaught.round.reuse import reusable
 from selftaught.round.room import require_room, too_long
 from selftaught.round.tokens import require_same_tokens
 from selftaught.tasks.past import Taken
@@ -94,7 +95,7 @@ def _fix(
     others = {**roles(place, recipe, line), **own}
     require_asked_rightly(place, stage, others)
     require_same_tokens(place, stage, sampler, others)
-    return Job(
+    job = Job(
         recipe=recipe,
         line=line,
         campaign=campaign,
@@ -118,6 +119,7 @@ def _fix(
         run=run,
         started=time.time(),
     )
+    return job.model_copy(update={"reused": reusable(place, job)})
 
 
 def _drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, run: str) -> Taken:

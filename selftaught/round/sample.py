@@ -13,6 +13,7 @@ from selftaught.records import Group, Task
 from selftaught.round.engines import context, tasks_in_flight
 from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.patience import patient
+from selftaught.round.reuse import earlier_trees, parents
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.search.outcomes import outcomes, require_trees
 
@@ -28,6 +29,7 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
         "verify": dump(job.blocks.verify),
         "tasks": [task.id for task in mine],
         "seed": job.seed,
+        **({"reused": dump(job.reused)} if job.reused else {}),
         **asked(place, job),
     }
     return place.once(
@@ -38,9 +40,9 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
 async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
     async with context(place, job, job.sampler, alone=job.blocks.sample.alone) as models:
         watch = Stopwatch()
-        with open_journal(place.store, job.own(key), Group) as journal:
+        with open_journal(place.store, job.own(key), Group) as journal, earlier_trees(place, job, tasks) as earlier:
             flight = tasks_in_flight(models)
-            attempts = job.blocks.sample.in_round(tasks, job.seed, place.settings.engine_context)
+            attempts = job.blocks.sample.in_round(tasks, job.seed, place.settings.engine_context, earlier)
             groups = await sample(tasks, attempts, models, journal, place.progress("sample"), flight)
     require_trees(groups)
     counts = {
@@ -49,5 +51,5 @@ async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key:
         "unanswered": float(len(tasks) - len(groups)),
         **outcomes(groups),
     }
-    parents = {"tasks": job.tasks, "model": job.sampler.digest}
-    return dataset.write(out, groups, "groups", parents=parents, recipe=job.recipe.digest, counts=counts)
+    made_of = {"tasks": job.tasks, "model": job.sampler.digest, **parents(groups)}
+    return dataset.write(out, groups, "groups", parents=made_of, recipe=job.recipe.digest, counts=counts)

@@ -25,6 +25,7 @@ from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
 from selftaught.round.leaks import require_no_leak
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks, replayed
+from selftaught.round.reuse import inherited, reused_by
 from selftaught.search.comparison import Compared, compared, figures
 from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verified
@@ -82,7 +83,7 @@ def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[M
             "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
             "sampling_seconds": max(part.counts["seconds"] for part in parts),
         }
-        parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)}
+        parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)} | inherited(parts)
         return into.end(
             parents, job.recipe.digest, {**counts, **figures(controls), **sampled, "seconds": watch.seconds}
         )
@@ -149,6 +150,9 @@ def _own(place: Workplace, job: Job, groups: Path) -> Iterator[Example]:
 def _track_verified(place: Workplace, job: Job, verified: Manifest) -> None:
     uri, counts = place.store.uri("datasets", verified.digest), verified.counts.items()
     place.tracker.log_dataset(job.run, "verified", verified.digest, uri, verified.rows, "verified")
+    for past in reused_by(job, verified):
+        at = place.store.uri("datasets", past.trees)
+        place.tracker.log_dataset(job.run, f"trees of {past.round}", past.trees, at, past.rows, "reused trees")
     place.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from selftaught.blocks import Completion, Context, Sampler
+from selftaught.blocks import Attempts, Completion, Context
 from selftaught.errors import NoAnswer
 from selftaught.records import Control, Group, Rollout, Task, Tree, Turn
 from selftaught.search.expansion import Steps
@@ -109,7 +109,7 @@ class Independent:
 class Controlled:
     """A search in a round: on the tasks in `held` it is followed by independent answers."""
 
-    search: Sampler
+    search: Attempts
     held: frozenset[str]
     independent: Independent
 

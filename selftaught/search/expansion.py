@@ -91,8 +91,8 @@ class Steps(Drawing, Expansion, type="steps"):
             self._entitle(each)
 
     def _entitle(self, node: SearchNode) -> None:
-        if self.widening and node.expanded:
-            node.short = not node.grown and bool(node.children) and len(node.children) < self._wide(node)
+        if self.widening and node.expanded and not node.grown:
+            node.short = bool(node.children) and len(node.children) < self._wide(node)
 
     def _goal(self, node: SearchNode, n: int | None) -> int:
         """How many children `node` is to have when it has grown."""

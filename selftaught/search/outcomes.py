@@ -17,7 +17,8 @@ MOST_FAILED = 0.1
 def outcomes(groups: Sequence[Group]) -> Mapping[str, float]:
     """Trees, nodes, tokens and value calls; `solved`: trees with a right answer that no hint led to; how trees ended.
 
-    Empty where nothing was searched. What is right is known once the groups are verified.
+    `reused` are trees that went on from those of earlier rounds, with `reused_nodes` nodes, where there are any. Empty
+    where nothing was searched. What is right is known once the groups are verified.
     """
     trees = [group.tree for group in groups if group.tree is not None]
     if not trees:
@@ -32,6 +33,9 @@ def outcomes(groups: Sequence[Group]) -> Mapping[str, float]:
         **{f"ended.{each}": ended[each] for each in get_args(Ended)},
     }
     fields = [field for field in Spent.model_fields if field != "seconds"]
+    begun = [tree.begun for tree in trees if tree.begun]
+    if begun:
+        found |= {"reused": len(begun), "reused_nodes": sum(each.nodes - 1 for each in begun)}
     found |= {f"spent.{field}": sum(getattr(tree.spent, field) for tree in trees) for field in fields}
     return {f"search.{name}": float(value) for name, value in found.items()}
 

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from selftaught.blocks import Attempts, Context, OneOf, Sampler
+from selftaught.blocks import Attempts, Context, Earlier, OneOf, Sampler
 from selftaught.errors import NoAnswer
 from selftaught.records import Ended, Group, Task
 from selftaught.search.backup import VisitMean
@@ -21,13 +21,17 @@ from selftaught.search.control import Controlled, Independent, about, held
 from selftaught.search.expansion import Steps
 from selftaught.search.hints import Hints
 from selftaught.search.parts import Backup, BadValue, NodeValue, Selection
+from selftaught.search.reuse import Resumed, close, growth
 from selftaught.search.selection import UCB
 from selftaught.search.tree import SearchNode, SearchTree, worth
 from selftaught.search.values import PTrue, right
 
 
 class Limits(BaseModel):
-    """What ends a search: whatever is reached first, looked at between iterations. `depth` bounds every path."""
+    """What ends a search: whatever is reached first, looked at between iterations. `depth` bounds every path.
+
+    All but `depth` count what this round adds to a tree, whatever earlier rounds had grown of it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -48,7 +52,7 @@ class Limits(BaseModel):
         """The limit that `tree` has reached, if any."""
         spent = {
             "iterations": tree.tally.iterations,
-            "nodes": len(tree.nodes) - 1,
+            "nodes": tree.new,
             "tokens": tree.tally.tokens,
             "seconds": tree.tally.seconds,
         }
@@ -89,6 +93,10 @@ class Adaptive(BaseModel):
         mean = sum(values) / len(values)
         wanted = min(int(self.factor * max(abs(value - mean) for value in values)), self.most)
         return max(wanted - len(values), 0)
+
+
+GROWN_BY = ("expand", "backup", "look_ahead", "adaptive")
+"""The fields that nodes, visits and values come from, beside `value`. The others say where a tree grows, how far."""
 
 
 class Search(Sampler, type="search"):
@@ -134,11 +142,35 @@ class Search(Sampler, type="search"):
         float,
         Field(ge=0, le=1, description="share of a round's tasks that are also sampled independently, to compare with"),
     ] = 0.1
+    reuse: Annotated[
+        bool,
+        Field(description="whether a round goes on from the trees that its policy grew in earlier rounds of the line"),
+    ] = False
 
-    def in_round(self, tasks: Sequence[Task], seed: int, context_tokens: int) -> Attempts:
-        """This search, with independent answers beside it on a share of `tasks` that follows from `seed`."""
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.reuse and self.mode == "simple":
+            raise ValueError("reuse with mode: simple: a search that ended at its gate cannot go on; say mode: full")
+        return self
+
+    def continues(self, earlier: Sampler) -> bool:
+        """Whether this search may go on from the trees of `earlier`: both say so, and nodes grow alike in both."""
+        if not isinstance(earlier, Search) or not (self.reuse and earlier.reuse):
+            return False
+        return all(getattr(self, name) == getattr(earlier, name) for name in GROWN_BY)
+
+    def in_round(
+        self, tasks: Sequence[Task], seed: int, context_tokens: int, earlier: Mapping[str, Earlier]
+    ) -> Attempts:
+        """This search, going on from `earlier` trees, with independent answers beside it on a share of the others.
+
+        Which tasks these are follows from `seed`. A tree that goes on has none: its tokens of this round alone did not
+        find what it holds.
+        """
         longest = max(self.limits.depth * self.expand.max_tokens + self.finish, self.expand.most())
-        return Controlled(self, held(tasks, self.control, seed), Independent(self.expand, longest, context_tokens))
+        fresh = [task for task in tasks if task.id not in earlier]
+        independent = Independent(self.expand, longest, context_tokens)
+        return Controlled(Resumed(self.grow, earlier), held(fresh, self.control, seed), independent)
 
     def control_cost(self, tasks: int) -> int:
         """As many new tokens as the search takes on its share of `tasks`, and a margin."""
@@ -146,18 +178,23 @@ class Search(Sampler, type="search"):
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The group of `task` with its tree; a rollout each answer, its index that of its node."""
-        tree, error = SearchTree(task), ""
+        return await self.grow(SearchTree(task), context)
+
+    async def grow(self, tree: SearchTree, context: Context) -> Group:
+        """The group of the task of `tree`, which may hold what an earlier round grew; grows it until a limit."""
+        error, kept = "", None
         try:
             ended = await self._search(tree, context)
+            kept = growth(tree) if self.reuse else None
             if not tree.terminals():
                 await self._finish(tree, context)
             if self.hints:
                 await self.hints.help(tree, self.expand, context)
         except BadValue as bad:
-            ended, error = "failed", str(bad)
+            ended, error, kept = "failed", str(bad), None
         digest = context.model().digest
         rollouts = tuple(tree.rollout(node, digest, self.expand.temperature) for node in tree.terminals())
-        return Group(task=task, rollouts=rollouts, tree=tree.record(ended, self._answer(tree), error))
+        return Group(task=tree.task, rollouts=rollouts, tree=tree.record(ended, self._answer(tree), error, kept))
 
     def cost(self) -> int:
         """New tokens a task at most, as far as the limits say: of the iterations, or of the tokens."""
@@ -174,6 +211,8 @@ class Search(Sampler, type="search"):
     # The loop -------------------------------------------------------------------------------------------------------
 
     async def _search(self, tree: SearchTree, context: Context) -> Ended:
+        if tree.begun and await self._taken_up(tree, context):
+            return "solved"
         while True:
             chosen = self.select.choose(tree)
             if not chosen:
@@ -191,6 +230,27 @@ class Search(Sampler, type="search"):
             if ended := self.limits.reached(tree):
                 return ended
 
+    async def _taken_up(self, tree: SearchTree, context: Context) -> bool:
+        """Close what this search would not grow; values that are not its own are given anew, and backed up.
+
+        Returns whether it ends there, since it is to end at a right answer and has one.
+        """
+        if tree.stale:
+            for parent in tree.nodes:
+                await self._value(tree, parent.children, context)
+        close(tree, self.limits.depth, self.prune or 0)
+        if tree.stale:
+            self._back_up_anew(tree)
+        return self.limits.solved and await self._solved(tree, tree.nodes, context)
+
+    def _back_up_anew(self, tree: SearchTree) -> None:
+        """Visits and values as back-ups make them of the estimates alone: a look-ahead's word was of other values."""
+        for node in tree.nodes:
+            node.visits, node.value, node.backed_up = 0, node.estimate, False
+        for node in tree.nodes:
+            for _ in range(node.opened):
+                self.backup.back_up(node)
+
     def _ripe(self, node: SearchNode) -> bool:
         return self.end_gate is not None and node.parent is not None and node.value >= self.end_gate
 
@@ -205,6 +265,7 @@ class Search(Sampler, type="search"):
         return list(chain.from_iterable(grown))
 
     def _back_up(self, node: SearchNode) -> None:
+        node.opened += 1
         self.backup.back_up(node)
         self.expand.widen(node)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from selftaught.blocks import Completion
-from selftaught.records import Ended, Node, Rollout, Spent, Task, Tree, Turn
+from selftaught.records import Begun, Ended, Growth, Node, Rollout, Spent, Task, Tree, Turn
 
 LENGTH_POWER = 1.25
 """p = exp(sum of log-probabilities / length^1.25): the prior of MCTS-DPO (arXiv 2405.00451), its code."""
@@ -23,7 +23,7 @@ class SearchNode:
     A node is `expanded` when it has had its turn to grow, and `short` while it has fewer children than it is to have by
     now (those that a look-ahead or a roll-out left there alone): it grows before a search goes on below it. It is
     `grown` when it is to get no more children, and `closed` when nothing is left to grow below it: an answer that
-    ended, a path at its limit, or a grown node whose children are all closed.
+    ended, a path at its limit, or a grown node whose children are all closed. `opened` counts how often it was chosen.
     """
 
     index: int
@@ -41,6 +41,7 @@ class SearchNode:
     visits: int = 0
     backed_up: bool = False
     depth: int = 0
+    opened: int = 0
     short: bool = False
     expanded: bool = False
     grown: bool = False
@@ -138,7 +139,11 @@ class Tally:
 
 
 class SearchTree:
-    """The tree over `task`. `prompt_ids` are the engine's own tokens of the prompt, known after the first expansion."""
+    """The tree over `task`. `prompt_ids` are the engine's own tokens of the prompt, known after the first expansion.
+
+    `begun` is what it has from earlier rounds (see `selftaught.search.reuse`), whose values are `stale` where they are
+    not this round's.
+    """
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -146,6 +151,13 @@ class SearchTree:
         self.nodes = [self.root]
         self.prompt_ids: tuple[int, ...] = ()
         self.tally = Tally()
+        self.begun: Begun | None = None
+        self.stale = False
+
+    @property
+    def new(self) -> int:
+        """How many nodes this search has added."""
+        return len(self.nodes) - (self.begun.nodes if self.begun else 1)
 
     def add(self, parent: SearchNode, step: Completion, *, hinted: bool = False) -> SearchNode:
         """Grow `parent` by one child that says `step`. Children that are added in order keep their order."""
@@ -192,8 +204,8 @@ class SearchTree:
             hinted=node.hinted,
         )
 
-    def record(self, ended: Ended, answer: SearchNode | None, error: str = "") -> Tree:
-        """The tree as a frozen record."""
+    def record(self, ended: Ended, answer: SearchNode | None, error: str = "", growth: Growth | None = None) -> Tree:
+        """The tree as a frozen record, with what a later round needs to go on from it where that is given."""
         return Tree(
             prompt_ids=self.prompt_ids,
             nodes=tuple(_record(node) for node in self.nodes),
@@ -201,6 +213,8 @@ class SearchTree:
             ended=ended,
             error=error,
             spent=self.tally.spent(),
+            begun=self.begun,
+            growth=growth,
         )
 
 

@@ -49,7 +49,7 @@ def place(policy: Scripted) -> Context:
 
 
 async def searched(policy: Scripted, room: int = 2048, task: Task = TASK, **fields: object) -> Group:
-    return await search(**fields).in_round([task], 0, room).sample(task, place(policy))
+    return await search(**fields).in_round([task], 0, room, {}).sample(task, place(policy))
 
 
 # Which tasks ----------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ class Dying(Policy):
 
 
 async def _rows(folder, policy: Scripted) -> list[Group]:
-    attempts = search(control=0.5).in_round(TASKS, 7, 2048)
+    attempts = search(control=0.5).in_round(TASKS, 7, 2048, {})
     with FileJournal(folder / "journal.jsonl", Group) as journal:
         return await sample(TASKS, attempts, place(policy), journal, lambda *_, **__: None, 1)
 

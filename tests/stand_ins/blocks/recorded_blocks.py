@@ -1,7 +1,7 @@
 """Blocks that a package of one's own brings (the entry point beside this file): what tests of whole rounds need.
 
 `nudge` is training without the work, and as little reproducible; `overlapping` is a task source that leaks on purpose;
-`judged` asks a model whether rollouts are right.
+`judged` asks a model whether rollouts are right; `again` draws the same training tasks in every round.
 """
 
 import json
@@ -41,6 +41,14 @@ class Overlapping(WordProblems, type="overlapping"):
         tasks = super().draw(draw)
         leaked = next(task for task in tasks if task.split == "gate")
         return [*tasks, leaked.model_copy(update={"split": "train"})]
+
+
+class Again(WordProblems, type="again"):
+    """Word problems, of which those to train on are the campaign's, the same in every round."""
+
+    def draw(self, draw: Draw) -> list[Task]:
+        kept = [task for task in super().draw(Draw(draw.campaign, draw.campaign)) if task.split == "train"]
+        return [*kept, *(task for task in super().draw(draw) if task.split != "train")]
 
 
 class Judged(Verifier, type="judged"):

@@ -133,6 +133,7 @@ class Handler(BaseHTTPRequestHandler):
             note({"model": body["model"], "question": question, "path": path, "n": body["n"]})
             time.sleep(float(os.environ.get("RECORDED_SECONDS", "0")))
         chosen = [step(question, path, i, self.server.skill, bool(body.get("stop"))) for i in range(body["n"])]
+        chosen = [cut(each, body["max_tokens"]) for each in chosen]
         used = {"prompt_tokens": len(text), "completion_tokens": sum(len(each["text"]) for each in chosen)}
         return {"choices": chosen, "usage": used, "prompt_token_ids": list(text.encode())}
 
@@ -225,6 +226,15 @@ def step(question: str, path: str, index: int, skill: float, stops: bool) -> dic
     tokens = list(text.encode())
     logprobs = {"tokens": list(text), "token_logprobs": [-0.25] * len(tokens)}
     return {"text": text, "finish_reason": "stop", "stop_reason": stop, "token_ids": tokens, "logprobs": logprobs}
+
+
+def cut(said: dict, most: int) -> dict:
+    """`said`, broken off after so many tokens."""
+    if len(said["token_ids"]) <= most:
+        return said
+    told = {name: values[:most] for name, values in said["logprobs"].items()}
+    cut = {"text": said["text"][:most], "token_ids": said["token_ids"][:most], "logprobs": told}
+    return said | cut | {"finish_reason": "length", "stop_reason": None}
 
 
 def luck(text: str) -> float:
