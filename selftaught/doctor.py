@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from selftaught.database import database_file
 from selftaught.errors import SelftaughtError, without_credentials
+from selftaught.sandbox.process import refusal
 from selftaught.serving.processes import pid_files
 from selftaught.settings import Settings
 from selftaught.starter import STARTERS, WEIGHTS
@@ -65,6 +66,7 @@ def checks() -> list[Finding]:
         _tracking(settings.tracking_uri),
         _port(),
         _stale_engines(settings.home / "engines"),
+        _sandbox(),
         _browser(),
     ]
 
@@ -174,6 +176,13 @@ def _port() -> Finding:
             return Finding("loopback", True, "a free port can be opened on 127.0.0.1")
     except OSError as error:
         return Finding("loopback", False, f"no port can be opened on 127.0.0.1 ({error})", "ip link set lo up")
+
+
+def _sandbox() -> Finding:
+    """Nothing is wrong with a machine that cannot: only methods that run programs need it."""
+    if said := refusal():
+        return Finding("sandbox", None, said, "only recipes that run programs which models wrote need it")
+    return Finding("sandbox", True, "programs which models wrote can be held here")
 
 
 # What runs use --------------------------------------------------------------------------------------------------------
