@@ -231,15 +231,16 @@ class Growth(Record):
 
     The first `nodes` nodes are those that the search grew. What follows them ended it: an answer that was decoded
     because there was none, hinted answers. For each of them in order: the log-probabilities of its tokens (nats), how
-    the engine ended it, and how often it was chosen (`opened`). The other fields are the indexes of those that had
-    their turn (`expanded`), whose value was counted in a mean (`backed_up`), that get no more children (`grown`), and
-    that are to have more than they have (`short`).
+    the engine ended it, how often it was chosen (`opened`), and what roll-outs through it were worth (`outcomes`). The
+    other fields are the indexes of those that had their turn (`expanded`), whose value was counted in a mean
+    (`backed_up`), that get no more children (`grown`), and that are to have more than they have (`short`).
     """
 
     nodes: int
     logprobs: tuple[tuple[float, ...], ...]
     finish_reasons: tuple[str, ...]
     opened: tuple[int, ...]
+    outcomes: tuple[tuple[float, ...], ...]
     expanded: tuple[int, ...]
     backed_up: tuple[int, ...]
     grown: tuple[int, ...]
@@ -516,6 +517,7 @@ Growth.ARROW = pa.schema(
         ("logprobs", pa.list_(pa.list_(_float))),
         ("finish_reasons", pa.list_(_string)),
         ("opened", pa.list_(_int)),
+        ("outcomes", pa.list_(pa.list_(_float))),
         ("expanded", pa.list_(_int)),
         ("backed_up", pa.list_(_int)),
         ("grown", pa.list_(_int)),

@@ -6,13 +6,14 @@ it but the last step. What steps are worth is not looked at here.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from selftaught.blocks import Completion, Context, Drawing, OneOf, Stops
 from selftaught.search.duplicates import Duplicates, Exact
-from selftaught.search.parts import Expansion
+from selftaught.search.parts import Expansion, RollOut
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.search.whole import steps, whole_tokens
 
@@ -24,8 +25,8 @@ class Steps(Drawing, Expansion, type="steps"):
     """Sample `n` next steps of at most `max_tokens` tokens in one request.
 
     Duplicates among siblings are dropped; while fewer than `n` are left, what is missing is asked for again, `retries`
-    times at most. A step that breaks off at `max_tokens` is kept, to be gone on with. Children that a look-ahead left
-    at the node count among the `n`.
+    times at most. A step that breaks off at `max_tokens` is kept, to be gone on with. Children that a look-ahead or
+    roll-outs left at the node count among the `n`.
 
     A node grows once, unless `coverage` is given. Then one step is asked for first and the others only while its steps
     hold less than that share of the policy's probability (at temperature 1), so nothing is spent on siblings of a step
@@ -86,8 +87,11 @@ class Steps(Drawing, Expansion, type="steps"):
         return new
 
     def widen(self, node: SearchNode) -> None:
-        """Make short what its next visit entitles to more children: `node`, which was visited, and its ancestors."""
-        for each in node.lineage():
+        """Make short what its next visit entitles to more children: `node`, which was visited, and its ancestors.
+
+        What roll-outs went through below it was visited too, where a back-up counts that.
+        """
+        for each in (*node.lineage(), *_expanded(node)) if self.widening else ():
             self._entitle(each)
 
     def _entitle(self, node: SearchNode) -> None:
@@ -97,7 +101,7 @@ class Steps(Drawing, Expansion, type="steps"):
     def _goal(self, node: SearchNode, n: int | None) -> int:
         """How many children `node` is to have when it has grown."""
         if n or self.widening is None:
-            return (n or self._first(node)) + (0 if node.short else len(node.children))
+            return (n or self._first(node)) + (len(node.children) if node.expanded else 0)
         return max(self._wide(node), len(node.children) + (0 if node.short else 1))
 
     def _wide(self, node: SearchNode) -> int:
@@ -117,35 +121,77 @@ class Steps(Drawing, Expansion, type="steps"):
     async def _put(self, tree: SearchTree, node: SearchNode, said: Completion, context: Context) -> list[SearchNode]:
         """The new nodes of a path from `node` that says `said`; what it has in common with the tree is gone along."""
         added = list[SearchNode]()
-        for step in steps(said, self._ends()) if self.rollout else [said]:
+        for step in steps(said, self.ends()) if self.rollout else [said]:
             if not step.text.strip() and step.stop is not None:
                 tree.tally.empty += 1
                 return added
-            child = await self._like(tree, node, step, context)
+            child = await self._like(tree, node, step, context, whole=bool(self.rollout))
             if child is None:
-                child = tree.sketch(node, step)
-                node.adopt(child)
-                self._entitle(node)
+                child = self._sketch(tree, node, step)
                 added.append(child)
             node = child
         tree.tally.duplicates += not added
         return added
 
-    async def _like(self, tree: SearchTree, node: SearchNode, step: Completion, context: Context) -> SearchNode | None:
+    def _sketch(self, tree: SearchTree, node: SearchNode, step: Completion) -> SearchNode:
+        child = tree.sketch(node, step)
+        node.adopt(child)
+        self._entitle(node)
+        return child
+
+    async def keep(
+        self, tree: SearchTree, node: SearchNode, rollout: RollOut, depth: int, context: Context
+    ) -> list[SearchNode]:
+        """The new nodes of the path below `node` that a roll-out which valued it becomes.
+
+        What would be deeper than `depth` is one last step. By a `merge` of less than equal words a step that is like
+        another is dropped, with what follows: nobody said that after the other.
+        """
+        added = list[SearchNode]()
+        for step in steps(rollout.said, self.ends(), most=max(depth - node.depth, 0)):
+            child = await self._like(tree, node, step, context, whole=True)
+            if child is None:
+                child = self._sketch(tree, node, step)
+                added.append(child)
+            elif child.text.split() != step.text.split():
+                tree.tally.duplicates += 1
+                break
+            child.outcomes.append(rollout.worth)
+            node = child
+        return added
+
+    async def _like(
+        self, tree: SearchTree, node: SearchNode, step: Completion, context: Context, *, whole: bool
+    ) -> SearchNode | None:
         """The child of `node` that says what `step` says, unless duplicates are kept.
 
-        Of roll-outs one that ends there, or breaks off, is another than one that goes on.
+        Of `whole` answers one that ends there, or breaks off, is another than one that goes on.
         """
         if self.merge is None:
             return None
         for child in node.children:
-            comparable = not self.rollout or child.ends_as(step)
+            comparable = not whole or child.ends_as(step)
             if comparable and await self.merge.same(tree.task, child.text, step.text, context):
                 return child
         return None
 
-    def _ends(self) -> tuple[str, ...]:
+    def ends(self) -> tuple[str, ...]:
+        """The strings that end a step."""
         return self.stop or ENDS[self.unit]
+
+    def most_missing(self, times: int, visits: int) -> int:
+        """How many children a node may lack when it grows again, up to `times`, at most so many `visits` apart.
+
+        Each time at least one came that is no duplicate.
+        """
+        if self.widening is None:
+            return max(self.n, self.root_n or 0) if self.coverage else self.n
+        most, power = max(self.n, self.root_n or 0), self.widening
+        return max(math.ceil(most * (visits * (k + 1) + 1) ** power) - k for k in range(times))
+
+    def cost(self, nodes: int, children: int) -> int:
+        """New tokens at most that `children` of so many `nodes` take, duplicates included."""
+        return (children * (1 + self.retries) + (nodes if self.coverage else 0)) * self.most()
 
     def most(self) -> int:
         """New tokens of one sample, at most."""
@@ -163,7 +209,7 @@ class Steps(Drawing, Expansion, type="steps"):
             n=n,
             temperature=temperature,
             max_tokens=self.most(),
-            stop=() if self.rollout else self._ends(),
+            stop=() if self.rollout else self.ends(),
             **self.drawn(),
         )
         tree.prompt_ids = tree.prompt_ids or said[0].prompt_ids
@@ -171,3 +217,10 @@ class Steps(Drawing, Expansion, type="steps"):
         tree.tally.prefill_tokens += said[0].prompt_tokens
         tree.tally.truncated += sum(step.finish_reason == "length" for step in said)
         return [whole_tokens(step) for step in said]
+
+
+def _expanded(node: SearchNode) -> Iterator[SearchNode]:
+    for child in node.children:
+        if child.expanded:
+            yield child
+            yield from _expanded(child)

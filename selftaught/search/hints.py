@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from selftaught.blocks import Completion, Context, OneOf, Verifier
 from selftaught.errors import NoAnswer
 from selftaught.hints import Hint, with_hint
-from selftaught.search.expansion import ENDS, Steps
+from selftaught.search.expansion import Steps
 from selftaught.search.tree import SearchTree
 from selftaught.search.values import judged, right
 from selftaught.search.whole import insert
@@ -51,7 +51,7 @@ class Hints(BaseModel):
         tree.tally.tokens += spent
         tree.tally.hint_tokens += spent
         for answer in await self._held(tree, said, context):
-            insert(tree, answer, expand.stop or ENDS[expand.unit], hinted=True)
+            insert(tree, answer, expand.ends(), hinted=True)
 
     async def _held(self, tree: SearchTree, said: Sequence[Completion], context: Context) -> list[Completion]:
         """The answers of `said` that `check` does not fail."""

@@ -6,8 +6,9 @@ beside this one; `searcher` drives them.
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from selftaught.blocks import Block, Context
+from selftaught.blocks import Block, Completion, Context
 from selftaught.search.tree import SearchNode, SearchTree
 
 
@@ -26,6 +27,10 @@ class Selection(Block, axis="select"):
         """How many nodes one choice has at most."""
         return 1
 
+    def most_children(self, nodes: int, n: int) -> int:
+        """How many children so many chosen `nodes` are to get in all, at most, where the expansion gives each `n`."""
+        return nodes * n
+
 
 class Expansion(Block, axis="expand"):
     """How a node grows children."""
@@ -41,6 +46,22 @@ class Expansion(Block, axis="expand"):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class RollOut:
+    """How the policy went on from a node, and what that is worth to the value that asked for it, in [0, 1]."""
+
+    said: Completion
+    worth: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a node is worth, in [0, 1], and the roll-outs from it that are to stay in the tree."""
+
+    value: float
+    rollouts: tuple[RollOut, ...] = ()
+
+
 class NodeValue(Block, axis="value"):
     """What nodes are worth, in [0, 1]."""
 
@@ -50,6 +71,32 @@ class NodeValue(Block, axis="value"):
 
         Raises BadValue when a model gives what is no value.
         """
+
+    async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
+        """The same values, each with the roll-outs that are to stay in the tree: none, unless the block makes some."""
+        return [Estimate(value) for value in await self.values(tree, nodes, context)]
+
+    def others(self) -> "Sequence[NodeValue]":
+        """The values that this one asks, if it is made of others."""
+        return ()
+
+    def cost(self) -> int:
+        """New tokens that the value of one node takes at most."""
+        return sum(other.cost() for other in self.others())
+
+    def longest(self) -> int:
+        """New tokens of its longest request."""
+        return max((other.longest() for other in self.others()), default=0)
+
+
+class RollingValue(NodeValue):
+    """A value that makes roll-outs, or asks others that may."""
+
+    @abstractmethod
+    async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]: ...
+
+    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+        return [estimate.value for estimate in await self.estimates(tree, nodes, context)]
 
 
 class Backup(Block, axis="backup"):

@@ -49,6 +49,7 @@ def growth(tree: SearchTree) -> Growth:
         logprobs=tuple(node.logprobs for node in tree.nodes),
         finish_reasons=tuple(node.finish_reason for node in tree.nodes),
         opened=tuple(node.opened for node in tree.nodes),
+        outcomes=tuple(tuple(node.outcomes) for node in tree.nodes),
         expanded=tuple(node.index for node in tree.nodes if node.expanded),
         backed_up=tuple(node.index for node in tree.nodes if node.backed_up),
         grown=tuple(node.index for node in tree.nodes if node.grown),
@@ -94,6 +95,7 @@ def _mark(tree: SearchTree, earlier: Tree, kept: Growth) -> None:
         node.visits, node.value, node.estimate, node.opened = had.visits, had.value, had.estimate, opened
         node.expanded, node.backed_up = node.index in expanded, node.index in backed_up
         node.grown, node.short = node.index in grown, node.index in short
+        node.outcomes = [] if tree.stale else list(kept.outcomes[node.index])
 
 
 def close(tree: SearchTree, depth: int, prune: float) -> None:

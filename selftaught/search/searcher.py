@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from selftaught.blocks import Attempts, Context, Earlier, OneOf, Sampler
 from selftaught.errors import NoAnswer
 from selftaught.records import Ended, Group, Task
-from selftaught.search.backup import VisitMean
+from selftaught.search.backup import Mean, VisitMean
 from selftaught.search.control import Controlled, Independent, about, held
 from selftaught.search.expansion import Steps
 from selftaught.search.hints import Hints
-from selftaught.search.parts import Backup, BadValue, NodeValue, Selection
+from selftaught.search.parts import Backup, BadValue, NodeValue, RollOut, Selection
 from selftaught.search.reuse import Resumed, close, growth
 from selftaught.search.selection import UCB
 from selftaught.search.tree import SearchNode, SearchTree, worth
@@ -66,7 +66,7 @@ class LookAhead(BaseModel):
     At each, `branch` steps are proposed and the one of the highest value is gone on from; with m the highest value
     seen, the child's value becomes (1 - alpha) V + alpha m. The steps stay in the tree, so an answer that they come to
     counts, and a node that has some asks for so many fewer when it grows; the reference drops them. None is sampled
-    below an answer, a step that is pruned or the depth limit, nor where an earlier look-ahead left steps.
+    below an answer, a step that is pruned or the depth limit, nor where an earlier look-ahead or roll-outs left steps.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -197,16 +197,48 @@ class Search(Sampler, type="search"):
         return Group(task=tree.task, rollouts=rollouts, tree=tree.record(ended, self._answer(tree), error, kept))
 
     def cost(self) -> int:
-        """New tokens a task at most, as far as the limits say: of the iterations, or of the tokens."""
-        ahead = self.look_ahead.steps * self.look_ahead.branch if self.look_ahead else 0
-        each = self.select.at_once() * (self.expand.n + ahead) * self.expand.most()
-        limits = [self.limits.tokens, self.limits.iterations and self.limits.iterations * each]
-        return min((limit for limit in limits if limit), default=(self.limits.nodes or 0) * self.expand.most())
+        """New tokens a task at most, where iterations or tokens are limited; else about what so many nodes take.
+
+        Of a tree that an earlier round began; values that are to be given anew come on top.
+        """
+        most = self.select.at_once()
+        first = self._choice(1, self.select.most_children(1, self.expand.root_n or self.expand.n))
+        later = self._choice(most, self.select.most_children(most, self._most_missing()))
+        first = (
+            max(first, later) + 1 if self.reuse else first
+        )  # no root, and a token to see whether the prompt is the same
+        by_iterations = self.limits.iterations and first + (self.limits.iterations - 1) * later
+        by_tokens = self.limits.tokens and self.limits.tokens - 1 + max(first, later)  # the last one begins below it
+        about = (self.limits.nodes or 0) * (self.expand.most() + self.value.cost())
+        hinted = self.hints.k * self.hints.max_tokens if self.hints else 0
+        return min((limit for limit in (by_iterations, by_tokens) if limit), default=about) + self.finish + hinted
+
+    def _most_missing(self) -> int:
+        times = self.limits.iterations or self.limits.tokens or 1
+        children = self.expand.n if isinstance(self.backup, Mean) else 1
+        return self.expand.most_missing(times, self.select.at_once() * children)
+
+    def _choice(self, nodes: int, children: int) -> int:
+        """New tokens at most of one iteration, in which `nodes` grow by `children` in all, unless they are finished."""
+        growing = self._growth(nodes, children)
+        if self.end_gate is None:
+            return growing
+        return growing + nodes * max(self.finish - self._growth(1, children // nodes), 0)
+
+    def _growth(self, nodes: int, children: int) -> int:
+        value = (self.expand.rollout or 1) * self.value.cost()  # a token of a roll-out is a step at most
+        spent = self.expand.cost(nodes, children) + children * value
+        if self.adaptive:
+            more = nodes * max(self.adaptive.most - children // nodes, 0)
+            spent += self.expand.cost(nodes, nodes * (self.adaptive.most - 1)) + more * value
+        if self.look_ahead:
+            spent += nodes * self.look_ahead.steps * self.look_ahead.branch * (self.expand.most() + value)
+        return spent
 
     def longest(self) -> int:
-        """New tokens of its longest request: a step, the end of an answer, or an answer with the hint."""
+        """New tokens of its longest request: a step, a roll-out, the end of an answer, or an answer with the hint."""
         hinted = self.hints.max_tokens if self.hints else 0
-        return max(self.expand.most(), self.finish, hinted)
+        return max(self.expand.most(), self.value.longest(), self.finish, hinted)
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -238,6 +270,7 @@ class Search(Sampler, type="search"):
         if tree.stale:
             for parent in tree.nodes:
                 await self._value(tree, parent.children, context)
+            tree.enter(tree.root)  # what roll-outs left
         close(tree, self.limits.depth, self.prune or 0)
         if tree.stale:
             self._back_up_anew(tree)
@@ -290,30 +323,47 @@ class Search(Sampler, type="search"):
         return grown
 
     async def _grow(self, tree: SearchTree, node: SearchNode, n: int | None, context: Context) -> list[SearchNode]:
-        """The new children of `node`, valued; none where the engine takes its path no further (its context is full)."""
+        """What is new below `node`: children, valued; none where its context is full, so that its path ends there."""
+        was_short = node.short
         try:
             children = await self.expand.grow(tree, node, context, n)
         except NoAnswer:
             if node is tree.root:
                 raise
-            node.grown, children = True, list[SearchNode]()
-        await self._value(tree, children, context)
-        if self.adaptive and children and (least := self.adaptive.more([child.value for child in node.children])):
-            more = await self.expand.grow(tree, node, context, least)
-            await self._value(tree, more, context)
-            children += more
+            node.grown = True
+            node.settle()
+            return []
+        grown = await self._value(tree, children, context)
+        if self.adaptive and (children or was_short):
+            more = self.adaptive.more([child.value for child in node.children])
+            grown += await self._value(tree, await self.expand.grow(tree, node, context, more) if more else [], context)
         node.settle()
-        return children
+        return grown
 
-    async def _value(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> None:
+    async def _value(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[SearchNode]:
+        """Value `nodes`, which are new; returns them and, valued too, the steps of the roll-outs that are kept."""
         if not nodes:
-            return
-        for node, value in zip(nodes, await self.value.values(tree, nodes, context), strict=True):
-            node.estimate = node.value = value
-            node.closed = node.closed or node.depth >= self.limits.depth or value < (self.prune or 0)
+            return []
+        kept = list[SearchNode]()
+        for node, rollouts in zip(nodes, await self._estimate(tree, nodes, context), strict=True):
+            for rollout in rollouts:
+                kept += await self.expand.keep(tree, node, rollout, self.limits.depth, context)
+        if kept:
+            await self._estimate(tree, kept, context)
+        return [*nodes, *kept]
+
+    async def _estimate(
+        self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context
+    ) -> list[tuple[RollOut, ...]]:
+        """Value `nodes`; returns the roll-outs from each that are to be kept."""
+        estimates = await self.value.estimates(tree, nodes, context)
+        for node, said in zip(nodes, estimates, strict=True):
+            node.estimate = node.value = said.value
+            node.closed = node.closed or node.depth >= self.limits.depth or said.value < (self.prune or 0)
         for node in nodes:
             if node.parent:  # a roll-out went through it, and may have opened it again
                 node.parent.settle()
+        return [said.rollouts for said in estimates]
 
     async def _look_ahead(
         self, ahead: LookAhead, tree: SearchTree, child: SearchNode, context: Context
@@ -341,8 +391,7 @@ class Search(Sampler, type="search"):
             node.settle()
             return []
         node.short = True
-        await self._value(tree, steps, context)
-        return steps
+        return await self._value(tree, steps, context)
 
     async def _solved(self, tree: SearchTree, grown: Sequence[SearchNode], context: Context) -> bool:
         ended = [(node.so_far(), node.finish_reason) for node in grown if node.terminal]

@@ -167,7 +167,10 @@ class Rebase(Selection, type="rebase"):
     """T of the softmax: the lower, the more of the budget goes to the best."""
 
     def at_once(self) -> int:
-        return self.width
+        return 2 * self.width  # as many halves of a child, each of them rounded up
+
+    def most_children(self, nodes: int, n: int) -> int:
+        return self.width + nodes // 2  # half a child is the most that rounding adds to a share
 
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         return list(self._shares(tree))
@@ -178,7 +181,7 @@ class Rebase(Selection, type="rebase"):
 
     def _shares(self, tree: SearchTree) -> dict[SearchNode, int]:
         """The nodes that get children, the best first, and how many."""
-        left = self.width - sum(node.closed and not node.children for node in tree.nodes)
+        left = self.width - sum(map(_over, tree.nodes))
         layer = _deepest(tree)
         if left <= 0 or not layer:
             return {}
@@ -204,6 +207,12 @@ class BestFirst(Selection, type="best_first"):
     def choose(self, tree: SearchTree) -> list[SearchNode]:
         growing = _growing(tree)
         return [max(growing, key=worth)] if growing else []
+
+
+def _over(node: SearchNode) -> bool:
+    """Whether a path that was grown ends at `node`; what a look-ahead or a roll-out left below one is no path yet."""
+    above = node.parent.lineage() if node.parent else ()
+    return node.closed and not (node.expanded and node.children) and all(each.expanded for each in above)
 
 
 def _growing(tree: SearchTree) -> list[SearchNode]:

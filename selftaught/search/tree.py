@@ -24,6 +24,7 @@ class SearchNode:
     now (those that a look-ahead or a roll-out left there alone): it grows before a search goes on below it. It is
     `grown` when it is to get no more children, and `closed` when nothing is left to grow below it: an answer that
     ended, a path at its limit, or a grown node whose children are all closed. `opened` counts how often it was chosen.
+    `outcomes` are what the roll-outs through it were worth that were kept of those that valued a node.
     """
 
     index: int
@@ -46,6 +47,7 @@ class SearchNode:
     expanded: bool = False
     grown: bool = False
     closed: bool = False
+    outcomes: list[float] = field(default_factory=list[float])
     children: "list[SearchNode]" = field(default_factory=list["SearchNode"])
 
     def path(self) -> "list[SearchNode]":

@@ -7,14 +7,16 @@ back-up's business.
 import asyncio
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from selftaught.blocks import Context, OneOf, Verifier
 from selftaught.records import Group, Message, Rollout, Turn, Verdict
 from selftaught.search.duplicates import filled
-from selftaught.search.parts import BadValue, NodeValue
+from selftaught.search.parts import BadValue, Estimate, NodeValue, RollingValue
+from selftaught.search.rollouts import RollOuts, Said
 from selftaught.search.tree import SearchNode, SearchTree
 
 
@@ -27,7 +29,7 @@ class Constant(NodeValue, type="constant"):
         return [self.value for _ in nodes]
 
 
-class ValueModel(NodeValue, type="value_model"):
+class ValueModel(RollingValue, type="value_model"):
     """The value model of the stage (role `value`) on prompt and partial solution, all nodes in one request.
 
     It reads the engine's own token ids, so siblings share everything but their last step in its prefix cache. What it
@@ -39,15 +41,18 @@ class ValueModel(NodeValue, type="value_model"):
         Constant()
     )
 
-    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+    def others(self) -> Sequence[NodeValue]:
+        return (self.before,)
+
+    async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
         if self.role not in context.models:
-            return await self.before.values(tree, nodes, context)
+            return await self.before.estimates(tree, nodes, context)
         tree.valued(nodes)
         given = await context.tokens(self.role).values([[*tree.prompt_ids, *node.ids()] for node in nodes])
         broken = [value for value in given if not math.isfinite(value)]
         if broken:
             raise BadValue(f"the {self.role} model gave {broken[0]} for {len(broken)} of {len(given)} nodes")
-        return [min(max(value, 0.0), 1.0) for value in given]
+        return [Estimate(min(max(value, 0.0), 1.0)) for value in given]
 
 
 class PTrue(NodeValue, type="p_true"):
@@ -73,25 +78,22 @@ class PTrue(NodeValue, type="p_true"):
         return [share(self.role, *odds) for odds in await context.tokens(self.role).odds(chats, ["true", "false"])]
 
 
-class Outcome(NodeValue, type="outcome"):
+class Outcome(RollOuts, type="outcome"):
     """The share of `n` completions of the partial solution that all verifiers of the stage pass.
 
     Math-Shepherd's soft estimate (arXiv 2312.08935, section 3.3); with `role: fast`, a small model's fast roll-outs.
     An answer that ended is worth what the verifiers say of it.
+
+    Roll-outs of the policy stay in the tree, which neither Math-Shepherd's nor AlphaLLM's do: a right answer that one
+    of them came to is the tree's. One that no verifier could judge does not stay.
     """
 
-    n: Annotated[PositiveInt, Field(description="completions of a node; one where they are greedy")] = 4
-    temperature: Annotated[float, Field(ge=0, description="of the completions; 0 is greedy decoding")] = 1.0
-    max_tokens: Annotated[PositiveInt, Field(description="new tokens a completion at most")] = 128
-    role: Annotated[str, Field(description="the role whose model completes")] = "policy"
-
-    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        return list(await asyncio.gather(*(self._value(tree, node, context) for node in nodes)))
-
-    async def _value(self, tree: SearchTree, node: SearchNode, context: Context) -> float:
-        n = self.n if self.temperature else 1
-        drawn = self.temperature, self.max_tokens
-        return await passed(tree, await completed(tree, node, context, self.role, n, *drawn), context)
+    async def worths(
+        self, tree: SearchTree, answers: Sequence[Sequence[Said]], context: Context
+    ) -> list[list[float | None]]:
+        judged = await asyncio.gather(*(known_right(tree, each, context) for each in answers if each))
+        found = iter(judged)
+        return [list(next(found)) if each else [] for each in answers]
 
 
 class Answered(NodeValue, type="verifier"):
@@ -109,7 +111,7 @@ class Answered(NodeValue, type="verifier"):
         ]
 
 
-class Rule(NodeValue, type="rule"):
+class Rule(RollingValue, type="rule"):
     """0 for a partial solution that the verifier `check` fails, else what `then` says.
 
     A check without the gold answer (`equations`) is fair at inference. A verifier that cannot judge fails nothing.
@@ -120,11 +122,14 @@ class Rule(NodeValue, type="rule"):
         value=1.0
     )
 
-    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
+    def others(self) -> Sequence[NodeValue]:
+        return (self.then,)
+
+    async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
         (verdicts,) = await judged(tree, [(node.so_far(), "stop") for node in nodes], [self.check], context)
         held = [node for node, said in zip(nodes, verdicts, strict=True) if said.passed or said.error]
-        given = dict(zip(held, await self.then.values(tree, held, context), strict=True)) if held else {}
-        return [given.get(node, 0.0) for node in nodes]
+        given = dict(zip(held, await self.then.estimates(tree, held, context), strict=True)) if held else {}
+        return [given.get(node, Estimate(0.0)) for node in nodes]
 
 
 class Part(BaseModel):
@@ -136,16 +141,22 @@ class Part(BaseModel):
     value: Annotated[NodeValue, OneOf("value"), Field(description="what is weighed")]
 
 
-class Weighted(NodeValue, type="weighted"):
+class Weighted(RollingValue, type="weighted"):
     """The weighted mean of several values, as AlphaLLM's critics (value, outcome, step) are put together."""
 
     parts: Annotated[tuple[Part, ...], Field(min_length=1, description="the values and their weights")]
 
-    async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        columns = await asyncio.gather(*(part.value.values(tree, nodes, context) for part in self.parts))
+    def others(self) -> Sequence[NodeValue]:
+        return [part.value for part in self.parts]
+
+    async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
+        columns = await asyncio.gather(*(part.value.estimates(tree, nodes, context) for part in self.parts))
         weights = [part.weight for part in self.parts]
         return [
-            sum(w * value for w, value in zip(weights, row, strict=True)) / sum(weights)
+            Estimate(
+                sum(w * said.value for w, said in zip(weights, row, strict=True)) / sum(weights),
+                tuple(rollout for said in row for rollout in said.rollouts),
+            )
             for row in zip(*columns, strict=True)
         ]
 
@@ -157,35 +168,22 @@ def share(role: str, right: float, wrong: float) -> float:
     return right / (right + wrong) if right + wrong else 0.5
 
 
-Said = tuple[str, str]
-"""A text and what ended it (`stop`, `length`): a verifier may ask whether an answer was finished."""
-
-
-async def completed(
-    tree: SearchTree, node: SearchNode, context: Context, role: str, n: int, temperature: float, max_tokens: int
-) -> list[Said]:
-    """What `node` comes to: its own answer, or `n` completions by the model of `role`; what they cost is counted."""
-    if node.terminal:
-        return [(node.so_far(), node.finish_reason)]
-    tree.valued([node])
-    said = await context.tokens(role).complete(
-        [*tree.prompt_ids, *node.ids()], n=n, temperature=temperature, max_tokens=max_tokens
-    )
-    tree.tally.tokens += sum(len(each.token_ids) for each in said)
-    return [(node.so_far() + each.text, each.finish_reason) for each in said]
-
-
 async def passed(tree: SearchTree, answers: Sequence[Said], context: Context) -> float:
     """The share of `answers` to the tree's task that are right, of those that could be judged.
 
     Raises BadValue where none of them could be.
     """
+    return fmean(each for each in await known_right(tree, answers, context) if each is not None)
+
+
+async def known_right(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[bool | None]:
+    """Whether each of `answers` is right, as `right` says it. Raises BadValue where none of them could be judged."""
     verdicts = await _by_answer(tree, answers, context)
-    known = [each for each in map(_right, verdicts) if each is not None]
-    if not known:
+    found = list(map(_right, verdicts))
+    if all(each is None for each in found):
         why = next((verdict.error for on_one in verdicts for verdict in on_one if verdict.error), "there is none")
         raise BadValue(f"no verifier could judge any of {len(answers)} answers: {why}")
-    return sum(known) / len(known)
+    return found
 
 
 async def right(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[bool | None]:

@@ -6,6 +6,7 @@ looked at here.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from selftaught.blocks import Completion
 from selftaught.search.tree import SearchNode, SearchTree
@@ -30,13 +31,15 @@ def _same(node: SearchNode, step: Completion) -> SearchNode | None:
     return next(found, None)
 
 
-def steps(answer: Completion, stops: tuple[str, ...]) -> Iterator[Completion]:
+def steps(answer: Completion, stops: tuple[str, ...], most: int | None = None) -> Iterator[Completion]:
     """`answer` cut into steps at `stops`, each with its tokens; the last one carries how the answer ended.
+
+    It is cut `most` times at most: what comes after is the last step.
 
     The steps' texts are together the answer's, in which an end token says nothing. One step where that cannot be: an
     engine that tells no tokens' texts, or letters of several tokens.
     """
-    cuts = list(_cuts(answer, stops))
+    cuts = list(islice(_cuts(answer, stops), most))
     text, begin = "".join(cut.text for cut in cuts), sum(len(cut.token_ids) for cut in cuts)
     if not cuts or not answer.text.startswith(text):
         yield answer

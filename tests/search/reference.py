@@ -4,10 +4,14 @@ What `selftaught.search` has to equal, node by node, on a model that answers the
 is worth by all that is below it, it is applied to all of that anew after each iteration, and not kept up to date.
 """
 
+import itertools
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from selftaught.blocks import Completion
 from tests.search.scripted import Scripted
 
 Node = dict[str, Any]
@@ -26,6 +30,7 @@ def search(model: Scripted, question: str, select: str, backup: str, ask: dict[s
             grow(model, question, each, made, ask)
             if ask["look_ahead"] and (new := [child for child in each["children"] if not child["N"]]):
                 look_ahead(model, question, max(new, key=lambda c: c["est"]), made, ask)
+        for each in frontier:
             number(each, made)
         for each in frontier:
             back_up(each, backup, ask)
@@ -37,6 +42,7 @@ def node(text: str, parent: Node | None, estimate: float) -> Node:
     return {
         "text": text, "parent": parent, "est": estimate, "V": estimate, "N": 0, "children": [], "terminal": False,
         "depth": depth, "prior": 1.0, "grown": False, "tried": False, "ahead": None, "once": False,
+        "out": [],
     }  # fmt: skip
 
 
@@ -64,7 +70,7 @@ def stuck(each: Node, ask: dict[str, Any]) -> bool:
 
 
 def few(each: Node, ask: dict[str, Any]) -> bool:
-    """Whether a look-ahead alone left children, or there are fewer than the next visit's ceil(C N^alpha)."""
+    """Whether a look-ahead or roll-outs alone left children, or they are fewer than the next visit's C N^alpha."""
     return each["tried"] or (bool(each["children"]) and not each["grown"] and len(each["children"]) < wide(each, ask))
 
 
@@ -149,16 +155,22 @@ def dvts(root: Node, found: list[Node], ask: dict[str, Any]) -> list[Node]:
 
 def rebase(made: list[Node], ask: dict[str, Any]) -> list[Node]:
     """Wu et al. 2024: W_j = round(B_i exp(R_j / T) / sum_k exp(R_k / T)); B_i is the width less the paths completed."""
-    budget = ask["width"] - len([each for each in made if dead(each, ask) and not each["children"]])
+    budget = ask["width"] - len([each for each in made if completed(each, ask)])
     layer = pick(made, "beam", ask | {"width": len(made)})
     if budget <= 0:
         return []
     total = sum(math.exp(each["V"] / ask["T"]) for each in layer)
     for each in layer:
-        each["W"] = math.floor(budget * math.exp(each["V"] / ask["T"]) / total + 0.5)
+        each["W"] = math.floor(round(budget * math.exp(each["V"] / ask["T"]) / total, 9) + 0.5)
     if layer and not any(each["W"] for each in layer):
         layer[0]["W"] = 1
     return [each for each in layer if each["W"]]
+
+
+def completed(each: Node, ask: dict[str, Any]) -> bool:
+    """Whether a path ends here, of those that were grown: steps of look-aheads and roll-outs are not yet among them."""
+    ends = dead(each, ask) and not (each["children"] and each["once"])
+    return ends and all(above["once"] for above in ancestors(each))
 
 
 def leaves(made: list[Node], ask: dict[str, Any]) -> list[Node]:
@@ -175,27 +187,28 @@ def ancestors(each: Node) -> Iterator[Node]:
 
 def grow(model: Scripted, question: str, each: Node, made: list[Node], ask: dict[str, Any]) -> None:
     text, before = question + ">" + full_text(each), len(each["children"])
-    goal = each.get("W", ask["n"]) + (0 if few(each, ask) else before)
+    goal = each.get("W", ask["n"]) + (before if each["once"] else 0)
     if ask["alpha"] and "W" not in each:
         goal = max(wide(each, ask), before + (not few(each, ask)))
-    new = False
+    new: list[Node] = []
     if ask["coverage"] and not each["tried"]:
-        new = take(model, text, 1, each, ask)
+        new += take(model, text, 1, each, ask)
     asked = not covers(each, ask) and len(each["children"]) < goal
     if asked:
-        new = take(model, text, goal - len(each["children"]), each, ask) or new
+        new += take(model, text, goal - len(each["children"]), each, ask)
     ever = ask["coverage"] or ask["alpha"]
     each["grown"] = not ever or covers(each, ask) or (before < goal and not new)
     each["tried"], each["once"] = False, True
+    appraise(model, question, new, made, ask)
 
 
 def covers(each: Node, ask: dict[str, Any]) -> bool:
     return ask["coverage"] is not None and sum(child["p"] for child in each["children"]) >= ask["coverage"]
 
 
-def take(model: Scripted, text: str, n: int, each: Node, ask: dict[str, Any]) -> bool:
-    """Whether `n` samples brought something new: steps, or roll-outs of several, each a path below the node."""
-    new = False
+def take(model: Scripted, text: str, n: int, each: Node, ask: dict[str, Any]) -> list[Node]:
+    """What `n` samples brought that is new: steps, or roll-outs of several, each a path below the node."""
+    new: list[Node] = []
     for said in model.steps(text, n, 0.7, not ask["rollout"]):
         at, lines = each, said.text.splitlines(keepends=True)
         for i, line in enumerate(lines):
@@ -204,28 +217,89 @@ def take(model: Scripted, text: str, n: int, each: Node, ask: dict[str, Any]) ->
             spot = sum(len(before) for before in lines[:i])
             logprobs = said.logprobs[spot : spot + len(line)] if ask["rollout"] else said.logprobs
             ending = (terminal, said.finish_reason if last else "stop")
-            child = same(at, line, ending, ask)
+            child = same(at, line, ending, ask["rollout"])
             if child is None:
-                child = born(model, text + said.text[: spot + len(line)], line, at, ending, logprobs)
-                new = True
+                child = born(line, at, ending, logprobs)
+                new.append(child)
             at = child
     return new
 
 
-def same(at: Node, line: str, ending: tuple[bool, str], ask: dict[str, Any]) -> Node | None:
+def same(at: Node, line: str, ending: tuple[bool, str], whole: bool) -> Node | None:
     alike = [child for child in at["children"] if child["text"].split() == line.split()]
-    return next((child for child in alike if not ask["rollout"] or child["ending"] == ending), None)
+    return next((child for child in alike if not whole or child["ending"] == ending), None)
 
 
-def born(
-    model: Scripted, whole: str, line: str, at: Node, ending: tuple[bool, str], logprobs: tuple[float, ...]
-) -> Node:
-    child = node(line, at, model.value(whole))
+def born(line: str, at: Node, ending: tuple[bool, str], logprobs: tuple[float, ...]) -> Node:
+    child = node(line, at, 0.0)
     child["terminal"], child["ending"], child["p"] = ending[0], ending, math.exp(sum(logprobs))
     child["prior"] = math.exp(sum(logprobs) / len(logprobs) ** 1.25)
     at["children"].append(child)
     at["tried"] = not at["once"]
     return child
+
+
+def appraise(model: Scripted, question: str, new: list[Node], made: list[Node], ask: dict[str, Any]) -> None:
+    """What siblings are worth; their roll-outs become paths below them, each step worth what ran through it."""
+    said = [[] if child["terminal"] else rolled(model, question + ">" + full_text(child), ask) for child in new]
+    worths = judged(new, said, made, ask)
+    for child, worth in zip(new, worths, strict=True):
+        child["est"] = child["V"] = mix(model, question, child, sum(worth) / len(worth) if worth else 0.0, ask)
+    kept: list[Node] = []
+    for child, answers, worth in zip(new, said, worths, strict=True):
+        for answer, each in zip(answers, worth, strict=False):  # an answer that ended has a worth and no roll-outs
+            kept += path(child, answer, each, ask) if ask["keep"] else []
+    for step in kept:
+        step["est"] = step["V"] = mix(model, question, step, sum(step["out"]) / len(step["out"]), ask)
+
+
+def rolled(model: Scripted, text: str, ask: dict[str, Any]) -> list[Completion]:
+    return [] if ask["value"] == "value_model" else model.steps(text, ask["rollouts"], 1.0, False)
+
+
+def mix(model: Scripted, question: str, each: Node, outcome: float, ask: dict[str, Any]) -> float:
+    value = model.value(question + ">" + full_text(each))
+    return {"value_model": value, "weighted": (value + 3 * outcome) / 4}.get(ask["value"], outcome)
+
+
+def judged(new: list[Node], said: list[list[Completion]], made: list[Node], ask: dict[str, Any]) -> list[list[float]]:
+    """Math-Shepherd's soft estimate: an answer that ends in b is right; for a vote, one that most come to."""
+    answers = [
+        [(full_text(child) + each.text, each.finish_reason == "stop") for each in told]
+        if told
+        else [(full_text(child), True)] * child["terminal"]
+        for child, told in zip(new, said, strict=True)
+    ]
+    if ask["value"] != "vote":
+        return [[float(text.endswith("b")) for text, _ in each] for each in answers]
+    had = [(full_text(each), True) for each in made if each["terminal"] for _ in range(len(each["out"]) or 1)]
+    votes = Counter(number_of(text) for text, ended in [*had, *itertools.chain(*answers)] if ended)
+    winner = votes.most_common(1)[0][0] if votes else None
+    return [[float(ended and number_of(text) == winner) for text, ended in each] for each in answers]
+
+
+def number_of(text: str) -> str:
+    """The last number in a text: what broke off within a line may have been gone on with in the same one."""
+    return re.findall(r"\d+", text)[-1]
+
+
+def path(each: Node, answer: Completion, worth: float, ask: dict[str, Any]) -> list[Node]:
+    """The steps of a roll-out below a node, those that are new; what is deeper than the limit is one last step."""
+    lines, room = answer.text.splitlines(keepends=True), max(ask["depth"] - each["depth"], 0)
+    texts = lines if len(lines) <= room else [*lines[:room], "".join(lines[room:])]
+    new: list[Node] = []
+    begin = 0
+    for i, text in enumerate(texts, 1):
+        finish = answer.finish_reason if i == len(texts) else "stop"
+        ending = (i == len(texts) and finish == "stop", finish)
+        child = same(each, text, ending, True)
+        if child is None:
+            child = born(text, each, ending, answer.logprobs[begin : begin + len(text)])
+            new.append(child)
+        each = child
+        each["out"].append(worth)
+        begin += len(text)
+    return new
 
 
 def look_ahead(model: Scripted, question: str, child: Node, made: list[Node], ask: dict[str, Any]) -> None:
@@ -236,8 +310,9 @@ def look_ahead(model: Scripted, question: str, child: Node, made: list[Node], as
         if dead(each, ask):
             break
         if not each["children"]:
-            take(model, question + ">" + full_text(each), ask["branch"], each, ask)
+            new = take(model, question + ">" + full_text(each), ask["branch"], each, ask)
             each["tried"] = True  # even where nothing came
+            appraise(model, question, new, made, ask)
         each = max(each["children"], key=lambda c: c["est"])
         seen.append(each["est"])
     if seen:

@@ -112,6 +112,31 @@ class Rolling(Scripted):
         )
 
 
+@dataclass
+class Answering(Scripted):
+    """Whole answers have several lines; what is longer than `room` characters breaks off there."""
+
+    room: int = 9
+
+    def step(self, text: str, i: int, temperature: float, stops: bool) -> Completion:
+        if stops:
+            return super().step(text, i, temperature, True)
+        said, logprobs, ends = "", (), False
+        while not ends and len(said) < self.room:
+            line = super().step(text + said, i, temperature, True)
+            said, logprobs, ends = said + line.text, logprobs + line.logprobs, line.stop is None
+        fits = len(said) <= self.room
+        return Completion(
+            text=said[: self.room],
+            token_ids=tuple(said[: self.room].encode()),
+            logprobs=logprobs[: self.room],
+            finish_reason="stop" if ends and fits else "length",
+            prompt_tokens=len(text),
+            tokens=tuple(said[: self.room]),
+            prompt_ids=tuple(text.encode()),
+        )
+
+
 def opened(prompt: Sequence[Message] | Sequence[int]) -> str:
     """The text that `prompt` stands for; a chat opens with its last message."""
     if isinstance(prompt[0], Message):

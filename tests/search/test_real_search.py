@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -12,15 +13,19 @@ from selftaught.blocks import Completion, Context
 from selftaught.errors import Unavailable
 from selftaught.journal import FileJournal
 from selftaught.models import Endpoint, Policy
-from selftaught.records import Group, Message, Task
+from selftaught.records import Group, Message, Task, Tree
 from selftaught.sampling.runner import sample
 from selftaught.search.rewards import ReplyReward
 from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchTree
 from selftaught.serving.freshness import fresh, reference_logprobs
 from selftaught.serving.local import LocalEngines
+from selftaught.verification.answer_match import AnswerMatch
 from selftaught.weights import check_model, model_digest
 from tests.value_models import TASK, assert_guided, with_head
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 pytestmark = pytest.mark.model
 
@@ -59,7 +64,7 @@ async def searched(engines: LocalEngines, policy: Path, guide: Path | None = Non
             other = engines.deploy("value", model_digest(guide), guide)
             models["value"] = Endpoint(other.url, other.line, other.digest, key=other.key)
         search = Search.model_validate({"type": "search", "limits": {"iterations": 4, "depth": 4}, **config})
-        group = await search.sample(TASK, Context(models=models))
+        group = await search.sample(TASK, Context(models=models, verifiers=(AnswerMatch(),)))
         if guide is not None:
             await models["value"].aclose()
         return group
@@ -75,13 +80,34 @@ async def test_paths_are_the_engines_own_tokens_with_a_real_tokenizer(engines: L
         opening = tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=False)
         assert list(group.tree.prompt_ids) == opening
         assert len(group.tree.nodes) > 1
-        for node in group.tree.nodes[1:]:
-            path = group.tree.path(node.index)
-            ids = [token for step in path for token in step.token_ids]
-            said = tokenizer.decode(ids, skip_special_tokens=True)
-            # A step may be cut inside a character, which its next step then completes.
-            assert said.rstrip("\ufffd") == "".join(step.text for step in path)
+        assert_own_tokens(group.tree, tokenizer)
         assert {0 <= node.value <= 1 for node in group.tree.nodes} == {True}
+
+
+def assert_own_tokens(tree: Tree, tokenizer: "PreTrainedTokenizerBase") -> None:
+    for node in tree.nodes[1:]:
+        path = tree.path(node.index)
+        ids = [token for step in path for token in step.token_ids]
+        said = tokenizer.decode(ids, skip_special_tokens=True)
+        # A step may be cut inside a character, which its next step then completes.
+        assert said.rstrip("\ufffd") == "".join(step.text for step in path)
+
+
+async def test_the_steps_of_roll_outs_are_the_engines_own_tokens_too(engines: LocalEngines, starter_model: Path):
+    from transformers import AutoTokenizer
+
+    value = {"type": "outcome", "n": 2, "max_tokens": 64}
+    expand = {"type": "steps", "n": 2, "max_tokens": 24}
+    group = await searched(engines, starter_model, expand=expand, value=value)
+    assert_own_tokens(group.tree, AutoTokenizer.from_pretrained(starter_model))
+    inner = [node for node in group.tree.nodes if group.tree.children[node.index]]
+    assert any(not node.visits for node in inner)  # nothing has grown there
+    assert (
+        group.tree.spent.tokens
+        <= Search.model_validate(
+            {"type": "search", "expand": expand, "value": value, "limits": {"iterations": 4, "depth": 4}}
+        ).cost()
+    )
 
 
 async def test_a_value_model_is_served_and_guides(engines: LocalEngines, starter_model: Path, value_model: Path):

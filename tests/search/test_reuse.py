@@ -13,7 +13,7 @@ from selftaught.search.outcomes import outcomes
 from selftaught.search.searcher import Search
 from tests.search import reference
 from tests.search.scripted import TASK, Right, Rolling, Scripted, opened
-from tests.search.test_searcher import SELECTIONS
+from tests.search.test_searcher import SELECTIONS, valued
 
 DIGEST = "7" * 64
 OTHER = Task(messages=(Message(role="user", content="What is 2 + 2?"),), answer="4", source="test")
@@ -70,10 +70,10 @@ async def grown(policy: Scripted, **fields: object) -> Group:
 
 
 async def gone_on(
-    group: Group, policy: Scripted, value: Scripted | None = None, *, valued: bool = True, **fields: object
+    group: Group, policy: Scripted, judge: Scripted | None = None, *, valued: bool = True, **fields: object
 ) -> Group:
     had = {group.id: Earlier(trees=DIGEST, group=group, valued=valued)}
-    return await search(**fields).in_round([TASK], 0, 2048, had).sample(TASK, context(policy, value))
+    return await search(**fields).in_round([TASK], 0, 2048, had).sample(TASK, context(policy, judge))
 
 
 def own(tree: Tree) -> list[dict[str, object]]:
@@ -122,11 +122,12 @@ def settled(shape: dict) -> dict[str, object]:
     ahead=st.integers(0, 3),
     iterations=st.integers(1, 6),
     more=st.integers(1, 6),
+    value=st.sampled_from(["value_model", "outcome", "weighted", "vote"]),
 )
 async def test_gone_on_with_it_is_the_tree_of_one_search_that_never_stopped(
-    seed, ending, shape, ahead, iterations, more
+    seed, ending, shape, ahead, iterations, more, value
 ):
-    fields = settled(shape) | {"look_ahead": {"steps": ahead} if ahead else None}
+    fields = settled(shape) | {"look_ahead": {"steps": ahead} if ahead else None, "value": valued(value, {"n": 2})}
     whole = await grown(Policy(seed, ending), limits={"iterations": iterations + more, "depth": 4}, **fields)
     policy = Policy(seed, ending)
     half = await grown(policy, limits={"iterations": iterations, "depth": 4}, **fields)
@@ -163,6 +164,18 @@ async def test_no_tree_mixes_the_values_of_two_models(seed, shape, ahead):
     opening = bytes(tree.prompt_ids).decode()
     for node in tree.nodes[1 : tree.growth.nodes]:
         assert node.estimate == moved.value(opening + tree.text(node.index))
+
+
+async def test_roll_outs_that_give_values_anew_stay_in_the_tree():
+    value = {"type": "outcome", "n": 3}
+    policy = Policy(7)
+    half = await grown(policy)
+    tree = (await gone_on(half, policy, valued=False, value=value)).tree
+    had = half.tree.growth.nodes
+    left = [i for i in range(had) if tree.children[i] and not tree.growth.opened[i] and not half.tree.children[i]]
+    assert left
+    assert sum(len(node.token_ids) for node in tree.nodes) <= half.tree.spent.tokens + tree.spent.tokens
+    assert tree.growth.nodes <= len(tree.nodes)
 
 
 # What is taken up ----------------------------------------------------------------------------------------------------

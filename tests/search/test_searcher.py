@@ -18,8 +18,9 @@ from selftaught.search.backup import Mean, QValue, VisitMean
 from selftaught.search.searcher import Adaptive, Search
 from selftaught.search.selection import DVTS, UCB, UCT, Beam, Greedy, Rebase
 from selftaught.search.tree import SearchNode, SearchTree, worth
+from selftaught.search.votes import Vote
 from tests.search import reference
-from tests.search.scripted import TASK, Right, Rolling, Scripted, opened
+from tests.search.scripted import TASK, Answering, Right, Rolling, Scripted, opened
 
 SELECTIONS = {
     "ucb": {"type": "ucb", "c": 0.7},
@@ -35,12 +36,21 @@ SELECTIONS = {
 ASKED = {"c": 0.7, "width": 2, "beams": 2, "T": 0.3, "gamma": 0.9, "depth": 4}
 
 
-async def searched(model, **config):
-    return (await Search.model_validate({"type": "search", **config}).sample(TASK, context(model))).tree
+async def searched(model, verifiers=(), **config):
+    place = context(model, verifiers=verifiers)
+    return (await Search.model_validate({"type": "search", **config}).sample(TASK, place)).tree
+
+
+def valued(kind, rollouts):
+    """The value of one `kind`; those that make roll-outs make them as `rollouts` says."""
+    if kind == "weighted":
+        parts = [{"value": {"type": "value_model"}}, {"weight": 3, "value": {"type": "outcome"} | rollouts}]
+        return {"type": "weighted", "parts": parts}
+    return {"type": kind} | ({} if kind == "value_model" else rollouts)
 
 
 def context(model, **more):
-    return Context(models={"policy": model, "value": model, **more})
+    return Context(models={"policy": model, "value": model}, **more)
 
 
 @settings(max_examples=150)
@@ -57,17 +67,24 @@ def context(model, **more):
     prune=st.sampled_from([0.0, 0.3]),
     again=st.sampled_from([{}, {"coverage": 0.2}, {"coverage": 0.9}, {"widening": 0.3}, {"widening": 0.6}]),
     rollout=st.booleans(),
+    value=st.sampled_from(["value_model", "outcome", "weighted", "vote"]),
+    rollouts=st.integers(1, 4),
+    keep=st.sampled_from([True, True, False]),
 )
 async def test_a_search_equals_the_naive_one(
-    seed, ending, select, backup, n, iterations, ahead, branch, leaves, prune, again, rollout
+    seed, ending, select, backup, n, iterations, ahead, branch, leaves, prune, again, rollout, value, rollouts, keep
 ):
-    kind = Rolling if rollout else Scripted
-    model = kind(seed, ending, forgetful=False)
+    if backup == "mean" and value != "value_model":
+        value = "weighted"  # means of ones and noughts are equal by the formula, and in floats now and then are not
+    letters = "123" if value == "vote" else "abcdef"
+    kind = Rolling if rollout else Answering
+    model = kind(seed, ending, letters, forgetful=False)
     tree = await searched(
         model,
+        (Right(),),
         select=SELECTIONS[select] | ({} if select in reference.FRONTIERS else {"leaves": leaves}),
         expand={"type": "steps", "n": n, "rollout": 64 if rollout else None, **again},
-        value={"type": "value_model"},
+        value=valued(value, {"n": rollouts, "keep": keep}),
         prune=prune,
         backup={"type": backup} | ({"gamma": 0.9} if backup == "q_value" else {}),
         look_ahead={"steps": ahead, "branch": branch} if ahead else None,
@@ -81,10 +98,13 @@ async def test_a_search_equals_the_naive_one(
         "branch": branch,
         "leaves": leaves,
         "rollout": rollout,
+        "value": value,
+        "rollouts": rollouts,
+        "keep": keep,
     }
     ask |= {"width": 6} if select == "rebase" else {}
     ask |= {"coverage": again.get("coverage"), "alpha": again.get("widening")}
-    expected = reference.search(kind(seed, ending, forgetful=False), TASK.question, select, backup, ask)
+    expected = reference.search(kind(seed, ending, letters, forgetful=False), TASK.question, select, backup, ask)
     grown = tree.nodes[: len(expected)]  # a tree without an answer is finished by one node more
     assert [node.text for node in grown] == [each["text"] for each in expected]
     assert [node.visits for node in grown] == [each["N"] for each in expected]
@@ -112,11 +132,51 @@ async def test_a_search_ends_at_the_first_iteration_that_reaches_a_limit(limits,
         assert limits[ended] <= spent[ended] < limits[ended] + each[ended] + 1  # the answer's one token comes on top
 
 
-@pytest.mark.parametrize("select", [SELECTIONS["ucb"] | {"leaves": 3}, *(SELECTIONS[each] for each in SELECTIONS)])
-async def test_a_search_costs_no_more_than_it_says(select):
-    expand = {"type": "steps", "n": 4, "max_tokens": 2}  # no step of the model is longer
-    search = Search.model_validate({"type": "search", "select": select, "expand": expand, "limits": {"iterations": 6}})
-    tree = (await search.sample(TASK, context(Scripted(ending=0.1, forgetful=False)))).tree
+ROOM = 9  # characters of a whole answer, and two of a step: no model here says more
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    ending=st.sampled_from([0.0, 0.1, 0.5]),
+    letters=st.sampled_from(["1", "12", "123456"]),
+    forgetful=st.booleans(),
+    select=st.sampled_from(sorted(SELECTIONS)),
+    leaves=st.integers(1, 4),
+    expand=st.fixed_dictionaries({"n": st.integers(1, 4), "root_n": st.sampled_from([None, 6])}),
+    retries=st.integers(0, 2),
+    again=st.sampled_from([{}, {"coverage": 0.9}, {"widening": 0.3}, {"widening": 0.9}]),
+    value=st.sampled_from(["value_model", "outcome", "weighted", "vote"]),
+    rollouts=st.fixed_dictionaries({"n": st.integers(1, 3), "keep": st.booleans()}),
+    backup=st.sampled_from(["visit_mean", "mean"]),
+    more=st.fixed_dictionaries(
+        {
+            "look_ahead": st.sampled_from([None, {"steps": 2, "branch": 2}]),
+            "adaptive": st.sampled_from([None, {"factor": 20, "most": 6}]),
+            "end_gate": st.sampled_from([None, 0.7]),
+            "hints": st.sampled_from([None, {"k": 2, "max_tokens": ROOM}]),
+        }
+    ),
+    limits=st.fixed_dictionaries({"depth": st.sampled_from([2, 12])}, optional={"tokens": st.integers(1, 200)}),
+    iterations=st.integers(1, 15),
+)
+async def test_a_search_costs_no_more_than_it_says(
+    seed, ending, letters, forgetful, select, leaves, expand, retries, again, value, rollouts, backup, more, limits,
+    iterations,
+):  # fmt: skip
+    search = Search.model_validate(
+        {
+            "type": "search",
+            "select": SELECTIONS[select] | ({} if select in reference.FRONTIERS else {"leaves": leaves}),
+            "expand": {"type": "steps", "max_tokens": 2, "retries": retries} | expand | again,
+            "value": valued(value, rollouts | {"max_tokens": ROOM}),
+            "backup": {"type": backup},
+            "limits": ({} if "tokens" in limits else {"iterations": iterations}) | limits,
+            "finish": ROOM,
+            **more,
+        }
+    )
+    model = Answering(seed, ending, letters, forgetful, room=ROOM)
+    tree = (await search.sample(TASK, context(model, verifiers=(Right(),)))).tree
     assert tree.spent.tokens <= search.cost()
 
 
@@ -131,7 +191,7 @@ async def test_every_token_of_a_roll_out_stays_in_the_tree_or_repeats_what_is_th
     tree = (await search.sample(TASK, context(model))).tree
     kept = sum(len(node.token_ids) for node in tree.nodes)
     assert kept == tree.spent.tokens  # nothing is merged here, so nothing may be missing
-    assert tree.spent.tokens <= search.cost() + search.finish
+    assert tree.spent.tokens <= search.cost()
     assert all(tree.text(node.index).count("\n\n") == 0 for node in tree.nodes)
 
 
@@ -144,6 +204,161 @@ async def test_a_roll_out_goes_along_what_the_tree_has_and_is_one_request():
     assert lines == sorted(set(lines))
     assert len([node for node in tree.nodes if node.parent == 0]) <= 3  # goes on, ends, broke off
     assert tree.spent.duplicates > 0
+
+
+@pytest.mark.parametrize("select", [SELECTIONS["ucb"] | {"leaves": 3}, *(SELECTIONS[each] for each in SELECTIONS)])
+async def test_a_search_that_is_not_exhausted_costs_half_of_what_it_says_or_more(select):
+    """All shares of rebase may be half a child, each of them rounded up, so there it may be twice the budget."""
+    expand = {"type": "steps", "n": 4, "max_tokens": 2, "merge": None}
+    limits = {"iterations": 6, "depth": 99}
+    search = Search.model_validate(
+        {
+            "type": "search",
+            "select": select,
+            "expand": expand,
+            "limits": limits,
+            "finish": 1,
+            "value": {"type": "constant"},
+        }
+    )
+    tree = (await search.sample(TASK, context(Scripted(ending=0.0, forgetful=False)))).tree
+    assert search.cost() / 2 <= tree.spent.tokens <= search.cost()
+
+
+def test_the_longest_request_may_be_a_roll_out():
+    value = {
+        "type": "weighted",
+        "parts": [
+            {"value": {"type": "rule", "check": {"type": "equations"}, "then": {"type": "outcome", "max_tokens": 300}}}
+        ],
+    }
+    assert Search.model_validate({"type": "search", "value": value}).longest() == 300
+
+
+# Roll-outs that are kept --------------------------------------------------------------------------------------------
+
+
+class Saying(Scripted):
+    """Its whole answers are `whole`, its steps the lines of that after what was said; it breaks off after `room`."""
+
+    whole: tuple[str, ...] = ("x\ny\nb",)
+    room = 99
+
+    def step(self, text, i, temperature, stops):
+        said = self.whole[i % len(self.whole)]
+        had = text[text.index(">") + 1 :]
+        said = said.removeprefix(had) or "b"
+        line = said.splitlines(keepends=True)[0] if stops else said[: self.room]
+        ids = tuple(line.encode())
+        step = super().step(text, i, temperature, stops)
+        return replace(
+            step, text=line, token_ids=ids, tokens=tuple(line), logprobs=(-1.0,) * len(ids),
+            stop="\n" if stops and line.endswith("\n") else None,
+            finish_reason="stop" if line == said or stops else "length",
+        )  # fmt: skip
+
+
+def telling(*whole, room=99):
+    model = Saying(forgetful=False)
+    model.whole, model.room = whole, room
+    return model
+
+
+OUTCOME = {"type": "outcome", "n": 3}
+
+
+async def kept(model, **config):
+    asked = {"expand": {"type": "steps", "n": 1}, "value": OUTCOME, "limits": {"iterations": 1}} | config
+    return await searched(model, (Right(),), **asked)
+
+
+async def test_a_right_answer_that_only_a_roll_out_came_to_is_the_trees():
+    tree = await kept(telling("x\ny\nc", "x\ny\nb", "x\nz\nd"))
+    assert [(tree.text(node.index), node.value, node.terminal) for node in tree.nodes[1:]] == [
+        ("x\n", pytest.approx(1 / 3), False),
+        ("x\ny\n", 0.5, False),
+        ("x\nz\n", 0.0, False),
+        ("x\ny\nc", 0.0, True),
+        ("x\ny\nb", 1.0, True),
+        ("x\nz\nd", 0.0, True),
+    ]
+    assert tree.answer == 5
+    assert tree.spent.tokens == 2 + 3 * 3
+
+
+async def test_roll_outs_that_another_model_made_are_not_the_policys_answers():
+    said, other = telling("x\ny\nb"), telling("x\ny\nc")
+    other.digest = "e" * 64
+    search = Search.model_validate(
+        {
+            "type": "search",
+            "expand": {"type": "steps", "n": 1},
+            "value": OUTCOME | {"role": "fast"},
+            "limits": {"iterations": 1},
+        }
+    )
+    for models, texts in (
+        ({"policy": said, "fast": other}, ["x\n", "y\nb"]),  # the end is the policy's own
+        ({"policy": said}, ["x\n", "y\n", "b"]),
+    ):
+        tree = (await search.sample(TASK, Context(models=models, verifiers=(Right(),)))).tree
+        assert [node.text for node in tree.nodes[1:]] == texts
+
+
+async def test_what_a_roll_out_says_below_the_depth_limit_is_one_last_step():
+    tree = await kept(telling("x\ny\nz\nb"), limits={"iterations": 9, "depth": 2})
+    assert [node.text for node in tree.nodes[1:]] == ["x\n", "y\n", "z\nb"]
+
+
+async def test_a_roll_out_that_breaks_off_is_steps_and_no_answer():
+    tree = await kept(telling("x\ny\nb", room=2), value=OUTCOME | {"n": 1}, finish=1)
+    assert [(node.text, node.terminal) for node in tree.nodes[1:3]] == [("x\n", False), ("y\n", False)]
+
+
+async def test_a_node_with_as_many_roll_outs_as_children_grows_without_a_request():
+    model = telling("x\ny\nc", "x\nz\nd", "x\nw\ne")
+    await kept(model, expand={"type": "steps", "n": 3}, limits={"iterations": 1})
+    asked = len(model.asked)
+    tree = await kept(
+        model := telling("x\ny\nc", "x\nz\nd", "x\nw\ne"), expand={"type": "steps", "n": 3}, limits={"iterations": 2}
+    )
+    assert len(model.asked) == asked
+    assert tree.nodes[1].visits == 1
+
+
+async def test_a_step_that_is_only_like_another_is_dropped_with_what_follows():
+    """Nobody said what follows one of them after the other."""
+    merge = {"type": "edit_distance", "most": 2}
+    tree = await kept(
+        telling("x\nyy\nb", "x\nyz\nc"), expand={"type": "steps", "n": 1, "merge": merge}, value=OUTCOME | {"n": 2}
+    )
+    assert [node.text for node in tree.nodes[1:]] == ["x\n", "yy\n", "b"]
+    assert tree.spent.duplicates == 1
+    assert tree.nodes[1].value == 0.5
+
+
+async def test_a_right_answer_of_a_roll_out_solves_the_task():
+    tree = await kept(telling("x\ny\nb"), limits={"iterations": 50, "solved": True})
+    assert (tree.ended, tree.spent.iterations) == ("solved", 1)
+
+
+async def test_a_node_whose_context_is_full_is_worth_nothing_and_the_search_goes_on():
+    model = Full(ending=0.0)
+    model.room = len(TASK.question) + 1 + 2
+    asked = {"expand": {"type": "steps", "n": 2}, "limits": {"iterations": 20}, "finish": 1}
+    tree = await kept(model, value=OUTCOME | {"keep": False}, **asked)
+    assert tree.ended == "exhausted"
+    full = [node for node in tree.nodes[1:] if len(tree.ids(node.index)) > 2]
+    assert full
+    assert all(node.value == 0 for node in full)
+
+
+async def test_a_vote_keeps_its_roll_outs_each_with_whether_it_gave_the_voted_answer():
+    tree, model = SearchTree(TASK), telling("x\n7", "x\n7", "x\n6")
+    tree.prompt_ids = tuple(b"?>")
+    (estimate,) = await Vote(n=3).estimates(tree, grown(tree, tree.root, 0.0), context(model))
+    assert estimate.value == pytest.approx(2 / 3)
+    assert [rollout.worth for rollout in estimate.rollouts] == [1.0, 1.0, 0.0]
 
 
 async def test_a_tree_of_which_all_paths_have_ended_is_exhausted():
@@ -540,6 +755,7 @@ def grown(tree, parent, *estimates, ended=False):
     """Children of `parent` with `estimates`; they end their answers where it is said."""
     step = Scripted(ending=1.0 if ended else 0.0).step("?", 0, 1.0, True)
     children = [tree.add(parent, step) for _ in estimates]
+    parent.expanded = True
     for child, estimate in zip(children, estimates, strict=True):
         child.estimate = child.value = estimate
     return children
