@@ -6,10 +6,12 @@ socket that no program has. Nothing is imported here but the standard library. `
 `selftaught.sandbox.process` does that.
 """
 
+import atexit
 import base64
 import builtins
 import fcntl
 import gc
+import importlib
 import json
 import math
 import os
@@ -18,13 +20,14 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 import types
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from selftaught.sandbox import isolation, kernel
 from selftaught.sandbox.syscalls import program_filter
@@ -38,6 +41,10 @@ _THREADS = 32
 """Threads that a program of one process may have."""
 _STACK, _FILES = 8 << 20, 64
 _READ = 1 << 16
+_COMMON = (
+    *("bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"),
+    *("heapq", "io", "itertools", "math", "operator", "random", "re", "statistics", "string", "typing"),
+)
 
 
 def main(descriptor: int) -> None:
@@ -53,6 +60,7 @@ def main(descriptor: int) -> None:
             signal.signal(number, signal.SIG_DFL)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     filters = [program_filter(kernel.MACHINE, forks) for forks in (False, True)]
+    _preload()
     gc.collect()
     gc.freeze()
     control.sendall(_line(READY))
@@ -237,8 +245,36 @@ def _run(source: str, args: list[str]) -> None:
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=_FILE, __builtins__=builtins)
     sys.modules["__main__"] = main
+    _end(_status(lambda: exec(compile(source, _FILE, "exec", dont_inherit=True), main.__dict__)))  # noqa: S102 - for this
+
+
+def _status(run: Callable[[], None]) -> int:
+    """The exit status of a program, what it raised shown as Python shows it."""
     try:
-        exec(compile(source, _FILE, "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - what a sandbox is for
-    except Exception as error:  # noqa: BLE001 - the program's, as Python itself shows it
-        traceback.print_exception(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
-        raise SystemExit(1) from None
+        run()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return (end.code or 0) & 0xFF
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException as error:  # noqa: BLE001 - the program's
+        own = error.__traceback__ and error.__traceback__.tb_next and error.__traceback__.tb_next.tb_next
+        traceback.print_exception(error.with_traceback(own))
+        return 1
+    return 0
+
+
+def _end(status: int) -> NoReturn:
+    """What Python does at its end but for tearing itself down, as `multiprocessing` ends its processes."""
+    cast(Any, threading)._shutdown()
+    cast(Any, atexit)._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # whatever the program has put there
+            stream.flush()
+    os._exit(status)
+
+
+def _preload() -> None:
+    """What many programs import, for once instead of in each."""
+    for name in _COMMON:
+        importlib.import_module(name)
