@@ -49,7 +49,7 @@ serve: setup ## serve the champion (LINE=rft) on loopback until Ctrl-C
 
 .PHONY: mlflow
 mlflow: setup ## the MLflow UI over the runs of this checkout, on loopback, until Ctrl-C
-	$(BIN)/python -m selftaught.tracking_ui 5000
+	$(BIN)/python -m selftaught.state.tracking_ui 5000
 
 .PHONY: test
 test: lint types imports pytest ## everything that has to hold before a change goes in
@@ -117,7 +117,7 @@ setup: ## the virtual environment, with pinned dependencies (instant when nothin
 
 .PHONY: model
 model: setup ## the starter model, checked against its SHA-256
-	@$(BIN)/python -m selftaught.starter $(MODEL) "$(MODELS)"
+	@$(BIN)/python -m selftaught.state.starter $(MODEL) "$(MODELS)"
 
 .PHONY: lock
 lock: setup ## resolve constraints.txt and the GPU engine's lock anew (make lock ARGS=--upgrade for newer versions)

@@ -26,8 +26,9 @@ from typing import Any
 from in_memory import Memory, nothing
 
 from selftaught.blocks import Context, Sampler, TrainContext
+from selftaught.core.statistics import binary_gain
 from selftaught.curation.accepted import Accepted
-from selftaught.models import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, Policy
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Task
 from selftaught.sampling.budget import Budget
@@ -37,16 +38,15 @@ from selftaught.search.parts import NodeValue
 from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.serving.backend import Served
-from selftaught.serving.local import LocalEngines
-from selftaught.starter import resolve
-from selftaught.statistics import binary_gain
-from selftaught.tasks.prepare import prepare, seeds
-from selftaught.tasks.word_problems import WordProblems
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.starter import resolve
+from selftaught.state.weights import model_digest
+from selftaught.tasks.draw import prepare, seeds
+from selftaught.tasks.sources.word_problems import WordProblems
 from selftaught.training.sft import SFT
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.equations import Equations, equations
 from selftaught.verification.runner import verify
-from selftaught.weights import model_digest
 
 INSTRUCTION = "Write each calculation on a line of its own."
 SHOTS = (

@@ -18,11 +18,11 @@ from unittest.mock import patch
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
-from selftaught.errors import RoundFailed, Unavailable
-from selftaught.serving.canary import Pod, answered
-from selftaught.serving.counting import HEADER, Counting
-from selftaught.serving.naming import version_name
+from selftaught.cluster.naming import version_name
+from selftaught.core.errors import RoundFailed, Unavailable
+from selftaught.serving.middleware.counting import HEADER, Counting
 from selftaught.serving.routes import gateway
+from selftaught.serving.routes.canary import Pod, answered
 from selftaught.serving.routes.gateway import GatewayRoute
 from selftaught.settings import Settings
 

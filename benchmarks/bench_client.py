@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import httpx
 
-from selftaught.models import Endpoint, Policy, served_name
+from selftaught.inference.endpoint import Endpoint, Policy, served_name
 from selftaught.records import Message
 
 LINE, DIGEST = "bench", "abcd1234" * 8

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from selftaught.blocks import Decision, Evidence
+from selftaught.core.statistics import alpha_spending, smallest_detectable_gain, smallest_mean_gain
 from selftaught.evaluation.guard import relative_margin
 from selftaught.evaluation.paired_gain import PairedGain
 from selftaught.records import Split, TaskScore
-from selftaught.statistics import alpha_spending, smallest_detectable_gain, smallest_mean_gain
 
 Floats = NDArray[np.float64]
 

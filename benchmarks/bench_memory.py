@@ -35,22 +35,21 @@ from unittest.mock import patch
 import yaml
 from in_memory import nothing
 
-from selftaught import dataset
 from selftaught.blocks import Context
-from selftaught.journal import open_journal
-from selftaught.models import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, Policy
 from selftaught.recipe import load_blocks
-from selftaught.records import Group, Message, Task
+from selftaught.records import Group, Message, Task, dataset
 from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import TRANSFORMERS, EngineOptions
-from selftaught.serving.freshness import PROMPTS
-from selftaught.serving.local import LocalEngines
-from selftaught.serving.processes import pid_files
-from selftaught.starter import resolve
-from selftaught.store import open_store
-from selftaught.weights import model_digest
+from selftaught.serving.engines.engine import TRANSFORMERS, EngineOptions
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.engines.sessions import pid_files
+from selftaught.serving.weight_check import PROMPTS
+from selftaught.state.journal import open_journal
+from selftaught.state.starter import resolve
+from selftaught.state.store import open_store
+from selftaught.state.weights import model_digest
 
 HERE = Path(__file__).resolve().parent.parent
 CHART = HERE / "charts" / "selftaught"
@@ -122,7 +121,7 @@ def value_servers(model: Path) -> None:
     """The peaks of the value server: of a value model, then of a policy."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch("selftaught.serving.engine.server_module", lambda: TRANSFORMERS),
+        patch("selftaught.serving.engines.engine.server_module", lambda: TRANSFORMERS),
     ):
         headed = with_head(model, Path(folder) / "value")
         for values, told in runtimes("valueServer"):
@@ -162,7 +161,7 @@ def with_head(model: Path, folder: Path) -> Path:
 
 
 def endpoint(served: Served) -> Endpoint:
-    """As `selftaught.round.engines` makes it."""
+    """As `selftaught.round.models` makes it."""
     return Endpoint(served.url, served.line, served.digest, policy=Policy(concurrency=128), key=served.key)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.recipe import Recipe
-from selftaught.starter import resolve
+from selftaught.state.starter import resolve
 
 PRODUCTIVE = ("sample", "evaluate gate", "evaluate report", "train")
 AIM = 0.10

@@ -68,7 +68,7 @@ def write_tasks(path: Path, rows: Iterator[tuple[int, str]]) -> None:
 
 
 def write_drops(where: Path, total: int) -> None:
-    from selftaught.tasks import drops
+    from selftaught.tasks.inbox import batches
 
     where.mkdir()
     rows = enumerate(questions(total))
@@ -76,7 +76,7 @@ def write_drops(where: Path, total: int) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "tasks.jsonl"
             write_tasks(file, islice(rows, total // DROPS))
-            drops.write([file], str(where), date(2026, 11, 1 + part))
+            batches.write([file], str(where), date(2026, 11, 1 + part))
 
 
 def tasks(count: int) -> Iterator[Any]:
@@ -88,7 +88,7 @@ def tasks(count: int) -> Iterator[Any]:
 
 def write_rounds(data: Path, total: int) -> None:
     """Rounds that have ended, of `A_ROUND` tasks each, three in five of them trained on, and one drop that waits."""
-    from selftaught import dataset
+    from selftaught.records import dataset
     from selftaught.round.history import record_key
     from selftaught.round.job import ModelRef, Plan, plan_key
 
@@ -127,7 +127,7 @@ def groups(count: int, shard: int) -> Iterator[Any]:
 
 def write_shards(folder: Path, rollouts: int) -> None:
     """Two shards, as `sample` leaves them."""
-    from selftaught import dataset
+    from selftaught.records import dataset
 
     counts = {"new_tokens": float(rollouts * TOKENS), "seconds": 1.0}
     for shard in (0, 1):
@@ -143,7 +143,7 @@ def write_shards(folder: Path, rollouts: int) -> None:
 def workplace(home: Path) -> Any:
     from selftaught.round.job import Workplace
     from selftaught.settings import Settings
-    from selftaught.store import open_store
+    from selftaught.state.store import open_store
 
     os.environ["SELFTAUGHT_HOME"] = str(home)
     settings = Settings.load()
@@ -157,27 +157,29 @@ def recipe(tasks: dict[str, Any]) -> Any:
 
 
 def prepare(data: Path, place: Any) -> None:
-    from selftaught import dataset
-    from selftaught.round.fresh import drawn
+    from selftaught.records import dataset
+    from selftaught.round.intake import drawn
 
     taken = drawn(place, recipe({"type": "jsonl", "path": str(data / "tasks.jsonl")}), "rows", "rows", 1, 0)
     dataset.write(data / "tasks", taken.tasks, "tasks")
 
 
 def tasks_list(data: Path, place: Any) -> None:
-    from selftaught.round import fresh
+    from selftaught.round import intake
 
     of = (place, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
-    found = fresh.listed(*of)
-    drops, lacking = found if isinstance(found, tuple) else (list(found), fresh.missing(*of))  # the baseline asks twice
-    assert len(drops) == DROPS
+    found = intake.listed(*of)
+    batches, lacking = (
+        found if isinstance(found, tuple) else (list(found), intake.missing(*of))
+    )  # the baseline asks twice
+    assert len(batches) == DROPS
     assert lacking is None
 
 
 def verify(data: Path, place: Any) -> None:
-    from selftaught import dataset
-    from selftaught.round import verify as step
+    from selftaught.records import dataset
     from selftaught.round.job import Job, ModelRef
+    from selftaught.round.steps import verify as step
 
     model, drawn = ModelRef(digest="m"), dataset.manifest(data / "tasks").digest
     place.store.put("datasets", drawn, data / "tasks")
@@ -192,7 +194,7 @@ def verify(data: Path, place: Any) -> None:
 
 
 def past(data: Path, place: Any) -> None:
-    from selftaught.round.fresh import missing
+    from selftaught.round.intake import missing
 
     missing(place, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
 

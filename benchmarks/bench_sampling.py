@@ -20,17 +20,17 @@ from pathlib import Path
 from in_memory import Memory, nothing
 
 from selftaught.blocks import Context
-from selftaught.models import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, Policy
 from selftaught.recipe import load_blocks
 from selftaught.records import Task
 from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.serving.backend import Served
-from selftaught.serving.local import LocalEngines
-from selftaught.starter import resolve
-from selftaught.tasks.prepare import prepare, seeds
-from selftaught.tasks.word_problems import WordProblems
-from selftaught.weights import model_digest
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.starter import resolve
+from selftaught.state.weights import model_digest
+from selftaught.tasks.draw import prepare, seeds
+from selftaught.tasks.sources.word_problems import WordProblems
 
 CONCURRENCY = 64
 MAX_TOKENS = 96
@@ -130,7 +130,7 @@ print("RESULT", sum(len(a.outputs[0].token_ids) for a in answers) / seconds)
 
 def _offline(model: Path, tasks: Sequence[Task]) -> float:
     """New tokens a second of vLLM's offline batch, in a process of its own with the engine's own environment."""
-    from selftaught.serving.engine import EngineOptions, _environment  # pyright: ignore[reportPrivateUsage]
+    from selftaught.serving.engines.engine import EngineOptions, _environment  # pyright: ignore[reportPrivateUsage]
 
     done = subprocess.run(
         [sys.executable, "-c", OFFLINE, str(model), str(MAX_TOKENS)],

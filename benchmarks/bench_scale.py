@@ -242,9 +242,9 @@ def measure() -> None:
     """The bytes of a task and of a rollout of 500 tokens with ids and log-probabilities of its own."""
     import bench_rows
 
-    from selftaught import dataset
+    from selftaught.core.canonical import canonical
     from selftaught.records import Task as Row
-    from selftaught.records import canonical
+    from selftaught.records import dataset
 
     with tempfile.TemporaryDirectory() as folder:
         place, count = Path(folder), 40_000

@@ -24,21 +24,21 @@ import httpx
 from in_memory import Memory, nothing
 
 from selftaught.blocks import Completion, Context
-from selftaught.loopback import bearer
-from selftaught.models import Endpoint, Policy
+from selftaught.core.loopback import bearer
+from selftaught.inference.endpoint import Endpoint, Policy
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Message, Task
 from selftaught.sampling.runner import sample
 from selftaught.search.outcomes import outcomes
 from selftaught.search.searcher import Search
 from selftaught.serving.backend import Served
-from selftaught.serving.local import LocalEngines
-from selftaught.starter import resolve
-from selftaught.tasks.prepare import prepare, seeds
-from selftaught.tasks.word_problems import WordProblems
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.starter import resolve
+from selftaught.state.weights import model_digest
+from selftaught.tasks.draw import prepare, seeds
+from selftaught.tasks.sources.word_problems import WordProblems
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.runner import verify
-from selftaught.weights import model_digest
 
 TREES = 48
 """Trees in flight: each has about one request of a few sequences at a time."""

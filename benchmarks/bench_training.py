@@ -23,7 +23,7 @@ from typing import Any
 
 from selftaught.blocks import TrainContext
 from selftaught.records import Example, Message
-from selftaught.starter import resolve
+from selftaught.state.starter import resolve
 from selftaught.training.sft import SFT
 
 BATCH = 8

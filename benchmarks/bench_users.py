@@ -29,20 +29,20 @@ from pathlib import Path
 
 import httpx
 
-from selftaught.limiter import USERS
-from selftaught.loopback import bearer
-from selftaught.models import Endpoint, Policy
+from selftaught.core.loopback import bearer
+from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.limiter import USERS
 from selftaught.recipe import load_blocks
 from selftaught.records import Task
 from selftaught.serving.backend import Served
-from selftaught.serving.engine import EngineOptions
-from selftaught.serving.freshness import PROMPTS
-from selftaught.serving.local import LocalEngines
-from selftaught.serving.users import BESIDE, LATELY
-from selftaught.starter import resolve
-from selftaught.tasks.prepare import prepare, seeds
-from selftaught.tasks.word_problems import WordProblems
-from selftaught.weights import model_digest
+from selftaught.serving.engines.engine import EngineOptions
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.middleware.users import BESIDE, LATELY
+from selftaught.serving.weight_check import PROMPTS
+from selftaught.state.starter import resolve
+from selftaught.state.weights import model_digest
+from selftaught.tasks.draw import prepare, seeds
+from selftaught.tasks.sources.word_problems import WordProblems
 
 HERE = Path(__file__).resolve().parent
 CLIENTS = 3

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from selftaught.blocks import Context
+from selftaught.core.worker import in_worker
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.symbolic import symbolically_equal
-from selftaught.worker import in_worker
 
 SAMPLES = 64
 TOKENS = 1_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from selftaught.watch import LEVEL, Guard, Pair, Watched, compared, tested
+from selftaught.lines.watch import LEVEL, Guard, Pair, Watched, compared, tested
 
 WEEKS, WEEKLY, MOST = 52, 60, 400
 GAIN = 0.10

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from selftaught.pipeline_versions import compiled
+from selftaught.campaign.kfp.versions import compiled
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

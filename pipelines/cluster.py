@@ -12,7 +12,7 @@ import yaml
 from kfp import dsl, kubernetes
 from pydantic import BaseModel, ConfigDict, Field
 
-from selftaught.errors import BadInput, did_you_mean
+from selftaught.core.errors import BadInput, did_you_mean
 
 PLACEMENTS = Path(__file__).parent / "placements"
 SETTINGS = "selftaught-settings"

@@ -31,7 +31,7 @@ from components.verify.component import verify  # noqa: E402
 from components.verify.one_shard import verify as verify_one  # noqa: E402
 from pipelines.back_end import Compiled, broken  # noqa: E402
 from pipelines.cluster import Place, place_of, placement, settle  # noqa: E402
-from selftaught.errors import BadInput  # noqa: E402
+from selftaught.core.errors import BadInput  # noqa: E402
 
 COMPILED = ROOT / "pipelines" / "compiled"
 DESCRIPTION = "One round of self-training, ending in a promotion or a refusal."

@@ -1,6 +1,6 @@
 """`python -m selftaught`: the command line."""
 
-from selftaught.cli import app
+from selftaught.cli.main import app
 
 if __name__ == "__main__":
     app()

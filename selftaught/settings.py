@@ -1,9 +1,9 @@
 """Where things are: one frozen object, so that components and the command line agree.
 
 Each setting comes from its environment variable, else from the profile's table in `selftaught.toml` (the project
-folder's, see `selftaught.project`, or the file that SELFTAUGHT_CONFIG names), else it is the default. It says nothing
-of the method that is run; that is the recipe's. No secret belongs here: credentials are environment variables, as AWS
-and MLflow name them.
+folder's, see `selftaught.core.project`, or the file that SELFTAUGHT_CONFIG names), else it is the default. It says
+nothing of the method that is run; that is the recipe's. No secret belongs here: credentials are environment variables,
+as AWS and MLflow name them.
 
     [profiles.cluster]
     store = "s3://models/selftaught"
@@ -36,8 +36,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from selftaught.errors import BadInput, did_you_mean
-from selftaught.project import CONFIG, HOME, project_folder
+from selftaught.core.errors import BadInput, did_you_mean
+from selftaught.core.project import CONFIG, HOME, project_folder
 
 SETTABLE = re.compile(
     r"AWS_[A-Z0-9_]+|MLFLOW_(TRACKING|HTTP|S3|WORKSPACE)(_[A-Z0-9_]+)?|(?i:http|https|all|no)_(?i:proxy)"
@@ -135,7 +135,7 @@ class Settings(BaseModel):
     ready_within: PositiveFloat = 900.0
     """Seconds that an InferenceService may take to come up."""
     replicas: PositiveInt = 1
-    """Servers of a version; the fewest of them, where KEDA scales (`selftaught.serving.scaling`)."""
+    """Servers of a version; the fewest of them, where KEDA scales (`selftaught.serving.kserve.scaling`)."""
     max_replicas: NonNegativeInt = 0
     """Above `replicas`: KEDA scales a version, up to so many servers."""
     requests_per_replica: PositiveInt = 64

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from selftaught.starter import pull
+from selftaught.state.starter import pull
 
 REPOSITORY = Path(__file__).parent.parent
 

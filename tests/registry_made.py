@@ -14,9 +14,9 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
-from selftaught.store import open_store
-from selftaught.tracking import Tracker, Version
-from selftaught.weights import model_digest
+from selftaught.state.store import open_store
+from selftaught.state.tracking import Tracker, Version
+from selftaught.state.weights import model_digest
 
 LINE = "maths"
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from selftaught.dataset import Manifest
+from selftaught.records.dataset import Manifest
 from selftaught.report.data import DatasetRef, ModelVersion, ReportData, RoundReport
+from selftaught.retention.inventory import Claim, Folder, Holds, Journal, Registered, Round, State
 from selftaught.retention.planning import DAY, Plan
-from selftaught.retention.state import Claim, Folder, Holds, Journal, Registered, Round, State
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace
-from selftaught.store import MARKER, DirectoryStore
+from selftaught.state.store import MARKER, DirectoryStore
 from tests.plans import fixed
 
 NOW = 2_000_000_000.0

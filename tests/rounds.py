@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from selftaught.database import make_whole
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
-from selftaught.round.engines import reference_key
+from selftaught.round.distributed.request import Work
 from selftaught.round.job import Job, Workplace
-from selftaught.round.work import Work
-from selftaught.serving.local import LocalEngines
-from selftaught.serving.owner import EngineOwner
+from selftaught.round.models import reference_key
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.engines.remote import EngineOwner
+from selftaught.state.database import make_whole
 from tests.registry_made import CHAT
 
 REPOSITORY = Path(__file__).parent.parent
@@ -173,7 +173,7 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     requests.touch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, REPOSITORY))))
     monkeypatch.setenv("RECORDED_REQUESTS", str(requests))
-    monkeypatch.setattr("selftaught.serving.engine.server_module", lambda: "vllm.entrypoints.openai.api_server")
+    monkeypatch.setattr("selftaught.serving.engines.engine.server_module", lambda: "vllm.entrypoints.openai.api_server")
     return requests
 
 

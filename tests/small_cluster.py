@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from selftaught.processes import die_with_parent
-from selftaught.serving.engine import HOST, reserve
+from selftaught.core.processes import die_with_parent
+from selftaught.serving.engines.engine import HOST, reserve
 from tests.rounds import REPOSITORY
 
 SPACE = "team-a"

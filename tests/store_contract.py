@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.errors import BadInput, StoreError
-from selftaught.store import MARKER, Store, fingerprint
+from selftaught.core.errors import BadInput, StoreError
+from selftaught.state.store import MARKER, Store, fingerprint
 
 
 def folder_with(folder: Path, **files: bytes) -> Path:

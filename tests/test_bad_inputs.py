@@ -25,12 +25,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
-from selftaught.cli import ERROR, USAGE, app
-from selftaught.errors import Unavailable
+from selftaught.cli.main import ERROR, USAGE, app
+from selftaught.core.errors import Unavailable
 from selftaught.recipe import AXES, blocks
-from selftaught.round.engines import reference_key
-from selftaught.store import open_store
-from selftaught.weights import model_digest
+from selftaught.round.models import reference_key
+from selftaught.state.store import open_store
+from selftaught.state.weights import model_digest
 from tests.registry_made import Registry, tiny_model
 
 pytest_plugins = ["tests.registry_fixtures", "tests.s3_fixtures"]

@@ -46,12 +46,16 @@ def with_what_they_need(packages: Iterable[str]) -> set[str]:
 
 
 LOCKED = re.compile(r"^([\w.-]+)==", re.MULTILINE)
-ENGINE = ["selftaught.serving.vllm_serve", "selftaught.serving.connections", "selftaught.serving.counting"]
+ENGINE = [
+    "selftaught.serving.engines.vllm_server",
+    "selftaught.serving.middleware.connections",
+    "selftaught.serving.middleware.counting",
+]
 
 
 @pytest.mark.parametrize(
     ("stage", "programs"),
-    [("value-server", ["selftaught.serving.transformers_serve"]), ("vllm-cpu", ENGINE), ("vllm-cuda", ENGINE)],
+    [("value-server", ["selftaught.serving.engines.transformers_server"]), ("vllm-cpu", ENGINE), ("vllm-cuda", ENGINE)],
 )
 def test_a_server_has_what_it_imports(stage: str, programs: list[str]):
     """It starts where nothing else of what is installed here can be imported. vLLM for GPUs is known by its lock."""

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.database import database_file
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.settings import Settings, variable
+from selftaught.state.database import database_file
 
 FILE = """
 [profiles.cluster]

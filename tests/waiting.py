@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from selftaught.serving.processes import Process
+from selftaught.serving.engines.sessions import Process
 
 
 def outage(quick: float) -> float:

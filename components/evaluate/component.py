@@ -15,7 +15,8 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Measure both models on the `gate` sets (with the guards) or on the `report` set; values are kept task by task."""
-    from selftaught.round import evaluate, step
+    from selftaught.round.step import step
+    from selftaught.round.steps import evaluate
 
     with step(f"evaluate {split}", job.path):
         manifest = evaluate.run(job.path, challenger, split, tasks.path, scores.path)

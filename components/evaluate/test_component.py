@@ -7,9 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from selftaught import dataset
-from selftaught.records import Task, TaskScore
-from selftaught.round import evaluate
+from selftaught.records import Task, TaskScore, dataset
+from selftaught.round.steps import evaluate
 from tests.rounds import Round, recipe
 
 
@@ -64,7 +63,7 @@ def test_a_verifier_that_was_mended_measures_anew(trained: Round, engines: Path,
     """The champion's kept scores would be of other conditions than the challenger's."""
     trained.evaluate("report")
     asked = len(engines.read_text().splitlines())
-    monkeypatch.setattr("selftaught.round.evaluate._code", lambda verifiers: "mended")
+    monkeypatch.setattr("selftaught.round.steps.evaluate._code", lambda verifiers: "mended")
     trained.evaluate("report")
     assert len(engines.read_text().splitlines()) == asked + 2 * 8
 

@@ -16,9 +16,10 @@ def gate(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Returns `promoted` or `refused`; `decision` holds every condition with its reason."""
-    from selftaught.round import decide, step
+    from selftaught.round.step import step
+    from selftaught.round.steps import gate
 
     with step("gate", job.path):
-        decided = decide.run(job.path, challenger, tasks.path, examples.path, scores.path, decision.path)
+        decided = gate.run(job.path, challenger, tasks.path, examples.path, scores.path, decision.path)
         metrics.metadata.update(decided.figures)
     return decided.outcome

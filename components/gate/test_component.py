@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from selftaught import dataset
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.decision import decision_from_json
-from selftaught.records import Example, Message, Task, TaskScore
+from selftaught.records import Example, Message, Task, TaskScore, dataset
 from selftaught.round.job import ModelRef, Workplace
+from tests.round.test_fixed_gate import problems
 from tests.rounds import Round, recipe
-from tests.test_fixed_gate import problems
 
 CHALLENGER = "c" * 64
 

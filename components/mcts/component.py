@@ -14,7 +14,8 @@ def mcts(
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Search the tasks of `shard`; finished trees are journaled, so a killed task goes on with the unfinished ones."""
-    from selftaught.round import sample, step
+    from selftaught.round.step import step
+    from selftaught.round.steps import sample
 
     with step("search", job.path):
         manifest = sample.run(job.path, int(shard), tasks.path, groups.path)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from selftaught import dataset
-from selftaught.errors import RoundFailed
-from selftaught.records import Example, Group
+from selftaught.core.errors import RoundFailed
+from selftaught.records import Example, Group, dataset
 from selftaught.round.history import newest
 from tests.rounds import SEARCH, Round, recipe
 
@@ -92,7 +91,7 @@ def test_a_round_of_search_is_told_with_its_trees(round: Round, place):
 
 
 def test_a_search_whose_values_are_no_numbers_fails_the_round_and_says_so(round: Round, monkeypatch):
-    from selftaught.models import Endpoint
+    from selftaught.inference.endpoint import Endpoint
 
     async def odds(*_):
         return [[float("nan"), 0.5]]

@@ -17,7 +17,8 @@ def prepare(
     tasks: dsl.Output[dsl.Dataset],
 ) -> None:
     """Fix round `number` (0: the next one). `job` is what every later step is told."""
-    from selftaught.round import prepare, step
+    from selftaught.round.step import step
+    from selftaught.round.steps import prepare
 
     with step("prepare"):
         manifest = prepare.run(recipe, line, campaign, int(number), int(attempt), len(shards), job.path, tasks.path)

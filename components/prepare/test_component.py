@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from selftaught import dataset
 from selftaught.recipe import Recipe
-from selftaught.records import Task
+from selftaught.records import Task, dataset
 from selftaught.round.job import Workplace, plan_key
+from tests.round.test_fixed_gate import problems
 from tests.rounds import Round, recipe
-from tests.test_fixed_gate import problems
 
 
 def test_the_job_and_its_tasks(round: Round, place: Workplace):
@@ -51,7 +50,7 @@ def test_overlapping_sets_fail_the_round(
     round: Round, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     round.recipe = recipe(model, tasks={"type": "overlapping"})
-    monkeypatch.setattr("selftaught.round.boundary.die_with_parent", lambda: None)
+    monkeypatch.setattr("selftaught.round.step.die_with_parent", lambda: None)
     monkeypatch.setenv("SELFTAUGHT_ERRORS", str(tmp_path / "errors.jsonl"))
     with pytest.raises(SystemExit) as left:
         round.prepare()

@@ -8,7 +8,8 @@ from components.images import STEPS
 @dsl.component(base_image=STEPS, install_kfp_package=False)
 def promote(job: dsl.Input[dsl.Artifact], challenger: str, decision: dsl.Input[dsl.Artifact]) -> None:
     """Make the challenger the champion of its line; safe to run twice."""
-    from selftaught.round import promote, step
+    from selftaught.round.step import step
+    from selftaught.round.steps import promote
 
     with step("promote", job.path):
         promote.run(job.path, challenger, decision.path)

@@ -8,7 +8,7 @@ from kfp import dsl
 from selftaught.blocks import Check, Decision
 from selftaught.evaluation.decision import decision_to_json
 from selftaught.round.job import Workplace
-from selftaught.tracking import Version
+from selftaught.state.tracking import Version
 from tests.rounds import Round, recipe
 
 DECISION = Decision("promoted", "accuracy", 0.25, 0.1, 0.4, 0.001, 0.025, (Check("gain", True, "it gained"),))

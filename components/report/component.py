@@ -19,7 +19,8 @@ def report(
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Write the page and close the round's run."""
-    from selftaught.round import report, step
+    from selftaught.round.step import step
+    from selftaught.round.steps import report
 
     with step("report", job.path):
         inputs = report.Inputs(

@@ -10,7 +10,8 @@ def sample(
     job: dsl.Input[dsl.Artifact], shard: int, tasks: dsl.Input[dsl.Dataset], groups: dsl.Output[dsl.Dataset]
 ) -> None:
     """Sample the tasks of `shard`; finished groups are journaled, so a killed task goes on where it stopped."""
-    from selftaught.round import sample, step
+    from selftaught.round.step import step
+    from selftaught.round.steps import sample
 
     with step("sample", job.path):
         manifest = sample.run(job.path, int(shard), tasks.path, groups.path)

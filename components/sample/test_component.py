@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from selftaught import dataset
-from selftaught.records import Group, Task
+from selftaught.records import Group, Task, dataset
 from tests.rounds import Round
 
 

@@ -15,7 +15,8 @@ def train(
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Trained", [("challenger", str)]):  # type: ignore[valid-type]
     """Train on `examples`. Returns the challenger's digest; `model` is the training record."""
-    from selftaught.round import step, train
+    from selftaught.round.step import step
+    from selftaught.round.steps import train
 
     with step("train", job.path):
         trained = train.run(job.path, examples.path, model.path)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.round.distributed.request import Work
 from selftaught.round.job import Workplace
-from selftaught.round.work import Work
-from selftaught.weights import check_model, model_digest
+from selftaught.state.weights import check_model, model_digest
 from tests.rounds import Round, recipe
 
 

@@ -14,7 +14,8 @@ def verify(
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Verify the groups, curate. Equal rollouts give equal digests."""
-    from selftaught.round import step, verify
+    from selftaught.round.step import step
+    from selftaught.round.steps import verify
 
     with step("verify", job.path):
         done = verify.run(job.path, [groups.path], verified.path, examples.path)

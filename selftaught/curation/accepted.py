@@ -6,7 +6,7 @@ that easy tasks do not fill the data set. It does not weigh or pair examples.
 
 from collections.abc import Iterator
 
-from selftaught.curation.selection import Selection
+from selftaught.curation.base import Selection
 from selftaught.records import Group, Rollout
 
 

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
+from selftaught.curation.base import Counted, capped, told
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
-from selftaught.curation.selection import Counted, capped, told
 from selftaught.records import Example, Group, Node, Tree, content_id
 
 Reflect = Annotated[str, Field(description="said after a wrong turn, before `back`")]

@@ -1,7 +1,7 @@
 """Runs the curators of a stage one after the other, and their examples pass through as they come.
 
-Which rollouts become examples is the curators' business; writing them is `selftaught.dataset`'s. Of an example that has
-passed, its id is kept.
+Which rollouts become examples is the curators' business; writing them is `selftaught.records.dataset`'s. Of an example
+that has passed, its id is kept.
 """
 
 from collections.abc import Iterator, Sequence

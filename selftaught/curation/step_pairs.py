@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from selftaught.curation.base import Counted
 from selftaught.curation.process_values import inferred_values, right_leaves, unjudged_leaves
-from selftaught.curation.selection import Counted
 from selftaught.records import Example, Group, Message, Node, Tree, content_id
 
 

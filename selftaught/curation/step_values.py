@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
+from selftaught.curation.base import Counted, capped
 from selftaught.curation.process_values import FAR, answered, distances, inferred_values, right_leaves, unjudged_leaves
-from selftaught.curation.selection import Counted, capped
 from selftaught.records import Example, Group, Message, Tree, content_id
 
 

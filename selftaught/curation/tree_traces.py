@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt
 
-from selftaught.curation.selection import Selection
+from selftaught.curation.base import Selection
 from selftaught.records import Group, Rollout
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.curation.selection import Counted, drawn
+from selftaught.curation.base import Counted, drawn
 from selftaught.curation.step_values import StepValues
 from selftaught.records import Example, Group, Message
 

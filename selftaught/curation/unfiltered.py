@@ -6,7 +6,7 @@ gave, so that both train on as much. It is not meant to be promoted.
 
 from collections.abc import Sequence
 
-from selftaught.curation.selection import Selection
+from selftaught.curation.base import Selection
 from selftaught.records import Group, Rollout
 
 

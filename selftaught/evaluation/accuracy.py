@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from selftaught.blocks import Drawing, Metric, Sampler
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.evaluation.strategies import iid
 from selftaught.records import Group
 

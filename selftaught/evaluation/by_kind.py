@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from selftaught.core.statistics import paired_gain
 from selftaught.evaluation.pairing import Pairs, pair
 from selftaught.records import Split, TaskScore
-from selftaught.statistics import paired_gain
 
 Kind = Literal["level", "template", "source"]
 MOST = 40

@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter, ValidationError
 
 from selftaught.blocks import Decision
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 
 _DECISION = TypeAdapter(Decision)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from selftaught.blocks import Check, Evidence
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
+from selftaught.core.statistics import SHARES, Bounds, is_binary, sign_flip, tango
 from selftaught.evaluation.pairing import Pairs, pair
 from selftaught.evaluation.wording import percent
-from selftaught.statistics import SHARES, Bounds, is_binary, sign_flip, tango
 
 
 def guard_checks(evidence: Evidence, metrics: Sequence[str], margin: float, confidence: float) -> Iterator[Check]:

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from selftaught.blocks import Outlook
-from selftaught.errors import BadInput
-from selftaught.evaluation.guard import relative_margin
-from selftaught.evaluation.pairing import Pairs, pair
-from selftaught.evaluation.wording import percent
-from selftaught.records import Split
-from selftaught.statistics import (
+from selftaught.core.errors import BadInput
+from selftaught.core.statistics import (
     POWER,
     SHARES,
     binary_guard_power,
@@ -26,6 +22,10 @@ from selftaught.statistics import (
     smallest_detectable_gain,
     smallest_mean_gain,
 )
+from selftaught.evaluation.guard import relative_margin
+from selftaught.evaluation.pairing import Pairs, pair
+from selftaught.evaluation.wording import percent
+from selftaught.records import Split
 
 DISCORDANCE = (0.2, 0.4)
 """Shares of tasks assumed to change sides until a round has been measured."""

@@ -15,13 +15,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from selftaught.blocks import Check, Decision, Evidence, Gate, Outlook, Over
-from selftaught.errors import BadInput
-from selftaught.evaluation.guard import guard_checks
-from selftaught.evaluation.outlook import Chances, noise_of, told
-from selftaught.evaluation.pairing import Pairs, pair
-from selftaught.evaluation.runner import MOST_UNVERIFIED
-from selftaught.evaluation.wording import percent
-from selftaught.statistics import (
+from selftaught.core.errors import BadInput
+from selftaught.core.statistics import (
     Gain,
     alpha_spending,
     is_binary,
@@ -30,6 +25,11 @@ from selftaught.statistics import (
     paired_gain,
     template_gain,
 )
+from selftaught.evaluation.guard import guard_checks
+from selftaught.evaluation.outlook import Chances, noise_of, told
+from selftaught.evaluation.pairing import Pairs, pair
+from selftaught.evaluation.runner import MOST_UNVERIFIED
+from selftaught.evaluation.wording import percent
 
 _DIGITS = 12
 """Of error probabilities: hides the noise of floats, and takes a rest that no test could use for none."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.records import Split, TaskScore
 
 

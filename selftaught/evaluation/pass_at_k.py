@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from selftaught.blocks import Drawing, Metric, Sampler
+from selftaught.core.statistics import pass_at_k
 from selftaught.evaluation.strategies import iid
 from selftaught.records import Group
-from selftaught.statistics import pass_at_k
 
 
 class PassAtK(Drawing, Metric, type="pass_at_k"):

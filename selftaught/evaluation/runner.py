@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from selftaught.blocks import Context, Metric, Sampler
-from selftaught.errors import RoundFailed
+from selftaught.core.errors import RoundFailed
+from selftaught.core.statistics import SHARES, Bounds, mean_interval, paired_gain
 from selftaught.evaluation.pairing import pair
 from selftaught.records import Group, Split, Task, TaskScore
-from selftaught.statistics import SHARES, Bounds, mean_interval, paired_gain
 
 READABLE = 8
 """How many of a task's answers a score keeps to be read."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from selftaught.records import Split, TaskScore
 from selftaught.report.data import RoundReport
-from selftaught.report.words import SPLITS
+from selftaught.report.formatting import SPLITS
 
 Change = Literal["gained", "lost", "right", "wrong"]
 CHANGES: dict[Change, str] = {"gained": "gained", "lost": "lost", "right": "both right", "wrong": "both wrong"}

@@ -6,7 +6,7 @@ Prices and GPU hours are not known here: no record says which machines a step ra
 from dataclasses import dataclass
 
 from selftaught.report.data import Gain, RoundReport
-from selftaught.report.verdict import headline
+from selftaught.report.outcome import headline
 
 POINT = 0.01
 """A point is a hundredth of the metric."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from selftaught.records import Group, TaskScore
 from selftaught.report.data import ReportData
+from selftaught.report.formatting import short
 from selftaught.report.reading import JudgedRollout, judged
-from selftaught.report.words import short
 
 SCORES, ROLLOUTS = "scores.csv", "rollouts.jsonl"
 IN_PAGE = 1_000_000

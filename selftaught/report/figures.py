@@ -11,7 +11,7 @@ from typing import Any
 
 from selftaught.records import Split
 from selftaught.report.data import Gain, RoundReport, Summary, Training
-from selftaught.report.words import metric_name, rate, signed
+from selftaught.report.formatting import metric_name, rate, signed
 
 Figure = dict[str, Any]
 METRIC_COLOURS = ("var(--accent)", "var(--second)", "var(--third)", "var(--soft)")

@@ -17,21 +17,21 @@ from typing import Any, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from selftaught.files import write_whole
-from selftaught.report import figures, words
+from selftaught.core.files import write_whole
+from selftaught.report import figures, formatting
 from selftaught.report.changes import CHANGES, changes
 from selftaught.report.cost import cost
 from selftaught.report.data import KindGain, ReportData, SampledKind
 from selftaught.report.downloads import downloads
+from selftaught.report.outcome import comparisons, consequence, gain_scale, headline, numbers, reasons
+from selftaught.report.parameter_changes import by_round
 from selftaught.report.reading import EACH, to_read
-from selftaught.report.settings import by_round
 from selftaught.report.trees import to_show
-from selftaught.report.verdict import comparisons, consequence, gain_scale, headline, numbers, reasons
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILTERS = tuple("rate signed count percent duration metric_name short sentence visible web size".split())
-NAMES: dict[str, Any] = {"words": words, "figures": figures, "numbers": numbers, "CHANGES": CHANGES, "EACH": EACH}
-"""What the templates may use beside the data: functions of `words` as filters, and these."""
+NAMES: dict[str, Any] = {"words": formatting, "figures": figures, "numbers": numbers, "CHANGES": CHANGES, "EACH": EACH}
+"""What the templates may use beside the data: functions of `formatting` as filters, and these."""
 
 
 def render(data: ReportData) -> str:
@@ -93,7 +93,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({name: getattr(words, name) for name in FILTERS})
+    environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
     environment.globals.update(NAMES)
     return environment
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from selftaught.errors import BadInput
-from selftaught.journal import remove_journal
+from selftaught.core.errors import BadInput
+from selftaught.retention.inventory import Deployments, NoDeployments, NoPipelines, Pipelines
 from selftaught.retention.planning import Fate, Plan, Scope, plan, with_roles
 from selftaught.retention.policy import Policy
-from selftaught.retention.state import Deployments, NoDeployments, NoPipelines, Pipelines
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.job import Workplace
-from selftaught.tracking import Version
+from selftaught.state.journal import remove_journal
+from selftaught.state.tracking import Version
 
 FOLDERS = ("models", "datasets", "unmark")
 """The moves of after the second look."""

@@ -8,7 +8,7 @@ its round's plan and record, and from a data set to its parents.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from selftaught.retention.state import Registered, Round, State
+from selftaught.retention.inventory import Registered, Round, State
 
 Edges = Mapping[str, set[str]]
 CHAMPIONS = ("champion", "previous")

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from selftaught.retention.inventory import Deployment, Folder, Holds, Journal, PipelineVersion, State
 from selftaught.retention.lineage import in_progress, needed, owners
 from selftaught.retention.policy import Policy
-from selftaught.retention.state import Deployment, Folder, Holds, Journal, PipelineVersion, State
 
 DAY = 86400.0
 Kind = Literal["served", "pipeline", "journal", "mark", "claim", "models", "datasets", "unmark"]

@@ -13,13 +13,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from selftaught.dataset import Manifest
-from selftaught.errors import SelftaughtError, StoreError
-from selftaught.journal import stored_journals
-from selftaught.pipeline_versions import Version
+from selftaught.campaign.kfp.versions import Version
+from selftaught.core.errors import SelftaughtError, StoreError
+from selftaught.lines.serve import noted
+from selftaught.records.dataset import Manifest
 from selftaught.report.data import ReportData, RoundReport
-from selftaught.retention.lineage import is_champion
-from selftaught.retention.state import (
+from selftaught.retention.inventory import (
     Claim,
     Deployment,
     Deployments,
@@ -34,10 +33,11 @@ from selftaught.retention.state import (
     Round,
     State,
 )
+from selftaught.retention.lineage import is_champion
 from selftaught.round.history import ENDED, GONE, plan_of, record_key
 from selftaught.round.job import Plan, Workplace, plan_key, role_line, round_name, understood
-from selftaught.service import noted
-from selftaught.store import Store, Stored
+from selftaught.state.journal import stored_journals
+from selftaught.state.store import Store, Stored
 
 B = TypeVar("B")
 
@@ -101,7 +101,9 @@ class _Training(_Ref):
 
 
 class _Order(BaseModel):
-    """What an order of `selftaught.round.trainjob` names, without its objective: that may be another version's."""
+    """What an order of `selftaught.round.distributed.trainjob` names, without its objective: that may be another
+    version's.
+    """
 
     model_config = ConfigDict(frozen=True)
 

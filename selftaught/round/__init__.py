@@ -1,10 +1,5 @@
-"""The steps of one round, as functions of a job and of paths: what the components call.
+"""A round: one pass through a stage, from tasks to a decision; what is fixed of it, what it goes by, and its steps.
 
-Each module is one step: it reads its inputs, hands them to the step's runner with the models, the journal and the
-progress that this machine has, and keeps what comes out under the digest of what went in, so that a step that is
-killed or run twice ends in the same place. Which steps follow which is `pipelines/round.py`'s business.
+`job` is what every step is told, `history` the rounds that were, `intake` the tasks that are new; `steps` are what the
+components call, each inside `step.step`. Which steps follow which is `pipelines/round.py`'s business.
 """
-
-from selftaught.round.boundary import step
-
-__all__ = ["step"]

@@ -6,10 +6,10 @@ retention takes what it made. That nothing of it runs any more is for the caller
 
 from collections.abc import Iterator
 
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.round.history import record_key
 from selftaught.round.job import Job, Workplace, round_name
-from selftaught.tracking import ABANDONED, STOPPED, RoundRun
+from selftaught.state.tracking import ABANDONED, STOPPED, RoundRun
 
 
 def abandon(place: Workplace, line: str, campaign: str) -> RoundRun:

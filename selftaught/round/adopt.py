@@ -7,17 +7,17 @@ Done once a line: where it has a champion, that one goes on. The adopted policy 
 import hashlib
 from pathlib import Path
 
-from selftaught.errors import BadInput
+from selftaught.cluster.naming import version_name
+from selftaught.core.errors import BadInput
 from selftaught.recipe import Recipe
-from selftaught.round.engines import reference_key
+from selftaught.round.in_use import elsewhere
 from selftaught.round.job import ModelRef, Workplace
-from selftaught.round.use import elsewhere
-from selftaught.serving.freshness import Reference, process_reward, reference_logprobs, values
-from selftaught.serving.naming import version_name
-from selftaught.starter import repository, resolve
-from selftaught.tracking import Version
+from selftaught.round.models import reference_key
+from selftaught.serving.weight_check import Reference, process_reward, reference_logprobs, values
+from selftaught.state.starter import repository, resolve
+from selftaught.state.tracking import Version
+from selftaught.state.weights import check_model, model_digest
 from selftaught.training.suitable import check_asked, check_suitable
-from selftaught.weights import check_model, model_digest
 
 
 def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:

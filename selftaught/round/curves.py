@@ -21,8 +21,8 @@ from typing import Any, ClassVar, Protocol
 
 from typing_extensions import override
 
-from selftaught.errors import BadInput, without_credentials
-from selftaught.tracking import Tracker
+from selftaught.core.errors import BadInput, without_credentials
+from selftaught.state.tracking import Tracker
 
 EVERY = 5.0
 """Seconds from one look at the file to the next."""

@@ -1,6 +1,6 @@
 """What a round that cannot go on has found so far, in words: rollouts, verdicts, scores.
 
-It tells and decides nothing. A round that has come to an end has its report (`selftaught.round.report`).
+It tells and decides nothing. A round that has come to an end has its report (`selftaught.round.steps.report`).
 """
 
 from collections import Counter

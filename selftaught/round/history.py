@@ -7,11 +7,11 @@ from functools import cache
 
 from pydantic import ValidationError
 
-from selftaught.errors import BadInput, RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.recipe import Recipe
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name, understood
-from selftaught.tracking import ABANDONED, RoundRun, Tracker, round_title
+from selftaught.state.tracking import ABANDONED, RoundRun, Tracker, round_title
 
 ENDED = ("promoted", "refused")
 """The outcomes that end a round; one that failed is drawn anew."""

@@ -15,26 +15,25 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from selftaught import dataset
-from selftaught.canonical import canonical
-from selftaught.dataset import Manifest
-from selftaught.errors import StoreError
-from selftaught.progress import Progress
+from selftaught.cluster.client import Cluster
+from selftaught.core.canonical import canonical
+from selftaught.core.errors import StoreError
+from selftaught.core.progress import Progress
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Record
+from selftaught.records import Record, dataset
+from selftaught.records.dataset import Manifest
 from selftaught.serving.backend import Backend, Route
-from selftaught.serving.cluster import Cluster
-from selftaught.serving.inference_service import inference_service
-from selftaught.serving.kserve import KServe
-from selftaught.serving.owner import OwnedEngines
-from selftaught.serving.repository import Repository
+from selftaught.serving.engines.remote import OwnedEngines
+from selftaught.serving.kserve.backend import KServe
+from selftaught.serving.kserve.inference_service import inference_service
 from selftaught.serving.routes.gateway import GatewayRoute
 from selftaught.serving.routes.git import GitRoute
+from selftaught.serving.routes.repository import Repository
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
-from selftaught.store import Store, open_store
-from selftaught.tracking import Tracker
-from selftaught.weights import proven
+from selftaught.state.store import Store, open_store
+from selftaught.state.tracking import Tracker
+from selftaught.state.weights import proven
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from selftaught.errors import Away
+from selftaught.core.errors import Away
 from selftaught.settings import Settings
 
 P = ParamSpec("P")

@@ -7,7 +7,7 @@ how many examples are replayed is the stage's `replay`.
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
-from selftaught.curation.selection import drawn
+from selftaught.curation.base import drawn
 from selftaught.records import Example, ExampleKind, Task
 from selftaught.round.history import told_rounds
 from selftaught.round.job import Earlier, Job, Workplace

@@ -13,9 +13,9 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from selftaught.blocks import Earlier
-from selftaught.canonical import canonical
-from selftaught.dataset import Manifest
+from selftaught.core.canonical import canonical
 from selftaught.records import Group, Task
+from selftaught.records.dataset import Manifest
 from selftaught.round.history import told_rounds
 from selftaught.round.job import Job, Reused, Workplace, dump, plan_key, round_name
 from selftaught.search.searcher import Search

@@ -8,8 +8,8 @@ verified like all others. It does not filter rationales that merely quote the hi
 from pydantic import PositiveInt
 
 from selftaught.blocks import Context
-from selftaught.errors import BadRecipe, NoAnswer
-from selftaught.hints import Hint, with_hint
+from selftaught.blocks.hints import Hint, with_hint
+from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Task
 from selftaught.sampling.iid import IID
 

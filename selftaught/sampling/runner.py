@@ -2,7 +2,7 @@
 
 A task that gets no answer (`NoAnswer`: too long for the engine, or what it says cannot be used) costs that task alone:
 it is told, counted, and has no group. What a task's sampling consists of is the sampler's business; retries are the
-client's (`selftaught.models`).
+client's (`selftaught.inference.endpoint`).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from selftaught.blocks import Attempts, Context, ProgressSink
-from selftaught.errors import NoAnswer, RoundFailed, SelftaughtError
+from selftaught.core.errors import NoAnswer, RoundFailed, SelftaughtError
 from selftaught.records import Group, Task
 
 CONCURRENCY = 32
@@ -22,7 +22,7 @@ MOST_UNANSWERED = 0.1
 
 
 class Journal(Protocol):
-    """Where finished groups are kept as they finish: `selftaught.journal` has the real ones."""
+    """Where finished groups are kept as they finish: `selftaught.state.journal` has the real ones."""
 
     def read(self) -> Mapping[str, Group]:
         """The groups journaled so far, by task id."""

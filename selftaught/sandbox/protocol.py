@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Protocol
 
-from selftaught.errors import BadInput, SelftaughtError
+from selftaught.core.errors import BadInput, SelftaughtError
 
 KIB, MIB = 2**10, 2**20
 

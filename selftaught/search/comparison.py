@@ -4,7 +4,7 @@ A task's control is a pool of independent answers. Sampling would have stopped w
 have found is a mean over the orders in which the answers might have come, of those that had ended by then. Within a
 request all orders are as likely. Requests stay in theirs: one was made because those before it had come to too little,
 so its answers cannot have come first (over all orders of the pool sampling would look worse than it is).
-Right is what all verifiers pass. No statistics of its own: intervals over tasks are `selftaught.statistics`'.
+Right is what all verifiers pass. No statistics of its own: intervals over tasks are `selftaught.core.statistics`'.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from selftaught.core.statistics import mean_interval
 from selftaught.records import Control, Group, Rollout
-from selftaught.statistics import mean_interval
 
 ORDERS = 1000
 """Orders that are looked at: all of them where there are no more, else random ones."""

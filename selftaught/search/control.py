@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from selftaught.blocks import Attempts, Completion, Context
-from selftaught.errors import NoAnswer
+from selftaught.core.errors import NoAnswer
 from selftaught.records import Control, Group, Rollout, Task, Tree, Turn
 from selftaught.search.expansion import Steps
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from selftaught.errors import RoundFailed
+from selftaught.core.errors import RoundFailed
 from selftaught.records import Ended, Group, Spent
 
 MOST_FAILED = 0.1

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt
 
 from selftaught.blocks import Context, TokenModel
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.records import Message
 from selftaught.search.parts import NodeValue
 from selftaught.search.tree import SearchNode, SearchTree

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from selftaught.blocks import Completion, Context
-from selftaught.errors import NoAnswer
+from selftaught.core.errors import NoAnswer
 from selftaught.search.parts import Estimate, RollingValue, RollOut
 from selftaught.search.tree import SearchNode, SearchTree
 

@@ -14,12 +14,12 @@ from typing import Annotated, ClassVar, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from selftaught.blocks import Attempts, Context, Earlier, OneOf, Sampler
-from selftaught.errors import NoAnswer
+from selftaught.core.errors import NoAnswer
 from selftaught.records import Ended, Group, Task
 from selftaught.search.backup import Mean, VisitMean
 from selftaught.search.control import Controlled, Independent, about, held
 from selftaught.search.expansion import Steps
-from selftaught.search.hints import Hints
+from selftaught.search.hinted_answers import Hints
 from selftaught.search.parts import Backup, BadValue, NodeValue, RollOut, Selection
 from selftaught.search.reuse import Resumed, close, growth
 from selftaught.search.selection import UCB

@@ -9,13 +9,13 @@ from typing import Annotated
 from pydantic import Field
 
 from selftaught.blocks import Context
+from selftaught.core.worker import WorkerDied, in_worker
 from selftaught.records import Group
 from selftaught.search.parts import BadValue
 from selftaught.search.rollouts import RollOuts, Said
 from selftaught.search.tree import SearchTree
 from selftaught.search.values import as_group
 from selftaught.verification.votes import same_answers
-from selftaught.worker import WorkerDied, in_worker
 
 
 class Vote(RollOuts, type="vote"):

@@ -1,9 +1,9 @@
 """The one interface to whatever serves models: deploy this digest, wait until it answers, lead users to it, remove it.
 
 A served version is immutable: one endpoint per model digest. Which version users get is a pointer, and moving it is
-promotion. The pointer has one source of truth: the registry's `champion` alias (`selftaught.tracking`), or what the
-route keeps a record of itself (a git repository). The other is brought into line with it, under the line's lease, so
-that a kill between the two heals (`selftaught.serving.pointer`).
+promotion. The pointer has one source of truth: the registry's `champion` alias (`selftaught.state.tracking`), or what
+the route keeps a record of itself (a git repository). The other is brought into line with it, under the line's lease,
+so that a kill between the two heals (`selftaught.serving.promotion`).
 """
 
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from selftaught.models import served_name
+from selftaught.inference.endpoint import served_name
 
 
 @dataclass(frozen=True, slots=True)

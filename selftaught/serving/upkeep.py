@@ -7,8 +7,8 @@ lease ends in time) and reconciles it: after a promotion that ended well there i
 import sys
 from typing import Any
 
-from selftaught.errors import SelftaughtError
-from selftaught.serving.cluster import Cluster, found, told
+from selftaught.cluster.client import Cluster, found, told
+from selftaught.core.errors import SelftaughtError
 from selftaught.settings import Settings
 
 CRON_JOB = "selftaught-upkeep-reconcile"

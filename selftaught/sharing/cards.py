@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from selftaught.dataset import Manifest
+from selftaught.records.dataset import Manifest
 from selftaught.sharing.facts import Facts, Origin, names
 
 MARK = "selftaught"
@@ -25,7 +25,7 @@ lines = [line.split("  ", 1) for line in open("SHA256SUMS", encoding="utf-8").re
 files = sorted({left_out} + [[name, digest] for digest, name in lines])
 print(hashlib.sha256(json.dumps(files, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest())
 """
-"""What computes `selftaught.weights.model_digest` from the list of files."""
+"""What computes `selftaught.state.weights.model_digest` from the list of files."""
 
 
 @dataclass(frozen=True, slots=True)

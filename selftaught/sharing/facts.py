@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import yaml
 
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.report.data import ReportData
 from selftaught.round.history import recorded
 from selftaught.round.job import Workplace
-from selftaught.starter import STARTERS
-from selftaught.tracking import Version
+from selftaught.state.starter import STARTERS
+from selftaught.state.tracking import Version
 
 TEXTS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*")
 _PLACE = re.compile(r"^(~|\.{0,2})/(.*/)?|^s3://(.*/)?")

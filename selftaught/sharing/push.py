@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from selftaught import dataset
-from selftaught.errors import BadInput, Unavailable
-from selftaught.hub import http_error
+from selftaught.core.errors import BadInput, Unavailable
+from selftaught.core.hub import http_error
+from selftaught.records import dataset
 from selftaught.round.job import Workplace
 from selftaught.sharing.cards import MARK, dataset_card, kinds_of, model_card
 from selftaught.sharing.facts import Facts, Licence, facts
-from selftaught.store import sha256_of, visible_files
-from selftaught.tracking import Version
-from selftaught.weights import MANIFEST
+from selftaught.state.store import sha256_of, visible_files
+from selftaught.state.tracking import Version
+from selftaught.state.weights import MANIFEST
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from selftaught import dataset
-from selftaught.errors import BadInput
-from selftaught.files import writing
-from selftaught.records import Example, Group, Message, Task, content_id
+from selftaught.core.errors import BadInput
+from selftaught.core.files import writing
+from selftaught.records import Example, Group, Message, Task, content_id, dataset
 from selftaught.round.history import told_last
 from selftaught.round.job import Workplace
+from selftaught.state.store import sha256_of
 from selftaught.stepwise.formats import FORMATS, Name, Neutral, reader, written
 from selftaught.stepwise.from_trees import Labels, solutions
 from selftaught.stepwise.solution import BadRow, Solution
-from selftaught.store import sha256_of
-from selftaught.tasks.parquet import read_parquet
+from selftaught.tasks.sources.parquet import read_parquet
 
 Kept = Literal["soft", "hard"]
 

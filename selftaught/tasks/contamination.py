@@ -10,7 +10,7 @@ rows share that they say nothing (`Common`), for a round's tasks are too few to 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from textwrap import shorten
 
-from selftaught.errors import RoundFailed
+from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Split, Task
 from selftaught.tasks.lean import AnyTask
 from selftaught.tasks.sameness import NGRAM, Common, Marks, alike_words, compared, made_from, text_number

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from selftaught.canonical import canonical
+from selftaught.core.canonical import canonical
 
 NGRAM = 13
 """Words in a run that two different problems do not share."""

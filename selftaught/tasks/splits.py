@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 
 from selftaught.blocks import TaskSource
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.records import Message, Split, Task
 from selftaught.tasks.lean import AnyTask
 from selftaught.tasks.sameness import Common, Marks, made_from, masked

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from selftaught.blocks import Objective
-from selftaught.errors import BadInput, RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Example, ExampleKind
 
 

@@ -8,7 +8,7 @@ was. What its template makes of answers does not matter: they are never rendered
 from pathlib import Path
 from typing import Any, cast
 
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.records import Example, Message
 from selftaught.training.rendering import Chat, chat_of, end_tokens, rendered
 from selftaught.training.templates import render_apart

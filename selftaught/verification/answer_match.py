@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from selftaught.blocks import RolloutVerifier
-from selftaught.computing_time import ANSWER_S, share
+from selftaught.core.computing_time import ANSWER_S, share
 from selftaught.records import Rollout, Task, Verdict
 from selftaught.verification.answers import TOLERANCE, compared, final_answer, says
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 
 from selftaught.blocks import ChatModel, Context, Verifier
-from selftaught.errors import BadInput, SelftaughtError
+from selftaught.core.errors import BadInput, SelftaughtError
 from selftaught.records import Group, Rollout, Task, Turn, Verdict
 
 MOST_FAILED = 0.05

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequ
 from dataclasses import dataclass
 
 from selftaught.blocks import Context, ProgressSink, Verifier
-from selftaught.computing_time import ROLLOUT_S, STEP_S, Share, share
-from selftaught.errors import BadInput
+from selftaught.core.computing_time import ROLLOUT_S, STEP_S, Share, share
+from selftaught.core.errors import BadInput
 from selftaught.records import Group, Verdict
 
 IN_FLIGHT = 32

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, cast
 
-from selftaught.computing_time import TooSlow, limited
+from selftaught.core.computing_time import TooSlow, limited
 
 DIGITS = 30
 """To which numbers are evaluated; without a decimal point they have to agree in all but the last five of these."""

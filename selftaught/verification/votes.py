@@ -3,7 +3,7 @@
 It does not say which answer is right: that is what the verdicts are for.
 """
 
-from selftaught.computing_time import ANSWER_S, share
+from selftaught.core.computing_time import ANSWER_S, share
 from selftaught.records import Group
 from selftaught.verification.answers import equal, final_answer
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from selftaught.doctor_cluster import servers
-from selftaught.errors import Unavailable
+from selftaught.core.errors import Unavailable
+from selftaught.doctor.cluster import servers
 from selftaught.settings import Settings
-from selftaught.tracking import Tracker, Version
+from selftaught.state.tracking import Tracker, Version
 from tests.certificates import issue
 from tests.kubernetes_api import Kubernetes, serving
 
@@ -179,8 +179,8 @@ def test_the_doctor_says_what_is_wrong_with_an_account(
 RECONCILE = """
 import sys
 from pathlib import Path
-from selftaught import cli
-from selftaught.round import look
+from selftaught.cli import main as cli
+from selftaught.lines import drift as look
 look.ACCOUNT = Path(sys.argv.pop(1))
 try:
     cli.app()

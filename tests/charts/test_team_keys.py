@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from selftaught.errors import StoreError
-from selftaught.store import MARKER, Store
-from selftaught.store_s3 import S3Store
+from selftaught.core.errors import StoreError
+from selftaught.state.store import MARKER, Store
+from selftaught.state.store.s3 import S3Store
 from tests.s3_server import S3Server, s3_server
 from tests.store_contract import StoreContract, model
 

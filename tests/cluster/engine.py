@@ -2,7 +2,8 @@
 
     python engine.py MODEL
 
-It loads nothing, so that several fit on two cores. What vLLM calls its gauges is held by tests/serving/test_kserve.py.
+It loads nothing, so that several fit on two cores. What vLLM calls its gauges is held by
+tests/serving/kserve/test_backend.py.
 """
 
 import sys

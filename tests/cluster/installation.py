@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selftaught.round.engines import reference_key
 from selftaught.round.job import Workplace
-from selftaught.serving.freshness import reference_logprobs
-from selftaught.serving.inference_service import inference_service
-from selftaught.serving.kserve import KServe
+from selftaught.round.models import reference_key
+from selftaught.serving.kserve.backend import KServe
+from selftaught.serving.kserve.inference_service import inference_service
 from selftaught.serving.routes.service import ServiceRoute
-from selftaught.weights import model_digest
+from selftaught.serving.weight_check import reference_logprobs
+from selftaught.state.weights import model_digest
 from tests.cluster.kube import CHART, DEV, REGISTRY, Kube
 
 

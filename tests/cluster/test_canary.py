@@ -16,18 +16,18 @@ import pytest
 import scipy
 import yaml
 
-from selftaught.errors import RoundFailed, Unavailable
-from selftaught.lines import rollback
-from selftaught.models import served_name
+from selftaught.core.errors import RoundFailed, Unavailable
+from selftaught.inference.endpoint import served_name
+from selftaught.lines.versions import rollback
 from selftaught.round.job import Workplace
-from selftaught.serving.canary import Answers, pods
-from selftaught.serving.counting import HEADER
-from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
-from selftaught.serving.pointer import move
+from selftaught.serving.kserve.backend import GROUP, PLURAL, VERSION, KServe
+from selftaught.serving.middleware.counting import HEADER
+from selftaught.serving.promotion import move
+from selftaught.serving.routes.acceptance import refusal
+from selftaught.serving.routes.canary import Answers, pods
 from selftaught.serving.routes.gateway import FIELD, MODIFIER, http_route
-from selftaught.serving.routes.taken import refusal
 from selftaught.settings import Settings
-from selftaught.tracking import Version
+from selftaught.state.tracking import Version
 from tests.cluster.edge import Edge, entrances
 from tests.cluster.installation import Platform, manifest, noisy, serving, stored
 from tests.cluster.kube import run

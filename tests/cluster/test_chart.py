@@ -318,7 +318,7 @@ def test_every_client_of_the_store_finds_its_bucket_alike() -> None:
 
 def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
     """In the team's own profile, with a token for KFP alone, where KFP's client looks for it."""
-    from selftaught.kubeflow import MOUNTED
+    from selftaught.campaign.kfp.client import MOUNTED
 
     items = render(values=TEAMS | {"kfp": {"multiUser": True, "runner": {"namespace": "ours"}}})
     told = {i["metadata"]["namespace"]: i for i in by_kind(items, "ConfigMap") if "settings" in i["metadata"]["name"]}

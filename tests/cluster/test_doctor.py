@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from selftaught import doctor_cluster
-from selftaught.doctor import Finding
-from selftaught.serving.cluster import Cluster
-from selftaught.serving.pod_security import CONTEXT, INITIALIZER, lacking
+from selftaught.cluster.client import Cluster
+from selftaught.cluster.pod_security import CONTEXT, INITIALIZER, lacking
+from selftaught.doctor import cluster
+from selftaught.doctor.machine import Finding
 from selftaught.settings import Settings
 from tests.cluster.installation import Platform
 from tests.cluster.kube import Kube
@@ -46,7 +46,7 @@ def findings(space: str) -> dict[str, Finding]:
         kfp="http://127.0.0.1:9",
         kfp_namespace=space,
     )
-    return {found.name: found for found in doctor_cluster.checks(settings)}
+    return {found.name: found for found in cluster.checks(settings)}
 
 
 def container(context: Any) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.lines import rollback
-from selftaught.models import served_name
+from selftaught.inference.endpoint import served_name
+from selftaught.lines.versions import rollback
 from selftaught.round.job import Workplace
-from selftaught.serving.connections import SECONDS
-from selftaught.serving.kserve import KServe
-from selftaught.serving.pointer import move, reconcile
-from selftaught.tracking import Version
+from selftaught.serving.kserve.backend import KServe
+from selftaught.serving.middleware.connections import SECONDS
+from selftaught.serving.promotion import move, reconcile
+from selftaught.state.tracking import Version
 from tests.cluster.installation import Platform, noisy, serving, stored
 from tests.cluster.traffic import Traffic
 from tests.git_server import TOKEN, USERNAME, Bare, git, git_server

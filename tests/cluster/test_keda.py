@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from selftaught.serving.inference_service import inference_service
+from selftaught.serving.kserve.inference_service import inference_service
 from selftaught.settings import Settings
 from tests.cluster.kube import REGISTRY, Kube
 

@@ -19,11 +19,11 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from selftaught.cluster.client import Cluster
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt, adopt_roles
-from selftaught.round.engines import reference_key
 from selftaught.round.job import Workplace
-from selftaught.serving.cluster import Cluster
+from selftaught.round.models import reference_key
 from selftaught.serving.routes.service import ENGINE_PORT, SELECTOR
 from tests.cluster.installation import Platform, pointed, serving
 from tests.rounds import ENGINE, Round, model, recipe, recorded_blocks, tiny_model

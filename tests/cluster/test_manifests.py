@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from manifests.render import KFP_NAMESPACE, rendered
-from selftaught.weights import DIGEST
+from selftaught.state.weights import DIGEST
 from tests.cluster.kube import REPOSITORY, Kube, run
 
 pytestmark = pytest.mark.cluster

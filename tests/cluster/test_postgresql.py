@@ -22,7 +22,7 @@ import yaml
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Workplace
-from selftaught.tracking import Tracker
+from selftaught.state.tracking import Tracker
 from tests.cluster.installation import Platform, install
 from tests.cluster.kube import IMAGES, Kube
 from tests.rounds import Round, model, owned_engines, recipe, recorded_blocks, requests

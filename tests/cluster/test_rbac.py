@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from selftaught.round.trainjob import TrainJobs
-from selftaught.serving.cluster import Cluster
-from selftaught.serving.inference_service import inference_service
+from selftaught.cluster.client import Cluster
+from selftaught.round.distributed.trainjob import TrainJobs
+from selftaught.serving.kserve.inference_service import inference_service
 from selftaught.serving.upkeep import CRON_JOB, job_of
 from selftaught.settings import Settings
-from selftaught.store import Store
+from selftaught.state.store import Store
 from tests.cluster.kube import DEV, Kube, render, template
 
 pytestmark = pytest.mark.cluster

@@ -22,9 +22,8 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from pipelines.round import COMPILED
-from selftaught import dataset
 from selftaught.recipe import Recipe
-from selftaught.records import Group
+from selftaught.records import Group, dataset
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Job, Workplace
 from tests.cluster.installation import Platform, pointed, serving
@@ -148,7 +147,7 @@ def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, pla
     command = [
         sys.executable,
         "-m",
-        "selftaught.local",
+        "selftaught.campaign.local_pipeline",
         str(COMPILED / "round.yaml"),
         str(tmp_path),
         told,

@@ -12,10 +12,10 @@ import httpx
 import pytest
 import yaml
 
-from selftaught.campaign import Order
+from selftaught.campaign.kfp.schedules import Clock, cron_job
+from selftaught.campaign.local import Order
 from selftaught.recipe import Recipe
 from selftaught.round.job import Workplace
-from selftaught.scheduling import Clock, cron_job
 from selftaught.settings import Settings
 from tests import kfp_api
 from tests.cluster.installation import Platform

@@ -10,18 +10,18 @@ from typing import Any
 import httpx
 import pytest
 
-from selftaught.errors import BadInput, SelftaughtError, Unavailable, WrongModel
-from selftaught.limiter import CLIENT, PRIORITY, ROUNDS, SHARE
-from selftaught.lines import rollback
-from selftaught.models import served_name
-from selftaught.round.engines import endpoint
+from selftaught.cluster.naming import DIGEST
+from selftaught.core.errors import BadInput, SelftaughtError, Unavailable, WrongModel
+from selftaught.inference.endpoint import served_name
+from selftaught.inference.limiter import CLIENT, PRIORITY, ROUNDS, SHARE
+from selftaught.lines.versions import rollback
 from selftaught.round.job import Workplace
-from selftaught.serving.connections import SECONDS
-from selftaught.serving.kserve import GROUP, PLURAL, VERSION, KServe
-from selftaught.serving.naming import DIGEST
-from selftaught.serving.pointer import move, reconcile
-from selftaught.tracking import Version
-from selftaught.weights import model_digest
+from selftaught.round.models import endpoint
+from selftaught.serving.kserve.backend import GROUP, PLURAL, VERSION, KServe
+from selftaught.serving.middleware.connections import SECONDS
+from selftaught.serving.promotion import move, reconcile
+from selftaught.state.tracking import Version
+from selftaught.state.weights import model_digest
 from tests.cluster.installation import Platform, manifest, noisy, pointed, serving, stored
 from tests.cluster.traffic import Traffic
 

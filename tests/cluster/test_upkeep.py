@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from selftaught.models import served_name
+from selftaught.inference.endpoint import served_name
 from selftaught.round.job import Workplace
-from selftaught.serving.kserve import KServe
-from selftaught.serving.pointer import move
+from selftaught.serving.kserve.backend import KServe
+from selftaught.serving.promotion import move
 from selftaught.serving.upkeep import CRON_JOB
-from selftaught.tracking import Version
+from selftaught.state.tracking import Version
 from tests.cluster.installation import Platform, pointed, serving
 from tests.cluster.kube import CHART
 
@@ -45,7 +45,7 @@ DYING = """
 import os, sys
 from functools import partial
 from selftaught.round.job import Workplace
-from selftaught.serving.pointer import move
+from selftaught.serving.promotion import move
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.serving.upkeep import attend
 

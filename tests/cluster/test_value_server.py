@@ -6,8 +6,8 @@ import pytest
 
 from selftaught.blocks import Context
 from selftaught.recipe import Recipe
-from selftaught.round.engines import endpoint
 from selftaught.round.job import Workplace
+from selftaught.round.models import endpoint
 from tests.cluster.installation import stored
 from tests.cluster.kube import REPOSITORY
 from tests.value_models import TASK, assert_guided, with_head

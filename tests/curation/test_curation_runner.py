@@ -3,8 +3,8 @@
 import pytest
 
 from selftaught.blocks import Curator
+from selftaught.core.errors import RoundFailed
 from selftaught.curation.runner import curate
-from selftaught.errors import RoundFailed
 from selftaught.records import Example, Message
 
 

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught.core.errors import RoundFailed
 from selftaught.curation.by_effort import ByEffort, effort
 from selftaught.curation.detours import Linearised, Spliced
 from selftaught.curation.step_pairs import StepPairs, common
 from selftaught.curation.step_values import StepValues
 from selftaught.curation.tree_traces import TreeTraces
 from selftaught.curation.true_false import TrueFalse
-from selftaught.errors import RoundFailed
 from selftaught.records import Spent
 from selftaught.search.values import PTrue
 from tests.curation.trees import grown, unjudged

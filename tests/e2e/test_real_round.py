@@ -15,15 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from selftaught import dataset
-from selftaught.records import Group
+from selftaught.records import Group, dataset
 from selftaught.report.data import ReportData
 from selftaught.round.history import newest
 from selftaught.round.job import Workplace
 from selftaught.settings import Settings
-from selftaught.store import DirectoryStore
-from selftaught.tracking import Tracker
-from selftaught.weights import model_digest
+from selftaught.state.store import DirectoryStore
+from selftaught.state.tracking import Tracker
+from selftaught.state.weights import model_digest
 from tests.waiting import end, until
 
 pytestmark = pytest.mark.model

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught.core.statistics import paired_gain
 from selftaught.evaluation.by_kind import MOST, by_kind
 from selftaught.records import TaskScore
-from selftaught.statistics import paired_gain
 
 
 def scored(values: list[tuple[float, float]], templates: list[str | None], source: str = "test") -> list[TaskScore]:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.blocks import Context, Metric, Sampler
-from selftaught.errors import BadInput, RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
+from selftaught.core.statistics import wilson
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.majority import Majority
 from selftaught.evaluation.pairing import common, pair
@@ -17,7 +18,6 @@ from selftaught.evaluation.runner import evaluate, paired, subset, summarise
 from selftaught.evaluation.tokens import Tokens
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Message, Rollout, Split, Task, TaskScore, Turn, Verdict
-from selftaught.statistics import wilson
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.runner import verify
 

@@ -25,7 +25,7 @@ from benchmarks.bench_gate import (
     pool,
     year,
 )
-from selftaught.statistics import paired_gain
+from selftaught.core.statistics import paired_gain
 
 
 @pytest.mark.parametrize(

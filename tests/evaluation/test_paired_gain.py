@@ -8,12 +8,12 @@ import pytest
 from scipy import stats
 
 from selftaught.blocks import Check, Decision, Evidence, Outlook
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
+from selftaught.core.statistics import Bounds, alpha_spending, mcnemar_power, smallest_detectable_gain
 from selftaught.evaluation.decision import decision_from_json, decision_to_json
 from selftaught.evaluation.guard import relative_margin
 from selftaught.evaluation.paired_gain import PairedGain
 from selftaught.records import Split, TaskScore
-from selftaught.statistics import Bounds, alpha_spending, mcnemar_power, smallest_detectable_gain
 
 CHAMPION, CHALLENGER = "c4a3910f00", "cha11e46e5"
 BASE = "ba5e000000"

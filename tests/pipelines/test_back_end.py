@@ -17,7 +17,7 @@ from pipelines import round as pipeline
 from pipelines.back_end import RULES, WHOLE, Compiled, broken
 from pipelines.back_end.kubernetes import ARGUMENT
 from pipelines.back_end.values import resolved, taken
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 
 FILES = sorted(pipeline.COMPILED.glob("*.yaml"))
 WRITTEN = {path.name: list(yaml.safe_load_all(path.read_text())) for path in FILES}

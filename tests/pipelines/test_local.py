@@ -1,4 +1,6 @@
-"""The pipeline of a round of one shard runs whole on one machine, as the one with a loop does (tests/test_kill.py)."""
+"""The pipeline of a round of one shard runs whole on one machine, as the one with a loop does
+(tests/campaign/test_kill.py).
+"""
 
 import os
 import shutil
@@ -7,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.round import COMPILED
-from selftaught.campaign import Campaign, Order
-from selftaught.canonical import canonical
+from selftaught.campaign.local import Campaign, Order
+from selftaught.core.canonical import canonical
 from selftaught.recipe import Recipe
 from selftaught.round.job import Workplace
 from tests.rounds import BLOCKS, ENGINE, REPOSITORY, Round, database, model, place, recipe, recorded_blocks

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from selftaught.report.cost import cost
 from selftaught.report.data import RoundReport, StepTime
-from selftaught.report.settings import Changed, by_round, changed
+from selftaught.report.parameter_changes import Changed, by_round, changed
 from tests.report.sample_report import played
 
 

@@ -5,7 +5,7 @@ import pytest
 from selftaught.blocks import Check, Decision
 from selftaught.records import Split
 from selftaught.report.data import GateReport, ReportData
-from selftaught.report.verdict import comparisons
+from selftaught.report.outcome import comparisons
 from tests.report.sample_report import ACCURACY, GUARD, sample
 
 

@@ -11,9 +11,9 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from selftaught.report.data import ModelVersion, ReportData, RoundReport
+from selftaught.report.formatting import rate, signed
+from selftaught.report.outcome import comparisons
 from selftaught.report.page import render, write
-from selftaught.report.verdict import comparisons
-from selftaught.report.words import rate, signed
 from tests.report.sample_report import HOSTILE, MODELS, sample
 
 SECTIONS = (  # in reading order

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from selftaught.blocks import Completion, Context, RolloutVerifier, Verifier
-from selftaught.errors import BadRecipe, NoAnswer
+from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Message, Task, Verdict
 from selftaught.sampling.rationalise import Rationalise
 

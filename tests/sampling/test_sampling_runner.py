@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from selftaught.blocks import Completion, Context
-from selftaught.errors import NoAnswer, RoundFailed, Unavailable
+from selftaught.core.errors import NoAnswer, RoundFailed, Unavailable
 from selftaught.records import Message, Task
 from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import counts, sample, total_tokens

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import selftaught
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.sandbox.process import ProcessSandbox
 from selftaught.sandbox.protocol import Ended, Limits, Program, SandboxFailed
 
@@ -159,8 +159,9 @@ print(asyncio.run(main()).stdout)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "selftaught")
         shutil.copytree(package / "sandbox", copy / "sandbox", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("__init__.py", "errors.py"):
-            shutil.copy(package / name, copy)
+        (copy / "core").mkdir()
+        for name in ("__init__.py", "core/__init__.py", "core/errors.py"):
+            shutil.copy(package / name, copy / name)
         Path(folder).chmod(0o755)
         seen = subprocess.run(
             [_PYTHON, "-c", ask],

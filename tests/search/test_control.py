@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught.blocks import Completion, Context, Curator, registered
-from selftaught.errors import NoAnswer, RoundFailed, Unavailable
-from selftaught.journal import FileJournal
+from selftaught.core.errors import NoAnswer, RoundFailed, Unavailable
 from selftaught.records import Group, Message, Task, Verdict
 from selftaught.report.reading import drawn
 from selftaught.report.tally import Tally
@@ -17,6 +16,7 @@ from selftaught.search.control import MOST_REQUESTS, held
 from selftaught.search.outcomes import outcomes
 from selftaught.search.searcher import Limits, Search
 from selftaught.search.values import Constant
+from selftaught.state.journal import FileJournal
 from selftaught.verification.runner import funnel
 from tests.curation.trees import grown
 from tests.search.scripted import TASK, Right, Scripted, opened

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from selftaught.blocks import Context
-from selftaught.models import Endpoint
+from selftaught.inference.endpoint import Endpoint
 from selftaught.search.searcher import Search
-from selftaught.serving.engine import TRANSFORMERS, VLLM
-from selftaught.serving.freshness import fresh, reference_logprobs
-from selftaught.serving.local import LocalEngines
-from selftaught.weights import check_model, model_digest
+from selftaught.serving.engines.engine import TRANSFORMERS, VLLM
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.weight_check import fresh, reference_logprobs
+from selftaught.state.weights import check_model, model_digest
 from tests.reward_models import probabilities, reward_model
 from tests.search.scripted import TASK, Scripted
 
@@ -23,7 +23,7 @@ OPENING = "<|im_start|>system\nReason.<|im_end|>\n<|im_start|>user\nWhat is 1 + 
 async def test_a_search_is_guided_by_a_model_of_another_tokenizer(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("selftaught.serving.engine.server_module", lambda: server)
+    monkeypatch.setattr("selftaught.serving.engines.engine.server_module", lambda: server)
     folder = reward_model(tmp_path / "prm")
     check_model(folder)
     value = {"type": "process_reward", "role": "prm", "system": "Reason."}

@@ -10,18 +10,18 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from selftaught.blocks import Completion, Context
-from selftaught.errors import Unavailable
-from selftaught.journal import FileJournal
-from selftaught.models import Endpoint, Policy
+from selftaught.core.errors import Unavailable
+from selftaught.inference.endpoint import Endpoint, Policy
 from selftaught.records import Group, Message, Task, Tree
 from selftaught.sampling.runner import sample
 from selftaught.search.rewards import ReplyReward
 from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchTree
-from selftaught.serving.freshness import fresh, reference_logprobs
-from selftaught.serving.local import LocalEngines
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.weight_check import fresh, reference_logprobs
+from selftaught.state.journal import FileJournal
+from selftaught.state.weights import check_model, model_digest
 from selftaught.verification.answer_match import AnswerMatch
-from selftaught.weights import check_model, model_digest
 from tests.value_models import TASK, assert_guided, with_head
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from selftaught.blocks import Completion, Context
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.records import Message, Task
 from selftaught.search.rewards import ProcessReward, ReplyReward
 from selftaught.search.searcher import Search

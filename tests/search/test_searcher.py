@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught.blocks import Context
+from selftaught.core.errors import NoAnswer
 from selftaught.curation.step_pairs import StepPairs
 from selftaught.curation.step_values import StepValues
 from selftaught.curation.tree_traces import TreeTraces
-from selftaught.errors import NoAnswer
 from selftaught.search.backup import Mean, QValue, VisitMean
 from selftaught.search.searcher import Adaptive, Search
 from selftaught.search.selection import DVTS, UCB, UCT, Beam, Greedy, Rebase

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.tracking import Tracker
+from selftaught.state.tracking import Tracker
 from tests.rounds import database
 
 __all__ = ["database"]

@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from selftaught import dataset
-from selftaught.cli import app
+from selftaught.cli.main import app
+from selftaught.core.errors import BadInput
 from selftaught.curation.step_values import StepValues
-from selftaught.errors import BadInput
-from selftaught.records import Example, Group
+from selftaught.records import Example, Group, dataset
 from selftaught.report.data import DatasetRef
 from selftaught.round.history import record_key
 from selftaught.round.job import Workplace, round_name

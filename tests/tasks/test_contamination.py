@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.errors import RoundFailed
+from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Message, Split, Task
 from selftaught.tasks.contamination import check_examples, overlaps, require_disjoint
 

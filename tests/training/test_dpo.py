@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.errors import RoundFailed
+from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Message
 from selftaught.training.dpo import DPO
 from selftaught.training.loops.dpo import PairTrainer, collate, pair, pair_losses, run

@@ -15,18 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught import dataset
 from selftaught.blocks import Objective, TrainResult
-from selftaught.errors import RoundFailed, Unavailable
-from selftaught.records import Example, Message
-from selftaught.round.work import RESULT, Work
+from selftaught.core.errors import RoundFailed, Unavailable
+from selftaught.records import Example, Message, dataset
+from selftaught.round.distributed.request import RESULT, Work
+from selftaught.state.weights import check_model
 from selftaught.training.dpo import DPO
 from selftaught.training.gradient import Lora
+from selftaught.training.loops.callbacks import newest_whole
 from selftaught.training.loops.parallel import share
-from selftaught.training.loops.watch import newest_whole
 from selftaught.training.sft import SFT
 from selftaught.training.value import ValueMSE
-from selftaught.weights import check_model
 from tests.rounds import REPOSITORY
 from tests.training.training_examples import example
 from tests.waiting import until
@@ -183,7 +182,10 @@ def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., 
 
 def test_processes_die_with_who_started_them(make: Callable[..., Work]):
     work = make(LONG)
-    code = "import sys; from selftaught.round.work import Work; Work.model_validate_json(sys.argv[1]).done(2)"
+    code = (
+        "import sys; from selftaught.round.distributed.request import Work; "
+        "Work.model_validate_json(sys.argv[1]).done(2)"
+    )
     step = subprocess.Popen([sys.executable, "-c", code, work.model_dump_json()], env=environment())
     assert until(lambda: newest_whole(work.scratch), 600)
     assert len(list(processes(work))) == 2

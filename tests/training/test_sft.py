@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from selftaught.blocks import TrainContext
-from selftaught.errors import BadInput, RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Example, Message
+from selftaught.state.weights import check_model
 from selftaught.training.gradient import Lora
 from selftaught.training.sft import SFT
-from selftaught.weights import check_model
 from tests.training.training_examples import MakeContext, example
 
 FP32 = {"precision": "fp32", "learning_rate": 1e-3, "epochs": 1, "batch_size": 4}
@@ -158,7 +158,7 @@ def test_every_step_is_reported_with_loss_and_speed(tiny_model: Path, examples: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from selftaught import dataset
+from selftaught.records import dataset
 from selftaught.blocks import TrainContext
 from selftaught.records import Example, Message
 from selftaught.training.sft import SFT
@@ -177,7 +177,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
 ):
     """kill -9 after step 5, with a torn checkpoint-6 beside the whole checkpoint-4: same losses, same weights."""
-    from selftaught import dataset
+    from selftaught.records import dataset
 
     config = SFT.model_validate(FP32 | {"epochs": 3, "checkpoint_every": 2})
     whole = config.train(tiny_model, examples, tmp_path / "whole", context("whole"))
@@ -255,9 +255,9 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_an_older_whole_one(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """At the last moment before it counts: checkpoint-4 is written and not marked, and the run goes on from step 2."""
-    from selftaught.training.loops import watch
+    from selftaught.training.loops import callbacks
 
-    marked = watch.Watch.on_save
+    marked = callbacks.Watch.on_save
 
     def killed(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 4:
@@ -267,11 +267,11 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_an_older_whole_one(
     config = SFT.model_validate(FP32 | {"epochs": 2, "checkpoint_every": 2})
     told = context("run")
     with monkeypatch.context() as patched:
-        patched.setattr(watch.Watch, "on_save", killed)
+        patched.setattr(callbacks.Watch, "on_save", killed)
         with pytest.raises(KeyboardInterrupt):
             config.train(tiny_model, examples, tmp_path / "out", told)
     assert (told.scratch / "checkpoint-4").is_dir()
-    assert watch.newest_whole(told.scratch) == str(told.scratch / "checkpoint-2")
+    assert callbacks.newest_whole(told.scratch) == str(told.scratch / "checkpoint-2")
     steps: list[int] = []
     again = TrainContext(told.scratch, 3, lambda done, total, /, **values: steps.append(done))
     config.train(tiny_model, examples, tmp_path / "out", again)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.training.suitable import check_suitable
 from selftaught.training.templates import render_apart
 from tests.training.templates import CHATML, TEMPLATES, tokenizer_with

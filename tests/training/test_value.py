@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.errors import RoundFailed
+from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Message
+from selftaught.state.weights import check_model
 from selftaught.training.calibration import auroc, figures
 from selftaught.training.loops.value import collate, load_value, predict, row, run
 from selftaught.training.value import ValueMSE
-from selftaught.weights import check_model
 from tests.training.templates import CUTS, chat_with
 
 numbers = st.lists(st.floats(0, 1), min_size=1, max_size=8)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from math_verify import parser
 
-from selftaught.computing_time import ROOM, share
+from selftaught.core.computing_time import ROOM, share
 from selftaught.verification.answers import compared, equal, final_answer, number, says
 from selftaught.verification.symbolic import symbolically_equal
 from tests.verification.answer_cases import EQUAL, TEXTS, UNEQUAL

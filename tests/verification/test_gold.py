@@ -3,7 +3,7 @@
 import pytest
 
 from selftaught.blocks import RolloutVerifier, Verifier
-from selftaught.errors import BadInput
+from selftaught.core.errors import BadInput
 from selftaught.records import Message, Task, Verdict
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.equations import Equations

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from selftaught.blocks import Context, RolloutVerifier, Verifier
-from selftaught.computing_time import limited, share
-from selftaught.errors import BadInput, NoAnswer, Unavailable
+from selftaught.core.computing_time import limited, share
+from selftaught.core.errors import BadInput, NoAnswer, Unavailable
 from selftaught.records import Control, Group, Message, Node, Rollout, Task, Tree, Turn, Verdict
 from selftaught.verification import runner
 from selftaught.verification.answer_match import AnswerMatch

@@ -5,8 +5,8 @@ and share requests out by weight, and rewriting a prefix away is optional (Gatew
 
 The Service called like the line stays, and is moved when the version is champion: a client in the cluster needs no
 gateway, and takes no part in the steps. So that its requests are told from those that are shared out, the route has the
-gateway set a header while a version is tried (`selftaught.serving.counting`; a RequestHeaderModifier is core too).
-Which requests of a user come to which version is the gateway's business.
+gateway set a header while a version is tried (`selftaught.serving.middleware.counting`; a RequestHeaderModifier is core
+too). Which requests of a user come to which version is the gateway's business.
 """
 
 import time
@@ -16,14 +16,14 @@ from itertools import accumulate
 from secrets import token_hex
 from typing import Any
 
-from selftaught.errors import Away, RoundFailed, SelftaughtError, Unavailable
-from selftaught.serving.answers import wait_until_leads
-from selftaught.serving.canary import Pair, Trial, pods
-from selftaught.serving.cluster import Cluster, found, told, won
-from selftaught.serving.counting import HEADER
-from selftaught.serving.naming import LINE, MANAGED, version_name
+from selftaught.cluster.client import Cluster, found, told, won
+from selftaught.cluster.naming import LINE, MANAGED, version_name
+from selftaught.core.errors import Away, RoundFailed, SelftaughtError, Unavailable
+from selftaught.serving.middleware.counting import HEADER
+from selftaught.serving.probe import wait_until_leads
+from selftaught.serving.routes.acceptance import Refusal, refusal
+from selftaught.serving.routes.canary import Pair, Trial, pods
 from selftaught.serving.routes.service import WITHIN, ServiceRoute
-from selftaught.serving.routes.taken import Refusal, refusal
 from selftaught.settings import Settings
 
 GROUP, VERSION, PLURAL = "gateway.networking.k8s.io", "v1", "httproutes"

@@ -20,11 +20,11 @@ from typing import Any
 
 import yaml
 
-from selftaught.errors import BadInput, RoundFailed, Unavailable
-from selftaught.serving.answers import wait_until_leads
-from selftaught.serving.cluster import Cluster
-from selftaught.serving.naming import DIGEST, version_name
-from selftaught.serving.repository import Head, Proposal, Repository
+from selftaught.cluster.client import Cluster
+from selftaught.cluster.naming import DIGEST, version_name
+from selftaught.core.errors import BadInput, RoundFailed, Unavailable
+from selftaught.serving.probe import wait_until_leads
+from selftaught.serving.routes.repository import Head, Proposal, Repository
 from selftaught.serving.routes.service import SELECTOR, WITHIN, ServiceRoute, stable_service
 
 POINTER = """\

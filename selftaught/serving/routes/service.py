@@ -1,14 +1,14 @@
 """Users reach the champion through a Service called like the line, whose selector is moved.
 
-Established connections stay where they are until the engine closes them (`selftaught.serving.connections`).
+Established connections stay where they are until the engine closes them (`selftaught.serving.middleware.connections`).
 """
 
 from typing import Any
 
-from selftaught.errors import Away
-from selftaught.serving.answers import wait_until_leads
-from selftaught.serving.cluster import Cluster, found, told
-from selftaught.serving.naming import LINE, MANAGED, version_name
+from selftaught.cluster.client import Cluster, found, told
+from selftaught.cluster.naming import LINE, MANAGED, version_name
+from selftaught.core.errors import Away
+from selftaught.serving.probe import wait_until_leads
 
 SELECTOR = "serving.kserve.io/inferenceservice"
 ENGINE_PORT = 8080

@@ -17,10 +17,10 @@ from peft import LoraConfig
 from transformers import PrinterCallback
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.errors import RoundFailed
-from selftaught.files import replacing
+from selftaught.core.errors import RoundFailed
+from selftaught.core.files import replacing
 from selftaught.training.gradient import Gradient, Lora
-from selftaught.training.loops.watch import Watch, newest_whole
+from selftaught.training.loops.callbacks import Watch, newest_whole
 
 
 @dataclass(frozen=True, slots=True)

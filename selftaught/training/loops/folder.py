@@ -17,7 +17,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from selftaught.errors import RoundFailed
+from selftaught.core.errors import RoundFailed
 
 CARRIED = ("*.json", "*.jinja", "*.txt", "*.model", "additional_chat_templates/*.jinja")
 """What a model folder holds beside its weights."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from selftaught.blocks import Context, Draw, Objective, TrainContext, TrainResult, Verifier
 from selftaught.records import Example, Group, Task, Verdict
-from selftaught.tasks.word_problems import WordProblems
+from selftaught.tasks.sources.word_problems import WordProblems
 
 
 class Nudge(Objective, type="nudge"):

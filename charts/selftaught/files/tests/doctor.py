@@ -1,11 +1,11 @@
 """What the first round would miss: the cluster profile of `selftaught doctor`, each fault with its fix."""
 
-from selftaught import doctor_cluster
+from selftaught.doctor import cluster
 from selftaught.settings import Settings
 
 MARKS = {True: "ok", False: "WRONG", None: "?"}
 
-findings = doctor_cluster.checks(Settings.load())
+findings = cluster.checks(Settings.load())
 for finding in findings:
     print(f"{MARKS[finding.ok]} {finding}")
 wrong = [finding.name for finding in findings if finding.ok is False]

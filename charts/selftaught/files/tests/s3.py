@@ -3,7 +3,7 @@
 import os
 import uuid
 
-from selftaught.store import open_store
+from selftaught.state.store import open_store
 
 store, key = open_store(os.environ["SELFTAUGHT_STORE"]), f"helm-test/{uuid.uuid4().hex}"
 store.claim(key, b"first")

@@ -28,7 +28,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from selftaught.tasks.word_templates import HELD_OUT, TRAINED, Template
+from selftaught.tasks.sources.word_templates import HELD_OUT, TRAINED, Template
 
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 """What vLLM answers everybody whose engine has died."""
@@ -62,7 +62,7 @@ class Server(ThreadingHTTPServer):
         if reference.exists():
             prompts = json.loads(reference.read_text())["prompts"]
         else:  # the store is no folder here: computed as the platform does
-            from selftaught.serving.freshness import reference_logprobs
+            from selftaught.serving.weight_check import reference_logprobs
 
             prompts = json.loads(reference_logprobs(model).model_dump_json())["prompts"]
         self.reference = {tuple(p["token_ids"]): p["logprobs"] for p in prompts}

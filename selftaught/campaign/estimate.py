@@ -1,0 +1,252 @@
+"""What a run is about to do and about what it will cost: printed before every run, and all of a dry run.
+
+Token counts are upper bounds from the blocks; the rate is the one of the line's last round where there is one, else
+what was measured on two CPU cores. The tasks are drawn once, so that a source that cannot give them is found out
+here, and so is a verifier that their own gold answers fail. It starts nothing.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from selftaught.blocks import Outlook, Sampler, Verifier
+from selftaught.campaign.local import Order
+from selftaught.core.errors import BadInput, NothingNew
+from selftaught.recipe import Recipe, Stage
+from selftaught.records import Split, Task
+from selftaught.round.checks.context_length import require_room
+from selftaught.round.checks.roles import require_named
+from selftaught.round.error_budget import pool_of, spent
+from selftaught.round.history import due, newest
+from selftaught.round.intake import drawn, stage_of
+from selftaught.round.job import Workplace
+from selftaught.tasks.inbox.source import Drop
+from selftaught.tasks.past import Taken
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.gold import gold_checks, require_gold
+
+ASSUMED_RATE = 300.0
+"""New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
+
+
+SHOWN = 600
+"""Characters of a message that the plan shows, from its beginning and its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One task of a set as a model is sent it: the messages (role, content), and the gold answer."""
+
+    split: Split
+    messages: tuple[tuple[str, str], ...]
+    answer: str | None
+
+    def text(self) -> str:
+        """One line a message, whatever is no letter spelt out."""
+        said = "".join(f"\n      {role}: {_quoted(content)}" for role, content in self.messages)
+        gold = "none" if self.answer is None else _quoted(self.answer)
+        return f"    {self.split}{said}\n      gold answer: {gold}"
+
+
+def _quoted(text: str) -> str:
+    half = SHOWN // 2
+    shown = text if len(text) <= SHOWN else f"{text[:half]} […] {text[-half:]}"
+    return json.dumps(shown, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of a run: what is drawn, sampled and measured a round, in tasks and at most so many tokens."""
+
+    recipe: str
+    digest: str
+    line: str
+    champion: str
+    rounds: int
+    train_tasks: int
+    gate_tasks: int
+    report_tasks: int
+    guard_tasks: int
+    sampled_tokens: int
+    evaluated_tokens: int
+    tokens_per_second: float
+    measured_rate: bool
+    power: str
+    nothing_new: str = ""
+    """Why there is nothing to run yet, where tasks are dropped and too few were."""
+    alike: str = ""
+    """Which held-out tasks read much like training tasks without being the same, in words."""
+    broken: tuple[str, ...] = ()
+    """What is wrong with drops that are set aside."""
+    gold: tuple[str, ...] = ()
+    """What each verifier makes of the tasks' own gold answers."""
+    sent: tuple[Sent, ...] = ()
+    """One task of each set."""
+    control_tokens: int = 0
+    """Those of the sampled tokens that a search is held against."""
+
+    @property
+    def minutes(self) -> float:
+        """At most so many minutes of generation in a round."""
+        return (self.sampled_tokens + self.evaluated_tokens) / self.tokens_per_second / 60
+
+    def as_dict(self) -> dict[str, object]:
+        """The plan for machines."""
+        return {"plan": {**asdict(self), "generation_minutes_at_most": round(self.minutes, 1)}}
+
+    def _of_control(self) -> str:
+        held = f"{self.control_tokens:,} of them to hold the search against"
+        return f" ({held})" if self.control_tokens else ""
+
+    def text(self) -> str:
+        """The plan for people."""
+        if self.nothing_new:
+            return f"{self.recipe} ({self.digest[:8]}) on line {self.line}: nothing new.\n  {self.nothing_new}"
+        rate = "measured in the last round" if self.measured_rate else "assumed until a round was measured"
+        return (
+            f"{self.recipe} ({self.digest[:8]}) on line {self.line}, champion {self.champion}, {self.rounds} round(s)\n"
+            f"  tasks a round: {self.train_tasks} train, {self.gate_tasks} gate, {self.report_tasks} report, "
+            f"{self.guard_tasks} guard\n"
+            f"  new tokens a round, at most: {self.sampled_tokens:,} sampled{self._of_control()}, "
+            f"{self.evaluated_tokens:,} evaluated; "
+            f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
+            f"  verify: {'; '.join(self.gold)}\n"
+            f"  gate: {self.power}"
+            + (f"\n  note: {self.alike}" if self.alike else "")
+            + "".join(f"\n  set aside: {message}" for message in self.broken)
+            + "\n  one task of each set, as it is sent:\n"
+            + "\n".join(sent.text() for sent in self.sent)
+        )
+
+
+def plan(place: Workplace, order: Order) -> Plan:
+    """The plan of `order`, for the stage of the round that is due.
+
+    Raises BadRecipe when its requests do not fit the engines or a role of it has no model, BadInput when the tasks
+    cannot be drawn or a verifier fails their gold answers, RoundFailed when their sets overlap.
+    """
+    recipe, number = order.recipe, due(place.tracker.rounds(order.line, order.campaign))[0]
+    stage = stage_of(recipe, number)
+    require_room(recipe, place.settings)
+    require_named(recipe)
+    taken, nothing_new = _drawn(place, order)
+    tasks = taken.tasks
+    tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)
+    rounds = order.rounds or sum(each.rounds for each in recipe.stages)
+    champion = place.tracker.resolve(order.line, "champion")
+    rate = _measured_rate(place, order)
+    return Plan(
+        recipe=recipe.name,
+        digest=recipe.digest,
+        line=order.line,
+        champion=f"version {champion.version} ({champion.digest[:8]})" if champion else recipe.models["policy"],
+        rounds=rounds,
+        train_tasks=sizes["train"],
+        gate_tasks=sizes["gate"],
+        report_tasks=sizes["report"],
+        guard_tasks=sizes["guard"],
+        sampled_tokens=sizes["train"] * stage.sample.cost() + (control := stage.sample.control_cost(sizes["train"])),
+        control_tokens=control,
+        evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
+        tokens_per_second=rate or ASSUMED_RATE,
+        measured_rate=rate is not None,
+        power=_power(place, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else "none",
+        nothing_new=nothing_new,
+        alike=taken.alike,
+        broken=taken.broken,
+        gold=tried,
+        sent=tuple(_sent(tasks, stage)),
+    )
+
+
+def _power(place: Workplace, order: Order, stage: Stage, number: int, sizes: Mapping[str, int], rounds: int) -> str:
+    """What the gate of `stage` can show, with the tasks that its metric has and the noise that the last round had."""
+    assert stage.gate is not None
+    metric = next((each for each in stage.evaluate if each.name == getattr(stage.gate, "metric", "")), None)
+    gate, guard = (
+        min(metric.tasks or sizes[split], sizes[split]) if metric else sizes[split] for split in ("gate", "guard")
+    )
+    told, source = newest(place, order.line, order.campaign), order.recipe.tasks
+    return stage.gate.plan(
+        Outlook(
+            gate=gate,
+            guard=guard,
+            fresh=source.fresh,
+            over=source.over,
+            number=number,
+            rounds=rounds,
+            spent=spent(place, pool_of(source)),
+            variance=metric.variance if metric else None,
+            bounds=metric.bounds if metric else None,
+            last=told.scores if told else (),
+            champion=told.last.champion.digest if told else "",
+            challenger=told.last.challenger.digest if told and told.last.challenger else "",
+        )
+    )
+
+
+def _drawn(place: Workplace, order: Order) -> tuple[Taken, str]:
+    """What the first round takes, and why that is nothing where nothing new was dropped."""
+    try:
+        return drawn(place, order.recipe, order.line, order.campaign, 1, 0), ""
+    except NothingNew as nothing:
+        return Taken(()), str(nothing)
+
+
+def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
+    """The first task of each set: one to train on as it is sampled, the others as the first metric asks them."""
+    first = {task.split: task for task in reversed(tasks)}
+    for task in reversed(first.values()):
+        sampler = stage.sample if task.split == "train" else stage.evaluate[0].sampler()
+        asked = sampler.asked(task)
+        yield Sent(task.split, tuple((message.role, message.content) for message in asked), task.answer)
+
+
+def gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
+    """What the verifiers of all stages make of the gold answers. Raises BadInput where one fails too many of them."""
+    verifiers = list[Verifier]()
+    for verifier in (each for stage in recipe.stages for each in stage.verify):
+        if verifier not in verifiers:
+            verifiers.append(verifier)
+    checks = asyncio.run(gold_checks(tasks, verifiers))
+    require_gold(checks)
+    return tuple(check.text() for check in checks)
+
+
+def worked(drop: Drop, recipe: Recipe | None) -> str:
+    """What is to be said of a drop's gold answers where no recipe is given: that `answer_match` fails them.
+
+    Raises BadInput where a verifier of `recipe` does.
+    """
+    tasks = [row.task.full() for row in drop.rows]
+    if recipe is not None:
+        gold(tasks, recipe)
+        return ""
+    try:
+        require_gold(asyncio.run(gold_checks(tasks, [AnswerMatch()])))
+    except BadInput as failed:
+        return str(failed)
+    return ""
+
+
+def _evaluated(stage: Stage, sets: list[int]) -> int:
+    """At most so many new tokens for one model on `sets`; metrics with equal samplers share rollouts."""
+    shared: dict[str, tuple[Sampler, int]] = {}
+    for metric in stage.evaluate:
+        sampler = metric.sampler()
+        tasks = sum(min(metric.tasks or size, size) for size in sets)
+        shared[sampler.model_dump_json()] = (
+            sampler,
+            max(tasks, shared.get(sampler.model_dump_json(), (sampler, 0))[1]),
+        )
+    return sum(sampler.cost() * tasks for sampler, tasks in shared.values())
+
+
+def _measured_rate(place: Workplace, order: Order) -> float | None:
+    told = newest(place, order.line, order.campaign)
+    if told is None:
+        return None
+    sampling = told.last.steps[0]
+    return (sampling.tokens or 0) / sampling.seconds if sampling.seconds > 1 else None

@@ -1,0 +1,405 @@
+"""A campaign: a recipe run for its rounds on one model line, each round one run of the compiled pipeline.
+
+Owns the local engines, starts the pipeline for each round, watches its events, and goes on after a kill at any moment:
+which round is next is read from MLflow, and within a round every step finds what it had done. It decides nothing about
+the method (the recipe does) nor about promotion (the gate does).
+"""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from selftaught.core import errors, shipped
+from selftaught.core.environment import inherited
+from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
+from selftaught.core.names import named
+from selftaught.recipe import Recipe, Stage
+from selftaught.report.data import ReportData
+from selftaught.report.page import write
+from selftaught.round.adopt import adopt, adopt_roles
+from selftaught.round.curves import check_places
+from selftaught.round.findings import scores
+from selftaught.round.history import ENDED, newest, next_round, recorded
+from selftaught.round.intake import quiet, stage_of
+from selftaught.round.job import Job, Workplace, round_name
+from selftaught.round.step import ERRORS
+from selftaught.serving.backend import Backend
+from selftaught.serving.engines.engine import EngineOptions
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.engines.remote import EngineOwner
+from selftaught.state.tracking import STOPPED, RoundRun
+
+LAST_LINES = 12
+"""Lines of a log that are shown where no step said what went wrong."""
+
+Event = Mapping[str, Any]
+Watcher = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run: a recipe on a line, for `rounds` (0: as many as its stages say), sampling in `shards` tasks.
+
+    A round that was begun keeps the shards that its plan has.
+    """
+
+    recipe: Recipe
+    line: str
+    campaign: str
+    rounds: int = 0
+    shards: int = 1
+    pipelines: Path = field(default_factory=shipped.pipelines)
+
+    def pipeline(self, number: int) -> Path:
+        """The compiled pipeline that round `number` (from 1) runs."""
+        return self.pipeline_of(stage_of(self.recipe, number))
+
+    def pipeline_of(self, stage: Stage) -> Path:
+        """The compiled pipeline of the rounds of `stage`: one without a loop where there is one shard."""
+        file = stage.sample.pipeline
+        return self.pipelines / (file if self.shards > 1 else f"one-shard-{file}")
+
+    def __post_init__(self) -> None:
+        """Raise BadInput when the line or the campaign cannot be called that."""
+        named(self.line, "--line")
+        named(self.campaign, "--campaign")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A round that came to an end, with its report data and its page."""
+
+    round: int
+    attempt: int
+    told: ReportData
+    page: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A round that found nothing new to train on, and why. The order ends with it; the next one tries that round."""
+
+    round: int
+    attempt: int
+    reason: str
+
+
+class Campaign:
+    """Runs an order on this machine. One process at a time per line."""
+
+    def __init__(self, place: Workplace, order: Order, watch: Watcher) -> None:
+        self.place, self.order, self.watch = place, order, watch
+        self.folder = place.settings.home / "campaigns" / order.line / order.campaign
+
+    def run(self) -> Iterator[Ended | Quiet]:
+        """Run the rounds that are ordered and not done yet, yielding each as it ends.
+
+        When the order was killed after its last round had ended, that round is told again. Where nothing new was
+        dropped the order ends, before any engine is started.
+
+        Raises RoundFailed when a round cannot end as it was drawn (the next call draws it anew), BadInput when
+        another process runs the line, and other SelftaughtErrors after which the same call goes on where it stopped.
+        """
+        for stage in self.order.recipe.stages:
+            _require_training(self.order.recipe, stage)
+            _require_pipeline(self.order.pipeline_of(stage))
+        for objective in (each for stage in self.order.recipe.stages for each in stage.train):
+            objective.check()
+        check_places(self.place.settings.report_to)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked_line(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
+            last = self._target()
+            nothing = self._quiet() if len(self._ended()) < last else None
+            yield from [nothing] if nothing else self._run_until(last)
+            self._close()
+
+    @contextmanager
+    def _stopping(self) -> Generator[None]:
+        """End the runs in MLflow that an error or Ctrl-C leaves, so that nothing there seems to go on."""
+        try:
+            yield
+        except BaseException:
+            with suppress(SelftaughtError):  # a registry that is silent
+                tracker = self.place.tracker
+                open_rounds = [run.run for run in self._rounds() if not run.outcome]
+                for run in (*open_rounds, tracker.campaign_run(self.order.line, self.order.campaign)):
+                    tracker.finish(run, STOPPED)
+            raise
+
+    def _run_until(self, last: int) -> Iterator[Ended | Quiet]:
+        """Run rounds until there are `last`, or nothing new is left."""
+        with self._engines():
+            self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
+            adopt(self.place, self.order.recipe, self.order.line)
+            adopt_roles(self.place, self.order.recipe, self.order.line)
+            self.watch({"step": "adopt", "done": 1, "total": 1, "unit": "models"})
+            rounds = self._ended()
+            if len(rounds) == last:
+                yield self._again(rounds[-1])
+            while len(self._ended()) < last:
+                ended = self._quiet() or self._round(*self._next())
+                yield ended
+                if isinstance(ended, Quiet):
+                    return
+
+    @contextmanager
+    def _engines(self) -> Generator[None]:
+        """Own engines while the rounds run; on a cluster the steps have their models served there."""
+        settings = self.place.settings
+        if settings.serving != "local":
+            yield
+            return
+        with (
+            LocalEngines(
+                settings.home, options=EngineOptions.told(settings), waiting=self._starting, nursery=True
+            ) as engines,
+            EngineOwner(engines, settings.home) as owner,
+        ):
+            self.place = replace(self.place, settings=settings.model_copy(update={"engines": owner.address}))
+            yield
+
+    def _starting(self, name: str, seconds: float) -> None:
+        self.watch({"step": f"engine {name}", "done": seconds, "total": 0, "unit": "s"})
+
+    # Which rounds ---------------------------------------------------------------------------------------------------
+
+    def _target(self) -> int:
+        """How many rounds the campaign shall have: an order that was interrupted is gone on with, not added to."""
+        tracker, order = self.place.tracker, self.order
+        wanted = order.rounds or sum(stage.rounds for stage in order.recipe.stages)
+        run = tracker.campaign_run(order.line, order.campaign)
+        tracker.reopen(run)
+        done = len(self._ended())
+        start, _, count = (tracker.tags(run).get("selftaught.order") or "0:0").partition(":")
+        if int(count) == wanted:
+            return int(start) + wanted
+        tracker.tag(run, {"selftaught.order": f"{done}:{wanted}", "selftaught.recipe": order.recipe.digest})
+        return done + wanted
+
+    def _close(self) -> None:
+        """The order is done: the next one adds its rounds."""
+        tracker = self.place.tracker
+        run = tracker.campaign_run(self.order.line, self.order.campaign)
+        tracker.tag(run, {"selftaught.order": ""})
+        tracker.finish(run, "done")
+
+    def _rounds(self) -> list[RoundRun]:
+        return self.place.tracker.rounds(self.order.line, self.order.campaign)
+
+    def _ended(self) -> list[RoundRun]:
+        return [run for run in self._rounds() if run.outcome in ENDED]
+
+    def _next(self) -> tuple[int, int]:
+        return next_round(self.place, self.order.recipe, self.order.line, self.order.campaign)
+
+    def _quiet(self) -> Quiet | None:
+        """The round that is due, where it was not begun and nothing new was dropped for it."""
+        number, attempt = self._next()
+        if self._plan(number, attempt) is not None:
+            return None
+        reason = quiet(self.place, self.order.recipe, self.order.line, self.order.campaign, number, attempt)
+        return Quiet(number, attempt, reason) if reason else None
+
+    def _plan(self, number: int, attempt: int) -> Job | None:
+        """The round's job, if it was fixed already."""
+        return self.place.begun(round_name(self.order.line, self.order.campaign, number, attempt))
+
+    def _again(self, run: RoundRun) -> Ended:
+        told = newest(self.place, self.order.line, self.order.campaign)
+        assert told is not None  # a round ends after its record was claimed
+        folder = self._folder(run.round, run.attempt)
+        page = folder / "report.html"
+        folder.mkdir(exist_ok=True)
+        write(told, page)
+        self._tidy(folder, page)
+        return Ended(run.round, run.attempt, told, page)
+
+    def _folder(self, number: int, attempt: int) -> Path:
+        return self.folder / f"round-{number}-{attempt}"
+
+    @property
+    def _scratch(self) -> Path:
+        return self.place.settings.home / "scratch" / f"tmp-{self.order.line}"
+
+    # One round ------------------------------------------------------------------------------------------------------
+
+    def _round(self, number: int, attempt: int) -> Ended | Quiet:
+        folder = self._folder(number, attempt)
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        (folder / "run").mkdir(parents=True)
+        self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
+        self._warm(stage_of(self.order.recipe, number).sample_from)
+        code = self._pipeline(number, attempt, folder)
+        told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
+        if code != 0 or told is None:
+            failure = self._failure(number, attempt, folder, code)
+            if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
+                return Quiet(number, attempt, str(failure))
+            raise failure
+        return Ended(number, attempt, told, self._page(folder))
+
+    def _warm(self, alias: Any) -> None:
+        """Start the engine that sampling will ask for while the tasks are being prepared."""
+        version = self.place.tracker.resolve(self.order.line, alias)
+        if version is not None:
+            asked = (self.place.serving(), self.order.line, version.digest)
+            threading.Thread(target=_quietly, args=asked, daemon=True).start()
+
+    def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
+        """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
+        events, plan = folder / "run" / "events.jsonl", self._plan(number, attempt)
+        order = replace(self.order, shards=plan.shards) if plan else self.order
+        arguments = {
+            "recipe": self.order.recipe.model_dump_json(),
+            "line": self.order.line,
+            "campaign": self.order.campaign,
+            "number": number,
+            "attempt": attempt,
+            "shards": list(range(order.shards)),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "selftaught.campaign.local_pipeline",
+            str(order.pipeline(number)),
+            str(folder / "run" / "files"),
+        ]
+        with (folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, json.dumps(arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(folder / "run", events),
+            )
+            try:
+                return self._watched(process, events)
+            finally:
+                process.kill()
+                process.wait()
+
+    def _environment(self, run: Path, events: Path) -> dict[str, str]:
+        settings = self.place.settings.model_copy(update={"events": str(events)})
+        own = {ERRORS: str(run / "errors.jsonl"), "TMPDIR": str(self._scratch)}
+        return {**inherited(), **settings.environment(), **own}
+
+    def _watched(self, process: "subprocess.Popen[bytes]", events: Path) -> int:
+        events.touch()
+        with events.open(encoding="utf-8") as lines:
+            while True:
+                code = process.poll()
+                for event in _objects(lines):
+                    self.watch(event)
+                if code is not None:
+                    return code
+                time.sleep(0.2)
+
+    def _failure(self, number: int, attempt: int, folder: Path, code: int) -> SelftaughtError:
+        """What the failed step told, what was measured, and where the log is.
+
+        Where no step could tell, how the pipeline ended, and its last words.
+        """
+        log = folder / "log.txt"
+        told = _told(folder / "run" / "errors.jsonl")
+        if isinstance(told, NothingNew):
+            return told
+        if told is not None:
+            runs = [run.run for run in self._rounds() if (run.round, run.attempt) == (number, attempt)]
+            measured = [scores(self.place.tracker.metrics(run)) for run in runs]
+            return type(told)(f"{told}{''.join(measured)}\n  log: {log}")
+        how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step could say why"
+        return SelftaughtError(
+            f"round {number} {how}. Run the same command again to go on. The end of its log, {log}:\n{_end_of(log)}"
+        )
+
+    def _page(self, folder: Path) -> Path:
+        made = next((folder / "run" / "files").rglob("report/page"))
+        page = folder / "report.html"
+        shutil.copyfile(made, page)
+        self._tidy(folder, page)
+        return page
+
+    def _tidy(self, folder: Path, page: Path) -> None:
+        """The page is the line's newest now; the run's own files go, what matters of them is in the store."""
+        shutil.copyfile(page, self.folder.parent / "report.html")
+        shutil.rmtree(folder / "run", ignore_errors=True)
+
+
+def _quietly(backend: Backend, line: str, digest: str) -> None:
+    """Deploy ahead of time; the step that needs the engine asks again and is told of any failure."""
+    try:
+        backend.deploy(line, digest)
+    except SelftaughtError:
+        return
+
+
+def _told(path: Path) -> SelftaughtError | None:
+    """The first error that a step told in `path`, as itself."""
+    if not path.exists():
+        return None
+    for told in _objects(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        kind = getattr(errors, told["kind"], SelftaughtError)
+        return kind(f"{told['step']}: {told['message']}")
+    return None
+
+
+def _objects(lines: Iterable[str]) -> Iterator[Event]:
+    """What steps wrote, an object a line; a full disk may have cut one off."""
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def _end_of(log: Path) -> str:
+    """The last lines of a log that say anything."""
+    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in said[-LAST_LINES:]) or "  (nothing)"
+
+
+def _require_training(recipe: Recipe, stage: Stage) -> None:
+    if not stage.train:
+        raise BadInput(
+            f"{recipe.name}: stage {stage.name} trains nothing, so there is no round to run. Measure a model with it: "
+            f"selftaught evaluate {recipe.models['policy']} recipes/{recipe.name}.yaml"
+        )
+
+
+def _require_pipeline(path: Path) -> None:
+    if not path.exists():
+        raise BadInput(f"{path}: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipelines.")
+
+
+@contextmanager
+def _temporary(folder: Path) -> Generator[Path]:
+    """Make `folder` anew for the temporary files of a run (kfp leaves its own behind), and remove it with all of them.
+
+    What a killed run left goes with the line's next one; the caller holds the line's lock.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked_line(path: Path, line: str) -> Generator[None]:
+    """Hold the line's lock. Raises BadInput when another process has it; the kernel frees it when that one dies."""
+    with path.open("w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"{line}: another process is running this line. Wait for it, or choose another --line."
+            ) from None
+        yield

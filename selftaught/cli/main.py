@@ -1,0 +1,1043 @@
+"""The command line: `selftaught run`, and what a person needs around it.
+
+Thin: parses, calls the library, prints. Exit codes: 0 promoted (or the command did what was asked), 3 refused by the
+gate, 4 the champion fell (`watch`), 1 an error that its message explains, 2 wrong usage. A run that finds no new tasks
+has done what was asked and ends with 0, for schedules take anything else for a failure; its JSON says
+`"outcome": "nothing new"`. `--json` prints one JSON object a line on standard output for machines; everything else a
+person reads goes to standard error. What libraries print goes there too: standard output holds this program's answers.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from selftaught import __version__
+from selftaught.cli.completion import complete_axis, complete_line, complete_recipe
+from selftaught.cli.terminal import Terminal
+from selftaught.core import shipped
+from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
+from selftaught.retention.policy import Policy
+
+PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
+"""The documented exit codes."""
+
+app = typer.Typer(
+    name="selftaught",
+    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
+tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
+rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
+steps_app = typer.Typer(no_args_is_help=True, help="Steps with labels, for process reward models: export, import.")
+models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
+app.add_typer(recipes_app, name="recipes")
+app.add_typer(models_app, name="models")
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(rounds_app, name="rounds")
+app.add_typer(steps_app, name="steps")
+
+out, err = Terminal(), Terminal(stderr=True)
+
+RecipePath = Annotated[
+    Path,
+    typer.Argument(help="a recipe file, or the name of a shipped recipe, such as rft", autocompletion=complete_recipe),
+]
+Line = Annotated[str, typer.Argument(help="the model line", autocompletion=complete_line)]
+LineOrAll = Annotated[str, typer.Argument(help="one line; all of them unless given", autocompletion=complete_line)]
+LineOrModel = Annotated[
+    str,
+    typer.Argument(help="the model line; or a folder, a starter model, a hub id", autocompletion=complete_line),
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", help="override a field: stages.main.sample.k=4 (may be repeated)")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+LineName = Annotated[
+    str,
+    typer.Option("--line", help="model line; the recipe's name unless given", autocompletion=complete_line),
+]
+COMPILED = shipped.pipelines()
+Pipelines = Annotated[Path, typer.Option(help="folder of compiled pipelines", show_default="those that are shipped")]
+
+
+@contextmanager
+def telling() -> Generator[None]:
+    """Print a user's error as its message alone and leave with 1; an interrupt says how to go on.
+
+    What others print meanwhile (MLflow and KFP tell of the pages that they have) is no answer of ours.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except SelftaughtError as error:
+        err.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(ERROR) from None
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        words = f"error: {named}{error.strerror or error}. Mend it and run the same command again."
+        err.print(words, style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(ERROR) from None
+    except KeyboardInterrupt:
+        err.print("stopped. The same command goes on where this one was.")
+        raise typer.Exit(130) from None
+
+
+def _workplace() -> Any:
+    """Where a command that keeps something works; a home that it is about to make is told."""
+    from selftaught.round.job import Workplace
+
+    place = Workplace.open()
+    if not place.settings.home.exists():
+        told = f"making a new home: {place.settings.home}  (set SELFTAUGHT_HOME for another)"
+        err.print(told, highlight=False, soft_wrap=True)
+    return place
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """A table whose cells go on in the next line where there is no room for them: what is cut off helps nobody."""
+    return Table(*(Column(name, overflow="fold") for name in columns), title=title)
+
+
+def _print(value: Any) -> None:
+    out.file.write(json.dumps(value) + "\n")
+    out.file.flush()
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    """Selftaught."""
+    out.file = sys.stdout  # whatever becomes of it while others may print: see `telling`
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal or a pipe that cannot show a letter gets its number
+            stream.reconfigure(errors="backslashreplace")
+    for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_NO_ADVISORY_WARNINGS"):
+        os.environ.setdefault(quiet, "1")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it warns of every try as well
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # it logs every retry, and what came of them is told anyway
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+# Running ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    rounds: Annotated[int, typer.Option(min=0, help="rounds to run (0: as many as the recipe's stages say)")] = 0,
+    line: LineName = "",
+    campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the plan and what it will cost, run nothing")
+    ] = False,
+    shards: Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")] = 2,
+    pipelines: Pipelines = COMPILED,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
+    with telling():
+        from selftaught.campaign.estimate import plan
+        from selftaught.campaign.local import Campaign, Order, Quiet
+        from selftaught.cli.live import watcher
+        from selftaught.recipe import Recipe
+        from selftaught.round.job import Workplace
+        from selftaught.state.tracking import NOTHING_NEW
+
+        parsed = Recipe.load(recipe, overrides)
+        place = Workplace.open() if dry_run else _workplace()
+        order = Order(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines)
+        planned = plan(place, order)
+        if as_json:
+            _print(planned.as_dict())
+        else:
+            err.print(planned.text(), highlight=False, soft_wrap=True)
+        if dry_run:
+            return
+        outcome = ""
+        with watcher(err, _print if as_json else None) as watch:
+            for ended in Campaign(place, order, watch).run():
+                if isinstance(ended, Quiet):
+                    outcome = NOTHING_NEW
+                    _tell_nothing(ended, as_json)
+                else:
+                    outcome = ended.told.last.outcome
+                    _tell(ended.told, ended.page, as_json)
+        raise typer.Exit(PROMOTED if outcome in ("promoted", NOTHING_NEW) else REFUSED)
+
+
+def _tell_nothing(quiet: Any, as_json: bool) -> None:
+    if as_json:
+        _print({"round": quiet.round, "outcome": "nothing new", "reason": quiet.reason})
+        return
+    words = f"Round {quiet.round}: nothing new. {quiet.reason}"
+    err.print(words, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _tell(told: Any, page: Path, as_json: bool) -> None:
+    from selftaught.report.outcome import headline, numbers
+
+    last, compared = told.last, headline(told.last)
+    if as_json:
+        _print({"round": last.round, "outcome": last.outcome, "report": str(page), **last.model_dump(mode="json")})
+        return
+    words = f"Round {last.round}: {last.outcome}. {numbers(compared) if compared else ''}"
+    err.print(words, style="green" if last.outcome == "promoted" else "yellow", highlight=False)
+    for check in last.gate.checks if last.gate else ():
+        err.print(f"  {'✓' if check.passed else '✗'} {check.reason}", highlight=False)
+    err.print(f"  report: {page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="a model of the line (champion, head, a version or digest), a folder or a name")
+    ],
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    split: Annotated[str, typer.Option(help="gate, guard or report")] = "report",
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="file for every answer with its verdicts: JSON, a line a metric and task"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one model with a recipe's metrics on its held-out tasks."""
+    with telling():
+        from selftaught.lines.evaluation import evaluate_model
+        from selftaught.recipe import Recipe
+
+        parsed = Recipe.load(recipe, overrides)
+        summaries = evaluate_model(_workplace(), parsed, line or parsed.name, model, split, to)
+        if as_json:
+            _print([_fields(summary) for summary in summaries])
+            return
+        table = _table("split", "metric", "mean", "95 % interval", "tasks", "new tokens a task")
+        for s in summaries:
+            interval = "all tasks alike" if s.low == s.high else f"{s.low:.3f} – {s.high:.3f}"
+            tokens = f"{s.tokens / s.n:.0f}"
+            table.add_row(s.split, s.metric, f"{s.mean:.3f}", interval, str(s.n), tokens)
+        out.print(table)
+
+
+@app.command()
+def benchmark(
+    model: Annotated[
+        str, typer.Argument(help="a model of --line (champion, head, a version or digest), a folder or a name")
+    ],
+    tasks: Annotated[str, typer.Option(help="names as lm-eval has them, or YAML files of tasks, with commas between")],
+    line: Annotated[str, typer.Option("--line", help="model line; none is needed for a folder or a name")] = "",
+    num_fewshot: Annotated[int | None, typer.Option(min=0, help="solved examples in a prompt; the task's own")] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=0, help="examples of a task, or a share of them below 1; all of them")
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--apply-chat-template", help="prompts as a conversation, in the model's own template")
+    ] = False,
+    include: Annotated[
+        Path | None, typer.Option("--include-path", exists=True, file_okay=False, help="folder of your own tasks")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="folder for the results and every sample, as lm-eval writes them")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one model on benchmarks of lm-evaluation-harness (gsm8k, hellaswag, … : `lm-eval ls tasks`)."""
+    with telling():
+        from selftaught.lines.benchmark import Wanted, figures
+        from selftaught.lines.benchmark import benchmark as measured
+
+        names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+        told = measured(_workplace(), line, model, Wanted(names, num_fewshot, limit, chat, include), to)
+        if as_json:
+            _print({"figures": dict(figures(told.results)), "cut": dict(told.cut)})
+        else:
+            out.print(told.table, highlight=False, soft_wrap=True)
+        for task, number in told.cut.items():
+            words = (
+                f"{task}: {number} prompts were cut to fit {told.context} tokens. SELFTAUGHT_ENGINE_CONTEXT takes more."
+            )
+            err.print(f"warning: {words}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(value)
+
+
+@app.command()
+def watch(
+    line: Line,
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    campaign: Annotated[
+        str, typer.Option(help="the campaign that uses the drops; the recipe's name unless given")
+    ] = "",
+    margin: Annotated[float | None, typer.Option(help="a fall that is too much; the gate's guard_margin")] = None,
+    alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="error probability of an alarm, in each look")] = 0.01,
+    roll_back: Annotated[
+        bool, typer.Option("--rollback", envvar="SELFTAUGHT_ROLLBACK", help="go back to `previous` where it is better")
+    ] = False,
+    webhook: Annotated[str, typer.Option(envvar="SELFTAUGHT_WEBHOOK", help="URL that an alarm is posted to")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the champion on tasks that arrived since its promotion; a fall is an alarm and ends with 4."""
+    with telling():
+        from selftaught.lines.watch import Guard, default_margin, post
+        from selftaught.lines.watch import watch as look
+        from selftaught.recipe import Recipe
+        from selftaught.round.job import Workplace
+
+        parsed = Recipe.load(recipe, overrides)
+        guard = Guard(default_margin(parsed) if margin is None else margin, alpha, roll_back)
+        found = look(Workplace.open(), parsed, line, campaign or parsed.name, guard)
+        if as_json:
+            _print(_fields(found))
+        fell = found.outcome == "fell"
+        words = f"{'ALARM ' if fell else ''}{line} version {found.champion}: {found.outcome}. {found.reason}"
+        err.print(words, style="red" if fell else "green", highlight=False, soft_wrap=True)
+        if fell and webhook and (failed := post(webhook, found)):
+            err.print(failed, style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(FELL if fell else 0)
+
+
+@app.command()
+def report(
+    line: Line,
+    to: Annotated[Path, typer.Option("--to", help="where to write the page")] = Path("report.html"),
+    campaign: Annotated[str, typer.Option(help="the campaign; the line's only one unless given")] = "",
+) -> None:
+    """Write the report of the line's last finished round again; a later one that failed is told of."""
+    with telling():
+        from selftaught.lines.versions import known
+        from selftaught.report.page import write
+        from selftaught.round.history import failed_last, told_last
+        from selftaught.round.job import Workplace
+
+        place = Workplace.open()
+        name, told = told_last(place, known(place.tracker, line), campaign)
+        write(told, to)
+        out.print(str(to), soft_wrap=True)
+        if failed := failed_last(place, line, name):
+            err.print(f"not in it: {failed}", style="yellow", highlight=False, soft_wrap=True)
+
+
+@app.command("compile")
+def compile_pipeline(
+    places: Annotated[str, typer.Option(help="where tasks run: a file in pipelines/placements, without .yaml")] = "cpu",
+    into: Annotated[Path, typer.Option(help="folder to write them to")] = Path("pipelines/compiled"),
+) -> None:
+    """Compile pipelines/round.py (in a checkout)."""
+    import runpy
+
+    with telling():
+        source = Path("pipelines/round.py")
+        if not source.exists():
+            raise BadInput(f"{source}: not here. Run this in a checkout of the project.")
+        runpy.run_path(str(source))["main"](into, places)
+        out.print(str(into), soft_wrap=True)
+
+
+# On a cluster ---------------------------------------------------------------------------------------------------------
+
+Shards = Annotated[
+    int, typer.Option(min=1, help="sampling tasks that run side by side; a round that was begun keeps its own")
+]
+AbandonAfter = Annotated[
+    int, typer.Option(min=0, help="give up rounds of the line that began so many hours ago and did not end (0: none)")
+]
+CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")]
+
+
+@app.command()
+def adopt(recipe: RecipePath, overrides: Overrides = [], line: LineName = "") -> None:  # noqa: B006
+    """Bring a recipe's models into a line's store and registry; a line that has a champion keeps it. Needs torch."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.adopt import adopt as adopted
+        from selftaught.round.adopt import adopt_roles
+
+        parsed, place = Recipe.load(recipe, overrides), _workplace()
+        champion = adopted(place, parsed, line or parsed.name)
+        adopt_roles(place, parsed, line or parsed.name)
+        out.print(f"{champion.line}: champion is version {champion.version} ({champion.digest[:8]})")
+
+
+@app.command()
+def submit(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    campaign: CampaignName = "",
+    shards: Shards = 1,
+    pipelines: Pipelines = COMPILED,
+    abandon_after: AbandonAfter = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
+    with telling():
+        from selftaught.campaign.kfp.submission import submit as submitted
+        from selftaught.round.job import Workplace
+
+        order = _order(recipe, overrides, line, campaign, shards, pipelines)
+        try:
+            made = submitted(Workplace.open(), order, abandon_after * 3600)
+        except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
+            _print({"outcome": "nothing new", "reason": str(nothing)}) if as_json else out.print(str(nothing))
+            return
+        if as_json:
+            _print(_fields(made))
+            return
+        for name in made.abandoned:
+            out.print(f"{name}: abandoned", highlight=False)
+        out.print(f"{made.name}: run {made.id} of {made.version} in {made.experiment}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def schedule(
+    recipe: RecipePath,
+    cron: Annotated[str, typer.Option(help="when: minute hour day month weekday, such as '0 3 * * 1'")],
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    campaign: CampaignName = "",
+    shards: Shards = 1,
+    time_zone: Annotated[str, typer.Option(help="of the cron, such as Europe/Berlin")] = "Etc/UTC",
+    abandon_after: AbandonAfter = 168,
+    as_json: AsJson = False,
+) -> None:
+    """Run rounds by the clock: a CronJob that submits, in the place of the line's schedule before."""
+    with telling():
+        from selftaught.campaign.kfp.schedules import Clock
+        from selftaught.campaign.kfp.schedules import schedule as scheduled
+        from selftaught.round.job import Workplace
+
+        order = _order(recipe, overrides, line, campaign, shards, COMPILED)
+        made = scheduled(Workplace.open(), order, Clock(cron.strip(), time_zone, abandon_after))
+        if as_json:
+            _print(_fields(made))
+            return
+        for name in made.replaced:
+            out.print(f"{name}: recurring run removed", highlight=False)
+        out.print(f"{made.namespace}/{made.name}: {made.cron}", highlight=False)
+
+
+@rounds_app.command("abandon")
+def rounds_abandon(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    campaign: Annotated[str, typer.Argument(help="the campaign whose round is not finished")],
+    as_json: AsJson = False,
+) -> None:
+    """Give up a campaign's round that is not finished: the next one is drawn anew, and `gc` takes what it made."""
+    with telling():
+        from selftaught.campaign.kfp.submission import abandon
+        from selftaught.lines.versions import known
+        from selftaught.round.job import Workplace
+
+        place = Workplace.open()
+        gone = abandon(place, known(place.tracker, line), campaign)
+        if as_json:
+            _print({"line": line, "campaign": campaign, "round": gone.round, "attempt": gone.attempt})
+            return
+        out.print(f"{line} {campaign} round {gone.round}, attempt {gone.attempt}: abandoned", highlight=False)
+
+
+@app.command()
+def status(line: Line, as_json: AsJson = False) -> None:
+    """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
+    with telling():
+        from selftaught.lines.status import status_of
+        from selftaught.round.job import Workplace
+
+        told = status_of(Workplace.open(), line)
+        if as_json:
+            _print(told.as_dict())
+        else:
+            out.print(told.text(), highlight=False, soft_wrap=True)
+        if told.unknown:
+            raise typer.Exit(ERROR)
+
+
+@app.command()
+def reconcile(
+    line: LineOrAll = "",
+    when_free: Annotated[bool, typer.Option("--when-free", help="wait until nobody moves the line")] = False,
+) -> None:
+    """Have the stable address lead to the champion, and stop serving what was replaced and is out of its grace."""
+    with telling():
+        from selftaught.lines.drift import settled
+        from selftaught.lines.versions import known
+        from selftaught.round.in_use import tidy, tidy_all, tidy_when_free
+        from selftaught.round.job import Workplace
+
+        place = Workplace.open()
+        one = tidy_when_free if when_free else tidy
+        if line:
+            done = tidy_all(place, [known(place.tracker, line)], one)
+        elif (lines := settled(place)) is not None:
+            done = (f"{each}: as it has to be" for each in lines)
+        else:
+            done = tidy_all(place, place.tracker.lines(), one)
+        for said in done:
+            out.print(said)
+
+
+def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards: int, pipelines: Path) -> Any:
+    from selftaught.campaign.local import Order
+    from selftaught.recipe import Recipe
+
+    parsed = Recipe.load(recipe, overrides)
+    return Order(parsed, line or parsed.name, campaign or parsed.name, shards=shards, pipelines=pipelines)
+
+
+# Recipes ------------------------------------------------------------------------------------------------------------
+
+
+@recipes_app.command("list")
+def recipes_list(
+    folder: Annotated[
+        Path, typer.Argument(help="a folder of recipes", show_default="those that are shipped")
+    ] = shipped.recipes(),  # noqa: B008
+    as_json: AsJson = False,
+) -> None:
+    """The recipes that are shipped, or every recipe in a folder, with what they do."""
+    with telling():
+        from selftaught.recipe import Recipe
+
+        found = {path: Recipe.load(path) for path in sorted(folder.glob("*.yaml"))}
+        if not found:
+            raise BadInput(f"{folder}: no recipes (*.yaml) here. Name no folder for those that are shipped.")
+        if as_json:
+            _print(
+                [
+                    {"path": str(p), "name": r.name, "description": r.description, "digest": r.digest}
+                    for p, r in found.items()
+                ]
+            )
+            return
+        shown = [[recipe.name, str(_from_here(path)), recipe.description] for path, recipe in found.items()]
+        out.print_rows(("recipe", "file", "what it does"), *shown)
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+@recipes_app.command("show")
+def recipes_show(recipe: RecipePath, overrides: Overrides = []) -> None:  # noqa: B006
+    """A recipe with every default spelt out."""
+    with telling():
+        import yaml
+
+        from selftaught.recipe import Recipe
+
+        parsed = Recipe.load(recipe, overrides)
+        spelt = yaml.safe_dump(parsed.model_dump(mode="json"), sort_keys=False).rstrip()
+        out.print(spelt, highlight=False, soft_wrap=True)
+
+
+@recipes_app.command("validate")
+def recipes_validate(
+    recipes: Annotated[list[Path], typer.Argument(help="recipe files")],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Check recipes; the first mistake ends with 1 and says what to write instead."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.checks.context_length import require_room
+        from selftaught.round.checks.roles import require_named
+        from selftaught.settings import Settings
+
+        settings = Settings.load()
+        for path in recipes:
+            recipe = Recipe.load(path, overrides)
+            require_room(recipe, settings)
+            require_named(recipe)
+            out.print(f"{path}: ok ({recipe.digest[:12]})", highlight=False)
+
+
+@recipes_app.command("schema")
+def recipes_schema() -> None:
+    """The JSON Schema of a recipe, for editors."""
+    with telling():
+        from selftaught.recipe import schema
+
+        out.file.write(json.dumps(schema(), indent=2) + "\n")
+
+
+@recipes_app.command("blocks")
+def recipes_blocks(
+    axis: Annotated[str, typer.Argument(help="an axis; all of them unless given", autocompletion=complete_axis)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The blocks on an axis, with their fields; of one axis each field with its type, default and meaning."""
+    with telling():
+        from selftaught.cli.block_fields import fields
+        from selftaught.recipe import AXES, blocks
+
+        found = {(name, kind): block for name in ([axis] if axis else AXES) for kind, block in blocks(name).items()}
+        if as_json:
+            _print([{"axis": a, "type": t, "fields": [_fields(f) for f in fields(b)]} for (a, t), b in found.items()])
+            return
+        if axis:
+            for (_, kind), block in found.items():
+                _tell_fields(kind, block, fields(block))
+            return
+        table = _table("axis", "type", "what it does", "fields")
+        for (name, kind), block in found.items():
+            table.add_row(name, kind, _summary(block), ", ".join(f for f in block.model_fields if f != "type"))
+        out.print(table)
+
+
+def _summary(block: Any) -> str:
+    return (block.__doc__ or "").split("\n")[0]
+
+
+def _tell_fields(kind: str, block: Any, fields: Any) -> None:
+    out.print(f"{kind}: {_summary(block)}", soft_wrap=True, highlight=False)
+    table = _table("field", "type", "default", "meaning")
+    for each in fields:
+        table.add_row(each.name, each.type, each.default, each.meaning)
+    out.print(table)
+
+
+# Fresh tasks --------------------------------------------------------------------------------------------------------
+
+
+@tasks_app.command("drop")
+def tasks_drop(
+    files: Annotated[list[Path], typer.Argument(help="files of tasks or of feedback (*.jsonl, *.parquet)")],
+    to: Annotated[str, typer.Option("--to", help="a folder or s3://bucket/prefix; the recipe's unless given")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="recipe with the place and the names of the columns")] = None,
+    date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="date of the drop; today")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check files row by row and drop them, whole or not at all, where the next round finds them."""
+    with telling():
+        from selftaught.campaign.estimate import worked
+        from selftaught.recipe import Recipe
+        from selftaught.round.intake import dropped
+        from selftaught.tasks.inbox.source import Dropped
+
+        if not to and recipe is None:
+            raise BadInput("nowhere to drop to. Say --to WHERE, or --recipe RECIPE whose tasks are dropped.")
+        parsed = Recipe.load(recipe) if recipe else None
+        source = dropped(parsed) if parsed else Dropped(path=to)
+        if told := worked(source.read(files), parsed):
+            err.print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
+        made = source.model_copy(update={"path": to or source.path}).drop(files, (date or datetime.now(UTC)).date())
+        if as_json:
+            _print({"drop": made.name, "tasks": len(made.rows), "feedback": len(made.said)})
+        else:
+            counted = f"{len(made.rows)} tasks, {len(made.said)} rows of feedback"
+            out.print(f"{made.name}: {counted}", highlight=False, soft_wrap=True)
+
+
+@tasks_app.command("list")
+def tasks_list(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    line: LineName = "",
+    campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
+    with telling():
+        from selftaught.recipe import Recipe
+        from selftaught.round.intake import listed
+        from selftaught.round.job import Workplace
+
+        parsed, place = Recipe.load(recipe, overrides), Workplace.open()
+        found, lacking = listed(place, parsed, line or parsed.name, campaign or parsed.name)
+        if as_json:
+            _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})
+            return
+        table = _table("drop", "state", "tasks", "what is wrong")
+        for each in found:
+            table.add_row(each.drop, each.state, "" if each.tasks is None else str(each.tasks), each.problem)
+        out.print(table)
+        err.print(lacking or "enough for a round", highlight=False, soft_wrap=True)
+
+
+# Step data ----------------------------------------------------------------------------------------------------------
+
+StepFormat = Annotated[
+    Literal["trl", "math-shepherd", "prm800k"], typer.Option("--format", help="as whose data set the rows are")
+]
+
+
+@steps_app.command("export")
+def steps_export(
+    line: Line,
+    to: Annotated[Path, typer.Option("--to", help="the file, JSON Lines")],
+    kind: StepFormat = "trl",
+    labels: Annotated[
+        Literal["inferred", "estimates"], typer.Option(help="what steps are worth: as the step_values curator has it")
+    ] = "inferred",
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="worth from which on a step is right; unless given, a right answer below it"),
+    ] = None,
+    campaign: Annotated[str, typer.Option(help="the campaign; the line's only one unless given")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write the trees of the line's last finished round as steps with labels, a row a path."""
+    with telling():
+        from selftaught.lines.versions import known
+        from selftaught.round.job import Workplace
+        from selftaught.stepwise.transfer import export
+
+        place = Workplace.open()
+        made = export(place, known(place.tracker, line), campaign, to, kind, labels, threshold)
+        _tell_account(made, f"{to}: {made.solutions} solutions of {made.rows} tasks", as_json)
+
+
+@steps_app.command("import")
+def steps_import(
+    file: Annotated[Path, typer.Argument(help="*.jsonl or *.parquet")],
+    to: Annotated[Path, typer.Option("--to", help="folder for the data set of value examples; a new one")],
+    kind: StepFormat = "trl",
+    kept: Annotated[
+        Literal["soft", "hard"],
+        typer.Option("--labels", help="what steps are worth where it is told, or 1 and 0 alone"),
+    ] = "soft",
+    neutral: Annotated[Literal["right", "wrong"], typer.Option(help="what a step is that prm800k rates 0")] = "right",
+    separator: Annotated[str, typer.Option(help="what stands between two steps")] = "\n",
+    as_json: AsJson = False,
+) -> None:
+    """Make value examples of others' steps with labels; a row that cannot be used is set aside and told."""
+    with telling():
+        from selftaught.stepwise.transfer import imported
+
+        made = imported(file, kind, to, kept, neutral, separator)
+        told = f"{to}: {made.examples} value examples of {made.solutions} solutions in {made.rows} rows"
+        _tell_account(made, told, as_json)
+
+
+SHOWN = 10
+"""Rows set aside that are named; `--json` names all."""
+
+
+def _tell_account(made: Any, words: str, as_json: bool) -> None:
+    _print(_fields(made)) if as_json else out.print(words, highlight=False, soft_wrap=True)
+    for place, why in made.aside[:SHOWN]:
+        err.print(f"set aside: {place}: {why}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(made.aside) > SHOWN:
+        err.print(f"set aside: {len(made.aside) - SHOWN} more. --json names all.", style="yellow", highlight=False)
+
+
+# Models -------------------------------------------------------------------------------------------------------------
+
+
+@models_app.command("list")
+def models_list(line: LineOrAll = "", as_json: AsJson = False) -> None:
+    """Every registered model version, its digest, its aliases and where it came from."""
+    with telling():
+        from selftaught.lines.versions import rows
+        from selftaught.round.job import Workplace
+
+        tracker = Workplace.open().tracker
+        found = rows(tracker, line)
+        if as_json:
+            _print(found)
+            return
+        if not found:
+            err.print(f"no models yet in {tracker.uri}", highlight=False, soft_wrap=True)
+        keys = ("line", "version", "short", "aliases", "outcome", "recipe", "round")
+        shown = [[str(row[key]) for key in keys] for row in found]
+        out.print_rows(("line", "version", "digest", "aliases", "outcome", "recipe", "round"), *shown)
+
+
+@models_app.command("pull")
+def models_pull(
+    name: Annotated[str, typer.Argument(help="a starter model, a hub id or a folder")] = "smollm2-135m-instruct",
+) -> None:
+    """Fetch a starter model, check its sha256, keep it in the store."""
+    with telling():
+        from selftaught.round.adopt import keep
+
+        digest, uri = keep(_workplace(), name)
+        out.print(f"{digest}  {unquote(uri)}", soft_wrap=True, highlight=False)
+
+
+@models_app.command("show")
+def models_show(
+    line: Line,
+    model: Annotated[str, typer.Argument(help="champion, head, a version or a digest")] = "champion",
+) -> None:
+    """Where a model came from: recipe, parent, data sets, evaluation."""
+    with telling():
+        from selftaught.lines.versions import find
+        from selftaught.round.job import Workplace
+
+        tracker = Workplace.open().tracker
+        version = find(tracker, line, model)
+        table = _table("what", "value", title=f"{line} version {version.version}")
+        table.add_row("digest", version.digest)
+        table.add_row("files", unquote(version.uri))
+        table.add_row("MLflow run", version.run)
+        told = {key.removeprefix("selftaught."): value for key, value in tracker.version_tags(version).items()}
+        for key in sorted(told.keys() - {"digest"}):
+            table.add_row(key, told[key])
+        out.print(table)
+
+
+@models_app.command("rollback")
+def models_rollback(
+    line: Line,
+    to: Annotated[str, typer.Option("--to", help="previous, base, a version or a digest")] = "previous",
+) -> None:
+    """Point the champion alias back. The model that was champion stays registered as `previous`."""
+    with telling():
+        from selftaught.lines.versions import rollback
+        from selftaught.round.job import Workplace
+
+        place = Workplace.open()
+        old, new = rollback(place.tracker, place.serving(), line, to)
+        out.print(f"{line}: champion is version {new.version} ({new.digest[:8]}) again; it was version {old.version}.")
+
+
+@models_app.command("push")
+def models_push(
+    model: Annotated[str, typer.Argument(help="LINE for its champion, or LINE@VERSION (a number, an alias, a digest)")],
+    repository: Annotated[str, typer.Argument(help="owner/name on the hub that HF_ENDPOINT names")],
+    dataset: Annotated[str, typer.Option(help="owner/name for the examples that it was trained on")] = "",
+    public: Annotated[
+        bool, typer.Option("--public", help="make new repositories public; private unless given")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Share a promoted version on a model hub, with a card, as whom HF_TOKEN says; again, it changes nothing."""
+    with telling():
+        from selftaught.lines.versions import find
+        from selftaught.round.job import Workplace
+        from selftaught.sharing.push import push
+
+        place, (line, _, named) = Workplace.open(), model.partition("@")
+        for pushed in push(place, find(place.tracker, line, named or "champion"), repository, dataset, public):
+            if as_json:
+                _print(_fields(pushed))
+            else:
+                said = "" if pushed.new else "   (was there already)"
+                out.print(f"{pushed.url}  {pushed.digest}{said}", soft_wrap=True, highlight=False)
+
+
+# Serving ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def serve(
+    line: LineOrModel,
+    model: Annotated[str, typer.Option(help="champion, head, a version or a digest")] = "champion",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on loopback; 0 takes a free one")] = 8000,
+) -> None:
+    """Serve a model of a line, or any other, on an OpenAI-compatible endpoint until stopped."""
+    with telling():
+        from selftaught.lines.serve import serve_until_stopped
+        from selftaught.round.job import Workplace
+
+        serve_until_stopped(Workplace.open(), line, model, port, lambda text: err.print(text, highlight=False))
+
+
+@app.command()
+def chat(
+    line: LineOrModel,
+    message: Annotated[str, typer.Argument(help="one message; a conversation unless given")] = "",
+    model: Annotated[str, typer.Option(help="champion, head, a version or a digest")] = "champion",
+    temperature: float = 0.0,
+    max_tokens: int = 256,
+) -> None:
+    """Talk to the champion, or any model. Uses the endpoint that serves it, or starts one for the conversation."""
+    with telling():
+        from selftaught.lines.serve import converse
+        from selftaught.round.job import Workplace
+
+        say = partial(out.print, highlight=False, soft_wrap=True)
+        converse(Workplace.open(), line, model, message, temperature, max_tokens, say)
+
+
+@app.command()
+def up(
+    line: Line,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port of the endpoint; another when it is taken")] = 8000,
+    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="port of the MLflow UI")] = 5000,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the champion and the MLflow UI in the background (`selftaught down` stops them)."""
+    with telling():
+        from selftaught.lines.background import up as bring_up
+        from selftaught.round.job import Workplace
+
+        place = Workplace.open()
+        there = bring_up(place, line, port, ui_port)
+        page = place.settings.home / "campaigns" / line / "report.html"
+        report = str(page) if page.exists() else ""
+        if as_json:
+            _print({**_fields(there), "report": report})
+            return
+        out.print(f"champion  {there.line}, digest {there.digest}", soft_wrap=True, highlight=False)
+        out.print(f"endpoint  {there.endpoint}   talk to it: selftaught chat {line}", soft_wrap=True, highlight=False)
+        out.print(f"its key   {there.key}   (Authorization: Bearer, OPENAI_API_KEY)", soft_wrap=True, highlight=False)
+        out.print(f"MLflow    {there.mlflow}", soft_wrap=True, highlight=False)
+        if report:
+            out.print(f"report    {report}", soft_wrap=True, highlight=False)
+        out.print("stop both with: selftaught down", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started."""
+    with telling():
+        from selftaught.lines.background import down as bring_down
+        from selftaught.round.job import Workplace
+
+        out.print(f"stopped: {', '.join(bring_down(Workplace.open())) or 'nothing was running'}")
+
+
+# The machine --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is missing on this machine, and on the cluster of the settings, and how to get it."""
+    with telling():
+        from selftaught.doctor import cluster
+        from selftaught.doctor.machine import checks
+        from selftaught.settings import Settings
+
+        findings = [*checks(), *cluster.checks(Settings.load())]
+        if as_json:
+            _print([_fields(finding) for finding in findings])
+        else:
+            for finding in findings:
+                mark = {True: Text("✓", "green"), False: Text("✗", "red"), None: Text("?", "yellow")}[finding.ok]
+                err.print(mark, str(finding), highlight=False, soft_wrap=True)
+        raise typer.Exit(ERROR if any(finding.ok is False for finding in findings) else 0)
+
+
+@app.command()
+def clean(
+    everything: Annotated[bool, typer.Option("--all", help="also models, data sets, registry and reports")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Stop engines that were left behind and free what can be made again; `--all` removes the whole home."""
+    with telling():
+        from selftaught.lines.home import clean_home
+        from selftaught.settings import Settings
+
+        home = Settings.load().home
+        if everything and not yes:
+            typer.confirm(f"Remove {home} with every model and report in it?", abort=True)
+        freed = clean_home(home, everything)
+        out.print(f"{home}: {freed / 1e6:.0f} MB freed", soft_wrap=True)
+
+
+# Retention ----------------------------------------------------------------------------------------------------------
+
+
+def _days(of: str) -> Any:
+    return typer.Option(min=1, help=f"days: {Policy.model_fields[of].description}")
+
+
+KEPT = Policy()
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would go and why, remove nothing")] = False,
+    line: Annotated[str, typer.Option("--line", help="only what is of this line; everything unless given")] = "",
+    keep_rollouts: Annotated[int, _days("rollouts")] = KEPT.rollouts,
+    keep_trees: Annotated[int, _days("trees")] = KEPT.trees,
+    keep_scores: Annotated[int, _days("scores")] = KEPT.scores,
+    keep_models: Annotated[int, _days("models")] = KEPT.models,
+    keep_journals: Annotated[int, _days("journals")] = KEPT.journals,
+    keep_served: Annotated[int, _days("served")] = KEPT.served,
+    keep_pipelines: Annotated[int, _days("pipelines")] = KEPT.pipelines,
+    keep_torn: Annotated[int, _days("torn")] = KEPT.torn,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is old and needed by nothing; never a champion's lineage. Killed, the same command does the rest."""
+    with telling():
+        from selftaught.campaign.kfp.versions import Versions
+        from selftaught.lines.versions import known
+        from selftaught.retention.collecting import Collector
+        from selftaught.retention.inventory import NoPipelines
+        from selftaught.round.job import Workplace
+
+        policy = Policy(
+            rollouts=keep_rollouts,
+            trees=keep_trees,
+            scores=keep_scores,
+            models=keep_models,
+            journals=keep_journals,
+            served=keep_served,
+            pipelines=keep_pipelines,
+            torn=keep_torn,
+        )
+        place = Workplace.open()
+        pipelines = Versions(place.settings) if place.settings.kfp else NoPipelines()
+        only = known(place.tracker, line) if line else ""
+        collector = Collector(place, policy, only, place.serving(), pipelines)
+        if dry_run:
+            plan = collector.plan()
+            _tell_plan(plan, as_json)
+        else:
+            plan = collector.collect(lambda plan: _tell_plan(plan, as_json), lambda fate: None)
+        if plan.unknown:
+            words = f"not known: versions of pipelines, which stay. {plan.unknown}"
+            err.print(words, style="yellow", highlight=False, soft_wrap=True)
+            raise typer.Exit(ERROR)
+
+
+def _tell_plan(plan: Any, as_json: bool) -> None:
+    if as_json:
+        for action, fates in (("remove", plan.go), ("keep", plan.kept)):
+            for fate in fates:
+                _print({"action": action, **_fields(fate)})
+        return
+    table = _table("goes", "what", "MB", "why")
+    for fate in plan.go:
+        table.add_row(_KINDS[fate.kind], fate.key, f"{fate.bytes / 1e6:.1f}" if fate.bytes else "", fate.why)
+    kept = _table("stays", "how many", "MB")
+    for why, fates in sorted(_by_reason(plan.kept).items()):
+        kept.add_row(why, str(len(fates)), f"{sum(fate.bytes for fate in fates) / 1e6:.1f}")
+    shown = [kept, table] if plan.go else [kept]
+    out.print(*shown, f"{len(plan.go)} to go, {plan.bytes / 1e6:.1f} MB", sep="\n", highlight=False)
+
+
+_KINDS = {
+    "served": "endpoint",
+    "pipeline": "pipeline version",
+    "journal": "journal",
+    "mark": "mark",
+    "claim": "claim",
+    "models": "model",
+    "datasets": "data set",
+    "unmark": "mark taken off",
+}
+
+
+def _by_reason(fates: Any) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for fate in fates:
+        found.setdefault(fate.why, []).append(fate)
+    return found

@@ -1,0 +1,154 @@
+"""Selection: how curators count, cap and draw what they give.
+
+What curators share: a minimum, a cap on all examples (`Counted`), and for those that pick rollouts one by one a cap per
+task (`Selection`). Which rollouts or nodes they may pick is what they differ in. A draw ranks by a hash of seed and
+content, so it depends neither on the order of the groups nor on one another.
+
+Groups are gone through twice: which examples are kept is found by their ids alone, and these are then made again.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice, pairwise, zip_longest
+from typing import Annotated, Self, TypeVar
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from selftaught.blocks import Curator
+from selftaught.core.errors import RoundFailed
+from selftaught.records import Example, Group, Message, Rollout, content_id
+
+
+class Counted(Curator):
+    """At least `minimum` examples, at most `max_examples`, each group's by itself."""
+
+    minimum: Annotated[NonNegativeInt, Field(description="fewer examples than this fail the round")] = 16
+    max_examples: Annotated[
+        PositiveInt | None, Field(description="examples at most, spread evenly over the tasks; null is all")
+    ] = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.max_examples is not None and self.minimum > self.max_examples:
+            raise ValueError(
+                f"minimum: {self.minimum} is above max_examples: {self.max_examples}; every round would fail; "
+                "lower minimum or raise max_examples"
+            )
+        return self
+
+    @abstractmethod
+    def examples(self, group: Group, seed: int) -> Iterable[Example]:
+        """The examples of one verified group, in order."""
+
+    def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
+        """Yield examples in the order of task ids, whatever the order of `groups`; a task's in the block's order."""
+        made = [(group.id, [each.id for each in self.examples(group, seed)]) for group in groups]
+        kept = set(self._spread([ids for _, ids in sorted(made, key=lambda each: each[0])], seed))
+        in_order = groups if _ascending([id for id, _ in made]) else sorted(groups, key=lambda group: group.id)
+        return (each for group in in_order for each in self.examples(group, seed) if each.id in kept)
+
+    def _spread(self, each_group: Sequence[Sequence[str]], seed: int) -> Iterable[str]:
+        """At most `max_examples`: every task's first before any task's second, so that most tasks are learnt from."""
+        rank = partial(_rank, seed)
+        layers = zip_longest(*(sorted(ids, key=rank) for ids in each_group))
+        spread = (id for layer in layers for id in sorted((id for id in layer if id is not None), key=rank))
+        return islice(spread, self.max_examples)
+
+    def check(self, given: int) -> None:
+        """Raise RoundFailed when there are fewer than `minimum` examples."""
+        if given < self.minimum:
+            raise RoundFailed(
+                f"curate: '{self.name}' gave {given} examples, fewer than minimum: {self.minimum}. Sample "
+                "more (tasks.train, sample.k, or a search's limits), take easier tasks, or lower minimum."
+            )
+
+
+def _ascending(ids: Sequence[str]) -> bool:
+    """Whether groups come in the order of their `ids`, as those of a data set do: then none of them need be held."""
+    return all(one <= other for one, other in pairwise(ids))
+
+
+class Selection(Counted):
+    """Pick rollouts of each task, `per_task` at most, and `max_examples` in all.
+
+    Only rollouts that the model itself ended (finish_reason `stop`) are picked: what was cut off or broken off
+    (`length`, `abort`, `error`, `content_filter`) teaches to stop anywhere. The prompt is the task's own, so hints and
+    system messages of the sampler do not enter it.
+    """
+
+    per_task: Annotated[
+        PositiveInt | None, Field(description="rollouts of one task at most, drawn by the seed; null is all")
+    ] = 4
+    dedupe: Annotated[bool, Field(description="drop a task's repeated texts, white space apart")] = True
+
+    @abstractmethod
+    def candidates(self, group: Group) -> Iterable[Rollout]:
+        """The rollouts of `group` that may be picked, in order."""
+
+    def examples(self, group: Group, seed: int) -> Iterable[Example]:
+        """What is picked of `group`, in the order drawn."""
+        whole = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
+        picked = drawn(_distinct(whole) if self.dedupe else whole, self.per_task, seed)
+        return [sampled(group, rollout) for rollout in picked]
+
+
+def _distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
+    """The first rollout of each text, all of its turns taken together, white space apart."""
+    by_text: dict[tuple[str, ...], Rollout] = {}
+    for rollout in rollouts:
+        by_text.setdefault(tuple(" ".join(turn.content.split()) for turn in rollout.turns), rollout)
+    return list(by_text.values())
+
+
+D = TypeVar("D", Rollout, Example)
+
+
+def drawn(rows: Sequence[D], count: int | None, seed: int) -> list[D]:
+    """`count` of `rows` (all of them for None), drawn without replacement by `seed`, in the order drawn."""
+    return sorted(rows, key=lambda row: _rank(seed, row.id))[:count]
+
+
+def _rank(seed: int, id: str) -> str:
+    """What rows are drawn by: the lowest first."""
+    return content_id([seed, id])
+
+
+def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+    """`count` of `made` (all of them for None), drawn by `seed`, in the order that they had."""
+    kept = {each.id for each in drawn(made, count, seed)}
+    return [each for each in made if each.id in kept]
+
+
+def sampled(group: Group, rollout: Rollout) -> Example:
+    """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens.
+
+    The tokens are left out where those of any of the model's turns are not known.
+    """
+    last = max(at for at, turn in enumerate(rollout.turns) if turn.role == "assistant")
+    turns = rollout.turns[: last + 1]
+    own = [turn.token_ids for turn in turns if turn.role == "assistant"]
+    return Example(
+        prompt=group.task.messages,
+        completion=tuple(Message(role=turn.role, content=turn.content) for turn in turns),
+        task=group.id,
+        rollout=rollout.id,
+        prompt_ids=_asked(group),
+        completion_ids=tuple(chain.from_iterable(own)) if all(own) else (),
+    )
+
+
+def told(group: Group, text: str, source: str) -> Example:
+    """`text`, which nobody sampled as a whole, as what is to be said to the group's task; `source` is its id."""
+    return Example(
+        prompt=group.task.messages,
+        completion=(Message(role="assistant", content=text),),
+        task=group.id,
+        rollout=source,
+        prompt_ids=_asked(group),
+    )
+
+
+def _asked(group: Group) -> tuple[int, ...]:
+    """The engine's tokens of the task's own prompt, where a search has kept them."""
+    return group.tree.prompt_ids if group.tree else ()

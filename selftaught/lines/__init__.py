@@ -1,0 +1,1 @@
+"""A line of models between its rounds: versions, state, serving, measuring, watching."""

@@ -1,0 +1,126 @@
+"""A recipe's text as plain data: what its YAML says, and the line on which each value stands.
+
+What comes out is text, finite numbers, true, false, null, lists and mappings with text for keys, not deeper than
+DEEPEST and, aliases spelt out, not more than MOST values. A key that stands twice and a value that a comment has
+swallowed are mistakes here. What the values mean is `selftaught.recipe`'s business.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from selftaught.core.errors import BadRecipe
+from selftaught.records import encodable
+
+Path = tuple[str | int, ...]
+Places = dict[Path, str]
+"""Where each value stands: `file:line`, or the override that set it."""
+
+At = Callable[[int], str]
+"""What messages call a line, counted from 1."""
+
+DEEPEST = 20
+"""Levels below which only an alias of itself, or something that is no recipe, goes."""
+
+MOST = 10_000
+"""Values of a recipe, aliases spelt out: fifty times those of the longest that is shipped."""
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = {f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
+_KEYS = {f"{_TAG}str", f"{_TAG}merge"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without dates: `2026-11-28` is a text, as it is in JSON."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way of saying it)
+        first: [(tag, looks) for tag, looks in resolvers if tag != f"{_TAG}timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read(text: str, at: At) -> tuple[Any, Places]:
+    """What `text` says (None where it says nothing), and where its values stand.
+
+    Raises BadRecipe with the place where it is not YAML, or YAML that is no recipe's.
+    """
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line, letter = text.count("\n", 0, error.position) + 1, text[error.position]
+        raise BadRecipe(f"{at(line)}: not valid YAML (it holds the control character {letter!a}). Remove it.") from None
+    try:
+        node = loader.get_single_node()
+        return (None, {}) if node is None else _Reading(loader, at).whole(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        told = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise BadRecipe(f"{at(mark.line + 1 if mark else 1)}: not valid YAML ({told}).") from None
+    except RecursionError:
+        raise BadRecipe(f"{at(1)}: nested more than {DEEPEST} deep. Take the brackets out.") from None
+    finally:
+        loader.dispose()
+
+
+class _Reading:
+    """The values of one text, looked at one by one before anything is made of them."""
+
+    def __init__(self, loader: _Loader, at: At) -> None:
+        self._loader = loader
+        self._at = at
+        self._places: Places = {}
+
+    def whole(self, node: Node) -> tuple[Any, Places]:
+        self._look(node, ())
+        return cast(Any, self._loader).construct_document(node), self._places
+
+    def _look(self, node: Node, path: Path) -> None:
+        self._places.setdefault(path, self._where(node))
+        if len(path) > DEEPEST:
+            raise self._bad(node, path[:3], f" contains itself, or goes more than {DEEPEST} deep. Remove the alias.")
+        if len(self._places) > MOST:
+            raise self._bad(node, path[:3], f" is more than {MOST:,} values, aliases spelt out. Remove the aliases.")
+        if node.tag not in _PLAIN:
+            raise self._bad(node, path, f": {node.tag.replace(_TAG, '!!')} is nothing that a recipe holds.")
+        if isinstance(node, MappingNode):
+            self._fields(node, path)
+        elif isinstance(node, SequenceNode):
+            for index, value in enumerate(cast(list[Node], node.value)):
+                self._look(value, (*path, index))
+        else:
+            self._scalar(cast(ScalarNode, node), path)
+
+    def _fields(self, node: MappingNode, path: Path) -> None:
+        for key, value in cast(list[tuple[Node, Node]], node.value):
+            if not isinstance(key, ScalarNode) or key.tag not in _KEYS:
+                raise self._bad(key, path, ": a key of it is no text. Quote the key.")
+            place = (*path, str(key.value))
+            if place in self._places:
+                raise self._bad(key, place, " stands twice. Remove one of the two.")
+            self._places[place] = self._where(key)
+            self._look(value, place)
+
+    def _scalar(self, node: ScalarNode, path: Path) -> None:
+        if node.tag == f"{_TAG}null" and not node.value:
+            raise self._bad(node, path, f": {NOTHING}")
+        try:
+            value = cast(Any, self._loader).construct_object(node)
+        except (ValueError, KeyError):
+            raise self._bad(node, path, f": {node.value[:40]!r} begins like a number and is none. Quote it.") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._bad(node, path, f": {node.value}: should be a finite number.")
+        if isinstance(value, str) and not encodable(value):
+            raise self._bad(node, path, f": {value[:40]!a}: holds half a character (\\ud800 to \\udfff). Remove it.")
+
+    def _where(self, node: Node) -> str:
+        return self._at(node.start_mark.line + 1)
+
+    def _bad(self, node: Node, path: Path, told: str) -> BadRecipe:
+        return BadRecipe(f"{self._where(node)}: {'.'.join(map(str, path)) or 'recipe'}{told}")
+
+
+NOTHING = "nothing stands here. Did # begin a comment? Quote the value, or write null or ''."
+"""What is said where a value has to stand and none does."""

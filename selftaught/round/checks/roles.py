@@ -1,0 +1,50 @@
+"""Whether the roles of a search are played by models that can be asked as its blocks ask them, before a round begins.
+
+A process reward model is asked for the classes of its tag (`process_reward`), a causal one for a reply
+(`reply_reward`), any other value model by the policy's token ids. Each refuses what the others are asked, but only when
+the first tree has begun.
+"""
+
+import json
+from collections.abc import Mapping
+
+from selftaught.core.errors import BadInput, BadRecipe
+from selftaught.recipe import Recipe, Stage
+from selftaught.round.checks.tokenizers import BY_IDS, blocks_of
+from selftaught.round.job import ModelRef, Workplace
+from selftaught.search.rewards import ProcessReward, ReplyReward
+from selftaught.state.weights import PROCESS_REWARD, is_process_reward
+
+
+def require_named(recipe: Recipe) -> None:
+    """Raise BadRecipe where a search of `recipe` asks a process reward model of a role that has none."""
+    for stage in recipe.stages:
+        for block in blocks_of(stage, ProcessReward, ReplyReward):
+            if block.role == "policy" or block.role not in recipe.models:
+                raise BadRecipe(
+                    f"{recipe.name}: stages.{stage.name}: {block.name} asks the {block.role} model, and models names "
+                    f"no such process reward model. Add one to models: {{policy: …, reward: <folder or hub id>}}, and "
+                    "say which role it plays: role: reward."
+                )
+
+
+def require_asked_rightly(place: Workplace, stage: Stage, roles: Mapping[str, ModelRef]) -> None:
+    """Raise BadInput where a block of `stage` asks a model of `roles` for what it does not give."""
+    for block in blocks_of(stage, ProcessReward):
+        if not _is_process_reward(place, roles[block.role]):
+            raise BadInput(
+                f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is no process reward model "
+                f"that can be served ({PROCESS_REWARD}), which process_reward asks. Take one, or value steps by "
+                "value_model or p_true."
+            )
+    for block in blocks_of(stage, *BY_IDS, ReplyReward):
+        if block.role in roles and _is_process_reward(place, roles[block.role]):
+            how = "for a reply" if isinstance(block, ReplyReward) else "by the policy's token ids"
+            raise BadInput(
+                f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is a process reward model, and "
+                f"{block.name} asks {how}. Ask for its classes: {{type: process_reward, role: {block.role}}}."
+            )
+
+
+def _is_process_reward(place: Workplace, model: ModelRef) -> bool:
+    return is_process_reward(json.loads(place.store.read("models", model.digest, "config.json")))

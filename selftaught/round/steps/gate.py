@@ -1,0 +1,88 @@
+"""gate: contamination is looked for once more in what was trained on, and the recipe's gate decides.
+
+A refusal is a normal outcome. Held-out problems among the training examples end the round instead: no measurement on
+them means anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from selftaught.blocks import Decision, Evidence, Gate
+from selftaught.evaluation.decision import decision_to_json
+from selftaught.evaluation.runner import summarise
+from selftaught.records import Example, Task, TaskScore, dataset
+from selftaught.round.checks.leaks import require_no_leak
+from selftaught.round.error_budget import decided
+from selftaught.round.job import Job, Workplace
+from selftaught.round.patience import patient
+from selftaught.tasks.sameness import compared
+from selftaught.tasks.splits import families
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The outcome, and what it rests on: the deciding metric of both models on the gate set, and the gain."""
+
+    outcome: str
+    figures: dict[str, float | str]
+
+
+@patient
+def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decided:
+    """Decide on the gate and guard scores alone and write the decision to `out`.
+
+    Raises RoundFailed when a training example is a held-out task.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    require_no_leak(place, job, dataset.read(Path(tasks), Task), dataset.rows(Path(examples), Example))
+    assert job.blocks.gate is not None  # a stage that trains has one
+    gate = [task for task in dataset.read(Path(tasks), Task) if task.split == "gate"]
+    evidence = _evidence(job, challenger, Path(scores), gate)
+    decision = decided(place, job, [task.id for task in gate], partial(_decide, job.blocks.gate, evidence))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(decision_to_json(decision), encoding="utf-8")
+    return Decided(decision.outcome, _figures(decision, evidence))
+
+
+def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> Evidence:
+    return Evidence(
+        champion=job.champion.digest,
+        challenger=challenger,
+        scores=dataset.read(scores, TaskScore),
+        round=job.round,
+        fresh=job.recipe.tasks.fresh,
+        seed=job.seed,
+        anchor=job.anchor.digest if job.anchor else "",
+        over=job.recipe.tasks.over,
+        clusters=_clusters(gate),
+        bounds={metric.name: metric.bounds for metric in job.blocks.evaluate},
+    )
+
+
+def _figures(decision: Decision, evidence: Evidence) -> dict[str, float | str]:
+    means = {s.model: s.mean for s in summarise(evidence.scores) if (s.metric, s.split) == (decision.metric, "gate")}
+    return {
+        "champion": means[evidence.champion],
+        "challenger": means[evidence.challenger],
+        "gain": decision.gain,
+        "low": decision.low,
+        "high": decision.high,
+        "p_value": decision.p_value,
+        "outcome": decision.outcome,
+    }
+
+
+def _clusters(gate: Sequence[Task]) -> dict[str, str]:
+    """The template of each gate task, or the first of those that share its wording."""
+    plain = [task for task in gate if task.template is None]
+    clusters = {task.id: task.template for task in gate if task.template is not None}
+    for family in families(compared(plain).marks):
+        clusters |= {plain[one].id: plain[family[0]].id for one in family}
+    return clusters
+
+
+def _decide(gate: Gate, evidence: Evidence, spent: float) -> Decision:
+    """Fresh tasks that an earlier round was decided by are fresh no more."""
+    return gate.decide(replace(evidence, alpha_spent=spent, fresh=evidence.fresh and not spent))

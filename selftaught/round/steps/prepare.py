@@ -1,0 +1,195 @@
+"""prepare: fix a round before it starts.
+
+Resolves the aliases, draws the tasks, checks that the sets do not overlap, opens the round's MLflow run. What is fixed
+is claimed once: a `prepare` that runs again (after a kill, perhaps after the promotion) gets the same job.
+"""
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from selftaught.core.errors import BadInput, NothingNew, RoundFailed, StoreError
+from selftaught.recipe import Iterate, Recipe, Stage
+from selftaught.records import dataset
+from selftaught.records.dataset import Manifest
+from selftaught.round.abandon import require_kept
+from selftaught.round.adopt import roles
+from selftaught.round.checks.context_length import require_room, too_long
+from selftaught.round.checks.roles import require_asked_rightly, require_named
+from selftaught.round.checks.tokenizers import require_same_tokens
+from selftaught.round.error_budget import pool_of
+from selftaught.round.history import due, give_up
+from selftaught.round.intake import drawn, end, stage_of
+from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name, understood
+from selftaught.round.parameters import of_stage
+from selftaught.round.patience import patient
+from selftaught.round.replay import earlier
+from selftaught.round.reuse import reusable
+from selftaught.state.tracking import NOTHING_NEW, STOPPED, Version
+from selftaught.tasks.draw import seeds
+from selftaught.tasks.past import Taken
+from selftaught.verification.gold import gold_checks, require_gold
+
+
+@patient
+def run(
+    recipe: str, line: str, campaign: str, number: int, attempt: int, shards: int, out: str, tasks: str
+) -> Manifest:
+    """Write the job of round `number` (0: the one that is due, whatever `attempt` says) to `out`, and its tasks.
+
+    Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
+    when the line has no champion yet, there are no shards or others than the round was begun with, the recipe's
+    requests do not fit the engines, a model is asked for what it does not give, or by token ids with another tokenizer
+    than the policy, or a verifier fails the tasks' own gold answers.
+    """
+    if shards < 1:
+        raise BadInput("shards: []: nothing would be sampled. Give [0], or [0, 1, …] for several.")
+    place = Workplace.open()
+    parsed = Recipe.parse(recipe)
+    number, attempt = (number, attempt) if number else due(place.tracker.rounds(line, campaign))
+    key = plan_key(round_name(line, campaign, number, attempt))
+    claimed = place.store.claimed(key)
+    if claimed is None:
+        require_room(parsed, place.settings)
+        require_named(parsed)
+        job = _fix(place, parsed, line, campaign, number, attempt, shards, Path(tasks))
+        claimed = place.store.claim(key, job.model_dump_json().encode())
+    job = understood(place.store, key, claimed, Job)
+    if job.shards != shards:
+        raise BadInput(f"{job.name}: was begun with {job.shards} shards, not {shards}. Go on with {job.shards}.")
+    if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
+        place.store.get("datasets", job.tasks, Path(tasks))
+        dataset.proven(Path(tasks), job.tasks)
+    manifest = dataset.manifest(Path(tasks))
+    require_kept(place, job)
+    _open_run(place, job, manifest)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_bytes(claimed)
+    return manifest
+
+
+def _fix(
+    place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, shards: int, out: Path
+) -> Job:
+    stage = stage_of(recipe, number)
+    run = place.tracker.round_run(
+        line, campaign, stage.name, number, attempt
+    )  # first, for a draw that fails to be told
+    draw = seeds(campaign, number, attempt)
+    taken = _drawn(place, recipe, line, campaign, number, attempt, run)
+    # before anything is sampled: on a cluster no plan has been made that would have said it
+    require_gold(asyncio.run(gold_checks(taken.tasks, stage.verify)))
+    counts = {name: float(count) for name, count in taken.counts.items()}
+    if taken.alike:
+        place.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})
+    manifest = dataset.write(out, taken.tasks, "tasks", recipe=recipe.digest, counts=counts)
+    place.store.put("datasets", manifest.digest, out)
+    champion, trainee = _version(place, line, "champion"), _version(place, line, stage.train_from)
+    sampler = _version(place, line, stage.sample_from)
+    own = _trained(place, line, stage)
+    others = {**roles(place, recipe, line), **own}
+    require_asked_rightly(place, stage, others)
+    require_same_tokens(place, stage, sampler, others)
+    job = Job(
+        recipe=recipe,
+        line=line,
+        campaign=campaign,
+        stage=stage.name,
+        round=number,
+        attempt=attempt,
+        seed=draw.round,
+        campaign_seed=draw.campaign,
+        shards=shards,
+        tasks=manifest.digest,
+        drops=taken.drops,
+        broken=taken.broken,
+        champion=champion,
+        anchor=_version(place, line, "base"),
+        pool=pool_of(recipe.tasks),
+        sampler=sampler,
+        trainee=trainee,
+        roles=others,
+        trainees={role: own.get(role, trainee) for role in stage.trained_roles},
+        earlier=earlier(place, line, campaign) if stage.replay else (),
+        run=run,
+        started=time.time(),
+    )
+    return job.model_copy(update={"reused": reusable(place, job)})
+
+
+def _drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, run: str) -> Taken:
+    """The round's tasks; where there are none, or none that will do, its run ends before the pipeline does."""
+    try:
+        return _fitting(place, recipe, line, number, drawn(place, recipe, line, campaign, number, attempt))
+    except NothingNew as nothing:
+        end(place, recipe, line, campaign, number, attempt, str(nothing))
+        raise
+    except RoundFailed as failure:
+        give_up(place.tracker, run, failure)
+        raise
+
+
+def _fitting(place: Workplace, recipe: Recipe, line: str, number: int, taken: Taken) -> Taken:
+    """`taken` without the tasks that no engine can be asked: they are named in the log, and counted.
+
+    Raises RoundFailed when nothing is left of one of the sets.
+    """
+    left = too_long(taken.tasks, place.settings.engine_context, _tokenizer(place, line, stage_of(recipe, number)))
+    if not left:
+        return taken
+    for task in left:
+        print(
+            f"left out, too long for an engine: task {task.id} ({task.question[:60]!r}…)", file=sys.stderr, flush=True
+        )
+    gone = {task.id for task in left}
+    kept = [task for task in taken.tasks if task.id not in gone]
+    if empty := sorted({task.split for task in left} - {task.split for task in kept}):
+        raise RoundFailed(
+            f"every task of the {empty[0]} set is longer than an engine's context of {place.settings.engine_context} "
+            f"tokens, {left[0].id} for one. Shorten them, or raise SELFTAUGHT_ENGINE_CONTEXT."
+        )
+    return replace(taken, tasks=kept, counts={**taken.counts, "too long": len(left)})
+
+
+def _tokenizer(place: Workplace, line: str, stage: Stage) -> bytes | None:
+    """The `tokenizer.json` of the model that samples, if it has one; nothing else of the model is fetched."""
+    version = place.tracker.resolve(line, stage.sample_from)
+    with suppress(StoreError):  # it has none
+        return place.store.read("models", version.digest, "tokenizer.json") if version else None
+
+
+def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:
+    found: Version | None = place.tracker.resolve(line, alias)
+    if found is None:
+        raise BadInput(f"{line}: has no {alias} in the registry. `selftaught run` adopts the recipe's model first.")
+    return ModelRef(digest=found.digest, version=found.version)
+
+
+def _trained(place: Workplace, line: str, stage: Stage) -> dict[str, ModelRef]:
+    """The newest version of each role that the stage trains, of those that have one: they go on being trained."""
+    heads = {role: place.tracker.resolve(role_line(line, role), "head") for role in stage.trained_roles}
+    return {role: ModelRef(digest=head.digest, version=head.version) for role, head in heads.items() if head}
+
+
+def _open_run(place: Workplace, job: Job, tasks: Manifest) -> None:
+    """Parameters, tags and the tasks of the round's run; said again, it changes nothing."""
+    tracker = place.tracker
+    if tracker.outcome(job.run) in (NOTHING_NEW, STOPPED):
+        tracker.reopen(job.run)
+    tracker.tag(job.run, {"selftaught.recipe": job.recipe.digest, "selftaught.champion": job.champion.digest})
+    named = {"recipe": job.recipe.name, "stage": job.stage, "seed": str(job.seed)}
+    tracker.log(job.run, {}, params=named | of_stage(job))
+    tracker.log_text(job.run, yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False), "recipe.yaml")
+    tracker.log_dataset(job.run, "tasks", job.tasks, place.store.uri("datasets", job.tasks), tasks.rows, "tasks")
+    if job.drops:
+        told = {
+            "selftaught.drops": ", ".join(job.drops)[:4000],
+            "selftaught.drops_broken": "\n".join(job.broken)[:4000],
+        }
+        tracker.tag(job.run, told)
+        tracker.log(job.run, {f"tasks.{name.replace(' ', '_')}": count for name, count in tasks.counts.items()})

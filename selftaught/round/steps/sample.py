@@ -1,0 +1,54 @@
+"""sample: one shard of the training tasks is attempted by the policy, by sampling or by search.
+
+Finished groups are journaled under the shard's input digest, so a killed step goes on from them.
+"""
+
+import asyncio
+from pathlib import Path
+
+from selftaught.records import Group, Task, dataset
+from selftaught.records.dataset import Manifest
+from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
+from selftaught.round.models import context, tasks_in_flight
+from selftaught.round.patience import patient
+from selftaught.round.reuse import earlier_trees, parents
+from selftaught.sampling.runner import sample, total_tokens
+from selftaught.search.outcomes import outcomes, require_trees
+from selftaught.state.journal import open_journal
+
+
+@patient
+def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
+    """Sample the training tasks `shard`, `shard + shards`, … of `tasks` into `out`."""
+    place, job = Workplace.open(), Job.read(job_path)
+    mine = [task for task in dataset.read(Path(tasks), Task) if task.split == "train"][shard :: job.shards]
+    inputs = {
+        "model": job.sampler.digest,
+        "sampler": dump(job.blocks.sample),
+        "verify": dump(job.blocks.verify),
+        "tasks": [task.id for task in mine],
+        "seed": job.seed,
+        **({"reused": dump(job.reused)} if job.reused else {}),
+        **asked(place, job),
+    }
+    return place.once(
+        "sample", inputs, Path(out), lambda folder, key: asyncio.run(_sample(place, job, mine, folder, key))
+    )
+
+
+async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
+    async with context(place, job, job.sampler, alone=job.blocks.sample.alone) as models:
+        watch = Stopwatch()
+        with open_journal(place.store, job.own(key), Group) as journal, earlier_trees(place, job, tasks) as earlier:
+            flight = tasks_in_flight(models)
+            attempts = job.blocks.sample.in_round(tasks, job.seed, place.settings.engine_context, earlier)
+            groups = await sample(tasks, attempts, models, journal, place.progress("sample"), flight)
+    require_trees(groups)
+    counts = {
+        "seconds": watch.seconds,
+        "new_tokens": float(total_tokens(groups)),
+        "unanswered": float(len(tasks) - len(groups)),
+        **outcomes(groups),
+    }
+    made_of = {"tasks": job.tasks, "model": job.sampler.digest, **parents(groups)}
+    return dataset.write(out, groups, "groups", parents=made_of, recipe=job.recipe.digest, counts=counts)

@@ -1,0 +1,222 @@
+"""train: the stage's objectives change the models of their roles, and what comes out is registered.
+
+The policy becomes the challenger; a model of another role (a value model) becomes the newest version of a line of its
+own, which the next round takes. Weights go to the store under their digest; the component's output is the training
+record that names them. The first completed training under the same inputs wins, because training is not reproducible
+to the bit.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selftaught.blocks import TrainResult
+from selftaught.cluster.client import Cluster
+from selftaught.core.errors import RoundFailed
+from selftaught.records import dataset
+from selftaught.round.curves import Curve, followed, places
+from selftaught.round.distributed.request import Work
+from selftaught.round.distributed.trainjob import TrainJobs
+from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line, understood
+from selftaught.round.models import reference_key
+from selftaught.round.patience import patient
+from selftaught.serving.weight_check import reference_logprobs
+from selftaught.state.tracking import Tracker, Version
+from selftaught.state.weights import check_model, model_digest
+
+
+class Trained(BaseModel):
+    """The model of one role and how its training went. `losses` are (step, loss); seconds are in training alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    uri: str
+    parent: str
+    steps: int
+    tokens: int
+    trained_tokens: int
+    training_seconds: float
+    losses: tuple[tuple[int, float], ...]
+    measured: Mapping[str, float] = {}
+    """What the objectives measured (`value.mae` …)."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures that MLflow and KFP show."""
+        figures = {
+            "steps": float(self.steps),
+            "tokens": float(self.tokens),
+            "seconds": self.training_seconds,
+            "tokens_per_second": self.tokens / max(self.training_seconds, 1e-9),
+        }
+        return {**figures, **({"final_loss": self.losses[-1][1]} if self.losses else {}), **self.measured}
+
+
+class Training(Trained):
+    """One training: the policy that came out, and the models of the other roles; `seconds` are of the whole step."""
+
+    examples: str
+    seconds: float
+    others: Mapping[str, Trained] = {}
+
+
+@patient
+def run(job_path: str, examples: str, out: str) -> Training:
+    """Train on `examples`, store and register the challenger, write the training record to `out`.
+
+    Raises RoundFailed when training diverges, BadInput when the model cannot be read.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    given = dataset.manifest(Path(examples)).digest
+    inputs = {
+        "model": job.trainee.digest,
+        "others": {role: ref.digest for role, ref in job.trainees.items()},
+        "examples": given,
+        "train": dump(job.blocks.train),
+        "seed": job.seed,
+        **({"chat_template": job.recipe.chat_template} if job.recipe.chat_template else {}),
+    }
+    key = input_key("train", inputs)
+    done = place.store.claimed(key)
+    if done is None:
+        made = _train(place, job, Path(examples), given, key)
+        done = place.store.claim(key, made.model_dump_json().encode())
+    training = understood(place.store, key, done, Training)
+    shutil.rmtree(_scratch(place, job, key), ignore_errors=True)
+    _register(place, job, training)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(training.model_dump_json(indent=2), encoding="utf-8")
+    return training
+
+
+def _scratch(place: Workplace, job: Job, key: str) -> Path:
+    return place.settings.home / "scratch" / job.own(key).replace("/", "-")
+
+
+def _train(place: Workplace, job: Job, examples: Path, given: str, key: str) -> Training:
+    watch = Stopwatch()
+    starts = {"policy": job.trainee, **job.trainees}
+    trained = {
+        role: _trained(place, start, *_objectives(place, job, role, start, examples, _scratch(place, job, key)))
+        for role, start in starts.items()
+    }
+    policy = trained.pop("policy")
+    return Training(**policy.model_dump(), examples=given, seconds=watch.seconds, others=trained)
+
+
+def _trained(place: Workplace, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
+    """The record of the model in `folder`, which is put into the store.
+
+    Raises RoundFailed when it computes no numbers; nothing of it is kept then.
+    """
+    check_model(folder)
+    reference = reference_logprobs(folder)
+    if not reference.finite:
+        raise RoundFailed("the trained weights do not compute numbers any more. Lower learning_rate, or raise warmup.")
+    digest = model_digest(folder)
+    uri = place.store.put("models", digest, folder)
+    place.store.claim(reference_key(digest), reference.model_dump_json().encode())
+    return Trained(
+        digest=digest,
+        uri=uri,
+        parent=start.digest,
+        steps=sum(result.steps for result in results),
+        tokens=sum(result.tokens for result in results),
+        trained_tokens=sum(result.trained_tokens for result in results),
+        training_seconds=sum(result.seconds for result in results),
+        losses=tuple(_joined(results)),
+        measured={name: value for result in results for name, value in result.metrics.items() if "." in name},
+    )
+
+
+def _objectives(
+    place: Workplace, job: Job, role: str, start: ModelRef, examples: Path, scratch: Path
+) -> tuple[list[TrainResult], Path]:
+    """Run the objectives of `role` one after another, each on what the one before made. Returns the last folder."""
+    folder = place.model(start.digest)
+    results: list[TrainResult] = []
+    for index, objective in enumerate(job.blocks.train):
+        if objective.role != role:
+            continue
+        work = Work(
+            objective=objective,
+            model=folder,
+            examples=examples,
+            out=scratch / f"model-{index}",
+            scratch=scratch / f"steps-{index}",
+            seed=job.seed % 2**32,
+            step="train" if role == "policy" else f"train {role}",
+            events=Path(place.settings.events) if place.settings.events else None,
+            template=job.recipe.chat_template,
+        )
+        done = sum(result.steps for result in results)
+        curve = Curve(job.run, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}", role, done)
+        with followed(work.curve, places(place.settings.report_to, place.tracker, place.settings.home, curve)):
+            results.append(_done(place, work))
+        folder = work.out
+    return results, folder
+
+
+def _done(place: Workplace, work: Work) -> TrainResult:
+    """Have `work` done where the settings say: in this process, in several of this machine, or on several nodes."""
+    told = place.settings
+    if told.train_nodes == 1 or not work.objective.parallel:
+        return work.done(told.train_processes)
+    cluster = Cluster(told.namespace, told.reach)
+    return TrainJobs(cluster, place.store, told.train_nodes, told.train_node_processes, told.ready_within).done(work)
+
+
+def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:
+    """The loss curves of all results as one, steps counted on."""
+    points: list[tuple[int, float]] = []
+    done = 0
+    for result in results:
+        points += [(done + step, loss) for step, loss in result.losses]
+        done += result.steps
+    return points
+
+
+def _register(place: Workplace, job: Job, training: Training) -> Version:
+    """Register the challenger and the models beside it with their lineage; said again, it finds what is there."""
+    tracker = place.tracker
+    for role, other in training.others.items():
+        version = tracker.register(
+            role_line(job.line, role), other.digest, other.uri, job.run, _tags(job, other, training)
+        )
+        tracker.describe(version, _description(tracker, job, other, training))
+        tracker.point("head", version)
+        tracker.log_curve(job.run, f"train.{role}.loss", other.losses)
+        tracker.log(job.run, {f"train.{role}.{key}": value for key, value in other.metrics.items()})
+    version = tracker.register(job.line, training.digest, training.uri, job.run, _tags(job, training, training))
+    tracker.describe(version, _description(tracker, job, training, training))
+    tracker.point("challenger", version)
+    tracker.log_curve(job.run, "train.loss", training.losses)
+    tracker.log(job.run, {f"train.{key}": value for key, value in training.metrics.items()})
+    return version
+
+
+def _description(tracker: Tracker, job: Job, model: Trained, training: Training) -> str:
+    """Where a model came from, in links that MLflow's UI follows: the round, whose inputs are the data; the parent."""
+    parent = f"model `{model.parent[:8]}`"
+    if model.parent == job.trainee.digest:
+        parent = f"[version {job.trainee.version}](#/models/{job.line}/versions/{job.trainee.version}) of {job.line}"
+    round = f"[{job.campaign} round {job.round}]({tracker.page_of(job.run)})"
+    return (
+        f"Trained in {round} from {parent}, on the examples `{training.examples[:8]}`. Examples, verified rollouts and "
+        "tasks are data sets of that run."
+    )
+
+
+def _tags(job: Job, model: Trained, training: Training) -> dict[str, str]:
+    return {
+        "selftaught.recipe": job.recipe.name,
+        "selftaught.recipe_digest": job.recipe.digest,
+        "selftaught.campaign": job.campaign,
+        "selftaught.round": str(job.round),
+        "selftaught.parent": model.parent,
+        "selftaught.examples": training.examples,
+        "selftaught.tasks": job.tasks,
+    }

@@ -1,0 +1,175 @@
+"""verify: the shards are merged, every rollout is verified, and what is kept becomes training examples.
+
+Both data sets depend on the rollouts and the blocks alone: equal rollouts give equal digests. Groups pass through one
+after the other: what is in memory at once is a few dozen of them, the ids of the examples, and those replayed.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+
+from selftaught.blocks import Context
+from selftaught.core.errors import BadInput, RoundFailed
+from selftaught.curation.runner import curate
+from selftaught.records import Example, Group, Task, dataset
+from selftaught.records.dataset import Manifest, Writer
+from selftaught.round import findings
+from selftaught.round.checks.leaks import require_no_leak
+from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
+from selftaught.round.models import context
+from selftaught.round.patience import patient
+from selftaught.round.replay import drawn_tasks, replayed
+from selftaught.round.reuse import inherited, reused_by
+from selftaught.search.comparison import Compared, compared, figures
+from selftaught.search.outcomes import outcomes
+from selftaught.verification.runner import funnel, verified
+
+READABLE = 24
+"""How many verified groups the round's run shows."""
+COLUMNS = ("question", "gold answer", "answer", "passed", "verdicts", "finish reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The manifests of the verified groups and of the examples."""
+
+    verified: Manifest
+    examples: Manifest
+
+
+@patient
+def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> Verified:
+    """Verify the groups of all `shards` into `verified` and curate them into `examples`.
+
+    Raises RoundFailed when too few examples are left to train on, with what there is, or when some of them are held-out
+    tasks, and BadInput when the pipeline was started for another number of shards than it has.
+    """
+    place, job = Workplace.open(), Job.read(job_path)
+    if len(shards) != job.shards:
+        raise BadInput(
+            f"{job.name}: {len(shards)} of {job.shards} shards. A pipeline of one shard takes `shards: [0]`."
+        )
+    parts = [dataset.manifest(Path(shard)) for shard in shards]
+    inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(place, job)}
+    done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
+    _track_verified(place, job, done)
+    _show(place, job, Path(verified))
+    inputs = {
+        "verified": done.digest,
+        "tasks": job.tasks,
+        "curate": dump(job.blocks.curate),
+        "replay": [job.blocks.replay, [past.examples for past in job.earlier]],
+        "seed": job.seed,
+    }
+    kept = place.once("curate", inputs, Path(examples), lambda out, _: _curate(place, job, Path(verified), out))
+    _track_examples(place, job, kept)
+    return Verified(done, kept)
+
+
+def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path) -> Manifest:
+    groups = merge(*(_by_id(Path(shard)) for shard in shards), key=lambda group: group.id)
+    total = sum(part.rows for part in parts)
+    watch, counts, controls = Stopwatch(), Counter[str](), list[Compared]()
+    with dataset.writing(out, "groups") as into:
+        asyncio.run(_each(place, job, groups, total, into, counts, controls))
+        sampled = {
+            "new_tokens": sum(part.counts["new_tokens"] for part in parts),
+            "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
+            "sampling_seconds": max(part.counts["seconds"] for part in parts),
+        }
+        parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)} | inherited(parts)
+        return into.end(
+            parents, job.recipe.digest, {**counts, **figures(controls), **sampled, "seconds": watch.seconds}
+        )
+
+
+def _by_id(shard: Path) -> Iterator[Group]:
+    """The groups of a shard by id: as they stand where `sample` has written them so, else sorted in memory."""
+    ids = [Task.from_row(task).id for task in dataset.column(shard, "task")]
+    groups = dataset.rows(shard, Group)
+    return groups if ids == sorted(ids) else iter(sorted(groups, key=lambda group: group.id))
+
+
+async def _each(
+    place: Workplace,
+    job: Job,
+    groups: Iterable[Group],
+    total: int,
+    into: Writer,
+    counts: Counter[str],
+    controls: list[Compared],
+) -> None:
+    """Verify the groups one after the other into a data set, count what became of them, compare with controls."""
+    counts.update(asdict(funnel([])))
+    async with AsyncExitStack() as stack:
+        alone = set(job.recipe.models) == {"policy"}
+        models = (
+            Context(seed=job.seed)
+            if alone
+            else await stack.enter_async_context(context(place, job, job.sampler, alone=True))
+        )
+        async for group in verified(groups, total, job.blocks.verify, models, place.progress("verify")):
+            into.add(group)
+            counts.update({**asdict(funnel([group])), **outcomes([group])})
+            controls.extend(compared([group]))
+
+
+def _curate(place: Workplace, job: Job, groups: Path, out: Path) -> Manifest:
+    parents = {"verified": dataset.manifest(groups).digest}
+    parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
+    with dataset.writing(out, "examples") as into:
+        own = [_added(into, example) for example in _own(place, job, groups)]
+        others = [_added(into, example) for example in replayed(place, job, own)]
+        kept = into.end(parents, job.recipe.digest, {"own": float(len(own)), "replayed": float(len(others))})
+        require_no_leak(place, job, drawn_tasks(place, job), into.rows)
+        return kept
+
+
+def _added(into: Writer, example: Example) -> str:
+    """The id of `example`, which is written."""
+    into.add(example)
+    return example.id
+
+
+def _own(place: Workplace, job: Job, groups: Path) -> Iterator[Example]:
+    """What is curated of the round's own groups; where that is too little, it is told what there is."""
+    rows, made = dataset.Rows(groups, Group), dataset.manifest(groups)
+    try:
+        yield from curate(rows, job.blocks.curate, job.seed)
+    except RoundFailed as failure:
+        told = findings.rollouts(rows, made.counts, place.store.uri("datasets", made.digest))
+        raise RoundFailed(f"{failure}{told}") from None
+
+
+def _track_verified(place: Workplace, job: Job, verified: Manifest) -> None:
+    uri, counts = place.store.uri("datasets", verified.digest), verified.counts.items()
+    place.tracker.log_dataset(job.run, "verified", verified.digest, uri, verified.rows, "verified")
+    for past in reused_by(job, verified):
+        at = place.store.uri("datasets", past.trees)
+        place.tracker.log_dataset(job.run, f"trees of {past.round}", past.trees, at, past.rows, "reused trees")
+    place.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
+
+
+def _track_examples(place: Workplace, job: Job, examples: Manifest) -> None:
+    uri = place.store.uri("datasets", examples.digest)
+    place.tracker.log_dataset(job.run, "examples", examples.digest, uri, examples.rows, "training")
+    place.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})
+
+
+def _show(place: Workplace, job: Job, verified: Path) -> None:
+    """Some verified rollouts as a table of the round's run, where people look for them, also where few are kept."""
+    groups = islice(dataset.rows(verified, Group), READABLE)
+    place.tracker.log_table(job.run, "rollouts.json", COLUMNS, [row for group in groups for row in _rows(group)])
+
+
+def _rows(group: Group) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """A row a rollout, in the order of `COLUMNS`."""
+    for at, (rollout, verdicts) in enumerate(zip(group.rollouts, group.verdicts, strict=True)):
+        said = "; ".join(f"{v.verifier}: {v.error or v.reason}" for v in verdicts)
+        passed = "passed" if group.passed(at) else "failed"
+        yield group.task.question, group.task.answer or "", rollout.text, passed, said, rollout.finish_reason

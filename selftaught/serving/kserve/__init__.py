@@ -1,0 +1,1 @@
+"""Serving on a cluster: one InferenceService a version."""

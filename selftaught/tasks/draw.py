@@ -1,0 +1,46 @@
+"""The step's runner: draw a round's tasks, prove that the sets are disjoint, put them in a fixed order.
+
+Equal sources, draws and pasts give equal lists, byte for byte, so that a repeated step gives the same data set.
+"""
+
+import hashlib
+from dataclasses import replace
+
+from selftaught.blocks import Draw, TaskSource
+from selftaught.records import Task
+from selftaught.tasks.contamination import alike, require_disjoint
+from selftaught.tasks.past import NOTHING, Past, Taken
+from selftaught.tasks.sources.rows import Columns
+
+
+def seeds(campaign: str, round: int, attempt: int) -> Draw:
+    """The draw of one attempt at one round of `campaign`; a refused round that is tried again gets other tasks."""
+    return Draw(campaign=_seed(campaign), round=_seed(campaign, round, attempt))
+
+
+def _seed(*parts: str | int) -> int:
+    """63 bits that follow from `parts` on every machine."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def prepare(source: TaskSource, draw: Draw, past: Past = NOTHING) -> list[Task]:
+    """The tasks of all sets, ordered by set (train, gate, report, guard), then by id.
+
+    Raises BadInput when the source cannot give them, RoundFailed when the sets overlap.
+    """
+    return list(taken(source, draw, past).tasks)
+
+
+def taken(source: TaskSource, draw: Draw, past: Past = NOTHING) -> Taken:
+    """The tasks as `prepare` gives them, with what a source of rows tells of them.
+
+    `past` is what the line's rounds have used: such a source keeps a problem in its set, and no held-out task may be
+    one that any of them was trained on. Raises as `prepare` does, and NothingNew when too few tasks were dropped.
+    """
+    found = source.take(draw, past) if isinstance(source, Columns) else Taken(source.draw(draw))
+    trained = {task.id: task for task in past.assigned if task.split == "train"}
+    require_disjoint(found.tasks, found.common, list(trained.values()))
+    order = list(source.sizes())
+    tasks = sorted(found.tasks, key=lambda task: (order.index(task.split), task.id))
+    return replace(found, tasks=tasks, alike=alike(tasks))

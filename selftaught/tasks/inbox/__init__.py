@@ -1,0 +1,1 @@
+"""Tasks and feedback that arrive while a line is in use, batch by batch."""

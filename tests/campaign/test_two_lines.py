@@ -1,0 +1,71 @@
+"""Two lines that run one recipe at once have equal keys for their steps: both end, with what the first one made."""
+
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftaught.core.canonical import canonical
+from selftaught.recipe import Recipe
+from selftaught.round.adopt import adopt
+from selftaught.round.job import Workplace
+from selftaught.round.steps import evaluate, sample, train
+from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.engines.remote import EngineOwner
+from tests.rounds import Round, database, model, place, recipe, recorded_blocks, requests
+
+__all__ = ["database", "model", "place", "recorded_blocks", "requests"]
+
+
+@pytest.fixture
+def engines(place: Workplace, requests: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """An owner with room for the engines of both lines; in a run each line has its own."""
+    home = place.settings.home
+    with LocalEngines(home, keep=4) as backend, EngineOwner(backend, home) as owner:
+        monkeypatch.setenv("SELFTAUGHT_ENGINES", owner.address)
+        yield
+
+
+@pytest.fixture
+def lines(
+    engines: None, place: Workplace, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Round, Round]:
+    monkeypatch.setattr("selftaught.round.step.die_with_parent", lambda: None)
+    told = recipe(model)
+    adopt(place, Recipe.parse(canonical(told).decode()), "other")
+    return Round(tmp_path / "line", told), Round(tmp_path / "other", told, line="other")
+
+
+def meanwhile(patch: pytest.MonkeyPatch, module: Any, name: str, do: Callable[[], object]) -> None:
+    """Have the other line do `do` when this one comes to `name` for the first time."""
+    called, left = getattr(module, name), [do]
+
+    def first(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            with ThreadPoolExecutor(1) as beside:  # where no event loop runs
+                beside.submit(left.pop()).result()
+        return called(*args, **kwargs)
+
+    patch.setattr(module, name, first)
+
+
+def test_lines_at_one_step_at_once_do_not_break_each_other(
+    lines: tuple[Round, Round], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, other = lines
+    for each in lines:
+        each.prepare()
+    # while the journal is open, while weights lie in the scratch folder, and while the journal of answers is open
+    meanwhile(monkeypatch, sample, "sample", other.sample)
+    line.sample()
+    for each in lines:
+        each.verify()
+    meanwhile(monkeypatch, train, "check_model", other.train)
+    line.train()
+    meanwhile(monkeypatch, evaluate, "sample", lambda: other.evaluate("gate"))
+    line.evaluate("gate")
+    assert line.challenger == other.challenger
+    for name in ("groups-0", "groups-1", "examples", "gate-scores"):
+        assert line.made[name].metadata["digest"] == other.made[name].metadata["digest"]

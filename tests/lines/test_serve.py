@@ -1,0 +1,39 @@
+"""Which model `serve` and `chat` mean by a name."""
+
+from pathlib import Path
+
+import pytest
+
+from selftaught.core.errors import BadInput
+from selftaught.lines.serve import _meant
+from selftaught.round.job import Workplace
+from tests.registry_made import LINE, Registry, tiny_model
+
+pytest_plugins = ["tests.registry_fixtures"]
+
+
+def test_a_line_comes_before_a_folder_of_its_name(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model(tmp_path / LINE)
+    monkeypatch.chdir(tmp_path)
+    assert _meant(Workplace.open(), LINE, "champion") == registry.second
+
+
+def test_a_folder_is_kept_in_the_store_and_called_like_itself(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model(tmp_path / "My model (2)", seed=3)
+    monkeypatch.chdir(tmp_path)
+    place = Workplace.open()
+    meant = _meant(place, "My model (2)", "champion")
+    assert (meant.line, meant.version) == ("My-model-2", "")
+    assert (place.model(meant.digest) / "model.safetensors").read_bytes() == (
+        tmp_path / "My model (2)" / "model.safetensors"
+    ).read_bytes()
+    assert place.tracker.lines() == [LINE]
+
+
+def test_what_is_neither_is_no_line(registry: Registry) -> None:
+    with pytest.raises(BadInput, match=r"'math' is no model line\. Did you mean 'maths'"):
+        _meant(Workplace.open(), "math", "champion")

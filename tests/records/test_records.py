@@ -1,0 +1,159 @@
+"""Records: what goes into a row comes out of it, ids are over content, and what makes no sense is refused."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from selftaught.core.canonical import canonical
+from selftaught.records import RECORDS, Group, Message, Node, Record, Rollout, Task, TaskScore, Tree, Turn, Verdict
+from tests import strategies
+
+TASK = Task(messages=(Message(role="user", content="What is 2 + 3?"),), answer="5", source="sums")
+ROLLOUT = Rollout(task=TASK.id, index=0, model="m", turns=(Turn(content="5"),), temperature=1.0)
+
+IN_THE_ID = {
+    "tasks": {"messages", "answer"},
+    "groups": {"task"},
+    "examples": {"prompt", "completion", "kind", "rejected"},
+    "scores": {"model", "metric", "split", "task"},
+    "rollouts": {"task", "index", "model", "turns"},
+}
+"""Which fields an id is over; the others may change without it."""
+KINDS = {**strategies.BY_KIND, "rollouts": strategies.rollouts}
+
+
+@given(st.one_of(*strategies.BY_KIND.values()))
+@settings(max_examples=40)
+def test_a_row_is_the_record_again(record: Record):
+    again = type(record).from_row(json.loads(canonical(record.to_row())))
+    assert again == record
+    assert again.id == record.id
+
+
+@given(st.sampled_from(sorted(strategies.BY_KIND)).flatmap(lambda kind: strategies.BY_KIND[kind]))
+@settings(max_examples=40)
+def test_arrow_loses_nothing(record: Record):
+    table = pa.Table.from_pylist([record.to_row()], schema=record.ARROW)
+    assert [type(record).from_row(row) for row in table.to_pylist()] == [record]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_the_arrow_schema_has_every_field(kind: str):
+    assert RECORDS[kind].ARROW.names == list(RECORDS[kind].model_fields)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_an_id_changes_with_what_it_is_over_and_with_nothing_else(kind: str, data: st.DataObject):
+    one, other = data.draw(KINDS[kind]), data.draw(KINDS[kind])
+    for field in set(type(one).model_fields) - {"rollouts", "verdicts", "tree", "control"}:
+        mixed = one.model_copy(update={field: getattr(other, field)})
+        differs = _identity(kind, mixed) != _identity(kind, one)
+        assert (mixed.id != one.id) == differs, field
+        assert not differs or field in IN_THE_ID[kind]
+
+
+def _identity(kind: str, record: Record) -> bytes:
+    """What the id is documented to be over."""
+    if kind == "groups":
+        return _identity("tasks", record.task)
+    row = record.to_row()
+    if row.get("kind") == "completion":
+        row["rejected"] = []
+    for turn in row.get("turns", ()):
+        turn.pop("token_ids"), turn.pop("logprobs")
+    return canonical({field: row[field] for field in IN_THE_ID[kind]})
+
+
+def test_a_search_without_a_control_is_the_row_that_it_was_before_there_were_any():
+    """The digests of stored groups are over these rows: a key more makes each of them another data set."""
+    tree = Tree(nodes=(Node(index=0),), ended="nodes")
+    row = Group(task=TASK, rollouts=(ROLLOUT,), tree=tree).to_row()
+    assert set(row) == {"task", "rollouts", "verdicts", "tree"}
+    counted = {"iterations", "tokens", "value_calls", "duplicates", "empty", "truncated", "seconds"}
+    assert set(row["tree"]["spent"]) == counted
+
+
+def test_golden_ids():
+    """Ids are kept for years: a change here makes every stored data set another one."""
+    assert TASK.id == "58a41a89843852ba"
+    assert ROLLOUT.id == "fbd0fd33e23df9c9"
+
+
+@given(st.dictionaries(strategies.texts, strategies.floats | strategies.texts))
+def test_canonical_json_does_not_depend_on_the_order_of_keys(value: dict[str, object]):
+    backwards = dict(reversed(value.items()))
+    assert canonical(backwards) == canonical(value)
+    assert json.loads(canonical(value)) == value
+
+
+@pytest.mark.parametrize("fields", [{}, {"score": 1.0, "error": "timeout"}, {"score": 1.5}, {"score": float("nan")}])
+def test_a_verdict_is_a_score_in_0_to_1_or_an_error(fields: dict[str, object]):
+    with pytest.raises(ValidationError):
+        Verdict(verifier="v", **fields)
+
+
+def test_verdicts_are_one_list_a_rollout():
+    with pytest.raises(ValidationError, match="2 verdict lists for 1 rollouts"):
+        Group(task=TASK, rollouts=(ROLLOUT,), verdicts=((), ()))
+
+
+@given(strategies.groups())
+@settings(max_examples=40)
+def test_accepted_is_what_every_verifier_passed(group: Group):
+    pairs = zip(group.rollouts, group.verdicts or [()] * len(group.rollouts), strict=True)
+    assert list(group.accepted()) == [r for r, said in pairs if said and all(v.passed for v in said)]
+
+
+@pytest.mark.parametrize(
+    "nodes", [[Node(index=1)], [Node(index=0), Node(index=1)], [Node(index=0), Node(index=1, parent=1)]]
+)
+def test_a_trees_nodes_stand_by_index_with_parents_before_children(nodes: list[Node]):
+    with pytest.raises(ValidationError, match="listed by index from the root"):
+        Tree(nodes=tuple(nodes), ended="nodes")
+
+
+@given(strategies.trees())
+@settings(max_examples=40)
+def test_a_path_leads_from_below_the_root_to_the_node(tree: Tree):
+    for node in tree.nodes:
+        path = tree.path(node.index)
+        assert [each.parent for each in path] == [0, *(each.index for each in path[:-1])][: len(path)]
+        assert tree.text(node.index) == "".join(each.text for each in path)
+        assert tree.ids(node.index) == sum((each.token_ids for each in path), ())
+        assert path[-1:] == ((node,) if node.index else ())
+        assert all(tree.nodes[child].parent == node.index for child in tree.children[node.index])
+
+
+def test_a_copy_has_its_own_children():
+    tree = Tree(nodes=(Node(index=0), Node(index=1, parent=0)), ended="nodes")
+    assert tree.children == ((1,), ())
+    assert tree.model_copy(update={"nodes": tree.nodes[:1]}).children == ((),)
+
+
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [("dropped/2026-11-21-a", "task"), ("feedback/2026-11-21-a", "feedback"), ("jsonl", "task"), ("feedback", "task")],
+)
+def test_a_task_says_whether_it_was_made_of_feedback(source: str, origin: str):
+    task = Task(messages=(Message(role="user", content="Why?"),), source=source)
+    assert (task.origin, Task.from_row(task.to_row()).origin) == (origin, origin)
+
+
+def test_a_field_that_nobody_knows_is_refused():
+    with pytest.raises(ValidationError, match="colour"):
+        Message.from_row({"role": "user", "content": "", "colour": "red"})
+
+
+def test_scores_without_errors_are_the_rows_that_they_were_before_errors_were_counted():
+    """Else the digests of older data sets would not be theirs any more."""
+    score = TaskScore(model="m", metric="accuracy", split="gate", task="t", value=1.0)
+    assert "errors" not in score.to_row()
+    assert TaskScore.from_row(score.to_row() | {"errors": None}) == score
+    counted = score.model_copy(update={"errors": 2})
+    assert TaskScore.from_row(counted.to_row()) == counted

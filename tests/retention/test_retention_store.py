@@ -1,0 +1,548 @@
+"""Retention on a real directory, a real S3 server and a real registry: what is read, what is done, and kills."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from selftaught.cli.main import app
+from selftaught.core.errors import BadInput, StoreError, Unavailable
+from selftaught.retention.collecting import Collector
+from selftaught.retention.inventory import NoDeployments, State
+from selftaught.retention.planning import DAY, Fate, Plan
+from selftaught.retention.policy import Policy
+from selftaught.retention.survey import Memory, survey
+from selftaught.round.job import Workplace
+from selftaught.settings import Settings
+from selftaught.state.journal import stored_journals
+from selftaught.state.store import DirectoryStore, Stored, open_store
+from selftaught.state.tracking import Tracker
+from tests.plans import fixed
+from tests.retention_worlds import NOW, Spec, World, write_out
+from tests.rounds import database
+
+__all__ = ["database"]
+pytest_plugins = ["tests.s3_fixtures"]
+
+EAGER = Policy(**dict.fromkeys(Policy.model_fields, 1))
+
+
+def small_world() -> World:
+    """Rounds of every outcome on one line, one of them still open, and a data set that nobody knows."""
+    world = World()
+    world.adopt("rft")
+    for number, spec in enumerate(
+        [Spec("refused", searched=True), Spec("failed", came=4), Spec("promoted", replays=True), Spec("refused")],
+        start=1,
+    ):
+        world.round("rft", number, spec)
+    world.round("rft", 5, Spec(came=3, open=True, replays=True))
+    world.data("groups")
+    world.model()
+    return world
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
+    """A home with the small world in its directory store and registry, to be copied."""
+    home = tmp_path_factory.mktemp("filled") / "home"
+    shutil.copytree(database, home)
+    write_out(small_world(), workplace(home), home.parent / "scratch")
+    return home
+
+
+def workplace(home: Path, store: str = "") -> Workplace:
+    settings = Settings(
+        home=home, store=store or str(home / "store"), tracking_uri=f"sqlite:///{home}/mlflow.db", engines="", events=""
+    )
+    return Workplace(settings, open_store(settings.store), Tracker(settings.tracking_uri))
+
+
+@pytest.fixture
+def place(filled: Path, home: Path) -> Workplace:
+    """The small world in this test's home, in a directory."""
+    shutil.copytree(filled, home)
+    return workplace(home)
+
+
+@pytest.fixture
+def s3_place(filled: Path, home: Path, s3_prefix: str, tmp_path: Path) -> Workplace:
+    """The small world's registry, and the world in S3."""
+    shutil.copytree(filled, home)
+    there = workplace(home, f"s3://selftaught/{s3_prefix}")
+    write_out(small_world(), there, tmp_path / "scratch")
+    return there
+
+
+@pytest.fixture(params=["directory", "s3"])
+def anywhere(request: pytest.FixtureRequest) -> Workplace:
+    return request.getfixturevalue("place" if request.param == "directory" else "s3_place")
+
+
+def collected(place: Workplace, policy: Policy = EAGER, **more: Any) -> list[Fate]:
+    """Collect as if it were long after everything was written; the moves that were made."""
+    moves: list[Fate] = []
+    Collector(place, policy, now=NOW + 1000 * DAY, **more).collect(lambda _: None, moves.append)
+    return moves
+
+
+def planned(place: Workplace, policy: Policy = EAGER, **more: Any) -> Plan:
+    return Collector(place, policy, now=NOW + 1000 * DAY, **more).plan()
+
+
+def contents(place: Workplace) -> dict[str, Any]:
+    """Everything that is in the store, and what the registry says."""
+    store = place.store
+    return {
+        "claims": store.claims("steps") + store.claims("plans") + store.claims("rounds") + store.claims("references"),
+        "folders": [(kind, each.name, each.whole) for kind in ("models", "datasets") for each in store.stored(kind)],
+        "journals": [each.name for each in stored_journals(store)],
+        "versions": [(tags, place.tracker.aliases("rft")) for tags in place.tracker.tagged_versions("rft")],
+    }
+
+
+def names_what_is_there(place: Workplace) -> None:
+    """No claim names a data set or model that is not there, and no version lacks its files without saying so."""
+    state = survey(place, NoDeployments(), Memory(place.store), NOW)
+    whole = {folder.digest for folder in state.folders if folder.whole}
+    assert not [claim for claim in state.claims if not whole.issuperset(claim.names)]
+    assert not [version for version in state.versions if version.digest not in whole and not version.removed]
+    assert not [version for version in state.versions if version.aliases and version.digest not in whole]
+
+
+# What is read ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_read_is_what_there_is(anywhere: Workplace) -> None:
+    """Bytes and, in S3, times are the store's; all else is the world, by tags, manifests, claims and records."""
+
+    def plain(state: State) -> State:
+        return replace(
+            state,
+            folders=tuple(sorted((replace(f, bytes=0, written=0.0) for f in state.folders), key=lambda f: f.digest)),
+            journals=tuple(sorted((replace(j, bytes=0, written=0.0) for j in state.journals), key=lambda j: j.key)),
+            claims=tuple(sorted(state.claims, key=lambda claim: claim.key)),
+            rounds=tuple(sorted(state.rounds, key=lambda round: round.name)),
+        )
+
+    read = survey(anywhere, NoDeployments(), Memory(anywhere.store), NOW)
+    assert plain(read) == plain(small_world().state)
+    assert all(folder.bytes > 100 for folder in read.folders)
+
+
+def test_in_a_directory_ages_are_of_the_put(place: Workplace) -> None:
+    read = survey(place, NoDeployments(), Memory(place.store), NOW)
+    assert {(f.digest, f.written) for f in read.folders} == {(f.digest, f.written) for f in small_world().folders}
+
+
+def test_a_damaged_manifest_stops_everything(place: Workplace) -> None:
+    """What its data set was made of cannot be told: it might be a champion's."""
+    digest = small_world().rounds[0].tasks
+    (Path(place.store.root) / "datasets" / digest / "manifest.json").write_text("{")
+    before = contents(place)
+    with pytest.raises(
+        StoreError, match=rf"{digest}/manifest.json: damaged, .* nothing was removed. Remove .*{digest}"
+    ):
+        collected(place)
+    assert contents(place) == before
+
+
+def test_a_folder_of_somebody_else_is_not_ours_to_remove(place: Workplace) -> None:
+    theirs = Path(place.store.root) / "models" / "llama"
+    theirs.mkdir()
+    (theirs / "weights").write_bytes(b"theirs")
+    os.utime(theirs / "weights", (0, 0))
+    collected(place)
+    assert (theirs / "weights").exists()
+
+
+def test_a_model_of_another_role_is_held(place: Workplace) -> None:
+    lone = next(f.digest for f in reversed(small_world().folders) if f.kind == "models")
+    assert lone in {fate.key for fate in planned(place).go}
+    place.store.claim("roles/rft/judge/" + "a" * 64, lone.encode())
+    assert ("models", lone, "judge model of rft") in {(f.kind, f.key, f.why) for f in planned(place).kept}
+
+
+def test_a_model_that_this_machine_serves_is_held(place: Workplace) -> None:
+    from selftaught.lines.serve import Note, note_path
+    from selftaught.serving.engines.sessions import Process
+
+    refused = small_world().rounds[0].challenger
+    note = Note(url="http://127.0.0.1:1/v1", line="rft", digest=refused, process=Process.of(os.getpid()))
+    path = note_path(place.settings.home, "rft")
+    path.parent.mkdir()
+    path.write_text(note.model_dump_json())
+    assert refused not in {fate.key for fate in planned(place).go}
+    path.unlink()
+    assert refused in {fate.key for fate in planned(place).go}
+
+
+# What is done ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_changes_nothing(anywhere: Workplace) -> None:
+    before = contents(anywhere)
+    assert planned(anywhere).go
+    assert contents(anywhere) == before
+
+
+def test_what_is_planned_is_done_and_a_second_run_does_nothing(anywhere: Workplace) -> None:
+    wanted = planned(anywhere)
+    assert {fate.kind for fate in wanted.go} == {"journal", "mark", "claim", "models", "datasets"}
+    assert [(fate.kind, fate.key) for fate in collected(anywhere)] == [(fate.kind, fate.key) for fate in wanted.go]
+    names_what_is_there(anywhere)
+    left = contents(anywhere)
+    gone = {fate.key for fate in wanted.go}
+    assert not gone & {name for _, name, _ in left["folders"]}
+    assert not gone & {*left["claims"], *left["journals"]}
+    assert collected(anywhere) == []
+    assert contents(anywhere) == left
+
+
+def test_versions_stay_with_their_tags_and_say_that_their_files_are_gone(place: Workplace) -> None:
+    before = place.tracker.tagged_versions("rft")
+    collected(place)
+    after = place.tracker.tagged_versions("rft")
+    removed = [version for version, _ in after if version.removed]
+    assert [version.version for version in removed] == ["2"]  # 3 was promoted, 4 is the head
+    assert [(v.version, v.digest, t.get("selftaught.parent")) for v, t in after] == [
+        (v.version, v.digest, t.get("selftaught.parent")) for v, t in before
+    ]
+
+
+def test_killed_between_two_moves_it_heals(place: Workplace, tmp_path: Path) -> None:
+    """Before the first and the second move of each kind; the planner's own test kills at every one."""
+    shutil.copytree(place.store.root, tmp_path / "kept")
+    kinds = [fate.kind for fate in collected(place)]
+    wanted = contents(place)
+    for number in sorted({kinds.index(kind) + more for kind in set(kinds) for more in (0, 1)}):
+        _as_before(place, tmp_path / "kept")
+        with pytest.raises(KeyboardInterrupt):
+            Collector(place, EAGER, now=NOW + 1000 * DAY).collect(lambda _: None, _kill_at(number))
+        names_what_is_there(place)
+        collected(place)
+        assert contents(place) == wanted, f"after a kill before move {number}"
+
+
+def _as_before(place: Workplace, kept: Path) -> None:
+    """The store and the registry (MLflow holds on to an open database) as they were before anything was removed."""
+    shutil.rmtree(place.store.root)
+    shutil.copytree(kept, place.store.root)
+    for version in place.tracker.versions("rft"):
+        if version.removed:
+            place.tracker.mark_removed(version, "")
+
+
+def _kill_at(number: int) -> Callable[[Fate], None]:
+    """A watcher of moves that dies before the one of this number."""
+    made = iter(range(number))
+
+    def watch(_: Fate) -> None:
+        if next(made, None) is None:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def test_a_folder_that_is_half_removed_is_seen_by_nobody_and_goes_later(
+    anywhere: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The n-th removal of a file fails, in the middle of a folder."""
+    first = next(fate for fate in planned(anywhere).go if fate.kind == "models")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        _cut(anywhere, patch, killed)
+        with pytest.raises(KeyboardInterrupt):
+            collected(anywhere)
+    assert not anywhere.store.has("models", first.key)
+    torn = [each for each in anywhere.store.stored("models") if not each.whole]
+    assert [each.name for each in torn] == [first.key]
+    names_what_is_there(anywhere)
+    collected(anywhere)
+    assert first.key not in {each.name for each in anywhere.store.stored("models")}
+    assert collected(anywhere) == []
+
+
+def _cut(place: Workplace, patch: pytest.MonkeyPatch, killed: Any) -> None:
+    if isinstance(place.store, DirectoryStore):
+        patch.setattr(shutil, "rmtree", killed)
+        return
+    client: Any = place.store._client  # type: ignore[attr-defined]
+    delete = client.delete_object
+
+    def of_models(**wanted: Any) -> Any:
+        path = wanted["Key"].split("/")
+        return killed() if "models" in path and path[-1] == "data" else delete(**wanted)
+
+    patch.setattr(client, "delete_object", of_models)
+
+
+def test_what_the_nodes_of_a_trainjob_were_told_goes_with_what_it_names(place: Workplace) -> None:
+    """A training whose model is a champion stays, one whose model goes too, and the order of one that never ended."""
+    trained = {claim.names[0]: claim.examples for claim in small_world().state.claims if claim.examples}
+    goes = {fate.key for fate in planned(place).go if fate.kind == "models"}
+    told = set[str]()
+    for model, examples in trained.items():
+        order = {"model": model, "examples": examples, "objective": {"type": "sft"}, "seed": 1, "step": "train"}
+        said = {"order": order, "answer": {"digest": model, "result": {}}, "failure": {"words": "killed"}}
+        for what, value in said.items():
+            place.store.claim(f"trainings/train-{model}/{what}", json.dumps(value).encode())
+            told |= {f"trainings/train-{model}/{what}"} if model not in goes else set()
+    assert goes & trained.keys()
+    assert told
+    collected(place)
+    assert set(place.store.claims("trainings")) == told
+    names_what_is_there(place)
+
+
+def test_a_claim_on_a_data_set_that_was_removed_by_hand_is_released(place: Workplace) -> None:
+    """As errors tell people to do; until then the step would be told of a data set that is gone."""
+    state = small_world().state
+    (groups,) = [claim for claim in state.claims if claim.names == (sorted(state.rounds[2].told)[1],)]
+    place.store.remove("datasets", groups.names[0])
+    assert place.store.claimed(groups.key)
+    collected(place, Policy(**dict.fromkeys(Policy.model_fields, 10**6)))
+    assert place.store.claimed(groups.key) is None
+
+
+# Beside others --------------------------------------------------------------------------------------------------------
+
+
+def test_what_came_to_be_needed_after_the_plan_stays(place: Workplace) -> None:
+    """A person points an alias, and a round begins, after the plan was made."""
+    refused = small_world().rounds[0].challenger
+    lost = next(f for f in reversed(small_world().folders) if f.holds == "groups").digest
+
+    def meanwhile(plan: Plan) -> None:
+        assert {refused, lost} <= {fate.key for fate in plan.go}
+        version = next(v for v in place.tracker.versions("rft") if v.digest == refused)
+        place.tracker.point("base", version)
+        place.store.claim("plans/new/new/1-0", fixed("new/new/1-0", lost, NOW))
+
+    moves: list[Fate] = []
+    Collector(place, EAGER, now=NOW + 1000 * DAY).collect(meanwhile, moves.append)
+    assert place.store.has("models", refused)
+    assert place.store.has("datasets", lost)
+    assert place.tracker.resolve("rft", "base") == next(
+        version for version in place.tracker.versions("rft") if version.digest == refused and not version.removed
+    )
+    names_what_is_there(place)
+
+
+@pytest.fixture
+def running(place: Workplace) -> Iterator[None]:
+    """A campaign runs the line on this machine."""
+    lock = place.settings.home / "campaigns" / "rft" / "lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.usefixtures("running")
+def test_a_line_that_is_being_run_is_left_alone(place: Workplace) -> None:
+    """What is of no line goes all the same."""
+    wanted = planned(place)
+    assert {fate.why for fate in wanted.kept} >= {"line rft is being run"}
+    nobodys = {folder.digest for folder in small_world().folders[-2:]}
+    assert {fate.key for fate in collected(place)} == {*nobodys, f"references/{small_world().folders[-1].digest}"}
+
+
+def test_nobody_starts_a_campaign_while_things_go(place: Workplace) -> None:
+    from selftaught.campaign.local import locked_line
+
+    lock = place.settings.home / "campaigns" / "rft" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+
+    def started(_: object) -> None:
+        with pytest.raises(BadInput, match="another process is running this line"), locked_line(lock, "rft"):
+            pass
+
+    Collector(place, EAGER, now=NOW + 1000 * DAY).collect(started, started)
+    with locked_line(lock, "rft"):
+        pass
+
+
+def test_a_second_one_on_this_machine_is_refused(place: Workplace) -> None:
+    def second(_: Plan) -> None:
+        with pytest.raises(BadInput, match=r"another `selftaught gc` is running\. Wait for it"):
+            collected(place)
+
+    Collector(place, EAGER, now=NOW + 1000 * DAY).collect(second, lambda _: None)
+    assert collected(place) == []
+
+
+def test_two_machines_at_once_do_it_together(anywhere: Workplace, tmp_path: Path) -> None:
+    """As two scheduled jobs that overlap: each of them comes to its end."""
+    shutil.copytree(anywhere.settings.home, tmp_path / "other", ignore=shutil.ignore_patterns("store"))
+    other = workplace(tmp_path / "other", anywhere.store.root)
+    for folder in ("models", "datasets"):
+        assert other.store.list(folder) == anywhere.store.list(folder)
+
+    def second(fate: Fate) -> None:
+        if fate.kind == "datasets":
+            collected(other)
+
+    Collector(anywhere, EAGER, now=NOW + 1000 * DAY).collect(lambda _: None, second)
+    names_what_is_there(anywhere)
+    assert collected(anywhere) == []
+
+
+def test_a_data_set_that_goes_while_it_is_read_is_not_whole(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the listing and the reading of manifests somebody else removes it."""
+    digest = small_world().rounds[1].tasks
+    told = place.store.stored
+
+    def listed(kind: str) -> list[Stored]:
+        found = told(kind)
+        place.store.remove(kind, digest)
+        return found
+
+    monkeypatch.setattr(place.store, "stored", listed)
+    assert not next(
+        f for f in survey(place, NoDeployments(), Memory(place.store), NOW).folders if f.digest == digest
+    ).whole
+
+
+# What is served -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Endpoints:
+    """Endpoints elsewhere. With `slow` they stay listed after their removal, as pods that drain do."""
+
+    there: dict[str, float]
+    slow: bool = False
+    removed: list[tuple[str, str]] = field(default_factory=list)
+
+    def served(self, line: str) -> Mapping[str, float]:
+        return dict(self.there) if line == "rft" else {}
+
+    def remove(self, line: str, digest: str) -> None:
+        self.removed.append((line, digest))
+        if not self.slow:
+            del self.there[digest]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_endpoints_go_before_the_files_that_they_serve(place: Workplace, slow: bool) -> None:
+    refused, champion = small_world().rounds[0].challenger, small_world().rounds[2].challenger
+    endpoints = Endpoints({refused: 2 * DAY, champion: 2 * DAY}, slow)
+    moves = [fate.key for fate in collected(place, deployments=endpoints)]
+    assert endpoints.removed == [("rft", refused)]
+    assert place.store.has("models", refused) == slow
+    assert moves[0] == f"rft/{refused}"
+    names_what_is_there(place)
+    endpoints.there = {}
+    collected(place, deployments=endpoints)
+    assert not place.store.has("models", refused)
+
+
+def test_what_cannot_be_told_of_endpoints_stops_everything(place: Workplace) -> None:
+    class Silent(Endpoints):
+        def served(self, line: str) -> Mapping[str, float]:
+            raise Unavailable("the cluster does not answer")
+
+    before = contents(place)
+    with pytest.raises(Unavailable):
+        collected(place, deployments=Silent({}))
+    assert contents(place) == before
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def ran(*command: str, code: int = 0) -> Result:
+    done = CliRunner().invoke(app, ["gc", *command], env={"COLUMNS": "250"})
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture
+def old(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """The small world at its own time: everything is 1000 days old."""
+    monkeypatch.setattr("selftaught.retention.collecting.time.time", lambda: NOW)
+    return place
+
+
+def test_the_dry_run_prints_what_the_command_then_does(old: Workplace) -> None:
+    told = [json.loads(line) for line in ran("--dry-run", "--json").stdout.splitlines()]
+    removed = [each for each in told if each["action"] == "remove"]
+    assert set(told[0]) == {"action", "kind", "key", "why", "bytes"}
+    before = {each.name for each in old.store.stored("datasets")}
+    assert ran("--json").stdout.splitlines() == [json.dumps(each) for each in told]
+    gone = before - {each.name for each in old.store.stored("datasets")}
+    assert gone == {each["key"] for each in removed if each["kind"] == "datasets"} != set()
+    again = [json.loads(line) for line in ran("--json").stdout.splitlines()]
+    assert {each["action"] for each in again} == {"keep"}
+
+
+def test_the_command_asks_what_serves_here(old: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = small_world().rounds[0].challenger
+    endpoints = Endpoints({refused: 2 * DAY})
+    monkeypatch.setattr(Workplace, "serving", lambda place: endpoints)
+    ran("--dry-run")
+    assert endpoints.removed == []
+    ran()
+    assert endpoints.removed == [("rft", refused)]
+
+
+def test_the_table_tells_reasons_and_bytes(old: Workplace) -> None:
+    shown = ran("--dry-run").stdout
+    assert f"{small_world().rounds[0].challenger} " in shown
+    for words in ("rft version 2, refused, 1000 days old", "lineage of rft version 3", "is not finished", "0 MB"):
+        assert words in shown
+
+
+def test_ages_are_options(old: Workplace) -> None:
+    def going(*options: str) -> set[str]:
+        lines = map(json.loads, ran("--dry-run", "--json", *options).stdout.splitlines())
+        return {each["key"] for each in lines if each["action"] == "remove" and each["kind"] == "models"}
+
+    assert going() == going("--keep-models", "999") != set()
+    assert going("--keep-models", "1001") == set()
+    ran("--keep-models", "0", code=2)
+
+
+def test_a_line_that_is_not_there_is_an_error(old: Workplace) -> None:
+    assert "'rtf' is no model line. Did you mean 'rft'?" in ran("--line", "rtf", code=1).stderr
+
+
+def test_of_one_line_alone_what_is_nobodys_stays(old: Workplace) -> None:
+    nobodys = {folder.digest for folder in small_world().folders[-2:]}
+    ran("--line", "rft")
+    there = {each.name for kind in ("models", "datasets") for each in old.store.stored(kind)}
+    assert nobodys <= there
+    assert small_world().rounds[0].challenger not in there
+    ran()
+    assert not nobodys & {each.name for kind in ("models", "datasets") for each in old.store.stored(kind)}
+
+
+def test_an_alias_that_moves_while_versions_are_listed_keeps_its_model(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`base` moves to a refused model between the two looks: it is seen where it is, not where it was."""
+    refused = next(v for v in place.tracker.versions("rft") if v.digest == small_world().rounds[0].challenger)
+    listed = place.tracker.tagged_versions
+
+    def then_moved(line: str) -> Any:
+        versions = listed(line)
+        place.tracker.point("base", refused)
+        return versions
+
+    monkeypatch.setattr(place.tracker, "tagged_versions", then_moved)
+    fates = Collector(place, EAGER, now=NOW + 1000 * DAY).plan()
+    assert refused.digest not in {fate.key for fate in fates.go}
+    assert "base of rft" in {fate.why for fate in fates.kept if fate.key == refused.digest}.pop()

@@ -1,0 +1,83 @@
+"""A process reward model is asked in words and nothing else is: whatever plays a role otherwise, no round begins."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from selftaught.core.errors import BadInput, BadRecipe
+from selftaught.recipe import Recipe
+from selftaught.round.checks.roles import require_asked_rightly, require_named
+from selftaught.round.job import ModelRef, Workplace
+from tests.rounds import Round, database, model, place, recipe, recorded_blocks
+
+__all__ = ["database", "model", "place", "recorded_blocks"]
+
+REWARDS, HEAD = "Qwen2ForProcessRewardModel", "LlamaForSequenceClassification"
+ASKED = {"type": "process_reward", "role": "prm"}
+BY_IDS = {"type": "value_model", "role": "prm"}
+
+
+def kept(place: Workplace, folder: Path, kind: str) -> ModelRef:
+    """A model of that architecture in the store."""
+    (folder / kind).mkdir(parents=True)
+    (folder / kind / "config.json").write_text(json.dumps({"architectures": [kind]}))
+    place.store.put("models", "b" * 64, folder / kind)
+    return ModelRef(digest="b" * 64)
+
+
+@pytest.mark.usefixtures("recorded_blocks")
+@pytest.mark.parametrize("role", ["prm", "policy"])
+@pytest.mark.parametrize(("where", "kind"), [("sample", "process_reward"), ("evaluate", "reply_reward")])
+def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, role: str, where: str, kind: str):
+    found = {"type": "search", "value": {"type": kind, "role": role}}
+    stage = {"evaluate": [{"type": "accuracy"}, {"type": "strategy", "label": "found", "sample": found}]}
+    told = recipe(tmp_path, **({"sample": found} if where == "sample" else stage))
+    with pytest.raises(BadRecipe, match=f"stages.main: {kind} asks the {role} model, and models names no such"):
+        require_named(Recipe.model_validate(told))
+    named = Recipe.model_validate(told | {"models": told["models"] | {"prm": "someone/prm"}})
+    if role == "prm":
+        require_named(named)
+
+
+def checked(place: Workplace, folder: Path, kind: str | None, value: object) -> None:
+    told = recipe(folder / "policy", sample={"type": "search", "value": value})
+    roles = {"prm": kept(place, folder, kind)} if kind else {}
+    require_asked_rightly(place, Recipe.model_validate(told).stages[0], roles)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        (HEAD, ASKED, "the prm model (bbbbbbbb) is no process reward model that can be served"),
+        (
+            REWARDS,
+            BY_IDS,
+            "a process reward model, and value_model asks by the policy's token ids. Ask for its classes",
+        ),
+        (REWARDS, ASKED | {"type": "reply_reward"}, "a process reward model, and reply_reward asks for a reply."),
+        (REWARDS, {"type": "outcome", "role": "prm"}, "and outcome asks by the policy's token ids."),
+        (REWARDS, {"type": "weighted", "parts": [{"value": BY_IDS}]}, "value_model asks by the policy's token ids."),
+    ],
+)
+def test_a_model_is_not_asked_for_what_it_does_not_give(
+    place: Workplace, tmp_path: Path, kind: str | None, value: object, told: str
+):
+    with pytest.raises(BadInput, match=re.escape(told)):
+        checked(place, tmp_path, kind, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(REWARDS, ASKED), (HEAD, BY_IDS), (None, BY_IDS), (REWARDS, {"type": "p_true"})]
+)
+def test_what_is_asked_rightly_is_let_through(place: Workplace, tmp_path: Path, kind: str | None, value: object):
+    checked(place, tmp_path, kind, value)
+
+
+def test_a_round_whose_recipe_names_no_such_model_does_not_begin(
+    place: Workplace, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        Round(tmp_path / "round", recipe(model, sample={"type": "search", "value": ASKED})).prepare()
+    assert "process_reward asks the prm model, and models names no such" in capsys.readouterr().err

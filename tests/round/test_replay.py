@@ -1,0 +1,47 @@
+"""Replay: what earlier rounds trained on comes back once, as the newest of them had it."""
+
+from pathlib import Path
+
+import pytest
+
+from selftaught.records import Example, Message, dataset
+from selftaught.round.job import Earlier, Job, Workplace
+from selftaught.round.replay import replayed
+from tests.rounds import Round, database, model, place, recipe, recorded_blocks
+
+__all__ = ["database", "model", "place", "recorded_blocks"]
+
+
+def valued(text: str, label: float) -> Example:
+    """A partial solution with what a round made of it: the same example in every round, whatever its label."""
+    asked, said = Message(role="user", content="?"), Message(role="assistant", content=text)
+    return Example(kind="value", prompt=(asked,), completion=(said,), task="t", rollout="r", label=label)
+
+
+def kept(place: Workplace, folder: Path, *examples: Example) -> Earlier:
+    """An earlier round with these examples."""
+    made = dataset.write(folder, examples, "examples")
+    place.store.put("datasets", made.digest, folder)
+    return Earlier(tasks="", examples=made.digest)
+
+
+@pytest.fixture
+def job(place: Workplace, model: Path, tmp_path: Path) -> Job:
+    """A round that replays."""
+    round = Round(tmp_path / "round", recipe(model, replay=10))
+    round.prepare()
+    return round.job
+
+
+def test_an_example_of_several_rounds_is_the_newest_ones(place: Workplace, job: Job, tmp_path: Path):
+    first = kept(place, tmp_path / "1", valued("a", 0.1), valued("b", 0.1), valued("c", 0.1))
+    second = kept(place, tmp_path / "2", valued("a", 0.2), valued("b", 0.2))
+    third = kept(place, tmp_path / "3", valued("a", 0.3))
+    job = job.model_copy(update={"earlier": (first, second, third)})
+    again = {each.completion[0].content: each.label for each in replayed(place, job, [valued("d", 0.4).id])}
+    assert again == {"a": 0.3, "b": 0.2, "c": 0.1}
+
+
+def test_a_rounds_own_example_is_not_replayed(place: Workplace, job: Job, tmp_path: Path):
+    job = job.model_copy(update={"earlier": (kept(place, tmp_path / "1", valued("a", 0.1)),)})
+    assert replayed(place, job, [valued("a", 0.9).id]) == []

@@ -1,0 +1,251 @@
+"""What a step's output is kept under: every input that decides the output is in the key, each by itself.
+
+A key that leaves an input out hands a round the output of another one without a word, so each row below changes one
+thing and asks for another key. What a step does with its inputs is tested where the step is.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftaught.records import Example, Group, Message, Record, Rollout, Task, Turn, dataset
+from selftaught.records.dataset import Manifest
+from selftaught.round.job import Earlier, Job, ModelRef, Reused, Workplace, input_key
+from selftaught.round.steps import evaluate, sample, train, verify
+from tests.rounds import SEARCH, Round, database, model, place, recipe, recorded_blocks
+
+__all__ = ["database", "model", "place", "recorded_blocks"]
+OTHER = ModelRef(digest="f" * 64)
+Change = Callable[["Step"], "Step"]
+Produce = Callable[[Path, str], Manifest]
+
+
+class Asked(BaseException):
+    """A step asked for the output under this key."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+NOTHING = {"new_tokens": 0.0, "seconds": 0.0}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step about to be run: its name, its job, and the rows that it is given."""
+
+    name: str
+    job: Job
+    rows: tuple[Record, ...]
+    folder: Path
+    shard: int = 0
+    which: str = "gate"
+    challenger: str = "c" * 64
+
+    def key(self, patch: pytest.MonkeyPatch) -> str:
+        """The key that the step asks for first."""
+        job, data = self.folder / "job.json", self.folder / "data"
+        job.write_text(self.job.model_dump_json())
+        dataset.write(data, self.rows, _kind(self.rows[0]), counts=NOTHING)
+        patch.setattr(Workplace, "once", _once(self.name))
+        patch.setattr("selftaught.round.steps.train.input_key", _raise)
+        with pytest.raises(Asked) as asked:
+            self._run(str(job), str(data), str(self.folder / "out"))
+        return asked.value.key
+
+    def _run(self, job: str, data: str, out: str) -> None:
+        match self.name:
+            case "sample":
+                sample.run(job, self.shard, data, out)
+            case "verify" | "curate":
+                # The others have no tasks.
+                dataset.write(Path(f"{data}-none"), (), "groups", counts=NOTHING)
+                verify.run(job, [data, *[f"{data}-none"] * (self.job.shards - 1)], out, f"{out}-examples")
+            case "train":
+                train.run(job, data, out)
+            case _:
+                evaluate.run(job, self.challenger, self.which, data, out)
+
+
+def _once(wanted: str) -> Callable[..., Manifest]:
+    """`Workplace.once` that stops at the step called `wanted`, and makes what comes before it."""
+
+    def once(_: Workplace, step: str, inputs: Mapping[str, Any], out: Path, produce: Produce) -> Manifest:
+        if step == wanted:
+            raise Asked(input_key(step, inputs))
+        return produce(out, "")
+
+    return once
+
+
+def _raise(step: str, inputs: Mapping[str, Any]) -> str:
+    raise Asked(input_key(step, inputs))
+
+
+def _kind(row: Record) -> str:
+    return {Task: "tasks", Group: "groups", Example: "examples"}[type(row)]
+
+
+# What is changed ------------------------------------------------------------------------------------------------------
+
+
+def job(**changes: Any) -> Change:
+    """Fields of the job."""
+    return lambda step: _replaced(step, job=step.job.model_copy(update=changes))
+
+
+def stage(**changes: Any) -> Change:
+    """Fields of the recipe's only stage, as in YAML."""
+
+    def changed(step: Step) -> Step:
+        told = step.job.recipe.model_dump(mode="json")
+        told["stages"] = [told["stages"][0] | changes]
+        return _replaced(step, job=step.job.model_copy(update={"recipe": type(step.job.recipe).model_validate(told)}))
+
+    return changed
+
+
+def asked(**changes: Any) -> Change:
+    """Fields of the recipe itself, as in YAML."""
+
+    def changed(step: Step) -> Step:
+        told = step.job.recipe.model_dump(mode="json") | changes
+        return _replaced(step, job=step.job.model_copy(update={"recipe": type(step.job.recipe).model_validate(told)}))
+
+    return changed
+
+
+def given(**changes: Any) -> Change:
+    """The step's own arguments."""
+    return lambda step: _replaced(step, **changes)
+
+
+def fewer(step: Step) -> Step:
+    """Two rows less, one of each shard."""
+    return _replaced(step, rows=step.rows[:-2])
+
+
+def _replaced(step: Step, **changes: Any) -> Step:
+    return Step(**{name: getattr(step, name) for name in Step.__dataclass_fields__} | changes)
+
+
+REUSED = Reused(round="line/campaign/1-0", trees="a" * 64, rows=3, valued=True)
+SAMPLE = {"type": "iid", "k": 2, "max_tokens": 32}
+QUIET = asked(chat_template={"enable_thinking": False})
+SEED, ACCURACY = job(seed=7), {"type": "accuracy"}
+VERIFY = stage(verify=[{"type": "answer_match"}, {"type": "equations"}])
+MATTERS: list[tuple[str, str, Change]] = [
+    ("sample", "policy", job(sampler=OTHER)),
+    ("sample", "temperature", stage(sample=SAMPLE | {"temperature": 0.3})),
+    ("sample", "how tokens are drawn", stage(sample=SAMPLE | {"top_p": 0.9})),
+    ("sample", "variables of the chat template", QUIET),
+    ("verify", "variables of the chat template", QUIET),
+    ("train", "variables of the chat template", QUIET),
+    ("evaluate", "variables of the chat template", QUIET),
+    ("sample", "number of samples", stage(sample=SAMPLE | {"k": 3})),
+    ("sample", "kind of sampler", stage(sample=SEARCH)),
+    ("sample", "verifiers, which samplers may ask", VERIFY),
+    ("sample", "seed", SEED),
+    ("sample", "shard", given(shard=1)),
+    ("sample", "number of shards", job(shards=3)),
+    ("sample", "tasks", fewer),
+    ("sample", "earlier rounds' trees", job(reused=(REUSED,))),
+    ("verify", "groups", fewer),
+    ("verify", "verifiers", VERIFY),
+    ("curate", "verified groups", fewer),
+    ("curate", "curators", stage(curate=[{"type": "accepted", "per_task": 1, "minimum": 1}])),
+    ("curate", "replay", stage(replay=5)),
+    ("curate", "earlier rounds", job(earlier=(Earlier(tasks="a" * 64, examples="b" * 64),))),
+    ("curate", "tasks, among which no example may be", job(tasks="c" * 64)),
+    ("curate", "seed", SEED),
+    ("train", "model", job(trainee=OTHER)),
+    ("train", "models beside the policy", job(trainees={"value": OTHER})),
+    ("train", "examples", fewer),
+    ("train", "settings of the objective", stage(train=[{"type": "nudge", "gain": 0.1}])),
+    ("train", "objectives", stage(train=[{"type": "nudge"}, {"type": "nudge"}])),
+    ("train", "seed", SEED),
+    ("evaluate", "model", job(champion=OTHER)),
+    ("evaluate", "set", given(which="report")),
+    ("evaluate", "tasks", fewer),
+    ("evaluate", "metrics", stage(evaluate=[ACCURACY, {"type": "pass_at_k", "k": 2}])),
+    ("evaluate", "sampling of a metric", stage(evaluate=[ACCURACY | {"max_tokens": 5}])),
+    ("evaluate", "tasks of a metric", stage(evaluate=[ACCURACY | {"tasks": 3}])),
+    ("evaluate", "verifiers", VERIFY),
+]
+"""Step, what is changed, and the change."""
+
+
+@pytest.fixture
+def steps(place: Workplace, model: Path, tmp_path: Path) -> Callable[[str], Step]:
+    """The steps of a prepared round, each with rows that it could work on."""
+    prepared = Round(tmp_path / "round", recipe(model))
+    prepared.prepare()
+    tasks = dataset.read(Path(prepared.made["tasks"].path), Task)
+    splits = sorted(tasks, key=lambda task: task.split == "train")
+    held_out = sorted((task for task in tasks if task.split != "train"), key=lambda task: task.split == "gate")
+    groups = tuple(map(_group, tasks[:3]))
+    examples = tuple(_example(group) for group in groups)
+    rows = {"sample": splits, "verify": groups, "curate": groups, "train": examples, "evaluate": held_out}
+    return lambda name: Step(name, prepared.job, tuple(rows[name]), tmp_path)
+
+
+def _group(task: Task) -> Group:
+    turns = (Turn(content="The answer is 1."),)
+    return Group(task=task, rollouts=(Rollout(task=task.id, index=0, model="m", turns=turns, temperature=1.0),))
+
+
+def _example(group: Group) -> Example:
+    said = (Message(role="assistant", content="The answer is 1."),)
+    return Example(prompt=group.task.messages, completion=said, task=group.id, rollout=group.rollouts[0].id)
+
+
+@pytest.mark.parametrize("name", ["sample", "verify", "curate", "train", "evaluate"])
+def test_what_decides_a_steps_output_is_in_its_key_and_nothing_else(
+    steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    step = steps(name)
+    key = step.key(monkeypatch)
+    changes = {what: change for step, what, change in MATTERS if step == name}
+    assert [what for what, change in changes.items() if change(step).key(monkeypatch) == key] == []
+    assert job(started=step.job.started + 1)(step).key(monkeypatch) == key
+
+
+def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):
+    """The champion's kept scores would be of other conditions than those that the challenger is measured under."""
+    step = steps("evaluate")
+    keys = [step.key(monkeypatch)]
+    monkeypatch.setattr("selftaught.round.steps.evaluate.version", lambda package: f"{package} of tomorrow")
+    keys.append(step.key(monkeypatch))
+    monkeypatch.setenv("SELFTAUGHT_RUNTIME", "another")
+    keys.append(step.key(monkeypatch))
+    assert len(set(keys)) == 3
+
+
+def test_what_is_installed_here_is_no_condition_where_a_cluster_answers(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+):
+    """A round that was begun in Pods and goes on from a machine with vLLM takes the scores that there are."""
+    away = replace(place, settings=place.settings.model_copy(update={"serving": "kserve"}))
+    before = evaluate.conditions(away, [])
+    monkeypatch.setattr("selftaught.round.steps.evaluate.version", lambda package: f"{package} of tomorrow")
+    assert evaluate.conditions(away, []) == before
+    assert evaluate.conditions(place, []) != before
+
+
+def test_a_verifiers_code_is_a_condition_of_its_scores(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also of one that another package brings, whose fields are the same after its bug was fixed."""
+    module = tmp_path / "mine_that_verifies.py"
+    module.write_text("class Mine: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine: Any = importlib.import_module(module.stem).Mine()
+    before = evaluate.conditions(place, [mine])
+    assert evaluate.conditions(place, [mine]) == before
+    module.write_text("class Mine: right = True\n")
+    after = evaluate.conditions(place, [mine])
+    assert {name for name in before if before[name] != after[name]} == {"code"}

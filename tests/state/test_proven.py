@@ -1,0 +1,57 @@
+"""A folder that is kept under a digest holds what has that digest, or nobody works with it.
+
+Who may write to the store may replace a whole folder, its marker included; only the content tells.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from selftaught.core.errors import StoreError
+from selftaught.records import Example, Task, dataset
+from selftaught.round.job import Workplace
+from tests.registry_made import tiny_model
+from tests.rounds import Round, database, model, place, recipe, recorded_blocks
+
+__all__ = ["database", "model", "place", "recorded_blocks"]
+
+
+def swapped(place: Workplace, kind: str, digest: str, other: Path) -> Path:
+    """The store's folder of `digest`, replaced by all of `other` with a marker of its own."""
+    folder = place.settings.home / "store" / kind / digest
+    shutil.rmtree(folder)
+    place.store.put(kind, digest, other)
+    return folder
+
+
+def test_another_model_under_a_champions_digest_is_not_served_or_trained(place: Workplace, tmp_path: Path):
+    champion = place.tracker.resolve("line", "champion")
+    assert champion
+    assert place.model(champion.digest).is_dir()
+    folder = swapped(place, "models", champion.digest, tiny_model(tmp_path / "other"))
+    with pytest.raises(StoreError, match=f"{folder}: is model .*, not {champion.digest[:8]}"):
+        place.model(champion.digest)
+
+
+def test_other_tasks_under_a_rounds_digest_are_not_taken_by_its_prepare(place: Workplace, model: Path, tmp_path: Path):
+    round = Round(tmp_path / "round", recipe(model))
+    round.prepare()
+    tasks = Path(round.made["tasks"].path)
+    other = [task.model_copy(update={"answer": "666"}) for task in dataset.read(tasks, Task)]
+    dataset.write(tmp_path / "other", other, "tasks")
+    swapped(place, "datasets", round.job.tasks, tmp_path / "other")
+    shutil.rmtree(tasks)
+    again = Round(tmp_path / "round", recipe(model))
+    with pytest.raises(SystemExit):
+        again.prepare()
+
+
+def test_other_examples_under_an_earlier_rounds_digest_are_not_replayed(tmp_path: Path):
+    made = dataset.write(tmp_path / "examples", [], "examples")
+    told = json.loads((tmp_path / "examples" / "manifest.json").read_text())
+    assert dataset.proven(tmp_path / "examples", made.digest) == tmp_path / "examples"
+    (tmp_path / "examples" / "manifest.json").write_text(json.dumps(told | {"digest": "f" * 64}))
+    with pytest.raises(StoreError, match=f"is data set ffffffff, not {made.digest[:8]}"):
+        dataset.read(dataset.proven(tmp_path / "examples", made.digest), Example)

@@ -1,0 +1,112 @@
+"""Small files and claims of our own that hold something else: told or healed, and `clean` works whatever they hold."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from selftaught.cli.main import app
+from selftaught.core.errors import SelftaughtError, StoreError
+from selftaught.lines.background import down
+from selftaught.lines.serve import noted
+from selftaught.records import Message, Task, dataset
+from selftaught.records.dataset import Manifest
+from selftaught.retention.collecting import Collector
+from selftaught.retention.policy import Policy
+from selftaught.round import history
+from selftaught.round.history import planned, recorded, unfinished
+from selftaught.round.in_use import in_use
+from selftaught.round.job import Workplace, input_key, plan_key
+from selftaught.serving.engines.sessions import pid_files, reap
+from selftaught.settings import Settings
+from selftaught.state.store import DirectoryStore
+from selftaught.state.tracking import Tracker
+from tests.plans import fixed
+from tests.rounds import database
+
+__all__ = ["database"]
+
+JUNK = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"line": "line"}', b"[" * 100_000]
+NAME = "line/weekly/1-0"
+
+
+@pytest.fixture
+def place(home: Path, database: Path) -> Workplace:
+    home.mkdir()
+    (home / "mlflow.db").write_bytes((database / "mlflow.db").read_bytes())
+    history._pass_over.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    return Workplace(Settings.load(), DirectoryStore(home / "store"), Tracker(Settings.load().tracking_uri))
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("command", ["clean", "down", "doctor"])
+def test_commands_work_whatever_the_notes_of_processes_hold(home: Path, junk: bytes, command: str) -> None:
+    for path in ("engines/rft.json", "served/rft.json", "served/mlflow.json"):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_bytes(junk)
+    done = CliRunner().invoke(app, [command])
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    assert list(pid_files(home / "engines")) == []
+    assert noted(home / "served" / "rft.json") is None
+    assert reap(home / "engines") == []
+    assert down(Workplace.open()) == []
+    assert [path for path in home.rglob("*.json") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("junk", [*JUNK[1:], fixed("other/weekly/1-0", "0" * 64)])
+def test_what_is_no_plan_costs_a_word(place: Workplace, junk: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    place.store.claim(plan_key(NAME), fixed(NAME, "0" * 64, champion="c" * 64))
+    for key in ("plans/line/anything", "plans/line/weekly/2-0", "steps/sample/anything", "steps/train/anything"):
+        place.store.claim(key, junk)
+    for _ in range(2):
+        assert list(planned(place, "line")) == [NAME]
+    assert [plan.name for plan in unfinished(place, "line")] == [NAME]
+    assert in_use(place, "line") == {"c" * 64}
+    assert [fate.key for fate in Collector(place, Policy()).plan().go if not fate.key.startswith("steps/")] == []
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [text.partition(":")[0] for text in said] == ["claims/plans/line/anything", "claims/plans/line/weekly/2-0"]
+
+
+def test_what_an_unreadable_plan_names_is_kept(place: Workplace, tmp_path: Path) -> None:
+    """It may be another version's."""
+    made = dataset.write(tmp_path / "tasks", list[Task](), "tasks")
+    place.store.put("datasets", made.digest, tmp_path / "tasks")
+    place.store.claim("plans/line/weekly/9-0", f'{{"version": 9, "tasks": "{made.digest}"}}'.encode())
+    far = Collector(place, Policy(), now=4e9).plan()
+    assert [(fate.key, fate.why) for fate in far.kept] == [
+        (made.digest, "named in claims/plans/line/weekly/9-0, which is no plan")
+    ]
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_claim_that_has_to_be_read_is_named_where_it_cannot(place: Workplace, junk: bytes) -> None:
+    place.store.claim(history.record_key(NAME), junk)
+    with pytest.raises(StoreError, match=rf"/claims/rounds/{NAME}: cannot be read as a ReportData .* remove it"):
+        recorded(place, "line", "weekly", 1, 0)
+
+
+def test_a_claim_of_a_step_that_is_no_text_is_told(place: Workplace, tmp_path: Path) -> None:
+    place.store.claim(input_key("verify", {"a": 1}), b"\xff")
+    with pytest.raises(SelftaughtError):
+        place.once("verify", {"a": 1}, tmp_path / "out", lambda out, key: 1 / 0)
+
+
+def rows(folder: Path, text: str) -> Manifest:
+    task = Task(messages=(Message(role="user", content=text),), answer="4", source="test")
+    return dataset.write(folder, [task], "tasks")
+
+
+def test_workers_that_finish_one_step_at_once_go_on_with_the_first_ones_output(
+    place: Workplace, tmp_path: Path
+) -> None:
+    """The other worker claims while this one is at work; what this one made is of no use to anybody."""
+
+    def overtaken(out: Path, _: str) -> Manifest:
+        place.once("sample", {"a": 1}, tmp_path / "other", lambda out, key: rows(out, "first"))
+        return rows(out, "late")
+
+    mine = place.once("sample", {"a": 1}, tmp_path / "mine", overtaken)
+    assert mine == dataset.manifest(tmp_path / "other") == dataset.manifest(tmp_path / "mine")
+    (task,) = dataset.read(tmp_path / "mine", Task)
+    assert task.question == "first"
