@@ -141,7 +141,7 @@ def write_shards(folder: Path, rollouts: int) -> None:
 
 
 def workplace(home: Path) -> Any:
-    from selftaught.round.job import Workplace
+    from selftaught.platform import Workplace
     from selftaught.settings import Settings
     from selftaught.state.store import open_store
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from tests.conftest import home
 from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
 

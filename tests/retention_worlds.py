@@ -13,12 +13,12 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from selftaught.platform import Workplace
 from selftaught.records.dataset import Manifest
 from selftaught.report.data import DatasetRef, ModelVersion, ReportData, RoundReport
 from selftaught.retention.inventory import Claim, Folder, Holds, Journal, Registered, Round, State
 from selftaught.retention.planning import DAY, Plan
 from selftaught.round.history import record_key
-from selftaught.round.job import Workplace
 from selftaught.state.store import MARKER, DirectoryStore
 from tests.plans import fixed
 

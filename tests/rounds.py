@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
 from selftaught.round.distributed.request import Work
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job
 from selftaught.round.models import reference_key
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineOwner

@@ -1168,7 +1168,7 @@ def desk(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, request: p
     folder.mkdir()
     (folder / "pipelines").symlink_to(REPOSITORY / "pipelines")
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("selftaught.blocks._REGISTRY", {axis: shipped(axis) for axis in AXES})
+    monkeypatch.setattr("selftaught.blocks.block._REGISTRY", {axis: shipped(axis) for axis in AXES})
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with ExitStack() as stack:
         yield Desk(folder, home, monkeypatch.setenv, request.getfixturevalue, stack)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.records import RECORDS, Example, Group, dataset
 from selftaught.round.history import told_rounds
-from selftaught.round.job import Workplace
 from selftaught.state.weights import check_model, model_digest
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "home-0.1.0.tar.xz"

@@ -8,8 +8,9 @@ import pytest
 
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.decision import decision_from_json
+from selftaught.platform import Workplace
 from selftaught.records import Example, Message, Task, TaskScore, dataset
-from selftaught.round.job import ModelRef, Workplace
+from selftaught.round.job import ModelRef
 from tests.round.test_fixed_gate import problems
 from tests.rounds import Round, recipe
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.records import Task, dataset
-from selftaught.round.job import Workplace, plan_key
+from selftaught.round.job import plan_key
 from tests.round.test_fixed_gate import problems
 from tests.rounds import Round, recipe
 

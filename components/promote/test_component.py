@@ -7,7 +7,7 @@ from kfp import dsl
 
 from selftaught.blocks import Check, Decision
 from selftaught.evaluation.decision import decision_to_json
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.state.tracking import Version
 from tests.rounds import Round, recipe
 

@@ -3,9 +3,9 @@
 import shlex
 from pathlib import Path
 
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round.history import newest, recorded
-from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
 
 TAKEN_ALONG = ("scores.csv", "rollouts.jsonl")

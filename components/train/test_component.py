@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.round.distributed.request import Work
-from selftaught.round.job import Workplace
 from selftaught.state.weights import check_model, model_digest
 from tests.rounds import Round, recipe
 

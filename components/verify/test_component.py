@@ -7,9 +7,9 @@ import pytest
 from kfp import dsl
 
 from components.verify.one_shard import verify as verify_one
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, Task, Turn, dataset
 from selftaught.round.history import due
-from selftaught.round.job import Workplace
 from tests.rounds import Round, recipe
 
 

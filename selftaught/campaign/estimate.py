@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from selftaught.blocks import Outlook, Sampler, Verifier
 from selftaught.campaign.local import Order
 from selftaught.core.errors import BadInput, NothingNew
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Split, Task
 from selftaught.round.checks.context_length import require_room
@@ -21,7 +22,6 @@ from selftaught.round.checks.roles import require_named
 from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import due, newest
 from selftaught.round.intake import drawn, stage_of
-from selftaught.round.job import Workplace
 from selftaught.tasks.inbox.source import Drop
 from selftaught.tasks.past import Taken
 from selftaught.verification.answer_match import AnswerMatch

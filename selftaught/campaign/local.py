@@ -22,6 +22,7 @@ from selftaught.core import errors, shipped
 from selftaught.core.environment import inherited
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.core.names import named
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
 from selftaught.report.page import write
@@ -30,7 +31,7 @@ from selftaught.round.curves import check_places
 from selftaught.round.findings import scores
 from selftaught.round.history import ENDED, newest, next_round, recorded
 from selftaught.round.intake import quiet, stage_of
-from selftaught.round.job import Job, Workplace, round_name
+from selftaught.round.job import Job, begun, round_name
 from selftaught.round.step import ERRORS
 from selftaught.serving.backend import Backend
 from selftaught.serving.engines.engine import EngineOptions
@@ -211,7 +212,7 @@ class Campaign:
 
     def _plan(self, number: int, attempt: int) -> Job | None:
         """The round's job, if it was fixed already."""
-        return self.place.begun(round_name(self.order.line, self.order.campaign, number, attempt))
+        return begun(self.place, round_name(self.order.line, self.order.campaign, number, attempt))
 
     def _again(self, run: RoundRun) -> Ended:
         told = newest(self.place, self.order.line, self.order.campaign)

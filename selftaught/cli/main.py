@@ -100,7 +100,7 @@ def telling() -> Generator[None]:
 
 def _workplace() -> Any:
     """Where a command that keeps something works; a home that it is about to make is told."""
-    from selftaught.round.job import Workplace
+    from selftaught.platform import Workplace
 
     place = Workplace.open()
     if not place.settings.home.exists():
@@ -158,8 +158,8 @@ def run(
         from selftaught.campaign.estimate import plan
         from selftaught.campaign.local import Campaign, Order, Quiet
         from selftaught.cli.live import watcher
+        from selftaught.platform import Workplace
         from selftaught.recipe import Recipe
-        from selftaught.round.job import Workplace
         from selftaught.state.tracking import NOTHING_NEW
 
         parsed = Recipe.load(recipe, overrides)
@@ -305,8 +305,8 @@ def watch(
     with telling():
         from selftaught.lines.watch import Guard, default_margin, post
         from selftaught.lines.watch import watch as look
+        from selftaught.platform import Workplace
         from selftaught.recipe import Recipe
-        from selftaught.round.job import Workplace
 
         parsed = Recipe.load(recipe, overrides)
         guard = Guard(default_margin(parsed) if margin is None else margin, alpha, roll_back)
@@ -330,9 +330,9 @@ def report(
     """Write the report of the line's last finished round again; a later one that failed is told of."""
     with telling():
         from selftaught.lines.versions import known
+        from selftaught.platform import Workplace
         from selftaught.report.page import write
         from selftaught.round.history import failed_last, told_last
-        from selftaught.round.job import Workplace
 
         place = Workplace.open()
         name, told = told_last(place, known(place.tracker, line), campaign)
@@ -397,7 +397,7 @@ def submit(
     """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
     with telling():
         from selftaught.campaign.kfp.submission import submit as submitted
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         order = _order(recipe, overrides, line, campaign, shards, pipelines)
         try:
@@ -429,7 +429,7 @@ def schedule(
     with telling():
         from selftaught.campaign.kfp.schedules import Clock
         from selftaught.campaign.kfp.schedules import schedule as scheduled
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         order = _order(recipe, overrides, line, campaign, shards, COMPILED)
         made = scheduled(Workplace.open(), order, Clock(cron.strip(), time_zone, abandon_after))
@@ -451,7 +451,7 @@ def rounds_abandon(
     with telling():
         from selftaught.campaign.kfp.submission import abandon
         from selftaught.lines.versions import known
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         place = Workplace.open()
         gone = abandon(place, known(place.tracker, line), campaign)
@@ -466,7 +466,7 @@ def status(line: Line, as_json: AsJson = False) -> None:
     """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
     with telling():
         from selftaught.lines.status import status_of
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         told = status_of(Workplace.open(), line)
         if as_json:
@@ -486,8 +486,8 @@ def reconcile(
     with telling():
         from selftaught.lines.drift import settled
         from selftaught.lines.versions import known
+        from selftaught.platform import Workplace
         from selftaught.round.in_use import tidy, tidy_all, tidy_when_free
-        from selftaught.round.job import Workplace
 
         place = Workplace.open()
         one = tidy_when_free if when_free else tidy
@@ -662,9 +662,9 @@ def tasks_list(
 ) -> None:
     """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
     with telling():
+        from selftaught.platform import Workplace
         from selftaught.recipe import Recipe
         from selftaught.round.intake import listed
-        from selftaught.round.job import Workplace
 
         parsed, place = Recipe.load(recipe, overrides), Workplace.open()
         found, lacking = listed(place, parsed, line or parsed.name, campaign or parsed.name)
@@ -703,7 +703,7 @@ def steps_export(
     """Write the trees of the line's last finished round as steps with labels, a row a path."""
     with telling():
         from selftaught.lines.versions import known
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
         from selftaught.stepwise.transfer import export
 
         place = Workplace.open()
@@ -753,7 +753,7 @@ def models_list(line: LineOrAll = "", as_json: AsJson = False) -> None:
     """Every registered model version, its digest, its aliases and where it came from."""
     with telling():
         from selftaught.lines.versions import rows
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         tracker = Workplace.open().tracker
         found = rows(tracker, line)
@@ -787,7 +787,7 @@ def models_show(
     """Where a model came from: recipe, parent, data sets, evaluation."""
     with telling():
         from selftaught.lines.versions import find
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         tracker = Workplace.open().tracker
         version = find(tracker, line, model)
@@ -809,7 +809,7 @@ def models_rollback(
     """Point the champion alias back. The model that was champion stays registered as `previous`."""
     with telling():
         from selftaught.lines.versions import rollback
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         place = Workplace.open()
         old, new = rollback(place.tracker, place.serving(), line, to)
@@ -829,7 +829,7 @@ def models_push(
     """Share a promoted version on a model hub, with a card, as whom HF_TOKEN says; again, it changes nothing."""
     with telling():
         from selftaught.lines.versions import find
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
         from selftaught.sharing.push import push
 
         place, (line, _, named) = Workplace.open(), model.partition("@")
@@ -853,7 +853,7 @@ def serve(
     """Serve a model of a line, or any other, on an OpenAI-compatible endpoint until stopped."""
     with telling():
         from selftaught.lines.serve import serve_until_stopped
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         serve_until_stopped(Workplace.open(), line, model, port, lambda text: err.print(text, highlight=False))
 
@@ -869,7 +869,7 @@ def chat(
     """Talk to the champion, or any model. Uses the endpoint that serves it, or starts one for the conversation."""
     with telling():
         from selftaught.lines.serve import converse
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         say = partial(out.print, highlight=False, soft_wrap=True)
         converse(Workplace.open(), line, model, message, temperature, max_tokens, say)
@@ -885,7 +885,7 @@ def up(
     """Serve the champion and the MLflow UI in the background (`selftaught down` stops them)."""
     with telling():
         from selftaught.lines.background import up as bring_up
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         place = Workplace.open()
         there = bring_up(place, line, port, ui_port)
@@ -908,7 +908,7 @@ def down() -> None:
     """Stop what `up` started."""
     with telling():
         from selftaught.lines.background import down as bring_down
-        from selftaught.round.job import Workplace
+        from selftaught.platform import Workplace
 
         out.print(f"stopped: {', '.join(bring_down(Workplace.open())) or 'nothing was running'}")
 
@@ -979,9 +979,9 @@ def gc(
     with telling():
         from selftaught.campaign.kfp.versions import Versions
         from selftaught.lines.versions import known
+        from selftaught.platform import Workplace
         from selftaught.retention.collecting import Collector
         from selftaught.retention.inventory import NoPipelines
-        from selftaught.round.job import Workplace
 
         policy = Policy(
             rollouts=keep_rollouts,

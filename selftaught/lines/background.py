@@ -24,7 +24,7 @@ from selftaught.core.files import write_whole
 from selftaught.core.loopback import KEY, new_key
 from selftaught.lines.serve import Note, note_path, noted
 from selftaught.lines.versions import find
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.engines.sessions import Process, said
 from selftaught.state.database import database_file
 from selftaught.state.tracking_ui import HOST, address

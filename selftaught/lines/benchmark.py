@@ -21,7 +21,7 @@ from selftaught.core.loopback import bearer
 from selftaught.core.names import named
 from selftaught.inference.limiter import PRIORITY, ROUNDS
 from selftaught.lines.evaluation import digest_of, engine, serves
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions, uses_vllm
 

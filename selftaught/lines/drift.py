@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from selftaught.cluster.naming import DIGEST, LINE, version_name
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.middleware.counting import HEADER
 from selftaught.serving.routes.service import SELECTOR
 from selftaught.settings import Settings

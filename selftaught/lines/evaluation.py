@@ -21,12 +21,12 @@ from selftaught.core.names import named
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.inference.endpoint import Endpoint
 from selftaught.lines.versions import ALIASES, find
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Group, Task, TaskScore
 from selftaught.round.adopt import keep
 from selftaught.round.checks.context_length import require_room
 from selftaught.round.intake import past
-from selftaught.round.job import Workplace
 from selftaught.round.models import endpoint
 from selftaught.sampling.runner import sample
 from selftaught.serving.backend import Served

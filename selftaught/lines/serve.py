@@ -22,9 +22,9 @@ from selftaught.core.files import write_whole
 from selftaught.inference.endpoint import Endpoint, Policy
 from selftaught.inference.limiter import USERS
 from selftaught.lines.versions import find
+from selftaught.platform import Workplace
 from selftaught.records import Message
 from selftaught.round.adopt import keep
-from selftaught.round.job import Workplace
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from selftaught.campaign.kfp.submission import runs
 from selftaught.core.errors import SelftaughtError
 from selftaught.lines.versions import known
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 
 P = TypeVar("P", list[dict[str, str]], dict[str, float])
 

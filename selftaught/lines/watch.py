@@ -29,12 +29,14 @@ from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.statistics import Change, Gain, change_of_gains, independent_change, paired_gain
 from selftaught.lines.evaluation import scores
 from selftaught.lines.versions import find, rollback
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
 from selftaught.report.data import ReportData
 from selftaught.round.history import recorded
 from selftaught.round.intake import dropped, past
-from selftaught.round.job import Plan, Workplace, plan_key, round_name, understood
+from selftaught.round.job import Plan, plan_key, round_name
+from selftaught.state.claims import understood
 from selftaught.state.tracking import Version
 from selftaught.tasks.inbox.batches import names
 

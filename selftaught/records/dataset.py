@@ -21,7 +21,8 @@ from selftaught import __version__
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, StoreError
 from selftaught.core.files import replacing
-from selftaught.records import RECORDS, Record
+from selftaught.records.base import Record
+from selftaught.records.schemas import RECORDS
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")

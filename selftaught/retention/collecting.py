@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from selftaught.core.errors import BadInput
+from selftaught.platform import Workplace
 from selftaught.retention.inventory import Deployments, NoDeployments, NoPipelines, Pipelines
 from selftaught.retention.planning import Fate, Plan, Scope, plan, with_roles
 from selftaught.retention.policy import Policy
 from selftaught.retention.survey import Memory, survey
-from selftaught.round.job import Workplace
 from selftaught.state.journal import remove_journal
 from selftaught.state.tracking import Version
 

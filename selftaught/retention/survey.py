@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from selftaught.campaign.kfp.versions import Version
 from selftaught.core.errors import SelftaughtError, StoreError
 from selftaught.lines.serve import noted
+from selftaught.platform import Workplace
 from selftaught.records.dataset import Manifest
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.retention.inventory import (
@@ -35,7 +36,8 @@ from selftaught.retention.inventory import (
 )
 from selftaught.retention.lineage import is_champion
 from selftaught.round.history import ENDED, GONE, plan_of, record_key
-from selftaught.round.job import Plan, Workplace, plan_key, role_line, round_name, understood
+from selftaught.round.job import Plan, plan_key, role_line, round_name
+from selftaught.state.claims import understood
 from selftaught.state.journal import stored_journals
 from selftaught.state.store import Store, Stored
 

@@ -7,8 +7,9 @@ retention takes what it made. That nothing of it runs any more is for the caller
 from collections.abc import Iterator
 
 from selftaught.core.errors import BadInput
+from selftaught.platform import Workplace
 from selftaught.round.history import record_key
-from selftaught.round.job import Job, Workplace, round_name
+from selftaught.round.job import Job, round_name
 from selftaught.state.tracking import ABANDONED, STOPPED, RoundRun
 
 

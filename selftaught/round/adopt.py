@@ -9,9 +9,10 @@ from pathlib import Path
 
 from selftaught.cluster.naming import version_name
 from selftaught.core.errors import BadInput
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round.in_use import elsewhere
-from selftaught.round.job import ModelRef, Workplace
+from selftaught.round.job import ModelRef
 from selftaught.round.models import reference_key
 from selftaught.serving.weight_check import Reference, process_reward, reference_logprobs, values
 from selftaught.state.starter import repository, resolve

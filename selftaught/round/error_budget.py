@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught.blocks import Decision, TaskSource
 from selftaught.core.canonical import canonical
+from selftaught.platform import Workplace
 from selftaught.round.history import history
-from selftaught.round.job import Job, Workplace, dump, round_name, understood
+from selftaught.round.job import Job, dump, round_name
+from selftaught.state.claims import understood
 
 NOTES = "budget"
 _NOT_THE_POOL = ("train", "gate", "report", "guard", "system", "instruction")

@@ -8,9 +8,11 @@ from functools import cache
 from pydantic import ValidationError
 
 from selftaught.core.errors import BadInput, RoundFailed
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.report.data import ReportData, RoundReport
-from selftaught.round.job import Job, Plan, Workplace, plan_key, round_name, understood
+from selftaught.round.job import Job, Plan, begun, plan_key, round_name
+from selftaught.state.claims import understood
 from selftaught.state.tracking import ABANDONED, RoundRun, Tracker, round_title
 
 ENDED = ("promoted", "refused")
@@ -99,7 +101,7 @@ def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
 def next_round(place: Workplace, recipe: Recipe, line: str, campaign: str) -> tuple[int, int]:
     """Round and attempt that `recipe` runs: the one that is due; one that was begun with another recipe has failed."""
     number, attempt = due(place.tracker.rounds(line, campaign))
-    plan = place.begun(round_name(line, campaign, number, attempt))
+    plan = begun(place, round_name(line, campaign, number, attempt))
     if plan is None or plan.recipe.digest == recipe.digest:
         return number, attempt
     place.tracker.finish(plan.run, "failed")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from selftaught.core.errors import Busy, SelftaughtError
+from selftaught.platform import Workplace
 from selftaught.round.history import unfinished
-from selftaught.round.job import Workplace
 from selftaught.serving.promotion import reconcile
 from selftaught.state.tracking import Version
 

@@ -18,10 +18,11 @@ from itertools import islice
 from typing import Literal
 
 from selftaught.core.errors import BadInput, NothingNew
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
 from selftaught.round.history import planned, record_key
-from selftaught.round.job import Plan, Workplace
+from selftaught.round.job import Plan
 from selftaught.state.tracking import NOTHING_NEW
 from selftaught.tasks.draw import seeds, taken
 from selftaught.tasks.inbox.batches import names

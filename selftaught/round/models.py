@@ -13,9 +13,11 @@ from pydantic import JsonValue
 from selftaught.blocks import Context, Verifier
 from selftaught.core.errors import BadInput
 from selftaught.inference.endpoint import Endpoint, Policy
-from selftaught.round.job import Job, ModelRef, Workplace, understood
+from selftaught.platform import Workplace
+from selftaught.round.job import Job, ModelRef
 from selftaught.sampling.runner import CONCURRENCY
 from selftaught.serving.weight_check import Reference, check_fresh
+from selftaught.state.claims import understood
 
 
 @asynccontextmanager

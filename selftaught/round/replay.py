@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from selftaught.curation.base import drawn
+from selftaught.platform import Workplace
 from selftaught.records import Example, ExampleKind, Task
 from selftaught.round.history import told_rounds
-from selftaught.round.job import Earlier, Job, Workplace
+from selftaught.round.job import Earlier, Job
 
 
 def earlier(place: Workplace, line: str, campaign: str) -> tuple[Earlier, ...]:

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from selftaught.blocks import Earlier
 from selftaught.core.canonical import canonical
+from selftaught.platform import Workplace
 from selftaught.records import Group, Task
 from selftaught.records.dataset import Manifest
 from selftaught.round.history import told_rounds
-from selftaught.round.job import Job, Reused, Workplace, dump, plan_key, round_name
+from selftaught.round.job import Job, Reused, dump, plan_key, round_name
 from selftaught.search.searcher import Search
 
 PARENT = "trees."

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from selftaught.core.errors import RoundFailed, SelftaughtError, StoreError
 from selftaught.core.processes import die_with_parent
+from selftaught.platform import Workplace
 from selftaught.round.history import give_up
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job
 from selftaught.settings import variable
 
 ERRORS = "SELFTAUGHT_ERRORS"

@@ -13,9 +13,9 @@ from typing import Any, cast
 import yaml
 
 from selftaught.core.errors import BadInput
+from selftaught.platform import Workplace
 from selftaught.report.data import ReportData
 from selftaught.round.history import recorded
-from selftaught.round.job import Workplace
 from selftaught.state.starter import STARTERS
 from selftaught.state.tracking import Version
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.core.hub import http_error
+from selftaught.platform import Workplace
 from selftaught.records import dataset
-from selftaught.round.job import Workplace
 from selftaught.sharing.cards import MARK, dataset_card, kinds_of, model_card
 from selftaught.sharing.facts import Facts, Licence, facts
 from selftaught.state.store import sha256_of, visible_files

@@ -14,9 +14,9 @@ from typing import Literal
 
 from selftaught.core.errors import BadInput
 from selftaught.core.files import writing
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, Message, Task, content_id, dataset
 from selftaught.round.history import told_last
-from selftaught.round.job import Workplace
 from selftaught.state.store import sha256_of
 from selftaught.stepwise.formats import FORMATS, Name, Neutral, reader, written
 from selftaught.stepwise.from_trees import Labels, solutions

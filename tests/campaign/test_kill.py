@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.processes import die_with_parent
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, TaskScore, dataset
 from selftaught.report.data import RoundReport
 from selftaught.round.history import newest
-from selftaught.round.job import Workplace
 from selftaught.settings import Settings
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker

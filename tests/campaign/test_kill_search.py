@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.records import Group, dataset
 from selftaught.round.adopt import adopt
-from selftaught.round.job import Workplace
 from tests.campaign.test_kill import LINE, Run
 from tests.rounds import (
     SEARCH,

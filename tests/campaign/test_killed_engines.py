@@ -18,11 +18,11 @@ import pytest
 
 from selftaught.core.errors import Away
 from selftaught.inference.endpoint import Policy
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.records import TaskScore, dataset
 from selftaught.round import patience
 from selftaught.round.adopt import adopt, adopt_roles
-from selftaught.round.job import Workplace
 from selftaught.serving.engines import engine
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.sessions import PidFile, pid_files

@@ -16,10 +16,10 @@ from selftaught.campaign.local import Campaign, Ended, Order
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, RoundFailed, SelftaughtError
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.records import Example, dataset
 from selftaught.report.data import RoundReport
-from selftaught.round.job import Workplace
 from selftaught.round.step import step
 from tests.rounds import Round, database, model, owned_engines, place, recipe, recorded_blocks, requests
 

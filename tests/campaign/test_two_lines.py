@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from selftaught.core.canonical import canonical
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
-from selftaught.round.job import Workplace
 from selftaught.round.steps import evaluate, sample, train
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineOwner

@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 from selftaught import __version__
 from selftaught.campaign.local import Campaign, Ended
 from selftaught.cli.main import PROMOTED, REFUSED, app
+from selftaught.platform import Workplace
 from selftaught.recipe import AXES, Recipe, blocks
 from selftaught.report.data import ReportData
 from selftaught.round.history import record_key
-from selftaught.round.job import Workplace, round_name
+from selftaught.round.job import round_name
 from tests.registry_made import LINE, Registry
 from tests.report.sample_report import sample
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.routes.service import SELECTOR
 from tests.cluster.installation import Platform, install
 from tests.cluster.kube import IMAGES, Kube

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.round.models import reference_key
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.kserve.inference_service import inference_service

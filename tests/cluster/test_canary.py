@@ -19,7 +19,7 @@ import yaml
 from selftaught.core.errors import RoundFailed, Unavailable
 from selftaught.inference.endpoint import served_name
 from selftaught.lines.versions import rollback
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.kserve.backend import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.middleware.counting import HEADER
 from selftaught.serving.promotion import move

@@ -14,7 +14,7 @@ import pytest
 
 from selftaught.inference.endpoint import served_name
 from selftaught.lines.versions import rollback
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.middleware.connections import SECONDS
 from selftaught.serving.promotion import move, reconcile

@@ -20,9 +20,9 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from selftaught.cluster.client import Cluster
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt, adopt_roles
-from selftaught.round.job import Workplace
 from selftaught.round.models import reference_key
 from selftaught.serving.routes.service import ENGINE_PORT, SELECTOR
 from tests.cluster.installation import Platform, pointed, serving

@@ -19,9 +19,9 @@ import httpx
 import pytest
 import yaml
 
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
-from selftaught.round.job import Workplace
 from selftaught.state.tracking import Tracker
 from tests.cluster.installation import Platform, install
 from tests.cluster.kube import IMAGES, Kube

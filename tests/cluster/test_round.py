@@ -22,10 +22,11 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from pipelines.round import COMPILED
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.records import Group, dataset
 from selftaught.round.adopt import adopt
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job
 from tests.cluster.installation import Platform, pointed, serving
 from tests.cluster.kube import REPOSITORY
 from tests.cluster.pods import Pods

@@ -14,8 +14,8 @@ import yaml
 
 from selftaught.campaign.kfp.schedules import Clock, cron_job
 from selftaught.campaign.local import Order
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
-from selftaught.round.job import Workplace
 from selftaught.settings import Settings
 from tests import kfp_api
 from tests.cluster.installation import Platform

@@ -15,7 +15,7 @@ from selftaught.core.errors import BadInput, SelftaughtError, Unavailable, Wrong
 from selftaught.inference.endpoint import served_name
 from selftaught.inference.limiter import CLIENT, PRIORITY, ROUNDS, SHARE
 from selftaught.lines.versions import rollback
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.round.models import endpoint
 from selftaught.serving.kserve.backend import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.middleware.connections import SECONDS

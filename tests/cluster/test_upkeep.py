@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selftaught.inference.endpoint import served_name
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.promotion import move
 from selftaught.serving.upkeep import CRON_JOB
@@ -44,7 +44,7 @@ ThreadingHTTPServer(("", 8080), Engine).serve_forever()
 DYING = """
 import os, sys
 from functools import partial
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.promotion import move
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.serving.upkeep import attend

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from selftaught.blocks import Context
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
-from selftaught.round.job import Workplace
 from selftaught.round.models import endpoint
 from tests.cluster.installation import stored
 from tests.cluster.kube import REPOSITORY

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from selftaught.core.errors import Unavailable
 from selftaught.core.loopback import KEY, Keyed, bearer, new_key, refusal, token
 from selftaught.lines import background
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.settings import Settings, database_url
 from selftaught.state.store import open_store
 from selftaught.state.tracking import Tracker

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.records import Group, dataset
 from selftaught.report.data import ReportData
 from selftaught.round.history import newest
-from selftaught.round.job import Workplace
 from selftaught.settings import Settings
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker

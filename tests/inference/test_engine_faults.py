@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, Task, TaskScore, dataset
 from selftaught.round.distributed.request import Work
-from selftaught.round.job import Workplace
 from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
 
 __all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]

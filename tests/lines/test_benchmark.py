@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
 from selftaught.lines.benchmark import Wanted, benchmark, figures
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.serving.engines.engine import TRANSFORMERS
 from tests.rounds import database, model
 

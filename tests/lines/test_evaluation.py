@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from selftaught.cli.main import app
 from selftaught.lines.evaluation import evaluate_model
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
-from selftaught.round.job import Workplace
 from tests.rounds import database, model, place, recipe, recorded_blocks, requests, written
 
 __all__ = ["database", "model", "place", "recorded_blocks", "requests"]

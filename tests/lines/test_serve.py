@@ -6,7 +6,7 @@ import pytest
 
 from selftaught.core.errors import BadInput
 from selftaught.lines.serve import _meant
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from tests.registry_made import LINE, Registry, tiny_model
 
 pytest_plugins = ["tests.registry_fixtures"]

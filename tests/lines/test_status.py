@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selftaught.cli.main import app
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from tests.rounds import database, model, place, recorded_blocks
 
 __all__ = ["database", "model", "place", "recorded_blocks"]

@@ -18,12 +18,13 @@ from selftaught.core.errors import BadInput
 from selftaught.core.statistics import change_of_gains
 from selftaught.lines import watch as watching
 from selftaught.lines.watch import Guard, Look, Pair, Watched, compared, watch
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task, TaskScore, dataset
 from selftaught.report.data import ModelVersion
 from selftaught.round.history import record_key
 from selftaught.round.intake import drawn
-from selftaught.round.job import Workplace, plan_key, round_name
+from selftaught.round.job import plan_key, round_name
 from selftaught.state.tracking import Version
 from tests.campaign.test_local import Desk, desk
 from tests.plans import fixed

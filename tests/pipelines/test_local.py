@@ -11,8 +11,8 @@ import pytest
 from pipelines.round import COMPILED
 from selftaught.campaign.local import Campaign, Order
 from selftaught.core.canonical import canonical
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
-from selftaught.round.job import Workplace
 from tests.rounds import BLOCKS, ENGINE, REPOSITORY, Round, database, model, place, recipe, recorded_blocks
 
 __all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures

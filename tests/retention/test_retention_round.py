@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.records import Group, dataset
 from selftaught.retention.collecting import Collector
 from selftaught.retention.planning import DAY, Fate
 from selftaught.retention.policy import Policy
-from selftaught.round.job import Workplace
 from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
 
 __all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput, StoreError, Unavailable
+from selftaught.platform import Workplace
 from selftaught.retention.collecting import Collector
 from selftaught.retention.inventory import NoDeployments, State
 from selftaught.retention.planning import DAY, Fate, Plan
 from selftaught.retention.policy import Policy
 from selftaught.retention.survey import Memory, survey
-from selftaught.round.job import Workplace
 from selftaught.settings import Settings
 from selftaught.state.journal import stored_journals
 from selftaught.state.store import DirectoryStore, Stored, open_store

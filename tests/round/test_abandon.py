@@ -14,12 +14,12 @@ from selftaught.campaign.kfp.submission import abandon, submit
 from selftaught.campaign.local import Order, locked_line
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.retention.inventory import NoDeployments
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.abandon import abandon_old, require_kept
 from selftaught.round.history import due, record_key
-from selftaught.round.job import Workplace
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, Round, database, model, place, recipe, recorded_blocks
 

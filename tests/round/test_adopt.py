@@ -7,10 +7,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from selftaught.core.errors import BadInput, Unavailable
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round import adopt as adopting
 from selftaught.round.adopt import adopt, adopt_roles, keep, roles
-from selftaught.round.job import Workplace
 from selftaught.round.models import reference_key
 from selftaught.serving.weight_check import PROMPTS, Reference
 from selftaught.state.weights import model_digest

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from selftaught.inference.endpoint import Policy
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round import patience
 from selftaught.round.adopt import adopt, adopt_roles
-from selftaught.round.job import Workplace
 from tests.kubernetes_api import kubeconfig
 from tests.round.test_outages import away
 from tests.rounds import (

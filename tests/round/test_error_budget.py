@@ -10,9 +10,10 @@ import pytest
 from selftaught.blocks import Decision, Evidence
 from selftaught.core.errors import StoreError
 from selftaught.core.statistics import alpha_spending
+from selftaught.platform import Workplace
 from selftaught.recipe import load_blocks, registered
 from selftaught.round.error_budget import decided, pool_of, spent
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job
 from selftaught.round.steps import gate as decide
 from selftaught.state.store import open_store
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.errors import BadInput, Busy, RoundFailed, SelftaughtError, Unavailable
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
 from selftaught.round.history import give_up, record_key
 from selftaught.round.in_use import in_use, tidy_all, tidy_when_free
-from selftaught.round.job import Workplace, plan_key
+from selftaught.round.job import plan_key
 from selftaught.settings import Settings
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker

@@ -24,11 +24,12 @@ from selftaught.blocks import Draw
 from selftaught.campaign.local import Campaign, Ended, Order, Quiet
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import NothingNew, RoundFailed
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.records import Message, Task, dataset
 from selftaught.round.history import record_key
 from selftaught.round.intake import drawn, listed, missing, past
-from selftaught.round.job import Workplace, plan_key, round_name
+from selftaught.round.job import plan_key, round_name
 from selftaught.settings import Settings
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import NOTHING_NEW, Tracker

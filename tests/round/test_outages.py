@@ -22,10 +22,10 @@ import pytest
 
 from selftaught.cluster.client import Cluster, told
 from selftaught.core.errors import Away, BadInput, StoreError, Unavailable
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round import patience
 from selftaught.round.adopt import adopt
-from selftaught.round.job import Workplace
 from selftaught.round.patience import patient
 from selftaught.state.store import open_store
 from selftaught.state.tracking import Tracker

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.records import Example, Message, dataset
-from selftaught.round.job import Earlier, Job, Workplace
+from selftaught.round.job import Earlier, Job
 from selftaught.round.replay import replayed
 from tests.rounds import Round, database, model, place, recipe, recorded_blocks
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.records import Group, Task, dataset
 from selftaught.round import history
-from selftaught.round.job import Job, ModelRef, Workplace
+from selftaught.round.job import Job, ModelRef
 from selftaught.round.reuse import earlier_trees, reusable
 from selftaught.state.journal import remove_journal, stored_journals
 from tests.campaign.test_kill_search import timeless

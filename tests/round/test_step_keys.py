@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from selftaught.platform import Workplace, input_key
 from selftaught.records import Example, Group, Message, Record, Rollout, Task, Turn, dataset
 from selftaught.records.dataset import Manifest
-from selftaught.round.job import Earlier, Job, ModelRef, Reused, Workplace, input_key
+from selftaught.round.job import Earlier, Job, ModelRef, Reused
 from selftaught.round.steps import evaluate, sample, train, verify
 from tests.rounds import SEARCH, Round, database, model, place, recipe, recorded_blocks
 

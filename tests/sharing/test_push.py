@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput, Unavailable
+from selftaught.platform import Workplace
 from selftaught.records import Example, Message, dataset
 from selftaught.report.data import DatasetRef, ReportData
 from selftaught.round.history import record_key
-from selftaught.round.job import Workplace, round_name
+from selftaught.round.job import round_name
 from selftaught.sharing import push as pushing
 from selftaught.sharing.push import Pushed, push
 from selftaught.state.tracking import Version

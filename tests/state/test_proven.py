@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.errors import StoreError
+from selftaught.platform import Workplace
 from selftaught.records import Example, Task, dataset
-from selftaught.round.job import Workplace
 from tests.registry_made import tiny_model
 from tests.rounds import Round, database, model, place, recipe, recorded_blocks
 

@@ -10,6 +10,7 @@ from selftaught.cli.main import app
 from selftaught.core.errors import SelftaughtError, StoreError
 from selftaught.lines.background import down
 from selftaught.lines.serve import noted
+from selftaught.platform import Workplace, input_key
 from selftaught.records import Message, Task, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.retention.collecting import Collector
@@ -17,7 +18,7 @@ from selftaught.retention.policy import Policy
 from selftaught.round import history
 from selftaught.round.history import planned, recorded, unfinished
 from selftaught.round.in_use import in_use
-from selftaught.round.job import Workplace, input_key, plan_key
+from selftaught.round.job import plan_key
 from selftaught.serving.engines.sessions import pid_files, reap
 from selftaught.settings import Settings
 from selftaught.state.store import DirectoryStore

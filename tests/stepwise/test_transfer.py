@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
 from selftaught.curation.step_values import StepValues
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, dataset
 from selftaught.report.data import DatasetRef
 from selftaught.round.history import record_key
-from selftaught.round.job import Workplace, round_name
+from selftaught.round.job import round_name
 from selftaught.stepwise.formats import FORMATS, written
 from selftaught.stepwise.from_trees import solutions
 from selftaught.stepwise.transfer import imported

@@ -18,7 +18,7 @@ from selftaught.campaign.local import Order
 from selftaught.cluster.client import Cluster, found, told
 from selftaught.cluster.naming import LINE, MANAGED
 from selftaught.core.errors import BadInput
-from selftaught.round.job import Workplace
+from selftaught.platform import Workplace
 from selftaught.settings import Settings
 
 WEEK = 168

@@ -15,11 +15,12 @@ from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
 from selftaught.campaign.kfp.versions import Version, compiled, ensure, names
 from selftaught.campaign.local import Order, locked_line
 from selftaught.core.errors import BadInput, NothingNew
+from selftaught.platform import Workplace
 from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
 from selftaught.round.history import next_round
 from selftaught.round.intake import quiet, stage_of
-from selftaught.round.job import Workplace, round_name
+from selftaught.round.job import begun, round_name
 from selftaught.state.tracking import RoundRun, round_title
 from selftaught.state.turns import turn
 
@@ -125,7 +126,7 @@ def _require_idle(line: str, listed: list[Any]) -> None:
 
 def _as_begun(place: Workplace, order: Order, number: int, attempt: int) -> Order:
     """The order with the shards of the round that it goes on with: their tasks are shared out already."""
-    plan = place.begun(round_name(order.line, order.campaign, number, attempt))
+    plan = begun(place, round_name(order.line, order.campaign, number, attempt))
     return replace(order, shards=plan.shards) if plan else order
 
 

@@ -7,8 +7,9 @@ No measurement on them would mean anything, so they end the round. How two probl
 from collections.abc import Iterable, Sequence
 
 from selftaught.core.errors import RoundFailed
+from selftaught.platform import Workplace
 from selftaught.records import Example, Task
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job
 from selftaught.round.replay import trained_tasks
 from selftaught.tasks.contamination import check_examples
 

@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping
 
 from selftaught.core.errors import BadInput, BadRecipe
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe, Stage
 from selftaught.round.checks.tokenizers import BY_IDS, blocks_of
-from selftaught.round.job import ModelRef, Workplace
+from selftaught.round.job import ModelRef
 from selftaught.search.rewards import ProcessReward, ReplyReward
 from selftaught.state.weights import PROCESS_REWARD, is_process_reward
 

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from selftaught.blocks import Block
 from selftaught.core.errors import BadInput, StoreError
+from selftaught.platform import Workplace
 from selftaught.recipe import Stage
-from selftaught.round.job import ModelRef, Workplace
+from selftaught.round.job import ModelRef
 from selftaught.search.values import Outcome, ValueModel
 from selftaught.search.votes import Vote
 

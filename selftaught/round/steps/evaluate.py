@@ -16,11 +16,13 @@ from pathlib import Path
 from selftaught import verification
 from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import NoAnswer
+from selftaught.core.stopwatch import Stopwatch
 from selftaught.evaluation.pairing import common
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
+from selftaught.platform import Workplace, input_key
 from selftaught.records import Group, Split, Task, TaskScore, dataset
 from selftaught.records.dataset import Manifest
-from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, asked, dump, input_key
+from selftaught.round.job import Job, ModelRef, asked, dump
 from selftaught.round.models import context
 from selftaught.round.patience import patient
 from selftaught.sampling.runner import sample, tell

@@ -12,10 +12,11 @@ from pathlib import Path
 from selftaught.blocks import Decision, Evidence, Gate
 from selftaught.evaluation.decision import decision_to_json
 from selftaught.evaluation.runner import summarise
+from selftaught.platform import Workplace
 from selftaught.records import Example, Task, TaskScore, dataset
 from selftaught.round.checks.leaks import require_no_leak
 from selftaught.round.error_budget import decided
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job
 from selftaught.round.patience import patient
 from selftaught.tasks.sameness import compared
 from selftaught.tasks.splits import families

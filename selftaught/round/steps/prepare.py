@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from selftaught.core.errors import BadInput, NothingNew, RoundFailed, StoreError
+from selftaught.platform import Workplace
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.records import dataset
 from selftaught.records.dataset import Manifest
@@ -25,11 +26,12 @@ from selftaught.round.checks.tokenizers import require_same_tokens
 from selftaught.round.error_budget import pool_of
 from selftaught.round.history import due, give_up
 from selftaught.round.intake import drawn, end, stage_of
-from selftaught.round.job import Job, ModelRef, Workplace, plan_key, role_line, round_name, understood
+from selftaught.round.job import Job, ModelRef, plan_key, role_line, round_name
 from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
 from selftaught.round.reuse import reusable
+from selftaught.state.claims import understood
 from selftaught.state.tracking import NOTHING_NEW, STOPPED, Version
 from selftaught.tasks.draw import seeds
 from selftaught.tasks.past import Taken

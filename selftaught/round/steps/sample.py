@@ -6,9 +6,11 @@ Finished groups are journaled under the shard's input digest, so a killed step g
 import asyncio
 from pathlib import Path
 
+from selftaught.core.stopwatch import Stopwatch
+from selftaught.platform import Workplace
 from selftaught.records import Group, Task, dataset
 from selftaught.records.dataset import Manifest
-from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
+from selftaught.round.job import Job, asked, dump
 from selftaught.round.models import context, tasks_in_flight
 from selftaught.round.patience import patient
 from selftaught.round.reuse import earlier_trees, parents

@@ -15,14 +15,17 @@ from pydantic import BaseModel, ConfigDict
 from selftaught.blocks import TrainResult
 from selftaught.cluster.client import Cluster
 from selftaught.core.errors import RoundFailed
+from selftaught.core.stopwatch import Stopwatch
+from selftaught.platform import Workplace, input_key
 from selftaught.records import dataset
 from selftaught.round.curves import Curve, followed, places
 from selftaught.round.distributed.request import Work
 from selftaught.round.distributed.trainjob import TrainJobs
-from selftaught.round.job import Job, ModelRef, Stopwatch, Workplace, dump, input_key, role_line, understood
+from selftaught.round.job import Job, ModelRef, dump, role_line
 from selftaught.round.models import reference_key
 from selftaught.round.patience import patient
 from selftaught.serving.weight_check import reference_logprobs
+from selftaught.state.claims import understood
 from selftaught.state.tracking import Tracker, Version
 from selftaught.state.weights import check_model, model_digest
 

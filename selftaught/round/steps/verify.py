@@ -15,12 +15,14 @@ from pathlib import Path
 
 from selftaught.blocks import Context
 from selftaught.core.errors import BadInput, RoundFailed
+from selftaught.core.stopwatch import Stopwatch
 from selftaught.curation.runner import curate
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, Task, dataset
 from selftaught.records.dataset import Manifest, Writer
 from selftaught.round import findings
 from selftaught.round.checks.leaks import require_no_leak
-from selftaught.round.job import Job, Stopwatch, Workplace, asked, dump
+from selftaught.round.job import Job, asked, dump
 from selftaught.round.models import context
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks, replayed

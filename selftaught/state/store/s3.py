@@ -39,18 +39,8 @@ from s3transfer.exceptions import RetriesExceededError
 from typing_extensions import override
 
 from selftaught.core.errors import Away, BadInput, SelftaughtError, StoreError
-from selftaught.state.store import (
-    MARKER,
-    Marker,
-    Store,
-    Stored,
-    StoredFile,
-    checked,
-    disk_errors,
-    fingerprint,
-    is_whole,
-    locked,
-)
+from selftaught.state.store.base import Store, Stored
+from selftaught.state.store.files import MARKER, Marker, StoredFile, checked, disk_errors, fingerprint, is_whole, locked
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

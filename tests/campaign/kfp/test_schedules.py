@@ -17,8 +17,8 @@ from selftaught.campaign.kfp.schedules import RECIPE, WEEK, Clock, cron_job, sch
 from selftaught.campaign.local import Order
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
-from selftaught.round.job import Workplace
 from selftaught.settings import Settings
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, database, model, place, recipe, recorded_blocks

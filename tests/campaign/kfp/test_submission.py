@@ -17,8 +17,8 @@ from selftaught.campaign.local import Order
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, Busy, Unavailable
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
-from selftaught.round.job import Workplace
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, Round, database, model, place, recipe, recorded_blocks, written
 

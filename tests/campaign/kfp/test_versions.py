@@ -15,10 +15,10 @@ from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.versions import MADE, Versions, compiled
 from selftaught.cli.main import ERROR, app
 from selftaught.core.errors import BadInput
+from selftaught.platform import Workplace
 from selftaught.retention.inventory import Folder, PipelineVersion, State
 from selftaught.retention.planning import DAY, Scope, plan
 from selftaught.retention.policy import Policy
-from selftaught.round.job import Workplace
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, database, model, place, recorded_blocks
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.errors import BadInput, BadRecipe
+from selftaught.platform import Workplace
 from selftaught.recipe import Recipe
 from selftaught.round.checks.roles import require_asked_rightly, require_named
-from selftaught.round.job import ModelRef, Workplace
+from selftaught.round.job import ModelRef
 from tests.rounds import Round, database, model, place, recipe, recorded_blocks
 
 __all__ = ["database", "model", "place", "recorded_blocks"]

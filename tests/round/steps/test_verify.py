@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from selftaught.platform import Workplace
 from selftaught.records import Example, Group, Record, Rollout, Task, Turn, dataset
 from selftaught.records.dataset import Writer
-from selftaught.round.job import Workplace
 from selftaught.verification.runner import IN_FLIGHT
 from tests.rounds import Round, database, model, place, recipe, recorded_blocks
 

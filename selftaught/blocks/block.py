@@ -1,0 +1,65 @@
+"""The base class of every block, the registry, and the pydantic schema of an axis."""
+
+import inspect
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+_REGISTRY: dict[str, dict[str, type["Block"]]] = {}
+
+
+class Block(BaseModel, ABC):
+    """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`."""
+
+    # Deferred: a block may hold blocks of other axes, and what is registered there is known when it is first used.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+    axis: ClassVar[str]
+
+    def __init_subclass__(cls, *, type: str | None = None, axis: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if axis:
+            cls.axis = axis
+        if type:
+            # pydantic reads the annotations after this: `type` becomes the tag of the axis's union
+            cls.__annotations__ = {"type": Literal[type], **inspect.get_annotations(cls)}
+            cls.type = type
+            _REGISTRY.setdefault(cls.axis, {})[type] = cls
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """`type` is required: it tells an editor which block a mistake is one of."""
+        told = handler.resolve_ref_schema(handler(schema))
+        if "type" in told.get("properties", {}):
+            told["required"] = ["type", *told.get("required", [])]
+        return told
+
+    @property
+    def name(self) -> str:
+        """The block's `type`, as verdicts, metrics and reports name it."""
+        return str(self.model_dump(include={"type"})["type"])
+
+
+def registered(axis: str) -> Mapping[str, type[Block]]:
+    """Every block on `axis` that has been imported, by type. `selftaught.recipe.load_blocks` imports them all."""
+    return dict(sorted(_REGISTRY.get(axis, {}).items()))
+
+
+class OneOf:
+    """The pydantic schema of an axis: a union of its blocks, told apart by `type`."""
+
+    def __init__(self, axis: str) -> None:
+        self.axis = axis
+
+    def choices(self) -> Mapping[str, type[Block]]:
+        """The blocks that may stand there."""
+        return registered(self.axis)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(block) for name, block in self.choices().items()}
+        one = core_schema.tagged_union_schema(cast(dict[Any, CoreSchema], choices), discriminator="type")
+        return core_schema.nullable_schema(one) if type(None) in get_args(source) else one

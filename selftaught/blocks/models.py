@@ -1,0 +1,107 @@
+"""Models as blocks ask them, and how tokens are drawn. The client is `selftaught.inference.endpoint`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Protocol, TypedDict, Unpack, cast, runtime_checkable
+
+from pydantic import BaseModel, Field, NonNegativeInt
+
+from selftaught.records import Message
+
+Stops = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=4)]
+"""Stop strings: as many as OpenAI's protocol and vLLM take."""
+
+
+class Drawn(TypedDict, total=False):
+    """How tokens are drawn beside the temperature; what is not said is as if it were not there."""
+
+    top_p: float
+    top_k: int
+    min_p: float
+
+
+class Drawing(BaseModel):
+    """The fields of a block that draws tokens. They change nothing where the temperature is 0."""
+
+    top_p: Annotated[float, Field(gt=0, le=1, description="draw from the likeliest tokens that hold so much")] = 1.0
+    top_k: Annotated[NonNegativeInt, Field(description="draw from so many likeliest tokens; 0 is all")] = 0
+    min_p: Annotated[
+        float, Field(ge=0, le=1, description="leave out tokens less likely than this share of the best")
+    ] = 0.0
+
+    def drawn(self) -> Drawn:
+        """What differs from drawing from all tokens."""
+        asked = {name: getattr(self, name) for name in Drawing.model_fields}
+        return cast(Drawn, {n: told for n, told in asked.items() if told != Drawing.model_fields[n].default})
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """A role's model behind an endpoint. `digest` is the model's; `selftaught.inference.endpoint.Endpoint` is the real
+    one.
+
+    Every method raises Unavailable, BadInput or WrongModel.
+    """
+
+    @property
+    def digest(self) -> str: ...
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
+    ) -> "list[Completion]":
+        """`n` completions of one prompt, in one request."""
+        ...
+
+
+class TokenModel(ChatModel, Protocol):
+    """A model that goes on from token ids, weighs words and values partial solutions: what a search asks of one."""
+
+    async def complete(
+        self,
+        prompt: Sequence[Message] | Sequence[int],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
+    ) -> "list[Completion]":
+        """`n` continuations of a chat's opening or of token ids, in one request; texts hold the stop string found."""
+        ...
+
+    async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+        """For each of `chats` the probability of each of `words`, in any case, as its answer's first token."""
+        ...
+
+    async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
+        """What a value model makes of each of `inputs` (token ids), in one request. May be any number, or none."""
+        ...
+
+    async def rewards(self, chats: Sequence[Sequence[Message]], tag: str) -> list[list[tuple[float, ...]]]:
+        """For each of `chats` the probability of each class of a process reward model's at each `tag` in it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One completion as the engine gave it: text, its own token ids and their log-probabilities (nats).
+
+    `stop` is the stop string that ended it, `tokens` the text of each token and `prompt_ids` the prompt's tokens,
+    where the engine tells them.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: str
+    prompt_tokens: int
+    stop: str | None = None
+    tokens: tuple[str, ...] = ()
+    prompt_ids: tuple[int, ...] = ()

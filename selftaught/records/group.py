@@ -1,0 +1,79 @@
+"""Groups: one task with all its rollouts, its tree where it was searched, and their verdicts."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from selftaught.records.base import Record
+from selftaught.records.rollout import Rollout, Verdict
+from selftaught.records.task import Task
+from selftaught.records.tree import Tree
+
+
+class Control(Record):
+    """Independent answers to a task that was searched, sampled to hold the search against and for nothing else.
+
+    They are no rollouts of the group, so nothing that trains, counts or shows those meets them. `budget` are the new
+    tokens that the search took, hinted answers not counted; `requests` says how many of the rollouts each request gave,
+    in order, of which a later one was made because the earlier ones had not come to the budget.
+    """
+
+    budget: int
+    requests: tuple[int, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+    verdicts: tuple[tuple[Verdict, ...], ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """The new tokens of the answers: what the control cost."""
+        return sum(rollout.completion_tokens for rollout in self.rollouts)
+
+    def passed(self, index: int) -> bool:
+        """Whether rollout `index` was verified and every verifier passed it."""
+        return _passed(self.verdicts, index)
+
+
+class Group(Record):
+    """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`.
+
+    A group that was searched has its tree too, and its rollouts are the tree's answers: a rollout's `index` is that of
+    its terminal node. Of some of a round's searches there is a `control`.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+
+    task: Task
+    rollouts: tuple[Rollout, ...] = ()
+    verdicts: tuple[tuple[Verdict, ...], ...] = ()
+    tree: Tree | None = None
+    control: Annotated[Control | None, Field(exclude_if=lambda control: control is None)] = None
+
+    @cached_property
+    def id(self) -> str:
+        """The id of the task: a data set of groups has one a task."""
+        return self.task.id
+
+    def passed(self, index: int) -> bool:
+        """Whether rollout `index` was verified and every verifier passed it."""
+        return _passed(self.verdicts, index)
+
+    @property
+    def new_tokens(self) -> int:
+        """The new tokens that it took: of the rollouts, or where a tree was searched, of the search; no control's."""
+        return self.tree.spent.tokens if self.tree else sum(rollout.completion_tokens for rollout in self.rollouts)
+
+    def accepted(self) -> Iterator[Rollout]:
+        """The rollouts that every verifier passed, in order."""
+        return (rollout for i, rollout in enumerate(self.rollouts) if self.passed(i))
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        if self.verdicts and len(self.verdicts) != len(self.rollouts):
+            raise ValueError(f"{len(self.verdicts)} verdict lists for {len(self.rollouts)} rollouts")
+        return self
+
+
+def _passed(verdicts: Sequence[Sequence[Verdict]], index: int) -> bool:
+    return bool(verdicts) and bool(verdicts[index]) and all(verdict.passed for verdict in verdicts[index])

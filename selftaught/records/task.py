@@ -1,0 +1,47 @@
+"""Tasks: one problem, and what is needed to check an answer to it."""
+
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field
+
+from selftaught.records.base import Record, content_id
+from selftaught.records.message import Message
+
+Split = Literal["train", "gate", "report", "guard"]
+
+
+Origin = Literal["task", "feedback"]
+
+FEEDBACK = "feedback/"
+"""What the source of a task begins with that was made of feedback on an answer: such a task is only trained on."""
+
+
+class Task(Record):
+    """One problem: its prompt, what is needed to check an answer, its split and its source.
+
+    `template` and `operands` say how a generated problem was made: splits and the contamination check go by them.
+    """
+
+    messages: tuple[Message, ...] = Field(min_length=1)
+    answer: str | None = None
+    source: str
+    split: Split = "train"
+    template: str | None = None
+    operands: tuple[str, ...] = ()
+    level: int = 1
+
+    @cached_property
+    def id(self) -> str:
+        """Content id over prompt and answer; the split is not part of it, so a task that leaks keeps its id."""
+        return content_id([[(m.role, m.content) for m in self.messages], self.answer])
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it was chosen as a task, before anybody saw an answer to it, or came with what was said of one."""
+        return "feedback" if self.source.startswith(FEEDBACK) else "task"
+
+    @property
+    def question(self) -> str:
+        """The text of the last user message."""
+        return next(m.content for m in reversed(self.messages) if m.role == "user")
