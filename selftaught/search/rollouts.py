@@ -29,7 +29,7 @@ class RollOuts(RollingValue):
     """
 
     n: Annotated[PositiveInt, Field(description="completions of a node; one where they are greedy")] = 4
-    temperature: NonNegativeFloat = 1.0
+    temperature: Annotated[NonNegativeFloat, Field(description="of the completions; 0 is greedy decoding")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens a completion at most")] = 128
     role: Annotated[str, Field(description="the role whose model completes")] = "policy"
     keep: Annotated[
