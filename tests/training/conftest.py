@@ -1,6 +1,7 @@
 """A model small enough to train in a second, with a tokenizer of its own: no download, no starter model."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,11 +42,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=256,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
     return folder
 
 
-def _tokenizer():
+def byte_tokenizer() -> Any:
+    """Every byte is a token, and four special ones."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
