@@ -50,3 +50,10 @@ def complete_axis(incomplete: str) -> list[str]:
     from selftaught.recipe import AXES
 
     return [axis for axis in AXES if axis.startswith(incomplete)]
+
+
+def complete_family(incomplete: str) -> list[str]:
+    """The families of recipes that begin so."""
+    from selftaught.recipe.about import FAMILIES
+
+    return [family for family in FAMILIES if family.startswith(incomplete)]

@@ -25,7 +25,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from selftaught import __version__
-from selftaught.cli.completion import complete_axis, complete_line, complete_recipe
+from selftaught.cli.completion import complete_axis, complete_family, complete_line, complete_recipe
 from selftaught.cli.terminal import Terminal
 from selftaught.core import shipped
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
@@ -517,25 +517,44 @@ def recipes_list(
     folder: Annotated[
         Path, typer.Argument(help="a folder of recipes", show_default="those that are shipped")
     ] = shipped.recipes(),  # noqa: B008
+    family: Annotated[str, typer.Option(help="only those of this family", autocompletion=complete_family)] = "",
+    paper: Annotated[str, typer.Option(help="only those whose paper has this title, author or number")] = "",
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="their papers as BibTeX instead")] = False,
     as_json: AsJson = False,
 ) -> None:
     """The recipes that are shipped, or every recipe in a folder, with what they do."""
     with telling():
         from selftaught.recipe import Recipe
+        from selftaught.recipe.about import references, require_family
 
+        require_family(family)
         found = {path: Recipe.load(path) for path in sorted(folder.glob("*.yaml"))}
         if not found:
             raise BadInput(f"{folder}: no recipes (*.yaml) here. Name no folder for those that are shipped.")
-        if as_json:
-            _print(
-                [
-                    {"path": str(p), "name": r.name, "description": r.description, "digest": r.digest}
-                    for p, r in found.items()
-                ]
+        found = {path: recipe for path, recipe in found.items() if recipe.follows(family, paper)}
+        if not found:
+            raise BadInput(
+                f"{folder}: none of its recipes has such a family or paper. List them without --family and --paper."
             )
-            return
-        shown = [[recipe.name, str(_from_here(path)), recipe.description] for path, recipe in found.items()]
-        out.print_rows(("recipe", "file", "what it does"), *shown)
+        if bibtex:
+            out.file.write(references(recipe.about for recipe in found.values()))
+        elif as_json:
+            _print([_listed(path, recipe) for path, recipe in found.items()])
+        else:
+            shown = [[r.name, *_origin(r), str(_from_here(path)), r.description] for path, r in found.items()]
+            out.print_rows(("recipe", "family", "paper", "file", "what it does"), *shown)
+
+
+def _listed(path: Path, recipe: Any) -> dict[str, Any]:
+    about = recipe.about and recipe.about.model_dump(mode="json")
+    said = {"name": recipe.name, "description": recipe.description, "digest": recipe.digest}
+    return {"path": str(path), **said, "about": about}
+
+
+def _origin(recipe: Any) -> tuple[str, str]:
+    """The family and the paper of `recipe`, as far as it says them."""
+    paper = recipe.about and recipe.about.paper
+    return (recipe.about.family if recipe.about else ""), (paper.where if paper else "")
 
 
 def _from_here(path: Path) -> Path:

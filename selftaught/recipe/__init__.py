@@ -31,10 +31,12 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
+from selftaught import __version__
 from selftaught.blocks import Block, Curator, Gate, Metric, Objective, OneOf, Sampler, TaskSource, Verifier, registered
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, BadRecipe, did_you_mean
+from selftaught.recipe.about import About
 from selftaught.recipe.text import NOTHING, Places, read
 from selftaught.recipe.text import Path as Path_
 
@@ -65,6 +67,9 @@ NOT_THE_TEMPLATES = frozenset(
 """What servers and transformers decide when they render a chat: arguments of theirs, which no recipe may set."""
 
 Iterate = Literal["base", "head", "champion"]
+
+FORMATS = (1, 2)
+"""The formats of recipes that are read."""
 
 NAME = r"^[a-z0-9][a-z0-9-]*$"
 """What a recipe and a stage may be called."""
@@ -216,8 +221,16 @@ class Recipe(BaseModel):
         frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    format: Annotated[
+        int,
+        Field(
+            description="of the file: 2 has `about`; files that do not say are of format 1",
+            json_schema_extra={"enum": [1, 2]},
+        ),
+    ] = 1
     name: Annotated[str, Field(pattern=NAME, description="lower case, digits and dashes")]
     description: Annotated[str, Field(description="what it does, for `selftaught recipes list`")] = ""
+    about: Annotated[About | None, Field(description="the paper, what it published, what differs, the effect")] = None
     models: Annotated[
         dict[Annotated[str, Field(pattern=ROLE)], str],
         Field(description="role to starter model, folder or hub id; others fall back to policy"),
@@ -230,6 +243,22 @@ class Recipe(BaseModel):
     stages: Annotated[
         tuple[Stage, ...], Field(min_length=1, description="in order; the last one goes on for all further rounds")
     ]
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, number: int) -> int:
+        if number not in FORMATS:
+            raise ValueError(
+                f"{number} is a format that Selftaught {__version__} does not read: {', '.join(map(str, FORMATS))}. "
+                "Install a newer Selftaught, or write the recipe in one of these."
+            )
+        return number
+
+    @model_validator(mode="after")
+    def _about_has_its_format(self) -> Self:
+        if self.about is not None and self.format < 2:
+            raise ValueError("about is of format 2. Add `format: 2`.")
+        return self
 
     @field_validator("models")
     @classmethod
@@ -288,8 +317,9 @@ class Recipe(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the recipe with every default spelt out."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()
+        """SHA-256 (hex) of the recipe with every default spelt out; what it says of itself (`about`) does not count."""
+        method = self.model_dump(mode="json", exclude={"format", "about"})
+        return hashlib.sha256(canonical(method)).hexdigest()
 
     def as_argument(self) -> str:
         """The recipe as JSON that comes through Kubeflow Pipelines as it is.
@@ -307,6 +337,13 @@ class Recipe(BaseModel):
                 f"{self.name}: the recipe is {size:,} bytes, and a pipeline takes {ARGUMENT:,}. Shorten its texts."
             )
         return text
+
+    def follows(self, family: str, paper: str) -> bool:
+        """Whether it is of that `family` and follows a paper that `paper` matches; empty is any, or none at all."""
+        about, found = self.about, self.about and self.about.paper
+        return (not family or (about is not None and about.family == family)) and (
+            not paper or (found is not None and found.matches(paper))
+        )
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.cli.completion import complete_axis, complete_line, complete_recipe
+from selftaught.cli.completion import complete_axis, complete_family, complete_line, complete_recipe
 from tests.registry_made import LINE, Registry
 
 pytest_plugins = ["tests.registry_fixtures"]
@@ -42,6 +42,7 @@ def test_recipes_are_shipped_ones_by_name_and_files_by_path(tmp_path: Path, monk
 
 def test_axes() -> None:
     assert complete_axis("ve") == ["verify"]
+    assert complete_family("se") == ["search"]
 
 
 def test_a_shell_is_told_without_mlflow(registry: Registry) -> None:

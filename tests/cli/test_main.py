@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from selftaught import __version__
 from selftaught.campaign.local import Campaign, Ended
@@ -95,6 +94,26 @@ def test_recipes_list_shows_every_recipe_with_the_digest_that_validate_shows() -
             == f"recipes/{name}.yaml: ok ({recipe['digest'][:12]})\n"
         )
         assert name in ran("recipes list").stdout
+
+
+def test_recipes_list_finds_recipes_by_family_and_paper() -> None:
+    listed = told("recipes list --family search --paper 2406.03816 --json")
+    assert [(each["name"], each["about"]["paper"]["year"]) for each in listed] == [("rest-mcts-star", 2024)]
+    assert "arXiv 2203.14465" in ran("recipes list --paper star").stdout
+    cited = ran("recipes list --bibtex").stdout
+    assert cited.count("@misc{") == cited.count("eprint = ") == 8  # rft's paper is that of three recipes
+    assert cited.count("@misc{yuan2023scaling,") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--family serch", "Did you mean 'search'?"),
+        ("--family control --paper star", "none of its recipes has such a family or paper"),
+    ],
+)
+def test_recipes_list_says_when_there_are_none(options: str, message: str) -> None:
+    assert message in ran(f"recipes list {options}", code=1).stderr
 
 
 def test_recipes_show_is_the_same_recipe_with_every_default_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
