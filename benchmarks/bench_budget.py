@@ -28,7 +28,7 @@ from in_memory import Memory, nothing
 from selftaught.blocks import Context, Sampler, TrainContext
 from selftaught.core.statistics import binary_gain
 from selftaught.curation.accepted import Accepted
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Task
 from selftaught.sampling.budget import Budget
@@ -178,7 +178,7 @@ async def _groups(urls: dict[str, Served], tasks: Sequence[Task], sampler: Sampl
     async with AsyncExitStack() as opened:
         models = {
             role: await opened.enter_async_context(
-                Endpoint(each.url, each.line, each.digest, policy=Policy(concurrency=128), key=each.key)
+                Endpoint(each.url, each.line, each.digest, policy=RetryPolicy(concurrency=128), key=each.key)
             )
             for role, each in urls.items()
         }

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import httpx
 
-from selftaught.inference.endpoint import Endpoint, Policy, served_name
+from selftaught.inference.endpoint import Endpoint, RetryPolicy, served_name
 from selftaught.records import Message
 
 LINE, DIGEST = "bench", "abcd1234" * 8
@@ -96,7 +96,7 @@ def answer() -> dict[str, object]:
 async def measured(url: str, flight: int, requests: int) -> dict[str, float]:
     """Milliseconds of processor time a request, by client."""
     async with AsyncExitStack() as stack:
-        model = await stack.enter_async_context(Endpoint(url, LINE, DIGEST, policy=Policy(concurrency=flight)))
+        model = await stack.enter_async_context(Endpoint(url, LINE, DIGEST, policy=RetryPolicy(concurrency=flight)))
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         clients = [httpx.AsyncClient(trust_env=False, limits=limits) for _ in range(CLIENTS)]

@@ -27,7 +27,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from selftaught.blocks import Context, Sampler, Verifier
 from selftaught.core.statistics import mean_interval
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Task
 from selftaught.sampling.iid import IID
@@ -135,7 +135,7 @@ async def _fill(args: argparse.Namespace, tasks: Sequence[Task], samplers: Mappi
         for role, folder in folders.items():
             digest = model_digest(folder)
             served = await asyncio.to_thread(engines.deploy, role, digest, folder)
-            client = Endpoint(served.url, role, digest, policy=Policy(concurrency=128), key=served.key)
+            client = Endpoint(served.url, role, digest, policy=RetryPolicy(concurrency=128), key=served.key)
             models[role] = await stack.enter_async_context(client)
         context = Context(models=models, verifiers=VERIFIERS, seed=0)
         flight = max(32, models["policy"].room)

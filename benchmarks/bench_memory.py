@@ -36,7 +36,7 @@ import yaml
 from in_memory import nothing
 
 from selftaught.blocks import Context
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Message, Task, dataset
 from selftaught.sampling.iid import IID
@@ -162,7 +162,7 @@ def with_head(model: Path, folder: Path) -> Path:
 
 def endpoint(served: Served) -> Endpoint:
     """As `selftaught.round.models` makes it."""
-    return Endpoint(served.url, served.line, served.digest, policy=Policy(concurrency=128), key=served.key)
+    return Endpoint(served.url, served.line, served.digest, policy=RetryPolicy(concurrency=128), key=served.key)
 
 
 async def start(served: Served) -> None:
@@ -283,7 +283,7 @@ def child(url: str, tasks: int, flight: int) -> None:
 
     async def run(folder: Path) -> None:
         sampler = IID(k=PER_TASK, temperature=1.0, max_tokens=TOKENS)
-        async with Endpoint(url, "bench", DIGEST, policy=Policy(concurrency=128)) as model:
+        async with Endpoint(url, "bench", DIGEST, policy=RetryPolicy(concurrency=128)) as model:
             with open_journal(open_store(str(folder / "store")), "bench", Group) as journal:
                 groups = await sample(
                     problems(tasks), sampler, Context(models={"policy": model}), journal, nothing, flight

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from in_memory import Memory, nothing
 
 from selftaught.blocks import Context
-from selftaught.inference.endpoint import Endpoint, Policy, served_name
+from selftaught.inference.endpoint import Endpoint, RetryPolicy, served_name
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Task
 from selftaught.sampling.runner import sample
@@ -131,7 +131,7 @@ def _search(value: str, iterations: int) -> Search:
 
 async def measured(url: str, tasks: Sequence[Task], search: Search) -> tuple[int, float]:
     """Nodes that grew, and seconds of this process's processor time."""
-    async with Endpoint(url, LINE, DIGEST, policy=Policy(concurrency=FLIGHT * 3)) as model:
+    async with Endpoint(url, LINE, DIGEST, policy=RetryPolicy(concurrency=FLIGHT * 3)) as model:
         context = Context(models={"policy": model, "value": model}, verifiers=(AnswerMatch(),))
         await grown(tasks[:FLIGHT], search, context)  # opens the connections
         begin = time.process_time()

@@ -93,16 +93,16 @@ def write_rounds(data: Path, total: int) -> None:
     from selftaught.round.job import ModelRef, Plan, plan_key
 
     write_drops(data / "drops", 10 * DROPS)
-    place, every = workplace(data / "home"), tasks(total)
+    platform, every = opened(data / "home"), tasks(total)
     model = ModelRef(digest="m")
     for number in range(1, total // A_ROUND + 1):
         mine = (task.model_copy(update={"split": SPLITS[n % 5]}) for n, task in enumerate(islice(every, A_ROUND)))
         digest = dataset.write(data / "round", mine, "tasks").digest
-        place.store.put("datasets", digest, data / "round")
+        platform.store.put("datasets", digest, data / "round")
         told = {"line": "rows", "campaign": "rows", "round": number, "attempt": 0, "run": "", "started": float(number)}
         plan = Plan(**told, tasks=digest, champion=model, sampler=model, trainee=model)  # type: ignore[arg-type]
-        place.store.claim(plan_key(plan.name), plan.model_dump_json().encode())
-        place.store.claim(record_key(plan.name), b"{}")
+        platform.store.claim(plan_key(plan.name), plan.model_dump_json().encode())
+        platform.store.claim(record_key(plan.name), b"{}")
 
 
 SPLITS = ("train", "train", "train", "gate", "report")
@@ -140,14 +140,14 @@ def write_shards(folder: Path, rollouts: int) -> None:
 # The steps ------------------------------------------------------------------------------------------------------------
 
 
-def workplace(home: Path) -> Any:
-    from selftaught.platform import Workplace
+def opened(home: Path) -> Any:
+    from selftaught.platform import Platform
     from selftaught.settings import Settings
     from selftaught.state.store import open_store
 
     os.environ["SELFTAUGHT_HOME"] = str(home)
     settings = Settings.load()
-    return Workplace(settings, open_store(settings.store), None)  # type: ignore[arg-type] # no step here asks for it
+    return Platform(settings, open_store(settings.store), None)  # type: ignore[arg-type] # no step here asks for it
 
 
 def recipe(tasks: dict[str, Any]) -> Any:
@@ -156,18 +156,18 @@ def recipe(tasks: dict[str, Any]) -> Any:
     return Recipe.parse(json.dumps({**RECIPE, "tasks": {**tasks, **SIZES}}))
 
 
-def prepare(data: Path, place: Any) -> None:
+def prepare(data: Path, platform: Any) -> None:
     from selftaught.records import dataset
     from selftaught.round.intake import drawn
 
-    taken = drawn(place, recipe({"type": "jsonl", "path": str(data / "tasks.jsonl")}), "rows", "rows", 1, 0)
+    taken = drawn(platform, recipe({"type": "jsonl", "path": str(data / "tasks.jsonl")}), "rows", "rows", 1, 0)
     dataset.write(data / "tasks", taken.tasks, "tasks")
 
 
-def tasks_list(data: Path, place: Any) -> None:
+def tasks_list(data: Path, platform: Any) -> None:
     from selftaught.round import intake
 
-    of = (place, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
+    of = (platform, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
     found = intake.listed(*of)
     batches, lacking = (
         found if isinstance(found, tuple) else (list(found), intake.missing(*of))
@@ -176,27 +176,27 @@ def tasks_list(data: Path, place: Any) -> None:
     assert lacking is None
 
 
-def verify(data: Path, place: Any) -> None:
+def verify(data: Path, platform: Any) -> None:
     from selftaught.records import dataset
     from selftaught.round.job import Job, ModelRef
     from selftaught.round.steps import verify as step
 
     model, drawn = ModelRef(digest="m"), dataset.manifest(data / "tasks").digest
-    place.store.put("datasets", drawn, data / "tasks")
+    platform.store.put("datasets", drawn, data / "tasks")
     told = {"line": "rows", "campaign": "rows", "round": 1, "attempt": 0, "run": "", "started": 0.0, "tasks": drawn}
     roles = {"champion": model, "sampler": model, "trainee": model}
     source = {"type": "jsonl", "path": "none"}
     job = Job(**told, **roles, recipe=recipe(source), stage="main", seed=1, campaign_seed=1, shards=2)
     shards = [str(data / f"groups-{shard}") for shard in (0, 1)]
     parts = [dataset.manifest(Path(shard)) for shard in shards]
-    step._verify(place, job, shards, parts, data / "verified")
-    step._curate(place, job, data / "verified", data / "examples")
+    step._verify(platform, job, shards, parts, data / "verified")
+    step._curate(platform, job, data / "verified", data / "examples")
 
 
-def past(data: Path, place: Any) -> None:
+def past(data: Path, platform: Any) -> None:
     from selftaught.round.intake import missing
 
-    missing(place, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
+    missing(platform, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
 
 
 STEPS = {"prepare": prepare, "tasks list": tasks_list, "past": past, "verify": verify}
@@ -211,9 +211,9 @@ MADE = {
 def child(step: str, data: Path) -> None:
     """Run one step here and print what it took."""
     with tempfile.TemporaryDirectory() as empty:
-        place = workplace(kept if (kept := data / "home").exists() else Path(empty))
+        platform = opened(kept if (kept := data / "home").exists() else Path(empty))
         began = time.process_time()
-        STEPS[step](data, place)
+        STEPS[step](data, platform)
         seconds = time.process_time() - began
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

@@ -20,7 +20,7 @@ from pathlib import Path
 from in_memory import Memory, nothing
 
 from selftaught.blocks import Context
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.recipe import load_blocks
 from selftaught.records import Task
 from selftaught.sampling.iid import IID
@@ -79,7 +79,7 @@ def ours(served: Served, tasks: Sequence[Task], n: int, temperature: float = 0.0
 
 
 async def _ours(served: Served, tasks: Sequence[Task], sampler: IID) -> float:
-    policy = Policy(concurrency=CONCURRENCY)
+    policy = RetryPolicy(concurrency=CONCURRENCY)
     async with Endpoint(served.url, served.line, served.digest, policy=policy, key=served.key) as endpoint:
         begin = time.perf_counter()
         context = Context(models={"policy": endpoint})

@@ -25,7 +25,7 @@ from in_memory import Memory, nothing
 
 from selftaught.blocks import Completion, Context
 from selftaught.core.loopback import bearer
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Message, Task
 from selftaught.sampling.runner import sample
@@ -138,7 +138,7 @@ class Noting(Endpoint):
 
 async def _ours(served: Served, tasks: Sequence[Task], search: Search) -> tuple[Measured, Asked]:
     async with Noting(
-        served.url, served.line, served.digest, policy=Policy(concurrency=128), key=served.key
+        served.url, served.line, served.digest, policy=RetryPolicy(concurrency=128), key=served.key
     ) as endpoint:
         endpoint.asked = Asked()
         context = Context(models={"policy": endpoint}, verifiers=(AnswerMatch(),))

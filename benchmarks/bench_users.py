@@ -30,7 +30,7 @@ from pathlib import Path
 import httpx
 
 from selftaught.core.loopback import bearer
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.inference.limiter import USERS
 from selftaught.recipe import load_blocks
 from selftaught.records import Task
@@ -52,7 +52,7 @@ STEPS = {"sampling": (8, 1.0), "evaluation": (1, 0.0)}
 """Answers a task and temperature."""
 ANSWER = 24
 """Tokens of a user's answer at most."""
-BEFORE = Policy(concurrency=2 * TASKS * 8, priority=USERS)
+BEFORE = RetryPolicy(concurrency=2 * TASKS * 8, priority=USERS)
 Job = Callable[["Bench"], AbstractAsyncContextManager[None]]
 """What works while users ask."""
 
@@ -132,7 +132,7 @@ async def _nothing(bench: Bench) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def _round(bench: Bench, policy: Policy) -> AsyncGenerator[None]:
+async def _round(bench: Bench, policy: RetryPolicy) -> AsyncGenerator[None]:
     """Both steps of a round at work while the block runs."""
     served = bench.served
 
@@ -180,7 +180,7 @@ async def _promotion(bench: Bench) -> AsyncGenerator[None]:
 
     async def promote() -> None:
         served = await asyncio.to_thread(bench.engines.deploy, "next", bench.served.digest, bench.model)
-        async with Endpoint(served.url, served.line, served.digest, policy=Policy(), key=served.key) as endpoint:
+        async with Endpoint(served.url, served.line, served.digest, policy=RetryPolicy(), key=served.key) as endpoint:
             for _ in PROMPTS:
                 await asyncio.gather(*(endpoint.prompt_logprobs(range(100, 180)) for _ in PROMPTS))
 
@@ -192,9 +192,9 @@ async def _promotion(bench: Bench) -> AsyncGenerator[None]:
 
 SITUATIONS: dict[str, tuple[int, Job]] = {
     "users alone": (CLIENTS, _nothing),
-    "users beside a round": (CLIENTS, partial(_round, policy=Policy())),
+    "users beside a round": (CLIENTS, partial(_round, policy=RetryPolicy())),
     "users beside a round of before": (CLIENTS, partial(_round, policy=BEFORE)),
-    "a round alone": (0, partial(_round, policy=Policy())),
+    "a round alone": (0, partial(_round, policy=RetryPolicy())),
     "a round of before alone": (0, partial(_round, policy=BEFORE)),
     "users beside training": (CLIENTS, _training),
     "users beside a promotion": (CLIENTS, _promotion),

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from tests.conftest import home
-from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
+from tests.rounds import Round, database, engines, model, platform, recipe, recorded_blocks, requests
 
-__all__ = ["database", "engines", "home", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "engines", "home", "model", "platform", "recorded_blocks", "requests"]
 
 
 @pytest.fixture
-def round(place: Workplace, engines: Path, model: Path, tmp_path: Path) -> Round:
+def round(platform: Platform, engines: Path, model: Path, tmp_path: Path) -> Round:
     """A round on the adopted line, nothing done yet."""
     return Round(tmp_path / "round", recipe(model))

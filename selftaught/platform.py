@@ -1,6 +1,6 @@
 """What a process works with: the store, the tracker, and whatever serves models, as settings say.
 
-`Workplace.once` is the rule that makes steps safe to kill and to repeat: the first completed output under the digest
+`Platform.memoize` is the rule that makes steps safe to kill and to repeat: the first completed output under the digest
 of a step's inputs wins, and everybody after gets that one. Which steps there are is `selftaught.round`'s business.
 """
 
@@ -18,7 +18,7 @@ from selftaught.core.progress import Progress
 from selftaught.records import Record, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.serving.backend import Backend, Route
-from selftaught.serving.engines.remote import OwnedEngines
+from selftaught.serving.engines.remote import RemoteEngines
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.kserve.inference_service import inference_service
 from selftaught.serving.routes.gateway import GatewayRoute
@@ -34,7 +34,7 @@ R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class Platform:
     """The store, the tracker and the folders of this machine."""
 
     settings: Settings
@@ -43,7 +43,7 @@ class Workplace:
 
     @classmethod
     def open(cls) -> Self:
-        """The workplace that the environment describes."""
+        """The platform that the environment describes."""
         settings = Settings.load()
         return cls(settings, open_store(settings.store), Tracker(settings.tracking_uri))
 
@@ -67,7 +67,7 @@ class Workplace:
         """What serves models for this process."""
         told = self.settings
         if told.serving == "local":
-            return OwnedEngines(told.engines, self.model)
+            return RemoteEngines(told.engines, self.model)
         cluster = Cluster(told.namespace, told.reach)
         return KServe(cluster, self._uri, told, self._route(cluster))
 
@@ -88,7 +88,7 @@ class Workplace:
         """Where a cluster loads the model from."""
         return self.store.uri("models", digest)
 
-    def once(
+    def memoize(
         self, step: str, inputs: Mapping[str, Any], out: Path, produce: Callable[[Path, str], Manifest]
     ) -> Manifest:
         """The data set of `step` under `inputs`, in `out`: made by `produce(out, key)`, or the one made before."""

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records.dataset import Manifest
 from selftaught.report.data import DatasetRef, ModelVersion, ReportData, RoundReport
 from selftaught.retention.inventory import Claim, Folder, Holds, Journal, Registered, Round, State
-from selftaught.retention.planning import DAY, Plan
+from selftaught.retention.planning import DAY, RetentionPlan
 from selftaught.round.history import record_key
 from selftaught.state.store import MARKER, DirectoryStore
 from tests.plans import fixed
@@ -233,7 +233,7 @@ def worlds(draw: st.DrawFn) -> World:
     return world
 
 
-def applied(state: State, plan: Plan) -> State:
+def applied(state: State, plan: RetentionPlan) -> State:
     """What there is after `plan`."""
     gone = {(fate.kind, fate.key) for fate in plan.go}
     folders = [folder for folder in state.folders if (folder.kind, folder.digest) not in gone]
@@ -255,23 +255,23 @@ def applied(state: State, plan: Plan) -> State:
 # Written out ----------------------------------------------------------------------------------------------------------
 
 
-def write_out(world: World, place: Workplace, scratch: Path) -> None:
+def write_out(world: World, platform: Platform, scratch: Path) -> None:
     """The world as a real store and a real registry; in a directory things get their ages, in S3 all are new."""
     for number, folder in enumerate(world.folders):
-        _write_folder(folder, place, scratch / str(number))
+        _write_folder(folder, platform, scratch / str(number))
     for claim in world.claims:
-        _write_claim(claim, place)
+        _write_claim(claim, platform)
     for model in world.state.references:
-        place.store.claim(f"references/{model}", b"{}")
+        platform.store.claim(f"references/{model}", b"{}")
     for journal in world.journals:
-        _write_journal(journal, place)
+        _write_journal(journal, platform)
     for version in world.state.versions:
-        _write_version(version, place)
+        _write_version(version, platform)
     for round in world.rounds:
-        _write_round(round, world, place)
+        _write_round(round, world, platform)
 
 
-def _write_folder(folder: Folder, place: Workplace, scratch: Path) -> None:
+def _write_folder(folder: Folder, platform: Platform, scratch: Path) -> None:
     scratch.mkdir(parents=True)
     kind = "groups" if folder.holds == "trees" else folder.holds
     if folder.kind == "datasets":
@@ -284,49 +284,51 @@ def _write_folder(folder: Folder, place: Workplace, scratch: Path) -> None:
         )
         (scratch / "manifest.json").write_text(manifest.model_dump_json())
     (scratch / "data").write_bytes(os.urandom(100))
-    place.store.put(folder.kind, folder.digest, scratch)
-    if isinstance(place.store, DirectoryStore):
-        marker = place.store.directory / folder.kind / folder.digest / MARKER
+    platform.store.put(folder.kind, folder.digest, scratch)
+    if isinstance(platform.store, DirectoryStore):
+        marker = platform.store.directory / folder.kind / folder.digest / MARKER
         os.utime(marker, (folder.written, folder.written))
 
 
-def _write_claim(claim: Claim, place: Workplace) -> None:
+def _write_claim(claim: Claim, platform: Platform) -> None:
     value = claim.names[0]
     if claim.examples:
         value = json.dumps({"digest": claim.names[0], "examples": claim.examples})
     if not claim.key.startswith("plans/"):
-        place.store.claim(claim.key, value.encode())
+        platform.store.claim(claim.key, value.encode())
 
 
-def _write_journal(journal: Journal, place: Workplace) -> None:
-    if isinstance(place.store, DirectoryStore):
-        path = place.store.directory / "journals" / f"{journal.key}.jsonl"
+def _write_journal(journal: Journal, platform: Platform) -> None:
+    if isinstance(platform.store, DirectoryStore):
+        path = platform.store.directory / "journals" / f"{journal.key}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"{}\n")
         os.utime(path, (journal.written, journal.written))
     else:
-        place.store.claim(f"journals/{journal.key}/00000000", b"attempt")
+        platform.store.claim(f"journals/{journal.key}/00000000", b"attempt")
 
 
-def _write_version(version: Registered, place: Workplace) -> None:
+def _write_version(version: Registered, platform: Platform) -> None:
     tags = dict(zip(("selftaught.parent", "selftaught.examples", "selftaught.tasks"), version.parents, strict=False))
     tags |= {"selftaught.outcome": version.outcome} if version.outcome else {}
-    made = place.tracker.register(version.line, version.digest, place.store.uri("models", version.digest), "", tags)
+    made = platform.tracker.register(
+        version.line, version.digest, platform.store.uri("models", version.digest), "", tags
+    )
     for alias in version.aliases:
-        place.tracker.point(alias, made)  # type: ignore[arg-type]
+        platform.tracker.point(alias, made)  # type: ignore[arg-type]
 
 
-def _write_round(round: Round, world: World, place: Workplace) -> None:
+def _write_round(round: Round, world: World, platform: Platform) -> None:
     line, campaign, number = round.name.split("/")
     number, attempt = map(int, number.split("-"))
     refers = sorted(round.refers)
     plan = json.loads(fixed(round.name, round.tasks, round.started, champion=refers[0]))
-    place.store.claim(f"plans/{round.name}", json.dumps({**plan, "refers": refers}).encode())
-    run = place.tracker.round_run(line, campaign, "main", number, attempt)
+    platform.store.claim(f"plans/{round.name}", json.dumps({**plan, "refers": refers}).encode())
+    run = platform.tracker.round_run(line, campaign, "main", number, attempt)
     if round.ended:
-        place.tracker.finish(run, _outcome(round, world))
+        platform.tracker.finish(run, _outcome(round, world))
     if round.told:
-        _write_record(round, world, place, number)
+        _write_record(round, world, platform, number)
 
 
 def _outcome(round: Round, world: World) -> str:
@@ -334,7 +336,7 @@ def _outcome(round: Round, world: World) -> str:
     return next(found, "") or "failed"
 
 
-def _write_record(round: Round, world: World, place: Workplace, number: int) -> None:
+def _write_record(round: Round, world: World, platform: Platform, number: int) -> None:
     holds = {folder.digest: folder.holds for folder in world.folders}
     names = {
         "tasks": "tasks",
@@ -351,4 +353,4 @@ def _write_record(round: Round, world: World, place: Workplace, number: int) -> 
         datasets=tuple(DatasetRef(kind=names[holds[digest]], digest=digest, rows=1) for digest in sorted(round.told)),
     )
     told_of = ReportData(line="", recipe="", recipe_yaml="", created="2026-01-01", rounds=(told,))  # type: ignore[arg-type]
-    place.store.claim(record_key(round.name), told_of.model_dump_json().encode())
+    platform.store.claim(record_key(round.name), told_of.model_dump_json().encode())

@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
-from selftaught.round.distributed.request import Work
+from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.job import Job
 from selftaught.round.models import reference_key
 from selftaught.serving.engines.pool import LocalEngines
-from selftaught.serving.engines.remote import EngineOwner
+from selftaught.serving.engines.remote import EngineServer
 from selftaught.state.database import make_whole
 from tests.registry_made import CHAT
 
@@ -140,18 +140,18 @@ def recorded_blocks() -> Generator[None]:
 
 
 def _rebuild() -> None:
-    for cls in (Stage, Recipe, Job, Work):
+    for cls in (Stage, Recipe, Job, TrainRequest):
         cls.model_rebuild(force=True)
 
 
 @pytest.fixture
-def place(home: Path, database: Path, model: Path, recorded_blocks: None) -> Workplace:
+def platform(home: Path, database: Path, model: Path, recorded_blocks: None) -> Platform:
     """A home whose model line `line` has been adopted, as `selftaught run` does before the first round."""
     shutil.copytree(database, home)
-    place = Workplace.open()
-    place.store.claim(*noted(model))
-    adopt(place, Recipe.parse(json.dumps(recipe(model))), "line")
-    return place
+    platform = Platform.open()
+    platform.store.claim(*noted(model))
+    adopt(platform, Recipe.parse(json.dumps(recipe(model))), "line")
+    return platform
 
 
 @cache
@@ -160,9 +160,9 @@ def noted(model: Path) -> tuple[str, bytes]:
     with TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", home)
         patch.delenv("SELFTAUGHT_STORE", raising=False)
-        place = Workplace.open()
-        key = reference_key(keep(place, str(model))[0])
-        value = place.store.claimed(key)
+        platform = Platform.open()
+        key = reference_key(keep(platform, str(model))[0])
+        value = platform.store.claimed(key)
     assert value
     return key, value
 
@@ -181,15 +181,15 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @contextmanager
 def owned_engines(home: Path) -> Generator[None]:
     """An owner of engines that the steps in this process ask."""
-    with LocalEngines(home) as backend, EngineOwner(backend, home) as owner, pytest.MonkeyPatch.context() as patch:
+    with LocalEngines(home) as backend, EngineServer(backend, home) as owner, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_ENGINES", owner.address)
         yield
 
 
 @pytest.fixture
-def engines(place: Workplace, requests: Path) -> Generator[Path]:
+def engines(platform: Platform, requests: Path) -> Generator[Path]:
     """An owner of recorded engines; the file that they note their requests in."""
-    with owned_engines(place.settings.home):
+    with owned_engines(platform.settings.home):
         yield requests
 
 

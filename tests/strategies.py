@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from selftaught.records import (
     ChatRole,
     Control,
-    Ended,
     Example,
     ExampleKind,
     Group,
@@ -17,6 +16,7 @@ from selftaught.records import (
     Rollout,
     Spent,
     Split,
+    StopReason,
     Task,
     TaskScore,
     Tree,
@@ -127,7 +127,7 @@ def trees(draw: st.DrawFn) -> Tree:
         prompt_ids=draw(some(counts)),
         nodes=nodes,
         answer=draw(st.integers(-1, len(nodes) - 1)),
-        ended=draw(st.sampled_from(get_args(Ended))),
+        ended=draw(st.sampled_from(get_args(StopReason))),
         error=draw(texts),
         spent=draw(spent),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import RECORDS, Example, Group, dataset
 from selftaught.round.history import told_rounds
 from selftaught.state.weights import check_model, model_digest
@@ -23,27 +23,27 @@ ROUNDS = {
 
 
 @pytest.fixture
-def older(home: Path) -> Workplace:
+def older(home: Path) -> Platform:
     with tarfile.open(ARCHIVE) as tar:
         tar.extractall(home.parent, filter="data")
-    return Workplace.open()
+    return Platform.open()
 
 
-def test_its_lines_and_rounds_are_known(older: Workplace):
+def test_its_lines_and_rounds_are_known(older: Platform):
     assert set(older.tracker.lines()) == set(ROUNDS)
     for line, rounds in ROUNDS.items():
         assert [(r.round, r.outcome) for r in older.tracker.rounds(line, line)] == rounds
         assert older.tracker.resolve(line, "champion")
 
 
-def test_its_rounds_are_told_with_what_was_measured(older: Workplace):
+def test_its_rounds_are_told_with_what_was_measured(older: Platform):
     for line, rounds in ROUNDS.items():
         told = [report for _, report in told_rounds(older, line, line)]
         assert [(report.round, report.outcome) for report in told] == [r for r in rounds if r[1] != "failed"]
         assert all(report.gate and report.summaries and report.gains for report in told)
 
 
-def test_every_data_set_is_read_to_its_digest(older: Workplace):
+def test_every_data_set_is_read_to_its_digest(older: Platform):
     """`dataset.read` compares the digest of the rows with the manifest's."""
     folders = [path for path in (older.settings.home / "store" / "datasets").iterdir() if path.is_dir()]
     read = {path: dataset.read(path, RECORDS[dataset.manifest(path).kind]) for path in folders}
@@ -53,7 +53,7 @@ def test_every_data_set_is_read_to_its_digest(older: Workplace):
     assert any(row.tree for row in rows if isinstance(row, Group))
 
 
-def test_its_models_have_the_digests_that_they_are_called_by(older: Workplace):
+def test_its_models_have_the_digests_that_they_are_called_by(older: Platform):
     for line in ROUNDS:
         for version in older.tracker.versions(line):
             folder = older.store.local("models", version.digest, older.settings.home / "cache")

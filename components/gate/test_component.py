@@ -8,7 +8,7 @@ import pytest
 
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.decision import decision_from_json
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Message, Task, TaskScore, dataset
 from selftaught.round.job import ModelRef
 from tests.round.test_fixed_gate import problems
@@ -18,7 +18,7 @@ CHALLENGER = "c" * 64
 
 
 @pytest.fixture
-def measured(place: Workplace, model: Path, tmp_path: Path) -> Round:
+def measured(platform: Platform, model: Path, tmp_path: Path) -> Round:
     """A round with one training example, about to be measured."""
     round = Round(tmp_path / "round", recipe(model), challenger=CHALLENGER)
     round.prepare()
@@ -90,7 +90,7 @@ def test_a_loss_beside_the_model_that_the_line_began_with_refuses(measured: Roun
     assert not next(check for check in checks if check.name == "guard base").passed
 
 
-def test_what_one_campaign_spent_on_a_file_is_gone_for_the_next(place: Workplace, model: Path, tmp_path: Path):
+def test_what_one_campaign_spent_on_a_file_is_gone_for_the_next(platform: Platform, model: Path, tmp_path: Path):
     """The gate is told of it: the second campaign's first round may err half as much as the first one's."""
     file, alphas = tmp_path / "problems.jsonl", list[float]()
     file.write_text("".join(json.dumps(row) + "\n" for row in problems()))

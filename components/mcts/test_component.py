@@ -14,7 +14,7 @@ CURATE = [{"type": "tree_traces", "threshold": 0, "minimum": 1}, {"type": "step_
 
 
 @pytest.fixture
-def round(place, engines: Path, model: Path, tmp_path: Path) -> Round:
+def round(platform, engines: Path, model: Path, tmp_path: Path) -> Round:
     """A round that searches."""
     return Round(tmp_path / "round", recipe(model, sample=SEARCH, curate=CURATE))
 
@@ -40,14 +40,14 @@ def test_every_task_has_a_tree_whose_answers_are_its_rollouts(round: Round):
     assert told["search.ended.iterations"] == 6
 
 
-def test_trees_that_were_journaled_are_not_searched_again(round: Round, engines: Path, place):
+def test_trees_that_were_journaled_are_not_searched_again(round: Round, engines: Path, platform):
     round.prepare()
     round.search()
-    (key, *_) = place.store.claims("steps/sample")
-    digest = place.store.claimed(key).decode()
+    (key, *_) = platform.store.claims("steps/sample")
+    digest = platform.store.claimed(key).decode()
     (shard,) = (s for s in (0, 1) if _digest(round, s) == digest)
-    place.store.release(key)
-    journal = place.store.directory / "journals" / "line" / f"{key}.jsonl"
+    platform.store.release(key)
+    journal = platform.store.directory / "journals" / "line" / f"{key}.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:4]))
     before, asked = {g.id: g for g in _groups(round)}, len(engines.read_text().splitlines())
     round.made.pop(f"groups-{shard}")
@@ -68,11 +68,11 @@ def _timeless(group: Group) -> Group:
     return group.model_copy(update={"tree": group.tree.model_copy(update={"spent": spent})})
 
 
-def test_a_round_of_search_is_told_with_its_trees(round: Round, place):
+def test_a_round_of_search_is_told_with_its_trees(round: Round, platform):
     round.run()
     examples = dataset.read(Path(round.made["examples"].path), Example)
     assert {example.kind for example in examples} == {"completion", "value"}
-    told = newest(place, "line", "campaign")
+    told = newest(platform, "line", "campaign")
     assert told and told.last.search
     assert told.last.search.figures["search.trees"] == 12
     solved = sum(any(g.accepted()) for g in dataset.read(Path(round.made["verified"].path), Group))
@@ -80,7 +80,7 @@ def test_a_round_of_search_is_told_with_its_trees(round: Round, place):
     controls = [g.control for g in dataset.read(Path(round.made["verified"].path), Group) if g.control]
     assert told.last.search.figures["search.control.tasks"] == len(controls) == 2  # one of each shard's six
     assert all(len(control.verdicts) == len(control.rollouts) > 0 for control in controls)
-    assert place.tracker.metrics(round.job.run)["search.control.tasks"] == 2
+    assert platform.tracker.metrics(round.job.run)["search.control.tasks"] == 2
     told_of = (dataset.manifest(Path(round.made[f"groups-{shard}"].path)) for shard in (0, 1))
     trees = told.last.search.figures["search.spent.tokens"]
     assert sum(each.counts["new_tokens"] for each in told_of) == trees + sum(control.tokens for control in controls)

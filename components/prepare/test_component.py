@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Task, dataset
 from selftaught.round.job import plan_key
@@ -14,27 +14,27 @@ from tests.round.test_fixed_gate import problems
 from tests.rounds import Round, recipe
 
 
-def test_the_job_and_its_tasks(round: Round, place: Workplace):
+def test_the_job_and_its_tasks(round: Round, platform: Platform):
     round.prepare()
     tasks = dataset.read(Path(round.made["tasks"].path), Task)
     assert Counter(task.split for task in tasks) == {"train": 12, "gate": 24, "report": 8, "guard": 4}
-    champion = place.tracker.resolve("line", "champion")
+    champion = platform.tracker.resolve("line", "champion")
     assert champion is not None
     assert {round.job.champion.digest, round.job.sampler.digest, round.job.trainee.digest} == {champion.digest}
     assert round.made["tasks"].metadata == {"digest": round.job.tasks, "rows": 48}
-    assert place.store.has("datasets", round.job.tasks)
+    assert platform.store.has("datasets", round.job.tasks)
 
 
-def test_a_round_is_fixed_once(round: Round, place: Workplace, tmp_path: Path):
+def test_a_round_is_fixed_once(round: Round, platform: Platform, tmp_path: Path):
     """A second `prepare`, even after the aliases have moved, gives the first one's job: champion, tasks, run."""
     round.prepare()
-    moved = place.tracker.register("line", "f" * 64, "file:///m", "", {})
-    place.tracker.point("champion", moved)
+    moved = platform.tracker.register("line", "f" * 64, "file:///m", "", {})
+    platform.tracker.point("champion", moved)
     again = Round(tmp_path / "again", round.recipe)
     again.prepare()
     assert again.job == round.job
     assert dataset.manifest(Path(again.made["tasks"].path)) == dataset.manifest(Path(round.made["tasks"].path))
-    assert len(place.tracker.rounds("line", "campaign")) == 1
+    assert len(platform.tracker.rounds("line", "campaign")) == 1
 
 
 def test_another_attempt_is_another_draw_with_the_same_report_set(round: Round, tmp_path: Path):
@@ -64,7 +64,7 @@ def test_overlapping_sets_fail_the_round(
 
 
 def test_gold_answers_that_a_verifier_fails_stop_the_round_before_anything_is_sampled(
-    round: Round, place: Workplace, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    round: Round, platform: Platform, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     """Worked solutions in the place of answers: on a cluster nobody has seen a plan."""
     file = tmp_path / "problems.jsonl"
@@ -77,7 +77,7 @@ def test_gold_answers_that_a_verifier_fails_stop_the_round_before_anything_is_sa
     told = capfd.readouterr().err
     assert "verify: 'answer_match' fails 80 of the tasks' own 80 gold answers" in told
     assert "tasks.answer_pattern: '#### (.+)'" in told
-    assert place.store.claims(plan_key("line")) == []
+    assert platform.store.claims(plan_key("line")) == []
     round.recipe = recipe(model, tasks=tasks | {"answer_pattern": "#### (.+)"})
     round.prepare()
     assert len(dataset.read(Path(round.made["tasks"].path), Task)) == 80
@@ -92,16 +92,16 @@ def test_another_number_of_shards_is_refused(round: Round, capfd: pytest.Capture
     assert "was begun with 2 shards, not 3" in capfd.readouterr().err
 
 
-def test_a_round_of_no_shard_is_not_begun(round: Round, place: Workplace, capfd: pytest.CaptureFixture[str]):
+def test_a_round_of_no_shard_is_not_begun(round: Round, platform: Platform, capfd: pytest.CaptureFixture[str]):
     """The back end fails on what a loop over nothing is said to have collected, when it has come so far."""
     round.shards = 0
     with pytest.raises(SystemExit):
         round.prepare()
     assert "shards: []: nothing would be sampled" in capfd.readouterr().err
-    assert place.tracker.rounds("line", "campaign") == []
+    assert platform.tracker.rounds("line", "campaign") == []
 
 
-def test_round_0_is_the_one_that_is_due(round: Round, place: Workplace):
+def test_round_0_is_the_one_that_is_due(round: Round, platform: Platform):
     """A schedule does not count rounds: interrupted ones go on, failed ones are drawn anew, ended ones are over."""
     due = []
     for outcome in ["", "failed", "refused"]:
@@ -109,15 +109,15 @@ def test_round_0_is_the_one_that_is_due(round: Round, place: Workplace):
         round.prepare()
         due.append((round.job.round, round.job.attempt))
         if outcome:
-            place.tracker.finish(round.job.run, outcome)
+            platform.tracker.finish(round.job.run, outcome)
     round.prepare()
     assert [*due, (round.job.round, round.job.attempt)] == [(1, 0), (1, 0), (1, 1), (2, 0)]
 
 
-def test_the_rounds_run_has_its_settings_as_parameters_and_its_recipe_as_a_file(round: Round, place: Workplace):
+def test_the_rounds_run_has_its_settings_as_parameters_and_its_recipe_as_a_file(round: Round, platform: Platform):
     """What runs are compared by in MLflow."""
     round.prepare()
-    client = place.tracker.client
+    client = platform.tracker.client
     params = client.get_run(round.job.run).data.params
     assert {"sample.type": "iid", "sample.k": "2", "sample.max_tokens": "32"}.items() <= params.items()
     assert {"train.nudge.gain": "0.7", "gate.metric": "accuracy"}.items() <= params.items()

@@ -7,7 +7,7 @@ from kfp import dsl
 
 from selftaught.blocks import Check, Decision
 from selftaught.evaluation.decision import decision_to_json
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.state.tracking import Version
 from tests.rounds import Round, recipe
 
@@ -15,40 +15,40 @@ DECISION = Decision("promoted", "accuracy", 0.25, 0.1, 0.4, 0.001, 0.025, (Check
 
 
 @pytest.fixture
-def decided(place: Workplace, model: Path, tmp_path: Path) -> Round:
+def decided(platform: Platform, model: Path, tmp_path: Path) -> Round:
     """A round whose challenger is registered and was found better."""
     round = Round(tmp_path / "round", recipe(model), challenger="c" * 64)
     round.prepare()
-    place.tracker.register("line", round.challenger, "file:///m", round.job.run, {})
+    platform.tracker.register("line", round.challenger, "file:///m", round.job.run, {})
     Path(round.artifact("decision", dsl.Artifact).path).write_text(decision_to_json(DECISION))
     return round
 
 
-def _aliases(place: Workplace) -> dict[str, str]:
-    return {alias: version.version for alias, version in place.tracker.aliases("line").items()}
+def _aliases(platform: Platform) -> dict[str, str]:
+    return {alias: version.version for alias, version in platform.tracker.aliases("line").items()}
 
 
-def test_the_challenger_becomes_the_champion_and_the_old_one_the_previous(decided: Round, place: Workplace):
+def test_the_challenger_becomes_the_champion_and_the_old_one_the_previous(decided: Round, platform: Platform):
     decided.promote()
-    assert _aliases(place) == {"champion": "2", "previous": "1", "base": "1", "head": "1"}
-    new = place.tracker.resolve("line", "champion")
+    assert _aliases(platform) == {"champion": "2", "previous": "1", "base": "1", "head": "1"}
+    new = platform.tracker.resolve("line", "champion")
     assert isinstance(new, Version)
-    assert place.tracker.version_tags(new)["selftaught.gain_that_decided"] == "+0.2500 [0.1000, 0.4000]"
+    assert platform.tracker.version_tags(new)["selftaught.gain_that_decided"] == "+0.2500 [0.1000, 0.4000]"
 
 
-def test_a_second_promotion_changes_nothing(decided: Round, place: Workplace):
+def test_a_second_promotion_changes_nothing(decided: Round, platform: Platform):
     decided.promote()
-    before = _aliases(place)
+    before = _aliases(platform)
     decided.promote()
-    assert _aliases(place) == before
+    assert _aliases(platform) == before
 
 
 def test_another_champion_than_the_measured_one_is_not_replaced(
-    decided: Round, place: Workplace, capfd: pytest.CaptureFixture[str]
+    decided: Round, platform: Platform, capfd: pytest.CaptureFixture[str]
 ):
-    place.tracker.point("champion", place.tracker.register("line", "e" * 64, "file:///e", "", {}))
-    before = _aliases(place)
+    platform.tracker.point("champion", platform.tracker.register("line", "e" * 64, "file:///e", "", {}))
+    before = _aliases(platform)
     with pytest.raises(SystemExit):
         decided.promote()
-    assert _aliases(place) == before
+    assert _aliases(platform) == before
     assert "the champion is eeeeeeee now" in capfd.readouterr().err

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.history import newest, recorded
 from tests.rounds import Round, recipe
@@ -11,14 +11,14 @@ from tests.rounds import Round, recipe
 TAKEN_ALONG = ("scores.csv", "rollouts.jsonl")
 
 
-def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
+def test_a_promoted_round_is_told_and_closed(round: Round, platform: Platform):
     assert round.run() == "promoted"
-    told = recorded(place, "line", "campaign", 1, 0)
+    told = recorded(platform, "line", "campaign", 1, 0)
     assert told is not None
     assert told.last.outcome == "promoted"
     assert (told.last.funnel.tasks, told.last.funnel.rollouts) == (12, 24)
     assert Path(round.made["page"].path).read_text().startswith("<!doctype html>")
-    run = place.tracker.client.get_run(round.job.run)
+    run = platform.tracker.client.get_run(round.job.run)
     assert (run.info.status, run.data.tags["selftaught.outcome"]) == ("FINISHED", "promoted")
     metrics = run.data.metrics
     assert metrics["gate.accuracy.challenger"] == metrics["guard.accuracy.challenger"] == 1.0
@@ -28,29 +28,29 @@ def test_a_promoted_round_is_told_and_closed(round: Round, place: Workplace):
         "outcome": "promoted",
         **{name: metrics[f"report.accuracy.{name}"] for name in ("champion", "challenger", "gain")},
     }
-    champion = place.tracker.resolve("line", "champion")
+    champion = platform.tracker.resolve("line", "champion")
     assert champion is not None
-    assert champion == place.tracker.resolve("line", "head")
-    tags = place.tracker.version_tags(champion)
+    assert champion == platform.tracker.resolve("line", "head")
+    tags = platform.tracker.version_tags(champion)
     assert tags["selftaught.report.accuracy"].startswith("1.0000")
     assert tags["selftaught.gain"].startswith(f"{metrics['report.accuracy.gain']:+.4f} [")
     assert tags["selftaught.gain_that_decided"].startswith(f"{metrics['gate.accuracy.gain']:+.4f} [")
 
 
-def test_the_run_has_the_scores_and_rollouts_to_take_along(round: Round, place: Workplace, tmp_path: Path):
+def test_the_run_has_the_scores_and_rollouts_to_take_along(round: Round, platform: Platform, tmp_path: Path):
     round.run()
-    files = [place.tracker.client.download_artifacts(round.job.run, name, str(tmp_path)) for name in TAKEN_ALONG]
+    files = [platform.tracker.client.download_artifacts(round.job.run, name, str(tmp_path)) for name in TAKEN_ALONG]
     scores, rollouts = (Path(file).read_text() for file in files)
-    told = recorded(place, "line", "campaign", 1, 0)
+    told = recorded(platform, "line", "campaign", 1, 0)
     assert told is not None
     assert len(scores.splitlines()) == len(told.scores) + 1
     assert "gate,accuracy,challenger" in scores
     assert len(rollouts.splitlines()) == told.last.funnel.rollouts == 24
 
 
-def test_the_record_has_what_its_page_tells(round: Round, place: Workplace):
+def test_the_record_has_what_its_page_tells(round: Round, platform: Platform):
     round.run()
-    told = recorded(place, "line", "campaign", 1, 0)
+    told = recorded(platform, "line", "campaign", 1, 0)
     assert told is not None
     last = told.last
     assert [(v.verifier, v.passed + v.failed + v.errors) for v in told.sampled.verifiers] == [("answer_match", 24)]
@@ -70,21 +70,21 @@ def test_told_again_it_is_the_same_page(round: Round):
 
 
 def test_the_identical_model_is_refused_and_the_champion_keeps_its_own_story(
-    round: Round, place: Workplace, model: Path, tmp_path: Path
+    round: Round, platform: Platform, model: Path, tmp_path: Path
 ):
     round.run()
-    champion = place.tracker.resolve("line", "champion")
+    champion = platform.tracker.resolve("line", "champion")
     assert champion is not None
-    tags = place.tracker.version_tags(champion)
+    tags = platform.tracker.version_tags(champion)
     idle = Round(tmp_path / "idle", recipe(model, train={"type": "nudge", "gain": 0.0}), number=2)
     assert idle.run() == "refused"
     assert idle.challenger == champion.digest
-    assert place.tracker.resolve("line", "champion") == champion
-    assert place.tracker.version_tags(champion) == tags
-    assert len(place.tracker.versions("line")) == 2
+    assert platform.tracker.resolve("line", "champion") == champion
+    assert platform.tracker.version_tags(champion) == tags
+    assert len(platform.tracker.versions("line")) == 2
 
 
-def test_rounds_follow_one_another_in_the_record(round: Round, place: Workplace, model: Path, tmp_path: Path):
+def test_rounds_follow_one_another_in_the_record(round: Round, platform: Platform, model: Path, tmp_path: Path):
     """A refused iterate is the head, and the champion stays."""
     round.recipe = recipe(model, train={"type": "nudge", "gain": 0.01})
     assert round.run() == "refused"
@@ -93,16 +93,16 @@ def test_rounds_follow_one_another_in_the_record(round: Round, place: Workplace,
     assert second.run() == "promoted"
     assert second.job.sampler.digest == round.challenger
     assert second.job.trainee.digest == second.job.champion.digest == round.job.champion.digest
-    told = newest(place, "line", "campaign")
+    told = newest(platform, "line", "campaign")
     assert told is not None
     assert [(r.round, r.outcome) for r in told.rounds] == [(1, "refused"), (2, "promoted")]
 
 
-def test_the_page_says_how_to_run_the_same_rounds_on_the_recipe_that_it_shows(round: Round, place: Workplace):
+def test_the_page_says_how_to_run_the_same_rounds_on_the_recipe_that_it_shows(round: Round, platform: Platform):
     """With whatever line, campaign and overrides they were run."""
     round.recipe = round.recipe | {"description": "overridden: yes"}
     round.run()
-    told = newest(place, "line", "campaign")
+    told = newest(platform, "line", "campaign")
     assert told
     home, *words = shlex.split(told.command)
     assert home.startswith("SELFTAUGHT_HOME=")

@@ -38,13 +38,13 @@ def test_a_second_run_asks_nobody_and_gives_the_same(round: Round, engines: Path
     assert round.made["groups-1"].metadata == first
 
 
-def test_what_was_journaled_is_not_asked_again(round: Round, engines: Path, place):
+def test_what_was_journaled_is_not_asked_again(round: Round, engines: Path, platform):
     """As after a kill: the journal is there, the step's output is not."""
     round.prepare()
     round.sample()
-    (key,) = [k for k in place.store.claims("steps/sample") if _shard(place, k) == _digest(round, "groups-0")]
-    place.store.release(key)
-    (journal,) = (place.store.directory / "journals").glob(f"line/{key}.jsonl")
+    (key,) = [k for k in platform.store.claims("steps/sample") if _shard(platform, k) == _digest(round, "groups-0")]
+    platform.store.release(key)
+    (journal,) = (platform.store.directory / "journals").glob(f"line/{key}.jsonl")
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:4]))
     asked = len(engines.read_text().splitlines())
     before = round.made.pop("groups-0").metadata["digest"]
@@ -53,8 +53,8 @@ def test_what_was_journaled_is_not_asked_again(round: Round, engines: Path, plac
     assert _digest(round, "groups-0") == before
 
 
-def _shard(place, key: str) -> str:
-    return place.store.claimed(key).decode()
+def _shard(platform, key: str) -> str:
+    return platform.store.claimed(key).decode()
 
 
 def _digest(round: Round, name: str) -> str:

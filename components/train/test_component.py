@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.platform import Workplace
-from selftaught.round.distributed.request import Work
+from selftaught.platform import Platform
+from selftaught.round.distributed.request import TrainRequest
 from selftaught.state.weights import check_model, model_digest
 from tests.rounds import Round, recipe
 
@@ -19,15 +19,15 @@ def verified(round: Round) -> Round:
     return round
 
 
-def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Round, place: Workplace):
+def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Round, platform: Platform):
     verified.train()
-    folder = place.model(verified.challenger)
+    folder = platform.model(verified.challenger)
     check_model(folder)
     assert model_digest(folder) == verified.challenger
-    version = place.tracker.resolve("line", "challenger")
+    version = platform.tracker.resolve("line", "challenger")
     assert version is not None
     assert (version.digest, version.version, version.run) == (verified.challenger, "2", verified.job.run)
-    tags = place.tracker.version_tags(version)
+    tags = platform.tracker.version_tags(version)
     lineage = {key: tags[f"selftaught.{key}"] for key in ("parent", "examples", "tasks", "recipe", "round")}
     assert lineage == {
         "parent": verified.job.trainee.digest,
@@ -36,8 +36,8 @@ def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Roun
         "recipe": "recorded",
         "round": "1",
     }
-    assert place.tracker.tags(verified.job.run)["selftaught.model_version"] == "line/2"
-    client = place.tracker.client
+    assert platform.tracker.tags(verified.job.run)["selftaught.model_version"] == "line/2"
+    client = platform.tracker.client
     run = client.get_run(verified.job.run)
     told = client.get_model_version("line", "2").description
     assert f"[campaign round 1](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" in told
@@ -50,16 +50,16 @@ def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Roun
         "source": str(verified.job.recipe.models["policy"]),
         "digest": verified.job.trainee.digest,
     }
-    assert client.get_run(place.tracker.campaign_run("line", "campaign")).info.status == "FINISHED"
+    assert client.get_run(platform.tracker.campaign_run("line", "campaign")).info.status == "FINISHED"
 
 
-def test_a_second_training_is_the_first_one(verified: Round, place: Workplace):
+def test_a_second_training_is_the_first_one(verified: Round, platform: Platform):
     """`nudge` is as little reproducible as training is."""
     verified.train()
     first = verified.challenger
     verified.train()
     assert verified.challenger == first
-    assert [version.digest for version in place.tracker.versions("line")][1:] == [first]
+    assert [version.digest for version in platform.tracker.versions("line")][1:] == [first]
 
 
 def test_nothing_is_left_in_the_scratch_folder(verified: Round, home: Path):
@@ -71,32 +71,32 @@ def test_objectives_work_one_after_another_on_what_the_one_before_made(verified:
     twice = [{"type": "nudge", "gain": 0.1}, {"type": "nudge", "gain": 0.2}]
     round = Round(tmp_path / "twice", recipe(model, train=twice), campaign="twice")
     round.until_trained()
-    config = json.loads((Workplace.open().model(round.challenger) / "config.json").read_text())
+    config = json.loads((Platform.open().model(round.challenger) / "config.json").read_text())
     assert config["skill"] == pytest.approx(0.6)
     record = json.loads(Path(round.made["model"].path).read_text())
     assert record["losses"] == [[1, 0.5], [2, 0.5]]
     assert round.made["train-metrics"].metadata["steps"] == 2
-    curve = Workplace.open().tracker.client.get_metric_history(round.job.run, "train.loss")
+    curve = Platform.open().tracker.client.get_metric_history(round.job.run, "train.loss")
     assert [(point.step, point.value) for point in curve] == [(1, 0.5), (2, 0.5)]  # shown live, and logged after
 
 
 def test_a_training_without_its_tracking_server_is_kept(
-    verified: Round, place: Workplace, monkeypatch: pytest.MonkeyPatch
+    verified: Round, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ):
     """The step ends when it cannot register what was trained; run again, it trains nothing anew."""
     with monkeypatch.context() as gone:
         gone.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         with pytest.raises(SystemExit):
             verified.train()
-    monkeypatch.setattr(Work, "done", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(TrainRequest, "run", lambda *_: pytest.fail("trained again"))
     verified.train()
-    version = place.tracker.resolve("line", "challenger")
+    version = platform.tracker.resolve("line", "challenger")
     assert version is not None
     assert version.digest == verified.challenger
 
 
-def test_the_head_stays_until_the_round_has_ended(verified: Round, place: Workplace):
+def test_the_head_stays_until_the_round_has_ended(verified: Round, platform: Platform):
     """A round that fails leaves no iterate to go on from."""
-    before = place.tracker.resolve("line", "head")
+    before = platform.tracker.resolve("line", "head")
     verified.train()
-    assert place.tracker.resolve("line", "head") == before
+    assert platform.tracker.resolve("line", "head") == before

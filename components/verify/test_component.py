@@ -7,15 +7,15 @@ import pytest
 from kfp import dsl
 
 from components.verify.one_shard import verify as verify_one
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, Task, Turn, dataset
 from selftaught.round.history import due
 from tests.rounds import Round, recipe
 
 
-def shown(place: Workplace, round: Round) -> list[list[str]]:
+def shown(platform: Platform, round: Round) -> list[list[str]]:
     """The rows of the rollouts' table on the round's run."""
-    path = place.tracker.client.download_artifacts(round.job.run, "rollouts.json")
+    path = platform.tracker.client.download_artifacts(round.job.run, "rollouts.json")
     return json.loads(Path(path).read_text())["data"]
 
 
@@ -76,15 +76,15 @@ def test_a_pipeline_of_another_number_of_shards_verifies_nothing(sampled: Round,
     assert "1 of 2 shards" in capfd.readouterr().err
 
 
-def test_the_inputs_of_the_run_are_in_mlflow(sampled: Round, place):
+def test_the_inputs_of_the_run_are_in_mlflow(sampled: Round, platform):
     sampled.verify()
-    run = place.tracker.client.get_run(sampled.job.run)
+    run = platform.tracker.client.get_run(sampled.job.run)
     inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
     assert inputs == {name: sampled.made[name].metadata["digest"][:36] for name in ("tasks", "verified", "examples")}
 
 
 def test_too_few_examples_fail_the_round(
-    round: Round, model: Path, place: Workplace, capfd: pytest.CaptureFixture[str]
+    round: Round, model: Path, platform: Platform, capfd: pytest.CaptureFixture[str]
 ):
     round.recipe = recipe(model, curate={"type": "accepted", "minimum": 1000})
     round.prepare()
@@ -93,12 +93,12 @@ def test_too_few_examples_fail_the_round(
         round.verify()
     assert "verify: " in capfd.readouterr().err
     assert not Path(round.made["examples"].path).exists()
-    assert len(shown(place, round)) == 24
-    assert due(place.tracker.rounds("line", "campaign")) == (1, 1)  # whoever submits it next, it is drawn anew
+    assert len(shown(platform, round)) == 24
+    assert due(platform.tracker.rounds("line", "campaign")) == (1, 1)  # whoever submits it next, it is drawn anew
 
 
 def test_a_held_out_task_among_the_examples_fails_the_round_before_training(
-    sampled: Round, place: Workplace, capfd: pytest.CaptureFixture[str]
+    sampled: Round, platform: Platform, capfd: pytest.CaptureFixture[str]
 ):
     """A shard whose rollouts answer a gate task: they are verified, and no example is made of them."""
     tasks = dataset.read(Path(sampled.made["tasks"].path), Task)
@@ -118,7 +118,7 @@ def test_a_held_out_task_among_the_examples_fails_the_round_before_training(
     assert not Path(sampled.made["examples"].path).exists()
 
 
-def test_rollouts_are_shown_on_the_rounds_run(sampled: Round, place: Workplace):
+def test_rollouts_are_shown_on_the_rounds_run(sampled: Round, platform: Platform):
     for _ in range(2):
         sampled.verify()
     groups = dataset.read(Path(sampled.made["verified"].path), Group)
@@ -127,4 +127,4 @@ def test_rollouts_are_shown_on_the_rounds_run(sampled: Round, place: Workplace):
         for g in groups
         for i, r in enumerate(g.rollouts)
     ]
-    assert [(row[0], row[2], row[3]) for row in shown(place, sampled)] == said
+    assert [(row[0], row[2], row[3]) for row in shown(platform, sampled)] == said

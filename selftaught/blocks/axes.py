@@ -29,7 +29,7 @@ class TaskSource(Block, axis="tasks"):
     guard: NonNegativeInt = 0
     """Tasks of another origin, on which the gate looks for losses."""
 
-    fresh: ClassVar[bool]
+    resamples_gate: ClassVar[bool]
     """Whether gate tasks are made, or arrive, anew every round; else rounds share a pool and its error budget.
 
     A generator's problems are many and not endless, so some may have been in an earlier round's gate set: none of them

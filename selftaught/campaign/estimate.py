@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from selftaught.blocks import Outlook, Sampler, Verifier
-from selftaught.campaign.local import Order
+from selftaught.campaign.local import CampaignSpec
 from selftaught.core.errors import BadInput, NothingNew
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Split, Task
 from selftaught.round.checks.context_length import require_room
@@ -23,7 +23,7 @@ from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import due, newest
 from selftaught.round.intake import drawn, stage_of
 from selftaught.tasks.inbox.source import Drop
-from selftaught.tasks.past import Taken
+from selftaught.tasks.past import TaskDraw
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.gold import gold_checks, require_gold
 
@@ -57,7 +57,7 @@ def _quoted(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Estimate:
     """The plan of a run: what is drawn, sampled and measured a round, in tasks and at most so many tokens."""
 
     recipe: str
@@ -121,23 +121,23 @@ class Plan:
         )
 
 
-def plan(place: Workplace, order: Order) -> Plan:
+def plan(platform: Platform, order: CampaignSpec) -> Estimate:
     """The plan of `order`, for the stage of the round that is due.
 
     Raises BadRecipe when its requests do not fit the engines or a role of it has no model, BadInput when the tasks
     cannot be drawn or a verifier fails their gold answers, RoundFailed when their sets overlap.
     """
-    recipe, number = order.recipe, due(place.tracker.rounds(order.line, order.campaign))[0]
+    recipe, number = order.recipe, due(platform.tracker.rounds(order.line, order.campaign))[0]
     stage = stage_of(recipe, number)
-    require_room(recipe, place.settings)
+    require_room(recipe, platform.settings)
     require_named(recipe)
-    taken, nothing_new = _drawn(place, order)
+    taken, nothing_new = _drawn(platform, order)
     tasks = taken.tasks
     tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
-    champion = place.tracker.resolve(order.line, "champion")
-    rate = _measured_rate(place, order)
-    return Plan(
+    champion = platform.tracker.resolve(order.line, "champion")
+    rate = _measured_rate(platform, order)
+    return Estimate(
         recipe=recipe.name,
         digest=recipe.digest,
         line=order.line,
@@ -152,7 +152,7 @@ def plan(place: Workplace, order: Order) -> Plan:
         evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,
-        power=_power(place, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else "none",
+        power=_power(platform, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else "none",
         nothing_new=nothing_new,
         alike=taken.alike,
         broken=taken.broken,
@@ -161,23 +161,25 @@ def plan(place: Workplace, order: Order) -> Plan:
     )
 
 
-def _power(place: Workplace, order: Order, stage: Stage, number: int, sizes: Mapping[str, int], rounds: int) -> str:
+def _power(
+    platform: Platform, order: CampaignSpec, stage: Stage, number: int, sizes: Mapping[str, int], rounds: int
+) -> str:
     """What the gate of `stage` can show, with the tasks that its metric has and the noise that the last round had."""
     assert stage.gate is not None
     metric = next((each for each in stage.evaluate if each.name == getattr(stage.gate, "metric", "")), None)
     gate, guard = (
         min(metric.tasks or sizes[split], sizes[split]) if metric else sizes[split] for split in ("gate", "guard")
     )
-    told, source = newest(place, order.line, order.campaign), order.recipe.tasks
+    told, source = newest(platform, order.line, order.campaign), order.recipe.tasks
     return stage.gate.plan(
         Outlook(
             gate=gate,
             guard=guard,
-            fresh=source.fresh,
+            fresh=source.resamples_gate,
             over=source.over,
             number=number,
             rounds=rounds,
-            spent=spent(place, pool_of(source)),
+            spent=spent(platform, pool_of(source)),
             variance=metric.variance if metric else None,
             bounds=metric.bounds if metric else None,
             last=told.scores if told else (),
@@ -187,12 +189,12 @@ def _power(place: Workplace, order: Order, stage: Stage, number: int, sizes: Map
     )
 
 
-def _drawn(place: Workplace, order: Order) -> tuple[Taken, str]:
+def _drawn(platform: Platform, order: CampaignSpec) -> tuple[TaskDraw, str]:
     """What the first round takes, and why that is nothing where nothing new was dropped."""
     try:
-        return drawn(place, order.recipe, order.line, order.campaign, 1, 0), ""
+        return drawn(platform, order.recipe, order.line, order.campaign, 1, 0), ""
     except NothingNew as nothing:
-        return Taken(()), str(nothing)
+        return TaskDraw(()), str(nothing)
 
 
 def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
@@ -244,8 +246,8 @@ def _evaluated(stage: Stage, sets: list[int]) -> int:
     return sum(sampler.cost() * tasks for sampler, tasks in shared.values())
 
 
-def _measured_rate(place: Workplace, order: Order) -> float | None:
-    told = newest(place, order.line, order.campaign)
+def _measured_rate(platform: Platform, order: CampaignSpec) -> float | None:
+    told = newest(platform, order.line, order.campaign)
     if told is None:
         return None
     sampling = told.last.steps[0]

@@ -22,7 +22,7 @@ from selftaught.core import errors, shipped
 from selftaught.core.environment import inherited
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.core.names import named
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
 from selftaught.report.page import write
@@ -30,13 +30,13 @@ from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.curves import check_places
 from selftaught.round.findings import scores
 from selftaught.round.history import ENDED, newest, next_round, recorded
-from selftaught.round.intake import quiet, stage_of
+from selftaught.round.intake import nothing_new, stage_of
 from selftaught.round.job import Job, begun, round_name
 from selftaught.round.step import ERRORS
 from selftaught.serving.backend import Backend
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
-from selftaught.serving.engines.remote import EngineOwner
+from selftaught.serving.engines.remote import EngineServer
 from selftaught.state.tracking import STOPPED, RoundRun
 
 LAST_LINES = 12
@@ -47,7 +47,7 @@ Watcher = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CampaignSpec:
     """What to run: a recipe on a line, for `rounds` (0: as many as its stages say), sampling in `shards` tasks.
 
     A round that was begun keeps the shards that its plan has.
@@ -76,7 +76,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RoundResult:
     """A round that came to an end, with its report data and its page."""
 
     round: int
@@ -86,7 +86,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class Skipped:
     """A round that found nothing new to train on, and why. The order ends with it; the next one tries that round."""
 
     round: int
@@ -97,11 +97,11 @@ class Quiet:
 class Campaign:
     """Runs an order on this machine. One process at a time per line."""
 
-    def __init__(self, place: Workplace, order: Order, watch: Watcher) -> None:
-        self.place, self.order, self.watch = place, order, watch
-        self.folder = place.settings.home / "campaigns" / order.line / order.campaign
+    def __init__(self, platform: Platform, order: CampaignSpec, watch: Watcher) -> None:
+        self.platform, self.order, self.watch = platform, order, watch
+        self.folder = platform.settings.home / "campaigns" / order.line / order.campaign
 
-    def run(self) -> Iterator[Ended | Quiet]:
+    def run(self) -> Iterator[RoundResult | Skipped]:
         """Run the rounds that are ordered and not done yet, yielding each as it ends.
 
         When the order was killed after its last round had ended, that round is told again. Where nothing new was
@@ -115,7 +115,7 @@ class Campaign:
             _require_pipeline(self.order.pipeline_of(stage))
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
-        check_places(self.place.settings.report_to)
+        check_places(self.platform.settings.report_to)
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked_line(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()
@@ -130,18 +130,18 @@ class Campaign:
             yield
         except BaseException:
             with suppress(SelftaughtError):  # a registry that is silent
-                tracker = self.place.tracker
+                tracker = self.platform.tracker
                 open_rounds = [run.run for run in self._rounds() if not run.outcome]
                 for run in (*open_rounds, tracker.campaign_run(self.order.line, self.order.campaign)):
                     tracker.finish(run, STOPPED)
             raise
 
-    def _run_until(self, last: int) -> Iterator[Ended | Quiet]:
+    def _run_until(self, last: int) -> Iterator[RoundResult | Skipped]:
         """Run rounds until there are `last`, or nothing new is left."""
         with self._engines():
             self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
-            adopt(self.place, self.order.recipe, self.order.line)
-            adopt_roles(self.place, self.order.recipe, self.order.line)
+            adopt(self.platform, self.order.recipe, self.order.line)
+            adopt_roles(self.platform, self.order.recipe, self.order.line)
             self.watch({"step": "adopt", "done": 1, "total": 1, "unit": "models"})
             rounds = self._ended()
             if len(rounds) == last:
@@ -149,13 +149,13 @@ class Campaign:
             while len(self._ended()) < last:
                 ended = self._quiet() or self._round(*self._next())
                 yield ended
-                if isinstance(ended, Quiet):
+                if isinstance(ended, Skipped):
                     return
 
     @contextmanager
     def _engines(self) -> Generator[None]:
         """Own engines while the rounds run; on a cluster the steps have their models served there."""
-        settings = self.place.settings
+        settings = self.platform.settings
         if settings.serving != "local":
             yield
             return
@@ -163,9 +163,9 @@ class Campaign:
             LocalEngines(
                 settings.home, options=EngineOptions.told(settings), waiting=self._starting, nursery=True
             ) as engines,
-            EngineOwner(engines, settings.home) as owner,
+            EngineServer(engines, settings.home) as owner,
         ):
-            self.place = replace(self.place, settings=settings.model_copy(update={"engines": owner.address}))
+            self.platform = replace(self.platform, settings=settings.model_copy(update={"engines": owner.address}))
             yield
 
     def _starting(self, name: str, seconds: float) -> None:
@@ -175,7 +175,7 @@ class Campaign:
 
     def _target(self) -> int:
         """How many rounds the campaign shall have: an order that was interrupted is gone on with, not added to."""
-        tracker, order = self.place.tracker, self.order
+        tracker, order = self.platform.tracker, self.order
         wanted = order.rounds or sum(stage.rounds for stage in order.recipe.stages)
         run = tracker.campaign_run(order.line, order.campaign)
         tracker.reopen(run)
@@ -188,71 +188,71 @@ class Campaign:
 
     def _close(self) -> None:
         """The order is done: the next one adds its rounds."""
-        tracker = self.place.tracker
+        tracker = self.platform.tracker
         run = tracker.campaign_run(self.order.line, self.order.campaign)
         tracker.tag(run, {"selftaught.order": ""})
         tracker.finish(run, "done")
 
     def _rounds(self) -> list[RoundRun]:
-        return self.place.tracker.rounds(self.order.line, self.order.campaign)
+        return self.platform.tracker.rounds(self.order.line, self.order.campaign)
 
     def _ended(self) -> list[RoundRun]:
         return [run for run in self._rounds() if run.outcome in ENDED]
 
     def _next(self) -> tuple[int, int]:
-        return next_round(self.place, self.order.recipe, self.order.line, self.order.campaign)
+        return next_round(self.platform, self.order.recipe, self.order.line, self.order.campaign)
 
-    def _quiet(self) -> Quiet | None:
+    def _quiet(self) -> Skipped | None:
         """The round that is due, where it was not begun and nothing new was dropped for it."""
         number, attempt = self._next()
         if self._plan(number, attempt) is not None:
             return None
-        reason = quiet(self.place, self.order.recipe, self.order.line, self.order.campaign, number, attempt)
-        return Quiet(number, attempt, reason) if reason else None
+        reason = nothing_new(self.platform, self.order.recipe, self.order.line, self.order.campaign, number, attempt)
+        return Skipped(number, attempt, reason) if reason else None
 
     def _plan(self, number: int, attempt: int) -> Job | None:
         """The round's job, if it was fixed already."""
-        return begun(self.place, round_name(self.order.line, self.order.campaign, number, attempt))
+        return begun(self.platform, round_name(self.order.line, self.order.campaign, number, attempt))
 
-    def _again(self, run: RoundRun) -> Ended:
-        told = newest(self.place, self.order.line, self.order.campaign)
+    def _again(self, run: RoundRun) -> RoundResult:
+        told = newest(self.platform, self.order.line, self.order.campaign)
         assert told is not None  # a round ends after its record was claimed
         folder = self._folder(run.round, run.attempt)
         page = folder / "report.html"
         folder.mkdir(exist_ok=True)
         write(told, page)
         self._tidy(folder, page)
-        return Ended(run.round, run.attempt, told, page)
+        return RoundResult(run.round, run.attempt, told, page)
 
     def _folder(self, number: int, attempt: int) -> Path:
         return self.folder / f"round-{number}-{attempt}"
 
     @property
     def _scratch(self) -> Path:
-        return self.place.settings.home / "scratch" / f"tmp-{self.order.line}"
+        return self.platform.settings.home / "scratch" / f"tmp-{self.order.line}"
 
     # One round ------------------------------------------------------------------------------------------------------
 
-    def _round(self, number: int, attempt: int) -> Ended | Quiet:
+    def _round(self, number: int, attempt: int) -> RoundResult | Skipped:
         folder = self._folder(number, attempt)
         shutil.rmtree(folder / "run", ignore_errors=True)
         (folder / "run").mkdir(parents=True)
         self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
         self._warm(stage_of(self.order.recipe, number).sample_from)
         code = self._pipeline(number, attempt, folder)
-        told = recorded(self.place, self.order.line, self.order.campaign, number, attempt)
+        told = recorded(self.platform, self.order.line, self.order.campaign, number, attempt)
         if code != 0 or told is None:
             failure = self._failure(number, attempt, folder, code)
             if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
-                return Quiet(number, attempt, str(failure))
+                return Skipped(number, attempt, str(failure))
             raise failure
-        return Ended(number, attempt, told, self._page(folder))
+        return RoundResult(number, attempt, told, self._page(folder))
 
     def _warm(self, alias: Any) -> None:
         """Start the engine that sampling will ask for while the tasks are being prepared."""
-        version = self.place.tracker.resolve(self.order.line, alias)
+        version = self.platform.tracker.resolve(self.order.line, alias)
         if version is not None:
-            asked = (self.place.serving(), self.order.line, version.digest)
+            asked = (self.platform.serving(), self.order.line, version.digest)
             threading.Thread(target=_quietly, args=asked, daemon=True).start()
 
     def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
@@ -289,7 +289,7 @@ class Campaign:
                 process.wait()
 
     def _environment(self, run: Path, events: Path) -> dict[str, str]:
-        settings = self.place.settings.model_copy(update={"events": str(events)})
+        settings = self.platform.settings.model_copy(update={"events": str(events)})
         own = {ERRORS: str(run / "errors.jsonl"), "TMPDIR": str(self._scratch)}
         return {**inherited(), **settings.environment(), **own}
 
@@ -315,7 +315,7 @@ class Campaign:
             return told
         if told is not None:
             runs = [run.run for run in self._rounds() if (run.round, run.attempt) == (number, attempt)]
-            measured = [scores(self.place.tracker.metrics(run)) for run in runs]
+            measured = [scores(self.platform.tracker.metrics(run)) for run in runs]
             return type(told)(f"{told}{''.join(measured)}\n  log: {log}")
         how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step could say why"
         return SelftaughtError(

@@ -29,7 +29,7 @@ from selftaught.cli.completion import complete_axis, complete_family, complete_l
 from selftaught.cli.terminal import Terminal
 from selftaught.core import shipped
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
-from selftaught.retention.policy import Policy
+from selftaught.retention.policy import RetentionPolicy
 
 PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
 """The documented exit codes."""
@@ -98,15 +98,15 @@ def telling() -> Generator[None]:
         raise typer.Exit(130) from None
 
 
-def _workplace() -> Any:
+def _platform() -> Any:
     """Where a command that keeps something works; a home that it is about to make is told."""
-    from selftaught.platform import Workplace
+    from selftaught.platform import Platform
 
-    place = Workplace.open()
-    if not place.settings.home.exists():
-        told = f"making a new home: {place.settings.home}  (set SELFTAUGHT_HOME for another)"
+    platform = Platform.open()
+    if not platform.settings.home.exists():
+        told = f"making a new home: {platform.settings.home}  (set SELFTAUGHT_HOME for another)"
         err.print(told, highlight=False, soft_wrap=True)
-    return place
+    return platform
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -156,16 +156,16 @@ def run(
     """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
     with telling():
         from selftaught.campaign.estimate import plan
-        from selftaught.campaign.local import Campaign, Order, Quiet
+        from selftaught.campaign.local import Campaign, CampaignSpec, Skipped
         from selftaught.cli.live import watcher
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
         from selftaught.recipe import Recipe
         from selftaught.state.tracking import NOTHING_NEW
 
         parsed = Recipe.load(recipe, overrides)
-        place = Workplace.open() if dry_run else _workplace()
-        order = Order(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines)
-        planned = plan(place, order)
+        platform = Platform.open() if dry_run else _platform()
+        order = CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines)
+        planned = plan(platform, order)
         if as_json:
             _print(planned.as_dict())
         else:
@@ -174,8 +174,8 @@ def run(
             return
         outcome = ""
         with watcher(err, _print if as_json else None) as watch:
-            for ended in Campaign(place, order, watch).run():
-                if isinstance(ended, Quiet):
+            for ended in Campaign(platform, order, watch).run():
+                if isinstance(ended, Skipped):
                     outcome = NOTHING_NEW
                     _tell_nothing(ended, as_json)
                 else:
@@ -227,7 +227,7 @@ def evaluate(
         from selftaught.recipe import Recipe
 
         parsed = Recipe.load(recipe, overrides)
-        summaries = evaluate_model(_workplace(), parsed, line or parsed.name, model, split, to)
+        summaries = evaluate_model(_platform(), parsed, line or parsed.name, model, split, to)
         if as_json:
             _print([_fields(summary) for summary in summaries])
             return
@@ -267,7 +267,7 @@ def benchmark(
         from selftaught.lines.benchmark import benchmark as measured
 
         names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-        told = measured(_workplace(), line, model, Wanted(names, num_fewshot, limit, chat, include), to)
+        told = measured(_platform(), line, model, Wanted(names, num_fewshot, limit, chat, include), to)
         if as_json:
             _print({"figures": dict(figures(told.results)), "cut": dict(told.cut)})
         else:
@@ -305,12 +305,12 @@ def watch(
     with telling():
         from selftaught.lines.watch import Guard, default_margin, post
         from selftaught.lines.watch import watch as look
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
         from selftaught.recipe import Recipe
 
         parsed = Recipe.load(recipe, overrides)
         guard = Guard(default_margin(parsed) if margin is None else margin, alpha, roll_back)
-        found = look(Workplace.open(), parsed, line, campaign or parsed.name, guard)
+        found = look(Platform.open(), parsed, line, campaign or parsed.name, guard)
         if as_json:
             _print(_fields(found))
         fell = found.outcome == "fell"
@@ -330,15 +330,15 @@ def report(
     """Write the report of the line's last finished round again; a later one that failed is told of."""
     with telling():
         from selftaught.lines.versions import known
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
         from selftaught.report.page import write
         from selftaught.round.history import failed_last, told_last
 
-        place = Workplace.open()
-        name, told = told_last(place, known(place.tracker, line), campaign)
+        platform = Platform.open()
+        name, told = told_last(platform, known(platform.tracker, line), campaign)
         write(told, to)
         out.print(str(to), soft_wrap=True)
-        if failed := failed_last(place, line, name):
+        if failed := failed_last(platform, line, name):
             err.print(f"not in it: {failed}", style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -377,9 +377,9 @@ def adopt(recipe: RecipePath, overrides: Overrides = [], line: LineName = "") ->
         from selftaught.round.adopt import adopt as adopted
         from selftaught.round.adopt import adopt_roles
 
-        parsed, place = Recipe.load(recipe, overrides), _workplace()
-        champion = adopted(place, parsed, line or parsed.name)
-        adopt_roles(place, parsed, line or parsed.name)
+        parsed, platform = Recipe.load(recipe, overrides), _platform()
+        champion = adopted(platform, parsed, line or parsed.name)
+        adopt_roles(platform, parsed, line or parsed.name)
         out.print(f"{champion.line}: champion is version {champion.version} ({champion.digest[:8]})")
 
 
@@ -397,11 +397,11 @@ def submit(
     """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
     with telling():
         from selftaught.campaign.kfp.submission import submit as submitted
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
         order = _order(recipe, overrides, line, campaign, shards, pipelines)
         try:
-            made = submitted(Workplace.open(), order, abandon_after * 3600)
+            made = submitted(Platform.open(), order, abandon_after * 3600)
         except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
             _print({"outcome": "nothing new", "reason": str(nothing)}) if as_json else out.print(str(nothing))
             return
@@ -429,10 +429,10 @@ def schedule(
     with telling():
         from selftaught.campaign.kfp.schedules import Clock
         from selftaught.campaign.kfp.schedules import schedule as scheduled
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
         order = _order(recipe, overrides, line, campaign, shards, COMPILED)
-        made = scheduled(Workplace.open(), order, Clock(cron.strip(), time_zone, abandon_after))
+        made = scheduled(Platform.open(), order, Clock(cron.strip(), time_zone, abandon_after))
         if as_json:
             _print(_fields(made))
             return
@@ -451,10 +451,10 @@ def rounds_abandon(
     with telling():
         from selftaught.campaign.kfp.submission import abandon
         from selftaught.lines.versions import known
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        place = Workplace.open()
-        gone = abandon(place, known(place.tracker, line), campaign)
+        platform = Platform.open()
+        gone = abandon(platform, known(platform.tracker, line), campaign)
         if as_json:
             _print({"line": line, "campaign": campaign, "round": gone.round, "attempt": gone.attempt})
             return
@@ -466,9 +466,9 @@ def status(line: Line, as_json: AsJson = False) -> None:
     """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
     with telling():
         from selftaught.lines.status import status_of
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        told = status_of(Workplace.open(), line)
+        told = status_of(Platform.open(), line)
         if as_json:
             _print(told.as_dict())
         else:
@@ -486,27 +486,27 @@ def reconcile(
     with telling():
         from selftaught.lines.drift import settled
         from selftaught.lines.versions import known
-        from selftaught.platform import Workplace
-        from selftaught.round.in_use import tidy, tidy_all, tidy_when_free
+        from selftaught.platform import Platform
+        from selftaught.round.in_use import reconcile_line, reconcile_lines, tidy_when_free
 
-        place = Workplace.open()
-        one = tidy_when_free if when_free else tidy
+        platform = Platform.open()
+        one = tidy_when_free if when_free else reconcile_line
         if line:
-            done = tidy_all(place, [known(place.tracker, line)], one)
-        elif (lines := settled(place)) is not None:
+            done = reconcile_lines(platform, [known(platform.tracker, line)], one)
+        elif (lines := settled(platform)) is not None:
             done = (f"{each}: as it has to be" for each in lines)
         else:
-            done = tidy_all(place, place.tracker.lines(), one)
+            done = reconcile_lines(platform, platform.tracker.lines(), one)
         for said in done:
             out.print(said)
 
 
 def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards: int, pipelines: Path) -> Any:
-    from selftaught.campaign.local import Order
+    from selftaught.campaign.local import CampaignSpec
     from selftaught.recipe import Recipe
 
     parsed = Recipe.load(recipe, overrides)
-    return Order(parsed, line or parsed.name, campaign or parsed.name, shards=shards, pipelines=pipelines)
+    return CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, shards=shards, pipelines=pipelines)
 
 
 # Recipes ------------------------------------------------------------------------------------------------------------
@@ -681,12 +681,12 @@ def tasks_list(
 ) -> None:
     """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
     with telling():
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
         from selftaught.recipe import Recipe
         from selftaught.round.intake import listed
 
-        parsed, place = Recipe.load(recipe, overrides), Workplace.open()
-        found, lacking = listed(place, parsed, line or parsed.name, campaign or parsed.name)
+        parsed, platform = Recipe.load(recipe, overrides), Platform.open()
+        found, lacking = listed(platform, parsed, line or parsed.name, campaign or parsed.name)
         if as_json:
             _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})
             return
@@ -722,11 +722,11 @@ def steps_export(
     """Write the trees of the line's last finished round as steps with labels, a row a path."""
     with telling():
         from selftaught.lines.versions import known
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
         from selftaught.stepwise.transfer import export
 
-        place = Workplace.open()
-        made = export(place, known(place.tracker, line), campaign, to, kind, labels, threshold)
+        platform = Platform.open()
+        made = export(platform, known(platform.tracker, line), campaign, to, kind, labels, threshold)
         _tell_account(made, f"{to}: {made.solutions} solutions of {made.rows} tasks", as_json)
 
 
@@ -758,8 +758,8 @@ SHOWN = 10
 
 def _tell_account(made: Any, words: str, as_json: bool) -> None:
     _print(_fields(made)) if as_json else out.print(words, highlight=False, soft_wrap=True)
-    for place, why in made.aside[:SHOWN]:
-        err.print(f"set aside: {place}: {why}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for where, why in made.aside[:SHOWN]:
+        err.print(f"set aside: {where}: {why}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(made.aside) > SHOWN:
         err.print(f"set aside: {len(made.aside) - SHOWN} more. --json names all.", style="yellow", highlight=False)
 
@@ -772,9 +772,9 @@ def models_list(line: LineOrAll = "", as_json: AsJson = False) -> None:
     """Every registered model version, its digest, its aliases and where it came from."""
     with telling():
         from selftaught.lines.versions import rows
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        tracker = Workplace.open().tracker
+        tracker = Platform.open().tracker
         found = rows(tracker, line)
         if as_json:
             _print(found)
@@ -794,7 +794,7 @@ def models_pull(
     with telling():
         from selftaught.round.adopt import keep
 
-        digest, uri = keep(_workplace(), name)
+        digest, uri = keep(_platform(), name)
         out.print(f"{digest}  {unquote(uri)}", soft_wrap=True, highlight=False)
 
 
@@ -806,9 +806,9 @@ def models_show(
     """Where a model came from: recipe, parent, data sets, evaluation."""
     with telling():
         from selftaught.lines.versions import find
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        tracker = Workplace.open().tracker
+        tracker = Platform.open().tracker
         version = find(tracker, line, model)
         table = _table("what", "value", title=f"{line} version {version.version}")
         table.add_row("digest", version.digest)
@@ -828,10 +828,10 @@ def models_rollback(
     """Point the champion alias back. The model that was champion stays registered as `previous`."""
     with telling():
         from selftaught.lines.versions import rollback
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        place = Workplace.open()
-        old, new = rollback(place.tracker, place.serving(), line, to)
+        platform = Platform.open()
+        old, new = rollback(platform.tracker, platform.serving(), line, to)
         out.print(f"{line}: champion is version {new.version} ({new.digest[:8]}) again; it was version {old.version}.")
 
 
@@ -848,11 +848,11 @@ def models_push(
     """Share a promoted version on a model hub, with a card, as whom HF_TOKEN says; again, it changes nothing."""
     with telling():
         from selftaught.lines.versions import find
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
         from selftaught.sharing.push import push
 
-        place, (line, _, named) = Workplace.open(), model.partition("@")
-        for pushed in push(place, find(place.tracker, line, named or "champion"), repository, dataset, public):
+        platform, (line, _, named) = Platform.open(), model.partition("@")
+        for pushed in push(platform, find(platform.tracker, line, named or "champion"), repository, dataset, public):
             if as_json:
                 _print(_fields(pushed))
             else:
@@ -872,9 +872,9 @@ def serve(
     """Serve a model of a line, or any other, on an OpenAI-compatible endpoint until stopped."""
     with telling():
         from selftaught.lines.serve import serve_until_stopped
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        serve_until_stopped(Workplace.open(), line, model, port, lambda text: err.print(text, highlight=False))
+        serve_until_stopped(Platform.open(), line, model, port, lambda text: err.print(text, highlight=False))
 
 
 @app.command()
@@ -888,10 +888,10 @@ def chat(
     """Talk to the champion, or any model. Uses the endpoint that serves it, or starts one for the conversation."""
     with telling():
         from selftaught.lines.serve import converse
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
         say = partial(out.print, highlight=False, soft_wrap=True)
-        converse(Workplace.open(), line, model, message, temperature, max_tokens, say)
+        converse(Platform.open(), line, model, message, temperature, max_tokens, say)
 
 
 @app.command()
@@ -904,11 +904,11 @@ def up(
     """Serve the champion and the MLflow UI in the background (`selftaught down` stops them)."""
     with telling():
         from selftaught.lines.background import up as bring_up
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        place = Workplace.open()
-        there = bring_up(place, line, port, ui_port)
-        page = place.settings.home / "campaigns" / line / "report.html"
+        platform = Platform.open()
+        there = bring_up(platform, line, port, ui_port)
+        page = platform.settings.home / "campaigns" / line / "report.html"
         report = str(page) if page.exists() else ""
         if as_json:
             _print({**_fields(there), "report": report})
@@ -927,9 +927,9 @@ def down() -> None:
     """Stop what `up` started."""
     with telling():
         from selftaught.lines.background import down as bring_down
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
 
-        out.print(f"stopped: {', '.join(bring_down(Workplace.open())) or 'nothing was running'}")
+        out.print(f"stopped: {', '.join(bring_down(Platform.open())) or 'nothing was running'}")
 
 
 # The machine --------------------------------------------------------------------------------------------------------
@@ -974,10 +974,10 @@ def clean(
 
 
 def _days(of: str) -> Any:
-    return typer.Option(min=1, help=f"days: {Policy.model_fields[of].description}")
+    return typer.Option(min=1, help=f"days: {RetentionPolicy.model_fields[of].description}")
 
 
-KEPT = Policy()
+KEPT = RetentionPolicy()
 
 
 @app.command()
@@ -998,11 +998,11 @@ def gc(
     with telling():
         from selftaught.campaign.kfp.versions import Versions
         from selftaught.lines.versions import known
-        from selftaught.platform import Workplace
+        from selftaught.platform import Platform
         from selftaught.retention.collecting import Collector
         from selftaught.retention.inventory import NoPipelines
 
-        policy = Policy(
+        policy = RetentionPolicy(
             rollouts=keep_rollouts,
             trees=keep_trees,
             scores=keep_scores,
@@ -1012,10 +1012,10 @@ def gc(
             pipelines=keep_pipelines,
             torn=keep_torn,
         )
-        place = Workplace.open()
-        pipelines = Versions(place.settings) if place.settings.kfp else NoPipelines()
-        only = known(place.tracker, line) if line else ""
-        collector = Collector(place, policy, only, place.serving(), pipelines)
+        platform = Platform.open()
+        pipelines = Versions(platform.settings) if platform.settings.kfp else NoPipelines()
+        only = known(platform.tracker, line) if line else ""
+        collector = Collector(platform, policy, only, platform.serving(), pipelines)
         if dry_run:
             plan = collector.plan()
             _tell_plan(plan, as_json)

@@ -45,7 +45,7 @@ TIMEOUT = (10, 60)
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutStatus:
     """How far a Deployment is. `failure` is why it will not get further, in the cluster's own words."""
 
     done: bool
@@ -142,7 +142,7 @@ class Cluster:
 
     # Roll-outs ------------------------------------------------------------------------------------------------------
 
-    def rollout(self, name: str, selector: str, replicas: int) -> Rollout:
+    def rollout(self, name: str, selector: str, replicas: int) -> RolloutStatus:
         """How far the Deployment `name` is, whose pods `selector` selects: done once `replicas` of them serve.
 
         KServe's own conditions are not asked: they stay Ready while a roll-out goes on or crash-loops. What was up once
@@ -151,18 +151,20 @@ class Cluster:
         with told(f"deployment {name}"):
             deployment = found(lambda: self.apps.read_namespaced_deployment(name, self.namespace))
             if deployment is None or deployment.metadata.deletion_timestamp:
-                return Rollout(False, state="no Deployment yet")
+                return RolloutStatus(False, state="no Deployment yet")
             if _rolled_out(deployment, replicas):
-                return Rollout(True)
+                return RolloutStatus(True)
             pods = self.pods(selector)
         failure = _refused(deployment) or pods.failure
         return (
-            Rollout(False, state=failure or pods.state) if _was_up(deployment) else Rollout(False, failure, pods.state)
+            RolloutStatus(False, state=failure or pods.state)
+            if _was_up(deployment)
+            else RolloutStatus(False, failure, pods.state)
         )
 
     # Pods -----------------------------------------------------------------------------------------------------------
 
-    def pods(self, selector: str) -> Rollout:
+    def pods(self, selector: str) -> RolloutStatus:
         """How far the pods are that `selector` selects: done when none is still to start.
 
         What is being deleted speaks for nothing that comes after it.
@@ -172,7 +174,7 @@ class Cluster:
             staying = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
             broken = [words for pod in staying if (words := self._broken(pod))]
         done = bool(pods) and all(pod.status.phase != "Pending" for pod in pods)
-        return Rollout(done, "; ".join(broken[:1]), _state(pods))
+        return RolloutStatus(done, "; ".join(broken[:1]), _state(pods))
 
     def logs(self, selector: str, phase: str) -> dict[str, str]:
         """The ends of the logs of those pods that are in `phase`, by name."""

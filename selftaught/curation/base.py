@@ -1,8 +1,8 @@
 """Selection: how curators count, cap and draw what they give.
 
-What curators share: a minimum, a cap on all examples (`Counted`), and for those that pick rollouts one by one a cap per
-task (`Selection`). Which rollouts or nodes they may pick is what they differ in. A draw ranks by a hash of seed and
-content, so it depends neither on the order of the groups nor on one another.
+What curators share: a minimum, a cap on all examples (`PerGroupCurator`), and for those that pick rollouts one by one
+a cap per task (`Selection`). Which rollouts or nodes they may pick is what they differ in. A draw ranks by a hash of
+seed and content, so it depends neither on the order of the groups nor on one another.
 
 Groups are gone through twice: which examples are kept is found by their ids alone, and these are then made again.
 """
@@ -20,7 +20,7 @@ from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Group, Message, Rollout, content_id
 
 
-class Counted(Curator):
+class PerGroupCurator(Curator):
     """At least `minimum` examples, at most `max_examples`, each group's by itself."""
 
     minimum: Annotated[NonNegativeInt, Field(description="fewer examples than this fail the round")] = 16
@@ -69,7 +69,7 @@ def _ascending(ids: Sequence[str]) -> bool:
     return all(one <= other for one, other in pairwise(ids))
 
 
-class Selection(Counted):
+class Selection(PerGroupCurator):
     """Pick rollouts of each task, `per_task` at most, and `max_examples` in all.
 
     Only rollouts that the model itself ended (finish_reason `stop`) are picked: what was cut off or broken off

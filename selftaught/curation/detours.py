@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.curation.base import Counted, capped, told
+from selftaught.curation.base import PerGroupCurator, capped, told
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
 from selftaught.records import Example, Group, Node, Tree, content_id
 
@@ -19,7 +19,7 @@ Reflect = Annotated[str, Field(description="said after a wrong turn, before `bac
 Back = Annotated[str, Field(description="leads back from a wrong turn; {step} is the last step that was right")]
 
 
-class Detours(Counted):
+class Backtracks(PerGroupCurator):
     """One example a right answer that has wrong turns beside it, `per_task` at most.
 
     `reflect` and `back` are said between a wrong turn and the right one.
@@ -64,7 +64,7 @@ class Detours(Counted):
         """The wrong turns to tell at node `index`, each as its steps; `far` are distances to right answers."""
 
 
-class Linearised(Detours, type="linearised"):
+class Linearised(Backtracks, type="linearised"):
     """Whole wrong answers before the right one, depth first, `detours` at most at each node."""
 
     detours: Annotated[PositiveInt, Field(description="wrong answers told at one node, at most")] = 1
@@ -83,7 +83,7 @@ class Linearised(Detours, type="linearised"):
         return [path for path in after if path and far[path[0].index] >= FAR][: self.detours]
 
 
-class Spliced(Detours, type="spliced"):
+class Spliced(Backtracks, type="spliced"):
     """One step too far, then back: the first step that no right answer follows, of the most convincing wrong child."""
 
     reflect: Reflect = "I made a mistake."

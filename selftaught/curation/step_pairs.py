@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selftaught.curation.base import Counted
+from selftaught.curation.base import PerGroupCurator
 from selftaught.curation.process_values import inferred_values, right_leaves, unjudged_leaves
 from selftaught.records import Example, Group, Message, Node, Tree, content_id
 
 
-class StepPairs(Counted, type="step_pairs"):
+class StepPairs(PerGroupCurator, type="step_pairs"):
     """A `pair` each node of the best path that has two children: its best child against `rejected`.
 
     Children are compared by value, then visits, then estimate; the path goes from the root into the best child.

@@ -9,12 +9,12 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from selftaught.curation.base import Counted, capped
+from selftaught.curation.base import PerGroupCurator, capped
 from selftaught.curation.process_values import FAR, answered, distances, inferred_values, right_leaves, unjudged_leaves
 from selftaught.records import Example, Group, Message, Tree, content_id
 
 
-class StepValues(Counted, type="step_values"):
+class StepValues(PerGroupCurator, type="step_values"):
     """A `value` example each node of a tree but the root.
 
     A step is right where a right answer is at or below it, wrong where all that were judged there are wrong, and

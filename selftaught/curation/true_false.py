@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.curation.base import Counted, drawn
+from selftaught.curation.base import PerGroupCurator, drawn
 from selftaught.curation.step_values import StepValues
 from selftaught.records import Example, Group, Message
 
 
-class TrueFalse(Counted, type="true_false"):
+class TrueFalse(PerGroupCurator, type="true_false"):
     """A completion example each node of a tree that is known to be right or wrong: True from `threshold` on.
 
     The label is the quality value that right answers give it (`step_values`). There are as many of either word as the

@@ -46,7 +46,7 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 """A number of tokens, or a token's id: data sets hold ids as 32 bits."""
 
 BACK_OFF: dict[str, Any] = {"attempts": None, "timeout": None, "wait_initial": 0.2, "wait_max": 5.0, "wait_jitter": 0.1}
-"""Seconds between tries: 0.2 doubled up to 5; `Policy.patience` says when to stop."""
+"""Seconds between tries: 0.2 doubled up to 5; `RetryPolicy.patience` says when to stop."""
 
 
 def served_name(line: str, digest: str) -> str:
@@ -172,7 +172,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetryPolicy:
     """How a client treats its server.
 
     `concurrency` bounds the sequences in flight at a server that does not say how many it has room for; `priority` is
@@ -204,7 +204,7 @@ class Endpoint:
         line: str,
         digest: str,
         *,
-        policy: Policy = Policy(),
+        policy: RetryPolicy = RetryPolicy(),
         key: str = "",
         api_key_env: str | None = None,
         template: Mapping[str, JsonValue] = {},

@@ -24,7 +24,7 @@ from selftaught.core.files import write_whole
 from selftaught.core.loopback import KEY, new_key
 from selftaught.lines.serve import Note, note_path, noted
 from selftaught.lines.versions import find
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.engines.sessions import Process, said
 from selftaught.state.database import database_file
 from selftaught.state.tracking_ui import HOST, address
@@ -53,23 +53,23 @@ class Page(BaseModel):
     process: Process
 
 
-def up(place: Workplace, line: str, port: int = 8000, ui_port: int = 5000) -> Up:
+def up(platform: Platform, line: str, port: int = 8000, ui_port: int = 5000) -> Up:
     """Serve the champion of `line` and the MLflow UI in the background; another free port when one is taken.
 
     Raises Unavailable, naming the log, when one of them does not come up.
     """
-    digest = find(place.tracker, line, "champion").digest
-    note = _serving(place, line, digest, port)
-    return Up(note.url, note.key, line, note.digest, _tracking_ui(place, ui_port))
+    digest = find(platform.tracker, line, "champion").digest
+    note = _serving(platform, line, digest, port)
+    return Up(note.url, note.key, line, note.digest, _tracking_ui(platform, ui_port))
 
 
-def down(place: Workplace) -> list[str]:
+def down(platform: Platform) -> list[str]:
     """Stop what `up` (or `serve`) left running; returns what was stopped."""
-    return [path.stem for path in sorted((place.settings.home / "served").glob("*.json")) if _stop(path)]
+    return [path.stem for path in sorted((platform.settings.home / "served").glob("*.json")) if _stop(path)]
 
 
-def _serving(place: Workplace, line: str, digest: str, port: int) -> Note:
-    path = note_path(place.settings.home, line)
+def _serving(platform: Platform, line: str, digest: str, port: int) -> Note:
+    path = note_path(platform.settings.home, line)
     note = noted(path)
     if note is not None and note.digest == digest:
         return note
@@ -79,15 +79,15 @@ def _serving(place: Workplace, line: str, digest: str, port: int) -> Note:
     return next(there for _ in _waiting(started, log) if (there := noted(path)) is not None)
 
 
-def _tracking_ui(place: Workplace, port: int) -> str:
+def _tracking_ui(platform: Platform, port: int) -> str:
     """The MLflow UI's address; a tracking server has its own."""
-    if database_file(place.settings.tracking_uri) is None:
-        return without_credentials(place.settings.tracking_uri)
-    path = place.settings.home / "served" / "mlflow.json"
+    if database_file(platform.settings.tracking_uri) is None:
+        return without_credentials(platform.settings.tracking_uri)
+    path = platform.settings.home / "served" / "mlflow.json"
     if (page := said(path, Page)) is not None and page.process.alive:
         return page.url
     free, key, log = _free(port), new_key(), path.with_suffix(".log")
-    environment = without_secrets() | place.settings.environment() | {KEY: key}
+    environment = without_secrets() | platform.settings.environment() | {KEY: key}
     started = _start([sys.executable, "-m", "selftaught.state.tracking_ui", str(free)], log, environment)
     next(True for _ in _waiting(started, log) if _answers(free))
     url = address(free, key)

@@ -21,7 +21,7 @@ from selftaught.core.loopback import bearer
 from selftaught.core.names import named
 from selftaught.inference.limiter import PRIORITY, ROUNDS
 from selftaught.lines.evaluation import digest_of, engine, serves
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions, uses_vllm
 
@@ -60,7 +60,7 @@ class Benchmarked:
     context: int
 
 
-def benchmark(place: Workplace, line: str, model: str, wanted: Wanted, out: Path | None = None) -> Benchmarked:
+def benchmark(platform: Platform, line: str, model: str, wanted: Wanted, out: Path | None = None) -> Benchmarked:
     """What the harness makes of `model` (of `line`, a folder or a name); with `out` its results and samples there.
 
     Raises BadInput where the package, a task or what it needs is missing, Unavailable where the engine does not answer.
@@ -69,17 +69,17 @@ def benchmark(place: Workplace, line: str, model: str, wanted: Wanted, out: Path
     if out is not None and out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: a file. Name a folder.")
     manager, tasks = _tasks(wanted)
-    digest = digest_of(place, line or LINE, model)
-    options = _options(place, place.model(digest))
-    with engine(place, line or LINE, digest, options) as served:
-        asked = _client(served, place.model(digest), options.context)
+    digest = digest_of(platform, line or LINE, model)
+    options = _options(platform, platform.model(digest))
+    with engine(platform, line or LINE, digest, options) as served:
+        asked = _client(served, platform.model(digest), options.context)
         results, tracker = _evaluated(asked, manager, tasks, wanted)
     samples: Mapping[str, Any] = results.pop("samples")
     cut = {task: n for task, rows in samples.items() if (n := sum(_too_long(asked, row) for row in rows))}
     if out is not None:
         _write(tracker, results, samples, out)
     told = Benchmarked(results, _table(results), cut, options.context)
-    _track(place, line or LINE, digest, wanted, told)
+    _track(platform, line or LINE, digest, wanted, told)
     return told
 
 
@@ -145,10 +145,10 @@ def _check(name: str, task: Any) -> None:
 # Asking ---------------------------------------------------------------------------------------------------------------
 
 
-def _options(place: Workplace, folder: Path) -> EngineOptions:
+def _options(platform: Platform, folder: Path) -> EngineOptions:
     """Those of the settings, with room for the prompts of benchmarks as far as the model has it."""
-    options = EngineOptions.told(place.settings)
-    if serves(place):
+    options = EngineOptions.told(platform.settings)
+    if serves(platform):
         return options
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     longest = int(config.get("max_position_embeddings", CONTEXT))
@@ -232,10 +232,12 @@ def _write(tracker: Any, results: Json, samples: Mapping[str, Any], out: Path) -
             path.replace(to)
 
 
-def _track(place: Workplace, line: str, digest: str, wanted: Wanted, told: Benchmarked) -> None:
+def _track(platform: Platform, line: str, digest: str, wanted: Wanted, told: Benchmarked) -> None:
     """A run of its own with every figure, the settings, and the harness's results as a file."""
     tasks = ", ".join(wanted.tasks)
-    run = place.tracker.measurement_run(line, f"benchmark {digest[:8]}: {tasks}", {"selftaught.model_digest": digest})
+    run = platform.tracker.measurement_run(
+        line, f"benchmark {digest[:8]}: {tasks}", {"selftaught.model_digest": digest}
+    )
     settings = {
         "tasks": tasks,
         "num_fewshot": str(wanted.num_fewshot),
@@ -244,10 +246,10 @@ def _track(place: Workplace, line: str, digest: str, wanted: Wanted, told: Bench
         "context": str(told.context),
         "lm_eval": str(told.results.get("lm_eval_version")),
     }
-    place.tracker.log(run, dict(figures(told.results)), params=settings)
-    place.tracker.log_text(run, as_json(told.results), "results.json")
-    place.tracker.log_text(run, told.table, "results.txt")
-    place.tracker.finish(run, "done")
+    platform.tracker.log(run, dict(figures(told.results)), params=settings)
+    platform.tracker.log_text(run, as_json(told.results), "results.json")
+    platform.tracker.log_text(run, told.table, "results.txt")
+    platform.tracker.finish(run, "done")
 
 
 def figures(results: Json) -> Iterator[tuple[str, float]]:

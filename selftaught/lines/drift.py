@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from selftaught.cluster.naming import DIGEST, LINE, version_name
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.middleware.counting import HEADER
 from selftaught.serving.routes.service import SELECTOR
 from selftaught.settings import Settings
@@ -51,16 +51,16 @@ class Seen:
     """The HTTPRoutes of lines, where a gateway leads users."""
 
 
-def settled(place: Workplace) -> list[str] | None:
+def settled(platform: Platform) -> list[str] | None:
     """The lines of this store when all are as they have to be; None when to tell, or to have them so, takes more."""
-    told = place.settings
+    told = platform.settings
     inside = ACCOUNT.exists() and "KUBERNETES_SERVICE_HOST" in os.environ
     if told.serving != "kserve" or told.route == "git" or not told.tracking_uri.startswith("http") or not inside:
         return None
     try:
         lines = aliases(told.tracking_uri)
         champions = [champion_of(told.tracking_uri, line, found) for line, found in lines.items() if found]
-        ours = [each for each in champions if each.uri == place.store.uri("models", each.digest)]
+        ours = [each for each in champions if each.uri == platform.store.uri("models", each.digest)]
         seen = look(told, [each.line for each in ours])
     except (httpx.HTTPError, OSError, KeyError, ValueError):
         return None

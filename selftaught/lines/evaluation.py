@@ -21,7 +21,7 @@ from selftaught.core.names import named
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.inference.endpoint import Endpoint
 from selftaught.lines.versions import ALIASES, find
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Group, Task, TaskScore
 from selftaught.round.adopt import keep
@@ -33,7 +33,7 @@ from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.tasks.draw import prepare, seeds
-from selftaught.tasks.past import Past
+from selftaught.tasks.past import InboxHistory
 from selftaught.verification.runner import verify
 
 SPLITS = ("gate", "guard", "report")
@@ -48,90 +48,92 @@ class Measured:
 
 
 def evaluate_model(
-    place: Workplace, recipe: Recipe, line: str, model: str, split: str, out: Path | None = None
+    platform: Platform, recipe: Recipe, line: str, model: str, split: str, out: Path | None = None
 ) -> list[Summary]:
     """The summaries of `model` (of the line, a folder or a name) on one held-out split; with `out` its answers there.
 
     Raises BadInput for a model or split that does not exist, and an `out` that cannot be written.
     """
     named(line, "--line")
-    require_room(recipe, place.settings)
+    require_room(recipe, platform.settings)
     if split not in SPLITS:
         raise BadInput(f"'{split}' is no held-out split.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}")
     if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
         wrong = "a folder" if out.is_dir() else "nothing can be written there"
         raise BadInput(f"--out {out}: {wrong}. Name a file, in a folder that is there and can be written.")
-    used = Past(assigned=past(place, line, line).assigned)
+    used = InboxHistory(assigned=past(platform, line, line).assigned)
     tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0), used) if task.split == split]
-    stage, digest = recipe.stages[-1], digest_of(place, line, model)
-    measured = measure(place, recipe, stage, line, digest, tasks)
+    stage, digest = recipe.stages[-1], digest_of(platform, line, model)
+    measured = measure(platform, recipe, stage, line, digest, tasks)
     if out is not None:
         rows = answers(stage.evaluate, measured)
         write_whole(out, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     summaries = summarise(measured.scores, stage.evaluate)
-    _track(place, recipe, line, digest, summaries)
+    _track(platform, recipe, line, digest, summaries)
     return summaries
 
 
-def measure(place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]) -> Measured:
+def measure(
+    platform: Platform, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+) -> Measured:
     """What the metrics of `stage` of `recipe` make of the model `digest` of `line`, task by task.
 
     On what serves models here, or an engine of its own where nothing does.
     """
-    if serves(place):
-        return asyncio.run(_asked(place, recipe, stage, line, digest, tasks))
-    with engine(place, line, digest, EngineOptions.told(place.settings)) as served:
+    if serves(platform):
+        return asyncio.run(_asked(platform, recipe, stage, line, digest, tasks))
+    with engine(platform, line, digest, EngineOptions.told(platform.settings)) as served:
         policy = Endpoint(served.url, served.line, served.digest, key=served.key, template=recipe.chat_template)
-        return asyncio.run(_measure(place, stage, policy, tasks))
+        return asyncio.run(_measure(platform, stage, policy, tasks))
 
 
 def scores(
-    place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+    platform: Platform, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
 ) -> Sequence[TaskScore]:
     """The scores alone."""
-    return measure(place, recipe, stage, line, digest, tasks).scores
+    return measure(platform, recipe, stage, line, digest, tasks).scores
 
 
 @contextmanager
-def engine(place: Workplace, line: str, digest: str, options: EngineOptions) -> Generator[Served]:
+def engine(platform: Platform, line: str, digest: str, options: EngineOptions) -> Generator[Served]:
     """What serves the model: whatever serves models here, or an engine of its own with `options`."""
-    if serves(place):
-        yield place.serving().deploy(line, digest)
+    if serves(platform):
+        yield platform.serving().deploy(line, digest)
         return
-    with LocalEngines(place.settings.home, options=options) as engines:
-        yield engines.deploy(line, digest, place.model(digest))
+    with LocalEngines(platform.settings.home, options=options) as engines:
+        yield engines.deploy(line, digest, platform.model(digest))
 
 
-def digest_of(place: Workplace, line: str, model: str) -> str:
+def digest_of(platform: Platform, line: str, model: str) -> str:
     """The digest of `model`, which is one of `line`, a folder or a name; it is in the store then."""
-    if model in ALIASES or (line in place.tracker.lines() and "/" not in model):
-        return find(place.tracker, line, model).digest
-    return keep(place, model)[0]
+    if model in ALIASES or (line in platform.tracker.lines() and "/" not in model):
+        return find(platform.tracker, line, model).digest
+    return keep(platform, model)[0]
 
 
-def serves(place: Workplace) -> bool:
+def serves(platform: Platform) -> bool:
     """Whether something serves models here, so that nobody starts an engine of his own."""
-    return bool(place.settings.engines) or place.settings.serving != "local"
+    return bool(platform.settings.engines) or platform.settings.serving != "local"
 
 
 async def _asked(
-    place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+    platform: Platform, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
 ) -> Measured:
-    return await _measure(place, stage, await endpoint(place, line, digest, recipe.chat_template), tasks)
+    return await _measure(platform, stage, await endpoint(platform, line, digest, recipe.chat_template), tasks)
 
 
-async def _measure(place: Workplace, stage: Stage, served: Endpoint, tasks: Sequence[Task]) -> Measured:
+async def _measure(platform: Platform, stage: Stage, served: Endpoint, tasks: Sequence[Task]) -> Measured:
     verified_by, asked = dict[str, Sequence[Group]](), list[str]()
     async with served as policy:
         context = Context(models={"policy": policy}, verifiers=stage.verify)
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
             asked[:] = [metric.name for metric in stage.evaluate if metric.sampler() == sampler]
-            progress = place.progress(f"evaluate {', '.join(asked)}")
+            progress = platform.progress(f"evaluate {', '.join(asked)}")
             return await sample(wanted, sampler, context, _Forgetful(), progress, most_unanswered=MOST_UNVERIFIED)
 
         async def verified(groups: Sequence[Group]) -> list[Group]:
-            judged = await verify(groups, stage.verify, context, place.progress(f"verify {', '.join(asked)}"))
+            judged = await verify(groups, stage.verify, context, platform.progress(f"verify {', '.join(asked)}"))
             verified_by.update(dict.fromkeys(asked, judged))
             return judged
 
@@ -184,7 +186,7 @@ def _answer(group: Group, index: int) -> dict[str, Any]:
     }
 
 
-def _track(place: Workplace, recipe: Recipe, line: str, digest: str, summaries: Sequence[Summary]) -> None:
+def _track(platform: Platform, recipe: Recipe, line: str, digest: str, summaries: Sequence[Summary]) -> None:
     """A run of its own in the line's experiment, with each mean and its interval."""
     figures = {
         f"{s.split}.{s.metric}{end}": value
@@ -192,6 +194,6 @@ def _track(place: Workplace, recipe: Recipe, line: str, digest: str, summaries: 
         for end, value in (("", s.mean), (".low", s.low), (".high", s.high), (".tasks", float(s.n)))
     }
     about = {"selftaught.recipe": recipe.digest, "selftaught.model_digest": digest}
-    run = place.tracker.measurement_run(line, f"evaluate {digest[:8]} with {recipe.name}", about)
-    place.tracker.log(run, figures)
-    place.tracker.finish(run, "done")
+    run = platform.tracker.measurement_run(line, f"evaluate {digest[:8]} with {recipe.name}", about)
+    platform.tracker.log(run, figures)
+    platform.tracker.finish(run, "done")

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught.core.errors import SelftaughtError
 from selftaught.core.files import write_whole
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.inference.limiter import USERS
 from selftaught.lines.versions import find
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Message
 from selftaught.round.adopt import keep
 from selftaught.serving.backend import Served
@@ -47,56 +47,56 @@ class Note(BaseModel):
     process: Process
 
 
-def serve_until_stopped(place: Workplace, line: str, model: str, port: int, tell: Tell) -> None:
+def serve_until_stopped(platform: Platform, line: str, model: str, port: int, tell: Tell) -> None:
     """Serve `model` of `line`, or the model that `line` names, on loopback until SIGINT or SIGTERM.
 
     Raises BadInput when there is no such model or the port is taken.
     """
-    version = _meant(place, line, model)
+    version = _meant(platform, line, model)
     number = f" version {version.version}" if version.version else ""
     tell(f"starting {version.line}{number} ({version.digest[:8]}) …")
-    with LocalEngines(place.settings.home, options=EngineOptions.told(place.settings)) as engines:
-        served = engines.deploy(version.line, version.digest, place.model(version.digest), port=port)
-        with _noting(note_path(place.settings.home, version.line), served):
+    with LocalEngines(platform.settings.home, options=EngineOptions.told(platform.settings)) as engines:
+        served = engines.deploy(version.line, version.digest, platform.model(version.digest), port=port)
+        with _noting(note_path(platform.settings.home, version.line), served):
             tell(_how_to_ask(served))
             _wait_for_stop()
 
 
 def converse(
-    place: Workplace, line: str, model: str, message: str, temperature: float, max_tokens: int, say: Tell
+    platform: Platform, line: str, model: str, message: str, temperature: float, max_tokens: int, say: Tell
 ) -> None:
     """Say the answer to `message`, or to every line of standard input in one conversation."""
-    version = _meant(place, line, model)
-    with _served(place, version) as served:
+    version = _meant(platform, line, model)
+    with _served(platform, version) as served:
         asyncio.run(_conversation(served, message, temperature, max_tokens, say))
 
 
-def _meant(place: Workplace, name: str, model: str) -> Version:
+def _meant(platform: Platform, name: str, model: str) -> Version:
     """`model` of the line `name`; where there is no such line, the folder, starter model or hub id `name`.
 
     That one is kept in the store, is of no line, and is called like the folder.
     """
-    if name in place.tracker.lines() or not (Path(name).is_dir() or name in STARTERS or "/" in name):
-        return find(place.tracker, name, model)
-    digest, uri = keep(place, name)
+    if name in platform.tracker.lines() or not (Path(name).is_dir() or name in STARTERS or "/" in name):
+        return find(platform.tracker, name, model)
+    digest, uri = keep(platform, name)
     called = re.sub("[^A-Za-z0-9._-]+", "-", Path(name).resolve().name).strip("._-")
     return Version(called or "model", "", digest, uri)
 
 
 @contextmanager
-def _served(place: Workplace, version: Version) -> Generator[Served]:
-    note = noted(note_path(place.settings.home, version.line))
+def _served(platform: Platform, version: Version) -> Generator[Served]:
+    note = noted(note_path(platform.settings.home, version.line))
     if note is not None and note.digest == version.digest:
         yield Served(note.url, note.line, note.digest, note.key)
         return
     print("starting an engine …", file=sys.stderr)
-    with LocalEngines(place.settings.home, options=EngineOptions.told(place.settings)) as engines:
-        yield engines.deploy(version.line, version.digest, place.model(version.digest))
+    with LocalEngines(platform.settings.home, options=EngineOptions.told(platform.settings)) as engines:
+        yield engines.deploy(version.line, version.digest, platform.model(version.digest))
 
 
 async def _conversation(served: Served, message: str, temperature: float, max_tokens: int, say: Tell) -> None:
     said: list[Message] = []
-    policy = Policy(priority=USERS)
+    policy = RetryPolicy(priority=USERS)
     async with Endpoint(served.url, served.line, served.digest, policy=policy, key=served.key) as endpoint:
         for line in [message] if message else _typed():
             said.append(Message(role="user", content=line))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from selftaught.campaign.kfp.submission import runs
 from selftaught.core.errors import SelftaughtError
 from selftaught.lines.versions import known
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 
 P = TypeVar("P", list[dict[str, str]], dict[str, float])
 
@@ -47,9 +47,9 @@ class LineStatus:
         return "\n".join("\n".join([name, *(lines or ["  none"])]) for name, lines in parts.items())
 
 
-def status_of(place: Workplace, line: str) -> LineStatus:
+def status_of(platform: Platform, line: str) -> LineStatus:
     """The status of `line`. Raises BadInput when there is no such line, Unavailable when MLflow does not answer."""
-    tracker, unknown = place.tracker, dict[str, str]()
+    tracker, unknown = platform.tracker, dict[str, str]()
     known(tracker, line)
 
     def asked(part: str, ask: Callable[[], P], nothing: P) -> P:
@@ -62,13 +62,13 @@ def status_of(place: Workplace, line: str) -> LineStatus:
     return LineStatus(
         line=line,
         aliases={a: f"version {v.version} ({v.digest[:8]})" for a, v in tracker.aliases(line).items()},
-        served=asked("served", lambda: place.serving().served(line), {}),
+        served=asked("served", lambda: platform.serving().served(line), {}),
         rounds=[
             {"campaign": campaign, **{name: getattr(run, name) for name in ("round", "attempt", "outcome", "failure")}}
             for campaign in tracker.campaigns(line)
             for run in tracker.rounds(line, campaign)[-SHOWN:]
         ],
-        runs=asked("runs", lambda: runs(place, line)[:SHOWN], []) if place.settings.kfp else [],
+        runs=asked("runs", lambda: runs(platform, line)[:SHOWN], []) if platform.settings.kfp else [],
         unknown=unknown,
     )
 

@@ -29,18 +29,18 @@ from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.statistics import Change, Gain, change_of_gains, independent_change, paired_gain
 from selftaught.lines.evaluation import scores
 from selftaught.lines.versions import find, rollback
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
 from selftaught.report.data import ReportData
 from selftaught.round.history import recorded
 from selftaught.round.intake import dropped, past
 from selftaught.round.job import Plan, plan_key, round_name
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 from selftaught.state.tracking import Version
 from selftaught.tasks.inbox.batches import names
 
-Outcome = Literal["held", "fell", "nothing new", "no promotion"]
+WatchOutcome = Literal["held", "fell", "nothing new", "no promotion"]
 TAG = "selftaught.watch"
 """The tag of a version that says what became of it the last time that it was watched."""
 
@@ -73,7 +73,7 @@ class Watched:
     line: str
     champion: str
     digest: str
-    outcome: Outcome
+    outcome: WatchOutcome
     reason: str
     metric: str = ""
     before: float = 0.0
@@ -157,30 +157,30 @@ def pairs(champion: Mapping[str, float], anchor: Mapping[str, float]) -> list[Pa
     return [Pair(task, value, anchor[task]) for task, value in champion.items() if task in anchor]
 
 
-def watch(place: Workplace, recipe: Recipe, line: str, campaign: str, guard: Guard) -> Watched:
+def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: Guard) -> Watched:
     """Compare the champion of `line` with its predecessor, now and at its promotion, and act on a fall.
 
     Raises BadInput when there is no such line, the recipe's tasks are not dropped ones or it measures another metric
     than the one that decided, and what measuring raises.
     """
-    source, champion = dropped(recipe), find(place.tracker, line, "champion")
+    source, champion = dropped(recipe), find(platform.tracker, line, "champion")
     found = Watched(line, champion.version, champion.digest, "no promotion", "")
-    promotion = _promotion(place, champion)
+    promotion = _promotion(platform, champion)
     before = pairs(*map(promotion.values, (champion.digest, promotion.anchor))) if promotion else []
     if promotion is None or not before:
         return replace(found, reason="it was promoted on no dropped tasks, so there is nothing to compare with")
-    anchor = next((each for each in place.tracker.versions(line) if each.digest == promotion.anchor), None)
+    anchor = next((each for each in platform.tracker.versions(line) if each.digest == promotion.anchor), None)
     if anchor is None or anchor.removed:
         return replace(found, reason="the files of its predecessor are gone, so there is nothing to compare with")
-    tasks = source.held_out(past(place, line, campaign, until=promotion.started))
+    tasks = source.held_out(past(platform, line, campaign, until=promotion.started))
     if not tasks:
         return replace(found, outcome="nothing new", reason="no gate tasks arrived since its promotion")
     stage = _deciding(recipe, promotion.metric)
-    after = pairs(*(_measured(place, recipe, stage, each, tasks) for each in (champion, anchor)))
+    after = pairs(*(_measured(platform, recipe, stage, each, tasks) for each in (champion, anchor)))
     found = compared(replace(found, metric=promotion.metric, anchor=anchor.version), before, after, guard)
     fresh = Fresh(tasks, after, frozenset(names(source.path)))
-    found = _followed_up(place, found, (champion, anchor), fresh, guard)
-    _track(place, champion, found)
+    found = _followed_up(platform, found, (champion, anchor), fresh, guard)
+    _track(platform, champion, found)
     return found
 
 
@@ -189,17 +189,17 @@ def default_margin(recipe: Recipe) -> float:
     return float(getattr(recipe.stages[-1].gate, "guard_margin", 0.15))
 
 
-def _promotion(place: Workplace, champion: Version) -> Promotion | None:
+def _promotion(platform: Platform, champion: Version) -> Promotion | None:
     """The promotion of `champion`; None where it was adopted, or its round did not end."""
-    campaign = place.tracker.version_tags(champion).get("selftaught.campaign", "")
-    rounds = place.tracker.rounds(champion.line, campaign) if campaign else []
+    campaign = platform.tracker.version_tags(champion).get("selftaught.campaign", "")
+    rounds = platform.tracker.rounds(champion.line, campaign) if campaign else []
     made = next((each for each in rounds if each.run == champion.run), None)
     if made is None:
         return None
-    told = recorded(place, champion.line, campaign, made.round, made.attempt)
+    told = recorded(platform, champion.line, campaign, made.round, made.attempt)
     key = plan_key(round_name(champion.line, campaign, made.round, made.attempt))
-    plan = place.store.claimed(key)
-    return Promotion(understood(place.store, key, plan, Plan).started, told) if told and plan else None
+    plan = platform.store.claimed(key)
+    return Promotion(parse_claim(platform.store, key, plan, Plan).started, told) if told and plan else None
 
 
 def _deciding(recipe: Recipe, metric: str) -> Stage:
@@ -215,9 +215,9 @@ def _deciding(recipe: Recipe, metric: str) -> Stage:
 
 
 def _measured(
-    place: Workplace, recipe: Recipe, stage: Stage, version: Version, tasks: Sequence[Task]
+    platform: Platform, recipe: Recipe, stage: Stage, version: Version, tasks: Sequence[Task]
 ) -> dict[str, float]:
-    return {score.task: score.value for score in scores(place, recipe, stage, version.line, version.digest, tasks)}
+    return {score.task: score.value for score in scores(platform, recipe, stage, version.line, version.digest, tasks)}
 
 
 # The alarm ------------------------------------------------------------------------------------------------------------
@@ -276,13 +276,13 @@ def _told(
 
 
 def _followed_up(
-    place: Workplace, found: Watched, versions: tuple[Version, Version], fresh: Fresh, guard: Guard
+    platform: Platform, found: Watched, versions: tuple[Version, Version], fresh: Fresh, guard: Guard
 ) -> Watched:
     """Keep an alarm; after one, test on the tasks that it could not know whether the predecessor is the better one."""
     champion, anchor = versions
-    looks = _looks(place, champion)
+    looks = _looks(platform, champion)
     if not looks and found.outcome == "fell":
-        _keep(place, champion, fresh.look(0))
+        _keep(platform, champion, fresh.look(0))
         return _saying(found, f"the tasks that arrive from now on will tell whether version {anchor.version} is better")
     later = fresh.since(looks[0]) if looks else []
     if not later or fresh.drops <= looks[-1].drops:
@@ -290,11 +290,11 @@ def _followed_up(
     found = tested(found, later, LEVEL / 2 ** looks[-1].number)
     if found.confirmed:
         found = (
-            _rolled_back(place, found, champion, anchor)
+            _rolled_back(platform, found, champion, anchor)
             if guard.rolls_back
             else _saying(found, "not asked to roll back")
         )
-    _keep(place, champion, fresh.look(len(looks)))
+    _keep(platform, champion, fresh.look(len(looks)))
     return found
 
 
@@ -310,11 +310,11 @@ def tested(found: Watched, later: Sequence[Pair], level: float) -> Watched:
     return _saying(found, told)
 
 
-def _rolled_back(place: Workplace, found: Watched, champion: Version, anchor: Version) -> Watched:
-    if place.tracker.version_tags(anchor).get(TAG) == "fell":
+def _rolled_back(platform: Platform, found: Watched, champion: Version, anchor: Version) -> Watched:
+    if platform.tracker.version_tags(anchor).get(TAG) == "fell":
         return _saying(found, f"not rolled back: version {anchor.version} fell as well")
     try:
-        rollback(place.tracker, place.serving(), champion.line, anchor.version, expected=champion.digest)
+        rollback(platform.tracker, platform.serving(), champion.line, anchor.version, expected=champion.digest)
     except RoundFailed:
         return _saying(found, "not rolled back: another version is the champion by now")
     return replace(_saying(found, f"rolled back to version {anchor.version}"), rolled_back_to=anchor.version)
@@ -324,15 +324,15 @@ def _saying(found: Watched, told: str) -> Watched:
     return replace(found, reason=f"{found.reason}; {told}")
 
 
-def _looks(place: Workplace, champion: Version) -> list[Look]:
+def _looks(platform: Platform, champion: Version) -> list[Look]:
     """The alarm on `champion`, and the tests after it; empty while there was none."""
-    claims = ((key, place.store.claimed(key)) for key in place.store.claims(_key(champion)))
-    looks = (understood(place.store, key, claim, Look) for key, claim in claims if claim)
+    claims = ((key, platform.store.claimed(key)) for key in platform.store.claims(_key(champion)))
+    looks = (parse_claim(platform.store, key, claim, Look) for key, claim in claims if claim)
     return sorted(looks, key=lambda look: look.number)
 
 
-def _keep(place: Workplace, champion: Version, look: Look) -> None:
-    place.store.claim(f"{_key(champion)}/{look.number}", look.model_dump_json().encode())
+def _keep(platform: Platform, champion: Version, look: Look) -> None:
+    platform.store.claim(f"{_key(champion)}/{look.number}", look.model_dump_json().encode())
 
 
 def _key(champion: Version) -> str:
@@ -340,16 +340,16 @@ def _key(champion: Version) -> str:
     return f"watch/{champion.line}/{champion.run}"
 
 
-def _track(place: Workplace, champion: Version, found: Watched) -> None:
+def _track(platform: Platform, champion: Version, found: Watched) -> None:
     """Tags on the champion's version, metrics in its run, one step a look."""
-    tags = place.tracker.version_tags(champion)
+    tags = platform.tracker.version_tags(champion)
     looks = int(tags.get(f"{TAG}.looks", "0")) + 1
     told = {TAG: found.outcome, f"{TAG}.reason": found.reason[:4000], f"{TAG}.looks": str(looks)}
-    place.tracker.tag_version(champion, {**told, f"{TAG}.at": datetime.now(UTC).isoformat(timespec="seconds")})
+    platform.tracker.tag_version(champion, {**told, f"{TAG}.at": datetime.now(UTC).isoformat(timespec="seconds")})
     if found.change is not None:
         figures = {key: value for key, value in asdict(found.change).items() if isinstance(value, float)}
         figures |= {found.metric: found.after, "anchor": found.anchor_after, "tasks": float(found.tasks_after)}
-        place.tracker.log(champion.run, {f"watch.{key}": value for key, value in figures.items()}, step=looks)
+        platform.tracker.log(champion.run, {f"watch.{key}": value for key, value in figures.items()}, step=looks)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from selftaught.records.rollout import Rollout, Turn, TurnKind, Verdict
 from selftaught.records.schemas import RECORDS
 from selftaught.records.score import TaskScore
 from selftaught.records.task import FEEDBACK, Origin, Split, Task
-from selftaught.records.tree import Added, Begun, Ended, Growth, Node, Spent, Tree
+from selftaught.records.tree import Added, Begun, Growth, Node, Spent, StopReason, Tree
 
 __all__ = [
     "FEEDBACK",
@@ -22,7 +22,6 @@ __all__ = [
     "Begun",
     "ChatRole",
     "Control",
-    "Ended",
     "Example",
     "ExampleKind",
     "Group",
@@ -34,6 +33,7 @@ __all__ = [
     "Rollout",
     "Spent",
     "Split",
+    "StopReason",
     "Task",
     "TaskScore",
     "Tree",

@@ -53,7 +53,7 @@ class Spent(Record):
     prefill_tokens: Added = 0
 
 
-Ended = Literal["iterations", "nodes", "tokens", "seconds", "solved", "gate", "exhausted", "failed"]
+StopReason = Literal["iterations", "nodes", "tokens", "seconds", "solved", "gate", "exhausted", "failed"]
 
 
 class Begun(Record):
@@ -99,7 +99,7 @@ class Tree(Record):
     prompt_ids: tuple[int, ...] = ()
     nodes: tuple[Node, ...] = Field(min_length=1)
     answer: int = -1
-    ended: Ended
+    ended: StopReason
     error: str = ""
     spent: Spent = Spent()
     begun: Annotated[Begun | None, Field(exclude_if=lambda begun: begun is None)] = None

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.retention.inventory import Deployments, NoDeployments, NoPipelines, Pipelines
-from selftaught.retention.planning import Fate, Plan, Scope, plan, with_roles
-from selftaught.retention.policy import Policy
+from selftaught.retention.planning import Fate, RetentionPlan, Scope, plan, with_roles
+from selftaught.retention.policy import RetentionPolicy
 from selftaught.retention.survey import Memory, survey
 from selftaught.state.journal import remove_journal
 from selftaught.state.tracking import Version
@@ -32,20 +32,20 @@ LAST = ("pipeline",)
 class Collector:
     """Plans and removes by `policy`, on one line or (empty) on all; `now` is in seconds since the epoch."""
 
-    place: Workplace
-    policy: Policy
+    platform: Platform
+    policy: RetentionPolicy
     line: str = ""
     deployments: Deployments = field(default_factory=NoDeployments)
     pipelines: Pipelines = field(default_factory=NoPipelines)
     now: float = 0.0
 
-    def plan(self) -> Plan:
+    def plan(self) -> RetentionPlan:
         """What would go. Changes nothing. Raises StoreError or Unavailable when something cannot be read."""
-        with held_lines(self.place.settings.home) as busy:
+        with held_lines(self.platform.settings.home) as busy:
             pass
-        return self._look(Memory(self.place.store), busy)
+        return self._look(Memory(self.platform.store), busy)
 
-    def collect(self, planned: Callable[[Plan], None], moving: Callable[[Fate], None]) -> Plan:
+    def collect(self, planned: Callable[[RetentionPlan], None], moving: Callable[[Fate], None]) -> RetentionPlan:
         """Remove what goes, and return the plan.
 
         `planned` is told the plan before anything happens, `moving` each move before it is made.
@@ -53,7 +53,7 @@ class Collector:
         Killed at any moment, or stopped by StoreError or Unavailable, the next call does the rest. Raises BadInput
         while another process of this machine collects.
         """
-        memory, home = Memory(self.place.store), self.place.settings.home
+        memory, home = Memory(self.platform.store), self.platform.settings.home
         with _alone(home), held_lines(home) as busy:
             first = self._look(memory, busy)
             planned(first)
@@ -67,13 +67,13 @@ class Collector:
                     self._move(fate, moving)
         return first
 
-    def _look(self, memory: Memory, busy: frozenset[str]) -> Plan:
+    def _look(self, memory: Memory, busy: frozenset[str]) -> RetentionPlan:
         now = self.now or time.time()
-        state = survey(self.place, self.deployments, memory, now, self.pipelines)
+        state = survey(self.platform, self.deployments, memory, now, self.pipelines)
         only = with_roles(state, frozenset([self.line])) if self.line else None
         return plan(state, self.policy, now, Scope(only, with_roles(state, busy)))
 
-    def _still(self, first: Plan, memory: Memory, busy: frozenset[str]) -> list[Fate]:
+    def _still(self, first: RetentionPlan, memory: Memory, busy: frozenset[str]) -> list[Fate]:
         """What a second look finds right too of the moves on folders, and which marks came to be wrong meanwhile.
 
         It asks for no line: the claims that told whose a data set is may be gone by now.
@@ -82,7 +82,7 @@ class Collector:
         if not wanted:
             return []
         now = self.now or time.time()
-        state = survey(self.place, self.deployments, memory, now)
+        state = survey(self.platform, self.deployments, memory, now)
         again = plan(state, self.policy, now, Scope(None, with_roles(state, busy)))
         serving = {each.digest for each in state.deployments}  # an endpoint that is on its way out still reads files
         right = [fate for fate in again.go if fate.kind == "unmark" or (fate.kind, fate.key) in wanted]
@@ -90,7 +90,7 @@ class Collector:
 
     def _move(self, fate: Fate, moving: Callable[[Fate], None]) -> None:
         moving(fate)
-        store = self.place.store
+        store = self.platform.store
         match fate.kind:
             case "served":
                 line, _, digest = fate.key.rpartition("/")
@@ -110,7 +110,7 @@ class Collector:
 
     def _mark(self, key: str, when: str) -> None:
         line, _, number = key.rpartition("/")
-        self.place.tracker.mark_removed(Version(line, number, "", ""), when)
+        self.platform.tracker.mark_removed(Version(line, number, "", ""), when)
 
 
 @contextmanager

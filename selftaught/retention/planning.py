@@ -12,7 +12,7 @@ from typing import Literal
 
 from selftaught.retention.inventory import Deployment, Folder, Holds, Journal, PipelineVersion, State
 from selftaught.retention.lineage import in_progress, needed, owners
-from selftaught.retention.policy import Policy
+from selftaught.retention.policy import RetentionPolicy
 
 DAY = 86400.0
 Kind = Literal["served", "pipeline", "journal", "mark", "claim", "models", "datasets", "unmark"]
@@ -30,7 +30,7 @@ class Fate:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RetentionPlan:
     """What goes, in the order of going, and what stays. `unknown` says why versions of pipelines are in neither."""
 
     go: tuple[Fate, ...]
@@ -62,7 +62,7 @@ class Scope:
 EVERYWHERE = Scope()
 
 
-def plan(state: State, policy: Policy, now: float, scope: Scope = EVERYWHERE) -> Plan:
+def plan(state: State, policy: RetentionPolicy, now: float, scope: Scope = EVERYWHERE) -> RetentionPlan:
     """What `policy` says of everything in `state` at `now`. Equal arguments give equal plans."""
     return _Planner(state, policy, now, scope).plan()
 
@@ -75,7 +75,7 @@ def with_roles(state: State, lines: frozenset[str]) -> frozenset[str]:
 class _Planner:
     """What several decisions share: reasons, owners, ages."""
 
-    def __init__(self, state: State, policy: Policy, now: float, scope: Scope) -> None:
+    def __init__(self, state: State, policy: RetentionPolicy, now: float, scope: Scope) -> None:
         self.state, self.policy, self.now, self.scope = state, policy, now, scope
         self.claims = {claim.key: claim for claim in state.claims}
         self.called = {v.digest: f"{v.line} version {v.version}, {v.outcome or 'no champion'}" for v in state.versions}
@@ -84,7 +84,7 @@ class _Planner:
         self.open = [round for round in state.rounds if not round.ended]
         self.using = set[str]().union(*(in_progress(state, round) for round in self.open))
 
-    def plan(self) -> Plan:
+    def plan(self) -> RetentionPlan:
         served = [self._deployment(each) for each in self.state.deployments]
         for each, (goes, _) in zip(self.state.deployments, served, strict=True):
             if not goes:
@@ -103,7 +103,7 @@ class _Planner:
             *self._unmarks(gone),
             *(fate for goes, fate in pipelines if goes),
         ]
-        return Plan(tuple(go), tuple(fate for goes, fate in fates if not goes), self.state.unknown)
+        return RetentionPlan(tuple(go), tuple(fate for goes, fate in fates if not goes), self.state.unknown)
 
     def _deployment(self, served: Deployment) -> tuple[bool, Fate]:
         """Its own aliases and rounds keep it, but not that its model is of some lineage: files do for that."""
@@ -181,7 +181,7 @@ _DATA: Mapping[Holds, tuple[str, str]] = {
 """The age that each kind of data set is kept for, and what it is called."""
 
 
-def _limit(folder: Folder, policy: Policy) -> tuple[int, str]:
+def _limit(folder: Folder, policy: RetentionPolicy) -> tuple[int, str]:
     """How many days a folder is kept that nothing needs, and what it is called."""
     if not folder.whole:
         return policy.torn, "left by a killed process"

@@ -8,7 +8,7 @@ Days = Annotated[int, Field(ge=1)]
 """At least one: a running step may need for hours what nothing refers to yet."""
 
 
-class Policy(BaseModel):
+class RetentionPolicy(BaseModel):
     """Ages in days. Claims have none of their own: one is released with what it names, neither before nor after."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

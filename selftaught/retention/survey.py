@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from selftaught.campaign.kfp.versions import Version
 from selftaught.core.errors import SelftaughtError, StoreError
 from selftaught.lines.serve import noted
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records.dataset import Manifest
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.retention.inventory import (
@@ -37,7 +37,7 @@ from selftaught.retention.inventory import (
 from selftaught.retention.lineage import is_champion
 from selftaught.round.history import ENDED, GONE, plan_of, record_key
 from selftaught.round.job import Plan, plan_key, role_line, round_name
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 from selftaught.state.journal import stored_journals
 from selftaught.state.store import Store, Stored
 
@@ -114,22 +114,22 @@ class _Order(BaseModel):
 
 
 def survey(
-    place: Workplace, deployments: Deployments, memory: Memory, now: float, pipelines: Pipelines = NO_PIPELINES
+    platform: Platform, deployments: Deployments, memory: Memory, now: float, pipelines: Pipelines = NO_PIPELINES
 ) -> State:
     """Everything there is at `now`; a Kubeflow Pipelines that does not say what it has is left out.
 
     Raises StoreError, Unavailable, and what `deployments` raises.
     """
-    store = place.store
+    store = platform.store
     claims = (*_claims(store), *_trainings(store))
     plans = _plans(store, memory)
     references = frozenset(key.rpartition("/")[2] for key in store.claims("references"))
     journals = tuple(map(_journal, stored_journals(store)))
-    held = (*_roles(store), *_served_here(place), *_unread(store, memory))
+    held = (*_roles(store), *_served_here(platform), *_unread(store, memory))
     folders = (*_models(store), *_datasets(store, memory))
-    rounds = tuple(_rounds(place, plans, memory))
+    rounds = tuple(_rounds(platform, plans, memory))
     ended = tuple(Claim(plan_key(round.name), (round.tasks,)) for round in rounds if round.ended)
-    versions = tuple(_versions(place))
+    versions = tuple(_versions(platform))
     listed, unknown = _listed(pipelines)
     return State(
         folders=folders,
@@ -137,8 +137,8 @@ def survey(
         rounds=rounds,
         claims=(*claims, *ended),
         journals=journals,
-        deployments=tuple(_deployments(place, deployments, now)),
-        pipelines=tuple(_pipelines(place, listed, versions)),
+        deployments=tuple(_deployments(platform, deployments, now)),
+        pipelines=tuple(_pipelines(platform, listed, versions)),
         unknown=unknown,
         references=references,
         held=held,
@@ -205,8 +205,8 @@ def _roles(store: Store) -> Iterator[tuple[str, str]]:
         yield from ((model, f"{''.join(role)} model of {line}") for model in _digests(digest or b""))
 
 
-def _served_here(place: Workplace) -> Iterator[tuple[str, str]]:
-    for path in sorted((place.settings.home / "served").glob("*.json")):
+def _served_here(platform: Platform) -> Iterator[tuple[str, str]]:
+    for path in sorted((platform.settings.home / "served").glob("*.json")):
         note = noted(path)
         if note is not None:
             yield note.digest, f"served on this machine for {note.line}"
@@ -250,17 +250,17 @@ def _holds(manifest: Manifest) -> Holds:
 # Rounds and versions --------------------------------------------------------------------------------------------------
 
 
-def _rounds(place: Workplace, plans: Iterable[tuple[Plan, frozenset[str]]], memory: Memory) -> Iterator[Round]:
+def _rounds(platform: Platform, plans: Iterable[tuple[Plan, frozenset[str]]], memory: Memory) -> Iterator[Round]:
     """The rounds that were planned. One that the registry does not know is another registry's: it has not ended."""
     outcomes: dict[str, str] = {}
     plans = list(plans)
     for line, campaign in sorted({(plan.line, plan.campaign) for plan, _ in plans}):
-        for run in place.tracker.rounds(line, campaign):
+        for run in platform.tracker.rounds(line, campaign):
             outcomes[round_name(line, campaign, run.round, run.attempt)] = run.outcome
     for plan, digests in plans:
         key = record_key(plan.name)
         record = memory.claim(key)
-        told = understood(place.store, key, record, ReportData).last if record else None
+        told = parse_claim(platform.store, key, record, ReportData).last if record else None
         yield _round(plan, digests, outcomes.get(plan.name, "") in OVER, told)
 
 
@@ -279,8 +279,8 @@ def _round(plan: Plan, refers: frozenset[str], ended: bool, told: RoundReport | 
     )
 
 
-def _deployments(place: Workplace, deployments: Deployments, now: float) -> Iterator[Deployment]:
-    for line in place.tracker.lines():
+def _deployments(platform: Platform, deployments: Deployments, now: float) -> Iterator[Deployment]:
+    for line in platform.tracker.lines():
         for digest, age in sorted(deployments.served(line).items()):
             yield Deployment(line, digest, now - age)
 
@@ -293,25 +293,29 @@ def _listed(pipelines: Pipelines) -> tuple[Sequence[Version], str]:
         return (), str(error)
 
 
-def _pipelines(place: Workplace, made: Sequence[Version], versions: Iterable[Registered]) -> Iterator[PipelineVersion]:
+def _pipelines(
+    platform: Platform, made: Sequence[Version], versions: Iterable[Registered]
+) -> Iterator[PipelineVersion]:
     """The versions of pipelines, each with the run or the champion that it is needed for."""
     if made:
-        champions = {_made_by(place, version): version for version in versions if version.run and is_champion(version)}
+        champions = {
+            _made_by(platform, version): version for version in versions if version.run and is_champion(version)
+        }
         for each in made:
             champion = champions.get(each.name)
             kept = f"made {champion.line} version {champion.version}" if champion else ""
             yield PipelineVersion(each.name, each.made, kept or ("a run is of it" if each.runs else ""))
 
 
-def _made_by(place: Workplace, version: Registered) -> str:
+def _made_by(platform: Platform, version: Registered) -> str:
     """The version of the pipeline that trained a model; empty where it was none."""
-    return place.tracker.tags(version.run).get("selftaught.pipeline_version", "")
+    return platform.tracker.tags(version.run).get("selftaught.pipeline_version", "")
 
 
-def _versions(place: Workplace) -> Iterator[Registered]:
-    for line in place.tracker.lines():
-        versions = place.tracker.tagged_versions(line)
-        aliases = place.tracker.aliases(line)  # after the versions: an alias that has just moved is seen where it is
+def _versions(platform: Platform) -> Iterator[Registered]:
+    for line in platform.tracker.lines():
+        versions = platform.tracker.tagged_versions(line)
+        aliases = platform.tracker.aliases(line)  # after the versions: an alias that has just moved is seen where it is
         for version, tags in versions:
             yield Registered(
                 line=line,

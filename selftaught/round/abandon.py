@@ -7,61 +7,61 @@ retention takes what it made. That nothing of it runs any more is for the caller
 from collections.abc import Iterator
 
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.history import record_key
 from selftaught.round.job import Job, round_name
 from selftaught.state.tracking import ABANDONED, STOPPED, RoundRun
 
 
-def abandon(place: Workplace, line: str, campaign: str) -> RoundRun:
+def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
     """Give up the round of `campaign` that is not finished.
 
     Raises BadInput when there is none, or when it has come so far that going on with it only ends it.
     """
-    found = [run for run in place.tracker.rounds(line, campaign) if run.outcome in ("", STOPPED)]
+    found = [run for run in platform.tracker.rounds(line, campaign) if run.outcome in ("", STOPPED)]
     if not found:
-        known = ", ".join(place.tracker.campaigns(line)) or "none"
+        known = ", ".join(platform.tracker.campaigns(line)) or "none"
         raise BadInput(f"{line}: campaign '{campaign}' has no round that is not finished.\n  campaigns: {known}")
-    if so_far := _too_far(place, line, campaign, found[-1]):
+    if so_far := _too_far(platform, line, campaign, found[-1]):
         raise BadInput(f"{line}: {so_far}. Submit it once more, or run it: that ends it in moments.")
-    _end(place, found[-1], "given up by hand")
+    _end(platform, found[-1], "given up by hand")
     return found[-1]
 
 
-def abandon_old(place: Workplace, line: str, before: float) -> tuple[str, ...]:
+def abandon_old(platform: Platform, line: str, before: float) -> tuple[str, ...]:
     """Give up every round of `line` that began `before` (seconds since the epoch) and did not end; returns their names.
 
     One that only has to be ended is left to be gone on with.
     """
-    return tuple(_abandoned(place, line, before))
+    return tuple(_abandoned(platform, line, before))
 
 
-def _abandoned(place: Workplace, line: str, before: float) -> Iterator[str]:
-    for campaign in place.tracker.campaigns(line):
-        for run in place.tracker.rounds(line, campaign):
+def _abandoned(platform: Platform, line: str, before: float) -> Iterator[str]:
+    for campaign in platform.tracker.campaigns(line):
+        for run in platform.tracker.rounds(line, campaign):
             old = run.outcome in ("", STOPPED) and run.began < before
-            if old and not _too_far(place, line, campaign, run):
-                _end(place, run, "not finished for too long")
+            if old and not _too_far(platform, line, campaign, run):
+                _end(platform, run, "not finished for too long")
                 yield round_name(line, campaign, run.round, run.attempt)
 
 
-def require_kept(place: Workplace, job: Job) -> None:
+def require_kept(platform: Platform, job: Job) -> None:
     """Raise BadInput when the job's round was given up: what is left of it must change nothing any more."""
-    if place.tracker.outcome(job.run) == ABANDONED:
+    if platform.tracker.outcome(job.run) == ABANDONED:
         raise BadInput(f"{job.name}: was abandoned. Submit the line's next round, which is drawn anew.")
 
 
-def _too_far(place: Workplace, line: str, campaign: str, run: RoundRun) -> str:
+def _too_far(platform: Platform, line: str, campaign: str, run: RoundRun) -> str:
     """What speaks against giving a round up; empty where nothing does."""
     name = round_name(line, campaign, run.round, run.attempt)
-    if place.store.claimed(record_key(name)) is not None:
+    if platform.store.claimed(record_key(name)) is not None:
         return f"round {name} has its report already"
-    champion = place.tracker.resolve(line, "champion")
+    champion = platform.tracker.resolve(line, "champion")
     if champion is not None and champion.run == run.run:
         return f"round {name} has made the champion"
     return ""
 
 
-def _end(place: Workplace, run: RoundRun, why: str) -> None:
-    place.tracker.tag(run.run, {"selftaught.abandoned": why})
-    place.tracker.finish(run.run, ABANDONED)
+def _end(platform: Platform, run: RoundRun, why: str) -> None:
+    platform.tracker.tag(run.run, {"selftaught.abandoned": why})
+    platform.tracker.finish(run.run, ABANDONED)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from selftaught.cluster.naming import version_name
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.in_use import elsewhere
 from selftaught.round.job import ModelRef
@@ -21,25 +21,25 @@ from selftaught.state.weights import check_model, model_digest
 from selftaught.training.suitable import check_asked, check_suitable
 
 
-def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
+def adopt(platform: Platform, recipe: Recipe, line: str) -> Version:
     """The champion of `line`; the recipe's policy model becomes it when the line is new.
 
     Raises BadInput when the model is missing, truncated or not safetensors, for a line of another store's, and for one
     that a Service cannot be called like where models are served on a cluster.
     """
-    tracker = place.tracker
+    tracker = platform.tracker
     champion = tracker.resolve(line, "champion")
-    if champion is not None and elsewhere(place, champion):
+    if champion is not None and elsewhere(platform, champion):
         raise BadInput(
-            f"{line}: that line is taken: its models are in {champion.uri}, outside {place.store.root}. Choose another "
-            "--line, or have a workspace of MLflow's for each team (MLFLOW_WORKSPACE)."
+            f"{line}: that line is taken: its models are in {champion.uri}, outside {platform.store.root}. Choose "
+            "another --line, or have a workspace of MLflow's for each team (MLFLOW_WORKSPACE)."
         )
     if champion is not None:
         return champion
-    if place.settings.serving == "kserve":
+    if platform.settings.serving == "kserve":
         version_name(line, "0" * 64)  # a line that could never be served is refused before there is anything of it
     source = recipe.models["policy"]
-    digest, uri = keep(place, source)
+    digest, uri = keep(platform, source)
     run = tracker.adoption_run(line, digest, source)
     tags = {"selftaught.recipe": "none", "selftaught.source": source, "selftaught.repository": repository(source)}
     version = tracker.register(line, digest, uri, run, tags)
@@ -48,19 +48,19 @@ def adopt(place: Workplace, recipe: Recipe, line: str) -> Version:
     return version
 
 
-def keep(place: Workplace, name: str) -> tuple[str, str]:
+def keep(platform: Platform, name: str) -> tuple[str, str]:
     """Put the model called `name` (starter, folder or hub id) into the store. Returns its digest and where it is.
 
     Raises BadInput when it is no model that can be loaded safely, asked and trained, StoreError or Unavailable when it
     cannot be kept.
     """
-    folder = resolve(name, place.settings.home / "models")
+    folder = resolve(name, platform.settings.home / "models")
     check_model(folder)
     digest = model_digest(folder)
-    if place.store.claimed(reference_key(digest)) is None:
+    if platform.store.claimed(reference_key(digest)) is None:
         # Before the files: a model that cannot be used leaves nothing in the store.
-        place.store.claim(reference_key(digest), _reference(folder).model_dump_json().encode())
-    return digest, place.store.put("models", digest, folder)
+        platform.store.claim(reference_key(digest), _reference(folder).model_dump_json().encode())
+    return digest, platform.store.put("models", digest, folder)
 
 
 def _reference(folder: Path) -> Reference:
@@ -78,23 +78,23 @@ def _reference(folder: Path) -> Reference:
     return reference
 
 
-def adopt_roles(place: Workplace, recipe: Recipe, line: str) -> None:
+def adopt_roles(platform: Platform, recipe: Recipe, line: str) -> None:
     """Put the models of the roles other than policy into the store, where `roles` finds them."""
     for role, name in recipe.models.items():
         if role != "policy":
-            key, digest = _role_key(line, role, name), keep(place, name)[0].encode()
-            if place.store.claimed(key) != digest:
-                place.store.release(key)
-                place.store.claim(key, digest)
+            key, digest = _role_key(line, role, name), keep(platform, name)[0].encode()
+            if platform.store.claimed(key) != digest:
+                platform.store.release(key)
+                platform.store.claim(key, digest)
 
 
-def roles(place: Workplace, recipe: Recipe, line: str) -> dict[str, ModelRef]:
+def roles(platform: Platform, recipe: Recipe, line: str) -> dict[str, ModelRef]:
     """The models of the roles other than policy. Raises BadInput for one that was not adopted."""
     found: dict[str, ModelRef] = {}
     for role, name in recipe.models.items():
         if role == "policy":
             continue
-        digest = place.store.claimed(_role_key(line, role, name))
+        digest = platform.store.claimed(_role_key(line, role, name))
         if digest is None:
             raise BadInput(f"{line}: the {role} model {name} is not in the store. `selftaught run` puts it there.")
         found[role] = ModelRef(digest=digest.decode())

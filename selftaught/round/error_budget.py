@@ -3,7 +3,7 @@
 A round that reaches its gate notes what it spent, whatever becomes of it, under the next free number: a claim, so two
 that decide at once are counted one after the other, and a gate that is run again finds its own note and decides as it
 did. What was spent counts for a round on the same pool, or on any of the same tasks (a file that has grown, or that
-goes by another name). Rounds of generated tasks spend nothing here: `TaskSource.fresh` says why.
+goes by another name). Rounds of generated tasks spend nothing here: `TaskSource.resamples_gate` says why.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught.blocks import Decision, TaskSource
 from selftaught.core.canonical import canonical
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.history import history
 from selftaught.round.job import Job, dump, round_name
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 
 NOTES = "budget"
 _NOT_THE_POOL = ("train", "gate", "report", "guard", "system", "instruction")
 """Fields of a source that do not say which problems there are; those that begin with `guard` neither."""
 
 
-class Note(BaseModel):
+class BudgetEntry(BaseModel):
     """What one round spent on its gate tasks (`gate`, by id), out of `pool`, after `before` had been spent."""
 
     model_config = ConfigDict(frozen=True)
@@ -36,24 +36,24 @@ class Note(BaseModel):
     before: float
 
 
-def decided(place: Workplace, job: Job, gate: Sequence[str], decide: Callable[[float], Decision]) -> Decision:
+def decided(platform: Platform, job: Job, gate: Sequence[str], decide: Callable[[float], Decision]) -> Decision:
     """What `decide` makes of what was spent on the tasks `gate` before this round, once what it spends is noted."""
-    if job.recipe.tasks.fresh and job.recipe.tasks.over == "tasks":
+    if job.recipe.tasks.resamples_gate and job.recipe.tasks.over == "tasks":
         return decide(0.0)
     while True:
-        number, notes = _next(place), list(_notes(place))
+        number, notes = _next(platform), list(_notes(platform))
         own = next((note for note in notes if note.round == job.name), None)
-        before = own.before if own else _spent(place, job, gate, notes)
+        before = own.before if own else _spent(platform, job, gate, notes)
         decision = decide(before)
-        note = Note(round=job.name, pool=job.pool, gate=tuple(gate), alpha=decision.alpha, before=before)
+        note = BudgetEntry(round=job.name, pool=job.pool, gate=tuple(gate), alpha=decision.alpha, before=before)
         told = note.model_dump_json().encode()
-        if own or place.store.claim(f"{NOTES}/{number:06}", told) == told:
+        if own or platform.store.claim(f"{NOTES}/{number:06}", told) == told:
             return decision
 
 
-def spent(place: Workplace, pool: str) -> float:
+def spent(platform: Platform, pool: str) -> float:
     """What rounds of any line and campaign have spent on the pool."""
-    return sum(note.alpha for note in _notes(place) if pool and note.pool == pool)
+    return sum(note.alpha for note in _notes(platform) if pool and note.pool == pool)
 
 
 def pool_of(source: TaskSource) -> str:
@@ -62,7 +62,7 @@ def pool_of(source: TaskSource) -> str:
     Of the rows of local files and of the fields that say where others are; not of how many are asked for, nor of what
     the prompt says around them.
     """
-    if source.fresh:
+    if source.resamples_gate:
         return ""
     told = {name: value for name, value in dump(source).items() if name not in _NOT_THE_POOL}
     rows = {name: _content(value) for name, value in told.items() if not name.startswith("guard")}
@@ -77,27 +77,27 @@ def _content(value: object) -> object:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _notes(place: Workplace) -> Iterator[Note]:
-    for key in place.store.claims(NOTES):
-        if told := place.store.claimed(key):
-            yield understood(place.store, key, told, Note)
+def _notes(platform: Platform) -> Iterator[BudgetEntry]:
+    for key in platform.store.claims(NOTES):
+        if told := platform.store.claimed(key):
+            yield parse_claim(platform.store, key, told, BudgetEntry)
 
 
-def _next(place: Workplace) -> int:
+def _next(platform: Platform) -> int:
     """The number after the last one: some before it may have been removed."""
-    names = [key.rpartition("/")[2] for key in place.store.claims(NOTES)]
+    names = [key.rpartition("/")[2] for key in platform.store.claims(NOTES)]
     return max((int(name) for name in names if name.isdecimal()), default=-1) + 1
 
 
-def _spent(place: Workplace, job: Job, gate: Sequence[str], notes: Sequence[Note]) -> float:
+def _spent(platform: Platform, job: Job, gate: Sequence[str], notes: Sequence[BudgetEntry]) -> float:
     """On the pool or any of the tasks; and by the campaign's rounds of before there were notes."""
     own = set(gate)
     shared = [note.alpha for note in notes if (job.pool and note.pool == job.pool) or own & set(note.gate)]
-    return sum(shared) + sum(_unnoted(place, job, notes))
+    return sum(shared) + sum(_unnoted(platform, job, notes))
 
 
-def _unnoted(place: Workplace, job: Job, notes: Sequence[Note]) -> Iterator[float]:
+def _unnoted(platform: Platform, job: Job, notes: Sequence[BudgetEntry]) -> Iterator[float]:
     noted = {note.round for note in notes}
-    for past in history(place, job) if not job.recipe.tasks.fresh else ():
+    for past in history(platform, job) if not job.recipe.tasks.resamples_gate else ():
         if past.gate and round_name(job.line, job.campaign, past.round, past.attempt - 1) not in noted:
             yield past.gate.alpha

@@ -8,11 +8,11 @@ from functools import cache
 from pydantic import ValidationError
 
 from selftaught.core.errors import BadInput, RoundFailed
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.report.data import ReportData, RoundReport
 from selftaught.round.job import Job, Plan, begun, plan_key, round_name
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 from selftaught.state.tracking import ABANDONED, RoundRun, Tracker, round_title
 
 ENDED = ("promoted", "refused")
@@ -26,9 +26,9 @@ def record_key(name: str) -> str:
     return f"rounds/{name}"
 
 
-def planned(place: Workplace, line: str) -> dict[str, Plan]:
+def planned(platform: Platform, line: str) -> dict[str, Plan]:
     """The plan of every attempt at every round of `line`, by the round's name, oldest first."""
-    claims = {key: place.store.claimed(key) for key in place.store.claims(plan_key(line))}
+    claims = {key: platform.store.claimed(key) for key in platform.store.claims(plan_key(line))}
     plans = [plan for key, value in claims.items() if value and (plan := plan_of(key, value)) is not None]
     return {plan.name: plan for plan in sorted(plans, key=lambda plan: plan.started)}
 
@@ -51,38 +51,38 @@ def _pass_over(key: str) -> None:
     logging.getLogger(__name__).warning("claims/%s: no plan of that round, so it is passed over. Remove it.", key)
 
 
-def unfinished(place: Workplace, line: str) -> Iterator[Plan]:
+def unfinished(platform: Platform, line: str) -> Iterator[Plan]:
     """The plans of `line` whose rounds are neither recorded nor drawn anew."""
-    for name, plan in planned(place, line).items():
-        told = place.store.claimed(record_key(name)) is not None
-        if not told and place.tracker.outcome(plan.run) not in GONE:
+    for name, plan in planned(platform, line).items():
+        told = platform.store.claimed(record_key(name)) is not None
+        if not told and platform.tracker.outcome(plan.run) not in GONE:
             yield plan
 
 
-def history(place: Workplace, job: Job) -> Iterator[RoundReport]:
+def history(platform: Platform, job: Job) -> Iterator[RoundReport]:
     """The rounds of the job's campaign before it, oldest first."""
-    for past, told in told_rounds(place, job.line, job.campaign):
+    for past, told in told_rounds(platform, job.line, job.campaign):
         if (past.round, past.attempt) < (job.round, job.attempt):
             yield told
 
 
-def told_rounds(place: Workplace, line: str, campaign: str) -> Iterator[tuple[RoundRun, RoundReport]]:
+def told_rounds(platform: Platform, line: str, campaign: str) -> Iterator[tuple[RoundRun, RoundReport]]:
     """Every round of the campaign that has come to an end, with what was told of it, oldest first.
 
     The newest record has all that came before it, so it alone is read.
     """
-    told = newest(place, line, campaign)
+    told = newest(platform, line, campaign)
     ended = {(report.round, report.attempt - 1): report for report in (told.rounds if told else ())}
-    for past in place.tracker.rounds(line, campaign):
+    for past in platform.tracker.rounds(line, campaign):
         if report := ended.get((past.round, past.attempt)):
             yield past, report
 
 
-def recorded(place: Workplace, line: str, campaign: str, round: int, attempt: int) -> ReportData | None:
+def recorded(platform: Platform, line: str, campaign: str, round: int, attempt: int) -> ReportData | None:
     """The report data of one attempt at one round, or None when it has not come to an end."""
     key = record_key(round_name(line, campaign, round, attempt))
-    told = place.store.claimed(key)
-    return None if told is None else understood(place.store, key, told, ReportData)
+    told = platform.store.claimed(key)
+    return None if told is None else parse_claim(platform.store, key, told, ReportData)
 
 
 def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
@@ -98,13 +98,13 @@ def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
     return last.round, last.attempt + (last.outcome in GONE)
 
 
-def next_round(place: Workplace, recipe: Recipe, line: str, campaign: str) -> tuple[int, int]:
+def next_round(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tuple[int, int]:
     """Round and attempt that `recipe` runs: the one that is due; one that was begun with another recipe has failed."""
-    number, attempt = due(place.tracker.rounds(line, campaign))
-    plan = begun(place, round_name(line, campaign, number, attempt))
+    number, attempt = due(platform.tracker.rounds(line, campaign))
+    plan = begun(platform, round_name(line, campaign, number, attempt))
     if plan is None or plan.recipe.digest == recipe.digest:
         return number, attempt
-    place.tracker.finish(plan.run, "failed")
+    platform.tracker.finish(plan.run, "failed")
     return number, attempt + 1
 
 
@@ -114,27 +114,27 @@ def give_up(tracker: Tracker, run: str, failure: RoundFailed) -> None:
     tracker.finish(run, "failed")
 
 
-def newest(place: Workplace, line: str, campaign: str) -> ReportData | None:
+def newest(platform: Platform, line: str, campaign: str) -> ReportData | None:
     """The report data of the campaign's last round that has come to an end."""
     found = (
-        recorded(place, line, campaign, past.round, past.attempt)
-        for past in reversed(place.tracker.rounds(line, campaign))
+        recorded(platform, line, campaign, past.round, past.attempt)
+        for past in reversed(platform.tracker.rounds(line, campaign))
     )
     return next((told for told in found if told is not None), None)
 
 
-def told_last(place: Workplace, line: str, campaign: str = "") -> tuple[str, ReportData]:
+def told_last(platform: Platform, line: str, campaign: str = "") -> tuple[str, ReportData]:
     """A campaign, and what was told of its last finished round; the line's one with any unless it is named.
 
     Raises BadInput when there is none, with what ended the last attempt at one, or when there is more than one.
     """
-    campaigns = [campaign] if campaign else place.tracker.campaigns(line)
-    found = {each: told for each in campaigns if (told := newest(place, line, each)) is not None}
+    campaigns = [campaign] if campaign else platform.tracker.campaigns(line)
+    found = {each: told for each in campaigns if (told := newest(platform, line, each)) is not None}
     if not found:
         of = f"campaign '{campaign}' has" if campaign else "has"
         raise BadInput(
             f"{line}: {of} no finished round. Finish one with `selftaught run`, or name another --campaign."
-            + "".join(f"\n  {words}" for each in campaigns if (words := failed_last(place, line, each)))
+            + "".join(f"\n  {words}" for each in campaigns if (words := failed_last(platform, line, each)))
         )
     if len(found) > 1:
         raise BadInput(
@@ -143,9 +143,9 @@ def told_last(place: Workplace, line: str, campaign: str = "") -> tuple[str, Rep
     return next(iter(found.items()))
 
 
-def failed_last(place: Workplace, line: str, campaign: str) -> str:
+def failed_last(platform: Platform, line: str, campaign: str) -> str:
     """What ended the campaign's last attempt at a round, where that attempt failed; else nothing."""
-    last = next(reversed(place.tracker.rounds(line, campaign)), None)
+    last = next(reversed(platform.tracker.rounds(line, campaign)), None)
     if last is None or last.outcome != "failed":
         return ""
     return f"{round_title(campaign, last.round, last.attempt)} failed: {last.failure or 'see its run in MLflow'}"

@@ -5,44 +5,46 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from selftaught.core.errors import Busy, SelftaughtError
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.history import unfinished
 from selftaught.serving.promotion import reconcile
 from selftaught.state.tracking import Version
 
 
-def tidy(place: Workplace, line: str) -> list[str]:
+def reconcile_line(platform: Platform, line: str) -> list[str]:
     """Reconcile what is served for `line`; returns what was done.
 
     It is left alone where its models are in another store, so that whoever keeps that one serves them, where its round
     has the only engine, and while somebody moves it, which ends in order or is healed by the next call.
     """
     try:
-        return _tidied(place, line)
+        return _tidied(platform, line)
     except Busy:
         return [f"{line}: left alone, it is being moved"]
 
 
-def tidy_when_free(place: Workplace, line: str) -> list[str]:
-    """As `tidy`, once nobody moves the line, however long that takes."""
+def tidy_when_free(platform: Platform, line: str) -> list[str]:
+    """As `reconcile_line`, once nobody moves the line, however long that takes."""
     while True:
         try:
-            return _tidied(place, line)
+            return _tidied(platform, line)
         except Busy as busy:  # it has waited for the lease already
             print(f"{line}: waits until nobody moves it ({busy})", file=sys.stderr, flush=True)
 
 
-def _tidied(place: Workplace, line: str) -> list[str]:
-    champion = place.tracker.resolve(line, "champion")
-    if champion is not None and elsewhere(place, champion):
+def _tidied(platform: Platform, line: str) -> list[str]:
+    champion = platform.tracker.resolve(line, "champion")
+    if champion is not None and elsewhere(platform, champion):
         return [f"{line}: left alone, its models are in another store ({champion.uri})"]
-    if place.settings.one_engine and in_use(place, line):
+    if platform.settings.one_engine and in_use(platform, line):
         return [f"{line}: left alone, an unfinished round has the only engine"]
-    return reconcile(place.tracker, place.serving(), line, place.settings.grace, partial(in_use, place, line))
+    return reconcile(
+        platform.tracker, platform.serving(), line, platform.settings.grace, partial(in_use, platform, line)
+    )
 
 
-def tidy_all(
-    place: Workplace, lines: Iterable[str], one: Callable[[Workplace, str], list[str]] = tidy
+def reconcile_lines(
+    platform: Platform, lines: Iterable[str], one: Callable[[Platform, str], list[str]] = reconcile_line
 ) -> Iterator[str]:
     """Have `one` reconcile every line, so that what is wrong with one keeps no other from it; gives what was done.
 
@@ -51,28 +53,28 @@ def tidy_all(
     wrong: list[str] = []
     for line in lines:
         try:
-            yield "\n".join(one(place, line)) or f"{line}: as it has to be"
+            yield "\n".join(one(platform, line)) or f"{line}: as it has to be"
         except SelftaughtError as error:
             wrong.append(str(error) if str(error).startswith(line) else f"{line}: {error}")
     if wrong:
         raise SelftaughtError("\n".join(wrong))
 
 
-def elsewhere(place: Workplace, version: Version) -> bool:
-    """Whether the files of `version` are in another bucket or below another prefix than this workplace's.
+def elsewhere(platform: Platform, version: Version) -> bool:
+    """Whether the files of `version` are in another bucket or below another prefix than this platform's.
 
     A registry may be several teams'. A folder may have been moved since, so of stores in folders nothing is told.
     """
-    expected = place.store.uri("models", version.digest)
+    expected = platform.store.uri("models", version.digest)
     return expected.startswith("s3://") and version.uri != expected
 
 
-def in_use(place: Workplace, line: str) -> set[str]:
+def in_use(platform: Platform, line: str) -> set[str]:
     """The digests that the unfinished rounds of `line` name, and those of the challengers that they have made."""
-    plans = list(unfinished(place, line))
+    plans = list(unfinished(platform, line))
     refs = [
         ref for plan in plans for ref in (plan.champion, plan.anchor, plan.sampler, plan.trainee, *plan.roles.values())
     ]
     runs = {plan.run for plan in plans}
-    made = [version for version in place.tracker.versions(line) if version.run in runs] if plans else []
+    made = [version for version in platform.tracker.versions(line) if version.run in runs] if plans else []
     return {each.digest for each in (*refs, *made) if each}

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Literal
 
 from selftaught.core.errors import BadInput, NothingNew
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
 from selftaught.round.history import planned, record_key
@@ -28,11 +28,11 @@ from selftaught.tasks.draw import seeds, taken
 from selftaught.tasks.inbox.batches import names
 from selftaught.tasks.inbox.source import Dropped
 from selftaught.tasks.lean import LeanTask
-from selftaught.tasks.past import Past, Taken
+from selftaught.tasks.past import InboxHistory, TaskDraw
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class BatchStatus:
     """A drop, whether it was used, how many tasks it gives (None: it is not read any more), and what is wrong."""
 
     drop: str
@@ -41,25 +41,25 @@ class Listed:
     problem: str = ""
 
 
-def drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> Taken:
+def drawn(platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> TaskDraw:
     """The tasks of one attempt at a round, ordered, with the drops that they come from.
 
     None is held out that any round of the line was trained on. Raises NothingNew when too few were dropped, RoundFailed
     when the sets overlap, and what the source raises.
     """
-    return taken(recipe.tasks, seeds(campaign, number, attempt), past(place, line, campaign))
+    return taken(recipe.tasks, seeds(campaign, number, attempt), past(platform, line, campaign))
 
 
-def listed(place: Workplace, recipe: Recipe, line: str, campaign: str) -> tuple[list[Listed], str | None]:
+def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tuple[list[BatchStatus], str | None]:
     """Every drop that is there, by date, and what a round lacks in fresh tasks; None where there are enough.
 
     Raises BadInput when the recipe's tasks are not dropped ones.
     """
-    source, before = dropped(recipe), past(place, line, campaign)
+    source, before = dropped(recipe), past(platform, line, campaign)
     waiting, broken = source.waiting(before)
     tasks = {drop.name: drop.tasks for drop in waiting}
     found = [
-        Listed(
+        BatchStatus(
             name,
             "used" if name in before.drops else "broken" if name in broken else "waiting",
             tasks.get(name),
@@ -80,38 +80,38 @@ def dropped(recipe: Recipe) -> Dropped:
     return recipe.tasks
 
 
-def past(place: Workplace, line: str, campaign: str, until: float = float("inf")) -> Past:
+def past(platform: Platform, line: str, campaign: str, until: float = float("inf")) -> InboxHistory:
     """What the rounds of `line` have fixed, and those of `campaign` that were fixed by `until` have used.
 
     `until` is in seconds since the epoch.
     """
-    plans, ended = planned(place, line), _ended(place, line, campaign)
+    plans, ended = planned(platform, line), _ended(platform, line, campaign)
     done = [plan for name, plan in plans.items() if name in ended and plan.started <= until]
-    used = _tasks(place, dict.fromkeys(plan.tasks for plan in plans.values()))
-    return Past(
+    used = _tasks(platform, dict.fromkeys(plan.tasks for plan in plans.values()))
+    return InboxHistory(
         assigned=_used(used, plans.values()),
         seen=_used(used, done),
         drops=frozenset(drop for plan in done for drop in plan.drops),
     )
 
 
-def quiet(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> str | None:
+def nothing_new(platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> str | None:
     """Why there is nothing to do for this attempt at a round, whose MLflow run then ends so; None where there is."""
-    reason = missing(place, recipe, line, campaign)
+    reason = missing(platform, recipe, line, campaign)
     if reason:
-        end(place, recipe, line, campaign, number, attempt, reason)
+        end(platform, recipe, line, campaign, number, attempt, reason)
     return reason
 
 
-def missing(place: Workplace, recipe: Recipe, line: str, campaign: str) -> str | None:
+def missing(platform: Platform, recipe: Recipe, line: str, campaign: str) -> str | None:
     """What a round lacks in fresh tasks; None where there are enough, or the tasks are not dropped ones."""
     if not isinstance(recipe.tasks, Dropped):
         return None
     source = recipe.tasks
-    return _lacking(lambda: source.take(seeds(campaign, 1, 0), past(place, line, campaign)))
+    return _lacking(lambda: source.take(seeds(campaign, 1, 0), past(platform, line, campaign)))
 
 
-def _lacking(take: Callable[[], Taken]) -> str | None:
+def _lacking(take: Callable[[], TaskDraw]) -> str | None:
     try:
         take()
     except NothingNew as nothing:
@@ -119,11 +119,11 @@ def _lacking(take: Callable[[], Taken]) -> str | None:
     return None
 
 
-def end(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, reason: str) -> None:
+def end(platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, reason: str) -> None:
     """End the MLflow run of a round that has nothing to do; the round goes on in it once there is something."""
-    run = place.tracker.round_run(line, campaign, stage_of(recipe, number).name, number, attempt)
-    place.tracker.tag(run, {"selftaught.recipe": recipe.digest, "selftaught.nothing_new": reason[:4000]})
-    place.tracker.finish(run, NOTHING_NEW)
+    run = platform.tracker.round_run(line, campaign, stage_of(recipe, number).name, number, attempt)
+    platform.tracker.tag(run, {"selftaught.recipe": recipe.digest, "selftaught.nothing_new": reason[:4000]})
+    platform.tracker.finish(run, NOTHING_NEW)
 
 
 def stage_of(recipe: Recipe, number: int) -> Stage:
@@ -131,16 +131,16 @@ def stage_of(recipe: Recipe, number: int) -> Stage:
     return next(islice(recipe.rounds(), number - 1, None))
 
 
-def _ended(place: Workplace, line: str, campaign: str) -> set[str]:
+def _ended(platform: Platform, line: str, campaign: str) -> set[str]:
     """The names of the campaign's rounds that have ended in a promotion or a refusal."""
-    return {key.removeprefix(record_key("")) for key in place.store.claims(record_key(f"{line}/{campaign}"))}
+    return {key.removeprefix(record_key("")) for key in platform.store.claims(record_key(f"{line}/{campaign}"))}
 
 
-def _tasks(place: Workplace, digests: Iterable[str]) -> dict[str, list[LeanTask]]:
+def _tasks(platform: Platform, digests: Iterable[str]) -> dict[str, list[LeanTask]]:
     """The tasks of each data set; what several of them have, such as a report set, is one."""
     one: dict[LeanTask, LeanTask] = {}
     return {
-        digest: [one.setdefault(small, small) for small in map(LeanTask.of, place.rows(digest, Task))]
+        digest: [one.setdefault(small, small) for small in map(LeanTask.of, platform.rows(digest, Task))]
         for digest in digests
     }
 

@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.settings import Settings
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 
 
 class ModelRef(BaseModel):
@@ -24,7 +24,7 @@ class ModelRef(BaseModel):
     version: str = ""
 
 
-class Earlier(BaseModel):
+class ReplaySource(BaseModel):
     """What an earlier round of the campaign was trained on, by digest."""
 
     model_config = ConfigDict(frozen=True)
@@ -96,7 +96,7 @@ class Job(Plan, defer_build=True):
     """What is wrong with the drops that were set aside."""
     pool: str = ""
     """Digest of what gate tasks are drawn from over the rounds; empty where every round has its own."""
-    earlier: tuple[Earlier, ...] = ()
+    earlier: tuple[ReplaySource, ...] = ()
     """The rounds whose examples are replayed; none where the stage replays none."""
     reused: tuple[Reused, ...] = ()
     """The rounds whose trees the search goes on from, newest first; none unless it reuses them."""
@@ -106,7 +106,7 @@ class Job(Plan, defer_build=True):
         """The job that `prepare` wrote to `path`."""
         return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
 
-    def own(self, key: str) -> str:
+    def scoped(self, key: str) -> str:
         """The key of a step as a name of this line's own, for what is unfinished: lines may be at one step at once."""
         return f"{self.line}/{key}"
 
@@ -131,10 +131,10 @@ def plan_key(name: str) -> str:
     return f"plans/{name}"
 
 
-def begun(place: Workplace, name: str) -> Job | None:
+def begun(platform: Platform, name: str) -> Job | None:
     """The job of the round `name`, where it was fixed already. Raises StoreError when it cannot be read."""
-    told = place.store.claimed(plan_key(name))
-    return None if told is None else understood(place.store, plan_key(name), told, Job)
+    told = platform.store.claimed(plan_key(name))
+    return None if told is None else parse_claim(platform.store, plan_key(name), told, Job)
 
 
 def dump(blocks: Any) -> Any:
@@ -144,12 +144,12 @@ def dump(blocks: Any) -> Any:
     return [block.model_dump(mode="json") for block in blocks]
 
 
-def asked(place: Workplace, job: Job) -> dict[str, Any]:
+def asked(platform: Platform, job: Job) -> dict[str, Any]:
     """What answers depend on beside models and blocks, for input digests: whatever is not the default of it.
 
     The variables of the chat template, and how engines on this machine are run.
     """
-    engine = {name: told for name in ANSWERS if (told := getattr(place.settings, name)) != _default(name)}
+    engine = {name: told for name in ANSWERS if (told := getattr(platform.settings, name)) != _default(name)}
     template = job.recipe.chat_template
     return {**({"chat_template": template} if template else {}), **({"engine": engine} if engine else {})}
 

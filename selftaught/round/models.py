@@ -12,16 +12,16 @@ from pydantic import JsonValue
 
 from selftaught.blocks import Context, Verifier
 from selftaught.core.errors import BadInput
-from selftaught.inference.endpoint import Endpoint, Policy
-from selftaught.platform import Workplace
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
+from selftaught.platform import Platform
 from selftaught.round.job import Job, ModelRef
 from selftaught.sampling.runner import CONCURRENCY
 from selftaught.serving.weight_check import Reference, check_fresh
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 
 
 @asynccontextmanager
-async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool = False) -> AsyncGenerator[Context]:
+async def context(platform: Platform, job: Job, policy: ModelRef, *, alone: bool = False) -> AsyncGenerator[Context]:
     """The context of the stage's blocks with `policy` as the policy and the other models in their roles.
 
     With `alone` those that only a search asks (trained beside the policy, not named by the recipe) are left out.
@@ -29,14 +29,16 @@ async def context(place: Workplace, job: Job, policy: ModelRef, *, alone: bool =
     """
     verifiers: tuple[Verifier, ...] = job.blocks.verify
     others = {role: ref for role, ref in job.roles.items() if not alone or role in job.recipe.models}
-    if others and place.settings.one_engine:
+    if others and platform.settings.one_engine:
         raise BadInput(
             f"{job.recipe.name}: asks {', '.join(sorted(others))} beside the policy, but SELFTAUGHT_ONE_ENGINE says "
             "that there is room for one engine. Make room, or take a recipe with one model."
         )
     async with AsyncExitStack() as stack:
         models: Mapping[str, Endpoint] = {
-            role: await stack.enter_async_context(await endpoint(place, job.line, ref.digest, job.recipe.chat_template))
+            role: await stack.enter_async_context(
+                await endpoint(platform, job.line, ref.digest, job.recipe.chat_template)
+            )
             for role, ref in {**others, "policy": policy}.items()
         }
         yield Context(models=models, verifiers=verifiers, seed=job.seed)
@@ -51,17 +53,17 @@ def tasks_in_flight(models: Context) -> int:
     return max(CONCURRENCY, policy.room if isinstance(policy, Endpoint) else 0)
 
 
-async def endpoint(place: Workplace, line: str, digest: str, template: Mapping[str, JsonValue]) -> Endpoint:
+async def endpoint(platform: Platform, line: str, digest: str, template: Mapping[str, JsonValue]) -> Endpoint:
     """A client of an engine that serves `digest` with the weights that the trainer had. Raises WrongModel if not.
 
     `template` are variables of the chat template that it asks with.
     """
-    served = await asyncio.to_thread(place.serving().deploy, line, digest)
+    served = await asyncio.to_thread(platform.serving().deploy, line, digest)
     key = reference_key(digest)
-    reference = place.store.claimed(key)
+    reference = platform.store.claimed(key)
     if reference is not None:
-        await asyncio.to_thread(check_fresh, served, understood(place.store, key, reference, Reference))
-    policy = Policy(concurrency=128)
+        await asyncio.to_thread(check_fresh, served, parse_claim(platform.store, key, reference, Reference))
+    policy = RetryPolicy(concurrency=128)
     return Endpoint(served.url, line, digest, policy=policy, key=served.key, template=template)
 
 

@@ -8,29 +8,29 @@ from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from selftaught.curation.base import drawn
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, ExampleKind, Task
 from selftaught.round.history import told_rounds
-from selftaught.round.job import Earlier, Job
+from selftaught.round.job import Job, ReplaySource
 
 
-def earlier(place: Workplace, line: str, campaign: str) -> tuple[Earlier, ...]:
+def earlier(platform: Platform, line: str, campaign: str) -> tuple[ReplaySource, ...]:
     """The data of every round of the campaign that has come to an end, promoted or not, oldest first."""
-    found: list[Earlier] = []
-    for _, told in told_rounds(place, line, campaign):
+    found: list[ReplaySource] = []
+    for _, told in told_rounds(platform, line, campaign):
         digests = {each.kind: each.digest for each in told.datasets}
-        found.append(Earlier(tasks=digests["tasks"], examples=digests["examples"]))
+        found.append(ReplaySource(tasks=digests["tasks"], examples=digests["examples"]))
     return tuple(found)
 
 
-def replayed(place: Workplace, job: Job, own: Iterable[str]) -> list[Example]:
+def replayed(platform: Platform, job: Job, own: Iterable[str]) -> list[Example]:
     """At most the stage's `replay` examples of each kind from earlier rounds, drawn by the seed, but for its `own`.
 
     `own` are ids. The newer of two rounds gives an example that both have. Equal jobs and ids give equal lists. Twice
     as many examples as are replayed are in memory at most, however many there are.
     """
     count, drawing = job.blocks.replay, {kind: list[Example]() for kind in get_args(ExampleKind)}
-    for example in _others(place, job, set(own)):
+    for example in _others(platform, job, set(own)):
         kind = drawing[example.kind]
         kind.append(example)
         if len(kind) > 2 * count:
@@ -38,20 +38,20 @@ def replayed(place: Workplace, job: Job, own: Iterable[str]) -> list[Example]:
     return [example for kind in drawing.values() for example in drawn(kind, count, job.seed)]
 
 
-def _others(place: Workplace, job: Job, known: set[str]) -> Iterator[Example]:
+def _others(platform: Platform, job: Job, known: set[str]) -> Iterator[Example]:
     """The examples of the earlier rounds, of the newest first, each once and none that is `known`."""
     for past in reversed(job.earlier):
-        for example in place.rows(past.examples, Example):
+        for example in platform.rows(past.examples, Example):
             if example.id not in known:
                 known.add(example.id)
                 yield example
 
 
-def drawn_tasks(place: Workplace, job: Job) -> list[Task]:
+def drawn_tasks(platform: Platform, job: Job) -> list[Task]:
     """The tasks of all sets that were drawn for this round."""
-    return list(place.rows(job.tasks, Task))
+    return list(platform.rows(job.tasks, Task))
 
 
-def trained_tasks(place: Workplace, job: Job) -> list[Task]:
+def trained_tasks(platform: Platform, job: Job) -> list[Task]:
     """The training tasks of the earlier rounds whose examples may be replayed."""
-    return [task for past in job.earlier for task in place.rows(past.tasks, Task) if task.split == "train"]
+    return [task for past in job.earlier for task in platform.rows(past.tasks, Task) if task.split == "train"]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from selftaught.blocks import Earlier
 from selftaught.core.canonical import canonical
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Group, Task
 from selftaught.records.dataset import Manifest
 from selftaught.round.history import told_rounds
@@ -25,7 +25,7 @@ PARENT = "trees."
 """What the names of these data sets begin with among the parents of what was made from them."""
 
 
-def reusable(place: Workplace, job: Job) -> tuple[Reused, ...]:
+def reusable(platform: Platform, job: Job) -> tuple[Reused, ...]:
     """The rounds of the line whose trees the search of `job` may go on from, newest first; none unless it says so.
 
     Rounds that have come to an end, promoted or not, in which the same policy was asked with the same variables of its
@@ -33,23 +33,23 @@ def reusable(place: Workplace, job: Job) -> tuple[Reused, ...]:
     """
     if not (isinstance(job.blocks.sample, Search) and job.blocks.sample.reuse):
         return ()
-    found = sorted(_same_policy(place, job), key=lambda each: each[0].started, reverse=True)
-    kept = set(place.store.list("datasets")) if found else set[str]()
+    found = sorted(_same_policy(platform, job), key=lambda each: each[0].started, reverse=True)
+    kept = set(platform.store.list("datasets")) if found else set[str]()
     return tuple(reused for past, reused in found if reused.trees in kept and _continues(job, past))
 
 
-def _same_policy(place: Workplace, job: Job) -> Iterator[tuple[Job, Reused]]:
-    for campaign in sorted({*place.tracker.campaigns(job.line), job.campaign}):
-        for run, told in told_rounds(place, job.line, campaign):
-            past = _planned(place, round_name(job.line, campaign, run.round, run.attempt))
+def _same_policy(platform: Platform, job: Job) -> Iterator[tuple[Job, Reused]]:
+    for campaign in sorted({*platform.tracker.campaigns(job.line), job.campaign}):
+        for run, told in told_rounds(platform, job.line, campaign):
+            past = _planned(platform, round_name(job.line, campaign, run.round, run.attempt))
             if past and told.sampled_from == job.sampler.digest:
                 kept = next(each for each in told.datasets if each.kind == "verified")
                 yield past, Reused(round=past.name, trees=kept.digest, rows=kept.rows, valued=_valued_alike(job, past))
 
 
-def _planned(place: Workplace, name: str) -> Job | None:
+def _planned(platform: Platform, name: str) -> Job | None:
     """The job of an earlier round; None where another version wrote it, so that nobody knows how it searched."""
-    told = place.store.claimed(plan_key(name))
+    told = platform.store.claimed(plan_key(name))
     with suppress(ValidationError):
         return None if told is None else Job.model_validate_json(told)
     return None
@@ -76,24 +76,26 @@ def _values(job: Job) -> Any:
 
 
 @contextmanager
-def earlier_trees(place: Workplace, job: Job, tasks: Sequence[Task]) -> Generator[Mapping[str, Earlier]]:
+def earlier_trees(platform: Platform, job: Job, tasks: Sequence[Task]) -> Generator[Mapping[str, Earlier]]:
     """The newest tree of each of `tasks` that the job's earlier rounds have, by the task's id.
 
     The rounds' trees pass by one after the other, and those that are wanted go into a file that nobody sees: one tree
     is in memory at a time, and where each begins.
     """
-    place.settings.home.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=place.settings.home) as file:
+    platform.settings.home.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=platform.settings.home) as file:
         at = dict[str, tuple[int, Reused]]()
         for past in job.reused:
-            at |= _written(place, past, {task.id for task in tasks} - at.keys(), file)
+            at |= _written(platform, past, {task.id for task in tasks} - at.keys(), file)
         yield _Trees(file, at)
 
 
-def _written(place: Workplace, past: Reused, wanted: Collection[str], file: IO[bytes]) -> dict[str, tuple[int, Reused]]:
+def _written(
+    platform: Platform, past: Reused, wanted: Collection[str], file: IO[bytes]
+) -> dict[str, tuple[int, Reused]]:
     """Where in `file` the trees of `past` begin that are `wanted` and can be gone on from."""
     at = dict[str, tuple[int, Reused]]()
-    for group in place.rows(past.trees, Group) if wanted else ():
+    for group in platform.rows(past.trees, Group) if wanted else ():
         if group.id in wanted and group.tree and group.tree.growth:
             at[group.id] = file.tell(), past
             bare = group.model_copy(update={"verdicts": (), "control": None})
@@ -109,8 +111,8 @@ class _Trees(Mapping[str, Earlier]):
     at: Mapping[str, tuple[int, Reused]]
 
     def __getitem__(self, task: str) -> Earlier:
-        place, past = self.at[task]
-        self.file.seek(place)
+        offset, past = self.at[task]
+        self.file.seek(offset)
         group = Group.model_validate_json(self.file.readline())
         return Earlier(trees=past.trees, group=group, valued=past.valued)
 

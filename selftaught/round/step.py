@@ -18,7 +18,7 @@ from pathlib import Path
 
 from selftaught.core.errors import RoundFailed, SelftaughtError, StoreError
 from selftaught.core.processes import die_with_parent
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.history import give_up
 from selftaught.round.job import Job
 from selftaught.settings import variable
@@ -49,7 +49,7 @@ def step(name: str, job: str = "") -> Generator[None]:
     except RoundFailed as failure:
         if job:
             with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being told
-                give_up(Workplace.open().tracker, Job.read(job).run, failure)
+                give_up(Platform.open().tracker, Job.read(job).run, failure)
         _fail(name, "RoundFailed", str(failure))
     except SelftaughtError as error:
         _fail(name, type(error).__name__, str(error))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Ended, Group, Spent
+from selftaught.records import Group, Spent, StopReason
 
 MOST_FAILED = 0.1
 """The share of trees that may fail (a value that is no number) before the round is given up."""
@@ -30,7 +30,7 @@ def outcomes(groups: Sequence[Group]) -> Mapping[str, float]:
         "answers": sum(len(group.rollouts) for group in groups),
         "solved": sum(any(not rollout.hinted for rollout in group.accepted()) for group in groups if group.tree),
         "hinted": sum(any(node.hinted for node in tree.nodes) for tree in trees),
-        **{f"ended.{each}": ended[each] for each in get_args(Ended)},
+        **{f"ended.{each}": ended[each] for each in get_args(StopReason)},
     }
     fields = [field for field in Spent.model_fields if field != "seconds"]
     begun = [tree.begun for tree in trees if tree.begun]

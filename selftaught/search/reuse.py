@@ -102,4 +102,4 @@ def close(tree: SearchTree, depth: int, prune: float) -> None:
     """Close what nothing is left to grow at or below, by the limits of this search."""
     for node in reversed(tree.nodes):
         pruned = node.parent is not None and node.estimate < prune
-        node.closed = node.terminal or pruned or node.depth >= depth or (node.grown and not node.ways())
+        node.closed = node.terminal or pruned or node.depth >= depth or (node.grown and not node.open_children())

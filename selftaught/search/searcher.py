@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 
 from selftaught.blocks import Attempts, Context, Earlier, OneOf, Sampler
 from selftaught.core.errors import NoAnswer
-from selftaught.records import Ended, Group, Task
+from selftaught.records import Group, StopReason, Task
 from selftaught.search.backup import Mean, VisitMean
 from selftaught.search.control import Controlled, Independent, about, held
 from selftaught.search.expansion import Steps
@@ -48,7 +48,7 @@ class Limits(BaseModel):
             raise ValueError("says no iterations, nodes, tokens or seconds, so a search would not end; give one")
         return self
 
-    def reached(self, tree: SearchTree) -> Ended | None:
+    def reached(self, tree: SearchTree) -> StopReason | None:
         """The limit that `tree` has reached, if any."""
         spent = {
             "iterations": tree.tally.iterations,
@@ -56,7 +56,7 @@ class Limits(BaseModel):
             "tokens": tree.tally.tokens,
             "seconds": tree.tally.seconds,
         }
-        limits: tuple[Ended, ...] = ("iterations", "nodes", "tokens", "seconds")
+        limits: tuple[StopReason, ...] = ("iterations", "nodes", "tokens", "seconds")
         return next((each for each in limits if (most := getattr(self, each)) and spent[each] >= most), None)
 
 
@@ -242,7 +242,7 @@ class Search(Sampler, type="search"):
 
     # The loop -------------------------------------------------------------------------------------------------------
 
-    async def _search(self, tree: SearchTree, context: Context) -> Ended:
+    async def _search(self, tree: SearchTree, context: Context) -> StopReason:
         if tree.begun and await self._taken_up(tree, context):
             return "solved"
         while True:
@@ -331,13 +331,13 @@ class Search(Sampler, type="search"):
             if node is tree.root:
                 raise
             node.grown = True
-            node.settle()
+            node.close_if_done()
             return []
         grown = await self._value(tree, children, context)
         if self.adaptive and (children or was_short):
             more = self.adaptive.more([child.value for child in node.children])
             grown += await self._value(tree, await self.expand.grow(tree, node, context, more) if more else [], context)
-        node.settle()
+        node.close_if_done()
         return grown
 
     async def _value(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[SearchNode]:
@@ -362,7 +362,7 @@ class Search(Sampler, type="search"):
             node.closed = node.closed or node.depth >= self.limits.depth or said.value < (self.prune or 0)
         for node in nodes:
             if node.parent:  # a roll-out went through it, and may have opened it again
-                node.parent.settle()
+                node.parent.close_if_done()
         return [said.rollouts for said in estimates]
 
     async def _look_ahead(
@@ -388,7 +388,7 @@ class Search(Sampler, type="search"):
             steps = await self.expand.add(tree, node, n, context)
         except NoAnswer:
             node.grown = True
-            node.settle()
+            node.close_if_done()
             return []
         node.short = True
         return await self._value(tree, steps, context)
@@ -412,12 +412,12 @@ class Search(Sampler, type="search"):
         except NoAnswer:
             if node is tree.root:
                 raise
-            node.settle()
+            node.close_if_done()
             return []
         child = tree.add(node, replace(step, finish_reason="stop"))
         child.finish_reason = step.finish_reason
         child.estimate = child.value = node.value
-        node.settle()
+        node.close_if_done()
         return [child]
 
     def _answer(self, tree: SearchTree) -> SearchNode | None:

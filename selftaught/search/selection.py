@@ -47,7 +47,7 @@ class Descent(Selection):
 
     def _walk(self, root: SearchNode, taken: set[SearchNode]) -> SearchNode | None:
         node = root
-        while ways := [way for way in node.ways() if way not in taken]:
+        while ways := [way for way in node.open_children() if way not in taken]:
             node = max(ways, key=lambda child, parent=node: (self.score(child, parent), -child.index))
         return None if node.closed or node in taken else node
 
@@ -220,7 +220,7 @@ def _growing(tree: SearchTree) -> list[SearchNode]:
     found, ahead = list[SearchNode](), [tree.root]
     while ahead:
         node = ahead.pop()
-        ways = node.ways()
+        ways = node.open_children()
         ahead += ways
         if not ways and not node.closed:
             found.append(node)
@@ -230,7 +230,7 @@ def _growing(tree: SearchTree) -> list[SearchNode]:
 def _take(leaf: SearchNode, taken: set[SearchNode]) -> None:
     """Count `leaf` as taken, and each ancestor that leads to taken nodes alone."""
     for node in leaf.lineage():
-        if any(way not in taken for way in node.ways()):
+        if any(way not in taken for way in node.open_children()):
             return
         taken.add(node)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from selftaught.blocks import Completion
-from selftaught.records import Begun, Ended, Growth, Node, Rollout, Spent, Task, Tree, Turn
+from selftaught.records import Begun, Growth, Node, Rollout, Spent, StopReason, Task, Tree, Turn
 
 LENGTH_POWER = 1.25
 """p = exp(sum of log-probabilities / length^1.25): the prior of MCTS-DPO (arXiv 2405.00451), its code."""
@@ -81,7 +81,7 @@ class SearchNode:
         """The share of the policy's probability, at temperature 1, that the steps from here hold."""
         return sum(child.probability for child in self.children)
 
-    def ways(self) -> "list[SearchNode]":
+    def open_children(self) -> "list[SearchNode]":
         """The children that a search can go on into. An open node without one is to be grown itself."""
         return [] if self.short else [child for child in self.children if not child.closed]
 
@@ -98,10 +98,10 @@ class SearchNode:
             for node in above:
                 node.closed = False
 
-    def settle(self) -> None:
+    def close_if_done(self) -> None:
         """Close this node and its ancestors, as far up as nothing is left to do: to be called when it has grown."""
         node: SearchNode | None = self
-        while node is not None and node.grown and not node.ways():
+        while node is not None and node.grown and not node.open_children():
             node.closed = True
             node = node.parent
 
@@ -206,7 +206,9 @@ class SearchTree:
             hinted=node.hinted,
         )
 
-    def record(self, ended: Ended, answer: SearchNode | None, error: str = "", growth: Growth | None = None) -> Tree:
+    def record(
+        self, ended: StopReason, answer: SearchNode | None, error: str = "", growth: Growth | None = None
+    ) -> Tree:
         """The tree as a frozen record, with what a later round needs to go on from it where that is given."""
         return Tree(
             prompt_ids=self.prompt_ids,

@@ -54,7 +54,7 @@ class Route(Protocol):
 
 
 class Backend(Protocol):
-    """What serves models: `owner.OwnedEngines` on one machine, `kserve.KServe` on a cluster."""
+    """What serves models: `remote.RemoteEngines` on one machine, `kserve.KServe` on a cluster."""
 
     @property
     def route(self) -> Route:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import yaml
 
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.report.data import ReportData
 from selftaught.round.history import recorded
 from selftaught.state.starter import STARTERS
@@ -72,12 +72,12 @@ class Facts:
         return cast(dict[str, Any], _without_places(yaml.safe_load(self.told.recipe_yaml)))
 
 
-def facts(place: Workplace, version: Version, ask: Ask) -> Facts:
+def facts(platform: Platform, version: Version, ask: Ask) -> Facts:
     """What is known of `version`.
 
     Raises BadInput when it was not promoted, or its files or its round's record are gone.
     """
-    tags = place.tracker.version_tags(version)
+    tags = platform.tracker.version_tags(version)
     named = f"{version.line}: version {version.version}"
     if (outcome := tags.get("selftaught.outcome", "")) != "promoted":
         why = f"was {outcome}" if outcome else "was trained by no round that has ended"
@@ -86,39 +86,39 @@ def facts(place: Workplace, version: Version, ask: Ask) -> Facts:
         raise BadInput(
             f"{named}: its files were removed on {version.removed} (`selftaught gc`). Push one that is kept."
         )
-    run = place.tracker.tags(version.run)
+    run = platform.tracker.tags(version.run)
     told = recorded(
-        place,
+        platform,
         version.line,
         run["selftaught.campaign"],
         int(run["selftaught.round"]),
         int(run["selftaught.attempt"]),
     )
     if told is None:
-        raise BadInput(f"{named}: the record of its round is not in {place.store.root}. Is SELFTAUGHT_STORE right?")
-    origin = _origin(place, version, ask)
+        raise BadInput(f"{named}: the record of its round is not in {platform.store.root}. Is SELFTAUGHT_STORE right?")
+    origin = _origin(platform, version, ask)
     return Facts(version, told, tags["selftaught.parent"], tags["selftaught.examples"], origin)
 
 
-def _origin(place: Workplace, version: Version, ask: Ask) -> Origin | None:
+def _origin(platform: Platform, version: Version, ask: Ask) -> Origin | None:
     """Where the line of `version` began: what its oldest forefather was adopted from."""
-    tagged = {each.digest: tags for each, tags in place.tracker.tagged_versions(version.line)}
+    tagged = {each.digest: tags for each, tags in platform.tracker.tagged_versions(version.line)}
     digest, seen = version.digest, set[str]()
     while digest in tagged and "selftaught.source" not in tagged[digest] and digest not in seen:
         seen.add(digest)
         digest = tagged[digest].get("selftaught.parent", "")
     tags = tagged.get(digest, {})
-    return _adopted(place, digest, tags, ask) if "selftaught.source" in tags else None
+    return _adopted(platform, digest, tags, ask) if "selftaught.source" in tags else None
 
 
-def _adopted(place: Workplace, digest: str, tags: Mapping[str, str], ask: Ask) -> Origin:
+def _adopted(platform: Platform, digest: str, tags: Mapping[str, str], ask: Ask) -> Origin:
     """The origin that was registered with `tags`. A name alone does not tell a hub id from a folder."""
     if tags["selftaught.source"] in STARTERS:
         starter = STARTERS[tags["selftaught.source"]]
         return Origin(digest, starter.source, Licence(starter.license.lower(), said_by=starter.package))
     if named := tags.get("selftaught.repository", ""):
         return Origin(digest, named.partition("@")[0], ask(named))
-    if place.store.has("models", digest) and (card := _card(folder := place.model(digest))) is not None:
+    if platform.store.has("models", digest) and (card := _card(folder := platform.model(digest))) is not None:
         texts = sorted(path for pattern in TEXTS for path in folder.glob(pattern) if path.is_file())
         return Origin(digest, "", Licence.said(card, "its model card"), tuple(texts))
     return Origin(digest)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.core.hub import http_error
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import dataset
 from selftaught.sharing.cards import MARK, dataset_card, kinds_of, model_card
 from selftaught.sharing.facts import Facts, Licence, facts
@@ -52,7 +52,9 @@ class Pushed:
     new: bool
 
 
-def push(place: Workplace, version: Version, repository: str, data: str = "", public: bool = False) -> Iterator[Pushed]:
+def push(
+    platform: Platform, version: Version, repository: str, data: str = "", public: bool = False
+) -> Iterator[Pushed]:
     """Push the training data of `version` to `data` where it is given, then `version` to `repository`.
 
     Raises BadInput when it is not to be pushed, HF_TOKEN is missing or may not, or the repository holds something else;
@@ -61,18 +63,18 @@ def push(place: Workplace, version: Version, repository: str, data: str = "", pu
     hub = _hub()
     for name in (repository, *filter(None, [data])):
         _require_name(name)
-    told = facts(place, version, lambda source: _licence(hub, source))
+    told = facts(platform, version, lambda source: _licence(hub, source))
     if data:
-        yield _pushed(hub, data, dataset_content(place, told, data), public)
-    yield _pushed(hub, repository, model_content(place, told, repository, data), public)
+        yield _pushed(hub, data, dataset_content(platform, told, data), public)
+    yield _pushed(hub, repository, model_content(platform, told, repository, data), public)
 
 
-def model_content(place: Workplace, told: Facts, repository: str, data: str) -> Content:
+def model_content(platform: Platform, told: Facts, repository: str, data: str) -> Content:
     """The files of the model as they are, the licence's texts, a list of digests and the card.
 
     A card that the model's own folder has gives way to this one, and the proof of the digest knows it.
     """
-    version, folder = told.version, place.model(told.version.digest)
+    version, folder = told.version, platform.model(told.version.digest)
     own = {path.relative_to(folder).as_posix(): path for path in visible_files(folder)}
     own.pop(MANIFEST, None)
     left_out = [(name, sha256_of(own.pop(name))) for name in (CARD, SUMS) if name in own]
@@ -82,14 +84,16 @@ def model_content(place: Workplace, told: Facts, repository: str, data: str) -> 
     return Content("model", version.line, version.digest, f"{version.line} version {version.version}", files)
 
 
-def dataset_content(place: Workplace, told: Facts, repository: str) -> Content:
+def dataset_content(platform: Platform, told: Facts, repository: str) -> Content:
     """The training data as Parquet, a list of digests and the card. Raises BadInput when the store has it no more."""
-    if not place.store.has("datasets", told.examples):
+    if not platform.store.has("datasets", told.examples):
         raise BadInput(
             f"{told.version.line}: the training data of version {told.version.version} were removed (`selftaught gc`). "
             "Push the version without --dataset."
         )
-    folder = dataset.proven(place.store.local("datasets", told.examples, place.settings.home / "cache"), told.examples)
+    folder = dataset.proven(
+        platform.store.local("datasets", told.examples, platform.settings.home / "cache"), told.examples
+    )
     manifest, rows = dataset.manifest(folder), {"data.parquet": folder / "data.parquet"}
     card = dataset_card(told, repository, manifest, kinds_of(dataset.column(folder, "kind")))
     title = f"what {told.version.line} version {told.version.version} was trained on"

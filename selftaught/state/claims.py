@@ -10,7 +10,7 @@ from selftaught.state.store import Store
 M = TypeVar("M", bound=BaseModel)
 
 
-def understood(store: Store, key: str, value: bytes, kind: type[M]) -> M:
+def parse_claim(store: Store, key: str, value: bytes, kind: type[M]) -> M:
     """What a claim says. Raises StoreError, naming it, where that is nothing that this version can read."""
     try:
         return kind.model_validate_json(value)

@@ -115,7 +115,7 @@ class Tracker:
         from sqlalchemy.exc import SQLAlchemyError
 
         if self.uri.lower().startswith("http"):
-            _knock(self.uri)
+            _ping(self.uri)
         try:
             if self._file is not None:
                 make_whole(self._file)
@@ -465,7 +465,7 @@ def _every(search: Callable[..., Any], *wanted: Any) -> Iterator[Any]:
         token = page.token or ""
 
 
-def _knock(uri: str) -> None:
+def _ping(uri: str) -> None:
     """Raise Unavailable when no server answers within seconds: MLflow's own client tries again for minutes."""
     try:
         _ask(uri)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from selftaught.core.errors import BadInput
 from selftaught.core.files import writing
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, Message, Task, content_id, dataset
 from selftaught.round.history import told_last
 from selftaught.state.store import sha256_of
@@ -40,14 +40,14 @@ class Account:
 
 
 def export(
-    place: Workplace, line: str, campaign: str, to: Path, name: Name, labels: Labels, threshold: float | None
+    platform: Platform, line: str, campaign: str, to: Path, name: Name, labels: Labels, threshold: float | None
 ) -> Account:
     """Write the trees of the line's last finished round to `to`, a row each path.
 
     Raises BadInput when there is no such round, its groups are gone, or none of them has a tree in which anything is
     known of a step.
     """
-    groups, account = _verified(place, line, campaign), Account()
+    groups, account = _verified(platform, line, campaign), Account()
     with writing(to) as file:
         for group in groups:
             account.rows += 1
@@ -73,15 +73,15 @@ def _rows(group: Group, name: Name, labels: Labels, threshold: float | None, acc
         account.aside.append((f"task {group.id}", str(bad)))
 
 
-def _verified(place: Workplace, line: str, campaign: str) -> Iterator[Group]:
-    _, told = told_last(place, line, campaign)
+def _verified(platform: Platform, line: str, campaign: str) -> Iterator[Group]:
+    _, told = told_last(platform, line, campaign)
     digest = next(each.digest for each in told.last.datasets if each.kind == "verified")
-    if not place.store.has("datasets", digest):
+    if not platform.store.has("datasets", digest):
         raise BadInput(
             f"{line}: the verified groups of its last finished round are not in the store any more ({digest[:8]}; `gc` "
             "keeps them for a time). Export after the next round, or keep them longer (--keep-trees)."
         )
-    return place.rows(digest, Group)
+    return platform.rows(digest, Group)
 
 
 # In -----------------------------------------------------------------------------------------------------------------
@@ -161,12 +161,12 @@ def _first(account: Account) -> str:
 
 def _read(file: Path, name: Name, read: Callable[[object], Sequence[Solution]], account: Account) -> Iterator[Solution]:
     """The solutions of the rows of `file`; a row that is none is noted in `account`."""
-    for place, row in _places(file, name):
+    for where, row in _places(file, name):
         account.rows += 1
         try:
             yield from read(_parsed(row))
         except BadRow as bad:
-            account.aside.append((place, str(bad)))
+            account.aside.append((where, str(bad)))
 
 
 def _parsed(row: bytes | Mapping[str, object]) -> object:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from selftaught.blocks import Draw, TaskSource
 from selftaught.records import Task
 from selftaught.tasks.contamination import alike, require_disjoint
-from selftaught.tasks.past import NOTHING, Past, Taken
+from selftaught.tasks.past import NOTHING, InboxHistory, TaskDraw
 from selftaught.tasks.sources.rows import Columns
 
 
@@ -24,7 +24,7 @@ def _seed(*parts: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def prepare(source: TaskSource, draw: Draw, past: Past = NOTHING) -> list[Task]:
+def prepare(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING) -> list[Task]:
     """The tasks of all sets, ordered by set (train, gate, report, guard), then by id.
 
     Raises BadInput when the source cannot give them, RoundFailed when the sets overlap.
@@ -32,13 +32,13 @@ def prepare(source: TaskSource, draw: Draw, past: Past = NOTHING) -> list[Task]:
     return list(taken(source, draw, past).tasks)
 
 
-def taken(source: TaskSource, draw: Draw, past: Past = NOTHING) -> Taken:
+def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING) -> TaskDraw:
     """The tasks as `prepare` gives them, with what a source of rows tells of them.
 
     `past` is what the line's rounds have used: such a source keeps a problem in its set, and no held-out task may be
     one that any of them was trained on. Raises as `prepare` does, and NothingNew when too few tasks were dropped.
     """
-    found = source.take(draw, past) if isinstance(source, Columns) else Taken(source.draw(draw))
+    found = source.take(draw, past) if isinstance(source, Columns) else TaskDraw(source.draw(draw))
     trained = {task.id: task for task in past.assigned if task.split == "train"}
     require_disjoint(found.tasks, found.common, list(trained.values()))
     order = list(source.sizes())

@@ -9,7 +9,7 @@ from selftaught.tasks.sameness import Common
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class InboxHistory:
     """What earlier rounds have fixed.
 
     `assigned` are the tasks of every round of the line, whatever became of it, whose sets are settled; `seen` those of
@@ -21,12 +21,12 @@ class Past:
     drops: frozenset[str] = frozenset()
 
 
-NOTHING = Past()
+NOTHING = InboxHistory()
 """The past of a line that has had no round."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TaskDraw:
     """The tasks of a round and the drops that it uses up; `broken` says what is wrong with those set aside."""
 
     tasks: Sequence[Task]

@@ -25,8 +25,8 @@ class DPO(Gradient, type="dpo"):
     e.g. from visits as in MCTS-DPO, arXiv 2405.00451) or, where that is 0, the one given here.
     """
 
-    learns: ClassVar[ExampleKind] = "pair"
-    remedy: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
+    example_kind: ClassVar[ExampleKind] = "pair"
+    hint: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
 
     epochs: Epochs = 1
     learning_rate: Rate = 5e-6
@@ -46,7 +46,7 @@ class DPO(Gradient, type="dpo"):
         Goes on from the newest whole checkpoint in `context.scratch`. Raises RoundFailed when there are no pairs or the
         loss is not finite, OSError when the disk is full.
         """
-        own = self.own(examples)
+        own = self.select(examples)
         from selftaught.training.loops.dpo import run
 
         return run(self, model, own, out, context)

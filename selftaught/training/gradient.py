@@ -41,7 +41,7 @@ class Gradient(Objective):
     """
 
     parallel: ClassVar[bool] = True
-    learns: ClassVar[ExampleKind]
+    example_kind: ClassVar[ExampleKind]
 
     epochs: Epochs = 2
     learning_rate: Rate = 5e-5
@@ -73,14 +73,14 @@ class Gradient(Objective):
                     f"{self.name} needs {package}, which is not installed here. Run: pip install 'selftaught[train]'"
                 )
 
-    def own(self, examples: Sequence[Example]) -> list[Example]:
+    def select(self, examples: Sequence[Example]) -> list[Example]:
         """The examples that this objective learns from.
 
         Raises RoundFailed when there are none, BadInput on weighted examples.
         """
-        own = [example for example in examples if example.kind == self.learns]
+        own = [example for example in examples if example.kind == self.example_kind]
         if not own:
-            raise RoundFailed(f"{self.name}: no examples to train on. {self.remedy}")
+            raise RoundFailed(f"{self.name}: no examples to train on. {self.hint}")
         weighted = next((example for example in own if example.weight != 1), None)
         if weighted:
             raise BadInput(
@@ -89,5 +89,5 @@ class Gradient(Objective):
             )
         return own
 
-    remedy: ClassVar[str]
+    hint: ClassVar[str]
     """What to change when there is nothing to learn from."""

@@ -20,8 +20,8 @@ class SFT(Gradient, type="sft"):
     Source: TRL's SFTTrainer with `completion_only_loss`; the loss of a step is the mean over its completion tokens.
     """
 
-    learns: ClassVar[ExampleKind] = "completion"
-    remedy: ClassVar[str] = "Accept more rollouts: raise k, or ease the verifiers."
+    example_kind: ClassVar[ExampleKind] = "completion"
+    hint: ClassVar[str] = "Accept more rollouts: raise k, or ease the verifiers."
 
     batching: Literal["shared", "length_grouped", "packed", "padded"] = "shared"
     """`shared` puts the examples of a prompt into one batch and computes once what a batch's examples begin with (a
@@ -36,7 +36,7 @@ class SFT(Gradient, type="sft"):
         remove. Raises RoundFailed when there is nothing to train on or the loss is not finite, BadInput on weighted
         examples, OSError when the disk is full.
         """
-        own = self.own(examples)
+        own = self.select(examples)
         from selftaught.training.loops.sft import run
 
         return run(self, model, own, out, context)

@@ -23,8 +23,8 @@ class ValueMSE(Gradient, type="value_mse"):
     error beside that of a constant, share within 0.1, AUROC of right against wrong steps, calibration.
     """
 
-    learns: ClassVar[ExampleKind] = "value"
-    remedy: ClassVar[str] = "Add a curator that gives values (step_values) to a stage that searches."
+    example_kind: ClassVar[ExampleKind] = "value"
+    hint: ClassVar[str] = "Add a curator that gives values (step_values) to a stage that searches."
 
     role: Annotated[str, Field(description="the role whose model is trained")] = "value"
     learning_rate: Rate = 2e-5
@@ -38,7 +38,7 @@ class ValueMSE(Gradient, type="value_mse"):
         Goes on from the newest whole checkpoint in `context.scratch`. Raises RoundFailed when there are no values or
         the loss is not finite, OSError when the disk is full.
         """
-        own = self.own(examples)
+        own = self.select(examples)
         from selftaught.training.loops.value import run
 
         return run(self, model, own, out, context)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.processes import die_with_parent
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, TaskScore, dataset
 from selftaught.report.data import RoundReport
 from selftaught.round.history import newest
@@ -94,13 +94,13 @@ class Run:
         return f"SELFTAUGHT_HOME={self.home}".encode() in variables
 
     @property
-    def place(self) -> Workplace:
+    def platform(self) -> Platform:
         uri = f"sqlite:///{self.home}/mlflow.db"
         settings = Settings(home=self.home, store=str(self.home / "store"), tracking_uri=uri, engines="", events="")
-        return Workplace(settings, DirectoryStore(self.home / "store"), Tracker(uri))
+        return Platform(settings, DirectoryStore(self.home / "store"), Tracker(uri))
 
     def told(self) -> RoundReport:
-        told = newest(self.place, LINE, LINE)
+        told = newest(self.platform, LINE, LINE)
         assert told is not None
         return told.last
 
@@ -217,8 +217,10 @@ pytestmark = pytest.mark.usefixtures("recorded_blocks")
 
 def test_the_round_is_promoted_all_the_same(survivor: Survivor, unkilled: Run):
     for run in (survivor.run, unkilled):
-        assert [(r.round, r.attempt, r.outcome) for r in run.place.tracker.rounds(LINE, LINE)] == [(1, 0, "promoted")]
-        champion = run.place.tracker.resolve(LINE, "champion")
+        assert [(r.round, r.attempt, r.outcome) for r in run.platform.tracker.rounds(LINE, LINE)] == [
+            (1, 0, "promoted")
+        ]
+        champion = run.platform.tracker.resolve(LINE, "champion")
         assert champion is not None
         assert champion.digest == run.told().challenger.digest
 
@@ -259,7 +261,7 @@ def test_no_row_is_there_twice(survivor: Survivor):
 
 
 def test_one_new_version_and_one_run_whose_figures_are_there_once(survivor: Survivor):
-    tracker = survivor.run.place.tracker
+    tracker = survivor.run.platform.tracker
     versions = tracker.versions(LINE)
     assert [version.version for version in versions] == ["1", "2"]
     (experiment,) = {tracker.client.get_run(version.run).info.experiment_id for version in versions[1:]}
@@ -276,7 +278,7 @@ def test_one_new_version_and_one_run_whose_figures_are_there_once(survivor: Surv
 def test_nothing_half_written_is_left(survivor: Survivor):
     home = survivor.run.home
     assert list((home / "scratch").iterdir()) == []
-    store = survivor.run.place.store
+    store = survivor.run.platform.store
     for kind in ("datasets", "models"):
         assert store.list(kind) == sorted(p.name for p in (home / "store" / kind).glob("[!.]*"))
     assert (home / "campaigns" / LINE / "report.html").read_text().startswith("<!doctype html>")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Group, dataset
 from selftaught.round.adopt import adopt
@@ -23,7 +23,7 @@ from tests.rounds import (
     database,
     engines,
     model,
-    place,
+    platform,
     recipe,
     recorded_blocks,
     requests,
@@ -31,7 +31,7 @@ from tests.rounds import (
 )
 from tests.waiting import until
 
-__all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "engines", "model", "platform", "recorded_blocks", "requests"]
 
 CURATE = {"type": "tree_traces", "threshold": 0, "minimum": 1}
 
@@ -61,9 +61,9 @@ def trees(verified: Path) -> dict[str, Group]:
 
 
 @pytest.mark.usefixtures("engines")
-def test_a_killed_search_goes_on_with_the_unfinished_trees(tmp_path: Path, place: Workplace, model: Path):
+def test_a_killed_search_goes_on_with_the_unfinished_trees(tmp_path: Path, platform: Platform, model: Path):
     searching = recipe(model, sample=SEARCH, curate=CURATE)
-    adopt(place, Recipe.model_validate(searching), LINE)
+    adopt(platform, Recipe.model_validate(searching), LINE)
     unkilled = Round(tmp_path / "whole", searching, LINE, LINE)
     for step in (unkilled.prepare, unkilled.search, unkilled.verify):
         step()

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from selftaught.core.errors import Away
-from selftaught.inference.endpoint import Policy
-from selftaught.platform import Workplace
+from selftaught.inference.endpoint import RetryPolicy
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import TaskScore, dataset
 from selftaught.round import patience
@@ -49,7 +49,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: Path) -> Path:
     """The file that says what engines die of; the client and the step are soon tired of a dead one."""
     monkeypatch.setattr(patience, "PAUSES", (0.1,))
-    monkeypatch.setattr("selftaught.round.models.Policy", partial(Policy, patience=0.2))
+    monkeypatch.setattr("selftaught.round.models.RetryPolicy", partial(RetryPolicy, patience=0.2))
     monkeypatch.setenv("SELFTAUGHT_PATIENCE", "600")
     monkeypatch.setenv("RECORDED_DEATH", str(tmp_path / "death"))
     return tmp_path / "death"
@@ -62,16 +62,16 @@ def a_round(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
         shutil.copytree(database, folder / "home")
-        place = Workplace.open()
+        platform = Platform.open()
         for adopted in (adopt, adopt_roles):
-            adopted(place, Recipe.model_validate(asked), "line")
+            adopted(platform, Recipe.model_validate(asked), "line")
         made, lost = Round(folder / "artifacts", asked, shards=1), list[str]()
-        with owned_engines(place.settings.home):
+        with owned_engines(platform.settings.home):
             for name, step in made.steps.items():
                 death.write_text(deaths)
                 step()
                 lost += [name] if deaths and not death.read_text() else []
-        assert place.tracker.resolve("line", "champion") == place.tracker.versions("line")[1]
+        assert platform.tracker.resolve("line", "champion") == platform.tracker.versions("line")[1]
     return lost, (*(made.made[name].metadata["digest"] for name in ("tasks", "verified", "examples")), scores(made))
 
 

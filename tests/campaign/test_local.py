@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from selftaught.campaign.local import Campaign, Ended, Order
+from selftaught.campaign.local import Campaign, CampaignSpec, RoundResult
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, RoundFailed, SelftaughtError
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Example, dataset
 from selftaught.report.data import RoundReport
 from selftaught.round.step import step
-from tests.rounds import Round, database, model, owned_engines, place, recipe, recorded_blocks, requests
+from tests.rounds import Round, database, model, owned_engines, platform, recipe, recorded_blocks, requests
 
-__all__ = ["database", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "model", "platform", "recorded_blocks", "requests"]
 
 
 class Rounds(Campaign):
@@ -57,13 +57,13 @@ class Rounds(Campaign):
 class Desk:
     """Starts campaigns on the line, and knows what became of them."""
 
-    place: Workplace
+    platform: Platform
     model: Path
     told: list[Mapping[str, Any]] = field(default_factory=list)
 
     def campaign(self, rounds: int = 1, shards: int = 2, step: type[Round] = Round, **changes: Any) -> Rounds:
         parsed = Recipe.parse(canonical(recipe(self.model, **changes)).decode())
-        campaign = Rounds(self.place, Order(parsed, "line", "campaign", rounds, shards), self.told.append)
+        campaign = Rounds(self.platform, CampaignSpec(parsed, "line", "campaign", rounds, shards), self.told.append)
         campaign.step = step
         return campaign
 
@@ -73,20 +73,20 @@ class Desk:
 
     def rounds(self) -> list[tuple[int, int, str]]:
         """Round, attempt and outcome of each round that MLflow knows."""
-        return [(r.round, r.attempt, r.outcome) for r in self.place.tracker.rounds("line", "campaign")]
+        return [(r.round, r.attempt, r.outcome) for r in self.platform.tracker.rounds("line", "campaign")]
 
 
-def _short(ended: Ended) -> tuple[int, int, str]:
+def _short(ended: RoundResult) -> tuple[int, int, str]:
     return ended.round, ended.attempt, ended.told.last.outcome
 
 
 @pytest.fixture
-def desk(place: Workplace, requests: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(platform: Platform, requests: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr("selftaught.round.step.die_with_parent", lambda: None)
     for name in ("SELFTAUGHT_STORE", "SELFTAUGHT_EVENTS", "SELFTAUGHT_ERRORS", "MLFLOW_TRACKING_URI"):
         monkeypatch.setenv(name, "")  # so that what a round sets is undone
         monkeypatch.delenv(name)
-    return Desk(place, model)
+    return Desk(platform, model)
 
 
 def test_rounds_follow_one_another_from_the_champion(desk: Desk):
@@ -105,7 +105,7 @@ def test_the_same_order_after_it_was_done_adds_its_rounds(desk: Desk):
 
 def test_a_stage_that_replays_trains_on_the_examples_of_all_rounds(desk: Desk):
     first, second = (each.told.last for each in desk.campaign(rounds=2, replay=100).run())
-    one, two = (_examples(desk.place, told) for told in (first, second))
+    one, two = (_examples(desk.platform, told) for told in (first, second))
     assert first.funnel and second.funnel
     assert (first.funnel.replayed, second.funnel.replayed) == (0, len(one))
     assert len(two) == second.funnel.kept + second.funnel.replayed == len({each.id for each in two})
@@ -118,9 +118,9 @@ def test_no_more_is_replayed_than_the_stage_says(desk: Desk):
     assert last.told.last.funnel.replayed == 1
 
 
-def _examples(place: Workplace, told: RoundReport) -> list[Example]:
+def _examples(platform: Platform, told: RoundReport) -> list[Example]:
     digest = next(each.digest for each in told.datasets if each.kind == "examples")
-    return dataset.read(place.store.local("datasets", digest, place.settings.home / "cache"), Example)
+    return dataset.read(platform.store.local("datasets", digest, platform.settings.home / "cache"), Example)
 
 
 def test_an_order_that_was_stopped_between_rounds_is_finished_and_not_added_to(desk: Desk):
@@ -147,14 +147,14 @@ def test_an_order_that_was_stopped_when_all_was_done_tells_its_last_round_again(
 
 def test_an_interrupted_round_goes_on_with_what_it_had_done(desk: Desk, requests: Path, tmp_path: Path):
     interrupted = Round(tmp_path / "interrupted", recipe(desk.model))
-    with owned_engines(desk.place.settings.home):
+    with owned_engines(desk.platform.settings.home):
         interrupted.until_trained()
     asked = len(requests.read_text().splitlines())
     (ended,) = desk.campaign().run()
     assert _short(ended) == (1, 0, "promoted")
     assert ended.told.last.challenger.digest == interrupted.challenger
     assert len(requests.read_text().splitlines()) == asked + 2 * (24 + 4 + 8)
-    assert len(desk.place.tracker.versions("line")) == 2
+    assert len(desk.platform.tracker.versions("line")) == 2
 
 
 def test_an_interrupted_round_goes_on_with_its_own_shards(desk: Desk, tmp_path: Path):
@@ -174,11 +174,11 @@ def test_a_failed_round_is_told_and_drawn_anew(desk: Desk):
     """The next call does not repeat a draw that cannot end."""
     with pytest.raises(RoundFailed, match="verify: "):
         desk.run(curate={"type": "accepted", "minimum": 1000})
-    (failed,) = desk.place.tracker.rounds("line", "campaign")
+    (failed,) = desk.platform.tracker.rounds("line", "campaign")
     assert failed.outcome == "failed"
-    assert "1000" in desk.place.tracker.tags(failed.run)["selftaught.failure"]
+    assert "1000" in desk.platform.tracker.tags(failed.run)["selftaught.failure"]
     assert desk.run() == [(1, 1, "promoted")]
-    one, other = (desk.place.tracker.client.get_run(r.run) for r in desk.place.tracker.rounds("line", "campaign"))
+    one, other = (desk.platform.tracker.client.get_run(r.run) for r in desk.platform.tracker.rounds("line", "campaign"))
     assert one.data.params["seed"] != other.data.params["seed"]
 
 
@@ -212,8 +212,8 @@ def test_a_failed_round_says_what_it_found(desk: Desk):
     with pytest.raises(RoundFailed) as told:
         desk.run(curate={"type": "accepted", "minimum": 1000})
     said = str(told.value).splitlines()
-    run = desk.place.tracker.rounds("line", "campaign")[0].run
-    funnel = desk.place.tracker.metrics(run)
+    run = desk.platform.tracker.rounds("line", "campaign")[0].run
+    funnel = desk.platform.tracker.metrics(run)
     assert said[0].startswith("verify: curate: 'accepted' gave ")
     assert said[1] == "  24 rollouts of 12 tasks; cut off 0; not judged 0"
     passed = int(funnel["funnel.passed"])
@@ -221,9 +221,9 @@ def test_a_failed_round_says_what_it_found(desk: Desk):
         said[2] == f"  passed: answer_match {passed}; by all verifiers {passed}, of {funnel['funnel.solved']:.0f} tasks"
     )
     assert [line.startswith("  answer_match: ") for line in said[3:-2]] == [True] * 3
-    (verified,) = (desk.place.store.claimed(key) for key in desk.place.store.claims("steps/verify"))
+    (verified,) = (desk.platform.store.claimed(key) for key in desk.platform.store.claims("steps/verify"))
     assert verified
-    assert said[-2] == f"  all of them: {desk.place.store.uri('datasets', verified.decode())}"
+    assert said[-2] == f"  all of them: {desk.platform.store.uri('datasets', verified.decode())}"
     assert said[-1] == f"  log: {desk.campaign().folder / 'round-1-0' / 'log.txt'}"
 
 
@@ -238,7 +238,7 @@ class Undecided(Round):
 
 def test_a_round_that_an_error_stops_has_an_outcome_and_shows_its_scores(desk: Desk):
     """And the same command goes on with it: the runs are open again."""
-    tracker = desk.place.tracker
+    tracker = desk.platform.tracker
     campaign = desk.campaign(step=Undecided)
     with pytest.raises(BadInput, match=r"^gate: mend it\n  gate\.accuracy\.challenger: [01]\.\d+\n") as told:
         list(campaign.run())
@@ -263,9 +263,9 @@ class Interrupted(Round):
 
 
 def test_nothing_seems_to_go_on_after_ctrl_c_and_while_it_goes_on_it_does(desk: Desk):
-    client, seen = desk.place.tracker.client, list[str]()
-    parent = desk.place.tracker.campaign_run("line", "campaign")
-    desk.place.tracker.finish(parent, "done")
+    client, seen = desk.platform.tracker.client, list[str]()
+    parent = desk.platform.tracker.campaign_run("line", "campaign")
+    desk.platform.tracker.finish(parent, "done")
 
     class Watched(Interrupted):
         def gate(self) -> str:
@@ -274,7 +274,7 @@ def test_nothing_seems_to_go_on_after_ctrl_c_and_while_it_goes_on_it_does(desk: 
 
     with pytest.raises(KeyboardInterrupt):
         list(desk.campaign(step=Watched).run())
-    (stopped,) = desk.place.tracker.rounds("line", "campaign")
+    (stopped,) = desk.platform.tracker.rounds("line", "campaign")
     assert seen == ["RUNNING"]
     assert [client.get_run(run).info.status for run in (stopped.run, parent)] == ["FAILED", "FAILED"]
     assert desk.run() == [(1, 0, "promoted")]
@@ -287,14 +287,14 @@ def test_a_draw_that_overlaps_is_drawn_anew_too(desk: Desk):
         with pytest.raises(RoundFailed, match="prepare: The sets of tasks overlap"):
             desk.run(tasks={"type": "overlapping"})
         assert desk.rounds()[-1] == (1, attempt, "failed")
-    assert len(desk.place.tracker.versions("line")) == 1
+    assert len(desk.platform.tracker.versions("line")) == 1
 
 
 class RolledBack(Round):
     """Somebody points the champion elsewhere while the round runs."""
 
     def promote(self) -> None:
-        tracker = Workplace.open().tracker
+        tracker = Platform.open().tracker
         tracker.point("champion", tracker.register("line", "e" * 64, "file:///e", "", {}))
         super().promote()
 
@@ -302,16 +302,16 @@ class RolledBack(Round):
 def test_a_champion_that_moved_meanwhile_is_not_replaced(desk: Desk):
     with pytest.raises(RoundFailed, match="promote: line: the champion is eeeeeeee now"):
         list(desk.campaign(step=RolledBack).run())
-    champion = desk.place.tracker.resolve("line", "champion")
+    champion = desk.platform.tracker.resolve("line", "champion")
     assert champion is not None
     assert champion.digest == "e" * 64
     assert desk.rounds() == [(1, 0, "failed")]
 
 
 def test_the_identical_model_is_refused(desk: Desk):
-    before = desk.place.tracker.aliases("line")
+    before = desk.platform.tracker.aliases("line")
     assert desk.run(train={"type": "nudge", "gain": 0.0}) == [(1, 0, "refused")]
-    assert desk.place.tracker.aliases("line") == before | {"challenger": before["champion"]}
+    assert desk.platform.tracker.aliases("line") == before | {"challenger": before["champion"]}
 
 
 def test_models_are_sampled_and_trained_where_the_recipe_says(desk: Desk):
@@ -359,7 +359,7 @@ class Silent(Rounds):
 )
 def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, code: int, errors: str, says: str):
     campaign = desk.campaign()
-    silent = Silent(campaign.place, campaign.order, desk.told.append)
+    silent = Silent(campaign.platform, campaign.order, desk.told.append)
     silent.code, silent.errors = code, errors
     with pytest.raises(SelftaughtError, match=says) as told:
         list(silent.run())
@@ -369,7 +369,7 @@ def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, cod
 
 
 def test_without_a_compiled_pipeline_nothing_starts(desk: Desk, tmp_path: Path):
-    order = Order(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipelines=tmp_path)
+    order = CampaignSpec(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipelines=tmp_path)
     with pytest.raises(BadInput, match=r"round\.yaml: no compiled pipeline"):
-        next(Rounds(desk.place, order, desk.told.append).run())
+        next(Rounds(desk.platform, order, desk.told.append).run())
     assert desk.told == []

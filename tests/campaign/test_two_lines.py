@@ -8,33 +8,33 @@ from typing import Any
 import pytest
 
 from selftaught.core.canonical import canonical
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
 from selftaught.round.steps import evaluate, sample, train
 from selftaught.serving.engines.pool import LocalEngines
-from selftaught.serving.engines.remote import EngineOwner
-from tests.rounds import Round, database, model, place, recipe, recorded_blocks, requests
+from selftaught.serving.engines.remote import EngineServer
+from tests.rounds import Round, database, model, platform, recipe, recorded_blocks, requests
 
-__all__ = ["database", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "model", "platform", "recorded_blocks", "requests"]
 
 
 @pytest.fixture
-def engines(place: Workplace, requests: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+def engines(platform: Platform, requests: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """An owner with room for the engines of both lines; in a run each line has its own."""
-    home = place.settings.home
-    with LocalEngines(home, keep=4) as backend, EngineOwner(backend, home) as owner:
+    home = platform.settings.home
+    with LocalEngines(home, keep=4) as backend, EngineServer(backend, home) as owner:
         monkeypatch.setenv("SELFTAUGHT_ENGINES", owner.address)
         yield
 
 
 @pytest.fixture
 def lines(
-    engines: None, place: Workplace, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engines: None, platform: Platform, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Round, Round]:
     monkeypatch.setattr("selftaught.round.step.die_with_parent", lambda: None)
     told = recipe(model)
-    adopt(place, Recipe.parse(canonical(told).decode()), "other")
+    adopt(platform, Recipe.parse(canonical(told).decode()), "other")
     return Round(tmp_path / "line", told), Round(tmp_path / "other", told, line="other")
 
 

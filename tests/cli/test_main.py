@@ -17,9 +17,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from selftaught import __version__
-from selftaught.campaign.local import Campaign, Ended
+from selftaught.campaign.local import Campaign, RoundResult
 from selftaught.cli.main import PROMOTED, REFUSED, app
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import AXES, Recipe, blocks
 from selftaught.report.data import ReportData
 from selftaught.round.history import record_key
@@ -319,10 +319,10 @@ def test_the_exit_code_of_a_run_is_what_became_of_its_last_round(
 ) -> None:
     """The sample's rounds are promoted, refused, promoted."""
 
-    def ended(campaign: Campaign) -> Iterator[Ended]:
+    def ended(campaign: Campaign) -> Iterator[RoundResult]:
         campaign.watch({"step": "sample", "done": 1, "total": 2, "unit": "tasks"})
         for number in range(1, rounds + 1):
-            yield Ended(number, 0, sample(number), Path("report.html"))
+            yield RoundResult(number, 0, sample(number), Path("report.html"))
 
     monkeypatch.setattr(Campaign, "run", ended)
     done = ran("run recipes/rft.yaml --json", code=code)
@@ -333,9 +333,9 @@ def test_the_exit_code_of_a_run_is_what_became_of_its_last_round(
 
 
 def test_report_writes_the_page_of_the_last_finished_round_again(registry: Registry, tmp_path: Path) -> None:
-    place, page = Workplace.open(), tmp_path / "again.html"
+    platform, page = Platform.open(), tmp_path / "again.html"
     for number in (1, 2):
-        finish(place, number)
+        finish(platform, number)
     assert ran(f"report {LINE} --to {page}").stdout.strip() == str(page)
     first = page.read_bytes()
     assert b"<html" in first and b"Round 2" in first
@@ -343,12 +343,12 @@ def test_report_writes_the_page_of_the_last_finished_round_again(registry: Regis
     assert page.read_bytes() == first
 
 
-def finish(place: Workplace, number: int) -> None:
+def finish(platform: Platform, number: int) -> None:
     """Record round `number` of the line as `selftaught.round.steps.report` does."""
     data: ReportData = sample(number).model_copy(update={"line": LINE})
-    place.store.claim(record_key(round_name(LINE, LINE, number, 0)), data.model_dump_json().encode())
-    run = place.tracker.round_run(LINE, LINE, "main", number, 0)
-    place.tracker.finish(run, data.last.outcome)
+    platform.store.claim(record_key(round_name(LINE, LINE, number, 0)), data.model_dump_json().encode())
+    run = platform.tracker.round_run(LINE, LINE, "main", number, 0)
+    platform.tracker.finish(run, data.last.outcome)
 
 
 # The machine --------------------------------------------------------------------------------------------------------

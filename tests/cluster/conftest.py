@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.routes.service import SELECTOR
-from tests.cluster.installation import Platform, install
+from tests.cluster.installation import Installation, install
 from tests.cluster.kube import IMAGES, Kube
 
 
@@ -45,7 +45,7 @@ def namespaces(kube: Kube) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture(scope="session")
-def platform(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def installation(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """The chart in a namespace of its own, with S3 and MLflow; this process's environment is its cluster profile."""
     name = f"selftaught-{uuid.uuid4().hex[:6]}"
     kube.run("create", "namespace", name)
@@ -73,15 +73,15 @@ def platform(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 @pytest.fixture(scope="module")
-def room(platform: Platform) -> Iterator[None]:
+def room(installation: Installation) -> Iterator[None]:
     """Room for the engines of the next module: all that this one has served goes with it."""
     yield
-    space = ("-n", platform.namespace)
-    platform.kube.run("delete", *space, "inferenceservices", "--all")
-    platform.kube.run("wait", *space, "pods", "-l", SELECTOR, "--for=delete", "--timeout=3m")
+    space = ("-n", installation.namespace)
+    installation.kube.run("delete", *space, "inferenceservices", "--all")
+    installation.kube.run("wait", *space, "pods", "-l", SELECTOR, "--for=delete", "--timeout=3m")
 
 
 @pytest.fixture(scope="session")
-def place(platform: Platform) -> Workplace:
-    """The workplace of the cluster profile."""
-    return Workplace.open()
+def platform(installation: Installation) -> Platform:
+    """The platform of the cluster profile."""
+    return Platform.open()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.models import reference_key
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.kserve.inference_service import inference_service
@@ -23,7 +23,7 @@ from tests.cluster.kube import CHART, DEV, REGISTRY, Kube
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
+class Installation:
     """An installed release: where it is, and what tells a process to use it."""
 
     kube: Kube
@@ -41,7 +41,7 @@ class Platform:
         return self.kube.get("-n", self.namespace, *words)
 
 
-def install(kube: Kube, namespace: str, values: Path, home: Path) -> Platform:
+def install(kube: Kube, namespace: str, values: Path, home: Path) -> Installation:
     """Install the chart with its trial's S3 and MLflow, and wait for them."""
     begin = time.monotonic()
     kube.helm(
@@ -62,7 +62,7 @@ def install(kube: Kube, namespace: str, values: Path, home: Path) -> Platform:
         "SELFTAUGHT_HOME": str(home),
         "KUBECONFIG": kube.config,
     }
-    return Platform(kube, namespace, told, seconds)
+    return Installation(kube, namespace, told, seconds)
 
 
 def _address(kube: Kube, namespace: str, url: str) -> str:
@@ -92,17 +92,17 @@ def noisy(model: Path, folder: Path, share: float) -> Path:
     return folder
 
 
-def stored(place: Workplace, folder: Path) -> str:
+def stored(platform: Platform, folder: Path) -> str:
     """Put the model in `folder` into the store with its reference; returns its digest."""
     digest = model_digest(folder)
-    place.store.put("models", digest, folder)
-    place.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+    platform.store.put("models", digest, folder)
+    platform.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
     return digest
 
 
-def serving(place: Workplace) -> KServe:
+def serving(platform: Platform) -> KServe:
     """The backend, which has to be KServe's."""
-    backend = place.serving()
+    backend = platform.serving()
     assert isinstance(backend, KServe)
     return backend
 

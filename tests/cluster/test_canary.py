@@ -19,7 +19,7 @@ import yaml
 from selftaught.core.errors import RoundFailed, Unavailable
 from selftaught.inference.endpoint import served_name
 from selftaught.lines.versions import rollback
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.kserve.backend import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.middleware.counting import HEADER
 from selftaught.serving.promotion import move
@@ -29,7 +29,7 @@ from selftaught.serving.routes.gateway import FIELD, MODIFIER, http_route
 from selftaught.settings import Settings
 from selftaught.state.tracking import Version
 from tests.cluster.edge import Edge, entrances
-from tests.cluster.installation import Platform, manifest, noisy, serving, stored
+from tests.cluster.installation import Installation, manifest, noisy, serving, stored
 from tests.cluster.kube import run
 from tests.cluster.traffic import USERS, Traffic
 
@@ -92,30 +92,30 @@ def test_a_gateway_that_takes_no_route_of_ours_is_none():
 
 
 @pytest.fixture(scope="module")
-def edge(platform: Platform) -> Edge:
-    return Edge.find(platform.kube)
+def edge(installation: Installation) -> Edge:
+    return Edge.find(installation.kube)
 
 
 @pytest.fixture(scope="module")
-def routed(place: Workplace, edge: Edge) -> Workplace:
-    """The workplace whose route is the gateway's."""
+def routed(platform: Platform, edge: Edge) -> Platform:
+    """The platform whose route is the gateway's."""
     there = {"gateway": edge.name, "gateway_url": edge.url, "canary_seconds": 30.0, "canary_patience": 300.0}
-    return Workplace(place.settings.model_copy(update=STEPWISE | there), place.store, place.tracker)
+    return Platform(platform.settings.model_copy(update=STEPWISE | there), platform.store, platform.tracker)
 
 
 @pytest.fixture(scope="module")
-def backend(routed: Workplace) -> KServe:
+def backend(routed: Platform) -> KServe:
     return serving(routed)
 
 
 @pytest.fixture(scope="module")
 def versions(
-    routed: Workplace,
+    routed: Platform,
     backend: KServe,
     starter_model: Path,
     tmp_path_factory: pytest.TempPathFactory,
     edge: Edge,
-    platform: Platform,
+    installation: Installation,
 ) -> list[Version]:
     """Two versions of a line, the first of which is its champion.
 
@@ -127,7 +127,7 @@ def versions(
     move(routed.tracker, backend, made[0])
     if edge.go:
         patch = json.dumps([{"op": "add", "path": "/spec/rules/0/filters", "value": [CLOSED]}])
-        platform.kube.run("-n", platform.namespace, "patch", "httproute", LINE, "--type=json", "-p", patch)
+        installation.kube.run("-n", installation.namespace, "patch", "httproute", LINE, "--type=json", "-p", patch)
     return made
 
 
@@ -142,10 +142,10 @@ class Shared:
 
 
 @contextmanager
-def watched(platform: Platform, gateway: str, file: Path) -> Iterator[list[Shared]]:
+def watched(installation: Installation, gateway: str, file: Path) -> Iterator[list[Shared]]:
     """All that the line's HTTPRoute says meanwhile, in its order; to be read after the block."""
     seen: list[Shared] = []
-    command = ["kubectl", "--kubeconfig", platform.kube.config, "-n", platform.namespace]
+    command = ["kubectl", "--kubeconfig", installation.kube.config, "-n", installation.namespace]
     with file.open("w") as out:
         watch = subprocess.Popen([*command, "get", "httproute", LINE, "-o", "json", "--watch"], stdout=out)
         try:
@@ -187,14 +187,14 @@ def steps(seen: list[Shared]) -> list[Shared]:
 
 @pytest.mark.model
 def test_a_version_that_too_few_have_asked_goes_back_and_nobody_is_failed(
-    routed: Workplace, versions: list[Version], edge: Edge, platform: Platform, tmp_path: Path
+    routed: Platform, versions: list[Version], edge: Edge, installation: Installation, tmp_path: Path
 ):
     """Refused for want of proof: what it answered, it answered well."""
     hasty = routed.settings.model_copy(update={"canary_answers": 100_000, "canary_seconds": 15.0, "canary_patience": 0})
-    backend = serving(Workplace(hasty, routed.store, routed.tracker))
+    backend = serving(Platform(hasty, routed.store, routed.tracker))
     old, new = (served_name(LINE, version.digest) for version in versions)
     backend.ready(LINE, versions[1].digest)
-    with watched(platform, edge.name, tmp_path / "seen.json") as seen, Traffic(edge.url, LINE, HOST) as traffic:
+    with watched(installation, edge.name, tmp_path / "seen.json") as seen, Traffic(edge.url, LINE, HOST) as traffic:
         with pytest.raises(Unavailable, match="time is over, and it takes 100000 answers to tell"):
             move(routed.tracker, backend, versions[1])
         traffic.settled(old, time.monotonic(), 0)
@@ -207,10 +207,10 @@ def test_a_version_that_too_few_have_asked_goes_back_and_nobody_is_failed(
 
 @pytest.mark.model
 def test_users_come_to_a_new_version_by_steps_and_nobody_is_failed(
-    routed: Workplace, backend: KServe, versions: list[Version], edge: Edge, platform: Platform, tmp_path: Path
+    routed: Platform, backend: KServe, versions: list[Version], edge: Edge, installation: Installation, tmp_path: Path
 ):
     old, new = (served_name(LINE, version.digest) for version in versions)
-    with watched(platform, edge.name, tmp_path / "seen.json") as seen, Traffic(edge.url, LINE, HOST) as traffic:
+    with watched(installation, edge.name, tmp_path / "seen.json") as seen, Traffic(edge.url, LINE, HOST) as traffic:
         move(routed.tracker, backend, versions[1])
         promoted = traffic.settled(new, time.monotonic(), 0)
         rollback(routed.tracker, backend, LINE, "previous")
@@ -230,7 +230,7 @@ def test_users_come_to_a_new_version_by_steps_and_nobody_is_failed(
 
 
 @pytest.fixture
-def narrow(routed: Workplace, backend: KServe, versions: list[Version]) -> Iterator[Version]:
+def narrow(routed: Platform, backend: KServe, versions: list[Version]) -> Iterator[Version]:
     """A version that loads and answers, but takes fewer tokens than any user asks for: all get a 400."""
     backend.remove(LINE, versions[1].digest)
     digest = "c0" * 32
@@ -247,19 +247,19 @@ def narrow(routed: Workplace, backend: KServe, versions: list[Version]) -> Itera
 
 @pytest.mark.model
 def test_a_version_that_fails_its_users_is_taken_back_and_never_champion(
-    routed: Workplace,
+    routed: Platform,
     backend: KServe,
     versions: list[Version],
     narrow: Version,
     edge: Edge,
-    platform: Platform,
+    installation: Installation,
     tmp_path: Path,
 ):
     """Users get no error but those that the version itself gave, which its engine has counted one by one."""
     old, before = served_name(LINE, versions[0].digest), routed.tracker.resolve(LINE, "champion")
     new = served_name(LINE, narrow.digest)
     assert before == versions[0]
-    with watched(platform, edge.name, tmp_path / "seen.json") as seen, Traffic(edge.url, LINE, HOST) as traffic:
+    with watched(installation, edge.name, tmp_path / "seen.json") as seen, Traffic(edge.url, LINE, HOST) as traffic:
         with pytest.raises(RoundFailed, match=r"c0c0c0c0 with up to 25 % .* an error .*back: more than 5\.0% more"):
             move(routed.tracker, backend, narrow)
         end = time.monotonic()

@@ -16,7 +16,7 @@ from selftaught.cluster.pod_security import CONTEXT, INITIALIZER, lacking
 from selftaught.doctor import cluster
 from selftaught.doctor.machine import Finding
 from selftaught.settings import Settings
-from tests.cluster.installation import Platform
+from tests.cluster.installation import Installation
 from tests.cluster.kube import Kube
 from tests.kubernetes_api import kubeconfig
 
@@ -95,18 +95,20 @@ def test_an_account_without_rights_is_told_which_it_lacks(
     assert all(f'{space}:nobody" cannot ' in found[name].detail for name in refused)
 
 
-def test_helm_test_looks_with_no_more_rights_than_it_needs(platform: Platform):
+def test_helm_test_looks_with_no_more_rights_than_it_needs(installation: Installation):
     """Of a release without Kubeflow Pipelines: nothing is wrong, and the account that looks is refused nothing."""
     words = ("--filter", "name=selftaught-test-doctor", "--logs")
-    done = platform.kube.helm("test", "selftaught", "-n", platform.namespace, *words, check=False)
+    done = installation.kube.helm("test", "selftaught", "-n", installation.namespace, *words, check=False)
     shown = done.stdout + done.stderr
     print(shown)
     for name in ("bucket", "mlflow account", "kubernetes", "kserve", "runtime", "network policies", "quota"):
         assert f"ok {name}: " in shown, shown
     assert " cannot " not in shown
-    account = ("--as", f"system:serviceaccount:{platform.namespace}:selftaught-test")
+    account = ("--as", f"system:serviceaccount:{installation.namespace}:selftaught-test")
     for right in ("get secrets", "list secrets", "list configmaps", "create pods", "get pods", "list namespaces"):
-        asked = platform.kube.run("auth", "can-i", *right.split(), "-n", platform.namespace, *account, check=False)
+        asked = installation.kube.run(
+            "auth", "can-i", *right.split(), "-n", installation.namespace, *account, check=False
+        )
         assert asked.stdout.strip() == "no", right
 
 

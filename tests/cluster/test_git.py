@@ -14,12 +14,12 @@ import pytest
 
 from selftaught.inference.endpoint import served_name
 from selftaught.lines.versions import rollback
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.middleware.connections import SECONDS
 from selftaught.serving.promotion import move, reconcile
 from selftaught.state.tracking import Version
-from tests.cluster.installation import Platform, noisy, serving, stored
+from tests.cluster.installation import Installation, noisy, serving, stored
 from tests.cluster.traffic import Traffic
 from tests.git_server import TOKEN, USERNAME, Bare, git, git_server
 
@@ -29,14 +29,14 @@ LINE = "committed"
 
 
 @contextmanager
-def controller(platform: Platform, bare: Bare, checkout: Path) -> Iterator[None]:
+def controller(installation: Installation, bare: Bare, checkout: Path) -> Iterator[None]:
     """Have the cluster follow the branch while the block runs; what is served then goes."""
     over = threading.Event()
     git("clone", "--quiet", str(bare.folder), str(checkout), at=bare.folder.parent)
     folder = checkout / "lines" / LINE
 
     def kubectl(*words: str) -> None:
-        platform.kube.run("-n", platform.namespace, *words)
+        installation.kube.run("-n", installation.namespace, *words)
 
     def sync() -> None:
         before: set[str] = set()
@@ -61,44 +61,44 @@ def controller(platform: Platform, bare: Bare, checkout: Path) -> Iterator[None]
 
 @pytest.fixture
 def by_git(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Workplace, KServe, Bare]]:
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Platform, KServe, Bare]]:
     """The cluster profile with commits for a route, and a controller that follows them."""
     bare = Bare.made(tmp_path / "lines.git")
-    with git_server(tmp_path) as server, controller(platform, bare, tmp_path / "controller"):
+    with git_server(tmp_path) as server, controller(installation, bare, tmp_path / "controller"):
         told = {"SELFTAUGHT_ROUTE": "git", "SELFTAUGHT_GIT_URL": f"{server.url}/lines.git"}
         for name, value in {**told, "GIT_USERNAME": USERNAME, "GIT_PASSWORD": TOKEN}.items():
             monkeypatch.setenv(name, value)
-        place = Workplace.open()
-        yield place, serving(place), bare
+        platform = Platform.open()
+        yield platform, serving(platform), bare
 
 
 @pytest.fixture
-def versions(by_git: tuple[Workplace, KServe, Bare], starter_model: Path, tmp_path: Path) -> list[Version]:
+def versions(by_git: tuple[Platform, KServe, Bare], starter_model: Path, tmp_path: Path) -> list[Version]:
     """Two versions of a line, the first of which is its champion."""
-    place, backend, _ = by_git
-    digests = [stored(place, folder) for folder in (starter_model, noisy(starter_model, tmp_path / "other", 0.05))]
-    made = [place.tracker.register(LINE, d, place.store.uri("models", d), "", {}) for d in digests]
-    move(place.tracker, backend, made[0])
+    platform, backend, _ = by_git
+    digests = [stored(platform, folder) for folder in (starter_model, noisy(starter_model, tmp_path / "other", 0.05))]
+    made = [platform.tracker.register(LINE, d, platform.store.uri("models", d), "", {}) for d in digests]
+    move(platform.tracker, backend, made[0])
     return made
 
 
 def test_nobody_is_failed_by_commits_that_promote_and_roll_back_and_a_revert_by_hand_is_followed(
-    by_git: tuple[Workplace, KServe, Bare], versions: list[Version]
+    by_git: tuple[Platform, KServe, Bare], versions: list[Version]
 ):
-    place, backend, bare = by_git
+    platform, backend, bare = by_git
     old, new = (served_name(LINE, version.digest) for version in versions)
     backend.deploy(LINE, versions[1].digest)
     with Traffic(backend.cluster.url(LINE), LINE) as traffic:
         time.sleep(10)
-        move(place.tracker, backend, versions[1])
+        move(platform.tracker, backend, versions[1])
         traffic.settled(new, time.monotonic(), SECONDS)
-        rollback(place.tracker, backend, LINE, "previous")
+        rollback(platform.tracker, backend, LINE, "previous")
         traffic.settled(old, time.monotonic(), SECONDS)
     assert not traffic.failed
     assert traffic.requests[-1].model == old
     assert {request.model for request in traffic.requests} == {old, new}
-    assert place.tracker.resolve(LINE, "champion") == versions[0]
+    assert platform.tracker.resolve(LINE, "champion") == versions[0]
     bare.revert()
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
-    assert place.tracker.resolve(LINE, "champion") == versions[1]
+    reconcile(platform.tracker, backend, LINE, grace=1e9, used=set)
+    assert platform.tracker.resolve(LINE, "champion") == versions[1]

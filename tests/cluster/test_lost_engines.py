@@ -20,12 +20,12 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from selftaught.cluster.client import Cluster
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.models import reference_key
 from selftaught.serving.routes.service import ENGINE_PORT, SELECTOR
-from tests.cluster.installation import Platform, pointed, serving
+from tests.cluster.installation import Installation, pointed, serving
 from tests.rounds import ENGINE, Round, model, recipe, recorded_blocks, tiny_model
 
 __all__ = ["model", "recorded_blocks"]
@@ -92,16 +92,16 @@ def asked(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
 
 
 @pytest.fixture
-def place(
-    platform: Platform, asked: dict[str, Any], recorded_blocks: None, monkeypatch: pytest.MonkeyPatch
-) -> Workplace:
-    """The workplace of the cluster profile, whose versions are served by recorded engines; the line is adopted."""
+def platform(
+    installation: Installation, asked: dict[str, Any], recorded_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> Platform:
+    """The platform of the cluster profile, whose versions are served by recorded engines; the line is adopted."""
     for name, value in {"RUNTIME": RUNTIME, "TERMINATION_GRACE": "1", "PATIENCE": "600"}.items():
         monkeypatch.setenv(f"SELFTAUGHT_{name}", value)
-    place, told = Workplace.open(), Recipe.model_validate(asked)
-    champion = adopt(place, told, LINE)
-    adopt_roles(place, told, LINE)
-    reference = place.store.claimed(reference_key(champion.digest))
+    platform, told = Platform.open(), Recipe.model_validate(asked)
+    champion = adopt(platform, told, LINE)
+    adopt_roles(platform, told, LINE)
+    reference = platform.store.claimed(reference_key(champion.digest))
     assert reference is not None
     here = Path(__file__).parent
     recorded = (ENGINE / "vllm" / "entrypoints" / "openai" / "api_server.py").read_text()
@@ -110,10 +110,10 @@ def place(
     maps = {"engine": code, "references": {"models": reference.decode()}}
     for name, data in maps.items():
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{RUNTIME}-{name}"}, "data": data}
-        platform.kube.run("-n", platform.namespace, "create", "-f", "-", given=json.dumps(body))
-    made = json.dumps(runtime(platform.image("selftaught/steps:0.1.0")))
-    platform.kube.run("-n", platform.namespace, "create", "-f", "-", given=made)
-    return place
+        installation.kube.run("-n", installation.namespace, "create", "-f", "-", given=json.dumps(body))
+    made = json.dumps(runtime(installation.image("selftaught/steps:0.1.0")))
+    installation.kube.run("-n", installation.namespace, "create", "-f", "-", given=made)
+    return platform
 
 
 class Keeper:
@@ -121,8 +121,8 @@ class Keeper:
     is next. What is held when nothing is left to happen is let go.
     """
 
-    def __init__(self, platform: Platform, cluster: Cluster) -> None:
-        self._kube, self._space, self._core = platform.kube, platform.namespace, cluster.core
+    def __init__(self, installation: Installation, cluster: Cluster) -> None:
+        self._kube, self._space, self._core = installation.kube, installation.namespace, cluster.core
         self._lock, self._over = threading.Lock(), threading.Event()
         self._path, self._left, self._done = HELD["sample"], list[str](), set[str]()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -211,13 +211,13 @@ def _url(pod: Any) -> str:
 
 
 @pytest.fixture
-def keeper(platform: Platform, place: Workplace) -> Iterator[Keeper]:
-    with Keeper(platform, serving(place).cluster) as keeper:
+def keeper(installation: Installation, platform: Platform) -> Iterator[Keeper]:
+    with Keeper(installation, serving(platform).cluster) as keeper:
         yield keeper
 
 
 def test_a_round_ends_though_its_engines_are_lost_in_every_step_that_asks_one(
-    place: Workplace, asked: dict[str, Any], keeper: Keeper, tmp_path: Path
+    platform: Platform, asked: dict[str, Any], keeper: Keeper, tmp_path: Path
 ):
     made = Round(tmp_path / "artifacts", asked, line=LINE, campaign=uuid.uuid4().hex[:8], shards=1)
     for name, step in made.steps.items():
@@ -228,7 +228,7 @@ def test_a_round_ends_though_its_engines_are_lost_in_every_step_that_asks_one(
         print(f"{name}: {time.monotonic() - begin:.0f} s; lost so far: {keeper.ended}")
         assert not keeper.left
     assert keeper.ended == ["Error", "gone", "OOMKilled"] * len(HELD)
-    champion = place.tracker.resolve(LINE, "champion")
+    champion = platform.tracker.resolve(LINE, "champion")
     assert champion is not None
     assert champion.digest == made.challenger
-    assert pointed(serving(place), LINE) == f"{LINE}-{champion.digest[:8]}"
+    assert pointed(serving(platform), LINE) == f"{LINE}-{champion.digest[:8]}"

@@ -19,11 +19,11 @@ import httpx
 import pytest
 import yaml
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
 from selftaught.state.tracking import Tracker
-from tests.cluster.installation import Platform, install
+from tests.cluster.installation import Installation, install
 from tests.cluster.kube import IMAGES, Kube
 from tests.rounds import Round, model, owned_engines, recipe, recorded_blocks, requests
 
@@ -70,7 +70,7 @@ def database() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def replicas(
     kube: Kube, namespaces: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Platform]:
+) -> Iterator[Installation]:
     """The chart with two replicas of MLflow, which come up at once before an empty PostgreSQL."""
     namespace, folder = namespaces("mlflow"), tmp_path_factory.mktemp("platform")
     for item in database():
@@ -96,7 +96,7 @@ def replicas(
     kube.helm("uninstall", "selftaught", "-n", namespace)
 
 
-def test_one_replica_makes_the_tables_and_the_other_waits(replicas: Platform) -> None:
+def test_one_replica_makes_the_tables_and_the_other_waits(replicas: Installation) -> None:
     """Neither has had to start again."""
     selector = "app.kubernetes.io/component=mlflow"
     pods = replicas.get("pods", "-l", selector)["items"]
@@ -148,23 +148,25 @@ def round_of(line: str, model: Path, folder: Path) -> Tracker:
     """A round of the steps on `line`, to its end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
-        place = Workplace.open()
-        adopt(place, Recipe.parse(json.dumps(recipe(model))), line)
-        with owned_engines(place.settings.home):
+        platform = Platform.open()
+        adopt(platform, Recipe.parse(json.dumps(recipe(model))), line)
+        with owned_engines(platform.settings.home):
             outcome = Round(folder / "artifacts", recipe(model), line=line, shards=1).run()
     assert outcome == "promoted"
-    return place.tracker
+    return platform.tracker
 
 
-def roll_out(platform: Platform) -> None:
+def roll_out(installation: Installation) -> None:
     """Have a new Pod in the place of every replica, one after the other."""
-    space = ("-n", platform.namespace, "rollout")
-    platform.kube.run(*space, "restart", MLFLOW)
-    platform.kube.run(*space, "status", MLFLOW, "--timeout=10m")
+    space = ("-n", installation.namespace, "rollout")
+    installation.kube.run(*space, "restart", MLFLOW)
+    installation.kube.run(*space, "status", MLFLOW, "--timeout=10m")
 
 
 @pytest.mark.usefixtures("requests", "recorded_blocks")
-def test_rounds_during_a_roll_out_log_what_they_log_without(replicas: Platform, model: Path, tmp_path: Path) -> None:
+def test_rounds_during_a_roll_out_log_what_they_log_without(
+    replicas: Installation, model: Path, tmp_path: Path
+) -> None:
     """One round after the other from its beginning to its end, so that every Pod is lost to one of them."""
     quiet = logged(round_of("quiet", model, tmp_path / "quiet"), "quiet")
     rounds: list[dict[str, Any]] = []

@@ -22,12 +22,12 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from pipelines.round import COMPILED
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Group, dataset
 from selftaught.round.adopt import adopt
 from selftaught.round.job import Job
-from tests.cluster.installation import Platform, pointed, serving
+from tests.cluster.installation import Installation, pointed, serving
 from tests.cluster.kube import REPOSITORY
 from tests.cluster.pods import Pods
 
@@ -93,56 +93,56 @@ def arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def at_hand(place: Workplace, starter_model: Path) -> None:
+def at_hand(platform: Platform, starter_model: Path) -> None:
     """The starter model where a line that begins looks for it."""
-    models = place.settings.home / "models"
+    models = platform.settings.home / "models"
     models.mkdir(parents=True, exist_ok=True)
     shutil.copytree(starter_model, models / starter_model.name, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="module")
-def ran(platform: Platform, place: Workplace, at_hand: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(installation: Installation, platform: Platform, at_hand: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """One round of `rft`, made small, in pods."""
-    config.load_kube_config(platform.kube.config)
+    config.load_kube_config(installation.kube.config)
     recipe = Recipe.load(REPOSITORY / "recipes" / "rft.yaml", CHANGES)
-    adopt(place, recipe, LINE)
-    monkey = Monkey(platform.namespace, seed=random.randrange(10**6))
+    adopt(platform, recipe, LINE)
+    monkey = Monkey(installation.namespace, seed=random.randrange(10**6))
     print(f"seed of the deletions: {monkey.seed}")
-    pods = Pods(platform.namespace, "s3://selftaught/pipelines", platform.image, started=monkey)
-    trained = len(place.store.claims("steps/train"))
+    pods = Pods(installation.namespace, "s3://selftaught/pipelines", installation.image, started=monkey)
+    trained = len(platform.store.claims("steps/train"))
     folder, begin = tmp_path_factory.mktemp("pipeline"), time.monotonic()
     pods.run(COMPILED / "round.yaml", arguments(recipe), folder)
     return Ran(folder, trained, monkey, pods, time.monotonic() - begin)
 
 
-def test_the_round_ends_though_every_step_lost_a_pod(ran: Ran, place: Workplace):
+def test_the_round_ends_though_every_step_lost_a_pod(ran: Ran, platform: Platform):
     print(f"the round took {ran.seconds:.0f} s; pods deleted: {dict(ran.monkey.killed)}")
-    (round,) = place.tracker.rounds(LINE, LINE)
+    (round,) = platform.tracker.rounds(LINE, LINE)
     assert round.outcome in ("promoted", "refused")
     steps = {"prepare", "sample", "verify", "train", "evaluate", "gate", "report"}
     assert set(ran.monkey.killed) - {"promote"} == steps
 
 
-def test_nothing_is_doubled_and_nothing_lost(ran: Ran, place: Workplace):
+def test_nothing_is_doubled_and_nothing_lost(ran: Ran, platform: Platform):
     job = Job.read(str(artifact(ran.folder, "prepare", "job")))
     groups = dataset.read(artifact(ran.folder, "verify", "verified"), Group)
     assert len(groups) == job.recipe.tasks.sizes()["train"] == len({group.task.id for group in groups})
     assert all(len({rollout.id for rollout in group.rollouts}) == 4 for group in groups)
-    versions = place.tracker.versions(LINE)
+    versions = platform.tracker.versions(LINE)
     assert len(versions) == 2
-    assert len(place.tracker.rounds(LINE, LINE)) == 1
-    assert len(place.store.claims("steps/train")) == ran.trained + 1
+    assert len(platform.tracker.rounds(LINE, LINE)) == 1
+    assert len(platform.store.claims("steps/train")) == ran.trained + 1
 
 
-def test_the_champion_that_the_gate_chose_is_what_users_reach(ran: Ran, place: Workplace):
-    _settled(place, LINE)
+def test_the_champion_that_the_gate_chose_is_what_users_reach(ran: Ran, platform: Platform):
+    _settled(platform, LINE)
 
 
-def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, place: Workplace, tmp_path: Path):
+def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, platform: Platform, tmp_path: Path):
     """The same pipeline once more, through kfp.local: what was sampled, trained and scored is taken, the rest made."""
     for step in ("verify", "curate"):
-        for key in place.store.claims(f"steps/{step}"):
-            place.store.release(key)
+        for key in platform.store.claims(f"steps/{step}"):
+            platform.store.release(key)
     job = Job.read(str(artifact(ran.folder, "prepare", "job")))
     told = json.dumps({**arguments(job.recipe), "number": job.round, "attempt": job.attempt})
     command = [
@@ -160,7 +160,7 @@ def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, pla
         assert made.digest == before.digest
     decisions = {artifact(folder, "gate", "decision").read_bytes() for folder in (tmp_path, ran.folder)}
     assert len(decisions) == 1
-    assert len(place.tracker.versions(LINE)) == 2
+    assert len(platform.tracker.versions(LINE)) == 2
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def proxy() -> Iterator[str]:
         process.terminate()
 
 
-def test_a_round_from_outside(place: Workplace, at_hand: None, proxy: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_round_from_outside(platform: Platform, at_hand: None, proxy: str, monkeypatch: pytest.MonkeyPatch):
     """Every step here, by kfp.local: the store, the registry and what serves each version are the cluster's.
 
     Engines are reached through the API server, as where no address of the cluster is routed.
@@ -184,14 +184,14 @@ def test_a_round_from_outside(place: Workplace, at_hand: None, proxy: str, monke
     done = subprocess.run([*command, "--campaign", OUTSIDE, *told], check=False, cwd=REPOSITORY)
     print(f"the round took {time.monotonic() - begin:.0f} s")
     assert done.returncode in (0, 3)
-    _settled(place, OUTSIDE)
-    assert len(place.tracker.versions(OUTSIDE)) == 2
+    _settled(platform, OUTSIDE)
+    assert len(platform.tracker.versions(OUTSIDE)) == 2
 
 
-def _settled(place: Workplace, line: str) -> None:
+def _settled(platform: Platform, line: str) -> None:
     """The line's one round is over, and users are led to whom it made or left the champion."""
-    (round,) = place.tracker.rounds(line, line)
-    base, champion = (place.tracker.resolve(line, alias) for alias in ("base", "champion"))
+    (round,) = platform.tracker.rounds(line, line)
+    base, champion = (platform.tracker.resolve(line, alias) for alias in ("base", "champion"))
     assert (champion.digest != base.digest) == (round.outcome == "promoted")
     if round.outcome == "promoted":
-        assert pointed(serving(place), line) == f"{line}-{champion.digest[:8]}"
+        assert pointed(serving(platform), line) == f"{line}-{champion.digest[:8]}"

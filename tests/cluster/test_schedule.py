@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from selftaught.campaign.kfp.schedules import Clock, cron_job
-from selftaught.campaign.local import Order
-from selftaught.platform import Workplace
+from selftaught.campaign.local import CampaignSpec
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.settings import Settings
 from tests import kfp_api
-from tests.cluster.installation import Platform
+from tests.cluster.installation import Installation
 from tests.cluster.kube import CHART, REPOSITORY, Kube, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -46,7 +46,7 @@ def test_it_is_admitted_under_restricted_and_set_again(
         image_steps="steps:1",
         kfp_namespace=profile,
     )
-    order = Order(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), "support", "weekly")
+    order = CampaignSpec(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), "support", "weekly")
     for cron in ("0 3 * * 1", "@daily"):
         job = cron_job(told, order, Clock(cron, "Europe/Berlin"))
         done = kube.run("apply", "--validate=strict", "-f", "-", given=yaml.safe_dump(job))
@@ -56,34 +56,34 @@ def test_it_is_admitted_under_restricted_and_set_again(
 
 
 @pytest.fixture(scope="module")
-def kfp(platform: Platform) -> Iterator[str]:
+def kfp(installation: Installation) -> Iterator[str]:
     """The URL of the API; the release has it, and a schedule that never fires by itself here."""
-    space = ("-n", platform.namespace)
-    for item in pipelines(platform):
-        platform.kube.run(*space, "create", "-f", "-", given=json.dumps(item))
-    platform.kube.run(*space, "wait", "pod/ml-pipeline", "--for=condition=Ready", "--timeout=3m")
+    space = ("-n", installation.namespace)
+    for item in pipelines(installation):
+        installation.kube.run(*space, "create", "-f", "-", given=json.dumps(item))
+    installation.kube.run(*space, "wait", "pod/ml-pipeline", "--for=condition=Ready", "--timeout=3m")
 
     def upgraded(kfp: dict[str, Any], schedules: list[dict[str, Any]]) -> None:
         told = yaml.safe_dump({"kfp": kfp, "schedules": schedules})
-        words = ("helm", "--kubeconfig", platform.kube.config, "upgrade", "selftaught", str(CHART), *space)
+        words = ("helm", "--kubeconfig", installation.kube.config, "upgrade", "selftaught", str(CHART), *space)
         run(*words, "--reuse-values", "-f", "-", given=told)
 
-    url = f"http://ml-pipeline.{platform.namespace}.svc.cluster.local:8888"
-    runner = {"namespace": platform.namespace, "name": "pipeline-runner"}
+    url = f"http://ml-pipeline.{installation.namespace}.svc.cluster.local:8888"
+    runner = {"namespace": installation.namespace, "name": "pipeline-runner"}
     recipe = (REPOSITORY / "recipes" / "rft.yaml").read_text()
     often = {"name": SCHEDULE, "cron": "@yearly", "line": LINE, "campaign": CAMPAIGN, "recipe": recipe, "shards": 2}
     upgraded({"enabled": True, "url": url, "runner": runner}, [often])
-    service: Any = platform.get("service", "ml-pipeline")
+    service: Any = installation.get("service", "ml-pipeline")
     yield f"http://{service['spec']['clusterIP']}:8888/apis/v2beta1"
     upgraded({"enabled": False}, [])
 
 
-def pipelines(platform: Platform) -> list[dict[str, Any]]:
+def pipelines(installation: Installation) -> list[dict[str, Any]]:
     """The API's Pod, its code and its address."""
     name = {"metadata": {"name": "ml-pipeline", "labels": {"app": "ml-pipeline"}}}
     container = {
         "name": "api",
-        "image": platform.image("selftaught/steps:0.1.0"),
+        "image": installation.image("selftaught/steps:0.1.0"),
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-c", SERVED],
         "env": [{"name": "PYTHONPATH", "value": "/kfp"}, {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
@@ -111,13 +111,15 @@ def pipelines(platform: Platform) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_schedule_of_the_chart_submits_a_run_of_a_version(platform: Platform, place: Workplace, kfp: str) -> None:
+def test_a_schedule_of_the_chart_submits_a_run_of_a_version(
+    installation: Installation, platform: Platform, kfp: str
+) -> None:
     """By its CronJob's own Pod: as the scheduler's account, with the steps' in MLflow, of the release's images."""
-    champion = place.tracker.register(LINE, "e0" * 32, place.store.uri("models", "e0" * 32), "", {})
-    place.tracker.point("champion", champion)
-    space = ("-n", platform.namespace)
-    platform.kube.run(*space, "create", "job", "once", f"--from=cronjob/selftaught-{SCHEDULE}")
-    platform.kube.run(*space, "wait", "job/once", "--for=condition=complete", "--timeout=5m")
+    champion = platform.tracker.register(LINE, "e0" * 32, platform.store.uri("models", "e0" * 32), "", {})
+    platform.tracker.point("champion", champion)
+    space = ("-n", installation.namespace)
+    installation.kube.run(*space, "create", "job", "once", f"--from=cronjob/selftaught-{SCHEDULE}")
+    installation.kube.run(*space, "wait", "job/once", "--for=condition=complete", "--timeout=5m")
 
     def there(path: str, name: str) -> list[dict[str, Any]]:
         return httpx.get(f"{kfp}/{path}", timeout=60, trust_env=False).json()[name]
@@ -132,7 +134,7 @@ def test_a_schedule_of_the_chart_submits_a_run_of_a_version(platform: Platform, 
     (version,) = there(f"pipelines/{reference['pipeline_id']}/versions", "pipeline_versions")
     assert version["pipeline_version_id"] == reference["pipeline_version_id"]
     executors = version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
-    assert platform.image("selftaught/steps:0.1.0") in {each["container"]["image"] for each in executors}
-    (round,) = place.tracker.rounds(LINE, CAMPAIGN)
-    tags = place.tracker.tags(round.run)
+    assert installation.image("selftaught/steps:0.1.0") in {each["container"]["image"] for each in executors}
+    (round,) = platform.tracker.rounds(LINE, CAMPAIGN)
+    tags = platform.tracker.tags(round.run)
     assert (tags["selftaught.pipeline_version"], tags["selftaught.kfp_run"]) == (version["name"], made["run_id"])

@@ -15,14 +15,14 @@ from selftaught.core.errors import BadInput, SelftaughtError, Unavailable, Wrong
 from selftaught.inference.endpoint import served_name
 from selftaught.inference.limiter import CLIENT, PRIORITY, ROUNDS, SHARE
 from selftaught.lines.versions import rollback
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.models import endpoint
 from selftaught.serving.kserve.backend import GROUP, PLURAL, VERSION, KServe
 from selftaught.serving.middleware.connections import SECONDS
 from selftaught.serving.promotion import move, reconcile
 from selftaught.state.tracking import Version
 from selftaught.state.weights import model_digest
-from tests.cluster.installation import Platform, manifest, noisy, pointed, serving, stored
+from tests.cluster.installation import Installation, manifest, noisy, pointed, serving, stored
 from tests.cluster.traffic import Traffic
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.model, pytest.mark.timeout(1200)]
@@ -36,28 +36,28 @@ def under(backend: KServe, **changes: Any) -> KServe:
 
 
 @pytest.fixture(scope="module")
-def versions(place: Workplace, starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
+def versions(platform: Platform, starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
     """Two versions of a line, the first of which is its champion."""
     other = noisy(starter_model, tmp_path_factory.mktemp("models") / "other", 0.05)
-    digests = [stored(place, folder) for folder in (starter_model, other)]
-    made = [place.tracker.register(LINE, d, place.store.uri("models", d), "", {}) for d in digests]
-    move(place.tracker, place.serving(), made[0])
+    digests = [stored(platform, folder) for folder in (starter_model, other)]
+    made = [platform.tracker.register(LINE, d, platform.store.uri("models", d), "", {}) for d in digests]
+    move(platform.tracker, platform.serving(), made[0])
     return made
 
 
 @pytest.fixture(scope="module")
-def backend(place: Workplace) -> KServe:
-    return serving(place)
+def backend(platform: Platform) -> KServe:
+    return serving(platform)
 
 
-def test_nobody_is_failed_by_a_promotion_and_a_roll_back(place: Workplace, backend: KServe, versions: list[Version]):
+def test_nobody_is_failed_by_a_promotion_and_a_roll_back(platform: Platform, backend: KServe, versions: list[Version]):
     old, new = (served_name(LINE, version.digest) for version in versions)
     backend.deploy(LINE, versions[1].digest)
     with Traffic(backend.cluster.url(LINE), LINE) as traffic:
         time.sleep(10)
-        move(place.tracker, backend, versions[1])
+        move(platform.tracker, backend, versions[1])
         promoted = traffic.settled(new, time.monotonic(), SECONDS)
-        rollback(place.tracker, backend, LINE, "previous")
+        rollback(platform.tracker, backend, LINE, "previous")
         back = traffic.settled(old, time.monotonic(), SECONDS)
     slowest = max(request.answered - request.sent for request in traffic.requests)
     print(f"{len(traffic.requests)} requests, none failed, the slowest took {slowest:.1f} s.")
@@ -81,30 +81,30 @@ def test_a_round_is_told_what_users_leave_of_an_engine_and_a_user_is_answered_fi
 
 
 def test_a_challenger_that_crash_loops_never_gets_traffic_and_is_told_in_its_own_words(
-    place: Workplace, backend: KServe, versions: list[Version], starter_model: Path, tmp_path: Path
+    platform: Platform, backend: KServe, versions: list[Version], starter_model: Path, tmp_path: Path
 ):
     folder = tmp_path / "broken"
     shutil.copytree(starter_model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 7}))
     digest = model_digest(folder)
-    place.store.put("models", digest, folder)
-    broken = place.tracker.register(LINE, digest, place.store.uri("models", digest), "", {})
-    before = place.tracker.resolve(LINE, "champion")
+    platform.store.put("models", digest, folder)
+    broken = platform.tracker.register(LINE, digest, platform.store.uri("models", digest), "", {})
+    before = platform.tracker.resolve(LINE, "champion")
     with pytest.raises(BadInput, match=r"CrashLoopBackOff: .*(7|heads)"):
-        move(place.tracker, backend, broken)
-    assert place.tracker.resolve(LINE, "champion") == before
+        move(platform.tracker, backend, broken)
+    assert platform.tracker.resolve(LINE, "champion") == before
     assert pointed(backend, LINE) == served_name(LINE, before.digest)
     backend.remove(LINE, digest)
 
 
 @pytest.fixture
-def stale(place: Workplace, backend: KServe, versions: list[Version]) -> Iterator[str]:
+def stale(platform: Platform, backend: KServe, versions: list[Version]) -> Iterator[str]:
     """A version's InferenceService that loads another version's weights under its name, and does not prove them."""
     digest = versions[1].digest
     backend.remove("stale", digest)
     body = manifest(backend, "stale", digest)
-    body["spec"]["predictor"]["model"]["storageUri"] = place.store.uri("models", versions[0].digest)
+    body["spec"]["predictor"]["model"]["storageUri"] = platform.store.uri("models", versions[0].digest)
     del body["spec"]["predictor"]["model"]["env"]
     api, space = backend.cluster.custom, backend.cluster.namespace
     api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
@@ -113,12 +113,12 @@ def stale(place: Workplace, backend: KServe, versions: list[Version]) -> Iterato
 
 
 def test_an_engine_loads_no_other_weights_than_it_is_named_by(
-    place: Workplace, backend: KServe, versions: list[Version]
+    platform: Platform, backend: KServe, versions: list[Version]
 ):
     """They were changed in the bucket, where KServe's initializer compares nothing."""
     digest, other = (version.digest for version in reversed(versions))
     body = manifest(backend, "changed", digest)
-    body["spec"]["predictor"]["model"]["storageUri"] = place.store.uri("models", other)
+    body["spec"]["predictor"]["model"]["storageUri"] = platform.store.uri("models", other)
     api, space = backend.cluster.custom, backend.cluster.namespace
     try:
         api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body)
@@ -128,9 +128,11 @@ def test_an_engine_loads_no_other_weights_than_it_is_named_by(
         backend.remove("changed", digest)
 
 
-async def test_a_server_that_was_left_on_old_weights_is_found_before_anything_is_sampled(place: Workplace, stale: str):
+async def test_a_server_that_was_left_on_old_weights_is_found_before_anything_is_sampled(
+    platform: Platform, stale: str
+):
     with pytest.raises(WrongModel, match="does not compute with the weights that were trained"):
-        await endpoint(place, "stale", stale, {})
+        await endpoint(platform, "stale", stale, {})
 
 
 def test_an_inference_service_of_another_digest_is_never_taken_for_it(backend: KServe, versions: list[Version]):
@@ -140,28 +142,28 @@ def test_an_inference_service_of_another_digest_is_never_taken_for_it(backend: K
         backend.deploy(LINE, digest)
 
 
-def test_a_kill_between_alias_and_address_heals(place: Workplace, backend: KServe, versions: list[Version]):
-    champion = place.tracker.resolve(LINE, "champion")
+def test_a_kill_between_alias_and_address_heals(platform: Platform, backend: KServe, versions: list[Version]):
+    champion = platform.tracker.resolve(LINE, "champion")
     other = next(version for version in versions if version != champion)
-    place.tracker.point("champion", other)  # and then the promoter was killed
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
+    platform.tracker.point("champion", other)  # and then the promoter was killed
+    reconcile(platform.tracker, backend, LINE, grace=1e9, used=set)
     assert pointed(backend, LINE) == served_name(LINE, other.digest)
-    place.tracker.point("champion", champion)
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
+    platform.tracker.point("champion", champion)
+    reconcile(platform.tracker, backend, LINE, grace=1e9, used=set)
     assert pointed(backend, LINE) == served_name(LINE, champion.digest)
 
 
 def test_what_was_replaced_goes_after_its_grace_and_what_is_used_stays(
-    place: Workplace, backend: KServe, versions: list[Version]
+    platform: Platform, backend: KServe, versions: list[Version]
 ):
-    champion = place.tracker.resolve(LINE, "champion")
+    champion = platform.tracker.resolve(LINE, "champion")
     other = next(version for version in versions if version != champion)
     backend.deploy(LINE, other.digest)
-    reconcile(place.tracker, backend, LINE, grace=0, used=lambda: {other.digest})
+    reconcile(platform.tracker, backend, LINE, grace=0, used=lambda: {other.digest})
     assert set(backend.served(LINE)) == {version.digest for version in versions}
-    reconcile(place.tracker, backend, LINE, grace=1e9, used=set)
+    reconcile(platform.tracker, backend, LINE, grace=1e9, used=set)
     assert set(backend.served(LINE)) == {version.digest for version in versions}
-    reconcile(place.tracker, backend, LINE, grace=0, used=set)
+    reconcile(platform.tracker, backend, LINE, grace=0, used=set)
     assert set(backend.served(LINE)) == {champion.digest}
 
 
@@ -211,7 +213,7 @@ def test_a_server_that_cannot_start_is_told_with_the_clusters_reason(
 
 
 def test_a_model_that_is_not_in_the_store_is_told_in_the_storage_initializers_words(
-    backend: KServe, platform: Platform
+    backend: KServe, installation: Installation
 ):
     digest = "ab" * 32
     try:
@@ -245,37 +247,37 @@ def outsider(backend: KServe) -> Iterator[str]:
 
 
 def test_a_wrong_s3_secret_is_told_and_promotes_nothing(
-    place: Workplace, backend: KServe, versions: list[Version], outsider: str
+    platform: Platform, backend: KServe, versions: list[Version], outsider: str
 ):
-    champion = place.tracker.resolve(LINE, "champion")
+    champion = platform.tracker.resolve(LINE, "champion")
     other = next(version for version in versions if version != champion)
     backend.remove(LINE, other.digest)
     refused = under(backend, engine_account=outsider)
     try:
         with pytest.raises(BadInput, match=r"(?s)InvalidAccessKeyId|AccessDenied|SignatureDoesNotMatch|Forbidden|403"):
-            move(place.tracker, refused, other)
+            move(platform.tracker, refused, other)
     finally:
         backend.remove(LINE, other.digest)
-    assert place.tracker.resolve(LINE, "champion") == champion
+    assert platform.tracker.resolve(LINE, "champion") == champion
     assert pointed(backend, LINE) == served_name(LINE, champion.digest)
 
 
 def test_a_step_with_a_wrong_s3_secret_ends_with_what_to_do(
-    place: Workplace, platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    platform: Platform, installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     (tmp_path / "file").write_text("content")
     with pytest.raises(SelftaughtError, match=r"refused.*AWS_ACCESS_KEY_ID"):
-        Workplace.open().store.put("datasets", "ab" * 32, tmp_path)
-    assert not place.store.has("datasets", "ab" * 32)
+        Platform.open().store.put("datasets", "ab" * 32, tmp_path)
+    assert not platform.store.has("datasets", "ab" * 32)
 
 
-def test_a_quota_that_is_used_up_is_told(backend: KServe, versions: list[Version], platform: Platform):
+def test_a_quota_that_is_used_up_is_told(backend: KServe, versions: list[Version], installation: Installation):
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
-    platform.kube.run("-n", platform.namespace, "create", "-f", "-", given=json.dumps(quota))
+    installation.kube.run("-n", installation.namespace, "create", "-f", "-", given=json.dumps(quota))
     try:
         with pytest.raises(BadInput, match="exceeded quota: full"):
             backend.deploy("over", versions[1].digest)
     finally:
-        platform.kube.run("-n", platform.namespace, "delete", "resourcequota", "full")
+        installation.kube.run("-n", installation.namespace, "delete", "resourcequota", "full")
         backend.remove("over", versions[1].digest)

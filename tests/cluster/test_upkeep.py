@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from selftaught.inference.endpoint import served_name
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.promotion import move
 from selftaught.serving.upkeep import CRON_JOB
 from selftaught.state.tracking import Version
-from tests.cluster.installation import Platform, pointed, serving
+from tests.cluster.installation import Installation, pointed, serving
 from tests.cluster.kube import CHART
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("room"), pytest.mark.timeout(1200)]
@@ -44,15 +44,15 @@ ThreadingHTTPServer(("", 8080), Engine).serve_forever()
 DYING = """
 import os, sys
 from functools import partial
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.promotion import move
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.serving.upkeep import attend
 
 ServiceRoute.point = lambda *_: os._exit(137)
-place, (line, digest) = Workplace.open(), sys.argv[1:]
-(new,) = [version for version in place.tracker.versions(line) if version.digest == digest]
-move(place.tracker, place.serving(), new, begun=partial(attend, place.settings, line))
+platform, (line, digest) = Platform.open(), sys.argv[1:]
+(new,) = [version for version in platform.tracker.versions(line) if version.digest == digest]
+move(platform.tracker, platform.serving(), new, begun=partial(attend, platform.settings, line))
 """
 """A promotion as the step makes it, gone without a word between the alias and the address, with the line's lease."""
 SECURITY = {
@@ -64,20 +64,22 @@ SECURITY = {
 
 
 @pytest.fixture(scope="module")
-def upkeep(platform: Platform) -> Iterator[Platform]:
+def upkeep(installation: Installation) -> Iterator[Installation]:
     """The platform with the CronJob that promotions take their Job from; it does not fire by itself meanwhile."""
 
     def upgraded(*told: str) -> None:
         words = [word for each in told for word in ("--set", f"upkeep.reconcile.{each}")]
-        platform.kube.helm("upgrade", "selftaught", str(CHART), "-n", platform.namespace, "--reuse-values", *words)
+        installation.kube.helm(
+            "upgrade", "selftaught", str(CHART), "-n", installation.namespace, "--reuse-values", *words
+        )
 
     upgraded("enabled=true", "cron=@yearly")
-    yield platform
+    yield installation
     upgraded("enabled=false")
 
 
 @pytest.fixture(scope="module")
-def backend(upkeep: Platform, place: Workplace) -> KServe:
+def backend(upkeep: Installation, platform: Platform) -> KServe:
     """Serves versions by stand-ins."""
     container = {
         "name": "kserve-container",
@@ -96,32 +98,32 @@ def backend(upkeep: Platform, place: Workplace) -> KServe:
         "spec": {"supportedModelFormats": formats, "containers": [container]},
     }
     upkeep.kube.run("-n", upkeep.namespace, "create", "-f", "-", given=json.dumps(runtime))
-    told = place.settings.model_copy(update={"runtime": RUNTIME})
-    return serving(Workplace(told, place.store, place.tracker))
+    told = platform.settings.model_copy(update={"runtime": RUNTIME})
+    return serving(Platform(told, platform.store, platform.tracker))
 
 
 @pytest.fixture(scope="module")
-def versions(place: Workplace, backend: KServe, tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
+def versions(platform: Platform, backend: KServe, tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
     """Two versions of a line that are served; the first is its champion."""
     folder = tmp_path_factory.mktemp("model")
     (folder / "config.json").write_text("{}")
     made: list[Version] = []
     for digest in ("d0" * 32, "d1" * 32):
-        place.store.put("models", digest, folder)
-        made.append(place.tracker.register(LINE, digest, place.store.uri("models", digest), "", {}))
+        platform.store.put("models", digest, folder)
+        made.append(platform.tracker.register(LINE, digest, platform.store.uri("models", digest), "", {}))
         backend.ready(LINE, digest)
-    move(place.tracker, backend, made[0])
+    move(platform.tracker, backend, made[0])
     return made
 
 
 def test_what_a_killed_promotion_began_is_ended_by_its_job(
-    upkeep: Platform, place: Workplace, backend: KServe, versions: list[Version]
+    upkeep: Installation, platform: Platform, backend: KServe, versions: list[Version]
 ) -> None:
     space = ("-n", upkeep.namespace)
     upkeep.kube.run(*space, "create", "-f", "-", given=json.dumps(promotion(upkeep, versions[1].digest)))
     upkeep.kube.run(*space, "wait", "pod/promotion", "--for=jsonpath={.status.phase}=Failed", "--timeout=3m")
     begin = time.monotonic()
-    assert place.tracker.resolve(LINE, "champion") == versions[1]
+    assert platform.tracker.resolve(LINE, "champion") == versions[1]
     assert pointed(backend, LINE) == served_name(LINE, versions[0].digest), "users are where they were"
     (job,) = jobs(upkeep)
     (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -132,20 +134,20 @@ def test_what_a_killed_promotion_began_is_ended_by_its_job(
     assert len(jobs(upkeep)) == 1
 
 
-def jobs(platform: Platform) -> list[Any]:
+def jobs(installation: Installation) -> list[Any]:
     """The Jobs that were made of the CronJob."""
-    listed: Any = platform.get("jobs")
+    listed: Any = installation.get("jobs")
     owners = [(job, job["metadata"].get("ownerReferences", ())) for job in listed["items"]]
     return [job for job, owned in owners if any(owner["name"] == CRON_JOB for owner in owned)]
 
 
-def promotion(platform: Platform, digest: str) -> dict[str, Any]:
+def promotion(installation: Installation, digest: str) -> dict[str, Any]:
     """The Pod of a promotion that dies."""
     named = [{"configMapRef": {"name": "selftaught-settings"}}]
     named += [{"secretRef": {"name": name}} for name in ("selftaught-s3", "selftaught-mlflow-promoter")]
     container = {
         "name": "promotion",
-        "image": platform.image("selftaught/steps:0.1.0"),
+        "image": installation.image("selftaught/steps:0.1.0"),
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-c", DYING, LINE, digest],
         "workingDir": "/tmp",

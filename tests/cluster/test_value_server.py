@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selftaught.blocks import Context
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.models import endpoint
 from tests.cluster.installation import stored
@@ -22,11 +22,11 @@ def value_model(starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.mark.parametrize("runtime", ["selftaught-vllm-cpu", "selftaught-value-server"])
 async def test_a_value_model_guides_a_search_beside_the_policy(
-    place: Workplace, starter_model: Path, value_model: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, starter_model: Path, value_model: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SELFTAUGHT_RUNTIME", runtime)
-    under = Workplace.open()
-    policy, guide = (stored(place, folder) for folder in (starter_model, value_model))
+    under = Platform.open()
+    policy, guide = (stored(platform, folder) for folder in (starter_model, value_model))
     # Every node of the tree is one that the value model was asked about, in this order.
     told = ["value={type: value_model}", "look_ahead=null", "hints=null", "end_gate=null"]
     changes = [f"stages.main.sample.{change}" for change in told]

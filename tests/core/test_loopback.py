@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from selftaught.core.errors import Unavailable
 from selftaught.core.loopback import KEY, Keyed, bearer, new_key, refusal, token
 from selftaught.lines import background
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.settings import Settings, database_url
 from selftaught.state.store import open_store
 from selftaught.state.tracking import Tracker
@@ -124,7 +124,7 @@ def test_the_mlflow_ui_is_given_no_credentials(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv(name, "hunter2")
     settings = Settings(home=tmp_path, store=str(tmp_path), tracking_uri=database_url(tmp_path / "mlflow.db"))
     with pytest.raises(Unavailable, match="mlflow: did not come up"):
-        background._tracking_ui(Workplace(settings, open_store(settings.store), Tracker(settings.tracking_uri)), 0)
+        background._tracking_ui(Platform(settings, open_store(settings.store), Tracker(settings.tracking_uri)), 0)
     told = (tmp_path / "served" / "mlflow.log").read_text()
     assert f"{KEY}=" in told
     assert "hunter2" not in told

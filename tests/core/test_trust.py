@@ -9,7 +9,7 @@ import pytest
 
 from selftaught.cluster.client import Cluster
 from selftaught.core.errors import Away, BadInput, SelftaughtError, Unavailable
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.records import Message
 from selftaught.serving.routes.repository import Repository
 from selftaught.state.tracking import AUTHORITIES, Tracker
@@ -50,7 +50,7 @@ def repository(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def endpoint(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask() -> None:
-        async with Endpoint(f"{url}/v1", "line", "d" * 64, policy=Policy(patience=600)) as model:
+        async with Endpoint(f"{url}/v1", "line", "d" * 64, policy=RetryPolicy(patience=600)) as model:
             await model.chat([Message(role="user", content="?")])
 
     asyncio.run(ask())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Group, dataset
 from selftaught.report.data import ReportData
 from selftaught.round.history import newest
@@ -65,10 +65,10 @@ class Demo:
         return self.home.with_suffix(".log")
 
     @property
-    def place(self) -> Workplace:
+    def platform(self) -> Platform:
         uri = f"sqlite:///{self.home}/mlflow.db"
         settings = Settings(home=self.home, store=str(self.home / "store"), tracking_uri=uri, engines="", events="")
-        return Workplace(settings, DirectoryStore(self.home / "store"), Tracker(uri))
+        return Platform(settings, DirectoryStore(self.home / "store"), Tracker(uri))
 
     def journaled(self) -> dict[str, Group]:
         """The sampled groups that are in a journal, by task."""
@@ -118,7 +118,7 @@ def round(demo: Demo) -> Round:
     left, survived = demo.processes(), demo.journaled()
     second = demo.start()
     code = second.wait()
-    told = newest(demo.place, "rft", "rft")
+    told = newest(demo.platform, "rft", "rft")
     assert told is not None, demo.log.read_text()
     return Round(demo, survived, left, code, told)
 
@@ -142,10 +142,10 @@ def test_what_was_journaled_is_in_the_data_once(round: Round):
 
 
 def test_the_challenger_is_one_version_with_the_digest_of_its_weights(round: Round):
-    tracker, last = round.demo.place.tracker, round.told.last
+    tracker, last = round.demo.platform.tracker, round.told.last
     base, challenger = tracker.versions("rft")
     assert last.challenger is not None
-    assert challenger.digest == last.challenger.digest == model_digest(round.demo.place.model(challenger.digest))
+    assert challenger.digest == last.challenger.digest == model_digest(round.demo.platform.model(challenger.digest))
     assert challenger.digest != base.digest == model_digest(round.demo.model)
     assert tracker.resolve("rft", "champion") == (challenger if last.outcome == "promoted" else base)
 
@@ -174,7 +174,7 @@ def test_the_served_model_is_the_one_that_the_registry_names(round: Round):
     down = [sys.executable, "-m", "selftaught", "down"]
     try:
         there = json.loads(subprocess.run(up, env=env, capture_output=True, text=True, check=True).stdout)
-        assert there["digest"] == round.demo.place.tracker.aliases("rft")["champion"].digest
+        assert there["digest"] == round.demo.platform.tracker.aliases("rft")["champion"].digest
     finally:
         subprocess.run(down, env=env, capture_output=True, check=True)
     assert until(lambda: not round.demo.processes())

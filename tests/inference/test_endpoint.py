@@ -18,7 +18,7 @@ import pytest
 
 from selftaught.blocks import ChatModel, Context
 from selftaught.core.errors import BadInput, NoAnswer, Unavailable, WrongModel
-from selftaught.inference.endpoint import Endpoint, Policy, Usage, served_name
+from selftaught.inference.endpoint import Endpoint, RetryPolicy, Usage, served_name
 from selftaught.inference.limiter import CLIENT, ENGINE, PRIORITY, ROUNDS, SHARE, USERS
 from selftaught.records import Message
 from selftaught.round.models import tasks_in_flight
@@ -106,7 +106,7 @@ def serving(reply: Reply = lambda number, body: (200, answer(body))) -> Generato
 
 
 def endpoint(server: Server, **policy: Any) -> Endpoint:
-    return Endpoint(server.url, "rft", DIGEST, policy=Policy(**policy))
+    return Endpoint(server.url, "rft", DIGEST, policy=RetryPolicy(**policy))
 
 
 async def test_n_completions_come_from_one_request_with_ids_and_logprobs():
@@ -571,7 +571,7 @@ async def test_nobody_there_is_unavailable():
     with serving() as server:
         url = server.url
     with pytest.raises(Unavailable, match="Is the server running"):
-        async with Endpoint(url, "rft", DIGEST, policy=Policy(patience=0.3)):
+        async with Endpoint(url, "rft", DIGEST, policy=RetryPolicy(patience=0.3)):
             pass
 
 
@@ -623,7 +623,7 @@ async def test_no_more_requests_are_in_flight_than_allowed():
 
 async def test_a_round_says_that_it_is_one_and_a_person_does_not():
     with serving() as server:
-        for policy in (Policy(), Policy(), Policy(priority=USERS)):
+        for policy in (RetryPolicy(), RetryPolicy(), RetryPolicy(priority=USERS)):
             async with Endpoint(server.url, "rft", DIGEST, policy=policy) as model:
                 await model.chat(ASK)
                 await model.chat(ASK)

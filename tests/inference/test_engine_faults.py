@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, Task, TaskScore, dataset
-from selftaught.round.distributed.request import Work
-from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
+from selftaught.round.distributed.request import TrainRequest
+from tests.rounds import Round, database, engines, model, platform, recipe, recorded_blocks, requests
 
-__all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "engines", "model", "platform", "recorded_blocks", "requests"]
 
 
 @pytest.fixture
-def round(place: Workplace, engines: Path, model: Path, tmp_path: Path) -> Round:
+def round(platform: Platform, engines: Path, model: Path, tmp_path: Path) -> Round:
     """A round that is fixed, four samples a task."""
     round = Round(tmp_path / "round", recipe(model, sample={"type": "iid", "k": 4, "max_tokens": 32}))
     round.prepare()
@@ -90,7 +90,7 @@ def test_a_round_in_which_many_are_refused_ends_with_the_first_named(
     engines: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    place: Workplace,
+    platform: Platform,
     fault: str,
 ):
     train = questions(round, "train")
@@ -101,16 +101,18 @@ def test_a_round_in_which_many_are_refused_ends_with_the_first_named(
     told = capfd.readouterr().err
     assert f"sample: 2 of 6 tasks got no answer, more than 10%. The first, {first} (" in told
     assert "maximum context length" in told and "SELFTAUGHT_ENGINE_CONTEXT" in told
-    assert [r.outcome for r in place.tracker.rounds("line", "campaign")] == ["failed"]
+    assert [r.outcome for r in platform.tracker.rounds("line", "campaign")] == ["failed"]
 
 
 def test_the_chat_templates_variables_and_how_tokens_are_drawn_reach_every_request_and_the_trainer(
-    place: Workplace, engines: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, engines: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     sampler = {"type": "iid", "k": 2, "max_tokens": 32, "top_p": 0.9}
     asks = recipe(model, sample=sampler) | {"chat_template": {"enable_thinking": False}}
     round, told = Round(tmp_path / "round", asks), list[Any]()
-    monkeypatch.setattr(Work, "done", lambda work, _, done=Work.done: told.append(work.template) or done(work))
+    monkeypatch.setattr(
+        TrainRequest, "run", lambda work, _, done=TrainRequest.run: told.append(work.template) or done(work)
+    )
     round.until_trained()
     round.evaluate("gate")
     assert {str(request["chat_template_kwargs"]) for request in asked(engines)} == {"{'enable_thinking': False}"}
@@ -119,14 +121,14 @@ def test_the_chat_templates_variables_and_how_tokens_are_drawn_reach_every_reque
 
 
 def test_what_changes_answers_enters_the_keys_of_what_is_asked(
-    round: Round, place: Workplace, engines: Path, monkeypatch: pytest.MonkeyPatch
+    round: Round, platform: Platform, engines: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def sampled() -> int:
         """How many shards were sampled so far."""
         for shard in (0, 1):
             round.made.pop(f"groups-{shard}", None)
         round.sample()
-        return len(list(place.store.claims("steps/sample")))
+        return len(list(platform.store.claims("steps/sample")))
 
     assert [sampled(), sampled()] == [2, 2]
     monkeypatch.setenv("SELFTAUGHT_ENGINE_CONTEXT", "2048")

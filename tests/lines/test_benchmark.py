@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
 from selftaught.lines.benchmark import Wanted, benchmark, figures
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.serving.engines.engine import TRANSFORMERS
 from tests.rounds import database, model
 
@@ -91,7 +91,7 @@ def test_a_benchmark_is_printed_written_and_logged(
 
 
 def _mlflow_has_them(line: str, figures: dict[str, float]) -> None:
-    client = Workplace.open().tracker.client
+    client = Platform.open().tracker.client
     experiment = client.get_experiment_by_name(f"selftaught/{line}")
     assert experiment
     (run,) = client.search_runs([experiment.experiment_id], "tags.`selftaught.kind` = 'measurement'")
@@ -141,9 +141,9 @@ def _likelihood(folder: Path, prompt: str, rest: str) -> float:
 
 
 def refusal(wanted: Wanted, out: Path | None = None) -> str:
-    place: Any = None
+    platform: Any = None
     with pytest.raises(BadInput) as refused:
-        benchmark(place, "", "model", wanted, out)
+        benchmark(platform, "", "model", wanted, out)
     return str(refused.value)
 
 

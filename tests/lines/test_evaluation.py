@@ -10,16 +10,16 @@ from typer.testing import CliRunner, Result
 
 from selftaught.cli.main import app
 from selftaught.lines.evaluation import evaluate_model
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
-from tests.rounds import database, model, place, recipe, recorded_blocks, requests, written
+from tests.rounds import database, model, platform, recipe, recorded_blocks, requests, written
 
-__all__ = ["database", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "model", "platform", "recorded_blocks", "requests"]
 METRICS = [{"type": "accuracy"}, {"type": "accuracy", "greedy": False, "k": 2}, {"type": "tokens"}]
 
 
 @pytest.fixture
-def told(place: Workplace, requests: Path, model: Path, tmp_path: Path) -> Result:
+def told(platform: Platform, requests: Path, model: Path, tmp_path: Path) -> Result:
     """`selftaught evaluate` on the recorded engine with `--out`."""
     file = written(tmp_path / "recipe.yaml", recipe(model, evaluate=METRICS))
     asked = ["evaluate", "champion", str(file), "--line", "line", "--out", str(tmp_path / "answers.jsonl"), "--json"]
@@ -32,13 +32,13 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
 
 
-def test_every_answer_is_in_the_file_and_in_mlflow_are_the_means(told: Result, place: Workplace, tmp_path: Path):
+def test_every_answer_is_in_the_file_and_in_mlflow_are_the_means(told: Result, platform: Platform, tmp_path: Path):
     found, summaries = rows(tmp_path), {each["metric"]: each for each in json.loads(told.stdout)}
     assert summaries.keys() == {"accuracy", "mean@2", "tokens"}
     _the_numbers_follow_from_the_rows(found, summaries)
     _the_prompt_is_what_the_engine_was_sent(found, tmp_path / "requests.jsonl")
     _progress_says_what_of(told.stderr)
-    _mlflow_has_a_run(place, summaries)
+    _mlflow_has_a_run(platform, summaries)
 
 
 def _the_numbers_follow_from_the_rows(found: list[dict[str, Any]], summaries: dict[str, Any]) -> None:
@@ -66,18 +66,18 @@ def _progress_says_what_of(told: str) -> None:
     assert re.search(r"^evaluate mean@2: 8/8 tasks ", told, re.MULTILINE)
 
 
-def _mlflow_has_a_run(place: Workplace, summaries: dict[str, Any]) -> None:
-    client = place.tracker.client
+def _mlflow_has_a_run(platform: Platform, summaries: dict[str, Any]) -> None:
+    client = platform.tracker.client
     experiment = client.get_experiment_by_name("selftaught/line")
     assert experiment
     (run,) = client.search_runs([experiment.experiment_id], "tags.`selftaught.kind` = 'measurement'")
     assert run.info.status == "FINISHED"
     assert run.data.metrics["report.mean_at_2"] == summaries["mean@2"]["mean"]
     assert run.data.metrics["report.accuracy.high"] == summaries["accuracy"]["high"]
-    assert place.tracker.rounds("line", "line") == []
+    assert platform.tracker.rounds("line", "line") == []
 
 
-def test_a_measurement_that_fails_leaves_no_file(place: Workplace, model: Path, tmp_path: Path, monkeypatch):
+def test_a_measurement_that_fails_leaves_no_file(platform: Platform, model: Path, tmp_path: Path, monkeypatch):
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -85,6 +85,6 @@ def test_a_measurement_that_fails_leaves_no_file(place: Workplace, model: Path, 
     out = tmp_path / "answers.jsonl"
     out.write_text("before\n")
     with pytest.raises(KeyboardInterrupt):
-        evaluate_model(place, Recipe.parse(json.dumps(recipe(model))), "line", "champion", "report", out)
+        evaluate_model(platform, Recipe.parse(json.dumps(recipe(model))), "line", "champion", "report", out)
     assert out.read_text() == "before\n"
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []

@@ -6,7 +6,7 @@ import pytest
 
 from selftaught.core.errors import BadInput
 from selftaught.lines.serve import _meant
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from tests.registry_made import LINE, Registry, tiny_model
 
 pytest_plugins = ["tests.registry_fixtures"]
@@ -17,7 +17,7 @@ def test_a_line_comes_before_a_folder_of_its_name(
 ) -> None:
     tiny_model(tmp_path / LINE)
     monkeypatch.chdir(tmp_path)
-    assert _meant(Workplace.open(), LINE, "champion") == registry.second
+    assert _meant(Platform.open(), LINE, "champion") == registry.second
 
 
 def test_a_folder_is_kept_in_the_store_and_called_like_itself(
@@ -25,15 +25,15 @@ def test_a_folder_is_kept_in_the_store_and_called_like_itself(
 ) -> None:
     tiny_model(tmp_path / "My model (2)", seed=3)
     monkeypatch.chdir(tmp_path)
-    place = Workplace.open()
-    meant = _meant(place, "My model (2)", "champion")
+    platform = Platform.open()
+    meant = _meant(platform, "My model (2)", "champion")
     assert (meant.line, meant.version) == ("My-model-2", "")
-    assert (place.model(meant.digest) / "model.safetensors").read_bytes() == (
+    assert (platform.model(meant.digest) / "model.safetensors").read_bytes() == (
         tmp_path / "My model (2)" / "model.safetensors"
     ).read_bytes()
-    assert place.tracker.lines() == [LINE]
+    assert platform.tracker.lines() == [LINE]
 
 
 def test_what_is_neither_is_no_line(registry: Registry) -> None:
     with pytest.raises(BadInput, match=r"'math' is no model line\. Did you mean 'maths'"):
-        _meant(Workplace.open(), "math", "champion")
+        _meant(Platform.open(), "math", "champion")

@@ -18,7 +18,7 @@ from selftaught.core.errors import BadInput
 from selftaught.core.statistics import change_of_gains
 from selftaught.lines import watch as watching
 from selftaught.lines.watch import Guard, Look, Pair, Watched, compared, watch
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task, TaskScore, dataset
 from selftaught.report.data import ModelVersion
@@ -30,9 +30,9 @@ from tests.campaign.test_local import Desk, desk
 from tests.plans import fixed
 from tests.report.sample_report import sample
 from tests.round.test_intake import bucket, put, riddles, run, tasks, word_problems
-from tests.rounds import database, model, place, recipe, recorded_blocks, requests, written
+from tests.rounds import database, model, platform, recipe, recorded_blocks, requests, written
 
-__all__ = ["bucket", "database", "desk", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["bucket", "database", "desk", "model", "platform", "recorded_blocks", "requests"]
 
 GUARD = Guard(margin=0.15, alpha=0.01)
 Skill = dict[str, float]
@@ -46,7 +46,7 @@ ROLLING = Guard(0.15, 0.01, rolls_back=True)
 class Line:
     """A line whose version 2 was promoted on dropped tasks, with what later measurements would say."""
 
-    place: Workplace
+    platform: Platform
     recipe: Recipe
     bucket: Path
     old: Version
@@ -56,11 +56,11 @@ class Line:
     """Where a model's scores are not those of its skill."""
 
     def watch(self, guard: Guard = GUARD) -> Watched:
-        return watch(self.place, self.recipe, "line", "fresh", guard)
+        return watch(self.platform, self.recipe, "line", "fresh", guard)
 
     @property
     def champion(self) -> str:
-        found = self.place.tracker.resolve("line", "champion")
+        found = self.platform.tracker.resolve("line", "champion")
         assert found is not None
         return found.version
 
@@ -71,21 +71,21 @@ class Line:
 
 
 @pytest.fixture
-def line(place: Workplace, model: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+def line(platform: Platform, model: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     parsed = Recipe.parse(canonical(recipe(model, tasks=tasks(bucket))).decode())
     put(bucket, riddles("Promoted", 26))
     put(bucket, riddles("Also", 26))
-    old, new = promote(place, parsed)
+    old, new = promote(platform, parsed)
     skill, values = {old.digest: 0.3, new.digest: 0.8}, dict[str, Values]()
 
     def measured(
-        place: Workplace, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+        platform: Platform, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
     ) -> list[TaskScore]:
         asked = [task.id for task in tasks]
         return valued(digest, values[digest](asked)) if digest in values else scored(digest, asked, skill[digest])
 
     monkeypatch.setattr("selftaught.lines.watch.scores", measured)
-    return Line(place, parsed, bucket, old, new, skill, values)
+    return Line(platform, parsed, bucket, old, new, skill, values)
 
 
 def scored(digest: str, questions: Sequence[str], skill: float, split: Any = "report") -> list[TaskScore]:
@@ -99,22 +99,22 @@ def valued(digest: str, values: Mapping[str, float], split: Any = "report") -> l
     return [TaskScore(task=question, value=value, **common) for question, value in values.items()]
 
 
-def promote(place: Workplace, parsed: Recipe) -> tuple[Version, Version]:
+def promote(platform: Platform, parsed: Recipe) -> tuple[Version, Version]:
     """Version 2, as `prepare`, `train`, `promote` and `report` leave it: right on .8 of 100 report tasks to 1's .3."""
-    tracker, name = place.tracker, round_name("line", "fresh", 1, 0)
+    tracker, name = platform.tracker, round_name("line", "fresh", 1, 0)
     old = tracker.resolve("line", "champion")
     assert old is not None
     told = sample(1)
     digest = told.last.challenger.digest if told.last.challenger else ""
-    taken = drawn(place, parsed, "line", "fresh", 1, 0)
-    made = dataset.write(place.settings.home / "tasks", taken.tasks, "tasks")
-    place.store.put("datasets", made.digest, place.settings.home / "tasks")
-    place.store.claim(plan_key(name), fixed(name, made.digest, drops=taken.drops))
+    taken = drawn(platform, parsed, "line", "fresh", 1, 0)
+    made = dataset.write(platform.settings.home / "tasks", taken.tasks, "tasks")
+    platform.store.put("datasets", made.digest, platform.settings.home / "tasks")
+    platform.store.claim(plan_key(name), fixed(name, made.digest, drops=taken.drops))
     questions = [str(n) for n in range(100)]
     scores = (*scored(digest, questions, 0.8), *scored(old.digest, questions, 0.3))
     last = told.last.model_copy(update={"champion": ModelVersion(digest=old.digest)})
     told = told.model_copy(update={"scores": scores, "rounds": (last,)})
-    place.store.claim(record_key(name), told.model_dump_json().encode())
+    platform.store.claim(record_key(name), told.model_dump_json().encode())
     round = tracker.round_run("line", "fresh", "main", 1, 0)
     tracker.finish(round, "promoted")
     new = tracker.register("line", digest, "file:///new", round, {"selftaught.campaign": "fresh"})
@@ -126,12 +126,12 @@ def promote(place: Workplace, parsed: Recipe) -> tuple[Version, Version]:
 def test_without_fresh_tasks_there_is_nothing_to_say(line: Line):
     found = line.watch()
     assert (found.outcome, found.champion) == ("nothing new", "2")
-    assert "selftaught.watch" not in line.place.tracker.version_tags(line.new)
+    assert "selftaught.watch" not in line.platform.tracker.version_tags(line.new)
 
 
 def test_an_adopted_champion_has_nothing_to_be_compared_with(line: Line):
     line.arrive()
-    line.place.tracker.point("champion", line.old)
+    line.platform.tracker.point("champion", line.old)
     assert line.watch().outcome == "no promotion"
 
 
@@ -169,9 +169,9 @@ def test_a_fall_beyond_the_guard_is_an_alarm_on_the_version_and_in_its_run(line:
     line.skill[line.new.digest] = 0.4
     found = line.watch()
     assert (found.outcome, found.rolled_back_to, line.champion) == ("fell", "", "2")
-    tags = line.place.tracker.version_tags(line.new)
+    tags = line.platform.tracker.version_tags(line.new)
     assert (tags["selftaught.watch"], tags["selftaught.watch.looks"]) == ("fell", "1")
-    metrics = line.place.tracker.client.get_run(line.new.run).data.metrics
+    metrics = line.platform.tracker.client.get_run(line.new.run).data.metrics
     assert found.change is not None
     assert metrics["watch.change"] == found.change.change
     assert metrics["watch.accuracy"] == found.after
@@ -250,8 +250,8 @@ def parted(line: Line, only_old: int, only_new: int) -> None:
 
 
 def claims(line: Line) -> list[Look]:
-    keys = line.place.store.claims(f"watch/line/{line.new.run}")
-    return [Look.model_validate_json(line.place.store.claimed(key) or b"") for key in keys]
+    keys = line.platform.store.claims(f"watch/line/{line.new.run}")
+    return [Look.model_validate_json(line.platform.store.claimed(key) or b"") for key in keys]
 
 
 def test_the_tasks_that_raised_an_alarm_roll_nothing_back(line: Line):
@@ -310,7 +310,7 @@ def test_nothing_is_rolled_back_to_a_version_that_fell_itself(line: Line):
     alarm(line)
     line.arrive("MNOPQRSTUVWX")
     parted(line, only_old=14, only_new=2)
-    line.place.tracker.tag_version(line.old, {"selftaught.watch": "fell"})
+    line.platform.tracker.tag_version(line.old, {"selftaught.watch": "fell"})
     assert "not rolled back: version 1 fell as well" in line.watch(ROLLING).reason
     assert line.champion == "2"
 
@@ -320,15 +320,15 @@ def test_a_champion_that_came_meanwhile_is_nobodys_to_roll_back(line: Line, monk
     alarm(line)
     line.arrive("MNOPQRSTUVWX")
     parted(line, only_old=14, only_new=2)
-    measured, tracker = watching.scores, line.place.tracker
+    measured, tracker = watching.scores, line.platform.tracker
 
     def promoting(
-        place: Workplace, recipe: Recipe, stage: Stage, name: str, digest: str, tasks: Sequence[Task]
+        platform: Platform, recipe: Recipe, stage: Stage, name: str, digest: str, tasks: Sequence[Task]
     ) -> list[TaskScore]:
         if digest == line.old.digest:
             tracker.point("previous", line.new)
             tracker.point("champion", tracker.register("line", "3" * 64, "file:///3", "", {}))
-        return measured(place, recipe, stage, name, digest, tasks)
+        return measured(platform, recipe, stage, name, digest, tasks)
 
     monkeypatch.setattr(watching, "scores", promoting)
     found = line.watch(ROLLING)
@@ -338,7 +338,7 @@ def test_a_champion_that_came_meanwhile_is_nobodys_to_roll_back(line: Line, monk
 
 def test_without_the_files_of_its_predecessor_there_is_nothing_to_compare_with(line: Line):
     line.arrive()
-    line.place.tracker.tag_version(line.old, {"selftaught.removed": "2026-11-28"})
+    line.platform.tracker.tag_version(line.old, {"selftaught.removed": "2026-11-28"})
     assert line.watch().outcome == "no promotion"
 
 
@@ -349,11 +349,11 @@ def test_another_metric_or_another_source_of_tasks_is_refused(line: Line, model:
     line.arrive()
     other = Recipe.parse(canonical(recipe(model)).decode())
     with pytest.raises(BadInput, match=r"tasks\.type is 'word_problems', so nothing is dropped for it"):
-        watch(line.place, other, "line", "fresh", GUARD)
+        watch(line.platform, other, "line", "fresh", GUARD)
     measures = recipe(model, tasks=tasks(line.bucket), evaluate={"type": "pass_at_k", "k": 2}, gate=None)
     unlike = Recipe.parse(canonical(measures | {"stages": [untrained(measures)]}).decode())
     with pytest.raises(BadInput, match="measures pass@2, but the champion was promoted on accuracy"):
-        watch(line.place, unlike, "line", "fresh", GUARD)
+        watch(line.platform, unlike, "line", "fresh", GUARD)
 
 
 def untrained(given: Any) -> dict[str, Any]:
@@ -422,6 +422,6 @@ def test_a_champion_of_a_real_round_is_watched_on_a_recorded_engine(desk: Desk, 
     for name in ("SELFTAUGHT_ENGINES", "SELFTAUGHT_EVENTS", "SELFTAUGHT_ERRORS"):
         pytest.MonkeyPatch().delenv(name, raising=False)
     put(bucket, [{**row, "answer": "-1"} for row in word_problems(2, 300)])
-    found = watch(Workplace.open(), parsed, "line", "campaign", GUARD)
+    found = watch(Platform.open(), parsed, "line", "campaign", GUARD)
     assert (found.outcome, found.after) == ("fell", 0.0)
     assert found.before > 0.9

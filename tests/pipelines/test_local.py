@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.round import COMPILED
-from selftaught.campaign.local import Campaign, Order
+from selftaught.campaign.local import Campaign, CampaignSpec
 from selftaught.core.canonical import canonical
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
-from tests.rounds import BLOCKS, ENGINE, REPOSITORY, Round, database, model, place, recipe, recorded_blocks
+from tests.rounds import BLOCKS, ENGINE, REPOSITORY, Round, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
+__all__ = ["database", "model", "platform", "recorded_blocks"]  # fixtures
 
 
 def test_a_round_of_one_shard_runs_without_a_loop(
-    place: Workplace, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    platform: Platform, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """One that was begun with one shard, whatever the order that goes on with it says."""
     Round(tmp_path / "begun", recipe(model), shards=1).prepare()
@@ -29,9 +29,11 @@ def test_a_round_of_one_shard_runs_without_a_loop(
     pipelines.mkdir()
     shutil.copy(COMPILED / "one-shard-round.yaml", pipelines)
     (pipelines / "round.yaml").write_text("not to be run")
-    order = Order(Recipe.parse(canonical(recipe(model)).decode()), "line", "campaign", shards=2, pipelines=pipelines)
+    order = CampaignSpec(
+        Recipe.parse(canonical(recipe(model)).decode()), "line", "campaign", shards=2, pipelines=pipelines
+    )
     assert order.pipeline(1).name == "round.yaml"
-    (ended,) = Campaign(place, order, lambda event: None).run()
+    (ended,) = Campaign(platform, order, lambda event: None).run()
     assert ended.told.last.outcome == "promoted"
     assert ended.told.last.funnel.tasks == 12
     assert ended.told.command.endswith("--shards 1")

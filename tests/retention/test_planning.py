@@ -7,22 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught.retention.inventory import Claim, Deployment, Folder, Journal, State
-from selftaught.retention.planning import DAY, Fate, Plan, Scope, plan, with_roles
-from selftaught.retention.policy import Policy
+from selftaught.retention.planning import DAY, Fate, RetentionPlan, Scope, plan, with_roles
+from selftaught.retention.policy import RetentionPolicy
 from tests.retention_worlds import NOW, STEPS, Spec, World, applied, worlds
 
 POLICIES = st.builds(
-    Policy,
-    **{name: st.sampled_from([1, 10, 30, 90]) for name in Policy.model_fields},
+    RetentionPolicy,
+    **{name: st.sampled_from([1, 10, 30, 90]) for name in RetentionPolicy.model_fields},
 )
-EAGER = Policy(**dict.fromkeys(Policy.model_fields, 1))
+EAGER = RetentionPolicy(**dict.fromkeys(RetentionPolicy.model_fields, 1))
 
 
-def gone(plan: Plan, kind: str = "") -> set[str]:
+def gone(plan: RetentionPlan, kind: str = "") -> set[str]:
     return {fate.key for fate in plan.go if not kind or fate.kind == kind}
 
 
-def why(plan: Plan, key: str) -> str:
+def why(plan: RetentionPlan, key: str) -> str:
     """The one reason that was told of `key`'s folder."""
     (fate,) = [fate for fate in (*plan.go, *plan.kept) if fate.key == key]
     return fate.why
@@ -42,7 +42,7 @@ def one_line(*specs: Spec) -> World:
 
 @settings(max_examples=300)
 @given(world=worlds(), policy=POLICIES)
-def test_nothing_that_a_champion_was_ever_made_of_goes(world: World, policy: Policy) -> None:
+def test_nothing_that_a_champion_was_ever_made_of_goes(world: World, policy: RetentionPolicy) -> None:
     """By the world's own knowledge of what was made of what, which the planner has to find out."""
     removed = gone(plan(world.state, policy, NOW))
     promoted = {version.digest for version in world.versions if version.outcome == "promoted"}
@@ -59,13 +59,13 @@ def test_nothing_that_a_champion_was_ever_made_of_goes(world: World, policy: Pol
 
 @settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
-def test_no_model_of_any_alias_goes(world: World, policy: Policy) -> None:
+def test_no_model_of_any_alias_goes(world: World, policy: RetentionPolicy) -> None:
     assert not set(world.aliases.values()) & gone(plan(world.state, policy, NOW))
 
 
 @settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
-def test_nothing_that_an_unfinished_round_made_or_refers_to_goes(world: World, policy: Policy) -> None:
+def test_nothing_that_an_unfinished_round_made_or_refers_to_goes(world: World, policy: RetentionPolicy) -> None:
     """Nor the claims and journals of its steps."""
     state, removed = world.state, gone(plan(world.state, policy, NOW))
     for round in state.rounds:
@@ -82,14 +82,14 @@ def test_nothing_that_an_unfinished_round_made_or_refers_to_goes(world: World, p
 
 @settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
-def test_what_later_rounds_may_replay_stays(world: World, policy: Policy) -> None:
+def test_what_later_rounds_may_replay_stays(world: World, policy: RetentionPolicy) -> None:
     kept = {digest for round in world.rounds for digest in round.replayed}
     assert not kept & gone(plan(world.state, policy, NOW))
 
 
 @settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES)
-def test_nothing_younger_than_its_age_goes(world: World, policy: Policy) -> None:
+def test_nothing_younger_than_its_age_goes(world: World, policy: RetentionPolicy) -> None:
     ages = {"tasks": policy.rollouts, "groups": policy.rollouts, "examples": policy.rollouts}
     ages |= {"trees": policy.trees, "scores": policy.scores, "": policy.models}
     removed = gone(plan(world.state, policy, NOW))
@@ -156,7 +156,7 @@ def test_without_a_registry_that_knows_the_plans_every_round_is_open() -> None:
 def test_of_a_refused_round_rollouts_scores_and_weights_go_and_training_data_stays() -> None:
     world = one_line(Spec("refused"), Spec("refused"), Spec("promoted"))
     first = world.rounds[0]
-    planned = plan(world.state, Policy(), NOW)
+    planned = plan(world.state, RetentionPolicy(), NOW)
     assert first.challenger in gone(planned, "models")
     assert why(planned, first.challenger) == "rft version 2, refused, 1000 days old"
     stays = {first.tasks, *first.replayed}
@@ -181,7 +181,7 @@ def reach_back(world: World, digest: str) -> set[str]:
 
 def test_of_a_failed_round_everything_goes_with_its_plan() -> None:
     world = one_line(Spec("failed", came=4), Spec("refused"))
-    planned = plan(world.state, Policy(), NOW)
+    planned = plan(world.state, RetentionPolicy(), NOW)
     made = {folder.digest for folder in world.folders if world.rounds[0].tasks in reach_back(world, folder.digest)}
     assert len(made) == 4
     assert made <= gone(planned, "datasets")
@@ -194,13 +194,13 @@ def test_trees_go_before_plain_rollouts(age: int, name: str) -> None:
     world = one_line(Spec("refused", searched=name == "trees"), Spec("refused"))
     world.folders = [replace(f, written=NOW - age * DAY) if f.holds == name else f for f in world.folders]
     rollouts = {folder.digest for folder in world.folders if folder.holds == name}
-    assert bool(rollouts & gone(plan(world.state, Policy(), NOW))) == (age in (31, 91))
+    assert bool(rollouts & gone(plan(world.state, RetentionPolicy(), NOW))) == (age in (31, 91))
 
 
 def test_a_claim_goes_exactly_when_something_that_it_names_goes_or_is_gone() -> None:
     world = one_line(Spec("refused"), Spec("promoted"))
     world.step("verify", "f" * 64)
-    planned = plan(world.state, Policy(), NOW)
+    planned = plan(world.state, RetentionPolicy(), NOW)
     left = {folder.digest for folder in world.folders} - gone(planned)
     for claim in world.claims:
         assert (claim.key in gone(planned, "claim")) == (not left.issuperset(claim.names)), claim
@@ -212,7 +212,7 @@ def test_a_training_goes_when_one_of_its_models_does() -> None:
     world.register("rft-value", value)
     world.aliases["rft-value", "head"] = value
     world.claims.append(Claim(key, (world.rounds[0].challenger, value), "e" * 64))
-    planned = plan(world.state, Policy(), NOW)
+    planned = plan(world.state, RetentionPolicy(), NOW)
     assert key in gone(planned, "claim")
     assert value not in gone(planned)
 
@@ -220,37 +220,37 @@ def test_a_training_goes_when_one_of_its_models_does() -> None:
 def test_a_version_is_marked_and_its_mark_comes_off_when_the_files_are_there() -> None:
     world = one_line(Spec("refused"), Spec("refused"))
     refused = world.versions[1]
-    assert gone(plan(world.state, Policy(), NOW), "mark") == {"rft/2"}
+    assert gone(plan(world.state, RetentionPolicy(), NOW), "mark") == {"rft/2"}
     world.versions[1] = replace(refused, removed="2026-01-31")
     world.aliases["rft", "previous"] = refused.digest  # a person took it back before its files went
-    assert gone(plan(world.state, Policy(), NOW), "unmark") == {"rft/2"}
+    assert gone(plan(world.state, RetentionPolicy(), NOW), "unmark") == {"rft/2"}
     world.folders = [folder for folder in world.folders if folder.digest != refused.digest]
-    assert gone(plan(world.state, Policy(), NOW), "unmark") == set()
+    assert gone(plan(world.state, RetentionPolicy(), NOW), "unmark") == set()
 
 
 @pytest.mark.parametrize(("age", "goes"), [(6, False), (8, True)])
 def test_what_a_killed_upload_left_goes_after_its_age(age: int, goes: bool) -> None:
     torn = Folder("models", "a" * 64, 7, NOW - age * DAY, whole=False)
-    assert (gone(plan(State(folders=(torn,)), Policy(), NOW)) == {torn.digest}) == goes
+    assert (gone(plan(State(folders=(torn,)), RetentionPolicy(), NOW)) == {torn.digest}) == goes
 
 
 def test_a_journal_of_a_step_that_is_not_done_goes_when_no_open_round_can_be_its() -> None:
     old = Journal("steps/sample/x", "steps/sample/x", 5, NOW - 100 * DAY)
     world = one_line(Spec("refused"))
     world.journals = [old]
-    assert "its step was given up, 100 days old" in why(plan(world.state, Policy(), NOW), old.key)
+    assert "its step was given up, 100 days old" in why(plan(world.state, RetentionPolicy(), NOW), old.key)
     world.round("rft", 2, Spec(came=1, open=True))
     world.rounds[-1] = replace(world.rounds[-1], started=old.written - DAY)
-    assert "may go on" in why(plan(world.state, Policy(), NOW), old.key)
+    assert "may go on" in why(plan(world.state, RetentionPolicy(), NOW), old.key)
     world.rounds[-1] = replace(world.rounds[-1], started=old.written + DAY)
-    assert old.key in gone(plan(world.state, Policy(), NOW))
+    assert old.key in gone(plan(world.state, RetentionPolicy(), NOW))
 
 
 def test_journals_go_before_the_rollouts_that_were_made_of_them() -> None:
     world = one_line(Spec("refused"))
     world.folders = [replace(folder, written=NOW - 20 * DAY) for folder in world.folders]
     world.journals = [replace(journal, written=NOW - 20 * DAY) for journal in world.journals]
-    assert [fate.kind for fate in plan(world.state, Policy(), NOW).go] == ["journal"]
+    assert [fate.kind for fate in plan(world.state, RetentionPolicy(), NOW).go] == ["journal"]
 
 
 # What is served -------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_only_an_old_endpoint_without_alias_or_open_round_is_removed() -> None:
     state = replace(
         world.state, deployments=tuple(Deployment("rft", digest, NOW - days * DAY) for digest, days in served)
     )
-    planned = plan(state, Policy(), NOW)
+    planned = plan(state, RetentionPolicy(), NOW)
     assert gone(planned, "served") == {f"rft/{'d' * 64}"}
     assert [fate.kind for fate in planned.kept[:4]] == ["served"] * 4
 
@@ -275,9 +275,9 @@ def test_a_model_that_is_served_keeps_its_files_until_its_endpoint_goes() -> Non
     world = one_line(Spec("refused"), Spec("refused"))
     model = world.rounds[0].challenger
     young = replace(world.state, deployments=(Deployment("rft", model, NOW),))
-    assert why(plan(young, Policy(), NOW), model) == "served for rft"
+    assert why(plan(young, RetentionPolicy(), NOW), model) == "served for rft"
     old = replace(world.state, deployments=(Deployment("rft", model, NOW - 3 * DAY),))
-    kinds = [fate.kind for fate in plan(old, Policy(), NOW).go if model in fate.key]
+    kinds = [fate.kind for fate in plan(old, RetentionPolicy(), NOW).go if model in fate.key]
     assert kinds == ["served", "claim", "models"]
 
 
@@ -286,7 +286,7 @@ def test_a_model_that_is_served_keeps_its_files_until_its_endpoint_goes() -> Non
 
 @settings(max_examples=300)
 @given(world=worlds(), policy=POLICIES)
-def test_after_the_plan_there_is_nothing_to_do(world: World, policy: Policy) -> None:
+def test_after_the_plan_there_is_nothing_to_do(world: World, policy: RetentionPolicy) -> None:
     first = plan(world.state, policy, NOW)
     assert plan(applied(world.state, first), policy, NOW).go == ()
 
@@ -294,10 +294,10 @@ def test_after_the_plan_there_is_nothing_to_do(world: World, policy: Policy) -> 
 @settings(max_examples=200)
 @given(world=worlds(), policy=POLICIES, part=st.floats(0, 1))
 def test_killed_between_any_two_moves_no_claim_names_what_is_gone_and_the_rest_is_done_later(
-    world: World, policy: Policy, part: float
+    world: World, policy: RetentionPolicy, part: float
 ) -> None:
     state, whole = world.state, plan(world.state, policy, NOW)
-    middle = applied(state, Plan(whole.go[: round(part * len(whole.go))], ()))
+    middle = applied(state, RetentionPlan(whole.go[: round(part * len(whole.go))], ()))
     removed = {folder.digest for folder in state.folders} - {folder.digest for folder in middle.folders}
     assert not [claim for claim in middle.claims if removed & set(claim.names)]
     assert not [version for version in middle.versions if version.digest in removed and not version.removed]
@@ -307,7 +307,7 @@ def test_killed_between_any_two_moves_no_claim_names_what_is_gone_and_the_rest_i
 
 @settings(max_examples=100)
 @given(world=worlds(), policy=POLICIES)
-def test_everything_is_told_once_with_its_bytes(world: World, policy: Policy) -> None:
+def test_everything_is_told_once_with_its_bytes(world: World, policy: RetentionPolicy) -> None:
     state, planned = world.state, plan(world.state, policy, NOW)
     told = [fate for fate in (*planned.go, *planned.kept) if fate.kind in ("models", "datasets", "journal")]
     assert sorted(fate.key for fate in told) == sorted(
@@ -333,4 +333,4 @@ def test_the_worlds_of_these_tests_are_no_simpler_than_rounds_are() -> None:
     assert len(STEPS) == 7
     assert {folder.holds for folder in world.folders} == {"", "tasks", "groups", "trees", "examples", "scores"}
     assert world.made_of[world.rounds[1].challenger] >= {world.rounds[0].challenger, *world.rounds[0].replayed}
-    assert isinstance(plan(world.state, Policy(), NOW).kept[0], Fate)
+    assert isinstance(plan(world.state, RetentionPolicy(), NOW).kept[0], Fate)

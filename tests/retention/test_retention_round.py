@@ -6,29 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Group, dataset
 from selftaught.retention.collecting import Collector
 from selftaught.retention.planning import DAY, Fate
-from selftaught.retention.policy import Policy
-from tests.rounds import Round, database, engines, model, place, recipe, recorded_blocks, requests
+from selftaught.retention.policy import RetentionPolicy
+from tests.rounds import Round, database, engines, model, platform, recipe, recorded_blocks, requests
 
-__all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "engines", "model", "platform", "recorded_blocks", "requests"]
 
-EAGER = Policy(**dict.fromkeys(Policy.model_fields, 1))
+EAGER = RetentionPolicy(**dict.fromkeys(RetentionPolicy.model_fields, 1))
 GATE = {"type": "paired_gain", "metric": "accuracy", "min_gain": 0.99}
 """A gate that refuses."""
 
 
-def collected(place: Workplace) -> list[Fate]:
+def collected(platform: Platform) -> list[Fate]:
     """Collect as if it were years later."""
     moves: list[Fate] = []
-    Collector(place, EAGER, now=time.time() + 1000 * DAY).collect(lambda _: None, moves.append)
+    Collector(platform, EAGER, now=time.time() + 1000 * DAY).collect(lambda _: None, moves.append)
     return moves
 
 
 @pytest.fixture
-def round(place: Workplace, engines: Path, model: Path, tmp_path: Path) -> Callable[..., Round]:
+def round(platform: Platform, engines: Path, model: Path, tmp_path: Path) -> Callable[..., Round]:
     def make(number: int, again: str = "", **stage: object) -> Round:
         return Round(tmp_path / f"round-{number}{again}", recipe(model, gate=GATE, **stage), number=number)
 
@@ -40,14 +40,14 @@ def asked(requests: Path) -> int:
 
 
 def test_a_round_that_is_stopped_anywhere_goes_on_after_it(
-    place: Workplace, round: Callable[..., Round], engines: Path
+    platform: Platform, round: Callable[..., Round], engines: Path
 ) -> None:
     """Nothing that an unfinished round has made goes, so nothing is sampled a second time."""
     stopped = round(1)
     stopped.until_trained()
     stopped.evaluate("gate")
     before = asked(engines)
-    assert collected(place) == []
+    assert collected(platform) == []
     goes_on = round(1, "-again")
     goes_on.until_trained()
     goes_on.evaluate("gate")
@@ -57,41 +57,41 @@ def test_a_round_that_is_stopped_anywhere_goes_on_after_it(
 
 
 def test_a_step_that_runs_again_makes_anew_what_went(
-    place: Workplace, round: Callable[..., Round], engines: Path
+    platform: Platform, round: Callable[..., Round], engines: Path
 ) -> None:
     """Somebody runs an old round's pipeline again, long after its rollouts, scores and weights went."""
     first, second = round(1), round(2)
     assert (first.run(), second.run()) == ("refused", "refused")
-    kinds = {fate.kind for fate in collected(place)}
+    kinds = {fate.kind for fate in collected(platform)}
     assert kinds == {"journal", "mark", "claim", "models", "datasets"}
-    assert not place.store.has("models", first.challenger)
-    assert place.store.has("models", second.challenger)  # the head, from which a recipe may go on
+    assert not platform.store.has("models", first.challenger)
+    assert platform.store.has("models", second.challenger)  # the head, from which a recipe may go on
     before, again = asked(engines), round(1, "-again")
     assert again.run() == "refused"
     assert asked(engines) > before
     groups = dataset.read(Path(again.artifact("groups-0").path), Group)
-    assert place.store.has("datasets", dataset.manifest(Path(again.artifact("groups-0").path)).digest)
+    assert platform.store.has("datasets", dataset.manifest(Path(again.artifact("groups-0").path)).digest)
     assert [g.id for g in groups] == [g.id for g in dataset.read(Path(first.artifact("groups-0").path), Group)]
-    assert place.store.has("models", again.challenger)
-    assert not [v for v in place.tracker.versions("line") if v.digest == again.challenger and v.removed]
+    assert platform.store.has("models", again.challenger)
+    assert not [v for v in platform.tracker.versions("line") if v.digest == again.challenger and v.removed]
 
 
-def test_a_failed_rounds_draw_can_be_repeated(place: Workplace, round: Callable[..., Round]) -> None:
+def test_a_failed_rounds_draw_can_be_repeated(platform: Platform, round: Callable[..., Round]) -> None:
     """Its plan goes with its tasks: prepare draws them again instead of asking for what is gone."""
     failed = round(1)
     failed.prepare()
-    place.tracker.finish(failed.job.run, "failed")
-    assert {fate.kind for fate in collected(place)} == {"claim", "datasets"}
+    platform.tracker.finish(failed.job.run, "failed")
+    assert {fate.kind for fate in collected(platform)} == {"claim", "datasets"}
     again = round(1, "-again")
     again.prepare()
     assert again.job.tasks == failed.job.tasks
-    assert place.store.has("datasets", again.job.tasks)
+    assert platform.store.has("datasets", again.job.tasks)
 
 
-def test_the_next_round_replays_what_it_needs(place: Workplace, round: Callable[..., Round]) -> None:
+def test_the_next_round_replays_what_it_needs(platform: Platform, round: Callable[..., Round]) -> None:
     first = round(1, replay=2)
     first.run()
-    collected(place)
+    collected(platform)
     second = round(2, replay=2)
     assert second.run() == "refused"
     examples = dataset.manifest(Path(second.artifact("examples").path))

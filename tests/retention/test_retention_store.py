@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput, StoreError, Unavailable
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.retention.collecting import Collector
 from selftaught.retention.inventory import NoDeployments, State
-from selftaught.retention.planning import DAY, Fate, Plan
-from selftaught.retention.policy import Policy
+from selftaught.retention.planning import DAY, Fate, RetentionPlan
+from selftaught.retention.policy import RetentionPolicy
 from selftaught.retention.survey import Memory, survey
 from selftaught.settings import Settings
 from selftaught.state.journal import stored_journals
@@ -32,7 +32,7 @@ from tests.rounds import database
 __all__ = ["database"]
 pytest_plugins = ["tests.s3_fixtures"]
 
-EAGER = Policy(**dict.fromkeys(Policy.model_fields, 1))
+EAGER = RetentionPolicy(**dict.fromkeys(RetentionPolicy.model_fields, 1))
 
 
 def small_world() -> World:
@@ -55,63 +55,63 @@ def filled(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Path:
     """A home with the small world in its directory store and registry, to be copied."""
     home = tmp_path_factory.mktemp("filled") / "home"
     shutil.copytree(database, home)
-    write_out(small_world(), workplace(home), home.parent / "scratch")
+    write_out(small_world(), platform_at(home), home.parent / "scratch")
     return home
 
 
-def workplace(home: Path, store: str = "") -> Workplace:
+def platform_at(home: Path, store: str = "") -> Platform:
     settings = Settings(
         home=home, store=store or str(home / "store"), tracking_uri=f"sqlite:///{home}/mlflow.db", engines="", events=""
     )
-    return Workplace(settings, open_store(settings.store), Tracker(settings.tracking_uri))
+    return Platform(settings, open_store(settings.store), Tracker(settings.tracking_uri))
 
 
 @pytest.fixture
-def place(filled: Path, home: Path) -> Workplace:
+def platform(filled: Path, home: Path) -> Platform:
     """The small world in this test's home, in a directory."""
     shutil.copytree(filled, home)
-    return workplace(home)
+    return platform_at(home)
 
 
 @pytest.fixture
-def s3_place(filled: Path, home: Path, s3_prefix: str, tmp_path: Path) -> Workplace:
+def s3_place(filled: Path, home: Path, s3_prefix: str, tmp_path: Path) -> Platform:
     """The small world's registry, and the world in S3."""
     shutil.copytree(filled, home)
-    there = workplace(home, f"s3://selftaught/{s3_prefix}")
+    there = platform_at(home, f"s3://selftaught/{s3_prefix}")
     write_out(small_world(), there, tmp_path / "scratch")
     return there
 
 
 @pytest.fixture(params=["directory", "s3"])
-def anywhere(request: pytest.FixtureRequest) -> Workplace:
-    return request.getfixturevalue("place" if request.param == "directory" else "s3_place")
+def anywhere(request: pytest.FixtureRequest) -> Platform:
+    return request.getfixturevalue("platform" if request.param == "directory" else "s3_place")
 
 
-def collected(place: Workplace, policy: Policy = EAGER, **more: Any) -> list[Fate]:
+def collected(platform: Platform, policy: RetentionPolicy = EAGER, **more: Any) -> list[Fate]:
     """Collect as if it were long after everything was written; the moves that were made."""
     moves: list[Fate] = []
-    Collector(place, policy, now=NOW + 1000 * DAY, **more).collect(lambda _: None, moves.append)
+    Collector(platform, policy, now=NOW + 1000 * DAY, **more).collect(lambda _: None, moves.append)
     return moves
 
 
-def planned(place: Workplace, policy: Policy = EAGER, **more: Any) -> Plan:
-    return Collector(place, policy, now=NOW + 1000 * DAY, **more).plan()
+def planned(platform: Platform, policy: RetentionPolicy = EAGER, **more: Any) -> RetentionPlan:
+    return Collector(platform, policy, now=NOW + 1000 * DAY, **more).plan()
 
 
-def contents(place: Workplace) -> dict[str, Any]:
+def contents(platform: Platform) -> dict[str, Any]:
     """Everything that is in the store, and what the registry says."""
-    store = place.store
+    store = platform.store
     return {
         "claims": store.claims("steps") + store.claims("plans") + store.claims("rounds") + store.claims("references"),
         "folders": [(kind, each.name, each.whole) for kind in ("models", "datasets") for each in store.stored(kind)],
         "journals": [each.name for each in stored_journals(store)],
-        "versions": [(tags, place.tracker.aliases("rft")) for tags in place.tracker.tagged_versions("rft")],
+        "versions": [(tags, platform.tracker.aliases("rft")) for tags in platform.tracker.tagged_versions("rft")],
     }
 
 
-def names_what_is_there(place: Workplace) -> None:
+def names_what_is_there(platform: Platform) -> None:
     """No claim names a data set or model that is not there, and no version lacks its files without saying so."""
-    state = survey(place, NoDeployments(), Memory(place.store), NOW)
+    state = survey(platform, NoDeployments(), Memory(platform.store), NOW)
     whole = {folder.digest for folder in state.folders if folder.whole}
     assert not [claim for claim in state.claims if not whole.issuperset(claim.names)]
     assert not [version for version in state.versions if version.digest not in whole and not version.removed]
@@ -121,7 +121,7 @@ def names_what_is_there(place: Workplace) -> None:
 # What is read ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_read_is_what_there_is(anywhere: Workplace) -> None:
+def test_what_is_read_is_what_there_is(anywhere: Platform) -> None:
     """Bytes and, in S3, times are the store's; all else is the world, by tags, manifests, claims and records."""
 
     def plain(state: State) -> State:
@@ -138,63 +138,63 @@ def test_what_is_read_is_what_there_is(anywhere: Workplace) -> None:
     assert all(folder.bytes > 100 for folder in read.folders)
 
 
-def test_in_a_directory_ages_are_of_the_put(place: Workplace) -> None:
-    read = survey(place, NoDeployments(), Memory(place.store), NOW)
+def test_in_a_directory_ages_are_of_the_put(platform: Platform) -> None:
+    read = survey(platform, NoDeployments(), Memory(platform.store), NOW)
     assert {(f.digest, f.written) for f in read.folders} == {(f.digest, f.written) for f in small_world().folders}
 
 
-def test_a_damaged_manifest_stops_everything(place: Workplace) -> None:
+def test_a_damaged_manifest_stops_everything(platform: Platform) -> None:
     """What its data set was made of cannot be told: it might be a champion's."""
     digest = small_world().rounds[0].tasks
-    (Path(place.store.root) / "datasets" / digest / "manifest.json").write_text("{")
-    before = contents(place)
+    (Path(platform.store.root) / "datasets" / digest / "manifest.json").write_text("{")
+    before = contents(platform)
     with pytest.raises(
         StoreError, match=rf"{digest}/manifest.json: damaged, .* nothing was removed. Remove .*{digest}"
     ):
-        collected(place)
-    assert contents(place) == before
+        collected(platform)
+    assert contents(platform) == before
 
 
-def test_a_folder_of_somebody_else_is_not_ours_to_remove(place: Workplace) -> None:
-    theirs = Path(place.store.root) / "models" / "llama"
+def test_a_folder_of_somebody_else_is_not_ours_to_remove(platform: Platform) -> None:
+    theirs = Path(platform.store.root) / "models" / "llama"
     theirs.mkdir()
     (theirs / "weights").write_bytes(b"theirs")
     os.utime(theirs / "weights", (0, 0))
-    collected(place)
+    collected(platform)
     assert (theirs / "weights").exists()
 
 
-def test_a_model_of_another_role_is_held(place: Workplace) -> None:
+def test_a_model_of_another_role_is_held(platform: Platform) -> None:
     lone = next(f.digest for f in reversed(small_world().folders) if f.kind == "models")
-    assert lone in {fate.key for fate in planned(place).go}
-    place.store.claim("roles/rft/judge/" + "a" * 64, lone.encode())
-    assert ("models", lone, "judge model of rft") in {(f.kind, f.key, f.why) for f in planned(place).kept}
+    assert lone in {fate.key for fate in planned(platform).go}
+    platform.store.claim("roles/rft/judge/" + "a" * 64, lone.encode())
+    assert ("models", lone, "judge model of rft") in {(f.kind, f.key, f.why) for f in planned(platform).kept}
 
 
-def test_a_model_that_this_machine_serves_is_held(place: Workplace) -> None:
+def test_a_model_that_this_machine_serves_is_held(platform: Platform) -> None:
     from selftaught.lines.serve import Note, note_path
     from selftaught.serving.engines.sessions import Process
 
     refused = small_world().rounds[0].challenger
     note = Note(url="http://127.0.0.1:1/v1", line="rft", digest=refused, process=Process.of(os.getpid()))
-    path = note_path(place.settings.home, "rft")
+    path = note_path(platform.settings.home, "rft")
     path.parent.mkdir()
     path.write_text(note.model_dump_json())
-    assert refused not in {fate.key for fate in planned(place).go}
+    assert refused not in {fate.key for fate in planned(platform).go}
     path.unlink()
-    assert refused in {fate.key for fate in planned(place).go}
+    assert refused in {fate.key for fate in planned(platform).go}
 
 
 # What is done ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_changes_nothing(anywhere: Workplace) -> None:
+def test_a_dry_run_changes_nothing(anywhere: Platform) -> None:
     before = contents(anywhere)
     assert planned(anywhere).go
     assert contents(anywhere) == before
 
 
-def test_what_is_planned_is_done_and_a_second_run_does_nothing(anywhere: Workplace) -> None:
+def test_what_is_planned_is_done_and_a_second_run_does_nothing(anywhere: Platform) -> None:
     wanted = planned(anywhere)
     assert {fate.kind for fate in wanted.go} == {"journal", "mark", "claim", "models", "datasets"}
     assert [(fate.kind, fate.key) for fate in collected(anywhere)] == [(fate.kind, fate.key) for fate in wanted.go]
@@ -207,10 +207,10 @@ def test_what_is_planned_is_done_and_a_second_run_does_nothing(anywhere: Workpla
     assert contents(anywhere) == left
 
 
-def test_versions_stay_with_their_tags_and_say_that_their_files_are_gone(place: Workplace) -> None:
-    before = place.tracker.tagged_versions("rft")
-    collected(place)
-    after = place.tracker.tagged_versions("rft")
+def test_versions_stay_with_their_tags_and_say_that_their_files_are_gone(platform: Platform) -> None:
+    before = platform.tracker.tagged_versions("rft")
+    collected(platform)
+    after = platform.tracker.tagged_versions("rft")
     removed = [version for version, _ in after if version.removed]
     assert [version.version for version in removed] == ["2"]  # 3 was promoted, 4 is the head
     assert [(v.version, v.digest, t.get("selftaught.parent")) for v, t in after] == [
@@ -218,27 +218,27 @@ def test_versions_stay_with_their_tags_and_say_that_their_files_are_gone(place: 
     ]
 
 
-def test_killed_between_two_moves_it_heals(place: Workplace, tmp_path: Path) -> None:
+def test_killed_between_two_moves_it_heals(platform: Platform, tmp_path: Path) -> None:
     """Before the first and the second move of each kind; the planner's own test kills at every one."""
-    shutil.copytree(place.store.root, tmp_path / "kept")
-    kinds = [fate.kind for fate in collected(place)]
-    wanted = contents(place)
+    shutil.copytree(platform.store.root, tmp_path / "kept")
+    kinds = [fate.kind for fate in collected(platform)]
+    wanted = contents(platform)
     for number in sorted({kinds.index(kind) + more for kind in set(kinds) for more in (0, 1)}):
-        _as_before(place, tmp_path / "kept")
+        _as_before(platform, tmp_path / "kept")
         with pytest.raises(KeyboardInterrupt):
-            Collector(place, EAGER, now=NOW + 1000 * DAY).collect(lambda _: None, _kill_at(number))
-        names_what_is_there(place)
-        collected(place)
-        assert contents(place) == wanted, f"after a kill before move {number}"
+            Collector(platform, EAGER, now=NOW + 1000 * DAY).collect(lambda _: None, _kill_at(number))
+        names_what_is_there(platform)
+        collected(platform)
+        assert contents(platform) == wanted, f"after a kill before move {number}"
 
 
-def _as_before(place: Workplace, kept: Path) -> None:
+def _as_before(platform: Platform, kept: Path) -> None:
     """The store and the registry (MLflow holds on to an open database) as they were before anything was removed."""
-    shutil.rmtree(place.store.root)
-    shutil.copytree(kept, place.store.root)
-    for version in place.tracker.versions("rft"):
+    shutil.rmtree(platform.store.root)
+    shutil.copytree(kept, platform.store.root)
+    for version in platform.tracker.versions("rft"):
         if version.removed:
-            place.tracker.mark_removed(version, "")
+            platform.tracker.mark_removed(version, "")
 
 
 def _kill_at(number: int) -> Callable[[Fate], None]:
@@ -253,7 +253,7 @@ def _kill_at(number: int) -> Callable[[Fate], None]:
 
 
 def test_a_folder_that_is_half_removed_is_seen_by_nobody_and_goes_later(
-    anywhere: Workplace, monkeypatch: pytest.MonkeyPatch
+    anywhere: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The n-th removal of a file fails, in the middle of a folder."""
     first = next(fate for fate in planned(anywhere).go if fate.kind == "models")
@@ -274,11 +274,11 @@ def test_a_folder_that_is_half_removed_is_seen_by_nobody_and_goes_later(
     assert collected(anywhere) == []
 
 
-def _cut(place: Workplace, patch: pytest.MonkeyPatch, killed: Any) -> None:
-    if isinstance(place.store, DirectoryStore):
+def _cut(platform: Platform, patch: pytest.MonkeyPatch, killed: Any) -> None:
+    if isinstance(platform.store, DirectoryStore):
         patch.setattr(shutil, "rmtree", killed)
         return
-    client: Any = place.store._client  # type: ignore[attr-defined]
+    client: Any = platform.store._client  # type: ignore[attr-defined]
     delete = client.delete_object
 
     def of_models(**wanted: Any) -> Any:
@@ -288,62 +288,62 @@ def _cut(place: Workplace, patch: pytest.MonkeyPatch, killed: Any) -> None:
     patch.setattr(client, "delete_object", of_models)
 
 
-def test_what_the_nodes_of_a_trainjob_were_told_goes_with_what_it_names(place: Workplace) -> None:
+def test_what_the_nodes_of_a_trainjob_were_told_goes_with_what_it_names(platform: Platform) -> None:
     """A training whose model is a champion stays, one whose model goes too, and the order of one that never ended."""
     trained = {claim.names[0]: claim.examples for claim in small_world().state.claims if claim.examples}
-    goes = {fate.key for fate in planned(place).go if fate.kind == "models"}
+    goes = {fate.key for fate in planned(platform).go if fate.kind == "models"}
     told = set[str]()
     for model, examples in trained.items():
         order = {"model": model, "examples": examples, "objective": {"type": "sft"}, "seed": 1, "step": "train"}
         said = {"order": order, "answer": {"digest": model, "result": {}}, "failure": {"words": "killed"}}
         for what, value in said.items():
-            place.store.claim(f"trainings/train-{model}/{what}", json.dumps(value).encode())
+            platform.store.claim(f"trainings/train-{model}/{what}", json.dumps(value).encode())
             told |= {f"trainings/train-{model}/{what}"} if model not in goes else set()
     assert goes & trained.keys()
     assert told
-    collected(place)
-    assert set(place.store.claims("trainings")) == told
-    names_what_is_there(place)
+    collected(platform)
+    assert set(platform.store.claims("trainings")) == told
+    names_what_is_there(platform)
 
 
-def test_a_claim_on_a_data_set_that_was_removed_by_hand_is_released(place: Workplace) -> None:
+def test_a_claim_on_a_data_set_that_was_removed_by_hand_is_released(platform: Platform) -> None:
     """As errors tell people to do; until then the step would be told of a data set that is gone."""
     state = small_world().state
     (groups,) = [claim for claim in state.claims if claim.names == (sorted(state.rounds[2].told)[1],)]
-    place.store.remove("datasets", groups.names[0])
-    assert place.store.claimed(groups.key)
-    collected(place, Policy(**dict.fromkeys(Policy.model_fields, 10**6)))
-    assert place.store.claimed(groups.key) is None
+    platform.store.remove("datasets", groups.names[0])
+    assert platform.store.claimed(groups.key)
+    collected(platform, RetentionPolicy(**dict.fromkeys(RetentionPolicy.model_fields, 10**6)))
+    assert platform.store.claimed(groups.key) is None
 
 
 # Beside others --------------------------------------------------------------------------------------------------------
 
 
-def test_what_came_to_be_needed_after_the_plan_stays(place: Workplace) -> None:
+def test_what_came_to_be_needed_after_the_plan_stays(platform: Platform) -> None:
     """A person points an alias, and a round begins, after the plan was made."""
     refused = small_world().rounds[0].challenger
     lost = next(f for f in reversed(small_world().folders) if f.holds == "groups").digest
 
-    def meanwhile(plan: Plan) -> None:
+    def meanwhile(plan: RetentionPlan) -> None:
         assert {refused, lost} <= {fate.key for fate in plan.go}
-        version = next(v for v in place.tracker.versions("rft") if v.digest == refused)
-        place.tracker.point("base", version)
-        place.store.claim("plans/new/new/1-0", fixed("new/new/1-0", lost, NOW))
+        version = next(v for v in platform.tracker.versions("rft") if v.digest == refused)
+        platform.tracker.point("base", version)
+        platform.store.claim("plans/new/new/1-0", fixed("new/new/1-0", lost, NOW))
 
     moves: list[Fate] = []
-    Collector(place, EAGER, now=NOW + 1000 * DAY).collect(meanwhile, moves.append)
-    assert place.store.has("models", refused)
-    assert place.store.has("datasets", lost)
-    assert place.tracker.resolve("rft", "base") == next(
-        version for version in place.tracker.versions("rft") if version.digest == refused and not version.removed
+    Collector(platform, EAGER, now=NOW + 1000 * DAY).collect(meanwhile, moves.append)
+    assert platform.store.has("models", refused)
+    assert platform.store.has("datasets", lost)
+    assert platform.tracker.resolve("rft", "base") == next(
+        version for version in platform.tracker.versions("rft") if version.digest == refused and not version.removed
     )
-    names_what_is_there(place)
+    names_what_is_there(platform)
 
 
 @pytest.fixture
-def running(place: Workplace) -> Iterator[None]:
+def running(platform: Platform) -> Iterator[None]:
     """A campaign runs the line on this machine."""
-    lock = place.settings.home / "campaigns" / "rft" / "lock"
+    lock = platform.settings.home / "campaigns" / "rft" / "lock"
     lock.parent.mkdir(parents=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -351,18 +351,18 @@ def running(place: Workplace) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("running")
-def test_a_line_that_is_being_run_is_left_alone(place: Workplace) -> None:
+def test_a_line_that_is_being_run_is_left_alone(platform: Platform) -> None:
     """What is of no line goes all the same."""
-    wanted = planned(place)
+    wanted = planned(platform)
     assert {fate.why for fate in wanted.kept} >= {"line rft is being run"}
     nobodys = {folder.digest for folder in small_world().folders[-2:]}
-    assert {fate.key for fate in collected(place)} == {*nobodys, f"references/{small_world().folders[-1].digest}"}
+    assert {fate.key for fate in collected(platform)} == {*nobodys, f"references/{small_world().folders[-1].digest}"}
 
 
-def test_nobody_starts_a_campaign_while_things_go(place: Workplace) -> None:
+def test_nobody_starts_a_campaign_while_things_go(platform: Platform) -> None:
     from selftaught.campaign.local import locked_line
 
-    lock = place.settings.home / "campaigns" / "rft" / "lock"
+    lock = platform.settings.home / "campaigns" / "rft" / "lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
 
@@ -370,24 +370,24 @@ def test_nobody_starts_a_campaign_while_things_go(place: Workplace) -> None:
         with pytest.raises(BadInput, match="another process is running this line"), locked_line(lock, "rft"):
             pass
 
-    Collector(place, EAGER, now=NOW + 1000 * DAY).collect(started, started)
+    Collector(platform, EAGER, now=NOW + 1000 * DAY).collect(started, started)
     with locked_line(lock, "rft"):
         pass
 
 
-def test_a_second_one_on_this_machine_is_refused(place: Workplace) -> None:
-    def second(_: Plan) -> None:
+def test_a_second_one_on_this_machine_is_refused(platform: Platform) -> None:
+    def second(_: RetentionPlan) -> None:
         with pytest.raises(BadInput, match=r"another `selftaught gc` is running\. Wait for it"):
-            collected(place)
+            collected(platform)
 
-    Collector(place, EAGER, now=NOW + 1000 * DAY).collect(second, lambda _: None)
-    assert collected(place) == []
+    Collector(platform, EAGER, now=NOW + 1000 * DAY).collect(second, lambda _: None)
+    assert collected(platform) == []
 
 
-def test_two_machines_at_once_do_it_together(anywhere: Workplace, tmp_path: Path) -> None:
+def test_two_machines_at_once_do_it_together(anywhere: Platform, tmp_path: Path) -> None:
     """As two scheduled jobs that overlap: each of them comes to its end."""
     shutil.copytree(anywhere.settings.home, tmp_path / "other", ignore=shutil.ignore_patterns("store"))
-    other = workplace(tmp_path / "other", anywhere.store.root)
+    other = platform_at(tmp_path / "other", anywhere.store.root)
     for folder in ("models", "datasets"):
         assert other.store.list(folder) == anywhere.store.list(folder)
 
@@ -400,19 +400,21 @@ def test_two_machines_at_once_do_it_together(anywhere: Workplace, tmp_path: Path
     assert collected(anywhere) == []
 
 
-def test_a_data_set_that_goes_while_it_is_read_is_not_whole(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_that_goes_while_it_is_read_is_not_whole(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between the listing and the reading of manifests somebody else removes it."""
     digest = small_world().rounds[1].tasks
-    told = place.store.stored
+    told = platform.store.stored
 
     def listed(kind: str) -> list[Stored]:
         found = told(kind)
-        place.store.remove(kind, digest)
+        platform.store.remove(kind, digest)
         return found
 
-    monkeypatch.setattr(place.store, "stored", listed)
+    monkeypatch.setattr(platform.store, "stored", listed)
     assert not next(
-        f for f in survey(place, NoDeployments(), Memory(place.store), NOW).folders if f.digest == digest
+        f for f in survey(platform, NoDeployments(), Memory(platform.store), NOW).folders if f.digest == digest
     ).whole
 
 
@@ -437,28 +439,28 @@ class Endpoints:
 
 
 @pytest.mark.parametrize("slow", [False, True])
-def test_endpoints_go_before_the_files_that_they_serve(place: Workplace, slow: bool) -> None:
+def test_endpoints_go_before_the_files_that_they_serve(platform: Platform, slow: bool) -> None:
     refused, champion = small_world().rounds[0].challenger, small_world().rounds[2].challenger
     endpoints = Endpoints({refused: 2 * DAY, champion: 2 * DAY}, slow)
-    moves = [fate.key for fate in collected(place, deployments=endpoints)]
+    moves = [fate.key for fate in collected(platform, deployments=endpoints)]
     assert endpoints.removed == [("rft", refused)]
-    assert place.store.has("models", refused) == slow
+    assert platform.store.has("models", refused) == slow
     assert moves[0] == f"rft/{refused}"
-    names_what_is_there(place)
+    names_what_is_there(platform)
     endpoints.there = {}
-    collected(place, deployments=endpoints)
-    assert not place.store.has("models", refused)
+    collected(platform, deployments=endpoints)
+    assert not platform.store.has("models", refused)
 
 
-def test_what_cannot_be_told_of_endpoints_stops_everything(place: Workplace) -> None:
+def test_what_cannot_be_told_of_endpoints_stops_everything(platform: Platform) -> None:
     class Silent(Endpoints):
         def served(self, line: str) -> Mapping[str, float]:
             raise Unavailable("the cluster does not answer")
 
-    before = contents(place)
+    before = contents(platform)
     with pytest.raises(Unavailable):
-        collected(place, deployments=Silent({}))
-    assert contents(place) == before
+        collected(platform, deployments=Silent({}))
+    assert contents(platform) == before
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -471,13 +473,13 @@ def ran(*command: str, code: int = 0) -> Result:
 
 
 @pytest.fixture
-def old(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def old(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
     """The small world at its own time: everything is 1000 days old."""
     monkeypatch.setattr("selftaught.retention.collecting.time.time", lambda: NOW)
-    return place
+    return platform
 
 
-def test_the_dry_run_prints_what_the_command_then_does(old: Workplace) -> None:
+def test_the_dry_run_prints_what_the_command_then_does(old: Platform) -> None:
     told = [json.loads(line) for line in ran("--dry-run", "--json").stdout.splitlines()]
     removed = [each for each in told if each["action"] == "remove"]
     assert set(told[0]) == {"action", "kind", "key", "why", "bytes"}
@@ -489,24 +491,24 @@ def test_the_dry_run_prints_what_the_command_then_does(old: Workplace) -> None:
     assert {each["action"] for each in again} == {"keep"}
 
 
-def test_the_command_asks_what_serves_here(old: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_asks_what_serves_here(old: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = small_world().rounds[0].challenger
     endpoints = Endpoints({refused: 2 * DAY})
-    monkeypatch.setattr(Workplace, "serving", lambda place: endpoints)
+    monkeypatch.setattr(Platform, "serving", lambda platform: endpoints)
     ran("--dry-run")
     assert endpoints.removed == []
     ran()
     assert endpoints.removed == [("rft", refused)]
 
 
-def test_the_table_tells_reasons_and_bytes(old: Workplace) -> None:
+def test_the_table_tells_reasons_and_bytes(old: Platform) -> None:
     shown = ran("--dry-run").stdout
     assert f"{small_world().rounds[0].challenger} " in shown
     for words in ("rft version 2, refused, 1000 days old", "lineage of rft version 3", "is not finished", "0 MB"):
         assert words in shown
 
 
-def test_ages_are_options(old: Workplace) -> None:
+def test_ages_are_options(old: Platform) -> None:
     def going(*options: str) -> set[str]:
         lines = map(json.loads, ran("--dry-run", "--json", *options).stdout.splitlines())
         return {each["key"] for each in lines if each["action"] == "remove" and each["kind"] == "models"}
@@ -516,11 +518,11 @@ def test_ages_are_options(old: Workplace) -> None:
     ran("--keep-models", "0", code=2)
 
 
-def test_a_line_that_is_not_there_is_an_error(old: Workplace) -> None:
+def test_a_line_that_is_not_there_is_an_error(old: Platform) -> None:
     assert "'rtf' is no model line. Did you mean 'rft'?" in ran("--line", "rtf", code=1).stderr
 
 
-def test_of_one_line_alone_what_is_nobodys_stays(old: Workplace) -> None:
+def test_of_one_line_alone_what_is_nobodys_stays(old: Platform) -> None:
     nobodys = {folder.digest for folder in small_world().folders[-2:]}
     ran("--line", "rft")
     there = {each.name for kind in ("models", "datasets") for each in old.store.stored(kind)}
@@ -531,18 +533,18 @@ def test_of_one_line_alone_what_is_nobodys_stays(old: Workplace) -> None:
 
 
 def test_an_alias_that_moves_while_versions_are_listed_keeps_its_model(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`base` moves to a refused model between the two looks: it is seen where it is, not where it was."""
-    refused = next(v for v in place.tracker.versions("rft") if v.digest == small_world().rounds[0].challenger)
-    listed = place.tracker.tagged_versions
+    refused = next(v for v in platform.tracker.versions("rft") if v.digest == small_world().rounds[0].challenger)
+    listed = platform.tracker.tagged_versions
 
     def then_moved(line: str) -> Any:
         versions = listed(line)
-        place.tracker.point("base", refused)
+        platform.tracker.point("base", refused)
         return versions
 
-    monkeypatch.setattr(place.tracker, "tagged_versions", then_moved)
-    fates = Collector(place, EAGER, now=NOW + 1000 * DAY).plan()
+    monkeypatch.setattr(platform.tracker, "tagged_versions", then_moved)
+    fates = Collector(platform, EAGER, now=NOW + 1000 * DAY).plan()
     assert refused.digest not in {fate.key for fate in fates.go}
     assert "base of rft" in {fate.why for fate in fates.kept if fate.key == refused.digest}.pop()

@@ -11,19 +11,19 @@ from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.submission import abandon, submit
-from selftaught.campaign.local import Order, locked_line
+from selftaught.campaign.local import CampaignSpec, locked_line
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.retention.inventory import NoDeployments
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.abandon import abandon_old, require_kept
 from selftaught.round.history import due, record_key
 from tests.kfp_api import Kfp, serving
-from tests.rounds import REPOSITORY, Round, database, model, place, recipe, recorded_blocks
+from tests.rounds import REPOSITORY, Round, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
+__all__ = ["database", "model", "platform", "recorded_blocks"]  # fixtures
 
 HOUR = 3600.0
 
@@ -38,96 +38,98 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kfp]:
 
 
 @pytest.fixture
-def begun(place: Workplace, model: Path, tmp_path: Path) -> Round:
+def begun(platform: Platform, model: Path, tmp_path: Path) -> Round:
     """A round that was prepared, and nobody goes on with."""
     round = Round(tmp_path / "round", recipe(model))
     round.prepare()
     return round
 
 
-def outcomes(place: Workplace) -> list[tuple[int, int, str]]:
-    return [(run.round, run.attempt, run.outcome) for run in place.tracker.rounds("line", "campaign")]
+def outcomes(platform: Platform) -> list[tuple[int, int, str]]:
+    return [(run.round, run.attempt, run.outcome) for run in platform.tracker.rounds("line", "campaign")]
 
 
-def order(model: Path) -> Order:
+def order(model: Path) -> CampaignSpec:
     parsed = Recipe.parse(json.dumps(recipe(model)))
-    return Order(parsed, "line", "campaign", pipelines=REPOSITORY / "pipelines" / "compiled")
+    return CampaignSpec(parsed, "line", "campaign", pipelines=REPOSITORY / "pipelines" / "compiled")
 
 
-def test_the_next_round_is_drawn_anew_and_status_says_so(place: Workplace, begun: Round):
+def test_the_next_round_is_drawn_anew_and_status_says_so(platform: Platform, begun: Round):
     done = CliRunner().invoke(app, ["rounds", "abandon", "line", "campaign", "--json"])
     assert json.loads(done.stdout) == {"line": "line", "campaign": "campaign", "round": 1, "attempt": 0}
-    assert due(place.tracker.rounds("line", "campaign")) == (1, 1)
+    assert due(platform.tracker.rounds("line", "campaign")) == (1, 1)
     told = json.loads(CliRunner().invoke(app, ["status", "line", "--json"]).stdout)
     assert [(each["round"], each["outcome"]) for each in told["rounds"]] == [(1, "abandoned")]
     begun.attempt = 1
     begun.made.clear()
     begun.folder = begun.folder.with_name("again")
-    first = place.store.claims("plans/line/campaign")
+    first = platform.store.claims("plans/line/campaign")
     begun.prepare()
-    assert len(place.store.claims("plans/line/campaign")) == len(first) + 1
+    assert len(platform.store.claims("plans/line/campaign")) == len(first) + 1
 
 
-def test_retention_needs_nothing_of_it_any_more(place: Workplace, begun: Round):
+def test_retention_needs_nothing_of_it_any_more(platform: Platform, begun: Round):
     def ended() -> list[bool]:
-        return [round.ended for round in survey(place, NoDeployments(), Memory(place.store), time.time()).rounds]
+        return [round.ended for round in survey(platform, NoDeployments(), Memory(platform.store), time.time()).rounds]
 
     assert ended() == [False]
-    abandon(place, "line", "campaign")
+    abandon(platform, "line", "campaign")
     assert ended() == [True]
 
 
-def test_what_is_left_of_it_changes_nothing_any_more(place: Workplace, begun: Round):
+def test_what_is_left_of_it_changes_nothing_any_more(platform: Platform, begun: Round):
     """A task that a person retries on KFP's page, or that was asleep."""
     job = begun.job
-    require_kept(place, job)
-    abandon(place, "line", "campaign")
+    require_kept(platform, job)
+    abandon(platform, "line", "campaign")
     with pytest.raises(BadInput, match="line/campaign/1-0: was abandoned"):
-        require_kept(place, job)
+        require_kept(platform, job)
     for step in (begun.prepare, lambda: begun.artifact("decision") and begun.promote()):
         with pytest.raises(SystemExit):
             step()
-    assert outcomes(place) == [(1, 0, "abandoned")]
+    assert outcomes(platform) == [(1, 0, "abandoned")]
 
 
-def test_there_has_to_be_one(place: Workplace, begun: Round):
+def test_there_has_to_be_one(platform: Platform, begun: Round):
     with pytest.raises(BadInput, match=r"campaign .other. has no round that is not finished\.\n  campaigns: campaign"):
-        abandon(place, "line", "other")
-    abandon(place, "line", "campaign")
+        abandon(platform, "line", "other")
+    abandon(platform, "line", "campaign")
     with pytest.raises(BadInput, match="has no round that is not finished"):
-        abandon(place, "line", "campaign")
+        abandon(platform, "line", "campaign")
 
 
-def test_one_that_only_has_to_be_ended_is_not_given_up(place: Workplace, begun: Round):
-    place.store.claim(record_key("line/campaign/1-0"), b"{}")
+def test_one_that_only_has_to_be_ended_is_not_given_up(platform: Platform, begun: Round):
+    platform.store.claim(record_key("line/campaign/1-0"), b"{}")
     with pytest.raises(BadInput, match=r"has its report already\. Submit it once more"):
-        abandon(place, "line", "campaign")
-    assert abandon_old(place, "line", time.time() + HOUR) == ()
+        abandon(platform, "line", "campaign")
+    assert abandon_old(platform, "line", time.time() + HOUR) == ()
 
 
-def test_one_that_made_the_champion_is_not_given_up(place: Workplace, begun: Round):
-    made = place.tracker.register("line", "1" * 64, "file:///made", begun.job.run, {})
-    place.tracker.point("champion", made)
+def test_one_that_made_the_champion_is_not_given_up(platform: Platform, begun: Round):
+    made = platform.tracker.register("line", "1" * 64, "file:///made", begun.job.run, {})
+    platform.tracker.point("champion", made)
     with pytest.raises(BadInput, match=r"has made the champion\. Submit it once more"):
-        abandon(place, "line", "campaign")
+        abandon(platform, "line", "campaign")
 
 
-def test_one_that_runs_is_not_given_up(place: Workplace, begun: Round, api: Kfp, model: Path):
-    there = Workplace.open()
+def test_one_that_runs_is_not_given_up(platform: Platform, begun: Round, api: Kfp, model: Path):
+    there = Platform.open()
     run = submit(there, order(model))
     with pytest.raises(BadInput, match=f"run {run.id} is pending"):
         abandon(there, "line", "campaign")
     api.end(run.id, "FAILED")
-    lock = place.settings.home / "campaigns" / "line" / "lock"
+    lock = platform.settings.home / "campaigns" / "line" / "lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with locked_line(lock, "line"), pytest.raises(BadInput, match="another process is running this line"):
         abandon(there, "line", "campaign")
     abandon(there, "line", "campaign")
 
 
-def test_the_next_submission_gives_up_what_is_older_than_it_says(place: Workplace, begun: Round, api: Kfp, model: Path):
+def test_the_next_submission_gives_up_what_is_older_than_it_says(
+    platform: Platform, begun: Round, api: Kfp, model: Path
+):
     """Of every campaign of the line: nobody may ever submit to that one again."""
-    there = Workplace.open()
+    there = Platform.open()
     other = there.tracker.round_run("line", "other", "main", 1, 0)
     young = submit(there, order(model), abandon_after=HOUR)
     assert (young.name, young.abandoned) == ("line campaign round 1", ())
@@ -141,6 +143,6 @@ def test_the_next_submission_gives_up_what_is_older_than_it_says(place: Workplac
     assert there.tracker.outcome(other) == "abandoned"
 
 
-def test_a_submission_gives_nothing_up_unless_it_says_so(place: Workplace, begun: Round, api: Kfp, model: Path):
-    submit(Workplace.open(), replace(order(model), campaign="second"))
-    assert outcomes(place) == [(1, 0, "")]
+def test_a_submission_gives_nothing_up_unless_it_says_so(platform: Platform, begun: Round, api: Kfp, model: Path):
+    submit(Platform.open(), replace(order(model), campaign="second"))
+    assert outcomes(platform) == [(1, 0, "")]

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from selftaught.core.errors import BadInput, Unavailable
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round import adopt as adopting
 from selftaught.round.adopt import adopt, adopt_roles, keep, roles
@@ -15,9 +15,9 @@ from selftaught.round.models import reference_key
 from selftaught.serving.weight_check import PROMPTS, Reference
 from selftaught.state.weights import model_digest
 from tests.reward_models import classified, reward_model
-from tests.rounds import database, model, place, recipe, recorded_blocks
+from tests.rounds import database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]
+__all__ = ["database", "model", "platform", "recorded_blocks"]
 
 
 def judged(policy: Path) -> Recipe:
@@ -27,40 +27,40 @@ def judged(policy: Path) -> Recipe:
 
 
 def test_a_model_that_cannot_be_had_again_leaves_the_one_that_was_kept(
-    place: Workplace, model: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def kept(place: Workplace, name: str) -> tuple[str, str]:
+    def kept(platform: Platform, name: str) -> tuple[str, str]:
         return "a" * 64, "file:///judge"
 
-    def gone(place: Workplace, name: str) -> tuple[str, str]:
+    def gone(platform: Platform, name: str) -> tuple[str, str]:
         raise Unavailable(f"{name}: the hub does not answer")
 
     told = judged(model)
     monkeypatch.setattr(adopting, "keep", kept)
-    adopt_roles(place, told, "line")
+    adopt_roles(platform, told, "line")
     monkeypatch.setattr(adopting, "keep", gone)
     with pytest.raises(Unavailable):
-        adopt_roles(place, told, "line")
-    assert roles(place, told, "line")["judge"].digest == "a" * 64
+        adopt_roles(platform, told, "line")
+    assert roles(platform, told, "line")["judge"].digest == "a" * 64
 
 
 @pytest.mark.parametrize("line", ["l" * 40, "Support", "9to5"])
-def test_a_line_that_could_never_be_served_on_a_cluster_is_not_begun(place: Workplace, model: Path, line: str):
-    there = replace(place, settings=place.settings.model_copy(update={"serving": "kserve"}))
+def test_a_line_that_could_never_be_served_on_a_cluster_is_not_begun(platform: Platform, model: Path, line: str):
+    there = replace(platform, settings=platform.settings.model_copy(update={"serving": "kserve"}))
     with pytest.raises(BadInput, match="part of a Service's name"):
         adopt(there, Recipe.model_validate(recipe(model)), line)
     assert there.tracker.versions(line) == []
 
 
-def test_a_process_reward_model_is_kept_with_what_it_says_of_the_probes(place: Workplace, tmp_path: Path):
-    digest, _ = keep(place, str(reward_model(tmp_path / "prm")))
-    reference = Reference.model_validate_json(place.store.claimed(reference_key(digest)) or b"")
+def test_a_process_reward_model_is_kept_with_what_it_says_of_the_probes(platform: Platform, tmp_path: Path):
+    digest, _ = keep(platform, str(reward_model(tmp_path / "prm")))
+    reference = Reference.model_validate_json(platform.store.claimed(reference_key(digest)) or b"")
     for prompt, text in zip(reference.prompts, PROMPTS, strict=True):
         assert prompt.classes == pytest.approx(classified(tmp_path / "prm", text)[-1], abs=1e-5)
 
 
 @pytest.mark.parametrize(("lost", "told"), [("chat_template.jinja", "no chat template"), ("score", "score.0.bias")])
-def test_a_process_reward_model_that_lacks_a_part_is_not_kept(place: Workplace, tmp_path: Path, lost: str, told: str):
+def test_a_process_reward_model_that_lacks_a_part_is_not_kept(platform: Platform, tmp_path: Path, lost: str, told: str):
     folder = reward_model(tmp_path / "prm")
     if lost == "score":
         tensors = {name: each for name, each in load_file(folder / "model.safetensors").items() if lost not in name}
@@ -68,6 +68,6 @@ def test_a_process_reward_model_that_lacks_a_part_is_not_kept(place: Workplace, 
     else:
         (folder / lost).unlink()
     with pytest.raises(BadInput, match=told):
-        keep(place, str(folder))
-    assert place.store.claimed(reference_key(model_digest(folder))) is None
+        keep(platform, str(folder))
+    assert platform.store.claimed(reference_key(model_digest(folder))) is None
     assert model_digest(folder) not in {path.name for path in (tmp_path / "home" / "store" / "models").iterdir()}

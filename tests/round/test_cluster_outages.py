@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from selftaught.inference.endpoint import Policy
-from selftaught.platform import Workplace
+from selftaught.inference.endpoint import RetryPolicy
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round import patience
 from selftaught.round.adopt import adopt, adopt_roles
@@ -47,7 +47,7 @@ def cluster(
 ) -> Iterator[SmallCluster]:
     """A cluster which the steps' settings name, and steps that are soon tired of what is away."""
     monkeypatch.setattr(patience, "PAUSES", (0.2,))
-    monkeypatch.setattr("selftaught.round.models.Policy", partial(Policy, patience=0.2))
+    monkeypatch.setattr("selftaught.round.models.RetryPolicy", partial(RetryPolicy, patience=0.2))
     with small_cluster(tmp_path / "cluster") as cluster:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "kubeconfig", cluster.api.url)))
         told = {"SERVING": "kserve", "REACH": cluster.api.url, "NAMESPACE": SPACE, "PATIENCE": "600"}
@@ -68,13 +68,13 @@ def a_round(folder: Path, database: Path, asked: dict[str, Any], run: Ran) -> li
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("SELFTAUGHT_STORE", raising=False)
         shutil.copytree(database, folder / "home")
-        place = Workplace.open()
+        platform = Platform.open()
         for adopted in (adopt, adopt_roles):
-            adopted(place, Recipe.model_validate(asked), "line")
+            adopted(platform, Recipe.model_validate(asked), "line")
         made = Round(folder / "artifacts", asked, shards=1)
         for name, step in made.steps.items():
             run(name, step)
-        champion = place.tracker.resolve("line", "champion")
+        champion = platform.tracker.resolve("line", "champion")
         assert champion is not None and champion.digest == made.challenger
     return [made.made[name].metadata["digest"] for name in ("tasks", "verified", "examples")]
 

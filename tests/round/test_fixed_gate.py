@@ -18,9 +18,9 @@ from selftaught.report.data import ReportData
 from selftaught.round.history import history, planned
 from selftaught.tasks.sources.word_problems import WordProblems
 from tests.campaign.test_local import Desk, desk
-from tests.rounds import database, model, place, recorded_blocks, requests
+from tests.rounds import database, model, platform, recorded_blocks, requests
 
-__all__ = ["database", "desk", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "desk", "model", "platform", "recorded_blocks", "requests"]
 SEVENS = r"7\.$"
 METRICS = [{"type": "accuracy"}, {"type": "accuracy", "greedy": False, "k": 2}]
 VERIFIERS = [{"type": "answer_match"}, {"type": "rules", "forbid": [SEVENS]}]
@@ -57,7 +57,7 @@ def _measured(desk: Desk, told: ReportData) -> Iterator[TaskScore]:
     """The round's scores in full: its record has the texts that the page shows."""
     for made in told.last.datasets:
         if made.kind in ("gate_scores", "report_scores"):
-            yield from desk.place.rows(made.digest, TaskScore)
+            yield from desk.platform.rows(made.digest, TaskScore)
 
 
 def _the_second_round_has_less_of_the_budget(one: ReportData, two: ReportData) -> None:
@@ -68,8 +68,8 @@ def _the_second_round_has_less_of_the_budget(one: ReportData, two: ReportData) -
 
 def _no_round_is_among_those_before_it(desk: Desk) -> None:
     """Nor when it is run again after its end: what it spent would be spent before it."""
-    of: list[Any] = list(planned(desk.place, "line").values())
-    assert [[each.round for each in history(desk.place, job)] for job in of] == [[], [1]]
+    of: list[Any] = list(planned(desk.platform, "line").values())
+    assert [[each.round for each in history(desk.platform, job)] for job in of] == [[], [1]]
 
 
 def _metrics_have_rollouts_of_their_own(scores: Sequence[TaskScore]) -> None:

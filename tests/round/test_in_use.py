@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.errors import BadInput, Busy, RoundFailed, SelftaughtError, Unavailable
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
 from selftaught.round.history import give_up, record_key
-from selftaught.round.in_use import in_use, tidy_all, tidy_when_free
+from selftaught.round.in_use import in_use, reconcile_lines, tidy_when_free
 from selftaught.round.job import plan_key
 from selftaught.settings import Settings
 from selftaught.state.store import DirectoryStore
@@ -69,8 +69,8 @@ class Held(Address):
 
 
 @dataclass(frozen=True)
-class Cluster(Workplace):
-    """A workplace whose versions are served in memory."""
+class Cluster(Platform):
+    """A platform whose versions are served in memory."""
 
     backend: Address | None = None
 
@@ -80,73 +80,73 @@ class Cluster(Workplace):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Cluster:
+def platform(tmp_path: Path) -> Cluster:
     settings, tracker = Settings.load(), Tracker(f"sqlite:///{tmp_path}/mlflow.db")
     return Cluster(settings, DirectoryStore(tmp_path / "store"), tracker, Elsewhere(tracker))
 
 
-def planned(place: Workplace) -> str:
+def planned(platform: Platform) -> str:
     """The run of a round that is fixed, by a recipe that nobody here can read, to train what `challenger` names."""
-    run = place.tracker.round_run("line", "line", "main", 1, 0)
+    run = platform.tracker.round_run("line", "line", "main", 1, 0)
     plan = json.loads(fixed(NAME, "0" * 64, champion="c" * 64, run=run)) | {"recipe": {"of": "another version"}}
-    place.store.claim(plan_key(NAME), json.dumps(plan).encode())
-    place.tracker.point("challenger", place.tracker.register("line", "d" * 64, "file:///nowhere", run, {}))
+    platform.store.claim(plan_key(NAME), json.dumps(plan).encode())
+    platform.tracker.point("challenger", platform.tracker.register("line", "d" * 64, "file:///nowhere", run, {}))
     return run
 
 
-def test_an_unfinished_round_keeps_what_it_names(place: Cluster):
-    assert in_use(place, "line") == set()
-    planned(place)
-    assert in_use(place, "line") == {"c" * 64, "d" * 64}
-    assert in_use(place, "other") == set()
+def test_an_unfinished_round_keeps_what_it_names(platform: Cluster):
+    assert in_use(platform, "line") == set()
+    planned(platform)
+    assert in_use(platform, "line") == {"c" * 64, "d" * 64}
+    assert in_use(platform, "other") == set()
 
 
-def test_a_recorded_round_keeps_nothing(place: Cluster):
-    planned(place)
-    place.store.claim(record_key(NAME), b"told")
-    assert in_use(place, "line") == set()
+def test_a_recorded_round_keeps_nothing(platform: Cluster):
+    planned(platform)
+    platform.store.claim(record_key(NAME), b"told")
+    assert in_use(platform, "line") == set()
 
 
-def test_a_failed_round_keeps_nothing(place: Cluster):
-    run = planned(place)
-    give_up(place.tracker, run, RoundFailed("too few examples"))
-    assert in_use(place, "line") == set()
+def test_a_failed_round_keeps_nothing(platform: Cluster):
+    run = planned(platform)
+    give_up(platform.tracker, run, RoundFailed("too few examples"))
+    assert in_use(platform, "line") == set()
 
 
-def test_every_unfinished_rounds_challenger_is_kept_whoever_has_the_alias(place: Cluster):
-    planned(place)
-    place.tracker.point("challenger", place.tracker.register("line", "e" * 64, "file:///nowhere", "", {}))
-    assert in_use(place, "line") == {"c" * 64, "d" * 64}
+def test_every_unfinished_rounds_challenger_is_kept_whoever_has_the_alias(platform: Cluster):
+    planned(platform)
+    platform.tracker.point("challenger", platform.tracker.register("line", "e" * 64, "file:///nowhere", "", {}))
+    assert in_use(platform, "line") == {"c" * 64, "d" * 64}
 
 
-def test_a_round_that_begins_while_the_champion_comes_up_keeps_what_it_asks_for(place: Cluster):
-    champion, head = (place.tracker.register("line", letter * 64, "file:///nowhere", "", {}) for letter in "ac")
-    place.tracker.point("champion", champion)
-    backend = Late(place.tracker, up={head.digest: 0.0}, meanwhile=lambda: planned(place))
-    late = Cluster(place.settings, place.store, place.tracker, backend)
-    assert list(tidy_all(late, ["line"])) == ["line: as it has to be"]
+def test_a_round_that_begins_while_the_champion_comes_up_keeps_what_it_asks_for(platform: Cluster):
+    champion, head = (platform.tracker.register("line", letter * 64, "file:///nowhere", "", {}) for letter in "ac")
+    platform.tracker.point("champion", champion)
+    backend = Late(platform.tracker, up={head.digest: 0.0}, meanwhile=lambda: planned(platform))
+    late = Cluster(platform.settings, platform.store, platform.tracker, backend)
+    assert list(reconcile_lines(late, ["line"])) == ["line: as it has to be"]
     assert backend.up.keys() == {champion.digest, head.digest}
 
 
-def test_a_line_that_cannot_be_put_in_order_keeps_no_other_from_it(place: Cluster):
+def test_a_line_that_cannot_be_put_in_order_keeps_no_other_from_it(platform: Cluster):
     for line in ("down", "fine", "moving"):
-        champion = place.tracker.register(line, line[0] * 64, "file:///nowhere", "", {})
-        place.tracker.point("champion", champion)
-    done = tidy_all(place, ["down", "moving", "fine"])
+        champion = platform.tracker.register(line, line[0] * 64, "file:///nowhere", "", {})
+        platform.tracker.point("champion", champion)
+    done = reconcile_lines(platform, ["down", "moving", "fine"])
     assert next(done) == "moving: left alone, it is being moved"
     assert next(done) == "fine: as it has to be"
-    assert place.backend.leads_to == "f" * 64
+    assert platform.backend.leads_to == "f" * 64
     with pytest.raises(SelftaughtError, match="down-dddddddd: not up"):
         next(done)
 
 
-def test_who_waits_until_a_line_is_free_puts_it_in_order_then(place: Cluster):
+def test_who_waits_until_a_line_is_free_puts_it_in_order_then(platform: Cluster):
     """As the Job that a promotion starts: while somebody moves the line, it is tried again."""
-    champion = place.tracker.register("line", "a" * 64, "file:///nowhere", "", {})
-    place.tracker.point("champion", champion)
-    busy = Held(place.tracker, times=3)
-    later = Cluster(place.settings, place.store, place.tracker, busy)
-    assert list(tidy_all(later, ["line"], tidy_when_free)) == ["line: as it has to be"]
+    champion = platform.tracker.register("line", "a" * 64, "file:///nowhere", "", {})
+    platform.tracker.point("champion", champion)
+    busy = Held(platform.tracker, times=3)
+    later = Cluster(platform.settings, platform.store, platform.tracker, busy)
+    assert list(reconcile_lines(later, ["line"], tidy_when_free)) == ["line: as it has to be"]
     assert (busy.times, busy.leads_to) == (0, champion.digest)
 
 
@@ -157,22 +157,24 @@ class Ours(DirectoryStore):
         return f"s3://ours/prefix/{kind}/{digest}"
 
 
-def test_another_teams_lines_are_left_to_it(place: Cluster, tmp_path: Path):
+def test_another_teams_lines_are_left_to_it(platform: Cluster, tmp_path: Path):
     """Its champion would be served here, with this namespace's quota, for nobody."""
-    ours = Cluster(place.settings, Ours(tmp_path / "ours"), place.tracker, place.backend)
+    ours = Cluster(platform.settings, Ours(tmp_path / "ours"), platform.tracker, platform.backend)
     for line, bucket in (("ours", "ours/prefix"), ("theirs", "theirs/prefix"), ("theirs-too", "ours/prefix-of-others")):
-        champion = place.tracker.register(line, line[0] * 64, f"s3://{bucket}/models/{line[0] * 64}", "", {})
-        place.tracker.point("champion", champion)
-    done = list(tidy_all(ours, ["ours", "theirs", "theirs-too"]))
+        champion = platform.tracker.register(line, line[0] * 64, f"s3://{bucket}/models/{line[0] * 64}", "", {})
+        platform.tracker.point("champion", champion)
+    done = list(reconcile_lines(ours, ["ours", "theirs", "theirs-too"]))
     assert done[0] == "ours: as it has to be"
     assert all("left alone, its models are in another store (s3://" in text for text in done[1:])
-    assert place.backend is not None and "t" * 64 not in place.backend.up and place.backend.leads_to == "o" * 64
+    assert (
+        platform.backend is not None and "t" * 64 not in platform.backend.up and platform.backend.leads_to == "o" * 64
+    )
 
 
 @pytest.mark.usefixtures("recorded_blocks")
-def test_a_line_of_another_store_is_not_adopted(place: Cluster, tmp_path: Path, model: Path):
-    ours = Cluster(place.settings, Ours(tmp_path / "ours"), place.tracker, place.backend)
-    theirs = place.tracker.register("line", "a" * 64, f"s3://theirs/models/{'a' * 64}", "", {})
-    place.tracker.point("champion", theirs)
+def test_a_line_of_another_store_is_not_adopted(platform: Cluster, tmp_path: Path, model: Path):
+    ours = Cluster(platform.settings, Ours(tmp_path / "ours"), platform.tracker, platform.backend)
+    theirs = platform.tracker.register("line", "a" * 64, f"s3://theirs/models/{'a' * 64}", "", {})
+    platform.tracker.point("champion", theirs)
     with pytest.raises(BadInput, match=r"that line is taken: its models are in s3://theirs/.* Choose another --line"):
         adopt(ours, Recipe.model_validate(recipe(model)), "line")

@@ -21,10 +21,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from selftaught.blocks import Draw
-from selftaught.campaign.local import Campaign, Ended, Order, Quiet
+from selftaught.campaign.local import Campaign, CampaignSpec, RoundResult, Skipped
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import NothingNew, RoundFailed
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Message, Task, dataset
 from selftaught.round.history import record_key
@@ -47,14 +47,14 @@ from tests.rounds import (
     database,
     environment,
     model,
-    place,
+    platform,
     recipe,
     recorded_blocks,
     requests,
     written,
 )
 
-__all__ = ["database", "desk", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "desk", "model", "platform", "recorded_blocks", "requests"]
 
 MONDAY = date(2026, 11, 16)
 LINE = "line"
@@ -90,7 +90,7 @@ class Ledger:
         (self.folder / "bucket").mkdir(parents=True)
         uri = f"sqlite:///{self.folder}/none.db"
         settings = Settings(home=self.folder, store="store", tracking_uri=uri, engines="", events="")
-        self.place = Workplace(settings, DirectoryStore(self.folder / "store"), Tracker(uri))
+        self.platform = Platform(settings, DirectoryStore(self.folder / "store"), Tracker(uri))
         tasks = {"type": "dropped", "path": str(self.folder / "bucket"), "at_least": 1, "train": self.train}
         stages = [{"sample": {"type": "iid"}, "verify": {"type": "answer_match"}, "evaluate": {"type": "accuracy"}}]
         parsed = {"name": "fresh", "models": {"policy": "none"}, "tasks": tasks, "stages": stages}
@@ -109,45 +109,45 @@ class Ledger:
 
     def prepare(self, killed: bool = False) -> bytes | None:
         """Fix the round that is due, unless nothing is new; a killed one has written its tasks and claimed nothing."""
-        done = self.place.store.claimed(plan_key(self.name))
+        done = self.platform.store.claimed(plan_key(self.name))
         if done is not None:
             return done
         try:
-            taken = drawn(self.place, self.recipe, LINE, "campaign", self.number, self.attempt)
+            taken = drawn(self.platform, self.recipe, LINE, "campaign", self.number, self.attempt)
         except NothingNew:
             return None
         made = dataset.write(self.folder / "tasks", taken.tasks, "tasks")
-        self.place.store.put("datasets", made.digest, self.folder / "tasks")
+        self.platform.store.put("datasets", made.digest, self.folder / "tasks")
         if killed:
             return None
         self.began += 1
         plan = fixed(self.name, made.digest, float(self.began), drops=taken.drops)
-        return self.place.store.claim(plan_key(self.name), plan)
+        return self.platform.store.claim(plan_key(self.name), plan)
 
     def end(self, outcome: str) -> None:
         """End the round that was fixed: it is recorded, or it has failed and is due as another attempt."""
-        if self.place.store.claimed(plan_key(self.name)) is None:
+        if self.platform.store.claimed(plan_key(self.name)) is None:
             return
         if outcome == "failed":
             self.attempt += 1
             return
-        self.place.store.claim(record_key(self.name), outcome.encode())
+        self.platform.store.claim(record_key(self.name), outcome.encode())
         self.number, self.attempt = self.number + 1, 0
 
     def plans(self, ended: bool) -> list[Mapping[str, Any]]:
-        names = [key.removeprefix("plans/") for key in self.place.store.claims(f"plans/{LINE}")]
-        found = (self.place.store.claimed(plan_key(n)) for n in names if not ended or self._has_ended(n))
+        names = [key.removeprefix("plans/") for key in self.platform.store.claims(f"plans/{LINE}")]
+        found = (self.platform.store.claimed(plan_key(n)) for n in names if not ended or self._has_ended(n))
         return [json.loads(plan) for plan in found if plan]
 
     def _has_ended(self, name: str) -> bool:
-        return self.place.store.claimed(record_key(name)) is not None
+        return self.platform.store.claimed(record_key(name)) is not None
 
     def used(self) -> Counter[str]:
         """How often each drop was used by rounds that have ended."""
         return Counter(drop for plan in self.plans(ended=True) for drop in plan["drops"])
 
     def tasks(self, ended: bool) -> list[Task]:
-        folders = (self.place.store.local("datasets", plan["tasks"], self.folder) for plan in self.plans(ended))
+        folders = (self.platform.store.local("datasets", plan["tasks"], self.folder) for plan in self.plans(ended))
         return [task for folder in folders for task in dataset.read(folder, Task)]
 
     def drain(self) -> None:
@@ -220,7 +220,7 @@ def test_another_campaign_of_the_line_begins_with_nothing_used_and_the_same_sets
     ledger.drop(26, 0)
     ledger.prepare()
     ledger.end("promoted")
-    taken = drawn(ledger.place, ledger.recipe, LINE, "another", 1, 0)
+    taken = drawn(ledger.platform, ledger.recipe, LINE, "another", 1, 0)
     assert sorted((t.question, t.split) for t in taken.tasks) == sorted(
         (t.question, t.split) for t in ledger.tasks(ended=True)
     )
@@ -230,8 +230,8 @@ def test_another_line_has_a_past_of_its_own(ledger: Ledger):
     ledger.drop(26, 0)
     ledger.prepare()
     ledger.end("promoted")
-    assert past(ledger.place, "other", "campaign").assigned == []
-    assert past(ledger.place, "lin", "campaign").assigned == []
+    assert past(ledger.platform, "other", "campaign").assigned == []
+    assert past(ledger.platform, "lin", "campaign").assigned == []
 
 
 def test_what_was_used_by_a_day_is_of_the_rounds_that_began_until_then(tmp_path: Path):
@@ -241,13 +241,13 @@ def test_what_was_used_by_a_day_is_of_the_rounds_that_began_until_then(tmp_path:
         day: [Task(messages=(Message(role="user", content=day),), answer="1", source="s", split="gate")]
         for day in ("monday", "tuesday", "wednesday")
     }
-    place: Any = SimpleNamespace(store=store, rows=lambda digest, _: tasks[digest])
+    platform: Any = SimpleNamespace(store=store, rows=lambda digest, _: tasks[digest])
     for number, day in enumerate(tasks, 1):
         name = round_name(LINE, "campaign", number, 0)
         store.claim(plan_key(name), fixed(name, day, started=float(number), drops=[day]))
         if day != "wednesday":  # which has not ended
             store.claim(record_key(name), b"{}")
-    used = {until: past(place, LINE, "campaign", until) for until in (0.5, 1.0, 2.5, float("inf"))}
+    used = {until: past(platform, LINE, "campaign", until) for until in (0.5, 1.0, 2.5, float("inf"))}
     assert [sorted(found.drops) for found in used.values()] == [
         [], ["monday"], ["monday", "tuesday"], ["monday", "tuesday"],
     ]  # fmt: skip
@@ -261,8 +261,8 @@ def test_the_list_says_what_was_used_what_waits_and_what_is_broken(ledger: Ledge
     ledger.end("refused")
     ledger.drop(3, 1)
     bad = put(ledger.folder / "bucket", [{"question": "No answer?"}], MONDAY + timedelta(days=2))
-    found, lacking = listed(ledger.place, ledger.recipe, LINE, "campaign")
-    assert lacking == missing(ledger.place, ledger.recipe, LINE, "campaign")
+    found, lacking = listed(ledger.platform, ledger.recipe, LINE, "campaign")
+    assert lacking == missing(ledger.platform, ledger.recipe, LINE, "campaign")
     assert lacking is not None
     assert "3 new tasks in 1 drops" in lacking
     assert [(each.state, each.tasks) for each in found] == [("used", None), ("waiting", 3), ("broken", None)]
@@ -293,7 +293,7 @@ def tasks(bucket: Path, **fields: Any) -> dict[str, Any]:
 
 
 def test_prepare_run_twice_gives_the_same_job_and_tells_what_it_used(
-    place: Workplace, model: Path, bucket: Path, tmp_path: Path
+    platform: Platform, model: Path, bucket: Path, tmp_path: Path
 ):
     name = put(bucket, word_problems(1))
     put(bucket, [{"question": "No answer?"}], MONDAY - timedelta(days=1))
@@ -305,14 +305,14 @@ def test_prepare_run_twice_gives_the_same_job_and_tells_what_it_used(
     assert first.job.drops == (name,)
     folders = [Path(each.made["tasks"].path) for each in (first, again)]
     assert dataset.manifest(folders[0]) == dataset.manifest(folders[1])
-    told = place.tracker.client.get_run(first.job.run).data
+    told = platform.tracker.client.get_run(first.job.run).data
     assert told.tags["selftaught.drops"] == name
     assert "no column 'answer'" in told.tags["selftaught.drops_broken"]
     assert told.metrics["tasks.new"] == len(dataset.read(folders[0], Task))
 
 
-def short(ended: Ended | Quiet) -> tuple[int, int, str]:
-    outcome = ended.told.last.outcome if isinstance(ended, Ended) else NOTHING_NEW
+def short(ended: RoundResult | Skipped) -> tuple[int, int, str]:
+    outcome = ended.told.last.outcome if isinstance(ended, RoundResult) else NOTHING_NEW
     return ended.round, ended.attempt, outcome
 
 
@@ -327,8 +327,8 @@ def test_a_round_learns_from_drops_and_the_next_one_finds_nothing_new(desk: Desk
     assert run(desk, bucket) == [(2, 0, NOTHING_NEW)]
     assert requests.read_text() == asked
     assert desk.rounds() == [(1, 0, "promoted"), (2, 0, NOTHING_NEW)]
-    (*_, quiet) = desk.place.tracker.rounds("line", "campaign")
-    info = desk.place.tracker.client.get_run(quiet.run)
+    (*_, quiet) = desk.platform.tracker.rounds("line", "campaign")
+    info = desk.platform.tracker.client.get_run(quiet.run)
     assert info.info.status == "FINISHED"
     assert "0 new tasks in 0 drops" in info.data.tags["selftaught.nothing_new"]
     put(bucket, word_problems(2, 300))
@@ -345,13 +345,13 @@ def test_a_round_that_failed_leaves_its_drops_to_the_next_attempt(desk: Desk, bu
     assert run(desk, bucket) == [(1, 1, "promoted")]
 
 
-def test_no_new_tasks_start_no_engine_and_adopt_no_model(place: Workplace, bucket: Path, model: Path, tmp_path: Path):
+def test_no_new_tasks_start_no_engine_and_adopt_no_model(platform: Platform, bucket: Path, model: Path, tmp_path: Path):
     parsed = Recipe.parse(canonical(recipe(tmp_path / "no-such-model", tasks=tasks(bucket))).decode())
     events: list[Mapping[str, Any]] = []
-    (quiet,) = Campaign(place, Order(parsed, "new", "campaign"), events.append).run()
+    (quiet,) = Campaign(platform, CampaignSpec(parsed, "new", "campaign"), events.append).run()
     assert short(quiet) == (1, 0, NOTHING_NEW)
     assert events == []
-    assert place.tracker.versions("new") == []
+    assert platform.tracker.versions("new") == []
 
 
 def test_the_command_ends_with_0_and_says_nothing_new(database: Path, bucket: Path, home: Path, model: Path):
@@ -367,26 +367,28 @@ def test_the_command_ends_with_0_and_says_nothing_new(database: Path, bucket: Pa
 
 
 def test_the_compiled_pipeline_ends_in_prepare_where_the_drops_went_meanwhile(
-    place: Workplace, bucket: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, bucket: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The check before the pipeline saw drops, `prepare` sees none: the run ends, and nothing is trained."""
-    monkeypatch.setattr("selftaught.campaign.local.quiet", lambda *_: None)
+    monkeypatch.setattr("selftaught.campaign.local.nothing_new", lambda *_: None)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY))))
     monkeypatch.chdir(REPOSITORY)
     parsed = Recipe.parse(canonical(recipe(model, tasks=tasks(bucket))).decode())
-    campaign = Campaign(place, Order(parsed, "line", "campaign"), lambda event: None)
+    campaign = Campaign(platform, CampaignSpec(parsed, "line", "campaign"), lambda event: None)
     assert [short(ended) for ended in campaign.run()] == [(1, 0, NOTHING_NEW)]
-    assert [(r.round, r.attempt, r.outcome) for r in place.tracker.rounds("line", "campaign")] == [(1, 0, NOTHING_NEW)]
-    assert len(place.tracker.versions("line")) == 1
+    assert [(r.round, r.attempt, r.outcome) for r in platform.tracker.rounds("line", "campaign")] == [
+        (1, 0, NOTHING_NEW)
+    ]
+    assert len(platform.tracker.versions("line")) == 1
     assert "nothing new" not in (log := (campaign.folder / "round-1-0" / "log.txt").read_text())
     assert "prepare: " in log and "0 new tasks in 0 drops" in log
     assert "sample" not in log.partition("0 new tasks in 0 drops")[2].partition("Traceback")[0]
 
 
-def test_what_a_schedule_asks_before_it_starts_is_what_prepare_asks(place: Workplace, bucket: Path, model: Path):
+def test_what_a_schedule_asks_before_it_starts_is_what_prepare_asks(platform: Platform, bucket: Path, model: Path):
     parsed = Recipe.parse(canonical(recipe(model, tasks=tasks(bucket))).decode())
-    assert "0 new tasks" in (missing(place, parsed, "line", "campaign") or "")
+    assert "0 new tasks" in (missing(platform, parsed, "line", "campaign") or "")
     put(bucket, word_problems(1, 300))
-    assert missing(place, parsed, "line", "campaign") is None
+    assert missing(platform, parsed, "line", "campaign") is None
     assert isinstance(parsed.tasks, Dropped)
-    assert place.tracker.rounds("line", "campaign") == []
+    assert platform.tracker.rounds("line", "campaign") == []

@@ -22,7 +22,7 @@ import pytest
 
 from selftaught.cluster.client import Cluster, told
 from selftaught.core.errors import Away, BadInput, StoreError, Unavailable
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round import patience
 from selftaught.round.adopt import adopt
@@ -172,14 +172,14 @@ def digests(model: Path, folder: Path, store: str, run: Ran) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
         patch.setenv("SELFTAUGHT_STORE", store)
-        place = Workplace.open()
-        adopt(place, Recipe.parse(json.dumps(recipe(model))), "line")
+        platform = Platform.open()
+        adopt(platform, Recipe.parse(json.dumps(recipe(model))), "line")
         made = Round(folder / "artifacts", recipe(model), shards=1)
-        with owned_engines(place.settings.home):
+        with owned_engines(platform.settings.home):
             for name, step in made.steps.items():
                 run(name, step)
-        assert place.tracker.resolve("line", "champion") == place.tracker.versions("line")[1]
-        assert len(place.tracker.versions("line")) == 2
+        assert platform.tracker.resolve("line", "champion") == platform.tracker.versions("line")[1]
+        assert len(platform.tracker.versions("line")) == 2
     return [made.made[name].metadata["digest"] for name in DIGESTS]
 
 

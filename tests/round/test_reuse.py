@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Group, Task, dataset
 from selftaught.round import history
 from selftaught.round.job import Job, ModelRef
@@ -29,14 +29,14 @@ from tests.rounds import (
     engines,
     environment,
     model,
-    place,
+    platform,
     recipe,
     recorded_blocks,
     requests,
 )
 from tests.waiting import until
 
-__all__ = ["database", "engines", "model", "place", "recorded_blocks", "requests"]
+__all__ = ["database", "engines", "model", "platform", "recorded_blocks", "requests"]
 
 REUSING = SEARCH | {"reuse": True, "control": 0, "limits": {"iterations": 1, "depth": 3}}
 CURATE = {"type": "tree_traces", "threshold": 0, "minimum": 1}
@@ -72,7 +72,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def refused(engines: Path, place: Workplace, model: Path, tmp_path: Path) -> list[Round]:
+def refused(engines: Path, platform: Platform, model: Path, tmp_path: Path) -> list[Round]:
     """A refused round, and the one after it as far as its trees are verified."""
     first, second = rounds(tmp_path, searching(model, 0), 1, 2)
     assert first.run() == "refused"
@@ -82,7 +82,7 @@ def refused(engines: Path, place: Workplace, model: Path, tmp_path: Path) -> lis
 
 
 def test_a_round_with_the_same_policy_goes_on_from_the_newest_trees(
-    refused: list[Round], place: Workplace, model: Path, tmp_path: Path
+    refused: list[Round], platform: Platform, model: Path, tmp_path: Path
 ):
     first, second = refused
     before = {group.id: group for group in groups(first)}
@@ -98,14 +98,14 @@ def test_a_round_with_the_same_policy_goes_on_from_the_newest_trees(
     (third,) = rounds(tmp_path, searching(model, 0), 3)
     third.prepare()
     assert [past.trees for past in third.job.reused] == [trees_of(second), trees_of(first)]
-    with earlier_trees(place, third.job, dataset.read(Path(third.made["tasks"].path), Task)) as trees:
+    with earlier_trees(platform, third.job, dataset.read(Path(third.made["tasks"].path), Task)) as trees:
         assert {trees[task].trees for task in trees} == {trees_of(second)}
         assert set(trees) == set(before)
-    told = history.newest(place, "line", "campaign")
+    told = history.newest(platform, "line", "campaign")
     assert told
     named = {each.kind: each.digest for each in told.last.datasets}
     assert named["trees of line/campaign/1-0"] == trees_of(first)
-    inputs = place.tracker.client.get_run(second.job.run).inputs.dataset_inputs
+    inputs = platform.tracker.client.get_run(second.job.run).inputs.dataset_inputs
     assert "trees of line/campaign/1-0" in [each.dataset.name for each in inputs]
     parents = dataset.manifest(Path(second.made["verified"].path)).parents
     assert trees_of(first) in parents.values()
@@ -119,7 +119,7 @@ def test_a_round_asks_for_no_step_that_an_earlier_one_has(refused: list[Round], 
 
 
 @pytest.mark.usefixtures("engines")
-def test_a_policy_that_has_moved_begins_from_nothing(place: Workplace, model: Path, tmp_path: Path):
+def test_a_policy_that_has_moved_begins_from_nothing(platform: Platform, model: Path, tmp_path: Path):
     first, second = rounds(tmp_path, searching(model, 0.7), 1, 2)
     assert first.run() == "promoted"
     for step in (second.prepare, second.search, second.verify):
@@ -135,11 +135,11 @@ def changed(job: Job, **stage: Any) -> Job:
     return job.model_copy(update={"recipe": type(job.recipe).model_validate(told)})
 
 
-def test_what_trees_may_be_gone_on_with_and_whose_values_hold(refused: list[Round], place: Workplace):
+def test_what_trees_may_be_gone_on_with_and_whose_values_hold(refused: list[Round], platform: Platform):
     job = refused[1].job
 
     def found(job: Job) -> list[bool]:
-        return [past.valued for past in reusable(place, job)]
+        return [past.valued for past in reusable(platform, job)]
 
     other = ModelRef(digest="f" * 64)
     assert found(job) == [True]
@@ -152,7 +152,7 @@ def test_what_trees_may_be_gone_on_with_and_whose_values_hold(refused: list[Roun
     assert found(changed(job, sample=REUSING | {"expand": SEARCH["expand"] | {"temperature": 0.9}})) == []
     quiet = job.recipe.model_copy(update={"chat_template": {"enable_thinking": False}})
     assert found(job.model_copy(update={"recipe": quiet})) == []
-    place.store.remove("datasets", trees_of(refused[0]))
+    platform.store.remove("datasets", trees_of(refused[0]))
     assert found(job) == [], "it has been removed"
 
 
@@ -160,7 +160,9 @@ STEP = "import sys; from selftaught.round.steps import sample; sample.run(sys.ar
 
 
 @pytest.mark.usefixtures("slowly")
-def test_killed_it_goes_on_from_the_same_trees(refused: list[Round], place: Workplace, requests: Path, tmp_path: Path):
+def test_killed_it_goes_on_from_the_same_trees(
+    refused: list[Round], platform: Platform, requests: Path, tmp_path: Path
+):
     """kill -9 of the step, then the step again, and once more as if there had been no kill."""
     third = Round(tmp_path / "third", refused[1].recipe, number=2, attempt=1, shards=1)
     third.prepare()
@@ -171,20 +173,20 @@ def test_killed_it_goes_on_from_the_same_trees(refused: list[Round], place: Work
         return [line["question"] for line in lines if "path" in line]
 
     def journaled() -> dict[str, Group]:
-        (file,) = (place.settings.home / "store" / "journals" / "line").rglob("*.jsonl")
+        (file,) = (platform.settings.home / "store" / "journals" / "line").rglob("*.jsonl")
         return {group.id: group for group in map(Group.model_validate_json, file.read_text().split("\n")[:-1])}
 
     def clean() -> None:
-        for claim in place.store.claims("steps/sample"):
-            place.store.release(claim)
-        for journal in stored_journals(place.store):
-            remove_journal(place.store, journal.name)
+        for claim in platform.store.claims("steps/sample"):
+            platform.store.release(claim)
+        for journal in stored_journals(platform.store):
+            remove_journal(platform.store, journal.name)
 
     clean()
     arguments = [third.made["job"].path, third.made["tasks"].path, str(tmp_path / "killed")]
-    env = environment(place.settings.home, SELFTAUGHT_ENGINES=os.environ["SELFTAUGHT_ENGINES"])
+    env = environment(platform.settings.home, SELFTAUGHT_ENGINES=os.environ["SELFTAUGHT_ENGINES"])
     process = subprocess.Popen([sys.executable, "-c", STEP, *arguments], env=env, cwd=REPOSITORY)
-    assert until(lambda: any(place.settings.home.rglob("journals/line/**/*.jsonl")) and len(journaled()) >= 2, 120)
+    assert until(lambda: any(platform.settings.home.rglob("journals/line/**/*.jsonl")) and len(journaled()) >= 2, 120)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     finished, before = journaled(), len(asked())

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from selftaught.platform import Workplace, input_key
+from selftaught.platform import Platform, input_key
 from selftaught.records import Example, Group, Message, Record, Rollout, Task, Turn, dataset
 from selftaught.records.dataset import Manifest
-from selftaught.round.job import Earlier, Job, ModelRef, Reused
+from selftaught.round.job import Job, ModelRef, ReplaySource, Reused
 from selftaught.round.steps import evaluate, sample, train, verify
-from tests.rounds import SEARCH, Round, database, model, place, recipe, recorded_blocks
+from tests.rounds import SEARCH, Round, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]
+__all__ = ["database", "model", "platform", "recorded_blocks"]
 OTHER = ModelRef(digest="f" * 64)
 Change = Callable[["Step"], "Step"]
 Produce = Callable[[Path, str], Manifest]
@@ -52,7 +52,7 @@ class Step:
         job, data = self.folder / "job.json", self.folder / "data"
         job.write_text(self.job.model_dump_json())
         dataset.write(data, self.rows, _kind(self.rows[0]), counts=NOTHING)
-        patch.setattr(Workplace, "once", _once(self.name))
+        patch.setattr(Platform, "once", _once(self.name))
         patch.setattr("selftaught.round.steps.train.input_key", _raise)
         with pytest.raises(Asked) as asked:
             self._run(str(job), str(data), str(self.folder / "out"))
@@ -73,9 +73,9 @@ class Step:
 
 
 def _once(wanted: str) -> Callable[..., Manifest]:
-    """`Workplace.once` that stops at the step called `wanted`, and makes what comes before it."""
+    """`Platform.memoize` that stops at the step called `wanted`, and makes what comes before it."""
 
-    def once(_: Workplace, step: str, inputs: Mapping[str, Any], out: Path, produce: Produce) -> Manifest:
+    def once(_: Platform, step: str, inputs: Mapping[str, Any], out: Path, produce: Produce) -> Manifest:
         if step == wanted:
             raise Asked(input_key(step, inputs))
         return produce(out, "")
@@ -160,7 +160,7 @@ MATTERS: list[tuple[str, str, Change]] = [
     ("curate", "verified groups", fewer),
     ("curate", "curators", stage(curate=[{"type": "accepted", "per_task": 1, "minimum": 1}])),
     ("curate", "replay", stage(replay=5)),
-    ("curate", "earlier rounds", job(earlier=(Earlier(tasks="a" * 64, examples="b" * 64),))),
+    ("curate", "earlier rounds", job(earlier=(ReplaySource(tasks="a" * 64, examples="b" * 64),))),
     ("curate", "tasks, among which no example may be", job(tasks="c" * 64)),
     ("curate", "seed", SEED),
     ("train", "model", job(trainee=OTHER)),
@@ -181,7 +181,7 @@ MATTERS: list[tuple[str, str, Change]] = [
 
 
 @pytest.fixture
-def steps(place: Workplace, model: Path, tmp_path: Path) -> Callable[[str], Step]:
+def steps(platform: Platform, model: Path, tmp_path: Path) -> Callable[[str], Step]:
     """The steps of a prepared round, each with rows that it could work on."""
     prepared = Round(tmp_path / "round", recipe(model))
     prepared.prepare()
@@ -227,26 +227,26 @@ def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch:
 
 
 def test_what_is_installed_here_is_no_condition_where_a_cluster_answers(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
 ):
     """A round that was begun in Pods and goes on from a machine with vLLM takes the scores that there are."""
-    away = replace(place, settings=place.settings.model_copy(update={"serving": "kserve"}))
+    away = replace(platform, settings=platform.settings.model_copy(update={"serving": "kserve"}))
     before = evaluate.conditions(away, [])
     monkeypatch.setattr("selftaught.round.steps.evaluate.version", lambda package: f"{package} of tomorrow")
     assert evaluate.conditions(away, []) == before
-    assert evaluate.conditions(place, []) != before
+    assert evaluate.conditions(platform, []) != before
 
 
 def test_a_verifiers_code_is_a_condition_of_its_scores(
-    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Also of one that another package brings, whose fields are the same after its bug was fixed."""
     module = tmp_path / "mine_that_verifies.py"
     module.write_text("class Mine: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     mine: Any = importlib.import_module(module.stem).Mine()
-    before = evaluate.conditions(place, [mine])
-    assert evaluate.conditions(place, [mine]) == before
+    before = evaluate.conditions(platform, [mine])
+    assert evaluate.conditions(platform, [mine]) == before
     module.write_text("class Mine: right = True\n")
-    after = evaluate.conditions(place, [mine])
+    after = evaluate.conditions(platform, [mine])
     assert {name for name in before if before[name] != after[name]} == {"code"}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from selftaught.blocks import Completion, Context
 from selftaught.core.errors import Unavailable
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.records import Group, Message, Task, Tree
 from selftaught.sampling.runner import sample
 from selftaught.search.rewards import ReplyReward
@@ -53,7 +53,7 @@ def without_numbers(folder: Path) -> Path:
 def endpoint(engines: LocalEngines, role: str, folder: Path) -> Endpoint:
     """A client of `folder`, served as `role`, that gives up after a second."""
     served = engines.deploy(role, model_digest(folder), folder)
-    return Endpoint(served.url, served.line, served.digest, policy=Policy(patience=1), key=served.key)
+    return Endpoint(served.url, served.line, served.digest, policy=RetryPolicy(patience=1), key=served.key)
 
 
 async def searched(engines: LocalEngines, policy: Path, guide: Path | None = None, **config):

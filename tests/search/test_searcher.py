@@ -805,10 +805,10 @@ def test_a_beam_is_of_what_can_grow():
     grown(tree, first, 0.9, ended=True)
     (under,) = grown(tree, second, 0.3)
     first.grown = second.grown = True
-    first.settle()
+    first.close_if_done()
     assert Beam(width=2).choose(tree) == [under]
     under.closed = True
-    second.settle()
+    second.close_if_done()
     assert Beam(width=2).choose(tree) == [third]
 
 
@@ -873,10 +873,10 @@ def test_the_beams_of_dvts_know_nothing_of_each_other():
     (under,) = grown(tree, a, 0.05)
     grown(tree, b, 0.3, ended=True)
     a.grown = b.grown = True
-    b.settle()
+    b.close_if_done()
     assert select.choose(tree) == [under, d]  # a's step, poor as it is; b has answered, so its beam goes on elsewhere
     under.closed = True
-    a.settle()
+    a.close_if_done()
     assert select.choose(tree) == [c, d]
 
 

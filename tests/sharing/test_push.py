@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput, Unavailable
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Message, dataset
 from selftaught.report.data import DatasetRef, ReportData
 from selftaught.round.history import record_key
@@ -53,7 +53,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 class Desk:
     """A line whose versions are made as rounds make them."""
 
-    place: Workplace
+    platform: Platform
     folder: Path
     base: Version
 
@@ -61,7 +61,7 @@ class Desk:
         """Version `number + 2` of the line, made by round `number` from the base, with the record of the round."""
         folder = tiny_model(self.folder / f"trained-{number}", seed=number + 10)
         digest = model_digest(folder)
-        tracker, store = self.place.tracker, self.place.store
+        tracker, store = self.platform.tracker, self.platform.store
         run = tracker.round_run(LINE, "weekly", "main", number, 0)
         examples = self.examples()
         tags = {"campaign": "weekly", "round": str(number), "parent": self.base.digest, "examples": examples}
@@ -82,11 +82,11 @@ class Desk:
         ]
         counts = {"own": 2.0, "replayed": 1.0}
         made = dataset.write(self.folder / "examples", rows, "examples", counts=counts)
-        self.place.store.put("datasets", made.digest, self.folder / "examples")
+        self.platform.store.put("datasets", made.digest, self.folder / "examples")
         return made.digest
 
     def push(self, version: Version, data: str = "", public: bool = False, to: str = TO) -> list[Pushed]:
-        return list(push(self.place, version, to, data, public))
+        return list(push(self.platform, version, to, data, public))
 
 
 def _told(number: int, digest: str, examples: str, recipe: dict[str, Any]) -> ReportData:
@@ -103,9 +103,9 @@ def _told(number: int, digest: str, examples: str, recipe: dict[str, Any]) -> Re
 @pytest.fixture
 def desk(registry: Registry, tmp_path: Path) -> Desk:
     """A line that began with the starter model."""
-    place = Workplace.open()
-    place.tracker.tag_version(registry.first, STARTER)
-    return Desk(place, tmp_path, registry.first)
+    platform = Platform.open()
+    platform.tracker.tag_version(registry.first, STARTER)
+    return Desk(platform, tmp_path, registry.first)
 
 
 def model_of(there: Hub, name: str = TO) -> Repository:
@@ -127,7 +127,7 @@ def test_the_files_that_arrive_are_the_models_and_can_be_proven(desk: Desk, ther
     held = model_of(there)
     assert held.private
     assert len(held.commits) == 2  # its making, and everything at once
-    stored = desk.place.model(version.digest)
+    stored = desk.platform.model(version.digest)
     own = {path.name: path.read_bytes() for path in visible_files(stored)}
     assert held.files == {**own, **{name: held.files[name] for name in (".gitattributes", "README.md", "SHA256SUMS")}}
     folder = written(tmp_path / "downloaded", held.files)
@@ -206,7 +206,7 @@ def test_the_training_data_arrive_as_parquet_that_datasets_reads(desk: Desk, the
     held = there.repositories[f"datasets/{DATA}"]
     assert (data.repository, data.url, data.new) == (DATA, f"{there.url}/datasets/{DATA}", True)
     assert held.private
-    stored = desk.place.store.local("datasets", data.digest, tmp_path) / "data.parquet"
+    stored = desk.platform.store.local("datasets", data.digest, tmp_path) / "data.parquet"
     assert held.files["data.parquet"] == stored.read_bytes()
     assert pq.read_table(io.BytesIO(held.files["data.parquet"])).num_rows == 3
     text = held.files["README.md"].decode()
@@ -227,7 +227,7 @@ def test_the_training_data_arrive_as_parquet_that_datasets_reads(desk: Desk, the
 def test_no_place_of_this_machine_or_its_buckets_is_told(desk: Desk, there: Hub, tmp_path: Path):
     """The line began with a folder, and the tasks come from one."""
     secret = {"tasks": {"type": "dropped", "path": "s3://payroll/drops"}, "models": {"policy": f"{tmp_path}/mine"}}
-    desk.place.tracker.tag_version(
+    desk.platform.tracker.tag_version(
         desk.base, {"selftaught.source": str(tmp_path / "mine"), "selftaught.repository": ""}
     )
     desk.push(desk.promoted(1, **secret), DATA)
@@ -242,7 +242,7 @@ def test_no_place_of_this_machine_or_its_buckets_is_told(desk: Desk, there: Hub,
 
 def test_no_licence_is_guessed(desk: Desk, there: Hub):
     """A model folder without a card, called as a hub id would be."""
-    desk.place.tracker.tag_version(desk.base, {"selftaught.source": "apache/mit", "selftaught.repository": ""})
+    desk.platform.tracker.tag_version(desk.base, {"selftaught.source": "apache/mit", "selftaught.repository": ""})
     desk.push(desk.promoted())
     assert not {"license", "license_name", "license_link", "base_model"} & model_of(there).card.keys()
     assert "Not known: nothing that is at hand says" in model_of(there).files["README.md"].decode()
@@ -252,7 +252,7 @@ def test_the_licence_of_a_model_of_the_hub_is_what_its_card_says(desk: Desk, the
     """A link within that repository leads there."""
     card = b"---\nlicense: other\nlicense_name: their-own\nlicense_link: LICENSE.md\n---\n"
     there.repositories["models/owner/model"] = Repository(commits=[{"README.md": card}])
-    desk.place.tracker.tag_version(
+    desk.platform.tracker.tag_version(
         desk.base, {"selftaught.source": "owner/model", "selftaught.repository": "owner/model"}
     )
     desk.push(desk.promoted())
@@ -266,7 +266,7 @@ def test_the_licence_of_a_model_of_the_hub_is_what_its_card_says(desk: Desk, the
 
 
 def test_a_model_that_the_hub_does_not_know_any_more_has_no_known_licence(desk: Desk, there: Hub):
-    desk.place.tracker.tag_version(
+    desk.platform.tracker.tag_version(
         desk.base, {"selftaught.source": "owner/gone", "selftaught.repository": "owner/gone"}
     )
     desk.push(desk.promoted())
@@ -280,9 +280,9 @@ def test_the_licence_in_a_models_folder_goes_with_it(desk: Desk, there: Hub, tmp
     (folder / "README.md").write_text("---\nlicense: mit\n---\nours")
     (folder / "LICENSE").write_text("MIT, by us")
     digest = model_digest(folder)
-    uri = desk.place.store.put("models", digest, folder)
+    uri = desk.platform.store.put("models", digest, folder)
     tags = {"selftaught.source": str(folder), "selftaught.repository": ""}
-    base = desk.place.tracker.register(LINE, digest, uri, "", tags)
+    base = desk.platform.tracker.register(LINE, digest, uri, "", tags)
     desk = replace(desk, base=base)
     desk.push(desk.promoted())
     assert model_of(there).card["license"] == "mit"
@@ -371,7 +371,7 @@ def test_only_what_was_promoted_is_pushed(desk: Desk, there: Hub, outcome: str, 
 
 def test_training_data_that_were_removed_are_said_before_anything_is_made(desk: Desk, there: Hub):
     version = desk.promoted()
-    desk.place.store.remove("datasets", desk.place.tracker.version_tags(version)["selftaught.examples"])
+    desk.platform.store.remove("datasets", desk.platform.tracker.version_tags(version)["selftaught.examples"])
     with pytest.raises(BadInput, match=r"training data of version 3 were removed .*Push the version without --dataset"):
         desk.push(version, DATA)
     assert there.repositories == {}
@@ -382,7 +382,7 @@ def test_the_command_says_where_it_is(desk: Desk, there: Hub):
     done = CliRunner().invoke(app, ["models", "push", f"{LINE}@{version.version}", TO, "--json"])
     url = f"{there.url}/{TO}"
     assert json.loads(done.stdout) == {"repository": TO, "url": url, "digest": version.digest, "new": True}
-    stored = desk.place.model(version.digest) / "model.safetensors"
+    stored = desk.platform.model(version.digest) / "model.safetensors"
     assert model_of(there).files["model.safetensors"] == stored.read_bytes()
     again = CliRunner().invoke(app, ["models", "push", f"{LINE}@{version.digest[:8]}", TO])
     assert again.stdout == f"{url}  {version.digest}   (was there already)\n"

@@ -10,38 +10,40 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.errors import StoreError
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Task, dataset
 from tests.registry_made import tiny_model
-from tests.rounds import Round, database, model, place, recipe, recorded_blocks
+from tests.rounds import Round, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]
+__all__ = ["database", "model", "platform", "recorded_blocks"]
 
 
-def swapped(place: Workplace, kind: str, digest: str, other: Path) -> Path:
+def swapped(platform: Platform, kind: str, digest: str, other: Path) -> Path:
     """The store's folder of `digest`, replaced by all of `other` with a marker of its own."""
-    folder = place.settings.home / "store" / kind / digest
+    folder = platform.settings.home / "store" / kind / digest
     shutil.rmtree(folder)
-    place.store.put(kind, digest, other)
+    platform.store.put(kind, digest, other)
     return folder
 
 
-def test_another_model_under_a_champions_digest_is_not_served_or_trained(place: Workplace, tmp_path: Path):
-    champion = place.tracker.resolve("line", "champion")
+def test_another_model_under_a_champions_digest_is_not_served_or_trained(platform: Platform, tmp_path: Path):
+    champion = platform.tracker.resolve("line", "champion")
     assert champion
-    assert place.model(champion.digest).is_dir()
-    folder = swapped(place, "models", champion.digest, tiny_model(tmp_path / "other"))
+    assert platform.model(champion.digest).is_dir()
+    folder = swapped(platform, "models", champion.digest, tiny_model(tmp_path / "other"))
     with pytest.raises(StoreError, match=f"{folder}: is model .*, not {champion.digest[:8]}"):
-        place.model(champion.digest)
+        platform.model(champion.digest)
 
 
-def test_other_tasks_under_a_rounds_digest_are_not_taken_by_its_prepare(place: Workplace, model: Path, tmp_path: Path):
+def test_other_tasks_under_a_rounds_digest_are_not_taken_by_its_prepare(
+    platform: Platform, model: Path, tmp_path: Path
+):
     round = Round(tmp_path / "round", recipe(model))
     round.prepare()
     tasks = Path(round.made["tasks"].path)
     other = [task.model_copy(update={"answer": "666"}) for task in dataset.read(tasks, Task)]
     dataset.write(tmp_path / "other", other, "tasks")
-    swapped(place, "datasets", round.job.tasks, tmp_path / "other")
+    swapped(platform, "datasets", round.job.tasks, tmp_path / "other")
     shutil.rmtree(tasks)
     again = Round(tmp_path / "round", recipe(model))
     with pytest.raises(SystemExit):

@@ -10,11 +10,11 @@ from selftaught.cli.main import app
 from selftaught.core.errors import SelftaughtError, StoreError
 from selftaught.lines.background import down
 from selftaught.lines.serve import noted
-from selftaught.platform import Workplace, input_key
+from selftaught.platform import Platform, input_key
 from selftaught.records import Message, Task, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.retention.collecting import Collector
-from selftaught.retention.policy import Policy
+from selftaught.retention.policy import RetentionPolicy
 from selftaught.round import history
 from selftaught.round.history import planned, recorded, unfinished
 from selftaught.round.in_use import in_use
@@ -33,11 +33,11 @@ NAME = "line/weekly/1-0"
 
 
 @pytest.fixture
-def place(home: Path, database: Path) -> Workplace:
+def platform(home: Path, database: Path) -> Platform:
     home.mkdir()
     (home / "mlflow.db").write_bytes((database / "mlflow.db").read_bytes())
     history._pass_over.cache_clear()  # pyright: ignore[reportPrivateUsage]
-    return Workplace(Settings.load(), DirectoryStore(home / "store"), Tracker(Settings.load().tracking_uri))
+    return Platform(Settings.load(), DirectoryStore(home / "store"), Tracker(Settings.load().tracking_uri))
 
 
 @pytest.mark.parametrize("junk", JUNK)
@@ -51,46 +51,48 @@ def test_commands_work_whatever_the_notes_of_processes_hold(home: Path, junk: by
     assert list(pid_files(home / "engines")) == []
     assert noted(home / "served" / "rft.json") is None
     assert reap(home / "engines") == []
-    assert down(Workplace.open()) == []
+    assert down(Platform.open()) == []
     assert [path for path in home.rglob("*.json") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("junk", [*JUNK[1:], fixed("other/weekly/1-0", "0" * 64)])
-def test_what_is_no_plan_costs_a_word(place: Workplace, junk: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    place.store.claim(plan_key(NAME), fixed(NAME, "0" * 64, champion="c" * 64))
+def test_what_is_no_plan_costs_a_word(platform: Platform, junk: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    platform.store.claim(plan_key(NAME), fixed(NAME, "0" * 64, champion="c" * 64))
     for key in ("plans/line/anything", "plans/line/weekly/2-0", "steps/sample/anything", "steps/train/anything"):
-        place.store.claim(key, junk)
+        platform.store.claim(key, junk)
     for _ in range(2):
-        assert list(planned(place, "line")) == [NAME]
-    assert [plan.name for plan in unfinished(place, "line")] == [NAME]
-    assert in_use(place, "line") == {"c" * 64}
-    assert [fate.key for fate in Collector(place, Policy()).plan().go if not fate.key.startswith("steps/")] == []
+        assert list(planned(platform, "line")) == [NAME]
+    assert [plan.name for plan in unfinished(platform, "line")] == [NAME]
+    assert in_use(platform, "line") == {"c" * 64}
+    assert [
+        fate.key for fate in Collector(platform, RetentionPolicy()).plan().go if not fate.key.startswith("steps/")
+    ] == []
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [text.partition(":")[0] for text in said] == ["claims/plans/line/anything", "claims/plans/line/weekly/2-0"]
 
 
-def test_what_an_unreadable_plan_names_is_kept(place: Workplace, tmp_path: Path) -> None:
+def test_what_an_unreadable_plan_names_is_kept(platform: Platform, tmp_path: Path) -> None:
     """It may be another version's."""
     made = dataset.write(tmp_path / "tasks", list[Task](), "tasks")
-    place.store.put("datasets", made.digest, tmp_path / "tasks")
-    place.store.claim("plans/line/weekly/9-0", f'{{"version": 9, "tasks": "{made.digest}"}}'.encode())
-    far = Collector(place, Policy(), now=4e9).plan()
+    platform.store.put("datasets", made.digest, tmp_path / "tasks")
+    platform.store.claim("plans/line/weekly/9-0", f'{{"version": 9, "tasks": "{made.digest}"}}'.encode())
+    far = Collector(platform, RetentionPolicy(), now=4e9).plan()
     assert [(fate.key, fate.why) for fate in far.kept] == [
         (made.digest, "named in claims/plans/line/weekly/9-0, which is no plan")
     ]
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_a_claim_that_has_to_be_read_is_named_where_it_cannot(place: Workplace, junk: bytes) -> None:
-    place.store.claim(history.record_key(NAME), junk)
+def test_a_claim_that_has_to_be_read_is_named_where_it_cannot(platform: Platform, junk: bytes) -> None:
+    platform.store.claim(history.record_key(NAME), junk)
     with pytest.raises(StoreError, match=rf"/claims/rounds/{NAME}: cannot be read as a ReportData .* remove it"):
-        recorded(place, "line", "weekly", 1, 0)
+        recorded(platform, "line", "weekly", 1, 0)
 
 
-def test_a_claim_of_a_step_that_is_no_text_is_told(place: Workplace, tmp_path: Path) -> None:
-    place.store.claim(input_key("verify", {"a": 1}), b"\xff")
+def test_a_claim_of_a_step_that_is_no_text_is_told(platform: Platform, tmp_path: Path) -> None:
+    platform.store.claim(input_key("verify", {"a": 1}), b"\xff")
     with pytest.raises(SelftaughtError):
-        place.once("verify", {"a": 1}, tmp_path / "out", lambda out, key: 1 / 0)
+        platform.memoize("verify", {"a": 1}, tmp_path / "out", lambda out, key: 1 / 0)
 
 
 def rows(folder: Path, text: str) -> Manifest:
@@ -99,15 +101,15 @@ def rows(folder: Path, text: str) -> Manifest:
 
 
 def test_workers_that_finish_one_step_at_once_go_on_with_the_first_ones_output(
-    place: Workplace, tmp_path: Path
+    platform: Platform, tmp_path: Path
 ) -> None:
     """The other worker claims while this one is at work; what this one made is of no use to anybody."""
 
     def overtaken(out: Path, _: str) -> Manifest:
-        place.once("sample", {"a": 1}, tmp_path / "other", lambda out, key: rows(out, "first"))
+        platform.memoize("sample", {"a": 1}, tmp_path / "other", lambda out, key: rows(out, "first"))
         return rows(out, "late")
 
-    mine = place.once("sample", {"a": 1}, tmp_path / "mine", overtaken)
+    mine = platform.memoize("sample", {"a": 1}, tmp_path / "mine", overtaken)
     assert mine == dataset.manifest(tmp_path / "other") == dataset.manifest(tmp_path / "mine")
     (task,) = dataset.read(tmp_path / "mine", Task)
     assert task.question == "first"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
 from selftaught.curation.step_values import StepValues
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, dataset
 from selftaught.report.data import DatasetRef
 from selftaught.round.history import record_key
@@ -83,7 +83,7 @@ def record(registry: Registry, tmp_path: Path):
     """The line has finished a round, whose verified groups are these."""
 
     def make(*groups: Group) -> None:
-        place = Workplace.open()
+        place = Platform.open()
         place.tracker.round_run(LINE, "weekly", "main", 1, 0)
         made = dataset.write(tmp_path / "verified", groups, "groups")
         place.store.put("datasets", made.digest, tmp_path / "verified")

@@ -16,7 +16,7 @@ from selftaught.tasks.sources.word_problems import WordProblems
 class Leaky(TaskSource):
     """A source that hands out one task twice, once to learn from and once to be measured on."""
 
-    fresh: ClassVar[bool] = True
+    resamples_gate: ClassVar[bool] = True
 
     def draw(self, draw: Draw) -> list[Task]:
         task = Task(messages=(Message(role="user", content="How many bees?"),), answer="7", source="leaky")

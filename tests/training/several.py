@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from selftaught.round.distributed.request import Work
+from selftaught.round.distributed.request import TrainRequest
 
 for path in sys.argv[1:]:
-    Work.model_validate_json(Path(path).read_text()).as_a_process(first=os.environ["RANK"] == "0")
+    TrainRequest.model_validate_json(Path(path).read_text()).run_as_rank(first=os.environ["RANK"] == "0")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from selftaught.blocks import Objective, TrainResult
 from selftaught.core.errors import RoundFailed, Unavailable
 from selftaught.records import Example, Message, dataset
-from selftaught.round.distributed.request import RESULT, Work
+from selftaught.round.distributed.request import RESULT, TrainRequest
 from selftaught.state.weights import check_model
 from selftaught.training.dpo import DPO
 from selftaught.training.gradient import Lora
@@ -73,14 +73,14 @@ OBJECTIVES = {
 
 
 @pytest.fixture(scope="module")
-def make(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Work]:
+def make(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainRequest]:
     """What an objective is told about the examples; its files are in a folder of its own."""
     data = tmp_path_factory.mktemp("data") / "examples"
     dataset.write(data, EXAMPLES, "examples")
 
-    def work(objective: Objective) -> Work:
+    def work(objective: Objective) -> TrainRequest:
         folder = tmp_path_factory.mktemp("work")
-        return Work(
+        return TrainRequest(
             objective=objective,
             model=tiny_model,
             examples=data,
@@ -95,17 +95,17 @@ def make(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 
 @pytest.fixture(scope="module")
-def alone(make: Callable[..., Work]) -> dict[str, Work]:
+def alone(make: Callable[..., TrainRequest]) -> dict[str, TrainRequest]:
     """Every objective's work, done in this process."""
     works = {name: make(objective) for name, objective in OBJECTIVES.items()}
     for work in works.values():
         work.scratch.mkdir(parents=True)
-        work.as_a_process(first=True)
+        work.run_as_rank(first=True)
     return works
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def shared(request: pytest.FixtureRequest, make: Callable[..., Work]) -> dict[str, Work]:
+def shared(request: pytest.FixtureRequest, make: Callable[..., TrainRequest]) -> dict[str, TrainRequest]:
     """The same, done by several processes; of three, one is idle in batches of two."""
     works = {name: make(objective) for name, objective in OBJECTIVES.items()}
     for work in works.values():
@@ -121,7 +121,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), "OMP_NUM_THREADS": "1"}
 
 
-def state(work: Work) -> tuple[list[dict[str, float]], dict[str, Any]]:
+def state(work: TrainRequest) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """What was logged up to the last checkpoint, and its weights, in the precision that they are trained in."""
     from safetensors.torch import load_file
 
@@ -131,7 +131,9 @@ def state(work: Work) -> tuple[list[dict[str, float]], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_update_of_several_processes_is_that_of_one(name: str, alone: dict[str, Work], shared: dict[str, Work]):
+def test_the_update_of_several_processes_is_that_of_one(
+    name: str, alone: dict[str, TrainRequest], shared: dict[str, TrainRequest]
+):
     one, several = (state(works[name]) for works in (alone, shared))
     for figure in ("loss", "grad_norm"):
         assert [entry[figure] for entry in several[0]] == pytest.approx([entry[figure] for entry in one[0]], rel=1e-3)
@@ -142,7 +144,7 @@ def test_the_update_of_several_processes_is_that_of_one(name: str, alone: dict[s
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_so_is_what_comes_of_it(name: str, alone: dict[str, Work], shared: dict[str, Work]):
+def test_so_is_what_comes_of_it(name: str, alone: dict[str, TrainRequest], shared: dict[str, TrainRequest]):
     one, several = (
         RESULT.validate_json((works[name].scratch / "result.json").read_bytes()) for works in (alone, shared)
     )
@@ -154,18 +156,18 @@ def test_so_is_what_comes_of_it(name: str, alone: dict[str, Work], shared: dict[
     assert len(shared[name].events.read_text().splitlines()) <= one.steps  # one process tells
 
 
-def result(work: Work) -> TrainResult:
+def result(work: TrainRequest) -> TrainResult:
     return RESULT.validate_json((work.scratch / "result.json").read_bytes())
 
 
 LONG = SFT(**TOLD | {"epochs": 20})
 
 
-def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., Work]):
+def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., TrainRequest]):
     """kill -9 of the second process after a checkpoint: none is left, and in the end all is as if it had not been."""
-    work, whole = make(LONG), make(LONG).done()
+    work, whole = make(LONG), make(LONG).run()
     with ThreadPoolExecutor() as aside:
-        training = aside.submit(work.done, 2)
+        training = aside.submit(work.run, 2)
         assert until(lambda: newest_whole(work.scratch), 600)
         os.kill(next(process for process, variables in processes(work) if variables["RANK"] == "1"), signal.SIGKILL)
         with pytest.raises(Unavailable, match=r"train: a training process ended .*Run again"):
@@ -174,17 +176,17 @@ def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., 
     assert not work.out.exists()
     done = int(newest_whole(work.scratch).rsplit("-", 1)[1])
     told = len(work.events.read_text().splitlines())
-    resumed = work.done(2)
+    resumed = work.run(2)
     again = json.loads(work.events.read_text().splitlines()[told])
     assert again["done"] == done + 1
     assert dict(resumed.losses) == pytest.approx(dict(whole.losses), rel=1e-2)
 
 
-def test_processes_die_with_who_started_them(make: Callable[..., Work]):
+def test_processes_die_with_who_started_them(make: Callable[..., TrainRequest]):
     work = make(LONG)
     code = (
         "import sys; from selftaught.round.distributed.request import Work; "
-        "Work.model_validate_json(sys.argv[1]).done(2)"
+        "Work.model_validate_json(sys.argv[1]).run(2)"
     )
     step = subprocess.Popen([sys.executable, "-c", code, work.model_dump_json()], env=environment())
     assert until(lambda: newest_whole(work.scratch), 600)
@@ -194,12 +196,12 @@ def test_processes_die_with_who_started_them(make: Callable[..., Work]):
     assert until(lambda: not list(processes(work)))
 
 
-def test_why_there_is_no_result_is_said_as_one_process_says_it(make: Callable[..., Work]):
+def test_why_there_is_no_result_is_said_as_one_process_says_it(make: Callable[..., TrainRequest]):
     with pytest.raises(RoundFailed, match=r"the loss is \S+ at step [23] with learning_rate 1e\+30"):
-        make(SFT(**TOLD | {"learning_rate": 1e30})).done(2)
+        make(SFT(**TOLD | {"learning_rate": 1e30})).run(2)
 
 
-def processes(work: Work) -> Iterator[tuple[int, dict[str, str]]]:
+def processes(work: TrainRequest) -> Iterator[tuple[int, dict[str, str]]]:
     """The processes that share `work`, with their environment."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile

@@ -14,11 +14,11 @@ import yaml
 
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
 from selftaught.campaign.kfp.submission import require_champion
-from selftaught.campaign.local import Order
+from selftaught.campaign.local import CampaignSpec
 from selftaught.cluster.client import Cluster, found, told
 from selftaught.cluster.naming import LINE, MANAGED
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.settings import Settings
 
 WEEK = 168
@@ -58,15 +58,15 @@ class Scheduled:
     replaced: tuple[str, ...] = ()
 
 
-def schedule(place: Workplace, order: Order, clock: Clock) -> Scheduled:
+def schedule(platform: Platform, order: CampaignSpec, clock: Clock) -> Scheduled:
     """Run the order's campaign by the clock, one round at a time, in the place of the line's schedule before.
 
     Raises BadInput when the line has no champion, or an account may not make CronJobs in the settings' namespace.
     """
-    require_champion(place, order.line)
-    job = cron_job(place.settings, order, clock)
-    cluster = Cluster(place.settings.namespace, place.settings.reach)
-    with kubeflow(place.settings) as client:  # before anything is made, so that a KFP which is silent is told first
+    require_champion(platform, order.line)
+    job = cron_job(platform.settings, order, clock)
+    cluster = Cluster(platform.settings.namespace, platform.settings.reach)
+    with kubeflow(platform.settings) as client:  # before anything is made, so that a KFP which is silent is told first
         experiment = experiment_of(client, order.line)
         before = every(client.list_recurring_runs, "recurring_runs", experiment_id=experiment) if experiment else []
         _apply(cluster, job)
@@ -85,7 +85,7 @@ def _apply(cluster: Cluster, job: dict[str, Any]) -> None:
             batch.replace_namespaced_cron_job(name, cluster.namespace, job)
 
 
-def cron_job(settings: Settings, order: Order, clock: Clock) -> dict[str, Any]:
+def cron_job(settings: Settings, order: CampaignSpec, clock: Clock) -> dict[str, Any]:
     """The CronJob as the cluster is given it. Raises BadInput where it cannot be called like the line, or has no image.
 
     A firing that was missed is made up for within the hour, two at once are never, and one that fails is tried again
@@ -129,11 +129,11 @@ def _name(line: str) -> str:
     return name
 
 
-def _text(order: Order) -> str:
+def _text(order: CampaignSpec) -> str:
     return yaml.safe_dump(order.recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def _pod(settings: Settings, order: Order, clock: Clock) -> dict[str, Any]:
+def _pod(settings: Settings, order: CampaignSpec, clock: Clock) -> dict[str, Any]:
     mounts = [{"name": "recipe", "mountPath": "/etc/selftaught/recipe", "readOnly": True}]
     item = {"path": "recipe.yaml", "fieldRef": {"fieldPath": f"metadata.annotations['{RECIPE}']"}}
     volumes: list[dict[str, Any]] = [{"name": "recipe", "downwardAPI": {"items": [item]}}]
@@ -151,7 +151,7 @@ def _pod(settings: Settings, order: Order, clock: Clock) -> dict[str, Any]:
     }
 
 
-def _container(settings: Settings, order: Order, clock: Clock, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+def _container(settings: Settings, order: CampaignSpec, clock: Clock, mounts: list[dict[str, Any]]) -> dict[str, Any]:
     secrets = ("selftaught-s3", "selftaught-mlflow-steps")
     return {
         "name": "submit",

@@ -13,13 +13,13 @@ from typing import Any
 
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
 from selftaught.campaign.kfp.versions import Version, compiled, ensure, names
-from selftaught.campaign.local import Order, locked_line
+from selftaught.campaign.local import CampaignSpec, locked_line
 from selftaught.core.errors import BadInput, NothingNew
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
 from selftaught.round.history import next_round
-from selftaught.round.intake import quiet, stage_of
+from selftaught.round.intake import nothing_new, stage_of
 from selftaught.round.job import begun, round_name
 from selftaught.state.tracking import RoundRun, round_title
 from selftaught.state.turns import turn
@@ -41,7 +41,7 @@ class Submitted:
     abandoned: tuple[str, ...] = ()
 
 
-def submit(place: Workplace, order: Order, abandon_after: float = 0.0) -> Submitted:
+def submit(platform: Platform, order: CampaignSpec, abandon_after: float = 0.0) -> Submitted:
     """Submit the round of the order's campaign that is due.
 
     One that was begun with another recipe has failed, and is drawn anew, as `selftaught run` does it. Rounds of the
@@ -50,19 +50,22 @@ def submit(place: Workplace, order: Order, abandon_after: float = 0.0) -> Submit
     Raises BadInput when the line has no champion yet or a run of it is active, NothingNew when there are no fresh tasks
     for it, Busy while another process submits to the line, Unavailable when Kubeflow Pipelines does not answer.
     """
-    require_champion(place, order.line)
-    with kubeflow(place.settings) as client, turn(place.store, f"submit/{order.line}", f"submitting to {order.line}"):
+    require_champion(platform, order.line)
+    with (
+        kubeflow(platform.settings) as client,
+        turn(platform.store, f"submit/{order.line}", f"submitting to {order.line}"),
+    ):
         experiment = str(client.create_experiment(f"selftaught/{order.line}").experiment_id)
         before = every(client.list_runs, "runs", experiment_id=experiment)
         _require_idle(order.line, before)
-        abandoned = abandon_old(place, order.line, time.time() - abandon_after) if abandon_after else ()
-        number, attempt = next_round(place, order.recipe, order.line, order.campaign)
-        if reason := quiet(place, order.recipe, order.line, order.campaign, number, attempt):
+        abandoned = abandon_old(platform, order.line, time.time() - abandon_after) if abandon_after else ()
+        number, attempt = next_round(platform, order.recipe, order.line, order.campaign)
+        if reason := nothing_new(platform, order.recipe, order.line, order.campaign, number, attempt):
             raise NothingNew(reason)
-        order = _as_begun(place, order, number, attempt)
-        pipeline = compiled(order.pipeline(number), place.settings.images)
-        version = ensure(client, pipeline, place.settings.kfp_namespace)
-        opened = _opened(place, order, number, attempt, version)
+        order = _as_begun(platform, order, number, attempt)
+        pipeline = compiled(order.pipeline(number), platform.settings.images)
+        version = ensure(client, pipeline, platform.settings.kfp_namespace)
+        opened = _opened(platform, order, number, attempt, version)
         name = _name(f"{order.line} {round_title(order.campaign, number, attempt)}", before)
         run = client.run_pipeline(
             experiment,
@@ -71,15 +74,15 @@ def submit(place: Workplace, order: Order, abandon_after: float = 0.0) -> Submit
             pipeline_id=version.pipeline,
             version_id=version.id,
         )
-    place.tracker.tag(opened, {"selftaught.kfp_run": str(run.run_id)})
+    platform.tracker.tag(opened, {"selftaught.kfp_run": str(run.run_id)})
     return Submitted(str(run.run_id), name, experiment, version.name, tuple(abandoned))
 
 
-def runs(place: Workplace, line: str) -> list[dict[str, str]]:
+def runs(platform: Platform, line: str) -> list[dict[str, str]]:
     """The runs of the line that Kubeflow Pipelines knows, newest first: id, name, state, version, when it was made."""
-    with kubeflow(place.settings) as client:
+    with kubeflow(platform.settings) as client:
         listed = _runs(client, line)
-        called = names(client, place.settings.kfp_namespace) if listed else {}
+        called = names(client, platform.settings.kfp_namespace) if listed else {}
     rows = [
         {
             "id": run.run_id,
@@ -93,24 +96,24 @@ def runs(place: Workplace, line: str) -> list[dict[str, str]]:
     return sorted(rows, key=lambda row: row["created"], reverse=True)
 
 
-def abandon(place: Workplace, line: str, campaign: str) -> RoundRun:
+def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
     """Give up the round of `campaign` that is not finished.
 
     Raises BadInput as `round.abandon` does, and while a run of the line is active or this machine runs it; Busy while
     another process submits to the line.
     """
-    lock = place.settings.home / "campaigns" / line / "lock"
+    lock = platform.settings.home / "campaigns" / line / "lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with locked_line(lock, line), turn(place.store, f"submit/{line}", f"abandoning a round of {line}"):
-        if place.settings.kfp:
-            with kubeflow(place.settings) as client:
+    with locked_line(lock, line), turn(platform.store, f"submit/{line}", f"abandoning a round of {line}"):
+        if platform.settings.kfp:
+            with kubeflow(platform.settings) as client:
                 _require_idle(line, _runs(client, line))
-        return give_up(place, line, campaign)
+        return give_up(platform, line, campaign)
 
 
-def require_champion(place: Workplace, line: str) -> None:
+def require_champion(platform: Platform, line: str) -> None:
     """Raise BadInput when the line has no champion."""
-    if place.tracker.resolve(line, "champion") is None:
+    if platform.tracker.resolve(line, "champion") is None:
         raise BadInput(f"{line}: has no champion yet. Bring the recipe's model in first: `selftaught adopt`.")
 
 
@@ -124,17 +127,17 @@ def _require_idle(line: str, listed: list[Any]) -> None:
         raise BadInput(f"{line}: run {active[0].run_id} is {active[0].state.lower()}. Wait for it, or terminate it.")
 
 
-def _as_begun(place: Workplace, order: Order, number: int, attempt: int) -> Order:
+def _as_begun(platform: Platform, order: CampaignSpec, number: int, attempt: int) -> CampaignSpec:
     """The order with the shards of the round that it goes on with: their tasks are shared out already."""
-    plan = begun(place, round_name(order.line, order.campaign, number, attempt))
+    plan = begun(platform, round_name(order.line, order.campaign, number, attempt))
     return replace(order, shards=plan.shards) if plan else order
 
 
-def _opened(place: Workplace, order: Order, number: int, attempt: int, version: Version) -> str:
+def _opened(platform: Platform, order: CampaignSpec, number: int, attempt: int, version: Version) -> str:
     """The round's run in MLflow, which names the version before the run is made that will write to it."""
     stage = stage_of(order.recipe, number).name
-    run = place.tracker.round_run(order.line, order.campaign, stage, number, attempt)
-    place.tracker.tag(run, {"selftaught.pipeline_version": version.name})
+    run = platform.tracker.round_run(order.line, order.campaign, stage, number, attempt)
+    platform.tracker.tag(run, {"selftaught.pipeline_version": version.name})
     return run
 
 
@@ -144,7 +147,7 @@ def _name(called: str, before: list[Any]) -> str:
     return f"{called} ({again + 1})" if again else called
 
 
-def _arguments(order: Order, number: int, attempt: int) -> dict[str, Any]:
+def _arguments(order: CampaignSpec, number: int, attempt: int) -> dict[str, Any]:
     """The very round that the run is called by, whatever is due when its first task starts."""
     return {
         "recipe": order.recipe.as_argument(),

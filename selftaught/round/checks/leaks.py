@@ -7,17 +7,17 @@ No measurement on them would mean anything, so they end the round. How two probl
 from collections.abc import Iterable, Sequence
 
 from selftaught.core.errors import RoundFailed
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Task
 from selftaught.round.job import Job
 from selftaught.round.replay import trained_tasks
 from selftaught.tasks.contamination import check_examples
 
 
-def require_no_leak(place: Workplace, job: Job, tasks: Sequence[Task], examples: Iterable[Example]) -> None:
+def require_no_leak(platform: Platform, job: Job, tasks: Sequence[Task], examples: Iterable[Example]) -> None:
     """Raise RoundFailed, naming the problems, when `examples` ask one of the `tasks` of the round that are held out."""
     held_out = [task for task in tasks if task.split != "train"]
-    known = {task.id: task for task in (*trained_tasks(place, job), *tasks) if task.split == "train"}
+    known = {task.id: task for task in (*trained_tasks(platform, job), *tasks) if task.split == "train"}
     if found := check_examples(examples, known, held_out):
         raise RoundFailed(
             "training examples overlap held-out tasks, so nothing measured on them counts:\n" + "\n".join(found)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 
 from selftaught.core.errors import BadInput, BadRecipe
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.round.checks.tokenizers import BY_IDS, blocks_of
 from selftaught.round.job import ModelRef
@@ -29,17 +29,17 @@ def require_named(recipe: Recipe) -> None:
                 )
 
 
-def require_asked_rightly(place: Workplace, stage: Stage, roles: Mapping[str, ModelRef]) -> None:
+def require_asked_rightly(platform: Platform, stage: Stage, roles: Mapping[str, ModelRef]) -> None:
     """Raise BadInput where a block of `stage` asks a model of `roles` for what it does not give."""
     for block in blocks_of(stage, ProcessReward):
-        if not _is_process_reward(place, roles[block.role]):
+        if not _is_process_reward(platform, roles[block.role]):
             raise BadInput(
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is no process reward model "
                 f"that can be served ({PROCESS_REWARD}), which process_reward asks. Take one, or value steps by "
                 "value_model or p_true."
             )
     for block in blocks_of(stage, *BY_IDS, ReplyReward):
-        if block.role in roles and _is_process_reward(place, roles[block.role]):
+        if block.role in roles and _is_process_reward(platform, roles[block.role]):
             how = "for a reply" if isinstance(block, ReplyReward) else "by the policy's token ids"
             raise BadInput(
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is a process reward model, and "
@@ -47,5 +47,5 @@ def require_asked_rightly(place: Workplace, stage: Stage, roles: Mapping[str, Mo
             )
 
 
-def _is_process_reward(place: Workplace, model: ModelRef) -> bool:
-    return is_process_reward(json.loads(place.store.read("models", model.digest, "config.json")))
+def _is_process_reward(platform: Platform, model: ModelRef) -> bool:
+    return is_process_reward(json.loads(platform.store.read("models", model.digest, "config.json")))

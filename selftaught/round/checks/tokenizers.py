@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from selftaught.blocks import Block
 from selftaught.core.errors import BadInput, StoreError
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Stage
 from selftaught.round.job import ModelRef
 from selftaught.search.values import Outcome, ValueModel
@@ -28,11 +28,11 @@ BY_IDS = (ValueModel, Outcome, Vote)
 B = TypeVar("B", bound=Block)
 
 
-def require_same_tokens(place: Workplace, stage: Stage, policy: ModelRef, roles: Mapping[str, ModelRef]) -> None:
+def require_same_tokens(platform: Platform, stage: Stage, policy: ModelRef, roles: Mapping[str, ModelRef]) -> None:
     """Raise BadInput when a model of `roles` that `stage` asks by token ids knows one of the policy's as another."""
-    own = _texts(place, policy)
+    own = _texts(platform, policy)
     for block in blocks_of(stage, *BY_IDS):
-        theirs = _texts(place, roles[block.role]) if block.role in roles else None
+        theirs = _texts(platform, roles[block.role]) if block.role in roles else None
         if own is None or theirs is None:
             continue
         if others := {number: text for number, text in own.items() if theirs.get(number) != text}:
@@ -45,10 +45,10 @@ def require_same_tokens(place: Workplace, stage: Stage, policy: ModelRef, roles:
             )
 
 
-def _texts(place: Workplace, model: ModelRef) -> Mapping[int, str] | None:
+def _texts(platform: Platform, model: ModelRef) -> Mapping[int, str] | None:
     """What each token id of `model` stands for; None where it has no `tokenizer.json`."""
     with suppress(StoreError):
-        return texts(place.store.read("models", model.digest, FILE))
+        return texts(platform.store.read("models", model.digest, FILE))
     return None
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from selftaught.blocks import TrainResult
 from selftaught.core.errors import BadInput, SelftaughtError, Unavailable
-from selftaught.round.distributed.request import Work, words
-from selftaught.round.distributed.trainjob import Answer, Order, claim
+from selftaught.round.distributed.request import TrainRequest, encode_error
+from selftaught.round.distributed.trainjob import Answer, TrainJobRequest, claim
 from selftaught.round.step import step
 from selftaught.settings import Settings
 from selftaught.state.store import Store, open_store
@@ -34,7 +34,7 @@ def run(store: Store, home: Path, name: str) -> None:
     order = store.claimed(claim(name, "order"))
     if order is None:
         raise BadInput(f"{store.root}: holds no order {name}. Does the train step use the same SELFTAUGHT_STORE?")
-    work = Order.model_validate_json(order).work(store, home)
+    work = TrainJobRequest.model_validate_json(order).work(store, home)
     ended_well = work.torchrun()
     if os.environ["PET_NODE_RANK"] == "0" or not ended_well:
         result = _result(store, name, work)
@@ -44,13 +44,13 @@ def run(store: Store, home: Path, name: str) -> None:
         store.claim(claim(name, "answer"), Answer(digest=digest, result=result).model_dump_json().encode())
 
 
-def _result(store: Store, name: str, work: Work) -> TrainResult:
+def _result(store: Store, name: str, work: TrainRequest) -> TrainResult:
     try:
         return work.answer()
     except Unavailable:
         raise  # its words are in the log of the node whose process ended
     except SelftaughtError as error:
-        store.claim(claim(name, "failure"), words(error).encode())
+        store.claim(claim(name, "failure"), encode_error(error).encode())
         raise
 
 

@@ -24,7 +24,7 @@ from selftaught.records import Example, dataset
 RESULT = TypeAdapter(TrainResult)
 
 
-class Work(BaseModel):
+class TrainRequest(BaseModel):
     """What an objective is told. `step` and `events` say where its progress goes."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -39,7 +39,7 @@ class Work(BaseModel):
     events: Path | None = None
     template: Mapping[str, JsonValue] = {}
 
-    def done(self, processes: int = 1) -> TrainResult:
+    def run(self, processes: int = 1) -> TrainResult:
         """Train, in as many processes as are asked for where the objective can be shared.
 
         Raises as `Objective.train` does, and Unavailable when a process was killed.
@@ -85,18 +85,18 @@ class Work(BaseModel):
         if self._result.exists():
             return RESULT.validate_json(self._result.read_bytes())
         if self._failure.exists():
-            raise failure(self._failure.read_text(encoding="utf-8"))
+            raise decode_error(self._failure.read_text(encoding="utf-8"))
         raise Unavailable(
             f"{self.step}: a training process ended (its last words are above; killed without a word: memory). "
             "Run again: it goes on from its newest checkpoint, where one is left."
         )
 
-    def as_a_process(self, first: bool) -> None:
+    def run_as_rank(self, first: bool) -> None:
         """Be one of several processes; the `first` leaves the result in the scratch folder, any why there is none."""
         try:
             result = self._alone()
         except (SelftaughtError, OSError) as error:
-            write_whole(self._failure, words(error))
+            write_whole(self._failure, encode_error(error))
             raise
         if first:
             write_whole(self._result, RESULT.dump_json(result).decode())
@@ -110,12 +110,12 @@ class Work(BaseModel):
         return self.scratch / "failure"
 
 
-def words(error: Exception) -> str:
-    """An error as another process can read it; see `failure`."""
+def encode_error(error: Exception) -> str:
+    """An error as another process can read it; see `decode_error`."""
     return f"{type(error).__name__}\n{error}"
 
 
-def failure(told: str) -> Exception:
-    """The error that another process told in `words`."""
+def decode_error(told: str) -> Exception:
+    """The error that another process told in `encode_error`."""
     kind, message = told.split("\n", 1)
     return getattr(errors, kind, OSError)(message)

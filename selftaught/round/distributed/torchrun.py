@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from selftaught.core.processes import die_with_parent
-from selftaught.round.distributed.request import Work
+from selftaught.round.distributed.request import TrainRequest
 
 
 def main() -> None:
@@ -17,7 +17,9 @@ def main() -> None:
     die_with_parent()
     work, *options = sys.argv[1:]
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        Work.model_validate_json(Path(work).read_text(encoding="utf-8")).as_a_process(first=os.environ["RANK"] == "0")
+        TrainRequest.model_validate_json(Path(work).read_text(encoding="utf-8")).run_as_rank(
+            first=os.environ["RANK"] == "0"
+        )
         return
     from torch.distributed import run
 

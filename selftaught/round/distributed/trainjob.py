@@ -1,9 +1,9 @@
 """One objective's training on several nodes: a TrainJob of Kubeflow Trainer that the train step makes and waits for.
 
-The nodes' pods have no disk in common, so everything goes through the store: they are told an `Order` by digests, and
-the first of them answers with the digest of a model (`selftaught.round.distributed.node`). A TrainJob is called by its
-order's digest: a step that is run again waits for the one that is there, or takes its answer. What a pod is (image,
-resources) stands in the TrainingRuntime of the chart.
+The nodes' pods have no disk in common, so everything goes through the store: they get a `TrainJobRequest` by digests,
+and the first of them answers with the digest of a model (`selftaught.round.distributed.node`). A TrainJob is named
+after its request's digest: a step that is run again waits for the one that is there, or takes its answer. What a pod
+is (image, resources) is set by the TrainingRuntime of the chart.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from selftaught.core.crashes import cause, last_lines
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.recipe import OnAxis
 from selftaught.records import dataset
-from selftaught.round.distributed.request import Work, failure
+from selftaught.round.distributed.request import TrainRequest, decode_error
 from selftaught.state.store import Store
 from selftaught.state.weights import model_digest, proven
 
@@ -33,7 +33,7 @@ JOBSET = "jobset.sigs.k8s.io/jobset-name"
 """The label of a TrainJob's pods."""
 
 
-class Order(BaseModel):
+class TrainJobRequest(BaseModel):
     """What the nodes are told."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
@@ -50,10 +50,10 @@ class Order(BaseModel):
         """What the TrainJob is called."""
         return f"train-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
 
-    def work(self, store: Store, home: Path) -> Work:
+    def work(self, store: Store, home: Path) -> TrainRequest:
         """The order as work on this machine, its model and its examples fetched."""
         scratch = home / "scratch" / self.name
-        return Work(
+        return TrainRequest(
             objective=self.objective,
             model=proven(store.local("models", self.model, home / "cache"), self.model),
             examples=dataset.proven(store.local("datasets", self.examples, home / "cache"), self.examples),
@@ -89,7 +89,7 @@ class TrainJobs:
     processes: int
     ready_within: float
 
-    def done(self, work: Work, pause: float = 5.0) -> TrainResult:
+    def run(self, work: TrainRequest, pause: float = 5.0) -> TrainResult:
         """Have `work` done by a TrainJob; `work.out` then holds its model.
 
         Raises as the objective does, BadInput with the cluster's words when the pods cannot start or have failed,
@@ -108,9 +108,9 @@ class TrainJobs:
         proven(work.out, answer.digest)
         return answer.result
 
-    def _ordered(self, work: Work) -> Order:
+    def _ordered(self, work: TrainRequest) -> TrainJobRequest:
         """The order for `work`, put where the nodes find it and what it names."""
-        order = Order(
+        order = TrainJobRequest(
             objective=work.objective,
             model=model_digest(work.model),
             examples=dataset.manifest(work.examples).digest,
@@ -158,12 +158,12 @@ class TrainJobs:
     def _failure(self, name: str, condition: str) -> Exception:
         """What the first process raised, or else the pods' last words."""
         if raised := self.store.claimed(claim(name, "failure")):
-            return failure(raised.decode())
+            return decode_error(raised.decode())
         logs = self.cluster.logs(f"{JOBSET}={name}", "Failed").items()
         ends = "; ".join(f"pod {pod}: {cause(log) or last_lines(log)}" for pod, log in logs)
         return BadInput(f"trainjob {name}: {ends or condition}. Run the step again: it is made anew.")
 
-    def _tell(self, order: Order, report: ProgressSink) -> None:
+    def _tell(self, order: TrainJobRequest, report: ProgressSink) -> None:
         """Pass on the last step that the first node's log tells of, with its figures."""
         first = f"{JOBSET}={order.name},batch.kubernetes.io/job-completion-index=0"
         for log in self.cluster.logs(first, "Running").values():

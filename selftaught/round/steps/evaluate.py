@@ -19,7 +19,7 @@ from selftaught.core.errors import NoAnswer
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.evaluation.pairing import common
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
-from selftaught.platform import Workplace, input_key
+from selftaught.platform import Platform, input_key
 from selftaught.records import Group, Split, Task, TaskScore, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.job import Job, ModelRef, asked, dump
@@ -43,16 +43,16 @@ def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Man
 
     A task that one of them got no answer to counts for neither; RoundFailed where they are many.
     """
-    place, job = Workplace.open(), Job.read(job_path)
+    platform, job = Platform.open(), Job.read(job_path)
     held_out = [task for task in dataset.read(Path(tasks), Task) if task.split in SETS[which]]
     models = [job.champion, ModelRef(digest=challenger)]
-    parts = [_model(place, job, model, held_out, job.blocks.evaluate, Path(out)) for model in models]
+    parts = [_model(platform, job, model, held_out, job.blocks.evaluate, Path(out)) for model in models]
     if job.anchor and job.anchor.digest not in [model.digest for model in models]:
-        parts += _anchored(place, job, job.anchor, held_out, Path(out))
+        parts += _anchored(platform, job, job.anchor, held_out, Path(out))
     scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
     manifest = _write(job, common(scores), [part[0] for part in parts], Path(out))
-    place.store.put("datasets", manifest.digest, Path(out))
-    place.tracker.log(job.run, dict(_means(job, summarise(scores))), step=job.round)
+    platform.store.put("datasets", manifest.digest, Path(out))
+    platform.tracker.log(job.run, dict(_means(job, summarise(scores))), step=job.round)
     return manifest
 
 
@@ -63,15 +63,15 @@ def _means(job: Job, summaries: Iterable[Summary]) -> Iterator[tuple[str, float]
 
 
 def _anchored(
-    place: Workplace, job: Job, anchor: ModelRef, tasks: Sequence[Task], out: Path
+    platform: Platform, job: Job, anchor: ModelRef, tasks: Sequence[Task], out: Path
 ) -> list[tuple[Manifest, Path]]:
     guard = [task for task in tasks if task.split == "guard"]
     metrics = [metric for metric in job.blocks.evaluate if job.blocks.gate and metric.name in job.blocks.gate.anchored]
-    return [_model(place, job, anchor, guard, metrics, out)] if guard and metrics else []
+    return [_model(platform, job, anchor, guard, metrics, out)] if guard and metrics else []
 
 
 def _model(
-    place: Workplace, job: Job, model: ModelRef, tasks: Sequence[Task], metrics: Sequence[Metric], out: Path
+    platform: Platform, job: Job, model: ModelRef, tasks: Sequence[Task], metrics: Sequence[Metric], out: Path
 ) -> tuple[Manifest, Path]:
     inputs = {
         "model": model.digest,
@@ -79,22 +79,22 @@ def _model(
         "tasks": [(task.split, task.id) for task in tasks],
         "metrics": dump(metrics),
         "verify": dump(job.blocks.verify),
-        "conditions": conditions(place, job.blocks.verify),
-        **asked(place, job),
+        "conditions": conditions(platform, job.blocks.verify),
+        **asked(platform, job),
     }
     folder = out.with_name(f"{out.name}.{model.digest[:8]}")
 
     def measure(into: Path, key: str) -> Manifest:
-        return asyncio.run(_evaluate(place, job, model, tasks, metrics, into, key))
+        return asyncio.run(_evaluate(platform, job, model, tasks, metrics, into, key))
 
-    return place.once("evaluate", inputs, folder, measure), folder
+    return platform.memoize("evaluate", inputs, folder, measure), folder
 
 
-def conditions(place: Workplace, verifiers: Sequence[Verifier]) -> dict[str, str]:
+def conditions(platform: Platform, verifiers: Sequence[Verifier]) -> dict[str, str]:
     """What scores depend on beside models, tasks and blocks: the engine's software, and the code that verifies."""
-    here = ENGINE if place.settings.serving == "local" else ()
+    here = ENGINE if platform.settings.serving == "local" else ()
     engine = {name: found for name in here if (found := _installed(name))}
-    return {"code": _code(verifiers), "runtime": place.settings.runtime, **engine}
+    return {"code": _code(verifiers), "runtime": platform.settings.runtime, **engine}
 
 
 def _code(verifiers: Sequence[Verifier]) -> str:
@@ -112,7 +112,7 @@ def _installed(name: str) -> str:
 
 
 async def _evaluate(
-    place: Workplace,
+    platform: Platform,
     job: Job,
     model: ModelRef,
     tasks: Sequence[Task],
@@ -120,9 +120,9 @@ async def _evaluate(
     out: Path,
     key: str,
 ) -> Manifest:
-    async with context(place, job, model, alone=_alone(job)) as models:
+    async with context(platform, job, model, alone=_alone(job)) as models:
         watch = Stopwatch()
-        progress = place.progress(f"evaluate {_whose(job, model)}")
+        progress = platform.progress(f"evaluate {_whose(job, model)}")
         lost: set[str] = set()
 
         def unanswered(task: Task, error: NoAnswer) -> None:
@@ -130,8 +130,8 @@ async def _evaluate(
             lost.add(task.id)
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
-            own = job.own(input_key(key, {"sampler": dump(sampler)}))
-            with open_journal(place.store, own, Group) as journal:
+            own = job.scoped(input_key(key, {"sampler": dump(sampler)}))
+            with open_journal(platform.store, own, Group) as journal:
                 return await sample(
                     wanted,
                     sampler,

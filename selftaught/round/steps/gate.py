@@ -12,7 +12,7 @@ from pathlib import Path
 from selftaught.blocks import Decision, Evidence, Gate
 from selftaught.evaluation.decision import decision_to_json
 from selftaught.evaluation.runner import summarise
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Task, TaskScore, dataset
 from selftaught.round.checks.leaks import require_no_leak
 from selftaught.round.error_budget import decided
@@ -36,12 +36,12 @@ def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, 
 
     Raises RoundFailed when a training example is a held-out task.
     """
-    place, job = Workplace.open(), Job.read(job_path)
-    require_no_leak(place, job, dataset.read(Path(tasks), Task), dataset.rows(Path(examples), Example))
+    platform, job = Platform.open(), Job.read(job_path)
+    require_no_leak(platform, job, dataset.read(Path(tasks), Task), dataset.rows(Path(examples), Example))
     assert job.blocks.gate is not None  # a stage that trains has one
     gate = [task for task in dataset.read(Path(tasks), Task) if task.split == "gate"]
     evidence = _evidence(job, challenger, Path(scores), gate)
-    decision = decided(place, job, [task.id for task in gate], partial(_decide, job.blocks.gate, evidence))
+    decision = decided(platform, job, [task.id for task in gate], partial(_decide, job.blocks.gate, evidence))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(decision_to_json(decision), encoding="utf-8")
     return Decided(decision.outcome, _figures(decision, evidence))
@@ -53,7 +53,7 @@ def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> 
         challenger=challenger,
         scores=dataset.read(scores, TaskScore),
         round=job.round,
-        fresh=job.recipe.tasks.fresh,
+        fresh=job.recipe.tasks.resamples_gate,
         seed=job.seed,
         anchor=job.anchor.digest if job.anchor else "",
         over=job.recipe.tasks.over,

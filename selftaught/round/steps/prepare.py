@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from selftaught.core.errors import BadInput, NothingNew, RoundFailed, StoreError
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.records import dataset
 from selftaught.records.dataset import Manifest
@@ -31,10 +31,10 @@ from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
 from selftaught.round.reuse import reusable
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 from selftaught.state.tracking import NOTHING_NEW, STOPPED, Version
 from selftaught.tasks.draw import seeds
-from selftaught.tasks.past import Taken
+from selftaught.tasks.past import TaskDraw
 from selftaught.verification.gold import gold_checks, require_gold
 
 
@@ -51,52 +51,52 @@ def run(
     """
     if shards < 1:
         raise BadInput("shards: []: nothing would be sampled. Give [0], or [0, 1, …] for several.")
-    place = Workplace.open()
+    platform = Platform.open()
     parsed = Recipe.parse(recipe)
-    number, attempt = (number, attempt) if number else due(place.tracker.rounds(line, campaign))
+    number, attempt = (number, attempt) if number else due(platform.tracker.rounds(line, campaign))
     key = plan_key(round_name(line, campaign, number, attempt))
-    claimed = place.store.claimed(key)
+    claimed = platform.store.claimed(key)
     if claimed is None:
-        require_room(parsed, place.settings)
+        require_room(parsed, platform.settings)
         require_named(parsed)
-        job = _fix(place, parsed, line, campaign, number, attempt, shards, Path(tasks))
-        claimed = place.store.claim(key, job.model_dump_json().encode())
-    job = understood(place.store, key, claimed, Job)
+        job = _fix(platform, parsed, line, campaign, number, attempt, shards, Path(tasks))
+        claimed = platform.store.claim(key, job.model_dump_json().encode())
+    job = parse_claim(platform.store, key, claimed, Job)
     if job.shards != shards:
         raise BadInput(f"{job.name}: was begun with {job.shards} shards, not {shards}. Go on with {job.shards}.")
     if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
-        place.store.get("datasets", job.tasks, Path(tasks))
+        platform.store.get("datasets", job.tasks, Path(tasks))
         dataset.proven(Path(tasks), job.tasks)
     manifest = dataset.manifest(Path(tasks))
-    require_kept(place, job)
-    _open_run(place, job, manifest)
+    require_kept(platform, job)
+    _open_run(platform, job, manifest)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_bytes(claimed)
     return manifest
 
 
 def _fix(
-    place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, shards: int, out: Path
+    platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, shards: int, out: Path
 ) -> Job:
     stage = stage_of(recipe, number)
-    run = place.tracker.round_run(
+    run = platform.tracker.round_run(
         line, campaign, stage.name, number, attempt
     )  # first, for a draw that fails to be told
     draw = seeds(campaign, number, attempt)
-    taken = _drawn(place, recipe, line, campaign, number, attempt, run)
+    taken = _drawn(platform, recipe, line, campaign, number, attempt, run)
     # before anything is sampled: on a cluster no plan has been made that would have said it
     require_gold(asyncio.run(gold_checks(taken.tasks, stage.verify)))
     counts = {name: float(count) for name, count in taken.counts.items()}
     if taken.alike:
-        place.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})
+        platform.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})
     manifest = dataset.write(out, taken.tasks, "tasks", recipe=recipe.digest, counts=counts)
-    place.store.put("datasets", manifest.digest, out)
-    champion, trainee = _version(place, line, "champion"), _version(place, line, stage.train_from)
-    sampler = _version(place, line, stage.sample_from)
-    own = _trained(place, line, stage)
-    others = {**roles(place, recipe, line), **own}
-    require_asked_rightly(place, stage, others)
-    require_same_tokens(place, stage, sampler, others)
+    platform.store.put("datasets", manifest.digest, out)
+    champion, trainee = _version(platform, line, "champion"), _version(platform, line, stage.train_from)
+    sampler = _version(platform, line, stage.sample_from)
+    own = _trained(platform, line, stage)
+    others = {**roles(platform, recipe, line), **own}
+    require_asked_rightly(platform, stage, others)
+    require_same_tokens(platform, stage, sampler, others)
     job = Job(
         recipe=recipe,
         line=line,
@@ -111,37 +111,39 @@ def _fix(
         drops=taken.drops,
         broken=taken.broken,
         champion=champion,
-        anchor=_version(place, line, "base"),
+        anchor=_version(platform, line, "base"),
         pool=pool_of(recipe.tasks),
         sampler=sampler,
         trainee=trainee,
         roles=others,
         trainees={role: own.get(role, trainee) for role in stage.trained_roles},
-        earlier=earlier(place, line, campaign) if stage.replay else (),
+        earlier=earlier(platform, line, campaign) if stage.replay else (),
         run=run,
         started=time.time(),
     )
-    return job.model_copy(update={"reused": reusable(place, job)})
+    return job.model_copy(update={"reused": reusable(platform, job)})
 
 
-def _drawn(place: Workplace, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, run: str) -> Taken:
+def _drawn(
+    platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, run: str
+) -> TaskDraw:
     """The round's tasks; where there are none, or none that will do, its run ends before the pipeline does."""
     try:
-        return _fitting(place, recipe, line, number, drawn(place, recipe, line, campaign, number, attempt))
+        return _fitting(platform, recipe, line, number, drawn(platform, recipe, line, campaign, number, attempt))
     except NothingNew as nothing:
-        end(place, recipe, line, campaign, number, attempt, str(nothing))
+        end(platform, recipe, line, campaign, number, attempt, str(nothing))
         raise
     except RoundFailed as failure:
-        give_up(place.tracker, run, failure)
+        give_up(platform.tracker, run, failure)
         raise
 
 
-def _fitting(place: Workplace, recipe: Recipe, line: str, number: int, taken: Taken) -> Taken:
+def _fitting(platform: Platform, recipe: Recipe, line: str, number: int, taken: TaskDraw) -> TaskDraw:
     """`taken` without the tasks that no engine can be asked: they are named in the log, and counted.
 
     Raises RoundFailed when nothing is left of one of the sets.
     """
-    left = too_long(taken.tasks, place.settings.engine_context, _tokenizer(place, line, stage_of(recipe, number)))
+    left = too_long(taken.tasks, platform.settings.engine_context, _tokenizer(platform, line, stage_of(recipe, number)))
     if not left:
         return taken
     for task in left:
@@ -152,42 +154,43 @@ def _fitting(place: Workplace, recipe: Recipe, line: str, number: int, taken: Ta
     kept = [task for task in taken.tasks if task.id not in gone]
     if empty := sorted({task.split for task in left} - {task.split for task in kept}):
         raise RoundFailed(
-            f"every task of the {empty[0]} set is longer than an engine's context of {place.settings.engine_context} "
-            f"tokens, {left[0].id} for one. Shorten them, or raise SELFTAUGHT_ENGINE_CONTEXT."
+            f"every task of the {empty[0]} set is longer than an engine's context of "
+            f"{platform.settings.engine_context} tokens, {left[0].id} for one. Shorten them, or raise "
+            "SELFTAUGHT_ENGINE_CONTEXT."
         )
     return replace(taken, tasks=kept, counts={**taken.counts, "too long": len(left)})
 
 
-def _tokenizer(place: Workplace, line: str, stage: Stage) -> bytes | None:
+def _tokenizer(platform: Platform, line: str, stage: Stage) -> bytes | None:
     """The `tokenizer.json` of the model that samples, if it has one; nothing else of the model is fetched."""
-    version = place.tracker.resolve(line, stage.sample_from)
+    version = platform.tracker.resolve(line, stage.sample_from)
     with suppress(StoreError):  # it has none
-        return place.store.read("models", version.digest, "tokenizer.json") if version else None
+        return platform.store.read("models", version.digest, "tokenizer.json") if version else None
 
 
-def _version(place: Workplace, line: str, alias: Iterate) -> ModelRef:
-    found: Version | None = place.tracker.resolve(line, alias)
+def _version(platform: Platform, line: str, alias: Iterate) -> ModelRef:
+    found: Version | None = platform.tracker.resolve(line, alias)
     if found is None:
         raise BadInput(f"{line}: has no {alias} in the registry. `selftaught run` adopts the recipe's model first.")
     return ModelRef(digest=found.digest, version=found.version)
 
 
-def _trained(place: Workplace, line: str, stage: Stage) -> dict[str, ModelRef]:
+def _trained(platform: Platform, line: str, stage: Stage) -> dict[str, ModelRef]:
     """The newest version of each role that the stage trains, of those that have one: they go on being trained."""
-    heads = {role: place.tracker.resolve(role_line(line, role), "head") for role in stage.trained_roles}
+    heads = {role: platform.tracker.resolve(role_line(line, role), "head") for role in stage.trained_roles}
     return {role: ModelRef(digest=head.digest, version=head.version) for role, head in heads.items() if head}
 
 
-def _open_run(place: Workplace, job: Job, tasks: Manifest) -> None:
+def _open_run(platform: Platform, job: Job, tasks: Manifest) -> None:
     """Parameters, tags and the tasks of the round's run; said again, it changes nothing."""
-    tracker = place.tracker
+    tracker = platform.tracker
     if tracker.outcome(job.run) in (NOTHING_NEW, STOPPED):
         tracker.reopen(job.run)
     tracker.tag(job.run, {"selftaught.recipe": job.recipe.digest, "selftaught.champion": job.champion.digest})
     named = {"recipe": job.recipe.name, "stage": job.stage, "seed": str(job.seed)}
     tracker.log(job.run, {}, params=named | of_stage(job))
     tracker.log_text(job.run, yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False), "recipe.yaml")
-    tracker.log_dataset(job.run, "tasks", job.tasks, place.store.uri("datasets", job.tasks), tasks.rows, "tasks")
+    tracker.log_dataset(job.run, "tasks", job.tasks, platform.store.uri("datasets", job.tasks), tasks.rows, "tasks")
     if job.drops:
         told = {
             "selftaught.drops": ", ".join(job.drops)[:4000],

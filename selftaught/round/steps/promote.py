@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from selftaught.evaluation.decision import decision_from_json
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.round.abandon import require_kept
 from selftaught.round.job import Job
 from selftaught.round.patience import patient
@@ -25,13 +25,13 @@ def run(job_path: str, challenger: str, decision: str) -> Version:
     Raises RoundFailed when the champion is not the one that the challenger was measured against, or when the route
     tries the challenger on users and it fails them; BadInput when the round was abandoned.
     """
-    place, job = Workplace.open(), Job.read(job_path)
-    require_kept(place, job)
-    tracker = place.tracker
+    platform, job = Platform.open(), Job.read(job_path)
+    require_kept(platform, job)
+    tracker = platform.tracker
     new = next(version for version in tracker.versions(job.line) if version.digest == challenger)
     decided = decision_from_json(Path(decision).read_text(encoding="utf-8"))
     gain = f"{decided.gain:+.4f} [{decided.low:.4f}, {decided.high:.4f}]"
     tracker.tag_version(new, {"selftaught.gain_that_decided": gain})
-    begun = partial(attend, place.settings, job.line)
-    move(tracker, place.serving(), new, expected=job.champion.digest, begun=begun)
+    begun = partial(attend, platform.settings, job.line)
+    move(tracker, platform.serving(), new, expected=job.champion.digest, begun=begun)
     return new

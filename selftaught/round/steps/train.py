@@ -16,16 +16,16 @@ from selftaught.blocks import TrainResult
 from selftaught.cluster.client import Cluster
 from selftaught.core.errors import RoundFailed
 from selftaught.core.stopwatch import Stopwatch
-from selftaught.platform import Workplace, input_key
+from selftaught.platform import Platform, input_key
 from selftaught.records import dataset
 from selftaught.round.curves import Curve, followed, places
-from selftaught.round.distributed.request import Work
+from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.distributed.trainjob import TrainJobs
 from selftaught.round.job import Job, ModelRef, dump, role_line
 from selftaught.round.models import reference_key
 from selftaught.round.patience import patient
 from selftaught.serving.weight_check import reference_logprobs
-from selftaught.state.claims import understood
+from selftaught.state.claims import parse_claim
 from selftaught.state.tracking import Tracker, Version
 from selftaught.state.weights import check_model, model_digest
 
@@ -72,7 +72,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
 
     Raises RoundFailed when training diverges, BadInput when the model cannot be read.
     """
-    place, job = Workplace.open(), Job.read(job_path)
+    platform, job = Platform.open(), Job.read(job_path)
     given = dataset.manifest(Path(examples)).digest
     inputs = {
         "model": job.trainee.digest,
@@ -83,34 +83,36 @@ def run(job_path: str, examples: str, out: str) -> Training:
         **({"chat_template": job.recipe.chat_template} if job.recipe.chat_template else {}),
     }
     key = input_key("train", inputs)
-    done = place.store.claimed(key)
+    done = platform.store.claimed(key)
     if done is None:
-        made = _train(place, job, Path(examples), given, key)
-        done = place.store.claim(key, made.model_dump_json().encode())
-    training = understood(place.store, key, done, Training)
-    shutil.rmtree(_scratch(place, job, key), ignore_errors=True)
-    _register(place, job, training)
+        made = _train(platform, job, Path(examples), given, key)
+        done = platform.store.claim(key, made.model_dump_json().encode())
+    training = parse_claim(platform.store, key, done, Training)
+    shutil.rmtree(_scratch(platform, job, key), ignore_errors=True)
+    _register(platform, job, training)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(training.model_dump_json(indent=2), encoding="utf-8")
     return training
 
 
-def _scratch(place: Workplace, job: Job, key: str) -> Path:
-    return place.settings.home / "scratch" / job.own(key).replace("/", "-")
+def _scratch(platform: Platform, job: Job, key: str) -> Path:
+    return platform.settings.home / "scratch" / job.scoped(key).replace("/", "-")
 
 
-def _train(place: Workplace, job: Job, examples: Path, given: str, key: str) -> Training:
+def _train(platform: Platform, job: Job, examples: Path, given: str, key: str) -> Training:
     watch = Stopwatch()
     starts = {"policy": job.trainee, **job.trainees}
     trained = {
-        role: _trained(place, start, *_objectives(place, job, role, start, examples, _scratch(place, job, key)))
+        role: _trained(
+            platform, start, *_objectives(platform, job, role, start, examples, _scratch(platform, job, key))
+        )
         for role, start in starts.items()
     }
     policy = trained.pop("policy")
     return Training(**policy.model_dump(), examples=given, seconds=watch.seconds, others=trained)
 
 
-def _trained(place: Workplace, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
+def _trained(platform: Platform, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
     """The record of the model in `folder`, which is put into the store.
 
     Raises RoundFailed when it computes no numbers; nothing of it is kept then.
@@ -120,8 +122,8 @@ def _trained(place: Workplace, start: ModelRef, results: Sequence[TrainResult], 
     if not reference.finite:
         raise RoundFailed("the trained weights do not compute numbers any more. Lower learning_rate, or raise warmup.")
     digest = model_digest(folder)
-    uri = place.store.put("models", digest, folder)
-    place.store.claim(reference_key(digest), reference.model_dump_json().encode())
+    uri = platform.store.put("models", digest, folder)
+    platform.store.claim(reference_key(digest), reference.model_dump_json().encode())
     return Trained(
         digest=digest,
         uri=uri,
@@ -136,15 +138,15 @@ def _trained(place: Workplace, start: ModelRef, results: Sequence[TrainResult], 
 
 
 def _objectives(
-    place: Workplace, job: Job, role: str, start: ModelRef, examples: Path, scratch: Path
+    platform: Platform, job: Job, role: str, start: ModelRef, examples: Path, scratch: Path
 ) -> tuple[list[TrainResult], Path]:
     """Run the objectives of `role` one after another, each on what the one before made. Returns the last folder."""
-    folder = place.model(start.digest)
+    folder = platform.model(start.digest)
     results: list[TrainResult] = []
     for index, objective in enumerate(job.blocks.train):
         if objective.role != role:
             continue
-        work = Work(
+        work = TrainRequest(
             objective=objective,
             model=folder,
             examples=examples,
@@ -152,24 +154,24 @@ def _objectives(
             scratch=scratch / f"steps-{index}",
             seed=job.seed % 2**32,
             step="train" if role == "policy" else f"train {role}",
-            events=Path(place.settings.events) if place.settings.events else None,
+            events=Path(platform.settings.events) if platform.settings.events else None,
             template=job.recipe.chat_template,
         )
         done = sum(result.steps for result in results)
         curve = Curve(job.run, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}", role, done)
-        with followed(work.curve, places(place.settings.report_to, place.tracker, place.settings.home, curve)):
-            results.append(_done(place, work))
+        with followed(work.curve, places(platform.settings.report_to, platform.tracker, platform.settings.home, curve)):
+            results.append(_done(platform, work))
         folder = work.out
     return results, folder
 
 
-def _done(place: Workplace, work: Work) -> TrainResult:
+def _done(platform: Platform, work: TrainRequest) -> TrainResult:
     """Have `work` done where the settings say: in this process, in several of this machine, or on several nodes."""
-    told = place.settings
+    told = platform.settings
     if told.train_nodes == 1 or not work.objective.parallel:
-        return work.done(told.train_processes)
+        return work.run(told.train_processes)
     cluster = Cluster(told.namespace, told.reach)
-    return TrainJobs(cluster, place.store, told.train_nodes, told.train_node_processes, told.ready_within).done(work)
+    return TrainJobs(cluster, platform.store, told.train_nodes, told.train_node_processes, told.ready_within).run(work)
 
 
 def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:
@@ -182,9 +184,9 @@ def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:
     return points
 
 
-def _register(place: Workplace, job: Job, training: Training) -> Version:
+def _register(platform: Platform, job: Job, training: Training) -> Version:
     """Register the challenger and the models beside it with their lineage; said again, it finds what is there."""
-    tracker = place.tracker
+    tracker = platform.tracker
     for role, other in training.others.items():
         version = tracker.register(
             role_line(job.line, role), other.digest, other.uri, job.run, _tags(job, other, training)

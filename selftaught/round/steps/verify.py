@@ -17,7 +17,7 @@ from selftaught.blocks import Context
 from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.curation.runner import curate
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, Task, dataset
 from selftaught.records.dataset import Manifest, Writer
 from selftaught.round import findings
@@ -51,16 +51,16 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     Raises RoundFailed when too few examples are left to train on, with what there is, or when some of them are held-out
     tasks, and BadInput when the pipeline was started for another number of shards than it has.
     """
-    place, job = Workplace.open(), Job.read(job_path)
+    platform, job = Platform.open(), Job.read(job_path)
     if len(shards) != job.shards:
         raise BadInput(
             f"{job.name}: {len(shards)} of {job.shards} shards. A pipeline of one shard takes `shards: [0]`."
         )
     parts = [dataset.manifest(Path(shard)) for shard in shards]
-    inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(place, job)}
-    done = place.once("verify", inputs, Path(verified), lambda out, _: _verify(place, job, shards, parts, out))
-    _track_verified(place, job, done)
-    _show(place, job, Path(verified))
+    inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(platform, job)}
+    done = platform.memoize("verify", inputs, Path(verified), lambda out, _: _verify(platform, job, shards, parts, out))
+    _track_verified(platform, job, done)
+    _show(platform, job, Path(verified))
     inputs = {
         "verified": done.digest,
         "tasks": job.tasks,
@@ -68,17 +68,19 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
         "replay": [job.blocks.replay, [past.examples for past in job.earlier]],
         "seed": job.seed,
     }
-    kept = place.once("curate", inputs, Path(examples), lambda out, _: _curate(place, job, Path(verified), out))
-    _track_examples(place, job, kept)
+    kept = platform.memoize(
+        "curate", inputs, Path(examples), lambda out, _: _curate(platform, job, Path(verified), out)
+    )
+    _track_examples(platform, job, kept)
     return Verified(done, kept)
 
 
-def _verify(place: Workplace, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path) -> Manifest:
+def _verify(platform: Platform, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path) -> Manifest:
     groups = merge(*(_by_id(Path(shard)) for shard in shards), key=lambda group: group.id)
     total = sum(part.rows for part in parts)
     watch, counts, controls = Stopwatch(), Counter[str](), list[Compared]()
     with dataset.writing(out, "groups") as into:
-        asyncio.run(_each(place, job, groups, total, into, counts, controls))
+        asyncio.run(_each(platform, job, groups, total, into, counts, controls))
         sampled = {
             "new_tokens": sum(part.counts["new_tokens"] for part in parts),
             "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
@@ -98,7 +100,7 @@ def _by_id(shard: Path) -> Iterator[Group]:
 
 
 async def _each(
-    place: Workplace,
+    platform: Platform,
     job: Job,
     groups: Iterable[Group],
     total: int,
@@ -113,22 +115,22 @@ async def _each(
         models = (
             Context(seed=job.seed)
             if alone
-            else await stack.enter_async_context(context(place, job, job.sampler, alone=True))
+            else await stack.enter_async_context(context(platform, job, job.sampler, alone=True))
         )
-        async for group in verified(groups, total, job.blocks.verify, models, place.progress("verify")):
+        async for group in verified(groups, total, job.blocks.verify, models, platform.progress("verify")):
             into.add(group)
             counts.update({**asdict(funnel([group])), **outcomes([group])})
             controls.extend(compared([group]))
 
 
-def _curate(place: Workplace, job: Job, groups: Path, out: Path) -> Manifest:
+def _curate(platform: Platform, job: Job, groups: Path, out: Path) -> Manifest:
     parents = {"verified": dataset.manifest(groups).digest}
     parents |= {f"examples.{index}": past.examples for index, past in enumerate(job.earlier)}
     with dataset.writing(out, "examples") as into:
-        own = [_added(into, example) for example in _own(place, job, groups)]
-        others = [_added(into, example) for example in replayed(place, job, own)]
+        own = [_added(into, example) for example in _own(platform, job, groups)]
+        others = [_added(into, example) for example in replayed(platform, job, own)]
         kept = into.end(parents, job.recipe.digest, {"own": float(len(own)), "replayed": float(len(others))})
-        require_no_leak(place, job, drawn_tasks(place, job), into.rows)
+        require_no_leak(platform, job, drawn_tasks(platform, job), into.rows)
         return kept
 
 
@@ -138,35 +140,35 @@ def _added(into: Writer, example: Example) -> str:
     return example.id
 
 
-def _own(place: Workplace, job: Job, groups: Path) -> Iterator[Example]:
+def _own(platform: Platform, job: Job, groups: Path) -> Iterator[Example]:
     """What is curated of the round's own groups; where that is too little, it is told what there is."""
     rows, made = dataset.Rows(groups, Group), dataset.manifest(groups)
     try:
         yield from curate(rows, job.blocks.curate, job.seed)
     except RoundFailed as failure:
-        told = findings.rollouts(rows, made.counts, place.store.uri("datasets", made.digest))
+        told = findings.rollouts(rows, made.counts, platform.store.uri("datasets", made.digest))
         raise RoundFailed(f"{failure}{told}") from None
 
 
-def _track_verified(place: Workplace, job: Job, verified: Manifest) -> None:
-    uri, counts = place.store.uri("datasets", verified.digest), verified.counts.items()
-    place.tracker.log_dataset(job.run, "verified", verified.digest, uri, verified.rows, "verified")
+def _track_verified(platform: Platform, job: Job, verified: Manifest) -> None:
+    uri, counts = platform.store.uri("datasets", verified.digest), verified.counts.items()
+    platform.tracker.log_dataset(job.run, "verified", verified.digest, uri, verified.rows, "verified")
     for past in reused_by(job, verified):
-        at = place.store.uri("datasets", past.trees)
-        place.tracker.log_dataset(job.run, f"trees of {past.round}", past.trees, at, past.rows, "reused trees")
-    place.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
+        at = platform.store.uri("datasets", past.trees)
+        platform.tracker.log_dataset(job.run, f"trees of {past.round}", past.trees, at, past.rows, "reused trees")
+    platform.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
 
 
-def _track_examples(place: Workplace, job: Job, examples: Manifest) -> None:
-    uri = place.store.uri("datasets", examples.digest)
-    place.tracker.log_dataset(job.run, "examples", examples.digest, uri, examples.rows, "training")
-    place.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})
+def _track_examples(platform: Platform, job: Job, examples: Manifest) -> None:
+    uri = platform.store.uri("datasets", examples.digest)
+    platform.tracker.log_dataset(job.run, "examples", examples.digest, uri, examples.rows, "training")
+    platform.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})
 
 
-def _show(place: Workplace, job: Job, verified: Path) -> None:
+def _show(platform: Platform, job: Job, verified: Path) -> None:
     """Some verified rollouts as a table of the round's run, where people look for them, also where few are kept."""
     groups = islice(dataset.rows(verified, Group), READABLE)
-    place.tracker.log_table(job.run, "rollouts.json", COLUMNS, [row for group in groups for row in _rows(group)])
+    platform.tracker.log_table(job.run, "rollouts.json", COLUMNS, [row for group in groups for row in _rows(group)])
 
 
 def _rows(group: Group) -> Iterator[tuple[str, str, str, str, str, str]]:

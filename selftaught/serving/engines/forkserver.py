@@ -24,7 +24,7 @@ LONGEST = 1 << 16
 """Bytes of a request: a server's arguments as JSON, with the log that it writes to as a file descriptor."""
 
 
-class Nursery:
+class ForkServer:
     """The owner's end: importing from when it is made until `close`. Not to be asked from two threads at once."""
 
     def __init__(self, folder: Path, options: EngineOptions) -> None:

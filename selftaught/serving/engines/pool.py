@@ -25,7 +25,7 @@ from selftaught.serving.engines.engine import (
     reserve,
     uses_vllm,
 )
-from selftaught.serving.engines.forkserver import Nursery
+from selftaught.serving.engines.forkserver import ForkServer
 from selftaught.serving.engines.sessions import reap
 
 
@@ -52,7 +52,7 @@ class LocalEngines:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._lock = threading.Lock()
         reap(self.folder)
-        self._nursery = Nursery(self.folder, options) if nursery and uses_vllm() else None
+        self._nursery = ForkServer(self.folder, options) if nursery and uses_vllm() else None
 
     def __enter__(self) -> Self:
         return self

@@ -22,7 +22,7 @@ from selftaught.serving.backend import Engines, Served
 from selftaught.serving.routes.alias import AliasAlone
 
 
-class EngineOwner:
+class EngineServer:
     """Answers requests for engines with `backend`, in threads of this process, while its `with` block runs.
 
     `address` is what `Settings.engines` (SELFTAUGHT_ENGINES) of the components has to be. Requests for one digest
@@ -65,7 +65,7 @@ def request_engine(address: str, line: str, digest: str, folder: Path) -> Served
     return Served(**answer)
 
 
-class OwnedEngines:
+class RemoteEngines:
     """Implements `selftaught.serving.backend.Backend` by asking the owner at `address`.
 
     `locate` gives a model's folder. The owner stops what is not used: one process at a time runs a line on a machine.

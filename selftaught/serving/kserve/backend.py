@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
-from selftaught.cluster.client import Cluster, Rollout, found, told, won
+from selftaught.cluster.client import Cluster, RolloutStatus, found, told, won
 from selftaught.cluster.naming import DIGEST, LINE, version_name
 from selftaught.core.errors import BadInput, Unavailable, WrongModel
 from selftaught.serving.backend import Route, Served
@@ -114,7 +114,7 @@ class KServe:
         """The InferenceService as the cluster has it. Raises the client's ApiException."""
         return self.cluster.custom.get_namespaced_custom_object(GROUP, VERSION, self.cluster.namespace, PLURAL, name)
 
-    def _rollout(self, name: str, service: Any) -> Rollout:
+    def _rollout(self, name: str, service: Any) -> RolloutStatus:
         replicas = service["spec"]["predictor"].get("minReplicas", 1)
         return self.cluster.rollout(f"{name}-predictor", f"app=isvc.{name}-predictor", replicas)
 

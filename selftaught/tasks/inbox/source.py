@@ -1,9 +1,9 @@
 """Dropped tasks: what teams have put into a folder or a bucket, used by the next round that finds enough of it.
 
-A round takes whole drops, oldest first. What a line's earlier rounds have fixed is handed in (`Past`): drops that were
-used are not read again, questions that were seen are left out, and a problem stays in its set for good. The set follows
-from the question's content hash; a question that shares its text, its template or a run of words (numbers masked) with
-an earlier one follows that one, and one that shares them with two sets is left out.
+A round takes whole drops, oldest first. What a line's earlier rounds have fixed is handed in (`InboxHistory`): drops
+that were used are not read again, questions that were seen are left out, and a problem stays in its set for good. The
+set follows from the question's content hash; a question that shares its text, its template or a run of words (numbers
+masked) with an earlier one follows that one, and one that shares them with two sets is left out.
 
 Feedback is trained on and nothing else. It is there because of what a model answered, so a model that is measured on it
 is measured on its own failures (regression to the mean: Barnett, van der Pols & Dobson 2005): held-out tasks are what
@@ -29,7 +29,7 @@ from selftaught.records import FEEDBACK, Split, Task
 from selftaught.tasks.inbox import batches
 from selftaught.tasks.inbox.feedback import COLUMNS, Feedback, feedback, is_feedback
 from selftaught.tasks.lean import AnyTask, LeanTask, lean
-from selftaught.tasks.past import NOTHING, Past, Taken
+from selftaught.tasks.past import NOTHING, InboxHistory, TaskDraw
 from selftaught.tasks.sameness import Marks, compared, text_number
 from selftaught.tasks.sources.cells import reason
 from selftaught.tasks.sources.rows import Columns, Table
@@ -93,7 +93,7 @@ class Dropped(Columns, type="dropped"):
     with fewer than `at_least` new tasks, or none for one of the sets, there is nothing new.
     """
 
-    fresh: ClassVar[bool] = True
+    resamples_gate: ClassVar[bool] = True
     path: Annotated[
         str,
         Field(description="the folder (from the working folder), or s3://bucket/prefix, that tasks are dropped into"),
@@ -119,7 +119,7 @@ class Dropped(Columns, type="dropped"):
             )
         return self
 
-    def take(self, draw: Draw, past: Past = NOTHING) -> Taken:
+    def take(self, draw: Draw, past: InboxHistory = NOTHING) -> TaskDraw:
         """The tasks of the next round after `past`.
 
         Raises NothingNew when there are too few, BadInput when the folder is not there, StoreError and Unavailable
@@ -127,7 +127,7 @@ class Dropped(Columns, type="dropped"):
         """
         return self.taken(draw, past, *self.waiting(past))
 
-    def taken(self, draw: Draw, past: Past, waiting: Sequence[Drop], broken: Mapping[str, str]) -> Taken:
+    def taken(self, draw: Draw, past: InboxHistory, waiting: Sequence[Drop], broken: Mapping[str, str]) -> TaskDraw:
         """The tasks of the next round out of the drops that are `waiting`. Raises NothingNew when there are too few."""
         guard = self._guard(draw)
         batch = _Batch(past, self._seen(past), waiting, guard, self)
@@ -138,7 +138,7 @@ class Dropped(Columns, type="dropped"):
                 used.append(drop.name)
         if batch.sizes.total() < self.at_least or not all(batch.sizes[split] for split in SETS):
             raise NothingNew(self._told(batch, waiting, list(broken.values())))
-        return Taken([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts, batch.common)
+        return TaskDraw([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts, batch.common)
 
     def drop(self, files: Sequence[Path], on: date) -> Drop:
         """Drop `files` into `path` as of the day `on`, once every row has been read.
@@ -152,7 +152,7 @@ class Dropped(Columns, type="dropped"):
         tables = [batches.read_file(file, str(file), self._columns) for file in files]
         return self._drop("", batches.bounded(", ".join(map(str, files)), tables))
 
-    def held_out(self, past: Past) -> list[Task]:
+    def held_out(self, past: InboxHistory) -> list[Task]:
         """The newest `gate` gate tasks of all drops after `past`. Raises as `take` does, but for NothingNew."""
         seen = self._seen(past)
         newest, _ = self._waiting(past, seen, self._unused(past)[::-1])
@@ -164,19 +164,19 @@ class Dropped(Columns, type="dropped"):
 
     # Reading --------------------------------------------------------------------------------------------------------
 
-    def waiting(self, past: Past) -> tuple[list[Drop], dict[str, str]]:
+    def waiting(self, past: InboxHistory) -> tuple[list[Drop], dict[str, str]]:
         """The drops that were not used, by date, and what is wrong with those that cannot be, by name."""
         return self._waiting(past, self._seen(past), self._unused(past))
 
-    def _unused(self, past: Past) -> list[str]:
+    def _unused(self, past: InboxHistory) -> list[str]:
         return [name for name in batches.names(self.path) if name not in past.drops]
 
-    def _seen(self, past: Past) -> dict[int, str | None]:
+    def _seen(self, past: InboxHistory) -> dict[int, str | None]:
         """The answers of what was asked, by question."""
         return {self.key(task): task.answer for task in past.seen}
 
     def _waiting(
-        self, past: Past, seen: Mapping[int, str | None], names: Sequence[str]
+        self, past: InboxHistory, seen: Mapping[int, str | None], names: Sequence[str]
     ) -> tuple[list[Drop], dict[str, str]]:
         """The drops `names` in their order, the first ones as far as there is room, and what is wrong with others."""
         broken: dict[str, str] = {}
@@ -319,7 +319,7 @@ class _Batch:
 
     def __init__(
         self,
-        past: Past,
+        past: InboxHistory,
         seen: Mapping[int, str | None],
         waiting: Sequence[Drop],
         guard: Sequence[Task],

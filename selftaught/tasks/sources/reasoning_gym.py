@@ -30,7 +30,7 @@ class ReasoningGym(PromptedSource, type="reasoning_gym"):
     Two problems are the same when their texts are, up to case, white space and punctuation.
     """
 
-    fresh: ClassVar[bool] = True
+    resamples_gate: ClassVar[bool] = True
     dataset: str
     """Name of the generator in Reasoning Gym."""
     config: Mapping[str, Any] = {}

@@ -19,7 +19,7 @@ from pydantic import PositiveInt, model_validator
 from selftaught.blocks import Draw, Over
 from selftaught.core.errors import BadInput, did_you_mean
 from selftaught.records import Split, Task
-from selftaught.tasks.past import NOTHING, Past, Taken
+from selftaught.tasks.past import NOTHING, InboxHistory, TaskDraw
 from selftaught.tasks.sameness import text_number
 from selftaught.tasks.sources import cells
 from selftaught.tasks.sources.pools import Pools, pools
@@ -86,7 +86,7 @@ class Columns(PromptedSource):
         return list(self.take(draw).tasks)
 
     @abstractmethod
-    def take(self, draw: Draw, past: Past = NOTHING) -> Taken:
+    def take(self, draw: Draw, past: InboxHistory = NOTHING) -> TaskDraw:
         """The tasks of the next round after `past`; what that has used stays in its set.
 
         Raises BadInput when the source is missing, malformed or too small, NothingNew when too few tasks came since.
@@ -211,7 +211,7 @@ class RowSource(Columns):
     of their own: see `pools`. Guard tasks come from rows of their own and are none of the other sets' problems.
     """
 
-    fresh: ClassVar[bool] = False
+    resamples_gate: ClassVar[bool] = False
     own_rows: ClassVar[Mapping[Split, str]]
     """The field that says where a set's own rows are."""
     limit: PositiveInt | None = None
@@ -228,13 +228,13 @@ class RowSource(Columns):
             raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {place}")
         return self
 
-    def take(self, draw: Draw, past: Past = NOTHING) -> Taken:
+    def take(self, draw: Draw, past: InboxHistory = NOTHING) -> TaskDraw:
         """Tasks out of the pools; raises BadInput on rows that cannot be used, or too few of them."""
         main = self.table()
         found = pools(self, {split: self._given(split, main) for split in ORDER}, past.assigned)
         self._check_sizes(main.name, found)
         chosen = [task for split in self.sizes() for task in self._chosen(split, found.sets[split], draw)]
-        return Taken(chosen, common=found.common)
+        return TaskDraw(chosen, common=found.common)
 
     def _given(self, split: Split, main: Table) -> list[Problem]:
         """The problems of the rows that are `split`'s own; none where it has none, or asks for no tasks."""

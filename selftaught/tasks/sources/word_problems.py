@@ -26,7 +26,7 @@ class WordProblems(PromptedSource, type="word_problems"):
     Two problems of one template with the same operands, in any order, are the same problem.
     """
 
-    fresh: ClassVar[bool] = True
+    resamples_gate: ClassVar[bool] = True
     levels: Annotated[tuple[Level, ...], Field(min_length=1, description="steps of arithmetic a problem takes")] = (1,)
     instruction: Annotated[str, Field(description="said after every question")] = (
         "Write the calculation in one short sentence."

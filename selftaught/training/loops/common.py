@@ -24,7 +24,7 @@ from selftaught.training.loops.callbacks import Watch, newest_whole
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """What a run sees: `order` lists examples in order, all epochs; `tokens` and `trained` count an example's."""
 
     order: tuple[int, ...]
@@ -45,7 +45,7 @@ class Plan:
         return sum(self.trained[index] for index in self.order)
 
 
-class Only:
+class LogitsAt:
     """While open, `head` projects the hidden states at `sources` alone: logits have the shape (sources, vocabulary).
 
     `sources` are places in the batch, its rows laid end to end. The forward's own `logits_to_keep` can only keep the
@@ -133,11 +133,11 @@ def adapters(lora: Lora | None) -> LoraConfig | None:
 class Run:
     """A run about to start: what it sees, of how many examples, and when its preparation began (perf_counter)."""
 
-    plan: Plan
+    plan: BatchPlan
     examples: int
     began: float
 
-    def go(
+    def train(
         self,
         trainer: Any,
         config: Gradient,

@@ -27,7 +27,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.dpo import DPO
-from selftaught.training.loops.common import Only, Plan, Run, adapters, arguments, dtype, fitting
+from selftaught.training.loops.common import BatchPlan, LogitsAt, Run, adapters, arguments, dtype, fitting
 from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import laid_out
@@ -53,7 +53,9 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
         peft_config=adapters(config.lora),
     )
     trainer.config = config
-    return Run(_plan(config, pairs, context.seed), len(examples), began).go(trainer, config, context, saver(model), out)
+    return Run(_plan(config, pairs, context.seed), len(examples), began).train(
+        trainer, config, context, saver(model), out
+    )
 
 
 def pair(example: Example, chat: Chat) -> Pair | None:
@@ -130,7 +132,7 @@ class PairTrainer(SharedTrainer, DPOTrainer):
 
     def logps(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The summed log-probabilities (2 B) of the tokens that count, the chosen sides first."""
-        with Only(inputs["sources"], self.accelerator.unwrap_model(model).get_output_embeddings()):
+        with LogitsAt(inputs["sources"], self.accelerator.unwrap_model(model).get_output_embeddings()):
             rows = {name: inputs[name] for name in ("input_ids", "position_ids", "attention_mask")}
             logits = model(**rows, use_cache=False).logits
         each = logits.float().log_softmax(-1).gather(-1, inputs["targets"][:, None])[:, 0]
@@ -159,7 +161,7 @@ def pair_losses(config: DPO, ratios: torch.Tensor, lengths: torch.Tensor, smooth
     return -(1 - smooth) * logsigmoid(scaled) - smooth * logsigmoid(-scaled)
 
 
-def _plan(config: DPO, pairs: Sequence[Pair], seed: int) -> Plan:
+def _plan(config: DPO, pairs: Sequence[Pair], seed: int) -> BatchPlan:
     """What is seen in which order: pairs that share a prompt may meet, for what they share is computed once."""
     prompts = [len(each["prompt_ids"]) for each in pairs]
     sides = [len(each["chosen_ids"]) + len(each["rejected_ids"]) for each in pairs]
@@ -169,7 +171,7 @@ def _plan(config: DPO, pairs: Sequence[Pair], seed: int) -> Plan:
     ]
     tokens = tuple(2 * prompt + side for prompt, side in zip(prompts, sides, strict=True))
     order = shuffled(fitting(config, longest), config.epochs, seed)
-    return Plan(order=tuple(order), tokens=tokens, trained=tuple(sides))
+    return BatchPlan(order=tuple(order), tokens=tokens, trained=tuple(sides))
 
 
 def _arguments(config: DPO, context: TrainContext) -> DPOConfig:

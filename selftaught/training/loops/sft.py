@@ -27,7 +27,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
-from selftaught.training.loops.common import Only, Plan, Run, adapters, arguments, dtype, fitting
+from selftaught.training.loops.common import BatchPlan, LogitsAt, Run, adapters, arguments, dtype, fitting
 from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
@@ -52,7 +52,7 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     if trainer.data_collator is not shared_batch and not torch.cuda.is_available() and plan.longest() <= SHORT:
         cast(Any, trainer.model).set_attn_implementation("eager")
     given = len(rows) + made.count([])
-    return Run(plan, given, began).go(trainer, config, context, saver(model), out)
+    return Run(plan, given, began).train(trainer, config, context, saver(model), out)
 
 
 class CompletionTrainer(SharedTrainer, SFTTrainer):
@@ -65,7 +65,7 @@ class CompletionTrainer(SharedTrainer, SFTTrainer):
         if "sources" not in inputs:
             inputs.pop("attention_mask", None)  # padding is on the right, where causal attention does not look
         sources = inputs.pop("sources", _places(wanted))
-        with Only(sources, self.accelerator.unwrap_model(model).get_output_embeddings()):
+        with LogitsAt(sources, self.accelerator.unwrap_model(model).get_output_embeddings()):
             logits = model(**inputs, use_cache=False).logits
         return cross_entropy(logits.float(), labels[wanted], reduction="sum")
 
@@ -111,7 +111,7 @@ def _arguments(config: SFT, context: TrainContext) -> SFTConfig:
     )
 
 
-def _plan(config: SFT, rows: Sequence[Rendered], seed: int) -> Plan:
+def _plan(config: SFT, rows: Sequence[Rendered], seed: int) -> BatchPlan:
     """What is seen in which order. Raises RoundFailed when no row fits `max_length`."""
     tokens = [len(row.ids) for row in rows]
     fit = fitting(config, tokens)
@@ -121,4 +121,4 @@ def _plan(config: SFT, rows: Sequence[Rendered], seed: int) -> Plan:
         order = prompt_grouped(fit, starts, config.epochs, seed)
     if config.batching == "length_grouped":
         order = length_grouped(order, tokens, config.batch_size, seed)
-    return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(sum(row.trained) for row in rows))
+    return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(sum(row.trained) for row in rows))

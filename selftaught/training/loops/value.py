@@ -27,7 +27,7 @@ from transformers.utils import logging
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.calibration import figures
-from selftaught.training.loops.common import Figures, Plan, Run, arguments, dtype, fitting
+from selftaught.training.loops.common import BatchPlan, Figures, Run, arguments, dtype, fitting
 from selftaught.training.loops.folder import carry, write_weights
 from selftaught.training.loops.parallel import SharedTrainer
 from selftaught.training.loops.sharing import laid_out
@@ -60,7 +60,7 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     def save(trained: PreTrainedModel, folder: Path) -> None:
         save_value(trained, model, folder)
 
-    return Run(plan, len(kept), began).go(trainer, config, context, save, out, measure)
+    return Run(plan, len(kept), began).train(trainer, config, context, save, out, measure)
 
 
 def load_value(folder: Path, precision: torch.dtype) -> PreTrainedModel:
@@ -127,12 +127,12 @@ def _measured(
     return figures(predicted, labels, [each.right for each in told], [each.task for each in told])
 
 
-def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> Plan:
+def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> BatchPlan:
     """What is seen in which order: the examples of one task together, for what they share is computed once."""
     tokens = [len(each["input_ids"]) for each in rows]
     fit = set(fitting(config, tokens))
     order = prompt_grouped([index for index in kept if index in fit], tasks, config.epochs, seed)
-    return Plan(order=tuple(order), tokens=tuple(tokens), trained=tuple(1 for _ in rows))
+    return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(1 for _ in rows))
 
 
 def save_value(model: PreTrainedModel, source: Path, folder: Path) -> None:

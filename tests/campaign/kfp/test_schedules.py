@@ -14,23 +14,23 @@ from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.schedules import RECIPE, WEEK, Clock, cron_job, schedule
-from selftaught.campaign.local import Order
+from selftaught.campaign.local import CampaignSpec
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.settings import Settings
 from tests.kfp_api import Kfp, serving
-from tests.rounds import REPOSITORY, database, model, place, recipe, recorded_blocks
+from tests.rounds import REPOSITORY, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
+__all__ = ["database", "model", "platform", "recorded_blocks"]  # fixtures
 
 STEPS = "registry.example.com/selftaught/steps:0.1.0"
 CLOCK = Clock("0 3 * * 1")
 
 
-def order(line: str = "line") -> Order:
-    return Order(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), line, "weekly")
+def order(line: str = "line") -> CampaignSpec:
+    return CampaignSpec(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), line, "weekly")
 
 
 def settings(home: Path, **more: Any) -> Settings:
@@ -160,7 +160,7 @@ def test_without_the_clusters_image_there_is_no_schedule(home: Path):
 
 
 def test_a_schedule_takes_the_place_of_the_lines_own_and_of_recurring_runs(
-    place: Workplace, cluster: dict[str, Any], api: Kfp, model: Path
+    platform: Platform, cluster: dict[str, Any], api: Kfp, model: Path
 ):
     api.experiments = [{"experiment_id": "e1", "display_name": "selftaught/line"}]
     api.experiments += [{"experiment_id": "e2", "display_name": "selftaught/other"}]
@@ -169,26 +169,26 @@ def test_a_schedule_takes_the_place_of_the_lines_own_and_of_recurring_runs(
     ]
     others = {"recurring_run_id": "s3", "display_name": "other weekly", "experiment_id": "e2"}
     api.recurringruns.append(others)
-    asked = Order(Recipe.parse(json.dumps(recipe(model))), "line", "weekly")
-    first = schedule(Workplace.open(), asked, CLOCK)
+    asked = CampaignSpec(Recipe.parse(json.dumps(recipe(model))), "line", "weekly")
+    first = schedule(Platform.open(), asked, CLOCK)
     assert (first.name, first.replaced) == ("selftaught-line-line", ("line weekly 1", "line weekly 2"))
     assert api.recurringruns == [others]
-    second = schedule(Workplace.open(), replace(asked, campaign="daily"), Clock("@daily"))
+    second = schedule(Platform.open(), replace(asked, campaign="daily"), Clock("@daily"))
     assert second.replaced == ()
     assert [job["spec"]["schedule"] for job in cluster.values()] == ["@daily"]
 
 
 def test_a_kubeflow_that_is_silent_leaves_no_schedule_behind(
-    place: Workplace, cluster: dict[str, Any], api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, cluster: dict[str, Any], api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SELFTAUGHT_KFP", "http://127.0.0.1:9")
-    done = CliRunner().invoke(app, ["schedule", _written(place, model), "--line", "line", "--cron", "0 3 * * 1"])
+    done = CliRunner().invoke(app, ["schedule", _written(platform, model), "--line", "line", "--cron", "0 3 * * 1"])
     assert done.exit_code == 1
     assert "does not answer" in done.stderr
     assert cluster == {}
 
 
-def _written(place: Workplace, model: Path) -> str:
-    path = place.settings.home / "recipe.yaml"
+def _written(platform: Platform, model: Path) -> str:
+    path = platform.settings.home / "recipe.yaml"
     path.write_text(json.dumps(recipe(model)))
     return str(path)

@@ -13,16 +13,16 @@ from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.submission import runs, submit
-from selftaught.campaign.local import Order
+from selftaught.campaign.local import CampaignSpec
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, Busy, Unavailable
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from tests.kfp_api import Kfp, serving
-from tests.rounds import REPOSITORY, Round, database, model, place, recipe, recorded_blocks, written
+from tests.rounds import REPOSITORY, Round, database, model, platform, recipe, recorded_blocks, written
 
-__all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
+__all__ = ["database", "model", "platform", "recorded_blocks"]  # fixtures
 
 STEPS = "registry.example.com/steps@sha256:" + "a" * 64
 
@@ -34,18 +34,18 @@ def api() -> Iterator[Kfp]:
 
 
 @pytest.fixture
-def there(place: Workplace, api: Kfp, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """The workplace, whose line has a champion, beside the API."""
+def there(platform: Platform, api: Kfp, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """The platform, whose line has a champion, beside the API."""
     for name in (TOKEN_FILE, TOKEN, "SELFTAUGHT_KFP_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SELFTAUGHT_KFP", api.url)
     monkeypatch.setenv("SELFTAUGHT_IMAGE_STEPS", STEPS)
-    return Workplace.open()
+    return Platform.open()
 
 
-def order(model: Path, line: str = "line") -> Order:
+def order(model: Path, line: str = "line") -> CampaignSpec:
     parsed = Recipe.parse(canonical(recipe(model)).decode())
-    return Order(parsed, line, "campaign", shards=3, pipelines=REPOSITORY / "pipelines" / "compiled")
+    return CampaignSpec(parsed, line, "campaign", shards=3, pipelines=REPOSITORY / "pipelines" / "compiled")
 
 
 def images(version: dict) -> dict[str, str]:
@@ -53,7 +53,7 @@ def images(version: dict) -> dict[str, str]:
     return {name: executor["container"]["image"] for name, executor in executors.items()}
 
 
-def test_a_run_gets_the_recipe_and_the_round_that_it_is_called_by(there: Workplace, api: Kfp, model: Path):
+def test_a_run_gets_the_recipe_and_the_round_that_it_is_called_by(there: Platform, api: Kfp, model: Path):
     made = submit(there, order(model))
     (run,) = api.runs
     told = run["runtime_config"]["parameters"]
@@ -72,7 +72,7 @@ def sampled(api: Kfp, run: str) -> tuple[str, list[int]]:
     return pipeline["name"], asked["runtime_config"]["parameters"]["shards"]
 
 
-def test_where_no_shards_are_named_there_is_one_and_no_loop(there: Workplace, api: Kfp, model: Path):
+def test_where_no_shards_are_named_there_is_one_and_no_loop(there: Platform, api: Kfp, model: Path):
     path = written(there.settings.home / "recipe.yaml", recipe(model))
     done = CliRunner().invoke(app, ["submit", str(path), "--line", "line", "--json"])
     assert sampled(api, json.loads(done.stdout)["id"]) == ("selftaught-one-shard-round", [0])
@@ -80,7 +80,7 @@ def test_where_no_shards_are_named_there_is_one_and_no_loop(there: Workplace, ap
 
 @pytest.mark.parametrize(("begun", "named"), [(2, 1), (1, 3), (2, 2)])
 def test_a_round_that_was_begun_keeps_its_shards(
-    there: Workplace, api: Kfp, model: Path, tmp_path: Path, begun: int, named: int
+    there: Platform, api: Kfp, model: Path, tmp_path: Path, begun: int, named: int
 ):
     """Whatever is named, or is the default, when it is gone on with; the attempt after it is given what is named."""
     Round(tmp_path / "begun", recipe(model), shards=begun).prepare()
@@ -95,7 +95,7 @@ def test_a_round_that_was_begun_keeps_its_shards(
 
 
 def test_a_round_that_was_begun_with_another_recipe_is_drawn_anew(
-    there: Workplace, api: Kfp, model: Path, tmp_path: Path
+    there: Platform, api: Kfp, model: Path, tmp_path: Path
 ):
     """As `run` does it: what was begun has failed. With the same recipe it is gone on with."""
     Round(tmp_path / "begun", recipe(model), shards=1).prepare()
@@ -118,14 +118,14 @@ def test_a_round_that_was_begun_with_another_recipe_is_drawn_anew(
     ],
 )
 def test_runs_are_called_by_line_campaign_round_and_attempt(
-    there: Workplace, model: Path, outcomes: list[str], name: str
+    there: Platform, model: Path, outcomes: list[str], name: str
 ):
     for number, outcome in enumerate(outcomes, 1):
         there.tracker.finish(there.tracker.round_run("line", "campaign", "main", number, 0), outcome)
     assert submit(there, order(model)).name == name
 
 
-def test_runs_that_go_on_with_a_round_can_be_told_apart(there: Workplace, api: Kfp, model: Path):
+def test_runs_that_go_on_with_a_round_can_be_told_apart(there: Platform, api: Kfp, model: Path):
     names = []
     for _ in range(3):
         made = submit(there, order(model))
@@ -138,7 +138,7 @@ def test_runs_that_go_on_with_a_round_can_be_told_apart(there: Workplace, api: K
 
 
 @pytest.mark.parametrize("kubernetes", [False, True])
-def test_a_version_is_made_once_and_every_run_is_of_it(there: Workplace, api: Kfp, model: Path, kubernetes: bool):
+def test_a_version_is_made_once_and_every_run_is_of_it(there: Platform, api: Kfp, model: Path, kubernetes: bool):
     api.kubernetes = kubernetes
     for _ in range(2):
         api.end(submit(there, order(model)).id)
@@ -151,7 +151,7 @@ def test_a_version_is_made_once_and_every_run_is_of_it(there: Workplace, api: Kf
 
 
 def test_a_version_is_named_by_what_it_holds_and_not_by_the_recipe(
-    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
+    there: Platform, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     one = submit(there, order(model))
     api.end(one.id)
@@ -160,12 +160,12 @@ def test_a_version_is_named_by_what_it_holds_and_not_by_the_recipe(
     api.end(same.id)
     assert one.version == same.version
     monkeypatch.setenv("SELFTAUGHT_IMAGE_STEPS", STEPS.replace("a" * 64, "b" * 64))
-    assert submit(Workplace.open(), order(model)).version != one.version
+    assert submit(Platform.open(), order(model)).version != one.version
     assert len(api.pipelines) == 1
     assert len(api.versions) == 2
 
 
-def test_a_version_holds_the_compiled_pipeline_with_the_images_of_the_settings(there: Workplace, api: Kfp, model: Path):
+def test_a_version_holds_the_compiled_pipeline_with_the_images_of_the_settings(there: Platform, api: Kfp, model: Path):
     submit(there, order(model))
     (version,) = api.versions
     compiled, platform = yaml.safe_load_all((REPOSITORY / "pipelines" / "compiled" / "round.yaml").read_text())
@@ -177,7 +177,7 @@ def test_a_version_holds_the_compiled_pipeline_with_the_images_of_the_settings(t
 
 
 def test_two_lines_that_are_first_at_once_have_one_pipeline_and_one_version(
-    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
+    there: Platform, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Both have looked, and found none, before either makes it."""
     both = threading.Barrier(2)
@@ -191,13 +191,13 @@ def test_two_lines_that_are_first_at_once_have_one_pipeline_and_one_version(
     there.tracker.point("champion", there.tracker.register("second", champion.digest, champion.uri, "", {}))
     api.after = meet
     with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(lambda line: submit(Workplace.open(), order(model, line)), ["line", "second"]))
+        made = list(pool.map(lambda line: submit(Platform.open(), order(model, line)), ["line", "second"]))
     assert len(api.pipelines) == len(api.versions) == 1
     assert made[0].version == made[1].version
     assert len(api.runs) == 2
 
 
-def test_mlflow_and_status_name_version_and_run(there: Workplace, api: Kfp, model: Path):
+def test_mlflow_and_status_name_version_and_run(there: Platform, api: Kfp, model: Path):
     made = submit(there, order(model))
     (round,) = there.tracker.rounds("line", "campaign")
     tags = there.tracker.tags(round.run)
@@ -211,7 +211,7 @@ def test_mlflow_and_status_name_version_and_run(there: Workplace, api: Kfp, mode
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
-def test_a_line_has_one_active_run(there: Workplace, api: Kfp, model: Path, state: str):
+def test_a_line_has_one_active_run(there: Platform, api: Kfp, model: Path, state: str):
     first = submit(there, order(model))
     api.end(first.id, state)
     with pytest.raises(BadInput, match=f"run {first.id} is"):
@@ -220,12 +220,12 @@ def test_a_line_has_one_active_run(there: Workplace, api: Kfp, model: Path, stat
     submit(there, order(model))
 
 
-def test_two_submits_at_the_very_same_moment_make_one_run(there: Workplace, api: Kfp, model: Path):
-    """Each has a workplace of its own, as processes have; whoever loses is told why."""
+def test_two_submits_at_the_very_same_moment_make_one_run(there: Platform, api: Kfp, model: Path):
+    """Each has a platform of its own, as processes have; whoever loses is told why."""
     at_once = threading.Barrier(4)
 
     def one(_: int) -> str:
-        mine = Workplace.open()
+        mine = Platform.open()
         mine.tracker.lines()
         at_once.wait(timeout=60)
         try:
@@ -243,31 +243,31 @@ def test_two_submits_at_the_very_same_moment_make_one_run(there: Workplace, api:
 # Who asks -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_line_without_a_champion_is_told_what_to_do(there: Workplace, api: Kfp, model: Path):
+def test_a_line_without_a_champion_is_told_what_to_do(there: Platform, api: Kfp, model: Path):
     with pytest.raises(BadInput, match="selftaught adopt"):
         submit(there, order(model, "new"))
     assert not api.asked
 
 
-def test_a_dead_api_is_told(there: Workplace, model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_dead_api_is_told(there: Platform, model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SELFTAUGHT_KFP", "http://127.0.0.1:9")
     with pytest.raises(Unavailable, match="SELFTAUGHT_KFP"):
-        submit(Workplace.open(), order(model))
+        submit(Platform.open(), order(model))
 
 
-def test_asking_for_runs_makes_nothing(there: Workplace, api: Kfp):
+def test_asking_for_runs_makes_nothing(there: Platform, api: Kfp):
     assert runs(there, "line") == []
     assert api.experiments == []
 
 
-def test_a_kubeflow_with_one_user_is_sent_no_token(there: Workplace, api: Kfp, model: Path):
+def test_a_kubeflow_with_one_user_is_sent_no_token(there: Platform, api: Kfp, model: Path):
     submit(there, order(model))
     assert api.tokens
     assert set(api.tokens) == {None}
 
 
 def test_the_mounted_token_is_sent_and_followed_when_it_is_renewed(
-    there: Workplace, api: Kfp, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    there: Platform, api: Kfp, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     token = tmp_path / "token"
     token.write_text("first")
@@ -281,7 +281,7 @@ def test_the_mounted_token_is_sent_and_followed_when_it_is_renewed(
 
 @pytest.mark.parametrize("ask", ["submit", "runs"])
 def test_a_token_from_elsewhere_is_sent(
-    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+    there: Platform, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch, ask: str
 ):
     monkeypatch.setenv(TOKEN, "of-a-person")
     {"submit": lambda: submit(there, order(model)), "runs": lambda: runs(there, "line")}[ask]()
@@ -289,11 +289,11 @@ def test_a_token_from_elsewhere_is_sent(
 
 
 def test_pipelines_and_experiments_are_looked_for_and_made_in_the_profile(
-    there: Workplace, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
+    there: Platform, api: Kfp, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Runs follow their experiment into its namespace, versions their pipeline."""
     monkeypatch.setenv("SELFTAUGHT_KFP_NAMESPACE", "team-a")
-    submit(Workplace.open(), order(model))
+    submit(Platform.open(), order(model))
     for kind in ("experiments", "pipelines"):
         asked, *_ = api.sent("GET", kind)
         assert "namespace=team-a" in asked
@@ -301,14 +301,14 @@ def test_pipelines_and_experiments_are_looked_for_and_made_in_the_profile(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_who_is_not_known_is_told_how_to_be(there: Workplace, api: Kfp, status: int):
+def test_who_is_not_known_is_told_how_to_be(there: Platform, api: Kfp, status: int):
     api.refuses = status
     with pytest.raises(BadInput, match=f"refuses it.*{TOKEN_FILE} or {TOKEN}.*SELFTAUGHT_KFP_NAMESPACE"):
         runs(there, "line")
 
 
 def test_a_token_file_that_is_not_there_is_named(
-    there: Workplace, api: Kfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    there: Platform, api: Kfp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(TOKEN_FILE, str(tmp_path / "nowhere"))
     with pytest.raises(BadInput, match=f"{TOKEN_FILE}: .*nowhere: no such file"):

@@ -15,14 +15,14 @@ from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.versions import MADE, Versions, compiled
 from selftaught.cli.main import ERROR, app
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.retention.inventory import Folder, PipelineVersion, State
 from selftaught.retention.planning import DAY, Scope, plan
-from selftaught.retention.policy import Policy
+from selftaught.retention.policy import RetentionPolicy
 from tests.kfp_api import Kfp, serving
-from tests.rounds import REPOSITORY, database, model, place, recorded_blocks
+from tests.rounds import REPOSITORY, database, model, platform, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]  # fixtures
+__all__ = ["database", "model", "platform", "recorded_blocks"]  # fixtures
 
 COMPILED = REPOSITORY / "pipelines" / "compiled"
 NOW = 2_000_000_000.0
@@ -74,13 +74,13 @@ def test_a_pipeline_that_was_not_compiled_is_told(tmp_path: Path):
         compiled(tmp_path / "round.yaml", {})
 
 
-def test_ours_are_those_that_submissions_made_but_for_the_newest_of_each_pipeline(place: Workplace, api: Kfp):
-    made = Versions(Workplace.open().settings).made()
+def test_ours_are_those_that_submissions_made_but_for_the_newest_of_each_pipeline(platform: Platform, api: Kfp):
+    made = Versions(Platform.open().settings).made()
     assert {each.name: each.runs for each in made} == {"unused": 0, "run": 1, "champions": 0}
 
 
-def test_gc_removes_versions_that_no_run_and_no_champion_is_of(place: Workplace, api: Kfp):
-    there = Workplace.open()
+def test_gc_removes_versions_that_no_run_and_no_champion_is_of(platform: Platform, api: Kfp):
+    there = Platform.open()
     run = there.tracker.round_run("line", "campaign", "main", 1, 0)
     there.tracker.tag(run, {"selftaught.pipeline_version": "champions"})
     there.tracker.finish(run, "promoted")
@@ -98,8 +98,8 @@ def test_gc_removes_versions_that_no_run_and_no_champion_is_of(place: Workplace,
     assert {each["name"] for each in api.versions} == {"newest", "run", "champions", "applied", "others", "only"}
 
 
-def test_versions_are_listed_once_however_many_go(place: Workplace, api: Kfp):
-    made = Versions(Workplace.open().settings)
+def test_versions_are_listed_once_however_many_go(platform: Platform, api: Kfp):
+    made = Versions(Platform.open().settings)
     names = [each.name for each in made.made()]
     api.asked.clear()
     for name in names:
@@ -109,8 +109,8 @@ def test_versions_are_listed_once_however_many_go(place: Workplace, api: Kfp):
     assert len(api.sent("DELETE", "pipelines")) == 3
 
 
-def test_a_version_that_somebody_else_has_removed_is_no_error(place: Workplace, api: Kfp):
-    made = Versions(Workplace.open().settings)
+def test_a_version_that_somebody_else_has_removed_is_no_error(platform: Platform, api: Kfp):
+    made = Versions(Platform.open().settings)
     (name, *_) = [each.name for each in made.made()]
     api.versions = []
     made.remove(name)
@@ -118,13 +118,13 @@ def test_a_version_that_somebody_else_has_removed_is_no_error(place: Workplace, 
 
 @pytest.mark.parametrize("fault", ["silent", "refused"])
 def test_a_kubeflow_that_does_not_say_keeps_nothing_else_from_going(
-    place: Workplace, api: Kfp, monkeypatch: pytest.MonkeyPatch, fault: str
+    platform: Platform, api: Kfp, monkeypatch: pytest.MonkeyPatch, fault: str
 ):
     """It is told, and the command ends with 1 once everything else is done."""
     if fault == "silent":
         monkeypatch.setenv("SELFTAUGHT_KFP", "http://127.0.0.1:9")
     api.refuses = 403
-    torn = place.settings.home / "store" / "datasets" / ("f" * 64)
+    torn = platform.settings.home / "store" / "datasets" / ("f" * 64)
     torn.mkdir(parents=True)
     (torn / "data.parquet").write_text("torn")
     week_ago = time.time() - 8 * DAY
@@ -144,10 +144,10 @@ def test_a_kubeflow_that_falls_silent_in_the_middle_keeps_nothing_else_from_goin
     """Versions of pipelines are the last to go, so that an error there leaves nothing undone."""
     old = Folder("datasets", "f" * 64, 1, NOW - 100 * DAY, whole=False)
     state = State(pipelines=(PipelineVersion("old", NOW - 100 * DAY),), folders=(old,))
-    assert [fate.kind for fate in plan(state, Policy(), NOW).go] == ["datasets", "pipeline"]
+    assert [fate.kind for fate in plan(state, RetentionPolicy(), NOW).go] == ["datasets", "pipeline"]
 
 
 def test_a_collection_on_one_line_leaves_versions_alone():
     state = State(pipelines=(PipelineVersion("old", NOW - 100 * DAY),))
-    assert [fate.key for fate in plan(state, Policy(), NOW).go] == ["old"]
-    assert not plan(state, Policy(), NOW, Scope(only=frozenset(["line"]))).go
+    assert [fate.key for fate in plan(state, RetentionPolicy(), NOW).go] == ["old"]
+    assert not plan(state, RetentionPolicy(), NOW, Scope(only=frozenset(["line"]))).go

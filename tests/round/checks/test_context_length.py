@@ -11,10 +11,10 @@ from selftaught.records import Message, Task, dataset
 from selftaught.round.checks.context_length import require_room, too_long
 from selftaught.round.intake import drawn
 from selftaught.settings import Settings
-from tests.rounds import RECIPE, Round, database, model, place, recipe, recorded_blocks, tiny_model
+from tests.rounds import RECIPE, Round, database, model, platform, recipe, recorded_blocks, tiny_model
 
 pytest_plugins = ["tests.s3_fixtures"]
-__all__ = ["database", "model", "place", "recorded_blocks"]
+__all__ = ["database", "model", "platform", "recorded_blocks"]
 
 STAGE = RECIPE["stages"][0] | {"train": {"type": "sft"}}
 SEARCH = {"type": "search", "finish": 64, "limits": {"iterations": 3}}
@@ -29,7 +29,7 @@ def settings(context):
 
 
 @pytest.mark.parametrize(
-    ("stage", "place", "longest"),
+    ("stage", "field", "longest"),
     [
         ({"sample": {"type": "iid", "max_tokens": 200}}, "sample", 200),
         ({"sample": {"type": "rationalise", "max_tokens": 200}}, "sample", 200),
@@ -50,10 +50,10 @@ def settings(context):
         ),
     ],
 )
-def test_new_tokens_that_leave_no_room_for_a_prompt_are_refused(stage, place, longest):
+def test_new_tokens_that_leave_no_room_for_a_prompt_are_refused(stage, field, longest):
     recipe = parsed(**stage)
     require_room(recipe, settings(longest + 1))
-    told = f"recorded: stages.main.{place}: {longest} new tokens a request .* context of {longest} tokens"
+    told = f"recorded: stages.main.{field}: {longest} new tokens a request .* context of {longest} tokens"
     with pytest.raises(BadRecipe, match=told):
         require_room(recipe, settings(longest))
 
@@ -89,7 +89,7 @@ def test_tasks_that_no_engine_can_be_asked_are_found_by_the_models_tokens(tmp_pa
     assert too_long(tasks, 100, None) == tasks[4:], "by characters, what cannot fit whatever the tokens"
 
 
-def test_a_round_leaves_out_what_cannot_fit_and_counts_it(place, model, tmp_path, capfd, monkeypatch):
+def test_a_round_leaves_out_what_cannot_fit_and_counts_it(platform, model, tmp_path, capfd, monkeypatch):
     long = task("a" * 2000)
     monkeypatch.setattr("selftaught.round.steps.prepare.drawn", drawn_with(long))
     round = Round(tmp_path / "round", recipe(model))
@@ -101,7 +101,7 @@ def test_a_round_leaves_out_what_cannot_fit_and_counts_it(place, model, tmp_path
 
 
 def test_where_the_store_is_s3_they_are_found_by_the_models_tokens_too(
-    in_s3, place, model, tmp_path, capfd, monkeypatch
+    in_s3, platform, model, tmp_path, capfd, monkeypatch
 ):
     """Of the model its tokenizer alone is fetched."""
     long = [task(letter * 300) for letter in "abcde"]
@@ -112,7 +112,7 @@ def test_where_the_store_is_s3_they_are_found_by_the_models_tokens_too(
     assert dataset.manifest(Path(round.made["tasks"].path)).counts["too long"] == 5
     told = capfd.readouterr().err
     assert [each.id for each in long if f"too long for an engine: task {each.id} (" not in told] == []
-    assert not (place.settings.home / "cache" / "models").exists()
+    assert not (platform.settings.home / "cache" / "models").exists()
 
 
 @pytest.fixture
@@ -121,13 +121,13 @@ def in_s3(s3_prefix, monkeypatch):
 
 
 def test_a_round_of_which_a_set_has_nothing_that_fits_fails_and_stops_no_line(
-    place, model, tmp_path, capfd, monkeypatch
+    platform, model, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.setenv("SELFTAUGHT_ENGINE_CONTEXT", "97")
     with pytest.raises(SystemExit):
         Round(tmp_path / "round", recipe(model)).prepare()
     assert "task of the " in capfd.readouterr().err
-    assert [each.outcome for each in place.tracker.rounds("line", "campaign")] == ["failed"]
+    assert [each.outcome for each in platform.tracker.rounds("line", "campaign")] == ["failed"]
 
 
 def drawn_with(*more):

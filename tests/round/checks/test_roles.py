@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.errors import BadInput, BadRecipe
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.checks.roles import require_asked_rightly, require_named
 from selftaught.round.job import ModelRef
-from tests.rounds import Round, database, model, place, recipe, recorded_blocks
+from tests.rounds import Round, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]
+__all__ = ["database", "model", "platform", "recorded_blocks"]
 
 REWARDS, HEAD = "Qwen2ForProcessRewardModel", "LlamaForSequenceClassification"
 ASKED = {"type": "process_reward", "role": "prm"}
 BY_IDS = {"type": "value_model", "role": "prm"}
 
 
-def kept(place: Workplace, folder: Path, kind: str) -> ModelRef:
+def kept(platform: Platform, folder: Path, kind: str) -> ModelRef:
     """A model of that architecture in the store."""
     (folder / kind).mkdir(parents=True)
     (folder / kind / "config.json").write_text(json.dumps({"architectures": [kind]}))
-    place.store.put("models", "b" * 64, folder / kind)
+    platform.store.put("models", "b" * 64, folder / kind)
     return ModelRef(digest="b" * 64)
 
 
@@ -42,10 +42,10 @@ def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, r
         require_named(named)
 
 
-def checked(place: Workplace, folder: Path, kind: str | None, value: object) -> None:
+def checked(platform: Platform, folder: Path, kind: str | None, value: object) -> None:
     told = recipe(folder / "policy", sample={"type": "search", "value": value})
-    roles = {"prm": kept(place, folder, kind)} if kind else {}
-    require_asked_rightly(place, Recipe.model_validate(told).stages[0], roles)
+    roles = {"prm": kept(platform, folder, kind)} if kind else {}
+    require_asked_rightly(platform, Recipe.model_validate(told).stages[0], roles)
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ def checked(place: Workplace, folder: Path, kind: str | None, value: object) -> 
     ],
 )
 def test_a_model_is_not_asked_for_what_it_does_not_give(
-    place: Workplace, tmp_path: Path, kind: str | None, value: object, told: str
+    platform: Platform, tmp_path: Path, kind: str | None, value: object, told: str
 ):
     with pytest.raises(BadInput, match=re.escape(told)):
-        checked(place, tmp_path, kind, value)
+        checked(platform, tmp_path, kind, value)
 
 
 @pytest.mark.parametrize(
     ("kind", "value"), [(REWARDS, ASKED), (HEAD, BY_IDS), (None, BY_IDS), (REWARDS, {"type": "p_true"})]
 )
-def test_what_is_asked_rightly_is_let_through(place: Workplace, tmp_path: Path, kind: str | None, value: object):
-    checked(place, tmp_path, kind, value)
+def test_what_is_asked_rightly_is_let_through(platform: Platform, tmp_path: Path, kind: str | None, value: object):
+    checked(platform, tmp_path, kind, value)
 
 
 def test_a_round_whose_recipe_names_no_such_model_does_not_begin(
-    place: Workplace, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    platform: Platform, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit):
         Round(tmp_path / "round", recipe(model, sample={"type": "search", "value": ASKED})).prepare()

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from selftaught.core.errors import BadInput
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.checks.tokenizers import require_same_tokens, texts
 from selftaught.round.job import ModelRef
-from tests.rounds import Round, database, model, place, recipe, recorded_blocks
+from tests.rounds import Round, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]
+__all__ = ["database", "model", "platform", "recorded_blocks"]
 
 OWN = {"a": 0, "b": 1, "c": 2}
 VALUE, OUTCOME, VOTE, PTRUE = (
@@ -30,22 +30,22 @@ def tokenizer(vocabulary: object, *added: tuple[int, str]) -> bytes:
     return json.dumps({"model": {"vocab": vocabulary}, "added_tokens": more}).encode()
 
 
-def kept(place: Workplace, folder: Path, name: str, content: bytes | None) -> ModelRef:
+def kept(platform: Platform, folder: Path, name: str, content: bytes | None) -> ModelRef:
     """A model folder in the store with this `tokenizer.json`, or with none."""
     there = folder / name
     there.mkdir()
     (there / ("tokenizer.json" if content else "tokenizer.model")).write_bytes(content or b"pieces")
     (there / "config.json").write_text("{}")
     digest = name.ljust(64, "0")
-    place.store.put("models", digest, there)
+    platform.store.put("models", digest, there)
     return ModelRef(digest=digest)
 
 
-def compared(place: Workplace, folder: Path, theirs: bytes | None, **stage: object) -> None:
+def compared(platform: Platform, folder: Path, theirs: bytes | None, **stage: object) -> None:
     told = recipe(folder / "policy", **stage)
     told |= {"models": told["models"] | {"value": "v"}}
-    policy, value = kept(place, folder, "a", tokenizer(OWN)), kept(place, folder, "b", theirs)
-    require_same_tokens(place, Recipe.model_validate(told).stages[0], policy, {"value": value})
+    policy, value = kept(platform, folder, "a", tokenizer(OWN)), kept(platform, folder, "b", theirs)
+    require_same_tokens(platform, Recipe.model_validate(told).stages[0], policy, {"value": value})
 
 
 def search(value: object) -> dict[str, object]:
@@ -68,18 +68,18 @@ def test_what_ids_stand_for_is_read_of_every_kind_of_vocabulary():
         VALUE | {"role": "absent", "before": OUTCOME},
     ],
 )
-def test_another_tokenizer_is_refused_wherever_it_is_asked_by_ids(place: Workplace, tmp_path: Path, value: object):
+def test_another_tokenizer_is_refused_wherever_it_is_asked_by_ids(platform: Platform, tmp_path: Path, value: object):
     words = (
         "the value model (b0000000) has another tokenizer than the policy: 2 of its 3 tokens are others there "
         "(token 1 is 'b' and 'c')."
     )
     with pytest.raises(BadInput, match=re.escape(words)):
-        compared(place, tmp_path, tokenizer({"a": 0, "c": 1}), sample=search(value))
+        compared(platform, tmp_path, tokenizer({"a": 0, "c": 1}), sample=search(value))
 
 
-def test_a_strategy_that_is_measured_is_looked_at_too(place: Workplace, tmp_path: Path):
+def test_a_strategy_that_is_measured_is_looked_at_too(platform: Platform, tmp_path: Path):
     with pytest.raises(BadInput, match="value_model asks by token ids"):
-        compared(place, tmp_path, tokenizer({"b": 0}), evaluate=[{"type": "accuracy"}, STRATEGY])
+        compared(platform, tmp_path, tokenizer({"b": 0}), evaluate=[{"type": "accuracy"}, STRATEGY])
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_a_strategy_that_is_measured_is_looked_at_too(place: Workplace, tmp_path
         (None, VALUE),  # nothing to compare
     ],
 )
-def test_what_cannot_be_misread_is_let_through(place: Workplace, tmp_path: Path, theirs: bytes | None, value: object):
-    compared(place, tmp_path, theirs, sample=search(value))
+def test_what_cannot_be_misread_is_let_through(platform: Platform, tmp_path: Path, theirs: bytes | None, value: object):
+    compared(platform, tmp_path, theirs, sample=search(value))
 
 
 def test_a_round_with_such_a_model_does_not_begin(
-    place: Workplace, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    platform: Platform, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    value = kept(place, tmp_path, "b", tokenizer({"!": 1}))
+    value = kept(platform, tmp_path, "b", tokenizer({"!": 1}))
     monkeypatch.setattr("selftaught.round.steps.prepare.roles", lambda *_: {"value": value})
     with pytest.raises(SystemExit):
         Round(tmp_path / "round", recipe(model, sample=search(VALUE))).prepare()

@@ -24,7 +24,7 @@ from selftaught.blocks import Objective
 from selftaught.cluster.client import Cluster
 from selftaught.core.errors import BadInput, RoundFailed, Unavailable
 from selftaught.records import dataset
-from selftaught.round.distributed.request import Work, words
+from selftaught.round.distributed.request import TrainRequest, encode_error
 from selftaught.round.distributed.trainjob import TrainJobs, claim
 from selftaught.state.store import DirectoryStore
 from selftaught.state.weights import model_digest
@@ -153,35 +153,37 @@ def handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
 
 
 @pytest.fixture
-def work(tiny_model: Path, examples: list[Any], tmp_path: Path) -> Callable[..., Work]:  # noqa: F811
+def work(tiny_model: Path, examples: list[Any], tmp_path: Path) -> Callable[..., TrainRequest]:  # noqa: F811
     dataset.write(tmp_path / "examples", examples, "examples")
 
-    def make(objective: Objective, name: str = "step") -> Work:
+    def make(objective: Objective, name: str = "step") -> TrainRequest:
         given = {"model": tiny_model, "examples": tmp_path / "examples"}
         made = {"out": tmp_path / name / "out", "scratch": tmp_path / name, "events": tmp_path / f"{name}.jsonl"}
-        return Work(objective=objective, **given, **made, seed=3, step="train")
+        return TrainRequest(objective=objective, **given, **made, seed=3, step="train")
 
     return make
 
 
-def test_two_nodes_make_the_update_of_one_process(trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]):
+def test_two_nodes_make_the_update_of_one_process(
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+):
     """And the answer stays: the step that is run again takes it and makes no second TrainJob."""
-    alone = work(SFT(**TOLD), "alone").done()
-    shared = trainjobs.done(work(SFT(**TOLD)), pause=0.2)
+    alone = work(SFT(**TOLD), "alone").run()
+    shared = trainjobs.run(work(SFT(**TOLD)), pause=0.2)
     assert dict(shared.losses) == pytest.approx(dict(alone.losses), rel=1e-3)
     out = work(SFT(**TOLD)).out
     assert trainjobs.store.has("models", model_digest(out))
     assert trainer.jobs == {}
 
     again = work(SFT(**TOLD), "again")
-    assert trainjobs.done(again) == shared
+    assert trainjobs.run(again) == shared
     assert model_digest(again.out) == model_digest(out)
     assert len(trainer.made) == 1
     assert trainer.made[0]["spec"]["runtimeRef"]["name"] == "selftaught-training"
 
 
 def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
 ):
     """Its pods have no account at the tracking server: the step, which has one, shows what they log."""
     told = work(SFT(**TOLD))
@@ -195,44 +197,46 @@ def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
         return [json.loads(line) for line in told.curve.read_text().splitlines()] if told.curve.exists() else []
 
     trainer.create = pods
-    step = Thread(target=partial(pytest.raises, RoundFailed, trainjobs.done, told, pause=0.05))
+    step = Thread(target=partial(pytest.raises, RoundFailed, trainjobs.run, told, pause=0.05))
     step.start()
     assert until(lambda: len(curve()) > 0)
     (name,) = trainer.jobs
-    trainjobs.store.claim(claim(name, "failure"), words(RoundFailed("enough")).encode())
+    trainjobs.store.claim(claim(name, "failure"), encode_error(RoundFailed("enough")).encode())
     trainer.jobs[name][0].kill()
     step.join()
     assert curve()[0] == {"step": 12, "loss": 1.25, "grad_norm": pytest.approx(float("nan"), nan_ok=True)}
 
 
-def test_what_the_objective_raises_is_raised(trainjobs: TrainJobs, work: Callable[..., Work]):
+def test_what_the_objective_raises_is_raised(trainjobs: TrainJobs, work: Callable[..., TrainRequest]):
     with pytest.raises(RoundFailed, match=r"with learning_rate 1e\+30"):
-        trainjobs.done(work(SFT(**TOLD | {"learning_rate": 1e30})), pause=0.2)
+        trainjobs.run(work(SFT(**TOLD | {"learning_rate": 1e30})), pause=0.2)
 
 
 def test_a_node_that_fails_is_told_in_its_last_words_and_the_next_attempt_is_made_anew(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
 ):
     """No node finds such an order, because their store is another one; the TrainJob has failed when the first has."""
     trainer.store = trainer.folder / "elsewhere"
     for attempt in (1, 2):
         with pytest.raises(BadInput, match=r"trainjob train-\w+: pod node-[01]: .*holds no order .*Run the step again"):
-            trainjobs.done(work(SFT(**TOLD)), pause=0.2)
+            trainjobs.run(work(SFT(**TOLD)), pause=0.2)
         assert len(trainer.made) == attempt
 
 
-def test_pods_that_cannot_start_are_said_at_once(trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]):
+def test_pods_that_cannot_start_are_said_at_once(
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+):
     trainer.stuck = True
     with pytest.raises(BadInput, match=r"cannot start\. pod node-0, container node: ImagePullBackOff: no such image"):
-        trainjobs.done(work(SFT(**TOLD)), pause=0.2)
+        trainjobs.run(work(SFT(**TOLD)), pause=0.2)
 
 
 def test_what_could_not_start_is_made_anew_once_that_is_mended(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
 ):
     trainer.stuck = True
     with pytest.raises(BadInput, match="cannot start"):
-        trainjobs.done(work(SFT(**TOLD)), pause=0.2)
+        trainjobs.run(work(SFT(**TOLD)), pause=0.2)
     create = trainer.create
 
     def mended(job: dict[str, Any]) -> None:
@@ -240,14 +244,14 @@ def test_what_could_not_start_is_made_anew_once_that_is_mended(
         create(job)
 
     trainer.create = mended
-    assert trainjobs.done(work(SFT(**TOLD)), pause=0.2).losses
+    assert trainjobs.run(work(SFT(**TOLD)), pause=0.2).losses
     assert len(trainer.made) == 2
 
 
 def test_pods_that_do_not_start_are_not_waited_for_for_ever(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., Work]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
 ):
     trainer.create = lambda job: trainer.jobs.update({job["metadata"]["name"]: []})
     hasty = TrainJobs(trainjobs.cluster, trainjobs.store, nodes=2, processes=1, ready_within=0.5)
     with pytest.raises(Unavailable, match=r"not started after 0 s \(no pods\)"):
-        hasty.done(work(SFT(**TOLD)), pause=0.2)
+        hasty.run(work(SFT(**TOLD)), pause=0.2)

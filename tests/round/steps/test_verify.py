@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.platform import Workplace
+from selftaught.platform import Platform
 from selftaught.records import Example, Group, Record, Rollout, Task, Turn, dataset
 from selftaught.records.dataset import Writer
 from selftaught.verification.runner import IN_FLIGHT
-from tests.rounds import Round, database, model, place, recipe, recorded_blocks
+from tests.rounds import Round, database, model, platform, recipe, recorded_blocks
 
-__all__ = ["database", "model", "place", "recorded_blocks"]
+__all__ = ["database", "model", "platform", "recorded_blocks"]
 
 RIGHT = 4
 """Rollouts a task, all of them right."""
@@ -61,7 +61,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> dict[type, list[int]]:
 
 
 def test_groups_and_examples_pass_through_however_many_there_are(
-    place: Workplace, model: Path, tmp_path: Path, alive: dict[type, list[int]]
+    platform: Platform, model: Path, tmp_path: Path, alive: dict[type, list[int]]
 ):
     tasks = 4 * IN_FLIGHT
     curators = [{"type": "accepted", "per_task": None}, {"type": "unfiltered", "max_examples": 20}]
@@ -73,7 +73,7 @@ def test_groups_and_examples_pass_through_however_many_there_are(
 
 
 def test_a_held_out_problem_among_the_examples_leaves_no_examples(
-    place: Workplace, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    platform: Platform, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     round = sampled(tmp_path / "round", model, 12)
     drawn = dataset.read(Path(round.artifact("tasks").path), Task)

@@ -15,7 +15,7 @@ import pytest
 
 from selftaught.core.errors import BadInput
 from selftaught.serving.engines.engine import VLLM, EngineOptions
-from selftaught.serving.engines.forkserver import Nursery
+from selftaught.serving.engines.forkserver import ForkServer
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.sessions import PidFile, Process
 from tests.rounds import ENGINE, REPOSITORY
@@ -147,7 +147,7 @@ def test_who_waits_for_the_import_of_a_nursery_that_is_closed_is_let_go(
     (tmp_path / "vllm").mkdir()
     (tmp_path / "vllm" / "__init__.py").write_text("import time; print('importing', flush=True); time.sleep(600)")
     use(monkeypatch, tmp_path)
-    nursery = Nursery(tmp_path, EngineOptions())
+    nursery = ForkServer(tmp_path, EngineOptions())
     (log,) = tmp_path.glob("nursery.*.log")
     assert until(lambda: "importing" in log.read_text())
     with ThreadPoolExecutor(1) as pool:

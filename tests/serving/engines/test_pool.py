@@ -15,7 +15,7 @@ import pytest
 
 from selftaught.core.errors import BadInput, Unavailable, WrongModel
 from selftaught.core.loopback import bearer
-from selftaught.inference.endpoint import Endpoint, Policy
+from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.records import Example, Message
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import TRANSFORMERS, VLLM_FLAGS
@@ -61,7 +61,7 @@ def reference(starter_model: Path) -> Reference:
 
 
 def open_endpoint(served: Served, digest: str = DIGEST, patience: float = 1.0) -> Endpoint:
-    return Endpoint(served.url, "rft", digest, policy=Policy(patience=patience), key=served.key)
+    return Endpoint(served.url, "rft", digest, policy=RetryPolicy(patience=patience), key=served.key)
 
 
 def noted(home: Path) -> PidFile:

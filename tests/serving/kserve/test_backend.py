@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes import client
 
-from selftaught.cluster.client import Cluster, Rollout
+from selftaught.cluster.client import Cluster, RolloutStatus
 from selftaught.core.errors import BadInput
 from selftaught.inference.endpoint import served_name
 from selftaught.serving.kserve.inference_service import inference_service
@@ -149,7 +149,7 @@ def test_numbers_of_an_earlier_specification_do_not_count():
     assert not rolled_out(1, wanted=1, there=1, updated=1, available=1, seen=6)
 
 
-def crashed(*, was_up: bool, reason: str) -> Rollout:
+def crashed(*, was_up: bool, reason: str) -> RolloutStatus:
     """How far a Deployment is whose only pod waits in a crash loop; its container ended for `reason`."""
     progress = client.V1DeploymentCondition(
         type="Progressing", status="True", reason="NewReplicaSetAvailable" if was_up else "ReplicaSetUpdated"
@@ -176,8 +176,8 @@ def crashed(*, was_up: bool, reason: str) -> Rollout:
 def test_a_version_that_cannot_come_up_is_told_and_one_that_was_up_is_waited_for():
     """An engine that is killed for its memory twice crash-loops, and comes back all the same."""
     words = "pod version-1, container engine: CrashLoopBackOff: OOMKilled: loading weights"
-    assert crashed(was_up=False, reason="OOMKilled") == Rollout(
+    assert crashed(was_up=False, reason="OOMKilled") == RolloutStatus(
         False, words, "pod version-1 is Running, CrashLoopBackOff"
     )
-    assert crashed(was_up=True, reason="OOMKilled") == Rollout(False, "", words)
+    assert crashed(was_up=True, reason="OOMKilled") == RolloutStatus(False, "", words)
     assert "OOMKilled" not in crashed(was_up=False, reason="Error").failure

@@ -17,7 +17,7 @@ from selftaught.recipe import load_blocks
 from selftaught.state.store import MARKER
 from selftaught.tasks.inbox import batches
 from selftaught.tasks.inbox.feedback import COLUMNS, feedback
-from selftaught.tasks.inbox.source import Dropped, Past
+from selftaught.tasks.inbox.source import Dropped, InboxHistory
 from tests.s3_server import S3Server
 
 pytest_plugins = ["tests.s3_fixtures"]
@@ -44,7 +44,7 @@ def source(path: Path | str, **fields: Any) -> Dropped:
 
 def asked(block: Dropped) -> dict[str, str]:
     """Every question that waits, with its answer."""
-    tasks = (row.task for drop in block.waiting(Past())[0] for row in drop.rows)
+    tasks = (row.task for drop in block.waiting(InboxHistory())[0] for row in drop.rows)
     return {task.question: task.answer or "" for task in tasks}
 
 
@@ -88,7 +88,7 @@ def test_a_half_uploaded_drop_is_not_there(where: str, put: Callable[[str, str],
     source(where).drop([rows(tmp_path / "a.jsonl", *riddles("Riddle", 1))], DAY)
     put("drops/2026-11-20-half/b.jsonl", json.dumps({"question": "Half?", "answer": 1}))
     assert asked(source(where)) == {"Riddle a?": "0"}
-    assert source(where).waiting(Past())[1] == {}
+    assert source(where).waiting(InboxHistory())[1] == {}
 
 
 def test_a_drop_that_is_not_what_its_marker_says_is_set_aside_and_the_others_are_used(
@@ -98,7 +98,7 @@ def test_a_drop_that_is_not_what_its_marker_says_is_set_aside_and_the_others_are
     put("drops/2026-11-20-bad/b.jsonl", json.dumps({"question": "Bad?", "answer": 1}))
     stated = [{"path": "b.jsonl", "size": 33, "sha256": "0" * 64}]
     put(f"drops/2026-11-20-bad/{MARKER}", json.dumps({"files": stated}))
-    taken = source(where).take(DRAW, Past())
+    taken = source(where).take(DRAW, InboxHistory())
     assert taken.drops == (good.name,)
     (message,) = taken.broken
     assert "drops/2026-11-20-bad/b.jsonl: damaged, its content is not what was stored" in message
@@ -176,7 +176,7 @@ def test_a_wrong_row_sets_its_drop_aside_with_the_place_that_was_dropped(
 def test_names_that_cannot_be_drops_are_set_aside(tmp_path: Path):
     for name, marker in [("newest", '{"files": []}'), ("2026-11-21-a", "{"), ("2026-13-01-b", '{"files": []}')]:
         rows(tmp_path / "drops" / name / MARKER).write_text(marker)
-    waiting, broken = source(tmp_path).waiting(Past())
+    waiting, broken = source(tmp_path).waiting(InboxHistory())
     assert waiting == []
     assert "drop 'newest': its name begins with no date. Call it 2026-11-21-newest." in broken["newest"]
     assert "2026-11-21-a/.complete.json: damaged. Remove " in broken["2026-11-21-a"]
@@ -245,9 +245,9 @@ def test_a_wrong_row_of_feedback_is_told_by_place_value_and_fix(row: Row, messag
 def test_feedback_that_names_a_task_asks_it_as_it_was_asked(tmp_path: Path):
     block = source(tmp_path / "bucket", system="Be brief.", instruction="Why?")
     block.drop([rows(tmp_path / "a.jsonl", {"question": ASKED, "answer": "3"})], DAY)
-    (task,) = (row.task for drop in block.waiting(Past())[0] for row in drop.rows)
+    (task,) = (row.task for drop in block.waiting(InboxHistory())[0] for row in drop.rows)
     block.drop([rows(tmp_path / "b.jsonl", {"task": task.id, "given": "2", "right": True})], DAY)
-    told = [row.task for drop in block.waiting(Past())[0] for row in drop.rows if row.corrects]
+    told = [row.task for drop in block.waiting(InboxHistory())[0] for row in drop.rows if row.corrects]
     assert [(each.messages, each.answer) for each in told] == [(task.messages, "2")]
 
 
@@ -262,15 +262,15 @@ def test_feedback_on_a_task_that_nobody_knows_is_set_aside_until_the_task_comes(
     block = source(tmp_path / "bucket")
     known = rows(tmp_path / "a.jsonl", {"question": ASKED, "answer": "3"})
     source(tmp_path / "elsewhere").drop([known], DAY)
-    (task,) = (row.task for drop in source(tmp_path / "elsewhere").waiting(Past())[0] for row in drop.rows)
+    (task,) = (row.task for drop in source(tmp_path / "elsewhere").waiting(InboxHistory())[0] for row in drop.rows)
     named = rows(tmp_path / "b.jsonl", {"task": task.id, "given": "2", "right": True})
     early = batches.write([named], block.path, date(2026, 11, 1))
     assert (
         f"b.jsonl:1: task: '{task.id}': no round of this line and no drop has this task."
-        in (block.waiting(Past())[1][early])
+        in (block.waiting(InboxHistory())[1][early])
     )
     block.drop([known], DAY)
-    assert block.waiting(Past())[1] == {}
+    assert block.waiting(InboxHistory())[1] == {}
 
 
 def test_nothing_new_says_what_there_is_and_what_is_broken(tmp_path: Path):

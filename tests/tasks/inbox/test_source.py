@@ -17,7 +17,7 @@ from selftaught.core.errors import NothingNew
 from selftaught.evaluation.paired_gain import PairedGain
 from selftaught.records import Split, Task, TaskScore, content_id
 from selftaught.tasks.contamination import require_disjoint
-from selftaught.tasks.inbox.source import Dropped, Past, Taken
+from selftaught.tasks.inbox.source import Dropped, InboxHistory, TaskDraw
 from selftaught.tasks.sources.jsonl import Jsonl
 from selftaught.tasks.splits import pool, words
 from tests.tasks.inbox.test_batches import Row, riddles, rows, source
@@ -36,10 +36,10 @@ def drop(block: Dropped, *dropped: Row, on: str = "2026-11-21") -> str:
     return block.drop([file], date.fromisoformat(on)).name
 
 
-def after(*rounds: Taken) -> Past:
+def after(*rounds: TaskDraw) -> InboxHistory:
     """The past in which `rounds` have ended."""
     tasks = [task for taken in rounds for task in taken.tasks]
-    return Past(tasks, tasks, frozenset(name for taken in rounds for name in taken.drops))
+    return InboxHistory(tasks, tasks, frozenset(name for taken in rounds for name in taken.drops))
 
 
 def sets(tasks: Iterable[Task]) -> dict[str, Split]:
@@ -137,7 +137,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> int:
 def test_drops_for_which_there_is_no_room_wait_for_those_before_them(bucket: Path, room: int):
     block = source(bucket, train=1000)
     names = [drop(block, *riddles(word), on=f"2026-11-2{n}") for n, word in enumerate(("A", "B", "C", "D"))]
-    waiting, broken = block.waiting(Past())
+    waiting, broken = block.waiting(InboxHistory())
     assert broken == {}
     assert [(each.name, len(each.rows), each.tasks) for each in waiting] == [
         (name, rows, 26) for name, rows in zip(names, (26, 26, 0, 0), strict=True)
@@ -191,7 +191,7 @@ def test_a_watch_looks_at_the_newest_for_which_there_is_room(bucket: Path, room:
     block = source(bucket)
     for n, word in enumerate(("A", "B", "C", "D")):
         drop(block, *riddles(word), on=f"2026-11-2{n}")
-    assert {task.question[0] for task in block.held_out(Past())} == {"C", "D"}
+    assert {task.question[0] for task in block.held_out(InboxHistory())} == {"C", "D"}
 
 
 # Feedback is trained on and nothing else ------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_feedback_alone_gives_no_held_out_task_and_the_round_waits_for_some(buck
     drop(block, *wrong(*asked_in(puzzles("Q", 300))))
     with pytest.raises(NothingNew, match=r"300 train, 0 gate, 0 report.*\n  feedback is trained on and never held out"):
         block.take(DRAW)
-    assert block.held_out(Past()) == []
+    assert block.held_out(InboxHistory()) == []
 
 
 def test_beside_tasks_all_feedback_is_trained_on_and_the_tasks_fill_every_set(bucket: Path):
@@ -247,10 +247,10 @@ def test_no_feedback_adds_removes_or_alters_a_held_out_task(
     (folder := tmp_path_factory.mktemp("drops") / "said" / "bucket").mkdir(parents=True)
     said, unsaid = source(folder), source(folder.parent.with_name("unsaid") / "bucket")
     rows, others = riddles("Riddle"), riddles("Puzzle")
-    past: dict[str, Past] = {}
+    past: dict[str, InboxHistory] = {}
     for block in (said, unsaid):
         drop(block, *rows)
-        past[block.path] = after(block.take(DRAW)) if used else Past()
+        past[block.path] = after(block.take(DRAW)) if used else InboxHistory()
         drop(block, *others, on="2026-11-23")
     about_rows = asked_in(rows[n] for n in sorted(about))
     if about_rows:
@@ -281,7 +281,7 @@ def test_feedback_that_was_trained_on_stays_in_training_in_another_campaign_and_
     drop(block, *riddles("Puzzle"))
     first = block.take(DRAW)
     drop(block, *riddles("Riddle"), on="2026-11-22")
-    anew = block.take(DRAW, Past(assigned=first.tasks))
+    anew = block.take(DRAW, InboxHistory(assigned=first.tasks))
     assert {task.split for task in anew.tasks if task.question.startswith("Riddle")} == {"train"}
 
 
@@ -351,7 +351,7 @@ def test_the_same_problem_with_other_numbers_stays_in_its_set(
     """It comes in later drops, and its own text would often put it elsewhere."""
     (bucket := tmp_path_factory.mktemp("drops") / "bucket").mkdir()
     block = source(bucket, template="kind" if split_by_template else None)
-    taken: list[Taken] = []
+    taken: list[TaskDraw] = []
     for index, number in enumerate(numbers):
         text = f"{index} little ships" if split_by_template else "A ship"
         same = {"question": f"{text} has {number} masts. How many?", "answer": number, "kind": "ships"}
@@ -388,11 +388,11 @@ def test_no_question_is_ever_in_training_and_held_out(tmp_path_factory: pytest.T
     (bucket := tmp_path_factory.mktemp("drops") / "bucket").mkdir()
     block, word = source(bucket), st.sampled_from(["ants", "bees", "cats", "7"])
     asked = st.lists(word, min_size=12, max_size=16).map(lambda told: {"question": " ".join(told), "answer": "1"})
-    fixed: list[Taken] = []
-    ended: list[Taken] = []
+    fixed: list[TaskDraw] = []
+    ended: list[TaskDraw] = []
     for number in range(data.draw(st.integers(2, 4))):
         drop(block, *data.draw(st.lists(asked, min_size=1, max_size=8)), *riddles(f"R{'abcd'[number]}"))
-        past = Past(after(*fixed).assigned, after(*ended).seen, after(*ended).drops)
+        past = InboxHistory(after(*fixed).assigned, after(*ended).seen, after(*ended).drops)
         fixed.append(block.take(DRAW, past))
         ended += fixed[-1:] if data.draw(st.booleans()) else []
     everything = [task for taken in fixed for task in taken.tasks]

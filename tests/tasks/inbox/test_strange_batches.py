@@ -19,7 +19,7 @@ from selftaught.blocks import Draw
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.state.store import MARKER, fingerprint, write_marker
 from selftaught.tasks.inbox import batches
-from selftaught.tasks.inbox.source import Dropped, Past, Taken
+from selftaught.tasks.inbox.source import Dropped, InboxHistory, TaskDraw
 from tests.tasks.inbox.test_batches import Row, riddles, rows, source
 
 BAD = "2026-11-20-bad"
@@ -138,7 +138,7 @@ def bucket(tmp_path: Path) -> Dropped:
 def test_nine_drops_are_used_and_a_strange_one_is_set_aside_by_name(what: str, bucket: Dropped):
     """Or, where its marker is none at all, is not there yet; it takes neither for ever nor all there is."""
     STRANGE[what](Path(bucket.path) / "drops" / BAD)
-    found: list[Taken] = []
+    found: list[TaskDraw] = []
     reader = threading.Thread(target=lambda: found.append(bucket.take(Draw(1, 2))), daemon=True)
     reader.start()
     reader.join(60)
@@ -188,9 +188,9 @@ def test_a_drop_that_is_too_large_is_set_aside_and_one_at_the_bound_is_not(
     name = batches.write(files, block.path, date(2026, 11, 20))
     most = value or batches.sizes(block.path)[name]
     monkeypatch.setattr(batches, bound, most)
-    assert block.waiting(Past())[1] == {}
+    assert block.waiting(InboxHistory())[1] == {}
     monkeypatch.setattr(batches, bound, most - 1)
-    assert "Drop it in parts." in block.waiting(Past())[1][name]
+    assert "Drop it in parts." in block.waiting(InboxHistory())[1][name]
 
 
 @pytest.mark.parametrize("bound", ["MOST_BYTES", "MOST_ROWS"])

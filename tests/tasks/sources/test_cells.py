@@ -20,7 +20,7 @@ from selftaught.core.errors import BadInput
 from selftaught.recipe import blocks, load_blocks
 from selftaught.state.store import MARKER
 from selftaught.tasks.inbox import batches
-from selftaught.tasks.inbox.source import Dropped, Past
+from selftaught.tasks.inbox.source import Dropped, InboxHistory
 from selftaught.tasks.sources import cells
 from selftaught.tasks.sources.huggingface import HuggingFace
 from selftaught.tasks.sources.jsonl import Jsonl
@@ -273,7 +273,7 @@ def test_a_drop_that_cannot_be_read_is_set_aside_by_name_and_the_others_are_used
     bad = tmp_path / "drops" / "2026-11-20-bad"
     bad.mkdir()
     hostile(bad)
-    waiting, broken = block.waiting(Past())
+    waiting, broken = block.waiting(InboxHistory())
     assert len(waiting) == 9
     assert list(broken) == ["2026-11-20-bad"]
     taken = block.take(Draw(1, 2))

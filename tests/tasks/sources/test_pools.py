@@ -15,7 +15,7 @@ from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Split, Task
 from selftaught.tasks.contamination import require_disjoint
 from selftaught.tasks.draw import prepare
-from selftaught.tasks.past import Past
+from selftaught.tasks.past import InboxHistory
 from selftaught.tasks.sources.jsonl import Jsonl
 from selftaught.tasks.sources.pools import pools
 from selftaught.tasks.splits import Bare
@@ -115,7 +115,7 @@ def test_no_version_of_a_file_gives_a_problem_to_training_and_to_a_held_out_set(
         rows = [*version, *rows] if grows else version
         path.write_text("".join(json.dumps({"question": text, "answer": "1"}) + "\n" for text in [*rows, *fill]))
         source = Jsonl(path=path, train=20, gate=8, report=8)
-        everything += prepare(source, Draw(1, number), Past(assigned=everything))
+        everything += prepare(source, Draw(1, number), InboxHistory(assigned=everything))
     require_disjoint(everything)
     sets = {(task.question, task.split) for task in everything}
     assert len(sets) == len({question for question, _ in sets})
@@ -127,14 +127,14 @@ def test_a_held_out_task_that_any_round_of_the_line_was_trained_on_fails_the_rou
 
     class Generated(Jsonl):
         def take(self, *_: Any) -> Any:
-            from selftaught.tasks.past import Taken
+            from selftaught.tasks.past import TaskDraw
 
-            return Taken(used({"What is it?": "train", near: "gate", "Where?": "report"}))
+            return TaskDraw(used({"What is it?": "train", near: "gate", "Where?": "report"}))
 
     source = Generated(path=Path("none"), train=1, gate=1, report=1)
-    assert len(prepare(source, Draw(1, 1), Past(assigned=used({text: "gate"})))) == 3
+    assert len(prepare(source, Draw(1, 1), InboxHistory(assigned=used({text: "gate"})))) == 3
     with pytest.raises(RoundFailed, match=r"of earlier rounds: 1 of 2 tasks share a run of 13 words"):
-        prepare(source, Draw(1, 1), Past(assigned=used({text: "train"})))
+        prepare(source, Draw(1, 1), InboxHistory(assigned=used({text: "train"})))
 
 
 # What the rows of real files look like --------------------------------------------------------------------------------
