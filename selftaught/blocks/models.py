@@ -88,6 +88,14 @@ class TokenModel(ChatModel, Protocol):
         """For each of `chats` the probability of each class of a process reward model's at each `tag` in it."""
         ...
 
+    async def text_rewards(self, texts: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:
+        """For each of `texts`, given in parts, the probability of each class at its last token."""
+        ...
+
+    async def text_odds(self, texts: Sequence[str], words: Sequence[str]) -> list[list[float]]:
+        """For each of `texts` the probability of each of `words`, a token each, as its next token."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

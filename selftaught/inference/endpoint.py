@@ -74,6 +74,7 @@ class _Logprobs(BaseModel):
     content: list[_First] | None = None
     tokens: tuple[str, ...] = ()
     token_logprobs: tuple[float, ...] = ()
+    top_logprobs: list[dict[str, float] | None] | None = None
 
     def texts(self) -> tuple[str, ...]:
         return self.tokens or tuple(token.token for token in self.content or ())
@@ -358,6 +359,43 @@ class Endpoint:
         given = zip(inputs, await self.classes(inputs), strict=True)
         return [[softmax(row) for token, row in zip(ids, rows, strict=True) if token == mark] for ids, rows in given]
 
+    async def text_rewards(self, texts: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:
+        """For each of `texts` the probability of each class of a process reward model's at its last token.
+
+        A text is a sequence of parts; each is tokenized by itself, the first with what the tokenizer begins texts with.
+        Raises what `chat` raises.
+        """
+        parts = {(part, not at) for text in texts for at, part in enumerate(text)}
+        asked = {each: self._tokens({"prompt": each[0], "add_special_tokens": each[1]}) for each in parts}
+        ids = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+        inputs = [[token for at, part in enumerate(text) for token in ids[part, not at]] for text in texts]
+        return [softmax(rows[-1]) for rows in await self.classes(inputs)]
+
+    async def text_odds(self, texts: Sequence[str], words: Sequence[str]) -> list[list[float]]:
+        """For each of `texts` the probability of each of `words`, a token each, as its next token; in one request.
+
+        By vLLM's `logprob_token_ids`, so that a word need not be among the likeliest. Raises what `chat` raises, and
+        BadInput for a word that is not one token of the model's and with a server that does not know the field.
+        """
+        marks = await asyncio.gather(*(self._mark(word) for word in words))
+        named = {"logprobs": 0, "logprob_token_ids": list(marks), "return_tokens_as_token_ids": True}
+        body = _sampling(0.0, 1, ()) | named | {"prompt": list(texts), "n": 1}
+        choices = (await self._ask(_Answer, "/completions", body, len(texts))).choices
+        if sorted(choice.index for choice in choices) != list(range(len(texts))):
+            raise self._unusable(f"{len(choices)} answers to {len(texts)} texts")
+        return [self._named(choice, marks) for choice in sorted(choices, key=lambda choice: choice.index)]
+
+    def _named(self, choice: _Choice, tokens: Sequence[int]) -> list[float]:
+        """The probability of each of `tokens` as the first of an answer that names tokens by their ids."""
+        given = (choice.logprobs and choice.logprobs.top_logprobs) or [None]
+        first, names = given[0] or {}, [f"token_id:{token}" for token in tokens]
+        if not first.keys() >= set(names):
+            raise BadInput(f"{self.url} gives no probabilities of named tokens. Serve {self.name} with vLLM.")
+        logprobs = [first[name] for name in names]
+        if impossible := [logprob for logprob in logprobs if not logprob < 1]:
+            raise self._unusable(f"a log-probability of {impossible[0]}")
+        return [math.exp(logprob) for logprob in logprobs]
+
     async def classes(self, inputs: Sequence[Sequence[int]]) -> list[list[tuple[float, ...]]]:
         """The logit of each class at each token of each of `inputs` (the model's own token ids), in one request.
 
@@ -373,12 +411,12 @@ class Endpoint:
         return rows
 
     async def _mark(self, tag: str) -> int:
-        """The token that `tag` is to the model."""
+        """The token that `tag`, or a reply, is to the model."""
         tokens = await self._tokens({"prompt": tag, "add_special_tokens": False})
         if len(tokens) != 1:
             raise BadInput(
                 f"{tag!r}: is {len(tokens)} tokens to {self.name}, and scores are read at one. Name the tag that the "
-                "model was trained with."
+                "model was trained with, or its reply."
             )
         return tokens[0]
 

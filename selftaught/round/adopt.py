@@ -5,15 +5,19 @@ Done once a line: where it has a champion, that one goes on. The adopted policy 
 """
 
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 from selftaught.cluster.naming import version_name
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
+from selftaught.round.checks.tokenizers import blocks_of
 from selftaught.round.in_use import elsewhere
 from selftaught.round.job import ModelRef
 from selftaught.round.models import reference_key
+from selftaught.search.rewards import ProcessReward, ReplyReward
 from selftaught.serving.weight_check import Reference, process_reward, reference_logprobs, values
 from selftaught.state.starter import repository, resolve
 from selftaught.state.tracking import Version
@@ -48,44 +52,72 @@ def adopt(platform: Platform, recipe: Recipe, line: str) -> Version:
     return version
 
 
-def keep(platform: Platform, name: str) -> tuple[str, str]:
+def _askable(folder: Path) -> None:
+    """Raise BadInput where the model in `folder` cannot be asked, or writes texts and cannot be trained."""
+    if process_reward(folder):
+        check_asked(folder)
+    elif not values(folder):
+        check_suitable(folder)
+
+
+def _as_text(folder: Path) -> None:
+    """A model that reads plain text needs no chat template, and is not trained."""
+
+
+def keep(platform: Platform, name: str, check: Callable[[Path], None] = _askable) -> tuple[str, str]:
     """Put the model called `name` (starter, folder or hub id) into the store. Returns its digest and where it is.
 
-    Raises BadInput when it is no model that can be loaded safely, asked and trained, StoreError or Unavailable when it
-    cannot be kept.
+    `check` raises BadInput for a model that its role has no use for.
+
+    Raises BadInput when it is no model that can be loaded safely or does not pass `check`, StoreError or Unavailable
+    when it cannot be kept.
     """
     folder = resolve(name, platform.settings.home / "models")
     check_model(folder)
     digest = model_digest(folder)
     if platform.store.claimed(reference_key(digest)) is None:
         # Before the files: a model that cannot be used leaves nothing in the store.
-        platform.store.claim(reference_key(digest), _reference(folder).model_dump_json().encode())
+        reference = _reference(folder)
+        check(folder)
+        platform.store.claim(reference_key(digest), reference.model_dump_json().encode())
+    elif not _has_template(folder):  # it may have been kept as one that reads plain text
+        check(folder)
     return digest, platform.store.put("models", digest, folder)
+
+
+def _has_template(folder: Path) -> bool:
+    settings = folder / "tokenizer_config.json"
+    told: dict[str, object] = json.loads(settings.read_bytes()) if settings.is_file() else {}
+    return (folder / "chat_template.jinja").is_file() or "chat_template" in told
 
 
 def _reference(folder: Path) -> Reference:
     """What the model in `folder` says of the probe prompts.
 
-    Raises BadInput when it cannot be loaded, computes no numbers, or cannot be asked, or where it writes texts trained.
+    Raises BadInput when it cannot be loaded, or computes no numbers.
     """
     reference = reference_logprobs(folder)
     if not reference.finite:
         raise BadInput(f"{folder}: what it computes of a short text is no number. Copy the whole model again.")
-    if process_reward(folder):
-        check_asked(folder)
-    elif not values(folder):
-        check_suitable(folder)
     return reference
 
 
 def adopt_roles(platform: Platform, recipe: Recipe, line: str) -> None:
     """Put the models of the roles other than policy into the store, where `roles` finds them."""
+    plain = _plain(recipe)
     for role, name in recipe.models.items():
         if role != "policy":
-            key, digest = _role_key(line, role, name), keep(platform, name)[0].encode()
+            check = _as_text if role in plain else _askable
+            key, digest = _role_key(line, role, name), keep(platform, name, check)[0].encode()
             if platform.store.claimed(key) != digest:
                 platform.store.release(key)
                 platform.store.claim(key, digest)
+
+
+def _plain(recipe: Recipe) -> set[str]:
+    """The roles whose models read plain text alone."""
+    asking = [block for stage in recipe.stages for block in blocks_of(stage, ProcessReward, ReplyReward)]
+    return {block.role for block in asking} - {block.role for block in asking if block.in_chat}
 
 
 def roles(platform: Platform, recipe: Recipe, line: str) -> dict[str, ModelRef]:

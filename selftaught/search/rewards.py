@@ -26,8 +26,12 @@ class ProcessReward(NodeValue, type="process_reward"):
 
     A model of `models` that was trained elsewhere (Qwen2.5-Math-PRM, arXiv 2501.07301): task and solution are put to
     it as a chat in its own template, the tag after every step, and the class `positive` is read at the last tag. So
-    its tokenizer may be any. A step is a node's text without the white space around it. A request for each partial
-    solution brings it through the model anew: what siblings share is not kept by the engine.
+    its tokenizer may be any. A step is a node's text without the white space around it. A request for each
+    partial solution brings it through the model anew: what siblings share is not kept by the engine.
+
+    With `chat: false` there is no template, as for the token classifiers that TRL's PRMTrainer made: the
+    model reads the question and the steps, the tag after each; each of these parts is tokenized by
+    itself, and the class is read at the last token. So the tag may be several tokens.
     """
 
     role: Role = "reward"
@@ -36,14 +40,27 @@ class ProcessReward(NodeValue, type="process_reward"):
     )
     positive: Annotated[NonNegativeInt, Field(description="the class of right steps, of the model's from 0 on")] = 1
     system: System = None
+    chat: Annotated[bool, Field(description="ask through the model's chat template; false is plain text")] = True
+
+    @property
+    def in_chat(self) -> bool:
+        """Whether the model has to have a chat template."""
+        return self.chat
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         model = _served(context, self.role, self.name)
         tree.valued(nodes)
-        given = await model.rewards([self.chat(tree, node) for node in nodes], self.tag)
+        if self.chat:
+            given = await model.rewards([self.as_chat(tree, node) for node in nodes], self.tag)
+        else:
+            given = [[last] for last in await model.text_rewards([self.as_text(tree, node) for node in nodes])]
         return [self._last(rows) for rows in given]
 
-    def chat(self, tree: SearchTree, node: SearchNode) -> list[Message]:
+    def as_text(self, tree: SearchTree, node: SearchNode) -> list[str]:
+        """The text that a model without a template reads, in parts: the question, and each step with its tag."""
+        return [_question(tree, self.system), *(part for step in _steps(node) for part in (step, self.tag))]
+
+    def as_chat(self, tree: SearchTree, node: SearchNode) -> list[Message]:
         """The task and the solution up to `node`, as the model is asked."""
         said = "".join(step + self.tag for step in _steps(node))
         return [*_asked(tree, self.system), Message(role="assistant", content=said)]
@@ -69,18 +86,38 @@ class ReplyReward(NodeValue, type="reply_reward"):
     one a step, and to those before the last the model has replied `right`. All nodes are one request, and siblings
     share everything but their last step in the engine's prefix cache. Where neither word is among the 20 likeliest
     tokens, the node is worth 0.5.
+
+    With a `tag` there is no chat template, as for Math-Shepherd's model (arXiv 2312.08935; the tag of
+    peiyi9979/math-shepherd-mistral-7b-prm is `ки`): it reads question and steps as plain text, a line for each step
+    with the tag at its end, and its reply is the token after the last tag. The share is of the probabilities of `right`
+    and `wrong` themselves, a token each, however unlikely they are.
     """
 
     role: Role = "reward"
     right: Annotated[str, Field(min_length=1, description="the reply to a right step, a token of the model's")] = "+"
     wrong: Annotated[str, Field(min_length=1, description="the reply to a wrong step, a token of the model's")] = "-"
     system: System = ""
+    tag: Annotated[
+        str | None, Field(min_length=1, description="ask in plain text, this token after each step; null is a chat")
+    ] = None
+
+    @property
+    def in_chat(self) -> bool:
+        """Whether the model has to have a chat template."""
+        return self.tag is None
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        model = _served(context, self.role, self.name)
+        model, words = _served(context, self.role, self.name), [self.right, self.wrong]
         tree.valued(nodes)
-        given = await model.odds([self.chat(tree, node) for node in nodes], [self.right, self.wrong])
+        if self.tag is None:
+            given = await model.odds([self.chat(tree, node) for node in nodes], words)
+        else:
+            given = await model.text_odds([self.as_text(tree, node, self.tag) for node in nodes], words)
         return [share(self.role, *odds) for odds in given]
+
+    def as_text(self, tree: SearchTree, node: SearchNode, tag: str) -> str:
+        """The task and the solution up to `node`, as a model without a template reads them."""
+        return f"{_question(tree, self.system)} " + "\n".join(f"{step} {tag}" for step in _steps(node))
 
     def chat(self, tree: SearchTree, node: SearchNode) -> list[Message]:
         """The task and the solution up to `node`, as the model is asked."""
@@ -108,6 +145,11 @@ def _asked(tree: SearchTree, system: str | None) -> list[Message]:
         return list(tree.task.messages)
     own = [Message(role="system", content=system)] if system else []
     return [*own, *(message for message in tree.task.messages if message.role != "system")]
+
+
+def _question(tree: SearchTree, system: str | None) -> str:
+    """The task in plain text."""
+    return "\n".join(message.content for message in _asked(tree, system))
 
 
 def _steps(node: SearchNode) -> list[str]:

@@ -1,13 +1,27 @@
 """Process reward models as transformers computes them: a classifier of every token, read where a step's tag stands.
 
-The one architecture is Qwen2ForProcessRewardModel (Qwen2.5-Math-PRM, arXiv 2501.07301), which transformers has no class
-for and whose authors' code is never run: a Qwen2 backbone, two linear layers and two classes. Engines that serve one
-are compared with it. How a solution is put to it is the asking block's business (`selftaught.search.rewards`).
+Two kinds of architecture are known: Qwen2ForProcessRewardModel (Qwen2.5-Math-PRM, arXiv 2501.07301), which transformers
+has no class for and whose authors' code is never run (a Qwen2 backbone, two linear layers and two classes), and
+transformers' own token classifiers, as TRL's PRMTrainer makes them. Engines that serve one are compared with it. How a
+solution is put to it is the asking block's business (`selftaught.search.rewards`).
 """
 
+import json
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
+
+from selftaught.state.weights import PROCESS_REWARD
+
+
+def loader(folder: Path) -> Any:
+    """The class of transformers' that loads the model in `folder`."""
+    import transformers
+
+    if json.loads((folder / "config.json").read_bytes())["architectures"] == [PROCESS_REWARD]:
+        return model_class()
+    return cast(Any, transformers).AutoModelForTokenClassification
 
 
 @cache
@@ -28,7 +42,7 @@ def model_class() -> Any:
 
 
 def classes_of(model: Any, token_ids: Sequence[int]) -> list[list[float]]:
-    """The logit of each class at each token (tokens x classes) under a model of that class."""
+    """The logit of each class at each token (tokens x classes) under a model that `loader` loads."""
     import torch
 
     with torch.inference_mode():

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from selftaught.core.errors import BadInput, WrongModel
 from selftaught.inference.endpoint import Endpoint, softmax
 from selftaught.serving.backend import Served
-from selftaught.serving.process_reward import classes_of, model_class
-from selftaught.state.weights import PROCESS_REWARD, is_process_reward
+from selftaught.serving.process_reward import classes_of, loader
+from selftaught.state.weights import PROCESS_REWARDS, is_process_reward
 
 TOLERANCE = 0.08
 """Mean absolute difference in nats. SmolLM2-135M in bf16, vLLM against transformers: 0.041 with the same weights
@@ -96,7 +96,13 @@ def _kind(folder: Path) -> Any:
     import transformers
 
     if process_reward(folder):
-        return model_class()
+        return loader(folder)
+    for architecture in cast(list[str], _config(folder).get("architectures") or []):
+        if architecture.endswith("ForTokenClassification"):
+            raise BadInput(
+                f"{folder}: {architecture} is a token classifier that cannot be served. Take one of "
+                f"{', '.join(PROCESS_REWARDS)}."
+            )
     auto = cast(Any, transformers)
     return auto.AutoModelForSequenceClassification if values(folder) else auto.AutoModelForCausalLM
 
@@ -105,7 +111,7 @@ def reference_of(model: Any, tokenizer: Any) -> Reference:
     """The reference of a transformers model in memory with its tokenizer: what a trainer has when training ends."""
     model.eval()
     prompts = [tuple(tokenizer(prompt).input_ids) for prompt in PROMPTS]
-    if type(model).__name__ == PROCESS_REWARD:
+    if is_process_reward({"architectures": [type(model).__name__]}):
         last = [softmax(classes_of(model, ids)[-1]) for ids in prompts]
         return Reference(prompts=tuple(Scored(token_ids=i, classes=c) for i, c in zip(prompts, last, strict=True)))
     if hasattr(model, "score"):

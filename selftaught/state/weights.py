@@ -25,7 +25,13 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 INDEX = "model.safetensors.index.json"
 MANIFEST = "manifest.json"
 PROCESS_REWARD = "Qwen2ForProcessRewardModel"
-"""The architecture of process reward models that can be served: vLLM has it, without the code that a hub offers."""
+"""The architecture of Qwen2.5-Math-PRM: vLLM has it, without the code that its hub page offers."""
+PROCESS_REWARDS = (
+    PROCESS_REWARD,
+    *(f"{kind}ForTokenClassification" for kind in ("Llama", "Mistral", "Qwen2", "Qwen3")),
+)
+"""The architectures of process reward models that can be served. Token classifiers are those that vLLM makes of causal
+models, which read from left to right and have a bias in their head."""
 
 
 def check_model(folder: Path) -> None:
@@ -111,13 +117,13 @@ def _asks_for_code(config: dict[str, object]) -> bool:
     if "auto_map" not in config:
         return False
     named = cast(Mapping[str, object], config["auto_map"]) if isinstance(config["auto_map"], dict) else {"": ""}
-    own = is_process_reward(config) and config.get("model_type") == "qwen2"
+    own = config.get("architectures") == [PROCESS_REWARD] and config.get("model_type") == "qwen2"
     return not (own and named.keys() <= {"AutoConfig", "AutoModel"})
 
 
 def is_process_reward(config: Mapping[str, object]) -> bool:
-    """Whether a model with that `config.json` is a process reward model. Hubs name its code too, which is not asked."""
-    return config.get("architectures") == [PROCESS_REWARD]
+    """Whether a model with that `config.json` gives classes of tokens, as process reward models do."""
+    return config.get("architectures") in [[name] for name in PROCESS_REWARDS]
 
 
 def _require(folder: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.platform import Platform
@@ -14,6 +14,7 @@ from selftaught.round.adopt import adopt, adopt_roles, keep, roles
 from selftaught.round.models import reference_key
 from selftaught.serving.weight_check import PROMPTS, Reference
 from selftaught.state.weights import model_digest
+from tests.plain_reward_models import classes_of_text, shepherd, token_classifier
 from tests.reward_models import classified, reward_model
 from tests.rounds import database, model, platform, recipe, recorded_blocks
 
@@ -29,10 +30,10 @@ def judged(policy: Path) -> Recipe:
 def test_a_model_that_cannot_be_had_again_leaves_the_one_that_was_kept(
     platform: Platform, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def kept(platform: Platform, name: str) -> tuple[str, str]:
+    def kept(platform: Platform, name: str, check: object) -> tuple[str, str]:
         return "a" * 64, "file:///judge"
 
-    def gone(platform: Platform, name: str) -> tuple[str, str]:
+    def gone(platform: Platform, name: str, check: object) -> tuple[str, str]:
         raise Unavailable(f"{name}: the hub does not answer")
 
     told = judged(model)
@@ -71,3 +72,43 @@ def test_a_process_reward_model_that_lacks_a_part_is_not_kept(platform: Platform
         keep(platform, str(folder))
     assert platform.store.claimed(reference_key(model_digest(folder))) is None
     assert model_digest(folder) not in {path.name for path in (tmp_path / "home" / "store" / "models").iterdir()}
+
+
+def guided(policy: Path, folder: Path, **value: object) -> Recipe:
+    """A recipe whose search asks the model in `folder`."""
+    told = recipe(policy, sample={"type": "search", "value": {"role": "prm", **value}})
+    return Recipe.model_validate(told | {"models": told["models"] | {"prm": str(folder)}})
+
+
+PLAIN = {"type": "process_reward", "chat": False, "tag": "\n"}
+
+
+def test_a_token_classifier_without_a_chat_template_is_kept_where_it_reads_plain_text(
+    platform: Platform, model: Path, tmp_path: Path
+):
+    folder = token_classifier(tmp_path / "prm", "Mistral")
+    with pytest.raises(BadInput, match="no chat template"):
+        adopt_roles(platform, guided(model, folder, type="process_reward"), "line")
+    told = guided(model, folder, **PLAIN)
+    adopt_roles(platform, told, "line")
+    digest = roles(platform, told, "line")["prm"].digest
+    reference = Reference.model_validate_json(platform.store.claimed(reference_key(digest)) or b"")
+    for prompt, text in zip(reference.prompts, PROMPTS, strict=True):
+        assert prompt.classes == pytest.approx(classes_of_text(folder, text)[-1], abs=1e-5)
+
+
+def test_a_model_kept_as_one_that_reads_plain_text_is_not_asked_in_a_chat_later(
+    platform: Platform, model: Path, tmp_path: Path
+):
+    folder = shepherd(tmp_path / "prm")
+    adopt_roles(platform, guided(model, folder, type="reply_reward", tag="ки"), "line")
+    with pytest.raises(BadInput, match="no chat template"):
+        adopt_roles(platform, guided(model, folder, type="reply_reward"), "line")
+    with pytest.raises(BadInput, match="no chat template"):
+        adopt(platform, Recipe.model_validate(recipe(folder)), "another")
+
+
+def test_a_token_classifier_that_no_engine_serves_is_told_of(platform: Platform, tmp_path: Path):
+    folder = token_classifier(tmp_path / "prm", "Gemma")
+    with pytest.raises(BadInput, match=r"GemmaForTokenClassification is a token classifier that cannot be served\."):
+        keep(platform, str(folder))

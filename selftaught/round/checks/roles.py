@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from selftaught.core.errors import BadInput, BadRecipe
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
-from selftaught.round.checks.tokenizers import BY_IDS, blocks_of
+from selftaught.round.checks.step_tags import require_readable
+from selftaught.round.checks.tokenizers import BY_IDS, blocks_of, tokenizer_file
 from selftaught.round.job import ModelRef
 from selftaught.search.rewards import ProcessReward, ReplyReward
-from selftaught.state.weights import PROCESS_REWARD, is_process_reward
+from selftaught.state.weights import PROCESS_REWARDS, is_process_reward
 
 
 def require_named(recipe: Recipe) -> None:
@@ -35,8 +36,8 @@ def require_asked_rightly(platform: Platform, stage: Stage, roles: Mapping[str, 
         if not _is_process_reward(platform, roles[block.role]):
             raise BadInput(
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is no process reward model "
-                f"that can be served ({PROCESS_REWARD}), which process_reward asks. Take one, or value steps by "
-                "value_model or p_true."
+                f"that can be served ({', '.join(PROCESS_REWARDS)}), which process_reward asks. Take one, or value "
+                "steps by value_model or p_true."
             )
     for block in blocks_of(stage, *BY_IDS, ReplyReward):
         if block.role in roles and _is_process_reward(platform, roles[block.role]):
@@ -46,6 +47,15 @@ def require_asked_rightly(platform: Platform, stage: Stage, roles: Mapping[str, 
                 f"{block.name} asks {how}. Ask for its classes: {{type: process_reward, role: {block.role}}}."
             )
 
+    for block in blocks_of(stage, ProcessReward, ReplyReward):
+        model = roles[block.role]
+        where = f"{stage.name}: {block.name} of the {block.role} model ({model.digest[:8]})"
+        require_readable(where, block, _config(platform, model), tokenizer_file(platform, model))
+
 
 def _is_process_reward(platform: Platform, model: ModelRef) -> bool:
-    return is_process_reward(json.loads(platform.store.read("models", model.digest, "config.json")))
+    return is_process_reward(_config(platform, model))
+
+
+def _config(platform: Platform, model: ModelRef) -> dict[str, object]:
+    return json.loads(platform.store.read("models", model.digest, "config.json"))

@@ -47,8 +47,14 @@ def require_same_tokens(platform: Platform, stage: Stage, policy: ModelRef, role
 
 def _texts(platform: Platform, model: ModelRef) -> Mapping[int, str] | None:
     """What each token id of `model` stands for; None where it has no `tokenizer.json`."""
+    content = tokenizer_file(platform, model)
+    return None if content is None else texts(content)
+
+
+def tokenizer_file(platform: Platform, model: ModelRef) -> bytes | None:
+    """The content of the `tokenizer.json` of `model`; None where it has none."""
     with suppress(StoreError):
-        return texts(platform.store.read("models", model.digest, FILE))
+        return platform.store.read("models", model.digest, FILE)
     return None
 
 

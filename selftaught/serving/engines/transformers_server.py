@@ -2,12 +2,13 @@
 
 `python -m selftaught.serving.engines.transformers_server --model FOLDER --served-model-name NAME... --port P`: the
 arguments, endpoints and answers of vLLM's server, as far as the platform uses them (chats and token ids gone on with,
-with n, temperature, stop and token ids; log-probabilities of prompts, not of answers; of a model with a value head,
-values; of a process reward model, tokens of chats and the classes of tokens). Requests with equal settings that wait
-together are generated as one batch. A request alone decides how its tokens are drawn, as with vLLM under our flags:
-nothing of the model's own generation_config counts but where its answers end. What a request gets wrong is told with a
-status, and whoever asks next is answered. `transformers serve` is not used because it refuses `n` and `logprobs`, and
-its continuous batching samples every request at the temperature of the first. No streaming, and slower than vLLM.
+with n, temperature, stop and token ids; log-probabilities of prompts and of named next tokens, not of answers; tokens
+of texts; of a model with a value head, values; of a process reward model, the classes of tokens). Requests with equal
+settings that wait together are generated as one batch. A request alone decides how its tokens are drawn, as with vLLM
+under our flags: nothing of the model's own generation_config counts but where its answers end. What a request gets
+wrong is told with a status, and whoever asks next is answered. `transformers serve` is not used because it refuses `n`
+and `logprobs`, and its continuous batching samples every request at the temperature of the first. No streaming, and
+slower than vLLM.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from selftaught.core.loopback import KEY, OPEN, refusal, token
-from selftaught.serving.process_reward import classes_of, model_class
+from selftaught.serving.process_reward import classes_of, loader
 from selftaught.serving.weight_check import logprobs_of, process_reward, values
 from selftaught.state.weights import prove_loaded
 
@@ -232,6 +233,21 @@ def _one_of(prompt: object) -> object:
             return prompt
 
 
+def _several(prompt: object) -> list[object]:
+    """The prompts of a request for several; token ids of one are a prompt."""
+    several = cast(list[object], prompt) if isinstance(prompt, list) else []
+    return several if several and isinstance(several[0], str | list) else [prompt]
+
+
+def _next_logprobs(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+    """The log-probability (nats) of each token of the vocabulary after each of `prompts`."""
+    import torch
+
+    with torch.inference_mode():
+        logits = [model(torch.tensor([ids], device=model.device), logits_to_keep=1).logits[0, -1] for ids in prompts]
+        return [each.float().log_softmax(-1).tolist() for each in logits]
+
+
 def _check_tokens(ids: object, model: Any) -> None:
     """Raise RefusedError for what are no token ids of `model`, or none at all."""
     known = range(model.get_input_embeddings().num_embeddings)
@@ -244,19 +260,41 @@ class Texts:
 
     def __init__(self, name: str, generator: Generator) -> None:
         self._name, self._generator = name, generator
-        self.answers = {"/v1/chat/completions": self._chat, "/v1/completions": self._completions}
+        self.answers = {
+            "/v1/chat/completions": self._chat,
+            "/v1/completions": self._completions,
+            "/tokenize": self._tokenize,
+        }
+
+    def _tokenize(self, body: Json) -> Json:
+        return _tokenized(self._generator.tokenizer, self._generator.context, body)
 
     def _chat(self, body: Json) -> Json:
         return self._generated(_rendered(self._generator.tokenizer, body, answering=True), body)
 
     def _completions(self, body: Json) -> Json:
-        """How a text or token ids go on, or where it is asked for, how likely they are."""
+        """How a text or token ids go on, or where it is asked for, how likely they or named next tokens are."""
+        if body.get("logprob_token_ids") is not None:
+            return self._next(body)
         ids = self._ids(_one_of(body.get("prompt")))
         if body.get("prompt_logprobs") is None:
             return self._generated(ids, body)
         given = logprobs_of(self._generator.model, ids)
         rows = [{str(token): {"logprob": logprob}} for token, logprob in zip(ids[1:], given, strict=True)]
         return self._answer([{"index": 0, "text": "", "prompt_logprobs": [None, *rows]}], len(ids), 0)
+
+    def _next(self, body: Json) -> Json:
+        """How likely each token of `logprob_token_ids` is after each prompt of `prompt`; none is drawn."""
+        model, named = self._generator.model, cast(list[int], body["logprob_token_ids"])
+        _check_tokens(named, model)
+        prompts = [self._ids(prompt) for prompt in _several(body.get("prompt"))]
+        _check_lengths(prompts, self._generator.context)
+        given = [{f"token_id:{token}": row[token] for token in named} for row in _next_logprobs(model, prompts)]
+        choices: list[Json] = [
+            {"index": index, "text": "", "finish_reason": "length", "logprobs": {"top_logprobs": [each]}}
+            for index, each in enumerate(given)
+        ]
+        return self._answer(choices, sum(map(len, prompts)), 0)
 
     def _ids(self, prompt: object) -> list[int]:
         ids = self._generator.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
@@ -341,16 +379,15 @@ class Rewards:
 
         self._name, self._context = name, context
         self._tokenizer = cast(Any, transformers).AutoTokenizer.from_pretrained(folder)
-        self._model = model_class().from_pretrained(folder, dtype=dtype).eval()
+        self._model = loader(folder).from_pretrained(folder, dtype=dtype).eval()
         self._one_thread = ThreadPoolExecutor(1)
-        self.answers = {"/tokenize": self._tokenize, "/pooling": self._pool}
+        self.answers = {
+            "/tokenize": self._tokenize,
+            "/pooling": self._pool,
+        }
 
     def _tokenize(self, body: Json) -> Json:
-        if isinstance(text := body.get("prompt"), str):
-            tokens = self._tokenizer(text, add_special_tokens=body.get("add_special_tokens", True))["input_ids"]
-        else:
-            tokens = _rendered(self._tokenizer, body, answering=body.get("add_generation_prompt", True))
-        return {"count": len(tokens), "max_model_len": self._context, "tokens": tokens}
+        return _tokenized(self._tokenizer, self._context, body)
 
     def _pool(self, body: Json) -> Json:
         inputs = _inputs(body, self._model, self._context)
@@ -360,6 +397,15 @@ class Rewards:
         return {"model": self._name, "data": data, "usage": _read_only(inputs)}
 
 
+def _tokenized(tokenizer: Any, context: int, body: Json) -> Json:
+    """The tokens of a body's text or chat."""
+    if isinstance(text := body.get("prompt"), str):
+        tokens = tokenizer(text, add_special_tokens=body.get("add_special_tokens", True))["input_ids"]
+    else:
+        tokens = _rendered(tokenizer, body, answering=body.get("add_generation_prompt", True))
+    return {"count": len(tokens), "max_model_len": context, "tokens": tokens}
+
+
 def _inputs(body: Json, model: Any, context: int) -> list[list[int]]:
     """The prompts of a body, as token ids. Raises RefusedError for what are none, and for too long ones."""
     inputs = cast(list[list[int]], body.get("input"))
@@ -367,9 +413,13 @@ def _inputs(body: Json, model: Any, context: int) -> list[list[int]]:
         raise RefusedError(f"input: it has to be a list of 1 to {MOST_CHOICES} prompts")
     for ids in inputs:
         _check_tokens(ids, model)
+    _check_lengths(inputs, context)
+    return inputs
+
+
+def _check_lengths(inputs: Sequence[Sequence[int]], context: int) -> None:
     if longest := [ids for ids in inputs if len(ids) > context]:
         raise RefusedError(f"{len(longest[0])} tokens are more than the maximum context length of {context}")
-    return inputs
 
 
 def _check_numbers(given: Iterable[float]) -> None:

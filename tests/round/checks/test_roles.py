@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.rounds import Round, database, model, platform, recipe, recorded_bloc
 __all__ = ["database", "model", "platform", "recorded_blocks"]
 
 REWARDS, HEAD = "Qwen2ForProcessRewardModel", "LlamaForSequenceClassification"
+CLASSIFIER = "MistralForTokenClassification"
 ASKED = {"type": "process_reward", "role": "prm"}
 BY_IDS = {"type": "value_model", "role": "prm"}
 
@@ -33,8 +35,9 @@ def kept(platform: Platform, folder: Path, kind: str) -> ModelRef:
 @pytest.mark.parametrize(("where", "kind"), [("sample", "process_reward"), ("evaluate", "reply_reward")])
 def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, role: str, where: str, kind: str):
     found = {"type": "search", "value": {"type": kind, "role": role}}
-    stage = {"evaluate": [{"type": "accuracy"}, {"type": "strategy", "label": "found", "sample": found}]}
-    told = recipe(tmp_path, **({"sample": found} if where == "sample" else stage))
+    strategy = {"type": "strategy", "label": "found", "sample": found}
+    stage: dict[str, Any] = {"sample": found, "evaluate": [{"type": "accuracy"}, strategy]}
+    told = recipe(tmp_path, **{where: stage[where]})
     with pytest.raises(BadRecipe, match=f"stages.main: {kind} asks the {role} model, and models names no such"):
         require_named(Recipe.model_validate(told))
     named = Recipe.model_validate(told | {"models": told["models"] | {"prm": "someone/prm"}})
@@ -59,6 +62,14 @@ def checked(platform: Platform, folder: Path, kind: str | None, value: object) -
         ),
         (REWARDS, ASKED | {"type": "reply_reward"}, "a process reward model, and reply_reward asks for a reply."),
         (REWARDS, {"type": "outcome", "role": "prm"}, "and outcome asks by the policy's token ids."),
+        (CLASSIFIER, ASKED | {"type": "reply_reward", "tag": "ки"}, "and reply_reward asks for a reply."),
+        (CLASSIFIER, BY_IDS, "a process reward model, and value_model asks by the policy's token ids."),
+        ("GPT2ForTokenClassification", ASKED, "is no process reward model that can be served"),
+        (
+            CLASSIFIER,
+            ASKED | {"chat": False, "positive": 2},
+            "main: process_reward of the prm model (bbbbbbbb).positive: 2 is no class of the prm model, which has 2",
+        ),
         (REWARDS, {"type": "weighted", "parts": [{"value": BY_IDS}]}, "value_model asks by the policy's token ids."),
     ],
 )
@@ -70,7 +81,15 @@ def test_a_model_is_not_asked_for_what_it_does_not_give(
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [(REWARDS, ASKED), (HEAD, BY_IDS), (None, BY_IDS), (REWARDS, {"type": "p_true"})]
+    ("kind", "value"),
+    [
+        (REWARDS, ASKED),
+        (CLASSIFIER, ASKED | {"chat": False, "tag": "\n"}),
+        (HEAD, BY_IDS),
+        (None, BY_IDS),
+        (REWARDS, {"type": "p_true"}),
+        ("MistralForCausalLM", ASKED | {"type": "reply_reward", "tag": "ки"}),
+    ],
 )
 def test_what_is_asked_rightly_is_let_through(platform: Platform, tmp_path: Path, kind: str | None, value: object):
     checked(platform, tmp_path, kind, value)
