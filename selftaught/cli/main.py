@@ -16,6 +16,7 @@ from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from functools import partial
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -44,12 +45,14 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
 tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
 rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
+rollouts_app = typer.Typer(no_args_is_help=True, help="The answers of a round: show, export.")
 steps_app = typer.Typer(no_args_is_help=True, help="Steps with labels, for process reward models: export, import.")
 models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(rounds_app, name="rounds")
+app.add_typer(rollouts_app, name="rollouts")
 app.add_typer(steps_app, name="steps")
 
 out, err = Terminal(), Terminal(stderr=True)
@@ -702,6 +705,85 @@ def tasks_list(
 StepFormat = Annotated[
     Literal["trl", "math-shepherd", "prm800k"], typer.Option("--format", help="as whose data set the rows are")
 ]
+
+
+RoundNumber = Annotated[int, typer.Option("--round", min=0, help="the round; 0 is the last that finished")]
+OfTask = Annotated[str, typer.Option("--task", help="only of tasks whose id begins so")]
+Passed = Annotated[
+    bool | None, typer.Option("--passed/--failed", help="only those that every verifier passed, or that one did not")
+]
+OfCampaign = Annotated[str, typer.Option("--campaign", help="the campaign; the line's only one unless given")]
+
+
+@rollouts_app.command("show")
+def rollouts_show(
+    line: Line,
+    number: RoundNumber = 0,
+    task: OfTask = "",
+    passed: Passed = None,
+    limit: Annotated[int, typer.Option(min=1, help="rollouts at most")] = 10,
+    campaign: OfCampaign = "",
+    as_json: AsJson = False,
+) -> None:
+    """What the model answered in a round, and what the verifiers said of it."""
+    with telling():
+        from selftaught.lines.rollouts import of_round, rows
+        from selftaught.lines.versions import known
+        from selftaught.platform import Platform
+
+        platform = Platform.open()
+        found = of_round(platform, known(platform.tracker, line), campaign, number)
+        shown = list(islice(rows(found.groups, task, passed), limit))
+        if not shown:
+            raise BadInput(f"{line}: round {found.round} has no such rollouts. Ask for others, or for all of them.")
+        for each in shown:
+            if as_json:
+                _print(each)
+            else:
+                _tell_rollout(each)
+
+
+def _tell_rollout(row: Any) -> None:
+    """The answer under its question, with the verdicts."""
+    mark, style = ("✓", "green") if row["passed"] else ("✗", "yellow")
+    head = (
+        f"{mark} {row['task'][:12]} rollout {row['rollout']}, {row['completion_tokens']} tokens, {row['finish_reason']}"
+    )
+    out.print(head, style=style, highlight=False, soft_wrap=True)
+    for message in (*row["prompt"], *row["completion"]):
+        out.print(f"{message['role']}: {message['content']}", highlight=False, soft_wrap=True)
+    if row["answer"] is not None:
+        out.print(f"gold answer: {row['answer']}", highlight=False, soft_wrap=True)
+    for verdict in row["verdicts"]:
+        said = verdict["error"] or verdict["reason"]
+        how = "could not judge" if verdict["error"] else "passed" if verdict["passed"] else "failed"
+        out.print(f"{verdict['verifier']} {how}{f': {said}' if said else ''}", highlight=False, soft_wrap=True)
+    out.print()
+
+
+@rollouts_app.command("export")
+def rollouts_export(
+    line: Line,
+    to: Annotated[Path, typer.Option("--to", help="a *.jsonl file, or a new folder for a Hugging Face data set")],
+    number: RoundNumber = 0,
+    task: OfTask = "",
+    passed: Passed = None,
+    campaign: OfCampaign = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write what the model answered in a round, a row a rollout, with its task and verdicts."""
+    with telling():
+        from selftaught.lines.rollouts import export, of_round, rows
+        from selftaught.lines.versions import known
+        from selftaught.platform import Platform
+
+        platform = Platform.open()
+        found = of_round(platform, known(platform.tracker, line), campaign, number)
+        count = export(found, rows(found.groups, task, passed), to)
+        if as_json:
+            _print({"line": line, "round": found.round, "rollouts": count, "to": str(to)})
+            return
+        out.print(f"{to}: {count} rollouts of round {found.round}", highlight=False, soft_wrap=True)
 
 
 @steps_app.command("export")
