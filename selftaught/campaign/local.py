@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from selftaught.campaign.limits import Limits
 from selftaught.core import errors, shipped
 from selftaught.core.environment import inherited
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
@@ -50,7 +51,7 @@ Watcher = Callable[[Event], None]
 class CampaignSpec:
     """What to run: a recipe on a line, for `rounds` (0: as many as its stages say), sampling in `shards` tasks.
 
-    A round that was begun keeps the shards that its plan has.
+    A round that was begun keeps the shards that its plan has. None begins once the campaign's have reached `limits`.
     """
 
     recipe: Recipe
@@ -59,6 +60,7 @@ class CampaignSpec:
     rounds: int = 0
     shards: int = 1
     pipelines: Path = field(default_factory=shipped.pipelines)
+    limits: Limits = field(default_factory=Limits)
 
     def pipeline(self, number: int) -> Path:
         """The compiled pipeline that round `number` (from 1) runs."""
@@ -94,6 +96,15 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The round that is due and does not begin, because the campaign has reached a limit, and which."""
+
+    round: int
+    attempt: int
+    reason: str
+
+
 class Campaign:
     """Runs an order on this machine. One process at a time per line."""
 
@@ -101,11 +112,12 @@ class Campaign:
         self.platform, self.order, self.watch = platform, order, watch
         self.folder = platform.settings.home / "campaigns" / order.line / order.campaign
 
-    def run(self) -> Iterator[RoundResult | Skipped]:
+    def run(self) -> Iterator[RoundResult | Skipped | LimitReached]:
         """Run the rounds that are ordered and not done yet, yielding each as it ends.
 
         When the order was killed after its last round had ended, that round is told again. Where nothing new was
-        dropped the order ends, before any engine is started.
+        dropped the order ends, before any engine is started; where a limit is reached it stops, and the same order with
+        a higher one goes on.
 
         Raises RoundFailed when a round cannot end as it was drawn (the next call draws it anew), BadInput when
         another process runs the line, and other SelftaughtErrors after which the same call goes on where it stopped.
@@ -119,9 +131,13 @@ class Campaign:
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked_line(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()
-            nothing = self._quiet() if len(self._ended()) < last else None
-            yield from [nothing] if nothing else self._run_until(last)
-            self._close()
+            ended = self._over() if len(self._ended()) < last else None
+            if ended is not None:
+                yield ended
+            else:
+                for ended in self._run_until(last):
+                    yield ended
+            self._close(done=not isinstance(ended, LimitReached))
 
     @contextmanager
     def _stopping(self) -> Generator[None]:
@@ -136,8 +152,8 @@ class Campaign:
                     tracker.finish(run, STOPPED)
             raise
 
-    def _run_until(self, last: int) -> Iterator[RoundResult | Skipped]:
-        """Run rounds until there are `last`, or nothing new is left."""
+    def _run_until(self, last: int) -> Iterator[RoundResult | Skipped | LimitReached]:
+        """Run rounds until there are `last`, nothing new is left or a limit is reached."""
         with self._engines():
             self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
             adopt(self.platform, self.order.recipe, self.order.line)
@@ -147,9 +163,9 @@ class Campaign:
             if len(rounds) == last:
                 yield self._again(rounds[-1])
             while len(self._ended()) < last:
-                ended = self._quiet() or self._round(*self._next())
+                ended = self._over() or self._round(*self._next())
                 yield ended
-                if isinstance(ended, Skipped):
+                if not isinstance(ended, RoundResult):
                     return
 
     @contextmanager
@@ -186,12 +202,13 @@ class Campaign:
         tracker.tag(run, {"selftaught.order": f"{done}:{wanted}", "selftaught.recipe": order.recipe.digest})
         return done + wanted
 
-    def _close(self) -> None:
-        """The order is done: the next one adds its rounds."""
+    def _close(self, done: bool) -> None:
+        """End the campaign's run; the order stays where it is not `done`, or else the next one adds its rounds."""
         tracker = self.platform.tracker
         run = tracker.campaign_run(self.order.line, self.order.campaign)
-        tracker.tag(run, {"selftaught.order": ""})
-        tracker.finish(run, "done")
+        if done:
+            tracker.tag(run, {"selftaught.order": ""})
+        tracker.finish(run, "done" if done else STOPPED)
 
     def _rounds(self) -> list[RoundRun]:
         return self.platform.tracker.rounds(self.order.line, self.order.campaign)
@@ -201,6 +218,19 @@ class Campaign:
 
     def _next(self) -> tuple[int, int]:
         return next_round(self.platform, self.order.recipe, self.order.line, self.order.campaign)
+
+    def _over(self) -> Skipped | LimitReached | None:
+        """Why the round that is due does not begin, where it does not."""
+        return self._spent() or self._quiet()
+
+    def _spent(self) -> LimitReached | None:
+        """The round that is due, where the campaign has reached a limit and it was not begun."""
+        number, attempt = self._next()
+        told = newest(self.platform, self.order.line, self.order.campaign)
+        if told is None or self._plan(number, attempt) is not None:
+            return None
+        reason = self.order.limits.reached(told.rounds)
+        return LimitReached(number, attempt, reason) if reason else None
 
     def _quiet(self) -> Skipped | None:
         """The round that is due, where it was not begun and nothing new was dropped for it."""

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from functools import partial
@@ -153,13 +153,20 @@ def run(
         bool, typer.Option("--dry-run", help="print the plan and what it will cost, run nothing")
     ] = False,
     shards: Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")] = 2,
+    max_hours: Annotated[
+        float | None, typer.Option(min=0, help="begin no round once the campaign's have taken so many hours")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=0, help="begin no round once the campaign's have taken so many new tokens")
+    ] = None,
     pipelines: Pipelines = COMPILED,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
     with telling():
         from selftaught.campaign.estimate import plan
-        from selftaught.campaign.local import Campaign, CampaignSpec, Skipped
+        from selftaught.campaign.limits import Limits
+        from selftaught.campaign.local import Campaign, CampaignSpec
         from selftaught.cli.live import watcher
         from selftaught.platform import Platform
         from selftaught.recipe import Recipe
@@ -167,7 +174,8 @@ def run(
 
         parsed = Recipe.load(recipe, overrides)
         platform = Platform.open() if dry_run else _platform()
-        order = CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines)
+        limits = Limits(max_hours, max_tokens)
+        order = CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines, limits)
         planned = plan(platform, order)
         if as_json:
             _print(planned.as_dict())
@@ -175,16 +183,41 @@ def run(
             err.print(planned.text(), highlight=False, soft_wrap=True)
         if dry_run:
             return
-        outcome = ""
         with watcher(err, _print if as_json else None) as watch:
-            for ended in Campaign(platform, order, watch).run():
-                if isinstance(ended, Skipped):
-                    outcome = NOTHING_NEW
-                    _tell_nothing(ended, as_json)
-                else:
-                    outcome = ended.told.last.outcome
-                    _tell(ended.told, ended.page, as_json)
-        raise typer.Exit(PROMOTED if outcome in ("promoted", NOTHING_NEW) else REFUSED)
+            outcome = _followed(Campaign(platform, order, watch).run(), as_json)
+        raise typer.Exit(PROMOTED if outcome in ("promoted", NOTHING_NEW, LIMIT) else REFUSED)
+
+
+def _followed(rounds: Iterator[Any], as_json: bool) -> str:
+    """Tell each of `rounds` as it ends. Returns the outcome of the last; a limit is one where it is all there is."""
+    from selftaught.campaign.local import LimitReached, Skipped
+    from selftaught.state.tracking import NOTHING_NEW
+
+    outcome = ""
+    for ended in rounds:
+        if isinstance(ended, Skipped):
+            outcome = NOTHING_NEW
+            _tell_nothing(ended, as_json)
+        elif isinstance(ended, LimitReached):
+            outcome = outcome or LIMIT
+            _tell_spent(ended, as_json)
+        else:
+            outcome = ended.told.last.outcome
+            _tell(ended.told, ended.page, as_json)
+    return outcome
+
+
+LIMIT = "limit reached"
+
+
+def _tell_spent(spent: Any, as_json: bool) -> None:
+    if as_json:
+        _print({"round": spent.round, "outcome": LIMIT, "reason": spent.reason})
+        return
+    words = (
+        f"Stopped before round {spent.round}: {spent.reason}. The same command with a higher limit, or none, goes on."
+    )
+    err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _tell_nothing(quiet: Any, as_json: bool) -> None:

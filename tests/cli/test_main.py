@@ -17,7 +17,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from selftaught import __version__
-from selftaught.campaign.local import Campaign, RoundResult
+from selftaught.campaign.limits import Limits
+from selftaught.campaign.local import Campaign, LimitReached, RoundResult
 from selftaught.cli.main import PROMOTED, REFUSED, app
 from selftaught.platform import Platform
 from selftaught.recipe import AXES, Recipe, blocks
@@ -330,6 +331,24 @@ def test_the_exit_code_of_a_run_is_what_became_of_its_last_round(
     assert [line["outcome"] for line in lines if "outcome" in line] == ["promoted", "refused", "promoted"][:rounds]
     assert "plan" in lines[0] and lines[1]["event"]["step"] == "sample"
     assert "report: report.html" in ran("run recipes/rft.yaml", code=code).stderr
+
+
+@pytest.mark.parametrize(("rounds", "code"), [(0, 0), (1, PROMOTED), (2, REFUSED)])
+def test_a_run_that_reached_a_limit_says_so_and_ends_as_its_last_round_did(
+    rounds: int, code: int, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(campaign: Campaign) -> Iterator[RoundResult | LimitReached]:
+        assert campaign.order.limits == Limits(hours=0.5, tokens=7)
+        for number in range(1, rounds + 1):
+            yield RoundResult(number, 0, sample(number), Path("report.html"))
+        yield LimitReached(rounds + 1, 0, "its rounds have taken 9 new tokens of 7 (--max-tokens)")
+
+    monkeypatch.setattr(Campaign, "run", ended)
+    command = "run recipes/rft.yaml --max-hours 0.5 --max-tokens 7"
+    last = json.loads(ran(f"{command} --json", code=code).stdout.splitlines()[-1])
+    assert (last["round"], last["outcome"]) == (rounds + 1, "limit reached")
+    said = ran(command, code=code).stderr
+    assert f"Stopped before round {rounds + 1}: its rounds have taken 9 new tokens of 7" in said
 
 
 def test_report_writes_the_page_of_the_last_finished_round_again(registry: Registry, tmp_path: Path) -> None:
