@@ -12,7 +12,7 @@ SPIN = {"GOMP_SPINCOUNT": "1000"}
 engines on two cores gave 39 new tokens/s together, and 290 with a short spin. One that had the machine to itself, at
 128 sequences of 48 tokens, gave 1,058 and 1,079 with it, 1,091 and 1,141 without."""
 
-_SERVERS = ("AWS_", "MLFLOW_TRACKING_", "GIT_", "KUBECONFIG")
+_SERVERS = ("AWS_", "MLFLOW_TRACKING_", "GIT_", "KUBECONFIG", "SELFTAUGHT_WEBHOOK")
 _SECRET = re.compile(r"(^|_)(API_?KEY|ACCESS_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?|AUTH)(_|$)", re.IGNORECASE)
 
 

@@ -19,14 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
-from urllib.parse import urlsplit
 
-import httpx
-import stamina
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.statistics import Change, Gain, change_of_gains, independent_change, paired_gain
+from selftaught.core.webhook import deliver
 from selftaught.lines.evaluation import scores
 from selftaught.lines.versions import find, rollback
 from selftaught.platform import Platform
@@ -360,17 +358,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def post(url: str, found: Watched) -> str:
-    """Post `found` as JSON to `url`. Returns what went wrong, or an empty string: an alarm must not die of it."""
-    try:
-        _post(url, found)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = type(error).__name__
-        if isinstance(error, httpx.HTTPStatusError):
-            reason = f"status {error.response.status_code}"
-        return f"webhook at {urlsplit(url).hostname}: not told ({reason}). Check --webhook or SELFTAUGHT_WEBHOOK."
-    return ""
-
-
-@stamina.retry(on=httpx.TransportError, attempts=3, timeout=30)
-def _post(url: str, found: Watched) -> None:
-    httpx.post(url, json=asdict(found), timeout=10).raise_for_status()
+    """Post the alarm `found` to `url`. Returns what went wrong, or an empty string: an alarm must not die of it."""
+    delivery = f"champion.fell/{found.line}/{found.champion}/{datetime.now(UTC).isoformat(timespec='seconds')}"
+    return deliver(url, "champion.fell", asdict(found), delivery)

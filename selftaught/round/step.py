@@ -21,6 +21,7 @@ from selftaught.core.processes import die_with_parent
 from selftaught.platform import Platform
 from selftaught.round.history import give_up
 from selftaught.round.job import Job
+from selftaught.round.notify import tell_failed
 from selftaught.settings import variable
 
 ERRORS = "SELFTAUGHT_ERRORS"
@@ -48,8 +49,7 @@ def step(name: str, job: str = "") -> Generator[None]:
         yield
     except RoundFailed as failure:
         if job:
-            with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being told
-                give_up(Platform.open().tracker, Job.read(job).run, failure)
+            _give_up(Job.read(job), failure)
         _fail(name, "RoundFailed", str(failure))
     except SelftaughtError as error:
         _fail(name, type(error).__name__, str(error))
@@ -64,6 +64,12 @@ def step(name: str, job: str = "") -> Generator[None]:
         traceback.print_exc()
         _fail(name, "Bug", traceback.format_exc())
     print(f"{name}: done in {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
+
+
+def _give_up(job: Job, failure: RoundFailed) -> None:
+    with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being told
+        give_up(Platform.open().tracker, job.run, failure)
+    tell_failed(job.line, job.campaign, job.round, job.attempt, job.recipe.name, job.run, str(failure))
 
 
 def _quieten() -> None:

@@ -27,6 +27,7 @@ from selftaught.round.error_budget import pool_of
 from selftaught.round.history import due, give_up
 from selftaught.round.intake import drawn, end, stage_of
 from selftaught.round.job import Job, ModelRef, plan_key, role_line, round_name
+from selftaught.round.notify import tell_failed
 from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
@@ -135,6 +136,7 @@ def _drawn(
         raise
     except RoundFailed as failure:
         give_up(platform.tracker, run, failure)
+        tell_failed(line, campaign, number, attempt, recipe.name, run, str(failure))
         raise
 
 

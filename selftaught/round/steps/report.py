@@ -31,6 +31,7 @@ from selftaught.report.tally import Tally
 from selftaught.round.abandon import require_kept
 from selftaught.round.history import history, record_key
 from selftaught.round.job import Job
+from selftaught.round.notify import tell_ended
 from selftaught.round.parameters import of_round
 from selftaught.round.patience import patient
 from selftaught.round.reuse import reused_by
@@ -55,7 +56,7 @@ class Inputs:
 
 @patient
 def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
-    """Collect the round into a page at `out`, log it, claim the round's record, end the round's run."""
+    """Collect the round into a page at `out`, claim its record, log it, end its run, and tell who wants to know."""
     platform, job = Platform.open(), Job.read(job_path)
     require_kept(platform, job)
     key = record_key(job.name)
@@ -66,6 +67,7 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(render(told), encoding="utf-8")
     _track(platform, job, inputs, told, Path(out))
+    tell_ended(job, told)
     return told
 
 
