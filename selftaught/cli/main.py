@@ -45,9 +45,11 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
 tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
 rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
+init_app = typer.Typer(no_args_is_help=True, help="The beginning of a recipe, a block, a plug-in.")
 rollouts_app = typer.Typer(no_args_is_help=True, help="The answers of a round: show, export.")
 steps_app = typer.Typer(no_args_is_help=True, help="Steps with labels, for process reward models: export, import.")
 models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
+app.add_typer(init_app, name="init")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(models_app, name="models")
 app.add_typer(tasks_app, name="tasks")
@@ -543,6 +545,45 @@ def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards:
 
     parsed = Recipe.load(recipe, overrides)
     return CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, shards=shards, pipelines=pipelines)
+
+
+# Beginnings ---------------------------------------------------------------------------------------------------------
+
+Into = Annotated[Path, typer.Option("--into", file_okay=False, help="the folder to write to")]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="what it is called")]
+
+
+@init_app.command("recipe")
+def init_recipe(name: NewName, into: Into = Path()) -> None:
+    """Write NAME.yaml: a recipe that runs as it is, with a word on every axis."""
+    with telling():
+        from selftaught.cli import scaffold
+
+        _tell_written(scaffold.recipe(name, into), f"selftaught run {into / name}.yaml --dry-run")
+
+
+@init_app.command("block")
+def init_block(name: NewName, into: Into = Path()) -> None:
+    """Write NAME.py, a verifier, and its test; `init plugin` makes a package that recipes know."""
+    with telling():
+        from selftaught.cli import scaffold
+
+        _tell_written(scaffold.block(name, into), f"python -m pytest {into / f'test_{name}.py'}")
+
+
+@init_app.command("plugin")
+def init_plugin(name: NewName, into: Into = Path()) -> None:
+    """Write the folder NAME: a package with a verifier and its test, whose entry point makes the block known."""
+    with telling():
+        from selftaught.cli import scaffold
+
+        _tell_written(scaffold.plugin(name, into), f"cd {into / name} && python -m pytest")
+
+
+def _tell_written(paths: list[Path], then: str) -> None:
+    for path in paths:
+        out.print(str(path), highlight=False, soft_wrap=True)
+    err.print(f"next: {then}", highlight=False, soft_wrap=True)
 
 
 # Recipes ------------------------------------------------------------------------------------------------------------

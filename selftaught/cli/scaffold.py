@@ -1,0 +1,93 @@
+"""`selftaught init`: the beginning of a recipe, of a block and of a plug-in, each whole and right as it is written.
+
+What is written is an example to be changed: a recipe that validates, a verifier with a test that passes, a package
+with both whose entry point makes its block known. Nothing that is there is written over. What blocks and recipes may
+say is in docs/recipes.md.
+"""
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from selftaught import __version__
+from selftaught.core.errors import BadInput
+
+RECIPE = re.compile(r"[a-z0-9][a-z0-9-]*")
+BLOCK = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+PLUGIN = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+RULES = {
+    RECIPE: "lower case, digits and dashes, such as my-recipe",
+    BLOCK: "lower case, digits and underscores, such as short_answer",
+    PLUGIN: "lower case, digits and dashes, such as my-blocks",
+}
+
+
+def recipe(name: str, folder: Path) -> list[Path]:
+    """Write `<name>.yaml`, a recipe whose every axis says what it is for. Returns what was written."""
+    _require_name(name, RECIPE)
+    return _write(folder, {f"{name}.yaml": _filled("recipe.yaml", name=name)})
+
+
+def block(name: str, folder: Path) -> list[Path]:
+    """Write `<name>.py` and `test_<name>.py`, a verifier and its test. Returns what was written."""
+    _require_block(name)
+    return _write(folder, _block(name, module=name, where=""))
+
+
+def plugin(name: str, folder: Path) -> list[Path]:
+    """Write the folder `<name>`, a package with a verifier of that name. Returns what was written."""
+    _require_name(name, PLUGIN)
+    kind = name.replace("-", "_")
+    _require_block(kind)
+    words = {"name": name, "package": kind, "kind": kind, "version": __version__}
+    return _write(
+        folder,
+        {
+            f"{name}/pyproject.toml": _filled("plugin.toml", **words),
+            f"{name}/README.md": _filled("plugin.md", **words),
+            f"{name}/{kind}/__init__.py": f'"""Blocks for Selftaught: `{kind}`."""\n',
+            **_block(
+                "blocks", module=f"{kind}.blocks", where=f"{name}/", kind=kind, package=f"{kind}/", tests="tests/"
+            ),
+        },
+    )
+
+
+def _block(file: str, *, module: str, where: str, kind: str = "", package: str = "", tests: str = "") -> dict[str, str]:
+    kind = kind or file
+    words = {"kind": kind, "module": module, "Class": "".join(map(str.capitalize, kind.split("_")))}
+    return {
+        f"{where}{package}{file}.py": _filled("block.py", **words),
+        f"{where}{tests}test_{kind}.py": _filled("test_block.py", **words),
+    }
+
+
+def _require_name(name: str, rule: re.Pattern[str]) -> None:
+    if not rule.fullmatch(name):
+        raise BadInput(f"{name}: cannot be called that. Take {RULES[rule]}.")
+
+
+def _require_block(name: str) -> None:
+    from selftaught.recipe import blocks
+
+    _require_name(name, BLOCK)
+    if name in blocks("verify"):
+        raise BadInput(f"{name}: is a verifier already (selftaught recipes blocks verify). Take another name.")
+
+
+def _filled(template: str, **words: str) -> str:
+    source = files("selftaught.cli") / "templates" / f"{template}.txt"
+    return Template(source.read_text(encoding="utf-8")).substitute(words)
+
+
+def _write(folder: Path, contents: Mapping[str, str]) -> list[Path]:
+    """Write all `contents` below `folder`, or where one is there already, none."""
+    paths = {folder / name: content for name, content in contents.items()}
+    if there := [path for path in paths if path.exists()]:
+        raise BadInput(f"{there[0]}: is there already. Take another name, or another folder (--into).")
+    for path, content in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return list(paths)
