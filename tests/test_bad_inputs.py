@@ -72,7 +72,7 @@ class Desk:
     setenv: Callable[[str, str], None]
     fixture: Callable[[str], Any]
     stack: ExitStack
-    seen: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict[str, str])
     """Text of this run alone, and what the page says instead of it."""
 
     def write(self, name: str, text: str | bytes) -> Path:
@@ -387,7 +387,10 @@ CASES = [
         "a misspelt field",
         VALIDATE,
         recipe("description:", "descripton:"),
-        ("rft.yaml:5: descripton: no such field. Did you mean 'description'?", "accepted: name, description, models"),
+        (
+            "rft.yaml:5: descripton: no such field. Did you mean 'description'?",
+            "accepted: format, name, description, about, models",
+        ),
     ),
     Bad(
         "no tasks",

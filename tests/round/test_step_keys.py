@@ -52,7 +52,7 @@ class Step:
         job, data = self.folder / "job.json", self.folder / "data"
         job.write_text(self.job.model_dump_json())
         dataset.write(data, self.rows, _kind(self.rows[0]), counts=NOTHING)
-        patch.setattr(Platform, "once", _once(self.name))
+        patch.setattr(Platform, "memoize", _once(self.name))
         patch.setattr("selftaught.round.steps.train.input_key", _raise)
         with pytest.raises(Asked) as asked:
             self._run(str(job), str(data), str(self.folder / "out"))
@@ -88,7 +88,8 @@ def _raise(step: str, inputs: Mapping[str, Any]) -> str:
 
 
 def _kind(row: Record) -> str:
-    return {Task: "tasks", Group: "groups", Example: "examples"}[type(row)]
+    kinds: dict[type[Record], str] = {Task: "tasks", Group: "groups", Example: "examples"}
+    return kinds[type(row)]
 
 
 # What is changed ------------------------------------------------------------------------------------------------------
@@ -215,11 +216,15 @@ def test_what_decides_a_steps_output_is_in_its_key_and_nothing_else(
     assert job(started=step.job.started + 1)(step).key(monkeypatch) == key
 
 
+def _of_tomorrow(package: str) -> str:
+    return f"{package} of tomorrow"
+
+
 def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):
     """The champion's kept scores would be of other conditions than those that the challenger is measured under."""
     step = steps("evaluate")
     keys = [step.key(monkeypatch)]
-    monkeypatch.setattr("selftaught.round.steps.evaluate.version", lambda package: f"{package} of tomorrow")
+    monkeypatch.setattr("selftaught.round.steps.evaluate.version", _of_tomorrow)
     keys.append(step.key(monkeypatch))
     monkeypatch.setenv("SELFTAUGHT_RUNTIME", "another")
     keys.append(step.key(monkeypatch))
@@ -232,7 +237,7 @@ def test_what_is_installed_here_is_no_condition_where_a_cluster_answers(
     """A round that was begun in Pods and goes on from a machine with vLLM takes the scores that there are."""
     away = replace(platform, settings=platform.settings.model_copy(update={"serving": "kserve"}))
     before = evaluate.conditions(away, [])
-    monkeypatch.setattr("selftaught.round.steps.evaluate.version", lambda package: f"{package} of tomorrow")
+    monkeypatch.setattr("selftaught.round.steps.evaluate.version", _of_tomorrow)
     assert evaluate.conditions(away, []) == before
     assert evaluate.conditions(platform, []) != before
 
@@ -243,7 +248,7 @@ def test_a_verifiers_code_is_a_condition_of_its_scores(
     """Also of one that another package brings, whose fields are the same after its bug was fixed."""
     module = tmp_path / "mine_that_verifies.py"
     module.write_text("class Mine: ...\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # pyright: ignore[reportUnknownMemberType]
     mine: Any = importlib.import_module(module.stem).Mine()
     before = evaluate.conditions(platform, [mine])
     assert evaluate.conditions(platform, [mine]) == before
