@@ -1,6 +1,6 @@
 """Direct preference optimisation: make the better side of a pair likelier than the worse one, against a reference.
 
-The DPO family on TRL's DPOTrainer: sigmoid (Rafailov et al. 2023, arXiv 2305.18290), IPO (Azar et al. 2023,
+The DPO family: sigmoid (Rafailov et al. 2023, arXiv 2305.18290), IPO (Azar et al. 2023,
 arXiv 2310.12036), conservative (label smoothing, Mitchell 2023). Step-level DPO is the same on pairs that share a
 prefix: only what comes after it counts. The reference is the model that training starts from. Which pairs there are is
 the curators' business.
@@ -8,13 +8,17 @@ the curators' business.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, ExampleKind
 from selftaught.training.gradient import Epochs, Gradient, Rate
+from selftaught.training.tokens import Loss, Need, TokenBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DPO(Gradient, type="dpo"):
@@ -26,6 +30,7 @@ class DPO(Gradient, type="dpo"):
     """
 
     example_kind: ClassVar[ExampleKind] = "pair"
+    needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
     hint: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
 
     epochs: Epochs = 1
@@ -40,6 +45,13 @@ class DPO(Gradient, type="dpo"):
         Field(ge=0, lt=0.5, description="probability that a pair is the wrong way round, with `loss: conservative`"),
     ] = 0.0
 
+    def compute_loss(self, tokens: TokenBatch) -> Loss:
+        """The loss of the pairs, each times its weight; weights are what counts."""
+        ratios = tokens.logprobs - tokens.reference
+        lengths = tokens.summed(ratios.new_ones(len(ratios)))
+        each = pair_losses(self, tokens.summed(ratios), lengths, tokens.smoothing)
+        return Loss((tokens.examples * each).sum(), tokens.examples.abs().sum())
+
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on the pairs of `examples` and write the new one, whole or not at all, to `out`.
 
@@ -50,3 +62,22 @@ class DPO(Gradient, type="dpo"):
         from selftaught.training.loops.dpo import run
 
         return run(self, model, own, out, context)
+
+
+def pair_losses(config: DPO, ratios: "Tensor", lengths: "Tensor", smoothing: "Tensor") -> "Tensor":
+    """The loss (B) of each pair from the log-ratios (2 B) of its sides to the reference, the chosen ones first.
+
+    `lengths` (2 B) are the tokens of each side that count, `smoothing` (B) is the pairs' own.
+    """
+    import torch
+    from torch.nn.functional import logsigmoid
+
+    if config.loss == "ipo":
+        chosen, rejected = (ratios / lengths).chunk(2)
+        return (chosen - rejected - 1 / (2 * config.beta)) ** 2
+    chosen, rejected = ratios.chunk(2)
+    scaled = config.beta * (chosen - rejected)
+    if config.loss == "sigmoid":
+        return -logsigmoid(scaled)
+    smooth = torch.where(smoothing > 0, smoothing, config.label_smoothing)
+    return -(1 - smooth) * logsigmoid(scaled) - smooth * logsigmoid(-scaled)

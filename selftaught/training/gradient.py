@@ -1,9 +1,11 @@
-"""What every objective that trains weights by gradients is told: steps, rates, precision, checkpoints.
+"""What objectives that train weights by gradients have in common: a loss, and steps, rates, precision, checkpoints.
 
-The settings alone, so that recipes can be read without torch. The loops are in `selftaught.training.loops`.
+The settings alone, so that recipes can be read without torch. The loop is in `selftaught.training.loops`, and knows of
+an objective what it `needs` and its `compute_loss`.
 """
 
 import importlib.util
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -12,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from selftaught.blocks import Objective
 from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Example, ExampleKind
+from selftaught.training.schedule import Shape
+from selftaught.training.tokens import Loss, Need, TokenBatch
 
 
 class Lora(BaseModel):
@@ -37,11 +41,12 @@ class Gradient(Objective):
 
     Several processes share each batch: a step sees the same examples, however many there are.
 
-    An objective learns from the examples of its own kind and passes over all others.
+    An objective learns from the examples of its own kind and passes over all others. One of weight 2 counts as two.
     """
 
     parallel: ClassVar[bool] = True
     example_kind: ClassVar[ExampleKind]
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     epochs: Epochs = 2
     learning_rate: Rate = 5e-5
@@ -49,7 +54,7 @@ class Gradient(Objective):
     gradient_accumulation: Annotated[PositiveInt, Field(description="batches whose gradients make one step")] = 1
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps with a rising learning rate")] = 0.0
     scheduler: Annotated[
-        Literal["linear", "cosine", "constant_with_warmup"],
+        Shape,
         Field(description="whether and how the learning rate falls to 0 after the warm-up"),
     ] = "linear"
     weight_decay: Annotated[NonNegativeFloat, Field(description="AdamW's; 0 is none")] = 0.0
@@ -61,32 +66,33 @@ class Gradient(Objective):
     gradient_checkpointing: Annotated[
         bool, Field(description="compute activations twice instead of keeping them: less memory, slower")
     ] = False
+    sharded: bool | Literal["auto"] = "auto"
+    """Whether several processes split weights, gradients and optimizer state among them, or each has them whole;
+    `auto`: where GPUs have no room for the whole."""
     checkpoint_every: Annotated[PositiveInt, Field(description="steps from one checkpoint to the next")] = 50
     lora: Annotated[Lora | None, Field(description="train adapters; null trains all weights")] = None
 
     def check(self) -> None:
         """Raise BadInput when a package that training needs is missing."""
-        needed = ["torch", "trl", "peft"] if self.lora else ["torch", "trl"]
+        needed = ["torch", "accelerate", "transformers", *(["peft"] if self.lora else [])]
         for package in needed:
             if importlib.util.find_spec(package) is None:
                 raise BadInput(
                     f"{self.name} needs {package}, which is not installed here. Run: pip install 'selftaught[train]'"
                 )
 
-    def select(self, examples: Sequence[Example]) -> list[Example]:
-        """The examples that this objective learns from.
+    @abstractmethod
+    def compute_loss(self, tokens: TokenBatch) -> Loss:
+        """What a batch loses, summed over its items, and how many these are. Both are scalars, on its device."""
 
-        Raises RoundFailed when there are none, BadInput on weighted examples.
+    def select(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples that this objective learns from: of its kind, and not of weight 0.
+
+        Raises RoundFailed when there are none.
         """
-        own = [example for example in examples if example.kind == self.example_kind]
+        own = [example for example in examples if example.kind == self.example_kind and example.weight]
         if not own:
             raise RoundFailed(f"{self.name}: no examples to train on. {self.hint}")
-        weighted = next((example for example in own if example.weight != 1), None)
-        if weighted:
-            raise BadInput(
-                f"{self.name}: example {weighted.id} has weight {weighted.weight}, and {self.name} does not weigh "
-                "examples. Use a curator that gives every example weight 1."
-            )
         return own
 
     hint: ClassVar[str]

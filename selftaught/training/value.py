@@ -14,6 +14,7 @@ from pydantic import Field
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, ExampleKind
 from selftaught.training.gradient import Gradient, Rate
+from selftaught.training.tokens import Loss, Need, TokenBatch
 
 
 class ValueMSE(Gradient, type="value_mse"):
@@ -24,6 +25,7 @@ class ValueMSE(Gradient, type="value_mse"):
     """
 
     example_kind: ClassVar[ExampleKind] = "value"
+    needs: ClassVar[frozenset[Need]] = frozenset({"values"})
     hint: ClassVar[str] = "Add a curator that gives values (step_values) to a stage that searches."
 
     role: Annotated[str, Field(description="the role whose model is trained")] = "value"
@@ -31,6 +33,11 @@ class ValueMSE(Gradient, type="value_mse"):
     held_out: Annotated[
         float, Field(ge=0, lt=1, description="share of the tasks whose examples measure the trained model instead")
     ] = 0.2
+
+    def compute_loss(self, tokens: TokenBatch) -> Loss:
+        """The squared error of the values, each times its example's weight; weights are what counts."""
+        errors = (tokens.values - tokens.labels) ** 2
+        return Loss((tokens.examples * errors).sum(), tokens.examples.abs().sum())
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on the values of `examples` and write the new one, whole or not at all, to `out`.

@@ -5,6 +5,7 @@ float32 *is* float64 while the context is open, so each of those casts keeps eve
 as they are: a model that is loaded comes out of them in float64.
 """
 
+import io
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ def doubles() -> Generator[list[PreTrainedModel]]:
     """While open, what was float32 is float64, for this whole process. Gives the models that have been loaded."""
     models: list[PreTrainedModel] = []
     load: Any = PreTrainedModel.from_pretrained.__func__  # pyright: ignore[reportFunctionMemberAccess]
-    save = PreTrainedModel.save_pretrained
+    save, read = PreTrainedModel.save_pretrained, torch.load
 
     def loading(cls: Any, *args: Any, **options: Any) -> PreTrainedModel:
         with _as_it_is():
@@ -32,7 +33,13 @@ def doubles() -> Generator[list[PreTrainedModel]]:
         with _as_it_is():
             return save(model.to(SINGLE), *args, **options)
 
+    def reading(*args: Any, **options: Any) -> Any:
+        with _as_it_is():
+            return read(*args, **options)
+
+    _know_dtypes()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "load", reading)
         patch.setattr(PreTrainedModel, "from_pretrained", classmethod(loading))
         patch.setattr(PreTrainedModel, "save_pretrained", saving)
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
@@ -43,6 +50,14 @@ def doubles() -> Generator[list[PreTrainedModel]]:
             yield models
         finally:
             torch.set_default_dtype(SINGLE)
+
+
+def _know_dtypes() -> None:
+    """Have torch look up once, for good, as what it saves which type."""
+    with io.BytesIO() as file:
+        torch.save(torch.zeros(1), file)
+        file.seek(0)
+        torch.load(file)
 
 
 @contextmanager

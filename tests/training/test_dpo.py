@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Message
-from selftaught.training.dpo import DPO
-from selftaught.training.loops.dpo import PairTrainer, collate, pair, pair_losses, run
+from selftaught.training.dpo import DPO, pair_losses
+from selftaught.training.loops.batches import batch, tree
+from selftaught.training.loops.dpo import pair, run
+from selftaught.training.loops.readers import LogProbs
 from selftaught.training.rendering import chat_of
 from tests.training.templates import CUTS, chat_with
 
@@ -70,14 +72,7 @@ def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
         for p in PAIRS
     ]
     args = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "beta": 0.1, "report_to": "none"}
-    ours = PairTrainer(
-        model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
-        args=DPOConfig(**args, precompute_ref_log_probs=True, remove_unused_columns=False),
-        train_dataset=Dataset.from_list([pair(p, chat_of(tiny_model)) for p in PAIRS]),
-        data_collator=collate,
-        processing_class=tokenizer,
-    )
-    ours.config = DPO(loss=loss)
+    start, ours = (AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32) for _ in range(2))
     theirs = DPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
         ref_model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
@@ -86,27 +81,29 @@ def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
         processing_class=tokenizer,
     )
     with torch.no_grad():
-        for trainer in (ours, theirs):  # away from the reference, where the loss says nothing
-            for weight in trainer.model.parameters():
+        for model in (ours, theirs.model):  # away from the reference, where the loss says nothing
+            for weight in model.parameters():
                 weight.add_(0.1 * torch.sin(torch.arange(weight.numel()).view(weight.shape) * 1.0))
-    found = []
-    for trainer in (ours, theirs):
-        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(PAIRS))])
-        value = trainer.compute_loss(trainer.model, batch, num_items_in_batch=len(PAIRS))
-        value.backward()
-        found.append((value.item(), trainer.model.model.layers[0].mlp.up_proj.weight.grad))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
+    pairs = batch([pair(p, chat_of(tiny_model)) for p in PAIRS], tree)
+    pairs.rest["reference"] = LogProbs(start)(pairs.inputs).detach()
+    total, count = DPO(loss=loss).compute_loss(pairs.seen(LogProbs(ours)(pairs.inputs), values=False))
+    (total / count).backward()
+    rows = theirs.data_collator([theirs.train_dataset[i] for i in range(len(PAIRS))])
+    expected = theirs.compute_loss(theirs.model, rows, num_items_in_batch=len(PAIRS))
+    expected.backward()
+    assert (total / count).item() == pytest.approx(expected.item(), rel=1e-4)
+    gradients = (model.model.layers[0].mlp.up_proj.weight.grad for model in (ours, theirs.model))
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-6)
 
 
 def test_only_the_tokens_after_the_shared_prefix_count():
     example = of("?", "ab", "ac", prompt_ids=(1, 2, 3), completion_ids=(7,), rejected_ids=(8, 9))
-    batch = collate([pair(example, None)])
-    assert batch["targets"].tolist() == [7, 8, 9]
-    assert batch["owners"].tolist() == [0, 1, 1]
-    flat = batch["input_ids"].flatten()
-    assert [flat[i].item() for i in batch["sources"].tolist()] == [3, 3, 8]
-    assert batch["input_ids"].numel() == 6  # the prompt stands there once
+    made = batch([pair(example, None)], tree)
+    assert made.inputs["targets"].tolist() == [7, 8, 9]
+    assert made.rest["owners"].tolist() == [0, 1, 1]
+    flat = made.inputs["input_ids"].flatten()
+    assert [flat[i].item() for i in made.inputs["sources"].tolist()] == [3, 3, 8]
+    assert flat.numel() == 6  # the prompt stands there once
 
 
 @pytest.mark.parametrize("long", ["chosen", "rejected"])
@@ -127,9 +124,10 @@ def test_a_pair_of_texts_is_whole_behind_the_served_opening(tiny_model):
     """A template would cut both sides at </think>, and leave a pair of nothing."""
     chat = chat_with(CUTS)
     made = pair(of("?", "so\n</think>\n\n7", "so\n</think>\n\n8"), chat)
-    assert chat.tokenizer.decode(made["prompt_ids"]).endswith("assistant\n<think>\n")
-    assert chat.tokenizer.decode(made["chosen_ids"]) == "so\n</think>\n\n7<|im_end|>"
-    assert chat.tokenizer.decode(made["rejected_ids"]) == "so\n</think>\n\n8<|im_end|>"
+    for side, answer in zip(made.sequences, "78", strict=True):
+        begin = side.counted()[0]
+        assert chat.tokenizer.decode(side.ids[:begin]).endswith("assistant\n<think>\n")
+        assert chat.tokenizer.decode(side.ids[begin:]) == f"so\n</think>\n\n{answer}<|im_end|>"
 
 
 def test_training_prefers_what_was_chosen_and_says_what_it_did(tiny_model, context, tmp_path):

@@ -22,8 +22,8 @@ from selftaught.round.distributed.request import RESULT, TrainRequest
 from selftaught.state.weights import check_model
 from selftaught.training.dpo import DPO
 from selftaught.training.gradient import Lora
-from selftaught.training.loops.callbacks import newest_whole
-from selftaught.training.loops.parallel import share
+from selftaught.training.loops.checkpoints import PROGRESS, newest
+from selftaught.training.loops.processes import share
 from selftaught.training.sft import SFT
 from selftaught.training.value import ValueMSE
 from tests.rounds import REPOSITORY
@@ -65,6 +65,7 @@ OBJECTIVES = {
     "sft": SFT(**TOLD),
     "sft, packed, accumulated": SFT(**TOLD, gradient_accumulation=2, batching="packed"),
     "sft, adapters": SFT(**TOLD, batching="padded", lora=Lora(rank=4)),
+    "sft, sharded adapters": SFT(**TOLD, sharded=True, lora=Lora(rank=4), gradient_checkpointing=True),
     "dpo": DPO(**TOLD | {"learning_rate": 1e-4, "batch_size": 2}),
     "dpo, accumulated": DPO(**TOLD | {"learning_rate": 1e-4}, gradient_accumulation=2),
     "value": ValueMSE(**TOLD | {"batch_size": 2}),
@@ -123,11 +124,17 @@ def environment() -> dict[str, str]:
 
 def state(work: TrainRequest) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """What was logged up to the last checkpoint, and its weights, in the precision that they are trained in."""
-    from safetensors.torch import load_file
+    checkpoint = newest(work.scratch)
+    return json.loads((checkpoint / PROGRESS).read_text())["log"], weights(checkpoint)
 
-    checkpoint = Path(newest_whole(work.scratch))
-    log = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
-    return log, load_file(next(checkpoint.glob("*model.safetensors")))
+
+def weights(checkpoint: Path) -> dict[str, Any]:
+    """The weights in a checkpoint, whole, however many processes wrote it."""
+    import torch
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    dcp_to_torch_save(checkpoint, checkpoint / "whole.pt")
+    return torch.load(checkpoint / "whole.pt")["model"]
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -168,13 +175,13 @@ def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., 
     work, whole = make(LONG), make(LONG).run()
     with ThreadPoolExecutor() as aside:
         training = aside.submit(work.run, 2)
-        assert until(lambda: newest_whole(work.scratch), 600)
+        assert until(lambda: newest(work.scratch), 600)
         os.kill(next(process for process, variables in processes(work) if variables["RANK"] == "1"), signal.SIGKILL)
         with pytest.raises(Unavailable, match=r"train: a training process ended .*Run again"):
             training.result()
     assert not list(processes(work))
     assert not work.out.exists()
-    done = int(newest_whole(work.scratch).rsplit("-", 1)[1])
+    done = int(newest(work.scratch).name.rsplit("-", 1)[1])
     told = len(work.events.read_text().splitlines())
     resumed = work.run(2)
     again = json.loads(work.events.read_text().splitlines()[told])
@@ -189,7 +196,7 @@ def test_processes_die_with_who_started_them(make: Callable[..., TrainRequest]):
         "Work.model_validate_json(sys.argv[1]).run(2)"
     )
     step = subprocess.Popen([sys.executable, "-c", code, work.model_dump_json()], env=environment())
-    assert until(lambda: newest_whole(work.scratch), 600)
+    assert until(lambda: newest(work.scratch), 600)
     assert len(list(processes(work))) == 2
     step.kill()
     step.wait()

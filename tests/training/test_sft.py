@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from selftaught.blocks import TrainContext
-from selftaught.core.errors import BadInput, RoundFailed
+from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Message
 from selftaught.state.weights import check_model
 from selftaught.training.gradient import Lora
@@ -255,23 +255,23 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_an_older_whole_one(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """At the last moment before it counts: checkpoint-4 is written and not marked, and the run goes on from step 2."""
-    from selftaught.training.loops import callbacks
+    from selftaught.training.loops import checkpoints
 
-    marked = callbacks.Watch.on_save
+    mark = checkpoints.write_whole
 
-    def killed(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 4:
+    def killed(path: Path, content: str) -> None:
+        if path.parent.name == "checkpoint-4":
             raise KeyboardInterrupt
-        marked(self, args, state, control, **kwargs)
+        mark(path, content)
 
     config = SFT.model_validate(FP32 | {"epochs": 2, "checkpoint_every": 2})
     told = context("run")
     with monkeypatch.context() as patched:
-        patched.setattr(callbacks.Watch, "on_save", killed)
+        patched.setattr(checkpoints, "write_whole", killed)
         with pytest.raises(KeyboardInterrupt):
             config.train(tiny_model, examples, tmp_path / "out", told)
     assert (told.scratch / "checkpoint-4").is_dir()
-    assert callbacks.newest_whole(told.scratch) == str(told.scratch / "checkpoint-2")
+    assert checkpoints.newest(told.scratch) == told.scratch / "checkpoint-2"
     steps: list[int] = []
     again = TrainContext(told.scratch, 3, lambda done, total, /, **values: steps.append(done))
     config.train(tiny_model, examples, tmp_path / "out", again)
@@ -321,11 +321,6 @@ def test_nothing_to_train_on_fails_the_round(
     with pytest.raises(RoundFailed, match=r"all 12 examples are longer than max_length 5 .*Raise max_length"):
         SFT(max_length=5).train(tiny_model, examples, tmp_path / "out", context("run"))
     assert not (tmp_path / "out").exists()
-
-
-def test_weighted_examples_are_refused(tiny_model: Path, context: MakeContext, tmp_path: Path):
-    with pytest.raises(BadInput, match=r"weight 0\.5"):
-        SFT().train(tiny_model, [example("a", "b", weight=0.5)], tmp_path / "out", context("run"))
 
 
 def test_a_diverged_run_names_step_and_learning_rate(

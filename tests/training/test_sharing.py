@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GemmaConfig, LlamaConfig, MistralConfig
 
-from selftaught.training.loops.sharing import IGNORED, Tree, can_share, shared_batch
+from selftaught.training.loops.batches import Layout, Row, Tokens, batch, packed, padded, tree
+from selftaught.training.loops.sharing import Tree, can_share
 
 ids = st.lists(st.integers(0, 3), min_size=2, max_size=12)
 """Few tokens and short, so that prefixes are shared a lot."""
 examples = st.lists(ids, min_size=1, max_size=12)
 
 
-def feature(tokens: list[int]) -> dict[str, list[int]]:
+def row(tokens: list[int]) -> Row:
     """The second half is trained on."""
     half = len(tokens) // 2
-    return {"input_ids": tokens, "labels": [IGNORED] * half + tokens[half:]}
+    return Row((Tokens(tuple(tokens), (0.0,) * half + (1.0,) * (len(tokens) - half)),))
 
 
 def lineage(batch: dict[str, torch.Tensor], source: int) -> list[int]:
@@ -31,29 +32,38 @@ def lineage(batch: dict[str, torch.Tensor], source: int) -> list[int]:
 
 @given(examples=examples)
 def test_every_path_of_the_tree_is_its_example(examples: list[list[int]]):
-    tree = Tree()
+    grown = Tree()
     for one in examples:
-        missing, before = tree.missing(one), len(tree.tokens)
-        path = tree.add(one)
-        assert len(tree.tokens) - before == missing
-        assert [tree.tokens[node] for node in path] == one
-        assert [tree.depths[node] for node in path] == list(range(len(one)))
-    assert len(tree.tokens) == len({tuple(one[: i + 1]) for one in examples for i in range(len(one))})
+        missing, before = grown.missing(one), len(grown.tokens)
+        path = grown.add(one)
+        assert len(grown.tokens) - before == missing
+        assert [grown.tokens[node] for node in path] == one
+        assert [grown.depths[node] for node in path] == list(range(len(one)))
+    assert len(grown.tokens) == len({tuple(one[: i + 1]) for one in examples for i in range(len(one))})
 
 
 @given(examples=examples, room=st.integers(4, 40))
 def test_a_trained_token_is_predicted_from_exactly_what_stands_before_it(examples: list[list[int]], room: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("selftaught.training.loops.sharing.ROW", room)
-        batch = shared_batch([feature(one) for one in examples])
+        inputs = batch([row(one) for one in examples], tree).inputs
     wanted = Counter((tuple(one[:at]), one[at]) for one in examples for at in range(max(1, len(one) // 2), len(one)))
-    pairs = zip(batch["sources"].tolist(), batch["labels"][0, 1:].tolist(), strict=True)
-    assert Counter((tuple(lineage(batch, source)), label) for source, label in pairs) == wanted
+    pairs = zip(inputs["sources"].tolist(), inputs["targets"].tolist(), strict=True)
+    assert Counter((tuple(lineage(inputs, source)), label) for source, label in pairs) == wanted
+
+
+@given(examples=examples, layout=st.sampled_from([tree, padded, packed]))
+def test_a_layout_has_each_token_at_its_place(examples: list[list[int]], layout: Layout):
+    inputs, places = layout([tuple(one) for one in examples])
+    flat = inputs["input_ids"].flatten().tolist()
+    assert [[flat[place] for place in path] for path in places] == examples
+    if "position_ids" in inputs:
+        depths = inputs["position_ids"].flatten().tolist()
+        assert [[depths[place] for place in path] for path in places] == [list(range(len(one))) for one in examples]
 
 
 def test_long_batches_are_laid_out_in_rows_of_similar_length():
-    batch = shared_batch([feature([start, *range(150)]) for start in range(12)])
-    rows, width = batch["input_ids"].shape
+    rows, width = batch([row([start, *range(150)]) for start in range(12)], tree).inputs["input_ids"].shape
     assert rows == 4
     assert width == 453
 

@@ -13,7 +13,9 @@ from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Message
 from selftaught.state.weights import check_model
 from selftaught.training.calibration import auroc, figures
-from selftaught.training.loops.value import collate, load_value, predict, row, run
+from selftaught.training.loops.batches import Row, Tokens, batch, tree
+from selftaught.training.loops.readers import Values
+from selftaught.training.loops.value import load_value, row, run
 from selftaught.training.value import ValueMSE
 from tests.training.templates import CUTS, chat_with
 
@@ -41,10 +43,11 @@ def test_values_are_read_at_the_last_token_whatever_is_laid_out_beside_it(tiny_m
     """Equal to transformers' own forward of each example by itself; its pooling agrees where nothing is padded."""
     torch.manual_seed(1)
     model = load_value(tiny_model, torch.float32).eval()
-    rows = [{"input_ids": list(text.encode()), "label": 0.0} for text in ("abcd", "abce", "abx", "q")]
+    texts = [tuple(text.encode()) for text in ("abcd", "abce", "abx", "q")]
+    made = batch([Row((Tokens(ids, (0.0,) * len(ids)),)) for ids in texts], tree)
     with torch.inference_mode():
-        together = predict(model, collate(rows))
-        alone = [model(torch.tensor([row["input_ids"]])).logits[0, 0] for row in rows]
+        together = Values(model)(made.inputs)
+        alone = [model(torch.tensor([ids])).logits[0, 0] for ids in texts]
     torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-5)
 
 
@@ -77,7 +80,7 @@ def test_a_partial_solution_without_tokens_stands_whole_behind_the_served_openin
     """A template would cut it at </think>."""
     chat = chat_with(CUTS)
     text = of("What is 3 + 4?", "so\n</think>\n\n7", 0.5).model_copy(update={"prompt_ids": (), "completion_ids": ()})
-    ids = row(text, lambda: chat)["input_ids"]
+    ids = row(text, lambda: chat).sequences[0].ids
     assert chat.tokenizer.decode(ids).endswith("<|im_start|>assistant\n<think>\nso\n</think>\n\n7")
 
 

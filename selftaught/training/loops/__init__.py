@@ -1,1 +1,1 @@
-"""The training loops behind the objectives. They import torch and TRL, so only an objective's `train` imports them."""
+"""The training loop behind the objectives. It imports torch, so only an objective's `train` imports it."""

@@ -1,8 +1,8 @@
-"""What the loops share: arguments of the trainers, adapters, a run from its plan to its result, logits where wanted.
+"""A run from its plan to its result: what is seen, in which precision, with which adapters, and what comes of it.
 
-Losses are the loops' own business.
+Steps are the loop's business, losses the objectives'.
 """
-# what comes from transformers and peft is typed in part:
+# what comes from accelerate and peft is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import time
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig
-from transformers import PrinterCallback
+from peft import LoraConfig, get_peft_model
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.core.errors import RoundFailed
 from selftaught.core.files import replacing
 from selftaught.training.gradient import Gradient, Lora
-from selftaught.training.loops.callbacks import Watch, newest_whole
+from selftaught.training.loops.batches import Layout, Row
+from selftaught.training.loops.loop import Loop
+from selftaught.training.loops.processes import Processes, bare, gathered, is_sharded, placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,6 @@ class BatchPlan:
     def trained_tokens(self) -> int:
         """The tokens that count in the loss, over the whole run."""
         return sum(self.trained[index] for index in self.order)
-
-
-class LogitsAt:
-    """While open, `head` projects the hidden states at `sources` alone: logits have the shape (sources, vocabulary).
-
-    `sources` are places in the batch, its rows laid end to end. The forward's own `logits_to_keep` can only keep the
-    same positions of every row.
-    """
-
-    def __init__(self, sources: torch.Tensor, head: torch.nn.Module) -> None:
-        self.hook = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, 1)[sources],))
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self.hook.remove()
 
 
 def fitting(config: Gradient, tokens: Sequence[int]) -> list[int]:
@@ -90,36 +75,25 @@ def dtype(config: Gradient) -> torch.dtype:
     return torch.bfloat16 if config.precision == "bf16" else torch.float32
 
 
-def arguments(config: Gradient, context: TrainContext) -> dict[str, Any]:
-    """What every trainer is told, as arguments of transformers' TrainingArguments."""
-    return {
-        "output_dir": str(context.scratch),
-        "use_cpu": not torch.cuda.is_available(),
-        "seed": context.seed,
-        "num_train_epochs": 1,  # the plan's order holds all epochs
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.scheduler,
-        "warmup_steps": config.warmup,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "bf16": config.precision == "mixed" or (config.precision == "auto" and multiplies_bf16()),
-        "gradient_checkpointing": config.gradient_checkpointing,
-        "save_steps": config.checkpoint_every,
-        "save_total_limit": 2,  # the newest may be torn
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # Watch wants to see them
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "disable_tqdm": True,
-        "report_to": "none",
-    }
+def multiplied(config: Gradient) -> torch.dtype:
+    """The precision in which matrices are multiplied."""
+    mixed = config.precision == "mixed" or (config.precision == "auto" and multiplies_bf16())
+    return torch.bfloat16 if mixed else dtype(config)
 
 
-def adapters(lora: Lora | None) -> LoraConfig | None:
-    """The adapters to train, if any."""
-    if lora is None:
-        return None
+def prepared(model: Any, config: Gradient) -> Any:
+    """`model` with its activations kept, or computed twice."""
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def adapted(model: Any, lora: Lora | None) -> Any:
+    """`model` with adapters to train, or itself."""
+    return get_peft_model(model, _adapters(lora)) if lora else model
+
+
+def _adapters(lora: Lora) -> LoraConfig:
     return LoraConfig(
         r=lora.rank,
         lora_alpha=cast(int, lora.alpha),  # a float in all but its annotation
@@ -131,57 +105,85 @@ def adapters(lora: Lora | None) -> LoraConfig | None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run about to start: what it sees, of how many examples, and when its preparation began (perf_counter)."""
+    """A run about to start: what it sees, of how many examples, and when its preparation began (perf_counter).
 
+    `build` makes the model that is trained, `reader` a reader of it.
+    """
+
+    config: Gradient
+    context: TrainContext
+    build: Callable[[], Any]
+    reader: Callable[[Any], torch.nn.Module]
+    rows: Sequence[Row]
     plan: BatchPlan
+    layout: Layout
     examples: int
     began: float
 
     def train(
         self,
-        trainer: Any,
-        config: Gradient,
-        context: TrainContext,
         save: Callable[[Any, Path], None],
         out: Path,
-        measure: "Callable[[Any], Figures]" = lambda model: {},
+        measure: "Callable[[torch.nn.Module], Figures]" = lambda reader: {},
     ) -> TrainResult:
-        """Train with `trainer`, going on from its newest whole checkpoint; measure the model and save it to `out`.
+        """Train, going on from the newest complete checkpoint; measure the trained reader and save its model to `out`.
 
-        `save` writes a model into a folder; `out` gets all of it or nothing. Of several processes the first measures
-        and saves. Raises RoundFailed when the loss is not finite, OSError when the disk is full.
+        `save` writes a model into a folder; `out` gets all of it or nothing. Of several processes the first saves.
+        Raises RoundFailed when the loss is not finite, OSError when the disk is full.
         """
-        trainer.order = self.plan.order
-        seen = self.plan.seen(config.batch_size * config.gradient_accumulation)
-        watch = Watch(seen, config.learning_rate, context.report)
-        trainer.add_callback(watch)
-        trainer.remove_callback(PrinterCallback)
-        trainer.start_alike()
+        processes = Processes.joined()
+        cast(Any, torch).manual_seed(self.context.seed)  # what is drawn (a head, adapters), every process draws alike
+        model = self.build()
+        sharded = is_sharded(self.config, model, processes)
+        loop = self._loop(placed(self.reader(model), sharded, processes), processes)
+        progress = loop.prepared()
         ready = time.perf_counter()
-        trainer.train(resume_from_checkpoint=newest_whole(context.scratch))
-        trained = time.perf_counter()
-        measured = dict[str, float]()
-        if trainer.is_world_process_zero():
-            measured |= measure(trainer.model)
+        loop.run(progress)
+        done = time.perf_counter()
+        measured = measure(bare(loop.module))
+        complete = self._complete(loop.module, sharded, processes)
+        if processes.first:
             with replacing(out) as scratch:
-                save(trainer.model, scratch)
+                save(complete, scratch)
         return TrainResult(
-            steps=trainer.state.global_step,
-            tokens=seen[-1],
+            steps=progress.steps,
+            tokens=loop.seen[-1],
             trained_tokens=self.plan.trained_tokens(),
-            seconds=watch.seconds,
-            losses=_losses(trainer.state.log_history),
+            seconds=progress.seconds,
+            losses=tuple((int(entry["step"]), entry["loss"]) for entry in progress.log),
             metrics={
                 "left_out": float(self.examples - len(set(self.plan.order))),
                 "setup_seconds": ready - self.began,
-                "save_seconds": time.perf_counter() - trained,
+                "save_seconds": time.perf_counter() - done,
                 **measured,
             },
         )
 
+    def _loop(self, module: torch.nn.Module, processes: Processes) -> Loop:
+        return Loop(
+            objective=self.config,
+            module=module,
+            rows=self.rows,
+            order=self.plan.order,
+            seen=self.plan.seen(self.config.batch_size * self.config.gradient_accumulation),
+            layout=self.layout,
+            precision=multiplied(self.config),
+            scratch=self.context.scratch,
+            seed=self.context.seed,
+            report=self.context.report,
+            processes=processes,
+        )
+
+    def _complete(self, module: torch.nn.Module, sharded: bool, processes: Processes) -> Any:
+        """The trained model; where its weights are sharded, on the first process alone, which has them all."""
+        if not sharded:
+            return cast(Any, bare(module)).model
+        weights = {name.removeprefix("model."): weight for name, weight in gathered(module).items()}
+        if not processes.first:
+            return None
+        model = self.build()
+        model.load_state_dict(weights, strict=False)
+        return model
+
 
 Figures = Mapping[str, float]
-
-
-def _losses(history: Sequence[dict[str, float]]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry)

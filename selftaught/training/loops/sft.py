@@ -1,16 +1,9 @@
-"""The loop behind `sft`: TRL's SFTTrainer, made fast for short examples on few cores.
+"""What `sft` trains on: rendered examples as rows of tokens, in batches that suit short examples on few cores.
 
-Examples come as rows of token ids (`selftaught.training.rendering`), so TRL renders and tokenizes nothing. What else
-differs from its defaults changes no loss. Prompts that examples of a batch have in common are computed once
-(`selftaught.training.loops.sharing`). Logits are computed for completion tokens alone: with a small model and a large
-vocabulary they are a good part of all work. Right-padded batches carry no attention mask: causal attention cannot see
-padding that comes after, and without a mask the attention kernel takes its short path. Activations are kept unless
-gradient checkpointing is asked for.
-
-Checkpoints are the trainer's own (safetensors, and the optimizer's state as a tensors-only pickle) in the run's
-scratch folder; none of that reaches the written model.
+Prompts that examples of a batch have in common are computed once (`selftaught.training.loops.sharing`). Activations are
+kept unless gradient checkpointing is asked for. The loss is the objective's own (`selftaught.training.sft`).
 """
-# what comes from transformers, datasets and trl is typed in part:
+# what comes from transformers is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import time
@@ -19,20 +12,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from datasets import Dataset, disable_progress_bars
-from torch.nn.functional import cross_entropy
+from transformers import AutoConfig
 from transformers.utils import logging
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
-from selftaught.training.loops.common import BatchPlan, LogitsAt, Run, adapters, arguments, dtype, fitting
+from selftaught.training.loops.batches import Layout, Row, Tokens, packed, padded, tree
+from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
 from selftaught.training.loops.folder import load, saver
-from selftaught.training.loops.parallel import SharedTrainer
-from selftaught.training.loops.sharing import IGNORED, can_share, shared_batch
+from selftaught.training.loops.readers import LogProbs
+from selftaught.training.loops.sharing import can_share
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
-from selftaught.training.rendering import Chat, Rendered, chat_of, rendered
+from selftaught.training.rendering import Chat, chat_of, rendered
 from selftaught.training.sft import SFT
 
 SHORT = 256
@@ -42,83 +33,47 @@ SHORT = 256
 def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
     """Train and save; see `SFT.train`."""
     began = time.perf_counter()
-    disable_progress_bars()  # what there is to see goes to `context.report`
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # what there is to see goes to `context.report`
     chat = chat_of(model, context.template)
-    made = [rendered(example, chat) for example in examples]
+    made = [rows_of(example, chat) for example in examples]
     rows = [row for each in made for row in each]
-    plan = _plan(config, rows, context.seed)
-    trainer = _trainer(config, model, rows, chat, context)
-    if trainer.data_collator is not shared_batch and not torch.cuda.is_available() and plan.longest() <= SHORT:
-        cast(Any, trainer.model).set_attn_implementation("eager")
+    plan, layout = _plan(config, rows, context.seed), _layout(config, model)
+    plain = layout is not tree and not torch.cuda.is_available() and plan.longest() <= SHORT
+
+    def build() -> Any:
+        loaded: Any = load(model, dtype(config))
+        if plain:
+            loaded.set_attn_implementation("eager")
+        return adapted(prepared(loaded, config), config.lora)
+
     given = len(rows) + made.count([])
-    return Run(plan, given, began).train(trainer, config, context, saver(model), out)
+    return Run(config, context, build, LogProbs, rows, plan, layout, given, began).train(saver(model), out)
 
 
-class CompletionTrainer(SharedTrainer, SFTTrainer):
-    """SFTTrainer that computes logits for completion tokens alone."""
-
-    def total(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Negative log-likelihood summed over the completion tokens."""
-        labels = inputs.pop("labels")[:, 1:]
-        wanted = labels != IGNORED
-        if "sources" not in inputs:
-            inputs.pop("attention_mask", None)  # padding is on the right, where causal attention does not look
-        sources = inputs.pop("sources", _places(wanted))
-        with LogitsAt(sources, self.accelerator.unwrap_model(model).get_output_embeddings()):
-            logits = model(**inputs, use_cache=False).logits
-        return cross_entropy(logits.float(), labels[wanted], reduction="sum")
-
-    def items(self, feature: Any) -> int:
-        """The completion tokens of an example."""
-        return sum(label != IGNORED for label in feature["labels"][1:])
-
-    def _send_telemetry(self) -> None:
-        """TRL reports its use to its makers; a platform that trains on private data does not."""
+def rows_of(example: Example, chat: Chat) -> list[Row]:
+    """An example as rows; see `rendered`."""
+    return [
+        Row((Tokens(one.ids, tuple(map(float, one.trained))),), weight=example.weight)
+        for one in rendered(example, chat)
+    ]
 
 
-def _places(wanted: torch.Tensor) -> torch.Tensor:
-    """Where the tokens stand, rows laid end to end, whose next token is `wanted` (rows, length - 1)."""
-    rows, columns = wanted.nonzero(as_tuple=True)
-    return rows * (wanted.shape[1] + 1) + columns
+def _layout(config: SFT, model: Path) -> Layout:
+    if config.batching == "packed":
+        return packed
+    settings = cast(Any, AutoConfig).from_pretrained(model, local_files_only=True)
+    return tree if config.batching == "shared" and can_share(settings) else padded
 
 
-def _trainer(
-    config: SFT, model: Path, rows: Sequence[Rendered], chat: Chat, context: TrainContext
-) -> CompletionTrainer:
-    loaded = load(model, dtype(config))
-    return CompletionTrainer(
-        model=loaded,
-        args=_arguments(config, context),
-        data_collator=shared_batch if config.batching == "shared" and can_share(loaded.config) else None,
-        train_dataset=Dataset.from_list([_labelled(row) for row in rows]),
-        processing_class=chat.tokenizer,
-        peft_config=adapters(config.lora),
-    )
-
-
-def _labelled(row: Rendered) -> dict[str, Any]:
-    labels = [token if counts else IGNORED for token, counts in zip(row.ids, row.trained, strict=True)]
-    return {"input_ids": list(row.ids), "labels": labels}
-
-
-def _arguments(config: SFT, context: TrainContext) -> SFTConfig:
-    return SFTConfig(
-        **arguments(config, context),
-        max_length=None,  # the plan leaves out what is too long
-        padding_free=config.batching == "packed",
-        completion_only_loss=True,
-    )
-
-
-def _plan(config: SFT, rows: Sequence[Rendered], seed: int) -> BatchPlan:
+def _plan(config: SFT, rows: Sequence[Row], seed: int) -> BatchPlan:
     """What is seen in which order. Raises RoundFailed when no row fits `max_length`."""
-    tokens = [len(row.ids) for row in rows]
+    sequences = [row.sequences[0] for row in rows]
+    tokens = [len(one.ids) for one in sequences]
     fit = fitting(config, tokens)
     order = shuffled(fit, config.epochs, seed)
     if config.batching == "shared":
-        starts = [row.ids[: row.trained.index(True)] for row in rows]
+        starts = [one.ids[: one.counted()[0]] for one in sequences]
         order = prompt_grouped(fit, starts, config.epochs, seed)
     if config.batching == "length_grouped":
         order = length_grouped(order, tokens, config.batch_size, seed)
-    return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(sum(row.trained) for row in rows))
+    return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(len(one.counted()) for one in sequences))

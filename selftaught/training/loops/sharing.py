@@ -7,14 +7,12 @@ It is for models that attend to all that came before (`can_share`), and it decid
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-IGNORED = -100
-"""The label of a token that is not trained on."""
 ROW = 512
 """Tokens of a row, about: attention costs the square of them."""
 
@@ -80,27 +78,6 @@ def laid_out(examples: Sequence[Sequence[int]]) -> tuple[dict[str, torch.Tensor]
         "attention_mask": torch.stack([row.ancestors(width) for row in rows])[:, None],
     }
     return batch, [[row * width + node for node in path] for row, path in places]
-
-
-def shared_batch(features: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
-    """A batch as `laid_out` makes it from examples with `input_ids` and `labels`.
-
-    For the M trained tokens it has their `sources` (M): the place of the token before, which predicts them; and their
-    `labels` (1, M + 1), led by one that is ignored, because the trainer counts labels as if they were yet to be
-    shifted.
-    """
-    batch, places = laid_out([feature["input_ids"] for feature in features])
-    trained = [
-        (path[at - 1], label)
-        for path, feature in zip(places, features, strict=True)
-        for at, label in enumerate(feature["labels"])
-        if label != IGNORED and at > 0
-    ]
-    return {
-        **batch,
-        "sources": torch.tensor([source for source, _ in trained]),
-        "labels": torch.tensor([[IGNORED, *(label for _, label in trained)]]),
-    }
 
 
 def _rows(examples: Sequence[Sequence[int]]) -> tuple[list[Tree], list[tuple[int, list[int]]]]:

@@ -1,10 +1,9 @@
-"""The loop behind `value_mse`: transformers' Trainer on a backbone with a value head, what steps share computed once.
+"""What `value_mse` trains on: partial solutions and their labels, and the model with a value head that learns them.
 
 The nodes of a tree share their paths, so a batch of one task's examples is laid out as the tree it came from
-(`selftaught.training.loops.sharing`), and the head reads the last token of each. The value is read at the true last
-token, as vLLM's pooling does, and not at the last token that is no padding.
+(`selftaught.training.loops.sharing`). The loss is the objective's own (`selftaught.training.value`).
 """
-# what comes from transformers and datasets is typed in part:
+# what comes from transformers is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import hashlib
@@ -15,27 +14,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.nn.functional import mse_loss
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.calibration import figures
-from selftaught.training.loops.common import BatchPlan, Figures, Run, arguments, dtype, fitting
+from selftaught.training.loops.batches import Row, Tokens, batch, tree
+from selftaught.training.loops.common import BatchPlan, Figures, Run, dtype, fitting, prepared
 from selftaught.training.loops.folder import carry, write_weights
-from selftaught.training.loops.parallel import SharedTrainer
-from selftaught.training.loops.sharing import laid_out
+from selftaught.training.loops.readers import Values
 from selftaught.training.order import prompt_grouped
 from selftaught.training.rendering import Chat, chat_of
 from selftaught.training.value import ValueMSE
-
-Row = Mapping[str, Any]
 
 
 def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
@@ -45,22 +36,18 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     chat = cache(lambda: chat_of(model, context.template))
     rows = [row(example, chat) for example in examples]
     kept, apart = _split(config, examples)
-    plan = _plan(config, rows, kept, [examples[index].task for index in range(len(rows))], context.seed)
-    set_seed(context.seed)  # a new head is drawn
-    trainer = ValueTrainer(
-        model=load_value(model, dtype(config)),
-        args=TrainingArguments(**arguments(config, context), remove_unused_columns=False),
-        data_collator=collate,
-        train_dataset=cast(Any, rows),
-    )
+    plan = _plan(config, rows, kept, [example.task for example in examples], context.seed)
 
-    def measure(trained: PreTrainedModel) -> Figures:
+    def build() -> PreTrainedModel:
+        return prepared(load_value(model, dtype(config)), config)
+
+    def measure(trained: torch.nn.Module) -> Figures:
         return {f"value.{name}": figure for name, figure in _measured(trained, rows, examples, apart).items()}
 
     def save(trained: PreTrainedModel, folder: Path) -> None:
         save_value(trained, model, folder)
 
-    return Run(plan, len(kept), began).train(trainer, config, context, save, out, measure)
+    return Run(config, context, build, Values, rows, plan, tree, len(kept), began).train(save, out, measure)
 
 
 def load_value(folder: Path, precision: torch.dtype) -> PreTrainedModel:
@@ -72,29 +59,7 @@ def load_value(folder: Path, precision: torch.dtype) -> PreTrainedModel:
 def row(example: Example, chat: Callable[[], Chat]) -> Row:
     """The tokens of prompt and partial solution (the engine's own, where there are) and the label."""
     ids = (*example.prompt_ids, *example.completion_ids) or chat().begun((*example.prompt, *example.completion))
-    return {"input_ids": list(ids), "label": example.label}
-
-
-def collate(features: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """A batch of B examples: the rows of `laid_out`, the place of each example's last token, and its label (B)."""
-    batch, places = laid_out([feature["input_ids"] for feature in features])
-    wanted = torch.tensor([float(feature["label"]) for feature in features])
-    return {**batch, "ends": torch.tensor([path[-1] for path in places]), "labels": wanted}
-
-
-def predict(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The values (B) at the ends of a batch's examples."""
-    rows = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}
-    hidden = getattr(model, model.base_model_prefix)(**rows, use_cache=False).last_hidden_state
-    return model.score(hidden.flatten(0, 1)[batch["ends"]])[:, 0].float()
-
-
-class ValueTrainer(SharedTrainer):
-    """Trainer of value examples."""
-
-    def total(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """The summed squared error of the batch's values."""
-        return mse_loss(predict(model, inputs), inputs["labels"], reduction="sum")
+    return Row((Tokens(ids, (0.0,) * len(ids)),), weight=example.weight, label=example.label or 0.0)
 
 
 def _split(config: ValueMSE, examples: Sequence[Example]) -> tuple[list[int], list[int]]:
@@ -110,26 +75,30 @@ def _share(task: str) -> float:
 
 
 def _measured(
-    model: PreTrainedModel, rows: Sequence[Row], examples: Sequence[Example], apart: Sequence[int]
+    trained: torch.nn.Module, rows: Sequence[Row], examples: Sequence[Example], apart: Sequence[int]
 ) -> Mapping[str, float]:
-    """The figures on the examples that were kept apart; none when there are none."""
+    """The figures on the examples that were kept apart; none when there are none. All processes go through all of them.
+
+    The shards of a model are gathered by all processes or none.
+    """
     if not apart:
         return {}
-    model.eval()
+    trained.eval()
     ordered = sorted(apart, key=lambda index: examples[index].task)
+    device = next(trained.parameters()).device
     predicted: list[float] = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(ordered), 16):
-            batch = collate([rows[index] for index in ordered[start : start + 16]])
-            predicted += predict(model, {name: each.to(model.device) for name, each in batch.items()}).tolist()
-    labels = [float(rows[index]["label"]) for index in ordered]
-    told = [examples[index] for index in ordered]
-    return figures(predicted, labels, [each.right for each in told], [each.task for each in told])
+            made = batch([rows[index] for index in ordered[start : start + 16]], tree)
+            predicted += trained(made.to(device).inputs).tolist()
+    kept = [examples[index] for index in ordered]
+    labels = [rows[index].label for index in ordered]
+    return figures(predicted, labels, [each.right for each in kept], [each.task for each in kept])
 
 
 def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> BatchPlan:
     """What is seen in which order: the examples of one task together, for what they share is computed once."""
-    tokens = [len(each["input_ids"]) for each in rows]
+    tokens = [len(each.sequences[0].ids) for each in rows]
     fit = set(fitting(config, tokens))
     order = prompt_grouped([index for index in kept if index in fit], tasks, config.epochs, seed)
     return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(1 for _ in rows))

@@ -21,16 +21,19 @@ Step = dict[str, Any]
 
 
 def steps(objective: Objective, model: Path, examples: list[Example], folder: Path) -> list[Step]:
-    """What every step of a training in float64 did; the first and the last with their gradients."""
+    """What every step of a training in float64 did; the first and the last with their gradients.
+
+    Of several processes the first one knows. A training that goes on from a checkpoint has the steps after it.
+    """
     found: list[Step] = []
 
     def report(done: int, total: int, /, **values: float) -> None:
         found.append({name: values[name] for name in ("loss", "grad_norm", "learning_rate")})
 
-    (folder / "scratch").mkdir(parents=True)
+    (folder / "scratch").mkdir(parents=True, exist_ok=True)
     with doubles() as models, gradients(models) as seen:
         objective.train(model, examples, folder / "out", TrainContext(folder / "scratch", 3, report))
-    for at in (0, -1):
+    for at in (0, -1) if found else ():
         found[at]["gradients"] = seen[at]
     return found
 
@@ -42,13 +45,18 @@ def gradients(models: Sequence[torch.nn.Module]) -> Generator[list[dict[str, lis
 
     def stepping(*_: Any) -> None:
         grads = {name: weight.grad for name, weight in models[-1].named_parameters() if weight.grad is not None}
-        seen.append({name: sketch(grad) for name, grad in grads.items()})
+        seen.append({name: sketch(whole(grad)) for name, grad in grads.items()})
 
     hook = register_optimizer_step_pre_hook(stepping)
     try:
         yield seen
     finally:
         hook.remove()
+
+
+def whole(gradient: Any) -> torch.Tensor:
+    """All of a gradient, of which this process may have a part."""
+    return gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
 
 
 def sketch(gradient: torch.Tensor) -> list[float]:
