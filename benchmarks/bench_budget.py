@@ -39,6 +39,7 @@ from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import resolve
 from selftaught.state.weights import model_digest
 from selftaught.tasks.draw import prepare, seeds
@@ -88,7 +89,7 @@ def _problems(number: int, levels: Sequence[int], seed: int) -> list[Task]:
     source = WordProblems.model_validate(
         {"train": number, "gate": 8, "report": 8, "levels": levels, "instruction": INSTRUCTION}
     )
-    return prepare(source, seeds("bench", seed, 0))
+    return prepare(source, seeds(RoundKey("bench", "bench", seed)))
 
 
 # The policy -----------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from selftaught.search.searcher import Search
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.search.values import passed
 from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.round_key import RoundKey
 from selftaught.state.weights import model_digest
 from selftaught.tasks.draw import prepare, seeds
 from selftaught.tasks.sources.word_problems import WordProblems
@@ -79,7 +80,7 @@ def _arguments() -> argparse.Namespace:
 
 def _tasks(args: argparse.Namespace) -> list[Task]:
     source = WordProblems(train=args.tasks, gate=8, report=8, levels=(1, 2), instruction=INSTRUCTION)
-    return [task for task in prepare(source, seeds(args.seed, 1, 0)) if task.split == "train"]
+    return [task for task in prepare(source, seeds(RoundKey("bench", args.seed))) if task.split == "train"]
 
 
 def _pools(args: argparse.Namespace) -> dict[str, Sampler]:

@@ -22,6 +22,7 @@ from selftaught.records import Group, Task
 from selftaught.sampling.runner import sample
 from selftaught.search.outcomes import outcomes
 from selftaught.search.searcher import Search
+from selftaught.state.round_key import RoundKey
 from selftaught.tasks.draw import prepare, seeds
 from selftaught.tasks.sources.word_problems import WordProblems
 from selftaught.verification.answer_match import AnswerMatch
@@ -114,7 +115,7 @@ def main() -> None:
 
 def _tasks(number: int) -> list[Task]:
     source = WordProblems(train=number, gate=8, report=8, levels=(2,), instruction="One short calculation a line.")
-    return [task for task in prepare(source, seeds("bench", 1, 0)) if task.split == "train"]
+    return [task for task in prepare(source, seeds(RoundKey("bench", "bench"))) if task.split == "train"]
 
 
 def _search(value: str, iterations: int) -> Search:

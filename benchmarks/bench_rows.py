@@ -89,8 +89,7 @@ def tasks(count: int) -> Iterator[Any]:
 def write_rounds(data: Path, total: int) -> None:
     """Rounds that have ended, of `A_ROUND` tasks each, three in five of them trained on, and one drop that waits."""
     from selftaught.records import dataset
-    from selftaught.round.history import record_key
-    from selftaught.round.job import ModelRef, Plan, plan_key
+    from selftaught.round.job import ModelRef, Plan
 
     write_drops(data / "drops", 10 * DROPS)
     platform, every = opened(data / "home"), tasks(total)
@@ -101,8 +100,8 @@ def write_rounds(data: Path, total: int) -> None:
         platform.store.put("datasets", digest, data / "round")
         told = {"line": "rows", "campaign": "rows", "round": number, "attempt": 0, "run": "", "started": float(number)}
         plan = Plan(**told, tasks=digest, champion=model, sampler=model, trainee=model)  # type: ignore[arg-type]
-        platform.store.claim(plan_key(plan.name), plan.model_dump_json().encode())
-        platform.store.claim(record_key(plan.name), b"{}")
+        platform.store.claim(plan.key.plan_key, plan.model_dump_json().encode())
+        platform.store.claim(plan.key.record_key, b"{}")
 
 
 SPLITS = ("train", "train", "train", "gate", "report")
@@ -159,8 +158,9 @@ def recipe(tasks: dict[str, Any]) -> Any:
 def prepare(data: Path, platform: Any) -> None:
     from selftaught.records import dataset
     from selftaught.round.intake import drawn
+    from selftaught.state.round_key import RoundKey
 
-    taken = drawn(platform, recipe({"type": "jsonl", "path": str(data / "tasks.jsonl")}), "rows", "rows", 1, 0)
+    taken = drawn(platform, recipe({"type": "jsonl", "path": str(data / "tasks.jsonl")}), RoundKey("rows", "rows"))
     dataset.write(data / "tasks", taken.tasks, "tasks")
 
 

@@ -27,6 +27,7 @@ from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import resolve
 from selftaught.state.weights import model_digest
 from selftaught.tasks.draw import prepare, seeds
@@ -63,7 +64,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _tasks(number: int) -> list[Task]:
-    drawn = prepare(WordProblems(train=number, gate=1, report=1, instruction=""), seeds("bench", 1, 0))
+    drawn = prepare(WordProblems(train=number, gate=1, report=1, instruction=""), seeds(RoundKey("bench", "bench")))
     return [task for task in drawn if task.split == "train"]
 
 

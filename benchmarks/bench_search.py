@@ -33,6 +33,7 @@ from selftaught.search.outcomes import outcomes
 from selftaught.search.searcher import Search
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import resolve
 from selftaught.state.weights import model_digest
 from selftaught.tasks.draw import prepare, seeds
@@ -74,7 +75,7 @@ def _arguments() -> argparse.Namespace:
 
 def _tasks(number: int) -> list[Task]:
     source = WordProblems(train=number, gate=8, report=8, levels=(2,), instruction="One short calculation a line.")
-    return [task for task in prepare(source, seeds("bench", 1, 0)) if task.split == "train"]
+    return [task for task in prepare(source, seeds(RoundKey("bench", "bench"))) if task.split == "train"]
 
 
 def _search(iterations: int) -> Search:

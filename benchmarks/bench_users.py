@@ -39,6 +39,7 @@ from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.middleware.users import BESIDE, LATELY
 from selftaught.serving.weight_check import PROMPTS
+from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import resolve
 from selftaught.state.weights import model_digest
 from selftaught.tasks.draw import prepare, seeds
@@ -90,7 +91,7 @@ def main() -> None:
     load_blocks()
     os.environ[BESIDE] = args.beside
     model = resolve(args.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")).absolute() / "models")
-    drawn = prepare(WordProblems(train=600, gate=1, report=1, instruction=""), seeds("bench", 1, 0))
+    drawn = prepare(WordProblems(train=600, gate=1, report=1, instruction=""), seeds(RoundKey("bench", "bench")))
     tasks = itertools.cycle(task for task in drawn if task.split == "train")
     situations = {name: SITUATIONS[name] for name in args.only or SITUATIONS}
     seen = {name: Seen() for name in situations}

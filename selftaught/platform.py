@@ -26,6 +26,7 @@ from selftaught.serving.routes.git import GitRoute
 from selftaught.serving.routes.repository import Repository
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
+from selftaught.state.ledger import Ledger, StepEntry
 from selftaught.state.store import Store, open_store
 from selftaught.state.tracking import Tracker
 from selftaught.state.weights import proven
@@ -46,6 +47,11 @@ class Platform:
         """The platform that the environment describes."""
         settings = Settings.load()
         return cls(settings, open_store(settings.store), Tracker(settings.tracking_uri))
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every round and step."""
+        return Ledger(self.store)
 
     def progress(self, step: str, unit: str = "tasks") -> Progress:
         """Where `step` says how far it is."""
@@ -107,4 +113,4 @@ class Platform:
 
 def input_key(step: str, inputs: Mapping[str, Any]) -> str:
     """The claim of a step: its name and the digest of its inputs."""
-    return f"steps/{step}/{hashlib.sha256(canonical(dict(inputs))).hexdigest()}"
+    return StepEntry(step, hashlib.sha256(canonical(dict(inputs))).hexdigest()).key

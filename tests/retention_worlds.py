@@ -18,9 +18,9 @@ from selftaught.records.dataset import Manifest
 from selftaught.report.data import DatasetRef, ModelVersion, ReportData, RoundReport
 from selftaught.retention.inventory import Claim, Folder, Holds, Journal, Registered, Round, State
 from selftaught.retention.planning import DAY, RetentionPlan
-from selftaught.round.history import record_key
+from selftaught.state.round_key import RoundKey
 from selftaught.state.store import MARKER, DirectoryStore
-from tests.plans import fixed
+from tests.plans import end_round, fixed
 
 NOW = 2_000_000_000.0
 STEPS = ("tasks", "groups", "verified", "examples", "model", "scores", "record")
@@ -119,7 +119,7 @@ class World:
         refers = frozenset({champion, sampler, *replayed, made.get("tasks")} - {""})
         told = {made.get(name) for name in ("tasks", "verified", "examples", "scores")} if made.get("record") else set()
         round = Round(
-            name=f"{line}/weekly/{number}-0",
+            key=RoundKey(line, "weekly", number),
             lines=frozenset([line]),
             ended=not spec.open,
             started=NOW - 2 * DAY,
@@ -319,16 +319,15 @@ def _write_version(version: Registered, platform: Platform) -> None:
 
 
 def _write_round(round: Round, world: World, platform: Platform) -> None:
-    line, campaign, number = round.name.split("/")
-    number, attempt = map(int, number.split("-"))
+    key = round.key
     refers = sorted(round.refers)
-    plan = json.loads(fixed(round.name, round.tasks, round.started, champion=refers[0]))
-    platform.store.claim(f"plans/{round.name}", json.dumps({**plan, "refers": refers}).encode())
-    run = platform.tracker.round_run(line, campaign, "main", number, attempt)
+    plan = json.loads(fixed(key, round.tasks, round.started, champion=refers[0]))
+    platform.store.claim(key.plan_key, json.dumps({**plan, "refers": refers}).encode())
+    run = platform.tracker.round_run(key, "main")
     if round.ended:
         platform.tracker.finish(run, _outcome(round, world))
     if round.told:
-        _write_record(round, world, platform, number)
+        _write_record(round, world, platform, key)
 
 
 def _outcome(round: Round, world: World) -> str:
@@ -336,7 +335,7 @@ def _outcome(round: Round, world: World) -> str:
     return next(found, "") or "failed"
 
 
-def _write_record(round: Round, world: World, platform: Platform, number: int) -> None:
+def _write_record(round: Round, world: World, platform: Platform, key: RoundKey) -> None:
     holds = {folder.digest: folder.holds for folder in world.folders}
     names = {
         "tasks": "tasks",
@@ -346,11 +345,11 @@ def _write_record(round: Round, world: World, platform: Platform, number: int) -
         "scores": "gate_scores",
     }
     told = RoundReport(
-        round=number,
+        round=key.number,
         outcome=_outcome(round, world),  # type: ignore[arg-type]
         champion=ModelVersion(digest=""),
         challenger=ModelVersion(digest=round.challenger),
         datasets=tuple(DatasetRef(kind=names[holds[digest]], digest=digest, rows=1) for digest in sorted(round.told)),
     )
     told_of = ReportData(line="", recipe="", recipe_yaml="", created="2026-01-01", rounds=(told,))  # type: ignore[arg-type]
-    platform.store.claim(record_key(round.name), told_of.model_dump_json().encode())
+    end_round(platform.store, key, told_of)

@@ -25,10 +25,10 @@ from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
 from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.job import Job
-from selftaught.round.models import reference_key
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineServer
 from selftaught.state.database import make_whole
+from selftaught.state.ledger import ReferenceEntry
 from tests.registry_made import CHAT
 
 REPOSITORY = Path(__file__).parent.parent
@@ -161,7 +161,7 @@ def noted(model: Path) -> tuple[str, bytes]:
         patch.setenv("SELFTAUGHT_HOME", home)
         patch.delenv("SELFTAUGHT_STORE", raising=False)
         platform = Platform.open()
-        key = reference_key(keep(platform, str(model))[0])
+        key = ReferenceEntry(keep(platform, str(model))[0]).key
         value = platform.store.claimed(key)
     assert value
     return key, value

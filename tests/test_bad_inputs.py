@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 from selftaught.cli.main import ERROR, USAGE, app
 from selftaught.core.errors import Unavailable
 from selftaught.recipe import AXES, blocks
-from selftaught.round.models import reference_key
+from selftaught.state.ledger import ReferenceEntry
 from selftaught.state.store import open_store
 from selftaught.state.weights import model_digest
 from tests.registry_made import Registry, tiny_model
@@ -299,7 +299,7 @@ def small_disk() -> Provoke:
 def measured(desk: Desk) -> None:
     """Say that the model was loaded before, so that keeping it begins with its files."""
     digest = model_digest(desk.folder / "tiny")
-    open_store(str(desk.folder / "disk" / "store")).claim(reference_key(digest), b"{}")
+    open_store(str(desk.folder / "disk" / "store")).claim(ReferenceEntry(digest).key, b"{}")
 
 
 def filled(desk: Desk) -> None:

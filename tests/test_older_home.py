@@ -10,7 +10,7 @@ import pytest
 
 from selftaught.platform import Platform
 from selftaught.records import RECORDS, Example, Group, dataset
-from selftaught.round.history import told_rounds
+from selftaught.round.history import records
 from selftaught.state.weights import check_model, model_digest
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "home-0.1.0.tar.xz"
@@ -32,13 +32,13 @@ def older(home: Path) -> Platform:
 def test_its_lines_and_rounds_are_known(older: Platform):
     assert set(older.tracker.lines()) == set(ROUNDS)
     for line, rounds in ROUNDS.items():
-        assert [(r.round, r.outcome) for r in older.tracker.rounds(line, line)] == rounds
+        assert [(r.key.number, r.outcome) for r in older.tracker.rounds(line, line)] == rounds
         assert older.tracker.resolve(line, "champion")
 
 
 def test_its_rounds_are_told_with_what_was_measured(older: Platform):
     for line, rounds in ROUNDS.items():
-        told = [report for _, report in told_rounds(older, line, line)]
+        told = [record.round for _, record in records(older, line, line)]
         assert [(report.round, report.outcome) for report in told] == [r for r in rounds if r[1] != "failed"]
         assert all(report.gate and report.summaries and report.gains for report in told)
 

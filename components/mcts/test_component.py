@@ -7,7 +7,7 @@ import pytest
 
 from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Group, dataset
-from selftaught.round.history import newest
+from selftaught.round.history import newest, page_of
 from tests.rounds import SEARCH, Round, recipe
 
 CURATE = [{"type": "tree_traces", "threshold": 0, "minimum": 1}, {"type": "step_values", "minimum": 1}]
@@ -72,8 +72,8 @@ def test_a_round_of_search_is_told_with_its_trees(round: Round, platform):
     round.run()
     examples = dataset.read(Path(round.made["examples"].path), Example)
     assert {example.kind for example in examples} == {"completion", "value"}
-    told = newest(platform, "line", "campaign")
-    assert told and told.last.search
+    told = page_of(platform, newest(platform, "line", "campaign"))
+    assert told.last.search
     assert told.last.search.figures["search.trees"] == 12
     solved = sum(any(g.accepted()) for g in dataset.read(Path(round.made["verified"].path), Group))
     assert told.last.search.figures["search.solved"] == solved

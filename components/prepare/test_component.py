@@ -9,7 +9,9 @@ import pytest
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Task, dataset
-from selftaught.round.job import plan_key
+from selftaught.round.history import give_up
+from tests.plans import end_round
+from tests.report.sample_report import sample
 from tests.round.test_fixed_gate import problems
 from tests.rounds import Round, recipe
 
@@ -77,7 +79,7 @@ def test_gold_answers_that_a_verifier_fails_stop_the_round_before_anything_is_sa
     told = capfd.readouterr().err
     assert "verify: 'answer_match' fails 80 of the tasks' own 80 gold answers" in told
     assert "tasks.answer_pattern: '#### (.+)'" in told
-    assert platform.store.claims(plan_key("line")) == []
+    assert platform.store.claims("plans/line") == []
     round.recipe = recipe(model, tasks=tasks | {"answer_pattern": "#### (.+)"})
     round.prepare()
     assert len(dataset.read(Path(round.made["tasks"].path), Task)) == 80
@@ -108,7 +110,10 @@ def test_round_0_is_the_one_that_is_due(round: Round, platform: Platform):
         round.number = 0
         round.prepare()
         due.append((round.job.round, round.job.attempt))
-        if outcome:
+        if outcome == "failed":
+            give_up(platform, round.job.key, round.job.run, "too few examples")
+        if outcome == "refused":
+            end_round(platform.store, round.job.key, sample(2))
             platform.tracker.finish(round.job.run, outcome)
     round.prepare()
     assert [*due, (round.job.round, round.job.attempt)] == [(1, 0), (1, 0), (1, 1), (2, 0)]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
-from selftaught.round.history import newest, recorded
+from selftaught.records import dataset
+from selftaught.round.history import newest, page_of
+from selftaught.state.round_key import RoundKey
 from tests.rounds import Round, recipe
 
 TAKEN_ALONG = ("scores.csv", "rollouts.jsonl")
@@ -13,8 +15,7 @@ TAKEN_ALONG = ("scores.csv", "rollouts.jsonl")
 
 def test_a_promoted_round_is_told_and_closed(round: Round, platform: Platform):
     assert round.run() == "promoted"
-    told = recorded(platform, "line", "campaign", 1, 0)
-    assert told is not None
+    told = page_of(platform, RoundKey("line", "campaign"))
     assert told.last.outcome == "promoted"
     assert (told.last.funnel.tasks, told.last.funnel.rollouts) == (12, 24)
     assert Path(round.made["page"].path).read_text().startswith("<!doctype html>")
@@ -41,8 +42,7 @@ def test_the_run_has_the_scores_and_rollouts_to_take_along(round: Round, platfor
     round.run()
     files = [platform.tracker.client.download_artifacts(round.job.run, name, str(tmp_path)) for name in TAKEN_ALONG]
     scores, rollouts = (Path(file).read_text() for file in files)
-    told = recorded(platform, "line", "campaign", 1, 0)
-    assert told is not None
+    told = page_of(platform, RoundKey("line", "campaign"))
     assert len(scores.splitlines()) == len(told.scores) + 1
     assert "gate,accuracy,challenger" in scores
     assert len(rollouts.splitlines()) == told.last.funnel.rollouts == 24
@@ -50,8 +50,7 @@ def test_the_run_has_the_scores_and_rollouts_to_take_along(round: Round, platfor
 
 def test_the_record_has_what_its_page_tells(round: Round, platform: Platform):
     round.run()
-    told = recorded(platform, "line", "campaign", 1, 0)
-    assert told is not None
+    told = page_of(platform, RoundKey("line", "campaign"))
     last = told.last
     assert [(v.verifier, v.passed + v.failed + v.errors) for v in told.sampled.verifiers] == [("answer_match", 24)]
     assert sum(lengths.rollouts for lengths in told.sampled.lengths) == 24
@@ -88,22 +87,30 @@ def test_rounds_follow_one_another_in_the_record(round: Round, platform: Platfor
     """A refused iterate is the head, and the champion stays."""
     round.recipe = recipe(model, train={"type": "nudge", "gain": 0.01})
     assert round.run() == "refused"
+    _forget_all_but_the_record(platform, round)
     stage = {"train": {"type": "nudge", "gain": 0.9}, "sample_from": "head", "train_from": "base"}
     second = Round(tmp_path / "second", recipe(model, **stage), number=2)
     assert second.run() == "promoted"
     assert second.job.sampler.digest == round.challenger
     assert second.job.trainee.digest == second.job.champion.digest == round.job.champion.digest
-    told = newest(platform, "line", "campaign")
-    assert told is not None
+    told = page_of(platform, newest(platform, "line", "campaign"))
     assert [(r.round, r.outcome) for r in told.rounds] == [(1, "refused"), (2, "promoted")]
+    sizes = {each.name: each.bytes for each in platform.store.stored_claims("rounds/line/campaign")}
+    assert max(sizes.values()) < 1.1 * min(sizes.values())
+
+
+def _forget_all_but_the_record(platform: Platform, round: Round) -> None:
+    """Of an ended round its scores, rollouts and examples, in the store and for its page, are nothing to the next."""
+    platform.store.release(round.job.key.detail_key)
+    for name in ("verified", "examples", "gate-scores", "report-scores"):
+        platform.store.remove("datasets", dataset.manifest(Path(round.made[name].path)).digest)
 
 
 def test_the_page_says_how_to_run_the_same_rounds_on_the_recipe_that_it_shows(round: Round, platform: Platform):
     """With whatever line, campaign and overrides they were run."""
     round.recipe = round.recipe | {"description": "overridden: yes"}
     round.run()
-    told = newest(platform, "line", "campaign")
-    assert told
+    told = page_of(platform, newest(platform, "line", "campaign"))
     home, *words = shlex.split(told.command)
     assert home.startswith("SELFTAUGHT_HOME=")
     assert words == "selftaught run recorded.yaml --line line --campaign campaign --rounds 1 --shards 2".split()

@@ -10,6 +10,7 @@ from components.verify.one_shard import verify as verify_one
 from selftaught.platform import Platform
 from selftaught.records import Example, Group, Task, Turn, dataset
 from selftaught.round.history import due
+from selftaught.state.round_key import RoundKey
 from tests.rounds import Round, recipe
 
 
@@ -94,7 +95,7 @@ def test_too_few_examples_fail_the_round(
     assert "verify: " in capfd.readouterr().err
     assert not Path(round.made["examples"].path).exists()
     assert len(shown(platform, round)) == 24
-    assert due(platform.tracker.rounds("line", "campaign")) == (1, 1)  # whoever submits it next, it is drawn anew
+    assert due(platform, "line", "campaign") == RoundKey("line", "campaign").retry()  # drawn anew, whoever submits it
 
 
 def test_a_held_out_task_among_the_examples_fails_the_round_before_training(

@@ -20,8 +20,9 @@ from selftaught.records import Split, Task
 from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.roles import require_named
 from selftaught.round.error_budget import pool_of, spent
-from selftaught.round.history import due, newest
+from selftaught.round.history import detail, due, newest, recorded
 from selftaught.round.intake import drawn, stage_of
+from selftaught.state.round_key import RoundKey
 from selftaught.tasks.inbox.source import Drop
 from selftaught.tasks.past import TaskDraw
 from selftaught.verification.answer_match import AnswerMatch
@@ -127,7 +128,7 @@ def plan(platform: Platform, order: CampaignSpec) -> Estimate:
     Raises BadRecipe when its requests do not fit the engines or a role of it has no model, BadInput when the tasks
     cannot be drawn or a verifier fails their gold answers, RoundFailed when their sets overlap.
     """
-    recipe, number = order.recipe, due(platform.tracker.rounds(order.line, order.campaign))[0]
+    recipe, number = order.recipe, due(platform, order.line, order.campaign).number
     stage = stage_of(recipe, number)
     require_room(recipe, platform.settings)
     require_named(recipe)
@@ -170,7 +171,8 @@ def _power(
     gate, guard = (
         min(metric.tasks or sizes[split], sizes[split]) if metric else sizes[split] for split in ("gate", "guard")
     )
-    told, source = newest(platform, order.line, order.campaign), order.recipe.tasks
+    last, source = newest(platform, order.line, order.campaign), order.recipe.tasks
+    record = recorded(platform, last) if last else None
     return stage.gate.plan(
         Outlook(
             gate=gate,
@@ -182,9 +184,9 @@ def _power(
             spent=spent(platform, pool_of(source)),
             variance=metric.variance if metric else None,
             bounds=metric.bounds if metric else None,
-            last=told.scores if told else (),
-            champion=told.last.champion.digest if told else "",
-            challenger=told.last.challenger.digest if told and told.last.challenger else "",
+            last=detail(platform, last).scores if last else (),
+            champion=record.round.champion.digest if record else "",
+            challenger=record.round.challenger.digest if record and record.round.challenger else "",
         )
     )
 
@@ -192,7 +194,7 @@ def _power(
 def _drawn(platform: Platform, order: CampaignSpec) -> tuple[TaskDraw, str]:
     """What the first round takes, and why that is nothing where nothing new was dropped."""
     try:
-        return drawn(platform, order.recipe, order.line, order.campaign, 1, 0), ""
+        return drawn(platform, order.recipe, RoundKey(order.line, order.campaign)), ""
     except NothingNew as nothing:
         return TaskDraw(()), str(nothing)
 
@@ -247,8 +249,9 @@ def _evaluated(stage: Stage, sets: list[int]) -> int:
 
 
 def _measured_rate(platform: Platform, order: CampaignSpec) -> float | None:
-    told = newest(platform, order.line, order.campaign)
-    if told is None:
+    last = newest(platform, order.line, order.campaign)
+    record = recorded(platform, last) if last else None
+    if record is None:
         return None
-    sampling = told.last.steps[0]
+    sampling = record.round.steps[0]
     return (sampling.tokens or 0) / sampling.seconds if sampling.seconds > 1 else None

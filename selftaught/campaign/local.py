@@ -30,14 +30,15 @@ from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.curves import check_places
 from selftaught.round.findings import scores
-from selftaught.round.history import ENDED, newest, next_round, recorded
+from selftaught.round.history import ended, next_round, page_of, recorded, records
 from selftaught.round.intake import nothing_new, stage_of
-from selftaught.round.job import Job, begun, round_name
+from selftaught.round.job import begun
 from selftaught.round.step import ERRORS
 from selftaught.serving.backend import Backend
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineServer
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import STOPPED, RoundRun
 
 LAST_LINES = 12
@@ -81,8 +82,7 @@ class CampaignSpec:
 class RoundResult:
     """A round that came to an end, with its report data and its page."""
 
-    round: int
-    attempt: int
+    key: RoundKey
     told: ReportData
     page: Path
 
@@ -91,8 +91,7 @@ class RoundResult:
 class Skipped:
     """A round that found nothing new to train on, and why. The order ends with it; the next one tries that round."""
 
-    round: int
-    attempt: int
+    key: RoundKey
     reason: str
 
 
@@ -100,8 +99,7 @@ class Skipped:
 class LimitReached:
     """The round that is due and does not begin, because the campaign has reached a limit, and which."""
 
-    round: int
-    attempt: int
+    key: RoundKey
     reason: str
 
 
@@ -163,9 +161,9 @@ class Campaign:
             if len(rounds) == last:
                 yield self._again(rounds[-1])
             while len(self._ended()) < last:
-                ended = self._over() or self._round(*self._next())
-                yield ended
-                if not isinstance(ended, RoundResult):
+                result = self._over() or self._round(self._next())
+                yield result
+                if not isinstance(result, RoundResult):
                     return
 
     @contextmanager
@@ -213,10 +211,10 @@ class Campaign:
     def _rounds(self) -> list[RoundRun]:
         return self.platform.tracker.rounds(self.order.line, self.order.campaign)
 
-    def _ended(self) -> list[RoundRun]:
-        return [run for run in self._rounds() if run.outcome in ENDED]
+    def _ended(self) -> list[RoundKey]:
+        return ended(self.platform, self.order.line, self.order.campaign)
 
-    def _next(self) -> tuple[int, int]:
+    def _next(self) -> RoundKey:
         return next_round(self.platform, self.order.recipe, self.order.line, self.order.campaign)
 
     def _over(self) -> Skipped | LimitReached | None:
@@ -225,37 +223,32 @@ class Campaign:
 
     def _spent(self) -> LimitReached | None:
         """The round that is due, where the campaign has reached a limit and it was not begun."""
-        number, attempt = self._next()
-        told = newest(self.platform, self.order.line, self.order.campaign)
-        if told is None or self._plan(number, attempt) is not None:
+        key = self._next()
+        if begun(self.platform, key) is not None:
             return None
-        reason = self.order.limits.reached(told.rounds)
-        return LimitReached(number, attempt, reason) if reason else None
+        ended = records(self.platform, self.order.line, self.order.campaign)
+        reason = self.order.limits.reached([record.round for _, record in ended])
+        return LimitReached(key, reason) if reason else None
 
     def _quiet(self) -> Skipped | None:
         """The round that is due, where it was not begun and nothing new was dropped for it."""
-        number, attempt = self._next()
-        if self._plan(number, attempt) is not None:
+        key = self._next()
+        if begun(self.platform, key) is not None:
             return None
-        reason = nothing_new(self.platform, self.order.recipe, self.order.line, self.order.campaign, number, attempt)
-        return Skipped(number, attempt, reason) if reason else None
+        reason = nothing_new(self.platform, self.order.recipe, key)
+        return Skipped(key, reason) if reason else None
 
-    def _plan(self, number: int, attempt: int) -> Job | None:
-        """The round's job, if it was fixed already."""
-        return begun(self.platform, round_name(self.order.line, self.order.campaign, number, attempt))
-
-    def _again(self, run: RoundRun) -> RoundResult:
-        told = newest(self.platform, self.order.line, self.order.campaign)
-        assert told is not None  # a round ends after its record was claimed
-        folder = self._folder(run.round, run.attempt)
+    def _again(self, key: RoundKey) -> RoundResult:
+        told = page_of(self.platform, key)
+        folder = self._folder(key)
         page = folder / "report.html"
         folder.mkdir(exist_ok=True)
         write(told, page)
         self._tidy(folder, page)
-        return RoundResult(run.round, run.attempt, told, page)
+        return RoundResult(key, told, page)
 
-    def _folder(self, number: int, attempt: int) -> Path:
-        return self.folder / f"round-{number}-{attempt}"
+    def _folder(self, key: RoundKey) -> Path:
+        return self.folder / f"round-{key.number}-{key.attempt}"
 
     @property
     def _scratch(self) -> Path:
@@ -263,20 +256,19 @@ class Campaign:
 
     # One round ------------------------------------------------------------------------------------------------------
 
-    def _round(self, number: int, attempt: int) -> RoundResult | Skipped:
-        folder = self._folder(number, attempt)
+    def _round(self, key: RoundKey) -> RoundResult | Skipped:
+        folder = self._folder(key)
         shutil.rmtree(folder / "run", ignore_errors=True)
         (folder / "run").mkdir(parents=True)
-        self.watch({"step": "round", "done": number, "total": 0, "unit": ""})
-        self._warm(stage_of(self.order.recipe, number).sample_from)
-        code = self._pipeline(number, attempt, folder)
-        told = recorded(self.platform, self.order.line, self.order.campaign, number, attempt)
-        if code != 0 or told is None:
-            failure = self._failure(number, attempt, folder, code)
+        self.watch({"step": "round", "done": key.number, "total": 0, "unit": ""})
+        self._warm(stage_of(self.order.recipe, key.number).sample_from)
+        code = self._pipeline(key, folder)
+        if code != 0 or recorded(self.platform, key) is None:
+            failure = self._failure(key, folder, code)
             if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
-                return Skipped(number, attempt, str(failure))
+                return Skipped(key, str(failure))
             raise failure
-        return RoundResult(number, attempt, told, self._page(folder))
+        return RoundResult(key, page_of(self.platform, key), self._page(folder))
 
     def _warm(self, alias: Any) -> None:
         """Start the engine that sampling will ask for while the tasks are being prepared."""
@@ -285,23 +277,23 @@ class Campaign:
             asked = (self.platform.serving(), self.order.line, version.digest)
             threading.Thread(target=_quietly, args=asked, daemon=True).start()
 
-    def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
+    def _pipeline(self, key: RoundKey, folder: Path) -> int:
         """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
-        events, plan = folder / "run" / "events.jsonl", self._plan(number, attempt)
+        events, plan = folder / "run" / "events.jsonl", begun(self.platform, key)
         order = replace(self.order, shards=plan.shards) if plan else self.order
         arguments = {
             "recipe": self.order.recipe.model_dump_json(),
-            "line": self.order.line,
-            "campaign": self.order.campaign,
-            "number": number,
-            "attempt": attempt,
+            "line": key.line,
+            "campaign": key.campaign,
+            "number": key.number,
+            "attempt": key.attempt,
             "shards": list(range(order.shards)),
         }
         command = [
             sys.executable,
             "-m",
             "selftaught.campaign.local_pipeline",
-            str(order.pipeline(number)),
+            str(order.pipeline(key.number)),
             str(folder / "run" / "files"),
         ]
         with (folder / "log.txt").open("ab") as log:
@@ -334,7 +326,7 @@ class Campaign:
                     return code
                 time.sleep(0.2)
 
-    def _failure(self, number: int, attempt: int, folder: Path, code: int) -> SelftaughtError:
+    def _failure(self, key: RoundKey, folder: Path, code: int) -> SelftaughtError:
         """What the failed step told, what was measured, and where the log is.
 
         Where no step could tell, how the pipeline ended, and its last words.
@@ -344,12 +336,12 @@ class Campaign:
         if isinstance(told, NothingNew):
             return told
         if told is not None:
-            runs = [run.run for run in self._rounds() if (run.round, run.attempt) == (number, attempt)]
+            runs = [run.run for run in self._rounds() if run.key == key]
             measured = [scores(self.platform.tracker.metrics(run)) for run in runs]
             return type(told)(f"{told}{''.join(measured)}\n  log: {log}")
         how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step could say why"
         return SelftaughtError(
-            f"round {number} {how}. Run the same command again to go on. The end of its log, {log}:\n{_end_of(log)}"
+            f"round {key.number} {how}. Run the same command again to go on. The end of its log, {log}:\n{_end_of(log)}"
         )
 
     def _page(self, folder: Path) -> Path:

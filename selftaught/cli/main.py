@@ -214,19 +214,19 @@ LIMIT = "limit reached"
 
 def _tell_spent(spent: Any, as_json: bool) -> None:
     if as_json:
-        _print({"round": spent.round, "outcome": LIMIT, "reason": spent.reason})
+        _print({"round": spent.key.number, "outcome": LIMIT, "reason": spent.reason})
         return
     words = (
-        f"Stopped before round {spent.round}: {spent.reason}. The same command with a higher limit, or none, goes on."
+        f"Stopped before round {spent.key.number}: {spent.reason}. The same command with a higher limit, or none, goes on."
     )
     err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _tell_nothing(quiet: Any, as_json: bool) -> None:
     if as_json:
-        _print({"round": quiet.round, "outcome": "nothing new", "reason": quiet.reason})
+        _print({"round": quiet.key.number, "outcome": "nothing new", "reason": quiet.reason})
         return
-    words = f"Round {quiet.round}: nothing new. {quiet.reason}"
+    words = f"Round {quiet.key.number}: nothing new. {quiet.reason}"
     err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -370,13 +370,13 @@ def report(
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
         from selftaught.report.page import write
-        from selftaught.round.history import failed_last, told_last
+        from selftaught.round.history import failed_last, newest_of, page_of
 
         platform = Platform.open()
-        name, told = told_last(platform, known(platform.tracker, line), campaign)
-        write(told, to)
+        last = newest_of(platform, known(platform.tracker, line), campaign)
+        write(page_of(platform, last), to)
         out.print(str(to), soft_wrap=True)
-        if failed := failed_last(platform, line, name):
+        if failed := failed_last(platform, line, last.campaign):
             err.print(f"not in it: {failed}", style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -494,9 +494,9 @@ def rounds_abandon(
         platform = Platform.open()
         gone = abandon(platform, known(platform.tracker, line), campaign)
         if as_json:
-            _print({"line": line, "campaign": campaign, "round": gone.round, "attempt": gone.attempt})
+            _print({"line": line, "campaign": campaign, "round": gone.key.number, "attempt": gone.key.attempt})
             return
-        out.print(f"{line} {campaign} round {gone.round}, attempt {gone.attempt}: abandoned", highlight=False)
+        out.print(f"{line} {campaign} round {gone.key.number}, attempt {gone.key.attempt}: abandoned", highlight=False)
 
 
 @app.command()

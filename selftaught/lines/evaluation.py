@@ -32,6 +32,7 @@ from selftaught.sampling.runner import sample
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
+from selftaught.state.round_key import RoundKey
 from selftaught.tasks.draw import prepare, seeds
 from selftaught.tasks.past import InboxHistory
 from selftaught.verification.runner import verify
@@ -62,7 +63,7 @@ def evaluate_model(
         wrong = "a folder" if out.is_dir() else "nothing can be written there"
         raise BadInput(f"--out {out}: {wrong}. Name a file, in a folder that is there and can be written.")
     used = InboxHistory(assigned=past(platform, line, line).assigned)
-    tasks = [task for task in prepare(recipe.tasks, seeds(line, 1, 0), used) if task.split == split]
+    tasks = [task for task in prepare(recipe.tasks, seeds(RoundKey(line, line)), used) if task.split == split]
     stage, digest = recipe.stages[-1], digest_of(platform, line, model)
     measured = measure(platform, recipe, stage, line, digest, tasks)
     if out is not None:

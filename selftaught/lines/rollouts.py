@@ -6,7 +6,7 @@ labels are `selftaught steps export`, training examples are pushed with a model.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from selftaught.core.files import replacing, writing
 from selftaught.platform import Platform
 from selftaught.records import Group, Message, Rollout, Task, Verdict
 from selftaught.report.data import RoundReport
-from selftaught.round.history import told_last
+from selftaught.round.history import newest_of, records
 
 Row = Mapping[str, Any]
 
@@ -68,8 +68,8 @@ def of_round(platform: Platform, line: str, campaign: str = "", number: int = 0)
 
     Raises BadInput where there is no such round, or what it answered is not kept any more.
     """
-    campaign, told = told_last(platform, line, campaign)
-    report = _report(told.rounds, line, campaign, number)
+    campaign = newest_of(platform, line, campaign).campaign
+    report = _report((record.round for _, record in records(platform, line, campaign)), line, campaign, number)
     digest = next((each.digest for each in report.datasets if each.kind == "verified"), "")
     if not digest or not platform.store.has("datasets", digest):
         why = f"are not in the store any more ({digest[:8]})" if digest else "were never verified"
@@ -80,7 +80,7 @@ def of_round(platform: Platform, line: str, campaign: str = "", number: int = 0)
     return Rollouts(line, campaign, report.round, digest, platform.rows(digest, Group))
 
 
-def _report(rounds: tuple[RoundReport, ...], line: str, campaign: str, number: int) -> RoundReport:
+def _report(rounds: Iterable[RoundReport], line: str, campaign: str, number: int) -> RoundReport:
     """Of several attempts at a round the last."""
     found = {report.round: report for report in rounds}
     if number and number not in found:

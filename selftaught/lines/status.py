@@ -64,7 +64,13 @@ def status_of(platform: Platform, line: str) -> LineStatus:
         aliases={a: f"version {v.version} ({v.digest[:8]})" for a, v in tracker.aliases(line).items()},
         served=asked("served", lambda: platform.serving().served(line), {}),
         rounds=[
-            {"campaign": campaign, **{name: getattr(run, name) for name in ("round", "attempt", "outcome", "failure")}}
+            {
+                "campaign": campaign,
+                "round": run.key.number,
+                "attempt": run.key.attempt,
+                "outcome": run.outcome,
+                "failure": run.failure,
+            }
             for campaign in tracker.campaigns(line)
             for run in tracker.rounds(line, campaign)[-SHOWN:]
         ],

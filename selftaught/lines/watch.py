@@ -29,12 +29,13 @@ from selftaught.lines.evaluation import scores
 from selftaught.lines.versions import find, rollback
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Task
-from selftaught.report.data import ReportData
-from selftaught.round.history import recorded
+from selftaught.records import Task, TaskScore
+from selftaught.report.data import RoundReport
+from selftaught.round.history import detail, recorded
 from selftaught.round.intake import dropped, past
-from selftaught.round.job import Plan, plan_key, round_name
+from selftaught.round.job import Plan
 from selftaught.state.claims import parse_claim
+from selftaught.state.ledger import PlanEntry
 from selftaught.state.tracking import Version
 from selftaught.tasks.inbox.batches import names
 
@@ -120,24 +121,25 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """How a champion came to be one: when its round was fixed, and what was told of it."""
+    """How a champion came to be one: when its round was fixed, what came of it, and what was measured in it."""
 
     started: float
-    told: ReportData
+    round: RoundReport
+    scores: Sequence[TaskScore]
 
     @property
     def metric(self) -> str:
-        return self.told.last.metric
+        return self.round.metric
 
     @property
     def anchor(self) -> str:
         """The digest of the champion that it replaced."""
-        return self.told.last.champion.digest
+        return self.round.champion.digest
 
     def values(self, digest: str) -> dict[str, float]:
         """What the model scored on each dropped task of the report set, by the task's id."""
         wanted = (digest, self.metric, "report")
-        found = (score for score in self.told.scores if (score.model, score.metric, score.split) == wanted)
+        found = (score for score in self.scores if (score.model, score.metric, score.split) == wanted)
         return {score.task: score.value for score in found if score.source.startswith("dropped/")}
 
 
@@ -194,10 +196,8 @@ def _promotion(platform: Platform, champion: Version) -> Promotion | None:
     made = next((each for each in rounds if each.run == champion.run), None)
     if made is None:
         return None
-    told = recorded(platform, champion.line, campaign, made.round, made.attempt)
-    key = plan_key(round_name(champion.line, campaign, made.round, made.attempt))
-    plan = platform.store.claimed(key)
-    return Promotion(parse_claim(platform.store, key, plan, Plan).started, told) if told and plan else None
+    record, plan = recorded(platform, made.key), platform.ledger.read(PlanEntry(made.key), Plan)
+    return Promotion(plan.started, record.round, detail(platform, made.key).scores) if record and plan else None
 
 
 def _deciding(recipe: Recipe, metric: str) -> Stage:

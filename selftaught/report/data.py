@@ -1,15 +1,19 @@
-"""What the report is drawn from: frozen, JSON-serialisable, one `ReportData` a page.
+"""What is kept of a round once it has ended, and what its page is drawn from: frozen, JSON-serialisable.
+
+A `RoundRecord` is of its round alone, and small: what later rounds go by. What only the page of that round shows, its
+scores one by one and some of its rollouts, is in a `RoundDetail` beside it. A page (`ReportData`) is made of the
+records of all rounds and the detail of one.
 
 Every number arrives here ready: intervals and paired gains come from `selftaught.evaluation`, decisions from the gate.
 The report draws and counts, it does no statistics. Rates are in [0, 1], times in seconds, digests in full.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Literal, Self
+from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from selftaught.blocks import Decision, Outcome
 from selftaught.records import Group, Split, TaskScore
@@ -278,13 +282,63 @@ class RoundReport(Frozen):
         return self.gate.metric if self.gate else next((s.metric for s in self.summaries), "")
 
 
-class ReportData(Frozen):
+class Shown(Frozen):
+    """What a page shows of the round that it tells in full.
+
+    `scores` are the round's per-task scores (gate and report sets, both models), with texts where the page lists the
+    task; `groups` are some of its verified groups, to read, and `sampled` counts all of them. `trained` names what
+    examples were made of: rollouts, and nodes and pairs of trees. `kinds` parts the headline by kind of task, `levels`
+    are those of the held-out tasks by id.
+    """
+
+    scores: tuple[TaskScore, ...] = ()
+    groups: tuple[Group, ...] = ()
+    sampled: Sampled | None = None
+    kinds: tuple[KindGain, ...] = ()
+    levels: Mapping[str, int] = {}
+    trained: tuple[str, ...] = ()
+
+
+class RoundDetail(Shown):
+    """What only the page of a round shows, as it is kept; the round is told from its record."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_0_1(cls, value: Any) -> Any:
+        """Release 0.1 kept it in one record with the round and all rounds before it."""
+        return {name: value[name] for name in cls.model_fields if name in value} if _is_of_0_1(value) else value
+
+
+class RoundRecord(Frozen):
+    """One round that has ended: this round alone, whatever came before it.
+
+    `command` reproduces the run; `versions` names the software that it ran on.
+    """
+
+    line: str
+    recipe: str
+    recipe_yaml: str
+    created: datetime
+    round: RoundReport
+    command: str = ""
+    versions: Mapping[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_0_1(cls, value: Any) -> Any:
+        """Release 0.1 kept all rounds up to this one, the newest last."""
+        if not _is_of_0_1(value):
+            return value
+        return {name: value[name] for name in cls.model_fields if name in value} | {"round": value["rounds"][-1]}
+
+
+def _is_of_0_1(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(cast(Mapping[str, Any], value).get("rounds"))
+
+
+class ReportData(Shown):
     """A page: the line's rounds, oldest first, of which the last is told in full.
 
-    `scores` are the last round's per-task scores (gate and report sets, both models), with texts where the page lists
-    the task; `groups` are some of its verified groups, to read, and `sampled` counts all of them. `trained` names what
-    examples were made of: rollouts, and nodes and pairs of trees. `command` reproduces the run; `versions` names the
-    software that it ran on. `kinds` parts the headline by kind of task, `levels` are those of the held-out tasks by id.
     `mlflow` is the address of MLflow's UI and `experiment` the line's in it; empty where the registry is a file.
     """
 
@@ -293,16 +347,21 @@ class ReportData(Frozen):
     recipe_yaml: str
     created: datetime
     rounds: tuple[RoundReport, ...] = Field(min_length=1)
-    scores: tuple[TaskScore, ...] = ()
-    groups: tuple[Group, ...] = ()
-    sampled: Sampled | None = None
-    kinds: tuple[KindGain, ...] = ()
-    levels: Mapping[str, int] = {}
-    trained: tuple[str, ...] = ()
     command: str = ""
     versions: Mapping[str, str] = {}
     mlflow: str = ""
     experiment: str = ""
+
+    @classmethod
+    def of(cls, records: Iterable[RoundRecord], detail: RoundDetail, *, mlflow: str = "", experiment: str = "") -> Self:
+        """The page of the last of `records`, which has this detail."""
+        rounds, last = list[RoundReport](), None
+        for last in records:
+            rounds.append(last.round)
+        assert last is not None
+        told = {name: getattr(last, name) for name in RoundRecord.model_fields if name != "round"}
+        shown = {name: getattr(detail, name) for name in RoundDetail.model_fields}
+        return cls(**told, **shown, rounds=tuple(rounds), mlflow=mlflow, experiment=experiment)
 
     @property
     def last(self) -> RoundReport:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from selftaught.campaign.kfp.versions import Version
+from selftaught.state.round_key import RoundKey
 
 FolderKind = Literal["models", "datasets"]
 Holds = Literal["tasks", "groups", "trees", "examples", "scores", ""]
@@ -50,7 +51,7 @@ class Round:
     the roles that it trains.
     """
 
-    name: str
+    key: RoundKey
     lines: frozenset[str]
     ended: bool
     started: float
@@ -59,6 +60,11 @@ class Round:
     told: frozenset[str] = frozenset()
     replayed: frozenset[str] = frozenset()
     challenger: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.key.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Literal
 from selftaught.retention.inventory import Deployment, Folder, Holds, Journal, PipelineVersion, State
 from selftaught.retention.lineage import in_progress, needed, owners
 from selftaught.retention.policy import RetentionPolicy
+from selftaught.state.ledger import ReferenceEntry
 
 DAY = 86400.0
 Kind = Literal["served", "pipeline", "journal", "mark", "claim", "models", "datasets", "unmark"]
@@ -168,7 +169,7 @@ class _Planner:
             elif not there.issuperset(claim.names):
                 yield Fate("claim", claim.key, "what it names is gone")
         for digest in sorted(self.state.references & gone):
-            yield Fate("claim", f"references/{digest}", "its model goes")
+            yield Fate("claim", ReferenceEntry(digest).key, "its model goes")
 
 
 _DATA: Mapping[Holds, tuple[str, str]] = {

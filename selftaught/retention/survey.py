@@ -8,17 +8,17 @@ wherever they stand, so that a recipe whose blocks are not installed here keeps 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from selftaught.campaign.kfp.versions import Version
 from selftaught.core.errors import SelftaughtError, StoreError
 from selftaught.lines.serve import noted
 from selftaught.platform import Platform
 from selftaught.records.dataset import Manifest
-from selftaught.report.data import ReportData, RoundReport
+from selftaught.report.data import RoundRecord, RoundReport
 from selftaught.retention.inventory import (
     Claim,
     Deployment,
@@ -35,19 +35,33 @@ from selftaught.retention.inventory import (
     State,
 )
 from selftaught.retention.lineage import is_champion
-from selftaught.round.history import ENDED, GONE, plan_of, record_key
-from selftaught.round.job import Plan, plan_key, role_line, round_name
+from selftaught.round.history import ENDED, GONE, plan_of
+from selftaught.round.job import Plan, role_line
 from selftaught.state.claims import parse_claim
 from selftaught.state.journal import stored_journals
+from selftaught.state.ledger import (
+    EndEntry,
+    Entry,
+    Ledger,
+    PlanEntry,
+    RecordEntry,
+    ReferenceEntry,
+    RoleEntry,
+    StepEntry,
+    TrainingEntry,
+    named_in,
+)
+from selftaught.state.round_key import RoundKey
 from selftaught.state.store import Store, Stored
 
+A = TypeVar("A")
 B = TypeVar("B")
+E = TypeVar("E", bound=Entry)
 
 NO_PIPELINES = NoPipelines()
 DIGEST = re.compile(r"[0-9a-f]{64}")
 OVER = (*ENDED, *GONE)
 """The outcomes of rounds that nobody goes on with."""
-_STEP = re.compile(r"steps/\w+/[0-9a-f]{64}")
 _PARENTS = ("selftaught.parent", "selftaught.examples", "selftaught.tasks")
 _KINDS: Mapping[str, Holds] = {"tasks": "tasks", "groups": "groups", "examples": "examples", "scores": "scores"}
 
@@ -91,28 +105,6 @@ class Memory:
         return self._claims[key]
 
 
-class _Ref(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    digest: str
-
-
-class _Training(_Ref):
-    examples: str
-    others: Mapping[str, _Ref] = {}
-
-
-class _Order(BaseModel):
-    """What an order of `selftaught.round.distributed.trainjob` names, without its objective: that may be another
-    version's.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    examples: str
-
-
 def survey(
     platform: Platform, deployments: Deployments, memory: Memory, now: float, pipelines: Pipelines = NO_PIPELINES
 ) -> State:
@@ -120,15 +112,15 @@ def survey(
 
     Raises StoreError, Unavailable, and what `deployments` raises.
     """
-    store = platform.store
-    claims = (*_claims(store), *_trainings(store))
+    store, ledger = platform.store, platform.ledger
+    claims = (*_claims(ledger), *_trainings(ledger))
     plans = _plans(store, memory)
-    references = frozenset(key.rpartition("/")[2] for key in store.claims("references"))
+    references = frozenset(entry.digest for entry in ledger.entries(ReferenceEntry))
     journals = tuple(map(_journal, stored_journals(store)))
-    held = (*_roles(store), *_served_here(platform), *_unread(store, memory))
+    held = (*_roles(ledger), *_served_here(platform), *_unread(store, memory))
     folders = (*_models(store), *_datasets(store, memory))
     rounds = tuple(_rounds(platform, plans, memory))
-    ended = tuple(Claim(plan_key(round.name), (round.tasks,)) for round in rounds if round.ended)
+    ended = tuple(Claim(PlanEntry(round.key).key, (round.tasks,)) for round in rounds if round.ended)
     versions = tuple(_versions(platform))
     listed, unknown = _listed(pipelines)
     return State(
@@ -148,61 +140,50 @@ def survey(
 # Claims ---------------------------------------------------------------------------------------------------------------
 
 
-def _claims(store: Store) -> tuple[Claim, ...]:
-    keys = store.claims("steps")
-    return tuple(_claim(key, value) for key, value in _beside(store.claimed, keys) if value is not None)
+def _claims(ledger: Ledger) -> Iterator[Claim]:
+    for entry, value in _values(ledger, StepEntry):
+        yield Claim(entry.key, entry.digests(value), entry.examples(value))
 
 
-def _claim(key: str, value: bytes) -> Claim:
-    with suppress(ValidationError):
-        if key.startswith("steps/train/"):
-            made = _Training.model_validate_json(value)
-            return Claim(key, (made.digest, *(other.digest for other in made.others.values())), made.examples)
-    return Claim(key, tuple(_digests(value)))
-
-
-def _digests(value: bytes) -> list[str]:
-    """Every digest in a claim, whoever wrote it."""
-    return DIGEST.findall(value.decode(errors="replace"))
-
-
-def _trainings(store: Store) -> Iterator[Claim]:
+def _trainings(ledger: Ledger) -> Iterator[Claim]:
     """What training steps ordered of the nodes of TrainJobs, and what those answered."""
-    told = {key: value for key, value in _beside(store.claimed, store.claims("trainings")) if value is not None}
-    for key, value in told.items():
-        name, _, what = key.rpartition("/")
-        if f"{name}/order" not in told:
+    told = dict(_values(ledger, TrainingEntry))
+    for entry, value in told.items():
+        order = told.get(replace(entry, part="order"))
+        if order is None:
             continue  # it is being removed
-        with suppress(ValidationError):  # what nobody can read is nobody's to remove
-            order = _Order.model_validate_json(told[f"{name}/order"])
-            if what == "answer":
-                yield Claim(key, (_Ref.model_validate_json(value).digest,), order.examples)
-            else:
-                yield Claim(key, (order.model, order.examples))
+        if named := entry.named(order, value):  # what nobody can read is nobody's to remove
+            yield Claim(entry.key, *named)
 
 
 def _plans(store: Store, memory: Memory) -> list[tuple[Plan, frozenset[str]]]:
     """Every plan, and every digest in it."""
-    values = [(key, value) for key, value in _beside(memory.claim, store.claims("plans")) if value]
-    return [(plan, frozenset(_digests(value))) for key, value in values if (plan := plan_of(key, value)) is not None]
+    values = [(key, value) for key, value in _beside(memory.claim, store.claims(PlanEntry.FOLDER)) if value]
+    return [(plan, frozenset(named_in(value))) for key, value in values if (plan := plan_of(key, value)) is not None]
 
 
 def _unread(store: Store, memory: Memory) -> Iterator[tuple[str, str]]:
     """What is named under plans by what is no plan that can be read here: it may be another version's."""
-    for key, value in _beside(memory.claim, store.claims("plans")):
+    for key, value in _beside(memory.claim, store.claims(PlanEntry.FOLDER)):
         if value and plan_of(key, value) is None:
-            yield from ((digest, f"named in claims/{key}, which is no plan") for digest in _digests(value))
+            yield from ((digest, f"named in claims/{key}, which is no plan") for digest in named_in(value))
 
 
 def _journal(stored: Stored) -> Journal:
-    step = _STEP.search(stored.name)
-    return Journal(stored.name, step.group() if step else "", stored.bytes, stored.written)
+    step = StepEntry.of_journal(stored.name)
+    return Journal(stored.name, step.key if step else "", stored.bytes, stored.written)
 
 
-def _roles(store: Store) -> Iterator[tuple[str, str]]:
-    for key, digest in _beside(store.claimed, store.claims("roles")):
-        line, *role = key.split("/")[1:3]
-        yield from ((model, f"{''.join(role)} model of {line}") for model in _digests(digest or b""))
+def _roles(ledger: Ledger) -> Iterator[tuple[str, str]]:
+    for entry, value in _values(ledger, RoleEntry):
+        yield from ((model, f"{entry.role} model of {entry.line}") for model in entry.digests(value))
+
+
+def _values(ledger: Ledger, kind: type[E]) -> Iterator[tuple[E, bytes]]:
+    """Every entry of `kind` with its value, read many at a time."""
+    for entry, value in _beside(ledger.value, ledger.entries(kind)):
+        if value is not None:
+            yield entry, value
 
 
 def _served_here(platform: Platform) -> Iterator[tuple[str, str]]:
@@ -252,22 +233,23 @@ def _holds(manifest: Manifest) -> Holds:
 
 def _rounds(platform: Platform, plans: Iterable[tuple[Plan, frozenset[str]]], memory: Memory) -> Iterator[Round]:
     """The rounds that were planned. One that the registry does not know is another registry's: it has not ended."""
-    outcomes: dict[str, str] = {}
+    outcomes: dict[RoundKey, str] = {}
     plans = list(plans)
+    gone = {entry.round for entry in platform.ledger.entries(EndEntry)}
     for line, campaign in sorted({(plan.line, plan.campaign) for plan, _ in plans}):
         for run in platform.tracker.rounds(line, campaign):
-            outcomes[round_name(line, campaign, run.round, run.attempt)] = run.outcome
+            outcomes[run.key] = run.outcome
     for plan, digests in plans:
-        key = record_key(plan.name)
-        record = memory.claim(key)
-        told = parse_claim(platform.store, key, record, ReportData).last if record else None
-        yield _round(plan, digests, outcomes.get(plan.name, "") in OVER, told)
+        entry = RecordEntry(plan.key)
+        record = memory.claim(entry.key)
+        told = parse_claim(platform.store, entry.key, record, RoundRecord).round if record else None
+        yield _round(plan, digests, plan.key in gone or outcomes.get(plan.key, "") in OVER, told)
 
 
 def _round(plan: Plan, refers: frozenset[str], ended: bool, told: RoundReport | None) -> Round:
     data = {each.kind: each.digest for each in told.datasets} if told else {}
     return Round(
-        name=plan.name,
+        key=plan.key,
         lines=frozenset([plan.line, *(role_line(plan.line, role) for role in plan.trainees)]),
         ended=ended,
         started=plan.started,
@@ -329,7 +311,7 @@ def _versions(platform: Platform) -> Iterator[Registered]:
             )
 
 
-def _beside(read: Callable[[str], B], keys: Iterable[str]) -> Iterator[tuple[str, B]]:
+def _beside(read: Callable[[A], B], keys: Iterable[A]) -> Iterator[tuple[A, B]]:
     """`read` each of `keys`, many at a time, in order: a bucket answers each after milliseconds."""
     keys = list(keys)
     with ThreadPoolExecutor(16) as pool:

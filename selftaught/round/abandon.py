@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
-from selftaught.round.history import record_key
-from selftaught.round.job import Job, round_name
+from selftaught.round.job import Job
+from selftaught.state.ledger import EndEntry, RecordEntry, RoundEnd
 from selftaught.state.tracking import ABANDONED, STOPPED, RoundRun
 
 
@@ -22,7 +22,7 @@ def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
     if not found:
         known = ", ".join(platform.tracker.campaigns(line)) or "none"
         raise BadInput(f"{line}: campaign '{campaign}' has no round that is not finished.\n  campaigns: {known}")
-    if so_far := _too_far(platform, line, campaign, found[-1]):
+    if so_far := _too_far(platform, found[-1]):
         raise BadInput(f"{line}: {so_far}. Submit it once more, or run it: that ends it in moments.")
     _end(platform, found[-1], "given up by hand")
     return found[-1]
@@ -40,28 +40,29 @@ def _abandoned(platform: Platform, line: str, before: float) -> Iterator[str]:
     for campaign in platform.tracker.campaigns(line):
         for run in platform.tracker.rounds(line, campaign):
             old = run.outcome in ("", STOPPED) and run.began < before
-            if old and not _too_far(platform, line, campaign, run):
+            if old and not _too_far(platform, run):
                 _end(platform, run, "not finished for too long")
-                yield round_name(line, campaign, run.round, run.attempt)
+                yield run.key.name
 
 
 def require_kept(platform: Platform, job: Job) -> None:
     """Raise BadInput when the job's round was given up: what is left of it must change nothing any more."""
-    if platform.tracker.outcome(job.run) == ABANDONED:
+    end = platform.ledger.read(EndEntry(job.key), RoundEnd)
+    if (end.outcome if end else platform.tracker.outcome(job.run)) == ABANDONED:
         raise BadInput(f"{job.name}: was abandoned. Submit the line's next round, which is drawn anew.")
 
 
-def _too_far(platform: Platform, line: str, campaign: str, run: RoundRun) -> str:
+def _too_far(platform: Platform, run: RoundRun) -> str:
     """What speaks against giving a round up; empty where nothing does."""
-    name = round_name(line, campaign, run.round, run.attempt)
-    if platform.store.claimed(record_key(name)) is not None:
-        return f"round {name} has its report already"
-    champion = platform.tracker.resolve(line, "champion")
+    if platform.ledger.value(RecordEntry(run.key)) is not None:
+        return f"round {run.key.name} has its report already"
+    champion = platform.tracker.resolve(run.key.line, "champion")
     if champion is not None and champion.run == run.run:
-        return f"round {name} has made the champion"
+        return f"round {run.key.name} has made the champion"
     return ""
 
 
 def _end(platform: Platform, run: RoundRun, why: str) -> None:
+    platform.ledger.write(EndEntry(run.key), RoundEnd(outcome="abandoned", reason=why))
     platform.tracker.tag(run.run, {"selftaught.abandoned": why})
     platform.tracker.finish(run.run, ABANDONED)

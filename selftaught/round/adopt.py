@@ -16,9 +16,9 @@ from selftaught.recipe import Recipe
 from selftaught.round.checks.tokenizers import blocks_of
 from selftaught.round.in_use import elsewhere
 from selftaught.round.job import ModelRef
-from selftaught.round.models import reference_key
 from selftaught.search.rewards import ProcessReward, ReplyReward
 from selftaught.serving.weight_check import Reference, process_reward, reference_logprobs, values
+from selftaught.state.ledger import ReferenceEntry, RoleEntry
 from selftaught.state.starter import repository, resolve
 from selftaught.state.tracking import Version
 from selftaught.state.weights import check_model, model_digest
@@ -75,11 +75,11 @@ def keep(platform: Platform, name: str, check: Callable[[Path], None] = _askable
     folder = resolve(name, platform.settings.home / "models")
     check_model(folder)
     digest = model_digest(folder)
-    if platform.store.claimed(reference_key(digest)) is None:
+    if platform.ledger.value(ReferenceEntry(digest)) is None:
         # Before the files: a model that cannot be used leaves nothing in the store.
         reference = _reference(folder)
         check(folder)
-        platform.store.claim(reference_key(digest), reference.model_dump_json().encode())
+        platform.ledger.write(ReferenceEntry(digest), reference)
     elif not _has_template(folder):  # it may have been kept as one that reads plain text
         check(folder)
     return digest, platform.store.put("models", digest, folder)
@@ -134,4 +134,4 @@ def roles(platform: Platform, recipe: Recipe, line: str) -> dict[str, ModelRef]:
 
 
 def _role_key(line: str, role: str, name: str) -> str:
-    return f"roles/{line}/{role}/{hashlib.sha256(name.encode()).hexdigest()}"
+    return RoleEntry(line, role, hashlib.sha256(name.encode()).hexdigest()).key

@@ -16,8 +16,9 @@ from selftaught.blocks import Decision, TaskSource
 from selftaught.core.canonical import canonical
 from selftaught.platform import Platform
 from selftaught.round.history import history
-from selftaught.round.job import Job, dump, round_name
+from selftaught.round.job import Job, dump
 from selftaught.state.claims import parse_claim
+from selftaught.state.round_key import RoundKey
 
 NOTES = "budget"
 _NOT_THE_POOL = ("train", "gate", "report", "guard", "system", "instruction")
@@ -99,5 +100,5 @@ def _spent(platform: Platform, job: Job, gate: Sequence[str], notes: Sequence[Bu
 def _unnoted(platform: Platform, job: Job, notes: Sequence[BudgetEntry]) -> Iterator[float]:
     noted = {note.round for note in notes}
     for past in history(platform, job) if not job.recipe.tasks.resamples_gate else ():
-        if past.gate and round_name(job.line, job.campaign, past.round, past.attempt - 1) not in noted:
+        if past.gate and RoundKey(job.line, job.campaign, past.round, past.attempt - 1).name not in noted:
             yield past.gate.alpha

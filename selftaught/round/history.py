@@ -1,19 +1,20 @@
 """The rounds of a line: those that were planned, and those that have come to an end, as their reports recorded them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 
 from pydantic import ValidationError
 
-from selftaught.core.errors import BadInput, RoundFailed
+from selftaught.core.errors import BadInput, StoreError
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
-from selftaught.report.data import ReportData, RoundReport
-from selftaught.round.job import Job, Plan, begun, plan_key, round_name
-from selftaught.state.claims import parse_claim
-from selftaught.state.tracking import ABANDONED, RoundRun, Tracker, round_title
+from selftaught.report.data import ReportData, RoundDetail, RoundRecord, RoundReport
+from selftaught.round.job import Job, Plan, begun
+from selftaught.state.ledger import DetailEntry, EndEntry, PlanEntry, RecordEntry, RoundEnd
+from selftaught.state.round_key import RoundKey
+from selftaught.state.tracking import ABANDONED
 
 ENDED = ("promoted", "refused")
 """The outcomes that end a round; one that failed is drawn anew."""
@@ -21,16 +22,11 @@ GONE = ("failed", ABANDONED)
 """The outcomes of attempts that nobody goes on with: the next attempt is drawn anew."""
 
 
-def record_key(name: str) -> str:
-    """The claim that holds a finished round's report data; `name` is the job's."""
-    return f"rounds/{name}"
-
-
-def planned(platform: Platform, line: str) -> dict[str, Plan]:
-    """The plan of every attempt at every round of `line`, by the round's name, oldest first."""
-    claims = {key: platform.store.claimed(key) for key in platform.store.claims(plan_key(line))}
+def planned(platform: Platform, line: str) -> dict[RoundKey, Plan]:
+    """The plan of every attempt at every round of `line`, oldest first."""
+    claims = {key: platform.store.claimed(key) for key in platform.store.claims(f"{PlanEntry.FOLDER}/{line}")}
     plans = [plan for key, value in claims.items() if value and (plan := plan_of(key, value)) is not None]
-    return {plan.name: plan for plan in sorted(plans, key=lambda plan: plan.started)}
+    return {plan.key: plan for plan in sorted(plans, key=lambda plan: plan.started)}
 
 
 def plan_of(key: str, value: bytes) -> Plan | None:
@@ -40,7 +36,7 @@ def plan_of(key: str, value: bytes) -> Plan | None:
     """
     with suppress(ValidationError):
         plan = Plan.model_validate_json(value)
-        if plan_key(plan.name) == key:
+        if PlanEntry(plan.key).key == key:
             return plan
     _pass_over(key)
     return None
@@ -53,83 +49,121 @@ def _pass_over(key: str) -> None:
 
 def unfinished(platform: Platform, line: str) -> Iterator[Plan]:
     """The plans of `line` whose rounds are neither recorded nor drawn anew."""
-    for name, plan in planned(platform, line).items():
-        told = platform.store.claimed(record_key(name)) is not None
-        if not told and platform.tracker.outcome(plan.run) not in GONE:
+    ended = {entry.round for kind in (RecordEntry, EndEntry) for entry in platform.ledger.entries(kind, line)}
+    for key, plan in planned(platform, line).items():
+        if key not in ended and platform.tracker.outcome(plan.run) not in GONE:  # where release 0.1 alone noted it
             yield plan
 
 
 def history(platform: Platform, job: Job) -> Iterator[RoundReport]:
     """The rounds of the job's campaign before it, oldest first."""
-    for past, told in told_rounds(platform, job.line, job.campaign):
-        if (past.round, past.attempt) < (job.round, job.attempt):
-            yield told
+    return (record.round for key, record in records(platform, job.line, job.campaign) if key < job.key)
 
 
-def told_rounds(platform: Platform, line: str, campaign: str) -> Iterator[tuple[RoundRun, RoundReport]]:
-    """Every round of the campaign that has come to an end, with what was told of it, oldest first.
+def records(platform: Platform, line: str, campaign: str) -> Iterator[tuple[RoundKey, RoundRecord]]:
+    """Every round of the campaign that has come to an end, oldest first; one record is in memory at a time."""
+    for key in platform.ledger.rounds(RecordEntry, line, campaign):
+        if (record := recorded(platform, key)) is not None:
+            yield key, record
 
-    The newest record has all that came before it, so it alone is read.
+
+def recorded(platform: Platform, key: RoundKey) -> RoundRecord | None:
+    """What is kept of one attempt at one round, or None when it has not come to an end."""
+    return platform.ledger.read(RecordEntry(key), RoundRecord)
+
+
+def detail(platform: Platform, key: RoundKey) -> RoundDetail:
+    """What only the page of a round shows. Release 0.1 kept it in the record itself."""
+    for entry in (DetailEntry(key), RecordEntry(key)):
+        if (found := platform.ledger.read(entry, RoundDetail)) is not None:
+            return found
+    raise StoreError(
+        f"{platform.store.root}/claims/{RecordEntry(key).key}: is not there, so no page can be made of it."
+    )
+
+
+def keep(platform: Platform, key: RoundKey, record: RoundRecord, detail: RoundDetail) -> None:
+    """RoundEnd the round with its record. Of two who do, the first is heard."""
+    platform.ledger.write(DetailEntry(key), detail)
+    platform.ledger.write(RecordEntry(key), record)
+
+
+def page_of(platform: Platform, key: RoundKey) -> ReportData:
+    """What the page of a round that has ended is drawn from: its detail, and the records up to it.
+
+    Where it leads to in MLflow is where that is now.
     """
-    told = newest(platform, line, campaign)
-    ended = {(report.round, report.attempt - 1): report for report in (told.rounds if told else ())}
-    for past in platform.tracker.rounds(line, campaign):
-        if report := ended.get((past.round, past.attempt)):
-            yield past, report
+    tracker = platform.tracker
+    until = (record for each, record in records(platform, key.line, key.campaign) if each <= key)
+    experiment = tracker.experiment(key.line) if tracker.address else ""
+    page = ReportData.of(until, detail(platform, key), mlflow=tracker.address, experiment=experiment)
+    run = next((run.run for run in tracker.rounds(key.line, key.campaign) if run.key == key), page.last.mlflow_run)
+    return page.model_copy(update={"rounds": (*page.rounds[:-1], page.last.model_copy(update={"mlflow_run": run}))})
 
 
-def recorded(platform: Platform, line: str, campaign: str, round: int, attempt: int) -> ReportData | None:
-    """The report data of one attempt at one round, or None when it has not come to an end."""
-    key = record_key(round_name(line, campaign, round, attempt))
-    told = platform.store.claimed(key)
-    return None if told is None else parse_claim(platform.store, key, told, ReportData)
-
-
-def due(runs: Sequence[RoundRun]) -> tuple[int, int]:
-    """Round and attempt that come after `runs` (oldest first).
+def due(platform: Platform, line: str, campaign: str) -> RoundKey:
+    """The round of `campaign` that comes next.
 
     The one that was interrupted, a new attempt at one that failed or was abandoned, or the next.
     """
-    if not runs:
-        return 1, 0
-    last = runs[-1]
-    if last.outcome in ENDED:
-        return last.round + 1, 0
-    return last.round, last.attempt + (last.outcome in GONE)
+    shown = {run.key: run.outcome for run in platform.tracker.rounds(line, campaign)}
+    last = next(reversed(ended(platform, line, campaign, shown)), None)
+    key = last.next() if last else RoundKey(line, campaign)
+    begun = platform.ledger.rounds(PlanEntry, line, campaign)
+    key = max([key, *(each for each in begun if each.number == key.number)])
+    gone = set(platform.ledger.rounds(EndEntry, line, campaign))
+    while key in gone or shown.get(key) in GONE:  # release 0.1 noted it in MLflow alone
+        key = key.retry()
+    return key
 
 
-def next_round(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tuple[int, int]:
-    """Round and attempt that `recipe` runs: the one that is due; one that was begun with another recipe has failed."""
-    number, attempt = due(platform.tracker.rounds(line, campaign))
-    plan = begun(platform, round_name(line, campaign, number, attempt))
+def ended(platform: Platform, line: str, campaign: str, shown: Mapping[RoundKey, str] | None = None) -> list[RoundKey]:
+    """The rounds of the campaign that have ended with a decision, oldest first.
+
+    One whose record is there while its run in MLflow goes on was killed as it ended: it is gone on with, which ends it.
+    `shown` are the outcomes that MLflow has, where they have been asked for already.
+    """
+    if shown is None:
+        shown = {run.key: run.outcome for run in platform.tracker.rounds(line, campaign)}
+    return [key for key in platform.ledger.rounds(RecordEntry, line, campaign) if shown.get(key, ENDED[0]) in ENDED]
+
+
+def next_round(platform: Platform, recipe: Recipe, line: str, campaign: str) -> RoundKey:
+    """The round that `recipe` runs: the one that is due; one that was begun with another recipe has failed."""
+    key = due(platform, line, campaign)
+    plan = begun(platform, key)
     if plan is None or plan.recipe.digest == recipe.digest:
-        return number, attempt
-    platform.tracker.finish(plan.run, "failed")
-    return number, attempt + 1
+        return key
+    give_up(platform, key, plan.run, "it was begun with another recipe")
+    return key.retry()
 
 
-def give_up(tracker: Tracker, run: str, failure: RoundFailed) -> None:
-    """End a round that would fail again as it was drawn; the next call draws it anew."""
-    tracker.tag(run, {"selftaught.failure": str(failure)[:4000]})
-    tracker.finish(run, "failed")
+def give_up(platform: Platform, key: RoundKey, run: str, reason: str) -> None:
+    """RoundEnd a round that would fail again as it was drawn; the next call draws it anew."""
+    platform.ledger.write(EndEntry(key), RoundEnd(outcome="failed", reason=reason))
+    platform.tracker.tag(run, {"selftaught.failure": reason[:4000]})
+    platform.tracker.finish(run, "failed")
 
 
-def newest(platform: Platform, line: str, campaign: str) -> ReportData | None:
-    """The report data of the campaign's last round that has come to an end."""
-    found = (
-        recorded(platform, line, campaign, past.round, past.attempt)
-        for past in reversed(platform.tracker.rounds(line, campaign))
-    )
-    return next((told for told in found if told is not None), None)
+def recorded_campaigns(platform: Platform, line: str) -> set[str]:
+    """The campaigns of the line that have a round that has come to an end."""
+    return {entry.round.campaign for entry in platform.ledger.entries(RecordEntry, line)}
 
 
-def told_last(platform: Platform, line: str, campaign: str = "") -> tuple[str, ReportData]:
-    """A campaign, and what was told of its last finished round; the line's one with any unless it is named.
+def newest(platform: Platform, line: str, campaign: str) -> RoundKey | None:
+    """The campaign's last round that has come to an end."""
+    return next(reversed(platform.ledger.rounds(RecordEntry, line, campaign)), None)
+
+
+def newest_of(platform: Platform, line: str, campaign: str = "") -> RoundKey:
+    """The last finished round of a campaign; of the line's one with any unless it is named.
 
     Raises BadInput when there is none, with what ended the last attempt at one, or when there is more than one.
     """
-    campaigns = [campaign] if campaign else platform.tracker.campaigns(line)
-    found = {each: told for each in campaigns if (told := newest(platform, line, each)) is not None}
+    campaigns = (
+        [campaign] if campaign else sorted({*recorded_campaigns(platform, line), *platform.tracker.campaigns(line)})
+    )
+    found = {each: key for each in campaigns if (key := newest(platform, line, each)) is not None}
     if not found:
         of = f"campaign '{campaign}' has" if campaign else "has"
         raise BadInput(
@@ -140,7 +174,7 @@ def told_last(platform: Platform, line: str, campaign: str = "") -> tuple[str, R
         raise BadInput(
             f"{line}: several campaigns have finished rounds ({', '.join(found)}). Name one with --campaign."
         )
-    return next(iter(found.items()))
+    return next(iter(found.values()))
 
 
 def failed_last(platform: Platform, line: str, campaign: str) -> str:
@@ -148,4 +182,4 @@ def failed_last(platform: Platform, line: str, campaign: str) -> str:
     last = next(reversed(platform.tracker.rounds(line, campaign)), None)
     if last is None or last.outcome != "failed":
         return ""
-    return f"{round_title(campaign, last.round, last.attempt)} failed: {last.failure or 'see its run in MLflow'}"
+    return f"{last.key.title} failed: {last.failure or 'see its run in MLflow'}"

@@ -21,8 +21,10 @@ from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
-from selftaught.round.history import planned, record_key
+from selftaught.round.history import planned
 from selftaught.round.job import Plan
+from selftaught.state.ledger import RecordEntry
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import NOTHING_NEW
 from selftaught.tasks.draw import seeds, taken
 from selftaught.tasks.inbox.batches import names
@@ -41,13 +43,13 @@ class BatchStatus:
     problem: str = ""
 
 
-def drawn(platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> TaskDraw:
+def drawn(platform: Platform, recipe: Recipe, key: RoundKey) -> TaskDraw:
     """The tasks of one attempt at a round, ordered, with the drops that they come from.
 
     None is held out that any round of the line was trained on. Raises NothingNew when too few were dropped, RoundFailed
     when the sets overlap, and what the source raises.
     """
-    return taken(recipe.tasks, seeds(campaign, number, attempt), past(platform, line, campaign))
+    return taken(recipe.tasks, seeds(key), past(platform, key.line, key.campaign))
 
 
 def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tuple[list[BatchStatus], str | None]:
@@ -67,7 +69,7 @@ def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tupl
         )
         for name in names(source.path)
     ]
-    return found, _lacking(lambda: source.taken(seeds(campaign, 1, 0), before, waiting, broken))
+    return found, _lacking(lambda: source.taken(seeds(RoundKey(line, campaign)), before, waiting, broken))
 
 
 def dropped(recipe: Recipe) -> Dropped:
@@ -85,8 +87,8 @@ def past(platform: Platform, line: str, campaign: str, until: float = float("inf
 
     `until` is in seconds since the epoch.
     """
-    plans, ended = planned(platform, line), _ended(platform, line, campaign)
-    done = [plan for name, plan in plans.items() if name in ended and plan.started <= until]
+    plans, ended = planned(platform, line), set(platform.ledger.rounds(RecordEntry, line, campaign))
+    done = [plan for key, plan in plans.items() if key in ended and plan.started <= until]
     used = _tasks(platform, dict.fromkeys(plan.tasks for plan in plans.values()))
     return InboxHistory(
         assigned=_used(used, plans.values()),
@@ -95,11 +97,11 @@ def past(platform: Platform, line: str, campaign: str, until: float = float("inf
     )
 
 
-def nothing_new(platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int) -> str | None:
+def nothing_new(platform: Platform, recipe: Recipe, key: RoundKey) -> str | None:
     """Why there is nothing to do for this attempt at a round, whose MLflow run then ends so; None where there is."""
-    reason = missing(platform, recipe, line, campaign)
+    reason = missing(platform, recipe, key.line, key.campaign)
     if reason:
-        end(platform, recipe, line, campaign, number, attempt, reason)
+        end(platform, recipe, key, reason)
     return reason
 
 
@@ -108,7 +110,7 @@ def missing(platform: Platform, recipe: Recipe, line: str, campaign: str) -> str
     if not isinstance(recipe.tasks, Dropped):
         return None
     source = recipe.tasks
-    return _lacking(lambda: source.take(seeds(campaign, 1, 0), past(platform, line, campaign)))
+    return _lacking(lambda: source.take(seeds(RoundKey(line, campaign)), past(platform, line, campaign)))
 
 
 def _lacking(take: Callable[[], TaskDraw]) -> str | None:
@@ -119,9 +121,9 @@ def _lacking(take: Callable[[], TaskDraw]) -> str | None:
     return None
 
 
-def end(platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, reason: str) -> None:
+def end(platform: Platform, recipe: Recipe, key: RoundKey, reason: str) -> None:
     """End the MLflow run of a round that has nothing to do; the round goes on in it once there is something."""
-    run = platform.tracker.round_run(line, campaign, stage_of(recipe, number).name, number, attempt)
+    run = platform.tracker.round_run(key, stage_of(recipe, key.number).name)
     platform.tracker.tag(run, {"selftaught.recipe": recipe.digest, "selftaught.nothing_new": reason[:4000]})
     platform.tracker.finish(run, NOTHING_NEW)
 
@@ -129,11 +131,6 @@ def end(platform: Platform, recipe: Recipe, line: str, campaign: str, number: in
 def stage_of(recipe: Recipe, number: int) -> Stage:
     """The stage that round `number` (from 1) belongs to."""
     return next(islice(recipe.rounds(), number - 1, None))
-
-
-def _ended(platform: Platform, line: str, campaign: str) -> set[str]:
-    """The names of the campaign's rounds that have ended in a promotion or a refusal."""
-    return {key.removeprefix(record_key("")) for key in platform.store.claims(record_key(f"{line}/{campaign}"))}
 
 
 def _tasks(platform: Platform, digests: Iterable[str]) -> dict[str, list[LeanTask]]:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.settings import Settings
-from selftaught.state.claims import parse_claim
+from selftaught.state.ledger import PlanEntry
+from selftaught.state.round_key import RoundKey
 
 
 class ModelRef(BaseModel):
@@ -78,9 +79,14 @@ class Plan(BaseModel):
     """What the stage trains beside the policy, by role: the newest version, or the policy's trainee where none is."""
 
     @property
+    def key(self) -> RoundKey:
+        """What the round is called."""
+        return RoundKey(self.line, self.campaign, self.round, self.attempt)
+
+    @property
     def name(self) -> str:
-        """`<line>/<campaign>/<round>-<attempt>`: what claims of this round are kept under."""
-        return round_name(self.line, self.campaign, self.round, self.attempt)
+        """The key's name."""
+        return self.key.name
 
 
 class Job(Plan, defer_build=True):
@@ -121,20 +127,9 @@ def role_line(line: str, role: str) -> str:
     return f"{line}-{role}"
 
 
-def round_name(line: str, campaign: str, round: int, attempt: int) -> str:
-    """The name that the claims of one attempt at a round are kept under."""
-    return f"{line}/{campaign}/{round}-{attempt}"
-
-
-def plan_key(name: str) -> str:
-    """The claim that holds a round's job; `name` is the job's."""
-    return f"plans/{name}"
-
-
-def begun(platform: Platform, name: str) -> Job | None:
-    """The job of the round `name`, where it was fixed already. Raises StoreError when it cannot be read."""
-    told = platform.store.claimed(plan_key(name))
-    return None if told is None else parse_claim(platform.store, plan_key(name), told, Job)
+def begun(platform: Platform, key: RoundKey) -> Job | None:
+    """The round's job, where it was fixed already. Raises StoreError when it cannot be read."""
+    return platform.ledger.read(PlanEntry(key), Job)
 
 
 def dump(blocks: Any) -> Any:

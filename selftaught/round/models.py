@@ -17,7 +17,7 @@ from selftaught.platform import Platform
 from selftaught.round.job import Job, ModelRef
 from selftaught.sampling.runner import CONCURRENCY
 from selftaught.serving.weight_check import Reference, check_fresh
-from selftaught.state.claims import parse_claim
+from selftaught.state.ledger import ReferenceEntry
 
 
 @asynccontextmanager
@@ -59,14 +59,7 @@ async def endpoint(platform: Platform, line: str, digest: str, template: Mapping
     `template` are variables of the chat template that it asks with.
     """
     served = await asyncio.to_thread(platform.serving().deploy, line, digest)
-    key = reference_key(digest)
-    reference = platform.store.claimed(key)
-    if reference is not None:
-        await asyncio.to_thread(check_fresh, served, parse_claim(platform.store, key, reference, Reference))
+    if (reference := platform.ledger.read(ReferenceEntry(digest), Reference)) is not None:
+        await asyncio.to_thread(check_fresh, served, reference)
     policy = RetryPolicy(concurrency=128)
     return Endpoint(served.url, line, digest, policy=policy, key=served.key, template=template)
-
-
-def reference_key(digest: str) -> str:
-    """The claim that holds a model's own log-probabilities of the probe prompts."""
-    return f"references/{digest}"

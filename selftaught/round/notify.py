@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught.core.webhook import URL, deliver
 from selftaught.report.data import ReportData
-from selftaught.round.job import Job, round_name
+from selftaught.round.job import Job
+from selftaught.state.round_key import RoundKey
 
 LONGEST = 4000
 """Characters of a reason."""
@@ -70,16 +71,16 @@ def tell_ended(job: Job, told: ReportData) -> None:
     )
 
 
-def tell_failed(line: str, campaign: str, round: int, attempt: int, recipe: str, run: str, reason: str) -> None:
+def tell_failed(key: RoundKey, recipe: str, run: str, reason: str) -> None:
     """Tell of an attempt at a round that cannot end as it was drawn; the next one is drawn anew."""
     _tell(
         Told(
             event="round.failed",
             at=_now(),
-            line=line,
-            campaign=campaign,
-            round=round,
-            attempt=attempt,
+            line=key.line,
+            campaign=key.campaign,
+            round=key.number,
+            attempt=key.attempt,
             recipe=recipe,
             mlflow_run=run,
             reason=reason[:LONGEST],
@@ -89,7 +90,7 @@ def tell_failed(line: str, campaign: str, round: int, attempt: int, recipe: str,
 
 def _tell(told: Told) -> None:
     if url := os.environ.get(URL):
-        delivery = f"{told.event}/{round_name(told.line, told.campaign, told.round, told.attempt)}"
+        delivery = f"{told.event}/{RoundKey(told.line, told.campaign, told.round, told.attempt).name}"
         if failed := deliver(url, told.event, told.model_dump(), delivery):
             logging.getLogger(__name__).warning(failed)
 

@@ -10,15 +10,15 @@ from typing import get_args
 from selftaught.curation.base import drawn
 from selftaught.platform import Platform
 from selftaught.records import Example, ExampleKind, Task
-from selftaught.round.history import told_rounds
+from selftaught.round.history import records
 from selftaught.round.job import Job, ReplaySource
 
 
 def earlier(platform: Platform, line: str, campaign: str) -> tuple[ReplaySource, ...]:
     """The data of every round of the campaign that has come to an end, promoted or not, oldest first."""
     found: list[ReplaySource] = []
-    for _, told in told_rounds(platform, line, campaign):
-        digests = {each.kind: each.digest for each in told.datasets}
+    for _, past in records(platform, line, campaign):
+        digests = {each.kind: each.digest for each in past.round.datasets}
         found.append(ReplaySource(tasks=digests["tasks"], examples=digests["examples"]))
     return tuple(found)
 

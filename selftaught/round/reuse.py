@@ -17,9 +17,11 @@ from selftaught.core.canonical import canonical
 from selftaught.platform import Platform
 from selftaught.records import Group, Task
 from selftaught.records.dataset import Manifest
-from selftaught.round.history import told_rounds
-from selftaught.round.job import Job, Reused, dump, plan_key, round_name
+from selftaught.round.history import recorded_campaigns, records
+from selftaught.round.job import Job, Reused, dump
 from selftaught.search.searcher import Search
+from selftaught.state.ledger import PlanEntry
+from selftaught.state.round_key import RoundKey
 
 PARENT = "trees."
 """What the names of these data sets begin with among the parents of what was made from them."""
@@ -39,17 +41,16 @@ def reusable(platform: Platform, job: Job) -> tuple[Reused, ...]:
 
 
 def _same_policy(platform: Platform, job: Job) -> Iterator[tuple[Job, Reused]]:
-    for campaign in sorted({*platform.tracker.campaigns(job.line), job.campaign}):
-        for run, told in told_rounds(platform, job.line, campaign):
-            past = _planned(platform, round_name(job.line, campaign, run.round, run.attempt))
-            if past and told.sampled_from == job.sampler.digest:
-                kept = next(each for each in told.datasets if each.kind == "verified")
+    for campaign in sorted(recorded_campaigns(platform, job.line)):
+        for key, record in records(platform, job.line, campaign):
+            if record.round.sampled_from == job.sampler.digest and (past := _planned(platform, key)):
+                kept = next(each for each in record.round.datasets if each.kind == "verified")
                 yield past, Reused(round=past.name, trees=kept.digest, rows=kept.rows, valued=_valued_alike(job, past))
 
 
-def _planned(platform: Platform, name: str) -> Job | None:
+def _planned(platform: Platform, key: RoundKey) -> Job | None:
     """The job of an earlier round; None where another version wrote it, so that nobody knows how it searched."""
-    told = platform.store.claimed(plan_key(name))
+    told = platform.ledger.value(PlanEntry(key))
     with suppress(ValidationError):
         return None if told is None else Job.model_validate_json(told)
     return None

@@ -68,8 +68,8 @@ def step(name: str, job: str = "") -> Generator[None]:
 
 def _give_up(job: Job, failure: RoundFailed) -> None:
     with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being told
-        give_up(Platform.open().tracker, job.run, failure)
-    tell_failed(job.line, job.campaign, job.round, job.attempt, job.recipe.name, job.run, str(failure))
+        give_up(Platform.open(), job.key, job.run, str(failure))
+    tell_failed(job.key, job.recipe.name, job.run, str(failure))
 
 
 def _quieten() -> None:

@@ -52,7 +52,7 @@ def model_card(facts: Facts, repository: str, dataset: str, left_out: Sequence[t
             title=repository.partition("/")[2],
             version=facts.version,
             told=told,
-            round=told.last,
+            round=told.round,
             parent=facts.parent,
             began=_began(facts.origin),
             method=_method(facts.recipe),
@@ -145,13 +145,13 @@ def _results(facts: Facts) -> list[Any]:
             metric_name=f"{each.metric}, 95 % interval [{each.low:.3f}, {each.high:.3f}], n = {each.n}",
             metric_value=round(each.mean, 4),
         )
-        for each in facts.told.last.summaries
+        for each in facts.told.round.summaries
         if each.model == facts.version.digest and each.split == "report"
     ]
 
 
 def _rows(facts: Facts) -> Iterator[Row]:
-    last = facts.told.last
+    last = facts.told.round
     for this in last.summaries:
         if this.model == facts.version.digest:
             before = last.summary(last.champion, this.metric, this.split)
@@ -193,7 +193,7 @@ def _licence(origin: Origin | None) -> str:
 
 
 def _trained_on(facts: Facts, dataset: str) -> str:
-    rows = {each.digest: each.rows for each in facts.told.last.datasets}.get(facts.examples)
+    rows = {each.digest: each.rows for each in facts.told.round.datasets}.get(facts.examples)
     count = f"{rows:,} examples" if rows is not None else "Examples"
     where = f" They are shared as `{dataset}`." if dataset else ""
     return f"{count} (data set `{facts.examples}`) of tasks from {_tasks(facts.recipe)}.{where}"
@@ -208,7 +208,7 @@ def _tasks(recipe: Mapping[str, Any]) -> str:
 
 def _completions(facts: Facts, manifest: Manifest) -> str:
     replayed = int(manifest.counts.get("replayed", 0))
-    sampled = facts.told.last.sampled_from or facts.told.last.champion.digest
+    sampled = facts.told.round.sampled_from or facts.told.round.champion.digest
     verified = " and ".join(f"`{name}`" for name in names(facts.recipe, "verify")) or "nothing"
     curated = " and ".join(f"`{name}`" for name in names(facts.recipe, "curate"))
     earlier = f"; {replayed:,} of them from earlier rounds" if replayed else ""

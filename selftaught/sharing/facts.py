@@ -14,8 +14,9 @@ import yaml
 
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
-from selftaught.report.data import ReportData
+from selftaught.report.data import RoundRecord
 from selftaught.round.history import recorded
+from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import STARTERS
 from selftaught.state.tracking import Version
 
@@ -61,7 +62,7 @@ class Facts:
     """A version, the record of the round that made it, the model it was trained from, and the origin of its line."""
 
     version: Version
-    told: ReportData
+    told: RoundRecord
     parent: str
     examples: str
     origin: Origin | None
@@ -87,13 +88,8 @@ def facts(platform: Platform, version: Version, ask: Ask) -> Facts:
             f"{named}: its files were removed on {version.removed} (`selftaught gc`). Push one that is kept."
         )
     run = platform.tracker.tags(version.run)
-    told = recorded(
-        platform,
-        version.line,
-        run["selftaught.campaign"],
-        int(run["selftaught.round"]),
-        int(run["selftaught.attempt"]),
-    )
+    number, attempt = int(run["selftaught.round"]), int(run["selftaught.attempt"])
+    told = recorded(platform, RoundKey(version.line, run["selftaught.campaign"], number, attempt))
     if told is None:
         raise BadInput(f"{named}: the record of its round is not in {platform.store.root}. Is SELFTAUGHT_STORE right?")
     origin = _origin(platform, version, ask)

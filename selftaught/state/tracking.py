@@ -26,6 +26,7 @@ import stamina
 from selftaught.core.errors import Away, BadInput, Unavailable, without_credentials
 from selftaught.core.trust import distrusted
 from selftaught.state.database import database_file, make_whole
+from selftaught.state.round_key import RoundKey
 from selftaught.state.store import locked
 
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ class RoundRun:
     """
 
     run: str
+    key: RoundKey
     stage: str
-    round: int
-    attempt: int
     outcome: str
     recipe: str
     began: float = field(default=0.0, compare=False)
@@ -168,19 +168,17 @@ class Tracker:
         self.finish(run, "adopted")
         return run
 
-    def round_run(
-        self, line: str, campaign: str, stage: str, round: int, attempt: int, tags: Mapping[str, str] | None = None
-    ) -> str:
+    def round_run(self, key: RoundKey, stage: str, tags: Mapping[str, str] | None = None) -> str:
         """The id of the child run of this attempt at this round, made if it is not there."""
         wanted = {
-            "selftaught.campaign": campaign,
+            "selftaught.campaign": key.campaign,
             "selftaught.kind": "round",
-            "selftaught.round": str(round),
-            "selftaught.attempt": str(attempt),
+            "selftaught.round": str(key.number),
+            "selftaught.attempt": str(key.attempt),
         }
-        parent = self._parent(line, campaign)
+        parent = self._parent(key.line, key.campaign)
         extra = {"mlflow.parentRunId": parent, "selftaught.stage": stage, **(tags or {})}
-        return self._run(line, round_title(campaign, round, attempt), wanted, extra)
+        return self._run(key.line, key.title, wanted, extra)
 
     def measurement_run(self, line: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of a new run, for what was measured of a model outside the rounds."""
@@ -190,7 +188,7 @@ class Tracker:
     def rounds(self, line: str, campaign: str) -> list[RoundRun]:
         """Every attempt at every round of the campaign, oldest first."""
         runs = self._find(line, {"selftaught.campaign": campaign, "selftaught.kind": "round"})
-        return sorted(map(_round_of, runs), key=lambda r: (r.round, r.attempt))
+        return sorted((_round_of(line, run) for run in runs), key=lambda round: round.key)
 
     def campaigns(self, line: str) -> list[str]:
         """The names of the line's campaigns."""
@@ -528,18 +526,13 @@ def _version_of(found: "ModelVersion") -> Version:
     )
 
 
-def round_title(campaign: str, round: int, attempt: int) -> str:
-    """What an attempt at a round is called where people read it; the first is attempt 0, and not named."""
-    return f"{campaign} round {round}" + (f" attempt {attempt}" if attempt else "")
-
-
-def _round_of(run: "Run") -> RoundRun:
+def _round_of(line: str, run: "Run") -> RoundRun:
     tags = run.data.tags
+    number, attempt = int(tags["selftaught.round"]), int(tags["selftaught.attempt"])
     return RoundRun(
         run=str(run.info.run_id),
+        key=RoundKey(line, tags["selftaught.campaign"], number, attempt),
         stage=tags.get("selftaught.stage", ""),
-        round=int(tags["selftaught.round"]),
-        attempt=int(tags["selftaught.attempt"]),
         outcome=tags.get("selftaught.outcome", ""),
         recipe=tags.get("selftaught.recipe", ""),
         began=run.info.start_time / 1000,

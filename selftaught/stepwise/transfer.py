@@ -16,7 +16,7 @@ from selftaught.core.errors import BadInput
 from selftaught.core.files import writing
 from selftaught.platform import Platform
 from selftaught.records import Example, Group, Message, Task, content_id, dataset
-from selftaught.round.history import told_last
+from selftaught.round.history import newest_of, recorded
 from selftaught.state.store import sha256_of
 from selftaught.stepwise.formats import FORMATS, Name, Neutral, reader, written
 from selftaught.stepwise.from_trees import Labels, solutions
@@ -74,8 +74,9 @@ def _rows(group: Group, name: Name, labels: Labels, threshold: float | None, acc
 
 
 def _verified(platform: Platform, line: str, campaign: str) -> Iterator[Group]:
-    _, told = told_last(platform, line, campaign)
-    digest = next(each.digest for each in told.last.datasets if each.kind == "verified")
+    record = recorded(platform, newest_of(platform, line, campaign))
+    assert record is not None
+    digest = next(each.digest for each in record.round.datasets if each.kind == "verified")
     if not platform.store.has("datasets", digest):
         raise BadInput(
             f"{line}: the verified groups of its last finished round are not in the store any more ({digest[:8]}; `gc` "

@@ -3,25 +3,19 @@
 Equal sources, draws and pasts give equal lists, byte for byte, so that a repeated step gives the same data set.
 """
 
-import hashlib
 from dataclasses import replace
 
 from selftaught.blocks import Draw, TaskSource
 from selftaught.records import Task
+from selftaught.state.round_key import RoundKey
 from selftaught.tasks.contamination import alike, require_disjoint
 from selftaught.tasks.past import NOTHING, InboxHistory, TaskDraw
 from selftaught.tasks.sources.rows import Columns
 
 
-def seeds(campaign: str, round: int, attempt: int) -> Draw:
-    """The draw of one attempt at one round of `campaign`; a refused round that is tried again gets other tasks."""
-    return Draw(campaign=_seed(campaign), round=_seed(campaign, round, attempt))
-
-
-def _seed(*parts: str | int) -> int:
-    """63 bits that follow from `parts` on every machine."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+def seeds(key: RoundKey) -> Draw:
+    """The draw of one attempt at one round; a round that is tried again gets other tasks."""
+    return Draw(campaign=key.campaign_seed, round=key.seed)
 
 
 def prepare(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING) -> list[Task]:

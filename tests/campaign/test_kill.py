@@ -21,8 +21,9 @@ from selftaught.core.processes import die_with_parent
 from selftaught.platform import Platform
 from selftaught.records import Example, Group, TaskScore, dataset
 from selftaught.report.data import RoundReport
-from selftaught.round.history import newest
+from selftaught.round.history import newest, page_of
 from selftaught.settings import Settings
+from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker
 from tests.rounds import REPOSITORY, command, environment, model, recipe, recorded_blocks, written
@@ -100,9 +101,9 @@ class Run:
         return Platform(settings, DirectoryStore(self.home / "store"), Tracker(uri))
 
     def told(self) -> RoundReport:
-        told = newest(self.platform, LINE, LINE)
-        assert told is not None
-        return told.last
+        last = newest(self.platform, LINE, LINE)
+        assert last is not None
+        return page_of(self.platform, last).last
 
     def stored(self, kind: str) -> Path:
         """The stored data set that the round's report names as `kind`."""
@@ -217,9 +218,8 @@ pytestmark = pytest.mark.usefixtures("recorded_blocks")
 
 def test_the_round_is_promoted_all_the_same(survivor: Survivor, unkilled: Run):
     for run in (survivor.run, unkilled):
-        assert [(r.round, r.attempt, r.outcome) for r in run.platform.tracker.rounds(LINE, LINE)] == [
-            (1, 0, "promoted")
-        ]
+        rounds = run.platform.tracker.rounds(LINE, LINE)
+        assert [(r.key, r.outcome) for r in rounds] == [(RoundKey(LINE, LINE), "promoted")]
         champion = run.platform.tracker.resolve(LINE, "champion")
         assert champion is not None
         assert champion.digest == run.told().challenger.digest

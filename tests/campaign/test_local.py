@@ -20,7 +20,9 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Example, dataset
 from selftaught.report.data import RoundReport
+from selftaught.round.job import begun
 from selftaught.round.step import step
+from selftaught.state.round_key import RoundKey
 from tests.rounds import Round, database, model, owned_engines, platform, recipe, recorded_blocks, requests
 
 __all__ = ["database", "model", "platform", "recorded_blocks", "requests"]
@@ -31,15 +33,15 @@ class Rounds(Campaign):
 
     step: type[Round] = Round
 
-    def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
-        plan = self._plan(number, attempt)
+    def _pipeline(self, key: RoundKey, folder: Path) -> int:
+        plan = begun(self.platform, key)
         round = self.step(
             folder / "run" / "files" / "report",
             self.order.recipe.model_dump(mode="json"),
             self.order.line,
             self.order.campaign,
-            number,
-            attempt,
+            key.number,
+            key.attempt,
             plan.shards if plan else self.order.shards,
         )
         # As in a process of the run's own: the tests after this one have none of it.
@@ -73,11 +75,11 @@ class Desk:
 
     def rounds(self) -> list[tuple[int, int, str]]:
         """Round, attempt and outcome of each round that MLflow knows."""
-        return [(r.round, r.attempt, r.outcome) for r in self.platform.tracker.rounds("line", "campaign")]
+        return [(r.key.number, r.key.attempt, r.outcome) for r in self.platform.tracker.rounds("line", "campaign")]
 
 
 def _short(ended: RoundResult) -> tuple[int, int, str]:
-    return ended.round, ended.attempt, ended.told.last.outcome
+    return ended.key.number, ended.key.attempt, ended.told.last.outcome
 
 
 @pytest.fixture
@@ -249,7 +251,7 @@ def test_a_round_that_an_error_stops_has_an_outcome_and_shows_its_scores(desk: D
     status = [tracker.client.get_run(run).info.status for run in (stopped.run, parent)]
     assert (stopped.outcome, status) == ("stopped", ["FAILED", "FAILED"])
     (ended,) = desk.campaign().run()
-    assert (ended.round, ended.attempt) == (1, 0)
+    assert (ended.key.number, ended.key.attempt) == (1, 0)
     assert [r.run for r in tracker.rounds("line", "campaign")] == [stopped.run]
     status = [tracker.client.get_run(run).info.status for run in (stopped.run, parent)]
     assert status == ["FINISHED", "FINISHED"]
@@ -338,7 +340,7 @@ class Silent(Rounds):
 
     code, errors = 1, ""
 
-    def _pipeline(self, number: int, attempt: int, folder: Path) -> int:
+    def _pipeline(self, key: RoundKey, folder: Path) -> int:
         (folder / "log.txt").write_text("".join(f"line {number}\n\n" for number in range(40)) + "my: not found\n")
         (folder / "run" / "errors.jsonl").write_text(self.errors)
         return self.code

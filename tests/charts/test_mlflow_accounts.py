@@ -16,6 +16,7 @@ import pytest
 from selftaught.core.errors import Unavailable
 from selftaught.doctor.cluster import servers
 from selftaught.settings import Settings
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Tracker, Version
 from tests.certificates import issue
 from tests.kubernetes_api import Kubernetes, serving
@@ -266,7 +267,7 @@ def line_of(tracker: Tracker, line: str, store: str = STORES["steps"]) -> list[V
 def test_steps_does_all_that_a_round_does(tracker) -> None:
     steps = tracker("steps")
     first, second = line_of(steps, "whole")
-    run = steps.round_run("whole", "spring", "main", 1, 0)
+    run = steps.round_run(RoundKey("whole", "spring"), "main")
     steps.log(run, {"accuracy": 0.5, "pass@8": 0.9}, params={"k": "8"})
     steps.log_curve(run, "train.loss", [(0, 2.0), (1, 1.0)])
     steps.log_dataset(run, "tasks", "d" * 64, "s3://data/d", 3, "train")
@@ -366,7 +367,7 @@ def until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("server", ["one for all"], indirect=True)
 def test_teams_do_not_write_into_each_others_lines_and_runs(tracker) -> None:
     line_of(tracker("steps"), "ours")
-    run = tracker("steps").round_run("ours", "spring", "main", 1, 0)
+    run = tracker("steps").round_run(RoundKey("ours", "spring"), "main")
     for account in ("team-steps", "team-promoter"):
         theirs = tracker(account)
         version = theirs.versions("ours")[1]
@@ -400,7 +401,7 @@ def test_a_team_reaches_nothing_of_anothers(tracker, server: str) -> None:
     if "support" not in (theirs := tracker("team-steps", workspace="team")).lines():
         line_of(theirs, "support", STORES["steps.team"])
     ours = tracker("steps")
-    run = ours.round_run("support", "spring", "main", 1, 0)
+    run = ours.round_run(RoundKey("support", "spring"), "main")
     ours.log_text(run, "what users wrote", "secret.txt")
     experiment = ours.client.get_run(run).info.experiment_id
     before = ours.aliases("support"), ours.versions("support"), ours.client.get_run(run).data.to_dictionary()

@@ -23,8 +23,8 @@ from selftaught.cli.main import PROMOTED, REFUSED, app
 from selftaught.platform import Platform
 from selftaught.recipe import AXES, Recipe, blocks
 from selftaught.report.data import ReportData
-from selftaught.round.history import record_key
-from selftaught.round.job import round_name
+from selftaught.state.round_key import RoundKey
+from tests.plans import end_round
 from tests.registry_made import LINE, Registry
 from tests.report.sample_report import sample
 
@@ -323,7 +323,7 @@ def test_the_exit_code_of_a_run_is_what_became_of_its_last_round(
     def ended(campaign: Campaign) -> Iterator[RoundResult]:
         campaign.watch({"step": "sample", "done": 1, "total": 2, "unit": "tasks"})
         for number in range(1, rounds + 1):
-            yield RoundResult(number, 0, sample(number), Path("report.html"))
+            yield RoundResult(RoundKey(LINE, LINE, number), sample(number), Path("report.html"))
 
     monkeypatch.setattr(Campaign, "run", ended)
     done = ran("run recipes/rft.yaml --json", code=code)
@@ -341,7 +341,7 @@ def test_a_run_that_reached_a_limit_says_so_and_ends_as_its_last_round_did(
         assert campaign.order.limits == Limits(hours=0.5, tokens=7)
         for number in range(1, rounds + 1):
             yield RoundResult(number, 0, sample(number), Path("report.html"))
-        yield LimitReached(rounds + 1, 0, "its rounds have taken 9 new tokens of 7 (--max-tokens)")
+        yield LimitReached(RoundKey("line", "line", rounds + 1), "its rounds have taken 9 new tokens of 7 (--max-tokens)")
 
     monkeypatch.setattr(Campaign, "run", ended)
     command = "run recipes/rft.yaml --max-hours 0.5 --max-tokens 7"
@@ -365,8 +365,8 @@ def test_report_writes_the_page_of_the_last_finished_round_again(registry: Regis
 def finish(platform: Platform, number: int) -> None:
     """Record round `number` of the line as `selftaught.round.steps.report` does."""
     data: ReportData = sample(number).model_copy(update={"line": LINE})
-    platform.store.claim(record_key(round_name(LINE, LINE, number, 0)), data.model_dump_json().encode())
-    run = platform.tracker.round_run(LINE, LINE, "main", number, 0)
+    end_round(platform.store, RoundKey(LINE, LINE, number), data)
+    run = platform.tracker.round_run(RoundKey(LINE, LINE, number), "main")
     platform.tracker.finish(run, data.last.outcome)
 
 

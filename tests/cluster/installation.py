@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.platform import Platform
-from selftaught.round.models import reference_key
 from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.kserve.inference_service import inference_service
 from selftaught.serving.routes.service import ServiceRoute
 from selftaught.serving.weight_check import reference_logprobs
+from selftaught.state.ledger import ReferenceEntry
 from selftaught.state.weights import model_digest
 from tests.cluster.kube import CHART, DEV, REGISTRY, Kube
 
@@ -96,7 +96,7 @@ def stored(platform: Platform, folder: Path) -> str:
     """Put the model in `folder` into the store with its reference; returns its digest."""
     digest = model_digest(folder)
     platform.store.put("models", digest, folder)
-    platform.store.claim(reference_key(digest), reference_logprobs(folder).model_dump_json().encode())
+    platform.ledger.write(ReferenceEntry(digest), reference_logprobs(folder))
     return digest
 
 

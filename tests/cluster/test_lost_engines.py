@@ -23,8 +23,8 @@ from selftaught.cluster.client import Cluster
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt, adopt_roles
-from selftaught.round.models import reference_key
 from selftaught.serving.routes.service import ENGINE_PORT, SELECTOR
+from selftaught.state.ledger import ReferenceEntry
 from tests.cluster.installation import Installation, pointed, serving
 from tests.rounds import ENGINE, Round, model, recipe, recorded_blocks, tiny_model
 
@@ -101,7 +101,7 @@ def platform(
     platform, told = Platform.open(), Recipe.model_validate(asked)
     champion = adopt(platform, told, LINE)
     adopt_roles(platform, told, LINE)
-    reference = platform.store.claimed(reference_key(champion.digest))
+    reference = platform.ledger.value(ReferenceEntry(champion.digest))
     assert reference is not None
     here = Path(__file__).parent
     recorded = (ENGINE / "vllm" / "entrypoints" / "openai" / "api_server.py").read_text()

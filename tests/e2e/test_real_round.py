@@ -18,7 +18,7 @@ import pytest
 from selftaught.platform import Platform
 from selftaught.records import Group, dataset
 from selftaught.report.data import ReportData
-from selftaught.round.history import newest
+from selftaught.round.history import newest, page_of
 from selftaught.settings import Settings
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker
@@ -118,9 +118,9 @@ def round(demo: Demo) -> Round:
     left, survived = demo.processes(), demo.journaled()
     second = demo.start()
     code = second.wait()
-    told = newest(demo.platform, "rft", "rft")
-    assert told is not None, demo.log.read_text()
-    return Round(demo, survived, left, code, told)
+    last = newest(demo.platform, "rft", "rft")
+    assert last is not None, demo.log.read_text()
+    return Round(demo, survived, left, code, page_of(demo.platform, last))
 
 
 def test_a_kill_leaves_no_process(round: Round):

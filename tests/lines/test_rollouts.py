@@ -11,8 +11,8 @@ from selftaught.cli.main import app
 from selftaught.platform import Platform
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict, dataset
 from selftaught.report.data import DatasetRef
-from selftaught.round.history import record_key
-from selftaught.round.job import round_name
+from selftaught.state.round_key import RoundKey
+from tests.plans import end_round
 from tests.registry_made import LINE, Registry
 from tests.report.sample_report import sample
 
@@ -47,9 +47,9 @@ def rounds(registry: Registry, tmp_path: Path) -> None:
         report.model_copy(update={"datasets": (DatasetRef(kind="verified", digest=digest, rows=2),)})
         for report, digest in zip(told.rounds, ("c" * 64, made.digest), strict=True)
     )
-    platform.tracker.round_run(LINE, "weekly", "main", 2, 0)
-    told = told.model_copy(update={"line": LINE, "rounds": ended})
-    platform.store.claim(record_key(round_name(LINE, "weekly", 2, 0)), told.model_dump_json().encode())
+    for report in ended:
+        page = told.model_copy(update={"line": LINE, "rounds": (report,)})
+        end_round(platform.store, RoundKey(LINE, "weekly", report.round), page)
 
 
 def ran(*command: str, code: int = 0) -> Result:

@@ -22,12 +22,11 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task, TaskScore, dataset
 from selftaught.report.data import ModelVersion
-from selftaught.round.history import record_key
 from selftaught.round.intake import drawn
-from selftaught.round.job import plan_key, round_name
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Version
 from tests.campaign.test_local import Desk, desk
-from tests.plans import fixed
+from tests.plans import end_round, fixed
 from tests.report.sample_report import sample
 from tests.round.test_intake import bucket, put, riddles, run, tasks, word_problems
 from tests.rounds import database, model, platform, recipe, recorded_blocks, requests, written
@@ -101,21 +100,21 @@ def valued(digest: str, values: Mapping[str, float], split: Any = "report") -> l
 
 def promote(platform: Platform, parsed: Recipe) -> tuple[Version, Version]:
     """Version 2, as `prepare`, `train`, `promote` and `report` leave it: right on .8 of 100 report tasks to 1's .3."""
-    tracker, name = platform.tracker, round_name("line", "fresh", 1, 0)
+    tracker, key = platform.tracker, RoundKey("line", "fresh")
     old = tracker.resolve("line", "champion")
     assert old is not None
     told = sample(1)
     digest = told.last.challenger.digest if told.last.challenger else ""
-    taken = drawn(platform, parsed, "line", "fresh", 1, 0)
+    taken = drawn(platform, parsed, key)
     made = dataset.write(platform.settings.home / "tasks", taken.tasks, "tasks")
     platform.store.put("datasets", made.digest, platform.settings.home / "tasks")
-    platform.store.claim(plan_key(name), fixed(name, made.digest, drops=taken.drops))
+    platform.store.claim(key.plan_key, fixed(key, made.digest, drops=taken.drops))
     questions = [str(n) for n in range(100)]
     scores = (*scored(digest, questions, 0.8), *scored(old.digest, questions, 0.3))
     last = told.last.model_copy(update={"champion": ModelVersion(digest=old.digest)})
     told = told.model_copy(update={"scores": scores, "rounds": (last,)})
-    platform.store.claim(record_key(name), told.model_dump_json().encode())
-    round = tracker.round_run("line", "fresh", "main", 1, 0)
+    end_round(platform.store, key, told)
+    round = tracker.round_run(key, "main")
     tracker.finish(round, "promoted")
     new = tracker.register("line", digest, "file:///new", round, {"selftaught.campaign": "fresh"})
     tracker.point("previous", old)

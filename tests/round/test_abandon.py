@@ -19,7 +19,8 @@ from selftaught.recipe import Recipe
 from selftaught.retention.inventory import NoDeployments
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.abandon import abandon_old, require_kept
-from selftaught.round.history import due, record_key
+from selftaught.round.history import due
+from selftaught.state.round_key import RoundKey
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, Round, database, model, platform, recipe, recorded_blocks
 
@@ -46,7 +47,7 @@ def begun(platform: Platform, model: Path, tmp_path: Path) -> Round:
 
 
 def outcomes(platform: Platform) -> list[tuple[int, int, str]]:
-    return [(run.round, run.attempt, run.outcome) for run in platform.tracker.rounds("line", "campaign")]
+    return [(run.key.number, run.key.attempt, run.outcome) for run in platform.tracker.rounds("line", "campaign")]
 
 
 def order(model: Path) -> CampaignSpec:
@@ -57,7 +58,7 @@ def order(model: Path) -> CampaignSpec:
 def test_the_next_round_is_drawn_anew_and_status_says_so(platform: Platform, begun: Round):
     done = CliRunner().invoke(app, ["rounds", "abandon", "line", "campaign", "--json"])
     assert json.loads(done.stdout) == {"line": "line", "campaign": "campaign", "round": 1, "attempt": 0}
-    assert due(platform.tracker.rounds("line", "campaign")) == (1, 1)
+    assert due(platform, "line", "campaign") == RoundKey("line", "campaign", 1, 1)
     told = json.loads(CliRunner().invoke(app, ["status", "line", "--json"]).stdout)
     assert [(each["round"], each["outcome"]) for each in told["rounds"]] == [(1, "abandoned")]
     begun.attempt = 1
@@ -99,7 +100,7 @@ def test_there_has_to_be_one(platform: Platform, begun: Round):
 
 
 def test_one_that_only_has_to_be_ended_is_not_given_up(platform: Platform, begun: Round):
-    platform.store.claim(record_key("line/campaign/1-0"), b"{}")
+    platform.store.claim(RoundKey("line", "campaign").record_key, b"{}")
     with pytest.raises(BadInput, match=r"has its report already\. Submit it once more"):
         abandon(platform, "line", "campaign")
     assert abandon_old(platform, "line", time.time() + HOUR) == ()
@@ -130,7 +131,7 @@ def test_the_next_submission_gives_up_what_is_older_than_it_says(
 ):
     """Of every campaign of the line: nobody may ever submit to that one again."""
     there = Platform.open()
-    other = there.tracker.round_run("line", "other", "main", 1, 0)
+    other = there.tracker.round_run(RoundKey("line", "other"), "main")
     young = submit(there, order(model), abandon_after=HOUR)
     assert (young.name, young.abandoned) == ("line campaign round 1", ())
     api.end(young.id, "FAILED")

@@ -11,8 +11,8 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round import adopt as adopting
 from selftaught.round.adopt import adopt, adopt_roles, keep, roles
-from selftaught.round.models import reference_key
 from selftaught.serving.weight_check import PROMPTS, Reference
+from selftaught.state.ledger import ReferenceEntry
 from selftaught.state.weights import model_digest
 from tests.plain_reward_models import classes_of_text, shepherd, token_classifier
 from tests.reward_models import classified, reward_model
@@ -55,7 +55,7 @@ def test_a_line_that_could_never_be_served_on_a_cluster_is_not_begun(platform: P
 
 def test_a_process_reward_model_is_kept_with_what_it_says_of_the_probes(platform: Platform, tmp_path: Path):
     digest, _ = keep(platform, str(reward_model(tmp_path / "prm")))
-    reference = Reference.model_validate_json(platform.store.claimed(reference_key(digest)) or b"")
+    reference = Reference.model_validate_json(platform.ledger.value(ReferenceEntry(digest)) or b"")
     for prompt, text in zip(reference.prompts, PROMPTS, strict=True):
         assert prompt.classes == pytest.approx(classified(tmp_path / "prm", text)[-1], abs=1e-5)
 
@@ -70,7 +70,7 @@ def test_a_process_reward_model_that_lacks_a_part_is_not_kept(platform: Platform
         (folder / lost).unlink()
     with pytest.raises(BadInput, match=told):
         keep(platform, str(folder))
-    assert platform.store.claimed(reference_key(model_digest(folder))) is None
+    assert platform.ledger.value(ReferenceEntry(model_digest(folder))) is None
     assert model_digest(folder) not in {path.name for path in (tmp_path / "home" / "store" / "models").iterdir()}
 
 
@@ -92,7 +92,7 @@ def test_a_token_classifier_without_a_chat_template_is_kept_where_it_reads_plain
     told = guided(model, folder, **PLAIN)
     adopt_roles(platform, told, "line")
     digest = roles(platform, told, "line")["prm"].digest
-    reference = Reference.model_validate_json(platform.store.claimed(reference_key(digest)) or b"")
+    reference = Reference.model_validate_json(platform.ledger.value(ReferenceEntry(digest)) or b"")
     for prompt, text in zip(reference.prompts, PROMPTS, strict=True):
         assert prompt.classes == pytest.approx(classes_of_text(folder, text)[-1], abs=1e-5)
 

@@ -14,6 +14,7 @@ from selftaught.core.errors import BadInput
 from selftaught.core.progress import Curve as File
 from selftaught.round import curves
 from selftaught.round.curves import Curve, Follower, InMlflow, InTensorBoard, InWandb, Point, check_places, followed
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Tracker
 from tests.rounds import database
 from tests.waiting import until
@@ -29,7 +30,7 @@ def tracker(tmp_path: Path, database: Path) -> Tracker:
 
 @pytest.fixture
 def run(tracker: Tracker) -> str:
-    return tracker.round_run("line", "weekly", "main", 1, 0)
+    return tracker.round_run(RoundKey("line", "weekly"), "main")
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.core.errors import BadInput, Busy, RoundFailed, SelftaughtError, Unavailable
+from selftaught.core.errors import BadInput, Busy, SelftaughtError, Unavailable
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt
-from selftaught.round.history import give_up, record_key
+from selftaught.round.history import give_up
 from selftaught.round.in_use import in_use, reconcile_lines, tidy_when_free
-from selftaught.round.job import plan_key
 from selftaught.settings import Settings
+from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker
 from tests.plans import fixed
@@ -23,7 +23,7 @@ from tests.rounds import model, recipe, recorded_blocks
 from tests.serving.test_promotion import Address
 
 __all__ = ["model", "recorded_blocks"]
-NAME = "line/line/1-0"
+KEY = RoundKey("line", "line")
 
 
 class Elsewhere(Address):
@@ -87,9 +87,9 @@ def platform(tmp_path: Path) -> Cluster:
 
 def planned(platform: Platform) -> str:
     """The run of a round that is fixed, by a recipe that nobody here can read, to train what `challenger` names."""
-    run = platform.tracker.round_run("line", "line", "main", 1, 0)
-    plan = json.loads(fixed(NAME, "0" * 64, champion="c" * 64, run=run)) | {"recipe": {"of": "another version"}}
-    platform.store.claim(plan_key(NAME), json.dumps(plan).encode())
+    run = platform.tracker.round_run(KEY, "main")
+    plan = json.loads(fixed(KEY, "0" * 64, champion="c" * 64, run=run)) | {"recipe": {"of": "another version"}}
+    platform.store.claim(KEY.plan_key, json.dumps(plan).encode())
     platform.tracker.point("challenger", platform.tracker.register("line", "d" * 64, "file:///nowhere", run, {}))
     return run
 
@@ -103,13 +103,13 @@ def test_an_unfinished_round_keeps_what_it_names(platform: Cluster):
 
 def test_a_recorded_round_keeps_nothing(platform: Cluster):
     planned(platform)
-    platform.store.claim(record_key(NAME), b"told")
+    platform.store.claim(KEY.record_key, b"told")
     assert in_use(platform, "line") == set()
 
 
 def test_a_failed_round_keeps_nothing(platform: Cluster):
     run = planned(platform)
-    give_up(platform.tracker, run, RoundFailed("too few examples"))
+    give_up(platform, KEY, run, "too few examples")
     assert in_use(platform, "line") == set()
 
 

@@ -27,10 +27,10 @@ from selftaught.core.errors import NothingNew, RoundFailed
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Message, Task, dataset
-from selftaught.round.history import record_key
 from selftaught.round.intake import drawn, listed, missing, past
-from selftaught.round.job import plan_key, round_name
 from selftaught.settings import Settings
+from selftaught.state.ledger import Ledger as RoundLedger
+from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import NOTHING_NEW, Tracker
 from selftaught.tasks.inbox import batches
@@ -104,16 +104,16 @@ class Ledger:
         self.dropped[name] = {row["question"] for row in rows}
 
     @property
-    def name(self) -> str:
-        return round_name(LINE, "campaign", self.number, self.attempt)
+    def key(self) -> RoundKey:
+        return RoundKey(LINE, "campaign", self.number, self.attempt)
 
     def prepare(self, killed: bool = False) -> bytes | None:
         """Fix the round that is due, unless nothing is new; a killed one has written its tasks and claimed nothing."""
-        done = self.platform.store.claimed(plan_key(self.name))
+        done = self.platform.store.claimed(self.key.plan_key)
         if done is not None:
             return done
         try:
-            taken = drawn(self.platform, self.recipe, LINE, "campaign", self.number, self.attempt)
+            taken = drawn(self.platform, self.recipe, self.key)
         except NothingNew:
             return None
         made = dataset.write(self.folder / "tasks", taken.tasks, "tasks")
@@ -121,26 +121,26 @@ class Ledger:
         if killed:
             return None
         self.began += 1
-        plan = fixed(self.name, made.digest, float(self.began), drops=taken.drops)
-        return self.platform.store.claim(plan_key(self.name), plan)
+        plan = fixed(self.key, made.digest, float(self.began), drops=taken.drops)
+        return self.platform.store.claim(self.key.plan_key, plan)
 
     def end(self, outcome: str) -> None:
         """End the round that was fixed: it is recorded, or it has failed and is due as another attempt."""
-        if self.platform.store.claimed(plan_key(self.name)) is None:
+        if self.platform.store.claimed(self.key.plan_key) is None:
             return
         if outcome == "failed":
             self.attempt += 1
             return
-        self.platform.store.claim(record_key(self.name), outcome.encode())
+        self.platform.store.claim(self.key.record_key, outcome.encode())
         self.number, self.attempt = self.number + 1, 0
 
     def plans(self, ended: bool) -> list[Mapping[str, Any]]:
         names = [key.removeprefix("plans/") for key in self.platform.store.claims(f"plans/{LINE}")]
-        found = (self.platform.store.claimed(plan_key(n)) for n in names if not ended or self._has_ended(n))
+        found = (self.platform.store.claimed(f"plans/{n}") for n in names if not ended or self._has_ended(n))
         return [json.loads(plan) for plan in found if plan]
 
     def _has_ended(self, name: str) -> bool:
-        return self.platform.store.claimed(record_key(name)) is not None
+        return self.platform.store.claimed(f"rounds/{name}") is not None
 
     def used(self) -> Counter[str]:
         """How often each drop was used by rounds that have ended."""
@@ -220,7 +220,7 @@ def test_another_campaign_of_the_line_begins_with_nothing_used_and_the_same_sets
     ledger.drop(26, 0)
     ledger.prepare()
     ledger.end("promoted")
-    taken = drawn(ledger.platform, ledger.recipe, LINE, "another", 1, 0)
+    taken = drawn(ledger.platform, ledger.recipe, RoundKey(LINE, "another"))
     assert sorted((t.question, t.split) for t in taken.tasks) == sorted(
         (t.question, t.split) for t in ledger.tasks(ended=True)
     )
@@ -241,12 +241,12 @@ def test_what_was_used_by_a_day_is_of_the_rounds_that_began_until_then(tmp_path:
         day: [Task(messages=(Message(role="user", content=day),), answer="1", source="s", split="gate")]
         for day in ("monday", "tuesday", "wednesday")
     }
-    platform: Any = SimpleNamespace(store=store, rows=lambda digest, _: tasks[digest])
+    platform: Any = SimpleNamespace(store=store, ledger=RoundLedger(store), rows=lambda digest, _: tasks[digest])
     for number, day in enumerate(tasks, 1):
-        name = round_name(LINE, "campaign", number, 0)
-        store.claim(plan_key(name), fixed(name, day, started=float(number), drops=[day]))
+        key = RoundKey(LINE, "campaign", number)
+        store.claim(key.plan_key, fixed(key, day, started=float(number), drops=[day]))
         if day != "wednesday":  # which has not ended
-            store.claim(record_key(name), b"{}")
+            store.claim(key.record_key, b"{}")
     used = {until: past(platform, LINE, "campaign", until) for until in (0.5, 1.0, 2.5, float("inf"))}
     assert [sorted(found.drops) for found in used.values()] == [
         [], ["monday"], ["monday", "tuesday"], ["monday", "tuesday"],
@@ -313,7 +313,7 @@ def test_prepare_run_twice_gives_the_same_job_and_tells_what_it_used(
 
 def short(ended: RoundResult | Skipped) -> tuple[int, int, str]:
     outcome = ended.told.last.outcome if isinstance(ended, RoundResult) else NOTHING_NEW
-    return ended.round, ended.attempt, outcome
+    return ended.key.number, ended.key.attempt, outcome
 
 
 def run(desk: Desk, bucket: Path, rounds: int = 1, **changes: Any) -> list[tuple[int, int, str]]:
@@ -375,10 +375,9 @@ def test_the_compiled_pipeline_ends_in_prepare_where_the_drops_went_meanwhile(
     monkeypatch.chdir(REPOSITORY)
     parsed = Recipe.parse(canonical(recipe(model, tasks=tasks(bucket))).decode())
     campaign = Campaign(platform, CampaignSpec(parsed, "line", "campaign"), lambda event: None)
+    key = RoundKey("line", "campaign")
     assert [short(ended) for ended in campaign.run()] == [(1, 0, NOTHING_NEW)]
-    assert [(r.round, r.attempt, r.outcome) for r in platform.tracker.rounds("line", "campaign")] == [
-        (1, 0, NOTHING_NEW)
-    ]
+    assert [(r.key, r.outcome) for r in platform.tracker.rounds("line", "campaign")] == [(key, NOTHING_NEW)]
     assert len(platform.tracker.versions("line")) == 1
     assert "nothing new" not in (log := (campaign.folder / "round-1-0" / "log.txt").read_text())
     assert "prepare: " in log and "0 new tasks in 0 drops" in log

@@ -20,6 +20,7 @@ from selftaught.round import history
 from selftaught.round.job import Job, ModelRef
 from selftaught.round.reuse import earlier_trees, reusable
 from selftaught.state.journal import remove_journal, stored_journals
+from selftaught.state.round_key import RoundKey
 from tests.campaign.test_kill_search import timeless
 from tests.rounds import (
     REPOSITORY,
@@ -101,9 +102,9 @@ def test_a_round_with_the_same_policy_goes_on_from_the_newest_trees(
     with earlier_trees(platform, third.job, dataset.read(Path(third.made["tasks"].path), Task)) as trees:
         assert {trees[task].trees for task in trees} == {trees_of(second)}
         assert set(trees) == set(before)
-    told = history.newest(platform, "line", "campaign")
-    assert told
-    named = {each.kind: each.digest for each in told.last.datasets}
+    record = history.recorded(platform, RoundKey("line", "campaign", 2))
+    assert record
+    named = {each.kind: each.digest for each in record.round.datasets}
     assert named["trees of line/campaign/1-0"] == trees_of(first)
     inputs = platform.tracker.client.get_run(second.job.run).inputs.dataset_inputs
     assert "trees of line/campaign/1-0" in [each.dataset.name for each in inputs]

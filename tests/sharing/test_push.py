@@ -23,12 +23,12 @@ from selftaught.core.errors import BadInput, Unavailable
 from selftaught.platform import Platform
 from selftaught.records import Example, Message, dataset
 from selftaught.report.data import DatasetRef, ReportData
-from selftaught.round.history import record_key
-from selftaught.round.job import round_name
 from selftaught.sharing import push as pushing
 from selftaught.sharing.push import Pushed, push
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Version
 from selftaught.state.weights import check_model, model_digest, visible_files
+from tests.plans import end_round
 from tests.registry_made import LINE, Registry, tiny_model
 from tests.report.sample_report import sample
 from tests.stand_ins.hub import READER, STRANGER, WRITER, Hub, Repository, hub
@@ -62,7 +62,7 @@ class Desk:
         folder = tiny_model(self.folder / f"trained-{number}", seed=number + 10)
         digest = model_digest(folder)
         tracker, store = self.platform.tracker, self.platform.store
-        run = tracker.round_run(LINE, "weekly", "main", number, 0)
+        run = tracker.round_run(RoundKey(LINE, "weekly", number), "main")
         examples = self.examples()
         tags = {"campaign": "weekly", "round": str(number), "parent": self.base.digest, "examples": examples}
         tags |= {"outcome": outcome} if outcome else {}
@@ -70,7 +70,7 @@ class Desk:
             LINE, digest, store.put("models", digest, folder), run, {f"selftaught.{k}": v for k, v in tags.items()}
         )
         told = _told(number, digest, examples, recipe)
-        store.claim(record_key(round_name(LINE, "weekly", number, 0)), told.model_dump_json().encode())
+        end_round(store, RoundKey(LINE, "weekly", number), told)
         return version
 
     def examples(self) -> str:

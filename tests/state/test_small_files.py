@@ -18,9 +18,9 @@ from selftaught.retention.policy import RetentionPolicy
 from selftaught.round import history
 from selftaught.round.history import planned, recorded, unfinished
 from selftaught.round.in_use import in_use
-from selftaught.round.job import plan_key
 from selftaught.serving.engines.sessions import pid_files, reap
 from selftaught.settings import Settings
+from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker
 from tests.plans import fixed
@@ -29,7 +29,7 @@ from tests.rounds import database
 __all__ = ["database"]
 
 JUNK = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"line": "line"}', b"[" * 100_000]
-NAME = "line/weekly/1-0"
+KEY = RoundKey("line", "weekly")
 
 
 @pytest.fixture
@@ -55,14 +55,14 @@ def test_commands_work_whatever_the_notes_of_processes_hold(home: Path, junk: by
     assert [path for path in home.rglob("*.json") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("junk", [*JUNK[1:], fixed("other/weekly/1-0", "0" * 64)])
+@pytest.mark.parametrize("junk", [*JUNK[1:], fixed(RoundKey("other", "weekly"), "0" * 64)])
 def test_what_is_no_plan_costs_a_word(platform: Platform, junk: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    platform.store.claim(plan_key(NAME), fixed(NAME, "0" * 64, champion="c" * 64))
+    platform.store.claim(KEY.plan_key, fixed(KEY, "0" * 64, champion="c" * 64))
     for key in ("plans/line/anything", "plans/line/weekly/2-0", "steps/sample/anything", "steps/train/anything"):
         platform.store.claim(key, junk)
     for _ in range(2):
-        assert list(planned(platform, "line")) == [NAME]
-    assert [plan.name for plan in unfinished(platform, "line")] == [NAME]
+        assert list(planned(platform, "line")) == [KEY]
+    assert [plan.key for plan in unfinished(platform, "line")] == [KEY]
     assert in_use(platform, "line") == {"c" * 64}
     assert [
         fate.key for fate in Collector(platform, RetentionPolicy()).plan().go if not fate.key.startswith("steps/")
@@ -84,9 +84,9 @@ def test_what_an_unreadable_plan_names_is_kept(platform: Platform, tmp_path: Pat
 
 @pytest.mark.parametrize("junk", JUNK)
 def test_a_claim_that_has_to_be_read_is_named_where_it_cannot(platform: Platform, junk: bytes) -> None:
-    platform.store.claim(history.record_key(NAME), junk)
-    with pytest.raises(StoreError, match=rf"/claims/rounds/{NAME}: cannot be read as a ReportData .* remove it"):
-        recorded(platform, "line", "weekly", 1, 0)
+    platform.store.claim(KEY.record_key, junk)
+    with pytest.raises(StoreError, match=rf"/claims/rounds/{KEY.name}: cannot be read as a RoundRecord .* remove it"):
+        recorded(platform, KEY)
 
 
 def test_a_claim_of_a_step_that_is_no_text_is_told(platform: Platform, tmp_path: Path) -> None:

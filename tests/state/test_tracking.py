@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from selftaught.core.errors import Unavailable
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import RoundRun, Tracker, Version
 from tests.rounds import database
 
@@ -31,14 +32,14 @@ def tracker(tmp_path: Path, database: Path) -> Tracker:
 
 def test_campaign_and_round_are_made_once(tracker: Tracker):
     campaign = tracker.campaign_run("line", "weekly", {"selftaught.recipe": "r"})
-    first = tracker.round_run("line", "weekly", "main", 1, 0)
-    again = tracker.round_run("line", "weekly", "main", 1, 1)
+    first = tracker.round_run(RoundKey("line", "weekly"), "main")
+    again = tracker.round_run(RoundKey("line", "weekly", 1, 1), "main")
     assert len({campaign, first, again}) == 3
     assert tracker.campaign_run("line", "weekly") == campaign
-    assert tracker.round_run("line", "weekly", "main", 1, 0) == first
+    assert tracker.round_run(RoundKey("line", "weekly"), "main") == first
     assert tracker.rounds("line", "weekly") == [
-        RoundRun(first, "main", 1, 0, "", ""),
-        RoundRun(again, "main", 1, 1, "", ""),
+        RoundRun(first, RoundKey("line", "weekly"), "main", "", ""),
+        RoundRun(again, RoundKey("line", "weekly", 1, 1), "main", "", ""),
     ]
     assert tracker.tags(first)["mlflow.parentRunId"] == campaign
     assert tracker.tags(campaign)["selftaught.recipe"] == "r"
@@ -60,13 +61,13 @@ def test_what_another_makes_between_a_look_and_the_making_is_found_again(
         return make(*args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, made, overtaken)
-    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    run = tracker.round_run(RoundKey("line", "weekly"), "main")
     assert tracker.register("line", DIGEST, "file:///store/models/d1", run, {}).version == "1"
     assert (others, tracker.lines(), tracker.campaigns("line")) == ([], ["line"], ["weekly"])
 
 
 def test_campaigns_and_lines_do_not_see_each_others_rounds(tracker: Tracker):
-    ids = {tracker.round_run(line, name, "main", 1, 0) for line in ("a", "b") for name in ("weekly", "weekly-2")}
+    ids = {tracker.round_run(RoundKey(line, name), "main") for line in ("a", "b") for name in ("weekly", "weekly-2")}
     assert len(ids) == 4
     assert len(tracker.rounds("a", "weekly")) == 1
 
@@ -77,16 +78,17 @@ def test_versions_beyond_the_ninth_come_in_order_of_number(tracker: Tracker):
 
 
 def test_rounds_come_in_order(tracker: Tracker):
-    for number, attempt in [(10, 0), (2, 1), (2, 0), (1, 0)]:
-        tracker.round_run("line", "weekly", "main", number, attempt)
-    assert [(r.round, r.attempt) for r in tracker.rounds("line", "weekly")] == [(1, 0), (2, 0), (2, 1), (10, 0)]
+    keys = [RoundKey("line", "weekly", *numbers) for numbers in [(1, 0), (2, 0), (2, 1), (10, 0)]]
+    for key in reversed(keys):
+        tracker.round_run(key, "main")
+    assert [r.key for r in tracker.rounds("line", "weekly")] == keys
 
 
 @pytest.mark.parametrize(
     ("outcome", "status"), [("promoted", "FINISHED"), ("refused", "FINISHED"), ("failed", "FAILED")]
 )
 def test_a_round_ends_with_its_outcome(tracker: Tracker, outcome: str, status: str):
-    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    run = tracker.round_run(RoundKey("line", "weekly"), "main")
     for _ in range(2):
         tracker.finish(run, outcome)
     assert [r.outcome for r in tracker.rounds("line", "weekly")] == [outcome]
@@ -94,7 +96,7 @@ def test_a_round_ends_with_its_outcome(tracker: Tracker, outcome: str, status: s
 
 
 def test_a_model_is_registered_once_by_its_digest(tracker: Tracker):
-    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    run = tracker.round_run(RoundKey("line", "weekly"), "main")
     made = tracker.register("line", DIGEST, "file:///store/models/d1", run, {"selftaught.parent": "p"})
     assert tracker.register("line", DIGEST, "file:///elsewhere", run, {}) == made
     assert made == Version("line", "1", DIGEST, "file:///store/models/d1", run)
@@ -104,7 +106,7 @@ def test_a_model_is_registered_once_by_its_digest(tracker: Tracker):
 
 
 def test_lineage_leads_from_run_to_version_and_back(tracker: Tracker):
-    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    run = tracker.round_run(RoundKey("line", "weekly"), "main")
     tags = {"selftaught.parent": "p", "selftaught.examples": "e", "selftaught.tasks": "t"}
     made = tracker.register("line", DIGEST, "file:///m", run, tags)
     assert made.run == run
@@ -114,7 +116,7 @@ def test_lineage_leads_from_run_to_version_and_back(tracker: Tracker):
 
 
 def test_a_kill_between_version_and_tag_is_healed(tracker: Tracker):
-    run = tracker.round_run("line", "weekly", "main", 1, 0)
+    run = tracker.round_run(RoundKey("line", "weekly"), "main")
     tracker.client.create_registered_model("line")
     tracker.client.create_model_version("line", "file:///m", run, tags={"selftaught.digest": DIGEST})
     assert tracker.register("line", DIGEST, "file:///m", run, {}).version == "1"
@@ -145,9 +147,9 @@ def test_runs_and_versions_are_searched_to_their_end(tracker: Tracker, monkeypat
     monkeypatch.setattr("selftaught.state.tracking._PAGE", 2)
     for number in range(1, 6):
         tracker.register("line", str(number) * 64, "file:///m", "", {})
-        tracker.round_run("line", "weekly", "main", number, 0)
+        tracker.round_run(RoundKey("line", "weekly", number), "main")
     assert [version.version for version in tracker.versions("line")] == list("12345")
-    assert [past.round for past in tracker.rounds("line", "weekly")] == [1, 2, 3, 4, 5]
+    assert [past.key.number for past in tracker.rounds("line", "weekly")] == [1, 2, 3, 4, 5]
 
 
 def test_removed_files_are_said_on_the_version_until_the_model_is_made_again(tracker: Tracker):
@@ -218,14 +220,14 @@ def test_a_model_that_was_not_trained_here_has_a_source_run_that_has_ended(track
 def test_a_campaign_without_a_process_of_its_own_is_not_left_running(tracker: Tracker):
     """As on a cluster, where the first step of each round makes or finds it."""
     for number in (1, 2):
-        run = tracker.round_run("line", "weekly", "main", number, 0)
+        run = tracker.round_run(RoundKey("line", "weekly", number), "main")
         assert tracker.client.get_run(run).info.status == "RUNNING"
     assert tracker.client.get_run(tracker.campaign_run("line", "weekly")).info.status == "FINISHED"
 
 
 def test_a_round_leaves_a_running_campaign_running(tracker: Tracker):
     campaign = tracker.campaign_run("line", "weekly")
-    tracker.round_run("line", "weekly", "main", 1, 0)
+    tracker.round_run(RoundKey("line", "weekly"), "main")
     assert tracker.client.get_run(campaign).info.status == "RUNNING"
 
 
@@ -289,7 +291,7 @@ def _wait(uri: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def test_the_same_over_a_real_server(server: str):
     tracker = Tracker(server)
-    runs = {tracker.round_run("line", "weekly", "main", 1, 0) for _ in range(2)}
+    runs = {tracker.round_run(RoundKey("line", "weekly"), "main") for _ in range(2)}
     (run,) = runs
     versions = {tracker.register("line", DIGEST, "s3://bucket/models/d1", run, {"a": "b"}) for _ in range(2)}
     (version,) = versions

@@ -14,12 +14,12 @@ from selftaught.curation.step_values import StepValues
 from selftaught.platform import Platform
 from selftaught.records import Example, Group, dataset
 from selftaught.report.data import DatasetRef
-from selftaught.round.history import record_key
-from selftaught.round.job import round_name
+from selftaught.state.round_key import RoundKey
 from selftaught.stepwise.formats import FORMATS, written
 from selftaught.stepwise.from_trees import solutions
 from selftaught.stepwise.transfer import imported
 from tests.curation.trees import grown, unjudged
+from tests.plans import end_round
 from tests.registry_made import LINE, Registry
 from tests.report.sample_report import sample
 
@@ -75,7 +75,7 @@ def test_an_exported_tree_comes_back_as_its_own_value_examples(name, tmp_path):
     assert (account.rows, account.solutions, account.examples, account.aside) == (4, 4, 8, [])
 
 
-LAST = round_name(LINE, "weekly", 1, 0)
+LAST = RoundKey(LINE, "weekly")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def record(registry: Registry, tmp_path: Path):
 
     def make(*groups: Group) -> None:
         place = Platform.open()
-        place.tracker.round_run(LINE, "weekly", "main", 1, 0)
+        place.tracker.round_run(LAST, "main")
         made = dataset.write(tmp_path / "verified", groups, "groups")
         place.store.put("datasets", made.digest, tmp_path / "verified")
         told = sample(1)
@@ -92,7 +92,7 @@ def record(registry: Registry, tmp_path: Path):
             update={"datasets": (DatasetRef(kind="verified", digest=made.digest, rows=made.rows),)}
         )
         told = told.model_copy(update={"line": LINE, "rounds": (last,)})
-        place.store.claim(record_key(LAST), told.model_dump_json().encode())
+        end_round(place.store, LAST, told)
 
     return make
 

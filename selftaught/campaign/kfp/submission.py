@@ -20,8 +20,9 @@ from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
 from selftaught.round.history import next_round
 from selftaught.round.intake import nothing_new, stage_of
-from selftaught.round.job import begun, round_name
-from selftaught.state.tracking import RoundRun, round_title
+from selftaught.round.job import begun
+from selftaught.state.round_key import RoundKey
+from selftaught.state.tracking import RoundRun
 from selftaught.state.turns import turn
 
 ACTIVE = {"PENDING", "RUNNING", "PAUSED", "CANCELING"}
@@ -59,18 +60,18 @@ def submit(platform: Platform, order: CampaignSpec, abandon_after: float = 0.0) 
         before = every(client.list_runs, "runs", experiment_id=experiment)
         _require_idle(order.line, before)
         abandoned = abandon_old(platform, order.line, time.time() - abandon_after) if abandon_after else ()
-        number, attempt = next_round(platform, order.recipe, order.line, order.campaign)
-        if reason := nothing_new(platform, order.recipe, order.line, order.campaign, number, attempt):
+        key = next_round(platform, order.recipe, order.line, order.campaign)
+        if reason := nothing_new(platform, order.recipe, key):
             raise NothingNew(reason)
-        order = _as_begun(platform, order, number, attempt)
-        pipeline = compiled(order.pipeline(number), platform.settings.images)
+        order = _as_begun(platform, order, key)
+        pipeline = compiled(order.pipeline(key.number), platform.settings.images)
         version = ensure(client, pipeline, platform.settings.kfp_namespace)
-        opened = _opened(platform, order, number, attempt, version)
-        name = _name(f"{order.line} {round_title(order.campaign, number, attempt)}", before)
+        opened = _opened(platform, order, key, version)
+        name = _name(f"{key.line} {key.title}", before)
         run = client.run_pipeline(
             experiment,
             name,
-            params=_arguments(order, number, attempt),
+            params=_arguments(order, key),
             pipeline_id=version.pipeline,
             version_id=version.id,
         )
@@ -127,16 +128,15 @@ def _require_idle(line: str, listed: list[Any]) -> None:
         raise BadInput(f"{line}: run {active[0].run_id} is {active[0].state.lower()}. Wait for it, or terminate it.")
 
 
-def _as_begun(platform: Platform, order: CampaignSpec, number: int, attempt: int) -> CampaignSpec:
+def _as_begun(platform: Platform, order: CampaignSpec, key: RoundKey) -> CampaignSpec:
     """The order with the shards of the round that it goes on with: their tasks are shared out already."""
-    plan = begun(platform, round_name(order.line, order.campaign, number, attempt))
+    plan = begun(platform, key)
     return replace(order, shards=plan.shards) if plan else order
 
 
-def _opened(platform: Platform, order: CampaignSpec, number: int, attempt: int, version: Version) -> str:
+def _opened(platform: Platform, order: CampaignSpec, key: RoundKey, version: Version) -> str:
     """The round's run in MLflow, which names the version before the run is made that will write to it."""
-    stage = stage_of(order.recipe, number).name
-    run = platform.tracker.round_run(order.line, order.campaign, stage, number, attempt)
+    run = platform.tracker.round_run(key, stage_of(order.recipe, key.number).name)
     platform.tracker.tag(run, {"selftaught.pipeline_version": version.name})
     return run
 
@@ -147,14 +147,14 @@ def _name(called: str, before: list[Any]) -> str:
     return f"{called} ({again + 1})" if again else called
 
 
-def _arguments(order: CampaignSpec, number: int, attempt: int) -> dict[str, Any]:
+def _arguments(order: CampaignSpec, key: RoundKey) -> dict[str, Any]:
     """The very round that the run is called by, whatever is due when its first task starts."""
     return {
         "recipe": order.recipe.as_argument(),
-        "line": order.line,
-        "campaign": order.campaign,
-        "number": number,
-        "attempt": attempt,
+        "line": key.line,
+        "campaign": key.campaign,
+        "number": key.number,
+        "attempt": key.attempt,
         "shards": list(range(order.shards)),
     }
 

@@ -23,6 +23,7 @@ from selftaught.core.errors import BadInput, Unavailable
 from selftaught.recipe import OnAxis
 from selftaught.records import dataset
 from selftaught.round.distributed.request import TrainRequest, decode_error
+from selftaught.state.ledger import TrainingEntry
 from selftaught.state.store import Store
 from selftaught.state.weights import model_digest, proven
 
@@ -76,7 +77,7 @@ class Answer(BaseModel):
 
 def claim(name: str, what: str) -> str:
     """Where the store keeps a TrainJob's `order`, `answer` or `failure`."""
-    return f"trainings/{name}/{what}"
+    return TrainingEntry(name, what).key
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,15 +26,16 @@ from selftaught.round.checks.tokenizers import require_same_tokens
 from selftaught.round.error_budget import pool_of
 from selftaught.round.history import due, give_up
 from selftaught.round.intake import drawn, end, stage_of
-from selftaught.round.job import Job, ModelRef, plan_key, role_line, round_name
+from selftaught.round.job import Job, ModelRef, role_line
 from selftaught.round.notify import tell_failed
 from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
 from selftaught.round.reuse import reusable
 from selftaught.state.claims import parse_claim
+from selftaught.state.ledger import PlanEntry
+from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import NOTHING_NEW, STOPPED, Version
-from selftaught.tasks.draw import seeds
 from selftaught.tasks.past import TaskDraw
 from selftaught.verification.gold import gold_checks, require_gold
 
@@ -54,15 +55,14 @@ def run(
         raise BadInput("shards: []: nothing would be sampled. Give [0], or [0, 1, …] for several.")
     platform = Platform.open()
     parsed = Recipe.parse(recipe)
-    number, attempt = (number, attempt) if number else due(platform.tracker.rounds(line, campaign))
-    key = plan_key(round_name(line, campaign, number, attempt))
-    claimed = platform.store.claimed(key)
+    key = RoundKey(line, campaign, number, attempt) if number else due(platform, line, campaign)
+    claimed = platform.ledger.value(PlanEntry(key))
     if claimed is None:
         require_room(parsed, platform.settings)
         require_named(parsed)
-        job = _fix(platform, parsed, line, campaign, number, attempt, shards, Path(tasks))
-        claimed = platform.store.claim(key, job.model_dump_json().encode())
-    job = parse_claim(platform.store, key, claimed, Job)
+        job = _fix(platform, parsed, key, shards, Path(tasks))
+        claimed = platform.ledger.write(PlanEntry(key), job)
+    job = parse_claim(platform.store, PlanEntry(key).key, claimed, Job)
     if job.shards != shards:
         raise BadInput(f"{job.name}: was begun with {job.shards} shards, not {shards}. Go on with {job.shards}.")
     if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
@@ -70,21 +70,18 @@ def run(
         dataset.proven(Path(tasks), job.tasks)
     manifest = dataset.manifest(Path(tasks))
     require_kept(platform, job)
+    run = platform.tracker.round_run(key, job.stage)  # another than was fixed, where MLflow's database was lost since
+    job = job.model_copy(update={"run": run})
     _open_run(platform, job, manifest)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_bytes(claimed)
+    Path(out).write_text(job.model_dump_json(), encoding="utf-8")
     return manifest
 
 
-def _fix(
-    platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, shards: int, out: Path
-) -> Job:
-    stage = stage_of(recipe, number)
-    run = platform.tracker.round_run(
-        line, campaign, stage.name, number, attempt
-    )  # first, for a draw that fails to be told
-    draw = seeds(campaign, number, attempt)
-    taken = _drawn(platform, recipe, line, campaign, number, attempt, run)
+def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Path) -> Job:
+    line, stage = key.line, stage_of(recipe, key.number)
+    run = platform.tracker.round_run(key, stage.name)  # first, for a draw that fails to be told
+    taken = _drawn(platform, recipe, key, run)
     # before anything is sampled: on a cluster no plan has been made that would have said it
     require_gold(asyncio.run(gold_checks(taken.tasks, stage.verify)))
     counts = {name: float(count) for name, count in taken.counts.items()}
@@ -101,12 +98,12 @@ def _fix(
     job = Job(
         recipe=recipe,
         line=line,
-        campaign=campaign,
+        campaign=key.campaign,
         stage=stage.name,
-        round=number,
-        attempt=attempt,
-        seed=draw.round,
-        campaign_seed=draw.campaign,
+        round=key.number,
+        attempt=key.attempt,
+        seed=key.seed,
+        campaign_seed=key.campaign_seed,
         shards=shards,
         tasks=manifest.digest,
         drops=taken.drops,
@@ -118,34 +115,33 @@ def _fix(
         trainee=trainee,
         roles=others,
         trainees={role: own.get(role, trainee) for role in stage.trained_roles},
-        earlier=earlier(platform, line, campaign) if stage.replay else (),
+        earlier=earlier(platform, line, key.campaign) if stage.replay else (),
         run=run,
         started=time.time(),
     )
     return job.model_copy(update={"reused": reusable(platform, job)})
 
 
-def _drawn(
-    platform: Platform, recipe: Recipe, line: str, campaign: str, number: int, attempt: int, run: str
-) -> TaskDraw:
+def _drawn(platform: Platform, recipe: Recipe, key: RoundKey, run: str) -> TaskDraw:
     """The round's tasks; where there are none, or none that will do, its run ends before the pipeline does."""
     try:
-        return _fitting(platform, recipe, line, number, drawn(platform, recipe, line, campaign, number, attempt))
+        return _fitting(platform, recipe, key, drawn(platform, recipe, key))
     except NothingNew as nothing:
-        end(platform, recipe, line, campaign, number, attempt, str(nothing))
+        end(platform, recipe, key, str(nothing))
         raise
     except RoundFailed as failure:
-        give_up(platform.tracker, run, failure)
-        tell_failed(line, campaign, number, attempt, recipe.name, run, str(failure))
+        give_up(platform, key, run, str(failure))
+        tell_failed(key, recipe.name, run, str(failure))
         raise
 
 
-def _fitting(platform: Platform, recipe: Recipe, line: str, number: int, taken: TaskDraw) -> TaskDraw:
+def _fitting(platform: Platform, recipe: Recipe, key: RoundKey, taken: TaskDraw) -> TaskDraw:
     """`taken` without the tasks that no engine can be asked: they are named in the log, and counted.
 
     Raises RoundFailed when nothing is left of one of the sets.
     """
-    left = too_long(taken.tasks, platform.settings.engine_context, _tokenizer(platform, line, stage_of(recipe, number)))
+    tokenizer = _tokenizer(platform, key.line, stage_of(recipe, key.number))
+    left = too_long(taken.tasks, platform.settings.engine_context, tokenizer)
     if not left:
         return taken
     for task in left:

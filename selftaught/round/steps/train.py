@@ -22,10 +22,10 @@ from selftaught.round.curves import Curve, followed, places
 from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.distributed.trainjob import TrainJobs
 from selftaught.round.job import Job, ModelRef, dump, role_line
-from selftaught.round.models import reference_key
 from selftaught.round.patience import patient
 from selftaught.serving.weight_check import reference_logprobs
 from selftaught.state.claims import parse_claim
+from selftaught.state.ledger import ReferenceEntry
 from selftaught.state.tracking import Tracker, Version
 from selftaught.state.weights import check_model, model_digest
 
@@ -123,7 +123,7 @@ def _trained(platform: Platform, start: ModelRef, results: Sequence[TrainResult]
         raise RoundFailed("the trained weights do not compute numbers any more. Lower learning_rate, or raise warmup.")
     digest = model_digest(folder)
     uri = platform.store.put("models", digest, folder)
-    platform.store.claim(reference_key(digest), reference.model_dump_json().encode())
+    platform.ledger.write(ReferenceEntry(digest), reference)
     return Trained(
         digest=digest,
         uri=uri,

@@ -19,7 +19,10 @@ from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, Busy, Unavailable
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
+from selftaught.state.round_key import RoundKey
 from tests.kfp_api import Kfp, serving
+from tests.plans import end_round
+from tests.report.sample_report import sample
 from tests.rounds import REPOSITORY, Round, database, model, platform, recipe, recorded_blocks, written
 
 __all__ = ["database", "model", "platform", "recorded_blocks"]  # fixtures
@@ -121,7 +124,10 @@ def test_runs_are_called_by_line_campaign_round_and_attempt(
     there: Platform, model: Path, outcomes: list[str], name: str
 ):
     for number, outcome in enumerate(outcomes, 1):
-        there.tracker.finish(there.tracker.round_run("line", "campaign", "main", number, 0), outcome)
+        key = RoundKey("line", "campaign", number)
+        there.tracker.finish(there.tracker.round_run(key, "main"), outcome)
+        if outcome == "promoted":
+            end_round(there.store, key, sample(1))
     assert submit(there, order(model)).name == name
 
 

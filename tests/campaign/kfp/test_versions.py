@@ -19,6 +19,7 @@ from selftaught.platform import Platform
 from selftaught.retention.inventory import Folder, PipelineVersion, State
 from selftaught.retention.planning import DAY, Scope, plan
 from selftaught.retention.policy import RetentionPolicy
+from selftaught.state.round_key import RoundKey
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, database, model, platform, recorded_blocks
 
@@ -81,7 +82,7 @@ def test_ours_are_those_that_submissions_made_but_for_the_newest_of_each_pipelin
 
 def test_gc_removes_versions_that_no_run_and_no_champion_is_of(platform: Platform, api: Kfp):
     there = Platform.open()
-    run = there.tracker.round_run("line", "campaign", "main", 1, 0)
+    run = there.tracker.round_run(RoundKey("line", "campaign"), "main")
     there.tracker.tag(run, {"selftaught.pipeline_version": "champions"})
     there.tracker.finish(run, "promoted")
     made = there.tracker.register("line", "1" * 64, "file:///made", run, {"selftaught.outcome": "promoted"})
