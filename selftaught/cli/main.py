@@ -499,6 +499,23 @@ def rounds_abandon(
         out.print(f"{line} {campaign} round {gone.key.number}, attempt {gone.key.attempt}: abandoned", highlight=False)
 
 
+@rounds_app.command("restore")
+def rounds_restore(
+    line: Annotated[str, typer.Argument(help="the model line")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a line's runs, versions and pages in MLflow anew from the store, after the tracking database was lost."""
+    with telling():
+        from selftaught.platform import Platform
+        from selftaught.round.projection import restore
+
+        for each in restore(Platform.open(), line):
+            if as_json:
+                _print({"round": each.key.name, "run": each.run, "outcome": each.outcome})
+            else:
+                out.print(f"{each.key.name}: {each.outcome or 'not finished'} ({each.run})", highlight=False)
+
+
 @app.command()
 def status(line: Line, as_json: AsJson = False) -> None:
     """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
