@@ -340,8 +340,10 @@ def test_a_run_that_reached_a_limit_says_so_and_ends_as_its_last_round_did(
     def ended(campaign: Campaign) -> Iterator[RoundResult | LimitReached]:
         assert campaign.order.limits == Limits(hours=0.5, tokens=7)
         for number in range(1, rounds + 1):
-            yield RoundResult(number, 0, sample(number), Path("report.html"))
-        yield LimitReached(RoundKey("line", "line", rounds + 1), "its rounds have taken 9 new tokens of 7 (--max-tokens)")
+            yield RoundResult(RoundKey("line", "line", number), sample(number), Path("report.html"))
+        yield LimitReached(
+            RoundKey("line", "line", rounds + 1), "its rounds have taken 9 new tokens of 7 (--max-tokens)"
+        )
 
     monkeypatch.setattr(Campaign, "run", ended)
     command = "run recipes/rft.yaml --max-hours 0.5 --max-tokens 7"
