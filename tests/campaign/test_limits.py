@@ -83,4 +83,4 @@ def test_a_round_that_was_begun_is_finished_whatever_the_limit(desk: Desk, tmp_p
     assert desk.run(rounds=1) == [(1, 0, "promoted")]
     Round(tmp_path / "begun", recipe(desk.model), number=2).prepare()
     second, stopped = limited(desk, Limits(hours=0))
-    assert (second.round, stopped.round) == (2, 3)
+    assert (second.key.number, stopped.key.number) == (2, 3)
