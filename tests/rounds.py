@@ -71,7 +71,7 @@ def recipe(model: Path, *, tasks: Mapping[str, Any] = {}, **stage: Any) -> dict[
     return RECIPE | {"models": {"policy": str(model)}, "tasks": asked, "stages": [changed]}
 
 
-def tiny_model(folder: Path, skill: float = 0.3) -> Path:
+def tiny_model(folder: Path, skill: float = 0.3, context: int = 256) -> Path:
     """A real Llama of some ten thousand random weights with a byte-level tokenizer; `skill` is for the engine."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -86,7 +86,7 @@ def tiny_model(folder: Path, skill: float = 0.3) -> Path:
     whole.save_pretrained(folder)
     ends = {"eos_token_id": len(alphabet) - 1}
     shape = ends | {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = LlamaConfig(vocab_size=len(alphabet), max_position_embeddings=256, skill=skill, **shape)
+    config = LlamaConfig(vocab_size=len(alphabet), max_position_embeddings=context, skill=skill, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 

@@ -3,7 +3,8 @@
 `skill` in the model's config.json is the part of the problems that it gets right. What is said follows from the
 question, the number of the sample and the skill alone, so two runs hear the same. Log-probabilities of prompts are the
 ones that the trainer put into the store beside the model. RECORDED_REQUESTS names a file that every chat request is
-noted in, one JSON object a line; RECORDED_SECONDS is how long an answer takes, one after the other.
+noted in, one JSON object a line; RECORDED_SECONDS is how long an answer takes, one after the other. With
+RECORDED_CALCULATIONS its answers show one.
 
 It is polite unless RECORDED_FAULTS says otherwise: a JSON object with the questions that meet each fault, or the share
 of them, and which these are then follows from the question. `length` and `abort` break the first sample off and say so,
@@ -251,7 +252,9 @@ def choice(text: str) -> dict:
 
 def says(question: str, sample: str, skill: float) -> str:
     """Right for the part `skill` of all (question, sample); what a skill gets right, a higher skill gets right too."""
-    return f"The answer is {solve(question) + (luck(f'{question}|{sample}') >= skill)}."
+    answer = solve(question) + (luck(f"{question}|{sample}") >= skill)
+    shown = f"{answer - 1} + 1 = {answer}\n" if os.environ.get("RECORDED_CALCULATIONS") else ""
+    return f"{shown}The answer is {answer}."
 
 
 def solve(question: str) -> int:

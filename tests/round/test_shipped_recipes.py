@@ -1,0 +1,69 @@
+"""Every recipe in recipes/, each stage for one round of a few tasks: sampled, verified, trained, measured, decided.
+
+The steps run in this process on recorded engines; what is trained is a real model of ten thousand weights, by the
+recipe's own objectives. What the figures come to says nothing here: that every block fits the next is what is tested.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selftaught.lines.evaluation import evaluate_model
+from selftaught.platform import Platform
+from selftaught.recipe import Recipe
+from selftaught.round.adopt import adopt
+from tests.round.test_intake import put, word_problems
+from tests.rounds import REPOSITORY, Round, database, engines, platform, recorded_blocks, requests, tiny_model
+
+__all__ = ["database", "engines", "platform", "recorded_blocks", "requests"]
+
+SHIPPED = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+SMALLER = {"train": 24, "gate": 6, "report": 6, "guard": 4, "at_least": 30, "rounds": 1, "k": 8}
+"""Fields of a recipe, wherever they are, that make a round long."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is right in six of ten answers, with room for worked examples."""
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny", skill=0.6, context=1024)
+
+
+def smaller(value: Any) -> Any:
+    """A recipe's `value` with the fields of SMALLER bounded; objectives stay as they are."""
+    if isinstance(value, list):
+        return [smaller(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: min(each, SMALLER[key]) if key in SMALLER and isinstance(each, int) else smaller(each)
+        for key, each in value.items()
+    }
+
+
+def short(path: Path, model: Path, inbox: Path) -> dict[str, Any]:
+    """The recipe at `path` on a few tasks, each stage for one round."""
+    recipe = smaller(yaml.safe_load(path.read_text()))
+    if "path" in recipe["tasks"]:
+        put(inbox, word_problems(1))
+        recipe["tasks"]["path"] = str(inbox)
+    return recipe | {"models": {"policy": str(model)}}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_recipe_runs_a_round_of_each_stage(
+    path: Path, model: Path, platform: Platform, engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECORDED_CALCULATIONS", "1")
+    recipe = short(path, model, tmp_path / "inbox")
+    parsed = Recipe.parse(json.dumps(recipe))
+    if not parsed.stages[0].train:
+        assert {summary.n for summary in evaluate_model(platform, parsed, "line", str(model), "report")} == {6}
+        return
+    adopt(platform, parsed, "shipped")
+    for number, stage in enumerate(parsed.stages, 1):
+        round = Round(tmp_path / str(number), recipe, line="shipped", campaign=path.stem, number=number, shards=1)
+        assert round.run() in ("promoted", "refused"), stage.name
