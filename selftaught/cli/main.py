@@ -216,7 +216,8 @@ def _tell_spent(spent: Any, as_json: bool) -> None:
     if as_json:
         _print({"round": spent.key.number, "outcome": LIMIT, "reason": spent.reason})
         return
-    words = f"Stopped before round {spent.key.number}: {spent.reason}. The same command with a higher limit, or none, goes on."
+    number = spent.key.number
+    words = f"Stopped before round {number}: {spent.reason}. The same command with a higher limit, or none, goes on."
     err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
