@@ -41,7 +41,7 @@ def test_a_package_of_another_version_is_named_with_the_tested_one(
 ):
     monkeypatch.setattr(machine, "_version", lambda package: "4.0.0" if package == "transformers" else None)
     assert "transformers 4.0.0 (tested with <5.20,>=5.19)" in found("packages").detail
-    assert "trl is missing" in found("packages").detail
+    assert "peft is missing" in found("packages").detail
 
 
 def test_the_base_installation_is_told_of_what_it_lacks_once_and_how_to_get_it(
