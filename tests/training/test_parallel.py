@@ -192,8 +192,8 @@ def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., 
 def test_processes_die_with_who_started_them(make: Callable[..., TrainRequest]):
     work = make(LONG)
     code = (
-        "import sys; from selftaught.round.distributed.request import Work; "
-        "Work.model_validate_json(sys.argv[1]).run(2)"
+        "import sys; from selftaught.round.distributed.request import TrainRequest; "
+        "TrainRequest.model_validate_json(sys.argv[1]).run(2)"
     )
     step = subprocess.Popen([sys.executable, "-c", code, work.model_dump_json()], env=environment())
     assert until(lambda: newest(work.scratch), 600)
