@@ -90,6 +90,7 @@ def write_rounds(data: Path, total: int) -> None:
     """Rounds that have ended, of `A_ROUND` tasks each, three in five of them trained on, and one drop that waits."""
     from selftaught.records import dataset
     from selftaught.round.job import ModelRef, Plan
+    from selftaught.state.ledger import PlanEntry, RecordEntry
 
     write_drops(data / "drops", 10 * DROPS)
     platform, every = opened(data / "home"), tasks(total)
@@ -100,8 +101,8 @@ def write_rounds(data: Path, total: int) -> None:
         platform.store.put("datasets", digest, data / "round")
         told = {"line": "rows", "campaign": "rows", "round": number, "attempt": 0, "run": "", "started": float(number)}
         plan = Plan(**told, tasks=digest, champion=model, sampler=model, trainee=model)  # type: ignore[arg-type]
-        platform.store.claim(plan.key.plan_key, plan.model_dump_json().encode())
-        platform.store.claim(plan.key.record_key, b"{}")
+        platform.store.claim(PlanEntry(plan.key).key, plan.model_dump_json().encode())
+        platform.store.claim(RecordEntry(plan.key).key, b"{}")
 
 
 SPLITS = ("train", "train", "train", "gate", "report")

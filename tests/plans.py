@@ -2,6 +2,7 @@
 
 from selftaught.report.data import ReportData, RoundDetail, RoundRecord
 from selftaught.round.job import ModelRef, Plan
+from selftaught.state.ledger import DetailEntry, RecordEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import Store
 
@@ -18,5 +19,5 @@ def end_round(store: Store, key: RoundKey, page: ReportData) -> None:
     """End the round that `page` tells in full."""
     detail = {name: getattr(page, name) for name in RoundDetail.model_fields}
     kept = {name: getattr(page, name) for name in RoundRecord.model_fields if name != "round"}
-    store.claim(key.detail_key, RoundDetail(**detail).model_dump_json().encode())
-    store.claim(key.record_key, RoundRecord(**kept, round=page.last).model_dump_json().encode())
+    store.claim(DetailEntry(key).key, RoundDetail(**detail).model_dump_json().encode())
+    store.claim(RecordEntry(key).key, RoundRecord(**kept, round=page.last).model_dump_json().encode())

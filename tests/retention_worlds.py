@@ -18,6 +18,7 @@ from selftaught.records.dataset import Manifest
 from selftaught.report.data import DatasetRef, ModelVersion, ReportData, RoundReport
 from selftaught.retention.inventory import Claim, Folder, Holds, Journal, Registered, Round, State
 from selftaught.retention.planning import DAY, RetentionPlan
+from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import MARKER, DirectoryStore
 from tests.plans import end_round, fixed
@@ -322,7 +323,7 @@ def _write_round(round: Round, world: World, platform: Platform) -> None:
     key = round.key
     refers = sorted(round.refers)
     plan = json.loads(fixed(key, round.tasks, round.started, champion=refers[0]))
-    platform.store.claim(key.plan_key, json.dumps({**plan, "refers": refers}).encode())
+    platform.store.claim(PlanEntry(key).key, json.dumps({**plan, "refers": refers}).encode())
     run = platform.tracker.round_run(key, "main")
     if round.ended:
         platform.tracker.finish(run, _outcome(round, world))

@@ -7,6 +7,7 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import dataset
 from selftaught.round.history import newest, page_of
+from selftaught.state.ledger import DetailEntry
 from selftaught.state.round_key import RoundKey
 from tests.rounds import Round, recipe
 
@@ -101,7 +102,7 @@ def test_rounds_follow_one_another_in_the_record(round: Round, platform: Platfor
 
 def _forget_all_but_the_record(platform: Platform, round: Round) -> None:
     """Of an ended round its scores, rollouts and examples, in the store and for its page, are nothing to the next."""
-    platform.store.release(round.job.key.detail_key)
+    platform.store.release(DetailEntry(round.job.key).key)
     for name in ("verified", "examples", "gate-scores", "report-scores"):
         platform.store.remove("datasets", dataset.manifest(Path(round.made[name].path)).digest)
 

@@ -14,8 +14,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, TypeVar
+from dataclasses import astuple, dataclass
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import override
@@ -118,29 +118,42 @@ class RoundEnd(BaseModel):
 # Steps and models -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StepEntry(Entry):
-    """What a step made of its inputs, which `inputs` is a digest of: a data set's digest, or a training's record."""
+class NamedEntry(Entry):
+    """An entry whose key is its folder and then its fields, which are texts; `PARTS` is what these may be."""
 
-    FOLDER: ClassVar[str] = "steps"
-    step: str
-    inputs: str
+    __slots__ = ()
+    PARTS: ClassVar[str]
+
+    @classmethod
+    def pattern(cls) -> str:
+        """What a key of this kind looks like: a group a field."""
+        return f"{cls.FOLDER}/{cls.PARTS}"
 
     @property
     @override
     def key(self) -> str:
-        return f"steps/{self.step}/{self.inputs}"
+        return "/".join([self.FOLDER, *astuple(cast(Any, self))])
 
     @classmethod
     @override
     def parse(cls, key: str) -> Self | None:
-        found = re.fullmatch(r"steps/(\w+)/([0-9a-f]{64})", key)
+        found = re.fullmatch(cls.pattern(), key)
         return cls(*found.groups()) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class StepEntry(NamedEntry):
+    """What a step made of its inputs, which `inputs` is a digest of: a data set's digest, or a training's record."""
+
+    FOLDER: ClassVar[str] = "steps"
+    PARTS: ClassVar[str] = r"(\w+)/([0-9a-f]{64})"
+    step: str
+    inputs: str
 
     @classmethod
     def of_journal(cls, name: str) -> Self | None:
         """The step that a journal is of, whose key is a part of the journal's."""
-        found = re.search(r"steps/\w+/[0-9a-f]{64}", name)
+        found = re.search(cls.pattern(), name)
         return cls.parse(found.group()) if found else None
 
     @override
@@ -183,23 +196,13 @@ def _parsed(kind: type[M], value: bytes) -> M | None:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingEntry(Entry):
+class TrainingEntry(NamedEntry):
     """What the nodes of a TrainJob were told (`order`), and the model (`answer`) or `failure` that came of it."""
 
     FOLDER: ClassVar[str] = "trainings"
+    PARTS: ClassVar[str] = r"([^/]+)/(order|answer|failure)"
     job: str
     part: str
-
-    @property
-    @override
-    def key(self) -> str:
-        return f"trainings/{self.job}/{self.part}"
-
-    @classmethod
-    @override
-    def parse(cls, key: str) -> Self | None:
-        found = re.fullmatch(r"trainings/([^/]+)/(order|answer|failure)", key)
-        return cls(*found.groups()) if found else None
 
     def named(self, order: bytes, value: bytes) -> tuple[tuple[str, ...], str] | None:
         """What the part names, and what a model that it names was trained on; None where nobody can read it."""
@@ -213,43 +216,23 @@ class TrainingEntry(Entry):
 
 
 @dataclass(frozen=True, slots=True)
-class RoleEntry(Entry):
+class RoleEntry(NamedEntry):
     """The model that plays a role on a line, by the digest of the name that recipes call it by."""
 
     FOLDER: ClassVar[str] = "roles"
+    PARTS: ClassVar[str] = r"([^/]+)/([^/]+)/([0-9a-f]{64})"
     line: str
     role: str
     named: str
 
-    @property
-    @override
-    def key(self) -> str:
-        return f"roles/{self.line}/{self.role}/{self.named}"
-
-    @classmethod
-    @override
-    def parse(cls, key: str) -> Self | None:
-        found = re.fullmatch(r"roles/([^/]+)/([^/]+)/([0-9a-f]{64})", key)
-        return cls(*found.groups()) if found else None
-
 
 @dataclass(frozen=True, slots=True)
-class ReferenceEntry(Entry):
+class ReferenceEntry(NamedEntry):
     """A model's own log-probabilities of the probe prompts, which an engine that serves it is compared with."""
 
     FOLDER: ClassVar[str] = "references"
+    PARTS: ClassVar[str] = r"([0-9a-f]{64})"
     digest: str
-
-    @property
-    @override
-    def key(self) -> str:
-        return f"references/{self.digest}"
-
-    @classmethod
-    @override
-    def parse(cls, key: str) -> Self | None:
-        found = re.fullmatch(r"references/([0-9a-f]{64})", key)
-        return cls(*found.groups()) if found else None
 
     @override
     def digests(self, value: bytes) -> tuple[str, ...]:

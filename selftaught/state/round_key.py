@@ -37,21 +37,6 @@ class RoundKey:
         return f"{self.campaign} round {self.number}" + (f" attempt {self.attempt}" if self.attempt else "")
 
     @property
-    def plan_key(self) -> str:
-        """The claim that holds what `prepare` fixed."""
-        return f"plans/{self.name}"
-
-    @property
-    def record_key(self) -> str:
-        """The claim that holds what became of the round; it is there once the round has ended with a decision."""
-        return f"rounds/{self.name}"
-
-    @property
-    def detail_key(self) -> str:
-        """The claim that holds what only the page of the round shows."""
-        return f"details/{self.name}"
-
-    @property
     def seed(self) -> int:
         """The seed of this attempt's draws: 63 bits, equal on every machine, and of another attempt others."""
         return _seed(self.campaign, self.number, self.attempt)

@@ -23,6 +23,7 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task, TaskScore, dataset
 from selftaught.report.data import ModelVersion
 from selftaught.round.intake import drawn
+from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Version
 from tests.campaign.test_local import Desk, desk
@@ -108,7 +109,7 @@ def promote(platform: Platform, parsed: Recipe) -> tuple[Version, Version]:
     taken = drawn(platform, parsed, key)
     made = dataset.write(platform.settings.home / "tasks", taken.tasks, "tasks")
     platform.store.put("datasets", made.digest, platform.settings.home / "tasks")
-    platform.store.claim(key.plan_key, fixed(key, made.digest, drops=taken.drops))
+    platform.store.claim(PlanEntry(key).key, fixed(key, made.digest, drops=taken.drops))
     questions = [str(n) for n in range(100)]
     scores = (*scored(digest, questions, 0.8), *scored(old.digest, questions, 0.3))
     last = told.last.model_copy(update={"champion": ModelVersion(digest=old.digest)})

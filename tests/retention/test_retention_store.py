@@ -23,6 +23,7 @@ from selftaught.retention.policy import RetentionPolicy
 from selftaught.retention.survey import Memory, survey
 from selftaught.settings import Settings
 from selftaught.state.journal import stored_journals
+from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore, Stored, open_store
 from selftaught.state.tracking import Tracker
@@ -330,7 +331,7 @@ def test_what_came_to_be_needed_after_the_plan_stays(platform: Platform) -> None
         version = next(v for v in platform.tracker.versions("rft") if v.digest == refused)
         platform.tracker.point("base", version)
         key = RoundKey("new", "new")
-        platform.store.claim(key.plan_key, fixed(key, lost, NOW))
+        platform.store.claim(PlanEntry(key).key, fixed(key, lost, NOW))
 
     moves: list[Fate] = []
     Collector(platform, EAGER, now=NOW + 1000 * DAY).collect(meanwhile, moves.append)

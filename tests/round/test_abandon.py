@@ -20,6 +20,7 @@ from selftaught.retention.inventory import NoDeployments
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.abandon import abandon_old, require_kept
 from selftaught.round.history import due
+from selftaught.state.ledger import RecordEntry
 from selftaught.state.round_key import RoundKey
 from tests.kfp_api import Kfp, serving
 from tests.rounds import REPOSITORY, Round, database, model, platform, recipe, recorded_blocks
@@ -100,7 +101,7 @@ def test_there_has_to_be_one(platform: Platform, begun: Round):
 
 
 def test_one_that_only_has_to_be_ended_is_not_given_up(platform: Platform, begun: Round):
-    platform.store.claim(RoundKey("line", "campaign").record_key, b"{}")
+    platform.store.claim(RecordEntry(RoundKey("line", "campaign")).key, b"{}")
     with pytest.raises(BadInput, match=r"has its report already\. Submit it once more"):
         abandon(platform, "line", "campaign")
     assert abandon_old(platform, "line", time.time() + HOUR) == ()

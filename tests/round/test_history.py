@@ -12,6 +12,7 @@ from typing_extensions import override
 from selftaught.platform import Platform
 from selftaught.report.data import ReportData, RoundDetail, RoundRecord
 from selftaught.round.history import detail, newest, page_of, recorded, records
+from selftaught.state.ledger import RecordEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from tests.plans import end_round
@@ -77,7 +78,7 @@ def test_rounds_are_known_by_their_records_alone(platform: Platform):
     assert isinstance(platform.store, Noting)
     platform.store.read_claims.clear()
     assert [each.round.round for _, each in records(platform, "line", "weekly")] == [1, 2, 10]
-    assert platform.store.read_claims == [key(number).record_key for number in (1, 2, 10)]
+    assert platform.store.read_claims == [RecordEntry(key(number)).key for number in (1, 2, 10)]
     assert newest(platform, "line", "weekly") == key(10)
 
 
@@ -93,7 +94,7 @@ def test_a_record_of_release_0_1_which_has_all_rounds_before_it_is_read_as_its_l
     """Nor are the rounds before it looked at, which may have been written by yet earlier versions."""
     whole: dict[str, Any] = json.loads(sample(3).model_dump_json())
     whole["rounds"][0] = {"written": "by another version"}
-    platform.store.claim(key(3).record_key, json.dumps(whole).encode())
+    platform.store.claim(RecordEntry(key(3)).key, json.dumps(whole).encode())
     assert recorded(platform, key(3)) == _kept(RoundRecord, sample(3)).model_copy(update={"round": sample(3).last})
     assert detail(platform, key(3)) == _kept(RoundDetail, sample(3))
 

@@ -15,6 +15,7 @@ from selftaught.round.adopt import adopt
 from selftaught.round.history import give_up
 from selftaught.round.in_use import in_use, reconcile_lines, tidy_when_free
 from selftaught.settings import Settings
+from selftaught.state.ledger import PlanEntry, RecordEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker
@@ -89,7 +90,7 @@ def planned(platform: Platform) -> str:
     """The run of a round that is fixed, by a recipe that nobody here can read, to train what `challenger` names."""
     run = platform.tracker.round_run(KEY, "main")
     plan = json.loads(fixed(KEY, "0" * 64, champion="c" * 64, run=run)) | {"recipe": {"of": "another version"}}
-    platform.store.claim(KEY.plan_key, json.dumps(plan).encode())
+    platform.store.claim(PlanEntry(KEY).key, json.dumps(plan).encode())
     platform.tracker.point("challenger", platform.tracker.register("line", "d" * 64, "file:///nowhere", run, {}))
     return run
 
@@ -103,7 +104,7 @@ def test_an_unfinished_round_keeps_what_it_names(platform: Cluster):
 
 def test_a_recorded_round_keeps_nothing(platform: Cluster):
     planned(platform)
-    platform.store.claim(KEY.record_key, b"told")
+    platform.store.claim(RecordEntry(KEY).key, b"told")
     assert in_use(platform, "line") == set()
 
 

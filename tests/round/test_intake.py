@@ -30,6 +30,7 @@ from selftaught.records import Message, Task, dataset
 from selftaught.round.intake import drawn, listed, missing, past
 from selftaught.settings import Settings
 from selftaught.state.ledger import Ledger as RoundLedger
+from selftaught.state.ledger import PlanEntry, RecordEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import NOTHING_NEW, Tracker
@@ -109,7 +110,7 @@ class Ledger:
 
     def prepare(self, killed: bool = False) -> bytes | None:
         """Fix the round that is due, unless nothing is new; a killed one has written its tasks and claimed nothing."""
-        done = self.platform.store.claimed(self.key.plan_key)
+        done = self.platform.store.claimed(PlanEntry(self.key).key)
         if done is not None:
             return done
         try:
@@ -122,16 +123,16 @@ class Ledger:
             return None
         self.began += 1
         plan = fixed(self.key, made.digest, float(self.began), drops=taken.drops)
-        return self.platform.store.claim(self.key.plan_key, plan)
+        return self.platform.store.claim(PlanEntry(self.key).key, plan)
 
     def end(self, outcome: str) -> None:
         """End the round that was fixed: it is recorded, or it has failed and is due as another attempt."""
-        if self.platform.store.claimed(self.key.plan_key) is None:
+        if self.platform.store.claimed(PlanEntry(self.key).key) is None:
             return
         if outcome == "failed":
             self.attempt += 1
             return
-        self.platform.store.claim(self.key.record_key, outcome.encode())
+        self.platform.store.claim(RecordEntry(self.key).key, outcome.encode())
         self.number, self.attempt = self.number + 1, 0
 
     def plans(self, ended: bool) -> list[Mapping[str, Any]]:
@@ -244,9 +245,9 @@ def test_what_was_used_by_a_day_is_of_the_rounds_that_began_until_then(tmp_path:
     platform: Any = SimpleNamespace(store=store, ledger=RoundLedger(store), rows=lambda digest, _: tasks[digest])
     for number, day in enumerate(tasks, 1):
         key = RoundKey(LINE, "campaign", number)
-        store.claim(key.plan_key, fixed(key, day, started=float(number), drops=[day]))
+        store.claim(PlanEntry(key).key, fixed(key, day, started=float(number), drops=[day]))
         if day != "wednesday":  # which has not ended
-            store.claim(key.record_key, b"{}")
+            store.claim(RecordEntry(key).key, b"{}")
     used = {until: past(platform, LINE, "campaign", until) for until in (0.5, 1.0, 2.5, float("inf"))}
     assert [sorted(found.drops) for found in used.values()] == [
         [], ["monday"], ["monday", "tuesday"], ["monday", "tuesday"],

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught.state.ledger import PlanEntry, RecordEntry
 from selftaught.state.round_key import RoundKey
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
@@ -19,7 +20,7 @@ GOLDEN = [
 @pytest.mark.parametrize(("key", "name", "title", "seed"), GOLDEN)
 def test_names_keys_and_seeds_are_those_of_release_0_1_0(key: RoundKey, name: str, title: str, seed: int):
     assert (key.name, key.title, key.seed) == (name, title, seed)
-    assert (key.plan_key, key.record_key) == (f"plans/{name}", f"rounds/{name}")
+    assert (PlanEntry(key).key, RecordEntry(key).key) == (f"plans/{name}", f"rounds/{name}")
     assert RoundKey("any", "demo").campaign_seed == 1534505598134367298
 
 
@@ -42,4 +43,4 @@ def test_what_is_called_otherwise_is_no_round(name: str):
 
 @given(KEYS, KEYS)
 def test_two_rounds_share_no_name(one: RoundKey, other: RoundKey):
-    assert (one == other) == (one.name == other.name) == (one.plan_key == other.plan_key)
+    assert (one == other) == (one.name == other.name) == (PlanEntry(one).key == PlanEntry(other).key)

@@ -20,6 +20,7 @@ from selftaught.round.history import planned, recorded, unfinished
 from selftaught.round.in_use import in_use
 from selftaught.serving.engines.sessions import pid_files, reap
 from selftaught.settings import Settings
+from selftaught.state.ledger import PlanEntry, RecordEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker
@@ -57,7 +58,7 @@ def test_commands_work_whatever_the_notes_of_processes_hold(home: Path, junk: by
 
 @pytest.mark.parametrize("junk", [*JUNK[1:], fixed(RoundKey("other", "weekly"), "0" * 64)])
 def test_what_is_no_plan_costs_a_word(platform: Platform, junk: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    platform.store.claim(KEY.plan_key, fixed(KEY, "0" * 64, champion="c" * 64))
+    platform.store.claim(PlanEntry(KEY).key, fixed(KEY, "0" * 64, champion="c" * 64))
     for key in ("plans/line/anything", "plans/line/weekly/2-0", "steps/sample/anything", "steps/train/anything"):
         platform.store.claim(key, junk)
     for _ in range(2):
@@ -84,7 +85,7 @@ def test_what_an_unreadable_plan_names_is_kept(platform: Platform, tmp_path: Pat
 
 @pytest.mark.parametrize("junk", JUNK)
 def test_a_claim_that_has_to_be_read_is_named_where_it_cannot(platform: Platform, junk: bytes) -> None:
-    platform.store.claim(KEY.record_key, junk)
+    platform.store.claim(RecordEntry(KEY).key, junk)
     with pytest.raises(StoreError, match=rf"/claims/rounds/{KEY.name}: cannot be read as a RoundRecord .* remove it"):
         recorded(platform, KEY)
 
