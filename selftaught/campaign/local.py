@@ -129,7 +129,7 @@ class Campaign:
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked_line(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()
-            ended = self._over() if len(self._ended()) < last else None
+            ended = self._over(self._next()) if len(self._ended()) < last else None
             if ended is not None:
                 yield ended
             else:
@@ -161,7 +161,8 @@ class Campaign:
             if len(rounds) == last:
                 yield self._again(rounds[-1])
             while len(self._ended()) < last:
-                result = self._over() or self._round(self._next())
+                key = self._next()
+                result = self._over(key) or self._round(key)
                 yield result
                 if not isinstance(result, RoundResult):
                     return
@@ -217,26 +218,22 @@ class Campaign:
     def _next(self) -> RoundKey:
         return next_round(self.platform, self.order.recipe, self.order.line, self.order.campaign)
 
-    def _over(self) -> Skipped | LimitReached | None:
-        """Why the round that is due does not begin, where it does not."""
-        return self._spent() or self._quiet()
-
-    def _spent(self) -> LimitReached | None:
-        """The round that is due, where the campaign has reached a limit and it was not begun."""
-        key = self._next()
+    def _over(self, key: RoundKey) -> Skipped | LimitReached | None:
+        """Why the round `key` that is due does not begin; None where it does, or was begun before."""
         if begun(self.platform, key) is not None:
             return None
-        ended = records(self.platform, self.order.line, self.order.campaign)
-        reason = self.order.limits.reached([record.round for _, record in ended])
-        return LimitReached(key, reason) if reason else None
-
-    def _quiet(self) -> Skipped | None:
-        """The round that is due, where it was not begun and nothing new was dropped for it."""
-        key = self._next()
-        if begun(self.platform, key) is not None:
-            return None
+        if reason := self._limit():
+            return LimitReached(key, reason)
         reason = nothing_new(self.platform, self.order.recipe, key)
         return Skipped(key, reason) if reason else None
+
+    def _limit(self) -> str:
+        """Which limit the campaign's rounds have reached; no record is read where there is none."""
+        limits = self.order.limits
+        if limits == Limits():
+            return ""
+        rounds = [record.round for _, record in records(self.platform, self.order.line, self.order.campaign)]
+        return limits.reached(rounds) if rounds else ""
 
     def _again(self, key: RoundKey) -> RoundResult:
         told = page_of(self.platform, key)
