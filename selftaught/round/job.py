@@ -88,6 +88,17 @@ class Plan(BaseModel):
         """The key's name."""
         return self.key.name
 
+    def lineage(self, recipe: str, parent: str, examples: str) -> dict[str, str]:
+        """The tags of a version that the round made: where it came from. Retention keeps what they name."""
+        return {
+            "selftaught.recipe": recipe,
+            "selftaught.campaign": self.campaign,
+            "selftaught.round": str(self.round),
+            "selftaught.parent": parent,
+            "selftaught.examples": examples,
+            "selftaught.tasks": self.tasks,
+        }
+
 
 class Job(Plan, defer_build=True):
     """One attempt at one round, as `prepare` fixed it: aliases are resolved once, and everything after goes by this."""

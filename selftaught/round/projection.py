@@ -180,20 +180,13 @@ def _means(plan: Plan, this: RoundReport) -> Iterator[tuple[str, float]]:
 
 def _versions(platform: Platform, plan: Plan, record: RoundRecord, run: str) -> None:
     """The models that the round made, with their lineage."""
-    this, data = record.round, {each.kind: each.digest for each in record.round.datasets}
-    shared = {
-        "selftaught.recipe": record.recipe,
-        "selftaught.campaign": plan.campaign,
-        "selftaught.round": str(plan.round),
-        "selftaught.examples": data.get("examples", ""),
-        "selftaught.tasks": plan.tasks,
-    }
-    for other in this.others:
-        line = role_line(plan.line, other.role)
-        _registered(platform, line, other.trained, run, {**shared, "selftaught.parent": other.parent})
+    this = record.round
+    examples = next((each.digest for each in this.datasets if each.kind == "examples"), "")
+    made = [(role_line(plan.line, other.role), other.trained, other.parent) for other in this.others]
     if this.challenger is not None:
-        parent = this.trained_from or plan.trainee.digest
-        _registered(platform, plan.line, this.challenger.digest, run, {**shared, "selftaught.parent": parent})
+        made.append((plan.line, this.challenger.digest, this.trained_from or plan.trainee.digest))
+    for line, digest, parent in made:
+        _registered(platform, line, digest, run, plan.lineage(record.recipe, parent, examples))
 
 
 def _verified(platform: Platform, this: RoundReport) -> Iterator[Group] | None:

@@ -216,12 +216,5 @@ def _description(tracker: Tracker, job: Job, model: Trained, training: Training)
 
 
 def _tags(job: Job, model: Trained, training: Training) -> dict[str, str]:
-    return {
-        "selftaught.recipe": job.recipe.name,
-        "selftaught.recipe_digest": job.recipe.digest,
-        "selftaught.campaign": job.campaign,
-        "selftaught.round": str(job.round),
-        "selftaught.parent": model.parent,
-        "selftaught.examples": training.examples,
-        "selftaught.tasks": job.tasks,
-    }
+    lineage = job.lineage(job.recipe.name, model.parent, training.examples)
+    return {**lineage, "selftaught.recipe_digest": job.recipe.digest}
