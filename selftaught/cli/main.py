@@ -817,15 +817,14 @@ def rollouts_show(
 ) -> None:
     """What the model answered in a round, and what the verifiers said of it."""
     with telling():
-        from selftaught.lines.rollouts import of_round, rows
+        from selftaught.lines.rollouts import of_round, require_some, rows
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
 
         platform = Platform.open()
         found = of_round(platform, known(platform.tracker, line), campaign, number)
         shown = list(islice(rows(found.groups, task, passed), limit))
-        if not shown:
-            raise BadInput(f"{line}: round {found.round} has no such rollouts. Ask for others, or for all of them.")
+        require_some(len(shown), found)
         for each in shown:
             if as_json:
                 _print(each)

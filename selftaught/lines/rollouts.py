@@ -8,6 +8,7 @@ labels are `selftaught steps export`, training examples are pushed with a model.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -138,7 +139,7 @@ def _as_lines(found: Rollouts, chosen: Iterator[Row], to: Path) -> int:
         for each in chosen:
             file.write(json.dumps(each, ensure_ascii=False) + "\n")
             count += 1
-        _require(count, found)
+        require_some(count, found)
     return count
 
 
@@ -147,26 +148,16 @@ def _as_data_set(found: Rollouts, chosen: Iterator[Row], to: Path) -> int:
         (folder / DATA).parent.mkdir()
         count = 0
         with cast(Any, pq).ParquetWriter(folder / DATA, SCHEMA, compression="zstd") as file:
-            for some in _batches(chosen):
+            while some := [dict(each) for each in islice(chosen, AT_ONCE)]:
                 file.write_table(pa.Table.from_pylist(some, schema=SCHEMA))
                 count += len(some)
-        _require(count, found)
+        require_some(count, found)
         (folder / "README.md").write_text(_card(found, count), encoding="utf-8")
     return count
 
 
-def _batches(chosen: Iterator[Row]) -> Iterator[list[dict[str, Any]]]:
-    some: list[dict[str, Any]] = []
-    for each in chosen:
-        some.append(dict(each))
-        if len(some) == AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some
-
-
-def _require(count: int, found: Rollouts) -> None:
+def require_some(count: int, found: Rollouts) -> None:
+    """Raise BadInput where none of `found` were chosen."""
     if not count:
         raise BadInput(f"{found.line}: round {found.round} has no such rollouts. Ask for others, or for all of them.")
 
