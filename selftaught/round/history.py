@@ -83,7 +83,7 @@ def detail(platform: Platform, key: RoundKey) -> RoundDetail:
 
 
 def keep(platform: Platform, key: RoundKey, record: RoundRecord, detail: RoundDetail) -> None:
-    """RoundEnd the round with its record. Of two who do, the first is heard."""
+    """End the round with its record. Of two who do, the first is heard."""
     platform.ledger.write(DetailEntry(key), detail)
     platform.ledger.write(RecordEntry(key), record)
 
@@ -139,7 +139,7 @@ def next_round(platform: Platform, recipe: Recipe, line: str, campaign: str) -> 
 
 
 def give_up(platform: Platform, key: RoundKey, run: str, reason: str) -> None:
-    """RoundEnd a round that would fail again as it was drawn; the next call draws it anew."""
+    """End a round that would fail again as it was drawn; the next call draws it anew."""
     platform.ledger.write(EndEntry(key), RoundEnd(outcome="failed", reason=reason))
     platform.tracker.tag(run, {"selftaught.failure": reason[:4000]})
     platform.tracker.finish(run, "failed")

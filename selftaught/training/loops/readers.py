@@ -15,7 +15,7 @@ GIVEN = ("input_ids", "position_ids", "attention_mask")
 """What a model itself is given, as far as a layout has it."""
 
 
-class Only:
+class LogitsAt:
     """While open, `head` projects the hidden states at `sources` alone: logits have the shape (sources, vocabulary).
 
     `sources` are places in the batch, its rows laid end to end. The forward's own `logits_to_keep` can only keep the
@@ -43,7 +43,7 @@ class LogProbs(torch.nn.Module):
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """The log-probabilities of a batch."""
-        with Only(inputs["sources"], self.model.get_output_embeddings()):
+        with LogitsAt(inputs["sources"], self.model.get_output_embeddings()):
             logits = self.model(**given(inputs), use_cache=False).logits
         return -cross_entropy(logits.float(), inputs["targets"], reduction="none")
 
