@@ -9,14 +9,13 @@ import argparse
 import asyncio
 import itertools
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import aiohttp
 import httpx
+from stub_server import serving
 
 from selftaught.inference.endpoint import Endpoint, RetryPolicy, served_name
 from selftaught.records import Message
@@ -30,34 +29,12 @@ CHAT = (Message(role="user", content="What is 17 + 25? " * 10),)
 BODY = {"model": served_name(LINE, DIGEST), "messages": [{"role": "user", "content": CHAT[0].content}], "n": 1}
 
 SERVER = """
-import asyncio, sys
+import sys
 
-LISTED, ANSWER = (
-    b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: %d\\r\\n\\r\\n%s" % (len(told), told)
-    for told in (line.encode() for line in sys.argv[1:])
-)
+LISTED, ANSWER = (line.encode() for line in sys.argv[1:])
 
-class Stub(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.held = transport, b""
-
-    def data_received(self, data):
-        self.held += data
-        while b"\\r\\n\\r\\n" in self.held:
-            head, _, rest = self.held.partition(b"\\r\\n\\r\\n")
-            fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\\r\\n")[1:])
-            length = int(fields.get(b"content-length", 0))
-            if len(rest) < length:
-                return
-            self.held = rest[length:]
-            self.transport.write(LISTED if head.startswith(b"GET") else ANSWER)
-
-async def main():
-    server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-asyncio.run(main())
+def answer(path, body):
+    return LISTED if path == "/v1/models" else ANSWER
 """
 
 
@@ -66,14 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--requests", type=int, default=2000)
     requests = parser.parse_args().requests
-    command = [sys.executable, "-c", SERVER, *map(json.dumps, (listed(), answer()))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+    with serving(SERVER, json.dumps(listed()), json.dumps(answer())) as url:
         for flight in FLIGHTS:
             costs = asyncio.run(measured(url, flight, requests))
             print(f"{flight:4} in flight, ms a request:", *(f"{who} {cost:.2f}" for who, cost in costs.items()))
-        server.terminate()
 
 
 def listed() -> dict[str, object]:

@@ -8,12 +8,11 @@ p(True), three children an expansion. Usage: `python benchmarks/bench_nodes.py [
 
 import argparse
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
 from in_memory import Memory, nothing
+from stub_server import serving
 
 from selftaught.blocks import Context
 from selftaught.inference.endpoint import Endpoint, RetryPolicy, served_name
@@ -33,7 +32,7 @@ FLIGHT = 64
 """Trees in flight, and sequences at the server."""
 
 SERVER = """
-import asyncio, itertools, json, sys
+import itertools, json, sys
 
 NAME, TOKENS = sys.argv[1], 12
 numbers = itertools.count()
@@ -55,6 +54,10 @@ def judged(index):
     return {"index": index, "message": {"content": "True"}, "finish_reason": "length", "logprobs": {"content": [first]}}
 
 def answer(path, body):
+    said = answered(path, json.loads(body or b"{}"))
+    return json.dumps(said | {"model": NAME, "usage": {"prompt_tokens": 80, "completion_tokens": TOKENS}}).encode()
+
+def answered(path, body):
     if path == "/v1/models":
         return {"data": [{"id": NAME}]}
     if path == "/classify":
@@ -66,32 +69,6 @@ def answer(path, body):
     more = {"prompt_token_ids": list(range(80))} if chat else {}
     return {"choices": [judged(i) if one else step(i, chat) for i in range(body.get("n", 1))], **more}
 
-class Stub(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.held = transport, b""
-
-    def data_received(self, data):
-        self.held += data
-        while b"\\r\\n\\r\\n" in self.held:
-            head, _, rest = self.held.partition(b"\\r\\n\\r\\n")
-            lines = head.split(b"\\r\\n")
-            fields = dict(line.lower().split(b": ", 1) for line in lines[1:])
-            size = int(fields.get(b"content-length", 0))
-            if len(rest) < size:
-                return
-            self.held = rest[size:]
-            said = answer(lines[0].split()[1].decode(), json.loads(rest[:size] or b"{}"))
-            said |= {"model": NAME, "usage": {"prompt_tokens": 80, "completion_tokens": TOKENS}}
-            said = json.dumps(said).encode()
-            head = b"HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(said)
-            self.transport.write(head + said)
-
-async def main():
-    server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-asyncio.run(main())
 """
 
 
@@ -103,14 +80,10 @@ def main() -> None:
     args = parser.parse_args()
     load_blocks()
     tasks = _tasks(args.trees)
-    command = [sys.executable, "-c", SERVER, served_name(LINE, DIGEST)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+    with serving(SERVER, served_name(LINE, DIGEST)) as url:
         for value in VALUES:
             nodes, seconds = asyncio.run(measured(url, tasks, _search(value, args.iterations)))
             print(f"{value:12} {nodes:6} nodes  {seconds:6.2f} s of a core  {nodes / seconds:7.0f} nodes/s (aim 2,000)")
-        server.terminate()
 
 
 def _tasks(number: int) -> list[Task]:
