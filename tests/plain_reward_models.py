@@ -11,15 +11,6 @@ def library(name: str) -> Any:
     return import_module(name)
 
 
-def byte_tokenizer() -> Any:
-    """A byte is a token, and so is `<extra_0>`."""
-    tokenizers, transformers = library("tokenizers"), library("transformers")
-    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={token: i for i, token in enumerate(letters)}, merges=[]))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, additional_special_tokens=["<extra_0>"])
-
-
 def token_classifier(folder: Path, family: str) -> Path:
     """Two layers and a token classifier's head with a bias, as TRL's PRMTrainer saved it."""
     torch, transformers = library("torch"), library("transformers")

@@ -44,13 +44,16 @@ def reward_model(folder: Path, seed: int = 0) -> Path:
     with torch.no_grad():
         model.score[2].weight.mul_(0.2)  # or it would be sure of everything
     model.save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    byte_tokenizer(eos_token="<|im_end|>", additional_special_tokens=SPECIAL, chat_template=CHATML).save_pretrained(
+        folder
+    )
     told = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(told | {"auto_map": AUTO_MAP}))
     return folder
 
 
-def _tokenizer():
+def byte_tokenizer(**special: Any) -> Any:
+    """A byte is a token, and so are the `special` ones, which it has under these names."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -58,11 +61,7 @@ def _tokenizer():
     bytes_only = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(letters)}, merges=[]))
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_only.decoder = decoders.ByteLevel()
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_only, eos_token="<|im_end|>", additional_special_tokens=SPECIAL
-    )
-    made.chat_template = CHATML
-    return made
+    return PreTrainedTokenizerFast(tokenizer_object=bytes_only, **special)
 
 
 def probabilities(folder: Path, text: str, tag: str = "<extra_0>") -> np.ndarray:

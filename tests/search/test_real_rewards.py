@@ -27,21 +27,11 @@ async def test_a_search_is_guided_by_a_model_of_another_tokenizer(
 ):
     monkeypatch.setattr("selftaught.serving.engines.engine.server_module", lambda: server)
     folder = reward_model(tmp_path / "prm")
-    check_model(folder)
-    value = {"type": "process_reward", "role": "prm", "system": "Reason."}
-    search = Search.model_validate({"type": "search", "value": value, "limits": {"iterations": 6}})
-    with LocalEngines(tmp_path) as engines:
-        served = engines.deploy("prm", model_digest(folder), folder)
-        assert await fresh(served, reference_logprobs(folder)) < 0.02
-        async with Endpoint(served.url, served.line, served.digest, key=served.key) as judge:
-            group = await search.sample(TASK, Context(models={"policy": Scripted(), "prm": judge}))
-    tree = group.tree
-    assert tree is not None
-    nodes = tree.nodes[1:]
-    said = ["".join(f"{step.text.strip()}<extra_0>" for step in tree.path(node.index)) for node in nodes]
+    given, paths = await guided(tmp_path, folder, {"type": "process_reward", "role": "prm", "system": "Reason."})
+    said = ["".join(f"{step}<extra_0>" for step in path) for path in paths]
     expected = [probabilities(folder, f"{OPENING}{each}<|im_end|>\n")[-1, 1] for each in said]
     assert len(set(said)) > 8 and max(expected) - min(expected) > 0.1  # it tells steps apart
-    assert [node.estimate for node in nodes] == pytest.approx(expected, abs=0.02)
+    assert given == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3"])

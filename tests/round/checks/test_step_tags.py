@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from selftaught.core.errors import BadInput
 from selftaught.round.checks.step_tags import require_readable
 from selftaught.search.rewards import ProcessReward, ReplyReward
-from tests.plain_reward_models import byte_tokenizer, pieces
+from tests.plain_reward_models import pieces
+from tests.reward_models import byte_tokenizer
 
 SHEPHERD = ReplyReward(role="prm", tag="ки")
 CAUSAL: dict[str, Any] = {"architectures": ["MistralForCausalLM"]}
@@ -22,7 +23,7 @@ def file_of(tokenizer: Any) -> bytes:
     return tokenizer.backend_tokenizer.to_str().encode()
 
 
-PIECES, BYTES = file_of(pieces()), file_of(byte_tokenizer())
+PIECES, BYTES = file_of(pieces()), file_of(byte_tokenizer(additional_special_tokens=["<extra_0>"]))
 
 
 @pytest.mark.parametrize(
