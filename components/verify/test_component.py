@@ -69,6 +69,18 @@ def test_one_shard_needs_no_list(sampled: Round, tmp_path: Path):
     assert all(len(group.verdicts) for group in verified) and len(verified) == 12
 
 
+def test_a_verifier_whose_role_has_no_model_asks_the_policy(model: Path, tmp_path: Path, engines: Path):
+    """A rollout passes where the policy says the same again, and nobody but the policy was asked."""
+    judged = Round(tmp_path / "judged", recipe(model, verify={"type": "judged"}))
+    for step in (judged.prepare, judged.sample, judged.verify):
+        step()
+    groups = dataset.read(Path(judged.made["verified"].path), Group)
+    assert {verdict.error for group in groups for on_one in group.verdicts for verdict in on_one} == {None}
+    asked = [json.loads(line) for line in engines.read_text().splitlines()]
+    assert {each["model"] for each in asked} == {f"line-{judged.job.sampler.digest[:8]}"}
+    assert len([each for each in asked if each["temperature"] == 0]) == len(groups)
+
+
 def test_a_pipeline_of_another_number_of_shards_verifies_nothing(sampled: Round, capfd: pytest.CaptureFixture[str]):
     """As when the pipeline of one shard is started with two by hand: half of the tasks would be missing."""
     sampled.shards = 1

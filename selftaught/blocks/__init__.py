@@ -17,7 +17,7 @@ from selftaught.blocks.axes import (
     TaskSource,
     Verifier,
 )
-from selftaught.blocks.block import Block, OneOf, registered
+from selftaught.blocks.block import Block, OneOf, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
 from selftaught.blocks.results import Check, Decision, Evidence, Outcome, Outlook, Over, TrainResult
@@ -53,4 +53,5 @@ __all__ = [
     "TrainResult",
     "Verifier",
     "registered",
+    "within",
 ]

@@ -64,8 +64,13 @@ class Sampler(Block, axis="sample"):
 
     pipeline: ClassVar[str] = "round.yaml"
     """The compiled pipeline of a round that samples like this, in several shards."""
-    alone: ClassVar[bool] = True
-    """Whether the policy is the only model that it asks."""
+    asks_verifiers: ClassVar[bool] = True
+    """Whether it may ask the stage's verifiers. Where it does not, its rollouts depend on none of them, and no model
+    that only they ask is served while it samples."""
+
+    def roles(self) -> frozenset[str]:
+        """The policy, and those of the blocks in its fields."""
+        return super().roles() | {"policy"}
 
     @abstractmethod
     async def sample(self, task: Task, context: Context) -> Group:
@@ -247,6 +252,10 @@ class Metric(Block, axis="evaluate"):
         Nothing is assumed of a metric of other `bounds` than (0, 1) that has none.
         """
         return None
+
+    def roles(self) -> frozenset[str]:
+        """The roles that its sampler asks, and those of the blocks in its fields."""
+        return super().roles() | self.sampler().roles()
 
     @abstractmethod
     def sampler(self) -> Sampler:

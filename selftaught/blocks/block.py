@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -42,6 +42,41 @@ class Block(BaseModel, ABC):
     def name(self) -> str:
         """The block's `type`, as verdicts, metrics and reports name it."""
         return str(self.model_dump(include={"type"})["type"])
+
+    def roles(self) -> frozenset[str]:
+        """The roles whose models this block asks (an objective: trains), those of the blocks in its fields included.
+
+        A field called `role` names one. A block that asks a model which no such field names has to say so here: what a
+        step opens, what its output is kept under and what a plan says go by this.
+        """
+        named = getattr(self, "role", None)
+        own = frozenset({named} if isinstance(named, str) else ())
+        return own.union(*(block.roles() for block in _in_fields(self)))
+
+
+def within(*values: object) -> Iterator[Block]:
+    """Every block in `values`, at any depth: in fields, sequences and mappings, and the values themselves."""
+    for block in _in(values):
+        yield block
+        yield from within(*_in_fields(block))
+
+
+def _in(value: object) -> Iterator[Block]:
+    """The outermost blocks in `value`."""
+    if isinstance(value, Block):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from _in_fields(value)
+    elif isinstance(value, Mapping):
+        yield from _in(tuple(cast(Mapping[object, object], value).values()))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for each in cast(Sequence[object], value):
+            yield from _in(each)
+
+
+def _in_fields(model: BaseModel) -> Iterator[Block]:
+    for name in type(model).model_fields:
+        yield from _in(getattr(model, name))
 
 
 def registered(axis: str) -> Mapping[str, type[Block]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pydantic import JsonValue
 
 from selftaught.blocks.models import ChatModel, TokenModel
+from selftaught.core.errors import BadInput
 from selftaught.records import Group
 
 if TYPE_CHECKING:
@@ -18,15 +19,22 @@ if TYPE_CHECKING:
 class Context:
     """Everything a block may touch: the roles' models, the stage's other blocks, and the seed of this round.
 
-    Raises nothing itself; `model(role)` falls back to the policy, as a role that a recipe gives no model does.
+    A role that a recipe gives no model is played by the policy. `asked` are the roles that the step's blocks say they
+    ask (`Block.roles`), whose models alone are there; None where nobody counts them.
     """
 
     models: Mapping[str, ChatModel] = field(default_factory=dict[str, ChatModel])
     verifiers: "tuple[Verifier, ...]" = ()
     seed: int = 0
+    asked: frozenset[str] | None = None
 
     def model(self, role: str = "policy") -> ChatModel:
-        """The model that plays `role`."""
+        """The model that plays `role`. Raises BadInput for one that no block says it asks."""
+        if self.asked is not None and role not in self.asked:
+            raise BadInput(
+                f"a block asks the {role} model, and none says so. Give the block a field `role`, or have its roles() "
+                f"name '{role}'."
+            )
         return self.models.get(role) or self.models["policy"]
 
     def tokens(self, role: str = "policy") -> TokenModel:

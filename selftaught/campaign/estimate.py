@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from selftaught.blocks import Outlook, Sampler, Verifier
+from selftaught.blocks import Block, Outlook, Sampler, Verifier
 from selftaught.campaign.local import CampaignSpec
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
@@ -85,6 +85,8 @@ class Estimate:
     """What each verifier makes of the tasks' own gold answers."""
     sent: tuple[Sent, ...] = ()
     """One task of each set."""
+    models: tuple[str, ...] = ()
+    """Who plays each role that the stage asks, and on which axes it is asked."""
     control_tokens: int = 0
     """Those of the sampled tokens that a search is held against."""
 
@@ -113,6 +115,7 @@ class Estimate:
             f"  new tokens a round, at most: {self.sampled_tokens:,} sampled{self._of_control()}, "
             f"{self.evaluated_tokens:,} evaluated; "
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
+            f"  models: {'; '.join(self.models)}\n"
             f"  verify: {'; '.join(self.gold)}\n"
             f"  gate: {self.power}"
             + (f"\n  note: {self.alike}" if self.alike else "")
@@ -158,6 +161,7 @@ def plan(platform: Platform, order: CampaignSpec) -> Estimate:
         alike=taken.alike,
         broken=taken.broken,
         gold=tried,
+        models=tuple(_players(recipe, stage)),
         sent=tuple(_sent(tasks, stage)),
     )
 
@@ -189,6 +193,16 @@ def _power(
             challenger=record.round.challenger.digest if record and record.round.challenger else "",
         )
     )
+
+
+def _players(recipe: Recipe, stage: Stage) -> Iterator[str]:
+    """Each role that a block of `stage` asks: who plays it, and on which axes it is asked."""
+    axes: Mapping[str, Sequence[Block]] = {"sample": [stage.sample], "verify": stage.verify, "evaluate": stage.evaluate}
+    asking = {axis: {role for block in blocks for role in block.roles()} for axis, blocks in axes.items()}
+    for role in sorted(set[str]().union(*asking.values())):
+        player = "the newest that this line trained" if role in stage.trained_roles else "the policy"
+        named = "" if role == "policy" else f": {recipe.models.get(role, player)}"
+        yield f"{role}{named} ({', '.join(axis for axis, roles in asking.items() if role in roles)})"
 
 
 def _drawn(platform: Platform, order: CampaignSpec) -> tuple[TaskDraw, str]:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,13 +79,26 @@ def measure(
 ) -> Measured:
     """What the metrics of `stage` of `recipe` make of the model `digest` of `line`, task by task.
 
-    On what serves models here, or an engine of its own where nothing does.
+    On what serves models here, or engines of its own where nothing does. A role that the recipe gives a model is played
+    by that one, every other by the policy. Raises as `keep` does for a model that a metric asks.
     """
+    others = sorted((_roles(stage) & recipe.models.keys()) - {"policy"})
+    digests = {"policy": digest, **{role: keep(platform, recipe.models[role])[0] for role in others}}
     if serves(platform):
-        return asyncio.run(_asked(platform, recipe, stage, line, digest, tasks))
-    with engine(platform, line, digest, EngineOptions.told(platform.settings)) as served:
-        policy = Endpoint(served.url, served.line, served.digest, key=served.key, template=recipe.chat_template)
-        return asyncio.run(_measure(platform, stage, policy, tasks))
+        return asyncio.run(_asked(platform, recipe, stage, line, digests, tasks))
+    options = EngineOptions.told(platform.settings)
+    with LocalEngines(platform.settings.home, keep=len(digests), options=options) as engines:
+        served = {role: engines.deploy(line, each, platform.model(each)) for role, each in digests.items()}
+        models = {
+            role: Endpoint(each.url, each.line, each.digest, key=each.key, template=recipe.chat_template)
+            for role, each in served.items()
+        }
+        return asyncio.run(_measure(platform, stage, models, tasks))
+
+
+def _roles(stage: Stage) -> frozenset[str]:
+    """The roles that measuring asks."""
+    return frozenset[str]().union(*(block.roles() for block in (*stage.evaluate, *stage.verify)))
 
 
 def scores(
@@ -118,15 +131,17 @@ def serves(platform: Platform) -> bool:
 
 
 async def _asked(
-    platform: Platform, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+    platform: Platform, recipe: Recipe, stage: Stage, line: str, digests: Mapping[str, str], tasks: Sequence[Task]
 ) -> Measured:
-    return await _measure(platform, stage, await endpoint(platform, line, digest, recipe.chat_template), tasks)
+    models = {role: await endpoint(platform, line, digest, recipe.chat_template) for role, digest in digests.items()}
+    return await _measure(platform, stage, models, tasks)
 
 
-async def _measure(platform: Platform, stage: Stage, served: Endpoint, tasks: Sequence[Task]) -> Measured:
+async def _measure(platform: Platform, stage: Stage, served: Mapping[str, Endpoint], tasks: Sequence[Task]) -> Measured:
     verified_by, asked = dict[str, Sequence[Group]](), list[str]()
-    async with served as policy:
-        context = Context(models={"policy": policy}, verifiers=stage.verify)
+    async with AsyncExitStack() as stack:
+        models = {role: await stack.enter_async_context(each) for role, each in served.items()}
+        context = Context(models=models, verifiers=stage.verify, asked=_roles(stage))
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
             asked[:] = [metric.name for metric in stage.evaluate if metric.sampler() == sampler]

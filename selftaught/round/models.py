@@ -10,38 +10,36 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from pydantic import JsonValue
 
-from selftaught.blocks import Context, Verifier
+from selftaught.blocks import Context
 from selftaught.core.errors import BadInput
 from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.platform import Platform
-from selftaught.round.job import Job, ModelRef
+from selftaught.round.inputs import Inputs
 from selftaught.sampling.runner import CONCURRENCY
 from selftaught.serving.weight_check import Reference, check_fresh
 from selftaught.state.ledger import ReferenceEntry
 
 
 @asynccontextmanager
-async def context(platform: Platform, job: Job, policy: ModelRef, *, alone: bool = False) -> AsyncGenerator[Context]:
-    """The context of the stage's blocks with `policy` as the policy and the other models in their roles.
+async def context(platform: Platform, inputs: Inputs) -> AsyncGenerator[Context]:
+    """The context of a step's blocks, with the models of the roles that these ask and no others.
 
-    With `alone` those that only a search asks (trained beside the policy, not named by the recipe) are left out.
-    Raises BadInput when there is room for one engine and the job needs more.
+    Raises BadInput when there is room for one engine and they need more.
     """
-    verifiers: tuple[Verifier, ...] = job.blocks.verify
-    others = {role: ref for role, ref in job.roles.items() if not alone or role in job.recipe.models}
-    if others and platform.settings.one_engine:
+    job, served = inputs.job, inputs.served()
+    if platform.settings.one_engine and len({ref.digest for ref in served.values()}) > 1:
         raise BadInput(
-            f"{job.recipe.name}: asks {', '.join(sorted(others))} beside the policy, but SELFTAUGHT_ONE_ENGINE says "
-            "that there is room for one engine. Make room, or take a recipe with one model."
+            f"{job.recipe.name}: asks the models of {', '.join(sorted(served))} in one step, but SELFTAUGHT_ONE_ENGINE "
+            "says that there is room for one engine. Make room, or take a recipe with one model."
         )
     async with AsyncExitStack() as stack:
         models: Mapping[str, Endpoint] = {
             role: await stack.enter_async_context(
                 await endpoint(platform, job.line, ref.digest, job.recipe.chat_template)
             )
-            for role, ref in {**others, "policy": policy}.items()
+            for role, ref in served.items()
         }
-        yield Context(models=models, verifiers=verifiers, seed=job.seed)
+        yield Context(models=models, verifiers=inputs.verifiers, seed=inputs.seed, asked=inputs.roles)
 
 
 def tasks_in_flight(models: Context) -> int:

@@ -5,7 +5,7 @@ It does not look at the answers, and it keeps the engine's own token ids and log
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -34,6 +34,7 @@ class IID(Drawing, Sampler, type="iid"):
     3.1).
     """
 
+    asks_verifiers: ClassVar[bool] = False
     k: Annotated[PositiveInt, Field(description="rollouts a task")] = 8
     temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens a rollout at most")] = 256

@@ -5,6 +5,8 @@ training prompts from `task.messages`, so the model is trained to find the ratio
 verified like all others. It does not filter rationales that merely quote the hint.
 """
 
+from typing import ClassVar
+
 from pydantic import PositiveInt
 
 from selftaught.blocks import Context
@@ -23,6 +25,7 @@ class Rationalise(IID, type="rationalise"):
     and one that cannot be asked with it goes without.
     """
 
+    asks_verifiers: ClassVar[bool] = True
     hint_k: PositiveInt = 4
     """Rollouts with the hint of a task of which no other rollout is right."""
     hint: Hint = DEFAULT_HINT

@@ -132,10 +132,7 @@ class ReplyReward(NodeValue, type="reply_reward"):
 def _served(context: Context, role: str, asking: str) -> TokenModel:
     """The model that plays `role`, which the policy does not in its place. Raises BadInput where there is none."""
     if role not in context.models:
-        raise BadInput(
-            f"{asking}: there is no {role} model here: only a round serves those of its recipe beside the policy. "
-            "Measure it there (evaluate: {type: strategy, …})."
-        )
+        raise BadInput(f"{asking}: there is no {role} model here, and the policy does not play it. Name one in models.")
     return context.tokens(role)
 
 

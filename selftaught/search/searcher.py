@@ -107,7 +107,6 @@ class Search(Sampler, type="search"):
     """
 
     pipeline: ClassVar[str] = "search-round.yaml"
-    alone: ClassVar[bool] = False
 
     select: Annotated[Selection, OneOf("select"), Field(description="which nodes to grow")] = UCB()
     expand: Annotated[Steps, Field(description="how a node grows children")] = Steps()

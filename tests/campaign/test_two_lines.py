@@ -1,6 +1,9 @@
-"""Two lines that run one recipe at once have equal keys for their steps: both end, with what the first one made."""
+"""Two lines that run one recipe at once have equal keys for their steps: both end, with what the first one made.
 
-from collections.abc import Callable, Generator
+Where they differ in a model that a step asks, that step is done for each.
+"""
+
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,12 @@ import pytest
 from selftaught.core.canonical import canonical
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
-from selftaught.round.adopt import adopt
+from selftaught.records import Group, TaskScore, dataset
+from selftaught.round.adopt import adopt, adopt_roles
 from selftaught.round.steps import evaluate, sample, train
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineServer
-from tests.rounds import Round, database, model, platform, recipe, recorded_blocks, requests
+from tests.rounds import Round, database, model, platform, recipe, recorded_blocks, requests, tiny_model
 
 __all__ = ["database", "model", "platform", "recorded_blocks", "requests"]
 
@@ -69,3 +73,32 @@ def test_lines_at_one_step_at_once_do_not_break_each_other(
     assert line.challenger == other.challenger
     for name in ("groups-0", "groups-1", "examples", "gate-scores"):
         assert line.made[name].metadata["digest"] == other.made[name].metadata["digest"]
+
+
+@pytest.mark.usefixtures("engines")
+def test_lines_with_different_judges_share_no_verdict_and_no_score(platform: Platform, model: Path, tmp_path: Path):
+    """Equal recipes but for the judge, on lines of one campaign: the one judge is always right, the other never."""
+    agree = list[set[bool]]()
+    for name, skill in (("line", 1.0), ("other", 0.0)):
+        told = recipe(model, verify={"type": "judged"}, curate={"type": "unfiltered", "per_task": 2})
+        told["models"]["judge"] = str(tiny_model(tmp_path / f"judge of {name}", skill))
+        for adopted in (adopt, adopt_roles):
+            adopted(platform, Recipe.model_validate(told), name)
+        round = Round(tmp_path / name, told, line=name)
+        round.until_trained()
+        round.evaluate("report")
+        agree += [set(_verdicts(round)), set(_scores(round))]
+    assert agree == [{True}, {True}, {False}, {False}]
+
+
+def _verdicts(round: Round) -> Iterator[bool]:
+    """Whether each verdict of the round says what is so of the rollout."""
+    for group in dataset.read(Path(round.made["verified"].path), Group):
+        for index, rollout in enumerate(group.rollouts):
+            yield group.passed(index) == (rollout.text == f"The answer is {group.task.answer}.")
+
+
+def _scores(round: Round) -> Iterator[bool]:
+    """Whether each score of the round says what is so of the answer."""
+    for score in dataset.read(Path(round.made["report-scores"].path), TaskScore):
+        yield score.value == (score.texts == (f"The answer is {score.answer}.",))

@@ -47,7 +47,7 @@ def test_scores_carry_the_label_and_the_sampler_is_the_strategy():
     metric = strategy("any", {"type": "search", "limits": {"tokens": 64}})
     assert metric.name == "it"
     assert metric.sampler().limits.tokens == 64
-    assert not metric.sampler().alone
+    assert metric.roles() == {"policy"}
 
 
 class Saying(Scripted):

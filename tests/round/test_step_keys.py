@@ -150,7 +150,6 @@ MATTERS: list[tuple[str, str, Change]] = [
     ("evaluate", "variables of the chat template", QUIET),
     ("sample", "number of samples", stage(sample=SAMPLE | {"k": 3})),
     ("sample", "kind of sampler", stage(sample=SEARCH)),
-    ("sample", "verifiers, which samplers may ask", VERIFY),
     ("sample", "seed", SEED),
     ("sample", "shard", given(shard=1)),
     ("sample", "number of shards", job(shards=3)),
@@ -218,6 +217,45 @@ def test_what_decides_a_steps_output_is_in_its_key_and_nothing_else(
 
 def _of_tomorrow(package: str) -> str:
     return f"{package} of tomorrow"
+
+
+JUDGED = stage(verify=[{"type": "judged"}])
+ASKING = stage(sample={"type": "rationalise", "k": 2, "max_tokens": 32}, verify=[{"type": "judged"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "asks", "matters"),
+    [
+        ("sample", JUDGED, False),
+        ("sample", ASKING, True),
+        ("verify", JUDGED, True),
+        ("evaluate", JUDGED, True),
+        ("train", JUDGED, False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_judge_is_in_the_keys_of_the_steps_that_ask_it(
+    steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch, name: str, asks: Change, matters: bool
+):
+    step = asks(steps(name))
+    judges = [job(roles={"judge": ModelRef(digest=letter * 64)})(step).key(monkeypatch) for letter in "ab"]
+    assert len(set(judges)) == (2 if matters else 1)
+
+
+def test_a_role_without_a_model_is_the_policy_in_keys(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):
+    """Verdicts that a policy gave on its own answers are no other policy's."""
+    step = JUDGED(steps("verify"))
+    own = step.key(monkeypatch)
+    assert job(roles={"judge": step.job.sampler})(step).key(monkeypatch) == own
+    assert job(sampler=OTHER)(step).key(monkeypatch) != own
+
+
+def test_verifiers_are_in_the_key_of_sampling_where_the_sampler_may_ask_them(
+    steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch
+):
+    plain, asking = steps("sample"), ASKING(steps("sample"))
+    assert VERIFY(plain).key(monkeypatch) == plain.key(monkeypatch)
+    assert VERIFY(asking).key(monkeypatch) != asking.key(monkeypatch)
 
 
 def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):

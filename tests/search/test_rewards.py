@@ -84,7 +84,7 @@ async def test_a_template_that_drops_the_tag_and_a_class_that_is_not_there_are_t
 @pytest.mark.parametrize("kind", [ProcessReward, ReplyReward])
 async def test_where_no_such_model_is_served_the_policy_is_not_asked_in_its_place(kind):
     tree, node = path("5")
-    with pytest.raises(BadInput, match="reward: there is no prm model here: only a round serves"):
+    with pytest.raises(BadInput, match="reward: there is no prm model here"):
         await kind(role="prm").values(tree, [node], Context(models={"policy": Judge()}))
 
 

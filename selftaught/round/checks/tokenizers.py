@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel
-
-from selftaught.blocks import Block
+from selftaught.blocks import Block, within
 from selftaught.core.errors import BadInput, StoreError
 from selftaught.platform import Platform
 from selftaught.recipe import Stage
@@ -72,15 +70,5 @@ def texts(tokenizer: bytes) -> Mapping[int, str]:
 
 def blocks_of(stage: Stage, *kinds: type[B]) -> Iterator[B]:
     """The blocks of these `kinds` that `stage` samples and measures with, at any depth."""
-    yield from _within((stage.sample, *(metric.sampler() for metric in stage.evaluate)), kinds)
-
-
-def _within(part: object, kinds: tuple[type[B], ...]) -> Iterator[B]:
-    if isinstance(part, kinds):
-        yield part
-    if isinstance(part, BaseModel):
-        for name in type(part).model_fields:
-            yield from _within(getattr(part, name), kinds)
-    elif isinstance(part, tuple):
-        for each in cast(tuple[object, ...], part):
-            yield from _within(each, kinds)
+    found = within(stage.sample, *(metric.sampler() for metric in stage.evaluate))
+    return (block for block in found if isinstance(block, kinds))

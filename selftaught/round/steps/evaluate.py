@@ -22,7 +22,8 @@ from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, sum
 from selftaught.platform import Platform, input_key
 from selftaught.records import Group, Split, Task, TaskScore, dataset
 from selftaught.records.dataset import Manifest
-from selftaught.round.job import Job, ModelRef, asked, dump
+from selftaught.round.inputs import of_measuring
+from selftaught.round.job import Job, ModelRef, dump
 from selftaught.round.models import context
 from selftaught.round.patience import patient
 from selftaught.sampling.runner import sample, tell
@@ -73,15 +74,11 @@ def _anchored(
 def _model(
     platform: Platform, job: Job, model: ModelRef, tasks: Sequence[Task], metrics: Sequence[Metric], out: Path
 ) -> tuple[Manifest, Path]:
-    inputs = {
-        "model": model.digest,
-        "others": {} if _alone(job) else {role: ref.digest for role, ref in job.roles.items()},
-        "tasks": [(task.split, task.id) for task in tasks],
-        "metrics": dump(metrics),
-        "verify": dump(job.blocks.verify),
-        "conditions": conditions(platform, job.blocks.verify),
-        **asked(platform, job),
-    }
+    inputs = of_measuring(job, model, metrics).key(
+        platform,
+        tasks=[(task.split, task.id) for task in tasks],
+        conditions=conditions(platform, job.blocks.verify),
+    )
     folder = out.with_name(f"{out.name}.{model.digest[:8]}")
 
     def measure(into: Path, key: str) -> Manifest:
@@ -120,7 +117,7 @@ async def _evaluate(
     out: Path,
     key: str,
 ) -> Manifest:
-    async with context(platform, job, model, alone=_alone(job)) as models:
+    async with context(platform, of_measuring(job, model, metrics)) as models:
         watch = Stopwatch()
         progress = platform.progress(f"evaluate {_whose(job, model)}")
         lost: set[str] = set()
@@ -157,11 +154,6 @@ def _whose(job: Job, model: ModelRef) -> str:
     if model.digest == job.champion.digest:
         return "champion"
     return "base" if job.anchor and model.digest == job.anchor.digest else "challenger"
-
-
-def _alone(job: Job) -> bool:
-    """Whether nothing is measured that asks other models than the policy."""
-    return all(metric.sampler().alone for metric in job.blocks.evaluate)
 
 
 def _silent(done: int, total: int, /, **values: float) -> None:

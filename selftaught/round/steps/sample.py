@@ -10,7 +10,8 @@ from selftaught.core.stopwatch import Stopwatch
 from selftaught.platform import Platform
 from selftaught.records import Group, Task, dataset
 from selftaught.records.dataset import Manifest
-from selftaught.round.job import Job, asked, dump
+from selftaught.round.inputs import of_sampling
+from selftaught.round.job import Job, dump
 from selftaught.round.models import context, tasks_in_flight
 from selftaught.round.patience import patient
 from selftaught.round.reuse import earlier_trees, parents
@@ -24,22 +25,15 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
     """Sample the training tasks `shard`, `shard + shards`, … of `tasks` into `out`."""
     platform, job = Platform.open(), Job.read(job_path)
     mine = [task for task in dataset.read(Path(tasks), Task) if task.split == "train"][shard :: job.shards]
-    inputs = {
-        "model": job.sampler.digest,
-        "sampler": dump(job.blocks.sample),
-        "verify": dump(job.blocks.verify),
-        "tasks": [task.id for task in mine],
-        "seed": job.seed,
-        **({"reused": dump(job.reused)} if job.reused else {}),
-        **asked(platform, job),
-    }
+    reused = {"reused": dump(job.reused)} if job.reused else {}
+    inputs = of_sampling(job).key(platform, tasks=[task.id for task in mine], **reused)
     return platform.memoize(
         "sample", inputs, Path(out), lambda folder, key: asyncio.run(_sample(platform, job, mine, folder, key))
     )
 
 
 async def _sample(platform: Platform, job: Job, tasks: list[Task], out: Path, key: str) -> Manifest:
-    async with context(platform, job, job.sampler, alone=job.blocks.sample.alone) as models:
+    async with context(platform, of_sampling(job)) as models:
         watch = Stopwatch()
         with (
             open_journal(platform.store, job.scoped(key), Group) as journal,

@@ -7,13 +7,11 @@ after the other: what is in memory at once is a few dozen of them, the ids of th
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from heapq import merge
 from itertools import islice
 from pathlib import Path
 
-from selftaught.blocks import Context
 from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.curation.runner import curate
@@ -22,7 +20,8 @@ from selftaught.records import Example, Group, Task, dataset
 from selftaught.records.dataset import Manifest, Writer
 from selftaught.round import findings
 from selftaught.round.checks.leaks import require_no_leak
-from selftaught.round.job import Job, asked, dump
+from selftaught.round.inputs import of_verifying
+from selftaught.round.job import Job, dump
 from selftaught.round.models import context
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks, replayed
@@ -57,7 +56,7 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
             f"{job.name}: {len(shards)} of {job.shards} shards. A pipeline of one shard takes `shards: [0]`."
         )
     parts = [dataset.manifest(Path(shard)) for shard in shards]
-    inputs = {"groups": [part.digest for part in parts], "verify": dump(job.blocks.verify), **asked(platform, job)}
+    inputs = of_verifying(job).key(platform, groups=[part.digest for part in parts])
     done = platform.memoize("verify", inputs, Path(verified), lambda out, _: _verify(platform, job, shards, parts, out))
     _track_verified(platform, job, done)
     _show(platform, job, Path(verified))
@@ -110,13 +109,7 @@ async def _each(
 ) -> None:
     """Verify the groups one after the other into a data set, count what became of them, compare with controls."""
     counts.update(asdict(funnel([])))
-    async with AsyncExitStack() as stack:
-        alone = set(job.recipe.models) == {"policy"}
-        models = (
-            Context(seed=job.seed)
-            if alone
-            else await stack.enter_async_context(context(platform, job, job.sampler, alone=True))
-        )
+    async with context(platform, of_verifying(job)) as models:
         async for group in verified(groups, total, job.blocks.verify, models, platform.progress("verify")):
             into.add(group)
             counts.update({**asdict(funnel([group])), **outcomes([group])})

@@ -54,6 +54,8 @@ class Again(WordProblems, type="again"):
 class Judged(Verifier, type="judged"):
     """Pass what the model in the role `judge` answers too."""
 
+    role: str = "judge"
+
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
-        (said,) = await context.model("judge").chat(group.task.messages, temperature=0.0)
+        (said,) = await context.model(self.role).chat(group.task.messages, temperature=0.0)
         return [Verdict.of(self.name, rollout.text == said.text, said.text) for rollout in group.rollouts]

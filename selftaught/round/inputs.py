@@ -1,0 +1,64 @@
+"""What a step asks: its blocks, the models of the roles that these name, and its seed.
+
+What the step opens and what its output is kept under come from here alone, so that no step can ask a model that its key
+leaves out. What it works on beside that (tasks, groups, examples) it adds to the key itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selftaught.blocks import Block, Metric, Verifier
+from selftaught.platform import Platform
+from selftaught.round.job import Job, ModelRef, asked, dump
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The blocks of a step of `job`, by axis, the model that is its policy, and the seed that its blocks are given."""
+
+    job: Job
+    policy: ModelRef
+    seed: int
+    blocks: Mapping[str, Sequence[Block]]
+    verifiers: tuple[Verifier, ...] = ()
+    """Those that the blocks may ask."""
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that the step asks."""
+        each = [block.roles() for blocks in (*self.blocks.values(), self.verifiers) for block in blocks]
+        return frozenset[str]().union(*each)
+
+    def served(self) -> dict[str, ModelRef]:
+        """The models to serve: those that roles have, and the policy where it is asked or plays a role without one."""
+        own = {role: self.job.roles[role] for role in sorted(self.roles & self.job.roles.keys())}
+        return own | ({"policy": self.policy} if self.roles - self.job.roles.keys() else {})
+
+    def key(self, platform: Platform, **given: Any) -> dict[str, Any]:
+        """What the output depends on: `given`, the blocks, who plays which role, the seed, and how engines answer."""
+        return {
+            **{axis: dump(blocks) for axis, blocks in self.blocks.items()},
+            "verifiers": dump(self.verifiers),
+            "models": {role: self.job.roles.get(role, self.policy).digest for role in sorted(self.roles)},
+            "seed": self.seed,
+            **given,
+            **asked(platform, self.job),
+        }
+
+
+def of_sampling(job: Job) -> Inputs:
+    """What the training tasks are attempted with."""
+    stage = job.blocks
+    verifiers = stage.verify if stage.sample.asks_verifiers else ()
+    return Inputs(job, job.sampler, job.seed, {"sample": [stage.sample]}, verifiers)
+
+
+def of_verifying(job: Job) -> Inputs:
+    """What the rollouts are verified with."""
+    return Inputs(job, job.sampler, job.seed, {"verify": job.blocks.verify})
+
+
+def of_measuring(job: Job, model: ModelRef, metrics: Sequence[Metric]) -> Inputs:
+    """What `metrics` measure `model` with; the campaign's seed, so that scores of an earlier round still hold."""
+    return Inputs(job, model, job.campaign_seed, {"evaluate": metrics}, job.blocks.verify)
