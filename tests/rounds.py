@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from selftaught.blocks import registered
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
@@ -140,7 +141,7 @@ def recorded_blocks() -> Generator[None]:
 
 
 def _rebuild() -> None:
-    for cls in (Stage, Recipe, Job, TrainRequest):
+    for cls in (*registered("evaluate").values(), Stage, Recipe, Job, TrainRequest):
         cls.model_rebuild(force=True)
 
 

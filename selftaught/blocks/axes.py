@@ -5,12 +5,13 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import Annotated, ClassVar, Protocol, cast
 
 from pydantic import NonNegativeInt, PositiveInt
 
 from selftaught.blocks.block import Block
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
+from selftaught.blocks.loading import Listed, OnAxis
 from selftaught.blocks.results import Decision, Evidence, Outlook, Over, TrainResult
 from selftaught.core.errors import NoAnswer, SelftaughtError
 from selftaught.core.worker import WorkerDied, in_worker
@@ -244,6 +245,9 @@ class Metric(Block, axis="evaluate"):
     """
     tasks: PositiveInt | None = None
     """How many tasks of the set to measure (the first by id, so that every model is measured on the same)."""
+    verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Listed()] = ()
+    """What says whether an answer is right, each of which has to pass it, in the place of the tasks' own check
+    (`answer_match`: the gold answer). Never the stage's `verify`, unless it is written here too."""
 
     @property
     def variance(self) -> float | None:

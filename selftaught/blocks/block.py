@@ -80,7 +80,7 @@ def _in_fields(model: BaseModel) -> Iterator[Block]:
 
 
 def registered(axis: str) -> Mapping[str, type[Block]]:
-    """Every block on `axis` that has been imported, by type. `selftaught.recipe.load_blocks` imports them all."""
+    """Every block on `axis` that has been imported, by type. `selftaught.blocks.loading` imports them all."""
     return dict(sorted(_REGISTRY.get(axis, {}).items()))
 
 

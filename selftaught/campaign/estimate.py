@@ -21,6 +21,7 @@ from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.roles import require_named
 from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import detail, due, newest, recorded
+from selftaught.round.inputs import all_verifiers
 from selftaught.round.intake import drawn, stage_of
 from selftaught.state.round_key import RoundKey
 from selftaught.tasks.inbox.source import Drop
@@ -224,11 +225,11 @@ def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
 
 def gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
     """What the verifiers of all stages make of the gold answers. Raises BadInput where one fails too many of them."""
-    verifiers = list[Verifier]()
-    for verifier in (each for stage in recipe.stages for each in stage.verify):
-        if verifier not in verifiers:
-            verifiers.append(verifier)
-    checks = asyncio.run(gold_checks(tasks, verifiers))
+    tried = list[Verifier]()
+    for verifier in (each for stage in recipe.stages for each in all_verifiers(stage)):
+        if verifier not in tried:
+            tried.append(verifier)
+    checks = asyncio.run(gold_checks(tasks, tried))
     require_gold(checks)
     return tuple(check.text() for check in checks)
 

@@ -1,6 +1,6 @@
 """Accuracy: the share of tasks answered right, by greedy decoding or on average over samples.
 
-A task is answered right when every verifier of the stage passes the rollout.
+A task is answered right when its gold answer is given, or where the metric names verifiers, when all of them pass.
 """
 
 from typing import Annotated, ClassVar, Self

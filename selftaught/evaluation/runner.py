@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from itertools import groupby
 
-from selftaught.blocks import Context, Metric, Sampler
+from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import RoundFailed
 from selftaught.core.statistics import SHARES, Bounds, mean_interval, paired_gain
+from selftaught.evaluation.checks import verifiers
 from selftaught.evaluation.pairing import pair
 from selftaught.records import Group, Split, Task, TaskScore
 
@@ -20,7 +21,7 @@ MOST_UNVERIFIED = 0.02
 """The share of rollouts that verifiers may fail to judge before a measurement is void; what they are of is left out."""
 
 Sample = Callable[[Sequence[Task], Sampler], Awaitable[Sequence[Group]]]
-Verify = Callable[[Sequence[Group]], Awaitable[Sequence[Group]]]
+Verify = Callable[[Sequence[Group], Sequence[Verifier]], Awaitable[Sequence[Group]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +58,20 @@ async def evaluate(
 ) -> list[TaskScore]:
     """The scores of the policy in `context` on `tasks`, one a metric and task, sorted by metric, split and task.
 
-    Metrics with equal samplers share rollouts; each strategy answers the union of the tasks that its metrics need.
+    Metrics with equal samplers share rollouts, and verdicts where they are measured by equal verifiers; each strategy
+    answers the union of the tasks that its metrics need.
     A task that `sample` gave no group for has no score: it is not replaced by another, which the other model would not
     have been asked. Raises BadInput when verifiers could not judge more than `MOST_UNVERIFIED` of the rollouts, and
     what `sample` and `verify` raise.
     """
     model, scores = context.model().digest, list[TaskScore]()
     for sharing in _by_sampler(metrics).values():
-        needed = {(task.split, task.id): task for metric in sharing for task in subset(tasks, metric.tasks)}
-        groups = await verify(await sample(list(needed.values()), sharing[0].sampler()))
-        _check_verified(groups)
-        scores += [score for metric in sharing for score in _scores(metric, tasks, groups, model)]
+        sampled = await sample(_needed(tasks, sharing), sharing[0].sampler())
+        for judged in _by_verifiers(sharing).values():
+            wanted = {task.id for task in _needed(tasks, judged)}
+            groups = await verify([group for group in sampled if group.id in wanted], verifiers(judged[0]))
+            _check_verified(groups)
+            scores += [score for metric in judged for score in _scores(metric, tasks, groups, model)]
     return sorted(scores, key=lambda score: (score.metric, score.split, score.task))
 
 
@@ -75,6 +79,20 @@ def subset(tasks: Sequence[Task], n: int | None) -> list[Task]:
     """The first `n` tasks of each split by id (all where `n` is None): the same ones for every model."""
     ordered = sorted(tasks, key=lambda task: (task.split, task.id))
     return [task for _, split in groupby(ordered, key=lambda task: task.split) for task in list(split)[:n]]
+
+
+def _needed(tasks: Sequence[Task], metrics: Iterable[Metric]) -> list[Task]:
+    """The tasks that any of `metrics` is measured on."""
+    needed = {(task.split, task.id): task for metric in metrics for task in subset(tasks, metric.tasks)}
+    return list(needed.values())
+
+
+def _by_verifiers(metrics: Iterable[Metric]) -> Mapping[str, list[Metric]]:
+    """The metrics that share verdicts, under the dump of their verifiers."""
+    shared: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        shared.setdefault(repr([each.model_dump_json() for each in verifiers(metric)]), []).append(metric)
+    return shared
 
 
 def _by_sampler(metrics: Iterable[Metric]) -> Mapping[str, list[Metric]]:

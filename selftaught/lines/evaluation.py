@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selftaught.blocks import Context, Metric, Sampler
+from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import BadInput, did_you_mean
 from selftaught.core.files import write_whole
 from selftaught.core.names import named
+from selftaught.evaluation.checks import verifiers
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.inference.endpoint import Endpoint
 from selftaught.lines.versions import ALIASES, find
@@ -98,7 +99,8 @@ def measure(
 
 def _roles(stage: Stage) -> frozenset[str]:
     """The roles that measuring asks."""
-    return frozenset[str]().union(*(block.roles() for block in (*stage.evaluate, *stage.verify)))
+    guiding = stage.verify if any(metric.sampler().asks_verifiers for metric in stage.evaluate) else ()
+    return frozenset[str]().union(*(block.roles() for block in (*stage.evaluate, *guiding)))
 
 
 def scores(
@@ -138,19 +140,20 @@ async def _asked(
 
 
 async def _measure(platform: Platform, stage: Stage, served: Mapping[str, Endpoint], tasks: Sequence[Task]) -> Measured:
-    verified_by, asked = dict[str, Sequence[Group]](), list[str]()
+    verified_by, asked = dict[str, Sequence[Group]](), list[Metric]()
     async with AsyncExitStack() as stack:
         models = {role: await stack.enter_async_context(each) for role, each in served.items()}
         context = Context(models=models, verifiers=stage.verify, asked=_roles(stage))
 
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
-            asked[:] = [metric.name for metric in stage.evaluate if metric.sampler() == sampler]
-            progress = platform.progress(f"evaluate {', '.join(asked)}")
+            asked[:] = [metric for metric in stage.evaluate if metric.sampler() == sampler]
+            progress = platform.progress(f"evaluate {', '.join(metric.name for metric in asked)}")
             return await sample(wanted, sampler, context, _Forgetful(), progress, most_unanswered=MOST_UNVERIFIED)
 
-        async def verified(groups: Sequence[Group]) -> list[Group]:
-            judged = await verify(groups, stage.verify, context, platform.progress(f"verify {', '.join(asked)}"))
-            verified_by.update(dict.fromkeys(asked, judged))
+        async def verified(groups: Sequence[Group], by: Sequence[Verifier]) -> list[Group]:
+            names = [metric.name for metric in asked if verifiers(metric) == by]
+            judged = await verify(groups, by, context, platform.progress(f"verify {', '.join(names)}"))
+            verified_by.update(dict.fromkeys(names, judged))
             return judged
 
         return Measured(await evaluate(tasks, stage.evaluate, context, sampled, verified), verified_by)

@@ -7,13 +7,9 @@ is reported with file and line, field, value and what would have been accepted. 
 
 import difflib
 import hashlib
-import importlib
 import json
-import pkgutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
-from importlib.metadata import EntryPoint, entry_points
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -21,18 +17,17 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic_core import ErrorDetails
 
 from selftaught import __version__
 from selftaught.blocks import Block, Curator, Gate, Metric, Objective, OneOf, Sampler, TaskSource, Verifier, registered
+from selftaught.blocks.loading import Listed, OnAxis, load_blocks
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, BadRecipe, did_you_mean
@@ -40,7 +35,6 @@ from selftaught.recipe.about import About
 from selftaught.recipe.text import NOTHING, Places, read
 from selftaught.recipe.text import Path as Path_
 
-STEPS = ("tasks.sources", "tasks.inbox", "sampling", "search", "verification", "curation", "training", "evaluation")
 AXES: Mapping[str, str] = {
     "tasks": "task source",
     "sample": "sampler",
@@ -77,57 +71,12 @@ ROLE = r"^[a-z0-9][a-z0-9_-]*$"
 """What a role may be called: its models' line is called by it too."""
 
 
-@cache
-def load_blocks() -> None:
-    """Import every module that may define a block: the steps' folders and the `selftaught.blocks` entry points."""
-    for step in STEPS:
-        package = importlib.import_module(f"selftaught.{step}")
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
-    for entry in entry_points(group="selftaught.blocks"):
-        _load(entry)
-
-
-def _load(entry: EntryPoint) -> None:
-    """Import a plug-in. Raises BadInput, naming it, for whatever is wrong with it."""
-    try:
-        entry.load()
-    except Exception as error:
-        package = entry.dist.name if entry.dist else "?"
-        raise BadInput(
-            f"package {package}: its blocks cannot be loaded ({entry.name} = {entry.value}: {type(error).__name__}: "
-            f"{error}). Mend it, or remove it: {sys.executable} -m pip uninstall {package}"
-        ) from error
-
-
 def blocks(axis: str) -> Mapping[str, type[Block]]:
     """Every block on `axis` by type, plug-ins included. Raises BadInput for an axis that does not exist."""
     if axis not in AXES:
         raise BadInput(f"'{axis}' is no axis.{did_you_mean(axis, AXES)}\n  accepted: {', '.join(AXES)}")
     load_blocks()
     return registered(axis)
-
-
-class OnAxis(OneOf):
-    """The union of an axis's blocks, plug-ins included."""
-
-    def choices(self) -> Mapping[str, type[Block]]:
-        return blocks(self.axis)
-
-
-class Listed:
-    """The pydantic schema of a list in which one entry may stand for a list of one."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(_listed, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        listed = handler(schema)
-        return {"anyOf": [listed["items"], listed]}
-
-
-def _listed(value: Any) -> Any:
-    return cast(list[Any], value) if isinstance(value, list | tuple) else [value]
 
 
 class Stage(BaseModel):
@@ -147,7 +96,7 @@ class Stage(BaseModel):
     sample: Annotated[Sampler, OnAxis("sample")]
     """How the training tasks are attempted."""
     verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Field(min_length=1), Listed()]
-    """What says whether a rollout is right: each of them has to pass it."""
+    """What says whether a rollout is right to train on: each of them has to pass it. Metrics never go by it."""
     curate: Annotated[tuple[Annotated[Curator, OnAxis("curate")], ...], Listed()] = ()
     """How verified rollouts become training examples: those of all curators are trained on."""
     train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], Listed()] = ()
@@ -291,6 +240,24 @@ class Recipe(BaseModel):
                 "Ask for some (`guard: 96` in tasks), or say `guard: none` in the gate."
             )
         return self
+
+    @model_validator(mode="after")
+    def _gate_is_not_the_policys_opinion(self) -> Self:
+        for stage in self.stages:
+            deciding = {getattr(stage.gate, "metric", None), *(stage.gate.anchored if stage.gate else ())}
+            for metric in (metric for metric in stage.evaluate if metric.name in deciding):
+                for verifier in metric.verify:
+                    self._require_judges(f"stages.{stage.name}.evaluate.{metric.name}", verifier)
+        return self
+
+    def _require_judges(self, place: str, verifier: Verifier) -> None:
+        """Raise ValueError where `verifier`, by which a gate decides, asks a role that the recipe gives no model."""
+        if unnamed := sorted(verifier.roles() - (self.models.keys() - {"policy"})):
+            raise ValueError(
+                f"{place}.verify: '{verifier.name}' asks the {unnamed[0]} model, which is the one that is measured, so "
+                "the gate would go by a model's opinion of itself. Have another play it (models: {judge: …}, role: "
+                "judge), or leave verify out, and the tasks' gold answers decide."
+            )
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from selftaught.blocks import Block, Metric, Verifier
+from selftaught.evaluation.checks import measured_by
 from selftaught.platform import Platform
+from selftaught.recipe import Stage
 from selftaught.round.job import Job, ModelRef, asked, dump
 
 
@@ -61,4 +63,12 @@ def of_verifying(job: Job) -> Inputs:
 
 def of_measuring(job: Job, model: ModelRef, metrics: Sequence[Metric]) -> Inputs:
     """What `metrics` measure `model` with; the campaign's seed, so that scores of an earlier round still hold."""
-    return Inputs(job, model, job.campaign_seed, {"evaluate": metrics}, job.blocks.verify)
+    verifiers = job.blocks.verify if any(metric.sampler().asks_verifiers for metric in metrics) else ()
+    blocks = {"evaluate": metrics, "checks": measured_by(metrics)}
+    return Inputs(job, model, job.campaign_seed, blocks, verifiers)
+
+
+def all_verifiers(stage: Stage) -> tuple[Verifier, ...]:
+    """The verifiers that `stage` trains and measures by, each once."""
+    measuring = measured_by(stage.evaluate)
+    return (*stage.verify, *(each for each in measuring if each not in stage.verify))

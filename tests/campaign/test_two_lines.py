@@ -80,7 +80,8 @@ def test_lines_with_different_judges_share_no_verdict_and_no_score(platform: Pla
     """Equal recipes but for the judge, on lines of one campaign: the one judge is always right, the other never."""
     agree = list[set[bool]]()
     for name, skill in (("line", 1.0), ("other", 0.0)):
-        told = recipe(model, verify={"type": "judged"}, curate={"type": "unfiltered", "per_task": 2})
+        measured = {"type": "accuracy", "verify": {"type": "judged"}}
+        told = recipe(model, verify={"type": "judged"}, curate={"type": "unfiltered", "per_task": 2}, evaluate=measured)
         told["models"]["judge"] = str(tiny_model(tmp_path / f"judge of {name}", skill))
         for adopted in (adopt, adopt_roles):
             adopted(platform, Recipe.model_validate(told), name)

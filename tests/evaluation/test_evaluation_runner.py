@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.blocks import Context, Metric, Sampler
+from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.statistics import wilson
 from selftaught.evaluation.accuracy import Accuracy
@@ -19,6 +19,7 @@ from selftaught.evaluation.tokens import Tokens
 from selftaught.recipe import load_blocks
 from selftaught.records import Group, Message, Rollout, Split, Task, TaskScore, Turn, Verdict
 from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.equations import Equations
 from selftaught.verification.runner import verify
 
 load_blocks()
@@ -43,13 +44,15 @@ class Engine:
 
     errors: frozenset[str] = frozenset()
     asked: list[tuple[int, float, frozenset[str]]] = field(default_factory=list)
+    verified: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
 
     async def sample(self, tasks: Sequence[Task], sampler: Sampler) -> list[Group]:
         wanted = sampler.model_dump()
         self.asked.append((wanted["k"], wanted["temperature"], frozenset(t.id for t in tasks)))
         return [self._group(t, wanted["k"]) for t in tasks]
 
-    async def verify(self, groups: Sequence[Group]) -> list[Group]:
+    async def verify(self, groups: Sequence[Group], verifiers: Sequence[Verifier]) -> list[Group]:
+        self.verified.append((tuple(each.name for each in verifiers), len(groups)))
         return [group.model_copy(update={"verdicts": tuple(self._verdicts(group))}) for group in groups]
 
     def _group(self, task: Task, k: int) -> Group:
@@ -87,6 +90,16 @@ async def test_metrics_with_equal_samplers_share_rollouts_over_the_union_of_thei
     assert {s.metric: s.n for s in summarise(measured)} == {
         "accuracy": 10, "tokens": 4, "pass@4": 3, "maj@4": 5, "pass@2": 2,
     }  # fmt: skip
+
+
+async def test_metrics_share_rollouts_and_have_verdicts_of_their_own_verifiers():
+    """A task's own check is its gold answer, whatever a recipe trains by."""
+    engine, tasks = Engine(), [task(i) for i in range(6)]
+    shown = (AnswerMatch(), Equations())
+    metrics = [Accuracy(), PassAtK(k=1, temperature=1.0, verify=shown), Tokens(), Accuracy(greedy=False, tasks=3)]
+    await scores(tasks, metrics, engine)
+    assert [(k, temperature) for k, temperature, _ in engine.asked] == [(1, 0.0), (1, 1.0)]
+    assert engine.verified == [(("answer_match",), 6), (("answer_match", "equations"), 6), (("answer_match",), 3)]
 
 
 async def test_scores_carry_what_was_measured_on_what():
@@ -188,8 +201,8 @@ async def test_a_model_that_loops_digits_is_measured():
                 )
             )
 
-        async def verify(self, groups: Sequence[Group]) -> list[Group]:
-            return await verify(groups, [AnswerMatch()], CONTEXT, lambda *_, **__: None)
+        async def verify(self, groups: Sequence[Group], verifiers: Sequence[Verifier]) -> list[Group]:
+            return await verify(groups, verifiers, CONTEXT, lambda *_, **__: None)
 
     measured = await scores([task(i) for i in range(3)], [Accuracy(greedy=False, k=4)], Looping())
     assert [s.value for s in measured] == [0.25] * 3

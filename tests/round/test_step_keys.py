@@ -175,7 +175,7 @@ MATTERS: list[tuple[str, str, Change]] = [
     ("evaluate", "metrics", stage(evaluate=[ACCURACY, {"type": "pass_at_k", "k": 2}])),
     ("evaluate", "sampling of a metric", stage(evaluate=[ACCURACY | {"max_tokens": 5}])),
     ("evaluate", "tasks of a metric", stage(evaluate=[ACCURACY | {"tasks": 3}])),
-    ("evaluate", "verifiers", VERIFY),
+    ("evaluate", "verifiers of a metric", stage(evaluate=[ACCURACY | {"verify": {"type": "equations"}}])),
 ]
 """Step, what is changed, and the change."""
 
@@ -220,6 +220,7 @@ def _of_tomorrow(package: str) -> str:
 
 
 JUDGED = stage(verify=[{"type": "judged"}])
+MEASURED = stage(evaluate=[{"type": "accuracy", "verify": {"type": "judged"}}], gate=None, train=[], curate=[])
 ASKING = stage(sample={"type": "rationalise", "k": 2, "max_tokens": 32}, verify=[{"type": "judged"}])
 
 
@@ -229,7 +230,8 @@ ASKING = stage(sample={"type": "rationalise", "k": 2, "max_tokens": 32}, verify=
         ("sample", JUDGED, False),
         ("sample", ASKING, True),
         ("verify", JUDGED, True),
-        ("evaluate", JUDGED, True),
+        ("evaluate", JUDGED, False),
+        ("evaluate", MEASURED, True),
         ("train", JUDGED, False),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -250,10 +252,15 @@ def test_a_role_without_a_model_is_the_policy_in_keys(steps: Callable[[str], Ste
     assert job(sampler=OTHER)(step).key(monkeypatch) != own
 
 
-def test_verifiers_are_in_the_key_of_sampling_where_the_sampler_may_ask_them(
-    steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch
+RATIONALISE = {"type": "rationalise", "k": 2, "max_tokens": 32}
+GUIDED = stage(evaluate=[ACCURACY, {"type": "strategy", "label": "it", "sample": RATIONALISE}])
+
+
+@pytest.mark.parametrize(("name", "asks"), [("sample", stage(sample=RATIONALISE)), ("evaluate", GUIDED)])
+def test_the_stages_verifiers_are_in_the_key_where_a_sampler_may_ask_them_and_nowhere_else(
+    steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch, name: str, asks: Change
 ):
-    plain, asking = steps("sample"), ASKING(steps("sample"))
+    plain, asking = steps(name), asks(steps(name))
     assert VERIFY(plain).key(monkeypatch) == plain.key(monkeypatch)
     assert VERIFY(asking).key(monkeypatch) != asking.key(monkeypatch)
 

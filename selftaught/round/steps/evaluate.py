@@ -17,6 +17,7 @@ from selftaught import verification
 from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import NoAnswer
 from selftaught.core.stopwatch import Stopwatch
+from selftaught.evaluation.checks import measured_by
 from selftaught.evaluation.pairing import common
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.platform import Platform, input_key
@@ -74,11 +75,9 @@ def _anchored(
 def _model(
     platform: Platform, job: Job, model: ModelRef, tasks: Sequence[Task], metrics: Sequence[Metric], out: Path
 ) -> tuple[Manifest, Path]:
-    inputs = of_measuring(job, model, metrics).key(
-        platform,
-        tasks=[(task.split, task.id) for task in tasks],
-        conditions=conditions(platform, job.blocks.verify),
-    )
+    asked = of_measuring(job, model, metrics)
+    told = conditions(platform, [*measured_by(metrics), *asked.verifiers])
+    inputs = asked.key(platform, tasks=[(task.split, task.id) for task in tasks], conditions=told)
     folder = out.with_name(f"{out.name}.{model.digest[:8]}")
 
     def measure(into: Path, key: str) -> Manifest:
@@ -140,8 +139,8 @@ async def _evaluate(
                     unanswered=unanswered,
                 )
 
-        async def verified(groups: Sequence[Group]) -> list[Group]:
-            return await verify(groups, models.verifiers, models, _silent)
+        async def verified(groups: Sequence[Group], verifiers: Sequence[Verifier]) -> list[Group]:
+            return await verify(groups, verifiers, models, _silent)
 
         scores = await evaluate(tasks, metrics, models, sampled, verified)
     counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models)), "ended": time.time()}

@@ -25,6 +25,7 @@ from selftaught.round.checks.roles import require_asked_rightly, require_named
 from selftaught.round.checks.tokenizers import require_same_tokens
 from selftaught.round.error_budget import pool_of
 from selftaught.round.history import due, give_up
+from selftaught.round.inputs import all_verifiers
 from selftaught.round.intake import drawn, end, stage_of
 from selftaught.round.job import Job, ModelRef, role_line
 from selftaught.round.notify import tell_failed
@@ -83,7 +84,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
     run = platform.tracker.round_run(key, stage.name)  # first, for a draw that fails to be told
     taken = _drawn(platform, recipe, key, run)
     # before anything is sampled: on a cluster no plan has been made that would have said it
-    require_gold(asyncio.run(gold_checks(taken.tasks, stage.verify)))
+    require_gold(asyncio.run(gold_checks(taken.tasks, all_verifiers(stage))))
     counts = {name: float(count) for name, count in taken.counts.items()}
     if taken.alike:
         platform.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})

@@ -1,0 +1,30 @@
+"""What a metric measures by: its own verifiers, or the check that tasks have of themselves.
+
+A stage's `verify` is a training signal, and a model that is trained by one learns to please it: by a vote, a judge or
+its own opinion it would promote itself. So nothing here looks at that.
+"""
+
+from collections.abc import Iterable
+
+from selftaught.blocks import Metric, Verifier, registered
+
+
+def verifiers(metric: Metric) -> tuple[Verifier, ...]:
+    """What says whether an answer is right to `metric`; a task's own check is `answer_match` with its gold answer.
+
+    Looked up where verifiers register: no step imports another.
+    """
+    if metric.verify:
+        return metric.verify
+    own = registered("verify")["answer_match"].model_validate({})
+    assert isinstance(own, Verifier)
+    return (own,)
+
+
+def measured_by(metrics: Iterable[Metric]) -> tuple[Verifier, ...]:
+    """The verifiers of all `metrics`, each once."""
+    found = list[Verifier]()
+    for verifier in (each for metric in metrics for each in verifiers(metric)):
+        if verifier not in found:
+            found.append(verifier)
+    return tuple(found)
