@@ -18,6 +18,7 @@ from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import BadInput, did_you_mean
 from selftaught.core.files import write_whole
 from selftaught.core.names import named
+from selftaught.core.runner import Forgetful
 from selftaught.evaluation.checks import verifiers
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.inference.endpoint import Endpoint
@@ -148,7 +149,7 @@ async def _measure(platform: Platform, stage: Stage, served: Mapping[str, Endpoi
         async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
             asked[:] = [metric for metric in stage.evaluate if metric.sampler() == sampler]
             progress = platform.progress(f"evaluate {', '.join(metric.name for metric in asked)}")
-            return await sample(wanted, sampler, context, _Forgetful(), progress, most_unanswered=MOST_UNVERIFIED)
+            return await sample(wanted, sampler, context, Forgetful[Group](), progress, most_unanswered=MOST_UNVERIFIED)
 
         async def verified(groups: Sequence[Group], by: Sequence[Verifier]) -> list[Group]:
             names = [metric.name for metric in asked if verifiers(metric) == by]
@@ -157,16 +158,6 @@ async def _measure(platform: Platform, stage: Stage, served: Mapping[str, Endpoi
             return judged
 
         return Measured(await evaluate(tasks, stage.evaluate, context, sampled, verified), verified_by)
-
-
-class _Forgetful:
-    """A journal that keeps nothing: a measurement by hand is short, and is made anew."""
-
-    def read(self) -> dict[str, Group]:
-        return {}
-
-    def append(self, group: Group, /) -> None:
-        return
 
 
 # Telling --------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ whole data sets lives in `selftaught.records.dataset`.
 
 from selftaught.records.base import Record, content_id, encodable
 from selftaught.records.example import Example, ExampleKind
-from selftaught.records.group import Control, Group
+from selftaught.records.group import Control, Group, Judged
 from selftaught.records.message import ChatRole, Message
 from selftaught.records.rollout import Rollout, Turn, TurnKind, Verdict
 from selftaught.records.schemas import RECORDS
@@ -26,6 +26,7 @@ __all__ = [
     "ExampleKind",
     "Group",
     "Growth",
+    "Judged",
     "Message",
     "Node",
     "Origin",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -73,6 +74,30 @@ class Group(Record):
         if self.verdicts and len(self.verdicts) != len(self.rollouts):
             raise ValueError(f"{len(self.verdicts)} verdict lists for {len(self.rollouts)} rollouts")
         return self
+
+
+class Judged(Record):
+    """The verdicts on a group and on its control, apart from it: what verification keeps as it goes."""
+
+    task: str
+    verdicts: tuple[tuple[Verdict, ...], ...]
+    control: tuple[tuple[Verdict, ...], ...] | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the task, as the group has it."""
+        return self.task
+
+    @property
+    def errors(self) -> bool:
+        """Whether a verifier could not judge one of the rollouts."""
+        every = chain.from_iterable((*self.verdicts, *(self.control or ())))
+        return any(verdict.error is not None for verdict in every)
+
+    def on(self, group: Group) -> Group:
+        """`group` with these verdicts in the place of those that it had."""
+        control = group.control and group.control.model_copy(update={"verdicts": self.control})
+        return group.model_copy(update={"verdicts": self.verdicts, "control": control})
 
 
 def _passed(verdicts: Sequence[Sequence[Verdict]], index: int) -> bool:

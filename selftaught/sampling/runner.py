@@ -1,36 +1,23 @@
-"""Drives a sampler over many tasks: bounded concurrency, a journal, progress, one error instead of many.
+"""Drives a sampler over many tasks (`selftaught.core.runner`), and says how far it is.
 
 A task that gets no answer (`NoAnswer`: too long for the engine, or what it says cannot be used) costs that task alone:
 it is told, counted, and has no group. What a task's sampling consists of is the sampler's business; retries are the
 client's (`selftaught.inference.endpoint`).
 """
 
-import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from selftaught.blocks import Attempts, Context, ProgressSink
-from selftaught.core.errors import NoAnswer, RoundFailed, SelftaughtError
+from selftaught.core.errors import NoAnswer, RoundFailed
+from selftaught.core.runner import Journal, drive
 from selftaught.records import Group, Task
 
 CONCURRENCY = 32
 MOST_UNANSWERED = 0.1
 """The share of tasks that may stay without an answer (one may, however few there are) before a round is given up."""
-
-
-class Journal(Protocol):
-    """Where finished groups are kept as they finish: `selftaught.state.journal` has the real ones."""
-
-    def read(self) -> Mapping[str, Group]:
-        """The groups journaled so far, by task id."""
-        ...
-
-    def append(self, group: Group, /) -> None:
-        """Keep `group`; when this returns, a kill does not lose it."""
-        ...
 
 
 def tell(task: Task, error: NoAnswer) -> None:
@@ -42,7 +29,7 @@ async def sample(
     tasks: Sequence[Task],
     sampler: Attempts,
     context: Context,
-    journal: Journal,
+    journal: Journal[Group],
     report: ProgressSink,
     concurrency: int = CONCURRENCY,
     *,
@@ -57,32 +44,23 @@ async def sample(
     them, got no answer, and the first other error of a sampler as itself; by then the others are cancelled, and what
     had finished is in the journal.
     """
-    known = journal.read()
-    groups = {task.id: known[task.id] for task in tasks if task.id in known}
     wanted = {task.id: task for task in tasks}
-    meter = _Meter(report, done=len(groups), total=len(wanted))
+    groups, failed = dict[str, Group](), dict[str, NoAnswer]()
+    meter = _Meter(report, done=len(wanted.keys() & journal.read().keys()), total=len(wanted))
 
-    async def attempt(these: Iterable[str]) -> dict[str, NoAnswer]:
-        todo, failed = iter(these), dict[str, NoAnswer]()
+    async def attempt(task: Task) -> Group | None:
+        try:
+            return _said(await sampler.sample(task, context))
+        except NoAnswer as error:
+            failed[task.id] = error
+            return None
 
-        async def work() -> None:
-            # All workers pull from one iterator: that is the queue.
-            for id in todo:
-                try:
-                    group = _said(await sampler.sample(wanted[id], context))
-                except NoAnswer as error:
-                    failed[id] = error
-                    continue
-                groups[id] = group
-                journal.append(group)
-                meter.add(group)
-
-        await _run([work() for _ in range(concurrency)])
-        return failed
-
-    failed = await attempt([id for id in wanted if id not in groups])
-    # Once more: what an engine broke off when it died is no fault of the task's. None of it is in the journal.
-    failed = await attempt([id for id in wanted if id in failed])
+    for _ in range(2):  # once more: what an engine broke off when it died is no fault of the task's
+        failed.clear()
+        missing = [(id, task) for id, task in wanted.items() if id not in groups]
+        async for task, group in drive(missing, attempt, journal, meter.add, concurrency):
+            if group is not None:
+                groups[task.id] = group
     lost = [(task, failed[id]) for id, task in wanted.items() if id in failed]
     for task, error in lost:
         unanswered(task, error)
@@ -109,17 +87,6 @@ def _check_answered(lost: Sequence[tuple[Task, NoAnswer]], tasks: int, most: flo
 
 def _named(task: Task) -> str:
     return f"{task.id} ({task.question[:60]!r}{'…' if len(task.question) > 60 else ''})"
-
-
-async def _run(works: Iterable[Coroutine[None, None, None]]) -> None:
-    """Run `works` together; the first error cancels the others and is raised as itself, not as a group."""
-    try:
-        async with asyncio.TaskGroup() as together:
-            for work in works:
-                together.create_task(work)
-    except ExceptionGroup as failed:
-        # Others may fail while they are cancelled: what the user can mend comes first.
-        raise next((e for e in failed.exceptions if isinstance(e, SelftaughtError)), failed.exceptions[0]) from None
 
 
 def total_tokens(groups: Iterable[Group]) -> int:

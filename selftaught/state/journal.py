@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import StoreError
-from selftaught.records import Example, Group, Task, TaskScore
+from selftaught.records import Example, Group, Judged, Task, TaskScore
 from selftaught.state.store import DirectoryStore, Store, Stored, checked, disk_errors, stats_of
 
 LOCK_WAIT = 10.0
@@ -34,7 +34,7 @@ SEGMENT_RECORDS, SEGMENT_SECONDS = 32, 1.0
 """A segment is written when it holds so many records, or with the first record that comes so long after its first."""
 
 
-R = TypeVar("R", bound=Task | Group | Example | TaskScore)
+R = TypeVar("R", bound=Task | Group | Judged | Example | TaskScore)
 
 
 class Journal(ABC, Generic[R]):

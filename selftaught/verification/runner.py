@@ -3,80 +3,105 @@
 What becomes of one verifier's crash is the verifier's own to say (`Verifier.judge`).
 """
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
+import itertools
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from selftaught.blocks import Context, ProgressSink, Verifier
 from selftaught.core.computing_time import ROLLOUT_S, STEP_S, Share, share
 from selftaught.core.errors import BadInput
-from selftaught.records import Group, Verdict
+from selftaught.core.runner import Forgetful, Journal, drive
+from selftaught.records import Group, Judged, Verdict
 
 IN_FLIGHT = 32
-"""Groups that are verified at once: a judge's engine is kept full, and so many are in memory."""
+"""Groups that are verified at once."""
+ASKED, AHEAD = 64, 256
+"""Groups that models are asked about at once, and groups in memory, so that a slow answer does not keep the next ones
+waiting."""
 
 
 async def verify(
-    groups: Sequence[Group], verifiers: Sequence[Verifier], context: Context, report: ProgressSink
+    groups: Sequence[Group],
+    verifiers: Sequence[Verifier],
+    context: Context,
+    report: ProgressSink,
+    journal: Journal[Judged] = Forgetful[Judged](),  # noqa: B008 (it has no state)
 ) -> list[Group]:
     """The groups that `verified` gives, all at once."""
-    return [group async for group in verified(groups, len(groups), verifiers, context, report)]
+    return [group async for group in verified(groups, len(groups), verifiers, context, report, journal)]
 
 
 async def verified(
-    groups: Iterable[Group], total: int, verifiers: Sequence[Verifier], context: Context, report: ProgressSink
+    groups: Iterable[Group],
+    total: int,
+    verifiers: Sequence[Verifier],
+    context: Context,
+    report: ProgressSink,
+    journal: Journal[Judged] = Forgetful[Judged](),  # noqa: B008 (it has no state)
 ) -> AsyncGenerator[Group]:
     """`groups`, of which there are `total`, in their order, each rollout with one verdict a verifier, in their order.
 
-    Groups are taken as they are needed, `IN_FLIGHT` at a time. Verdicts that a group already had are replaced; a
-    control's answers are verified as a group of their own. Raises
-    BadInput at the end when a verifier could not run on a single rollout, and any SelftaughtError of a verifier as it
-    is. All of them share the step's time for comparing formulas.
+    Groups are taken as they are needed: `IN_FLIGHT` at once, or where a verifier asks a model, `ASKED` at once of
+    `AHEAD`. Those whose verdicts `journal` has are not verified again; verdicts that a group already had are replaced;
+    a control's answers are verified as a group of their own. Raises BadInput at the end when a verifier could not run
+    on a single rollout, and any SelftaughtError of a verifier as it is. All of them share the step's time for comparing
+    formulas.
     """
     ran = [_Ran(verifier.name) for verifier in verifiers]
+    asks = any(verifier.roles() for verifier in verifiers)
     with share(STEP_S) as left:
-        works = (_verified(group, verifiers, context, left) for group in groups)
-        for done, waiting in enumerate(_ahead(works), 1):
-            group = await waiting
-            for position, each in enumerate(ran):
-                each.see([on_one[position] for on_one in group.verdicts])
-            report(done, total)
-            yield group
+
+        async def judge(group: Group) -> Judged:
+            return await _all_judged(group, verifiers, context, left)
+
+        pool = (ASKED, AHEAD) if asks else (IN_FLIGHT, IN_FLIGHT)
+        named = ((group.id, group) for group in groups)
+        made = drive(named, judge, _WithoutErrors(journal), _counted(report, total, len(journal.read())), *pool)
+        async with aclosing(made):
+            async for group, judged in made:
+                assert judged is not None
+                for position, each in enumerate(ran):
+                    each.see([on_one[position] for on_one in judged.verdicts])
+                yield judged.on(group)
     for each in ran:
         each.check()
 
 
-async def _verified(group: Group, verifiers: Sequence[Verifier], context: Context, left: Share) -> Group:
+def _counted(report: ProgressSink, total: int, done: int) -> Callable[[Judged], None]:
+    """Says how many of `total` groups are verified, of which `done` were before."""
+    count = itertools.count(done + 1)
+    return lambda _: report(next(count), total)
+
+
+@dataclass(frozen=True, slots=True)
+class _WithoutErrors:
+    """A journal of verdicts that leaves errors out: the verifier may be mended by the next attempt."""
+
+    journal: Journal[Judged]
+
+    def read(self) -> Mapping[str, Judged]:
+        return self.journal.read()
+
+    def append(self, record: Judged, /) -> None:
+        if not record.errors:
+            self.journal.append(record)
+
+
+async def _all_judged(group: Group, verifiers: Sequence[Verifier], context: Context, left: Share) -> Judged:
     left.seconds += ROLLOUT_S * len(group.rollouts)
-    judged = group.model_copy(update={"verdicts": await _judged(group, verifiers, context)})
+    verdicts = await _judged(group, verifiers, context)
     if (control := group.control) is None:
-        return judged
+        return Judged(task=group.id, verdicts=verdicts)
     left.seconds += ROLLOUT_S * len(control.rollouts)
     apart = Group(task=group.task, rollouts=control.rollouts)  # so that no vote is taken among both
-    said = await _judged(apart, verifiers, context)
-    return judged.model_copy(update={"control": control.model_copy(update={"verdicts": said})})
+    return Judged(task=group.id, verdicts=verdicts, control=await _judged(apart, verifiers, context))
 
 
 async def _judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> tuple[tuple[Verdict, ...], ...]:
     """The verdicts on each rollout of `group`, one a verifier."""
     columns = [await verifier.judge(group, context) for verifier in verifiers]
     return tuple(zip(*columns, strict=True))
-
-
-def _ahead(works: Iterable[Coroutine[None, None, Group]]) -> Generator[asyncio.Task[Group]]:
-    """`works` in their order, `IN_FLIGHT` of them begun; what has begun is cancelled when nobody waits any more."""
-    begun: deque[asyncio.Task[Group]] = deque()
-    try:
-        for work in works:
-            begun.append(asyncio.ensure_future(work))
-            if len(begun) == IN_FLIGHT:
-                yield begun.popleft()
-        while begun:
-            yield begun.popleft()
-    finally:
-        for each in begun:
-            each.cancel()
 
 
 @dataclass(slots=True)

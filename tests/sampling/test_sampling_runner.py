@@ -87,7 +87,7 @@ async def test_an_error_surfaces_as_itself_cancels_the_rest_and_keeps_what_was_f
     with pytest.raises(Unavailable, match="prompt 10: connection refused"):
         await run(engine, journal, concurrency=4)
     assert engine.running == 0
-    assert 1 <= engine.cancelled <= 3
+    assert engine.cancelled <= 3
     finished = {group.task.question for group in journal.groups}
     assert finished
     assert "10" not in finished

@@ -27,6 +27,7 @@ from selftaught.round.inputs import of_measuring
 from selftaught.round.job import Job, ModelRef, dump
 from selftaught.round.models import context
 from selftaught.round.patience import patient
+from selftaught.round.verdicts import kept
 from selftaught.sampling.runner import sample, tell
 from selftaught.state.journal import open_journal
 from selftaught.verification.runner import verify
@@ -140,7 +141,10 @@ async def _evaluate(
                 )
 
         async def verified(groups: Sequence[Group], verifiers: Sequence[Verifier]) -> list[Group]:
-            return await verify(groups, verifiers, models, _silent)
+            answers = [[rollout.id for rollout in group.rollouts] for group in groups]
+            own = input_key(key, {"answers": answers, "verifiers": dump(verifiers)})
+            with kept(platform, job, own, verifiers) as verdicts:
+                return await verify(groups, verifiers, models, _silent, verdicts)
 
         scores = await evaluate(tasks, metrics, models, sampled, verified)
     counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models)), "ended": time.time()}

@@ -13,10 +13,11 @@ from itertools import islice
 from pathlib import Path
 
 from selftaught.core.errors import BadInput, RoundFailed
+from selftaught.core.runner import Journal
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.curation.runner import curate
 from selftaught.platform import Platform
-from selftaught.records import Example, Group, Task, dataset
+from selftaught.records import Example, Group, Judged, Task, dataset
 from selftaught.records.dataset import Manifest, Writer
 from selftaught.round import findings
 from selftaught.round.checks.leaks import require_no_leak
@@ -26,6 +27,7 @@ from selftaught.round.models import context
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks, replayed
 from selftaught.round.reuse import inherited, reused_by
+from selftaught.round.verdicts import kept
 from selftaught.search.comparison import Compared, compared, figures
 from selftaught.search.outcomes import outcomes
 from selftaught.verification.runner import funnel, verified
@@ -57,7 +59,9 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
         )
     parts = [dataset.manifest(Path(shard)) for shard in shards]
     inputs = of_verifying(job).key(platform, groups=[part.digest for part in parts])
-    done = platform.memoize("verify", inputs, Path(verified), lambda out, _: _verify(platform, job, shards, parts, out))
+    done = platform.memoize(
+        "verify", inputs, Path(verified), lambda out, key: _verify(platform, job, shards, parts, out, key)
+    )
     _track_verified(platform, job, done)
     _show(platform, job, Path(verified))
     inputs = {
@@ -67,19 +71,22 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
         "replay": [job.blocks.replay, [past.examples for past in job.earlier]],
         "seed": job.seed,
     }
-    kept = platform.memoize(
+    curated = platform.memoize(
         "curate", inputs, Path(examples), lambda out, _: _curate(platform, job, Path(verified), out)
     )
-    _track_examples(platform, job, kept)
-    return Verified(done, kept)
+    _track_examples(platform, job, curated)
+    return Verified(done, curated)
 
 
-def _verify(platform: Platform, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path) -> Manifest:
+def _verify(
+    platform: Platform, job: Job, shards: Sequence[str], parts: Sequence[Manifest], out: Path, key: str
+) -> Manifest:
     groups = merge(*(_by_id(Path(shard)) for shard in shards), key=lambda group: group.id)
     total = sum(part.rows for part in parts)
     watch, counts, controls = Stopwatch(), Counter[str](), list[Compared]()
     with dataset.writing(out, "groups") as into:
-        asyncio.run(_each(platform, job, groups, total, into, counts, controls))
+        with kept(platform, job, key, job.blocks.verify) as journal:
+            asyncio.run(_each(platform, job, groups, total, journal, into, counts, controls))
         sampled = {
             "new_tokens": sum(part.counts["new_tokens"] for part in parts),
             "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
@@ -103,6 +110,7 @@ async def _each(
     job: Job,
     groups: Iterable[Group],
     total: int,
+    journal: Journal[Judged],
     into: Writer,
     counts: Counter[str],
     controls: list[Compared],
@@ -110,7 +118,7 @@ async def _each(
     """Verify the groups one after the other into a data set, count what became of them, compare with controls."""
     counts.update(asdict(funnel([])))
     async with context(platform, of_verifying(job)) as models:
-        async for group in verified(groups, total, job.blocks.verify, models, platform.progress("verify")):
+        async for group in verified(groups, total, job.blocks.verify, models, platform.progress("verify"), journal):
             into.add(group)
             counts.update({**asdict(funnel([group])), **outcomes([group])})
             controls.extend(compared([group]))
@@ -122,9 +130,9 @@ def _curate(platform: Platform, job: Job, groups: Path, out: Path) -> Manifest:
     with dataset.writing(out, "examples") as into:
         own = [_added(into, example) for example in _own(platform, job, groups)]
         others = [_added(into, example) for example in replayed(platform, job, own)]
-        kept = into.end(parents, job.recipe.digest, {"own": float(len(own)), "replayed": float(len(others))})
+        made = into.end(parents, job.recipe.digest, {"own": float(len(own)), "replayed": float(len(others))})
         require_no_leak(platform, job, drawn_tasks(platform, job), into.rows)
-        return kept
+        return made
 
 
 def _added(into: Writer, example: Example) -> str:
