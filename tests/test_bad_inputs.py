@@ -564,7 +564,10 @@ CASES = [
         "curation without training",
         VALIDATE,
         recipe("    train: {type: sft, role: policy, epochs: 2, learning_rate: 5.0e-5}\n"),
-        ("stages.main: train is missing: a stage has train, curate and gate, or none of them and is measured only.",),
+        (
+            "stages.main: train is missing: a stage has train and curate, and a gate if it is to promote, or none of",
+            "them and is measured only.",
+        ),
     ),
     Bad(
         "running what trains nothing",

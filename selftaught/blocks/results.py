@@ -21,7 +21,8 @@ class TrainResult:
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
-Outcome = Literal["promoted", "refused"]
+Outcome = Literal["promoted", "refused", "trained"]
+"""How a round ends: with a new champion, without one, or as a warm-up that no gate decides about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ ASSUMED_RATE = 300.0
 """New tokens a second of the starter model on two CPU cores, until a round of this line has been measured."""
 
 
+GATED: Sequence[Split] = ("gate", "report", "guard")
+"""The sets that a stage with a gate is measured on."""
+UNGATED = "none, so the head moves and nobody is promoted"
 SHOWN = 600
 """Characters of a message that the plan shows, from its beginning and its end."""
 
@@ -154,10 +157,10 @@ def plan(platform: Platform, order: CampaignSpec) -> Estimate:
         guard_tasks=sizes["guard"],
         sampled_tokens=sizes["train"] * stage.sample.cost() + (control := stage.sample.control_cost(sizes["train"])),
         control_tokens=control,
-        evaluated_tokens=2 * _evaluated(stage, [sizes["gate"], sizes["report"], sizes["guard"]]),
+        evaluated_tokens=2 * _evaluated(stage, [sizes[split] for split in (GATED if stage.gate else ("report",))]),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,
-        power=_power(platform, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else "none",
+        power=_power(platform, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else UNGATED,
         nothing_new=nothing_new,
         alike=taken.alike,
         broken=taken.broken,
@@ -218,7 +221,8 @@ def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
     """The first task of each set: one to train on as it is sampled, the others as the first metric asks them."""
     first = {task.split: task for task in reversed(tasks)}
     for task in reversed(first.values()):
-        sampler = stage.sample if task.split == "train" else stage.evaluate[0].sampler()
+        held_out = task.split != "train" and stage.evaluate
+        sampler = stage.evaluate[0].sampler() if held_out else stage.sample
         asked = sampler.asked(task)
         yield Sent(task.split, tuple((message.role, message.content) for message in asked), task.answer)
 

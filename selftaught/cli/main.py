@@ -187,7 +187,7 @@ def run(
             return
         with watcher(err, _print if as_json else None) as watch:
             outcome = _followed(Campaign(platform, order, watch).run(), as_json)
-        raise typer.Exit(PROMOTED if outcome in ("promoted", NOTHING_NEW, LIMIT) else REFUSED)
+        raise typer.Exit(PROMOTED if outcome in ("promoted", "trained", NOTHING_NEW, LIMIT) else REFUSED)
 
 
 def _followed(rounds: Iterator[Any], as_json: bool) -> str:
@@ -237,7 +237,7 @@ def _tell(told: Any, page: Path, as_json: bool) -> None:
         _print({"round": last.round, "outcome": last.outcome, "report": str(page), **last.model_dump(mode="json")})
         return
     words = f"Round {last.round}: {last.outcome}. {numbers(compared) if compared else ''}"
-    err.print(words, style="green" if last.outcome == "promoted" else "yellow", highlight=False)
+    err.print(words, style="yellow" if last.outcome == "refused" else "green", highlight=False)
     for check in last.gate.checks if last.gate else ():
         err.print(f"  {'✓' if check.passed else '✗'} {check.reason}", highlight=False)
     err.print(f"  report: {page}", highlight=False, soft_wrap=True)

@@ -66,7 +66,7 @@ def evaluate_model(
         raise BadInput(f"--out {out}: {wrong}. Name a file, in a folder that is there and can be written.")
     used = InboxHistory(assigned=past(platform, line, line).assigned)
     tasks = [task for task in prepare(recipe.tasks, seeds(RoundKey(line, line)), used) if task.split == split]
-    stage, digest = recipe.stages[-1], digest_of(platform, line, model)
+    stage, digest = _measuring(recipe), digest_of(platform, line, model)
     measured = measure(platform, recipe, stage, line, digest, tasks)
     if out is not None:
         rows = answers(stage.evaluate, measured)
@@ -74,6 +74,14 @@ def evaluate_model(
     summaries = summarise(measured.scores, stage.evaluate)
     _track(platform, recipe, line, digest, summaries)
     return summaries
+
+
+def _measuring(recipe: Recipe) -> Stage:
+    """The last stage. Raises BadInput where it measures nothing."""
+    stage = recipe.stages[-1]
+    if not stage.evaluate:
+        raise BadInput(f"{recipe.name}: stages.{stage.name} measures nothing. Name metrics in its evaluate.")
+    return stage
 
 
 def measure(

@@ -82,7 +82,9 @@ def blocks(axis: str) -> Mapping[str, type[Block]]:
 class Stage(BaseModel):
     """One stage of a recipe: a block or a list of blocks on every axis, repeated for `rounds`.
 
-    A stage without `train` is an inference strategy: it is measured (`selftaught evaluate`), and has no round to run.
+    A stage that trains without a `gate` is a warm-up: what it trains is the head, for later stages to sample and train
+    from, and nobody is promoted. One without `train` is an inference strategy: it is measured (`selftaught evaluate`),
+    and has no round to run.
     """
 
     model_config = ConfigDict(
@@ -101,10 +103,10 @@ class Stage(BaseModel):
     """How verified rollouts become training examples: those of all curators are trained on."""
     train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], Listed()] = ()
     """How models learn from the examples; objectives of one role follow one another."""
-    evaluate: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], Field(min_length=1), Listed()]
-    """What is measured of champion and challenger on held-out tasks."""
+    evaluate: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], Listed()] = ()
+    """What is measured of champion and challenger on held-out tasks; without a gate, on the report set alone."""
     gate: Annotated[Gate | None, OnAxis("gate")] = None
-    """What decides whether the challenger becomes the champion."""
+    """What decides whether the challenger becomes the champion; without one nobody does."""
     sample_from: Iterate = "champion"
     """The policy that answers the training tasks: `champion` is what users get, `head` the latest iterate, promoted or
     not, `base` where the line began."""
@@ -118,15 +120,33 @@ class Stage(BaseModel):
         """The roles other than policy that the stage trains."""
         return frozenset(objective.role for objective in self.train) - {"policy"}
 
+    @property
+    def trains_policy(self) -> bool:
+        """Whether the policy is trained, so that there is a challenger."""
+        return any(objective.role == "policy" for objective in self.train)
+
     @model_validator(mode="after")
     def _what_training_needs(self) -> Self:
-        given = {"train": self.train, "curate": self.curate, "gate": self.gate}
+        given = {"train": self.train, "curate": self.curate}
         missing = [axis for axis, blocks in given.items() if not blocks]
-        if missing and len(missing) < len(given):
+        if missing and (self.gate or len(missing) == 1):
             types = ", ".join(registered(missing[0]))
             raise ValueError(
-                f"{missing[0]} is missing: a stage has train, curate and gate, or none of them and is measured only."
-                f"\n  accepted: {types}"
+                f"{missing[0]} is missing: a stage has train and curate, and a gate if it is to promote, or none of "
+                f"them and is measured only.\n  accepted: {types}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_measured(self) -> Self:
+        if not self.evaluate and (self.gate or not self.train):
+            purpose = "a gate decides by metrics" if self.gate else "what trains nothing is there to be measured"
+            raise ValueError(f"evaluate is missing: {purpose}.\n  accepted: {', '.join(registered('evaluate'))}")
+        if self.train and not self.trains_policy and (self.gate or self.evaluate):
+            named = "gate" if self.gate else "evaluate"
+            raise ValueError(
+                f"{named} is about the policy, and train has objectives of {', '.join(sorted(self.trained_roles))} "
+                "alone. Leave gate and evaluate out, or train the policy too."
             )
         return self
 

@@ -226,7 +226,7 @@ class StepTime(Frozen):
 
 
 class RoundReport(Frozen):
-    """One round, whether it was promoted, refused or failed.
+    """One round, whether it was promoted, refused, a warm-up that only trained, or failed.
 
     What a failed round never reached stays empty, and `failure` says why it ended. `sampled_from` and `trained_from`
     are digests; empty means the champion. `measured_on` has a digest of the tasks of each split that were scored, so
@@ -236,7 +236,7 @@ class RoundReport(Frozen):
 
     round: int
     attempt: int = 1
-    outcome: Literal["promoted", "refused", "failed"]
+    outcome: Literal["promoted", "refused", "trained", "failed"]
     failure: str = ""
     champion: ModelVersion
     challenger: ModelVersion | None = None

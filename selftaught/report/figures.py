@@ -84,7 +84,7 @@ def _gains(rounds: Sequence[RoundReport]) -> Figure:
         name = metric_name(metric)
         traces.append(_gain_marks(taken, name, colour, {"symbol": "circle", "size": 9}, legend=True))
         if others:
-            traces.append(_gain_marks(others, f"{name}, refused", colour, _cross(colour)))
+            traces.append(_gain_marks(others, f"{name}, {_fate(rounds)}", colour, _cross(colour)))
     labels = [f"{round_label(r)}<br>{r.outcome}" for r in rounds]
     layout = _layout(yaxis={"tickformat": "+.2f", "zeroline": True, "zerolinecolor": "var(--faint)"})
     layout["xaxis"] |= {"range": [-0.5, len(rounds) - 0.45]} | (_ticks(labels) if len(labels) <= 9 else {"dtick": 1})
@@ -105,7 +105,9 @@ def _scores(rounds: Sequence[RoundReport]) -> Figure:
     traces = [
         trace
         for i, (metric, colour) in enumerate(zip(metrics, METRIC_COLOURS, strict=False))
-        for trace in _metric_traces(points(rounds, metric, split), metric_name(metric), colour, APART * i)
+        for trace in _metric_traces(
+            points(rounds, metric, split), metric_name(metric), colour, APART * i, _fate(rounds)
+        )
     ]
     labels = ["start", *(f"{round_label(r)}<br>{r.outcome}" for r in rounds)]
     lowest = min((s.low for r in rounds for s in r.summaries if s.split == split and s.metric in metrics), default=0.0)
@@ -114,7 +116,12 @@ def _scores(rounds: Sequence[RoundReport]) -> Figure:
     return {"data": traces, "layout": layout}
 
 
-def _metric_traces(curve: Sequence[Point], name: str, colour: str, aside: float) -> list[Figure]:
+def _fate(rounds: Sequence[RoundReport]) -> str:
+    """What became of the challengers that are no champions."""
+    return "not promoted" if any(each.outcome == "trained" for each in rounds) else "refused"
+
+
+def _metric_traces(curve: Sequence[Point], name: str, colour: str, aside: float, fate: str) -> list[Figure]:
     measured = [(x + aside, point.outcome, point.summary) for x, point in enumerate(curve) if point.summary]
     champions = [(x, summary) for x, outcome, summary in measured if outcome in IN_FORCE]
     others = [(x, summary) for x, outcome, summary in measured if outcome not in IN_FORCE]
@@ -129,7 +136,7 @@ def _metric_traces(curve: Sequence[Point], name: str, colour: str, aside: float)
     return [
         line,
         _marks(champions, name, colour, {"symbol": "circle", "size": 9}),
-        *([_marks(others, f"{name}, refused", colour, _cross(colour))] if others else []),
+        *([_marks(others, f"{name}, {fate}", colour, _cross(colour))] if others else []),
     ]
 
 

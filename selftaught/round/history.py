@@ -16,7 +16,7 @@ from selftaught.state.ledger import DetailEntry, EndEntry, PlanEntry, RecordEntr
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import ABANDONED
 
-ENDED = ("promoted", "refused")
+ENDED = ("promoted", "refused", "trained")
 """The outcomes that end a round; one that failed is drawn anew."""
 GONE = ("failed", ABANDONED)
 """The outcomes of attempts that nobody goes on with: the next attempt is drawn anew."""

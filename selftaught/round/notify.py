@@ -1,4 +1,4 @@
-"""How a round ended, told to a webhook: promoted, refused or failed.
+"""How a round ended, told to a webhook: promoted, refused, trained (no gate) or failed.
 
 The body says which round it was, what was decided and by how much, in few fields that stay; the round's record has the
 rest. Nothing is told where SELFTAUGHT_WEBHOOK names no URL. A step that is repeated may tell the same again, under the
@@ -22,12 +22,22 @@ LONGEST = 4000
 """Characters of a reason."""
 
 
+Event = Literal["round.promoted", "round.refused", "round.trained", "round.failed"]
+EVENTS: Mapping[str, Event] = {
+    "promoted": "round.promoted",
+    "refused": "round.refused",
+    "trained": "round.trained",
+    "failed": "round.failed",
+}
+"""What is told of each outcome."""
+
+
 class Told(BaseModel):
     """The body, documented in docs/operations.md: fields are added, none is taken away or gets another meaning."""
 
     model_config = ConfigDict(frozen=True)
 
-    event: Literal["round.promoted", "round.refused", "round.failed"]
+    event: Event
     at: str
     """When it was told (ISO 8601, UTC)."""
     line: str
@@ -55,7 +65,7 @@ def tell_ended(job: Job, told: ReportData) -> None:
     decided = {name: getattr(gate, name) for name in ("metric", "gain", "low", "high")} if gate else {}
     _tell(
         Told(
-            event="round.promoted" if last.outcome == "promoted" else "round.refused",
+            event=EVENTS[last.outcome],
             at=_now(),
             line=job.line,
             campaign=job.campaign,

@@ -293,7 +293,7 @@ class Tracker:
         return without_credentials(self.uri).rstrip("/") if self.uri.lower().startswith("http") else ""
 
     def finish(self, run: str, outcome: str) -> None:
-        """End a run with its outcome: `promoted`, `refused`, `failed`, `done`, or one of those above."""
+        """End a run with its outcome: `promoted`, `refused`, `trained`, `failed`, `done`, or one of those above."""
         client = self.client
         client.set_tag(run, "selftaught.outcome", outcome)
         client.set_terminated(run, _STATUS.get(outcome, "FINISHED"))

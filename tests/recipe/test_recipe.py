@@ -207,8 +207,12 @@ def test_an_override_that_means_nothing_is_refused_with_its_own_text(override: s
             "two.yaml:18: stages.warm.train.lora.rnk: no such field. Did you mean 'rank'?",
         ),
         ("{rank: 8}", "{rank: high}", "two.yaml:18: stages.warm.train.lora.rank: 'high': should be a whole number."),
-        ("curate: [{type: accepted}]", "curate: []", "two.yaml:21: stages.main: curate is missing: a stage has train,"),
-        ("    train: {type: sft}\n", "", "two.yaml:21: stages.main: train is missing: a stage has train, curate and"),
+        (
+            "curate: [{type: accepted}]",
+            "curate: []",
+            "two.yaml:21: stages.main: curate is missing: a stage has train and",
+        ),
+        ("    train: {type: sft}\n", "", "two.yaml:21: stages.main: train is missing: a stage has train and curate,"),
         ("    verify: {type: answer_match}\n", "", "two.yaml:21: stages.main.verify: is missing."),
         (
             "    verify: {type: answer_match}\n",

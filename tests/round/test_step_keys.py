@@ -220,8 +220,13 @@ def _of_tomorrow(package: str) -> str:
 
 
 JUDGED = stage(verify=[{"type": "judged"}])
-MEASURED = stage(evaluate=[{"type": "accuracy", "verify": {"type": "judged"}}], gate=None, train=[], curate=[])
 ASKING = stage(sample={"type": "rationalise", "k": 2, "max_tokens": 32}, verify=[{"type": "judged"}])
+
+
+def measured_by_a_judge(step: Step) -> Step:
+    """On the report set: a gate refuses a judge that the recipe does not name."""
+    metric = {"type": "accuracy", "verify": {"type": "judged"}}
+    return given(which="report")(stage(evaluate=[metric], gate=None)(step))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +236,7 @@ ASKING = stage(sample={"type": "rationalise", "k": 2, "max_tokens": 32}, verify=
         ("sample", ASKING, True),
         ("verify", JUDGED, True),
         ("evaluate", JUDGED, False),
-        ("evaluate", MEASURED, True),
+        ("evaluate", measured_by_a_judge, True),
         ("train", JUDGED, False),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -44,19 +44,25 @@ CONCURRENCY = 128
 def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Manifest:
     """Score both models on the sets of `which` (`gate` or `report`) into `out`.
 
-    A task that one of them got no answer to counts for neither; RoundFailed where they are many.
+    A task that one of them got no answer to counts for neither; RoundFailed where they are many. Without a gate to
+    decide, the gate set is left alone, and where the stage measures nothing both are.
     """
     platform, job = Platform.open(), Job.read(job_path)
     held_out = [task for task in dataset.read(Path(tasks), Task) if task.split in SETS[which]]
-    models = [job.champion, ModelRef(digest=challenger)]
+    models = [job.champion, ModelRef(digest=challenger)] if _measures(job, which) else []
     parts = [_model(platform, job, model, held_out, job.blocks.evaluate, Path(out)) for model in models]
-    if job.anchor and job.anchor.digest not in [model.digest for model in models]:
+    if models and job.anchor and job.anchor.digest not in [model.digest for model in models]:
         parts += _anchored(platform, job, job.anchor, held_out, Path(out))
     scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
     manifest = _write(job, common(scores), [part[0] for part in parts], Path(out))
     platform.store.put("datasets", manifest.digest, Path(out))
     platform.tracker.log(job.run, dict(_means(job, summarise(scores))), step=job.round)
     return manifest
+
+
+def _measures(job: Job, which: str) -> bool:
+    """Whether the stage measures the sets of `which`."""
+    return bool(job.blocks.evaluate) and (which == "report" or job.blocks.gate is not None)
 
 
 def _means(job: Job, summaries: Iterable[Summary]) -> Iterator[tuple[str, float]]:
@@ -173,7 +179,6 @@ def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out
     ]  # what an earlier round paid is free
     counts = {name: sum(count[name] for count in spent) for name in ("seconds", "new_tokens")}
     counts["unanswered"] = sum(part.counts.get("unanswered", 0.0) for part in parts)
-    parents = {"champion": parts[0].digest, "challenger": parts[1].digest, "tasks": job.tasks}
-    if len(parts) > 2:
-        parents["base"] = parts[2].digest
+    measured = zip(("champion", "challenger", "base"), parts, strict=False)
+    parents = {"tasks": job.tasks, **{whose: part.digest for whose, part in measured}}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)

@@ -21,6 +21,9 @@ from selftaught.round.patience import patient
 from selftaught.tasks.sameness import compared
 from selftaught.tasks.splits import families
 
+UNDECIDED = Decision("trained", metric="", gain=0.0, low=0.0, high=0.0, p_value=1.0, alpha=0.0, checks=())
+"""Of a stage without a gate: nothing was tested, and nobody is promoted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -32,19 +35,27 @@ class Decided:
 
 @patient
 def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decided:
-    """Decide on the gate and guard scores alone and write the decision to `out`.
+    """Decide on the gate and guard scores alone and write the decision to `out`; `trained` where the stage has no gate.
 
     Raises RoundFailed when a training example is a held-out task.
     """
     platform, job = Platform.open(), Job.read(job_path)
     require_no_leak(platform, job, dataset.read(Path(tasks), Task), dataset.rows(Path(examples), Example))
-    assert job.blocks.gate is not None  # a stage that trains has one
+    decision, figures = _decided(platform, job, challenger, tasks, scores)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(decision_to_json(decision), encoding="utf-8")
+    return Decided(decision.outcome, figures)
+
+
+def _decided(
+    platform: Platform, job: Job, challenger: str, tasks: str, scores: str
+) -> tuple[Decision, dict[str, float | str]]:
+    if job.blocks.gate is None:
+        return UNDECIDED, {"outcome": UNDECIDED.outcome}
     gate = [task for task in dataset.read(Path(tasks), Task) if task.split == "gate"]
     evidence = _evidence(job, challenger, Path(scores), gate)
     decision = decided(platform, job, [task.id for task in gate], partial(_decide, job.blocks.gate, evidence))
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text(decision_to_json(decision), encoding="utf-8")
-    return Decided(decision.outcome, _figures(decision, evidence))
+    return decision, _figures(decision, evidence)
 
 
 def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> Evidence:

@@ -158,22 +158,22 @@ def _round(
 ) -> data.RoundReport:
     kept = dataset.manifest(Path(inputs.examples))
     versions = {version.digest: version.version for version in platform.tracker.versions(job.line)}
-    challenger = training.digest
+    challenger = training.digest if job.blocks.trains_policy else ""
     return data.RoundReport(
         round=job.round,
         attempt=job.attempt + 1,
         outcome=decision.outcome,
         champion=data.ModelVersion(digest=job.champion.digest, name=job.line, version=job.champion.version),
-        challenger=data.ModelVersion(digest=challenger, name=job.line, version=versions.get(challenger, "")),
+        challenger=_version(job, challenger, versions) if challenger else None,
         sampled_from=job.sampler.digest,
         trained_from=job.trainee.digest,
         settings=of_round(job),
         measured_on=dict(_measured_on(scores)),
         summaries=tuple(_summaries(scores, job.blocks.evaluate)),
         gains=tuple(_gains(job, challenger, scores)),
-        gate=data.GateReport.of(decision, **_outlook(job, scores, decision)),
+        gate=data.GateReport.of(decision, **_outlook(job, scores, decision)) if job.blocks.gate else None,
         funnel=tally.funnel(int(kept.counts["own"]), int(kept.counts["replayed"])),
-        training=_training(training),
+        training=_training(training) if challenger else None,
         search=_search(inputs),
         others=tuple(_others(job, training)),
         steps=tuple(_steps(job, inputs, training)),
@@ -181,6 +181,10 @@ def _round(
         seeds={"campaign": job.campaign_seed, "round": job.seed},
         mlflow_run=job.run,
     )
+
+
+def _version(job: Job, digest: str, versions: Mapping[str, str]) -> data.ModelVersion:
+    return data.ModelVersion(digest=digest, name=job.line, version=versions.get(digest, ""))
 
 
 def _measured_on(scores: Sequence[TaskScore]) -> Iterator[tuple[Split, str]]:

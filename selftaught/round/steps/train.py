@@ -26,7 +26,7 @@ from selftaught.round.patience import patient
 from selftaught.serving.weight_check import reference_logprobs
 from selftaught.state.claims import parse_claim
 from selftaught.state.ledger import ReferenceEntry
-from selftaught.state.tracking import Tracker, Version
+from selftaught.state.tracking import Tracker
 from selftaught.state.weights import check_model, model_digest
 
 
@@ -59,7 +59,9 @@ class Trained(BaseModel):
 
 
 class Training(Trained):
-    """One training: the policy that came out, and the models of the other roles; `seconds` are of the whole step."""
+    """One training: the policy that came out (the one that was there, where the stage trains others alone), and the
+    models of the other roles; `seconds` are of the whole step.
+    """
 
     examples: str
     seconds: float
@@ -101,15 +103,29 @@ def _scratch(platform: Platform, job: Job, key: str) -> Path:
 
 def _train(platform: Platform, job: Job, examples: Path, given: str, key: str) -> Training:
     watch = Stopwatch()
-    starts = {"policy": job.trainee, **job.trainees}
+    starts = {**({"policy": job.trainee} if job.blocks.trains_policy else {}), **job.trainees}
     trained = {
         role: _trained(
             platform, start, *_objectives(platform, job, role, start, examples, _scratch(platform, job, key))
         )
         for role, start in starts.items()
     }
-    policy = trained.pop("policy")
+    policy = trained.pop("policy", None) or _as_it_was(platform, job.trainee)
     return Training(**policy.model_dump(), examples=given, seconds=watch.seconds, others=trained)
+
+
+def _as_it_was(platform: Platform, policy: ModelRef) -> Trained:
+    """The record of a policy that the stage does not train."""
+    return Trained(
+        digest=policy.digest,
+        uri=platform.store.uri("models", policy.digest),
+        parent=policy.digest,
+        steps=0,
+        tokens=0,
+        trained_tokens=0,
+        training_seconds=0.0,
+        losses=(),
+    )
 
 
 def _trained(platform: Platform, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
@@ -184,7 +200,7 @@ def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:
     return points
 
 
-def _register(platform: Platform, job: Job, training: Training) -> Version:
+def _register(platform: Platform, job: Job, training: Training) -> None:
     """Register the challenger and the models beside it with their lineage; said again, it finds what is there."""
     tracker = platform.tracker
     for role, other in training.others.items():
@@ -195,12 +211,13 @@ def _register(platform: Platform, job: Job, training: Training) -> Version:
         tracker.point("head", version)
         tracker.log_curve(job.run, f"train.{role}.loss", other.losses)
         tracker.log(job.run, {f"train.{role}.{key}": value for key, value in other.metrics.items()})
+    if not job.blocks.trains_policy:
+        return
     version = tracker.register(job.line, training.digest, training.uri, job.run, _tags(job, training, training))
     tracker.describe(version, _description(tracker, job, training, training))
     tracker.point("challenger", version)
     tracker.log_curve(job.run, "train.loss", training.losses)
     tracker.log(job.run, {f"train.{key}": value for key, value in training.metrics.items()})
-    return version
 
 
 def _description(tracker: Tracker, job: Job, model: Trained, training: Training) -> str:
