@@ -168,7 +168,7 @@ def prepare(data: Path, platform: Any) -> None:
 def tasks_list(data: Path, platform: Any) -> None:
     from selftaught.round import intake
 
-    of = (platform, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
+    of = (platform, recipe({"type": "inbox", "path": str(data / "drops")}), "rows", "rows")
     found = intake.listed(*of)
     batches, lacking = (
         found if isinstance(found, tuple) else (list(found), intake.missing(*of))
@@ -197,7 +197,7 @@ def verify(data: Path, platform: Any) -> None:
 def past(data: Path, platform: Any) -> None:
     from selftaught.round.intake import missing
 
-    missing(platform, recipe({"type": "dropped", "path": str(data / "drops")}), "rows", "rows")
+    missing(platform, recipe({"type": "inbox", "path": str(data / "drops")}), "rows", "rows")
 
 
 STEPS = {"prepare": prepare, "tasks list": tasks_list, "past": past, "verify": verify}

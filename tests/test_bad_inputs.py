@@ -398,7 +398,7 @@ CASES = [
         recipe(f"tasks: {WORD_PROBLEMS}\n", ""),
         (
             "rft.yaml:4: tasks: is missing.",
-            "accepted: dropped, huggingface, jsonl, parquet, reasoning_gym",
+            "accepted: huggingface, inbox, jsonl, parquet, reasoning_gym",
         ),
     ),
     Bad(
@@ -721,56 +721,56 @@ CASES = [
     # Fresh tasks ----------------------------------------------------------------------------------------------------
     Bad(
         "a dropped task without an answer",
-        "tasks drop tasks.jsonl --to drops",
+        "tasks upload tasks.jsonl --to drops",
         files(tasks__jsonl=problems(2, '{"question": "How many?", "answer": ""}\n')),
         ("tasks.jsonl:3: no answer in column 'answer'; 1 of 3 rows have none.", "Complete or remove"),
         heading="Fresh tasks",
     ),
     Bad(
         "feedback that does not say what is right",
-        "tasks drop feedback.jsonl --to drops",
+        "tasks upload feedback.jsonl --to drops",
         files(feedback__jsonl='{"prompt": "How many?", "given": "7"}\n'),
         ("feedback.jsonl:1: neither 'right' (true or false) nor the correct 'answer'. Add one of the two.",),
     ),
     Bad(
         "feedback with a word for true",
-        "tasks drop feedback.jsonl --to drops",
+        "tasks upload feedback.jsonl --to drops",
         files(feedback__jsonl='{"prompt": "How many?", "given": "7", "right": "yes"}\n'),
         ("feedback.jsonl:1: right: 'yes': should be true or false, without quotes.",),
     ),
     Bad(
         "feedback on nothing",
-        "tasks drop feedback.jsonl --to drops",
+        "tasks upload feedback.jsonl --to drops",
         files(feedback__jsonl='{"given": "7", "right": true}\n'),
         ("feedback.jsonl:1: neither 'task' nor 'prompt'.", "one of the two."),
     ),
     Bad(
         "a dropped file of another kind",
-        "tasks drop tasks.csv --to drops",
+        "tasks upload tasks.csv --to drops",
         files(tasks__csv="question,answer\n"),
         ("tasks.csv: no file of rows that is known here. Accepted: .jsonl, .parquet.",),
     ),
     Bad(
         "a drop of too many rows",
-        "tasks drop tasks.jsonl --to drops",
+        "tasks upload tasks.jsonl --to drops",
         files(tasks__jsonl='{"question": "How many?", "answer": "7"}\n' * 100_001),
         ("tasks.jsonl: more than a drop has at most, 100,000 rows", "Drop it in parts."),
     ),
-    Bad("a drop that goes nowhere", "tasks drop tasks.jsonl", files(), ("nowhere to drop to. Say --to WHERE",)),
+    Bad("a drop that goes nowhere", "tasks upload tasks.jsonl", files(), ("nowhere to drop to. Say --to WHERE",)),
     Bad(
         "drops from a folder that is not there",
         DRY,
-        recipe(WORD_PROBLEMS, "{type: dropped, path: drops}"),
+        recipe(WORD_PROBLEMS, "{type: inbox, path: drops}"),
         (
             "drops: no such folder",
             "Check tasks.path, or make it",
-            "selftaught tasks drop FILE --to drops",
+            "selftaught tasks upload FILE --to drops",
         ),
     ),
     Bad(
         "guard tasks from nowhere",
         VALIDATE,
-        recipe(WORD_PROBLEMS, "{type: dropped, path: drops, guard: 8}"),
+        recipe(WORD_PROBLEMS, "{type: inbox, path: drops, guard: 8}"),
         ("guard: 8 asks for guard tasks; name a source with as many in guard_from, such as {type: word_problems,",),
     ),
     Bad(

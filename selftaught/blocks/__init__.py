@@ -17,7 +17,7 @@ from selftaught.blocks.axes import (
     TaskSource,
     Verifier,
 )
-from selftaught.blocks.block import Block, OneOf, registered, within
+from selftaught.blocks.block import Block, OneOf, current, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
 from selftaught.blocks.results import Check, Decision, Evidence, Outcome, Outlook, Over, TrainResult
@@ -52,6 +52,7 @@ __all__ = [
     "TrainContext",
     "TrainResult",
     "Verifier",
+    "current",
     "registered",
     "within",
 ]

@@ -3,16 +3,22 @@
 import inspect
 from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast, get_args
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 _REGISTRY: dict[str, dict[str, type["Block"]]] = {}
+_FORMER: dict[str, dict[str, str]] = {}
+"""The types that blocks of an axis had in earlier versions, and the ones that they have now."""
 
 
 class Block(BaseModel, ABC):
-    """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`."""
+    """One choice on an axis. Subclass the axis and name a type: `class Mine(Verifier, type="mine")`.
+
+    A block that is renamed keeps reading its earlier type: `class Mine(Verifier, type="mine", formerly="my_old")`.
+    """
 
     # Deferred: a block may hold blocks of other axes, and what is registered there is known when it is first used.
     model_config = ConfigDict(
@@ -20,15 +26,20 @@ class Block(BaseModel, ABC):
     )
     axis: ClassVar[str]
 
-    def __init_subclass__(cls, *, type: str | None = None, axis: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, *, type: str | None = None, formerly: str | None = None, axis: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init_subclass__(**kwargs)
         if axis:
             cls.axis = axis
         if type:
             # pydantic reads the annotations after this: `type` becomes the tag of the axis's union
-            cls.__annotations__ = {"type": Literal[type], **inspect.get_annotations(cls)}
+            tag = Annotated[Literal[type], BeforeValidator(partial(current, cls.axis))] if formerly else Literal[type]
+            cls.__annotations__ = {"type": tag, **inspect.get_annotations(cls)}
             cls.type = type
             _REGISTRY.setdefault(cls.axis, {})[type] = cls
+            if formerly:
+                _FORMER.setdefault(cls.axis, {})[formerly] = type
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -84,6 +95,11 @@ def registered(axis: str) -> Mapping[str, type[Block]]:
     return dict(sorted(_REGISTRY.get(axis, {}).items()))
 
 
+def current(axis: str, type: Any) -> Any:
+    """The type that a block of `axis` has now, of the one that it has or had."""
+    return _FORMER.get(axis, {}).get(type, type) if isinstance(type, str) else type
+
+
 class OneOf:
     """The pydantic schema of an axis: a union of its blocks, told apart by `type`."""
 
@@ -95,6 +111,8 @@ class OneOf:
         return registered(self.axis)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices = {name: handler.generate_schema(block) for name, block in self.choices().items()}
+        blocks = self.choices()
+        former = {old: blocks[new] for old, new in _FORMER.get(self.axis, {}).items() if new in blocks}
+        choices = {name: handler.generate_schema(block) for name, block in {**blocks, **former}.items()}
         one = core_schema.tagged_union_schema(cast(dict[Any, CoreSchema], choices), discriminator="type")
         return core_schema.nullable_schema(one) if type(None) in get_args(source) else one

@@ -735,8 +735,9 @@ def _tell_fields(kind: str, block: Any, fields: Any) -> None:
 # Fresh tasks --------------------------------------------------------------------------------------------------------
 
 
-@tasks_app.command("drop")
-def tasks_drop(
+@tasks_app.command("upload")
+@tasks_app.command("drop", hidden=True)  # its name in earlier versions
+def tasks_upload(
     files: Annotated[list[Path], typer.Argument(help="files of tasks or of feedback (*.jsonl, *.parquet)")],
     to: Annotated[str, typer.Option("--to", help="a folder or s3://bucket/prefix; the recipe's unless given")] = "",
     recipe: Annotated[Path | None, typer.Option(help="recipe with the place and the names of the columns")] = None,
@@ -747,13 +748,13 @@ def tasks_drop(
     with telling():
         from selftaught.campaign.estimate import worked
         from selftaught.recipe import Recipe
-        from selftaught.round.intake import dropped
-        from selftaught.tasks.inbox.source import Dropped
+        from selftaught.round.intake import inbox
+        from selftaught.tasks.inbox.source import Inbox
 
         if not to and recipe is None:
             raise BadInput("nowhere to drop to. Say --to WHERE, or --recipe RECIPE whose tasks are dropped.")
         parsed = Recipe.load(recipe) if recipe else None
-        source = dropped(parsed) if parsed else Dropped(path=to)
+        source = inbox(parsed) if parsed else Inbox(path=to)
         if told := worked(source.read(files), parsed):
             err.print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
         made = source.model_copy(update={"path": to or source.path}).drop(files, (date or datetime.now(UTC)).date())

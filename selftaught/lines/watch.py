@@ -29,10 +29,10 @@ from selftaught.lines.evaluation import scores
 from selftaught.lines.versions import find, rollback
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Task, TaskScore
+from selftaught.records import UPLOADED, Task, TaskScore
 from selftaught.report.data import RoundReport
 from selftaught.round.history import detail, recorded
-from selftaught.round.intake import dropped, past
+from selftaught.round.intake import inbox, past
 from selftaught.round.job import Plan
 from selftaught.state.claims import parse_claim
 from selftaught.state.ledger import PlanEntry
@@ -115,7 +115,7 @@ class Fresh:
 
     def since(self, alarm: Look) -> "list[Pair]":
         """The scores on tasks that the alarm could not know."""
-        later = {task.id for task in self.tasks if task.source.removeprefix("dropped/") not in alarm.drops}
+        later = {task.id for task in self.tasks if task.source.removeprefix(UPLOADED) not in alarm.drops}
         return [pair for pair in self.pairs if pair.task in later - alarm.tasks]
 
 
@@ -140,7 +140,7 @@ class Promotion:
         """What the model scored on each dropped task of the report set, by the task's id."""
         wanted = (digest, self.metric, "report")
         found = (score for score in self.scores if (score.model, score.metric, score.split) == wanted)
-        return {score.task: score.value for score in found if score.source.startswith("dropped/")}
+        return {score.task: score.value for score in found if score.source.startswith(UPLOADED)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: G
     Raises BadInput when there is no such line, the recipe's tasks are not dropped ones or it measures another metric
     than the one that decided, and what measuring raises.
     """
-    source, champion = dropped(recipe), find(platform.tracker, line, "champion")
+    source, champion = inbox(recipe), find(platform.tracker, line, "champion")
     found = Watched(line, champion.version, champion.digest, "no promotion", "")
     promotion = _promotion(platform, champion)
     before = pairs(*map(promotion.values, (champion.digest, promotion.anchor))) if promotion else []

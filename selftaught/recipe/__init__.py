@@ -26,7 +26,19 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from selftaught import __version__
-from selftaught.blocks import Block, Curator, Gate, Metric, Objective, OneOf, Sampler, TaskSource, Verifier, registered
+from selftaught.blocks import (
+    Block,
+    Curator,
+    Gate,
+    Metric,
+    Objective,
+    OneOf,
+    Sampler,
+    TaskSource,
+    Verifier,
+    current,
+    registered,
+)
 from selftaught.blocks.loading import Listed, OnAxis, load_blocks
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
@@ -555,7 +567,8 @@ def _model(path: Path_, data: Any) -> type[BaseModel]:
     """The recipe, the stage or the block that stands at `path`, or the model that a field holds there."""
     if not path:
         return Recipe
-    axis, kind = _axis(path, data), _at(data, (*path, "type"))
+    axis = _axis(path, data)
+    kind = current(axis, _at(data, (*path, "type"))) if axis else None
     if axis and kind in blocks(axis):
         return blocks(axis)[kind]
     *above, name = _without_index(path)

@@ -12,12 +12,13 @@ from selftaught.records.message import ChatRole, Message
 from selftaught.records.rollout import Rollout, Turn, TurnKind, Verdict
 from selftaught.records.schemas import RECORDS
 from selftaught.records.score import TaskScore
-from selftaught.records.task import FEEDBACK, Origin, Split, Task
+from selftaught.records.task import FEEDBACK, UPLOADED, Origin, Split, Task
 from selftaught.records.tree import Added, Begun, Growth, Node, Spent, StopReason, Tree
 
 __all__ = [
     "FEEDBACK",
     "RECORDS",
+    "UPLOADED",
     "Added",
     "Begun",
     "ChatRole",

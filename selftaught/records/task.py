@@ -15,6 +15,8 @@ Origin = Literal["task", "feedback"]
 
 FEEDBACK = "feedback/"
 """What the source of a task begins with that was made of feedback on an answer: such a task is only trained on."""
+UPLOADED = "dropped/"
+"""What the source of a task begins with that was uploaded to an inbox."""
 
 
 class Task(Record):

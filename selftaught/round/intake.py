@@ -28,7 +28,7 @@ from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import NOTHING_NEW
 from selftaught.tasks.draw import seeds, taken
 from selftaught.tasks.inbox.batches import names
-from selftaught.tasks.inbox.source import Dropped
+from selftaught.tasks.inbox.source import Inbox
 from selftaught.tasks.lean import LeanTask
 from selftaught.tasks.past import InboxHistory, TaskDraw
 
@@ -57,7 +57,7 @@ def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tupl
 
     Raises BadInput when the recipe's tasks are not dropped ones.
     """
-    source, before = dropped(recipe), past(platform, line, campaign)
+    source, before = inbox(recipe), past(platform, line, campaign)
     waiting, broken = source.waiting(before)
     tasks = {drop.name: drop.tasks for drop in waiting}
     found = [
@@ -72,12 +72,12 @@ def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tupl
     return found, _lacking(lambda: source.taken(seeds(RoundKey(line, campaign)), before, waiting, broken))
 
 
-def dropped(recipe: Recipe) -> Dropped:
+def inbox(recipe: Recipe) -> Inbox:
     """The recipe's tasks, where they are dropped ones. Raises BadInput where they are not."""
-    if not isinstance(recipe.tasks, Dropped):
+    if not isinstance(recipe.tasks, Inbox):
         raise BadInput(
             f"{recipe.name}: tasks.type is '{recipe.tasks.name}', so nothing is dropped for it. Name a recipe with "
-            "{type: dropped, path: …}."
+            "{type: inbox, path: …}."
         )
     return recipe.tasks
 
@@ -107,7 +107,7 @@ def nothing_new(platform: Platform, recipe: Recipe, key: RoundKey) -> str | None
 
 def missing(platform: Platform, recipe: Recipe, line: str, campaign: str) -> str | None:
     """What a round lacks in fresh tasks; None where there are enough, or the tasks are not dropped ones."""
-    if not isinstance(recipe.tasks, Dropped):
+    if not isinstance(recipe.tasks, Inbox):
         return None
     source = recipe.tasks
     return _lacking(lambda: source.take(seeds(RoundKey(line, campaign)), past(platform, line, campaign)))

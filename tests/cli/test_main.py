@@ -272,17 +272,26 @@ def test_the_plan_shows_one_task_of_each_set_as_it_is_sent(registry: Registry, t
 def test_a_drop_of_worked_solutions_is_told_the_pattern_that_would_do(tmp_path: Path) -> None:
     rows = [{"question": f"{n} apples?", "answer": f"There are {n - 1} and one more.\n#### {n}"} for n in range(60)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = CliRunner().invoke(app, ["tasks", "drop", str(tmp_path / "t.jsonl"), "--to", str(tmp_path / "drops")])
+    done = CliRunner().invoke(app, ["tasks", "upload", str(tmp_path / "t.jsonl"), "--to", str(tmp_path / "drops")])
     assert done.exit_code == 0
     assert "warning: verify: 'answer_match' fails 60 of the tasks' own 60 gold answers" in done.stderr
     assert "tasks.answer_pattern: '#### (.+)'" in done.stderr
     recipe = Path("recipes/fresh.yaml").read_text()
     (tmp_path / "r.yaml").write_text(recipe)
     into = ["--to", str(tmp_path / "other"), "--recipe", str(tmp_path / "r.yaml")]
-    done = CliRunner().invoke(app, ["tasks", "drop", str(tmp_path / "t.jsonl"), *into])
+    done = CliRunner().invoke(app, ["tasks", "upload", str(tmp_path / "t.jsonl"), *into])
     assert done.exit_code == 1
     assert "error: verify: 'answer_match' fails 60" in done.stderr
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("verb", ["upload", "drop"])  # "drop" was its name in earlier versions
+def test_tasks_are_uploaded_by_the_verb_and_by_the_one_before_it(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "t.jsonl").write_text('{"question": "What is 2 + 3?", "answer": "5"}\n')
+    done = CliRunner().invoke(
+        app, ["tasks", verb, str(tmp_path / "t.jsonl"), "--to", str(tmp_path / "inbox"), "--json"]
+    )
+    assert (done.exit_code, json.loads(done.stdout)["tasks"]) == (0, 1)
 
 
 def test_a_dry_run_plans_and_touches_nothing(registry: Registry) -> None:

@@ -42,7 +42,7 @@ def test_a_status_is_json_while_the_client_of_pipelines_prints(registry: Registr
         "recipes blocks gate --json",
         "recipes schema",
         "tasks list recipes/fresh.yaml --set tasks.path={folder} --json",
-        "tasks drop {folder}/tasks.jsonl --to {folder}/drops --json",
+        "tasks upload {folder}/tasks.jsonl --to {folder}/drops --json",
         "run recipes/rft.yaml --dry-run --json",
         "steps import {folder}/steps.jsonl --to {folder}/set --json",
         "gc --dry-run --json",

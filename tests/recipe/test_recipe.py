@@ -75,6 +75,15 @@ def test_a_block_and_a_list_of_one_block_are_the_same() -> None:
     assert [block.name for block in parsed().stages[0].verify] == ["answer_match", "rules"]
 
 
+def test_a_type_from_before_a_block_was_renamed_is_the_same_block() -> None:
+    inbox = TEXT.replace("type: word_problems\n  train: 12", "type: inbox\n  path: inbox\n  train: 12")
+    former = inbox.replace("type: inbox", "type: dropped")
+    assert (parsed(former), parsed(former).digest) == (parsed(inbox), parsed(inbox).digest)
+    assert parsed(former).tasks.name == "inbox"
+    (line,) = mistake(former.replace("  train: 12", "  train: 12\n  gaet: 3"))[:1]
+    assert line == "two.yaml:7: tasks.gaet: no such field. Did you mean 'gate'?"
+
+
 def test_rounds_go_through_the_stages_in_order_and_stay_in_the_last() -> None:
     assert [stage.name for stage in islice(parsed().rounds(), 5)] == ["warm", "warm", "main", "main", "main"]
 

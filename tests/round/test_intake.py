@@ -35,7 +35,7 @@ from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import NOTHING_NEW, Tracker
 from selftaught.tasks.inbox import batches
-from selftaught.tasks.inbox.source import Dropped
+from selftaught.tasks.inbox.source import Inbox
 from selftaught.tasks.sources.word_problems import WordProblems
 from tests.campaign.test_local import Desk, desk
 from tests.plans import fixed
@@ -92,7 +92,7 @@ class Ledger:
         uri = f"sqlite:///{self.folder}/none.db"
         settings = Settings(home=self.folder, store="store", tracking_uri=uri, engines="", events="")
         self.platform = Platform(settings, DirectoryStore(self.folder / "store"), Tracker(uri))
-        tasks = {"type": "dropped", "path": str(self.folder / "bucket"), "at_least": 1, "train": self.train}
+        tasks = {"type": "inbox", "path": str(self.folder / "bucket"), "at_least": 1, "train": self.train}
         stages = [{"sample": {"type": "iid"}, "verify": {"type": "answer_match"}, "evaluate": {"type": "accuracy"}}]
         parsed = {"name": "fresh", "models": {"policy": "none"}, "tasks": tasks, "stages": stages}
         self.recipe = Recipe.parse(json.dumps(parsed))
@@ -290,7 +290,7 @@ def tasks(bucket: Path, **fields: Any) -> dict[str, Any]:
     """The tasks of a recipe whose tasks are dropped into `bucket`."""
     instruction = WordProblems(train=1, gate=1, report=1).instruction
     given_ = {"path": str(bucket), "instruction": instruction, "at_least": 50, "guard": 0, "train": 500}
-    return {"type": "dropped", "gate": 60, "report": 60, **given_, **fields}
+    return {"type": "inbox", "gate": 60, "report": 60, **given_, **fields}
 
 
 def test_prepare_run_twice_gives_the_same_job_and_tells_what_it_used(
@@ -390,5 +390,5 @@ def test_what_a_schedule_asks_before_it_starts_is_what_prepare_asks(platform: Pl
     assert "0 new tasks" in (missing(platform, parsed, "line", "campaign") or "")
     put(bucket, word_problems(1, 300))
     assert missing(platform, parsed, "line", "campaign") is None
-    assert isinstance(parsed.tasks, Dropped)
+    assert isinstance(parsed.tasks, Inbox)
     assert platform.tracker.rounds("line", "campaign") == []

@@ -226,7 +226,7 @@ def test_the_training_data_arrive_as_parquet_that_datasets_reads(desk: Desk, the
 
 def test_no_place_of_this_machine_or_its_buckets_is_told(desk: Desk, there: Hub, tmp_path: Path):
     """The line began with a folder, and the tasks come from one."""
-    secret = {"tasks": {"type": "dropped", "path": "s3://payroll/drops"}, "models": {"policy": f"{tmp_path}/mine"}}
+    secret = {"tasks": {"type": "inbox", "path": "s3://payroll/drops"}, "models": {"policy": f"{tmp_path}/mine"}}
     desk.platform.tracker.tag_version(
         desk.base, {"selftaught.source": str(tmp_path / "mine"), "selftaught.repository": ""}
     )

@@ -37,7 +37,7 @@ def names(where: str) -> list[str]:
     if "://" not in where and not Path(where).is_dir():
         raise BadInput(
             f"{where}: no such folder (looked for {Path(where).absolute()}). Check tasks.path, or make it with a first "
-            f"drop: selftaught tasks drop FILE --to {where}"
+            f"drop: selftaught tasks upload FILE --to {where}"
         )
     return open_store(where).list(KIND)
 

@@ -25,7 +25,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from selftaught.blocks import Draw, OneOf, TaskSource
 from selftaught.core.errors import BadInput, NothingNew, StoreError, Unavailable
-from selftaught.records import FEEDBACK, Split, Task
+from selftaught.records import FEEDBACK, UPLOADED, Split, Task
 from selftaught.tasks.inbox import batches
 from selftaught.tasks.inbox.feedback import COLUMNS, Feedback, feedback, is_feedback
 from selftaught.tasks.lean import AnyTask, LeanTask, lean
@@ -86,7 +86,7 @@ class Drop:
         return len(self.rows) + self.again + self.later
 
 
-class Dropped(Columns, type="dropped"):
+class Inbox(Columns, type="inbox", formerly="dropped"):
     """Tasks that are dropped into `path`, a folder or `s3://bucket/prefix`, as files of tasks or of feedback.
 
     A round takes drops until it has `train` training tasks, and at most `gate` and `report` of their held-out ones;
@@ -213,7 +213,7 @@ class Dropped(Columns, type="dropped"):
             yield Row(self._task(drop, problem.question, problem.answer, problem.template), key)
 
     def _task(self, drop: str, question: str, answer: str, template: str | None = None) -> LeanTask:
-        source = f"{self.name}/{drop}"
+        source = f"{UPLOADED}{drop}"
         return LeanTask.of(Task(messages=self.messages(question), answer=answer, source=source, template=template))
 
     def key(self, task: AnyTask) -> int:
@@ -323,7 +323,7 @@ class _Batch:
         seen: Mapping[int, str | None],
         waiting: Sequence[Drop],
         guard: Sequence[Task],
-        source: Dropped,
+        source: Inbox,
     ) -> None:
         self._source, self._seen = source, seen
         self._new: dict[int, LeanTask] = {}

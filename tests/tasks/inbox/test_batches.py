@@ -17,7 +17,7 @@ from selftaught.recipe import load_blocks
 from selftaught.state.store import MARKER
 from selftaught.tasks.inbox import batches
 from selftaught.tasks.inbox.feedback import COLUMNS, feedback
-from selftaught.tasks.inbox.source import Dropped, InboxHistory
+from selftaught.tasks.inbox.source import Inbox, InboxHistory
 from tests.s3_server import S3Server
 
 pytest_plugins = ["tests.s3_fixtures"]
@@ -38,11 +38,11 @@ def riddles(prefix: str, count: int = 26) -> list[Row]:
     return [{"question": f"{prefix} {chr(97 + n)}?", "answer": n} for n in range(count)]
 
 
-def source(path: Path | str, **fields: Any) -> Dropped:
-    return Dropped.model_validate({"path": str(path), "at_least": 1, **fields})
+def source(path: Path | str, **fields: Any) -> Inbox:
+    return Inbox.model_validate({"path": str(path), "at_least": 1, **fields})
 
 
-def asked(block: Dropped) -> dict[str, str]:
+def asked(block: Inbox) -> dict[str, str]:
     """Every question that waits, with its answer."""
     tasks = (row.task for drop in block.waiting(InboxHistory())[0] for row in drop.rows)
     return {task.question: task.answer or "" for task in tasks}

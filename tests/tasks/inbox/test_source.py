@@ -17,7 +17,7 @@ from selftaught.core.errors import NothingNew
 from selftaught.evaluation.paired_gain import PairedGain
 from selftaught.records import Split, Task, TaskScore, content_id
 from selftaught.tasks.contamination import require_disjoint
-from selftaught.tasks.inbox.source import Dropped, InboxHistory, TaskDraw
+from selftaught.tasks.inbox.source import Inbox, InboxHistory, TaskDraw
 from selftaught.tasks.sources.jsonl import Jsonl
 from selftaught.tasks.splits import pool, words
 from tests.tasks.inbox.test_batches import Row, riddles, rows, source
@@ -31,7 +31,7 @@ def bucket(tmp_path: Path) -> Path:
     return tmp_path / "bucket"
 
 
-def drop(block: Dropped, *dropped: Row, on: str = "2026-11-21") -> str:
+def drop(block: Inbox, *dropped: Row, on: str = "2026-11-21") -> str:
     file = rows(Path(block.path).with_name("files") / f"{content_id(dropped)}.jsonl", *dropped)
     return block.drop([file], date.fromisoformat(on)).name
 

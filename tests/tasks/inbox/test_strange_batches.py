@@ -19,7 +19,7 @@ from selftaught.blocks import Draw
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.state.store import MARKER, fingerprint, write_marker
 from selftaught.tasks.inbox import batches
-from selftaught.tasks.inbox.source import Dropped, InboxHistory, TaskDraw
+from selftaught.tasks.inbox.source import Inbox, InboxHistory, TaskDraw
 from tests.tasks.inbox.test_batches import Row, riddles, rows, source
 
 BAD = "2026-11-20-bad"
@@ -125,7 +125,7 @@ STRANGE: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.fixture
-def bucket(tmp_path: Path) -> Dropped:
+def bucket(tmp_path: Path) -> Inbox:
     """Nine good drops."""
     block = source(tmp_path / "bucket")
     for number in range(9):
@@ -135,7 +135,7 @@ def bucket(tmp_path: Path) -> Dropped:
 
 
 @pytest.mark.parametrize("what", STRANGE)
-def test_nine_drops_are_used_and_a_strange_one_is_set_aside_by_name(what: str, bucket: Dropped):
+def test_nine_drops_are_used_and_a_strange_one_is_set_aside_by_name(what: str, bucket: Inbox):
     """Or, where its marker is none at all, is not there yet; it takes neither for ever nor all there is."""
     STRANGE[what](Path(bucket.path) / "drops" / BAD)
     found: list[TaskDraw] = []
@@ -149,14 +149,14 @@ def test_nine_drops_are_used_and_a_strange_one_is_set_aside_by_name(what: str, b
     assert BAD in told
 
 
-def test_dates_that_python_has_no_word_for_are_nobodys_business_in_another_column(bucket: Dropped):
+def test_dates_that_python_has_no_word_for_are_nobodys_business_in_another_column(bucket: Inbox):
     odd = {"seen": pa.array([10**8], pa.date32()), "took": pa.array([10**15], pa.duration("s"))}
     parquet(pa.table({"question": ["What?"], "answer": ["1"], **odd}))(Path(bucket.path) / "drops" / BAD)
     assert len(bucket.take(Draw(1, 2)).drops) == 10
 
 
 def test_whatever_a_reader_raises_is_its_drops_and_a_silent_bucket_is_nobodys(
-    bucket: Dropped, monkeypatch: pytest.MonkeyPatch
+    bucket: Inbox, monkeypatch: pytest.MonkeyPatch
 ):
     dropped(Path(bucket.path) / "drops" / BAD, b"{}")
 

@@ -20,7 +20,7 @@ from selftaught.core.errors import BadInput
 from selftaught.recipe import blocks, load_blocks
 from selftaught.state.store import MARKER
 from selftaught.tasks.inbox import batches
-from selftaught.tasks.inbox.source import Dropped, InboxHistory
+from selftaught.tasks.inbox.source import Inbox, InboxHistory
 from selftaught.tasks.sources import cells
 from selftaught.tasks.sources.huggingface import HuggingFace
 from selftaught.tasks.sources.jsonl import Jsonl
@@ -265,7 +265,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
 def test_a_drop_that_cannot_be_read_is_set_aside_by_name_and_the_others_are_used(
     hostile: Callable[[Path], None], tmp_path: Path
 ):
-    block = Dropped.model_validate({"path": str(tmp_path), "at_least": 1})
+    block = Inbox.model_validate({"path": str(tmp_path), "at_least": 1})
     for n in range(9):
         file = tmp_path / f"{n}.jsonl"
         file.write_text("".join(json.dumps(row(20 * n + each)) + "\n" for each in range(20)))
