@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=400)
     parser.add_argument("--table-days", type=int, default=100)
     options = parser.parse_args()
-    print(f"taken back, of {options.days}; median time (longest); users' requests that the new version failed")
+    print(f"rolled back, of {options.days}; median time (longest); users' requests that the new version failed")
     for name, world in {
         "60/min, 30 % errors, in-cluster 600/min": {"rate": 60, "new": 0.3, "champion": 0.01, "inside": 600},
         "60/min, equal (1 %), in-cluster 600/min": {"rate": 60, "new": 0.01, "champion": 0.01, "inside": 600},
@@ -198,7 +198,7 @@ def main() -> None:
         "5/min, equal (1 %)": {"rate": 5, "new": 0.01, "champion": 0.01},
     }.items():
         print(row(name, days(options.days, **world)), flush=True)
-    print(f"\ntaken back, of {options.table_days}, champion 1 % errors")
+    print(f"\nrolled back, of {options.table_days}, champion 1 % errors")
     rates = (0.1, 0.2, 0.3, 0.5, 1.0)
     print("requests/min  " + "  ".join(f"{rate:>6.0%}" for rate in rates))
     for asked in (20, 60, 100, 300, 1000):

@@ -88,7 +88,7 @@ def placement(name: str) -> dict[str, Place]:
     there = {file.stem: file for file in sorted(PLACEMENTS.glob("*.yaml"))}
     if name not in there:
         accepted = f"accepted: {', '.join(there)}  (pipelines/placements/*.yaml)"
-        raise BadInput(f"'{name}' is no placement.{did_you_mean(name, there)}\n  {accepted}")
+        raise BadInput(f"unknown placement '{name}'.{did_you_mean(name, there)}\n  {accepted}")
     told = yaml.safe_load(there[name].read_text())
     return {task: Place.model_validate({**told["default"], **(place or {})}) for task, place in told.items()}
 

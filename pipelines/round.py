@@ -166,9 +166,7 @@ def _require_taken(path: Path) -> None:
     findings = [each for findings in broken(Compiled.read(path)).values() for each in findings]
     if findings:
         told = "\n  ".join(findings)
-        raise BadInput(
-            f"{path.name}: Kubeflow Pipelines would not run it. Mend pipelines/ and compile again.\n  {told}"
-        )
+        raise BadInput(f"{path.name}: Kubeflow Pipelines would not run it. Fix pipelines/ and compile again.\n  {told}")
 
 
 if __name__ == "__main__":

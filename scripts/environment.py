@@ -49,7 +49,7 @@ SEPARATOR = {"find-links": ","}
 """Lists are separated by white space in pip's configuration and in uv's variables, but for these."""
 
 REPAIR = """\
-Mend what it says, then run `make setup` again. Where it is a hash, and your index has builds of its own of a package:
+Fix what it reports, then run `make setup` again. Where it is a hash, and your index has builds of its own of a package:
 export SELFTAUGHT_UNHASHED=PACKAGE"""
 
 

@@ -200,7 +200,7 @@ class Settings(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: object, told: ValidationInfo) -> object:
         if isinstance(value, bool) and cls.model_fields[str(told.field_name)].annotation is not bool:
-            raise PydanticCustomError("truth", "it is true or false, and something else has to stand there")
+            raise PydanticCustomError("truth", "it is true or false; put another value there")
         return value
 
     @field_validator("prometheus")

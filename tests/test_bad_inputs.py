@@ -1,7 +1,7 @@
 """What people get wrong, and what they are told: every case is a command that must end with 1 (2 for its usage), say
 value, place and fix without a traceback, and leave nothing behind but the registry's database and locks.
 
-The messages are the page docs/errors.md: `python tests/test_bad_inputs.py` writes it anew, a test compares it. What
+The messages are the page docs/errors.md: `python tests/test_bad_inputs.py` rewrites it, a test compares it. What
 takes a running engine (killed servers, killed rounds) is in tests/e2e and tests/serving.
 """
 
@@ -59,7 +59,7 @@ stages:
     sample_from: champion
     train_from: champion
 """
-ALLOWED = re.compile(r"mlflow\.db.*|campaigns/.*/lock|store/claims/.*|engines/nursery\.\d+\.log")
+ALLOWED = re.compile(r"mlflow\.db.*|campaigns/.*/lock|store/claims/.*|engines/forkserver\.\d+\.log")
 """What a command that failed may leave in the home."""
 
 
@@ -147,7 +147,7 @@ IID = "{type: iid, k: 8, temperature: 1.0, max_tokens: 96}"
 
 
 def searching(fields: str) -> Provoke:
-    """rft.yaml with a search in the place of samples."""
+    """rft.yaml with a search in place of samples."""
     return recipe(IID, f"{{type: search, {fields}}}")
 
 
@@ -358,26 +358,26 @@ CASES = [
         heading="Recipes",
     ),
     Bad("a folder for a recipe", "recipes validate models", no_text, ("models: ",)),
-    Bad("no text", VALIDATE, files(rft__yaml=b"\xff\xfe\x00"), ("rft.yaml: cannot be read as text",)),
-    Bad("no YAML", VALIDATE, recipe("name: rft", "name: [rft"), ("rft.yaml:5: not valid YAML",)),
+    Bad("a file that is not text", VALIDATE, files(rft__yaml=b"\xff\xfe\x00"), ("rft.yaml: cannot be read as text",)),
+    Bad("invalid YAML", VALIDATE, recipe("name: rft", "name: [rft"), ("rft.yaml:5: not valid YAML",)),
     Bad(
         "an empty recipe", VALIDATE, files(rft__yaml="# later\n"), ("rft.yaml: ", "a mapping with name, models, tasks")
     ),
     Bad("a list", VALIDATE, files(rft__yaml="- name: rft\n"), ("a mapping with name, models, tasks", "not a list.")),
     Bad(
-        "a key that stands twice",
+        "a key that is defined twice",
         VALIDATE,
         recipe("    rounds: 1\n", "    rounds: 1\n    rounds: 2\n"),
-        ("rft.yaml:11: stages.0.rounds stands twice. Remove one of the two.",),
+        ("rft.yaml:11: stages.0.rounds is defined twice. Remove one.",),
     ),
     Bad(
         "a value that a comment swallows",
         f"{DRY} --set 'tasks.answer_pattern=#### (.+)'",
         rows(problems(20)),
-        ("--set tasks.answer_pattern=#### (.+): ", "Did # begin a comment? Quote the value"),
+        ("--set tasks.answer_pattern=#### (.+): ", "Did # start a comment? Quote the value"),
     ),
     Bad(
-        "a number that is none",
+        "a value that only looks like a number",
         VALIDATE,
         recipe("temperature: 1.0", "temperature: .inf"),
         ("rft.yaml:11: stages.0.sample.temperature: .inf: should be a finite number.",),
@@ -406,7 +406,7 @@ CASES = [
         VALIDATE,
         recipe("answer_match", "answer_macth"),
         (
-            "rft.yaml:12: stages.main.verify.type: 'answer_macth' is no verifier. Did you mean 'answer_match'?",
+            "rft.yaml:12: stages.main.verify.type: unknown verifier 'answer_macth'. Did you mean 'answer_match'?",
             "accepted: answer_match, ",
             "(selftaught recipes blocks verify)",
         ),
@@ -418,7 +418,7 @@ CASES = [
         ("rft.yaml:12: stages.main.verify: a verifier without a type.", "accepted: answer_match"),
     ),
     Bad(
-        "a word for a block",
+        "a string instead of a block",
         VALIDATE,
         recipe("{type: answer_match}", "answer_match"),
         ("rft.yaml:12: stages.main.verify: 'answer_match': should be a verifier such as {type: answer_match}.",),
@@ -436,7 +436,7 @@ CASES = [
         "a value of the wrong type",
         VALIDATE,
         recipe("k: 8, temperature", "k: eight, temperature"),
-        ("rft.yaml:11: stages.main.sample.k: 'eight': should be a whole number.",),
+        ("rft.yaml:11: stages.main.sample.k: 'eight': should be an integer.",),
     ),
     Bad(
         "no samples",
@@ -451,19 +451,19 @@ CASES = [
         ("rft.yaml:11: stages.main.sample.temperature: -1: should be greater than or equal to 0.",),
     ),
     Bad(
-        "a name that does not fit",
+        "an invalid name",
         VALIDATE,
         recipe("name: rft\n", "name: My RFT\n"),
         ("rft.yaml:4: name: 'My RFT': should be lower case letters, digits and dashes",),
     ),
     Bad(
-        "a word that is none of the choices",
+        "a value outside the choices",
         VALIDATE,
         recipe("sample_from: champion", "sample_from: chamipon"),
         ("rft.yaml:19: stages.main.sample_from: 'chamipon': should be 'base', 'head' or 'champion'.",),
     ),
     Bad(
-        "greedy decoding, eight times",
+        "eight greedy samples",
         VALIDATE,
         recipe("temperature: 1.0", "temperature: 0"),
         ("rft.yaml:11: stages.main.sample: k: 8 with temperature: 0", "set k: 1, or a temperature above 0"),
@@ -475,10 +475,10 @@ CASES = [
         ("rft: stages.main.sample: 2048 new tokens a request", "context of 1024", "SELFTAUGHT_ENGINE_CONTEXT"),
     ),
     Bad(
-        "a process reward model that no model is",
+        "a process reward model that is not configured",
         VALIDATE,
         searching("value: {type: process_reward}"),
-        ("rft: stages.main: process_reward asks the reward model, and models names no such", "Add one to models"),
+        ("rft: stages.main: process_reward uses the reward model, and models names no such", "Add one to models"),
     ),
     Bad(
         "more stop strings than engines take",
@@ -493,13 +493,13 @@ CASES = [
         ("rft.yaml:17: stages.main.evaluate.1: n: 4 samples cannot give pass@k with k: 8", "raise n to 8"),
     ),
     Bad(
-        "a gate on a metric that nobody measures",
+        "a gate on a metric that is not evaluated",
         VALIDATE,
         recipe("metric: accuracy", "metric: maj@8"),
         ("rft.yaml:9: stages.main: gate.metric is 'maj@8', but evaluate measures accuracy, pass@8.", "Add it"),
     ),
     Bad(
-        "a gate on a metric of which more is not better",
+        "a gate on a metric where more is not better",
         VALIDATE,
         files(rft__yaml=RECIPE.replace("pass_at_k, k: 8", "tokens").replace("metric: accuracy", "metric: tokens")),
         ("gate.metric is 'tokens', of which more is not better", "Name another of those that evaluate measures"),
@@ -508,16 +508,16 @@ CASES = [
         "a gate without a guard",
         VALIDATE,
         recipe("guard: 48", "guard: 0"),
-        ("there are no guard tasks, so the gate of main cannot see", "`guard: 96` in tasks", "say `guard: none`"),
+        ("there are no guard tasks, so the gate of main cannot see", "`guard: 96` in tasks", "set `guard: none`"),
     ),
     Bad(
-        "one metric twice",
+        "a duplicate metric",
         VALIDATE,
         recipe("{type: pass_at_k, k: 8, tasks: 32}", "{type: accuracy}"),
-        ("rft.yaml:9: stages.main: evaluate measures accuracy twice.", "Keep one"),
+        ("rft.yaml:9: stages.main: evaluate lists accuracy twice.", "Keep one"),
     ),
     Bad(
-        "two stages of one name",
+        "two stages with the same name",
         VALIDATE,
         recipe("    train_from: champion\n", "    train_from: champion\n" + RECIPE[RECIPE.index("  - name: main") :]),
         ("rft.yaml:8: stages: two stages share a name (main, main).", "Name each stage once."),
@@ -530,10 +530,10 @@ CASES = [
     ),
     # Searches -------------------------------------------------------------------------------------------------------
     Bad(
-        "a search whose values have no such block",
+        "an unknown block in a search",
         VALIDATE,
         searching("value: {type: value_model, before: {type: p_tru}}"),
-        ("sample.value.before.type: 'p_tru' is no node value. Did you mean 'p_true'?", "accepted: constant, outcome"),
+        ("sample.value.before.type: unknown node value 'p_tru'. Did you mean 'p_true'?", "accepted: constant, outcome"),
         heading="Searches",
     ),
     Bad(
@@ -546,13 +546,13 @@ CASES = [
         "a search that would not end",
         VALIDATE,
         searching("limits: {depth: 4}"),
-        ("sample.limits: says no iterations, nodes, tokens or seconds, so a search would not end; give one",),
+        ("sample.limits: sets no iterations, nodes, tokens or seconds, so a search would not end; give one",),
     ),
     Bad(
-        "a node that grows again by two rules",
+        "two growth rules for a node",
         VALIDATE,
         searching("expand: {type: steps, coverage: 0.9, widening: 0.5}"),
-        ("sample.expand: coverage and widening both say when a node grows again; give one of them",),
+        ("sample.expand: coverage and widening both decide when a node grows again; give one of them",),
     ),
     Bad(
         "a hint without the answer",
@@ -570,7 +570,7 @@ CASES = [
         ),
     ),
     Bad(
-        "running what trains nothing",
+        "running a recipe that does not train",
         "run still.yaml",
         provoked(registered, files(still__yaml=STILL)),
         (
@@ -586,7 +586,7 @@ CASES = [
         heading="Overrides",
     ),
     Bad(
-        "an override of what is not there",
+        "an override of an unknown field",
         f"{VALIDATE} --set stages.mian.sample.k=4",
         recipe(),
         ("--set stages.mian.sample.k=4: 'mian' is not in stages. Did you mean 'main'?", "accepted: main, 0"),
@@ -601,9 +601,9 @@ CASES = [
         "an override with a bad value",
         f"{VALIDATE} --set stages.main.sample.k=none",
         recipe(),
-        ("--set stages.main.sample.k=none: stages.main.sample.k: 'none': should be a whole number.",),
+        ("--set stages.main.sample.k=none: stages.main.sample.k: 'none': should be an integer.",),
     ),
-    Bad("no such axis", "recipes blocks verifers", nothing, ("'verifers' is no axis. Did you mean 'verify'?",)),
+    Bad("no such axis", "recipes blocks verifers", nothing, ("unknown axis 'verifers'. Did you mean 'verify'?",)),
     # Tasks ----------------------------------------------------------------------------------------------------------
     Bad(
         "no such file of tasks",
@@ -614,12 +614,12 @@ CASES = [
     ),
     Bad("an empty file of tasks", DRY, rows(""), ("tasks.jsonl: has no rows.", "Name a file")),
     Bad(
-        "a line that is no JSON",
+        "a line that is not JSON",
         DRY,
         rows(problems(2, '{"question": "3 + 4", answer: "7"}\n')),
-        ("tasks.jsonl:3: no JSON", "column", "Each line is to be an object."),
+        ("tasks.jsonl:3: not JSON", "column", "Each line should be an object."),
     ),
-    Bad("a line that is no object", DRY, rows('["3 + 4", "7"]\n'), ("tasks.jsonl:1: list", "JSON object")),
+    Bad("a line that is not an object", DRY, rows('["3 + 4", "7"]\n'), ("tasks.jsonl:1: list", "JSON object")),
     Bad(
         "no such column",
         DRY,
@@ -633,7 +633,7 @@ CASES = [
         ("tasks.jsonl:3", "no answer in column 'answer'"),
     ),
     Bad(
-        "worked solutions for answers",
+        "worked solutions instead of answers",
         DRY,
         rows(problems(90).replace('"answer": "', '"answer": "3 + 4 = 7, so it is clear.\\n#### ')),
         ("'answer_match' fails 10 of the tasks' own 10 gold answers", "tasks.answer_pattern: '#### (.+)'"),
@@ -651,7 +651,7 @@ CASES = [
         ("tasks.jsonl:1: question: [{", "is a chat. Name a column that holds the text alone"),
     ),
     Bad(
-        "an answer that is no number",
+        "an answer that is not a number",
         DRY,
         rows(problems(2, '{"question": "How many?", "answer": NaN}\n')),
         ("tasks.jsonl:3: answer: nan: should be text or a finite number",),
@@ -663,14 +663,14 @@ CASES = [
         ("tasks.jsonl:3: question: ", "holds half a character"),
     ),
     Bad(
-        "a number of too many digits",
+        "a number with too many digits",
         DRY,
         rows(problems(2, f'{{"question": "How many?", "answer": {"7" * 5_000}}}\n')),
-        ("tasks.jsonl:3: holds a number of more digits than are read. Put it in quotes.",),
+        ("tasks.jsonl:3: has a number with more digits than are read. Put it in quotes.",),
     ),
     Bad("too few tasks", DRY, rows(problems(5)), ("tasks.jsonl: too few different problems", "Ask for fewer")),
     Bad(
-        "rows that are one problem",
+        "duplicate rows",
         DRY,
         rows(problems(5) + alike(5)),
         (
@@ -692,10 +692,10 @@ CASES = [
         "an unknown generator",
         DRY,
         recipe(WORD_PROBLEMS, "{type: reasoning_gym, dataset: chain_smu, train: 6, gate: 2, report: 2}"),
-        ("tasks.dataset: 'chain_smu' is no Reasoning Gym generator. Did you mean 'chain_sum'?",),
+        ("tasks.dataset: unknown Reasoning Gym generator 'chain_smu'. Did you mean 'chain_sum'?",),
     ),
     Bad(
-        "more problems than a generator has",
+        "more problems than the generator has",
         f"{DRY} --set tasks.train=1000000",
         recipe(),
         ("tasks.train: ", "different problems asked of template", "Ask for fewer"),
@@ -704,7 +704,7 @@ CASES = [
         "an unknown held-out set",
         "evaluate champion rft.yaml --line maths --split reprot",
         provoked(recipe(), registered),
-        ("'reprot' is no held-out split. Did you mean 'report'?", "accepted: gate, guard, report"),
+        ("unknown held-out split 'reprot'. Did you mean 'report'?", "accepted: gate, guard, report"),
     ),
     Bad(
         "answers to a file that cannot be written",
@@ -713,52 +713,52 @@ CASES = [
         ("--out gone/answers.jsonl: nothing can be written there", "Name a file, in a folder that is there"),
     ),
     Bad(
-        "results of a benchmark into a file",
+        "benchmark results into a path that is a file",
         "benchmark champion --line maths --tasks gsm8k --out rft.yaml",
         provoked(recipe(), registered),
         ("--out rft.yaml: a file. Name a folder.",),
     ),
     # Fresh tasks ----------------------------------------------------------------------------------------------------
     Bad(
-        "a dropped task without an answer",
+        "an uploaded task without an answer",
         "tasks upload tasks.jsonl --to drops",
         files(tasks__jsonl=problems(2, '{"question": "How many?", "answer": ""}\n')),
         ("tasks.jsonl:3: no answer in column 'answer'; 1 of 3 rows have none.", "Complete or remove"),
         heading="Fresh tasks",
     ),
     Bad(
-        "feedback that does not say what is right",
+        "feedback without a verdict",
         "tasks upload feedback.jsonl --to drops",
         files(feedback__jsonl='{"prompt": "How many?", "given": "7"}\n'),
         ("feedback.jsonl:1: neither 'right' (true or false) nor the correct 'answer'. Add one of the two.",),
     ),
     Bad(
-        "feedback with a word for true",
+        "feedback with text instead of a boolean",
         "tasks upload feedback.jsonl --to drops",
         files(feedback__jsonl='{"prompt": "How many?", "given": "7", "right": "yes"}\n'),
         ("feedback.jsonl:1: right: 'yes': should be true or false, without quotes.",),
     ),
     Bad(
-        "feedback on nothing",
+        "feedback without a task or prompt",
         "tasks upload feedback.jsonl --to drops",
         files(feedback__jsonl='{"given": "7", "right": true}\n'),
         ("feedback.jsonl:1: neither 'task' nor 'prompt'.", "one of the two."),
     ),
     Bad(
-        "a dropped file of another kind",
+        "an uploaded file of another kind",
         "tasks upload tasks.csv --to drops",
         files(tasks__csv="question,answer\n"),
         ("tasks.csv: no file of rows that is known here. Accepted: .jsonl, .parquet.",),
     ),
     Bad(
-        "a drop of too many rows",
+        "an upload with too many rows",
         "tasks upload tasks.jsonl --to drops",
         files(tasks__jsonl='{"question": "How many?", "answer": "7"}\n' * 100_001),
-        ("tasks.jsonl: more than a drop has at most, 100,000 rows", "Drop it in parts."),
+        ("tasks.jsonl: more than a batch may have (100,000 rows and", "Upload it in parts."),
     ),
-    Bad("a drop that goes nowhere", "tasks upload tasks.jsonl", files(), ("nowhere to drop to. Say --to WHERE",)),
+    Bad("an upload without a destination", "tasks upload tasks.jsonl", files(), ("no destination. Pass --to WHERE",)),
     Bad(
-        "drops from a folder that is not there",
+        "an inbox that does not exist",
         DRY,
         recipe(WORD_PROBLEMS, "{type: inbox, path: drops}"),
         (
@@ -768,33 +768,33 @@ CASES = [
         ),
     ),
     Bad(
-        "guard tasks from nowhere",
+        "guard tasks without a source",
         VALIDATE,
         recipe(WORD_PROBLEMS, "{type: inbox, path: drops, guard: 8}"),
         ("guard: 8 asks for guard tasks; name a source with as many in guard_from, such as {type: word_problems,",),
     ),
     Bad(
-        "watching a line whose tasks are not dropped",
+        "watching a line that has no inbox",
         "watch maths rft.yaml",
         provoked(registered, recipe()),
-        ("rft: tasks.type is 'word_problems', so nothing is dropped for it.", "Name a recipe with"),
+        ("rft: tasks.type is 'word_problems', so it has no inbox.", "Name a recipe with"),
     ),
     # Steps with labels ----------------------------------------------------------------------------------------------
     Bad(
-        "steps in another format than is said",
+        "steps in a format other than the one given",
         "steps import steps.jsonl --format prm800k --to prm",
         files(steps__jsonl='{"prompt": "3 + 4?", "completions": ["7"], "labels": [true]}\n'),
         ("steps.jsonl: none of 1 rows can be used as prm800k. First: steps.jsonl:1: question: Field required.",),
         heading="Steps with labels",
     ),
     Bad(
-        "steps into a folder that is there",
+        "steps into an existing folder",
         "steps import steps.jsonl --to models",
         provoked(files(steps__jsonl='{"prompt": "3 + 4?", "completions": ["7"], "labels": [true]}\n'), no_text),
         ("models: is there already. Name a folder that is not, or remove it.",),
     ),
     Bad(
-        "steps of a line that has finished no round",
+        "steps of a line without a finished round",
         "steps export maths --to steps.jsonl",
         registered,
         ("maths: has no finished round. Finish one with",),
@@ -836,19 +836,19 @@ CASES = [
         "missing weights",
         PULL,
         model("tiny", deeper),
-        ("tiny: config.json asks for 9 weights that are not there, such as model.layers.0.", "Copy the whole model"),
+        ("tiny: config.json asks for 9 weights that are not there, such as model.layers.0.", "Copy the model"),
     ),
     Bad(
-        "an architecture that is not known",
+        "an unknown architecture",
         PULL,
         model("tiny", lambda folder: (folder / "config.json").write_text('{"model_type": "llamma"}')),
-        ("tiny: transformers cannot load it (", "llamma", "Is it a whole causal language model?"),
+        ("tiny: transformers cannot load it (", "llamma", "Is it a complete causal language model?"),
     ),
     Bad(
-        "weights that are no numbers",
+        "weights that are not numbers",
         PULL,
         model("tiny", no_numbers),
-        ("tiny: what it computes of a short text is no number.", "Copy the whole model again."),
+        ("tiny: its output for a short text is not a finite number.", "Copy the model again."),
     ),
     Bad(
         "a base model, without a chat template",
@@ -857,7 +857,7 @@ CASES = [
         ("tiny: has no chat template", "Put the chat_template.jinja of its instruct version beside config.json"),
     ),
     Bad(
-        "a model whose answers do not end",
+        "a model without an end token",
         PULL,
         model("tiny", endless),
         ("tiny: names no end token", "Put eos_token_id into generation_config.json"),
@@ -872,7 +872,7 @@ CASES = [
         ),
     ),
     Bad(
-        "a chat template that goes on for ever",
+        "a chat template that never ends",
         PULL,
         model("tiny", lambda folder: tokenizer_says(folder, chat_template=ENDLESS)),
         ("tiny: its chat template fails on a plain conversation: it was not done after 5 s.",),
@@ -881,7 +881,7 @@ CASES = [
         "a chat template that leaves the question out",
         PULL,
         model("tiny", lambda folder: tokenizer_says(folder, chat_template="{{ messages | length }} messages")),
-        ("tiny: its chat template leaves out what is asked.", "Take the one that the model was published with."),
+        ("tiny: its chat template leaves out the question.", "Use the one that the model was published with."),
     ),
     Bad(
         "a run on a broken model",
@@ -894,7 +894,7 @@ CASES = [
         "no such line",
         "models show math",
         registered,
-        ("'math' is no model line. Did you mean 'maths'?", "accepted: maths"),
+        ("unknown model line 'math'. Did you mean 'maths'?", "accepted: maths"),
         heading="Lines",
     ),
     Bad(
@@ -907,19 +907,19 @@ CASES = [
         "no such version",
         "models show maths champoin",
         registered,
-        ("maths: 'champoin' is no version of it. Did you mean 'champion'?", "accepted: "),
+        ("maths: unknown version 'champoin'. Did you mean 'champion'?", "accepted: "),
     ),
     Bad(
-        "nothing to go back to",
+        "nothing to roll back to",
         "models rollback maths",
         provoked(registered, never_promoted),
         ("maths: has no 'previous' yet.", "accepted: base, champion, head, 1 ("),
     ),
     Bad(
-        "no such version to go back to",
+        "no such version to roll back to",
         "models rollback maths --to 7",
         registered,
-        ("maths: '7' is no version of it.", "accepted: ", "2 (<digest 2>)"),
+        ("maths: unknown version '7'.", "accepted: ", "2 (<digest 2>)"),
     ),
     Bad(
         "a rollback to the champion itself",
@@ -934,19 +934,19 @@ CASES = [
         ("HF_TOKEN: not set. Export a token with the right to write",),
     ),
     Bad(
-        "a push to what is no repository",
+        "a push to something other than a repository",
         "models push maths maths",
         provoked(registered, environment(HF_TOKEN="hf_token")),
         ("'maths': no name of a repository (the owner is missing). It is owner/name.",),
     ),
     Bad(
-        "a push of what was not promoted",
+        "a push of a version that was not promoted",
         "models push maths@1 me/maths",
         provoked(registered, environment(HF_TOKEN="hf_token")),
         ("maths: version 1 was trained by no round that has ended.", "Only a promoted version is pushed"),
     ),
     Bad(
-        "a line that another process runs",
+        "a line that another process is running",
         "run rft.yaml",
         provoked(registered, recipe(), line_taken),
         ("rft: another process is running this line. Wait for it, or choose another --line.",),
@@ -958,7 +958,7 @@ CASES = [
         ("<home>: in use (a run on line rft). Stop that first: Ctrl-C there, or `selftaught down`.",),
     ),
     Bad(
-        "a line with a name that does not fit",
+        "an invalid line name",
         "run rft.yaml --line ../other",
         recipe(),
         ("--line '../other': letters, digits, dashes, dots and underscores only",),
@@ -971,15 +971,15 @@ CASES = [
         ("none/round.yaml: no compiled pipeline. Run `selftaught compile` in a checkout, or give --pipelines.",),
         heading="The machine",
     ),
-    Bad("not in a checkout", "compile", elsewhere, ("pipelines/round.py: not here.",)),
+    Bad("outside a checkout", "compile", elsewhere, ("pipelines/round.py: not here.",)),
     Bad(
-        "a placement that there is not",
+        "an unknown placement",
         "compile --places gpus --into placed",
         provoked(),
-        ("'gpus' is no placement. Did you mean 'gpu'?", "accepted: cpu, gpu"),
+        ("unknown placement 'gpus'. Did you mean 'gpu'?", "accepted: cpu, gpu"),
     ),
     Bad(
-        "a port that is taken",
+        "a port in use",
         "serve maths --port $PORT",
         provoked(registered, port_taken),
         ("port 8000 on 127.0.0.1: Address already in use. Choose another, or 0 for any.",),
@@ -994,13 +994,13 @@ CASES = [
         "a read-only store",
         PULL,
         provoked(small_disk(), model("tiny", whole), measured, read_only),
-        ("disk/store", "Read-only file system", "choose another place"),
+        ("disk/store", "Read-only file system", "choose another location"),
     ),
     Bad(
         "a full disk",
         PULL,
         provoked(small_disk(), big_model, measured),
-        ("disk/store/models/", "No space left on device. Free some space on its disk, or choose another place."),
+        ("disk/store/models/", "No space left on device. Free some space on its disk, or choose another location."),
     ),
     Bad(
         "a registry on a full disk",
@@ -1009,7 +1009,7 @@ CASES = [
         ("disk/mlflow.db: the tracking server or database cannot be used (", "Free some space on its disk"),
     ),
     Bad(
-        "a store that is not known",
+        "an unknown store",
         PULL,
         environment(SELFTAUGHT_STORE="gs://bucket/models"),
         ("gs://bucket/models: no store that is known here. Accepted: a directory, or s3://bucket/prefix.",),
@@ -1041,19 +1041,19 @@ CASES = [
         ("http://127.0.0.1:9: the tracking server or database does not answer", "Is MLFLOW_TRACKING_URI right?"),
     ),
     Bad(
-        "a tracking store that is not known",
+        "an unknown tracking store",
         "models list",
         environment(MLFLOW_TRACKING_URI="htp://127.0.0.1:5000"),
         ("htp://127.0.0.1:5000: ", "Is MLFLOW_TRACKING_URI right?"),
     ),
     Bad(
-        "a database that is none",
+        "a file that is not a database",
         "models list",
         provoked(files(notes="mine"), environment(MLFLOW_TRACKING_URI="sqlite:///{folder}/notes")),
         ("notes: ", "file is not a database", "Is MLFLOW_TRACKING_URI right?"),
     ),
     Bad(
-        "a registry of a newer MLflow",
+        "a registry from a newer MLflow",
         "models list",
         provoked(registered, from_the_future),
         ("mlflow.db: the tracking server or database cannot be used (", "A newer MLflow wrote it."),
@@ -1073,19 +1073,19 @@ CASES = [
         ("profiles.cluster.servng: no such setting. Did you mean 'serving'?",),
     ),
     Bad(
-        "a variable that is no text",
+        "a variable that is not text",
         "models list",
         files(selftaught__toml="[profiles.local]\nenvironment = { AWS_MAX_ATTEMPTS = 5 }\n"),
         ("selftaught.toml: profiles.local.environment.AWS_MAX_ATTEMPTS: 5: should be text. Quote it.",),
     ),
     Bad(
-        "a variable that may load code",
+        "a variable that could load code",
         "models list",
         files(selftaught__toml="[profiles.local]\nenvironment = { LD_PRELOAD = '/tmp/x.so' }\n"),
         ("profiles.local.environment.LD_PRELOAD: a variable that a file of settings may not set", "in your shell"),
     ),
     Bad(
-        "a wrong value of a setting",
+        "an invalid setting",
         "models list",
         environment(SELFTAUGHT_SERVING="kserv"),
         ("SELFTAUGHT_SERVING", "'kserv'", "'local' or 'kserve'"),
@@ -1097,7 +1097,7 @@ CASES = [
         ("no cluster: ", "Set KUBECONFIG, or SELFTAUGHT_SERVING=local."),
     ),
     Bad(
-        "a dead cluster",
+        "an unreachable cluster",
         "models rollback maths",
         provoked(
             registered,
@@ -1113,19 +1113,19 @@ CASES = [
         ("SELFTAUGHT_KFP: not set. Set it to the URL of the Kubeflow Pipelines API.",),
     ),
     Bad(
-        "dead pipelines",
+        "unreachable pipelines",
         "submit rft.yaml --line maths",
         provoked(registered, recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),
         ("http://127.0.0.1:9: Kubeflow Pipelines does not answer", "Is SELFTAUGHT_KFP right?"),
     ),
     Bad(
-        "a round of a line without a champion",
+        "submitting to a line without a champion",
         "submit rft.yaml --line riddles",
         provoked(recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),
         ("riddles: has no champion yet. Bring the recipe's model in first: `selftaught adopt`.",),
     ),
     Bad(
-        "a cron of four fields",
+        "a cron expression with four fields",
         "schedule rft.yaml --line maths --cron '0 3 * *'",
         provoked(registered, recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),
         ("cron '0 3 * *': five fields, such as '0 3 * * 1' for Mondays at 3",),
@@ -1137,7 +1137,7 @@ CASES = [
         ("SELFTAUGHT_IMAGE_STEPS: not set. Set it to the image `steps` of the cluster, by digest.",),
     ),
     Bad(
-        "a line that no CronJob can be called like",
+        "a line name that a CronJob cannot have",
         "schedule rft.yaml --line Sums_2 --cron '0 3 * * 1'",
         provoked(
             registered,
@@ -1150,13 +1150,13 @@ CASES = [
         ("line 'Sums_2': a CronJob is called like it", "Choose another --line."),
     ),
     Bad(
-        "a round given up that there is not",
+        "abandoning a round that does not exist",
         "rounds abandon maths weekly",
         registered,
         ("maths: campaign 'weekly' has no round that is not finished.", "campaigns: "),
     ),
     Bad(
-        "two collections at once",
+        "two garbage collections at once",
         "gc",
         collecting,
         ("another `selftaught gc` is running. Wait for it.",),
@@ -1204,7 +1204,7 @@ def test_every_command_knows_the_lines(command: str, desk: Desk) -> None:
     registered(desk)
     done = CliRunner().invoke(app, [*command.split(), "math"])
     assert (done.exit_code, done.stdout) == (ERROR, "")
-    assert "'math' is no model line. Did you mean 'maths'?\n  accepted: maths" in done.stderr
+    assert "unknown model line 'math'. Did you mean 'maths'?\n  accepted: maths" in done.stderr
 
 
 def test_asking_for_a_line_that_is_not_there_does_not_make_it(desk: Desk) -> None:
@@ -1292,9 +1292,9 @@ def entry(bad: Bad, message: str) -> str:
 HEAD = """\
 # Errors
 
-What you are told when something is wrong, and what to do about it. Every message names the value, the place and the
-fix; the command ends with exit code 1 (2 when the command line itself is wrong) and leaves nothing half-written. A
-traceback is a bug: please report it.
+What each error says, and how to fix it. Every message names the value, the location and the fix; the command exits
+with code 1 (2 when the command line itself is wrong) and leaves nothing half-written. A traceback is a bug: please
+report it.
 
 This page is written by `python tests/test_bad_inputs.py` from what the commands say, and a test compares it.
 `<home>` is the home ([which one](operations.md#the-home)), `<here>` the working directory.

@@ -158,7 +158,7 @@ def test_another_process_that_is_told_the_environment_has_the_same_settings(monk
         "not rising",
         "no gateway",
         "one engine",
-        "no such place for curves",
+        "no such tracker for curves",
         "nothing to scale by",
         "no way",
         "no profile",

@@ -39,8 +39,8 @@ COMPILED = Path("/build/compiled")
 
 NO_CPU_BUILD = """\
 WARNING: no index here has torch's build for CPUs, so this image has CUDA's libraries, 3 GB that no CPU can use.
-Give the build a place where that wheel is: --build-arg TORCH_INDEX=URL (PyTorch's own, or a mirror of it), or pip's
-find-links. For GPUs: --build-arg TORCH=index.
+Point the build to an index that has that wheel: --build-arg TORCH_INDEX=URL (PyTorch's own, or a mirror of it), or
+pip's find-links. For GPUs: --build-arg TORCH=index.
 """
 
 

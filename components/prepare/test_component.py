@@ -68,7 +68,7 @@ def test_overlapping_sets_fail_the_round(
 def test_gold_answers_that_a_verifier_fails_stop_the_round_before_anything_is_sampled(
     round: Round, platform: Platform, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    """Worked solutions in the place of answers: on a cluster nobody has seen a plan."""
+    """Worked solutions in place of answers: on a cluster nobody has seen a plan."""
     file = tmp_path / "problems.jsonl"
     worked = [row | {"answer": f"It takes a step.\n#### {row['answer']}"} for row in problems()]
     file.write_text("".join(json.dumps(row) + "\n" for row in worked))
@@ -91,7 +91,7 @@ def test_another_number_of_shards_is_refused(round: Round, capfd: pytest.Capture
     round.shards = 3
     with pytest.raises(SystemExit):
         round.prepare()
-    assert "was begun with 2 shards, not 3" in capfd.readouterr().err
+    assert "was started with 2 shards, not 3" in capfd.readouterr().err
 
 
 def test_a_round_of_no_shard_is_not_begun(round: Round, platform: Platform, capfd: pytest.CaptureFixture[str]):

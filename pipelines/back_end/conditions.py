@@ -21,7 +21,7 @@ def conditions_hold(pipeline: Compiled) -> Iterator[str]:
     """Both sides of every comparison are there, and of one type."""
     for task in pipeline.tasks():
         if _COMPARISON.sub("", task.condition).strip(" \n!()&|"):
-            yield f"{task.place}: its condition is no comparison of inputs: {task.condition}"
+            yield f"{task.place}: its condition does not compare inputs: {task.condition}"
         for left, right in _COMPARISON.findall(task.condition):
             kinds = [_kind(task, side) for side in (left, right)]
             if None in kinds:

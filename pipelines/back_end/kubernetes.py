@@ -127,7 +127,7 @@ def environments_are_taken(pipeline: Compiled) -> Iterator[str]:
             names += [pair["envVar"] for each in executor.kubernetes.get(part, ()) for pair in each["keyToEnv"]]
         for name, times in Counter(names).items():
             if not _ENVIRONMENT.fullmatch(name) or times > 1:
-                yield f"{executor.label}: {name} is no name of a variable, or set {times} times"
+                yield f"{executor.label}: {name} is not a variable name, or is set {times} times"
         yield from _mounts(executor)
 
 
@@ -141,7 +141,7 @@ def _mounts(executor: Executor) -> Iterator[str]:
         if not _DNS_LABEL.fullmatch(name) or len(name) > LABEL:
             yield f"{executor.label}: {name} is mounted, and a volume of that name cannot be"
         if not path.startswith("/"):
-            yield f"{executor.label}: {name} is mounted at {path}, which is no absolute path"
+            yield f"{executor.label}: {name} is mounted at {path}, which is not absolute"
     for what in zip(*mounts, strict=True):
         for value, times in Counter(what).items():
             if times > 1:

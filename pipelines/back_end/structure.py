@@ -22,7 +22,7 @@ def names_lead_somewhere(pipeline: Compiled) -> Iterator[str]:
         elif not task.group and task.component.get("executorLabel") not in labels:
             yield f"{task.place}: there is no executor {task.component.get('executorLabel')}"
         for other in sorted(task.after() - set(task.dag.tasks)):
-            yield f"{task.place}: comes after {other}, which is no task of its group"
+            yield f"{task.place}: comes after {other}, which is not a task of its group"
 
 
 def order_ends(dag: Dag) -> str | None:
@@ -56,7 +56,7 @@ def runs_on_argo(pipeline: Compiled) -> Iterator[str]:
         if task.condition and task.executor and "importer" in task.executor.spec:
             yield f"{task.place}: an importer cannot have a condition"
         if "retryPolicy" in task.spec:
-            yield f"{task.place}: a retry is asked for, which the controller's own (OnError) takes the place of"
+            yield f"{task.place}: asks for a retry, which the controller's own (OnError) replaces"
 
 
 def nothing_follows_a_skip(pipeline: Compiled) -> Iterator[str]:

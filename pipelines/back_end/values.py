@@ -167,7 +167,7 @@ def nothing_else_is_called_a_loop_item(pipeline: Compiled) -> Iterator[str]:
     for task in pipeline.tasks():
         for name in task.takes("parameters"):
             if is_loop_item(name) and name != task.loops.get("itemInput") and not _handed_on(task, name):
-                yield f"{task.place}: {name} is no item of a loop, and the driver takes it for one"
+                yield f"{task.place}: {name} is not a loop item, but the driver takes it for one"
 
 
 def _handed_on(task: Task, name: str) -> bool:
@@ -221,7 +221,7 @@ def what_leaves_a_loop_is_collected(pipeline: Compiled) -> Iterator[str]:
         if not task.loops:
             continue
         for name in task.gives("parameters"):
-            yield f"{task.place}: {name} is a parameter of each turn, and of one turn it is no list; write an artifact"
+            yield f"{task.place}: {name} is a parameter of each turn, and one turn cannot collect it; write an artifact"
         for name, artifact in task.gives("artifacts").items():
             if not _list(artifact):
                 yield f"{task.place}: {name} leaves a loop, and is said to be one artifact"

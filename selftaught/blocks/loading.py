@@ -39,7 +39,7 @@ def _load(entry: EntryPoint) -> None:
         package = entry.dist.name if entry.dist else "?"
         raise BadInput(
             f"package {package}: its blocks cannot be loaded ({entry.name} = {entry.value}: {type(error).__name__}: "
-            f"{error}). Mend it, or remove it: {sys.executable} -m pip uninstall {package}"
+            f"{error}). Fix it, or remove it: {sys.executable} -m pip uninstall {package}"
         ) from error
 
 

@@ -336,9 +336,9 @@ class Campaign:
             runs = [run.run for run in self._rounds() if run.key == key]
             measured = [scores(self.platform.tracker.metrics(run)) for run in runs]
             return type(told)(f"{told}{''.join(measured)}\n  log: {log}")
-        how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step could say why"
+        how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step reported why"
         return SelftaughtError(
-            f"round {key.number} {how}. Run the same command again to go on. The end of its log, {log}:\n{_end_of(log)}"
+            f"round {key.number} {how}. Rerun the same command to resume. The end of its log, {log}:\n{_end_of(log)}"
         )
 
     def _page(self, folder: Path) -> Path:

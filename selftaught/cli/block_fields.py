@@ -44,7 +44,7 @@ def _kind(told: Schema) -> str:
         return "block"
     if told.get("type") == "array":
         return f"list of {_kind(cast(Schema, told.get('items', {})))}"
-    words = {"integer": "whole number", "string": "text", "object": "mapping", "boolean": "true or false"}
+    words = {"integer": "integer", "string": "text", "object": "mapping", "boolean": "true or false"}
     named = str(told.get("type", "anything"))
     kind = words.get(named, named)
     return " ".join([kind, *(f"{sign} {told[limit]:g}" for limit, sign in _LIMITS.items() if limit in told)])

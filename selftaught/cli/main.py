@@ -43,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
-tasks_app = typer.Typer(no_args_is_help=True, help="Fresh tasks: drop, list.")
+tasks_app = typer.Typer(no_args_is_help=True, help="Inbox tasks: upload, list.")
 rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
 init_app = typer.Typer(no_args_is_help=True, help="The beginning of a recipe, a block, a plug-in.")
 rollouts_app = typer.Typer(no_args_is_help=True, help="The answers of a round: show, export.")
@@ -95,11 +95,11 @@ def telling() -> Generator[None]:
         raise typer.Exit(ERROR) from None
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        words = f"error: {named}{error.strerror or error}. Mend it and run the same command again."
+        words = f"error: {named}{error.strerror or error}. Fix it and rerun the same command."
         err.print(words, style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(ERROR) from None
     except KeyboardInterrupt:
-        err.print("stopped. The same command goes on where this one was.")
+        err.print("stopped. Rerun the same command to resume.")
         raise typer.Exit(130) from None
 
 
@@ -148,7 +148,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="print the vers
 def run(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
-    rounds: Annotated[int, typer.Option(min=0, help="rounds to run (0: as many as the recipe's stages say)")] = 0,
+    rounds: Annotated[int, typer.Option(min=0, help="rounds to run (0: as many as the recipe's stages define)")] = 0,
     line: LineName = "",
     campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
     dry_run: Annotated[
@@ -327,9 +327,7 @@ def watch(
     line: Line,
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
-    campaign: Annotated[
-        str, typer.Option(help="the campaign that uses the drops; the recipe's name unless given")
-    ] = "",
+    campaign: Annotated[str, typer.Option(help="the campaign that uses the batches (default: the recipe's name)")] = "",
     margin: Annotated[float | None, typer.Option(help="a fall that is too much; the gate's guard_margin")] = None,
     alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="error probability of an alarm, in each look")] = 0.01,
     roll_back: Annotated[
@@ -398,7 +396,7 @@ def compile_pipeline(
 # On a cluster ---------------------------------------------------------------------------------------------------------
 
 Shards = Annotated[
-    int, typer.Option(min=1, help="sampling tasks that run side by side; a round that was begun keeps its own")
+    int, typer.Option(min=1, help="sampling tasks that run in parallel; a round that has started keeps its number")
 ]
 AbandonAfter = Annotated[
     int, typer.Option(min=0, help="give up rounds of the line that began so many hours ago and did not end (0: none)")
@@ -462,7 +460,7 @@ def schedule(
     abandon_after: AbandonAfter = 168,
     as_json: AsJson = False,
 ) -> None:
-    """Run rounds by the clock: a CronJob that submits, in the place of the line's schedule before."""
+    """Run rounds by the clock: a CronJob that submits, in place of the line's schedule before."""
     with telling():
         from selftaught.campaign.kfp.schedules import Clock
         from selftaught.campaign.kfp.schedules import schedule as scheduled
@@ -534,7 +532,9 @@ def status(line: Line, as_json: AsJson = False) -> None:
 @app.command()
 def reconcile(
     line: LineOrAll = "",
-    when_free: Annotated[bool, typer.Option("--when-free", help="wait until nobody moves the line")] = False,
+    when_free: Annotated[
+        bool, typer.Option("--when-free", help="wait until no other process is using the line")
+    ] = False,
 ) -> None:
     """Have the stable address lead to the champion, and stop serving what was replaced and is out of its grace."""
     with telling():
@@ -740,8 +740,10 @@ def _tell_fields(kind: str, block: Any, fields: Any) -> None:
 def tasks_upload(
     files: Annotated[list[Path], typer.Argument(help="files of tasks or of feedback (*.jsonl, *.parquet)")],
     to: Annotated[str, typer.Option("--to", help="a folder or s3://bucket/prefix; the recipe's unless given")] = "",
-    recipe: Annotated[Path | None, typer.Option(help="recipe with the place and the names of the columns")] = None,
-    date: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="date of the drop; today")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="recipe with the path and the column names")] = None,
+    date: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="date of the batch (default: today)")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check files row by row and drop them, whole or not at all, where the next round finds them."""
@@ -752,7 +754,7 @@ def tasks_upload(
         from selftaught.tasks.inbox.source import Inbox
 
         if not to and recipe is None:
-            raise BadInput("nowhere to drop to. Say --to WHERE, or --recipe RECIPE whose tasks are dropped.")
+            raise BadInput("no destination. Pass --to WHERE, or --recipe RECIPE whose tasks come from an inbox.")
         parsed = Recipe.load(recipe) if recipe else None
         source = inbox(parsed) if parsed else Inbox(path=to)
         if told := worked(source.read(files), parsed):
@@ -909,10 +911,10 @@ def steps_import(
     kind: StepFormat = "trl",
     kept: Annotated[
         Literal["soft", "hard"],
-        typer.Option("--labels", help="what steps are worth where it is told, or 1 and 0 alone"),
+        typer.Option("--labels", help="step values where they are known, or only 1 and 0"),
     ] = "soft",
     neutral: Annotated[Literal["right", "wrong"], typer.Option(help="what a step is that prm800k rates 0")] = "right",
-    separator: Annotated[str, typer.Option(help="what stands between two steps")] = "\n",
+    separator: Annotated[str, typer.Option(help="separator between steps")] = "\n",
     as_json: AsJson = False,
 ) -> None:
     """Make value examples of others' steps with labels; a row that cannot be used is set aside and told."""

@@ -281,7 +281,7 @@ def told(what: str) -> Generator[None]:
         if why := distrusted(error):
             raise BadInput(
                 f"{what}: the certificate of the Kubernetes API is not accepted ({why}). Name the authority that "
-                "signed it in KUBECONFIG (certificate-authority), or mend the ca.crt of this pod's account."
+                "signed it in KUBECONFIG (certificate-authority), or fix the ca.crt of this pod's account."
             ) from None
         raise Away(f"{what}: the Kubernetes API does not answer ({error}). Is the cluster up?") from None
 

@@ -351,7 +351,7 @@ def template_gain(difference: ArrayLike, templates: Sequence[str]) -> TemplateGa
     """
     difference, names = np.asarray(difference, float), sorted(set(templates))
     if len(names) < 2:
-        raise BadInput(f"{len(names)} template is too few to tell of others. Measure tasks of at least 2 templates.")
+        raise BadInput(f"{len(names)} template is too few to generalise from. Measure tasks of at least 2 templates.")
     where = np.array(templates)
     means = np.array([difference[where == name].mean() for name in names])
     flip, spread = sign_flip(means).p_value, float(means.std(ddof=1))

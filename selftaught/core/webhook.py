@@ -40,7 +40,7 @@ def deliver(url: str, event: str, body: Mapping[str, object], delivery: str) -> 
         reason = type(error).__name__
         if isinstance(error, httpx.HTTPStatusError):
             reason = f"status {error.response.status_code}"
-        return f"webhook at {_host(url)}: not told ({reason}). Check {URL}."
+        return f"webhook at {_host(url)}: not notified ({reason}). Check {URL}."
     return ""
 
 

@@ -80,7 +80,7 @@ class Selection(PerGroupCurator):
     per_task: Annotated[
         PositiveInt | None, Field(description="rollouts of one task at most, drawn by the seed; null is all")
     ] = 4
-    dedupe: Annotated[bool, Field(description="drop a task's repeated texts, white space apart")] = True
+    dedupe: Annotated[bool, Field(description="drop a task's duplicate texts, ignoring white space")] = True
 
     @abstractmethod
     def candidates(self, group: Group) -> Iterable[Rollout]:

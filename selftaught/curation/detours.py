@@ -15,7 +15,7 @@ from selftaught.curation.base import PerGroupCurator, capped, told
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
 from selftaught.records import Example, Group, Node, Tree, content_id
 
-Reflect = Annotated[str, Field(description="said after a wrong turn, before `back`")]
+Reflect = Annotated[str, Field(description="text after a wrong turn, before `back`")]
 Back = Annotated[str, Field(description="leads back from a wrong turn; {step} is the last step that was right")]
 
 
@@ -67,7 +67,7 @@ class Backtracks(PerGroupCurator):
 class Linearised(Backtracks, type="linearised"):
     """Whole wrong answers before the right one, depth first, `detours` at most at each node."""
 
-    detours: Annotated[PositiveInt, Field(description="wrong answers told at one node, at most")] = 1
+    detours: Annotated[PositiveInt, Field(description="wrong answers included at one node, at most")] = 1
     reflect: Reflect = "But wait, are we solving the problem correctly so far? Hmm."
     back: Back = "Let's go back to: {step}"
 

@@ -21,7 +21,7 @@ class TrueFalse(PerGroupCurator, type="true_false"):
     rarer one has.
     """
 
-    prompt: Annotated[str, Field(description="what is asked of a partial solution: what `p_true` asks")] = (
+    prompt: Annotated[str, Field(description="question about a partial solution: the one of `p_true`")] = (
         "Is this solution correct so far? Answer True or False, one word."
     )
     threshold: Annotated[float, Field(gt=0, le=1, description="the quality value from which on the answer is True")] = (

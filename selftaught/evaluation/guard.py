@@ -31,7 +31,7 @@ def guard_checks(evidence: Evidence, metrics: Sequence[str], margin: float, conf
         if not any(score.split == "guard" and score.metric == metric for score in evidence.scores):
             raise BadInput(
                 f"there are no '{metric}' scores on guard tasks, so a loss elsewhere cannot be seen. Give the tasks a "
-                "guard set, or say `guard: none` in the gate."
+                "guard set, or set `guard: none` in the gate."
             )
         for name, digest in references.items():
             pairs = pair(evidence.scores, metric, "guard", digest, evidence.challenger)
@@ -83,7 +83,7 @@ def _check(label: str, guarded: _Guarded, margin: float, confidence: float) -> C
         f"{percent(confidence)} (lower limit {low:+.3f})"
     )
     if not passed and excluded <= 0:
-        reason += f"; the {guarded.whose} has nothing to lose on them: take tasks that it can do, or say `guard: none`"
+        reason += f"; the {guarded.whose} has nothing to lose on them: take tasks that it can do, or set `guard: none`"
     elif not passed and gain > -excluded:
         reason += "; these tasks cannot tell: take more of them, or more samples of each"
     return Check(label, passed, reason, {"gain": gain, "low": low, "margin": excluded, "tasks": len(pairs.tasks)})

@@ -137,13 +137,13 @@ def told(chances: Chances, alpha: float, later: float | None, total: float, temp
 def _promotion(chances: Chances, noises: Sequence[Noise]) -> Iterator[str]:
     """How likely such a gain ends in a promotion: the guard may refuse it too."""
     if not chances.guarding:
-        yield "There is no guard: losses elsewhere are not looked for."
+        yield "There is no guard: losses elsewhere are not checked."
         return
     passes = [chances.guarded(noise) for noise in noises]
     said = " or ".join(f"{each:.2f}" for each in dict.fromkeys(round(each, 2) for each in passes))
     chance = " or ".join(f"{each:.2f}" for each in dict.fromkeys(round(POWER * each, 2) for each in passes))
     yield (
-        f"A model with that gain is promoted with a chance of {chance}: one that is no worse on the "
+        f"A model with that gain is promoted with a chance of {chance}: one that is not worse on the "
         f"{chances.outlook.guard} guard tasks passes them with {said}."
     )
 

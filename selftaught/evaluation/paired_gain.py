@@ -74,7 +74,9 @@ class PairedGain(Gate, type="paired_gain"):
         Literal["mcnemar", "sign_flip"] | None,
         Field(description="of the gain; null: McNemar's mid-p where every value is 0 or 1, else sign flips"),
     ] = None
-    over: Annotated[Over | None, Field(description="what the gain has to hold for, unless the source says so")] = None
+    over: Annotated[Over | None, Field(description="what the gain has to generalise to, unless the source sets it")] = (
+        None
+    )
     guard: Annotated[
         Literal["none"] | tuple[str, ...], Field(description="the metrics that guard, of those that evaluate names")
     ] = ()
@@ -140,7 +142,7 @@ class PairedGain(Gate, type="paired_gain"):
             yield _over_templates(pairs, evidence, budget)
         yield self._worth_it(gain)
         if self.guard == "none":
-            yield Check("guard", True, "the recipe says guard: none, so losses elsewhere were not looked for")
+            yield Check("guard", True, "the recipe sets guard: none, so losses elsewhere were not checked")
         else:
             yield from guard_checks(evidence, self.guarding, self.guard_margin, self.guard_confidence)
 
@@ -184,14 +186,12 @@ def _judged(pairs: Pairs) -> Check:
         f"challenger's: {pairs.left} tasks were left out for both"
     )
     if not passed:
-        reason += (
-            f", which is more than {percent(MOST_UNVERIFIED)} together, so nothing was measured. Mend the verifier"
-        )
+        reason += f", which is more than {percent(MOST_UNVERIFIED)} together, so nothing was measured. Fix the verifier"
     elif alike <= ALIKE:
         reason += (
             f", {pairs.alone[0]} of them for the champion's answers alone and {pairs.alone[1]} for the challenger's, "
-            f"which is no chance (p = {alike:.2g}): a model that is judged less often may seem better than it is. Mend "
-            "the verifier"
+            f"which is unlikely to be chance (p = {alike:.2g}): a model that is judged less often may seem better "
+            "than it is. Fix the verifier"
         )
     values = {"left_out": pairs.left, "champion": champion, "challenger": challenger, "p_value": alike}
     return Check("judged", passed and alike > ALIKE, reason, values)
@@ -203,8 +203,9 @@ def _over_templates(pairs: Pairs, evidence: Evidence, budget: _Budget) -> Check:
     number = len(set(clusters))
     if number < FEWEST_TEMPLATES:
         reason = (
-            f"the gate tasks are of {number} templates, which say nothing of others; it takes {FEWEST_TEMPLATES}. Give "
-            "tasks of more templates, or say `over: tasks` in the gate to decide for these ones alone"
+            f"the gate tasks are of {number} templates, which is too few to generalise from; it takes "
+            f"{FEWEST_TEMPLATES}. Give tasks of more templates, or set `over: tasks` in the gate to decide for these "
+            "alone"
         )
         return Check("templates", False, reason, {"templates": number})
     gain = template_gain(pairs.difference, clusters)

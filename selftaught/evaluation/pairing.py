@@ -68,7 +68,7 @@ def pair(scores: Iterable[TaskScore], metric: str, split: Split, champion: str, 
         )
     judged = [task for task in sorted(before) if not before[task].errors and not after[task].errors]
     if not judged:
-        raise BadInput(f"no task of the {split} set was judged for both models. Mend the verifier and run again.")
+        raise BadInput(f"no task of the {split} set was judged for both models. Fix the verifier and run again.")
     return Pairs(
         _aligned(judged, before),
         _aligned(judged, after),

@@ -110,7 +110,7 @@ def _check_verified(groups: Sequence[Group]) -> None:
         raise RoundFailed(
             f"evaluate: {len(errors)} of {len(verdicts)} answers could not be verified, more than "
             f"{MOST_UNVERIFIED:.0%}, so nothing was measured. The first error, of '{errors[0].verifier}': "
-            f"{errors[0].error}. Mend the verifier and run again."
+            f"{errors[0].error}. Fix the verifier and run again."
         )
 
 

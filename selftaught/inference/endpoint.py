@@ -498,7 +498,7 @@ class Endpoint:
             raise self._refused(refused.answer) from None
         except StalledError as stalled:
             raise Away(
-                f"{self.url}: {self.name} has stalled: it did not even say what it serves for {stalled}. Is it "
+                f"{self.url}: {self.name} has stalled: it has not answered /v1/models for {stalled}. Is it "
                 "stopped, or the machine out of memory? End it and run again: what was answered is kept."
             ) from None
         except (LostError, AddressError) as error:
@@ -521,7 +521,7 @@ class Endpoint:
         except ValidationError as error:
             place = ".".join(map(str, error.errors()[0]["loc"]))
             raise NoAnswer(
-                f"{answer.url}: no OpenAI-compatible answer ({place or 'JSON'}: {error.errors()[0]['msg']}): "
+                f"{answer.url}: not an OpenAI-compatible response ({place or 'JSON'}: {error.errors()[0]['msg']}): "
                 f"{_server_message(answer)[:200]}"
             ) from None
 

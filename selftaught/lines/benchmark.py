@@ -91,7 +91,7 @@ def _harness(module: str = "lm_eval") -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as missing:
         raise BadInput(
-            f"lm-evaluation-harness cannot be used: no package '{missing.name}'. Install it beside Selftaught: "
+            f"lm-evaluation-harness cannot be used: no package '{missing.name}'. Install it next to Selftaught: "
             "pip install 'selftaught[harness]'"
         ) from None
 
@@ -133,7 +133,7 @@ def _check(name: str, task: Any) -> None:
     if getattr(task, "UNSAFE_CODE", False):
         raise BadInput(
             f"--tasks: '{name}' runs code that the model wrote, for which there is no sandbox here. Run it with "
-            "`lm-eval run` in a container of its own, on `selftaught serve`."
+            "`lm-eval run` in its own container, against `selftaught serve`."
         )
     if task.get_config("output_type") != "generate_until" and not uses_vllm():
         raise BadInput(

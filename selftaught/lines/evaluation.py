@@ -60,7 +60,9 @@ def evaluate_model(
     named(line, "--line")
     require_room(recipe, platform.settings)
     if split not in SPLITS:
-        raise BadInput(f"'{split}' is no held-out split.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}")
+        raise BadInput(
+            f"unknown held-out split '{split}'.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}"
+        )
     if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
         wrong = "a folder" if out.is_dir() else "nothing can be written there"
         raise BadInput(f"--out {out}: {wrong}. Name a file, in a folder that is there and can be written.")

@@ -49,7 +49,7 @@ def find(tracker: Tracker, line: str, model: str) -> Version:
     found = [v for v in versions if v.version == model or (len(model) >= 6 and v.digest.startswith(model))]
     if len(found) != 1:
         there = [*tracker.aliases(line), *(f"{v.version} ({v.digest[:8]})" for v in versions)]
-        wrong = f"has no '{model}' yet" if model in ALIASES else f"'{model}' is no version of it"
+        wrong = f"has no '{model}' yet" if model in ALIASES else f"unknown version '{model}'"
         close = did_you_mean(model, tracker.aliases(line))
         raise BadInput(f"{line}: {wrong}.{close}\n  accepted: {', '.join(there)}")
     return found[0]
@@ -60,7 +60,7 @@ def known(tracker: Tracker, line: str) -> str:
     lines = tracker.lines()
     if line not in lines:
         there = ", ".join(lines) or f"none yet in {tracker.uri}: `selftaught run` makes one"
-        raise BadInput(f"'{line}' is no model line.{did_you_mean(line, lines)}\n  accepted: {there}")
+        raise BadInput(f"unknown model line '{line}'.{did_you_mean(line, lines)}\n  accepted: {there}")
     return line
 
 

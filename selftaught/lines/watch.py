@@ -168,7 +168,7 @@ def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: G
     promotion = _promotion(platform, champion)
     before = pairs(*map(promotion.values, (champion.digest, promotion.anchor))) if promotion else []
     if promotion is None or not before:
-        return replace(found, reason="it was promoted on no dropped tasks, so there is nothing to compare with")
+        return replace(found, reason="it was not promoted on inbox tasks, so there is nothing to compare with")
     anchor = next((each for each in platform.tracker.versions(line) if each.digest == promotion.anchor), None)
     if anchor is None or anchor.removed:
         return replace(found, reason="the files of its predecessor are gone, so there is nothing to compare with")

@@ -86,7 +86,7 @@ ROLE = r"^[a-z0-9][a-z0-9_-]*$"
 def blocks(axis: str) -> Mapping[str, type[Block]]:
     """Every block on `axis` by type, plug-ins included. Raises BadInput for an axis that does not exist."""
     if axis not in AXES:
-        raise BadInput(f"'{axis}' is no axis.{did_you_mean(axis, AXES)}\n  accepted: {', '.join(AXES)}")
+        raise BadInput(f"unknown axis '{axis}'.{did_you_mean(axis, AXES)}\n  accepted: {', '.join(AXES)}")
     load_blocks()
     return registered(axis)
 
@@ -167,7 +167,7 @@ class Stage(BaseModel):
         names = [block.name for block in self.evaluate]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"evaluate measures {', '.join(twice)} twice. Keep one, or give it another k.")
+            raise ValueError(f"evaluate lists {', '.join(twice)} twice. Keep one, or give it another k.")
         return self
 
     @model_validator(mode="after")
@@ -222,7 +222,7 @@ class Recipe(BaseModel):
     ] = {}
     tasks: Annotated[TaskSource, OnAxis("tasks"), Field(description="where tasks come from, and how many of them")]
     stages: Annotated[
-        tuple[Stage, ...], Field(min_length=1, description="in order; the last one goes on for all further rounds")
+        tuple[Stage, ...], Field(min_length=1, description="in order; the last one is used for all further rounds")
     ]
 
     @field_validator("format")
@@ -252,7 +252,7 @@ class Recipe(BaseModel):
     @classmethod
     def _are_the_templates_own(cls, variables: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(variables.keys() & NOT_THE_TEMPLATES):
-            raise ValueError(f"{taken[0]} is no variable of a template, but says how one is rendered. Take it out.")
+            raise ValueError(f"{taken[0]} is not a template variable: it controls rendering. Remove it.")
         return variables
 
     @field_validator("stages")
@@ -269,7 +269,7 @@ class Recipe(BaseModel):
         if unguarded and not self.tasks.guard:
             raise ValueError(
                 f"there are no guard tasks, so the gate of {', '.join(unguarded)} cannot see what is lost elsewhere. "
-                "Ask for some (`guard: 96` in tasks), or say `guard: none` in the gate."
+                "Ask for some (`guard: 96` in tasks), or set `guard: none` in the gate."
             )
         return self
 
@@ -521,7 +521,7 @@ def _plain(detail: ErrorDetails) -> str:
 
 
 PLAIN = {
-    "int": "should be a whole number",
+    "int": "should be an integer",
     "float": "should be a number",
     "bool": "should be true or false",
     "string": "should be text",
@@ -541,7 +541,7 @@ def _no_block(kind: str, axis: str, value: Any) -> str:
         return f": a {word} without a type.{accepted}"
     if kind == "union_tag_invalid":
         tag = str(value["type"])
-        return f".type: '{tag}' is no {word}.{did_you_mean(tag, types)}{accepted}"
+        return f".type: unknown {word} '{tag}'.{did_you_mean(tag, types)}{accepted}"
     nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
     return f": {_shown(value)}: should be a {word} such as {{type: {nearest}}}."
 

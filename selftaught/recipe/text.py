@@ -1,7 +1,7 @@
 """A recipe's text as plain data: what its YAML says, and the line on which each value stands.
 
 What comes out is text, finite numbers, true, false, null, lists and mappings with text for keys, not deeper than
-DEEPEST and, aliases spelt out, not more than MOST values. A key that stands twice and a value that a comment has
+DEEPEST and, aliases spelt out, not more than MOST values. A key that is defined twice and a value that a comment has
 swallowed are mistakes here. What the values mean is `selftaught.recipe`'s business.
 """
 
@@ -96,10 +96,10 @@ class _Reading:
     def _fields(self, node: MappingNode, path: Path) -> None:
         for key, value in cast(list[tuple[Node, Node]], node.value):
             if not isinstance(key, ScalarNode) or key.tag not in _KEYS:
-                raise self._bad(key, path, ": a key of it is no text. Quote the key.")
+                raise self._bad(key, path, ": has a key that is not text. Quote the key.")
             place = (*path, str(key.value))
             if place in self._places:
-                raise self._bad(key, place, " stands twice. Remove one of the two.")
+                raise self._bad(key, place, " is defined twice. Remove one.")
             self._places[place] = self._where(key)
             self._look(value, place)
 
@@ -109,7 +109,9 @@ class _Reading:
         try:
             value = cast(Any, self._loader).construct_object(node)
         except (ValueError, KeyError):
-            raise self._bad(node, path, f": {node.value[:40]!r} begins like a number and is none. Quote it.") from None
+            raise self._bad(
+                node, path, f": {node.value[:40]!r} starts like a number but is not one. Quote it."
+            ) from None
         if isinstance(value, float) and not math.isfinite(value):
             raise self._bad(node, path, f": {node.value}: should be a finite number.")
         if isinstance(value, str) and not encodable(value):
@@ -122,5 +124,5 @@ class _Reading:
         return BadRecipe(f"{self._where(node)}: {'.'.join(map(str, path)) or 'recipe'}{told}")
 
 
-NOTHING = "nothing stands here. Did # begin a comment? Quote the value, or write null or ''."
+NOTHING = "no value. Did # start a comment? Quote the value, or write null or ''."
 """What is said where a value has to stand and none does."""

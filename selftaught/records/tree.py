@@ -93,7 +93,7 @@ class Tree(Record):
 
     `answer` is the terminal node that the search would answer with (-1 when it has none); `ended` says what stopped it
     and `error` why it failed. Where the search went on from an earlier round's tree, `begun` says with what, and all
-    else that it counts (`spent`) is this round's alone. `growth` is there where a later round may go on from it.
+    else that it counts (`spent`) is this round's alone. `growth` is there where a later round may resume from it.
     """
 
     prompt_ids: tuple[int, ...] = ()

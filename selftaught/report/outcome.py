@@ -79,11 +79,11 @@ def consequence(data: ReportData) -> str:
     """What the round changes for users, in a sentence or two for those who read no further."""
     last, now = data.last, data.last.champion
     if last.outcome != "promoted" or not last.challenger:
-        said = f"Nothing changes for users: {_called(now)} goes on answering them."
+        said = f"Nothing changes for users: {_called(now)} continues to answer them."
         if last.outcome == "trained" and last.challenger:
-            said += f" {_called(last.challenger)} is there for later stages to go on from."
+            said += f" {_called(last.challenger)} is available to later stages."
         return said
-    said = f"Users get {_called(last.challenger)} in the place of {_called(now)}."
+    said = f"Users get {_called(last.challenger)} instead of {_called(now)}."
     row = headline(last)
     if row and row.champion and row.challenger and row.metric.split("@")[0] in ("accuracy", "mean"):
         right, before = (round(100 * one.mean) for one in (row.challenger, row.champion))

@@ -128,7 +128,7 @@ class _Planner:
         if claim is None:
             why = "its step was given up"
             if any(round.started <= journal.written for round in self.open):
-                kept = "its step may go on: a round that is not finished was begun before"
+                kept = "its step may resume: an unfinished round started before"
         else:
             kept = "its round is not finished" if self.using.intersection(claim.names) else ""
             lines = lines.union(*(self.owners.get(name, frozenset()) for name in claim.names))
@@ -167,7 +167,7 @@ class _Planner:
             if gone.intersection(claim.names):
                 yield Fate("claim", claim.key, "what it names goes")
             elif not there.issuperset(claim.names):
-                yield Fate("claim", claim.key, "what it names is gone")
+                yield Fate("claim", claim.key, "what it refers to is gone")
         for digest in sorted(self.state.references & gone):
             yield Fate("claim", ReferenceEntry(digest).key, "its model goes")
 

@@ -20,4 +20,4 @@ class RetentionPolicy(BaseModel):
     journals: Annotated[Days, Field(description="journals of steps that are done")] = 7
     served: Annotated[Days, Field(description="endpoints whose model has no alias any more")] = 1
     pipelines: Annotated[Days, Field(description="versions of pipelines that no run and no champion is of")] = 30
-    torn: Annotated[Days, Field(description="what killed uploads left; younger, an upload goes on from it")] = 7
+    torn: Annotated[Days, Field(description="what killed uploads left; until then an upload resumes from it")] = 7

@@ -94,7 +94,7 @@ class Memory:
         except ValidationError:
             uri = self.store.uri("datasets", digest)
             raise StoreError(
-                f"{uri}/manifest.json: damaged, so what the data set was made of cannot be told, and nothing was "
+                f"{uri}/manifest.json: damaged, so the sources of the data set are unknown, and nothing was "
                 f"removed. Remove {uri} and run again."
             ) from None
 
@@ -166,7 +166,7 @@ def _unread(store: Store, memory: Memory) -> Iterator[tuple[str, str]]:
     """What is named under plans by what is no plan that can be read here: it may be another version's."""
     for key, value in _beside(memory.claim, store.claims(PlanEntry.FOLDER)):
         if value and plan_of(key, value) is None:
-            yield from ((digest, f"named in claims/{key}, which is no plan") for digest in named_in(value))
+            yield from ((digest, f"named in claims/{key}, which is not a plan") for digest in named_in(value))
 
 
 def _journal(stored: Stored) -> Journal:

@@ -23,7 +23,7 @@ def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
         known = ", ".join(platform.tracker.campaigns(line)) or "none"
         raise BadInput(f"{line}: campaign '{campaign}' has no round that is not finished.\n  campaigns: {known}")
     if so_far := _too_far(platform, found[-1]):
-        raise BadInput(f"{line}: {so_far}. Submit it once more, or run it: that ends it in moments.")
+        raise BadInput(f"{line}: {so_far}. Submit it again, or run it: it will finish in moments.")
     _end(platform, found[-1], "given up by hand")
     return found[-1]
 
@@ -49,7 +49,7 @@ def require_kept(platform: Platform, job: Job) -> None:
     """Raise BadInput when the job's round was given up: what is left of it must change nothing any more."""
     end = platform.ledger.read(EndEntry(job.key), RoundEnd)
     if (end.outcome if end else platform.tracker.outcome(job.run)) == ABANDONED:
-        raise BadInput(f"{job.name}: was abandoned. Submit the line's next round, which is drawn anew.")
+        raise BadInput(f"{job.name}: was abandoned. Submit the line's next round, which draws its tasks again.")
 
 
 def _too_far(platform: Platform, run: RoundRun) -> str:

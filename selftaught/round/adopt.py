@@ -98,7 +98,7 @@ def _reference(folder: Path) -> Reference:
     """
     reference = reference_logprobs(folder)
     if not reference.finite:
-        raise BadInput(f"{folder}: what it computes of a short text is no number. Copy the whole model again.")
+        raise BadInput(f"{folder}: its output for a short text is not a finite number. Copy the model again.")
     return reference
 
 

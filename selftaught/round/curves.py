@@ -140,7 +140,7 @@ class Follower(threading.Thread):
         if not self._told:
             print(
                 f"{self._place.name}: cannot show the curve of this training ({without_credentials(str(error))}). The "
-                "training goes on; it is tried again.",
+                "training continues; retrying.",
                 file=sys.stderr,
                 flush=True,
             )

@@ -29,7 +29,7 @@ def tidy_when_free(platform: Platform, line: str) -> list[str]:
         try:
             return _tidied(platform, line)
         except Busy as busy:  # it has waited for the lease already
-            print(f"{line}: waits until nobody moves it ({busy})", file=sys.stderr, flush=True)
+            print(f"{line}: waiting until no other process is using it ({busy})", file=sys.stderr, flush=True)
 
 
 def _tidied(platform: Platform, line: str) -> list[str]:

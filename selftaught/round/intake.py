@@ -76,7 +76,7 @@ def inbox(recipe: Recipe) -> Inbox:
     """The recipe's tasks, where they are dropped ones. Raises BadInput where they are not."""
     if not isinstance(recipe.tasks, Inbox):
         raise BadInput(
-            f"{recipe.name}: tasks.type is '{recipe.tasks.name}', so nothing is dropped for it. Name a recipe with "
+            f"{recipe.name}: tasks.type is '{recipe.tasks.name}', so it has no inbox. Name a recipe with "
             "{type: inbox, path: …}."
         )
     return recipe.tasks

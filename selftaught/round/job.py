@@ -35,7 +35,7 @@ class ReplaySource(BaseModel):
 
 
 class Reused(BaseModel):
-    """An earlier round (its name) whose trees a search may go on from: their data set by digest, and how many rows.
+    """An earlier round (its name) whose trees a search may resume from: their data set by digest, and how many rows.
 
     `valued` says whether their values are those that this round's blocks and models would give.
     """

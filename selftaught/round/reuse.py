@@ -28,7 +28,7 @@ PARENT = "trees."
 
 
 def reusable(platform: Platform, job: Job) -> tuple[Reused, ...]:
-    """The rounds of the line whose trees the search of `job` may go on from, newest first; none unless it says so.
+    """The rounds of the line whose trees the search of `job` may resume from, newest first; none unless it says so.
 
     Rounds that have come to an end, promoted or not, in which the same policy was asked with the same variables of its
     chat template by a search that this one continues, and whose trees are still kept.

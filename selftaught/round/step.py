@@ -56,7 +56,7 @@ def step(name: str, job: str = "") -> Generator[None]:
     except OSError as error:
         told = StoreError(
             f"{error.filename or _anywhere()}: {error.strerror or error}. "
-            "Free space or mend the rights, then run again."
+            "Free disk space or fix the permissions, then run again."
         )
         traceback.print_exc()
         _fail(name, type(told).__name__, str(told))

@@ -16,9 +16,9 @@ class Budget(IID, type="budget"):
     """Ask for `k` more rollouts at a time until `tokens` new tokens have been sampled; the last request may pass it."""
 
     k: Annotated[PositiveInt, Field(description="rollouts a request")] = 2
-    tokens: Annotated[PositiveInt, Field(description="new tokens a task with which no more rollouts are asked for")] = (
-        256
-    )
+    tokens: Annotated[
+        PositiveInt, Field(description="new tokens per task after which no more rollouts are sampled")
+    ] = 256
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The rollouts of `task`, with indexes from 0. Raises what `ChatModel.chat` raises."""

@@ -18,7 +18,7 @@ class Shot(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    question: Annotated[str, Field(min_length=1, description="what the user asks")]
+    question: Annotated[str, Field(min_length=1, description="the user's message")]
     answer: Annotated[str, Field(min_length=1, description="what the model is shown to have answered")]
 
     def messages(self) -> tuple[Message, Message]:
@@ -29,7 +29,7 @@ class Shot(BaseModel):
 class IID(Drawing, Sampler, type="iid"):
     """Ask the policy for `k` independent rollouts of each task, in one request (`n=k`).
 
-    `system` and `shots` are said to the sampling model only, the first in the place of the task's own system message,
+    `system` and `shots` are said to the sampling model only, the first in place of the task's own system message,
     the others as earlier turns: training prompts stay the task's (STaR's few-shot prompt, arXiv 2203.14465, section
     3.1).
     """
@@ -38,7 +38,7 @@ class IID(Drawing, Sampler, type="iid"):
     k: Annotated[PositiveInt, Field(description="rollouts a task")] = 8
     temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens a rollout at most")] = 256
-    system: Annotated[str | None, Field(description="system message in the place of the task's own")] = None
+    system: Annotated[str | None, Field(description="system message instead of the task's own")] = None
     shots: Annotated[tuple[Shot, ...], Field(description="worked examples before the task")] = ()
     stop: Annotated[Stops, Field(description="strings that end a rollout")] = ()
 

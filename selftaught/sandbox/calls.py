@@ -45,7 +45,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The call raised, or returned what is no plain data; `error` names the type and says what."""
+    """The call raised, or returned what is not plain data; `error` names the type and says what."""
 
     error: str
 
@@ -61,7 +61,7 @@ Answer = Returned | Raised | Unanswered
 def calling(source: str, function: str, calls: Sequence[Sequence[Any]], limits: Limits | None = None) -> Program:
     """The program that calls `function` of `source` once with each of `calls`, its positional arguments.
 
-    Raises NotPlain for an argument that is no plain data.
+    Raises NotPlain for an argument that is not plain data.
     """
     asked = "".join(values.encode(tuple(arguments)) + "\n" for arguments in calls)
     files = {

@@ -16,7 +16,7 @@ class NotPlain(ValueError):
 
 
 def encode(value: Any) -> str:
-    """The text of `value`, as one line. Raises NotPlain for what is no plain data, or lies deeper than Python goes."""
+    """The text of `value`, as one line. Raises NotPlain for what is not plain data, or lies deeper than Python goes."""
     try:
         return json.dumps(_told(value))
     except RecursionError:
@@ -52,7 +52,7 @@ def _told(value: Any) -> Any:
     if value is None or kind in (bool, str):
         return value
     if kind not in _WRITERS:
-        raise NotPlain(f"{kind.__name__} is no plain data")
+        raise NotPlain(f"{kind.__name__} is not plain data")
     return {kind.__name__: _WRITERS[kind](value)}
 
 

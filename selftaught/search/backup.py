@@ -68,7 +68,7 @@ class QValue(FromChildren, type="q_value"):
     can be compared with any node's, as an answer that is stood by has to be.
     """
 
-    gamma: Annotated[float, Field(ge=0, le=1, description="discount of later rewards a step; 1 is none")] = 1.0
+    gamma: Annotated[float, Field(ge=0, le=1, description="discount of later rewards per step; 1: none")] = 1.0
 
     def combined(self, node: SearchNode) -> float:
         weights = [max(1, child.visits) for child in node.children]

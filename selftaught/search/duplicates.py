@@ -49,7 +49,7 @@ class Judged(Duplicates, type="judged"):
     The likelier of `Yes` and `No` as the first token of the answer counts.
     """
 
-    role: Annotated[str, Field(description="the role whose model is asked")] = "policy"
+    role: Annotated[str, Field(description="the role whose model is used")] = "policy"
     prompt: Annotated[str, Field(description="{task}, {one} and {other} are filled in")] = (
         "Problem: {task}\n\nStep A: {one}\n\nStep B: {other}\n\n"
         "Do step A and step B say the same? Answer Yes or No, one word."

@@ -51,16 +51,16 @@ class Steps(Drawing, Expansion, type="steps"):
     unit: Annotated[
         Literal["line", "sentence", "answer"], Field(description="what a step is; `answer`: everything, to the end")
     ] = "line"
-    stop: Annotated[Stops, Field(description="what ends a step, in the place of what `unit` says")] = ()
+    stop: Annotated[Stops, Field(description="what ends a step, instead of what `unit` implies")] = ()
     max_tokens: Annotated[PositiveInt, Field(description="new tokens a step at most")] = 48
     temperature: Annotated[float, Field(gt=0, description="that steps are sampled at")] = 0.7
     merge: Annotated[Duplicates | None, OneOf("merge"), Field(description="null keeps duplicates")] = Exact()
-    retries: Annotated[NonNegativeInt, Field(description="more requests at most where duplicates were dropped")] = 0
+    retries: Annotated[NonNegativeInt, Field(description="more requests at most to replace dropped duplicates")] = 0
     coverage: Annotated[float | None, Field(gt=0, le=1, description="grow a node until its steps hold so much")] = None
     widening: Annotated[float | None, Field(gt=0, lt=1, description="children grow with visits to this power")] = None
 
     rollout: Annotated[
-        PositiveInt | None, Field(description="new tokens of a sample that goes on to the answer's end; null: a step")
+        PositiveInt | None, Field(description="new tokens of a sample that runs to the end of the answer; null: a step")
     ] = None
 
     @model_validator(mode="after")
@@ -68,7 +68,7 @@ class Steps(Drawing, Expansion, type="steps"):
         if self.rollout and self.unit == "answer" and not self.stop:
             raise ValueError("rollout cuts answers into steps, of which unit: answer knows none; leave one of them out")
         if self.coverage and self.widening:
-            raise ValueError("coverage and widening both say when a node grows again; give one of them")
+            raise ValueError("coverage and widening both decide when a node grows again; give one of them")
         return self
 
     async def grow(

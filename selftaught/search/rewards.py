@@ -15,7 +15,7 @@ from selftaught.search.parts import NodeValue
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.search.values import share
 
-Role = Annotated[str, Field(description="the role whose model is asked; `models` has to name it")]
+Role = Annotated[str, Field(description="the role whose model is used; `models` has to name it")]
 System = Annotated[
     str | None, Field(description="the system message that the model knows; null is the task's own, empty is none")
 ]
@@ -35,9 +35,7 @@ class ProcessReward(NodeValue, type="process_reward"):
     """
 
     role: Role = "reward"
-    tag: Annotated[str, Field(min_length=1, description="stands after each step: one token of the model's")] = (
-        "<extra_0>"
-    )
+    tag: Annotated[str, Field(min_length=1, description="follows each step: one token of the model")] = "<extra_0>"
     positive: Annotated[NonNegativeInt, Field(description="the class of right steps, of the model's from 0 on")] = 1
     system: System = None
     chat: Annotated[bool, Field(description="ask through the model's chat template; false is plain text")] = True

@@ -36,7 +36,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: Annotated[PositiveInt | None, Field(description="times that nodes are selected and grown")] = None
-    nodes: Annotated[PositiveInt | None, Field(description="nodes of the tree beside the root")] = None
+    nodes: Annotated[PositiveInt | None, Field(description="nodes of the tree besides the root")] = None
     tokens: Annotated[PositiveInt | None, Field(description="new tokens of the policy, roll-outs included")] = None
     seconds: Annotated[PositiveFloat | None, Field(description="of the clock: makes trees depend on speed")] = None
     solved: Annotated[bool, Field(description="stop at the first answer that the verifiers pass")] = False
@@ -45,7 +45,7 @@ class Limits(BaseModel):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if not (self.iterations or self.nodes or self.tokens or self.seconds):
-            raise ValueError("says no iterations, nodes, tokens or seconds, so a search would not end; give one")
+            raise ValueError("sets no iterations, nodes, tokens or seconds, so a search would not end; give one")
         return self
 
     def reached(self, tree: SearchTree) -> StopReason | None:
@@ -123,14 +123,14 @@ class Search(Sampler, type="search"):
     end_gate: Annotated[
         float | None, Field(ge=0, le=1, description="value from which on a node is not grown but decoded to an answer")
     ] = None
-    prune: Annotated[float | None, Field(ge=0, le=1, description="steps valued less are never gone on with")] = None
+    prune: Annotated[float | None, Field(ge=0, le=1, description="steps valued less are never expanded")] = None
     mode: Annotated[
         Literal["simple", "full"],
-        Field(description="whether the search ends at the first `end_gate`, or goes on (for training data)"),
+        Field(description="whether the search ends at the first `end_gate` or continues (for training data)"),
     ] = "full"
     answer: Annotated[
         Literal["value", "visits"],
-        Field(description="the answer that the search stands by: of the highest value, or where the visits lead"),
+        Field(description="the answer that the search returns: of the highest value, or where the visits lead"),
     ] = "value"
     limits: Annotated[Limits, Field(description="what ends the search")] = Limits(iterations=16)
     finish: Annotated[PositiveInt, Field(description="new tokens at most when a node is decoded to an answer")] = 128
@@ -143,17 +143,19 @@ class Search(Sampler, type="search"):
     ] = 0.1
     reuse: Annotated[
         bool,
-        Field(description="whether a round goes on from the trees that its policy grew in earlier rounds of the line"),
+        Field(description="whether a round resumes the trees that its policy grew in earlier rounds of the line"),
     ] = False
 
     @model_validator(mode="after")
     def _goes_on(self) -> Self:
         if self.reuse and self.mode == "simple":
-            raise ValueError("reuse with mode: simple: a search that ended at its gate cannot go on; say mode: full")
+            raise ValueError(
+                "reuse with mode: simple: a search that ended at its gate cannot be resumed; set mode: full"
+            )
         return self
 
     def continues(self, earlier: Sampler) -> bool:
-        """Whether this search may go on from the trees of `earlier`: both say so, and nodes grow alike in both."""
+        """Whether this search may resume from the trees of `earlier`: both say so, and nodes grow alike in both."""
         if not isinstance(earlier, Search) or not (self.reuse and earlier.reuse):
             return False
         return all(getattr(self, name) == getattr(earlier, name) for name in GROWN_BY)

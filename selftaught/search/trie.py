@@ -29,7 +29,7 @@ class Trie(Drawing, Sampler, type="trie"):
     temperature: Annotated[float, Field(gt=0, description="that they are sampled at")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 256
     unit: Annotated[Literal["line", "sentence"], Field(description="what a step is")] = "line"
-    stop: Annotated[Stops, Field(description="what ends a step, in the place of what `unit` says")] = ()
+    stop: Annotated[Stops, Field(description="what ends a step, instead of what `unit` implies")] = ()
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The group of `task` with its tree; a rollout each different answer, its index that of its node."""

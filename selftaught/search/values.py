@@ -36,8 +36,8 @@ class ValueModel(RollingValue, type="value_model"):
     gives is cut to [0, 1]; what is no number fails the tree.
     """
 
-    role: Annotated[str, Field(description="the role whose model is asked")] = "value"
-    before: Annotated[NodeValue, OneOf("value"), Field(description="values nodes while there is no such model")] = (
+    role: Annotated[str, Field(description="the role whose model is used")] = "value"
+    before: Annotated[NodeValue, OneOf("value"), Field(description="values nodes until there is such a model")] = (
         Constant()
     )
 
@@ -65,8 +65,8 @@ class PTrue(NodeValue, type="p_true"):
     for inference.
     """
 
-    role: Annotated[str, Field(description="the role whose model is asked")] = "policy"
-    prompt: Annotated[str, Field(description="asked after the partial solution; {answer} is the gold answer")] = (
+    role: Annotated[str, Field(description="the role whose model is used")] = "policy"
+    prompt: Annotated[str, Field(description="question after the partial solution; {answer} is the gold answer")] = (
         "Is this solution correct so far? Answer True or False, one word."
     )
 

@@ -63,7 +63,7 @@ def _champion(tracker: Tracker, route: Route, line: str) -> Version | None:
 def _require(line: str, old: Version | None, expected: str | None) -> None:
     if expected is not None and (old is None or old.digest != expected):
         raise RoundFailed(
-            f"{line}: the champion is {old.digest[:8] if old else 'nobody'} now, but the challenger was measured "
+            f"{line}: the champion is now {old.digest[:8] if old else 'no version'}, but the challenger was measured "
             f"against {expected[:8]}. Run the round again."
         )
 

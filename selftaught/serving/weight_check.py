@@ -81,12 +81,12 @@ def reference_logprobs(folder: Path) -> Reference:
     except (LookupError, OSError, RuntimeError, TypeError, ValueError, StrictDataclassError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise BadInput(
-            f"{folder}: transformers cannot load it ({reason}). Is it a whole causal language model?"
+            f"{folder}: transformers cannot load it ({reason}). Is it a complete causal language model?"
         ) from error
     if missing := sorted(loaded["missing_keys"]):
         raise BadInput(
             f"{folder}: config.json asks for {len(missing)} weights that are not there, such as {missing[0]}. "
-            "Copy the whole model again."
+            "Copy the model again."
         )
     return reference_of(model, tokenizer)
 

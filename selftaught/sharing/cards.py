@@ -181,14 +181,14 @@ def _licence(origin: Origin | None) -> str:
     licence = origin.licence if origin else None
     if licence is None or not licence.name:
         return (
-            "Not known: nothing that is at hand says under which licence the model is that this line began with. Find "
+            "Not known: nothing here states the licence of the model that this line started from. Find "
             "out before you share it."
         )
     title = licence.title or licence.name
     named = f"[{title}]({licence.link})" if licence.link else title
     return (
-        f"{named}: the licence of the model that this line began with, as {licence.said_by} says. What the tasks were "
-        "taken from may have one of its own."
+        f"{named}: the licence of the model that this line started from, as {licence.said_by} says. What the tasks "
+        "were taken from may have one of its own."
     )
 
 

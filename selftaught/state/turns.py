@@ -43,7 +43,7 @@ def _taken(store: Store, prefix: str, doing: str) -> int:
         )
     number, mine = last + 1, json.dumps({"by": uuid.uuid4().hex, "began": time.time()}).encode()
     if store.claim(f"{prefix}/{number:08}", mine) != mine:
-        raise Busy(f"{doing}: another process has begun with it at this moment. Wait for it.")
+        raise Busy(f"{doing}: another process has just started it. Wait for it.")
     if _last(store, prefix) != number:  # slept since it looked: others had their turns, and cleared up behind them
         store.release(f"{prefix}/{number:08}")
         raise Busy(f"{doing}: another process was faster. Run this again.")

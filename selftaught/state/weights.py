@@ -108,7 +108,8 @@ def _refuse_code(folder: Path, files: Sequence[Path]) -> None:
     for path in files:
         if path.parent == folder and path.name.endswith("config.json") and _asks_for_code(_json(path)):
             raise BadInput(
-                f"{path}: auto_map asks for remote code, which is never run. Use an architecture that transformers has."
+                f"{path}: auto_map asks for remote code, which is never run. Use an architecture built into "
+                "transformers."
             )
 
 
@@ -154,7 +155,7 @@ def _check_index(index: Path, tensors: dict[str, set[str]]) -> None:
         if not isinstance(shard, str) or shard not in tensors:
             raise BadInput(f"{index}: names {shard}, which is not in {index.parent}. Copy it there.")
         if tensor not in tensors[shard]:
-            raise BadInput(f"{index}: says that {tensor} is in {shard}, and it is not. Save the model again.")
+            raise BadInput(f"{index}: lists {tensor} in {shard}, but it is not there. Save the model again.")
 
 
 def _json(path: Path) -> dict[str, object]:

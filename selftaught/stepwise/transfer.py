@@ -57,7 +57,7 @@ def export(
         if not account.solutions:
             raise BadInput(
                 f"{line}: none of {account.rows} tasks has a tree that says anything of its steps.{_first(account)} "
-                "Sample with `search` or `trie`, or, where no answer was right, say --labels estimates."
+                "Sample with `search` or `trie`, or, if no answer was right, pass --labels estimates."
             )
     return account
 

@@ -57,7 +57,7 @@ class Gradient(Objective):
         Shape,
         Field(description="whether and how the learning rate falls to 0 after the warm-up"),
     ] = "linear"
-    weight_decay: Annotated[NonNegativeFloat, Field(description="AdamW's; 0 is none")] = 0.0
+    weight_decay: Annotated[NonNegativeFloat, Field(description="AdamW's; 0: none")] = 0.0
     max_grad_norm: Annotated[PositiveFloat, Field(description="larger gradients are scaled down to this norm")] = 1.0
     max_length: Annotated[int, Field(gt=1, description="tokens; longer examples are left out, never cut")] = 1024
     precision: Literal["auto", "mixed", "bf16", "fp32"] = "auto"

@@ -13,7 +13,7 @@ WINDOW = 16
 
 
 def shuffled(items: Sequence[int], epochs: float, seed: int) -> list[int]:
-    """`epochs` passes over `items`, each shuffled anew; the last one is cut where `epochs` is no whole number."""
+    """`epochs` passes over `items`, each shuffled anew; the last one is cut where `epochs` is not an integer."""
     generator = random.Random(seed)
     passes = [generator.sample(items, len(items)) for _ in range(math.ceil(epochs))]
     return [item for one in passes for item in one][: max(1, round(epochs * len(items)))]
@@ -22,7 +22,7 @@ def shuffled(items: Sequence[int], epochs: float, seed: int) -> list[int]:
 def prompt_grouped(items: Sequence[int], prompts: Sequence[Hashable], epochs: float, seed: int) -> list[int]:
     """`epochs` passes over `items`, each shuffled anew, with the examples of one prompt next to one another.
 
-    `prompts[i]` is the prompt of example `i`. The last pass is cut where `epochs` is no whole number.
+    `prompts[i]` is the prompt of example `i`. The last pass is cut where `epochs` is not an integer.
     """
     order: list[int] = []
     for start in range(math.ceil(epochs)):

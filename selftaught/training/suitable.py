@@ -43,8 +43,8 @@ def check_asked(folder: Path) -> None:
     tokenizer = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True)
     if not tokenizer.chat_template:
         raise BadInput(
-            f"{folder}: has no chat template, so nobody can ask it (is it a base model?). Put the chat_template.jinja "
-            "of its instruct version beside config.json, or take that version."
+            f"{folder}: has no chat template, so it cannot be prompted (is it a base model?). Put the "
+            "chat_template.jinja of its instruct version beside config.json, or use that version."
         )
     _require_openings(folder, tokenizer)
 
@@ -59,7 +59,7 @@ def _require_openings(folder: Path, tokenizer: Any) -> None:
         ) from None
     if any(QUESTION not in text for text in texts):
         raise BadInput(
-            f"{folder}: its chat template leaves out what is asked. Take the one that the model was published with."
+            f"{folder}: its chat template leaves out the question. Use the one that the model was published with."
         )
 
 

@@ -71,7 +71,7 @@ def require_gold(checks: Sequence[GoldCheck]) -> None:
         if check.first is not None and check.failed > MOST_FAILED * check.tasks:
             raise BadInput(
                 f"verify: '{check.verifier}' fails {check.failed} of the tasks' own {check.tasks} gold answers, more "
-                f"than {MOST_FAILED:.0%}: what a model says could not pass either. The first, of the "
+                f"than {MOST_FAILED:.0%}: a model's answer could not pass either. The first, of the "
                 f"{check.first.split} task '{_short(check.first.question, 60)}' ({check.first.source}), is "
                 f"'{_short(check.first.answer or '', 100)}': {check.said}. {_fix(check)}"
             )
@@ -133,10 +133,10 @@ def _short(text: str, width: int) -> str:
 def _fix(check: GoldCheck) -> str:
     if check.pattern:
         return (
-            f"The answer stands inside of a longer text: take it out with tasks.answer_pattern: '{check.pattern}' "
+            f"The answer is inside a longer text: extract it with tasks.answer_pattern: '{check.pattern}' "
             "(in quotes, or YAML takes what follows # for a comment)."
         )
     return (
-        "Name the column that holds the answer alone (tasks.answer), mend these rows, or take the verifier out; one of "
-        "your own that looks at something else than the answer says reads_answer = False."
+        "Name the column that has only the answer (tasks.answer), fix these rows, or remove the verifier; one of "
+        "your own that does not look at the answer sets reads_answer = False."
     )

@@ -125,7 +125,7 @@ class _Ran:
         if self.errors and not self.ran:
             raise BadInput(
                 f"verify: '{self.verifier}' could not run on any of {self.errors} rollouts. The first error: "
-                f"{self.first}. Mend the verifier or its input, or take it out of the recipe's verify."
+                f"{self.first}. Fix the verifier or its input, or remove it from the recipe's verify."
             )
 
 

@@ -349,8 +349,8 @@ class Silent(Rounds):
 @pytest.mark.parametrize(
     ("code", "errors", "says"),
     [
-        (1, "", "round 1 ended early, and no step could say why"),
-        (1, '{"step": "tra', "round 1 ended early, and no step could say why"),
+        (1, "", "round 1 ended early, and no step reported why"),
+        (1, '{"step": "tra', "round 1 ended early, and no step reported why"),
         (-9, "", r"round 1 was killed \(signal 9\)"),
         (
             1,

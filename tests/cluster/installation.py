@@ -66,7 +66,7 @@ def install(kube: Kube, namespace: str, values: Path, home: Path) -> Installatio
 
 
 def _address(kube: Kube, namespace: str, url: str) -> str:
-    """`url` with its Service's address in the place of its name, which resolves in Pods alone."""
+    """`url` with its Service's address in place of its name, which resolves in Pods alone."""
     scheme, _, rest = url.partition("://")
     name, _, port = rest.rpartition(":")
     service = kube.get("-n", namespace, "service", name.partition(".")[0])

@@ -195,7 +195,7 @@ def test_a_version_that_too_few_have_asked_goes_back_and_nobody_is_failed(
     old, new = (served_name(LINE, version.digest) for version in versions)
     backend.ready(LINE, versions[1].digest)
     with watched(installation, edge.name, tmp_path / "seen.json") as seen, Traffic(edge.url, LINE, HOST) as traffic:
-        with pytest.raises(Unavailable, match="time is over, and it takes 100000 answers to tell"):
+        with pytest.raises(Unavailable, match="time is over, and it takes 100000 answers to decide"):
             move(routed.tracker, backend, versions[1])
         traffic.settled(old, time.monotonic(), 0)
     print(f"refused: {sorted(traffic.answers.items())}, failed {len(traffic.failed)}")

@@ -157,7 +157,7 @@ def round_of(line: str, model: Path, folder: Path) -> Tracker:
 
 
 def roll_out(installation: Installation) -> None:
-    """Have a new Pod in the place of every replica, one after the other."""
+    """Have a new Pod in place of every replica, one after the other."""
     space = ("-n", installation.namespace, "rollout")
     installation.kube.run(*space, "restart", MLFLOW)
     installation.kube.run(*space, "status", MLFLOW, "--timeout=10m")

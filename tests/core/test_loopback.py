@@ -115,7 +115,7 @@ def test_the_mlflow_ui_is_one_process_and_shows_the_registry_to_who_has_the_key(
 
 
 def test_the_mlflow_ui_is_given_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A program in the place of this interpreter shows what it is started with."""
+    """A program in place of this interpreter shows what it is started with."""
     shows = tmp_path / "python"
     shows.write_text("#!/bin/sh\nexec env\n")
     shows.chmod(0o755)

@@ -375,7 +375,7 @@ def test_templates_that_gain_alike_are_told_by_sign_flips():
 
 
 def test_one_template_tells_nothing_of_others():
-    with pytest.raises(BadInput, match="1 template is too few to tell of others"):
+    with pytest.raises(BadInput, match="1 template is too few to generalise from"):
         template_gain(*by_template(0.5))
 
 

@@ -321,7 +321,7 @@ def test_a_kubeflow_that_refuses_is_told(
 
 def test_a_server_that_is_no_kubeflow_is_told(cluster: Kubernetes, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SELFTAUGHT_KFP", cluster.url)
-    assert "is no Kubeflow Pipelines API" in findings()["kubeflow"].detail
+    assert "is not a Kubeflow Pipelines API" in findings()["kubeflow"].detail
 
 
 def test_tasks_run_where_the_name_of_kubeflows_service_says(cluster: Kubernetes, monkeypatch: pytest.MonkeyPatch):

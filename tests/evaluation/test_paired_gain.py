@@ -135,8 +135,8 @@ def test_the_guard_passes_good_models_and_stops_bad_ones(gain: float, least: flo
 def test_no_guard_is_said_by_the_recipe_and_by_the_decision():
     guard = check(gate().decide(evidence(*CLEAR)), "guard")
     assert guard.passed
-    assert guard.reason == "the recipe says guard: none, so losses elsewhere were not looked for"
-    with pytest.raises(BadInput, match=r"no 'accuracy' scores on guard tasks.* or say `guard: none`"):
+    assert guard.reason == "the recipe sets guard: none, so losses elsewhere were not checked"
+    with pytest.raises(BadInput, match=r"no 'accuracy' scores on guard tasks.* or set `guard: none`"):
         guarded().decide(evidence(*CLEAR))
 
 
@@ -180,7 +180,7 @@ def test_a_guard_on_which_nothing_is_right_asks_for_other_tasks_and_not_for_more
     guard = check(guarded().decide(evidence(*CLEAR, guard=([0.0] * 960, [0.0] * 960))), "guard")
     assert not guard.passed
     assert guard.reason.endswith(
-        "the champion has nothing to lose on them: take tasks that it can do, or say `guard: none`"
+        "the champion has nothing to lose on them: take tasks that it can do, or set `guard: none`"
     )
     assert "take more" not in guard.reason
 
@@ -260,7 +260,7 @@ def test_a_gain_that_one_template_made_is_not_one_of_others(gains: Values, refus
 def test_under_six_templates_nothing_is_said_of_others():
     decided = gate().decide(templated(0.4, 0.4, 0.4, 0.4, 0.4))
     assert failed(decided) == {"templates"}
-    assert "of 5 templates, which say nothing of others; it takes 6" in check(decided, "templates").reason
+    assert "of 5 templates, which is too few to generalise from; it takes 6" in check(decided, "templates").reason
     assert gate().decide(templated(0.4, 0.4, 0.4, 0.3, 0.4, 0.3)).outcome == "promoted"
 
 
@@ -306,7 +306,7 @@ def test_a_model_that_is_judged_less_often_than_the_other_voids_the_measurement(
     scores = unjudged(CHAMPION, values, range(champion)) + unjudged(CHALLENGER, values, range(500, 500 + challenger))
     judged = check(gate().decide(evidence([], [], scores=scores)), "judged")
     assert judged.passed is passed
-    assert ("which is no chance" in judged.reason) is not passed
+    assert ("which is unlikely to be chance" in judged.reason) is not passed
 
 
 def test_a_task_that_neither_model_was_judged_on_speaks_for_neither():
@@ -440,7 +440,7 @@ def test_the_plan_says_what_the_gate_tasks_can_show_and_how_likely_it_is_promote
     assert guarded().plan(Outlook(200, 48, fresh=True, rounds=52)) == (
         "200 gate tasks can show a gain of 0.09 or more at 80 % power if 20 % of the tasks change sides, "
         "0.12 if 40 % of the tasks change sides (2.5 % one-sided error). A model with that gain is promoted with a "
-        "chance of 0.67 or 0.52: one that is no worse on the 48 guard tasks passes them with 0.84 or 0.65."
+        "chance of 0.67 or 0.52: one that is not worse on the 48 guard tasks passes them with 0.84 or 0.65."
     )
 
 

@@ -433,7 +433,7 @@ async def test_what_cannot_be_unpacked_is_no_answer(packing: str):
 async def test_an_error_with_status_200_is_told_in_the_servers_words():
     with serving(lambda _, body: (200, {"error": {"message": "the scheduler is full"}})) as server:
         async with endpoint(server) as model:
-            with pytest.raises(NoAnswer, match=r"no OpenAI-compatible answer.*the scheduler is full"):
+            with pytest.raises(NoAnswer, match=r"not an OpenAI-compatible response.*the scheduler is full"):
                 await model.chat(ASK)
 
 
@@ -550,7 +550,7 @@ async def test_a_server_that_has_stalled_is_found_long_before_its_answer_is_give
     with serving(stop) as server:
         async with endpoint(server, timeout=600.0, patience=600.0, pulse=0.1) as model:
             try:
-                with pytest.raises(Unavailable, match=r"has stalled: it did not even say what it serves for .* s\."):
+                with pytest.raises(Unavailable, match=r"has stalled: it has not answered /v1/models for .* s\."):
                     await asyncio.gather(*(model.chat(ASK) for _ in range(5)))
             finally:
                 server.stopped.clear()

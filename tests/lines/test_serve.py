@@ -35,5 +35,5 @@ def test_a_folder_is_kept_in_the_store_and_called_like_itself(
 
 
 def test_what_is_neither_is_no_line(registry: Registry) -> None:
-    with pytest.raises(BadInput, match=r"'math' is no model line\. Did you mean 'maths'"):
+    with pytest.raises(BadInput, match=r"unknown model line 'math'\. Did you mean 'maths'"):
         _meant(Platform.open(), "math", "champion")

@@ -348,7 +348,7 @@ def test_without_the_files_of_its_predecessor_there_is_nothing_to_compare_with(l
 def test_another_metric_or_another_source_of_tasks_is_refused(line: Line, model: Path):
     line.arrive()
     other = Recipe.parse(canonical(recipe(model)).decode())
-    with pytest.raises(BadInput, match=r"tasks\.type is 'word_problems', so nothing is dropped for it"):
+    with pytest.raises(BadInput, match=r"tasks\.type is 'word_problems', so it has no inbox"):
         watch(line.platform, other, "line", "fresh", GUARD)
     measures = recipe(model, tasks=tasks(line.bucket), evaluate={"type": "pass_at_k", "k": 2}, gate=None)
     unlike = Recipe.parse(canonical(measures | {"stages": [untrained(measures)]}).decode())

@@ -37,7 +37,7 @@ def broken(tmp_path: Path) -> dict[str, str]:
 
 def test_what_reads_no_recipe_goes_on_without_it(broken: dict[str, str]) -> None:
     done = subprocess.run([sys.executable, "-c", RUN], env=broken, capture_output=True, text=True, check=False)
-    no_line = "1 SystemExit(1) error: 'maths' is no model line."
+    no_line = "1 SystemExit(1) error: unknown model line 'maths'."
     assert [line.strip() for line in done.stdout.splitlines()] == [
         f"models list 0  no models yet in sqlite:///{broken['SELFTAUGHT_HOME']}/mlflow.db",
         *(f"{command} {no_line}" for command in ("models rollback maths", "chat maths hi", "up maths")),

@@ -182,14 +182,14 @@ def test_an_override_may_add_a_field_replace_a_block_and_goes_last() -> None:
 
 def test_a_mistake_in_an_override_is_told_of_the_override_not_of_the_file() -> None:
     (line,) = mistake(TEXT, "tasks.train=none")
-    assert line == "--set tasks.train=none: tasks.train: 'none': should be a whole number."
+    assert line == "--set tasks.train=none: tasks.train: 'none': should be an integer."
     (line,) = mistake(TEXT, "tasks={type: word_problems, train: x, gate: 1, report: 1}")
     assert line.startswith("--set tasks={")
 
 
 def test_a_mistake_beside_an_override_is_still_told_of_the_file() -> None:
     (line,) = mistake(TEXT.replace("gate: 10", "gate: ten"), "tasks.train=5")
-    assert line == "two.yaml:6: tasks.gate: 'ten': should be a whole number."
+    assert line == "two.yaml:6: tasks.gate: 'ten': should be an integer."
 
 
 @pytest.mark.parametrize("override", ["", "=3", "stages", "stages.=3=", "stages.0.0.0=1", "models.policy.x=1", "a.b=["])
@@ -204,18 +204,18 @@ def test_an_override_that_means_nothing_is_refused_with_its_own_text(override: s
     ("old", "new", "told"),
     [
         ("  train: 12", "  train: 0", "two.yaml:5: tasks.train: 0: should be greater than 0."),
-        ("  train: 12", "  train: 1.5", "two.yaml:5: tasks.train: 1.5: should be a whole number."),
+        ("  train: 12", "  train: 1.5", "two.yaml:5: tasks.train: 1.5: should be an integer."),
         (
             "      - type: rules",
             "      - type: rulse",
-            "two.yaml:14: stages.warm.verify.1.type: 'rulse' is no verifier.",
+            "two.yaml:14: stages.warm.verify.1.type: unknown verifier 'rulse'.",
         ),
         (
             "lora: {rank: 8}",
             "lora: {rnk: 8}",
             "two.yaml:18: stages.warm.train.lora.rnk: no such field. Did you mean 'rank'?",
         ),
-        ("{rank: 8}", "{rank: high}", "two.yaml:18: stages.warm.train.lora.rank: 'high': should be a whole number."),
+        ("{rank: 8}", "{rank: high}", "two.yaml:18: stages.warm.train.lora.rank: 'high': should be an integer."),
         (
             "curate: [{type: accepted}]",
             "curate: []",
@@ -287,18 +287,18 @@ def bomb(aliases: int, deep: int) -> str:
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("#### (.+)", "nothing stands here. Did # begin a comment? Quote the value, or write null or ''."),
-        ("", "nothing stands here. Did # begin a comment?"),
-        ("0x_", "'0x_' begins like a number and is none. Quote it."),
-        ("!!int x", "'x' begins like a number and is none."),
-        ("9" * 5000, f"'{'9' * 40}' begins like a number and is none."),
+        ("#### (.+)", "no value. Did # start a comment? Quote the value, or write null or ''."),
+        ("", "no value. Did # start a comment?"),
+        ("0x_", "'0x_' starts like a number but is not one. Quote it."),
+        ("!!int x", "'x' starts like a number but is not one."),
+        ("9" * 5000, f"'{'9' * 40}' starts like a number but is not one."),
         (".inf", ".inf: should be a finite number."),
         ("-1.0e+400", "-1.0e+400: should be a finite number."),
         (".nan", ".nan: should be a finite number."),
         (r'"\uD83D"', r"'\ud83d': holds half a character"),
         ("!!binary aGk=", "!!binary is nothing that a recipe holds."),
         ("!!set {a}", "!!set is nothing that a recipe holds."),
-        ("{1: x}", "a key of it is no text. Quote the key."),
+        ("{1: x}", "has a key that is not text. Quote the key."),
     ],
 )
 def test_what_no_recipe_can_say_is_told_of_its_line_and_of_an_override(value: str, told: str) -> None:
@@ -314,7 +314,7 @@ def test_a_comment_never_takes_an_answer_pattern_away() -> None:
     """GSM8K's marker begins a YAML comment; without the pattern every worked solution would be a gold answer."""
     tasks = "tasks={type: jsonl, path: a, train: 1, gate: 1, report: 1}"
     (line,) = mistake(TEXT, tasks, "tasks.answer_pattern=#### (.+)")
-    assert "Did # begin a comment?" in line
+    assert "Did # start a comment?" in line
     recipe = parsed(TEXT, tasks, "tasks.answer_pattern='#### (.+)'")
     assert recipe.model_dump(mode="json")["tasks"]["answer_pattern"] == "#### (.+)"
     assert parsed(TEXT, tasks, "tasks.answer_pattern=null").model_dump()["tasks"]["answer_pattern"] is None
@@ -441,7 +441,7 @@ def models(*roots: Any) -> Iterable[type[BaseModel]]:
 
 
 def test_an_axis_that_is_none_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"'verifier' is no axis\. Did you mean 'verify'"):
+    with pytest.raises(BadInput, match=r"unknown axis 'verifier'\. Did you mean 'verify'"):
         blocks("verifier")
 
 
@@ -479,7 +479,7 @@ def test_a_block_of_another_package_comes_in_through_its_entry_point(tmp_path: P
         [sys.executable, "-c", code, recipe], capture_output=True, text=True, check=False, env=environment
     )
     assert (done.stdout, done.returncode) == ("thanks\n", 0), done.stderr
-    with pytest.raises(BadRecipe, match="'polite' is no verifier"):
+    with pytest.raises(BadRecipe, match="unknown verifier 'polite'"):
         Recipe.load(recipe)
 
 

@@ -241,7 +241,7 @@ def test_a_journal_of_a_step_that_is_not_done_goes_when_no_open_round_can_be_its
     assert "its step was given up, 100 days old" in why(plan(world.state, RetentionPolicy(), NOW), old.key)
     world.round("rft", 2, Spec(came=1, open=True))
     world.rounds[-1] = replace(world.rounds[-1], started=old.written - DAY)
-    assert "may go on" in why(plan(world.state, RetentionPolicy(), NOW), old.key)
+    assert "may resume" in why(plan(world.state, RetentionPolicy(), NOW), old.key)
     world.rounds[-1] = replace(world.rounds[-1], started=old.written + DAY)
     assert old.key in gone(plan(world.state, RetentionPolicy(), NOW))
 

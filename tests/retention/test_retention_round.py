@@ -65,7 +65,7 @@ def test_a_step_that_runs_again_makes_anew_what_went(
     kinds = {fate.kind for fate in collected(platform)}
     assert kinds == {"journal", "mark", "claim", "models", "datasets"}
     assert not platform.store.has("models", first.challenger)
-    assert platform.store.has("models", second.challenger)  # the head, from which a recipe may go on
+    assert platform.store.has("models", second.challenger)  # the head, from which a recipe may resume
     before, again = asked(engines), round(1, "-again")
     assert again.run() == "refused"
     assert asked(engines) > before

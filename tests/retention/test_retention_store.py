@@ -522,7 +522,7 @@ def test_ages_are_options(old: Platform) -> None:
 
 
 def test_a_line_that_is_not_there_is_an_error(old: Platform) -> None:
-    assert "'rtf' is no model line. Did you mean 'rft'?" in ran("--line", "rtf", code=1).stderr
+    assert "unknown model line 'rtf'. Did you mean 'rft'?" in ran("--line", "rtf", code=1).stderr
 
 
 def test_of_one_line_alone_what_is_nobodys_stays(old: Platform) -> None:

@@ -102,7 +102,7 @@ def test_there_has_to_be_one(platform: Platform, begun: Round):
 
 def test_one_that_only_has_to_be_ended_is_not_given_up(platform: Platform, begun: Round):
     platform.store.claim(RecordEntry(RoundKey("line", "campaign")).key, b"{}")
-    with pytest.raises(BadInput, match=r"has its report already\. Submit it once more"):
+    with pytest.raises(BadInput, match=r"has its report already\. Submit it again"):
         abandon(platform, "line", "campaign")
     assert abandon_old(platform, "line", time.time() + HOUR) == ()
 
@@ -110,7 +110,7 @@ def test_one_that_only_has_to_be_ended_is_not_given_up(platform: Platform, begun
 def test_one_that_made_the_champion_is_not_given_up(platform: Platform, begun: Round):
     made = platform.tracker.register("line", "1" * 64, "file:///made", begun.job.run, {})
     platform.tracker.point("champion", made)
-    with pytest.raises(BadInput, match=r"has made the champion\. Submit it once more"):
+    with pytest.raises(BadInput, match=r"has made the champion\. Submit it again"):
         abandon(platform, "line", "campaign")
 
 

@@ -142,8 +142,7 @@ def test_a_place_that_fails_is_told_once_without_its_password_and_shown_everythi
     assert [point.step for point in place.points] == [1, 2, 3, 4, 5]
     (told,) = capfd.readouterr().err.splitlines()
     assert told == (
-        "kept: cannot show the curve of this training (https://host does not answer). The training goes on; it is "
-        "tried again."
+        "kept: cannot show the curve of this training (https://host does not answer). The training continues; retrying."
     )
 
 

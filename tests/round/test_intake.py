@@ -265,7 +265,7 @@ def test_the_list_says_what_was_used_what_waits_and_what_is_broken(ledger: Ledge
     found, lacking = listed(ledger.platform, ledger.recipe, LINE, "campaign")
     assert lacking == missing(ledger.platform, ledger.recipe, LINE, "campaign")
     assert lacking is not None
-    assert "3 new tasks in 1 drops" in lacking
+    assert "3 new tasks in 1 batches" in lacking
     assert [(each.state, each.tasks) for each in found] == [("used", None), ("waiting", 3), ("broken", None)]
     assert (found[2].drop, "no column 'answer'" in found[2].problem) == (bad, True)
 

@@ -62,12 +62,12 @@ def test_ending_within_a_call(ask: Ask):
 
 def test_an_object_that_equals_everything_is_no_value(ask: Ask):
     source = "class E(int):\n    def __eq__(self, other): return True\n    __hash__ = None\ndef f(x): return E()"
-    assert ask(source, 1) == [Raised("NotPlain: E is no plain data")]
+    assert ask(source, 1) == [Raised("NotPlain: E is not plain data")]
 
 
 def test_an_object_that_unpickles_as_something_is_no_value(ask: Ask):
     source = "import os\nclass P:\n    def __reduce__(self): return os.system, ('touch /tmp/x',)\ndef f(x): return P()"
-    assert ask(source, 1) == [Raised("NotPlain: P is no plain data")]
+    assert ask(source, 1) == [Raised("NotPlain: P is not plain data")]
 
 
 @pytest.mark.parametrize(

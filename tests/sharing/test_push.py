@@ -245,7 +245,7 @@ def test_no_licence_is_guessed(desk: Desk, there: Hub):
     desk.platform.tracker.tag_version(desk.base, {"selftaught.source": "apache/mit", "selftaught.repository": ""})
     desk.push(desk.promoted())
     assert not {"license", "license_name", "license_link", "base_model"} & model_of(there).card.keys()
-    assert "Not known: nothing that is at hand says" in model_of(there).files["README.md"].decode()
+    assert "Not known: nothing here states" in model_of(there).files["README.md"].decode()
 
 
 def test_the_licence_of_a_model_of_the_hub_is_what_its_card_says(desk: Desk, there: Hub):

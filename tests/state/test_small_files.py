@@ -79,7 +79,7 @@ def test_what_an_unreadable_plan_names_is_kept(platform: Platform, tmp_path: Pat
     platform.store.claim("plans/line/weekly/9-0", f'{{"version": 9, "tasks": "{made.digest}"}}'.encode())
     far = Collector(platform, RetentionPolicy(), now=4e9).plan()
     assert [(fate.key, fate.why) for fate in far.kept] == [
-        (made.digest, "named in claims/plans/line/weekly/9-0, which is no plan")
+        (made.digest, "named in claims/plans/line/weekly/9-0, which is not a plan")
     ]
 
 

@@ -33,7 +33,7 @@ def test_what_a_template_makes_of_answers_does_not_matter(name: str, tmp_path: P
         ("{{ messages[0].tools.name }}", "<|im_end|>", "fails on a plain conversation: UndefinedError"),
         ("{% if", "<|im_end|>", "fails on a plain conversation: TemplateSyntaxError"),
         ("{{ ''.__class__.__mro__ }}", "<|im_end|>", "fails on a plain conversation: SecurityError"),
-        ("Assistant:", "<|im_end|>", "leaves out what is asked"),
+        ("Assistant:", "<|im_end|>", "leaves out the question"),
         ("{% set x = [0] * 10**10 %}" + CHATML, "<|im_end|>", "it takes more than 1024 MiB"),
         ("{{ 'x' * 10**6 }}" + CHATML, "<|im_end|>", "characters of a few words"),
     ],

@@ -149,7 +149,7 @@ async def test_a_judge_that_has_no_answer_is_asked_once_more(failures: int):
         async def verify(self, group, context):
             asked.append(group.id)
             if group.task.answer == "2" and asked.count(group.id) <= failures:
-                raise NoAnswer("http://judge: no OpenAI-compatible answer")
+                raise NoAnswer("http://judge: not an OpenAI-compatible response")
             return [Verdict.of(self.name, True) for _ in group.rollouts]
 
     lost, other = await verified([group("2", "a", "b"), group("3", "c")], Breaking())
@@ -157,7 +157,7 @@ async def test_a_judge_that_has_no_answer_is_asked_once_more(failures: int):
     if failures == 1:
         assert [verdict.passed for (verdict,) in lost.verdicts] == [True, True]
     else:
-        assert {verdict.error for (verdict,) in lost.verdicts} == {"http://judge: no OpenAI-compatible answer"}
+        assert {verdict.error for (verdict,) in lost.verdicts} == {"http://judge: not an OpenAI-compatible response"}
     assert asked.count(lost.id) == 2
 
 

@@ -59,7 +59,7 @@ class Scheduled:
 
 
 def schedule(platform: Platform, order: CampaignSpec, clock: Clock) -> Scheduled:
-    """Run the order's campaign by the clock, one round at a time, in the place of the line's schedule before.
+    """Run the order's campaign by the clock, one round at a time, in place of the line's schedule before.
 
     Raises BadInput when the line has no champion, or an account may not make CronJobs in the settings' namespace.
     """

@@ -68,7 +68,7 @@ class Version:
 
 
 def compiled(source: Path, images: Mapping[str, str]) -> Compiled:
-    """The pipeline in the file `source`, with `images` in the place of the tags that it was compiled with.
+    """The pipeline in the file `source`, with `images` in place of the tags that it was compiled with.
 
     Raises BadInput when there is no such file.
     """

@@ -104,7 +104,7 @@ def looked(name: str, look: Callable[[], Finding]) -> Finding:
     except HTTPError as error:
         return unknown(name, f"the API server does not answer ({error})", "run it again")
     except (ValueError, re.error) as error:
-        return unknown(name, f"what is stored there cannot be read ({error})", "mend that object")
+        return unknown(name, f"what is stored there cannot be read ({error})", "fix that object")
 
 
 def unknown(name: str, why: str, fix: str) -> Finding:

@@ -32,7 +32,7 @@ def api(settings: Settings) -> Finding:
         return Finding(NAME, False, f"{url} asks who this is ({answer.status_code})", SIGN_IN)
     many = _many(answer)
     if many is None:
-        return Finding(NAME, False, f"{url} answers, but is no Kubeflow Pipelines API", ADDRESS)
+        return Finding(NAME, False, f"{url} answers, but is not a Kubeflow Pipelines API", ADDRESS)
     users = "many users" if many else "one user"
     if many != bool(settings.kfp_namespace):
         fix = "set SELFTAUGHT_KFP_NAMESPACE to the profile of the runs" if many else "unset SELFTAUGHT_KFP_NAMESPACE"

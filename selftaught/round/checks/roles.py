@@ -24,7 +24,7 @@ def require_named(recipe: Recipe) -> None:
         for block in blocks_of(stage, ProcessReward, ReplyReward):
             if block.role == "policy" or block.role not in recipe.models:
                 raise BadRecipe(
-                    f"{recipe.name}: stages.{stage.name}: {block.name} asks the {block.role} model, and models names "
+                    f"{recipe.name}: stages.{stage.name}: {block.name} uses the {block.role} model, and models names "
                     f"no such process reward model. Add one to models: {{policy: …, reward: <folder or hub id>}}, and "
                     "say which role it plays: role: reward."
                 )
@@ -35,7 +35,7 @@ def require_asked_rightly(platform: Platform, stage: Stage, roles: Mapping[str, 
     for block in blocks_of(stage, ProcessReward):
         if not _is_process_reward(platform, roles[block.role]):
             raise BadInput(
-                f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is no process reward model "
+                f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is not a process reward model "
                 f"that can be served ({', '.join(PROCESS_REWARDS)}), which process_reward asks. Take one, or value "
                 "steps by value_model or p_true."
             )

@@ -88,7 +88,7 @@ class TrainRequest(BaseModel):
             raise decode_error(self._failure.read_text(encoding="utf-8"))
         raise Unavailable(
             f"{self.step}: a training process ended (its last words are above; killed without a word: memory). "
-            "Run again: it goes on from its newest checkpoint, where one is left."
+            "Run again: it resumes from its latest checkpoint, if there is one."
         )
 
     def run_as_rank(self, first: bool) -> None:

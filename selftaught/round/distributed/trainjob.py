@@ -162,7 +162,7 @@ class TrainJobs:
             return decode_error(raised.decode())
         logs = self.cluster.logs(f"{JOBSET}={name}", "Failed").items()
         ends = "; ".join(f"pod {pod}: {cause(log) or last_lines(log)}" for pod, log in logs)
-        return BadInput(f"trainjob {name}: {ends or condition}. Run the step again: it is made anew.")
+        return BadInput(f"trainjob {name}: {ends or condition}. Run the step again: the TrainJob is recreated.")
 
     def _tell(self, order: TrainJobRequest, report: ProgressSink) -> None:
         """Pass on the last step that the first node's log tells of, with its figures."""

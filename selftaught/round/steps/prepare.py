@@ -65,7 +65,7 @@ def run(
         claimed = platform.ledger.write(PlanEntry(key), job)
     job = parse_claim(platform.store, PlanEntry(key).key, claimed, Job)
     if job.shards != shards:
-        raise BadInput(f"{job.name}: was begun with {job.shards} shards, not {shards}. Go on with {job.shards}.")
+        raise BadInput(f"{job.name}: was started with {job.shards} shards, not {shards}. Use {job.shards}.")
     if not Path(tasks).exists() or dataset.manifest(Path(tasks)).digest != job.tasks:
         platform.store.get("datasets", job.tasks, Path(tasks))
         dataset.proven(Path(tasks), job.tasks)

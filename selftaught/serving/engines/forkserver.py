@@ -34,7 +34,7 @@ class ForkServer:
         self._channel.settimeout(options.ready_within)
         with theirs:
             command = ["selftaught.serving.engines.forkserver", str(os.getpid())]
-            self._leader = launch(command, folder / f"nursery.{os.getpid()}.log", options, theirs.fileno())
+            self._leader = launch(command, folder / f"forkserver.{os.getpid()}.log", options, theirs.fileno())
 
     def start(self, command: list[str], log: Path) -> Process:
         """Fork the engine that `command` (module and arguments) would start; waits until vLLM is imported.
@@ -61,7 +61,7 @@ def main(owner: int) -> None:
     owner_fd = os.pidfd_open(owner)
     channel = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     vllm_server.prepare()
-    print("nursery: ready to fork engines", flush=True)
+    print("forkserver: ready to fork engines", flush=True)
     gc.freeze()  # a collection in a fork would copy every page that it looks at
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended engines are not to stay as zombies
     while True:

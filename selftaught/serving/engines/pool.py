@@ -110,7 +110,7 @@ class LocalEngines:
 
     def _start(self, line: str, digest: str, folder: Path, port: int) -> Engine:
         if not (folder / "config.json").is_file():
-            raise BadInput(f"{folder}: not a model (no config.json). Was it written whole?")
+            raise BadInput(f"{folder}: not a model (no config.json). Is the copy complete?")
         while len(self._engines) >= self._keep:
             self._engines.popitem(last=False)[1].stop()
         reservation = reserve(port)

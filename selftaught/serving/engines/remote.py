@@ -117,7 +117,7 @@ class _Handler(socketserver.StreamRequestHandler):
             answer = {"error": type(error).__name__, "message": str(error)}
         except OSError as error:  # no room for a log: the run lives, and says so
             place = f"{error.filename}: " if error.filename else ""
-            answer = {"error": "StoreError", "message": f"{place}{error.strerror or error}. Mend it and run again."}
+            answer = {"error": "StoreError", "message": f"{place}{error.strerror or error}. Fix it and rerun."}
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 

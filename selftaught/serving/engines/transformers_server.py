@@ -83,7 +83,7 @@ def _number(body: Json, name: str, default: float, least: float, most: float) ->
 def _whole(body: Json, name: str, default: int, least: int, most: int) -> int:
     told = _number(body, name, default, least, most)
     if told != int(told):
-        raise RefusedError(f"{name}: {told} is no whole number")
+        raise RefusedError(f"{name}: {told} is not an integer")
     return int(told)
 
 
@@ -325,7 +325,7 @@ def _rendered(tokenizer: Any, body: Json, answering: bool) -> list[int]:
     try:
         return tokenizer.apply_chat_template(cast(list[Any], messages), **asked)["input_ids"]
     except (LookupError, TemplateError, TypeError, ValueError) as error:
-        raise RefusedError(f"messages: the chat template cannot say them ({str(error)[:200]})") from None
+        raise RefusedError(f"messages: the chat template cannot render them ({str(error)[:200]})") from None
 
 
 def _is_message(told: Any) -> bool:
@@ -485,16 +485,16 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers["Content-Length"] or ""
         if not length.isdecimal() or int(length) > LONGEST_BODY:
             self.close_connection = True  # where the next request begins is not known
-            raise RefusedError(f"Content-Length: {length[:20]!r} is no length from 0 to {LONGEST_BODY}", 413)
+            raise RefusedError(f"Content-Length: {length[:20]!r} is not a length from 0 to {LONGEST_BODY}", 413)
         content = self.rfile.read(int(length))
         if self.headers.get_content_type() != "application/json":  # what any web page may send without being asked
             raise RefusedError(f"Content-Type: {self.headers.get_content_type()[:50]} is not application/json", 415)
         try:
             body = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise RefusedError(f"the body is no JSON: {str(error)[:200]}") from None
+            raise RefusedError(f"the body is not JSON: {str(error)[:200]}") from None
         if not isinstance(body, dict):
-            raise RefusedError("the body is no JSON object")
+            raise RefusedError("the body is not a JSON object")
         return cast(Json, body)
 
     def _answer(self, body: Json) -> Json:

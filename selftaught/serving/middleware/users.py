@@ -67,7 +67,7 @@ class Places:
             self._users += change
 
     def _note(self, users: int) -> None:
-        """Keep that so many users' requests were there until now, in the place of earlier moments with fewer."""
+        """Keep that so many users' requests were there until now, in place of earlier moments with fewer."""
         while self._lately and self._lately[-1][1] <= users:
             self._lately.pop()
         self._lately.append((self._clock(), users))

@@ -185,7 +185,7 @@ def _asked(cluster: Cluster, pod: Any, mark: str) -> Pod | None:
     if answers is None:
         raise RoundFailed(
             f"pod {pod.metadata.name}: its engine does not count what comes through a gateway ({METRIC} is not in its "
-            "/metrics), so no version can be tried beside it. An older runtime started it: serve its version anew "
+            "/metrics), so no version can be tried next to it. An older runtime started it: serve its version again "
             "(docs/operations.md, Upgrade)."
         )
     return Pod(sum(each.restart_count for each in pod.status.container_statuses), answers)

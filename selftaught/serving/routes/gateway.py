@@ -106,12 +106,12 @@ class GatewayRoute:
     def _require(self, trial: Trial, step: "_Plan", late: bool) -> None:
         """Raise when the new version has to go: for harm, or when time is over and it is not shown to be sound."""
         told = self._settings
-        back = f"{step.words(trial)} It is taken back:"
+        back = f"{step.words(trial)} It is rolled back:"
         if trial.harm:
             raise RoundFailed(f"{back} {trial.harm}. See its pods' logs.")
         if late and trial.short and not told.canary_promote_unseen:
             raise Unavailable(
-                f"{back} time is over, and it takes {told.canary_answers} answers to tell. The same command tries it "
+                f"{back} time is over, and it takes {told.canary_answers} answers to decide. The same command tries it "
                 "again. For a line with few users, raise serving.canary.patienceSeconds or set promoteUnseen."
             )
         if late and not trial.short and not trial.sound:

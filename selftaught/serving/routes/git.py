@@ -165,7 +165,7 @@ class GitRoute:
         """The promotion where nothing was promoted by a commit yet; what somebody else promoted stays."""
         champion = self._line(head, line).champion
         if champion not in (None, digest):
-            raise RoundFailed(f"{line}: its pointer was moved to {champion} meanwhile. Run the same command again.")
+            raise RoundFailed(f"{line}: its pointer was moved to {champion} meanwhile. Rerun the same command.")
         return self._promotion(line, digest, head)
 
     def _retirement(self, line: str, digest: str, head: Head) -> Proposal | None:

@@ -139,7 +139,8 @@ def disk_errors(place: Path) -> Generator[None]:
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "Make it a directory that can be written")
         raise StoreError(
-            f"{error.filename2 or error.filename or place}: {error.strerror or error}. {fix}, or choose another place."
+            f"{error.filename2 or error.filename or place}: {error.strerror or error}. {fix}, or choose another "
+            "location."
         ) from error
 
 

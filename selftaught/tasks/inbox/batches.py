@@ -37,7 +37,7 @@ def names(where: str) -> list[str]:
     if "://" not in where and not Path(where).is_dir():
         raise BadInput(
             f"{where}: no such folder (looked for {Path(where).absolute()}). Check tasks.path, or make it with a first "
-            f"drop: selftaught tasks upload FILE --to {where}"
+            f"upload: selftaught tasks upload FILE --to {where}"
         )
     return open_store(where).list(KIND)
 
@@ -57,26 +57,26 @@ def opened(where: str, name: str, size: int, columns: Collection[str]) -> Genera
     """
     store = open_store(where)
     dated(name)
-    _require_small(f"drop '{name}'", size)
+    _require_small(f"batch '{name}'", size)
     if isinstance(store, DirectoryStore):
         _require_own(store.directory / KIND / name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = store.get(KIND, name, Path(scratch) / name)
         shown = f"{_shown(where)}/{KIND}/{name}"
         files = [read_file(file, f"{shown}/{file.name}", columns) for file in visible_files(folder)]
-        yield bounded(f"drop '{name}'", files)
+        yield bounded(f"batch '{name}'", files)
 
 
 def _require_small(what: str, size: int) -> None:
     if size > MOST_BYTES:
-        raise BadInput(f"{what}: {size:,} bytes, where a drop has {MOST_BYTES:,} at most. Drop it in parts.")
+        raise BadInput(f"{what}: {size:,} bytes, but a batch has {MOST_BYTES:,} at most. Upload it in parts.")
 
 
 def _require_own(folder: Path) -> None:
     """Raise BadInput when something in `folder` is a link that leads out of it."""
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise BadInput(f"{path}: a link that leads out of its drop. Drop the file itself.")
+            raise BadInput(f"{path}: a link that points outside its batch. Upload the file itself.")
 
 
 def bounded(what: str, tables: Sequence[Table]) -> list[Table]:
@@ -90,7 +90,7 @@ def bounded(what: str, tables: Sequence[Table]) -> list[Table]:
             characters[table.name] += sum(len(cell) for cell in row.values() if isinstance(cell, str | bytes))
             if rows.total() > MOST_ROWS or characters.total() > MOST_CHARACTERS:
                 most = f"{MOST_ROWS:,} rows and {MOST_CHARACTERS:,} characters"
-                raise BadInput(f"{what}: more than a drop has at most, {most}. Drop it in parts.")
+                raise BadInput(f"{what}: more than a batch may have ({most}). Upload it in parts.")
             yield place, row
 
     return [Table(table.name, partial(read, table), table.columns) for table in tables]
@@ -111,7 +111,9 @@ def dated(name: str) -> date:
     try:
         return date.fromisoformat(name[:10])
     except ValueError:
-        raise BadInput(f"drop '{name}': its name begins with no date. Call it {date(2026, 11, 21)}-{name}.") from None
+        raise BadInput(
+            f"batch '{name}': its name does not start with a date. Name it {date(2026, 11, 21)}-{name}."
+        ) from None
 
 
 def write(files: Sequence[Path], where: str, on: date) -> str:
@@ -122,7 +124,7 @@ def write(files: Sequence[Path], where: str, on: date) -> str:
     """
     by_name = {file.name: file for file in files}
     if len(by_name) < len(files):
-        raise BadInput(f"{', '.join(map(str, files))}: two files of one name. Rename one, or drop them one by one.")
+        raise BadInput(f"{', '.join(map(str, files))}: two files of one name. Rename one, or upload them one by one.")
     _require_small(", ".join(by_name), sum(file.stat().st_size for file in files))
     with tempfile.TemporaryDirectory() as scratch:
         for name, file in by_name.items():

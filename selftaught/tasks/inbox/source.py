@@ -37,7 +37,7 @@ from selftaught.tasks.splits import Sets, assigned, claims
 
 SETS: tuple[Split, ...] = ("train", "gate", "report")
 ONLY_FEEDBACK = (
-    "feedback is trained on and never held out: drop tasks too, which were chosen before anybody saw an answer to them"
+    "feedback is trained on and never held out: upload tasks too, chosen before anyone saw an answer to them"
 )
 
 
@@ -45,14 +45,14 @@ MOST_WAITING = batches.MOST_ROWS
 """Tasks that were not asked before, and rows of feedback, among which a round chooses: what its memory is sized for."""
 
 WAIT = (
-    f"{{}} of the drops were not looked at: they wait for those before them, which have {MOST_WAITING:,} rows and make "
+    f"{{}} of the batches were not read: they wait for those before them, which have {MOST_WAITING:,} rows and make "
     "no round. Remove what is of no use among these."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task that was dropped, or that feedback made. The latter counts in the place of one with the same question.
+    """A task that was dropped, or that feedback made. The latter counts in place of one with the same question.
 
     `key` is equal for equal questions.
     """
@@ -96,10 +96,10 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
     resamples_gate: ClassVar[bool] = True
     path: Annotated[
         str,
-        Field(description="the folder (from the working folder), or s3://bucket/prefix, that tasks are dropped into"),
+        Field(description="the folder (from the working folder), or s3://bucket/prefix, that tasks are uploaded to"),
     ]
     train: Annotated[
-        PositiveInt, Field(description="training tasks with which a round has enough; further drops wait for the next")
+        PositiveInt, Field(description="training tasks that are enough for a round; further batches wait for the next")
     ] = 1000
     gate: Annotated[PositiveInt, Field(description="held-out tasks that a round's gate decides by, at most")] = 400
     report: Annotated[PositiveInt, Field(description="held-out tasks of a round for reports, at most")] = 400
@@ -228,7 +228,7 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
     def _corrected(self, drop: str, said: Feedback, known: Mapping[str, LeanTask]) -> Iterator[LeanTask]:
         if said.task and said.task not in known:
             raise BadInput(
-                f"{said.place}: task: '{said.task}': no round of this line and no drop has this task. Name one that "
+                f"{said.place}: task: '{said.task}': no round of this line and no batch has this task. Name one that "
                 "has been asked, or give its prompt."
             )
         if said.answer is None:
@@ -268,7 +268,7 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
         later = sum(drop.later > 0 for drop in waiting)
         return "\n  ".join(
             [
-                f"{self.path}: {batch.sizes.total()} new tasks in {len(waiting)} drops that were not used ({sizes}"
+                f"{self.path}: {batch.sizes.total()} new tasks in {len(waiting)} batches that were not used ({sizes}"
                 f"{'; ' + left_out if left_out else ''}); a round takes {self.at_least} or more (tasks.at_least), "
                 "and some for each set.",
                 *([ONLY_FEEDBACK] if batch.feedback and not (batch.sizes["gate"] and batch.sizes["report"]) else []),
@@ -290,7 +290,7 @@ def _whole(made: Mapping[str, Callable[[], Drop]], broken: dict[str, str]) -> li
             broken[name] = str(error)
         # Strangers wrote it: whatever it makes a reader raise is this drop's alone.
         except Exception as error:  # noqa: BLE001
-            broken[name] = f"drop '{name}': cannot be read ({type(error).__name__}: {reason(error)}). Drop it anew."
+            broken[name] = f"batch '{name}': cannot be read ({type(error).__name__}: {reason(error)}). Upload it again."
     return whole
 
 

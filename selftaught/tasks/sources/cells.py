@@ -56,7 +56,7 @@ def told(name: str, rows: Iterable[R]) -> Iterator[R]:
         raise
     # A library that reads text of strangers may raise anything: here alone it becomes words.
     except Exception as error:
-        raise BadInput(f"{name}: cannot be read ({reason(error)}). Mend the file, or leave it out.") from error
+        raise BadInput(f"{name}: cannot be read ({reason(error)}). Fix the file, or leave it out.") from error
 
 
 def reason(error: Exception) -> str:

@@ -71,12 +71,14 @@ def _row(place: str, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{place}: no JSON ({error.msg}, column {error.colno}). Each line is to be an object.") from None
+        raise BadInput(
+            f"{place}: not JSON ({error.msg}, column {error.colno}). Each line should be an object."
+        ) from None
     except ValueError:
-        raise BadInput(f"{place}: holds a number of more digits than are read. Put it in quotes.") from None
+        raise BadInput(f"{place}: has a number with more digits than are read. Put it in quotes.") from None
     except RecursionError:
-        raise BadInput(f"{place}: is nested too deep to be read. Each line is to be an object.") from None
+        raise BadInput(f"{place}: is nested too deeply to be read. Each line should be an object.") from None
     if not isinstance(row, dict):
         told = shown(line.strip()[:40])
-        raise BadInput(f"{place}: {type(row).__name__} {told}, where each line is to be a JSON object.")
+        raise BadInput(f"{place}: {type(row).__name__} {told}, where each line should be a JSON object.")
     return cast(dict[str, Any], row)

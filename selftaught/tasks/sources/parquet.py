@@ -41,7 +41,7 @@ def read_parquet(path: Path, name: str, columns: Collection[str]) -> Table:
         raise BadInput(f"{name}: cannot be read as Parquet ({reason(error)}).") from None
     known = [column for column in columns if column in schema.names]
     if twice := [column for column in known if schema.names.count(column) > 1]:
-        raise BadInput(f"{name}: has several columns '{twice[0]}'. Rename all but the one that is meant.")
+        raise BadInput(f"{name}: has several columns '{twice[0]}'. Rename all but the right one.")
     return Table(name, lambda: _rows(path, name, known, _texts(schema, known)), dict.fromkeys(schema.names))
 
 

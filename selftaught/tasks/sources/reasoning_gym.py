@@ -85,7 +85,7 @@ def _generator(name: str, config: Mapping[str, Any], seed: int) -> Generator:
     generators = cast(Mapping[str, tuple[Any, Any]], DATASETS)
 
     if name not in generators:
-        raise BadInput(f"tasks.dataset: '{name}' is no Reasoning Gym generator.{did_you_mean(name, generators)}")
+        raise BadInput(f"tasks.dataset: unknown Reasoning Gym generator '{name}'.{did_you_mean(name, generators)}")
     known = {field.name for field in fields(generators[name][1])} - {"seed", "size"}
     for key in config.keys() - known:
         raise BadInput(

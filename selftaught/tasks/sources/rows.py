@@ -47,7 +47,7 @@ class Table:
         for number, (place, row) in enumerate(islice(cells.told(self.name, self.read()), limit)):
             if number == MOST_ROWS and limit is None:
                 raise BadInput(
-                    f"{self.name}: has more than {MOST_ROWS:,} rows. Say with tasks.limit how many of them to take."
+                    f"{self.name}: has more than {MOST_ROWS:,} rows. Set tasks.limit to how many of them to take."
                 )
             yield place, row
 
@@ -198,7 +198,7 @@ class _Count:
         self.characters += len(problem.question) + len(problem.answer)
         if self.characters > MOST_CHARACTERS:
             raise BadInput(
-                f"{self.name}: holds more than {MOST_CHARACTERS:,} characters of text. Say with tasks.limit how many "
+                f"{self.name}: has more than {MOST_CHARACTERS:,} characters of text. Set tasks.limit to how many "
                 "rows to take."
             )
 

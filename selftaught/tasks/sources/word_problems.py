@@ -28,7 +28,7 @@ class WordProblems(PromptedSource, type="word_problems"):
 
     resamples_gate: ClassVar[bool] = True
     levels: Annotated[tuple[Level, ...], Field(min_length=1, description="steps of arithmetic a problem takes")] = (1,)
-    instruction: Annotated[str, Field(description="said after every question")] = (
+    instruction: Annotated[str, Field(description="text after every question")] = (
         "Write the calculation in one short sentence."
     )
 

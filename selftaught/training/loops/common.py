@@ -50,8 +50,8 @@ def fitting(config: Gradient, tokens: Sequence[int]) -> list[int]:
     """The examples, by index, that are not longer than `max_length`. Raises RoundFailed when none is."""
     if not tokens:
         raise RoundFailed(
-            f"{config.name}: no example can be said with the model's tokenizer: each holds an end token's name, or "
-            "letters that it loses. Look at what the curators give, or take another model."
+            f"{config.name}: no example can be encoded with the model's tokenizer: each contains an end token's name, "
+            "or letters that it loses. Look at what the curators give, or take another model."
         )
     found = [index for index, length in enumerate(tokens) if length <= config.max_length]
     if not found:

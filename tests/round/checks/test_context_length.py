@@ -73,7 +73,7 @@ def test_a_search_takes_no_more_stop_strings_either():
 
 @pytest.mark.parametrize("name", ["chat_template", "tokenize", "add_generation_prompt", "messages"])
 def test_how_a_chat_is_rendered_is_no_variable_of_its_template(name):
-    with pytest.raises(ValueError, match=f"{name} is no variable of a template"):
+    with pytest.raises(ValueError, match=f"{name} is not a template variable"):
         Recipe.model_validate(RECIPE | {"models": {"policy": "m"}, "stages": [STAGE], "chat_template": {name: "x"}})
 
 

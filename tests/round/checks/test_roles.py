@@ -38,7 +38,7 @@ def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, r
     strategy = {"type": "strategy", "label": "found", "sample": found}
     stage: dict[str, Any] = {"sample": found, "evaluate": [{"type": "accuracy"}, strategy]}
     told = recipe(tmp_path, **{where: stage[where]})
-    with pytest.raises(BadRecipe, match=f"stages.main: {kind} asks the {role} model, and models names no such"):
+    with pytest.raises(BadRecipe, match=f"stages.main: {kind} uses the {role} model, and models names no such"):
         require_named(Recipe.model_validate(told))
     named = Recipe.model_validate(told | {"models": told["models"] | {"prm": "someone/prm"}})
     if role == "prm":
@@ -54,7 +54,7 @@ def checked(platform: Platform, folder: Path, kind: str | None, value: object) -
 @pytest.mark.parametrize(
     ("kind", "value", "told"),
     [
-        (HEAD, ASKED, "the prm model (bbbbbbbb) is no process reward model that can be served"),
+        (HEAD, ASKED, "the prm model (bbbbbbbb) is not a process reward model that can be served"),
         (
             REWARDS,
             BY_IDS,
@@ -64,7 +64,7 @@ def checked(platform: Platform, folder: Path, kind: str | None, value: object) -
         (REWARDS, {"type": "outcome", "role": "prm"}, "and outcome asks by the policy's token ids."),
         (CLASSIFIER, ASKED | {"type": "reply_reward", "tag": "ки"}, "and reply_reward asks for a reply."),
         (CLASSIFIER, BY_IDS, "a process reward model, and value_model asks by the policy's token ids."),
-        ("GPT2ForTokenClassification", ASKED, "is no process reward model that can be served"),
+        ("GPT2ForTokenClassification", ASKED, "is not a process reward model that can be served"),
         (
             CLASSIFIER,
             ASKED | {"chat": False, "positive": 2},
@@ -100,4 +100,4 @@ def test_a_round_whose_recipe_names_no_such_model_does_not_begin(
 ):
     with pytest.raises(SystemExit):
         Round(tmp_path / "round", recipe(model, sample={"type": "search", "value": ASKED})).prepare()
-    assert "process_reward asks the prm model, and models names no such" in capsys.readouterr().err
+    assert "process_reward uses the prm model, and models names no such" in capsys.readouterr().err

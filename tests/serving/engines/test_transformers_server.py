@@ -118,7 +118,7 @@ DEEP = "[" * 100_000
     [
         ({"n": 1_000_000}, "n: 1000000 is not a number from 1 to 16384"),
         ({"n": True}, "n: True is not a number"),
-        ({"n": 1.5}, "n: 1.5 is no whole number"),
+        ({"n": 1.5}, "n: 1.5 is not an integer"),
         ({"max_tokens": 10**400}, "max_tokens: 1000"),
         ({"max_tokens": 243}, "the maximum context length of 256"),
         ({"temperature": -1}, "temperature: -1 is not a number"),

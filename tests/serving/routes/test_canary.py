@@ -480,7 +480,7 @@ def test_a_version_that_fails_its_users_is_taken_back_with_the_counts_said(line:
         route(line, 40, 60, canary_seconds=20, canary_promote_unseen=False).introduce("line", NEW, OLD)
     given, errors, rate = re.search(
         rf"{NEW_ONE} with up to \d+ % of the requests answered (\d+) requests, (\d+) of them with an error \((\S+)\); "
-        rf"{CHAMPION} \d+ requests, 0 of them with an error \(0\.0%\)\. It is taken back: more than 5\.0% more errors",
+        rf"{CHAMPION} \d+ requests, 0 of them with an error \(0\.0%\)\. It is rolled back: more than 5\.0% more errors",
         str(refused.value),
     ).groups()
     assert given == errors and rate == "100.0%"
@@ -508,7 +508,7 @@ def test_mistakes_of_the_users_take_no_version_back_and_who_asks_inside_is_not_c
 
 def test_too_few_answers_within_its_patience_take_it_back(line: World):
     tried = route(line, 40, 60, canary_promote_unseen=False, canary_seconds=0.2)
-    with pytest.raises(Unavailable, match=r"time is over, and it takes 200 answers to tell\. The same command"):
+    with pytest.raises(Unavailable, match=r"time is over, and it takes 200 answers to decide\. The same command"):
         tried.introduce("line", NEW, OLD)
     assert line.written == [shares(40), shares(0)]
 

@@ -140,8 +140,8 @@ GOOD: Row = {"question": "Good?", "answer": "yes"}
 WRONG: list[tuple[str, str, str]] = [
     ("a.jsonl", '{"question": "No answer?", "answer": ""}', r"a\.jsonl:2: no answer in column 'answer'; 1 of 2 rows"),
     ("a.jsonl", '{"question": " ", "answer": "1"}', r"a\.jsonl:2: no text in column 'question'"),
-    ("a.jsonl", '{"question": ', r"a\.jsonl:2: no JSON \(Expecting value"),
-    ("a.jsonl", "[1]", r"a\.jsonl:2: list '\[1\]', where each line is to be a JSON object"),
+    ("a.jsonl", '{"question": ', r"a\.jsonl:2: not JSON \(Expecting value"),
+    ("a.jsonl", "[1]", r"a\.jsonl:2: list '\[1\]', where each line should be a JSON object"),
     ("a.csv", "", r"a\.csv: no file of rows that is known here\. Accepted: \.jsonl, \.parquet"),
     ("a.parquet", "", r"a\.parquet: cannot be read as Parquet"),
 ]
@@ -178,9 +178,9 @@ def test_names_that_cannot_be_drops_are_set_aside(tmp_path: Path):
         rows(tmp_path / "drops" / name / MARKER).write_text(marker)
     waiting, broken = source(tmp_path).waiting(InboxHistory())
     assert waiting == []
-    assert "drop 'newest': its name begins with no date. Call it 2026-11-21-newest." in broken["newest"]
+    assert "batch 'newest': its name does not start with a date. Name it 2026-11-21-newest." in broken["newest"]
     assert "2026-11-21-a/.complete.json: damaged. Remove " in broken["2026-11-21-a"]
-    assert "its name begins with no date" in broken["2026-13-01-b"]
+    assert "its name does not start with a date" in broken["2026-13-01-b"]
 
 
 def test_a_place_that_is_not_there_is_an_error_and_not_a_quiet_week(tmp_path: Path):
@@ -266,7 +266,7 @@ def test_feedback_on_a_task_that_nobody_knows_is_set_aside_until_the_task_comes(
     named = rows(tmp_path / "b.jsonl", {"task": task.id, "given": "2", "right": True})
     early = batches.write([named], block.path, date(2026, 11, 1))
     assert (
-        f"b.jsonl:1: task: '{task.id}': no round of this line and no drop has this task."
+        f"b.jsonl:1: task: '{task.id}': no round of this line and no batch has this task."
         in (block.waiting(InboxHistory())[1][early])
     )
     block.drop([known], DAY)
@@ -277,6 +277,6 @@ def test_nothing_new_says_what_there_is_and_what_is_broken(tmp_path: Path):
     block = source(tmp_path, at_least=10)
     rows(tmp_path / "drops" / "newest" / MARKER).write_text('{"files": []}')
     block.drop([rows(tmp_path / "a.jsonl", *riddles("Riddle", 4))], DAY)
-    with pytest.raises(NothingNew, match=r"4 new tasks in 1 drops .* takes 10 or more \(tasks\.at_least\)") as told:
+    with pytest.raises(NothingNew, match=r"4 new tasks in 1 batches .* takes 10 or more \(tasks\.at_least\)") as told:
         block.take(DRAW)
-    assert "set aside: drop 'newest'" in str(told.value)
+    assert "set aside: batch 'newest'" in str(told.value)

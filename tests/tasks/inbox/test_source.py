@@ -160,7 +160,7 @@ def test_where_what_has_room_makes_no_round_it_is_told_that_others_wait(bucket: 
         drop(block, *riddles(word), on=f"2026-11-2{n}")
     with pytest.raises(NothingNew, match="52 new tasks in 3 drops") as told:
         block.take(DRAW)
-    assert "1 of the drops were not looked at: they wait for those before them" in str(told.value)
+    assert "1 of the batches were not read: they wait for those before them" in str(told.value)
 
 
 def test_what_was_asked_before_takes_no_room_and_is_counted(bucket: Path, room: int):

@@ -102,7 +102,7 @@ def bomb(folder: Path) -> None:
 
 STRANGE: dict[str, Callable[[Path], None]] = {
     "an integer of 5,000 digits": line('{"question": "Big?", "answer": ' + "7" * 5000 + "}"),
-    "nested too deep": line("[" * 100_000),
+    "nested too deeply": line("[" * 100_000),
     "half a character": line('{"question": "How many \\ud800?", "answer": "1"}'),
     "no numbers": line('{"question": "NaN?", "answer": NaN}'),
     "a date as a question": parquet(pa.table({"question": pa.array([10**8], pa.date32()), "answer": ["1"]})),
@@ -190,12 +190,12 @@ def test_a_drop_that_is_too_large_is_set_aside_and_one_at_the_bound_is_not(
     monkeypatch.setattr(batches, bound, most)
     assert block.waiting(InboxHistory())[1] == {}
     monkeypatch.setattr(batches, bound, most - 1)
-    assert "Drop it in parts." in block.waiting(InboxHistory())[1][name]
+    assert "Upload it in parts." in block.waiting(InboxHistory())[1][name]
 
 
 @pytest.mark.parametrize("bound", ["MOST_BYTES", "MOST_ROWS"])
 def test_too_large_files_are_told_when_they_are_dropped(tmp_path: Path, bound: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(batches, bound, 5)
-    with pytest.raises(BadInput, match=r"Drop it in parts\."):
+    with pytest.raises(BadInput, match=r"Upload it in parts\."):
         source(tmp_path / "bucket").drop([rows(tmp_path / "a.jsonl", *riddles("Q", 6))], date(2026, 11, 21))
     assert not (tmp_path / "bucket").exists()

@@ -140,7 +140,7 @@ def test_what_python_cannot_digest_is_told_with_its_line(extra: str, tmp_path: P
     block = jsonl(tmp_path, [row(n) for n in range(20)])
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write(f'{{"question": "b?", "answer": "7", {extra}}}\n')
-    with pytest.raises(BadInput, match=r"a\.jsonl:21: (holds a number of|is nested too|question: .*half a character)"):
+    with pytest.raises(BadInput, match=r"a\.jsonl:21: (has a number with|is nested too|question: .*half a character)"):
         block.draw(Draw(1, 2))
 
 
@@ -181,7 +181,7 @@ def test_more_rows_than_a_step_is_sized_for_are_refused_unless_they_are_limited(
     numbers = pa.array([7] * 2_000_000, pa.int8())
     pq.write_table(pa.table({"question": numbers, "answer": numbers}), tmp_path / "a.parquet")
     block = Parquet(path=tmp_path / "a.parquet", train=2, gate=1, report=1)
-    with pytest.raises(BadInput, match=r"a\.parquet: has more than 1,000,000 rows\. Say with tasks\.limit how many"):
+    with pytest.raises(BadInput, match=r"a\.parquet: has more than 1,000,000 rows\. Set tasks\.limit to how many"):
         block.draw(Draw(1, 2))
     assert block.problems(block.table(), limit=5) == [Problem("7", "7", None)]
 

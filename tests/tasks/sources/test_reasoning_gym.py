@@ -51,7 +51,7 @@ def test_a_draw_gives_equal_tasks_and_survives_json():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"dataset": "chain_summ"}, r"'chain_summ' is no Reasoning Gym generator\. Did you mean 'chain_sum'\?"),
+        ({"dataset": "chain_summ"}, r"unknown Reasoning Gym generator 'chain_summ'\. Did you mean 'chain_sum'\?"),
         (
             {"config": {"min_term": 2}},
             r"'chain_sum' has no field 'min_term'\. Did you mean 'min_terms'\? Its fields: .*",

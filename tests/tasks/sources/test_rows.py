@@ -205,7 +205,7 @@ def test_a_limit_takes_the_first_rows_of_each_file_and_looks_at_no_others(tmp_pa
     tasks = source(path, limit=30, guard=30, guard_path=guard).draw(Draw(1, 2))
     assert {task.question for task in tasks if task.split != "guard"} <= {row["question"] for row in many(30)}
     assert chosen(tasks, "guard") == {row["question"] for row in many(130)[100:]}
-    with pytest.raises(BadInput, match=r"a:101: no JSON"):
+    with pytest.raises(BadInput, match=r"a:101: not JSON"):
         source(path).draw(Draw(1, 2))
 
 
@@ -241,8 +241,8 @@ def test_rows_that_cannot_be_used_are_refused_with_place_and_fix(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"question": "a", "answer": 1}\n\n{"question": \n', r"a\.jsonl:3: no JSON \(Expecting value, column"),
-        (b'["question"]\n', r"a\.jsonl:1: list '\[\"question\"\]', where each line is to be a JSON object"),
+        (b'{"question": "a", "answer": 1}\n\n{"question": \n', r"a\.jsonl:3: not JSON \(Expecting value, column"),
+        (b'["question"]\n', r"a\.jsonl:1: list '\[\"question\"\]', where each line should be a JSON object"),
         (b"PAR1\xff\xfe", r"a\.jsonl: not UTF-8 text \(byte 4\)"),
     ],
 )
