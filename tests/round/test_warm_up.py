@@ -43,7 +43,7 @@ def test_a_warm_up_moves_the_head_and_promotes_and_measures_nobody(
     record = recorded(platform, KEY)
     assert record and record.round.outcome == "trained" and record.round.gate is None
     assert not detail(platform, KEY).scores
-    assert "is there for later stages to go on from" in Path(warmed.made["page"].path).read_text()
+    assert "is available to later stages" in Path(warmed.made["page"].path).read_text()
     assert due(platform, "line", "campaign") == KEY.next()
 
 
