@@ -183,7 +183,7 @@ def test_versions_are_those_of_the_documentation():
     assert kfp and kserve and node and eks and certificates
     assert f"| Kubeflow Pipelines | {minor(kfp[1])} |" in install
     assert f"| KServe | {minor(kserve[1])}, Standard mode" in install
-    assert f"Run on Kubernetes {minor(node[1])} " in install
+    assert f"Tested on Kubernetes {minor(node[1])} " in install
     assert eks[1] == minor(node[1])
     for version in (kfp[1], kserve[1], node[1], certificates[1]):
         assert version in readme, f"infra/kind/README.md does not name {version}"
