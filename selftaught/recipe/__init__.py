@@ -568,7 +568,7 @@ def _model(path: Path_, data: Any) -> type[BaseModel]:
     if not path:
         return Recipe
     axis = _axis(path, data)
-    kind = current(axis, _at(data, (*path, "type"))) if axis else None
+    kind = current(axis, _at(data, (*path, "type"))) if axis else ""
     if axis and kind in blocks(axis):
         return blocks(axis)[kind]
     *above, name = _without_index(path)

@@ -57,10 +57,10 @@ def test_a_webhook_that_says_no_is_told_of_by_its_host_alone(status: int, monkey
     with listening() as hook:
         hook.status = status
         said = deliver(hook.url.replace("127", "user:hidden@127"), "told", BODY, "one")
-    assert said == f"webhook at 127.0.0.1: not told (status {status}). Check SELFTAUGHT_WEBHOOK."
+    assert said == f"webhook at 127.0.0.1: not notified (status {status}). Check SELFTAUGHT_WEBHOOK."
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "nowhere", "http://[", "http://a:port/", "ftp://host/", ""])
 def test_a_webhook_that_is_not_there_is_told_of(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(webhook, "PATIENCE", 0.1)
-    assert "not told (" in deliver(url, "told", BODY, "one")
+    assert "not notified (" in deliver(url, "told", BODY, "one")

@@ -407,7 +407,7 @@ def test_a_webhook_that_fails_does_not_hide_the_alarm(line: Line, ran: Callable[
     line.skill[line.new.digest] = 0.4
     done = ran("--webhook", f"{hook[0].replace('127', 'user:secret@127')}/broken")
     assert done.exit_code == FELL
-    assert "webhook at 127.0.0.1: not told (status 500)" in done.stderr
+    assert "webhook at 127.0.0.1: not notified (status 500)" in done.stderr
     assert "secret" not in done.stderr
 
 

@@ -234,7 +234,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 def test_a_promotion_says_in_a_sentence_what_users_get(page: Document):
     assert (
-        "Users get word-problems v4 in place of word-problems v2. Of 100 new problems it gets about 76 right, "
+        "Users get word-problems v4 instead of word-problems v2. Of 100 new problems it gets about 76 right, "
         "where users had about 61. Its answers are as long." in page.text
     )
 

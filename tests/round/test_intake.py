@@ -331,7 +331,7 @@ def test_a_round_learns_from_drops_and_the_next_one_finds_nothing_new(desk: Desk
     (*_, quiet) = desk.platform.tracker.rounds("line", "campaign")
     info = desk.platform.tracker.client.get_run(quiet.run)
     assert info.info.status == "FINISHED"
-    assert "0 new tasks in 0 drops" in info.data.tags["selftaught.nothing_new"]
+    assert "0 new tasks in 0 batches" in info.data.tags["selftaught.nothing_new"]
     put(bucket, word_problems(2, 300))
     ((number, attempt, outcome),) = run(desk, bucket)
     assert (number, attempt) == (2, 0)
@@ -364,7 +364,7 @@ def test_the_command_ends_with_0_and_says_nothing_new(database: Path, bucket: Pa
     assert done.returncode == 0, done.stderr
     plan, told = map(json.loads, done.stdout.splitlines())
     assert (told["round"], told["outcome"]) == (1, "nothing new")
-    assert "0 new tasks in 0 drops" in told["reason"] == plan["plan"]["nothing_new"]
+    assert "0 new tasks in 0 batches" in told["reason"] == plan["plan"]["nothing_new"]
 
 
 def test_the_compiled_pipeline_ends_in_prepare_where_the_drops_went_meanwhile(
@@ -381,8 +381,8 @@ def test_the_compiled_pipeline_ends_in_prepare_where_the_drops_went_meanwhile(
     assert [(r.key, r.outcome) for r in platform.tracker.rounds("line", "campaign")] == [(key, NOTHING_NEW)]
     assert len(platform.tracker.versions("line")) == 1
     assert "nothing new" not in (log := (campaign.folder / "round-1-0" / "log.txt").read_text())
-    assert "prepare: " in log and "0 new tasks in 0 drops" in log
-    assert "sample" not in log.partition("0 new tasks in 0 drops")[2].partition("Traceback")[0]
+    assert "prepare: " in log and "0 new tasks in 0 batches" in log
+    assert "sample" not in log.partition("0 new tasks in 0 batches")[2].partition("Traceback")[0]
 
 
 def test_what_a_schedule_asks_before_it_starts_is_what_prepare_asks(platform: Platform, bucket: Path, model: Path):

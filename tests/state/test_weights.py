@@ -152,7 +152,7 @@ def test_a_config_that_is_no_object_is_refused(model: Path, content: str) -> Non
     [
         ({"x": "a.safetensors", "y": "c.safetensors"}, "names c.safetensors, which is not in"),
         ({"x": "../model/a.safetensors"}, "names ../model/a.safetensors, which is not in"),
-        ({"x": "b.safetensors"}, "says that x is in b.safetensors, and it is not"),
+        ({"x": "b.safetensors"}, "lists x in b.safetensors, but it is not there"),
         (None, "no weight_map"),
     ],
 )

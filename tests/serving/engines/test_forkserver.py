@@ -148,7 +148,7 @@ def test_who_waits_for_the_import_of_a_nursery_that_is_closed_is_let_go(
     (tmp_path / "vllm" / "__init__.py").write_text("import time; print('importing', flush=True); time.sleep(600)")
     use(monkeypatch, tmp_path)
     nursery = ForkServer(tmp_path, EngineOptions())
-    (log,) = tmp_path.glob("nursery.*.log")
+    (log,) = tmp_path.glob("forkserver.*.log")
     assert until(lambda: "importing" in log.read_text())
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(nursery.start, [VLLM], tmp_path / "engine.log")

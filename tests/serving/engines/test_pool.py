@@ -144,7 +144,7 @@ async def test_a_second_engine_of_the_nursery_is_its_own_and_draws_its_own(
         answers = [await model.chat(ASK, n=4, temperature=1.0, max_tokens=24) for model in (one, another)]
     engines.remove("rft", OTHER)
     assert {one.text for one in answers[0]} != {one.text for one in answers[1]}
-    (log,) = (home / "engines").glob("nursery.*.log")
+    (log,) = (home / "engines").glob("forkserver.*.log")
     assert log.read_text().count("ready to fork") == 1
 
 

@@ -158,7 +158,7 @@ def test_where_what_has_room_makes_no_round_it_is_told_that_others_wait(bucket: 
     block = source(bucket, at_least=70)
     for n, word in enumerate(("A", "B", "C")):
         drop(block, *riddles(word), on=f"2026-11-2{n}")
-    with pytest.raises(NothingNew, match="52 new tasks in 3 drops") as told:
+    with pytest.raises(NothingNew, match="52 new tasks in 3 batches") as told:
         block.take(DRAW)
     assert "1 of the batches were not read: they wait for those before them" in str(told.value)
 

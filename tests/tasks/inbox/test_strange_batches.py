@@ -171,7 +171,7 @@ def test_whatever_a_reader_raises_is_its_drops_and_a_silent_bucket_is_nobodys(
     opened = batches.opened
     for error in (KeyError("x"), RecursionError("deep"), MemoryError(), OverflowError("date"), OSError(5, "I/O error")):
         raising(error)
-        assert bucket.take(Draw(1, 2)).broken[0].startswith(f"drop '{BAD}': cannot be read ({type(error).__name__}")
+        assert bucket.take(Draw(1, 2)).broken[0].startswith(f"batch '{BAD}': cannot be read ({type(error).__name__}")
     raising(Unavailable("the bucket does not answer"))
     with pytest.raises(Unavailable):
         bucket.take(Draw(1, 2))
