@@ -95,7 +95,7 @@ imports: setup ## import-linter: imports go one way
 	$(BIN)/lint-imports
 
 .PHONY: format
-format: setup ## ruff: mend what can be mended
+format: setup ## ruff: fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -120,7 +120,7 @@ model: setup ## the starter model, checked against its SHA-256
 	@$(BIN)/python -m selftaught.state.starter $(MODEL) "$(MODELS)"
 
 .PHONY: lock
-lock: setup ## resolve constraints.txt and the GPU engine's lock anew (make lock ARGS=--upgrade for newer versions)
+lock: setup ## resolve constraints.txt and the GPU engine's lock file (make lock ARGS=--upgrade for newer versions)
 	$(BIN)/python scripts/lock.py $(ARGS)
 
 .PHONY: clean

@@ -6,9 +6,9 @@ use the problem's numbers and lead to the answer. The policy writes a calculatio
 first: the starter model, shown worked examples, answers easy problems, and what is verified is trained on (as the
 `warm` stage of recipes/rest-mcts-star.yaml does it). Every strategy gets the same number of new tokens a task, what its
 values cost aside; differences are paired, with Tango's interval, against the better of the two baselines. The last row
-bounds what telling right steps from wrong ones can give: the same search with values that know whether each step so far
-is right and can still lead to the answer. Usage:
-`python benchmarks/bench_budget.py [--model FOLDER] [--value FOLDER] [--tasks 160] [--tokens 200]`.
+bounds what errors_printed right steps from wrong ones can give: the same search with values that know whether each step
+so far is right and can still lead to the answer. Usage: `python benchmarks/bench_budget.py [--model FOLDER] [--value
+FOLDER] [--tasks 160] [--tokens 200]`.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main() -> None:
     """Measure and print."""
     load_blocks()
     args = _arguments()
-    with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), nursery=True) as engines:
+    with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), forkserver=True) as engines:
         model = Path(args.model) if args.model else warmed(engines, Path(scratch))
         urls = {"policy": _deployed(engines, model)}
         if args.value:
@@ -96,7 +96,7 @@ def _problems(number: int, levels: Sequence[int], seed: int) -> list[Task]:
 
 
 def warmed(engines: LocalEngines, scratch: Path) -> Path:
-    """A model that writes a calculation a line, and what it was trained from, told."""
+    """A model that writes a calculation a line, and what it was trained from, stated."""
     starter = resolve("smollm2-135m-instruct", Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
     shots = tuple(Shot(question=question, answer=answer) for question, answer in SHOTS)
     asked = IID(k=8, temperature=0.7, max_tokens=64, shots=shots)

@@ -58,7 +58,7 @@ class Engine:
             return
 
     def pod(self, mark: str) -> Pod:
-        """What a look finds; read anew when something was counted."""
+        """What a look finds; reread when something was counted."""
         known, pod = self._read
         if known != mark or pod is None:
             counted = answered(generate_latest(self._registry).decode(), mark)
@@ -138,15 +138,15 @@ def _in(day: Day) -> Iterator[None]:
 
 
 def settings(**more: Any) -> Settings:
-    """The settings that a chart has unless told otherwise."""
+    """The settings that a chart has by default."""
     return Settings(home=Path(), store="store", tracking_uri="none", **more)
 
 
-def tried(day: Day, told: Settings) -> str:
+def tried(day: Day, settings: Settings) -> str:
     """What became of the version: promoted, failing, unseen or unproven."""
     with _in(day):
         try:
-            Route(day, told).introduce(LINE, NEW, OLD)
+            Route(day, settings).introduce(LINE, NEW, OLD)
         except Unavailable:
             return "unseen"
         except RoundFailed as refused:
@@ -156,13 +156,13 @@ def tried(day: Day, told: Settings) -> str:
 
 def days(count: int, **world: Any) -> list[tuple[str, Day]]:
     """So many promotions in worlds of one kind, drawn from a seed that follows from it."""
-    told = settings()
+    configured = settings()
     made = [Day(np.random.default_rng([number, 13]), **world) for number in range(count)]
-    return [(tried(day, told), day) for day in made]
+    return [(tried(day, configured), day) for day in made]
 
 
 def row(name: str, found: list[tuple[str, Day]]) -> str:
-    """A line of the table: how many were taken back and why, the minutes, and the users that were failed."""
+    """A line of the table: how many were rolled back and why, the minutes, and the users that were failed."""
     ends = Counter(end for end, _ in found)
     back = 1 - ends["promoted"] / len(found)
     minutes = [day.now / 60 for _, day in found]

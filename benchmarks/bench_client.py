@@ -1,6 +1,6 @@
 """What a request costs the models' client: processor time against a server that answers at once.
 
-The server is a process of its own that parses nothing, so what is counted is the client's: the whole `Endpoint`, and
+The server is a process of its own that parses nothing, so what is counted is the client's: the complete `Endpoint`, and
 beside it aiohttp and httpx (one pool, and 32 clients in turn) with the same body, so many requests in flight each.
 Prints milliseconds of processor time a request. Usage: `python benchmarks/bench_client.py [--requests 2000]`.
 """

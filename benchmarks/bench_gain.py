@@ -1,12 +1,12 @@
 """Searches against independent samples: what each finds at equal new tokens, and in equal seconds of one engine.
 
-Tasks are drawn anew by `--seed`, so nothing was trained or tuned on them. A pool of independent answers a task is
+Tasks are redrawn by `--seed`, so nothing was trained or tuned on them. A pool of independent answers a task is
 sampled once for each temperature; each search of a YAML file (a name and its `sample:` block) then grows a tree a task
 on the same engine. A pool is read in random orders up to the tokens that a tree took (or as many more as the engine
 samples in the tree's share of the seconds). Printed, paired by task with 95 % intervals: tasks solved, distinct right
 answers, and as inference the search's own answer, and the vote of its answers (each weighing what the search thinks it
 is worth), against the vote of the pool. Right is what `answer_match` passes and, but for inference, `equations` too.
-Groups are kept under `--out`, one file each, and a run that was killed goes on from them. Usage:
+Groups are kept under `--out`, one file each, and a run that was killed resumes from them. Usage:
 `python benchmarks/bench_gain.py --policy FOLDER [--value FOLDER] --searches FILE --out FOLDER [--tasks 240]`.
 """
 

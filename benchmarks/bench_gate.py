@@ -1,6 +1,6 @@
 """The gate, on models that are made up: how often does it promote and refuse, and what becomes of a line in a year?
 
-Decisions are whole ones of `PairedGain` on scores of both models; only rounds whose gain is so small that the test
+Decisions are complete ones of `PairedGain` on scores of both models; only rounds whose gain is so small that the test
 cannot show it (`hopeless`) count as refused without being asked. Made up are the rates at which a model answers a task
 right: Beta(1, b) over tasks; what a challenger gains varies by .10 from task to task, and by `tau` from template to
 template, around a mean that is exactly the gain that a table names. Everything is seeded; ± is one Monte-Carlo
@@ -107,11 +107,11 @@ def hopeless(champion: Floats, challenger: Floats, alpha: float) -> bool:
     return size == 0 or float(special.ndtr(-gains.sum() / size)) > 10 * alpha
 
 
-def decided(gate: PairedGain, values: Mapping[tuple[str, Split], Floats], **told: Any) -> Decision:
+def decided(gate: PairedGain, values: Mapping[tuple[str, Split], Floats], **fields: Any) -> Decision:
     """The gate's decision on the values of each model and split."""
     scores = [row for (model, split), each in values.items() for row in _rows(model, split, gate.metric, each)]
-    told = {"round": 1, "fresh": True, "anchor": BASE if (BASE, "guard") in values else ""} | told
-    return gate.decide(Evidence(champion=CHAMPION, challenger=CHALLENGER, scores=scores, **told))
+    fields = {"round": 1, "fresh": True, "anchor": BASE if (BASE, "guard") in values else ""} | fields
+    return gate.decide(Evidence(champion=CHAMPION, challenger=CHALLENGER, scores=scores, **fields))
 
 
 def _rows(model: str, split: Split, metric: str, values: Floats) -> Iterator[TaskScore]:
@@ -139,16 +139,16 @@ def passed(decision: Decision, name: str) -> bool:
 
 
 def null(rng: np.random.Generator, count: int, templates: int = 0, metric: str = "mean@8", spread: float = 0.0) -> bool:
-    """Whether a challenger that is equal on the whole is promoted where nothing guards."""
+    """Whether a challenger that is equal on average is promoted where nothing guards."""
     tasks = drawn(rng, count, templates=templates)
     score = means_of if metric == "mean@8" else passes_of
     champion = score(rng, tasks.rates)
     challenger = score(rng, tasks.of(rng, START, spread, TAU if templates else 0.0) if spread else tasks.rates)
     if hopeless(champion, challenger, ALPHA):
         return False
-    told = {"over": "templates" if templates else "tasks", "clusters": clusters_of(tasks)}
+    fields = {"over": "templates" if templates else "tasks", "clusters": clusters_of(tasks)}
     values: dict[tuple[str, Split], Floats] = {(CHAMPION, "gate"): champion, (CHALLENGER, "gate"): challenger}
-    return decided(gate_of(metric=metric, guard="none"), values, **told).outcome == "promoted"
+    return decided(gate_of(metric=metric, guard="none"), values, **fields).outcome == "promoted"
 
 
 def pool(rng: np.random.Generator, count: int, campaigns: int = 10, rounds: int = 10) -> int:
@@ -168,8 +168,8 @@ def pool(rng: np.random.Generator, count: int, campaigns: int = 10, rounds: int 
 # 2. Challengers that gain ---------------------------------------------------------------------------------------------
 
 
-def gaining(rng: np.random.Generator, count: int, gain: float = 0.05, templates: int = 0, **told: Any) -> Decision:
-    """On a challenger that gains so much on gate tasks, and is equal on the whole on 96 guard tasks."""
+def gaining(rng: np.random.Generator, count: int, gain: float = 0.05, templates: int = 0, **fields: Any) -> Decision:
+    """On a challenger that gains so much on gate tasks, and is equal on average on 96 guard tasks."""
     tasks, guard = drawn(rng, count, templates=templates), drawn(rng, 96)
     values: dict[tuple[str, Split], Floats] = {
         (CHAMPION, "gate"): means_of(rng, tasks.rates),
@@ -177,8 +177,8 @@ def gaining(rng: np.random.Generator, count: int, gain: float = 0.05, templates:
         (CHAMPION, "guard"): means_of(rng, guard.rates),
         (CHALLENGER, "guard"): means_of(rng, guard.of(rng, START)),
     }
-    told = {"over": "templates" if templates else "tasks", "clusters": clusters_of(tasks)} | told
-    return decided(gate_of(), values, **told)
+    fields = {"over": "templates" if templates else "tasks", "clusters": clusters_of(tasks)} | fields
+    return decided(gate_of(), values, **fields)
 
 
 # 3. The guard ---------------------------------------------------------------------------------------------------------
@@ -248,9 +248,9 @@ DRIFTS: Mapping[str, Callable[[np.random.Generator], float]] = {
 # What is printed ------------------------------------------------------------------------------------------------------
 
 
-def many(runs: int, one: Callable[..., Any], *told: Any, **named: Any) -> list[Any]:
+def many(runs: int, one: Callable[..., Any], *fields: Any, **named: Any) -> list[Any]:
     """`one`, so many times, each with a seed of its own."""
-    return [one(np.random.default_rng([number, 17]), *told, **named) for number in range(runs)]
+    return [one(np.random.default_rng([number, 17]), *fields, **named) for number in range(runs)]
 
 
 def share(found: Sequence[bool]) -> str:
@@ -288,10 +288,10 @@ def shown() -> None:
 def nulls(runs: int) -> None:
     """Table 1."""
     heads(f"1. Equal challengers, no guard, {runs} rounds each", "gate tasks", "promoted a round")
-    for name, told in {
+    for name, options in {
         "160, mean@8, equal on every task": {"count": 160},
-        "160, mean@8, equal on the whole": {"count": 160, "spread": SPREAD},
-        "96, mean@8, equal on the whole": {"count": 96, "spread": SPREAD},
+        "160, mean@8, equal on average": {"count": 160, "spread": SPREAD},
+        "96, mean@8, equal on average": {"count": 96, "spread": SPREAD},
         "160, pass@8, equal on every task": {"count": 160, "metric": "pass@8"},
         **{
             f"160 of {number} templates that part by .09, over templates": {
@@ -302,7 +302,7 @@ def nulls(runs: int) -> None:
             for number in (6, 8, 16, 40)
         },
     }.items():
-        table(name, share(many(runs, null, **told)))
+        table(name, share(many(runs, null, **options)))
     pools = many(runs // 20, pool, 96)
     rounds = f"{share([promoted > 0 for promoted in pools])} in all 100 rounds"
     table(f"96, mean@8, ten campaigns of ten rounds on one pool ({len(pools)} pools)", rounds)
@@ -315,7 +315,7 @@ def gains(runs: int) -> None:
         "gate tasks", "gain shown", "promoted", "with min_gain .02", "with .05",
     )  # fmt: skip
     pooled = {"templates": 40, "fresh": False}
-    for name, told in {
+    for name, options in {
         "96 new ones, over tasks": {"count": 96},
         "160 new ones, over tasks": {"count": 160},
         "60 new ones of 40 templates, over templates": {"count": 60, "templates": 40},
@@ -325,7 +325,7 @@ def gains(runs: int) -> None:
         "160 of a pool, 40 templates, round 1": {"count": 160, "round": 1} | pooled,
         "160 of a pool, 40 templates, round 5": {"count": 160, "round": 5, "alpha_spent": ALPHA * 0.8} | pooled,
     }.items():
-        found = many(runs, gaining, **told)
+        found = many(runs, gaining, **options)
         over = [passed(one, "gain") and passed(one, "templates") for one in found]
         least = [[one.outcome == "promoted" and one.gain > gain for one in found] for gain in (0.0, 0.02, 0.05)]
         table(name, share(over), *(share(each) for each in least))
@@ -335,13 +335,13 @@ def guards(runs: int) -> None:
     """Table 3, and what becomes of a line that loses a little every round."""
     heads(
         f"3. Passed by 96 guard tasks on mean@8, {runs} challengers each",
-        "champion has right", "margin", "equal on every task", "equal on the whole", "lost the margin", "lost half",
+        "champion has right", "margin", "equal on every task", "equal on average", "lost the margin", "lost half",
     )  # fmt: skip
     for right in (0.08, 0.146, 0.3, 0.6):
         margin = relative_margin(MARGIN, [right])
         worlds = [(0.0, 0.0), (0.0, SPREAD), (-margin, SPREAD), (-right / 2, SPREAD)]
         table(f"{right:g}", f"{margin:.3g}", *(share(many(runs, guarded, 96, right, *world)) for world in worlds))
-    heads("Equal on the whole, more guard tasks", "champion has right", "128", "160", "240")
+    heads("Equal on average, more guard tasks", "champion has right", "128", "160", "240")
     for right in (0.08, 0.146):
         table(f"{right:g}", *(share(many(runs, guarded, count, right, 0.0)) for count in (128, 160, 240)))
     lines = runs // 4

@@ -7,7 +7,7 @@
   request); and as a policy's engine, as above.
 - `steps`: processes in front of a server that answers at once: `sample` (32 tasks in flight) and `evaluate` (128),
   rollouts of 500 tokens with their log-probabilities.
-- `round`: every step of a whole round of a recipe, as `selftaught run` starts them.
+- `round`: every step of a complete round of a recipe, as `selftaught run` starts them.
 
 Peaks are the processes' own (VmHWM, with the files that they map); a step's is its processes' together. What is left to
 a limit is room; below a fifth of it is said. Nothing is timed.
@@ -70,19 +70,19 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=HERE / "recipes" / "rft.yaml")
     parser.add_argument("--only", choices=["engine", "values", "steps", "round"])
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
-    told = parser.parse_args()
+    args = parser.parse_args()
     load_blocks()
-    if told.child:
-        url, tasks, flight = told.child
+    if args.child:
+        url, tasks, flight = args.child
         return child(url, int(tasks), int(flight))
-    model = resolve(told.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")).absolute() / "models")
+    model = resolve(args.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")).absolute() / "models")
     measures = {
         "engine": lambda: engines(model),
         "values": lambda: value_servers(model),
-        "steps": lambda: steps(told.rollouts),
-        "round": lambda: whole_round(told.recipe, model),
+        "steps": lambda: steps(args.rollouts),
+        "round": lambda: whole_round(args.recipe, model),
     }
-    for name in [told.only] if told.only else measures:
+    for name in [args.only] if args.only else measures:
         measures[name]()
     return None
 
@@ -109,12 +109,12 @@ def peak(pid: int) -> float:
 
 def engines(model: Path) -> None:
     """The peaks of one engine for each of the chart's values, after each load."""
-    for values, told in runtimes("cpu"):
+    for values, runtime in runtimes("cpu"):
         options = EngineOptions(
-            context=told["maxModelLen"], sequences=told["maxNumSeqs"], kv_cache_gib=told["kvCacheGiB"]
+            context=runtime["maxModelLen"], sequences=runtime["maxNumSeqs"], kv_cache_gib=runtime["kvCacheGiB"]
         )
         of = f"engine, {values}: {options.sequences} sequences, {options.kv_cache_gib} GiB"
-        loaded(of, model, options, told, (start, probes, sampling, evaluating))
+        loaded(of, model, options, runtime, (start, probes, sampling, evaluating))
 
 
 def value_servers(model: Path) -> None:
@@ -124,10 +124,10 @@ def value_servers(model: Path) -> None:
         patch("selftaught.serving.engines.engine.server_module", lambda: TRANSFORMERS),
     ):
         headed = with_head(model, Path(folder) / "value")
-        for values, told in runtimes("valueServer"):
-            options = EngineOptions(context=told["maxModelLen"], sequences=told["maxNumSeqs"])
-            loaded(f"value server, {values}, a value model", headed, options, told, (start, valuing))
-            loaded(f"value server, {values}, a policy", model, options, told, (start, sampling, evaluating))
+        for values, runtime in runtimes("valueServer"):
+            options = EngineOptions(context=runtime["maxModelLen"], sequences=runtime["maxNumSeqs"])
+            loaded(f"value server, {values}, a value model", headed, options, runtime, (start, valuing))
+            loaded(f"value server, {values}, a policy", model, options, runtime, (start, sampling, evaluating))
 
 
 def runtimes(name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -138,7 +138,7 @@ def runtimes(name: str) -> list[tuple[str, dict[str, Any]]]:
     return [("values.yaml", stock), ("values-dev.yaml", stock | dev)]
 
 
-def loaded(what: str, model: Path, options: EngineOptions, told: dict[str, Any], loads: Sequence[Load]) -> None:
+def loaded(what: str, model: Path, options: EngineOptions, body: dict[str, Any], loads: Sequence[Load]) -> None:
     """The peaks of one server after each of the loads, one after the other."""
     with tempfile.TemporaryDirectory() as scratch, LocalEngines(Path(scratch), options=options) as owner:
         served = owner.deploy("bench", model_digest(model), model)
@@ -146,7 +146,7 @@ def loaded(what: str, model: Path, options: EngineOptions, told: dict[str, Any],
         for load in loads:
             asyncio.run(load(served))
             together = sum(peak(pid) for pid in noted.engine.session())
-            row(f"{what}, {load.__name__}", together, mib(told["resources"]["limits"]["memory"]))
+            row(f"{what}, {load.__name__}", together, mib(body["resources"]["limits"]["memory"]))
 
 
 def with_head(model: Path, folder: Path) -> Path:
@@ -203,7 +203,8 @@ def problems(count: int) -> list[Task]:
     return [Task(messages=(Message(role="user", content=text),), answer=str(n), source="bench") for n, text in asked]
 
 
-# A whole round --------------------------------------------------------------------------------------------------------
+# A complete round
+# --------------------------------------------------------------------------------------------------------
 
 
 def whole_round(recipe: Path, model: Path) -> None:
@@ -321,8 +322,8 @@ class Talker(BaseHTTPRequestHandler):
         used = {"prompt_tokens": 80, "completion_tokens": TOKENS * body["n"]}
         self._send({"model": body["model"], "choices": [one] * body["n"], "usage": used})
 
-    def _send(self, told: Any) -> None:
-        data = json.dumps(told).encode()
+    def _send(self, body: Any) -> None:
+        data = json.dumps(body).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -43,9 +43,10 @@ def step(index, chat):
     tokens = [text, *[""] * (TOKENS - 1)]
     ids = [number % 49000, *range(TOKENS - 1)]
     more = {"content": [{"token": t, "logprob": -0.5, "top_logprobs": []} for t in tokens]}
-    told = more if chat else {"tokens": tokens, "token_logprobs": [-0.5] * TOKENS}
+    logprobs = more if chat else {"tokens": tokens, "token_logprobs": [-0.5] * TOKENS}
     said = {"message": {"content": text}} if chat else {"text": text}
-    return {"index": index, "finish_reason": "stop", "stop_reason": "\\n", "token_ids": ids, "logprobs": told, **said}
+    return {"index": index, "finish_reason": "stop", "stop_reason": "\\n", "token_ids": ids, "logprobs": logprobs,
+    **said}
 
 def judged(index):
     words = ["True", "False", *(f"w{i}" for i in range(18))]

@@ -3,8 +3,8 @@
 Runs one round of a recipe with `selftaught run --json` in a home of its own, and divides the time from the round's
 first event to its outcome into the steps that it tells. Generation is sampling and evaluation from the moment an engine
 answers, training is the trainer's loop; all else (starting engines and tasks, imports, verification, data, tracking,
-the report) is overhead. What the command does before and after its round (the plan, adopting the model) is told apart.
-Usage: `python benchmarks/bench_round.py [--recipe recipes/rft.yaml] [--set FIELD=VALUE ...]`.
+the report) is overhead. What the command does before and after its round (the plan, adopting the model) is reported
+separately. Usage: `python benchmarks/bench_round.py [--recipe recipes/rft.yaml] [--set FIELD=VALUE ...]`.
 """
 
 import argparse
@@ -34,16 +34,16 @@ def main() -> None:
     model = resolve(recipe.models["policy"], Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
     changes = [f"--set={change}" for change in [*args.overrides, f"models.policy={model}"]]
     begin = time.monotonic()
-    told, seconds = _round(
+    measured, seconds = _round(
         [sys.executable, "-m", "selftaught", "run", str(args.recipe), "--rounds=1", *changes, "--json"]
     )
-    _print({step["name"]: step["seconds"] for step in told["steps"]}, seconds, time.monotonic() - begin)
+    _print({step["name"]: step["seconds"] for step in measured["steps"]}, seconds, time.monotonic() - begin)
 
 
 def _round(command: list[str]) -> tuple[dict[str, Any], float]:
     """What the round's last line tells, and the seconds from the round's start to it."""
     began, seconds = 0.0, 0.0
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as home:
         env = os.environ | {"SELFTAUGHT_HOME": home}
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
@@ -52,10 +52,10 @@ def _round(command: list[str]) -> tuple[dict[str, Any], float]:
                 if said.get("event", {}).get("step") == "round":
                     began = time.monotonic()
                 if "outcome" in said:
-                    told, seconds = said, time.monotonic() - began
-    if not told:
+                    result, seconds = said, time.monotonic() - began
+    if not result:
         raise SystemExit(f"the round ended with {process.returncode}")
-    return told, seconds
+    return result, seconds
 
 
 def _print(steps: dict[str, float], seconds: float, command: float) -> None:

@@ -99,8 +99,15 @@ def write_rounds(data: Path, total: int) -> None:
         mine = (task.model_copy(update={"split": SPLITS[n % 5]}) for n, task in enumerate(islice(every, A_ROUND)))
         digest = dataset.write(data / "round", mine, "tasks").digest
         platform.store.put("datasets", digest, data / "round")
-        told = {"line": "rows", "campaign": "rows", "round": number, "attempt": 0, "run": "", "started": float(number)}
-        plan = Plan(**told, tasks=digest, champion=model, sampler=model, trainee=model)  # type: ignore[arg-type]
+        fields = {
+            "line": "rows",
+            "campaign": "rows",
+            "round": number,
+            "attempt": 0,
+            "run": "",
+            "started": float(number),
+        }
+        plan = Plan(**fields, tasks=digest, champion=model, sampler=model, trainee=model)  # type: ignore[arg-type]
         platform.store.claim(PlanEntry(plan.key).key, plan.model_dump_json().encode())
         platform.store.claim(RecordEntry(plan.key).key, b"{}")
 
@@ -120,8 +127,8 @@ def groups(count: int, shard: int) -> Iterator[Any]:
             answer, (ids, logprobs) = task.answer if index % 2 else "none", draw.choice(said)
             text = f"{' '.join(['step'] * TOKENS)} {draw.random()}. The answer is {answer}."
             turn = Turn(content=text, token_ids=tuple(ids), logprobs=tuple(logprobs))
-            told = {"task": task.id, "index": index, "model": "m", "turns": (turn,), "temperature": 1.0}
-            rollouts.append(Rollout(**told, prompt_tokens=80, completion_tokens=TOKENS))
+            fields = {"task": task.id, "index": index, "model": "m", "turns": (turn,), "temperature": 1.0}
+            rollouts.append(Rollout(**fields, prompt_tokens=80, completion_tokens=TOKENS))
         yield Group(task=task, rollouts=tuple(rollouts))
 
 
@@ -184,10 +191,10 @@ def verify(data: Path, platform: Any) -> None:
 
     model, drawn = ModelRef(digest="m"), dataset.manifest(data / "tasks").digest
     platform.store.put("datasets", drawn, data / "tasks")
-    told = {"line": "rows", "campaign": "rows", "round": 1, "attempt": 0, "run": "", "started": 0.0, "tasks": drawn}
+    fields = {"line": "rows", "campaign": "rows", "round": 1, "attempt": 0, "run": "", "started": 0.0, "tasks": drawn}
     roles = {"champion": model, "sampler": model, "trainee": model}
     source = {"type": "jsonl", "path": "none"}
-    job = Job(**told, **roles, recipe=recipe(source), stage="main", seed=1, campaign_seed=1, shards=2)
+    job = Job(**fields, **roles, recipe=recipe(source), stage="main", seed=1, campaign_seed=1, shards=2)
     shards = [str(data / f"groups-{shard}") for shard in (0, 1)]
     parts = [dataset.manifest(Path(shard)) for shard in shards]
     step._verify(platform, job, shards, parts, data / "verified")
@@ -228,9 +235,9 @@ def measured(step: str, count: int, checkout: Path) -> dict[str, float] | None:
     """What `step` took on `count` rows with the code in `checkout`; None when it did not get through."""
     with tempfile.TemporaryDirectory() as data:
         command = [sys.executable, str(Path(__file__).resolve()), "--step", step, "--data", data]
-        told = {**os.environ, "PYTHONPATH": str(checkout)}
-        subprocess.run([*command, "--make", str(count)], check=True, env=told, cwd=data)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=told, cwd=data)
+        env = {**os.environ, "PYTHONPATH": str(checkout)}
+        subprocess.run([*command, "--make", str(count)], check=True, env=env, cwd=data)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=data)
     if done.returncode != 0:
         print(*done.stderr.strip().splitlines()[-1:], file=sys.stderr)
         return None
@@ -259,22 +266,22 @@ def main() -> None:
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--make", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.make:
-        MADE[told.step](told.data, told.make)
-    elif told.step:
-        child(told.step, told.data)
+    args = parser.parse_args()
+    if args.make:
+        MADE[args.step](args.data, args.make)
+    elif args.step:
+        child(args.step, args.data)
     else:
-        compare(told)
+        compare(args)
 
 
-def compare(told: argparse.Namespace) -> None:
+def compare(args: argparse.Namespace) -> None:
     here = Path(__file__).resolve().parent.parent
-    for step in told.only or STEPS:
-        count = {"verify": told.rollouts, "past": told.past}.get(step, told.tasks)
-        if told.baseline:
-            fewer = count // told.fewer
-            row("baseline", step, fewer, measured(step, fewer, told.baseline.resolve()))
+    for step in args.only or STEPS:
+        count = {"verify": args.rollouts, "past": args.past}.get(step, args.tasks)
+        if args.baseline:
+            fewer = count // args.fewer
+            row("baseline", step, fewer, measured(step, fewer, args.baseline.resolve()))
             row("this code", step, fewer, measured(step, fewer, here))
         row("this code", step, count, measured(step, count, here))
 

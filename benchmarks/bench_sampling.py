@@ -1,4 +1,4 @@
-"""Sampling through the whole stack against `vllm bench serve` on the same server, and against vLLM's offline batch.
+"""Sampling through the entire stack against `vllm bench serve` on the same server, and against vLLM's offline batch.
 
 Same model, prompts, greedy decoding and token limit in all of them, so answers have the same lengths; the first two
 share one server and take turns. Prints new tokens a second, the ratios, n and concurrency. Usage:

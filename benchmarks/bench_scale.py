@@ -1,7 +1,7 @@
 """Scale: what a round of many tasks comes to, in pods, bytes and seconds, and its pods on simulated nodes.
 
 The table of docs/scale.md is made here, from what was measured for one row (`MEASURED`), what was assumed of the
-hardware (`ASSUMED`), and the compiled pipeline by the driver's rules; `--measure` measures the bytes of a row anew.
+hardware (`ASSUMED`), and the compiled pipeline by the driver's rules; `--measure` measures the bytes of a row again.
 `--simulate` makes the pods of such a round, and a Deployment of its engines, on nodes that kwok simulates: the API
 server, the scheduler and the controllers are real, nothing runs in the pods. It wants KUBECONFIG and `kwok` on PATH,
 keeps to a namespace and to tainted nodes of its own, and removes them. Not simulated: Argo and KFP's drivers, whose
@@ -154,8 +154,8 @@ def executor_input(shards: int) -> str:
     groups = {"artifacts": [artifact("groups", "sample") for _ in range(shards)]}
     job = {"artifacts": [artifact("job", "prepare")]}
     outputs = {name: {"artifacts": [artifact(name, "verify")]} for name in ("verified", "examples", "metrics")}
-    told = {"inputs": {"artifacts": {"shards": groups, "job": job}}}
-    return json.dumps(told | {"outputs": {"artifacts": outputs, "outputFile": "/tmp/kfp/output_metadata.json"}})
+    inputs = {"inputs": {"artifacts": {"shards": groups, "job": job}}}
+    return json.dumps(inputs | {"outputs": {"artifacts": outputs, "outputFile": "/tmp/kfp/output_metadata.json"}})
 
 
 def workflow(asked: Round) -> int:
@@ -247,17 +247,17 @@ def measure() -> None:
     from selftaught.records import dataset
 
     with tempfile.TemporaryDirectory() as folder:
-        place, count = Path(folder), 40_000
-        dataset.write(place / "tasks", bench_rows.tasks(count), "tasks")
-        print(f"task in the store       {(place / 'tasks' / 'data.parquet').stat().st_size / count:8,.0f} bytes")
+        written, count = Path(folder), 40_000
+        dataset.write(written / "tasks", bench_rows.tasks(count), "tasks")
+        print(f"task in the store       {(written / 'tasks' / 'data.parquet').stat().st_size / count:8,.0f} bytes")
         before = _resident()
-        kept = dataset.read(place / "tasks", Row)
+        kept = dataset.read(written / "tasks", Row)
         print(f"task in memory          {(_resident() - before) / len(kept):8,.0f} bytes")
-        told = list(_groups(50))
-        dataset.write(place / "groups", told, "groups")
-        rollouts = sum(len(group.rollouts) for group in told)
-        print(f"rollout in the store    {(place / 'groups' / 'data.parquet').stat().st_size / rollouts:8,.0f} bytes")
-        lines = sum(len(canonical(group.model_dump(mode="json"))) for group in told)
+        groups = list(_groups(50))
+        dataset.write(written / "groups", groups, "groups")
+        rollouts = sum(len(group.rollouts) for group in groups)
+        print(f"rollout in the store    {(written / 'groups' / 'data.parquet').stat().st_size / rollouts:8,.0f} bytes")
+        lines = sum(len(canonical(group.model_dump(mode="json"))) for group in groups)
         print(f"rollout in the journal  {lines / rollouts:8,.0f} bytes")
 
 
@@ -273,8 +273,8 @@ def _groups(count: int) -> Iterator[Any]:
         for index in range(16):
             ids, said = tuple(draw.choices(range(50_000), k=500)), " ".join(draw.choices(words, k=400))
             turn = Turn(content=said, token_ids=ids, logprobs=tuple(-draw.expovariate(2) for _ in ids))
-            told = {"task": task.id, "index": index, "model": "m", "turns": (turn,), "temperature": 1.0}
-            rollouts.append(Rollout(**told, prompt_tokens=80, completion_tokens=500))
+            fields = {"task": task.id, "index": index, "model": "m", "turns": (turn,), "temperature": 1.0}
+            rollouts.append(Rollout(**fields, prompt_tokens=80, completion_tokens=500))
         yield Group(task=task, rollouts=tuple(rollouts))
 
 
@@ -430,8 +430,8 @@ def _walk(core: Any, steps: Sequence[Step], seen: Seen) -> None:
 def _pod(name: str, step: Step) -> dict[str, Any]:
     asked = DRIVER
     if not step.drives and step.task and step.task.executor:
-        told = step.task.executor.container["resources"]
-        asked = {"cpu": told["resourceCpuRequest"], "memory": told["resourceMemoryRequest"]}
+        resources = step.task.executor.container["resources"]
+        asked = {"cpu": resources["resourceCpuRequest"], "memory": resources["resourceMemoryRequest"]}
     labels = {"selftaught.io/ends": "true", MARK: "true"}
     return {"metadata": {"name": name, "labels": labels}, "spec": _spec(asked) | {"restartPolicy": "Never"}}
 
@@ -552,12 +552,12 @@ def main() -> None:
     parser.add_argument("--simulate", action="store_true")
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--engines", type=int, default=100)
-    told = parser.parse_args()
-    if told.measure:
+    args = parser.parse_args()
+    if args.measure:
         measure()
-    elif told.simulate:
+    elif args.simulate:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was made is removed then, too
-        simulate(told.shards, told.engines)
+        simulate(args.shards, args.engines)
     else:
         print("\n".join(table()))
 

@@ -1,4 +1,4 @@
-"""Tree search through the whole stack against (a) one request at a time and (b) the same engine driven flat out.
+"""Tree search through the entire stack against (a) one request at a time and (b) the same engine driven flat out.
 
 (a) is the call pattern of ReST-MCTS*'s public code: the same search, one tree after the other, each child and each
 value asked for on its own with transformers' generate, nothing shared. (b) re-issues what the search asked the engine
@@ -52,7 +52,7 @@ def main() -> None:
     model = resolve(args.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
     digest, tasks, search = model_digest(model), _tasks(args.tasks), _search(args.iterations)
     with tempfile.TemporaryDirectory() as scratch:
-        with LocalEngines(Path(scratch), nursery=True) as engines:
+        with LocalEngines(Path(scratch), forkserver=True) as engines:
             ours, asked = asyncio.run(_ours(engines.deploy("bench", digest, model), tasks, search))
             engines.remove("bench", digest)
             flat = asyncio.run(_flat(engines.deploy("bench", digest, model), asked))

@@ -2,7 +2,7 @@
 
     python benchmarks/bench_training.py [--model NAME] [--examples 48] [--repeats 2]
 
-Both train the whole model for one epoch with the same batch size, learning rate and number of steps; both hold fp32
+Both train the entire model for one epoch with the same batch size, learning rate and number of steps; both hold fp32
 weights and multiply in bf16 (TRL's default). The baseline is `SFTTrainer(model=FOLDER, args=SFTConfig(...))` with
 nothing set but those, `use_cpu` (bf16 asks for it on a CPU) and no checkpoints; `TRL, no checkpointing` switches its
 gradient checkpointing off as well. The runs take turns, and medians are compared. What counts is the time in the

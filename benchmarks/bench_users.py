@@ -37,7 +37,7 @@ from selftaught.records import Task
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
-from selftaught.serving.middleware.users import BESIDE, LATELY
+from selftaught.serving.middleware.users import BESIDE_USERS, USER_WINDOW
 from selftaught.serving.weight_check import PROMPTS
 from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import resolve
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(SITUATIONS))
     args = parser.parse_args()
     load_blocks()
-    os.environ[BESIDE] = args.beside
+    os.environ[BESIDE_USERS] = args.beside
     model = resolve(args.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")).absolute() / "models")
     drawn = prepare(WordProblems(train=600, gate=1, report=1, instruction=""), seeds(RoundKey("bench", "bench")))
     tasks = itertools.cycle(task for task in drawn if task.split == "train")
@@ -108,7 +108,7 @@ def main() -> None:
 async def _measured(bench: Bench, seconds: float, users: int, job: Job, seen: Seen) -> None:
     served = bench.served
     if not users:
-        await asyncio.sleep(LATELY)  # until those of before count no more
+        await asyncio.sleep(USER_WINDOW)  # until earlier users no longer count
     async with (
         httpx.AsyncClient(timeout=600, headers=bearer(served.key), trust_env=False) as client,
         job(bench),

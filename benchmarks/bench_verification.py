@@ -1,4 +1,4 @@
-"""For how long verifiers keep an event loop from going on: its longest pause, and what a verdict takes.
+"""For how long verifiers keep an event loop from continuing: its longest pause, and what a verdict takes.
 
 A task that does nothing but tick runs beside `answer_match` on groups of answers: numbers, formulas, and what a hostile
 model may write. Three ways to ask in the same run: in the loop itself, in a thread of this process, and as every step

@@ -81,8 +81,8 @@ def main() -> None:
             alarms = [alarm - world.week for alarm, _ in ended if alarm is not None and alarm >= world.week]
             within = [sum(week < weeks for week in alarms) / len(ended) for weeks in (4, 13, WEEKS)]
             back = sum(week is not None for _, week in ended) / len(ended)
-            told = "  ".join(f"{share:8.3f}" for share in (*within, back))
-            print(f"{before:12}, {name:30} {told}", flush=True)
+            figures = "  ".join(f"{share:8.3f}" for share in (*within, back))
+            print(f"{before:12}, {name:30} {figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What components' tests may ask for: a home, an adopted line, recorded engines, and a round to take steps in."""
+"""What components' tests may ask for: a home, an adopted line, simulated engines, and a round to take steps in."""
 
 from pathlib import Path
 

@@ -81,7 +81,8 @@ class Place(BaseModel):
 
 
 def placement(name: str) -> dict[str, Place]:
-    """Every task's place in `pipelines/placements/<name>.yaml`; a task that it leaves out is placed as `default` is.
+    """Every task's resources in `pipelines/placements/<name>.yaml`; a task that it leaves out is placed as `default`
+    is.
 
     Raises BadInput when there is no such file.
     """
@@ -89,17 +90,17 @@ def placement(name: str) -> dict[str, Place]:
     if name not in there:
         accepted = f"accepted: {', '.join(there)}  (pipelines/placements/*.yaml)"
         raise BadInput(f"unknown placement '{name}'.{did_you_mean(name, there)}\n  {accepted}")
-    told = yaml.safe_load(there[name].read_text())
-    return {task: Place.model_validate({**told["default"], **(place or {})}) for task, place in told.items()}
+    data = yaml.safe_load(there[name].read_text())
+    return {task: Place.model_validate({**data["default"], **(resources or {})}) for task, resources in data.items()}
 
 
-def place_of(task: str, places: Mapping[str, Place]) -> Place:
+def resources_of(task: str, places: Mapping[str, Place]) -> Place:
     """Where the task called `task` runs."""
     return places.get(task, places["default"])
 
 
 def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: bool = False) -> dsl.PipelineTask:
-    """Give `task` its settings, its credentials and its place; the promoter's are another's than all other tasks'."""
+    """Give `task` its settings, credentials and resources; the promote task has other credentials than the others."""
     kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in REQUIRED})
     kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in OPTIONAL}, optional=True)
     kubernetes.use_secret_as_env(task, "selftaught-s3", {key: key for key in AWS}, optional=True)
@@ -114,17 +115,17 @@ def settle(task: dsl.PipelineTask, places: Mapping[str, Place], *, promoter: boo
     task.set_caching_options(enable_caching=False)
     kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", "steps")  # the chart's network policies go by it
-    _place(task, place_of(task.component_spec.name, places))
+    _set_resources(task, resources_of(task.component_spec.name, places))
     return task
 
 
-def _place(task: dsl.PipelineTask, place: Place) -> None:
-    task.set_cpu_request(place.cpu[0]).set_cpu_limit(place.cpu[1])
-    task.set_memory_request(place.memory[0]).set_memory_limit(place.memory[1])
-    if place.gpus:
-        task.set_accelerator_type(place.gpu).set_accelerator_limit(place.gpus)
-        task.set_env_variable("SELFTAUGHT_TRAIN_PROCESSES", str(place.gpus))
-    for key, value in place.nodes.items():
+def _set_resources(task: dsl.PipelineTask, resources: Place) -> None:
+    task.set_cpu_request(resources.cpu[0]).set_cpu_limit(resources.cpu[1])
+    task.set_memory_request(resources.memory[0]).set_memory_limit(resources.memory[1])
+    if resources.gpus:
+        task.set_accelerator_type(resources.gpu).set_accelerator_limit(resources.gpus)
+        task.set_env_variable("SELFTAUGHT_TRAIN_PROCESSES", str(resources.gpus))
+    for key, value in resources.nodes.items():
         kubernetes.add_node_selector(task, key, value)
-    for each in place.tolerations:
+    for each in resources.tolerations:
         kubernetes.add_toleration(task, each.key, each.operator, each.value, each.effect)

@@ -30,7 +30,7 @@ from components.train.component import train  # noqa: E402
 from components.verify.component import verify  # noqa: E402
 from components.verify.one_shard import verify as verify_one  # noqa: E402
 from pipelines.back_end import Compiled, broken  # noqa: E402
-from pipelines.cluster import Place, place_of, placement, settle  # noqa: E402
+from pipelines.cluster import Place, placement, resources_of, settle  # noqa: E402
 from selftaught.core.errors import BadInput  # noqa: E402
 
 COMPILED = ROOT / "pipelines" / "compiled"
@@ -57,7 +57,7 @@ def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Pla
             recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
         )
         # A number of the compiled pipeline: KFP takes no parameter for it.
-        at_once = place_of(attempted_by.name, places).at_once
+        at_once = resources_of(attempted_by.name, places).at_once
         with dsl.ParallelFor(shards, name="shards", parallelism=at_once) as shard:
             attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=shard)
         groups = dsl.Collected(attempted.outputs["groups"])
@@ -94,7 +94,7 @@ def _one_shard_round(name: str, attempted_by: Callable[..., Any], places: Mappin
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The tasks of a round, each with its place, its settings and a name that says what it does."""
+    """The tasks of a round, each with its resources, its settings and a name that says what it does."""
 
     places: Mapping[str, Place]
 
@@ -103,7 +103,7 @@ class Steps:
         return settle(component(**inputs), self.places, promoter=component is promote).set_display_name(does)
 
     def prepared(self, **inputs: Any) -> Any:
-        """The first task: the round as the others are told of it."""
+        """The first task: the round's job, the input of the others."""
         return self.task(prepare, "prepare: tasks and models", **inputs)
 
     def ended(self, prepared: Any, verified: Any) -> None:
@@ -156,17 +156,19 @@ def main(into: Path = COMPILED, places: str = "cpu") -> None:
         compiled = [Path(folder) / file for file in pipelines]
         for path in compiled:
             compiler.Compiler().compile(pipelines[path.name], str(path))
-            _require_taken(path)
+            _require_accepted(path)
         into.mkdir(exist_ok=True, parents=True)
         for path in compiled:
             shutil.copyfile(path, into / path.name)
 
 
-def _require_taken(path: Path) -> None:
+def _require_accepted(path: Path) -> None:
     findings = [each for findings in broken(Compiled.read(path)).values() for each in findings]
     if findings:
-        told = "\n  ".join(findings)
-        raise BadInput(f"{path.name}: Kubeflow Pipelines would not run it. Fix pipelines/ and compile again.\n  {told}")
+        problems = "\n  ".join(findings)
+        raise BadInput(
+            f"{path.name}: Kubeflow Pipelines would not run it. Fix pipelines/ and compile again.\n  {problems}"
+        )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 uv installs, because it takes half a minute where pip takes many; it does not read pip's configuration, so what that
 says (indexes, wheel folders, certificates, proxy) is handed on. A stamp, written last and keyed on everything that
 decides what is installed, makes a second run instant; an environment without a stamp was never finished, and is made
-anew.
+again.
 
 Which files are installed is the locks' business, wherever they come from: one whose SHA-256 no lock has is refused, of
 what only builds others too. Not held to that are the project itself and, because an index may serve other builds than
@@ -94,8 +94,8 @@ def make(folder: Path, stamp: Path, key: str) -> None:
 def key_of(folder: Path) -> str:
     """The digest of everything that decides what is installed, and of where."""
     contents = [(ROOT / name).read_bytes() for name in INPUTS]
-    place = [str(ROOT), str(folder), sys.version]
-    return hashlib.sha256(b"\0".join([*contents, *(word.encode() for word in place)])).hexdigest()
+    identity = [str(ROOT), str(folder), sys.version]
+    return hashlib.sha256(b"\0".join([*contents, *(word.encode() for word in identity)])).hexdigest()
 
 
 def install(python: Path) -> None:
@@ -187,13 +187,13 @@ def uv_environment(pip: Mapping[str, str]) -> dict[str, str]:
     >>> uv_environment({"find-links": "/wheels /more", "retries": "3"})["UV_FIND_LINKS"]
     '/wheels,/more'
     """
-    told = {
+    variables = {
         variable: SEPARATOR.get(option, " ").join(pip[option].split())
         for option, variable in PIP_TO_UV.items()
         if pip.get(option)
     }
     # pip takes the best version of all indexes; uv by default that of the first index which has the package at all.
-    return {"UV_INDEX_STRATEGY": "unsafe-best-match", **told}
+    return {"UV_INDEX_STRATEGY": "unsafe-best-match", **variables}
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ def main(inspect: str, images: list[str]) -> None:
     """Print a line for each of `images`, of which the command `inspect` tells the bytes."""
     for image in images:
         command = [*shlex.split(inspect), "--format", "{{.Size}}", image]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
         # Whoever builds may hand images on without being able to say more of them.
-        print(f"{image}: its size is not known" if told.returncode else line(image, int(told.stdout)))
+        print(f"{image}: its size is not known" if process.returncode else line(image, int(process.stdout)))
 
 
 def line(image: str, size: int) -> str:
@@ -29,11 +29,11 @@ def line(image: str, size: int) -> str:
     >>> line("localhost/selftaught/steps:0.1.0", 812_000_000)
     'localhost/selftaught/steps:0.1.0: 0.8 GB'
     """
-    told = f"{image}: {size / 1e9:.1f} GB"
+    text = f"{image}: {size / 1e9:.1f} GB"
     name = image.rpartition("/")[2].partition(":")[0].partition("@")[0]
     if name.endswith("-cuda") or size <= MOST_FOR_CPUS:
-        return told
-    return f"{told}\nWARNING: more than {MOST_FOR_CPUS / 1e9:.0f} GB is too much for an image for CPUs.\n{FIX}"
+        return text
+    return f"{text}\nWARNING: more than {MOST_FOR_CPUS / 1e9:.0f} GB is too much for an image for CPUs.\n{FIX}"
 
 
 if __name__ == "__main__":

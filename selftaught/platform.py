@@ -1,4 +1,4 @@
-"""What a process works with: the store, the tracker, and whatever serves models, as settings say.
+"""The platform of a process, according to its settings: the store, the tracker and serving.
 
 `Platform.memoize` is the rule that makes steps safe to kill and to repeat: the first completed output under the digest
 of a step's inputs wins, and everybody after gets that one. Which steps there are is `selftaught.round`'s business.
@@ -71,20 +71,20 @@ class Platform:
 
     def serving(self) -> Backend:
         """What serves models for this process."""
-        told = self.settings
-        if told.serving == "local":
-            return RemoteEngines(told.engines, self.model)
-        cluster = Cluster(told.namespace, told.reach)
-        return KServe(cluster, self._uri, told, self._route(cluster))
+        settings = self.settings
+        if settings.serving == "local":
+            return RemoteEngines(settings.engines, self.model)
+        cluster = Cluster(settings.namespace, settings.reach)
+        return KServe(cluster, self._uri, settings, self._route(cluster))
 
     def _route(self, cluster: Cluster) -> Route:
         """Where users on the cluster are led, as the settings say."""
-        told = self.settings
-        if told.route == "gateway":
-            return GatewayRoute(cluster, told, partial(print, file=sys.stderr, flush=True))
-        if told.route == "git":
-            repository = Repository(told.git_url, told.git_branch, told.git_author)
-            return GitRoute(repository, told.git_path, self._manifest, cluster, told.follow_within)
+        settings = self.settings
+        if settings.route == "gateway":
+            return GatewayRoute(cluster, settings, partial(print, file=sys.stderr, flush=True))
+        if settings.route == "git":
+            repository = Repository(settings.git_url, settings.git_branch, settings.git_author)
+            return GitRoute(repository, settings.git_path, self._manifest, cluster, settings.follow_within)
         return ServiceRoute(cluster)
 
     def _manifest(self, line: str, digest: str) -> Any:

@@ -1,4 +1,4 @@
-"""Where things are: one frozen object, so that components and the command line agree.
+"""Settings: one frozen object, shared by components and the command line.
 
 Each setting comes from its environment variable, else from the profile's table in `selftaught.toml` (the project
 folder's, see `selftaught.core.project`, or the file that SELFTAUGHT_CONFIG names), else it is the default. It says
@@ -45,15 +45,15 @@ SETTABLE = re.compile(
 )
 """The variables that a profile may set: addresses and credentials of the project's own servers.
 
-None with which a folder of somebody else's would have code loaded (MLFLOW_* has commands and plug-ins, HF_* a folder of
+None with which a folder of someone else's would have code loaded (MLFLOW_* has commands and plug-ins, HF_* a folder of
 modules), or lead what everybody fetches elsewhere, with the token that the shell holds: another hub, other folders that
 it is cached in, other authorities to trust for all servers."""
 RUNS_COMMANDS = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_DATA_PATH"}
 """Files in which `credential_process` is a command, and descriptions of services."""
 
 
-def _split(told: object) -> object:
-    return [word for word in told.split(",") if word] if isinstance(told, str) else told
+def _split(value: object) -> object:
+    return [word for word in value.split(",") if word] if isinstance(value, str) else value
 
 
 def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
@@ -62,15 +62,15 @@ def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
     return steps
 
 
-def _place(told: str) -> str:
+def _place(value: str) -> str:
     """`~` is this user's folder as in a shell, which expands it neither in a file nor in quotes."""
-    return os.path.expanduser(told)  # noqa: PTH111 (Path's own raises for a user who is not there)
+    return os.path.expanduser(value)  # noqa: PTH111 (Path's own raises for a user who is not there)
 
 
-def _way(told: str) -> str:
-    if told not in ("name", "address") and not told.startswith(("http://", "https://")):
+def _way(value: str) -> str:
+    if value not in ("name", "address") and not value.startswith(("http://", "https://")):
         raise PydanticCustomError("reach", "it is 'name', 'address', or the URL of a `kubectl proxy`")
-    return told.rstrip("/")
+    return value.rstrip("/")
 
 
 Reach = Annotated[str, AfterValidator(_way)]
@@ -82,7 +82,7 @@ Reports = Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator
 
 
 class Settings(BaseModel):
-    """Locations, all under `home` unless told otherwise, and how models are served."""
+    """Locations, all under `home` unless configured otherwise, and how models are served."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -143,9 +143,9 @@ class Settings(BaseModel):
     prometheus: Annotated[str, Field(validate_default=True)] = ""
     """URL of the Prometheus that scrapes the engines, where KEDA scales."""
     termination_grace: PositiveInt = 60
-    """Seconds that an engine which is told to end may take to answer what it was asked."""
+    """Seconds that a terminating engine may take to answer what it was asked."""
     grace: PositiveFloat = 600.0
-    """Seconds that a version which is not pointed at any more goes on being served."""
+    """Seconds that a version which is not pointed at any more is still served."""
     one_engine: bool = False
     """Whether there is room for one engine alone: whatever is to be served, what was served stops first."""
     reach: Reach = "name"
@@ -181,32 +181,32 @@ class Settings(BaseModel):
     @classmethod
     def load(cls) -> Self:
         """The settings of this process. Raises BadInput for a value, a key or a profile that is wrong."""
-        profile, place = _profile()
-        for name, value in _table(profile.pop("environment", {}), f"{place}.environment").items():
-            _refuse_code(name, f"{place}.environment.{name}")
-            os.environ.setdefault(name, _word(value, f"{place}.environment.{name}"))
+        profile, location = _profile()
+        for name, value in _table(profile.pop("environment", {}), f"{location}.environment").items():
+            _refuse_code(name, f"{location}.environment.{name}")
+            os.environ.setdefault(name, _word(value, f"{location}.environment.{name}"))
         for field in cls.model_fields:
-            if (told := os.environ.get(variable(field))) is not None:
-                profile[field] = told
-        named = _word(profile.get("home", ""), f"{variable('home')} (or {place}.home)")
+            if (setting := os.environ.get(variable(field))) is not None:
+                profile[field] = setting
+        named = _word(profile.get("home", ""), f"{variable('home')} (or {location}.home)")
         home = Path(_place(named) or project_folder() / HOME).resolve()
         defaults = {"store": str(home / "store"), "tracking_uri": database_url(home / "mlflow.db")}
         try:
             return cls.model_validate({**defaults, **profile, "home": home})
         except ValidationError as error:
-            raise BadInput(_mistake(error, place, list(cls.model_fields))) from None
+            raise BadInput(_mistake(error, location, list(cls.model_fields))) from None
 
     @field_validator("*", mode="before")
     @classmethod
-    def _true_is_no_number(cls, value: object, told: ValidationInfo) -> object:
-        if isinstance(value, bool) and cls.model_fields[str(told.field_name)].annotation is not bool:
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise PydanticCustomError("truth", "it is true or false; put another value there")
         return value
 
     @field_validator("prometheus")
     @classmethod
-    def _can_scale(cls, prometheus: str, told: ValidationInfo) -> str:
-        if not prometheus and told.data.get("max_replicas", 0) > told.data.get("replicas", 1):
+    def _can_scale(cls, prometheus: str, info: ValidationInfo) -> str:
+        if not prometheus and info.data.get("max_replicas", 0) > info.data.get("replicas", 1):
             raise PydanticCustomError(
                 "prometheus", "max_replicas is above replicas: give the URL of the Prometheus that scrapes the engines"
             )
@@ -214,17 +214,17 @@ class Settings(BaseModel):
 
     @field_validator("gateway", "gateway_url", "domain")
     @classmethod
-    def _can_share_out(cls, value: str, told: ValidationInfo) -> str:
-        if not value and told.data.get("route") == "gateway":
+    def _can_share_out(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("route") == "gateway":
             raise PydanticCustomError("gateway", "route 'gateway' needs it")
         return value
 
     @field_validator("one_engine")
     @classmethod
-    def _has_room_for_its_route(cls, one_engine: bool, told: ValidationInfo) -> bool:
-        if one_engine and told.data.get("route") == "gateway":
+    def _has_room_for_its_route(cls, one_engine: bool, info: ValidationInfo) -> bool:
+        if one_engine and info.data.get("route") == "gateway":
             raise PydanticCustomError("one_engine", "route 'gateway' needs room for two: set route to 'service'")
-        if one_engine and told.data.get("route") == "git":
+        if one_engine and info.data.get("route") == "git":
             raise PydanticCustomError(
                 "one_engine", "with route 'git' the controller starts again what stopped: set route to 'service'"
             )
@@ -252,11 +252,11 @@ def database_url(file: Path) -> str:
     return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
 
 
-def _refuse_code(name: str, place: str) -> None:
-    """Raise BadInput for what is not `SETTABLE`: the file may be a folder's that somebody else has filled."""
+def _refuse_code(name: str, location: str) -> None:
+    """Raise BadInput for what is not `SETTABLE`: the file may be a folder's that someone else has filled."""
     if not SETTABLE.fullmatch(name) or name in RUNS_COMMANDS:
         raise BadInput(
-            f"{place}: a variable that a file of settings may not set: such load code, or lead downloads and tokens "
+            f"{location}: a variable that a file of settings may not set: such load code, or lead downloads and tokens "
             "elsewhere. Export it in your shell.\n  accepted: AWS_*, MLFLOW_TRACKING_*, MLFLOW_HTTP_*, MLFLOW_S3_*, "
             "MLFLOW_WORKSPACE, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DISABLE_*, proxies"
         )
@@ -274,11 +274,11 @@ def variable(field: str) -> str:
 def _profile() -> tuple[dict[str, Any], str]:
     """The table of the profile that SELFTAUGHT_PROFILE names, and where it stands; `local` need not be there."""
     name, path = os.environ.get("SELFTAUGHT_PROFILE", "local"), _file()
-    tables = _table(_told(path).get("profiles", {}), f"{path}: profiles")
+    tables = _table(_contents(path).get("profiles", {}), f"{path}: profiles")
     if name not in tables and name != "local" and path.exists():
         raise BadInput(f"{path}: no profile '{name}'.{did_you_mean(name, tables)}\n  accepted: {', '.join(tables)}")
-    place = f"{path}: profiles.{name}"
-    return _anchored(_table(tables.get(name, {}), place), path), place
+    location = f"{path}: profiles.{name}"
+    return _anchored(_table(tables.get(name, {}), location), path), location
 
 
 def _file() -> Path:
@@ -299,7 +299,7 @@ def _anchored(profile: Mapping[str, Any], file: Path) -> dict[str, Any]:
     return {**profile, **folders}
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _contents(path: Path) -> dict[str, Any]:
     """What the file at `path` says; nothing where there is none."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -311,21 +311,21 @@ def _told(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: not valid TOML ({error}).") from None
 
 
-def _table(told: object, place: str) -> dict[str, Any]:
-    if not isinstance(told, dict):
-        raise BadInput(f"{place}: {told!r}: should be a table, `[...]` or `{{ name = value }}`.")
-    return cast("dict[str, Any]", told)
+def _table(value: object, location: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadInput(f"{location}: {value!r}: should be a table, `[...]` or `{{ name = value }}`.")
+    return cast("dict[str, Any]", value)
 
 
-def _word(told: object, place: str) -> str:
-    if not isinstance(told, str) or "\0" in told:
-        raise BadInput(f"{place}: {told!r}: should be text. Quote it.")
-    return told
+def _word(value: object, location: str) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise BadInput(f"{location}: {value!r}: should be text. Quote it.")
+    return value
 
 
-def _mistake(error: ValidationError, place: str, fields: list[str]) -> str:
+def _mistake(error: ValidationError, location: str, fields: list[str]) -> str:
     first = error.errors()[0]
     field = str(first["loc"][0])
     if field not in fields:
-        return f"{place}.{field}: no such setting.{did_you_mean(field, fields)}\n  accepted: {', '.join(fields)}"
-    return f"{variable(field)} (or {place}.{field}): '{first['input']}': {first['msg']}."
+        return f"{location}.{field}: no such setting.{did_you_mean(field, fields)}\n  accepted: {', '.join(fields)}"
+    return f"{variable(field)} (or {location}.{field}): '{first['input']}': {first['msg']}."

@@ -1,4 +1,4 @@
-"""A stand-in for a gateway: an HTTP proxy that draws every request anew by the weights of its line's HTTPRoute.
+"""A stand-in for a gateway: an HTTP proxy that draws every request again by the weights of its line's HTTPRoute.
 
 It matches host names alone, sets the headers that the rule's filter says, streams nothing and opens a connection for
 each request that it sends on.

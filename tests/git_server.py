@@ -1,6 +1,6 @@
 """A real git server for the tests: git's own `http-backend` on a free loopback port, and bare repositories behind it.
 
-Start it with `git_server(folder)`. It asks for a user name and a token, and can be told to lose its answers to pushes.
+Start it with `git_server(folder)`. It asks for a user name and a token, and can be made to lose its answers to pushes.
 """
 
 import base64
@@ -93,7 +93,7 @@ class GitServer:
 
 class _Handler(BaseHTTPRequestHandler):
     folder: Path
-    told: GitServer
+    behaviour: GitServer
 
     def do_GET(self) -> None:
         self._answer(b"")
@@ -102,15 +102,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self.rfile.read(int(self.headers["Content-Length"])))
 
     def _answer(self, body: bytes) -> None:
-        known = base64.b64encode(f"{USERNAME}:{self.told.token}".encode()).decode()
+        known = base64.b64encode(f"{USERNAME}:{self.behaviour.token}".encode()).decode()
         if self.headers.get("Authorization") != f"Basic {known}":
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
             self.end_headers()
             return
         head, _, content = self._backend(body).partition(b"\r\n\r\n")
-        if self.path.endswith("/git-receive-pack") and self.told.lost:
-            self.told.lost -= 1
+        if self.path.endswith("/git-receive-pack") and self.behaviour.lost:
+            self.behaviour.lost -= 1
             return
         fields = dict(line.split(": ", 1) for line in head.decode().splitlines())
         self.send_response(int(fields.pop("Status", "200").split()[0]))
@@ -143,13 +143,13 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def git_server(folder: Path) -> Iterator[GitServer]:
     """A server of the repositories in `folder`, up in the block."""
-    told = GitServer("")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"folder": folder, "told": told}))
-    told.url = f"http://127.0.0.1:{server.server_port}"
+    found = GitServer("")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"folder": folder, "behaviour": found}))
+    found.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield told
+        yield found
     finally:
         server.shutdown()
         server.server_close()

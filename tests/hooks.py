@@ -1,4 +1,4 @@
-"""A service that is told of things by webhooks, and keeps what it hears."""
+"""A service that receives webhooks and records them."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ class Hook:
     headers: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
 
     @property
-    def told(self) -> list[dict[str, Any]]:
+    def received(self) -> list[dict[str, Any]]:
         """The bodies, as JSON."""
         return [json.loads(body) for body in self.bodies]
 
@@ -40,6 +40,6 @@ def listening() -> Generator[Hook]:
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        hook.url = f"http://127.0.0.1:{server.server_port}/told"
+        hook.url = f"http://127.0.0.1:{server.server_port}/hook"
         yield hook
         server.shutdown()

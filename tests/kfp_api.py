@@ -161,8 +161,8 @@ def _wanted(rows: list[Row], query: Mapping[str, str]) -> list[Row]:
     for predicate in json.loads(unquote(query.get("filter") or "{}")).get("predicates", []):
         if predicate["operation"] not in ("EQUALS", 1):
             raise Refused(400, f"unknown operation {predicate['operation']}")
-        told = predicate.get("stringValue") or predicate.get("string_value")
-        rows = [row for row in rows if row.get(predicate["key"]) == told]
+        response = predicate.get("stringValue") or predicate.get("string_value")
+        rows = [row for row in rows if row.get(predicate["key"]) == response]
     return rows
 
 
@@ -181,11 +181,11 @@ def serving(kfp: Kfp, host: str = "127.0.0.1", port: int = 0) -> Generator[Kfp]:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             kfp.tokens.append(self.headers.get("Authorization"))
             try:
-                status, told = 200, kfp.answer(self.command, self.path, self._body(content))
+                status, fields = 200, kfp.answer(self.command, self.path, self._body(content))
             except Refused as refused:
-                status, told = refused.status, {"error": str(refused), "code": 0, "message": str(refused)}
+                status, fields = refused.status, {"error": str(refused), "code": 0, "message": str(refused)}
             kfp.after()
-            answer = json.dumps(told).encode()
+            answer = json.dumps(fields).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))

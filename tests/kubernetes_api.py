@@ -19,7 +19,7 @@ import yaml
 from tests.certificates import Certificates
 
 REVIEWS = "/apis/authorization.k8s.io/v1/namespaces/team-a/localsubjectaccessreviews"
-"""Of the namespace `team-a`: whoever reviews rights there needs no right in the whole cluster."""
+"""Of the namespace `team-a`: whoever reviews rights there needs no right in the entire cluster."""
 OWN_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OWN_NAME = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -48,8 +48,8 @@ class Kubernetes:
             return 201, {**body, "status": {"allowed": self._allowed(body["spec"])}}
         if path not in self.objects:
             return 404, {"kind": "Status", "message": f"{path} not found", "code": 404}
-        whole = self.objects[path]
-        return 200, {"metadata": whole["metadata"]} if "PartialObjectMetadata" in accept else whole
+        full = self.objects[path]
+        return 200, {"metadata": full["metadata"]} if "PartialObjectMetadata" in accept else full
 
     def _allowed(self, spec: Any) -> bool:
         asked = spec["resourceAttributes"]
@@ -64,8 +64,8 @@ def serving(cluster: Kubernetes, certificates: Certificates | None = None) -> Ge
         def handle_any(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             accept = self.headers.get("Accept", "")
-            status, told = cluster.answer(self.command, self.path, accept, json.loads(content or b"null"))
-            answer = json.dumps(told).encode()
+            status, data = cluster.answer(self.command, self.path, accept, json.loads(content or b"null"))
+            answer = json.dumps(data).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
@@ -94,7 +94,7 @@ def serving(cluster: Kubernetes, certificates: Certificates | None = None) -> Ge
 def kubeconfig(file: Path, url: str, token: str = "token", authority: str = "") -> Path:
     """A kubeconfig in `file` that leads to the API server at `url`; `authority` is its certificate's, in base 64."""
     cluster = {"server": url, **({"certificate-authority-data": authority} if authority else {})}
-    told = {
+    fields = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "c", "cluster": cluster}],
@@ -102,5 +102,5 @@ def kubeconfig(file: Path, url: str, token: str = "token", authority: str = "") 
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
     }
-    file.write_text(yaml.safe_dump(told))
+    file.write_text(yaml.safe_dump(fields))
     return file

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def library(name: str) -> Any:
-    """A module whose types are not told, imported when a test needs it."""
+    """A module without types, imported when a test needs it."""
     return import_module(name)
 
 

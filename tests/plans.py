@@ -7,11 +7,11 @@ from selftaught.state.round_key import RoundKey
 from selftaught.state.store import Store
 
 
-def fixed(key: RoundKey, tasks: str, started: float = 1.0, champion: str = "c" * 64, **told: object) -> bytes:
+def fixed(key: RoundKey, tasks: str, started: float = 1.0, champion: str = "c" * 64, **value: object) -> bytes:
     """The plan of the round, whose champion does everything."""
     models = dict.fromkeys(("champion", "sampler", "trainee"), ModelRef(digest=champion))
     where = {"line": key.line, "campaign": key.campaign, "round": key.number, "attempt": key.attempt, "run": ""}
-    plan = Plan.model_validate({**models, **where, "tasks": tasks, "started": started, **told})
+    plan = Plan.model_validate({**models, **where, "tasks": tasks, "started": started, **value})
     return plan.model_dump_json().encode()
 
 

@@ -118,7 +118,9 @@ class World:
         made = Made(self, spec, line, champion, sampler, [d for d in replayed if self.kinds.get(d) == "examples"])
         made.run()
         refers = frozenset({champion, sampler, *replayed, made.get("tasks")} - {""})
-        told = {made.get(name) for name in ("tasks", "verified", "examples", "scores")} if made.get("record") else set()
+        recorded = (
+            {made.get(name) for name in ("tasks", "verified", "examples", "scores")} if made.get("record") else set()
+        )
         round = Round(
             key=RoundKey(line, "weekly", number),
             lines=frozenset([line]),
@@ -126,15 +128,15 @@ class World:
             started=NOW - 2 * DAY,
             tasks=made.get("tasks"),
             refers=refers,
-            told=frozenset(told),
-            replayed=frozenset({made.get("tasks"), made.get("examples")}) if told else frozenset(),
-            challenger=made.get("model") if told else "",
+            recorded=frozenset(recorded),
+            replayed=frozenset({made.get("tasks"), made.get("examples")}) if recorded else frozenset(),
+            challenger=made.get("model") if recorded else "",
         )
         self.rounds.append(round)
         if round.ended:
             self.claims.append(Claim(f"plans/{round.name}", (round.tasks,)))
         if made.get("model"):
-            self.made_of[made.get("model")] |= refers | (told if told else set())
+            self.made_of[made.get("model")] |= refers | (recorded if recorded else set())
         return made
 
 
@@ -200,7 +202,7 @@ class Made:
         if self.spec.outcome == "promoted":
             self.world.aliases[self.line, "previous"] = self.champion
             self.world.aliases[self.line, "champion"] = self.get("model")
-        return "told"
+        return "recorded"
 
 
 # Random ones ----------------------------------------------------------------------------------------------------------
@@ -327,7 +329,7 @@ def _write_round(round: Round, world: World, platform: Platform) -> None:
     run = platform.tracker.round_run(key, "main")
     if round.ended:
         platform.tracker.finish(run, _outcome(round, world))
-    if round.told:
+    if round.recorded:
         _write_record(round, world, platform, key)
 
 
@@ -345,12 +347,14 @@ def _write_record(round: Round, world: World, platform: Platform, key: RoundKey)
         "examples": "examples",
         "scores": "gate_scores",
     }
-    told = RoundReport(
+    found = RoundReport(
         round=key.number,
         outcome=_outcome(round, world),  # type: ignore[arg-type]
         champion=ModelVersion(digest=""),
         challenger=ModelVersion(digest=round.challenger),
-        datasets=tuple(DatasetRef(kind=names[holds[digest]], digest=digest, rows=1) for digest in sorted(round.told)),
+        datasets=tuple(
+            DatasetRef(kind=names[holds[digest]], digest=digest, rows=1) for digest in sorted(round.recorded)
+        ),
     )
-    told_of = ReportData(line="", recipe="", recipe_yaml="", created="2026-01-01", rounds=(told,))  # type: ignore[arg-type]
-    end_round(platform.store, key, told_of)
+    reported_on = ReportData(line="", recipe="", recipe_yaml="", created="2026-01-01", rounds=(found,))  # type: ignore[arg-type]
+    end_round(platform.store, key, reported_on)

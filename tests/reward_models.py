@@ -47,8 +47,8 @@ def reward_model(folder: Path, seed: int = 0) -> Path:
     byte_tokenizer(eos_token="<|im_end|>", additional_special_tokens=SPECIAL, chat_template=CHATML).save_pretrained(
         folder
     )
-    told = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(told | {"auto_map": AUTO_MAP}))
+    data = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(data | {"auto_map": AUTO_MAP}))
     return folder
 
 

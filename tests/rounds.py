@@ -1,4 +1,4 @@
-"""What tests of whole rounds share: a tiny model, a recipe for the recorded engine, and the round's steps in order.
+"""What tests of complete rounds share: a tiny model, a recipe for the simulated engine, and the round's steps in order.
 
 The steps are the components' own functions with real KFP artifacts, run in this process: the same calls as in a
 pipeline, without a process a task.
@@ -28,7 +28,7 @@ from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.job import Job
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineServer
-from selftaught.state.database import make_whole
+from selftaught.state.database import create_or_upgrade
 from selftaught.state.ledger import ReferenceEntry
 from tests.registry_made import CHAT
 
@@ -50,7 +50,7 @@ RECIPE = {
         }
     ],
 }
-"""A recipe for the recorded engine; it names no model."""
+"""A recipe for the simulated engine; it names no model."""
 
 SEARCH = {
     "type": "search",
@@ -58,7 +58,7 @@ SEARCH = {
     "value": {"type": "value_model", "before": {"type": "p_true"}},
     "limits": {"iterations": 3, "depth": 3},
 }
-"""A search of the recorded engine's two steps: a thought, then an answer."""
+"""A search of the simulated engine's two steps: a thought, then an answer."""
 
 
 def recipe(model: Path, *, tasks: Mapping[str, Any] = {}, **stage: Any) -> dict[str, Any]:
@@ -83,8 +83,8 @@ def tiny_model(folder: Path, skill: float = 0.3, context: int = 256) -> Path:
     tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", chat_template=CHAT)
-    whole.save_pretrained(folder)
+    full = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", chat_template=CHAT)
+    full.save_pretrained(folder)
     ends = {"eos_token_id": len(alphabet) - 1}
     shape = ends | {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=len(alphabet), max_position_embeddings=context, skill=skill, **shape)
@@ -93,7 +93,7 @@ def tiny_model(folder: Path, skill: float = 0.3, context: int = 256) -> Path:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a process that runs rounds on recorded engines with its home in `home`."""
+    """The environment of a process that runs rounds on simulated engines with its home in `home`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SELFTAUGHT_", "MLFLOW_", "PYTHON"))}
     path = os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY)))
     own = {"SELFTAUGHT_HOME": str(home), "SELFTAUGHT_PATIENCE": "0"}
@@ -119,7 +119,7 @@ def written(path: Path, recipe: Mapping[str, Any]) -> Path:
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty MLflow database, to be copied: making one takes seconds."""
     home = tmp_path_factory.mktemp("database") / "home"
-    make_whole(home / "mlflow.db")
+    create_or_upgrade(home / "mlflow.db")
     return home
 
 
@@ -189,7 +189,7 @@ def owned_engines(home: Path) -> Generator[None]:
 
 @pytest.fixture
 def engines(platform: Platform, requests: Path) -> Generator[Path]:
-    """An owner of recorded engines; the file that they note their requests in."""
+    """An owner of simulated engines; the file that they note their requests in."""
     with owned_engines(platform.settings.home):
         yield requests
 
@@ -282,7 +282,7 @@ class Round:
 
     @property
     def steps(self) -> dict[str, Callable[[], object]]:
-        """The steps of a whole round in their order, by name."""
+        """The steps of a complete round in their order, by name."""
         return {
             "prepare": self.prepare,
             "sample": self.sample,
@@ -302,7 +302,7 @@ class Round:
             step()
 
     def run(self) -> str:
-        """The whole round, as the pipeline orders it. Returns the outcome."""
+        """The complete round, as the pipeline orders it. Returns the outcome."""
         self.until_trained()
         self.evaluate("gate")
         outcome = self.gate()

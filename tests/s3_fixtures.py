@@ -1,4 +1,7 @@
-"""One S3 server for the whole test session. A test module asks for it with `pytest_plugins = ["tests.s3_fixtures"]`."""
+"""One S3 server for the entire test session.
+
+A test module asks for it with `pytest_plugins = ["tests.s3_fixtures"]`.
+"""
 
 import uuid
 from collections.abc import Iterator

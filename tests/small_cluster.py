@@ -1,7 +1,7 @@
 """As much of a cluster as a round asks: an API server that is a process, and one pod, a process too, a version served.
 
 `api` is stopped and started as other servers of the tests are. A pod that dies is started again on another port, as one
-that was killed or evicted is. Pods are recorded engines.
+that was killed or evicted is. Pods are simulated engines.
 """
 
 import json

@@ -84,11 +84,11 @@ class StoreContract:
         raise NotImplementedError
 
     def test_folders_are_told_with_their_bytes_and_when_they_were_put(self, store: Store, model: Path) -> None:
-        before = time.time() - 2  # S3 tells whole seconds
+        before = time.time() - 2  # S3 tells complete seconds
         for digest in ("d1", "d0"):
             store.put("models", digest, model)
         first, second = store.stored("models")
-        assert (first.name, second.name, first.whole) == ("d0", "d1", True)
+        assert (first.name, second.name, first.complete) == ("d0", "d1", True)
         files = sum(file.size for file in fingerprint(model).files)
         assert files < first.bytes < files + 2000  # the marker counts
         assert before < first.written < time.time() + 2
@@ -100,9 +100,9 @@ class StoreContract:
         before = time.time() - 2
         for key, value in (("a/2", b"two"), ("a/b/1", b"o"), ("ab/4", b"")):
             store.claim(key, value)
-        told = store.stored_claims("a")
-        assert [(each.name, each.bytes) for each in told] == [("a/2", 3), ("a/b/1", 1)]
-        assert all(before < each.written < time.time() + 2 for each in told)
+        found = store.stored_claims("a")
+        assert [(each.name, each.bytes) for each in found] == [("a/2", 3), ("a/b/1", 1)]
+        assert all(before < each.written < time.time() + 2 for each in found)
 
     def test_one_file_is_read(self, store: Store, model: Path) -> None:
         store.put("models", "d1", model)

@@ -1,5 +1,5 @@
-"""What people get wrong, and what they are told: every case is a command that must end with 1 (2 for its usage), say
-value, place and fix without a traceback, and leave nothing behind but the registry's database and locks.
+"""Invalid inputs and their error messages: every case is a command that must end with 1 (2 for its usage), say
+value, location and fix without a traceback, and leave nothing behind but the registry's database and locks.
 
 The messages are the page docs/errors.md: `python tests/test_bad_inputs.py` rewrites it, a test compares it. What
 takes a running engine (killed servers, killed rounds) is in tests/e2e and tests/serving.
@@ -147,7 +147,7 @@ IID = "{type: iid, k: 8, temperature: 1.0, max_tokens: 96}"
 
 
 def searching(fields: str) -> Provoke:
-    """rft.yaml with a search in place of samples."""
+    """rft.yaml with a search instead of samples."""
     return recipe(IID, f"{{type: search, {fields}}}")
 
 
@@ -225,7 +225,7 @@ def big_model(desk: Desk) -> None:
     tiny_model(desk.folder / "tiny", tokens=2**17)
 
 
-def whole(folder: Path) -> None:
+def valid_model(folder: Path) -> None:
     """The model is as it should be."""
 
 
@@ -256,8 +256,8 @@ def endless(folder: Path) -> None:
 
 def tokenizer_says(folder: Path, **fields: str | None) -> None:
     """The tokenizer's configuration says these; what is None it does not say."""
-    told = json.loads((folder / "tokenizer_config.json").read_text()) | fields
-    kept = {name: value for name, value in told.items() if value is not None}
+    data = json.loads((folder / "tokenizer_config.json").read_text()) | fields
+    kept = {name: value for name, value in data.items() if value is not None}
     (folder / "tokenizer_config.json").write_text(json.dumps(kept))
 
 
@@ -993,7 +993,7 @@ CASES = [
     Bad(
         "a read-only store",
         PULL,
-        provoked(small_disk(), model("tiny", whole), measured, read_only),
+        provoked(small_disk(), model("tiny", valid_model), measured, read_only),
         ("disk/store", "Read-only file system", "choose another location"),
     ),
     Bad(
@@ -1018,20 +1018,20 @@ CASES = [
     Bad(
         "the wrong S3 secret",
         PULL,
-        provoked(s3(AWS_SECRET_ACCESS_KEY="guessed"), model("tiny", whole)),
+        provoked(s3(AWS_SECRET_ACCESS_KEY="guessed"), model("tiny", valid_model)),
         ("s3://selftaught/models", "refused the credentials", "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"),
         heading="Servers",
     ),
     Bad(
         "no such bucket",
         PULL,
-        provoked(s3(SELFTAUGHT_STORE="s3://selftuaght/models"), model("tiny", whole)),
+        provoked(s3(SELFTAUGHT_STORE="s3://selftuaght/models"), model("tiny", valid_model)),
         ("s3://selftuaght/models", "no bucket 'selftuaght'", "Create it, or name another."),
     ),
     Bad(
         "an S3 server that is down",
         PULL,
-        provoked(s3(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9"), model("tiny", whole)),
+        provoked(s3(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9"), model("tiny", valid_model)),
         ("s3://selftaught/models", "no answer from 127.0.0.1:9", "Is the server up"),
     ),
     Bad(
@@ -1247,14 +1247,14 @@ def test_a_process_of_its_own_says_the_same(situation: str, desk: Desk) -> None:
 
 
 def test_the_page_has_every_message() -> None:
-    """Run this file as a script to write docs/errors.md anew."""
+    """Run this file as a script to write docs/errors.md again."""
     if "WRITE_ERRORS" in os.environ:
         assert set(SAID) == {bad.situation for bad in CASES}, "every case has to pass first"
         PAGE.write_text(page(SAID))
-    told = PAGE.read_text()
-    assert re.findall(r"^### (.*)", told, re.MULTILINE) == [bad.situation for bad in CASES]
+    text = PAGE.read_text()
+    assert re.findall(r"^### (.*)", text, re.MULTILINE) == [bad.situation for bad in CASES]
     for bad in CASES:
-        assert bad.situation not in SAID or entry(bad, SAID[bad.situation]) in told
+        assert bad.situation not in SAID or entry(bad, SAID[bad.situation]) in text
 
 
 def shipped(axis: str) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def installed(stage: str) -> set[str]:
     for name in ("torch", stage):
         steps = re.search(rf"^FROM \w+ AS {name}$(.*?)^FROM ", CONTAINERFILE, re.MULTILINE | re.DOTALL)
         assert steps
-        (told,) = re.findall(r"install\.py (.*)$", steps.group(1), re.MULTILINE)
-        words += told.replace('"$TORCH"', "torch").split()
+        (found,) = re.findall(r"install\.py (.*)$", steps.group(1), re.MULTILINE)
+        words += found.replace('"$TORCH"', "torch").split()
     return set(words)
 
 
@@ -103,8 +103,8 @@ def make(*words: str) -> str:
 
 def test_build_arguments_reach_the_build_where_they_are_named():
     base = "docker.io/library/python@sha256:" + "0" * 64
-    told = make("IMAGES=steps", f"BASE={base}", "TORCH_INDEX=")
-    assert f'--build-arg TORCH_INDEX="" --build-arg BASE="{base}"' in told
+    found = make("IMAGES=steps", f"BASE={base}", "TORCH_INDEX=")
+    assert f'--build-arg TORCH_INDEX="" --build-arg BASE="{base}"' in found
     assert "--build-arg" not in make("IMAGES=steps").replace('"--build-arg TORCH=index"', "")
 
 
@@ -122,9 +122,9 @@ def test_the_size_of_every_image_is_said(tmp_path: Path):
 
 def test_an_image_for_cpus_of_more_than_3_gb_is_a_warning_with_the_fix(tmp_path: Path):
     assert "WARNING" not in sizes(tmp_path, 3_000_000_000, "r:5000/trainer:1")
-    told = sizes(tmp_path, 5_500_000_000, "r:5000/trainer:1")
-    assert told.startswith("r:5000/trainer:1: 5.5 GB\nWARNING: more than 3 GB")
-    assert "make images TORCH_INDEX=" in told
+    found = sizes(tmp_path, 5_500_000_000, "r:5000/trainer:1")
+    assert found.startswith("r:5000/trainer:1: 5.5 GB\nWARNING: more than 3 GB")
+    assert "make images TORCH_INDEX=" in found
 
 
 def test_an_image_for_gpus_may_be_as_big_as_it_is(tmp_path: Path):

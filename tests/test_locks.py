@@ -1,4 +1,4 @@
-"""What a lock has no hash for is not installed: every lock is whole, and the set-up's way of installing holds to it."""
+"""Nothing is installed without a hash in a lock: every lock is complete, and the set-up's installation enforces it."""
 
 import hashlib
 import importlib.util
@@ -115,8 +115,8 @@ def settings(tmp_path: Path) -> Mapping[str, str]:
     wheels, python = tmp_path / "wheels", tmp_path / "venv" / "bin" / "python"
     wheels.mkdir()
     subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"], check=True)
-    place = {"UV_PYTHON": str(python), "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
-    return {**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache"), **place}
+    index = {"UV_PYTHON": str(python), "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)}
+    return {**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache"), **index}
 
 
 def installed(settings: Mapping[str, str]) -> set[str]:
@@ -141,8 +141,8 @@ def test_files_with_the_locks_hashes_are_installed(settings: Mapping[str, str]):
 def test_a_file_with_another_hash_is_refused(which: str, wrong: str, settings: Mapping[str, str]):
     outer, inner = made(settings)
     right = {"outer": f" --hash=sha256:{outer}", "inner": f" --hash=sha256:{inner}"}
-    told = {**right, which: wrong}
-    lock = f"outer==1.0{told['outer']}\ninner==2.0{told['inner']}\n"
+    fields = {**right, which: wrong}
+    lock = f"outer==1.0{fields['outer']}\ninner==2.0{fields['inner']}\n"
     with pytest.raises(SystemExit, match="set-up: failed at"):
         environment.install_locked(UV, lock, environment.pinned(["outer"], lock), settings)
     assert installed(settings) == set()

@@ -38,9 +38,9 @@ def test_its_lines_and_rounds_are_known(older: Platform):
 
 def test_its_rounds_are_told_with_what_was_measured(older: Platform):
     for line, rounds in ROUNDS.items():
-        told = [record.round for _, record in records(older, line, line)]
-        assert [(report.round, report.outcome) for report in told] == [r for r in rounds if r[1] != "failed"]
-        assert all(report.gate and report.summaries and report.gains for report in told)
+        items = [record.round for _, record in records(older, line, line)]
+        assert [(report.round, report.outcome) for report in items] == [r for r in rounds if r[1] != "failed"]
+        assert all(report.gate and report.summaries and report.gains for report in items)
 
 
 def test_every_data_set_is_read_to_its_digest(older: Platform):

@@ -1,4 +1,4 @@
-"""Settings: the environment wins, then the profile, then the default; what is wrong is named with its place."""
+"""Settings: the environment wins, then the profile, then the default; what is wrong is named with its location."""
 
 import os
 from pathlib import Path
@@ -33,16 +33,16 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_profile_says_what_the_environment_does_not(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SELFTAUGHT_GRACE", "7")
-    told = Settings.load()
-    assert (told.store, told.serving, told.grace) == ("s3://models/selftaught", "kserve", 7)
+    found = Settings.load()
+    assert (found.store, found.serving, found.grace) == ("s3://models/selftaught", "kserve", 7)
 
 
 def test_without_a_profile_everything_is_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SELFTAUGHT_PROFILE")
-    told = Settings.load()
-    assert told.home == tmp_path / ".selftaught"
-    assert (told.store, told.serving) == (str(told.home / "store"), "local")
-    assert told.tracking_uri == f"sqlite:///{told.home}/mlflow.db"
+    found = Settings.load()
+    assert found.home == tmp_path / ".selftaught"
+    assert (found.store, found.serving) == (str(found.home / "store"), "local")
+    assert found.tracking_uri == f"sqlite:///{found.home}/mlflow.db"
 
 
 def test_a_profile_sets_variables_that_are_not_set(monkeypatch: pytest.MonkeyPatch):
@@ -67,8 +67,8 @@ def test_a_tilde_is_this_users_folder(
         profile.write_text("[profiles.cluster]\n")
         monkeypatch.setenv("SELFTAUGHT_HOME", "~/work")
         monkeypatch.setenv("SELFTAUGHT_STORE", "~/store")
-    told = Settings.load()
-    assert (told.home, told.store) == (tmp_path / "me" / "work", str(tmp_path / "me" / "store"))
+    found = Settings.load()
+    assert (found.home, found.store) == (tmp_path / "me" / "work", str(tmp_path / "me" / "store"))
 
 
 @pytest.mark.parametrize("variable", ["SELFTAUGHT_STORE", "MLFLOW_TRACKING_URI"])
@@ -99,11 +99,11 @@ def test_the_registry_of_an_oddly_named_home_is_in_that_home(monkeypatch: pytest
 
 
 def test_another_process_that_is_told_the_environment_has_the_same_settings(monkeypatch: pytest.MonkeyPatch):
-    told = Settings.load()
+    found = Settings.load()
     monkeypatch.delenv("SELFTAUGHT_PROFILE")
-    for name, value in told.environment().items():
+    for name, value in found.environment().items():
         monkeypatch.setenv(name, value)
-    assert Settings.load() == told
+    assert Settings.load() == found
 
 
 @pytest.mark.parametrize(

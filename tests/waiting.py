@@ -34,7 +34,7 @@ def running(pid: int) -> bool:
 
 
 def end(pid: int) -> None:
-    """Kill `pid`, unless it has just ended by itself."""
+    """Kill `pid`, unless it has just ended on its own."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 

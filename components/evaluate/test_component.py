@@ -59,7 +59,7 @@ def test_what_was_measured_is_not_measured_again(trained: Round, engines: Path):
     assert trained.made["report-scores"].metadata["digest"] == first
 
 
-def test_a_verifier_that_was_mended_measures_anew(trained: Round, engines: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_verifier_that_was_fixed_measures_again(trained: Round, engines: Path, monkeypatch: pytest.MonkeyPatch):
     """The champion's kept scores would be of other conditions than the challenger's."""
     trained.evaluate("report")
     asked = len(engines.read_text().splitlines())

@@ -69,15 +69,15 @@ def test_the_gate_is_told_what_values_a_metric_can_have(measured: Round, monkeyp
 
 
 def test_a_loss_beside_the_model_that_the_line_began_with_refuses(measured: Round):
-    """The gate is told which model that is: each round's loss is within the margin beside the champion before it."""
+    """The gate knows which model that is: each round's loss is within the margin beside the champion before it."""
     base = "b" * 64
     job = measured.job.model_copy(update={"anchor": ModelRef(digest=base)})
     Path(measured.made["job"].path).write_text(job.model_dump_json())
     _scores(measured, lambda n: n % 2 == 0, lambda n: True)
     held_out = [task for task in _tasks(measured) if task.split in ("gate", "guard")]
     rows = dataset.read(Path(measured.made["gate-scores"].path), TaskScore)
-    told = {"metric": "accuracy", "split": "guard", "value": 1.0}
-    rows += [TaskScore(model=base, task=task.id, **told) for task in held_out if task.split == "guard"]
+    fields = {"metric": "accuracy", "split": "guard", "value": 1.0}
+    rows += [TaskScore(model=base, task=task.id, **fields) for task in held_out if task.split == "guard"]
     half = [
         row.model_copy(update={"value": 0.0})
         if row.split == "guard" and row.model == measured.challenger and number % 2
@@ -91,7 +91,7 @@ def test_a_loss_beside_the_model_that_the_line_began_with_refuses(measured: Roun
 
 
 def test_what_one_campaign_spent_on_a_file_is_gone_for_the_next(platform: Platform, model: Path, tmp_path: Path):
-    """The gate is told of it: the second campaign's first round may err half as much as the first one's."""
+    """The gate knows it: the second campaign's first round may err half as much as the first one's."""
     file, alphas = tmp_path / "problems.jsonl", list[float]()
     file.write_text("".join(json.dumps(row) + "\n" for row in problems()))
     tasks = {"type": "jsonl", "path": str(file), "train": 40, "gate": 20, "report": 20, "guard": 0}
@@ -140,14 +140,14 @@ def test_a_held_out_task_among_the_examples_fails_the_round(
     _examples(measured, leaked, under=None if under_its_own_id else trained)
     with pytest.raises(SystemExit):
         measured.gate()
-    told = capfd.readouterr().err
-    assert "training examples overlap held-out tasks" in told
-    assert leaked.id in told
+    stderr = capfd.readouterr().err
+    assert "training examples overlap held-out tasks" in stderr
+    assert leaked.id in stderr
     assert not Path(measured.made["decision"].path).exists()
 
 
 def test_the_decision_is_json_that_machines_read(measured: Round):
     _scores(measured, lambda n: False, lambda n: True)
     measured.gate()
-    told = json.loads(Path(measured.made["decision"].path).read_text())
-    assert {"outcome", "gain", "low", "high", "p_value", "checks"} <= set(told)
+    decision = json.loads(Path(measured.made["decision"].path).read_text())
+    assert {"outcome", "gain", "low", "high", "p_value", "checks"} <= set(decision)

@@ -65,7 +65,7 @@ def main(lock: str, torch: str | None, wanted: list[str]) -> None:
 
 
 def image_settings() -> dict[str, str]:
-    """What uv is told by variables: pip's configuration, the environment of the image, no cache, no build."""
+    """Environment variables for uv: pip's configuration, the environment of the image, no cache, no build."""
     settings = uv_environment(pip_configuration(Path(sys.executable)))
     folders = [*filter(None, [settings.get("UV_FIND_LINKS")]), str(COMPILED)]
     image = {"UV_PYTHON": str(PYTHON), "UV_NO_CACHE": "1", "UV_NO_BUILD": "1", "UV_COMPILE_BYTECODE": "1"}
@@ -85,9 +85,9 @@ def compiled() -> dict[str, str]:
 def torch_from(settings: Mapping[str, str]) -> tuple[Mapping[str, str], dict[str, str]]:
     """Where torch's build for CPUs is found: the settings as they are or with TORCH_INDEX, and its line."""
     more = " ".join(filter(None, [settings.get("UV_INDEX"), os.environ.get("TORCH_INDEX")]))
-    for place in (settings, {**settings, "UV_INDEX": more}):
-        if line := torch_for_cpus(UV, place):
-            return place, line
+    for indexes in (settings, {**settings, "UV_INDEX": more}):
+        if line := torch_for_cpus(UV, indexes):
+            return indexes, line
     print(NO_CPU_BUILD, flush=True)
     return settings, {}
 
@@ -96,5 +96,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--lock", default="constraints.txt")
     parser.add_argument("--torch")
-    told, rest = parser.parse_known_args()
-    main(told.lock, told.torch, rest)
+    args, rest = parser.parse_known_args()
+    main(args.lock, args.torch, rest)

@@ -13,7 +13,7 @@ def mcts(
     groups: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Search the tasks of `shard`; finished trees are journaled, so a killed task goes on with the unfinished ones."""
+    """Search the tasks of `shard`; finished trees are journaled, so a killed task resumes the unfinished ones."""
     from selftaught.round.step import step
     from selftaught.round.steps import sample
 

@@ -1,4 +1,4 @@
-"""mcts: each shard searches its own tasks once, and what a whole round makes of trees is told."""
+"""mcts: each shard searches its own tasks once, and what a complete round makes of trees is reported."""
 
 import json
 from pathlib import Path
@@ -35,9 +35,9 @@ def test_every_task_has_a_tree_whose_answers_are_its_rollouts(round: Round):
         for rollout in group.rollouts:
             assert rollout.text == group.tree.text(rollout.index)
             assert bytes(rollout.turns[0].token_ids).decode() == rollout.text
-    told = round.made["search-metrics-0"].metadata
-    assert told["search.trees"] == 6
-    assert told["search.ended.iterations"] == 6
+    metadata = round.made["search-metrics-0"].metadata
+    assert metadata["search.trees"] == 6
+    assert metadata["search.ended.iterations"] == 6
 
 
 def test_trees_that_were_journaled_are_not_searched_again(round: Round, engines: Path, platform):
@@ -72,18 +72,18 @@ def test_a_round_of_search_is_told_with_its_trees(round: Round, platform):
     round.run()
     examples = dataset.read(Path(round.made["examples"].path), Example)
     assert {example.kind for example in examples} == {"completion", "value"}
-    told = page_of(platform, newest(platform, "line", "campaign"))
-    assert told.last.search
-    assert told.last.search.figures["search.trees"] == 12
+    report = page_of(platform, newest(platform, "line", "campaign"))
+    assert report.last.search
+    assert report.last.search.figures["search.trees"] == 12
     solved = sum(any(g.accepted()) for g in dataset.read(Path(round.made["verified"].path), Group))
-    assert told.last.search.figures["search.solved"] == solved
+    assert report.last.search.figures["search.solved"] == solved
     controls = [g.control for g in dataset.read(Path(round.made["verified"].path), Group) if g.control]
-    assert told.last.search.figures["search.control.tasks"] == len(controls) == 2  # one of each shard's six
+    assert report.last.search.figures["search.control.tasks"] == len(controls) == 2  # one of each shard's six
     assert all(len(control.verdicts) == len(control.rollouts) > 0 for control in controls)
     assert platform.tracker.metrics(round.job.run)["search.control.tasks"] == 2
-    told_of = (dataset.manifest(Path(round.made[f"groups-{shard}"].path)) for shard in (0, 1))
-    trees = told.last.search.figures["search.spent.tokens"]
-    assert sum(each.counts["new_tokens"] for each in told_of) == trees + sum(control.tokens for control in controls)
+    reported_on = (dataset.manifest(Path(round.made[f"groups-{shard}"].path)) for shard in (0, 1))
+    trees = report.last.search.figures["search.spent.tokens"]
+    assert sum(each.counts["new_tokens"] for each in reported_on) == trees + sum(control.tokens for control in controls)
     page = Path(round.made["page"].path).read_text()
     assert "Trees to look into" in page
     assert "Thought 0 of" in page

@@ -16,7 +16,7 @@ def prepare(
     job: dsl.Output[dsl.Artifact],
     tasks: dsl.Output[dsl.Dataset],
 ) -> None:
-    """Fix round `number` (0: the next one). `job` is what every later step is told."""
+    """Fix round `number` (0: the next one). `job` is the input of every later step."""
     from selftaught.round.step import step
     from selftaught.round.steps import prepare
 

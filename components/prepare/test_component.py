@@ -58,9 +58,9 @@ def test_overlapping_sets_fail_the_round(
     with pytest.raises(SystemExit) as left:
         round.prepare()
     assert left.value.code == 1
-    told = json.loads((tmp_path / "errors.jsonl").read_text())
-    assert (told["step"], told["kind"]) == ("prepare", "RoundFailed")
-    assert "The sets of tasks overlap" in told["message"]
+    error = json.loads((tmp_path / "errors.jsonl").read_text())
+    assert (error["step"], error["kind"]) == ("prepare", "RoundFailed")
+    assert "The sets of tasks overlap" in error["message"]
     assert "Traceback" not in capfd.readouterr().err
     assert not Path(round.made["tasks"].path).exists()
 
@@ -68,7 +68,7 @@ def test_overlapping_sets_fail_the_round(
 def test_gold_answers_that_a_verifier_fails_stop_the_round_before_anything_is_sampled(
     round: Round, platform: Platform, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    """Worked solutions in place of answers: on a cluster nobody has seen a plan."""
+    """Worked solutions instead of answers: on a cluster nobody has seen a plan."""
     file = tmp_path / "problems.jsonl"
     worked = [row | {"answer": f"It takes a step.\n#### {row['answer']}"} for row in problems()]
     file.write_text("".join(json.dumps(row) + "\n" for row in worked))
@@ -76,9 +76,9 @@ def test_gold_answers_that_a_verifier_fails_stop_the_round_before_anything_is_sa
     round.recipe = recipe(model, tasks=tasks)
     with pytest.raises(SystemExit):
         round.prepare()
-    told = capfd.readouterr().err
-    assert "verify: 'answer_match' fails 80 of the tasks' own 80 gold answers" in told
-    assert "tasks.answer_pattern: '#### (.+)'" in told
+    stderr = capfd.readouterr().err
+    assert "verify: 'answer_match' fails 80 of the tasks' own 80 gold answers" in stderr
+    assert "tasks.answer_pattern: '#### (.+)'" in stderr
     assert platform.store.claims("plans/line") == []
     round.recipe = recipe(model, tasks=tasks | {"answer_pattern": "#### (.+)"})
     round.prepare()
@@ -104,7 +104,7 @@ def test_a_round_of_no_shard_is_not_begun(round: Round, platform: Platform, capf
 
 
 def test_round_0_is_the_one_that_is_due(round: Round, platform: Platform):
-    """A schedule does not count rounds: interrupted ones go on, failed ones are drawn anew, ended ones are over."""
+    """A schedule does not count rounds: interrupted ones continue, failed ones are redrawn, ended ones are over."""
     due = []
     for outcome in ["", "failed", "refused"]:
         round.number = 0

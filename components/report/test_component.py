@@ -16,9 +16,9 @@ TAKEN_ALONG = ("scores.csv", "rollouts.jsonl")
 
 def test_a_promoted_round_is_told_and_closed(round: Round, platform: Platform):
     assert round.run() == "promoted"
-    told = page_of(platform, RoundKey("line", "campaign"))
-    assert told.last.outcome == "promoted"
-    assert (told.last.funnel.tasks, told.last.funnel.rollouts) == (12, 24)
+    found = page_of(platform, RoundKey("line", "campaign"))
+    assert found.last.outcome == "promoted"
+    assert (found.last.funnel.tasks, found.last.funnel.rollouts) == (12, 24)
     assert Path(round.made["page"].path).read_text().startswith("<!doctype html>")
     run = platform.tracker.client.get_run(round.job.run)
     assert (run.info.status, run.data.tags["selftaught.outcome"]) == ("FINISHED", "promoted")
@@ -43,22 +43,22 @@ def test_the_run_has_the_scores_and_rollouts_to_take_along(round: Round, platfor
     round.run()
     files = [platform.tracker.client.download_artifacts(round.job.run, name, str(tmp_path)) for name in TAKEN_ALONG]
     scores, rollouts = (Path(file).read_text() for file in files)
-    told = page_of(platform, RoundKey("line", "campaign"))
-    assert len(scores.splitlines()) == len(told.scores) + 1
+    found = page_of(platform, RoundKey("line", "campaign"))
+    assert len(scores.splitlines()) == len(found.scores) + 1
     assert "gate,accuracy,challenger" in scores
-    assert len(rollouts.splitlines()) == told.last.funnel.rollouts == 24
+    assert len(rollouts.splitlines()) == found.last.funnel.rollouts == 24
 
 
 def test_the_record_has_what_its_page_tells(round: Round, platform: Platform):
     round.run()
-    told = page_of(platform, RoundKey("line", "campaign"))
-    last = told.last
-    assert [(v.verifier, v.passed + v.failed + v.errors) for v in told.sampled.verifiers] == [("answer_match", 24)]
-    assert sum(lengths.rollouts for lengths in told.sampled.lengths) == 24
+    found = page_of(platform, RoundKey("line", "campaign"))
+    last = found.last
+    assert [(v.verifier, v.passed + v.failed + v.errors) for v in found.sampled.verifiers] == [("answer_match", 24)]
+    assert sum(lengths.rollouts for lengths in found.sampled.lengths) == 24
     assert (last.settings["sample.type"], last.settings["train.nudge.gain"]) == ("iid", "0.7")
     assert set(last.measured_on) == {"gate", "guard", "report"}
-    assert {score.task for score in told.scores} == set(told.levels)
-    assert not any(turn.token_ids for group in told.groups for r in group.rollouts for turn in r.turns)
+    assert {score.task for score in found.scores} == set(found.levels)
+    assert not any(turn.token_ids for group in found.groups for r in group.rollouts for turn in r.turns)
     assert all(kept.uri.endswith(kept.digest) for kept in last.datasets)
 
 
@@ -94,8 +94,8 @@ def test_rounds_follow_one_another_in_the_record(round: Round, platform: Platfor
     assert second.run() == "promoted"
     assert second.job.sampler.digest == round.challenger
     assert second.job.trainee.digest == second.job.champion.digest == round.job.champion.digest
-    told = page_of(platform, newest(platform, "line", "campaign"))
-    assert [(r.round, r.outcome) for r in told.rounds] == [(1, "refused"), (2, "promoted")]
+    report = page_of(platform, newest(platform, "line", "campaign"))
+    assert [(r.round, r.outcome) for r in report.rounds] == [(1, "refused"), (2, "promoted")]
     sizes = {each.name: each.bytes for each in platform.store.stored_claims("rounds/line/campaign")}
     assert max(sizes.values()) < 1.1 * min(sizes.values())
 
@@ -111,8 +111,8 @@ def test_the_page_says_how_to_run_the_same_rounds_on_the_recipe_that_it_shows(ro
     """With whatever line, campaign and overrides they were run."""
     round.recipe = round.recipe | {"description": "overridden: yes"}
     round.run()
-    told = page_of(platform, newest(platform, "line", "campaign"))
-    home, *words = shlex.split(told.command)
+    report = page_of(platform, newest(platform, "line", "campaign"))
+    home, *words = shlex.split(report.command)
     assert home.startswith("SELFTAUGHT_HOME=")
     assert words == "selftaught run recorded.yaml --line line --campaign campaign --rounds 1 --shards 2".split()
-    assert Recipe.parse(told.recipe_yaml).digest == round.job.recipe.digest
+    assert Recipe.parse(report.recipe_yaml).digest == round.job.recipe.digest

@@ -9,7 +9,7 @@ from components.images import STEPS
 def sample(
     job: dsl.Input[dsl.Artifact], shard: int, tasks: dsl.Input[dsl.Dataset], groups: dsl.Output[dsl.Dataset]
 ) -> None:
-    """Sample the tasks of `shard`; finished groups are journaled, so a killed task goes on where it stopped."""
+    """Sample the tasks of `shard`; finished groups are journaled, so a killed task resumes where it stopped."""
     from selftaught.round.step import step
     from selftaught.round.steps import sample
 

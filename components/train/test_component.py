@@ -39,10 +39,10 @@ def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Roun
     assert platform.tracker.tags(verified.job.run)["selftaught.model_version"] == "line/2"
     client = platform.tracker.client
     run = client.get_run(verified.job.run)
-    told = client.get_model_version("line", "2").description
-    assert f"[campaign round 1](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" in told
-    assert "[version 1](#/models/line/versions/1) of line" in told
-    assert f"examples `{tags['selftaught.examples'][:8]}`" in told
+    description = client.get_model_version("line", "2").description
+    assert f"[campaign round 1](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" in description
+    assert "[version 1](#/models/line/versions/1) of line" in description
+    assert f"examples `{tags['selftaught.examples'][:8]}`" in description
     inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
     assert inputs["examples"] == tags["selftaught.examples"][:36]
     first = client.get_run(client.get_model_version("line", "1").run_id)
@@ -83,7 +83,7 @@ def test_objectives_work_one_after_another_on_what_the_one_before_made(verified:
 def test_a_training_without_its_tracking_server_is_kept(
     verified: Round, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ):
-    """The step ends when it cannot register what was trained; run again, it trains nothing anew."""
+    """The step ends when it cannot register what was trained; run again, it trains nothing again."""
     with monkeypatch.context() as gone:
         gone.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         with pytest.raises(SystemExit):
@@ -96,7 +96,7 @@ def test_a_training_without_its_tracking_server_is_kept(
 
 
 def test_the_head_stays_until_the_round_has_ended(verified: Round, platform: Platform):
-    """A round that fails leaves no iterate to go on from."""
+    """A round that fails leaves no iterate to resume from."""
     before = platform.tracker.resolve("line", "head")
     verified.train()
     assert platform.tracker.resolve("line", "head") == before

@@ -52,8 +52,11 @@ def test_shards_make_no_difference(sampled: Round, tmp_path: Path):
     other.verify()
     for name in ("verified", "examples"):
         assert other.made[name].metadata["digest"] == sampled.made[name].metadata["digest"]
-    told = dataset.manifest(Path(other.made["verified"].path)).counts
-    assert (told["new_tokens"], told["sampling_seconds"]) == (2.0, 3.0)  # shards are sampled side by side
+    manifest_counts = dataset.manifest(Path(other.made["verified"].path)).counts
+    assert (manifest_counts["new_tokens"], manifest_counts["sampling_seconds"]) == (
+        2.0,
+        3.0,
+    )  # shards are sampled side by side
 
 
 def test_one_shard_needs_no_list(sampled: Round, tmp_path: Path):
@@ -107,7 +110,7 @@ def test_too_few_examples_fail_the_round(
     assert "verify: " in capfd.readouterr().err
     assert not Path(round.made["examples"].path).exists()
     assert len(shown(platform, round)) == 24
-    assert due(platform, "line", "campaign") == RoundKey("line", "campaign").retry()  # drawn anew, whoever submits it
+    assert due(platform, "line", "campaign") == RoundKey("line", "campaign").retry()  # redrawn, whoever submits it
 
 
 def test_a_held_out_task_among_the_examples_fails_the_round_before_training(
@@ -125,9 +128,9 @@ def test_a_held_out_task_among_the_examples_fails_the_round_before_training(
     )
     with pytest.raises(SystemExit):
         sampled.verify()
-    told = capfd.readouterr().err
-    assert "training examples overlap held-out tasks, so nothing measured on them counts" in told
-    assert leaked.id in told
+    stderr = capfd.readouterr().err
+    assert "training examples overlap held-out tasks, so nothing measured on them counts" in stderr
+    assert leaked.id in stderr
     assert not Path(sampled.made["examples"].path).exists()
 
 

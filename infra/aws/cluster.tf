@@ -31,7 +31,7 @@ resource "aws_eks_cluster" "this" {
   version                   = var.kubernetes_version
   role_arn                  = aws_iam_role.cluster.arn
   enabled_cluster_log_types = ["api", "audit", "authenticator"]
-  # They are add-ons below, so that one place decides their versions and settings.
+  # They are add-ons below, so that one file decides their versions and settings.
   bootstrap_self_managed_addons = false
 
   access_config {

@@ -70,7 +70,7 @@ variable "api_cidrs" {
 
   validation {
     condition     = !contains(var.api_cidrs, "0.0.0.0/0")
-    error_message = "api_cidrs: name the addresses of your people and of your CI, not the whole internet."
+    error_message = "api_cidrs: name the addresses of your people and of your CI, not the entire internet."
   }
 }
 

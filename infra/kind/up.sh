@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole platform on this machine: a kind cluster with cert-manager, KServe, Kubeflow Pipelines and the chart.
+# The complete platform on this machine: a kind cluster with cert-manager, KServe, Kubeflow Pipelines and the chart.
 # What is there already is left or brought up to date, so after a failure run it again.
 #
 #   IMAGES="steps trainer engine"   the images to load, and to build where they are missing; all four if not given

@@ -2,7 +2,7 @@
 
 kfp's compiler and its local runner take much that the back end refuses, at submission or when a run has come so far, or
 that it takes and does otherwise. Each rule is a function of the pipeline that tells what breaks it; its docstring names
-the place in kubeflow/pipelines (2.17) that it was read in. `selftaught compile` writes nothing that breaks one.
+the source in kubeflow/pipelines (2.17) that it was read in. `selftaught compile` writes nothing that breaks one.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from pipelines.back_end.caching import the_cache_answers_nothing_wrong, the_cach
 from pipelines.back_end.conditions import conditions_hold
 from pipelines.back_end.ir import Compiled
 from pipelines.back_end.kubernetes import (
-    environments_are_taken,
+    environments_are_accepted,
     images_run_as_they_are,
-    names_are_taken,
+    names_are_accepted,
     nothing_secret_is_in_it,
     pod_security_takes_them,
     resources_are_asked_for,
-    sizes_are_taken,
+    sizes_are_accepted,
     texts_come_through_as_they_are,
 )
 from pipelines.back_end.structure import (
@@ -52,12 +52,12 @@ RULES: tuple[Rule, ...] = (
     artifacts_fit,
     what_leaves_a_loop_is_collected,
     conditions_hold,
-    names_are_taken,
-    sizes_are_taken,
+    names_are_accepted,
+    sizes_are_accepted,
     texts_come_through_as_they_are,
     resources_are_asked_for,
     pod_security_takes_them,
-    environments_are_taken,
+    environments_are_accepted,
     nothing_secret_is_in_it,
     images_run_as_they_are,
     the_cache_answers_nothing_wrong,
@@ -66,7 +66,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def broken(pipeline: Compiled) -> dict[str, list[str]]:
-    """What breaks a rule, by the rule's name; of a pipeline that leads nowhere that alone is told."""
+    """What breaks a rule, by the rule's name; of a pipeline that leads nowhere only that."""
     rules = WHOLE if any(list(rule(pipeline)) for rule in WHOLE) else RULES
-    told = {rule.__name__: list(rule(pipeline)) for rule in rules}
-    return {name: findings for name, findings in told.items() if findings}
+    by_rule = {rule.__name__: list(rule(pipeline)) for rule in rules}
+    return {name: findings for name, findings in by_rule.items() if findings}

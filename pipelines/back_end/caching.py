@@ -15,7 +15,7 @@ def the_cache_answers_nothing_wrong(pipeline: Compiled) -> Iterator[str]:
     """What depends on parameters alone may not be cached: with equal ones the second run of a schedule does nothing."""
     for task in _cached(pipeline):
         if not task.producers() and not _handed(task):
-            yield f"{task.place}: is cached and depends on parameters alone, so a second run would do nothing"
+            yield f"{task.location}: is cached and depends on parameters alone, so a second run would do nothing"
 
 
 def the_cache_is_not_asked_in_vain(pipeline: Compiled) -> Iterator[str]:
@@ -23,7 +23,7 @@ def the_cache_is_not_asked_in_vain(pipeline: Compiled) -> Iterator[str]:
     for task in _cached(pipeline):
         always = [each for each in task.producers() if not _caches(task.dag.tasks[each])]
         if always or _handed(task):
-            yield f"{task.place}: is cached behind {', '.join(always) or 'its group'}, which makes new ids each time"
+            yield f"{task.location}: is cached behind {', '.join(always) or 'its group'}, which makes new ids each time"
 
 
 def _cached(pipeline: Compiled) -> Iterator[Task]:

@@ -21,13 +21,13 @@ def conditions_hold(pipeline: Compiled) -> Iterator[str]:
     """Both sides of every comparison are there, and of one type."""
     for task in pipeline.tasks():
         if _COMPARISON.sub("", task.condition).strip(" \n!()&|"):
-            yield f"{task.place}: its condition does not compare inputs: {task.condition}"
+            yield f"{task.location}: its condition does not compare inputs: {task.condition}"
         for left, right in _COMPARISON.findall(task.condition):
             kinds = [_kind(task, side) for side in (left, right)]
             if None in kinds:
-                yield f"{task.place}: its condition asks for an input that it is not given: {left}, {right}"
+                yield f"{task.location}: its condition asks for an input that it is not given: {left}, {right}"
             elif kinds[0] != kinds[1]:
-                yield f"{task.place}: its condition compares {kinds[0]} with {kinds[1]}: {left}, {right}"
+                yield f"{task.location}: its condition compares {kinds[0]} with {kinds[1]}: {left}, {right}"
 
 
 def _kind(task: Task, side: str) -> str | None:

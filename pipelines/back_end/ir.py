@@ -105,7 +105,7 @@ class Task:
     spec: Tree
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it stands, for messages."""
         return self.key if self.dag.name == "root" else f"{self.dag.name}/{self.key}"
 

@@ -36,14 +36,14 @@ _CREDENTIAL = re.compile(r"(secret|token|password|passwd|credential|(access|priv
 _IN_A_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s@]+@")
 
 
-def names_are_taken(pipeline: Compiled) -> Iterator[str]:
+def names_are_accepted(pipeline: Compiled) -> Iterator[str]:
     """By Kubernetes for the Workflow and its pods, by Argo for templates and tasks, by KFP's database."""
     if not _SUBDOMAIN.fullmatch(pipeline.name) or len(pipeline.name) + SUFFIX > LABEL:
         yield f"{pipeline.name}: a pipeline is called by a-z, 0-9, '-' and '.', in {LABEL - SUFFIX} characters at most"
     for task in pipeline.tasks():
         longest = f"{task.component_name}-{task.key}-iterator" if task.loops else task.component_name
         if not _TASK.fullmatch(task.key) or len(f"{task.key}-driver") > TEMPLATE or len(longest) > TEMPLATE:
-            yield f"{task.place}: Argo takes letters, digits and '-', {TEMPLATE} characters at most"
+            yield f"{task.location}: Argo takes letters, digits and '-', {TEMPLATE} characters at most"
     for dag in pipeline.dags():
         shown = Counter(task.spec.get("taskInfo", {}).get("name", "") for task in dag.tasks.values())
         for name, times in shown.items():
@@ -53,9 +53,9 @@ def names_are_taken(pipeline: Compiled) -> Iterator[str]:
                 yield f"{dag.name}: {times} tasks are shown as {name!r}"
 
 
-def sizes_are_taken(pipeline: Compiled) -> Iterator[str]:
-    """Of what is passed as one argument (argocompiler/container.go, dag.go), and of the whole in one object."""
-    parts: dict[str, Any] = {task.place: task.spec for task in pipeline.tasks()}
+def sizes_are_accepted(pipeline: Compiled) -> Iterator[str]:
+    """Of what is passed as one argument (argocompiler/container.go, dag.go), and of the entire in one object."""
+    parts: dict[str, Any] = {task.location: task.spec for task in pipeline.tasks()}
     parts |= dict(pipeline.spec["components"])
     for executor in pipeline.executors():
         parts |= {executor.label: executor.spec, f"{executor.label} (kubernetes)": executor.kubernetes}
@@ -77,15 +77,15 @@ def texts_come_through_as_they_are(pipeline: Compiled) -> Iterator[str]:
     that it has neither (`Recipe.as_argument`).
     """
     texts = {
-        f"{task.place}: {name}": json.dumps(source.get("runtimeValue", {}), ensure_ascii=False)
+        f"{task.location}: {name}": json.dumps(source.get("runtimeValue", {}), ensure_ascii=False)
         for task in pipeline.tasks()
         for name, source in task.given("parameters").items()
     }
     for executor in _containers(pipeline):
         texts[executor.label] = "\n".join((*executor.container.get("command", ()), *executor.container.get("args", ())))
-    for place, text in texts.items():
+    for location, text in texts.items():
         if found := re.search(r"\{\{(?!\$)|\$\$", text):
-            yield f"{place} has '{found[0]}', which Argo or Kubernetes would take for a sign of its own"
+            yield f"{location} has '{found[0]}', which Argo or Kubernetes would take for a sign of its own"
 
 
 def resources_are_asked_for(pipeline: Compiled) -> Iterator[str]:
@@ -119,7 +119,7 @@ def pod_security_takes_them(pipeline: Compiled) -> Iterator[str]:
             yield f"{executor.label}: runs as user 0"
 
 
-def environments_are_taken(pipeline: Compiled) -> Iterator[str]:
+def environments_are_accepted(pipeline: Compiled) -> Iterator[str]:
     """Variables have names, each once; Secrets and ConfigMaps have names that a volume can have (k8s.go)."""
     for executor in _containers(pipeline):
         names = [each["name"] for each in executor.container.get("env", ())]

@@ -18,11 +18,11 @@ def names_lead_somewhere(pipeline: Compiled) -> Iterator[str]:
     labels = pipeline.spec["deploymentSpec"]["executors"]
     for task in pipeline.tasks():
         if not task.component:
-            yield f"{task.place}: there is no component {task.component_name or '(none named)'}"
+            yield f"{task.location}: there is no component {task.component_name or '(none named)'}"
         elif not task.group and task.component.get("executorLabel") not in labels:
-            yield f"{task.place}: there is no executor {task.component.get('executorLabel')}"
+            yield f"{task.location}: there is no executor {task.component.get('executorLabel')}"
         for other in sorted(task.after() - set(task.dag.tasks)):
-            yield f"{task.place}: comes after {other}, which is not a task of its group"
+            yield f"{task.location}: comes after {other}, which is not a task of its group"
 
 
 def order_ends(dag: Dag) -> str | None:
@@ -52,11 +52,11 @@ def runs_on_argo(pipeline: Compiled) -> Iterator[str]:
             yield f"{executor.label}: is neither a container nor an importer"
     for task in pipeline.tasks():
         if "artifactIterator" in task.spec:
-            yield f"{task.place}: loops over artifacts, which Argo's compiler does not implement"
+            yield f"{task.location}: loops over artifacts, which Argo's compiler does not implement"
         if task.condition and task.executor and "importer" in task.executor.spec:
-            yield f"{task.place}: an importer cannot have a condition"
+            yield f"{task.location}: an importer cannot have a condition"
         if "retryPolicy" in task.spec:
-            yield f"{task.place}: asks for a retry, which the controller's own (OnError) replaces"
+            yield f"{task.location}: asks for a retry, which the controller's own (OnError) replaces"
 
 
 def nothing_follows_a_skip(pipeline: Compiled) -> Iterator[str]:
@@ -68,7 +68,7 @@ def nothing_follows_a_skip(pipeline: Compiled) -> Iterator[str]:
         for other in sorted(task.after()):
             before = task.dag.tasks.get(other)
             if before and before.condition and not _exits(task):
-                yield f"{task.place}: comes after {other}, and is left out where that is skipped"
+                yield f"{task.location}: comes after {other}, and is left out where that is skipped"
     for dag in pipeline.dags():
         yield from _outputs_of_skips(dag)
 
@@ -91,8 +91,8 @@ def _outputs_of_skips(dag: Dag) -> Iterator[str]:
 def equal_containers_are_one_component(pipeline: Compiled) -> Iterator[str]:
     """The workflow keeps a component's specification under its container's digest, the first of equals alone.
 
-    argo.go: hashComponentContainer, saveProtoToArguments. Another task of the same code and place that declares other
-    inputs would be driven by the first one's.
+    argo.go: hashComponentContainer, saveProtoToArguments. Another task of the same code and resources that declares
+    other inputs would be driven by the first one's.
     """
     seen: list[tuple[object, str, object]] = []
     for task in pipeline.tasks():
@@ -101,5 +101,5 @@ def equal_containers_are_one_component(pipeline: Compiled) -> Iterator[str]:
         declared = {side: task.component.get(side) for side in ("inputDefinitions", "outputDefinitions")}
         for container, other, others in seen:
             if container == task.executor.spec and others != declared:
-                yield f"{task.place}: has the container of {other} and other inputs or outputs"
-        seen.append((task.executor.spec, task.place, declared))
+                yield f"{task.location}: has the container of {other} and other inputs or outputs"
+        seen.append((task.executor.spec, task.location, declared))

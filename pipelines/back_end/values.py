@@ -45,11 +45,11 @@ def parameters_fit(pipeline: Compiled) -> Iterator[str]:
         for name, source in task.given("parameters").items():
             declared, given = task.takes("parameters").get(name), source_type(task, source)
             if declared is None:
-                yield f"{task.place}: its component has no parameter {name}"
+                yield f"{task.location}: its component has no parameter {name}"
             elif given is None:
-                yield f"{task.place}: {name} comes from nowhere: {_said(source)}"
+                yield f"{task.location}: {name} comes from nowhere: {_said(source)}"
             elif not taken(given, declared["parameterType"]):
-                yield f"{task.place}: {name} is {given}, and {declared['parameterType']} is taken"
+                yield f"{task.location}: {name} is {given}, and {declared['parameterType']} is taken"
 
 
 def source_type(task: Task, source: Tree) -> str | None:
@@ -90,9 +90,9 @@ def inputs_are_given(pipeline: Compiled) -> Iterator[str]:
                 if declared.get("isOptional") or name == item:
                     continue
                 if name not in given:
-                    yield f"{task.place}: needs {name}, and is not given it"
+                    yield f"{task.location}: needs {name}, and is not given it"
                 elif absent := _may_be_null(task, given[name], side):
-                    yield f"{task.place}: needs {name}, and {absent} may be left out"
+                    yield f"{task.location}: needs {name}, and {absent} may be left out"
 
 
 def _may_be_null(task: Task, source: Tree, side: str) -> str:
@@ -126,9 +126,9 @@ def loops_fit(pipeline: Compiled) -> Iterator[str]:
             continue
         item, declared = task.loops["itemInput"], task.takes("parameters").get(task.loops["itemInput"])
         if declared is None:
-            yield f"{task.place}: its items are {item}, which it does not declare"
+            yield f"{task.location}: its items are {item}, which it does not declare"
         elif not is_loop_item(item):
-            yield f"{task.place}: its items are {item}: the driver tells them by a name with 'loop-item' at its end"
+            yield f"{task.location}: its items are {item}: the driver tells them by a name with 'loop-item' at its end"
         else:
             yield from _items_fit(task, item, declared["parameterType"])
 
@@ -144,11 +144,11 @@ def _items_fit(task: Task, item: str, declared: str) -> Iterator[str]:
     if items is None:
         source = task.takes("parameters").get(task.loops["items"].get("inputParameter"), {})
         if source.get("parameterType") not in ("LIST", "STRING"):
-            yield f"{task.place}: loops over {source.get('parameterType')}, which cannot be iterated"
+            yield f"{task.location}: loops over {source.get('parameterType')}, which cannot be iterated"
         return
     for value in items:
         if kind(value) != declared and not {kind(value), declared} <= NUMBERS:
-            yield f"{task.place}: {item} is {declared}, and {value!r} is {kind(value)}"
+            yield f"{task.location}: {item} is {declared}, and {value!r} is {kind(value)}"
 
 
 def _items(task: Task) -> list[object] | None:
@@ -167,7 +167,7 @@ def nothing_else_is_called_a_loop_item(pipeline: Compiled) -> Iterator[str]:
     for task in pipeline.tasks():
         for name in task.takes("parameters"):
             if is_loop_item(name) and name != task.loops.get("itemInput") and not _handed_on(task, name):
-                yield f"{task.place}: {name} is not a loop item, but the driver takes it for one"
+                yield f"{task.location}: {name} is not a loop item, but the driver takes it for one"
 
 
 def _handed_on(task: Task, name: str) -> bool:
@@ -183,13 +183,13 @@ def artifacts_fit(pipeline: Compiled) -> Iterator[str]:
         for name, source in task.given("artifacts").items():
             declared, given = task.takes("artifacts").get(name), _artifact(task, source)
             if declared is None:
-                yield f"{task.place}: its component has no artifact {name}"
+                yield f"{task.location}: its component has no artifact {name}"
             elif given is None:
-                yield f"{task.place}: {name} comes from nowhere: {_said(source)}"
+                yield f"{task.location}: {name} comes from nowhere: {_said(source)}"
             elif _list(given) != _list(declared):
-                yield f"{task.place}: {name} is {_listed(given)}, and {_listed(declared)} is taken"
+                yield f"{task.location}: {name} is {_listed(given)}, and {_listed(declared)} is taken"
             elif _title(declared) not in ("system.Artifact", _title(given)):
-                yield f"{task.place}: {name} is {_title(given)}, and {_title(declared)} is taken"
+                yield f"{task.location}: {name} is {_title(given)}, and {_title(declared)} is taken"
 
 
 def _artifact(task: Task, source: Tree) -> Tree | None:
@@ -221,12 +221,15 @@ def what_leaves_a_loop_is_collected(pipeline: Compiled) -> Iterator[str]:
         if not task.loops:
             continue
         for name in task.gives("parameters"):
-            yield f"{task.place}: {name} is a parameter of each turn, and one turn cannot collect it; write an artifact"
+            yield (
+                f"{task.location}: {name} is a parameter of each turn, and one turn cannot collect it; write an "
+                "artifact"
+            )
         for name, artifact in task.gives("artifacts").items():
             if not _list(artifact):
-                yield f"{task.place}: {name} leaves a loop, and is said to be one artifact"
+                yield f"{task.location}: {name} leaves a loop, and is said to be one artifact"
         if task.gives("artifacts") and not (_items(task) or _asked(task)):
-            yield f"{task.place}: goes over what may be empty, and what it collects would not be found"
+            yield f"{task.location}: goes over what may be empty, and what it collects would not be found"
 
 
 def _asked(task: Task) -> bool:

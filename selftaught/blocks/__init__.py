@@ -1,4 +1,4 @@
-"""What a block is: the base class of every axis of a recipe, the registry, and the context a block is given.
+"""Blocks: the base class of every axis of a recipe, the registry, and the context that blocks get.
 
 A block is a config that acts: a frozen pydantic class whose fields are the YAML and whose method does the work. Each
 block is one file in the folder of its step; naming its `type` registers it. Nothing here knows a concrete block:

@@ -1,4 +1,4 @@
-"""The axes of a recipe, a base class each: subclass one and name a type to add a block to it."""
+"""The axes of a recipe, one base class each: subclass one with a type name to add a block to it."""
 
 import pickle
 from abc import abstractmethod
@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from selftaught.blocks.block import Block
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
-from selftaught.blocks.loading import Listed, OnAxis
+from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.blocks.results import Decision, Evidence, Outlook, Over, TrainResult
 from selftaught.core.errors import NoAnswer, SelftaughtError
 from selftaught.core.worker import WorkerDied, in_worker
@@ -19,41 +19,41 @@ from selftaught.records import Example, Group, Message, Rollout, Split, Task, Ve
 
 
 class TaskSource(Block, axis="tasks"):
-    """Where tasks come from, and how many there are in each set."""
+    """A source of tasks, and the sizes of its sets."""
 
     train: PositiveInt
     """Tasks that a round attempts and trains on."""
     gate: PositiveInt
-    """Held-out tasks that a round's gate decides by."""
+    """Held-out tasks that a round's gate decides on."""
     report: PositiveInt
-    """Held-out tasks for reports, the same in every round: nothing is decided by them."""
+    """Held-out tasks for reports, the same in every round; no decision uses them."""
     guard: NonNegativeInt = 0
-    """Tasks of another origin, on which the gate looks for losses."""
+    """Tasks from another distribution, on which the gate tests for losses."""
 
     resamples_gate: ClassVar[bool]
-    """Whether gate tasks are made, or arrive, anew every round; else rounds share a pool and its error budget.
+    """Whether each round generates or receives new gate tasks; else rounds share a pool and its error budget.
 
-    A generator's problems are many and not endless, so some may have been in an earlier round's gate set: none of them
-    was ever trained on, and a challenger is another model each round.
+    A generator's problems are finite, so some may have been in an earlier round's gate set: none of them was ever
+    trained on, and a challenger is another model each round.
     """
     over: ClassVar["Over"] = "tasks"
-    """What results are to hold for: more tasks of these templates, or (rows of users) templates nobody has seen."""
+    """What results should generalise to: more tasks of these templates, or (user-provided rows) unseen templates."""
 
     @abstractmethod
     def draw(self, draw: Draw) -> list[Task]:
-        """The tasks of all four sets, `split` set, disjoint by structure. Equal draws give equal lists.
+        """The tasks of all four sets, with their `split`, disjoint by construction. Equal draws give equal lists.
 
         The report set depends on `draw.campaign` alone. Raises BadInput when the source is missing, empty, malformed
         or too small for the numbers asked for.
         """
 
     def sizes(self) -> dict[Split, int]:
-        """How many tasks each split asks for."""
+        """The number of tasks of each split."""
         return {"train": self.train, "gate": self.gate, "report": self.report, "guard": self.guard}
 
 
 class Attempts(Protocol):
-    """What attempts tasks, as the runner of sampling asks it: a sampler, or what one is in a round."""
+    """The sampling runner's view of a sampler, possibly one specialised for a round (`Sampler.in_round`)."""
 
     async def sample(self, task: Task, context: Context) -> Group:
         """Attempt `task`; the group's rollouts carry the digest of the model that answered."""
@@ -61,16 +61,16 @@ class Attempts(Protocol):
 
 
 class Sampler(Block, axis="sample"):
-    """How a task is attempted; also an inference strategy that evaluation can run."""
+    """How tasks are attempted; also an inference strategy that evaluation can measure."""
 
     pipeline: ClassVar[str] = "round.yaml"
-    """The compiled pipeline of a round that samples like this, in several shards."""
+    """The compiled pipeline of a round with this sampler, in several shards."""
     asks_verifiers: ClassVar[bool] = True
-    """Whether it may ask the stage's verifiers. Where it does not, its rollouts depend on none of them, and no model
-    that only they ask is served while it samples."""
+    """Whether it may use the stage's verifiers. If not, its rollouts do not depend on them, and models that only they
+    use are not served while it samples."""
 
     def roles(self) -> frozenset[str]:
-        """The policy, and those of the blocks in its fields."""
+        """The policy, and the roles of nested blocks."""
         return super().roles() | {"policy"}
 
     @abstractmethod
@@ -78,49 +78,49 @@ class Sampler(Block, axis="sample"):
         """Attempt `task`; the group's rollouts carry the digest of the model that answered."""
 
     def asked(self, task: Task) -> Sequence[Message]:
-        """What a model is sent of `task` first: for plans."""
+        """The first request for `task`: for plans."""
         return task.messages
 
     def cost(self) -> int:
-        """About how many new tokens one task costs at most: for plans and progress."""
+        """An upper estimate of the new tokens per task: for plans and progress."""
         return 0
 
     def in_round(
         self, tasks: Sequence[Task], seed: int, context_tokens: int, earlier: Mapping[str, Earlier]
     ) -> Attempts:
-        """What attempts a shard's `tasks` in a round, on engines of that context: the sampler itself.
+        """The sampler for a shard's `tasks` in a round, on engines with that context: by default itself.
 
-        One that is to be held against something gives what also samples that, on some of the tasks; one that reuses
-        trees gives what goes on from those that `earlier` has, by the task's id.
+        A sampler with a control returns one that also samples the control on some of the tasks; one that reuses trees
+        returns one that resumes from those in `earlier`, by the task's id.
         """
         return self
 
     def control_cost(self, tasks: int) -> int:
-        """About how many new tokens it costs a round at most to hold it against something, beside `tasks` of them."""
+        """An upper estimate of the new tokens of a control, for a round of `tasks`."""
         return 0
 
     def longest(self) -> int:
-        """New tokens that one request asks for at most: with the prompt they have to fit the engine's context."""
+        """The most new tokens of one request: with the prompt they have to fit the engine's context."""
         return 0
 
 
 class Verifier(Block, axis="verify"):
-    """What says whether rollouts are right; group-wise, so that votes and consistency are ordinary verifiers."""
+    """Judges whether rollouts are right; by group, so that votes and consistency are ordinary verifiers."""
 
     reads_answer: ClassVar[bool] = True
-    """Whether a rollout that states the gold answer and nothing else has to pass, which is tried before a run. False
-    for what looks at form, steps or length."""
+    """Whether a rollout with just the gold answer has to pass, which is tested before a run. False for verifiers of
+    form, steps or length."""
 
     @abstractmethod
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
-        """One verdict a rollout, in order. A verifier that cannot run gives errors, never scores.
+        """One verdict per rollout, in order. A verifier that cannot run gives errors, never scores.
 
-        It runs in the event loop, and awaits what takes longer than some milliseconds. Blocks that ask a verifier ask
-        `judge`.
+        It runs in the event loop: await anything that takes longer than some milliseconds. Blocks that use a verifier
+        call `judge`.
         """
 
     async def judge(self, group: Group, context: Context) -> list[Verdict]:
-        """One verdict a rollout of `group`, in order: errors where `verify` crashed, or was not answered twice.
+        """One verdict per rollout of `group`, in order: errors if `verify` crashed, or twice got no answer.
 
         A crash in a verifier is a fact about the verifier and not about the model. Dead endpoints and wrong models (any
         SelftaughtError but NoAnswer) are raised.
@@ -139,7 +139,7 @@ class Verifier(Block, axis="verify"):
         return said
 
     async def _twice(self, group: Group, context: Context) -> list[Verdict]:
-        """What it says, asked once more where it got no answer: an engine that dies breaks off what it is asked."""
+        """Its verdicts, with one retry if it got no answer: a dying engine aborts its requests."""
         try:
             return await self.verify(group, context)
         except NoAnswer:
@@ -150,16 +150,16 @@ class Verifier(Block, axis="verify"):
 
 
 class RolloutVerifier(Verifier):
-    """A verifier that looks at one rollout at a time, and whose crash on one costs that one its verdict alone.
+    """A verifier of one rollout at a time, whose crash on one costs only that rollout its verdict.
 
-    Verdicts are given in a worker process, one at a time, so they may take their time: the event loop does not wait. It
-    reads the verifier once and keeps it, with what it has loaded. A class that only this process knows (one of a
-    notebook, or in a function) is asked here.
+    Verdicts are computed in a worker process, one at a time, so they may take long without blocking the event loop. The
+    worker unpickles the verifier once and keeps it, with what it has loaded. A class that cannot be imported (from a
+    notebook, or in a function) runs in this process.
     """
 
     @abstractmethod
     def verdict(self, task: Task, rollout: Rollout) -> Verdict:
-        """What is said of `rollout`."""
+        """The verdict on `rollout`."""
 
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         if not _importable(type(self)):
@@ -167,7 +167,7 @@ class RolloutVerifier(Verifier):
         kept = pickle.dumps(self)
         try:
             return await in_worker(_verdicts, kept, group.task, *group.rollouts)
-        except WorkerDied:  # of one of them: which one, each for itself will tell
+        except WorkerDied:  # because of one of them: judge each separately to find it
             return [await self._alone(kept, group.task, rollout) for rollout in group.rollouts]
 
     async def _alone(self, kept: bytes, task: Task, rollout: Rollout) -> Verdict:
@@ -178,12 +178,12 @@ class RolloutVerifier(Verifier):
             return Verdict.errored(self.name, str(error))
 
     def bounded(self, task: Task, rollout: Rollout) -> Verdict:
-        """The verdict on `rollout`, an error where there is none. Raises a SelftaughtError as it is."""
+        """The verdict on `rollout`, an error if it crashes. A SelftaughtError is raised."""
         try:
             return self.verdict(task, rollout)
         except SelftaughtError:
             raise
-        # The unit of blame is the unit of work: what a verifier may raise on one text is no word on its siblings.
+        # An exception on one rollout says nothing about the others.
         except Exception as error:  # noqa: BLE001
             return Verdict.errored(self.name, f"{type(error).__name__}: {error}")
 
@@ -198,7 +198,7 @@ def _verdicts(kept: bytes, task: Task, *rollouts: Rollout) -> list[Verdict]:
 
 @lru_cache(maxsize=32)
 def _verifier(kept: bytes) -> RolloutVerifier:
-    return cast(RolloutVerifier, pickle.loads(kept))  # noqa: S301 (it is the asking process's own)
+    return cast(RolloutVerifier, pickle.loads(kept))  # noqa: S301 (written by our own process)
 
 
 class Curator(Block, axis="curate"):
@@ -208,11 +208,11 @@ class Curator(Block, axis="curate"):
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
         """Yield examples in a fixed order: equal groups and seed give equal examples.
 
-        `groups` may be more than fit into memory: they can be gone through several times, and are read anew each time.
+        `groups` may not fit into memory: they can be iterated several times, and are reread each time.
         """
 
     def check(self, given: int) -> None:
-        """Raise RoundFailed when so many examples as were `given` are not enough to train on."""
+        """Raise RoundFailed if `given` examples are not enough to train on."""
 
 
 class Objective(Block, axis="train"):
@@ -227,7 +227,8 @@ class Objective(Block, axis="train"):
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on `examples`, write the new one to `out` (safetensors, tokenizer, config).
 
-        Goes on from the newest whole checkpoint in `context.scratch`. Raises BadInput on a model that cannot be read.
+        Resumes from the latest complete checkpoint in `context.scratch`. Raises BadInput on a model that cannot be
+        read.
         """
 
     def check(self) -> None:
@@ -235,30 +236,30 @@ class Objective(Block, axis="train"):
 
 
 class Metric(Block, axis="evaluate"):
-    """A figure of a model: a value a task first, the mean second."""
+    """A metric of a model: one value per task, and their mean."""
 
     higher_is_better: ClassVar[bool] = True
-    """Whether a higher value is a better model; a gate decides by no other metric."""
+    """Whether higher is better; a gate cannot decide on other metrics."""
     bounds: ClassVar[tuple[float, float] | None] = None
-    """The least and the highest value that a task can have: (0, 1) of whatever is right or wrong, or a share of it.
-    Intervals of few tasks go by it, and how much there is to lose. None where there are no such values, or nobody says.
+    """The lowest and highest value of a task: (0, 1) for right or wrong, or a share of it. Intervals of few tasks and
+    the guard's margin depend on it. None if unbounded or unknown.
     """
     tasks: PositiveInt | None = None
-    """How many tasks of the set to measure (the first by id, so that every model is measured on the same)."""
-    verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Listed()] = ()
-    """What says whether an answer is right, each of which has to pass it, in the place of the tasks' own check
-    (`answer_match`: the gold answer). Never the stage's `verify`, unless it is written here too."""
+    """The number of tasks of the set to measure (the first by id, so that every model is measured on the same)."""
+    verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], OneOrMore()] = ()
+    """The verifiers that a right answer has to pass, instead of the tasks' own check (`answer_match`: the gold answer).
+    Never the stage's `verify`, unless it is repeated here."""
 
     @property
     def variance(self) -> float | None:
-        """That of the difference of two models on a task, as far as it can be assumed; None where values are 0 or 1.
+        """The assumed variance of the difference of two models on a task; None if values are 0 or 1.
 
-        Nothing is assumed of a metric of other `bounds` than (0, 1) that has none.
+        Nothing is assumed for a metric with `bounds` other than (0, 1) and without a variance.
         """
         return None
 
     def roles(self) -> frozenset[str]:
-        """The roles that its sampler asks, and those of the blocks in its fields."""
+        """The roles that its sampler uses, and those of nested blocks."""
         return super().roles() | self.sampler().roles()
 
     @abstractmethod
@@ -271,11 +272,11 @@ class Metric(Block, axis="evaluate"):
 
 
 class Gate(Block, axis="gate"):
-    """What decides whether the challenger becomes the champion."""
+    """Decides whether the challenger becomes the champion."""
 
     @property
     def anchored(self) -> frozenset[str]:
-        """The metrics on which the guard set is measured of the model that the line began with, too."""
+        """The metrics for which the line's base model is measured on the guard set, too."""
         return frozenset()
 
     @abstractmethod
@@ -284,4 +285,4 @@ class Gate(Block, axis="gate"):
 
     @abstractmethod
     def plan(self, outlook: Outlook) -> str:
-        """What to print before the run: the smallest gain that can be shown, and the chance that it is promoted."""
+        """Text before a run: the smallest detectable gain, and the probability of its promotion."""

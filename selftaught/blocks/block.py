@@ -44,10 +44,10 @@ class Block(BaseModel, ABC):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """`type` is required: it tells an editor which block a mistake is one of."""
-        told = handler.resolve_ref_schema(handler(schema))
-        if "type" in told.get("properties", {}):
-            told["required"] = ["type", *told.get("required", [])]
-        return told
+        resolved = handler.resolve_ref_schema(handler(schema))
+        if "type" in resolved.get("properties", {}):
+            resolved["required"] = ["type", *resolved.get("required", [])]
+        return resolved
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ def current(axis: str, type: Any) -> Any:
 
 
 class OneOf:
-    """The pydantic schema of an axis: a union of its blocks, told apart by `type`."""
+    """The pydantic schema of an axis: a union of its blocks, distinguished by `type`."""
 
     def __init__(self, axis: str) -> None:
         self.axis = axis

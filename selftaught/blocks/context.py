@@ -1,4 +1,4 @@
-"""What a block is given: models, seeds, and where it says how far it is."""
+"""The context of a block: models, seeds, and where to report progress."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything a block may touch: the roles' models, the stage's other blocks, and the seed of this round.
+    """Everything a block may use: the roles' models, the stage's verifiers, and the round's seed.
 
-    A role that a recipe gives no model is played by the policy. `asked` are the roles that the step's blocks say they
-    ask (`Block.roles`), whose models alone are there; None where nobody counts them.
+    A role without a model of its own is played by the policy. `asked` are the roles that the step's blocks declare
+    (`Block.roles`), and only their models are available; None if they are not restricted.
     """
 
     models: Mapping[str, ChatModel] = field(default_factory=dict[str, ChatModel])
@@ -29,7 +29,7 @@ class Context:
     asked: frozenset[str] | None = None
 
     def model(self, role: str = "policy") -> ChatModel:
-        """The model that plays `role`. Raises BadInput for one that no block says it asks."""
+        """The model that plays `role`. Raises BadInput for a role that no block declares."""
         if self.asked is not None and role not in self.asked:
             raise BadInput(
                 f"a block asks the {role} model, and none says so. Give the block a field `role`, or have its roles() "
@@ -38,13 +38,13 @@ class Context:
         return self.models.get(role) or self.models["policy"]
 
     def tokens(self, role: str = "policy") -> TokenModel:
-        """The model that plays `role`, as a search asks it."""
+        """The model that plays `role`, with the methods that a search needs."""
         return cast(TokenModel, self.model(role))
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The seeds that a draw of tasks comes from: `campaign` stays, `round` changes with every round and attempt."""
+    """The seeds of a draw of tasks: `campaign` is fixed, `round` changes with every round and attempt."""
 
     campaign: int
     round: int
@@ -52,10 +52,10 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A task as an earlier round attempted it with this very policy, by settings that can be gone on from.
+    """A task's tree from an earlier round with the same policy and compatible settings, to be resumed.
 
-    `trees` is the digest of the data set that its `group` is of. `valued` says whether the values of its tree are those
-    that this round's blocks and models would give.
+    `trees` is the digest of the data set with its `group`. `valued` is whether this round's blocks and models would
+    give its tree the same values.
     """
 
     trees: str
@@ -65,16 +65,16 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class TrainContext:
-    """What an objective is given beside models and examples. `scratch` holds checkpoints and survives a kill."""
+    """The context of an objective, besides models and examples. `scratch` has checkpoints and survives a kill."""
 
     scratch: Path
     seed: int
     report: "ProgressSink"
     template: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
-    """Variables of the chat template that prompts are rendered with."""
+    """Variables of the chat template."""
 
 
 class ProgressSink(Protocol):
-    """Where a step says how far it is: `selftaught.core.progress` has the real one."""
+    """Receives a step's progress: implemented in `selftaught.core.progress`."""
 
     def __call__(self, done: int, total: int, /, **values: float) -> None: ...

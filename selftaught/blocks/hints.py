@@ -1,6 +1,6 @@
-"""Hints: how a task is asked with words of help in its last user message, its gold answer above all.
+"""Hints: prompts with help in the last user message, above all the gold answer.
 
-What samplers and searches share. When a hint is given, and that it stays out of training prompts, is theirs to see to.
+Shared by samplers and searches, which decide when to use a hint, and keep it out of training prompts.
 """
 
 from typing import Annotated
@@ -21,7 +21,7 @@ Hint = Annotated[
     AfterValidator(_names_the_answer),
     Field(description="added to the last user message; {answer} is the gold answer"),
 ]
-"""The words of a hint."""
+"""The text of a hint."""
 
 
 def with_hint(task: Task, hint: str, answer: str) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Where blocks come from: the folders of the steps, and the packages of the entry-point group `selftaught.blocks`.
+"""Loading blocks: from the folders of the steps, and from packages with the entry-point group `selftaught.blocks`.
 
 Nothing here knows a concrete block: modules are imported by name when an axis is first asked what may stand on it.
 """
@@ -51,7 +51,7 @@ class OnAxis(OneOf):
         return registered(self.axis)
 
 
-class Listed:
+class OneOrMore:
     """The pydantic schema of a list in which one entry may stand for a list of one."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -1,4 +1,4 @@
-"""Models as blocks ask them, and how tokens are drawn. The client is `selftaught.inference.endpoint`."""
+"""The model interface that blocks use, and sampling parameters. The client is `selftaught.inference.endpoint`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Stops = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_len
 
 
 class Drawn(TypedDict, total=False):
-    """How tokens are drawn beside the temperature; what is not said is as if it were not there."""
+    """Sampling parameters besides the temperature; missing ones have no effect."""
 
     top_p: float
     top_k: int
@@ -21,7 +21,7 @@ class Drawn(TypedDict, total=False):
 
 
 class Drawing(BaseModel):
-    """The fields of a block that draws tokens. They change nothing where the temperature is 0."""
+    """Fields of blocks that sample tokens. They have no effect at temperature 0."""
 
     top_p: Annotated[float, Field(gt=0, le=1, description="draw from the likeliest tokens that hold so much")] = 1.0
     top_k: Annotated[NonNegativeInt, Field(description="draw from so many likeliest tokens; 0 is all")] = 0
@@ -30,15 +30,14 @@ class Drawing(BaseModel):
     ] = 0.0
 
     def drawn(self) -> Drawn:
-        """What differs from drawing from all tokens."""
+        """The parameters that differ from their defaults."""
         asked = {name: getattr(self, name) for name in Drawing.model_fields}
-        return cast(Drawn, {n: told for n, told in asked.items() if told != Drawing.model_fields[n].default})
+        return cast(Drawn, {n: drawing for n, drawing in asked.items() if drawing != Drawing.model_fields[n].default})
 
 
 @runtime_checkable
 class ChatModel(Protocol):
-    """A role's model behind an endpoint. `digest` is the model's; `selftaught.inference.endpoint.Endpoint` is the real
-    one.
+    """A role's model behind an endpoint; implemented by `selftaught.inference.endpoint.Endpoint`.
 
     Every method raises Unavailable, BadInput or WrongModel.
     """
@@ -61,7 +60,7 @@ class ChatModel(Protocol):
 
 
 class TokenModel(ChatModel, Protocol):
-    """A model that goes on from token ids, weighs words and values partial solutions: what a search asks of one."""
+    """A model that continues token ids, scores words and values partial solutions, as a search needs."""
 
     async def complete(
         self,
@@ -73,7 +72,7 @@ class TokenModel(ChatModel, Protocol):
         stop: Sequence[str] = (),
         **drawn: Unpack[Drawn],
     ) -> "list[Completion]":
-        """`n` continuations of a chat's opening or of token ids, in one request; texts hold the stop string found."""
+        """`n` continuations of a chat prompt or of token ids, in one request; texts include the stop string."""
         ...
 
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
@@ -81,11 +80,11 @@ class TokenModel(ChatModel, Protocol):
         ...
 
     async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
-        """What a value model makes of each of `inputs` (token ids), in one request. May be any number, or none."""
+        """A value model's value of each of `inputs` (token ids), in one request: any number, or NaN."""
         ...
 
     async def rewards(self, chats: Sequence[Sequence[Message]], tag: str) -> list[list[tuple[float, ...]]]:
-        """For each of `chats` the probability of each class of a process reward model's at each `tag` in it."""
+        """For each of `chats`, the probability of each class of a process reward model at each `tag` in it."""
         ...
 
     async def text_rewards(self, texts: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:
@@ -99,10 +98,10 @@ class TokenModel(ChatModel, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One completion as the engine gave it: text, its own token ids and their log-probabilities (nats).
+    """One completion as returned by the engine: text, its own token ids and their log-probabilities (nats).
 
-    `stop` is the stop string that ended it, `tokens` the text of each token and `prompt_ids` the prompt's tokens,
-    where the engine tells them.
+    `stop` is the stop string that ended it, `tokens` the text of each token and `prompt_ids` the prompt's tokens, if
+    the engine returns them.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""What objectives and gates are told, and what they give."""
+"""Inputs and results of objectives and gates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Over = Literal["tasks", "templates"]
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What training gave: steps done, tokens seen (trained tokens apart), seconds, the loss curve [(step, loss)]."""
+    """Result of a training: steps, tokens (trained tokens separately), seconds, the loss curve [(step, loss)]."""
 
     steps: int
     tokens: int
@@ -22,18 +22,17 @@ class TrainResult:
 
 
 Outcome = Literal["promoted", "refused", "trained"]
-"""How a round ends: with a new champion, without one, or as a warm-up that no gate decides about."""
+"""Outcome of a round: a new champion, none, or a warm-up without a gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a gate may see: scores on gate and guard tasks, who the models are, and what was spent before.
+    """The input of a gate: scores on gate and guard tasks, the models, and the error probability spent before.
 
-    `alpha_spent` is the error probability already used on these gate tasks. `anchor` is the model that the line began
-    with, whose guard scores are there too; `over` says what the gain has to hold for, and `clusters` to which template,
-    or family of one wording, a gate task belongs (itself where it is not listed). `bounds` are the metrics' own, by
-    name; one not listed has (0, 1). No training example overlaps a held-out task: a round where one does has ended
-    before.
+    `alpha_spent` is the error probability already used on these gate tasks. `anchor` is the line's base
+    model, whose guard scores are included; `over` is what the gain should generalise to, and `clusters` has the
+    template, or group of one wording, of each gate task (itself if not listed). `bounds` are the metrics' own, by name,
+    (0, 1) if not listed. No training example overlaps a held-out task: such a round has failed before.
     """
 
     champion: str
@@ -51,7 +50,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of a gate: its name, whether it held, and the sentence a person reads."""
+    """One condition of a gate: its name, whether it passed, and an explanation."""
 
     name: str
     passed: bool
@@ -75,12 +74,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is known before a run that bears on the chance of a promotion.
+    """The input of a gate's power estimate before a run.
 
-    `number` is the round to come and `rounds` how many there will be; `gate` and `guard` are the tasks that the
-    deciding metric is measured on; `spent` is gone of the error budget. `variance` is assumed of the difference on a
-    task (None: values are 0 or 1, or nothing can be assumed where `bounds` are others); `last` are the scores of the
-    last round, by `champion` and `challenger`. `bounds` are those of the metric that decides.
+    `number` is the next round and `rounds` the total; `gate` and `guard` are the numbers of tasks of the deciding
+    metric; `spent` is the used part of the error budget. `variance` is the assumed one of the difference on a task
+    (None: values are 0 or 1, or unknown for other `bounds`); `last` are the scores of the last round, by `champion` and
+    `challenger`. `bounds` are those of the deciding metric.
     """
 
     gate: int

@@ -1,4 +1,4 @@
-"""What a run is about to do and about what it will cost: printed before every run, and all of a dry run.
+"""The plan of a run and its estimated cost: printed before every run, and by a dry run.
 
 Token counts are upper bounds from the blocks; the rate is the one of the line's last round where there is one, else
 what was measured on two CPU cores. The tasks are drawn once, so that a source that cannot give them is found out
@@ -24,7 +24,7 @@ from selftaught.round.history import detail, due, newest, recorded
 from selftaught.round.inputs import all_verifiers
 from selftaught.round.intake import drawn, stage_of
 from selftaught.state.round_key import RoundKey
-from selftaught.tasks.inbox.source import Drop
+from selftaught.tasks.inbox.source import Batch
 from selftaught.tasks.past import TaskDraw
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.gold import gold_checks, require_gold
@@ -49,7 +49,7 @@ class Sent:
     answer: str | None
 
     def text(self) -> str:
-        """One line a message, whatever is no letter spelt out."""
+        """One line a message, whatever is not a letter spelt out."""
         said = "".join(f"\n      {role}: {_quoted(content)}" for role, content in self.messages)
         gold = "none" if self.answer is None else _quoted(self.answer)
         return f"    {self.split}{said}\n      gold answer: {gold}"
@@ -80,11 +80,11 @@ class Estimate:
     measured_rate: bool
     power: str
     nothing_new: str = ""
-    """Why there is nothing to run yet, where tasks are dropped and too few were."""
+    """Why there is nothing to run yet, where tasks are uploaded and too few were."""
     alike: str = ""
     """Which held-out tasks read much like training tasks without being the same, in words."""
     broken: tuple[str, ...] = ()
-    """What is wrong with drops that are set aside."""
+    """What is wrong with batches that are set aside."""
     gold: tuple[str, ...] = ()
     """What each verifier makes of the tasks' own gold answers."""
     sent: tuple[Sent, ...] = ()
@@ -210,7 +210,7 @@ def _players(recipe: Recipe, stage: Stage) -> Iterator[str]:
 
 
 def _drawn(platform: Platform, order: CampaignSpec) -> tuple[TaskDraw, str]:
-    """What the first round takes, and why that is nothing where nothing new was dropped."""
+    """What the first round takes, and why that is nothing where nothing new was uploaded."""
     try:
         return drawn(platform, order.recipe, RoundKey(order.line, order.campaign)), ""
     except NothingNew as nothing:
@@ -238,12 +238,12 @@ def gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
     return tuple(check.text() for check in checks)
 
 
-def worked(drop: Drop, recipe: Recipe | None) -> str:
-    """What is to be said of a drop's gold answers where no recipe is given: that `answer_match` fails them.
+def worked(batch: Batch, recipe: Recipe | None) -> str:
+    """What is to be said of a batch's gold answers where no recipe is given: that `answer_match` fails them.
 
     Raises BadInput where a verifier of `recipe` does.
     """
-    tasks = [row.task.full() for row in drop.rows]
+    tasks = [row.task.full() for row in batch.rows]
     if recipe is not None:
         gold(tasks, recipe)
         return ""

@@ -1,4 +1,4 @@
-"""When a campaign has taken enough: hours and tokens of its rounds together, looked at between rounds.
+"""Limits of a campaign: total hours and tokens of its rounds, checked between rounds.
 
 A round that has begun is finished, so a campaign takes up to a round more than its limits. Counted is what the reports
 of its finished rounds say, whoever ran them and however often they were interrupted; an attempt that failed has none.

@@ -1,8 +1,8 @@
 """A campaign: a recipe run for its rounds on one model line, each round one run of the compiled pipeline.
 
-Owns the local engines, starts the pipeline for each round, watches its events, and goes on after a kill at any moment:
-which round is next is read from MLflow, and within a round every step finds what it had done. It decides nothing about
-the method (the recipe does) nor about promotion (the gate does).
+Owns the local engines, starts the pipeline for each round, watches its events, and continues after a kill at any
+moment: which round is next is read from MLflow, and within a round every step finds what it had done. It decides
+nothing about the method (the recipe does) nor about promotion (the gate does).
 """
 
 import fcntl
@@ -28,7 +28,7 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
 from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
-from selftaught.round.curves import check_places
+from selftaught.round.curves import check_sinks
 from selftaught.round.findings import scores
 from selftaught.round.history import ended, next_round, page_of, recorded, records
 from selftaught.round.intake import nothing_new, stage_of
@@ -83,7 +83,7 @@ class RoundResult:
     """A round that came to an end, with its report data and its page."""
 
     key: RoundKey
-    told: ReportData
+    report: ReportData
     page: Path
 
 
@@ -113,19 +113,19 @@ class Campaign:
     def run(self) -> Iterator[RoundResult | Skipped | LimitReached]:
         """Run the rounds that are ordered and not done yet, yielding each as it ends.
 
-        When the order was killed after its last round had ended, that round is told again. Where nothing new was
+        When it was killed after its last round had ended, that round is reported again. Where nothing new was
         dropped the order ends, before any engine is started; where a limit is reached it stops, and the same order with
-        a higher one goes on.
+        a higher one continues.
 
-        Raises RoundFailed when a round cannot end as it was drawn (the next call draws it anew), BadInput when
-        another process runs the line, and other SelftaughtErrors after which the same call goes on where it stopped.
+        Raises RoundFailed when a round cannot end as it was drawn (the next call redraws it), BadInput when
+        another process runs the line, and other SelftaughtErrors after which the same call resumes where it stopped.
         """
         for stage in self.order.recipe.stages:
             _require_training(self.order.recipe, stage)
             _require_pipeline(self.order.pipeline_of(stage))
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
-        check_places(self.platform.settings.report_to)
+        check_sinks(self.platform.settings.report_to)
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked_line(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()
@@ -139,7 +139,7 @@ class Campaign:
 
     @contextmanager
     def _stopping(self) -> Generator[None]:
-        """End the runs in MLflow that an error or Ctrl-C leaves, so that nothing there seems to go on."""
+        """End the runs in MLflow that an error or Ctrl-C leaves, so that nothing there seems to be running."""
         try:
             yield
         except BaseException:
@@ -176,7 +176,7 @@ class Campaign:
             return
         with (
             LocalEngines(
-                settings.home, options=EngineOptions.told(settings), waiting=self._starting, nursery=True
+                settings.home, options=EngineOptions.from_settings(settings), waiting=self._starting, forkserver=True
             ) as engines,
             EngineServer(engines, settings.home) as owner,
         ):
@@ -189,7 +189,7 @@ class Campaign:
     # Which rounds ---------------------------------------------------------------------------------------------------
 
     def _target(self) -> int:
-        """How many rounds the campaign shall have: an order that was interrupted is gone on with, not added to."""
+        """How many rounds the campaign shall have: an order that was interrupted is resumed, not added to."""
         tracker, order = self.platform.tracker, self.order
         wanted = order.rounds or sum(stage.rounds for stage in order.recipe.stages)
         run = tracker.campaign_run(order.line, order.campaign)
@@ -236,13 +236,13 @@ class Campaign:
         return limits.reached(rounds) if rounds else ""
 
     def _again(self, key: RoundKey) -> RoundResult:
-        told = page_of(self.platform, key)
+        found = page_of(self.platform, key)
         folder = self._folder(key)
         page = folder / "report.html"
         folder.mkdir(exist_ok=True)
-        write(told, page)
+        write(found, page)
         self._tidy(folder, page)
-        return RoundResult(key, told, page)
+        return RoundResult(key, found, page)
 
     def _folder(self, key: RoundKey) -> Path:
         return self.folder / f"round-{key.number}-{key.attempt}"
@@ -262,7 +262,7 @@ class Campaign:
         code = self._pipeline(key, folder)
         if code != 0 or recorded(self.platform, key) is None:
             failure = self._failure(key, folder, code)
-            if isinstance(failure, NothingNew):  # the drops went while the pipeline was being started
+            if isinstance(failure, NothingNew):  # the batches went while the pipeline was being started
                 return Skipped(key, str(failure))
             raise failure
         return RoundResult(key, page_of(self.platform, key), self._page(folder))
@@ -324,18 +324,18 @@ class Campaign:
                 time.sleep(0.2)
 
     def _failure(self, key: RoundKey, folder: Path, code: int) -> SelftaughtError:
-        """What the failed step told, what was measured, and where the log is.
+        """What the failed step reported, what was measured, and where the log is.
 
         Where no step could tell, how the pipeline ended, and its last words.
         """
         log = folder / "log.txt"
-        told = _told(folder / "run" / "errors.jsonl")
-        if isinstance(told, NothingNew):
-            return told
-        if told is not None:
+        error = _recorded_error(folder / "run" / "errors.jsonl")
+        if isinstance(error, NothingNew):
+            return error
+        if error is not None:
             runs = [run.run for run in self._rounds() if run.key == key]
             measured = [scores(self.platform.tracker.metrics(run)) for run in runs]
-            return type(told)(f"{told}{''.join(measured)}\n  log: {log}")
+            return type(error)(f"{error}{''.join(measured)}\n  log: {log}")
         how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step reported why"
         return SelftaughtError(
             f"round {key.number} {how}. Rerun the same command to resume. The end of its log, {log}:\n{_end_of(log)}"
@@ -355,20 +355,20 @@ class Campaign:
 
 
 def _quietly(backend: Backend, line: str, digest: str) -> None:
-    """Deploy ahead of time; the step that needs the engine asks again and is told of any failure."""
+    """Deploy ahead of time; the step that needs the engine asks again and gets any failure."""
     try:
         backend.deploy(line, digest)
     except SelftaughtError:
         return
 
 
-def _told(path: Path) -> SelftaughtError | None:
-    """The first error that a step told in `path`, as itself."""
+def _recorded_error(path: Path) -> SelftaughtError | None:
+    """The first error that a step recorded in `path`, as an exception."""
     if not path.exists():
         return None
-    for told in _objects(path.read_text(encoding="utf-8", errors="replace").splitlines()):
-        kind = getattr(errors, told["kind"], SelftaughtError)
-        return kind(f"{told['step']}: {told['message']}")
+    for error in _objects(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        kind = getattr(errors, error["kind"], SelftaughtError)
+        return kind(f"{error['step']}: {error['message']}")
     return None
 
 
@@ -400,7 +400,7 @@ def _require_pipeline(path: Path) -> None:
 
 @contextmanager
 def _temporary(folder: Path) -> Generator[Path]:
-    """Make `folder` anew for the temporary files of a run (kfp leaves its own behind), and remove it with all of them.
+    """Make `folder` again for the temporary files of a run (kfp leaves its own behind), and remove it with all of them.
 
     What a killed run left goes with the line's next one; the caller holds the line's lock.
     """

@@ -34,14 +34,14 @@ def _run(pipeline: str, root: str, arguments: str) -> None:
     try:
         components.load_component_from_file(str(Path(pipeline)))(**json.loads(arguments))
     except RuntimeError as error:
-        # The step has told its own failure; kfp's text only says that there was one.
+        # The step has reported its own failure; kfp's text only says that there was one.
         raise SystemExit(f"pipeline: {str(error).splitlines()[0]}") from None
 
 
 def _call_it_python3(folder: Path) -> None:
     """Have `python3` start this interpreter, and kfp leave that word as it is.
 
-    kfp would write sys.executable in its place, unquoted in shell text (a path with a space then ends a step before it
+    kfp would write sys.executable instead, unquoted in shell text (a path with a space then ends a step before it
     begins) and in arguments as well (so that a file below `python3-notes/` is not found).
     """
     stand_in = folder / "python3"

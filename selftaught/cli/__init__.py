@@ -1,1 +1,1 @@
-"""The command line: `main` has the commands, the others what a terminal needs."""
+"""The command line: `main` has the commands, the other modules terminal output."""

@@ -1,4 +1,4 @@
-"""What a block's fields are, in words for people: read off its JSON Schema, which editors have as well."""
+"""A block's fields as text for people, from its JSON Schema, which editors use as well."""
 
 import json
 from collections.abc import Mapping
@@ -26,28 +26,28 @@ def fields(block: type[Block]) -> list[BlockField]:
     """The fields of `block` in the order of its class, without `type`."""
     schema = block.model_json_schema()
     schema = schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
-    return [_field(name, told) for name, told in schema["properties"].items() if name != "type"]
+    return [_field(name, field) for name, field in schema["properties"].items() if name != "type"]
 
 
-def _field(name: str, told: Schema) -> BlockField:
-    default = _value(told["default"]) if "default" in told else ""
-    return BlockField(name, _kind(told), default, " ".join(told.get("description", "").split()))
+def _field(name: str, schema: Schema) -> BlockField:
+    default = _value(schema["default"]) if "default" in schema else ""
+    return BlockField(name, _kind(schema), default, " ".join(schema.get("description", "").split()))
 
 
-def _kind(told: Schema) -> str:
+def _kind(schema: Schema) -> str:
     """The type as YAML has it: `number > 0`, `one of 'linear', 'cosine'`, `list of text`, `block`."""
-    if choices := told.get("anyOf"):
+    if choices := schema.get("anyOf"):
         return " or ".join(_kind(each) for each in choices)
-    if "enum" in told:
-        return f"one of {', '.join(map(_value, told['enum']))}"
-    if "oneOf" in told or "$ref" in told:
+    if "enum" in schema:
+        return f"one of {', '.join(map(_value, schema['enum']))}"
+    if "oneOf" in schema or "$ref" in schema:
         return "block"
-    if told.get("type") == "array":
-        return f"list of {_kind(cast(Schema, told.get('items', {})))}"
+    if schema.get("type") == "array":
+        return f"list of {_kind(cast(Schema, schema.get('items', {})))}"
     words = {"integer": "integer", "string": "text", "object": "mapping", "boolean": "true or false"}
-    named = str(told.get("type", "anything"))
+    named = str(schema.get("type", "anything"))
     kind = words.get(named, named)
-    return " ".join([kind, *(f"{sign} {told[limit]:g}" for limit, sign in _LIMITS.items() if limit in told)])
+    return " ".join([kind, *(f"{sign} {schema[limit]:g}" for limit, sign in _LIMITS.items() if limit in schema)])
 
 
 def _value(value: Any) -> str:

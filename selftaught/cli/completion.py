@@ -1,4 +1,4 @@
-"""What the shell completes: model lines, recipes and axes. It loads no MLflow, and where it knows nothing it is silent.
+"""Shell completion: model lines, recipes and axes. It does not import MLflow, and completes nothing if unsure.
 
 The lines are read from the registry's tables where that is a file of this machine; a tracking server is not asked.
 """

@@ -68,14 +68,14 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         step, now = str(event["step"]), time.monotonic()
-        whole = event["total"] and event["done"] >= event["total"]
-        if not whole and now - self._told.get(step, -1e9) < 10:
+        finished = event["total"] and event["done"] >= event["total"]
+        if not finished and now - self._printed_at.get(step, -1e9) < 10:
             return
-        self._told[step] = now
+        self._printed_at[step] = now
         if step == "round":
             self._console.print(f"round {event['done']}")
             return

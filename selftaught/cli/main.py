@@ -1,4 +1,4 @@
-"""The command line: `selftaught run`, and what a person needs around it.
+"""The command line: `selftaught run` and all other commands.
 
 Thin: parses, calls the library, prints. Exit codes: 0 promoted (or the command did what was asked), 3 refused by the
 gate, 4 the champion fell (`watch`), 1 an error that its message explains, 2 wrong usage. A run that finds no new tasks
@@ -82,10 +82,10 @@ Pipelines = Annotated[Path, typer.Option(help="folder of compiled pipelines", sh
 
 
 @contextmanager
-def telling() -> Generator[None]:
-    """Print a user's error as its message alone and leave with 1; an interrupt says how to go on.
+def errors_printed() -> Generator[None]:
+    """Print a user's error as its message alone and leave with 1; an interrupt says how to resume.
 
-    What others print meanwhile (MLflow and KFP tell of the pages that they have) is no answer of ours.
+    What others print meanwhile (MLflow and KFP tell of the pages that they have) is not an answer of ours.
     """
     try:
         with redirect_stdout(sys.stderr):
@@ -104,18 +104,18 @@ def telling() -> Generator[None]:
 
 
 def _platform() -> Any:
-    """Where a command that keeps something works; a home that it is about to make is told."""
+    """The platform of a command that stores something; a home that it is about to create is announced."""
     from selftaught.platform import Platform
 
     platform = Platform.open()
     if not platform.settings.home.exists():
-        told = f"making a new home: {platform.settings.home}  (set SELFTAUGHT_HOME for another)"
-        err.print(told, highlight=False, soft_wrap=True)
+        message = f"making a new home: {platform.settings.home}  (set SELFTAUGHT_HOME for another)"
+        err.print(message, highlight=False, soft_wrap=True)
     return platform
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    """A table whose cells go on in the next line where there is no room for them: what is cut off helps nobody."""
+    """A table whose cells continue in the next line where there is no room for them: what is cut off helps nobody."""
     return Table(*(Column(name, overflow="fold") for name in columns), title=title)
 
 
@@ -127,7 +127,7 @@ def _print(value: Any) -> None:
 @app.callback(invoke_without_command=True)
 def main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
     """Selftaught."""
-    out.file = sys.stdout  # whatever becomes of it while others may print: see `telling`
+    out.file = sys.stdout  # whatever becomes of it while others may print: see `errors_printed`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal or a pipe that cannot show a letter gets its number
             stream.reconfigure(errors="backslashreplace")
@@ -135,7 +135,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="print the vers
         os.environ.setdefault(quiet, "1")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it warns of every try as well
-    logging.getLogger("stamina").setLevel(logging.ERROR)  # it logs every retry, and what came of them is told anyway
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # it logs every retry, and their outcome is reported anyway
     if version:
         out.print(__version__)
         raise typer.Exit
@@ -164,8 +164,8 @@ def run(
     pipelines: Pipelines = COMPILED,
     as_json: AsJson = False,
 ) -> None:
-    """Run a recipe for its rounds. Killed at any moment, the same command goes on where it was."""
-    with telling():
+    """Run a recipe for its rounds. Killed at any moment, the same command resumes where it was."""
+    with errors_printed():
         from selftaught.campaign.estimate import plan
         from selftaught.campaign.limits import Limits
         from selftaught.campaign.local import Campaign, CampaignSpec
@@ -199,20 +199,20 @@ def _followed(rounds: Iterator[Any], as_json: bool) -> str:
     for ended in rounds:
         if isinstance(ended, Skipped):
             outcome = NOTHING_NEW
-            _tell_nothing(ended, as_json)
+            _print_nothing(ended, as_json)
         elif isinstance(ended, LimitReached):
             outcome = outcome or LIMIT
-            _tell_spent(ended, as_json)
+            _print_spent(ended, as_json)
         else:
-            outcome = ended.told.last.outcome
-            _tell(ended.told, ended.page, as_json)
+            outcome = ended.report.last.outcome
+            _print_outcome(ended.report, ended.page, as_json)
     return outcome
 
 
 LIMIT = "limit reached"
 
 
-def _tell_spent(spent: Any, as_json: bool) -> None:
+def _print_spent(spent: Any, as_json: bool) -> None:
     if as_json:
         _print({"round": spent.key.number, "outcome": LIMIT, "reason": spent.reason})
         return
@@ -221,7 +221,7 @@ def _tell_spent(spent: Any, as_json: bool) -> None:
     err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
-def _tell_nothing(quiet: Any, as_json: bool) -> None:
+def _print_nothing(quiet: Any, as_json: bool) -> None:
     if as_json:
         _print({"round": quiet.key.number, "outcome": "nothing new", "reason": quiet.reason})
         return
@@ -229,10 +229,10 @@ def _tell_nothing(quiet: Any, as_json: bool) -> None:
     err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
-def _tell(told: Any, page: Path, as_json: bool) -> None:
+def _print_outcome(data: Any, page: Path, as_json: bool) -> None:
     from selftaught.report.outcome import headline, numbers
 
-    last, compared = told.last, headline(told.last)
+    last, compared = data.last, headline(data.last)
     if as_json:
         _print({"round": last.round, "outcome": last.outcome, "report": str(page), **last.model_dump(mode="json")})
         return
@@ -259,7 +259,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure one model with a recipe's metrics on its held-out tasks."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.evaluation import evaluate_model
         from selftaught.recipe import Recipe
 
@@ -299,19 +299,20 @@ def benchmark(
     as_json: AsJson = False,
 ) -> None:
     """Measure one model on benchmarks of lm-evaluation-harness (gsm8k, hellaswag, … : `lm-eval ls tasks`)."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.benchmark import Wanted, figures
         from selftaught.lines.benchmark import benchmark as measured
 
         names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-        told = measured(_platform(), line, model, Wanted(names, num_fewshot, limit, chat, include), to)
+        result = measured(_platform(), line, model, Wanted(names, num_fewshot, limit, chat, include), to)
         if as_json:
-            _print({"figures": dict(figures(told.results)), "cut": dict(told.cut)})
+            _print({"figures": dict(figures(result.results)), "cut": dict(result.cut)})
         else:
-            out.print(told.table, highlight=False, soft_wrap=True)
-        for task, number in told.cut.items():
+            out.print(result.table, highlight=False, soft_wrap=True)
+        for task, number in result.cut.items():
             words = (
-                f"{task}: {number} prompts were cut to fit {told.context} tokens. SELFTAUGHT_ENGINE_CONTEXT takes more."
+                f"{task}: {number} prompts were cut to fit {result.context} tokens. "
+                "SELFTAUGHT_ENGINE_CONTEXT takes more."
             )
             err.print(f"warning: {words}", style="yellow", highlight=False, soft_wrap=True)
 
@@ -337,7 +338,7 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Measure the champion on tasks that arrived since its promotion; a fall is an alarm and ends with 4."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.watch import Guard, default_margin, post
         from selftaught.lines.watch import watch as look
         from selftaught.platform import Platform
@@ -362,8 +363,8 @@ def report(
     to: Annotated[Path, typer.Option("--to", help="where to write the page")] = Path("report.html"),
     campaign: Annotated[str, typer.Option(help="the campaign; the line's only one unless given")] = "",
 ) -> None:
-    """Write the report of the line's last finished round again; a later one that failed is told of."""
-    with telling():
+    """Write the report of the line's last finished round again; a later one that failed is mentioned."""
+    with errors_printed():
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
         from selftaught.report.page import write
@@ -385,7 +386,7 @@ def compile_pipeline(
     """Compile pipelines/round.py (in a checkout)."""
     import runpy
 
-    with telling():
+    with errors_printed():
         source = Path("pipelines/round.py")
         if not source.exists():
             raise BadInput(f"{source}: not here. Run this in a checkout of the project.")
@@ -407,7 +408,7 @@ CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recip
 @app.command()
 def adopt(recipe: RecipePath, overrides: Overrides = [], line: LineName = "") -> None:  # noqa: B006
     """Bring a recipe's models into a line's store and registry; a line that has a champion keeps it. Needs torch."""
-    with telling():
+    with errors_printed():
         from selftaught.recipe import Recipe
         from selftaught.round.adopt import adopt as adopted
         from selftaught.round.adopt import adopt_roles
@@ -430,7 +431,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
-    with telling():
+    with errors_printed():
         from selftaught.campaign.kfp.submission import submit as submitted
         from selftaught.platform import Platform
 
@@ -460,8 +461,8 @@ def schedule(
     abandon_after: AbandonAfter = 168,
     as_json: AsJson = False,
 ) -> None:
-    """Run rounds by the clock: a CronJob that submits, in place of the line's schedule before."""
-    with telling():
+    """Run rounds on a schedule: a CronJob that submits, instead of the line's schedule before."""
+    with errors_printed():
         from selftaught.campaign.kfp.schedules import Clock
         from selftaught.campaign.kfp.schedules import schedule as scheduled
         from selftaught.platform import Platform
@@ -482,8 +483,8 @@ def rounds_abandon(
     campaign: Annotated[str, typer.Argument(help="the campaign whose round is not finished")],
     as_json: AsJson = False,
 ) -> None:
-    """Give up a campaign's round that is not finished: the next one is drawn anew, and `gc` takes what it made."""
-    with telling():
+    """Give up a campaign's round that is not finished: the next one is redrawn, and `gc` takes what it made."""
+    with errors_printed():
         from selftaught.campaign.kfp.submission import abandon
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
@@ -501,8 +502,8 @@ def rounds_restore(
     line: Annotated[str, typer.Argument(help="the model line")],
     as_json: AsJson = False,
 ) -> None:
-    """Make a line's runs, versions and pages in MLflow anew from the store, after the tracking database was lost."""
-    with telling():
+    """Make a line's runs, versions and pages in MLflow again from the store, after the tracking database was lost."""
+    with errors_printed():
         from selftaught.platform import Platform
         from selftaught.round.projection import restore
 
@@ -516,16 +517,16 @@ def rounds_restore(
 @app.command()
 def status(line: Line, as_json: AsJson = False) -> None:
     """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.status import status_of
         from selftaught.platform import Platform
 
-        told = status_of(Platform.open(), line)
+        found = status_of(Platform.open(), line)
         if as_json:
-            _print(told.as_dict())
+            _print(found.as_dict())
         else:
-            out.print(told.text(), highlight=False, soft_wrap=True)
-        if told.unknown:
+            out.print(found.text(), highlight=False, soft_wrap=True)
+        if found.unknown:
             raise typer.Exit(ERROR)
 
 
@@ -537,7 +538,7 @@ def reconcile(
     ] = False,
 ) -> None:
     """Have the stable address lead to the champion, and stop serving what was replaced and is out of its grace."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.drift import settled
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
@@ -572,31 +573,31 @@ NewName = Annotated[str, typer.Argument(metavar="NAME", help="what it is called"
 @init_app.command("recipe")
 def init_recipe(name: NewName, into: Into = Path()) -> None:
     """Write NAME.yaml: a recipe that runs as it is, with a word on every axis."""
-    with telling():
+    with errors_printed():
         from selftaught.cli import scaffold
 
-        _tell_written(scaffold.recipe(name, into), f"selftaught run {into / name}.yaml --dry-run")
+        _print_written(scaffold.recipe(name, into), f"selftaught run {into / name}.yaml --dry-run")
 
 
 @init_app.command("block")
 def init_block(name: NewName, into: Into = Path()) -> None:
     """Write NAME.py, a verifier, and its test; `init plugin` makes a package that recipes know."""
-    with telling():
+    with errors_printed():
         from selftaught.cli import scaffold
 
-        _tell_written(scaffold.block(name, into), f"python -m pytest {into / f'test_{name}.py'}")
+        _print_written(scaffold.block(name, into), f"python -m pytest {into / f'test_{name}.py'}")
 
 
 @init_app.command("plugin")
 def init_plugin(name: NewName, into: Into = Path()) -> None:
     """Write the folder NAME: a package with a verifier and its test, whose entry point makes the block known."""
-    with telling():
+    with errors_printed():
         from selftaught.cli import scaffold
 
-        _tell_written(scaffold.plugin(name, into), f"cd {into / name} && python -m pytest")
+        _print_written(scaffold.plugin(name, into), f"cd {into / name} && python -m pytest")
 
 
-def _tell_written(paths: list[Path], then: str) -> None:
+def _print_written(paths: list[Path], then: str) -> None:
     for path in paths:
         out.print(str(path), highlight=False, soft_wrap=True)
     err.print(f"next: {then}", highlight=False, soft_wrap=True)
@@ -616,7 +617,7 @@ def recipes_list(
     as_json: AsJson = False,
 ) -> None:
     """The recipes that are shipped, or every recipe in a folder, with what they do."""
-    with telling():
+    with errors_printed():
         from selftaught.recipe import Recipe
         from selftaught.recipe.about import references, require_family
 
@@ -657,7 +658,7 @@ def _from_here(path: Path) -> Path:
 @recipes_app.command("show")
 def recipes_show(recipe: RecipePath, overrides: Overrides = []) -> None:  # noqa: B006
     """A recipe with every default spelt out."""
-    with telling():
+    with errors_printed():
         import yaml
 
         from selftaught.recipe import Recipe
@@ -673,7 +674,7 @@ def recipes_validate(
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Check recipes; the first mistake ends with 1 and says what to write instead."""
-    with telling():
+    with errors_printed():
         from selftaught.recipe import Recipe
         from selftaught.round.checks.context_length import require_room
         from selftaught.round.checks.roles import require_named
@@ -690,7 +691,7 @@ def recipes_validate(
 @recipes_app.command("schema")
 def recipes_schema() -> None:
     """The JSON Schema of a recipe, for editors."""
-    with telling():
+    with errors_printed():
         from selftaught.recipe import schema
 
         out.file.write(json.dumps(schema(), indent=2) + "\n")
@@ -702,7 +703,7 @@ def recipes_blocks(
     as_json: AsJson = False,
 ) -> None:
     """The blocks on an axis, with their fields; of one axis each field with its type, default and meaning."""
-    with telling():
+    with errors_printed():
         from selftaught.cli.block_fields import fields
         from selftaught.recipe import AXES, blocks
 
@@ -712,7 +713,7 @@ def recipes_blocks(
             return
         if axis:
             for (_, kind), block in found.items():
-                _tell_fields(kind, block, fields(block))
+                _print_fields(kind, block, fields(block))
             return
         table = _table("axis", "type", "what it does", "fields")
         for (name, kind), block in found.items():
@@ -724,7 +725,7 @@ def _summary(block: Any) -> str:
     return (block.__doc__ or "").split("\n")[0]
 
 
-def _tell_fields(kind: str, block: Any, fields: Any) -> None:
+def _print_fields(kind: str, block: Any, fields: Any) -> None:
     out.print(f"{kind}: {_summary(block)}", soft_wrap=True, highlight=False)
     table = _table("field", "type", "default", "meaning")
     for each in fields:
@@ -746,8 +747,8 @@ def tasks_upload(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check files row by row and drop them, whole or not at all, where the next round finds them."""
-    with telling():
+    """Check files row by row and drop them atomically where the next round finds them."""
+    with errors_printed():
         from selftaught.campaign.estimate import worked
         from selftaught.recipe import Recipe
         from selftaught.round.intake import inbox
@@ -757,9 +758,9 @@ def tasks_upload(
             raise BadInput("no destination. Pass --to WHERE, or --recipe RECIPE whose tasks come from an inbox.")
         parsed = Recipe.load(recipe) if recipe else None
         source = inbox(parsed) if parsed else Inbox(path=to)
-        if told := worked(source.read(files), parsed):
-            err.print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
-        made = source.model_copy(update={"path": to or source.path}).drop(files, (date or datetime.now(UTC)).date())
+        if warning := worked(source.read(files), parsed):
+            err.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        made = source.model_copy(update={"path": to or source.path}).upload(files, (date or datetime.now(UTC)).date())
         if as_json:
             _print({"drop": made.name, "tasks": len(made.rows), "feedback": len(made.said)})
         else:
@@ -776,7 +777,7 @@ def tasks_list(
     as_json: AsJson = False,
 ) -> None:
     """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
-    with telling():
+    with errors_printed():
         from selftaught.platform import Platform
         from selftaught.recipe import Recipe
         from selftaught.round.intake import listed
@@ -819,7 +820,7 @@ def rollouts_show(
     as_json: AsJson = False,
 ) -> None:
     """What the model answered in a round, and what the verifiers said of it."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.rollouts import of_round, require_some, rows
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
@@ -832,10 +833,10 @@ def rollouts_show(
             if as_json:
                 _print(each)
             else:
-                _tell_rollout(each)
+                _print_rollout(each)
 
 
-def _tell_rollout(row: Any) -> None:
+def _print_rollout(row: Any) -> None:
     """The answer under its question, with the verdicts."""
     mark, style = ("✓", "green") if row["passed"] else ("✗", "yellow")
     head = (
@@ -864,7 +865,7 @@ def rollouts_export(
     as_json: AsJson = False,
 ) -> None:
     """Write what the model answered in a round, a row a rollout, with its task and verdicts."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.rollouts import export, of_round, rows
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
@@ -894,14 +895,14 @@ def steps_export(
     as_json: AsJson = False,
 ) -> None:
     """Write the trees of the line's last finished round as steps with labels, a row a path."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
         from selftaught.stepwise.transfer import export
 
         platform = Platform.open()
         made = export(platform, known(platform.tracker, line), campaign, to, kind, labels, threshold)
-        _tell_account(made, f"{to}: {made.solutions} solutions of {made.rows} tasks", as_json)
+        _print_account(made, f"{to}: {made.solutions} solutions of {made.rows} tasks", as_json)
 
 
 @steps_app.command("import")
@@ -917,20 +918,20 @@ def steps_import(
     separator: Annotated[str, typer.Option(help="separator between steps")] = "\n",
     as_json: AsJson = False,
 ) -> None:
-    """Make value examples of others' steps with labels; a row that cannot be used is set aside and told."""
-    with telling():
+    """Make value examples of others' steps with labels; a row that cannot be used is skipped and reported."""
+    with errors_printed():
         from selftaught.stepwise.transfer import imported
 
         made = imported(file, kind, to, kept, neutral, separator)
-        told = f"{to}: {made.examples} value examples of {made.solutions} solutions in {made.rows} rows"
-        _tell_account(made, told, as_json)
+        summary = f"{to}: {made.examples} value examples of {made.solutions} solutions in {made.rows} rows"
+        _print_account(made, summary, as_json)
 
 
 SHOWN = 10
 """Rows set aside that are named; `--json` names all."""
 
 
-def _tell_account(made: Any, words: str, as_json: bool) -> None:
+def _print_account(made: Any, words: str, as_json: bool) -> None:
     _print(_fields(made)) if as_json else out.print(words, highlight=False, soft_wrap=True)
     for where, why in made.aside[:SHOWN]:
         err.print(f"set aside: {where}: {why}", style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -944,7 +945,7 @@ def _tell_account(made: Any, words: str, as_json: bool) -> None:
 @models_app.command("list")
 def models_list(line: LineOrAll = "", as_json: AsJson = False) -> None:
     """Every registered model version, its digest, its aliases and where it came from."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.versions import rows
         from selftaught.platform import Platform
 
@@ -965,7 +966,7 @@ def models_pull(
     name: Annotated[str, typer.Argument(help="a starter model, a hub id or a folder")] = "smollm2-135m-instruct",
 ) -> None:
     """Fetch a starter model, check its sha256, keep it in the store."""
-    with telling():
+    with errors_printed():
         from selftaught.round.adopt import keep
 
         digest, uri = keep(_platform(), name)
@@ -978,7 +979,7 @@ def models_show(
     model: Annotated[str, typer.Argument(help="champion, head, a version or a digest")] = "champion",
 ) -> None:
     """Where a model came from: recipe, parent, data sets, evaluation."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.versions import find
         from selftaught.platform import Platform
 
@@ -988,9 +989,9 @@ def models_show(
         table.add_row("digest", version.digest)
         table.add_row("files", unquote(version.uri))
         table.add_row("MLflow run", version.run)
-        told = {key.removeprefix("selftaught."): value for key, value in tracker.version_tags(version).items()}
-        for key in sorted(told.keys() - {"digest"}):
-            table.add_row(key, told[key])
+        tags = {key.removeprefix("selftaught."): value for key, value in tracker.version_tags(version).items()}
+        for key in sorted(tags.keys() - {"digest"}):
+            table.add_row(key, tags[key])
         out.print(table)
 
 
@@ -1000,7 +1001,7 @@ def models_rollback(
     to: Annotated[str, typer.Option("--to", help="previous, base, a version or a digest")] = "previous",
 ) -> None:
     """Point the champion alias back. The model that was champion stays registered as `previous`."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.versions import rollback
         from selftaught.platform import Platform
 
@@ -1020,7 +1021,7 @@ def models_push(
     as_json: AsJson = False,
 ) -> None:
     """Share a promoted version on a model hub, with a card, as whom HF_TOKEN says; again, it changes nothing."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.versions import find
         from selftaught.platform import Platform
         from selftaught.sharing.push import push
@@ -1044,7 +1045,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="port on loopback; 0 takes a free one")] = 8000,
 ) -> None:
     """Serve a model of a line, or any other, on an OpenAI-compatible endpoint until stopped."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.serve import serve_until_stopped
         from selftaught.platform import Platform
 
@@ -1060,7 +1061,7 @@ def chat(
     max_tokens: int = 256,
 ) -> None:
     """Talk to the champion, or any model. Uses the endpoint that serves it, or starts one for the conversation."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.serve import converse
         from selftaught.platform import Platform
 
@@ -1076,7 +1077,7 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Serve the champion and the MLflow UI in the background (`selftaught down` stops them)."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.background import up as bring_up
         from selftaught.platform import Platform
 
@@ -1099,7 +1100,7 @@ def up(
 @app.command()
 def down() -> None:
     """Stop what `up` started."""
-    with telling():
+    with errors_printed():
         from selftaught.lines.background import down as bring_down
         from selftaught.platform import Platform
 
@@ -1112,7 +1113,7 @@ def down() -> None:
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what is missing on this machine, and on the cluster of the settings, and how to get it."""
-    with telling():
+    with errors_printed():
         from selftaught.doctor import cluster
         from selftaught.doctor.machine import checks
         from selftaught.settings import Settings
@@ -1132,8 +1133,8 @@ def clean(
     everything: Annotated[bool, typer.Option("--all", help="also models, data sets, registry and reports")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Stop engines that were left behind and free what can be made again; `--all` removes the whole home."""
-    with telling():
+    """Stop engines that were left behind and free what can be made again; `--all` removes the entire home."""
+    with errors_printed():
         from selftaught.lines.home import clean_home
         from selftaught.settings import Settings
 
@@ -1169,7 +1170,7 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Remove what is old and needed by nothing; never a champion's lineage. Killed, the same command does the rest."""
-    with telling():
+    with errors_printed():
         from selftaught.campaign.kfp.versions import Versions
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
@@ -1192,16 +1193,16 @@ def gc(
         collector = Collector(platform, policy, only, platform.serving(), pipelines)
         if dry_run:
             plan = collector.plan()
-            _tell_plan(plan, as_json)
+            _print_plan(plan, as_json)
         else:
-            plan = collector.collect(lambda plan: _tell_plan(plan, as_json), lambda fate: None)
+            plan = collector.collect(lambda plan: _print_plan(plan, as_json), lambda fate: None)
         if plan.unknown:
             words = f"not known: versions of pipelines, which stay. {plan.unknown}"
             err.print(words, style="yellow", highlight=False, soft_wrap=True)
             raise typer.Exit(ERROR)
 
 
-def _tell_plan(plan: Any, as_json: bool) -> None:
+def _print_plan(plan: Any, as_json: bool) -> None:
     if as_json:
         for action, fates in (("remove", plan.go), ("keep", plan.kept)):
             for fate in fates:

@@ -1,4 +1,4 @@
-"""`selftaught init`: the beginning of a recipe, of a block and of a plug-in, each whole and right as it is written.
+"""`selftaught init`: scaffolds of a recipe, a block and a plug-in, each complete and valid.
 
 What is written is an example to be changed: a recipe that validates, a verifier with a test that passes, a package
 with both whose entry point makes its block known. Nothing that is there is written over. What blocks and recipes may

@@ -1,4 +1,4 @@
-"""The terminal: what goes there was partly written by strangers, so it is text and nothing else.
+"""Terminal output: partly from untrusted sources, so it is escaped to plain text.
 
 Control characters are written by name, and square brackets are square brackets: rich's own markup is off, so a file
 called `[/red].csv` is shown and not parsed. Colours are given as styles, by whoever prints.

@@ -1,1 +1,1 @@
-"""The Kubernetes API and what things are called there: shared by serving, training and the doctor."""
+"""The Kubernetes client and object names: shared by serving, training and the doctor."""

@@ -126,7 +126,7 @@ class Cluster:
             return f"http://{service}.{self.namespace}.svc.cluster.local"
         if self._reach != "address":
             return self._proxied("services", f"{service}:80")
-        with told(f"service {service}"):
+        with api_errors(f"service {service}"):
             address = self.core.read_namespaced_service(service, self.namespace).spec.cluster_ip
         return f"http://{address}"
 
@@ -145,10 +145,10 @@ class Cluster:
     def rollout(self, name: str, selector: str, replicas: int) -> RolloutStatus:
         """How far the Deployment `name` is, whose pods `selector` selects: done once `replicas` of them serve.
 
-        KServe's own conditions are not asked: they stay Ready while a roll-out goes on or crash-loops. What was up once
-        can come up: its pods' crashes (out of memory) and what refuses a new pod are then its state, no failure.
+        KServe's own conditions are not asked: they stay Ready while a roll-out continues or crash-loops. What was up
+        once can come up: its pods' crashes (out of memory) and what refuses a new pod are then its state, no failure.
         """
-        with told(f"deployment {name}"):
+        with api_errors(f"deployment {name}"):
             deployment = found(lambda: self.apps.read_namespaced_deployment(name, self.namespace))
             if deployment is None or deployment.metadata.deletion_timestamp:
                 return RolloutStatus(False, state="no Deployment yet")
@@ -169,7 +169,7 @@ class Cluster:
 
         What is being deleted speaks for nothing that comes after it.
         """
-        with told(f"pods {selector}"):
+        with api_errors(f"pods {selector}"):
             pods = self._listed(selector)
             staying = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
             broken = [words for pod in staying if (words := self._broken(pod))]
@@ -178,7 +178,7 @@ class Cluster:
 
     def logs(self, selector: str, phase: str) -> dict[str, str]:
         """The ends of the logs of those pods that are in `phase`, by name."""
-        with told(f"pods {selector}"):
+        with api_errors(f"pods {selector}"):
             named = [pod.metadata.name for pod in self._listed(selector) if pod.status.phase == phase]
         return {name: self._log(name) for name in named}
 
@@ -212,7 +212,7 @@ class Cluster:
     def lease(self, name: str, patience: float = LEASE_SECONDS + 30.0) -> Generator[None]:
         """Hold the Lease `name`, waiting `patience` seconds for another holder; one that died loses it within them.
 
-        It is renewed while the block runs. Raises Busy when somebody else holds it for longer.
+        It is renewed while the block runs. Raises Busy when someone else holds it for longer.
         """
         holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         until = time.monotonic() + patience
@@ -237,7 +237,7 @@ class Cluster:
                 self._take(name, holder)
 
     def _take(self, name: str, holder: str) -> bool:
-        with told(f"lease {name}"):
+        with api_errors(f"lease {name}"):
             lease = found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
             if lease is None:
                 return won(lambda: self.coordination.create_namespaced_lease(self.namespace, _lease(name, holder)))
@@ -249,7 +249,7 @@ class Cluster:
 
     def _give_back(self, name: str, holder: str) -> None:
         """Free the lease. What the API server does not take is free in time, and hides nothing that came before."""
-        with suppress(SelftaughtError), told(f"lease {name}"):
+        with suppress(SelftaughtError), api_errors(f"lease {name}"):
             lease = found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
             if lease is not None and lease.spec.holder_identity == holder:
                 free = _lease(name, "", lease.metadata.resource_version)
@@ -268,7 +268,7 @@ def _bounded(api: Any) -> Any:
 
 
 @contextmanager
-def told(what: str) -> Generator[None]:
+def api_errors(what: str) -> Generator[None]:
     """Say what the API server refuses in the block, or that it does not answer, in words that name `what`."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -321,7 +321,7 @@ def found(read: Callable[[], Any]) -> Any:
 
 
 def won(write: Callable[[], Any]) -> bool:
-    """Whether `write` was the first; somebody else's conflicting write is no error."""
+    """Whether `write` was the first; someone else's conflicting write is not an error."""
     from kubernetes.client.exceptions import ApiException
 
     try:
@@ -362,7 +362,7 @@ def _was_up(deployment: Any) -> bool:
 
 
 def _refused(deployment: Any) -> str:
-    """Why the cluster makes no pods (a quota, a policy, a missing account), if it says so, and what mends that."""
+    """Why the cluster makes no pods (a quota, a policy, a missing account), if it says so, and what fixes that."""
     for condition in deployment.status.conditions or ():
         if condition.type == "ReplicaFailure" and condition.status == "True":
             return f"{condition.message}{fix(str(condition.message))}"

@@ -1,4 +1,4 @@
-"""What the things of a line are called on a cluster: labels and annotations, and the name of a version."""
+"""Names of a line's objects on a cluster: labels and annotations, and the name of a version."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""KServe's storage initializer under the Pod Security level `restricted`: what it lacks, and how it is given that.
+"""KServe's storage initializer under the Pod Security level `restricted`: what it lacks, and the fix.
 
 Every container of a Pod is judged, the one that KServe puts into it too, which its own manifests have shipped without
 a security context (kserve/kserve#5855). Nothing is asked of a cluster here.

@@ -1,1 +1,1 @@
-"""What everything may use and what uses nothing of ours: errors, files, processes, progress, statistics."""
+"""Shared by all other packages, and importing none of them: errors, files, processes, progress, statistics."""

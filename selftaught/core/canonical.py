@@ -1,4 +1,4 @@
-"""One way to write a value down, so that equal values have equal digests.
+"""Canonical serialisation, so that equal values have equal digests.
 
 Nothing is imported here that an engine's image has not: the digest of a model is made of this as well.
 """

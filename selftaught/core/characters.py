@@ -1,4 +1,4 @@
-"""Characters that a reader does not see, or that drive a terminal: written by name where strangers' text is shown.
+"""Invisible and terminal control characters: shown by name in untrusted text.
 
 Models, task files, tags and file names may hold escape sequences (which clear a screen or write a clipboard), marks
 that turn the direction of reading, and letters without ink. Escaping for a markup language is not done here.

@@ -1,4 +1,4 @@
-"""Computing time: what sympy may take for one comparison, for one answer and for all of a step, and in how much memory.
+"""Limits of sympy's CPU time per comparison, per answer and per step, and of its memory.
 
 Seconds are of this process's own computing, so that a busy machine changes no verdict. A stopped comparison is a fact
 about the answer (too much to compare), not a failure of the step. Memory has a limit of its own because one
@@ -30,7 +30,7 @@ LEAST_S = 0.1
 
 
 class TooSlow(BaseException):
-    """The time is up. No Exception: sympy and math-verify catch all of those and go on."""
+    """The time is up. No Exception: sympy and math-verify catch all of those and continue."""
 
 
 @dataclass(slots=True)
@@ -104,8 +104,8 @@ def _room() -> Generator[None]:
         return
     before, most = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
-    told = pages * resource.getpagesize() + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (told if before == resource.RLIM_INFINITY else min(told, before), most))
+    used = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (used if before == resource.RLIM_INFINITY else min(used, before), most))
     try:
         yield
     finally:

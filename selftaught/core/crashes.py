@@ -1,4 +1,4 @@
-"""What a server died of, from its log: the first cause that it names, or else its last lines."""
+"""Why a server died, from its log: the first cause that it names, or else its last lines."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The environment that a child process is given: this one's, less the credentials that it has no use for.
+"""The environment of a child process: this one's, without credentials that it does not need.
 
 An engine reads a folder and answers on loopback, the MLflow UI reads a database: neither talks to S3, a hub or git.
 Steps of a round do, and are given everything.

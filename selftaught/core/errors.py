@@ -1,6 +1,6 @@
-"""The errors that a user is meant to read.
+"""Errors for users.
 
-Every failure that a person can mend is raised as a `SelftaughtError` whose message names the value, the place and
+Every failure that a person can fix is raised as a `SelftaughtError` whose message names the value, the location and
 the fix. The command line and the components print that message alone; anything else is a bug and keeps its traceback.
 It does not cover what the standard library already says well (`OSError` with a path).
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class SelftaughtError(Exception):
-    """Something a user can mend. The message names the value, the place and the fix, and no password of a URL."""
+    """Something a user can fix. The message names the value, the location and the fix, and no password of a URL."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(without_credentials(message))
@@ -54,7 +54,7 @@ class RoundFailed(SelftaughtError):
 
 
 class NothingNew(SelftaughtError):
-    """There are not enough new tasks for a round: a normal outcome, which trains nothing and is no failure."""
+    """There are not enough new tasks for a round: a normal outcome, which trains nothing and is not a failure."""
 
 
 def without_credentials(text: str) -> str:

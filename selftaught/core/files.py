@@ -1,4 +1,4 @@
-"""A small file that others may read at any moment is written whole or not at all, and so is a folder.
+"""Atomic writes of small files and folders, for concurrent readers.
 
 What a killed writer leaves is a scratch file or folder (`.NAME.PID.part`), which the next writer of the name removes,
 or whoever opens a folder of ours (`sweep`). Stored folders and journals have rules of their own besides: see
@@ -38,7 +38,7 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # someone else's
         pass
     return True
 
@@ -50,10 +50,10 @@ def _is_old(path: Path) -> bool:
         return False
 
 
-def write_whole(path: Path, content: str) -> None:
+def write_atomically(path: Path, content: str) -> None:
     """Write `content` to `path`: a reader finds all of it, or what was there before.
 
-    It is this user's alone to read. Of several writers the last has its way. Raises OSError when it cannot be written.
+    It is this user's alone to read. The last writer wins. Raises OSError when it cannot be written.
     """
     with writing(path) as file:
         file.write(content)
@@ -61,7 +61,7 @@ def write_whole(path: Path, content: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Generator[TextIO]:
-    """A file to write to that takes the place of `path` when the block ends well; as `write_whole`, bit by bit."""
+    """A file to write to that replaces `path` when the block ends well; as `write_atomically`, bit by bit."""
     sweep(path.parent, path.name)
     scratch = path.with_name(scratch_name(path.name))
     try:
@@ -85,7 +85,7 @@ def flush(path: Path) -> None:
 
 
 class replacing:  # noqa: N801 (used as a function)
-    """A scratch folder beside `folder` that takes its place when the block ends well, and is removed otherwise."""
+    """A scratch folder beside `folder` that replaces it when the block ends well, and is removed otherwise."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it answers, found out within seconds and told once.
+"""The Hugging Face hub: whether it answers, found out within seconds and reported once.
 
 `datasets` asks a hub that is out of reach for half a minute, a line on the terminal for every try. What is fetched, and
 how, is the business of whoever fetches.

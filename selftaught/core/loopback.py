@@ -27,7 +27,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def new_key() -> str:
-    """A key that nobody can guess."""
+    """A key that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 
@@ -73,7 +73,7 @@ class Keyed:
             await self._app(scope, receive, send)
 
     def _cookie(self, scope: Message, asked: dict[str, str]) -> list[tuple[bytes, bytes]]:
-        """The browser keeps the key, and the address that it goes on to, and its history, are without it."""
+        """The browser keeps the key, and the address that it continues to, and its history, are without it."""
         rest = urlencode([(name, value) for name, value in asked.items() if name != "key"])
         kept = f"{_COOKIE}={self._key}; Path=/; HttpOnly; SameSite=Strict"
         return [(b"location", f"{scope['path']}{'?' if rest else ''}{rest}".encode()), (b"set-cookie", kept.encode())]

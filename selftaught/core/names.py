@@ -1,4 +1,4 @@
-"""What model lines and campaigns may be called."""
+"""Valid names of model lines and campaigns."""
 
 import re
 

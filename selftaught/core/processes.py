@@ -1,4 +1,4 @@
-"""Dying with one's parent: the kernel sees to it, even when the parent is killed with -9. Linux only."""
+"""Child processes that die with their parent, even if it is killed with -9. Linux only."""
 
 import ctypes
 import os

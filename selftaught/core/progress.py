@@ -1,4 +1,4 @@
-"""How far a step is: events that steps append to a file, and that whoever watches the run reads.
+"""Progress: events that steps append to a file, for anyone who watches the run.
 
 One JSON object a line. A step runs in a process of its own (locally) or a pod (on a cluster), so progress travels
 through a file or the log, never through memory. Drawing bars is the command line's business, showing curves that of
@@ -43,8 +43,8 @@ class Progress:
 
 def _line(event: Mapping[str, float | int | str]) -> str:
     """`train: 12/40 steps loss=1.25`."""
-    told = {name: value for name, value in event.items() if name not in ("step", "done", "total", "unit", "time")}
-    values = "".join(f" {name}={value:.6g}" for name, value in told.items())
+    extras = {name: value for name, value in event.items() if name not in ("step", "done", "total", "unit", "time")}
+    values = "".join(f" {name}={value:.6g}" for name, value in extras.items())
     return f"{event['step']}: {event['done']}/{event['total']} {event['unit']}{values}"
 
 

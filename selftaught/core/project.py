@@ -1,4 +1,4 @@
-"""The folder whose settings are read and whose home is used, wherever below it a command is typed.
+"""The project folder, whose settings and home are used by commands anywhere below it.
 
 It is the nearest folder, from the working folder upwards, that holds a home (`.selftaught`), settings
 (`selftaught.toml`) or a checkout of Selftaught; where none does, the user's own home folder. Above the working folder
@@ -22,7 +22,7 @@ def project_folder() -> Path:
 
 def _marked_by_user(folder: Path) -> bool:
     for mark in (HOME, CONFIG, CHECKOUT):
-        with suppress(OSError):  # it is not there, or not to be looked at
+        with suppress(OSError):  # it is not there, or not accessible
             if (folder / mark).stat().st_uid == os.getuid():
                 return True
     return False

@@ -1,7 +1,7 @@
-"""What comes with the package: the compiled pipelines, and the recipes by name.
+"""Files shipped with the package: the compiled pipelines, and the recipes by name.
 
 In a checkout they are the checkout's own folders; a wheel holds copies of them (`force-include` in pyproject.toml).
-What they say is not looked at here.
+What they say is not checked here.
 """
 
 from importlib.resources import files

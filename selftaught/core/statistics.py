@@ -1,7 +1,7 @@
 """Statistics of evaluation: pass@k, intervals, the paired tests of two models, and what a test can show.
 
 Pure functions on counts and arrays of per-task values; the unit of sampling is the task, or its template where results
-are meant for templates that nobody has seen (`template_gain`), never the rollout. Equal input gives equal output:
+are meant for unseen templates (`template_gain`), never the rollout. Equal input gives equal output:
 whatever resamples takes a seed. Probabilities are fractions, `alpha` and p-values one-sided unless said otherwise. It
 knows nothing of models, metrics or gates; `selftaught.evaluation` puts it to use, docs/statistics.md says what is
 promised and what is not.
@@ -70,9 +70,10 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class TemplateGain:
-    """The gain on templates that nobody has seen: the mean over `templates`, each of equal weight.
+    """The gain on unseen templates: the mean over `templates`, each of equal weight.
 
-    `p_value` is that of the one-sided t-test on the templates' means, `flip` that of the sign flips of whole templates.
+    `p_value` is that of the one-sided t-test on the templates' means, `flip` that of the sign flips of complete
+    templates.
     """
 
     gain: float
@@ -156,7 +157,7 @@ def _bounded(values: Floats, bounds: Bounds, confidence: float) -> Interval:
 
 
 def _wilson(mean: float, n: int, confidence: float) -> Interval:
-    """Wilson's interval of a mean, which need be no whole number of successes."""
+    """Wilson's interval of a mean, which need not be a whole number of successes."""
     z = float(scipy.stats.norm.isf((1 - confidence) / 2))
     middle, half = mean + z * z / 2 / n, z * math.sqrt(mean * (1 - mean) / n + z * z / 4 / n / n)
     return Interval(mean, max((middle - half) / (1 + z * z / n), 0.0), min((middle + half) / (1 + z * z / n), 1.0))
@@ -165,7 +166,7 @@ def _wilson(mean: float, n: int, confidence: float) -> Interval:
 def bootstrap(values: ArrayLike, confidence: float = 0.95, seed: int = 0) -> Interval:
     """The mean over tasks with its expanded percentile bootstrap interval. Raises BadInput under two values.
 
-    The plain percentile interval is too narrow on few tasks; widening its tails to those of Student's t mends that
+    The plain percentile interval is too narrow on few tasks; widening its tails to those of Student's t fixes that
     (Hesterberg 2015, What Teachers Should Know About the Bootstrap, section 3.1). For description: tests are others'.
     """
     tail = (1 - confidence) / 2
@@ -327,7 +328,7 @@ def sign_flip(difference: ArrayLike, confidence: float = 0.95, seed: int = 0) ->
     distribution, with no floor that resamples would give it. Of equal fractions (mean@k, pass@k) all flips are counted;
     where that takes too much, or there is no common fraction, random ones, the p-value being (1 + hits) / (1 + B)
     (Phipson and Smyth 2010, Statistical Applications in Genetics and Molecular Biology 9:39). Where so few tasks differ
-    that no test could reject anything, the interval is at least Tango's, which takes each of them for a whole task.
+    that no test could reject anything, the interval is at least Tango's, which takes each of them for a complete task.
     Sources: Fisher 1935; the interval by subsets: Hartigan 1969, JASA 64:1303. Raises BadInput under two tasks.
     """
     difference = np.asarray(difference, float)
@@ -343,11 +344,11 @@ def sign_flip(difference: ArrayLike, confidence: float = 0.95, seed: int = 0) ->
 
 
 def template_gain(difference: ArrayLike, templates: Sequence[str]) -> TemplateGain:
-    """The gain on templates that nobody has seen, from the differences a task, difference i being of `templates[i]`.
+    """The gain on unseen templates, from the differences a task, difference i being of `templates[i]`.
 
     Templates are the clusters that tasks were drawn in, so a template is one value, its mean. All weigh the same: how
-    many tasks each has is an accident. Sign flips of whole templates need no normal means but reject too seldom. Raises
-    BadInput under two templates. Source for evaluations: Miller 2024, arXiv 2411.00640.
+    many tasks each has is an accident. Sign flips of complete templates need no normal means but reject too seldom.
+    Raises BadInput under two templates. Source for evaluations: Miller 2024, arXiv 2411.00640.
     """
     difference, names = np.asarray(difference, float), sorted(set(templates))
     if len(names) < 2:
@@ -539,7 +540,7 @@ def smallest_detectable_gain(
 ) -> float:
     """The smallest true gain that the mid-p McNemar test shows with `power`; infinite where `tasks` can show none.
 
-    Assumes the share of tasks on which the models differ, `discordance`, which nobody knows before the run: the more
+    Assumes the share of tasks on which the models differ, `discordance`, which is unknown before the run: the more
     tasks change sides, the more noise there is. State it beside the result, for two values.
     """
 

@@ -1,6 +1,6 @@
 """Why a server's certificate was refused, in whatever error a client library has wrapped that.
 
-A server that is not trusted is not away: waiting changes nothing, and what mends it is the name of its authority. A
+A server that is not trusted is not away: waiting changes nothing, and what fixes it is the name of its authority. A
 handshake that breaks off is another matter, and passes.
 """
 

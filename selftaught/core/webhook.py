@@ -1,4 +1,4 @@
-"""One JSON body to one URL, signed: how somebody's service is told that something has happened.
+"""Signed webhooks: posts a JSON body to a URL.
 
 Delivery is tried three times within half a minute and then given up: what happened has happened, so a webhook that is
 away is a warning and never an error. The signature is that of MLflow's webhooks (HMAC-SHA256 over delivery id, time
@@ -31,8 +31,7 @@ PATIENCE = 30.0
 def deliver(url: str, event: str, body: Mapping[str, object], delivery: str) -> str:
     """Post `body` as JSON to `url`. Returns why it did not arrive, or an empty string; no secret is in it.
 
-    `event` says in a header what happened. `delivery` names what is told: the same id is the same news, for a receiver
-    that gets it twice.
+    `event` goes into a header. `delivery` identifies the event, for a receiver that gets it twice.
     """
     try:
         _post(url, event, json.dumps(body, ensure_ascii=False).encode(), delivery)

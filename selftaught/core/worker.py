@@ -1,4 +1,4 @@
-"""A worker process: what computes for longer than a moment runs there, so that the event loop here goes on.
+"""A worker process for long computations, so that the event loop is not blocked.
 
 A thread would not do: threads share the interpreter's lock, which a regular expression keeps until it has ended. There
 is one worker, started when it is first asked and again after it has died. It does one thing at a time, in its main

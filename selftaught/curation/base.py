@@ -1,4 +1,4 @@
-"""Selection: how curators count, cap and draw what they give.
+"""Selection: how curators count, cap and sample examples.
 
 What curators share: a minimum, a cap on all examples (`PerGroupCurator`), and for those that pick rollouts one by one
 a cap per task (`Selection`). Which rollouts or nodes they may pick is what they differ in. A draw ranks by a hash of
@@ -21,7 +21,7 @@ from selftaught.records import Example, Group, Message, Rollout, content_id
 
 
 class PerGroupCurator(Curator):
-    """At least `minimum` examples, at most `max_examples`, each group's by itself."""
+    """At least `minimum` examples, at most `max_examples`, each group separately."""
 
     minimum: Annotated[NonNegativeInt, Field(description="fewer examples than this fail the round")] = 16
     max_examples: Annotated[
@@ -88,8 +88,8 @@ class Selection(PerGroupCurator):
 
     def examples(self, group: Group, seed: int) -> Iterable[Example]:
         """What is picked of `group`, in the order drawn."""
-        whole = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
-        picked = drawn(_distinct(whole) if self.dedupe else whole, self.per_task, seed)
+        complete = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
+        picked = drawn(_distinct(complete) if self.dedupe else complete, self.per_task, seed)
         return [sampled(group, rollout) for rollout in picked]
 
 
@@ -138,8 +138,8 @@ def sampled(group: Group, rollout: Rollout) -> Example:
     )
 
 
-def told(group: Group, text: str, source: str) -> Example:
-    """`text`, which nobody sampled as a whole, as what is to be said to the group's task; `source` is its id."""
+def completion_example(group: Group, text: str, source: str) -> Example:
+    """`text`, which nobody sampled in one piece, as what is to be said to the group's task; `source` is its id."""
     return Example(
         prompt=group.task.messages,
         completion=(Message(role="assistant", content=text),),

@@ -1,4 +1,4 @@
-"""Detours: right answers told with the wrong turns of the tree before them, and how the way back was found.
+"""Detours: right answers that include the tree's wrong turns and the backtracking from them.
 
 Linearised trees teach reflection and backtracking (ASTRO, Kim et al. 2025, arXiv 2507.00417); splices at the first
 error teach to notice it at once (Agent-R, Yuan et al. 2025, arXiv 2501.11425). The words between are templates: no
@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from selftaught.curation.base import PerGroupCurator, capped, told
+from selftaught.curation.base import PerGroupCurator, capped, completion_example
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
 from selftaught.records import Example, Group, Node, Tree, content_id
 
@@ -36,12 +36,12 @@ class Backtracks(PerGroupCurator):
         tree, right = group.tree, right_leaves(group)
         if tree is None or not right:
             return
-        far = distances(tree, right | unjudged_leaves(group))  # what nobody judged is no wrong turn
+        far = distances(tree, right | unjudged_leaves(group))  # what nobody judged is not a wrong turn
         ended = {rollout.index for rollout in group.accepted() if rollout.finish_reason == "stop"}
-        made = [each for leaf in sorted(ended) for each in self._told(group, tree, far, leaf)]
+        made = [each for leaf in sorted(ended) for each in self._linearised(group, tree, far, leaf)]
         yield from capped(made, self.per_task, seed)
 
-    def _told(self, group: Group, tree: Tree, far: Sequence[int], leaf: int) -> Iterator[Example]:
+    def _linearised(self, group: Group, tree: Tree, far: Sequence[int], leaf: int) -> Iterator[Example]:
         """The answer at `leaf` with its wrong turns; nothing when there are none."""
         good, text, turned = tree.path(leaf), "", False
         for at, step in enumerate((tree.nodes[0], *good)):
@@ -50,7 +50,7 @@ class Backtracks(PerGroupCurator):
                 text = self._and_back(text, wrong, step.text)
                 turned = True
         if turned:
-            yield told(group, text, content_id([group.id, leaf, self.name]))
+            yield completion_example(group, text, content_id([group.id, leaf, self.name]))
 
     def _and_back(self, text: str, wrong: Sequence[Node], step: str) -> str:
         said = "".join(node.text for node in wrong).rstrip()

@@ -1,4 +1,4 @@
-"""Process values: what each step of a searched tree is worth, inferred from which of its answers are right.
+"""Process values: the value of each step of a search tree, inferred from which of its answers are right.
 
 Pure functions of a tree and of its right leaves. Training examples are made of them by `step_values`; estimates that
 were sampled while searching (`outcome` values) are on the nodes already.
@@ -21,8 +21,8 @@ def right_leaves(group: Group) -> frozenset[int]:
 
 def unjudged_leaves(group: Group) -> frozenset[int]:
     """The terminal nodes of a verified group's tree that some verifier could not judge: neither right nor wrong."""
-    told = zip(group.rollouts, group.verdicts, strict=True)
-    return frozenset(rollout.index for rollout, verdicts in told if any(each.error is not None for each in verdicts))
+    judged = zip(group.rollouts, group.verdicts, strict=True)
+    return frozenset(rollout.index for rollout, verdicts in judged if any(each.error is not None for each in verdicts))
 
 
 def distances(tree: Tree, right: Collection[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Runs the curators of a stage one after the other, and their examples pass through as they come.
+"""Runs the curators of a stage one after the other, streaming their examples.
 
 Which rollouts become examples is the curators' business; writing them is `selftaught.records.dataset`'s. Of an example
 that has passed, its id is kept.

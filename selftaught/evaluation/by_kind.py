@@ -1,6 +1,6 @@
 """Where a gain comes from: the paired gain on the tasks of each level, template and source.
 
-It describes and decides nothing. Of many kinds that are looked at some seem to gain or lose by chance: one in twenty
+It describes and decides nothing. Of many kinds that are checked some seem to gain or lose by chance: one in twenty
 intervals of 95 % misses.
 """
 
@@ -15,7 +15,7 @@ from selftaught.records import Split, TaskScore
 
 Kind = Literal["level", "template", "source"]
 MOST = 40
-"""Kinds that are told one by one, those with most tasks; what there is beside them is told as one."""
+"""Kinds that are listed one by one, those with most tasks; the others are merged."""
 OTHERS = "others"
 
 
@@ -46,15 +46,15 @@ def by_kind(
 ) -> list[KindGain]:
     """What champion and challenger (the digests `models`) came to on each kind of task, by level, template and source.
 
-    `levels` are those of tasks by id, as far as they are known. What all tasks have in common is no kind of them.
+    `levels` are those of tasks by id, as far as they are known. What all tasks have in common is not a kind of them.
     Raises BadInput where the two did not answer the same tasks.
     """
     pairs = pair(scores, metric, split, *models)
-    told = {score.task: score for score in scores if score.metric == metric and score.split == split}
+    scored = {score.task: score for score in scores if score.metric == metric and score.split == split}
     names: dict[Kind, dict[str, str]] = {
         "level": {task: str(levels[task]) for task in pairs.tasks if task in levels},
-        "template": {task: told[task].template or "none" for task in pairs.tasks},
-        "source": {task: told[task].source for task in pairs.tasks},
+        "template": {task: scored[task].template or "none" for task in pairs.tasks},
+        "source": {task: scored[task].source for task in pairs.tasks},
     }
     return [gain for by, named in names.items() for gain in _gains(by, named, pairs, seed)]
 
@@ -67,11 +67,11 @@ def _gains(by: Kind, named: Mapping[str, str], pairs: Pairs, seed: int) -> Itera
     shown = sorted(ranked[:MOST], key=lambda name: (int(name), "") if name.isdecimal() else (0, name))
     own = {task: name if name in shown else OTHERS for task, name in named.items()}
     for name in [*shown, *([OTHERS] if ranked[MOST:] else [])]:
-        yield _gain(by, name, [place for place, task in enumerate(pairs.tasks) if own.get(task) == name], pairs, seed)
+        yield _gain(by, name, [index for index, task in enumerate(pairs.tasks) if own.get(task) == name], pairs, seed)
 
 
 def _gain(by: Kind, name: str, places: Sequence[int], pairs: Pairs, seed: int) -> KindGain:
-    before, after = ([values[place] for place in places] for values in (pairs.champion, pairs.challenger))
+    before, after = ([values[index] for index in places] for values in (pairs.champion, pairs.challenger))
     n, interval = len(places), None
     if n > 1:
         found = paired_gain(before, after, seed=seed)

@@ -1,4 +1,4 @@
-"""What a metric measures by: its own verifiers, or the check that tasks have of themselves.
+"""The verifiers of a metric: its own, or the tasks' own check.
 
 A stage's `verify` is a training signal, and a model that is trained by one learns to please it: by a vote, a judge or
 its own opinion it would promote itself. So nothing here looks at that.

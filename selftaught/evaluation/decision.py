@@ -1,4 +1,4 @@
-"""The gate's decision as the JSON that is kept, and back."""
+"""The gate's decision, to JSON and back."""
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,5 +19,5 @@ def decision_from_json(text: str) -> Decision:
         return _DECISION.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the text"
-        raise BadInput(f"not a gate's decision: {place}: {first['msg']}. Run the gate again.") from None
+        location = ".".join(str(part) for part in first["loc"]) or "the text"
+        raise BadInput(f"not a gate's decision: {location}: {first['msg']}. Run the gate again.") from None

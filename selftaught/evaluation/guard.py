@@ -1,4 +1,4 @@
-"""The guard: a non-inferiority test on tasks of other kinds, against the champion and against where the line began.
+"""The guard: a non-inferiority test on tasks of other kinds, against the champion and the line's base model.
 
 A loss of the margin has to be excluded, so "cannot tell" is a refusal. The margin is relative to what there is to lose:
 beside a champion that is right on a tenth of the guard tasks, a challenger that is right on none has lost everything.

@@ -1,8 +1,8 @@
-"""What a gate can be expected to show, before a round is run: told in a sentence or two.
+"""What a gate can be expected to show, before a round is run, in a sentence or two.
 
 Exact for 0/1 values; by Student's t for fractions, which is within .01 of the flips from 48 tasks on. What is measured
 of the last round (the share of tasks that changed sides, or the variance of the differences; what the champion has
-right on the guard) takes the place of what is assumed. It decides nothing.
+right on the guard) replaces what is assumed. It decides nothing.
 """
 
 import math
@@ -111,7 +111,7 @@ class Chances:
             return None
 
 
-def told(chances: Chances, alpha: float, later: float | None, total: float, templates: int) -> str:
+def describe(chances: Chances, alpha: float, later: float | None, total: float, templates: int) -> str:
     """The smallest gain that can be shown with the error probability `alpha`, and the chance that it is promoted.
 
     `later` is the error probability of the last round on a fixed set, of `total` over all; `templates` how many it

@@ -1,9 +1,9 @@
 """Paired gain: promote a challenger that is shown to be better on the same held-out tasks, and worse nowhere else.
 
-Promotes when the test of the paired gain is significant (its interval is then above zero), over whole templates too
+Promotes when the test of the paired gain is significant (its interval is then above zero), over complete templates too
 where the gain has to hold for new ones, the estimate is above `min_gain`, a loss on the guard set is excluded
 (`evaluation.guard`), nothing held out was trained on, and the challenger is another model. Where gate tasks cannot be
-drawn anew, the error probability is spent over the rounds. It sees gate and guard scores only; the report set is never
+redrawn, the error probability is spent over the rounds. It sees gate and guard scores only; the report set is never
 looked at. docs/statistics.md says what is promised and what is not.
 """
 
@@ -26,7 +26,7 @@ from selftaught.core.statistics import (
     template_gain,
 )
 from selftaught.evaluation.guard import guard_checks
-from selftaught.evaluation.outlook import Chances, noise_of, told
+from selftaught.evaluation.outlook import Chances, describe, noise_of
 from selftaught.evaluation.pairing import Pairs, pair
 from selftaught.evaluation.runner import MOST_UNVERIFIED
 from selftaught.evaluation.wording import percent
@@ -58,8 +58,8 @@ class _Budget:
 class PairedGain(Gate, type="paired_gain"):
     """Promote on a significant paired gain in `metric`.
 
-    With `over: templates` the gain has to hold over whole templates too, six at least; by default it does for rows of
-    users and not for a generator's problems. The guard is a non-inferiority test of `metric`, or of the metrics that
+    With `over: templates` the gain has to hold over complete templates too, six at least; by default it does for rows
+    of users and not for a generator's problems. The guard is a non-inferiority test of `metric`, or of the metrics that
     are listed, against the champion and the model that the line began with: a loss of `guard_margin`, or of half of
     what is there to lose where that is less, has to be excluded. `guard: none` promotes without having looked
     elsewhere.
@@ -111,7 +111,7 @@ class PairedGain(Gate, type="paired_gain"):
         chances = Chances(outlook, self.metric, self.guarding, self.min_gain, self.guard_margin, self.guard_confidence)
         later = None if outlook.fresh or outlook.rounds == 1 else last
         over = self.over or outlook.over
-        return told(chances, now, later, self._total, FEWEST_TEMPLATES if over == "templates" else 0)
+        return describe(chances, now, later, self._total, FEWEST_TEMPLATES if over == "templates" else 0)
 
     @property
     def _total(self) -> float:
@@ -198,7 +198,7 @@ def _judged(pairs: Pairs) -> Check:
 
 
 def _over_templates(pairs: Pairs, evidence: Evidence, budget: _Budget) -> Check:
-    """The gain over whole templates: what it says of tasks whose templates nobody has seen."""
+    """The gain over complete templates: what it says of tasks whose templates are unseen."""
     clusters = [evidence.clusters.get(task, task) for task in pairs.tasks]
     number = len(set(clusters))
     if number < FEWEST_TEMPLATES:

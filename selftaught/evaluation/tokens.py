@@ -1,4 +1,4 @@
-"""Tokens: how long the answers are, in new tokens a rollout. A cost, not a merit: it says nothing of right or wrong."""
+"""Tokens: the length of the answers, in new tokens per rollout. A cost, independent of correctness."""
 
 from typing import Annotated, ClassVar
 

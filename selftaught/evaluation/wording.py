@@ -1,4 +1,4 @@
-"""Numbers of decisions as people read them."""
+"""Formatting of numbers in decisions."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""Asking a served model: the client of OpenAI-compatible endpoints, and how much it asks at once."""
+"""The client of OpenAI-compatible endpoints, and its concurrency limit."""

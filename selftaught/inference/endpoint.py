@@ -307,7 +307,7 @@ class Endpoint:
         if self._batches and len(chats) > 1:
             try:
                 return await self._batch([self._chat(messages) for messages in chats], asked)
-            except WrongModel:  # nothing is there: it is no vLLM, or the model is gone, which the others will be told
+            except WrongModel:  # nothing is there: it is not vLLM, or the model is gone, which the others will notice
                 self._batches = False
         each = (self._choices("/chat/completions", self._chat(messages) | asked, 1) for messages in chats)
         return [answer.choices[0] for answer in await asyncio.gather(*each)]
@@ -333,8 +333,8 @@ class Endpoint:
     async def values(self, inputs: Sequence[Sequence[int]]) -> list[float]:
         """The first class's score of each of `inputs` (token ids), in one request, without an activation.
 
-        vLLM's `/classify`. What is no number is NaN: vLLM refuses the whole request then, because JSON has no word for
-        it. Raises what `chat` raises; another number of values is no answer either.
+        vLLM's `/classify`. What is not a number is NaN: vLLM refuses the entire request then, because JSON has no word
+        for it. Raises what `chat` raises; another number of values is not an answer either.
         """
         body = {"input": [list(ids) for ids in inputs], "use_activation": False}
         try:
@@ -351,7 +351,7 @@ class Endpoint:
         """For each of `chats` the probability of each class of a process reward model's at each `tag` in it.
 
         The server renders the chats as the model's own tokenizer has it, without opening another answer. Raises what
-        `chat` raises, BadInput for a tag that is no token of the model's.
+        `chat` raises, BadInput for a tag that is not a token of the model's.
         """
         mark = await self._mark(tag)
         asked = [self._tokens(self._chat(chat) | {"add_generation_prompt": False}) for chat in chats]
@@ -362,8 +362,8 @@ class Endpoint:
     async def text_rewards(self, texts: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:
         """For each of `texts` the probability of each class of a process reward model's at its last token.
 
-        A text is a sequence of parts; each is tokenized by itself, the first with what the tokenizer begins texts with.
-        Raises what `chat` raises.
+        A text is a sequence of parts; each is tokenized separately, the first with what the tokenizer begins texts
+        with. Raises what `chat` raises.
         """
         parts = {(part, not at) for text in texts for at, part in enumerate(text)}
         asked = {each: self._tokens({"prompt": each[0], "add_special_tokens": each[1]}) for each in parts}
@@ -432,14 +432,14 @@ class Endpoint:
         given = (await self._choices("/completions", body, 1)).choices[0].prompt_logprobs
         if given is None:
             raise BadInput(f"{self.url} gives no log-probabilities of prompts. Serve {self.name} with vLLM instead.")
-        told = [row[token].logprob for token, row in zip(token_ids, given, strict=False) if row and token in row]
-        if len(told) < len(token_ids) - 1:
-            raise self._unusable(f"log-probabilities of {len(told)} of a prompt's {len(token_ids)} tokens")
-        return told[1 - len(token_ids) :]
+        logprobs = [row[token].logprob for token, row in zip(token_ids, given, strict=False) if row and token in row]
+        if len(logprobs) < len(token_ids) - 1:
+            raise self._unusable(f"log-probabilities of {len(logprobs)} of a prompt's {len(token_ids)} tokens")
+        return logprobs[1 - len(token_ids) :]
 
     def _chat(self, messages: Sequence[Message]) -> dict[str, Any]:
-        told = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
-        return told | ({"chat_template_kwargs": dict(self._template)} if self._template else {})
+        body = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
+        return body | ({"chat_template_kwargs": dict(self._template)} if self._template else {})
 
     async def _choices(self, path: str, body: dict[str, Any], n: int) -> _Answer:
         """The answer to `body` with `n` choices: asked again for those that are missing, as long as some come."""
@@ -487,7 +487,7 @@ class Endpoint:
             async for attempt in stamina.retry_context(on=_Healing(self._policy.patience), **BACK_OFF):
                 with attempt:
                     answer = await self._pulse.watch(self._transport.ask(method, self._address(path), body))
-                    self._limiter.hear(answer.headers)
+                    self._limiter.update(answer.headers)
                     if not answer.well:
                         raise _RefusedError(answer)
                     return self._read(shape, answer)
@@ -519,9 +519,9 @@ class Endpoint:
         try:
             return shape.model_validate_json(answer.content)
         except ValidationError as error:
-            place = ".".join(map(str, error.errors()[0]["loc"]))
+            location = ".".join(map(str, error.errors()[0]["loc"]))
             raise NoAnswer(
-                f"{answer.url}: not an OpenAI-compatible response ({place or 'JSON'}: {error.errors()[0]['msg']}): "
+                f"{answer.url}: not an OpenAI-compatible response ({location or 'JSON'}: {error.errors()[0]['msg']}): "
                 f"{_server_message(answer)[:200]}"
             ) from None
 

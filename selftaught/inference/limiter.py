@@ -1,9 +1,9 @@
-"""How many sequences a client has in flight at an engine: as many as the engine says that users leave to it.
+"""Limits the sequences that a client has in flight at an engine to the share that the engine returns.
 
-Users come first. A round's request says that it is one (`PRIORITY`, and whose it is, `CLIENT`), and an engine of the
-platform's says in each of its answers how many sequences that client may have there at a time
-(`selftaught.serving.middleware.users` works it out). Here requests wait until so many are free, in the order in which
-they came. It asks nothing itself; what an engine answers first is the engine's business.
+Users come first. A round's requests are marked as such (`PRIORITY`, and their client, `CLIENT`), and an engine of the
+platform returns with each response how many sequences that client may have in flight there (computed by
+`selftaught.serving.middleware.users`). Requests wait here until enough are free, first come, first served. It sends no
+requests itself; their order in the engine is the engine's business.
 """
 
 import asyncio
@@ -13,54 +13,54 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 PRIORITY = "X-Vllm-Priority"
-"""The header by which vLLM takes a request's priority, before what its body says: the lower, the sooner."""
+"""The header with a request's priority, which overrides the one in its body; lower is sooner."""
 USERS, ROUNDS = 0, 1
-"""The two priorities. Who names none is a user."""
+"""The two priorities. The default is a user's."""
 CLIENT = "X-Selftaught-Client"
-"""The header of a round's request that tells its client from others."""
+"""The header of a round's request that identifies its client."""
 ENGINE, SHARE = "X-Selftaught-Engine", "X-Selftaught-Share"
-"""Headers of an answer to one: which engine gave it, and how many sequences of the client's it has room for."""
+"""Headers of the response to it: the engine that answered, and the sequences that the client may have in flight."""
 
-KEPT = 30.0
-"""Seconds for which an engine's word holds: behind one address there may be several, which come and go."""
+SHARE_LIFETIME = 30.0
+"""Seconds for which an engine's share is valid: several engines behind one address may come and go."""
 
 
 class Limiter:
     """Lets sequences through to the engines at one address. For one event loop.
 
-    `most` bounds them as long as no engine says how many it has room for.
+    `most` is the limit as long as no engine has returned a share.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = most, clock
-        self._told: dict[str, tuple[int, float]] = {}
+        self._shares: dict[str, tuple[int, float]] = {}
         self._waiting = deque[tuple[int, asyncio.Future[None]]]()
-        self._flying = 0
+        self._in_flight = 0
 
     @property
-    def flying(self) -> int:
+    def in_flight(self) -> int:
         """Sequences in flight."""
-        return self._flying
+        return self._in_flight
 
     @property
     def limit(self) -> int:
-        """Sequences in flight at most: what the engines that answered lately said, together."""
-        newest = max((when for _, when in self._told.values()), default=0.0)
-        until = min(newest, self._clock() - KEPT)
-        return sum(share for share, when in self._told.values() if when >= until) or self._most
+        """The most sequences in flight: the sum of the shares of engines that answered recently."""
+        newest = max((when for _, when in self._shares.values()), default=0.0)
+        until = min(newest, self._clock() - SHARE_LIFETIME)
+        return sum(share for share, when in self._shares.values() if when >= until) or self._most
 
-    def hear(self, headers: Mapping[str, str]) -> None:
-        """Take an engine at its word; an answer without one changes nothing."""
+    def update(self, headers: Mapping[str, str]) -> None:
+        """Take over the share in a response's headers, if there is one."""
         share = headers.get(SHARE, "")
         if share.isdecimal():
-            self._told[headers.get(ENGINE, "")] = (int(share), self._clock())
+            self._shares[headers.get(ENGINE, "")] = (int(share), self._clock())
             self._admit()
 
     @asynccontextmanager
     async def turn(self, sequences: int) -> AsyncGenerator[None]:
-        """Hold so many sequences while the block runs, once it is their turn.
+        """Wait until `sequences` are free, and hold them while the block runs.
 
-        A request for more than the limit is let through alone: it would wait for ever.
+        A request for more than the limit runs alone: it would otherwise wait for ever.
         """
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((sequences, turn))
@@ -69,15 +69,15 @@ class Limiter:
             await turn
             yield
         finally:
-            self._flying -= 0 if turn.cancelled() else sequences
+            self._in_flight -= 0 if turn.cancelled() else sequences
             self._admit()
 
     def _admit(self) -> None:
         while self._waiting:
             sequences, turn = self._waiting[0]
             if not turn.cancelled():
-                if self._flying and self._flying + sequences > self.limit:
+                if self._in_flight and self._in_flight + sequences > self.limit:
                     return
-                self._flying += sequences
+                self._in_flight += sequences
                 turn.set_result(None)
             self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""Whether a server that is being waited for is still there: it is asked what it serves while its answer is awaited.
+"""Liveness of a server during a request: it is polled for what it serves while the response is awaited.
 
 An answer may take minutes where many wait for it, so a long wait alone says nothing; a server that cannot even say
 what it serves has stalled (stopped, swapping, its machine gone). It repeats nothing and ends nothing.
@@ -54,7 +54,7 @@ class Pulse:
             raise StalledError(f"{2 * MISSES * self._every:.0f} s")
 
     async def _answers(self) -> bool:
-        """Whether it says anything, or refuses the connection, which whoever waits will be told as well."""
+        """Whether it says anything, or refuses the connection, which whoever waits will see as well."""
         try:
             await self._client.get(self._url)
         except httpx.TimeoutException:

@@ -1,4 +1,5 @@
-"""HTTP as the models' client speaks it: one request and its whole answer, at a cost that does not grow with the others.
+"""HTTP as the models' client speaks it: one request and its complete answer, at a cost that does not grow with the
+others.
 
 aiohttp's, because httpx looks at every connection of its pool for each request (encode/httpx#3215): at 256 in flight
 that alone is milliseconds. Opens as many connections as there are requests; takes no proxy and no credentials from the
@@ -19,11 +20,11 @@ from aiohttp.http_exceptions import ContentEncodingError
 CONNECT_S = 10.0
 """For a name, a connection and its TLS handshake."""
 IDLE_S = 4.0
-"""For which a connection is kept that nobody uses: uvicorn, and so vLLM, closes it after five seconds."""
+"""For which a connection is kept that is idle: uvicorn, and so vLLM, closes it after five seconds."""
 
 
 class LostError(Exception):
-    """No whole answer came: nobody is there, or it broke off, or took too long. Its cause is the library's error."""
+    """No complete answer came: nobody is there, or it broke off, or took too long. Its cause is the library's error."""
 
 
 class AddressError(Exception):
@@ -73,13 +74,13 @@ class Transport:
             async with self._session.request(method, url, json=body, allow_redirects=False) as said:
                 return Answer(url, said.status, said.headers, await said.read())
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise AddressError(_told(error)) from error
+            raise AddressError(_description(error)) from error
         except aiohttp.ClientPayloadError as error:
-            raise (PackingError if _of_packing(error) else LostError)(_told(error)) from error
+            raise (PackingError if _of_packing(error) else LostError)(_description(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise LostError(_told(error)) from error
+            raise LostError(_description(error)) from error
         except ValueError as error:  # of a name that DNS cannot hold, of a key with a line's end
-            raise AddressError(_told(error)) from error
+            raise AddressError(_description(error)) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -97,5 +98,5 @@ def _of_packing(error: aiohttp.ClientPayloadError) -> bool:
     return isinstance(error.__cause__, ContentEncodingError)
 
 
-def _told(error: Exception) -> str:
+def _description(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,1 +1,1 @@
-"""A line of models between its rounds: versions, state, serving, measuring, watching."""
+"""A model line between its rounds: versions, status, serving, measuring, monitoring."""

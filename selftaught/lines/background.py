@@ -1,4 +1,4 @@
-"""The evidence in front of a person after a run: the champion's endpoint and the MLflow UI, in the background.
+"""Background servers after a run: the champion's endpoint and the MLflow UI.
 
 `up` starts both (or leaves them, when they serve what they should) and waits until they answer; `down` stops them. They
 are plain `selftaught serve` and `selftaught.state.tracking_ui` processes that outlive the command, which is why they
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selftaught.core.environment import without_secrets
 from selftaught.core.errors import Unavailable, without_credentials
-from selftaught.core.files import write_whole
+from selftaught.core.files import write_atomically
 from selftaught.core.loopback import KEY, new_key
 from selftaught.lines.serve import Note, note_path, noted
 from selftaught.lines.versions import find
@@ -91,7 +91,7 @@ def _tracking_ui(platform: Platform, port: int) -> str:
     started = _start([sys.executable, "-m", "selftaught.state.tracking_ui", str(free)], log, environment)
     next(True for _ in _waiting(started, log) if _answers(free))
     url = address(free, key)
-    write_whole(path, Page(url=url, process=Process.of(started.pid)).model_dump_json())
+    write_atomically(path, Page(url=url, process=Process.of(started.pid)).model_dump_json())
     return url
 
 

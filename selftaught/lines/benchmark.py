@@ -78,9 +78,9 @@ def benchmark(platform: Platform, line: str, model: str, wanted: Wanted, out: Pa
     cut = {task: n for task, rows in samples.items() if (n := sum(_too_long(asked, row) for row in rows))}
     if out is not None:
         _write(tracker, results, samples, out)
-    told = Benchmarked(results, _table(results), cut, options.context)
-    _track(platform, line or LINE, digest, wanted, told)
-    return told
+    result = Benchmarked(results, _table(results), cut, options.context)
+    _track(platform, line or LINE, digest, wanted, result)
+    return result
 
 
 # The tasks ------------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def _check(name: str, task: Any) -> None:
 
 def _options(platform: Platform, folder: Path) -> EngineOptions:
     """Those of the settings, with room for the prompts of benchmarks as far as the model has it."""
-    options = EngineOptions.told(platform.settings)
+    options = EngineOptions.from_settings(platform.settings)
     if serves(platform):
         return options
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -216,7 +216,7 @@ def _table(results: Json) -> str:
 
 
 def _write(tracker: Any, results: Json, samples: Mapping[str, Any], out: Path) -> None:
-    """As `lm_eval --output_path … --log_samples` writes them, each file whole or not at all."""
+    """As `lm_eval --output_path … --log_samples` writes them, each file atomically."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as scratch:
         tracker.output_path = scratch
@@ -232,7 +232,7 @@ def _write(tracker: Any, results: Json, samples: Mapping[str, Any], out: Path) -
             path.replace(to)
 
 
-def _track(platform: Platform, line: str, digest: str, wanted: Wanted, told: Benchmarked) -> None:
+def _track(platform: Platform, line: str, digest: str, wanted: Wanted, result: Benchmarked) -> None:
     """A run of its own with every figure, the settings, and the harness's results as a file."""
     tasks = ", ".join(wanted.tasks)
     run = platform.tracker.measurement_run(
@@ -243,12 +243,12 @@ def _track(platform: Platform, line: str, digest: str, wanted: Wanted, told: Ben
         "num_fewshot": str(wanted.num_fewshot),
         "limit": str(wanted.limit),
         "apply_chat_template": str(wanted.chat),
-        "context": str(told.context),
-        "lm_eval": str(told.results.get("lm_eval_version")),
+        "context": str(result.context),
+        "lm_eval": str(result.results.get("lm_eval_version")),
     }
-    platform.tracker.log(run, dict(figures(told.results)), params=settings)
-    platform.tracker.log_text(run, as_json(told.results), "results.json")
-    platform.tracker.log_text(run, told.table, "results.txt")
+    platform.tracker.log(run, dict(figures(result.results)), params=settings)
+    platform.tracker.log_text(run, as_json(result.results), "results.json")
+    platform.tracker.log_text(run, result.table, "results.txt")
     platform.tracker.finish(run, "done")
 
 

@@ -1,8 +1,8 @@
-"""Whether a namespace is as it has to be: a look that is over before MLflow's and Kubernetes' clients are imported.
+"""Drift detection for a namespace: a quick check before MLflow's and Kubernetes' clients are imported.
 
 What runs every hour in every namespace finds nothing to do but for once in a while, and those imports are most of what
 that costs. So the registry and the API server are asked over plain HTTP, what they say is compared, and nothing is
-changed, waited for or told in error: what is not as it has to be, cannot be asked, or has its truth in a repository
+changed, waited for or raised: what is not as it has to be, cannot be asked, or has its truth in a repository
 (route `git`) is `selftaught.round.in_use`'s to put in order and to tell.
 """
 
@@ -53,18 +53,23 @@ class Seen:
 
 def settled(platform: Platform) -> list[str] | None:
     """The lines of this store when all are as they have to be; None when to tell, or to have them so, takes more."""
-    told = platform.settings
+    settings = platform.settings
     inside = ACCOUNT.exists() and "KUBERNETES_SERVICE_HOST" in os.environ
-    if told.serving != "kserve" or told.route == "git" or not told.tracking_uri.startswith("http") or not inside:
+    if (
+        settings.serving != "kserve"
+        or settings.route == "git"
+        or not settings.tracking_uri.startswith("http")
+        or not inside
+    ):
         return None
     try:
-        lines = aliases(told.tracking_uri)
-        champions = [champion_of(told.tracking_uri, line, found) for line, found in lines.items() if found]
+        lines = aliases(settings.tracking_uri)
+        champions = [champion_of(settings.tracking_uri, line, found) for line, found in lines.items() if found]
         ours = [each for each in champions if each.uri == platform.store.uri("models", each.digest)]
-        seen = look(told, [each.line for each in ours])
+        seen = look(settings, [each.line for each in ours])
     except (httpx.HTTPError, OSError, KeyError, ValueError):
         return None
-    return [each.line for each in ours] if all(in_order(each, seen, told) for each in ours) else None
+    return [each.line for each in ours] if all(in_order(each, seen, settings) for each in ours) else None
 
 
 # The registry ---------------------------------------------------------------------------------------------------------
@@ -95,10 +100,10 @@ def champion_of(uri: str, line: str, version: str) -> Champion:
 
 
 def _registry(uri: str) -> httpx.Client:
-    """MLflow's REST API, as the account and in the workspace that MLflow's own client would go on with."""
-    told = os.environ.get
-    user, password = told("MLFLOW_TRACKING_USERNAME"), told("MLFLOW_TRACKING_PASSWORD")
-    workspace = told("MLFLOW_WORKSPACE")
+    """MLflow's REST API, as the account and in the workspace that MLflow's own client would use."""
+    getenv = os.environ.get
+    user, password = getenv("MLFLOW_TRACKING_USERNAME"), getenv("MLFLOW_TRACKING_PASSWORD")
+    workspace = getenv("MLFLOW_WORKSPACE")
     return httpx.Client(
         base_url=f"{uri.rstrip('/')}/api/2.0/mlflow",
         auth=(user, password) if user and password else None,
@@ -110,15 +115,15 @@ def _registry(uri: str) -> httpx.Client:
 # The namespace --------------------------------------------------------------------------------------------------------
 
 
-def look(told: Settings, lines: list[str]) -> Seen:
+def look(settings: Settings, lines: list[str]) -> Seen:
     """What there is in the namespace. Raises httpx.HTTPError, and OSError without an account of a pod."""
-    space = f"namespaces/{told.namespace}"
+    space = f"namespaces/{settings.namespace}"
     with _cluster() as api:
         return Seen(
             services=_listed(api, f"/api/v1/{space}/services", LINE),
             versions=_listed(api, f"/apis/serving.kserve.io/v1beta1/{space}/inferenceservices", LINE),
             deployments=_listed(api, f"/apis/apps/v1/{space}/deployments", ""),
-            routes=dict(_routes(api, space, lines) if told.route == "gateway" else ()),
+            routes=dict(_routes(api, space, lines) if settings.route == "gateway" else ()),
         )
 
 
@@ -144,16 +149,16 @@ def _routes(api: httpx.Client, space: str, lines: list[str]) -> Iterator[tuple[s
         yield line, api.get(f"/apis/gateway.networking.k8s.io/v1/{space}/httproutes/{line}").raise_for_status().json()
 
 
-def in_order(champion: Champion, seen: Seen, told: Settings) -> bool:
+def in_order(champion: Champion, seen: Seen, settings: Settings) -> bool:
     """Whether the champion is up, users are led to it and to nothing else, and nothing else is to be removed."""
     name = version_name(champion.line, champion.digest)
     service, version = seen.services.get(champion.line), seen.versions.get(name)
     if service is None or version is None or service["spec"]["selector"].get(SELECTOR) != name:
         return False
-    if told.route == "gateway" and not _leads_alone(seen.routes[champion.line], f"{name}-predictor"):
+    if settings.route == "gateway" and not _leads_alone(seen.routes[champion.line], f"{name}-predictor"):
         return False
     return _up(version, champion.digest, seen.deployments.get(f"{name}-predictor")) and not any(
-        _old(each, told.grace) for each in seen.versions.values() if _beside(each, champion)
+        _old(each, settings.grace) for each in seen.versions.values() if _beside(each, champion)
     )
 
 

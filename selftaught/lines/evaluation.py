@@ -16,7 +16,7 @@ from typing import Any
 
 from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import BadInput, did_you_mean
-from selftaught.core.files import write_whole
+from selftaught.core.files import write_atomically
 from selftaught.core.names import named
 from selftaught.core.runner import Forgetful
 from selftaught.evaluation.checks import verifiers
@@ -72,7 +72,7 @@ def evaluate_model(
     measured = measure(platform, recipe, stage, line, digest, tasks)
     if out is not None:
         rows = answers(stage.evaluate, measured)
-        write_whole(out, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        write_atomically(out, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     summaries = summarise(measured.scores, stage.evaluate)
     _track(platform, recipe, line, digest, summaries)
     return summaries
@@ -98,7 +98,7 @@ def measure(
     digests = {"policy": digest, **{role: keep(platform, recipe.models[role])[0] for role in others}}
     if serves(platform):
         return asyncio.run(_asked(platform, recipe, stage, line, digests, tasks))
-    options = EngineOptions.told(platform.settings)
+    options = EngineOptions.from_settings(platform.settings)
     with LocalEngines(platform.settings.home, keep=len(digests), options=options) as engines:
         served = {role: engines.deploy(line, each, platform.model(each)) for role, each in digests.items()}
         models = {

@@ -1,4 +1,4 @@
-"""The home of this machine: what can be made again is freed, while nobody runs or serves a line in it."""
+"""Cleaning this machine's home: removes what can be recreated, unless a line is running or being served."""
 
 import fcntl
 import shutil
@@ -13,7 +13,7 @@ REMAKEABLE = ("cache", "scratch", "engines")
 
 
 def clean_home(home: Path, everything: bool) -> int:
-    """Stop engines that a killed run left, remove what can be made again or the whole home; returns bytes freed.
+    """Stop engines that a killed run left, remove what can be made again or the entire home; returns bytes freed.
 
     Raises BadInput while a line of the home is being run or served.
     """

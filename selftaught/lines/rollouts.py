@@ -1,4 +1,4 @@
-"""The answers of a round, to be read and to be taken elsewhere: one row a rollout, with its task and its verdicts.
+"""Showing and exporting a round's answers: one row per rollout, with its task and its verdicts.
 
 What is read are the verified groups that a finished round keeps in the store for a time. The rows are JSON Lines, or a
 folder that `datasets.load_dataset` reads, with a card. Trees and the engine's token ids stay in the store: steps with
@@ -120,7 +120,7 @@ def row(task: Task, rollout: Rollout, verdicts: tuple[Verdict, ...], passed: boo
 
 
 def export(found: Rollouts, chosen: Iterator[Row], to: Path) -> int:
-    """Write `chosen` rows of `found` to `to`, whole or not at all: a file for `*.jsonl`, else a new folder.
+    """Write `chosen` rows of `found` to `to` atomically: a file for `*.jsonl`, else a new folder.
 
     Returns how many there were. Raises BadInput for none, for a folder that is there, and for another kind of file.
     """

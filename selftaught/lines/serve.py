@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from selftaught.core.errors import SelftaughtError
-from selftaught.core.files import write_whole
+from selftaught.core.files import write_atomically
 from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.inference.limiter import USERS
 from selftaught.lines.versions import find
@@ -55,7 +55,7 @@ def serve_until_stopped(platform: Platform, line: str, model: str, port: int, te
     version = _meant(platform, line, model)
     number = f" version {version.version}" if version.version else ""
     tell(f"starting {version.line}{number} ({version.digest[:8]}) …")
-    with LocalEngines(platform.settings.home, options=EngineOptions.told(platform.settings)) as engines:
+    with LocalEngines(platform.settings.home, options=EngineOptions.from_settings(platform.settings)) as engines:
         served = engines.deploy(version.line, version.digest, platform.model(version.digest), port=port)
         with _noting(note_path(platform.settings.home, version.line), served):
             tell(_how_to_ask(served))
@@ -90,7 +90,7 @@ def _served(platform: Platform, version: Version) -> Generator[Served]:
         yield Served(note.url, note.line, note.digest, note.key)
         return
     print("starting an engine …", file=sys.stderr)
-    with LocalEngines(platform.settings.home, options=EngineOptions.told(platform.settings)) as engines:
+    with LocalEngines(platform.settings.home, options=EngineOptions.from_settings(platform.settings)) as engines:
         yield engines.deploy(version.line, version.digest, platform.model(version.digest))
 
 
@@ -147,7 +147,7 @@ def _noting(path: Path, served: Served) -> Generator[None]:
     if noted(path) is not None:
         raise SelftaughtError(f"{served.line}: is served already ({path}). Stop that `selftaught serve` first.")
     note = Note(url=served.url, line=served.line, digest=served.digest, key=served.key, process=Process.of(os.getpid()))
-    write_whole(path, note.model_dump_json(indent=2))
+    write_atomically(path, note.model_dump_json(indent=2))
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""How a line is: its champion, what is served and where users are led, its last rounds, its runs on the cluster."""
+"""The status of a line: its champion, served versions, traffic, last rounds, runs on the cluster."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ from selftaught.platform import Platform
 P = TypeVar("P", list[dict[str, str]], dict[str, float])
 
 SHOWN = 5
-"""Rounds and runs that are told of."""
+"""Rounds and runs that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class LineStatus:
         """For people."""
         pointers = [f"  {alias}: {version}" for alias, version in sorted(self.aliases.items())]
         served = [f"  {digest[:8]}, for {age / 60:.0f} min" for digest, age in self.served.items()]
-        rounds = [f"  {_told(round)}" for round in self.rounds]
+        rounds = [f"  {_summary(round)}" for round in self.rounds]
         runs = [
             f"  {run['created']} {run['state'].lower()}: {run['name']}, {run['version']} ({run['id']})"
             for run in self.runs
@@ -79,7 +79,7 @@ def status_of(platform: Platform, line: str) -> LineStatus:
     )
 
 
-def _told(round: dict[str, Any]) -> str:
+def _summary(round: dict[str, Any]) -> str:
     """A round in one line, with the first line of what ended it."""
     why = round["failure"].partition("\n")[0]
     return f"{round['campaign']} round {round['round']}: {round['outcome'] or 'not finished'}{why and f': {why}'}"

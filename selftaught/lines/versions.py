@@ -1,4 +1,4 @@
-"""The models of a line, as people name them: list, find, roll back; and freeing what can be made again."""
+"""The versions of a line: list, find, roll back."""
 
 from collections.abc import Mapping
 from typing import Any

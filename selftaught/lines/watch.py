@@ -1,18 +1,18 @@
-"""Watching a champion: is it still as good on the tasks that arrived since its promotion?
+"""Monitoring a champion: is it still as good on tasks that arrived since its promotion?
 
 Other tasks may be harder, so a fall of its own score says little. Beside it answers its predecessor, the anchor, which
 the report set of its promotion has scores of, too: the set that no decision on the promotion saw. An alarm is a fall of
 the *difference* between the two, from that set to the fresh gate tasks (a difference in differences): how hard tasks
 are weighs on both alike. As in the gate, it takes both a fall that chance does not explain and an estimate beyond a
-margin. Looked at are all fresh tasks and their newest half, quarter and so on, which share the error probability: all
+margin. Checked are all fresh tasks and their newest half, quarter and so on, which share the error probability: all
 of them together would dilute a fall that has just begun.
 
 Whatever raised an alarm is low by bad luck, too. So nothing is rolled back by the tasks that raised it: the alarm is
-claimed in the store, with the drops that it knows, and it is for a paired test on what arrives later to say that the
-predecessor is the better one. Feedback is no part of either: it is there because of what the champion answered.
+claimed in the store, with the batches that it knows, and it is for a paired test on what arrives later to say that the
+predecessor is the better one. Feedback is not part of either: it is there because of what the champion answered.
 
 Fresh report tasks are left alone: what follows from a fall is a decision. Made for a schedule: it ends, and what it
-found is on the model's version, in its run, and wherever the webhook leads. Each look errs with `alpha` anew.
+found is on the model's version, in its run, and wherever the webhook leads. Each look errs with `alpha` again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ TAG = "selftaught.watch"
 LEVEL = 0.05
 """How often an equal predecessor is gone back to after an alarm, at the first look; half as often at each later one."""
 FEWEST = 50
-"""Tasks below which the newest ones are not looked at by themselves."""
+"""Tasks below which the newest ones are not tested separately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Watched:
 
     `champion` is the version that was watched, `anchor` its predecessor, with means of its own on the same tasks;
     `change` is that of the difference between them, `alone` the champion's own. `better` is what the anchor gains on
-    the champion on tasks that arrived after an alarm, which is `confirmed` where that is no chance; `rolled_back_to` is
-    the version that took the champion's place, if one did.
+    the champion on tasks that arrived after an alarm, which is `confirmed` where that is beyond chance;
+    `rolled_back_to` is the version that replaced the champion, if one did.
     """
 
     line: str
@@ -103,7 +103,7 @@ class Look(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """The tasks that arrived since the promotion, what was scored on them, and all drops that are there by now."""
+    """The tasks that arrived since the promotion, what was scored on them, and all batches that are there by now."""
 
     tasks: Sequence[Task]
     pairs: "Sequence[Pair]"
@@ -160,8 +160,8 @@ def pairs(champion: Mapping[str, float], anchor: Mapping[str, float]) -> list[Pa
 def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: Guard) -> Watched:
     """Compare the champion of `line` with its predecessor, now and at its promotion, and act on a fall.
 
-    Raises BadInput when there is no such line, the recipe's tasks are not dropped ones or it measures another metric
-    than the one that decided, and what measuring raises.
+    Raises BadInput when there is no such line, the recipe's tasks do not come from an inbox or it measures another
+    metric than the one that decided, and what measuring raises.
     """
     source, champion = inbox(recipe), find(platform.tracker, line, "champion")
     found = Watched(line, champion.version, champion.digest, "no promotion", "")
@@ -228,11 +228,11 @@ def compared(found: Watched, before: Sequence[Pair], after: Sequence[Pair], guar
     changes = [replace(each, p_value=min(1.0, each.p_value * len(windows))) for each in changes]
     falls = [i for i, each in enumerate(changes) if each.change <= -guard.margin and each.p_value <= guard.alpha]
     seen = min(falls, key=lambda i: changes[i].p_value, default=0)
-    return _told(found, before, windows[seen], changes[seen], guard, fell=bool(falls))
+    return _outcome(found, before, windows[seen], changes[seen], guard, fell=bool(falls))
 
 
 def _windows(tasks: int) -> list[int]:
-    """How many of the newest tasks are looked at: all, half of them, and so on, `FEWEST` at least."""
+    """How many of the newest tasks are checked: all, half of them, and so on, `FEWEST` at least."""
     halves = [tasks // 2**times for times in range(1, tasks.bit_length())]
     return [tasks, *(count for count in halves if count >= FEWEST)]
 
@@ -242,12 +242,12 @@ def _change(before: Sequence[Pair], after: Sequence[Pair], alpha: float) -> Chan
     return change_of_gains(ours, theirs, 1 - 2 * alpha)
 
 
-def _told(
+def _outcome(
     found: Watched, before: Sequence[Pair], after: Sequence[Pair], change: Change, guard: Guard, *, fell: bool
 ) -> Watched:
     ours, theirs = ([pair.champion for pair in pairs] for pairs in (before, after))
     alone = independent_change(ours, theirs, 1 - 2 * guard.alpha)
-    told = replace(
+    result = replace(
         found,
         outcome="fell" if fell else "held",
         before=_mean([pair.champion for pair in before]),
@@ -260,14 +260,14 @@ def _told(
         alone=alone,
     )
     reason = (
-        f"{told.metric} {told.before:.3f} on {len(before)} tasks at its promotion, {told.after:.3f} on the newest "
-        f"{len(after)} that arrived since; version {told.anchor}, its predecessor, {told.anchor_before:.3f} and "
-        f"{told.anchor_after:.3f} on the same ones. Beside that it changed by {change.change:+.3f} "
-        f"[{change.low:+.3f}, {change.high:+.3f}], one-sided {change.test} p = {change.p_value:.2g} (by itself by "
-        f"{alone.change:+.3f} [{alone.low:+.3f}, {alone.high:+.3f}]); a fall of {guard.margin:g} or more "
-        f"with p of at most {guard.alpha:g} is an alarm"
+        f"{result.metric} {result.before:.3f} on {len(before)} tasks at its promotion, {result.after:.3f} on the "
+        f"newest {len(after)} that arrived since; version {result.anchor}, its predecessor, "
+        f"{result.anchor_before:.3f} and {result.anchor_after:.3f} on the same ones. Beside that it changed by "
+        f"{change.change:+.3f} [{change.low:+.3f}, {change.high:+.3f}], one-sided {change.test} "
+        f"p = {change.p_value:.2g} (by itself by {alone.change:+.3f} [{alone.low:+.3f}, {alone.high:+.3f}]); a fall of "
+        f"{guard.margin:g} or more with p of at most {guard.alpha:g} is an alarm"
     )
-    return replace(told, reason=reason)
+    return replace(result, reason=reason)
 
 
 # After the alarm ------------------------------------------------------------------------------------------------------
@@ -300,12 +300,12 @@ def tested(found: Watched, later: Sequence[Pair], level: float) -> Watched:
     """Whether the anchor is better on what arrived after the alarm, where chance says so with `level` at most."""
     better = paired_gain([pair.champion for pair in later], [pair.anchor for pair in later])
     confirmed = better.p_value <= level
-    told = (
+    text = (
         f"on {len(later)} tasks that arrived after the alarm version {found.anchor} gains {better.gain:+.3f} on it, "
         f"{better.test} p = {better.p_value:.2g}, {'which confirms it' if confirmed else 'no proof'} (at {level:.2g})"
     )
     found = replace(found, better=better, confirmed=confirmed, outcome="fell" if confirmed else found.outcome)
-    return _saying(found, told)
+    return _saying(found, text)
 
 
 def _rolled_back(platform: Platform, found: Watched, champion: Version, anchor: Version) -> Watched:
@@ -318,8 +318,8 @@ def _rolled_back(platform: Platform, found: Watched, champion: Version, anchor: 
     return replace(_saying(found, f"rolled back to version {anchor.version}"), rolled_back_to=anchor.version)
 
 
-def _saying(found: Watched, told: str) -> Watched:
-    return replace(found, reason=f"{found.reason}; {told}")
+def _saying(found: Watched, text: str) -> Watched:
+    return replace(found, reason=f"{found.reason}; {text}")
 
 
 def _looks(platform: Platform, champion: Version) -> list[Look]:
@@ -342,8 +342,8 @@ def _track(platform: Platform, champion: Version, found: Watched) -> None:
     """Tags on the champion's version, metrics in its run, one step a look."""
     tags = platform.tracker.version_tags(champion)
     looks = int(tags.get(f"{TAG}.looks", "0")) + 1
-    told = {TAG: found.outcome, f"{TAG}.reason": found.reason[:4000], f"{TAG}.looks": str(looks)}
-    platform.tracker.tag_version(champion, {**told, f"{TAG}.at": datetime.now(UTC).isoformat(timespec="seconds")})
+    watch_tags = {TAG: found.outcome, f"{TAG}.reason": found.reason[:4000], f"{TAG}.looks": str(looks)}
+    platform.tracker.tag_version(champion, {**watch_tags, f"{TAG}.at": datetime.now(UTC).isoformat(timespec="seconds")})
     if found.change is not None:
         figures = {key: value for key, value in asdict(found.change).items() if isinstance(value, float)}
         figures |= {found.metric: found.after, "anchor": found.anchor_after, "tasks": float(found.tasks_after)}

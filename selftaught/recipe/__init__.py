@@ -39,12 +39,12 @@ from selftaught.blocks import (
     current,
     registered,
 )
-from selftaught.blocks.loading import Listed, OnAxis, load_blocks
+from selftaught.blocks.loading import OnAxis, OneOrMore, load_blocks
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, BadRecipe, did_you_mean
 from selftaught.recipe.about import About
-from selftaught.recipe.text import NOTHING, Places, read
+from selftaught.recipe.text import NOTHING, Locations, read
 from selftaught.recipe.text import Path as Path_
 
 AXES: Mapping[str, str] = {
@@ -95,8 +95,8 @@ class Stage(BaseModel):
     """One stage of a recipe: a block or a list of blocks on every axis, repeated for `rounds`.
 
     A stage that trains without a `gate` is a warm-up: what it trains is the head, for later stages to sample and train
-    from, and nobody is promoted. One without `train` is an inference strategy: it is measured (`selftaught evaluate`),
-    and has no round to run.
+    from, and no version is promoted. One without `train` is an inference strategy: it is measured (`selftaught
+    evaluate`), and has no round to run.
     """
 
     model_config = ConfigDict(
@@ -106,16 +106,16 @@ class Stage(BaseModel):
     name: Annotated[str, Field(pattern=NAME)] = "main"
     """What overrides and reports call it: lower case, digits and dashes."""
     rounds: PositiveInt = 1
-    """Rounds before the next stage begins; the last stage goes on after its own."""
+    """Rounds before the next stage begins; the last stage continues after its own."""
     sample: Annotated[Sampler, OnAxis("sample")]
     """How the training tasks are attempted."""
-    verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Field(min_length=1), Listed()]
+    verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], Field(min_length=1), OneOrMore()]
     """What says whether a rollout is right to train on: each of them has to pass it. Metrics never go by it."""
-    curate: Annotated[tuple[Annotated[Curator, OnAxis("curate")], ...], Listed()] = ()
+    curate: Annotated[tuple[Annotated[Curator, OnAxis("curate")], ...], OneOrMore()] = ()
     """How verified rollouts become training examples: those of all curators are trained on."""
-    train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], Listed()] = ()
+    train: Annotated[tuple[Annotated[Objective, OnAxis("train")], ...], OneOrMore()] = ()
     """How models learn from the examples; objectives of one role follow one another."""
-    evaluate: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], Listed()] = ()
+    evaluate: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], OneOrMore()] = ()
     """What is measured of champion and challenger on held-out tasks; without a gate, on the report set alone."""
     gate: Annotated[Gate | None, OnAxis("gate")] = None
     """What decides whether the challenger becomes the champion; without one nobody does."""
@@ -282,13 +282,13 @@ class Recipe(BaseModel):
                     self._require_judges(f"stages.{stage.name}.evaluate.{metric.name}", verifier)
         return self
 
-    def _require_judges(self, place: str, verifier: Verifier) -> None:
+    def _require_judges(self, location: str, verifier: Verifier) -> None:
         """Raise ValueError where `verifier`, by which a gate decides, asks a role that the recipe gives no model."""
         if unnamed := sorted(verifier.roles() - (self.models.keys() - {"policy"})):
             raise ValueError(
-                f"{place}.verify: '{verifier.name}' asks the {unnamed[0]} model, which is the one that is measured, so "
-                "the gate would go by a model's opinion of itself. Have another play it (models: {judge: …}, role: "
-                "judge), or leave verify out, and the tasks' gold answers decide."
+                f"{location}.verify: '{verifier.name}' asks the {unnamed[0]} model, which is the one that is measured, "
+                "so the gate would go by a model's opinion of itself. Assign another model to the role (models: "
+                "{judge: …}, role: judge), or leave verify out, and the tasks' gold answers decide."
             )
 
     @classmethod
@@ -303,15 +303,15 @@ class Recipe(BaseModel):
     @classmethod
     def parse(cls, text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Self:
         """The recipe in `text` (YAML or JSON); `name` is what errors call it. Raises BadRecipe."""
-        data, places = _parse_yaml(text, name)
+        data, locations = _parse_yaml(text, name)
         for override in overrides:
-            _replace(places, _override(data, override), f"--set {override}")
+            _replace(locations, _override(data, override), f"--set {override}")
         try:
             recipe = cls.model_validate(data)
         except ValidationError as error:
-            raise BadRecipe("\n".join(_explain(detail, data, places) for detail in _causes(error))) from None
+            raise BadRecipe("\n".join(_explain(detail, data, locations) for detail in _causes(error))) from None
         for path, value in _truths_as_numbers(data, recipe.model_dump(mode="json")):
-            raise BadRecipe(f"{_where(path, places)}: {_dotted(path, data)}: {value}: should be a number.")
+            raise BadRecipe(f"{_where(path, locations)}: {_dotted(path, data)}: {value}: should be a number.")
         return recipe
 
     @cached_property
@@ -375,11 +375,11 @@ def _read(path: Path) -> str:
         raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None
 
 
-def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Places]:
-    data, places = read(text, lambda line: f"{name}:{line}")
+def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Locations]:
+    data, locations = read(text, lambda line: f"{name}:{line}")
     if not isinstance(data, dict):
         raise BadRecipe(f"{name}: a recipe is a mapping with name, models, tasks and stages, not {_kind(data)}.")
-    return cast(dict[str, Any], data), places
+    return cast(dict[str, Any], data), locations
 
 
 def _kind(data: Any) -> str:
@@ -395,10 +395,10 @@ def _override(data: dict[str, Any], override: str) -> Path_:
 
     Returns the path that was set.
     """
-    place, equals, value = override.partition("=")
-    if not equals or not place:
+    location, equals, value = override.partition("=")
+    if not equals or not location:
         raise BadRecipe(f"--set {override}: not of the form path.to.field=value.")
-    *parents, last = place.split(".")
+    *parents, last = location.split(".")
     target: Any = data
     path: list[str | int] = []
     for depth, key in enumerate(parents):
@@ -411,28 +411,28 @@ def _override(data: dict[str, Any], override: str) -> Path_:
     return (*path, key)
 
 
-def _replace(places: Places, path: Path_, where: str) -> None:
+def _replace(locations: Locations, path: Path_, where: str) -> None:
     """Say of `path`, and of all below it, that it stands at `where`."""
-    for old in [place for place in places if place[: len(path)] == path]:
-        del places[old]
-    places[path] = where
+    for old in [location for location in locations if location[: len(path)] == path]:
+        del locations[old]
+    locations[path] = where
 
 
 def _value(text: str, override: str) -> Any:
-    value, places = read(text, lambda _: f"--set {override}")
-    if not places:
+    value, locations = read(text, lambda _: f"--set {override}")
+    if not locations:
         raise BadRecipe(f"--set {override}: {NOTHING}")
     return value
 
 
-def _entry(target: Any, key: str, override: str, place: str) -> str | int:
+def _entry(target: Any, key: str, override: str, location: str) -> str | int:
     if isinstance(target, dict) and key in target:
         return key
     known = _keys(target)
     if isinstance(target, list) and key in known:
         return known[key]
     raise BadRecipe(
-        f"--set {override}: '{key}' is not in {place or 'the recipe'}.{did_you_mean(key, known)}\n"
+        f"--set {override}: '{key}' is not in {location or 'the recipe'}.{did_you_mean(key, known)}\n"
         f"  accepted: {', '.join(known) or 'nothing'}"
     )
 
@@ -461,26 +461,26 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
     ]
 
 
-def _explain(detail: ErrorDetails, data: Any, places: Places) -> str:
+def _explain(detail: ErrorDetails, data: Any, locations: Locations) -> str:
     """One validation error as `file:line: field: what is wrong, and what would be accepted`."""
     path = _plain_path(detail["loc"], data)
-    return f"{_where(path, places)}: {_dotted(path, data)}{_sentence(detail, path, data)}"
+    return f"{_where(path, locations)}: {_dotted(path, data)}{_sentence(detail, path, data)}"
 
 
-def _where(path: Path_, places: Places) -> str:
-    return next(places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in places)
+def _where(path: Path_, locations: Locations) -> str:
+    return next(locations[path[:n]] for n in range(len(path), -1, -1) if path[:n] in locations)
 
 
-def _truths_as_numbers(told: Any, made: Any, path: Path_ = ()) -> Iterator[tuple[Path_, bool]]:
-    """Every true, yes, off … of `told` that `made` a number of, as pydantic does: `temperature: off` would be 0."""
-    if isinstance(told, bool) and isinstance(made, int | float) and not isinstance(made, bool):
-        yield path, told
-    fields = cast(dict[str, Any], told) if isinstance(told, dict) else {}
+def _truths_as_numbers(node: Any, made: Any, path: Path_ = ()) -> Iterator[tuple[Path_, bool]]:
+    """Every true, yes, off … of `node` that `made` a number of, as pydantic does: `temperature: off` would be 0."""
+    if isinstance(node, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        yield path, node
+    fields = cast(dict[str, Any], node) if isinstance(node, dict) else {}
     entries = cast(list[Any], made) if isinstance(made, list) else []
     become: Any = entries[0] if fields and entries else cast(Any, made)  # a lone block
     for key, value in fields.items():
         yield from _truths_as_numbers(value, _at(become, (key,)), (*path, key))
-    for key, pair in enumerate(zip(cast(list[Any], told), entries, strict=False) if isinstance(told, list) else ()):
+    for key, pair in enumerate(zip(cast(list[Any], node), entries, strict=False) if isinstance(node, list) else ()):
         yield from _truths_as_numbers(*pair, (*path, key))
 
 
@@ -499,8 +499,8 @@ def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    told = repr(value)
-    return told if len(told) <= SHOWN else f"{told[:SHOWN]}…"
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 SHOWN = 80

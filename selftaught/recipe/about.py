@@ -1,6 +1,6 @@
-"""What a recipe says of the method it runs: the paper, what that published, what differs here, what effect to look for.
+"""A recipe's `about`: the paper, what it published, what differs here, and the expected effect.
 
-People read it (`selftaught recipes list`); no round does. It changes no digest, so a recipe whose words are mended is
+People read it (`selftaught recipes list`); no round does. It changes no digest, so a recipe whose words are fixed is
 the recipe that it was. How blocks differ from their papers is said by the blocks.
 """
 
@@ -100,7 +100,7 @@ class About(_Words):
 
 
 def require_family(name: str) -> None:
-    """Raise BadInput where `name` is no family; empty is any."""
+    """Raise BadInput where `name` is not a family; empty is any."""
     if name and name not in FAMILIES:
         raise BadInput(
             f"--family {name}: no such family.{did_you_mean(name, FAMILIES)}\n  accepted: {', '.join(FAMILIES)}"

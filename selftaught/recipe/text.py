@@ -1,4 +1,4 @@
-"""A recipe's text as plain data: what its YAML says, and the line on which each value stands.
+"""Parses a recipe's YAML to plain data, with the line of each value.
 
 What comes out is text, finite numbers, true, false, null, lists and mappings with text for keys, not deeper than
 DEEPEST and, aliases spelt out, not more than MOST values. A key that is defined twice and a value that a comment has
@@ -16,7 +16,7 @@ from selftaught.core.errors import BadRecipe
 from selftaught.records import encodable
 
 Path = tuple[str | int, ...]
-Places = dict[Path, str]
+Locations = dict[Path, str]
 """Where each value stands: `file:line`, or the override that set it."""
 
 At = Callable[[int], str]
@@ -42,10 +42,10 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-def read(text: str, at: At) -> tuple[Any, Places]:
+def read(text: str, at: At) -> tuple[Any, Locations]:
     """What `text` says (None where it says nothing), and where its values stand.
 
-    Raises BadRecipe with the place where it is not YAML, or YAML that is no recipe's.
+    Raises BadRecipe with the location where it is not YAML, or not a recipe.
     """
     try:
         loader = _Loader(text)
@@ -54,11 +54,11 @@ def read(text: str, at: At) -> tuple[Any, Places]:
         raise BadRecipe(f"{at(line)}: not valid YAML (it holds the control character {letter!a}). Remove it.") from None
     try:
         node = loader.get_single_node()
-        return (None, {}) if node is None else _Reading(loader, at).whole(node)
+        return (None, {}) if node is None else _Reading(loader, at).document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        told = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise BadRecipe(f"{at(mark.line + 1 if mark else 1)}: not valid YAML ({told}).") from None
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise BadRecipe(f"{at(mark.line + 1 if mark else 1)}: not valid YAML ({problem}).") from None
     except RecursionError:
         raise BadRecipe(f"{at(1)}: nested more than {DEEPEST} deep. Take the brackets out.") from None
     finally:
@@ -66,22 +66,22 @@ def read(text: str, at: At) -> tuple[Any, Places]:
 
 
 class _Reading:
-    """The values of one text, looked at one by one before anything is made of them."""
+    """The values of one text, checked one by one before anything is made of them."""
 
     def __init__(self, loader: _Loader, at: At) -> None:
         self._loader = loader
         self._at = at
-        self._places: Places = {}
+        self._locations: Locations = {}
 
-    def whole(self, node: Node) -> tuple[Any, Places]:
+    def document(self, node: Node) -> tuple[Any, Locations]:
         self._look(node, ())
-        return cast(Any, self._loader).construct_document(node), self._places
+        return cast(Any, self._loader).construct_document(node), self._locations
 
     def _look(self, node: Node, path: Path) -> None:
-        self._places.setdefault(path, self._where(node))
+        self._locations.setdefault(path, self._where(node))
         if len(path) > DEEPEST:
             raise self._bad(node, path[:3], f" contains itself, or goes more than {DEEPEST} deep. Remove the alias.")
-        if len(self._places) > MOST:
+        if len(self._locations) > MOST:
             raise self._bad(node, path[:3], f" is more than {MOST:,} values, aliases spelt out. Remove the aliases.")
         if node.tag not in _PLAIN:
             raise self._bad(node, path, f": {node.tag.replace(_TAG, '!!')} is nothing that a recipe holds.")
@@ -97,11 +97,11 @@ class _Reading:
         for key, value in cast(list[tuple[Node, Node]], node.value):
             if not isinstance(key, ScalarNode) or key.tag not in _KEYS:
                 raise self._bad(key, path, ": has a key that is not text. Quote the key.")
-            place = (*path, str(key.value))
-            if place in self._places:
-                raise self._bad(key, place, " is defined twice. Remove one.")
-            self._places[place] = self._where(key)
-            self._look(value, place)
+            location = (*path, str(key.value))
+            if location in self._locations:
+                raise self._bad(key, location, " is defined twice. Remove one.")
+            self._locations[location] = self._where(key)
+            self._look(value, location)
 
     def _scalar(self, node: ScalarNode, path: Path) -> None:
         if node.tag == f"{_TAG}null" and not node.value:
@@ -120,8 +120,8 @@ class _Reading:
     def _where(self, node: Node) -> str:
         return self._at(node.start_mark.line + 1)
 
-    def _bad(self, node: Node, path: Path, told: str) -> BadRecipe:
-        return BadRecipe(f"{self._where(node)}: {'.'.join(map(str, path)) or 'recipe'}{told}")
+    def _bad(self, node: Node, path: Path, message: str) -> BadRecipe:
+        return BadRecipe(f"{self._where(node)}: {'.'.join(map(str, path)) or 'recipe'}{message}")
 
 
 NOTHING = "no value. Did # start a comment? Quote the value, or write null or ''."

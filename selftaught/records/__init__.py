@@ -2,7 +2,7 @@
 
 Frozen pydantic models, each with a content id and an Arrow schema, so that a row means the same in memory, in Parquet
 and on another machine. Behaviour (sampling, searching, verifying, curating) lives in the blocks; reading and writing
-whole data sets lives in `selftaught.records.dataset`.
+complete data sets lives in `selftaught.records.dataset`.
 """
 
 from selftaught.records.base import Record, content_id, encodable

@@ -1,4 +1,4 @@
-"""What every record is: a frozen row with a content id, to plain Python and back."""
+"""The base class of records: a frozen row with a content id, to plain Python and back."""
 
 import hashlib
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     ARROW: ClassVar[pa.Schema]
     SCHEMA: ClassVar[int] = 1
-    """Counts up when the fields change, so that a data set of another shape is told from a damaged one."""
+    """Counts up when the fields change, so that a data set of another shape is not mistaken for a damaged one."""
 
     def to_row(self) -> dict[str, Any]:
         """This record as the plain dictionary that `ARROW` describes."""

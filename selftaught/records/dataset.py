@@ -1,9 +1,9 @@
 """One data set on disk: a folder with `data.parquet` and `manifest.json`.
 
-Writes whole data sets atomically and reads them back as records, checking what was read against the manifest; both go
-row by row, so that a data set may be larger than the memory. The
-digest is over canonical rows in order, not over file bytes, so another Parquet writer gives the same digest. Where
-data sets are kept and how they are shared is `selftaught.state.store`'s business.
+Writes complete data sets atomically and reads them back as records, checking what was read against the manifest; both
+go row by row, so that a data set may be larger than the memory. The digest is over canonical rows in order, not over
+file bytes, so another Parquet writer gives the same digest. Where data sets are kept and how they are shared is
+`selftaught.state.store`'s business.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ def write(
     recipe: str = "",
     counts: Mapping[str, float] | None = None,
 ) -> Manifest:
-    """Write `rows` to `folder`, whole or not at all, and return the manifest.
+    """Write `rows` to `folder` atomically and return the manifest.
 
     Raises OSError when the disk is full or the folder cannot be written; nothing half-written stays behind.
     """
@@ -187,7 +187,7 @@ def rows(folder: Path, record: type[R]) -> Iterator[R]:
             f"Read it with selftaught {stated.code}, or make it again."
         )
     sha, count = hashlib.sha256(), 0
-    for row in _told(folder, path, (record.from_row(row) for row in _plain(path))):
+    for row in _naming_errors(folder, path, (record.from_row(row) for row in _plain(path))):
         sha.update(_canonical(row))
         count += 1
         yield row
@@ -196,7 +196,7 @@ def rows(folder: Path, record: type[R]) -> Iterator[R]:
 
 
 class Rows(Sequence[R]):
-    """The rows of a data set, read anew by whoever iterates; one by its place is found by reading up to it."""
+    """The rows of a data set, reread by whoever iterates; one by its index is found by reading up to it."""
 
     def __init__(self, folder: Path, record: type[R]) -> None:
         self._folder, self._record = folder, record
@@ -221,10 +221,10 @@ class Rows(Sequence[R]):
 def column(folder: Path, name: str) -> Iterator[Any]:
     """One column of the data set in `folder`, unchecked, one plain value a row."""
     path = Path(folder) / "data.parquet"
-    return (row[name] for row in _told(folder, path, _plain(path, [name])))
+    return (row[name] for row in _naming_errors(folder, path, _plain(path, [name])))
 
 
-def _told(folder: Path, path: Path, values: Iterable[T]) -> Iterator[T]:
+def _naming_errors(folder: Path, path: Path, values: Iterable[T]) -> Iterator[T]:
     """`values`; what damaged bytes look like to their reader becomes words."""
     try:
         yield from values

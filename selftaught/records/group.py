@@ -95,7 +95,7 @@ class Judged(Record):
         return any(verdict.error is not None for verdict in every)
 
     def on(self, group: Group) -> Group:
-        """`group` with these verdicts in the place of those that it had."""
+        """`group` with these verdicts instead of those that it had."""
         control = group.control and group.control.model_copy(update={"verdicts": self.control})
         return group.model_copy(update={"verdicts": self.verdicts, "control": control})
 

@@ -1,4 +1,4 @@
-"""Rollouts: attempts at a task, turn by turn, and what verifiers say of them."""
+"""Rollouts: attempts at a task, turn by turn, and the verifiers' verdicts."""
 
 from functools import cached_property
 from typing import Literal, Self

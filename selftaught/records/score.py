@@ -1,4 +1,4 @@
-"""Scores: what a model is worth by one metric on one task."""
+"""Scores: the value of one metric for a model on one task."""
 
 from functools import cached_property
 from typing import Any, Self

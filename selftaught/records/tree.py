@@ -13,8 +13,8 @@ class Node(Record):
 
     `value` is in [0, 1] after all back-ups, `estimate` what its evaluator said of it alone; `prior` is its sampling
     probability, length-normalised. `token_ids` are the engine's own, of the step alone. A `terminal` node ends an
-    answer; a `hinted` one was sampled by a prompt that held the gold answer. An answer decoded whole at a search's end
-    was valued by nobody and has its parent's value as its `estimate`.
+    answer; a `hinted` one was sampled by a prompt that held the gold answer. An answer decoded complete at a search's
+    end was valued by nobody and has its parent's value as its `estimate`.
     """
 
     index: int
@@ -29,7 +29,7 @@ class Node(Record):
     hinted: bool = False
 
 
-Added = Annotated[int, BeforeValidator(lambda told: told or 0), Field(exclude_if=lambda told: told == 0)]
+Added = Annotated[int, BeforeValidator(lambda value: value or 0), Field(exclude_if=lambda value: value == 0)]
 """A count that older rows lack: it is left out where it is 0, so that their digests stand."""
 
 
@@ -68,7 +68,7 @@ class Begun(Record):
 
 
 class Growth(Record):
-    """What a later round has to know of a tree, beside its nodes, in order to go on growing it.
+    """What a later round has to know of a tree, beside its nodes, in order to continue growing it.
 
     The first `nodes` nodes are those that the search grew. What follows them ended it: an answer that was decoded
     because there was none, hinted answers. For each of them in order: the log-probabilities of its tokens (nats), how
@@ -92,7 +92,7 @@ class Tree(Record):
     """The search of one task: nodes by index, parents before children, the root (index 0) without text.
 
     `answer` is the terminal node that the search would answer with (-1 when it has none); `ended` says what stopped it
-    and `error` why it failed. Where the search went on from an earlier round's tree, `begun` says with what, and all
+    and `error` why it failed. Where the search continued from an earlier round's tree, `begun` says with what, and all
     else that it counts (`spent`) is this round's alone. `growth` is there where a later round may resume from it.
     """
 

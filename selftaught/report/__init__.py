@@ -1,1 +1,1 @@
-"""The HTML report: what one page shows as evidence of a round. `data` is its contract, `page` renders and writes it."""
+"""The HTML report of a round. `data` is its contract, `page` renders and writes it."""

@@ -1,4 +1,4 @@
-"""What is kept of a round once it has ended, and what its page is drawn from: frozen, JSON-serialisable.
+"""The stored record of a finished round, and the data of its page: frozen, JSON-serialisable.
 
 A `RoundRecord` is of its round alone, and small: what later rounds go by. What only the page of that round shows, its
 scores one by one and some of its rollouts, is in a `RoundDetail` beside it. A page (`ReportData`) is made of the
@@ -21,7 +21,7 @@ from selftaught.records import Group, Split, TaskScore
 Judgement = Literal["accepted", "rejected", "error"]
 """What a rollout came to: every verifier passed it, one did not, one could not judge it."""
 Kind = Literal["level", "template", "source"]
-"""What tasks are told by."""
+"""What tasks are grouped by."""
 
 
 class Frozen(BaseModel):
@@ -39,7 +39,7 @@ class ModelVersion(Frozen):
 
 
 class DatasetRef(Frozen):
-    """One data set of a round: what it is to the round (`tasks`, `verified`, `examples` …), digest, rows and place."""
+    """A data set of a round: its part in it (`tasks`, `verified`, `examples` …), digest, rows and location."""
 
     kind: str
     digest: str
@@ -97,7 +97,7 @@ class GateReport(Frozen):
     """The gate's decision, as `selftaught.blocks.Decision` has it, with what was known before it.
 
     `detectable_gain` is the smallest gain that the gate set shows at 80 % power. `budget_left` is the error probability
-    that later rounds may still spend on this gate set; None when the gate tasks are drawn anew every round.
+    that later rounds may still spend on this gate set; None when the gate tasks are redrawn every round.
     """
 
     outcome: Outcome
@@ -230,8 +230,8 @@ class RoundReport(Frozen):
 
     What a failed round never reached stays empty, and `failure` says why it ended. `sampled_from` and `trained_from`
     are digests; empty means the champion. `measured_on` has a digest of the tasks of each split that were scored, so
-    that what was measured on others is told from what was not. `settings` are those of the round's models, tasks and
-    stage by name (`train.sft.learning_rate`); empty in records of before there were any.
+    that what was measured on others is distinguished from what was not. `settings` are those of the round's models,
+    tasks and stage by name (`train.sft.learning_rate`); empty in records of before there were any.
     """
 
     round: int
@@ -300,7 +300,7 @@ class Shown(Frozen):
 
 
 class RoundDetail(Shown):
-    """What only the page of a round shows, as it is kept; the round is told from its record."""
+    """What only the page of a round shows, as it is kept; the round is distinguished from its record."""
 
     @model_validator(mode="before")
     @classmethod
@@ -337,7 +337,7 @@ def _is_of_0_1(value: Any) -> bool:
 
 
 class ReportData(Shown):
-    """A page: the line's rounds, oldest first, of which the last is told in full.
+    """A page: the line's rounds, oldest first, of which the last is shown in full.
 
     `mlflow` is the address of MLflow's UI and `experiment` the line's in it; empty where the registry is a file.
     """
@@ -359,9 +359,9 @@ class ReportData(Shown):
         for last in records:
             rounds.append(last.round)
         assert last is not None
-        told = {name: getattr(last, name) for name in RoundRecord.model_fields if name != "round"}
+        fields = {name: getattr(last, name) for name in RoundRecord.model_fields if name != "round"}
         shown = {name: getattr(detail, name) for name in RoundDetail.model_fields}
-        return cls(**told, **shown, rounds=tuple(rounds), mlflow=mlflow, experiment=experiment)
+        return cls(**fields, **shown, rounds=tuple(rounds), mlflow=mlflow, experiment=experiment)
 
     @property
     def last(self) -> RoundReport:

@@ -1,4 +1,4 @@
-"""What a reader can take along: scores as CSV and rollouts as JSON lines, in the page itself as far as they fit.
+"""Downloads in the page: scores as CSV and rollouts as JSON lines, up to a size limit.
 
 A page carries `IN_PAGE` bytes of each at most, and says what it leaves out. The same two files, with all rollouts up to
 `MOST_ROLLOUTS` bytes, are artifacts of the round's run.
@@ -56,7 +56,7 @@ def _download(name: str, rows: int, content: bytes, kind: str) -> Download:
 
 
 def scores_csv(data: ReportData) -> str:
-    """One row a score of the last round, in the order of `COLUMNS`; what is no number begins like no formula."""
+    """One row a score of the last round, in the order of `COLUMNS`; what is not a number begins like no formula."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)

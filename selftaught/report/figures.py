@@ -62,7 +62,7 @@ def same_tasks(rounds: Sequence[RoundReport]) -> bool:
     """Whether what the curve shows was measured on the same tasks in every round that measured any.
 
     Rounds of before tasks were noted are held to be alike among themselves where it is the report set, which most
-    sources draw once; gate sets are drawn anew.
+    sources draw once; gate sets are redrawn.
     """
     split = curve_split(rounds)
     noted = {r.measured_on.get(split, "") for r in rounds if any(s.split == split for s in r.summaries)}

@@ -1,4 +1,4 @@
-"""How the report writes numbers, names and text that a model wrote. Nothing here knows HTML: escaping is Jinja's."""
+"""Formatting of numbers, names and model output in the report. Without HTML: Jinja does the escaping."""
 
 from selftaught.core.characters import named
 from selftaught.records import Split
@@ -44,15 +44,15 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def percent(part: float, whole: float) -> str:
-    """`part` of `whole` in per cent; a dash when there is no whole.
+def percent(part: float, total: float) -> str:
+    """`part` of `total` in per cent; a dash when there is no total.
 
     >>> percent(3, 40), percent(1, 3000), percent(0, 0)
     ('7.5\xa0%', '<0.1\xa0%', '–')
     """
-    if not whole:
+    if not total:
         return "–"
-    value = 100 * part / whole
+    value = 100 * part / total
     return f"<0.1{PERCENT}" if 0 < value < 0.05 else f"{value:.1f}{PERCENT}"
 
 

@@ -1,4 +1,4 @@
-"""The verdict of a round in words, and the table of metrics behind it."""
+"""A round's outcome as text, and the table of metrics behind it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Comparison:
 
     @property
     def drawn(self) -> Gain | None:
-        """The gain, if it is one of rates: a gain in tokens has no place on their scale."""
+        """The gain, if it is one of rates: a gain in tokens is not on their scale."""
         return self.gain if self.gain and max(abs(self.gain.low), abs(self.gain.high)) <= 1 else None
 
     @property
@@ -31,12 +31,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A common axis for intervals of gains: `place` gives the per cent from its left edge."""
+    """A common axis for intervals of gains: `position` gives the per cent from its left edge."""
 
     low: float
     high: float
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Where `value` lies, in per cent of the axis."""
         return round(100 * (value - self.low) / (self.high - self.low), 2)
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-from selftaught.core.files import write_whole
+from selftaught.core.files import write_atomically
 from selftaught.report import figures, formatting
 from selftaught.report.changes import CHANGES, changes
 from selftaught.report.cost import cost
@@ -35,16 +35,16 @@ NAMES: dict[str, Any] = {"words": formatting, "figures": figures, "numbers": num
 
 
 def render(data: ReportData) -> str:
-    """The whole page as HTML."""
+    """The complete page as HTML."""
     return _templates().get_template("page.html").render(**_assets(), **_content(data))
 
 
 def write(data: ReportData, path: Path) -> None:
-    """Write the page to `path`, whole or not at all.
+    """Write the page to `path` atomically.
 
     Raises OSError when it cannot be written.
     """
-    write_whole(path, render(data))
+    write_atomically(path, render(data))
 
 
 def _content(data: ReportData) -> dict[str, Any]:

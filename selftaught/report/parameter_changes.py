@@ -1,4 +1,4 @@
-"""What rounds were set to, beside what came of it: each round's changes to the one before.
+"""The parameters of rounds next to their outcomes: each round's changes from the previous one.
 
 It compares what the records say; a round of before settings were recorded is compared with none.
 """
@@ -26,8 +26,8 @@ def changed(before: RoundReport, after: RoundReport) -> list[Changed] | None:
     if not before.settings or not after.settings:
         return None
     names = sorted(before.settings.keys() | after.settings.keys())
-    told = (Changed(name, before.settings.get(name, UNSET), after.settings.get(name, UNSET)) for name in names)
-    return [each for each in told if each.before != each.after]
+    changes = (Changed(name, before.settings.get(name, UNSET), after.settings.get(name, UNSET)) for name in names)
+    return [each for each in changes if each.before != each.after]
 
 
 def by_round(rounds: Sequence[RoundReport]) -> list[tuple[RoundReport, list[Changed] | None]]:

@@ -65,8 +65,8 @@ def drawn(group: Group) -> Group:
     places = range(len(group.rollouts)) if group.tree else sorted(_to_keep(group)[:ROLLOUTS])
     return group.model_copy(
         update={
-            "rollouts": tuple(_without_tokens(group.rollouts[place]) for place in places),
-            "verdicts": tuple(group.verdicts[place] for place in places if group.verdicts),
+            "rollouts": tuple(_without_tokens(group.rollouts[index]) for index in places),
+            "verdicts": tuple(group.verdicts[index] for index in places if group.verdicts),
             "control": None,
             "tree": group.tree and group.tree.model_copy(update={"prompt_ids": (), "nodes": tuple(_plain(group))}),
         }
@@ -75,9 +75,9 @@ def drawn(group: Group) -> Group:
 
 def _to_keep(group: Group) -> list[int]:
     """The places of all rollouts: the one of each judgement that is shown, then the others in order."""
-    told = list(judged(group))
-    best = [found for kind in JUDGED if (found := _longest(told, kind))]
-    first = [place for place, each in enumerate(told) if any(each is one for one in best)]
+    judged_rollouts = list(judged(group))
+    best = [found for kind in JUDGED if (found := _longest(judged_rollouts, kind))]
+    first = [index for index, each in enumerate(judged_rollouts) if any(each is one for one in best)]
     return list(dict.fromkeys([*first, *range(len(group.rollouts))]))
 
 
@@ -96,23 +96,23 @@ def to_read(groups: Iterable[Group]) -> list[JudgedRollout]:
 
     Of a task the one with most turns; where there are any of several, `SEVERAL` places are theirs.
     """
-    told = [list(judged(group)) for group in groups]
-    found = {kind: [best for one in told if (best := _longest(one, kind))] for kind in JUDGED}
+    judged_groups = [list(judged(group)) for group in groups]
+    found = {kind: [best for one in judged_groups if (best := _longest(one, kind))] for kind in JUDGED}
     return [each for kind in JUDGED for each in _some(found[kind])]
 
 
 def _some(found: list[JudgedRollout]) -> list[JudgedRollout]:
-    long = [place for place, each in enumerate(found) if each.turns > 1][:SEVERAL]
-    others = [place for place in range(len(found)) if place not in long]
-    return [found[place] for place in sorted((long + others)[:EACH])]
+    long = [index for index, each in enumerate(found) if each.turns > 1][:SEVERAL]
+    others = [index for index in range(len(found)) if index not in long]
+    return [found[index] for index in sorted((long + others)[:EACH])]
 
 
-def _longest(told: Iterable[JudgedRollout], kind: Judgement) -> JudgedRollout | None:
+def _longest(rollouts: Iterable[JudgedRollout], kind: Judgement) -> JudgedRollout | None:
     """The one of `kind` with most turns, the first of them."""
-    return max((each for each in told if each.judgement == kind), key=lambda each: each.turns, default=None)
+    return max((each for each in rollouts if each.judgement == kind), key=lambda each: each.turns, default=None)
 
 
 def judged(group: Group) -> Iterator[JudgedRollout]:
     """The rollouts of a verified group with what was said of them; none of one that was not verified."""
-    told = zip(group.rollouts, group.verdicts, judgements(group), strict=False)  # not yet verified: none
-    return (JudgedRollout(group.task, rollout, verdicts, judgement) for rollout, verdicts, judgement in told)
+    rows = zip(group.rollouts, group.verdicts, judgements(group), strict=False)  # not yet verified: none
+    return (JudgedRollout(group.task, rollout, verdicts, judgement) for rollout, verdicts, judgement in rows)

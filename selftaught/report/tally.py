@@ -1,4 +1,4 @@
-"""What became of a round's rollouts, counted while its verified groups pass: none of them is kept.
+"""Counts of a round's rollouts by outcome, in one pass over its verified groups, without keeping them.
 
 Counts by verifier, by pair of verifiers, by what a rollout came to and by kind of task. It says nothing of held-out
 tasks and does no statistics.
@@ -22,7 +22,7 @@ from selftaught.report.data import (
 )
 
 MOST_KINDS = 40
-"""Templates (levels, sources) that are told one by one, those with most tasks; the others are told as one."""
+"""Templates (levels, sources) that are listed one by one, those with most tasks; the others are merged."""
 OTHERS = "others"
 
 
@@ -47,20 +47,20 @@ class Tally:
 
     def add(self, group: Group) -> None:
         """Count one verified group."""
-        told = list(judgements(group))
+        judged = list(judgements(group))
         cut = [rollout.finish_reason == "length" for rollout in group.rollouts]
         counts = {
             "tasks": 1,
-            "solved": int("accepted" in told),
-            "rollouts": len(told),
-            "right": told.count("accepted"),
-            "errors": told.count("error"),
+            "solved": int("accepted" in judged),
+            "rollouts": len(judged),
+            "right": judged.count("accepted"),
+            "errors": judged.count("error"),
             "truncated": sum(cut),
         }
         self._counts.update(counts)
         for kind in kinds(group.task):
             self._kinds[kind].update(counts)
-        for rollout, judgement, is_cut in zip(group.rollouts, told, cut, strict=True):
+        for rollout, judgement, is_cut in zip(group.rollouts, judged, cut, strict=True):
             self._tokens[judgement][rollout.completion_tokens] += 1
             self._cut[judgement] += is_cut
         for verdicts in group.verdicts:
@@ -109,8 +109,8 @@ class Tally:
         for by in BY:
             counted = {name: counts for (of, name), counts in self._kinds.items() if of == by}
             for name, counts in most(counted):
-                told = {each: counts[each] for each in ("tasks", "solved", "rollouts", "right")}
-                yield SampledKind(by=by, name=name, **told)
+                tallied = {each: counts[each] for each in ("tasks", "solved", "rollouts", "right")}
+                yield SampledKind(by=by, name=name, **tallied)
 
 
 BY: tuple[Kind, ...] = ("level", "template", "source")
@@ -127,7 +127,7 @@ def judgements(group: Group) -> Iterator[Judgement]:
 
 
 def kinds(task: Task) -> Iterator[tuple[Kind, str]]:
-    """What a task is told by: level, source and, where it has one, template."""
+    """What a task is grouped by: level, source and, where it has one, template."""
     yield "level", str(task.level)
     yield "source", task.source
     if task.template is not None:

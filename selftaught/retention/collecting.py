@@ -1,7 +1,7 @@
 """Look, plan, and do what was planned: safe beside a running campaign, and to kill and run again.
 
 A line that is being run on this machine is left alone, and nobody starts one meanwhile (its lock). What an unfinished
-round anywhere refers to is needed. Before folders go, everything is looked at once more: what came to be needed since
+round anywhere refers to is needed. Before folders go, everything is checked once more: what came to be needed since
 the first look stays. The order of moves, and what is needed, are `planning`'s and `lineage`'s.
 """
 
@@ -48,7 +48,7 @@ class Collector:
     def collect(self, planned: Callable[[RetentionPlan], None], moving: Callable[[Fate], None]) -> RetentionPlan:
         """Remove what goes, and return the plan.
 
-        `planned` is told the plan before anything happens, `moving` each move before it is made.
+        `planned` gets the plan before anything happens, `moving` each move before it is made.
 
         Killed at any moment, or stopped by StoreError or Unavailable, the next call does the rest. Raises BadInput
         while another process of this machine collects.
@@ -76,7 +76,7 @@ class Collector:
     def _still(self, first: RetentionPlan, memory: Memory, busy: frozenset[str]) -> list[Fate]:
         """What a second look finds right too of the moves on folders, and which marks came to be wrong meanwhile.
 
-        It asks for no line: the claims that told whose a data set is may be gone by now.
+        It asks for no line: the claims that say whose a data set is may be gone by now.
         """
         wanted = {(fate.kind, fate.key) for fate in first.go if fate.kind in FOLDERS}
         if not wanted:
@@ -126,7 +126,7 @@ def _alone(home: Path) -> Generator[None]:
 
 @contextmanager
 def held_lines(home: Path) -> Generator[frozenset[str]]:
-    """Hold the lock of every line that was ever run on this machine; yields the lines that somebody else holds."""
+    """Hold the lock of every line that was ever run on this machine; yields the lines that someone else holds."""
     busy: set[str] = set()
     with ExitStack() as stack:
         for lock in sorted(home.glob("campaigns/*/lock")):

@@ -12,7 +12,8 @@ from selftaught.state.round_key import RoundKey
 
 FolderKind = Literal["models", "datasets"]
 Holds = Literal["tasks", "groups", "trees", "examples", "scores", ""]
-"""What a data set holds: `groups` and `trees` are rollouts without and with a search; empty for what is not whole."""
+"""What a data set holds: `groups` and `trees` are rollouts without and with a search; empty for what is not complete.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Folder:
     written: float
     holds: Holds = ""
     parents: tuple[str, ...] = ()
-    whole: bool = True
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Registered:
 class Round:
     """One attempt at a round. `refers` is every digest in its plan, `tasks` the data set that all its others follow.
 
-    `told` are the data sets that its record names, `replayed` those of them that later rounds may train on, and
+    `recorded` are the data sets that its record names, `replayed` those of them that later rounds may train on, and
     `challenger` the model that came out of it; all empty until the record is there. `lines` are its own and those of
     the roles that it trains.
     """
@@ -57,7 +58,7 @@ class Round:
     started: float
     tasks: str
     refers: frozenset[str]
-    told: frozenset[str] = frozenset()
+    recorded: frozenset[str] = frozenset()
     replayed: frozenset[str] = frozenset()
     challenger: str = ""
 
@@ -141,7 +142,7 @@ class Pipelines(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Remove one of those that `made` has told."""
+        """Remove one of those that `made` has listed."""
         ...
 
 

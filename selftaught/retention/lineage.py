@@ -104,7 +104,7 @@ def _lineage(state: State) -> Edges:
         edges[model].add(examples)
     for round in state.rounds:
         if round.challenger:
-            edges[round.challenger] |= {*round.refers, *round.told}
+            edges[round.challenger] |= {*round.refers, *round.recorded}
     return edges
 
 

@@ -2,7 +2,7 @@
 
 Moves are in the order in which they are safe. An endpoint goes before its model's files, a journal before its step's
 claim, and a claim before what it names: killed anywhere, a step that runs again finds all of its output or no claim,
-and makes it anew. A version is marked before its files go, so that nobody rolls back to it meanwhile.
+and recreates it. A version is marked before its files go, so that nobody rolls back to it meanwhile.
 Versions of pipelines go last: nothing waits for them, and Kubeflow Pipelines may not answer.
 """
 
@@ -52,7 +52,7 @@ class Scope:
     busy: frozenset[str] = frozenset()
 
     def excuse(self, lines: frozenset[str]) -> str:
-        """Why what belongs to `lines` is not looked at; empty when it is."""
+        """Why what belongs to `lines` is not checked; empty when it is."""
         if lines & self.busy:
             return f"line {min(lines & self.busy)} is being run"
         if self.only is not None and not (lines and lines <= self.only):
@@ -156,13 +156,13 @@ class _Planner:
                 yield Fate("mark", f"{version.line}/{version.version}", "its files go; the version stays")
 
     def _unmarks(self, gone: set[str]) -> Iterator[Fate]:
-        there = {f.digest for f in self.state.folders if f.kind == "models" and f.whole} - gone
+        there = {f.digest for f in self.state.folders if f.kind == "models" and f.complete} - gone
         for version in self.state.versions:
             if version.removed and version.digest in there:
                 yield Fate("unmark", f"{version.line}/{version.version}", "its files are there")
 
     def _claims(self, gone: set[str]) -> Iterator[Fate]:
-        there = {folder.digest for folder in self.state.folders if folder.whole}
+        there = {folder.digest for folder in self.state.folders if folder.complete}
         for claim in self.state.claims:
             if gone.intersection(claim.names):
                 yield Fate("claim", claim.key, "what it names goes")
@@ -184,7 +184,7 @@ _DATA: Mapping[Holds, tuple[str, str]] = {
 
 def _limit(folder: Folder, policy: RetentionPolicy) -> tuple[int, str]:
     """How many days a folder is kept that nothing needs, and what it is called."""
-    if not folder.whole:
+    if not folder.complete:
         return policy.torn, "left by a killed process"
     if folder.kind == "models":
         return policy.models, "a model of no line"

@@ -61,7 +61,7 @@ E = TypeVar("E", bound=Entry)
 NO_PIPELINES = NoPipelines()
 DIGEST = re.compile(r"[0-9a-f]{64}")
 OVER = (*ENDED, *GONE)
-"""The outcomes of rounds that nobody goes on with."""
+"""The outcomes of rounds that are not resumed."""
 _PARENTS = ("selftaught.parent", "selftaught.examples", "selftaught.tasks")
 _KINDS: Mapping[str, Holds] = {"tasks": "tasks", "groups": "groups", "examples": "examples", "scores": "scores"}
 
@@ -99,7 +99,7 @@ class Memory:
             ) from None
 
     def claim(self, key: str) -> bytes | None:
-        """The value of a claim that nobody sets anew."""
+        """The value of a claim that is never changed."""
         if self._claims.get(key) is None:
             self._claims[key] = self.store.claimed(key)
         return self._claims[key]
@@ -147,12 +147,12 @@ def _claims(ledger: Ledger) -> Iterator[Claim]:
 
 def _trainings(ledger: Ledger) -> Iterator[Claim]:
     """What training steps ordered of the nodes of TrainJobs, and what those answered."""
-    told = dict(_values(ledger, TrainingEntry))
-    for entry, value in told.items():
-        order = told.get(replace(entry, part="order"))
+    answers = dict(_values(ledger, TrainingEntry))
+    for entry, value in answers.items():
+        order = answers.get(replace(entry, part="order"))
         if order is None:
             continue  # it is being removed
-        if named := entry.named(order, value):  # what nobody can read is nobody's to remove
+        if named := entry.named(order, value):  # what cannot be read is nobody's to remove
             yield Claim(entry.key, *named)
 
 
@@ -163,7 +163,7 @@ def _plans(store: Store, memory: Memory) -> list[tuple[Plan, frozenset[str]]]:
 
 
 def _unread(store: Store, memory: Memory) -> Iterator[tuple[str, str]]:
-    """What is named under plans by what is no plan that can be read here: it may be another version's."""
+    """What is named under plans by what is not a plan that can be read here: it may be another version's."""
     for key, value in _beside(memory.claim, store.claims(PlanEntry.FOLDER)):
         if value and plan_of(key, value) is None:
             yield from ((digest, f"named in claims/{key}, which is not a plan") for digest in named_in(value))
@@ -202,7 +202,7 @@ def _models(store: Store) -> Iterator[Folder]:
 
 def _datasets(store: Store, memory: Memory) -> Iterator[Folder]:
     found = {stored.name: stored for stored in _ours(store, "datasets")}
-    manifests = dict(_beside(memory.manifest, [name for name, stored in found.items() if stored.whole]))
+    manifests = dict(_beside(memory.manifest, [name for name, stored in found.items() if stored.complete]))
     return (_folder("datasets", stored, manifests.get(name)) for name, stored in found.items())
 
 
@@ -219,7 +219,7 @@ def _folder(kind: FolderKind, stored: Stored, manifest: Manifest | None = None) 
         stored.written,
         holds=_holds(manifest) if manifest else "",
         parents=tuple(manifest.parents.values()) if manifest else (),
-        whole=stored.whole and (kind == "models" or manifest is not None),
+        complete=stored.complete and (kind == "models" or manifest is not None),
     )
 
 
@@ -242,12 +242,12 @@ def _rounds(platform: Platform, plans: Iterable[tuple[Plan, frozenset[str]]], me
     for plan, digests in plans:
         entry = RecordEntry(plan.key)
         record = memory.claim(entry.key)
-        told = parse_claim(platform.store, entry.key, record, RoundRecord).round if record else None
-        yield _round(plan, digests, plan.key in gone or outcomes.get(plan.key, "") in OVER, told)
+        report = parse_claim(platform.store, entry.key, record, RoundRecord).round if record else None
+        yield _round(plan, digests, plan.key in gone or outcomes.get(plan.key, "") in OVER, report)
 
 
-def _round(plan: Plan, refers: frozenset[str], ended: bool, told: RoundReport | None) -> Round:
-    data = {each.kind: each.digest for each in told.datasets} if told else {}
+def _round(plan: Plan, refers: frozenset[str], ended: bool, report: RoundReport | None) -> Round:
+    data = {each.kind: each.digest for each in report.datasets} if report else {}
     return Round(
         key=plan.key,
         lines=frozenset([plan.line, *(role_line(plan.line, role) for role in plan.trainees)]),
@@ -255,9 +255,9 @@ def _round(plan: Plan, refers: frozenset[str], ended: bool, told: RoundReport | 
         started=plan.started,
         tasks=plan.tasks,
         refers=refers,
-        told=frozenset(data.values()),
+        recorded=frozenset(data.values()),
         replayed=frozenset(data[kind] for kind in ("tasks", "examples") if kind in data),
-        challenger=told.challenger.digest if told and told.challenger else "",
+        challenger=report.challenger.digest if report and report.challenger else "",
     )
 
 

@@ -1,6 +1,6 @@
 """Giving a round up: it stays unfinished for ever otherwise, and whatever it needs is kept for it.
 
-An abandoned round has ended without a decision. The next attempt is drawn anew, its drops are as new as before, and
+An abandoned round has ended without a decision. The next attempt is redrawn, its drops are as new as before, and
 retention takes what it made. That nothing of it runs any more is for the caller to know.
 """
 
@@ -16,7 +16,7 @@ from selftaught.state.tracking import ABANDONED, STOPPED, RoundRun
 def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
     """Give up the round of `campaign` that is not finished.
 
-    Raises BadInput when there is none, or when it has come so far that going on with it only ends it.
+    Raises BadInput when there is none, or when it has come so far that resuming it only ends it.
     """
     found = [run for run in platform.tracker.rounds(line, campaign) if run.outcome in ("", STOPPED)]
     if not found:
@@ -31,7 +31,7 @@ def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
 def abandon_old(platform: Platform, line: str, before: float) -> tuple[str, ...]:
     """Give up every round of `line` that began `before` (seconds since the epoch) and did not end; returns their names.
 
-    One that only has to be ended is left to be gone on with.
+    One that only has to be ended is left to be resumed.
     """
     return tuple(_abandoned(platform, line, before))
 

@@ -1,6 +1,6 @@
 """adopt: bring a recipe's models into the line: into the store by digest, and the policy into the registry.
 
-Done once a line: where it has a champion, that one goes on. The adopted policy becomes version 1 and is `base`,
+Done once a line: where it has a champion, that one continues. The adopted policy becomes version 1 and is `base`,
 `head` and `champion` at once.
 """
 
@@ -69,7 +69,7 @@ def keep(platform: Platform, name: str, check: Callable[[Path], None] = _askable
 
     `check` raises BadInput for a model that its role has no use for.
 
-    Raises BadInput when it is no model that can be loaded safely or does not pass `check`, StoreError or Unavailable
+    Raises BadInput when it is not a model that can be loaded safely or does not pass `check`, StoreError or Unavailable
     when it cannot be kept.
     """
     folder = resolve(name, platform.settings.home / "models")
@@ -87,8 +87,8 @@ def keep(platform: Platform, name: str, check: Callable[[Path], None] = _askable
 
 def _has_template(folder: Path) -> bool:
     settings = folder / "tokenizer_config.json"
-    told: dict[str, object] = json.loads(settings.read_bytes()) if settings.is_file() else {}
-    return (folder / "chat_template.jinja").is_file() or "chat_template" in told
+    fields: dict[str, object] = json.loads(settings.read_bytes()) if settings.is_file() else {}
+    return (folder / "chat_template.jinja").is_file() or "chat_template" in fields
 
 
 def _reference(folder: Path) -> Reference:

@@ -1,9 +1,9 @@
-"""The curve of a training while it goes on: in MLflow, and in TensorBoard or Weights & Biases where settings name them.
+"""The curve of a training while it runs: in MLflow, and in TensorBoard or Weights & Biases where settings name them.
 
 A training appends the figures of every step to a file, wherever it runs (`Work.curve`). Who started it follows that
-file and shows what is new, in a thread for each place: none can slow the training, and one that fails is told once,
-asked again every few seconds, and not waited for in the end. A training that goes on after a kill goes on in its file
-and in the same run of each place, where a step is shown once. What came of the training in the end is not told here.
+file and shows what is new, in a thread for each sink: none can slow the training, and one that fails is reported once,
+asked again every few seconds, and not waited for in the end. A training that resumes after a kill continues in its file
+and in the same run of each sink, where a step is shown once. The training's final result is not reported here.
 """
 
 import importlib
@@ -27,9 +27,9 @@ from selftaught.state.tracking import Tracker
 EVERY = 5.0
 """Seconds from one look at the file to the next."""
 FAREWELL = 10.0
-"""Seconds that a place may take for the last points, once the training has ended."""
+"""Seconds that a sink may take for the last points, once the training has ended."""
 OVERALL = ("tokens_per_second",)
-"""Figures of the training so far: the record has those of the whole."""
+"""Figures of the training so far: the record has those of all of it."""
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
@@ -51,7 +51,7 @@ class Curve:
     before: int = 0
 
 
-class Place(Protocol):
+class Sink(Protocol):
     """Somewhere that shows curves. Both methods may take their time, and raise whatever they like."""
 
     name: ClassVar[str]
@@ -66,9 +66,9 @@ class Place(Protocol):
 
 
 @contextmanager
-def followed(file: Path, places: Iterable[Place]) -> Generator[None]:
+def followed(file: Path, places: Iterable[Sink]) -> Generator[None]:
     """While open, what is appended to `file` is shown in `places`."""
-    followers = [Follower(file, place) for place in places]
+    followers = [Follower(file, sink) for sink in places]
     for follower in followers:
         follower.start()
     try:
@@ -80,8 +80,8 @@ def followed(file: Path, places: Iterable[Place]) -> Generator[None]:
             follower.join(FAREWELL)
 
 
-def check_places(names: Iterable[str]) -> None:
-    """Raise BadInput when a package that a place needs is missing."""
+def check_sinks(names: Iterable[str]) -> None:
+    """Raise BadInput when a package that a sink needs is missing."""
     for name in names:
         if importlib.util.find_spec(PACKAGES[name]) is None:
             raise BadInput(
@@ -90,61 +90,61 @@ def check_places(names: Iterable[str]) -> None:
             )
 
 
-def places(names: Iterable[str], tracker: Tracker, home: Path, curve: Curve) -> list[Place]:
+def places(names: Iterable[str], tracker: Tracker, home: Path, curve: Curve) -> list[Sink]:
     """MLflow, and those of `names` (`tensorboard`, `wandb`). Raises BadInput when a package is missing."""
-    check_places(names)
+    check_sinks(names)
     others = {"tensorboard": InTensorBoard, "wandb": InWandb}
     return [InMlflow(tracker, curve), *(others[name](home, curve) for name in names)]
 
 
 class Follower(threading.Thread):
-    """Shows what is appended to `file` in `place`, until `ended` is set and what is there then is shown."""
+    """Shows what is appended to `file` in `sink`, until `ended` is set and what is there then is shown."""
 
-    def __init__(self, file: Path, place: Place) -> None:
-        super().__init__(name=f"curve in {place.name}", daemon=True)
+    def __init__(self, file: Path, sink: Sink) -> None:
+        super().__init__(name=f"curve in {sink.name}", daemon=True)
         self.ended = threading.Event()
-        self._file, self._place = file, place
-        self._last, self._told = 0, False
+        self._file, self._sink = file, sink
+        self._last, self._reported = 0, False
 
     @override
     def run(self) -> None:
         while not self.ended.wait(EVERY):
             self.look()
         self.look()
-        self._safely(self._place.close)
+        self._safely(self._sink.close)
 
     def look(self) -> None:
         """Show what is new."""
         points = list(self._new())
-        if points and self._safely(partial(self._place.show, points)):
+        if points and self._safely(partial(self._sink.show, points)):
             self._last = points[-1].step
 
     def _safely(self, ask: Callable[[], None]) -> bool:
-        """Whether the place has done what it is asked; what it raises is told."""
+        """Whether the sink has done what it is asked; what it raises is reported."""
         try:
             ask()
-        except Exception as error:  # noqa: BLE001 (a place is somebody else's program; the training is what matters)
-            self._tell(error)
+        except Exception as error:  # noqa: BLE001 (a sink is somebody else's program; the training is what matters)
+            self._report_once(error)
             return False
         return True
 
     def _new(self) -> Iterator[Point]:
         """The points after those that were shown; a step that was trained again after a kill is the first one's."""
         last = self._last
-        for told in _lines(self._file):
-            if told["step"] > last:
-                last = told["step"]
-                yield Point(last, {k: v for k, v in told.items() if k not in ("step", *OVERALL)})
+        for record in _lines(self._file):
+            if record["step"] > last:
+                last = record["step"]
+                yield Point(last, {k: v for k, v in record.items() if k not in ("step", *OVERALL)})
 
-    def _tell(self, error: Exception) -> None:
-        if not self._told:
+    def _report_once(self, error: Exception) -> None:
+        if not self._reported:
             print(
-                f"{self._place.name}: cannot show the curve of this training ({without_credentials(str(error))}). The "
+                f"{self._sink.name}: cannot show the curve of this training ({without_credentials(str(error))}). The "
                 "training continues; retrying.",
                 file=sys.stderr,
                 flush=True,
             )
-        self._told = True
+        self._reported = True
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -176,8 +176,12 @@ class InMlflow:
         within = "train" if self.curve.role == "policy" else f"train.{self.curve.role}"
         for name in sorted({name for point in points for name in point.figures}):
             there = self._known(f"{within}.{name}")
-            told = [(self.curve.before + point.step, point.figures[name]) for point in points if name in point.figures]
-            self.tracker.log_points(self.curve.run, f"{within}.{name}", [each for each in told if each[0] not in there])
+            curve_values = [
+                (self.curve.before + point.step, point.figures[name]) for point in points if name in point.figures
+            ]
+            self.tracker.log_points(
+                self.curve.run, f"{within}.{name}", [each for each in curve_values if each[0] not in there]
+            )
 
     def _known(self, name: str) -> frozenset[int]:
         if name not in self._there:
@@ -233,8 +237,8 @@ class InWandb:
         if self._made is None:
             self._made = self._begun()
         for point in points:
-            told = {f"train/{name}": value for name, value in point.figures.items()}
-            self._made.log(told, step=self._curve.before + point.step)
+            curve_values = {f"train/{name}": value for name, value in point.figures.items()}
+            self._made.log(curve_values, step=self._curve.before + point.step)
 
     def _begun(self) -> Any:
         quiet = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}

@@ -47,8 +47,8 @@ def decided(platform: Platform, job: Job, gate: Sequence[str], decide: Callable[
         before = own.before if own else _spent(platform, job, gate, notes)
         decision = decide(before)
         note = BudgetEntry(round=job.name, pool=job.pool, gate=tuple(gate), alpha=decision.alpha, before=before)
-        told = note.model_dump_json().encode()
-        if own or platform.store.claim(f"{NOTES}/{number:06}", told) == told:
+        content = note.model_dump_json().encode()
+        if own or platform.store.claim(f"{NOTES}/{number:06}", content) == content:
             return decision
 
 
@@ -65,8 +65,8 @@ def pool_of(source: TaskSource) -> str:
     """
     if source.resamples_gate:
         return ""
-    told = {name: value for name, value in dump(source).items() if name not in _NOT_THE_POOL}
-    rows = {name: _content(value) for name, value in told.items() if not name.startswith("guard")}
+    fields = {name: value for name, value in dump(source).items() if name not in _NOT_THE_POOL}
+    rows = {name: _content(value) for name, value in fields.items() if not name.startswith("guard")}
     return hashlib.sha256(canonical(rows)).hexdigest()
 
 
@@ -80,8 +80,8 @@ def _content(value: object) -> object:
 
 def _notes(platform: Platform) -> Iterator[BudgetEntry]:
     for key in platform.store.claims(NOTES):
-        if told := platform.store.claimed(key):
-            yield parse_claim(platform.store, key, told, BudgetEntry)
+        if claim := platform.store.claimed(key):
+            yield parse_claim(platform.store, key, claim, BudgetEntry)
 
 
 def _next(platform: Platform) -> int:

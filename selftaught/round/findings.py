@@ -1,4 +1,4 @@
-"""What a round that cannot go on has found so far, in words: rollouts, verdicts, scores.
+"""What a round that cannot continue has found so far, in words: rollouts, verdicts, scores.
 
 It tells and decides nothing. A round that has come to an end has its report (`selftaught.round.steps.report`).
 """
@@ -24,13 +24,13 @@ def rollouts(groups: Iterable[Group], counts: Mapping[str, float], uri: str) -> 
         why = verdict.error or verdict.reason or "no reason"
         if not verdict.passed and len(failed) < SHOWN:
             failed.setdefault(why, f"{verdict.verifier}: {why} ({_end(rollout)})")
-    told = {name: int(counts[name]) for name in ("rollouts", "tasks", "truncated", "errors", "passed", "solved")}
-    cut = " (most: raise sample.max_tokens)" if 2 * told["truncated"] > told["rollouts"] else ""
+    numbers = {name: int(counts[name]) for name in ("rollouts", "tasks", "truncated", "errors", "passed", "solved")}
+    cut = " (most: raise sample.max_tokens)" if 2 * numbers["truncated"] > numbers["rollouts"] else ""
     lines = [
-        f"{told['rollouts']} rollouts of {told['tasks']} tasks; cut off {told['truncated']}{cut}; "
-        f"not judged {told['errors']}",
+        f"{numbers['rollouts']} rollouts of {numbers['tasks']} tasks; cut off {numbers['truncated']}{cut}; "
+        f"not judged {numbers['errors']}",
         f"passed: {', '.join(f'{name} {count}' for name, count in passed.items()) or 'none'}; "
-        f"by all verifiers {told['passed']}, of {told['solved']} tasks",
+        f"by all verifiers {numbers['passed']}, of {numbers['solved']} tasks",
         *failed.values(),
         f"all of them: {uri}",
     ]

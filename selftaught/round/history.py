@@ -17,9 +17,9 @@ from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import ABANDONED
 
 ENDED = ("promoted", "refused", "trained")
-"""The outcomes that end a round; one that failed is drawn anew."""
+"""The outcomes that end a round; one that failed is redrawn."""
 GONE = ("failed", ABANDONED)
-"""The outcomes of attempts that nobody goes on with: the next attempt is drawn anew."""
+"""The outcomes of attempts that are not resumed: the next attempt is redrawn."""
 
 
 def planned(platform: Platform, line: str) -> dict[RoundKey, Plan]:
@@ -48,7 +48,7 @@ def _pass_over(key: str) -> None:
 
 
 def unfinished(platform: Platform, line: str) -> Iterator[Plan]:
-    """The plans of `line` whose rounds are neither recorded nor drawn anew."""
+    """The plans of `line` whose rounds are neither recorded nor redrawn."""
     ended = {entry.round for kind in (RecordEntry, EndEntry) for entry in platform.ledger.entries(kind, line)}
     for key, plan in planned(platform, line).items():
         if key not in ended and platform.tracker.outcome(plan.run) not in GONE:  # where release 0.1 alone noted it
@@ -120,7 +120,7 @@ def due(platform: Platform, line: str, campaign: str) -> RoundKey:
 def ended(platform: Platform, line: str, campaign: str, shown: Mapping[RoundKey, str] | None = None) -> list[RoundKey]:
     """The rounds of the campaign that have ended with a decision, oldest first.
 
-    One whose record is there while its run in MLflow goes on was killed as it ended: it is gone on with, which ends it.
+    One whose record is there while its run in MLflow continues was killed as it ended: it is resumed, which ends it.
     `shown` are the outcomes that MLflow has, where they have been asked for already.
     """
     if shown is None:
@@ -139,7 +139,7 @@ def next_round(platform: Platform, recipe: Recipe, line: str, campaign: str) -> 
 
 
 def give_up(platform: Platform, key: RoundKey, run: str, reason: str) -> None:
-    """End a round that would fail again as it was drawn; the next call draws it anew."""
+    """End a round that would fail again as it was drawn; the next call redraws it."""
     platform.ledger.write(EndEntry(key), RoundEnd(outcome="failed", reason=reason))
     platform.tracker.tag(run, {"selftaught.failure": reason[:4000]})
     platform.tracker.finish(run, "failed")

@@ -63,7 +63,7 @@ def reconcile_lines(
 def elsewhere(platform: Platform, version: Version) -> bool:
     """Whether the files of `version` are in another bucket or below another prefix than this platform's.
 
-    A registry may be several teams'. A folder may have been moved since, so of stores in folders nothing is told.
+    A registry may be several teams'. A folder may have been moved since, so folders are not checked.
     """
     expected = platform.store.uri("models", version.digest)
     return expected.startswith("s3://") and version.uri != expected

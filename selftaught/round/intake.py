@@ -1,9 +1,9 @@
-"""Fresh tasks of a round: what is drawn for it, and what the rounds before it have used of what was dropped.
+"""Fresh tasks of a round: what is drawn for it, and what the rounds before it have used of what was uploaded.
 
-There is no watermark of its own that could fall behind. A round's plan, claimed once, names the drops that it uses;
+There is no watermark of its own that could fall behind. A round's plan, claimed once, names the batches that it uses;
 its record, claimed once when it has ended in a promotion or a refusal, makes them used. A round that failed or was
-killed has no record and has used nothing; one that is prepared twice gets its plan's drops again. What is used is a
-set of names and no date, so a drop that arrives late with an older date is as new as any other. Another campaign
+killed has no record and has used nothing; one that is prepared twice gets its plan's batches again. What is used is a
+set of names and no date, so a batch that arrives late with an older date is as new as any other. Another campaign
 begins with nothing used.
 
 That there is nothing new is found out here, by whoever starts a round and before anything is started
@@ -35,7 +35,7 @@ from selftaught.tasks.past import InboxHistory, TaskDraw
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """A drop, whether it was used, how many tasks it gives (None: it is not read any more), and what is wrong."""
+    """A batch, whether it was used, how many tasks it gives (None: it is not read any more), and what is wrong."""
 
     drop: str
     state: Literal["used", "waiting", "broken"]
@@ -44,18 +44,18 @@ class BatchStatus:
 
 
 def drawn(platform: Platform, recipe: Recipe, key: RoundKey) -> TaskDraw:
-    """The tasks of one attempt at a round, ordered, with the drops that they come from.
+    """The tasks of one attempt at a round, ordered, with the batches that they come from.
 
-    None is held out that any round of the line was trained on. Raises NothingNew when too few were dropped, RoundFailed
-    when the sets overlap, and what the source raises.
+    None is held out that any round of the line was trained on. Raises NothingNew when too few were uploaded,
+    RoundFailed when the sets overlap, and what the source raises.
     """
     return taken(recipe.tasks, seeds(key), past(platform, key.line, key.campaign))
 
 
 def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tuple[list[BatchStatus], str | None]:
-    """Every drop that is there, by date, and what a round lacks in fresh tasks; None where there are enough.
+    """Every batch that is there, by date, and what a round lacks in fresh tasks; None where there are enough.
 
-    Raises BadInput when the recipe's tasks are not dropped ones.
+    Raises BadInput when the recipe's tasks do not come from an inbox.
     """
     source, before = inbox(recipe), past(platform, line, campaign)
     waiting, broken = source.waiting(before)
@@ -73,7 +73,7 @@ def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tupl
 
 
 def inbox(recipe: Recipe) -> Inbox:
-    """The recipe's tasks, where they are dropped ones. Raises BadInput where they are not."""
+    """The recipe's tasks, where they come from an inbox. Raises BadInput where they are not."""
     if not isinstance(recipe.tasks, Inbox):
         raise BadInput(
             f"{recipe.name}: tasks.type is '{recipe.tasks.name}', so it has no inbox. Name a recipe with "
@@ -106,7 +106,7 @@ def nothing_new(platform: Platform, recipe: Recipe, key: RoundKey) -> str | None
 
 
 def missing(platform: Platform, recipe: Recipe, line: str, campaign: str) -> str | None:
-    """What a round lacks in fresh tasks; None where there are enough, or the tasks are not dropped ones."""
+    """What a round lacks in fresh tasks; None where there are enough, or the tasks do not come from an inbox."""
     if not isinstance(recipe.tasks, Inbox):
         return None
     source = recipe.tasks
@@ -122,7 +122,7 @@ def _lacking(take: Callable[[], TaskDraw]) -> str | None:
 
 
 def end(platform: Platform, recipe: Recipe, key: RoundKey, reason: str) -> None:
-    """End the MLflow run of a round that has nothing to do; the round goes on in it once there is something."""
+    """End the MLflow run of a round that has nothing to do; the round continues in it once there is something."""
     run = platform.tracker.round_run(key, stage_of(recipe, key.number).name)
     platform.tracker.tag(run, {"selftaught.recipe": recipe.digest, "selftaught.nothing_new": reason[:4000]})
     platform.tracker.finish(run, NOTHING_NEW)

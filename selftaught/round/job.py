@@ -1,4 +1,4 @@
-"""What every step of a round is told (`Job`), and what the claims of a round are kept under.
+"""The input of every step of a round (`Job`), and what the claims of a round are kept under.
 
 What steps work with is `selftaught.platform`'s business.
 """
@@ -67,7 +67,7 @@ class Plan(BaseModel):
     tasks: str
     """Digest of the data set of tasks."""
     drops: tuple[str, ...] = ()
-    """The drops that the round uses up, where its tasks are dropped ones."""
+    """The batches that the round uses up, where its tasks come from an inbox."""
     champion: ModelRef
     anchor: ModelRef | None = None
     """What the line began with: the guard holds the challenger against it too. None in a plan of before it did."""
@@ -110,13 +110,13 @@ class Job(Plan, defer_build=True):
     shards: int
     """How many sampling tasks share the training tasks."""
     broken: tuple[str, ...] = ()
-    """What is wrong with the drops that were set aside."""
+    """What is wrong with the batches that were set aside."""
     pool: str = ""
     """Digest of what gate tasks are drawn from over the rounds; empty where every round has its own."""
     earlier: tuple[ReplaySource, ...] = ()
     """The rounds whose examples are replayed; none where the stage replays none."""
     reused: tuple[Reused, ...] = ()
-    """The rounds whose trees the search goes on from, newest first; none unless it reuses them."""
+    """The rounds whose trees the search resumes from, newest first; none unless it reuses them."""
 
     @classmethod
     def read(cls, path: str) -> Self:
@@ -155,7 +155,7 @@ def asked(platform: Platform, job: Job) -> dict[str, Any]:
 
     The variables of the chat template, and how engines on this machine are run.
     """
-    engine = {name: told for name in ANSWERS if (told := getattr(platform.settings, name)) != _default(name)}
+    engine = {name: value for name in ANSWERS if (value := getattr(platform.settings, name)) != _default(name)}
     template = job.recipe.chat_template
     return {**({"chat_template": template} if template else {}), **({"engine": engine} if engine else {})}
 

@@ -1,7 +1,7 @@
-"""How a round ended, told to a webhook: promoted, refused, trained (no gate) or failed.
+"""Notifies a webhook of a round's outcome: promoted, refused, trained (no gate) or failed.
 
 The body says which round it was, what was decided and by how much, in few fields that stay; the round's record has the
-rest. Nothing is told where SELFTAUGHT_WEBHOOK names no URL. A step that is repeated may tell the same again, under the
+rest. Nothing is sent without SELFTAUGHT_WEBHOOK. A repeated step may send the same again, under the
 same delivery id. How a body gets there, and that a failure to deliver costs no round, is `selftaught.core.webhook`'s.
 """
 
@@ -29,7 +29,7 @@ EVENTS: Mapping[str, Event] = {
     "trained": "round.trained",
     "failed": "round.failed",
 }
-"""What is told of each outcome."""
+"""The event of each outcome."""
 
 
 class Told(BaseModel):
@@ -39,7 +39,7 @@ class Told(BaseModel):
 
     event: Event
     at: str
-    """When it was told (ISO 8601, UTC)."""
+    """When it was sent (ISO 8601, UTC)."""
     line: str
     campaign: str
     round: int
@@ -59,11 +59,11 @@ class Told(BaseModel):
     """What the gate said, or why the round failed."""
 
 
-def tell_ended(job: Job, told: ReportData) -> None:
-    """Tell of the round that `job` fixed and that `told` is the record of."""
-    last, gate = told.last, told.last.gate
+def notify_ended(job: Job, report: ReportData) -> None:
+    """Tell of the round that `job` fixed and that `report` is the record of."""
+    last, gate = report.last, report.last.gate
     decided = {name: getattr(gate, name) for name in ("metric", "gain", "low", "high")} if gate else {}
-    _tell(
+    _notify(
         Told(
             event=EVENTS[last.outcome],
             at=_now(),
@@ -81,9 +81,9 @@ def tell_ended(job: Job, told: ReportData) -> None:
     )
 
 
-def tell_failed(key: RoundKey, recipe: str, run: str, reason: str) -> None:
-    """Tell of an attempt at a round that cannot end as it was drawn; the next one is drawn anew."""
-    _tell(
+def notify_failed(key: RoundKey, recipe: str, run: str, reason: str) -> None:
+    """Tell of an attempt at a round that cannot end as it was drawn; the next one is redrawn."""
+    _notify(
         Told(
             event="round.failed",
             at=_now(),
@@ -98,10 +98,10 @@ def tell_failed(key: RoundKey, recipe: str, run: str, reason: str) -> None:
     )
 
 
-def _tell(told: Told) -> None:
+def _notify(found: Told) -> None:
     if url := os.environ.get(URL):
-        delivery = f"{told.event}/{RoundKey(told.line, told.campaign, told.round, told.attempt).name}"
-        if failed := deliver(url, told.event, told.model_dump(), delivery):
+        delivery = f"{found.event}/{RoundKey(found.line, found.campaign, found.round, found.attempt).name}"
+        if failed := deliver(url, found.event, found.model_dump(), delivery):
             logging.getLogger(__name__).warning(failed)
 
 

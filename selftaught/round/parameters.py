@@ -20,8 +20,8 @@ def of_round(job: Job) -> dict[str, str]:
     return dict(_flat({name: recipe[name] for name in ("models", "chat_template", "tasks")})) | of_stage(job)
 
 
-def _flat(told: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in told.items():
+def _flat(fields: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
         if isinstance(value, Mapping):
             yield from _flat(cast(Mapping[str, Any], value), f"{within}{name}.")
         elif blocks := _blocks(value):

@@ -1,7 +1,7 @@
-"""Waiting out what passes: a step whose store, tracking server, cluster or engine is away goes on when it is back.
+"""Waiting out what passes: a step whose store, tracking server, cluster or engine is away continues when it is back.
 
-Kubeflow Pipelines tries nothing again that ended by itself, so what will be over in a minute must not end what took an
-hour. A step goes on from its journal whenever it is called again, which is all that is done here: it is called again
+Kubeflow Pipelines tries nothing again that ended on its own, so what will be over in a minute must not end what took an
+hour. A step resumes from its journal whenever it is called again, which is all that is done here: it is called again
 until `Settings.patience` is over. What does not pass (a wrong secret, a bucket that is not there) ends it at once, and
 so does what is beside a round (`submit`, the command line): a person waits there.
 """
@@ -19,14 +19,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LONG = 60.0
-"""Seconds after which a step that went on counts as having gone on: the next outage has the whole patience again."""
+"""Seconds after which a step that continued counts as having continued: the next outage has the entire patience again.
+"""
 OUTAGES = 10
 """Outages of one step at most: what ends it again and again after a while passes no more."""
 PAUSES = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
 
 
 def patient(run: Callable[P, R]) -> Callable[P, R]:
-    """`run`, called again while what it needs is away; it has to go on from where it was, whenever it is called."""
+    """`run`, called again while what it needs is away; it has to resume from where it was, whenever it is called."""
 
     @wraps(run)
     def waiting(*args: P.args, **kwargs: P.kwargs) -> R:

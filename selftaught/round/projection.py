@@ -2,7 +2,7 @@
 
 Every step shows what it does in MLflow while it does it, because people look there. None of that is the truth: what a
 round was and what became of it is in the ledger (`selftaught.state.ledger`), and `restore` makes a line's runs,
-versions and pages anew from there, once the tracking database was lost or for another one. All of it is idempotent.
+versions and pages again from there, once the tracking database was lost or for another one. All of it is idempotent.
 
 What only MLflow had does not come back: who moved the champion by hand, how long steps waited, tags of other tools.
 """
@@ -85,7 +85,7 @@ class Restored:
 
 
 def restore(platform: Platform, line: str) -> Iterator[Restored]:
-    """Make the runs, versions, tags and pages of `line` in MLflow anew from the ledger, oldest round first.
+    """Make the runs, versions, tags and pages of `line` in MLflow again from the ledger, oldest round first.
 
     Where the line has no champion, it becomes who the last promotion made it; a version that was rolled back to since
     is not known. Raises BadInput where the store has no round of the line.

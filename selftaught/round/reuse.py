@@ -1,7 +1,7 @@
-"""reuse: the trees that earlier rounds of the line grew with the policy that samples now, for a search to go on from.
+"""reuse: the trees that earlier rounds of the line grew with the policy that samples now, for a search to resume from.
 
 Which rounds those are is fixed when the round is (`reusable`), so that a repeated step begins with the same trees. How
-a tree is gone on with is the search's business (`selftaught.search.reuse`).
+a tree is resumed is the search's business (`selftaught.search.reuse`).
 """
 
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
@@ -50,9 +50,9 @@ def _same_policy(platform: Platform, job: Job) -> Iterator[tuple[Job, Reused]]:
 
 def _planned(platform: Platform, key: RoundKey) -> Job | None:
     """The job of an earlier round; None where another version wrote it, so that nobody knows how it searched."""
-    told = platform.ledger.value(PlanEntry(key))
+    claim = platform.ledger.value(PlanEntry(key))
     with suppress(ValidationError):
-        return None if told is None else Job.model_validate_json(told)
+        return None if claim is None else Job.model_validate_json(claim)
     return None
 
 
@@ -94,7 +94,7 @@ def earlier_trees(platform: Platform, job: Job, tasks: Sequence[Task]) -> Genera
 def _written(
     platform: Platform, past: Reused, wanted: Collection[str], file: IO[bytes]
 ) -> dict[str, tuple[int, Reused]]:
-    """Where in `file` the trees of `past` begin that are `wanted` and can be gone on from."""
+    """Where in `file` the trees of `past` begin that are `wanted` and can be resumed from."""
     at = dict[str, tuple[int, Reused]]()
     for group in platform.rows(past.trees, Group) if wanted else ():
         if group.id in wanted and group.tree and group.tree.growth:
@@ -128,7 +128,7 @@ class _Trees(Mapping[str, Earlier]):
 
 
 def parents(groups: Sequence[Group]) -> dict[str, str]:
-    """The data sets whose trees were gone on from in `groups`, as parents of these."""
+    """The data sets whose trees were resumed from in `groups`, as parents of these."""
     trees = {group.tree.begun.trees for group in groups if group.tree and group.tree.begun}
     return {f"{PARENT}{digest[:8]}": digest for digest in sorted(trees)}
 
@@ -139,6 +139,6 @@ def inherited(parts: Sequence[Manifest]) -> dict[str, str]:
 
 
 def reused_by(job: Job, made: Manifest) -> list[Reused]:
-    """The earlier rounds of `job` whose trees were gone on from in the data set `made`."""
+    """The earlier rounds of `job` whose trees were resumed from in the data set `made`."""
     trees = set(inherited([made]).values())
     return [past for past in job.reused if past.trees in trees]

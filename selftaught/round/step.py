@@ -1,6 +1,6 @@
-"""Where a step meets the world: the one place that turns an error into words, an exit code and a record.
+"""Where a step meets the world: the only code that turns an error into words, an exit code and a record.
 
-A component's body runs inside `step`: what a user can mend is printed as its message alone, a bug with its traceback;
+A component's body runs inside `step`: what a user can fix is printed as its message alone, a bug with its traceback;
 both are also appended to the run's error file, because the pipeline's own failure text says little. What libraries log
 of each of their requests stays out of the task's log, which is the step's.
 """
@@ -21,7 +21,7 @@ from selftaught.core.processes import die_with_parent
 from selftaught.platform import Platform
 from selftaught.round.history import give_up
 from selftaught.round.job import Job
-from selftaught.round.notify import tell_failed
+from selftaught.round.notify import notify_failed
 from selftaught.settings import variable
 
 ERRORS = "SELFTAUGHT_ERRORS"
@@ -37,7 +37,7 @@ _TALKATIVE = (
 
 @contextmanager
 def step(name: str, job: str = "") -> Generator[None]:
-    """Run a step: it dies with the pipeline that started it, its errors are told once, and its log is its own.
+    """Run a step: it dies with the pipeline that started it, its errors are reported once, and its log is its own.
 
     `job` is the file of the round's job, where it is fixed: a round that would fail again as it was drawn ends here.
     """
@@ -54,12 +54,12 @@ def step(name: str, job: str = "") -> Generator[None]:
     except SelftaughtError as error:
         _fail(name, type(error).__name__, str(error))
     except OSError as error:
-        told = StoreError(
+        found = StoreError(
             f"{error.filename or _anywhere()}: {error.strerror or error}. "
             "Free disk space or fix the permissions, then run again."
         )
         traceback.print_exc()
-        _fail(name, type(told).__name__, str(told))
+        _fail(name, type(found).__name__, str(found))
     except Exception:  # noqa: BLE001 (a bug: its traceback is the message)
         traceback.print_exc()
         _fail(name, "Bug", traceback.format_exc())
@@ -67,9 +67,9 @@ def step(name: str, job: str = "") -> Generator[None]:
 
 
 def _give_up(job: Job, failure: RoundFailed) -> None:
-    with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being told
+    with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being reported
         give_up(Platform.open(), job.key, job.run, str(failure))
-    tell_failed(job.key, job.recipe.name, job.run, str(failure))
+    notify_failed(job.key, job.recipe.name, job.run, str(failure))
 
 
 def _quieten() -> None:

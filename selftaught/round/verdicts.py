@@ -1,4 +1,4 @@
-"""Where a step keeps verdicts as it goes, so that no model is asked about a group again by an attempt that goes on."""
+"""The journal of a step's verdicts: a resumed attempt asks no model about a group again."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager

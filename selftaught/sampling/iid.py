@@ -29,7 +29,7 @@ class Shot(BaseModel):
 class IID(Drawing, Sampler, type="iid"):
     """Ask the policy for `k` independent rollouts of each task, in one request (`n=k`).
 
-    `system` and `shots` are said to the sampling model only, the first in place of the task's own system message,
+    `system` and `shots` are said to the sampling model only, the first instead of the task's own system message,
     the others as earlier turns: training prompts stay the task's (STaR's few-shot prompt, arXiv 2203.14465, section
     3.1).
     """

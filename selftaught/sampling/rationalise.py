@@ -21,7 +21,7 @@ DEFAULT_HINT = "(Hint: the answer is {answer}. Explain step by step how to get t
 class Rationalise(IID, type="rationalise"):
     """Sample `k` rollouts as `iid` does; where the stage's verifiers fail them all, `hint_k` more with the answer.
 
-    Hinted rollouts have `hinted` set and their indexes go on after `k`. A task without a gold answer gets no hint,
+    Hinted rollouts have `hinted` set and their indexes continue after `k`. A task without a gold answer gets no hint,
     and one that cannot be asked with it goes without.
     """
 

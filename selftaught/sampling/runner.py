@@ -1,7 +1,7 @@
 """Drives a sampler over many tasks (`selftaught.core.runner`), and says how far it is.
 
 A task that gets no answer (`NoAnswer`: too long for the engine, or what it says cannot be used) costs that task alone:
-it is told, counted, and has no group. What a task's sampling consists of is the sampler's business; retries are the
+it is reported, counted, and has no group. What a task's sampling consists of is the sampler's business; retries are the
 client's (`selftaught.inference.endpoint`).
 """
 
@@ -55,7 +55,7 @@ async def sample(
             failed[task.id] = error
             return None
 
-    for _ in range(2):  # once more: what an engine broke off when it died is no fault of the task's
+    for _ in range(2):  # once more: what an engine broke off when it died is not a fault of the task's
         failed.clear()
         missing = [(id, task) for id, task in wanted.items() if id not in groups]
         async for task, group in drive(missing, attempt, journal, meter.add, concurrency):

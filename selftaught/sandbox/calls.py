@@ -73,7 +73,7 @@ def calling(source: str, function: str, calls: Sequence[Sequence[Any]], limits: 
 
 
 def answers(outcome: Outcome, calls: int) -> list[Answer]:
-    """What each of so many `calls` gave; more lines than calls are somebody else's, and then none is believed."""
+    """What each of so many `calls` gave; more lines than calls are someone else's, and then none is believed."""
     lines = outcome.results.split(b"\n")[:-1]
     if len(lines) > calls:
         return [Unanswered()] * calls

@@ -1,7 +1,7 @@
 """A root and namespaces of its own for a worker: what its programs can see, whoever starts it.
 
 Inside are Python's standard library, the system's shared libraries, four devices and nothing else; the network has no
-interface at all. A worker started by root is somebody else inside and outside. Standard library alone.
+interface at all. A worker started by root is someone else inside and outside. Standard library alone.
 """
 
 import os

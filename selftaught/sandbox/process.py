@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from selftaught.sandbox.protocol import Ended, Limits, Outcome, Program, SandboxFailed, SandboxRefused
+from selftaught.sandbox.protocol import Limits, Outcome, Program, SandboxFailed, SandboxRefused, Termination
 from selftaught.sandbox.syscalls import ARCHITECTURES
 
 _PACKAGES = str(Path(__file__).parents[2])
@@ -42,7 +42,7 @@ class ProcessSandbox:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        """With `workers` programs at once: as many as there are cores, unless told otherwise."""
+        """With `workers` programs at once: as many as there are cores, unless configured otherwise."""
         self._workers = [_Worker() for _ in range(workers or len(os.sched_getaffinity(0)))]
         self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
 
@@ -157,19 +157,19 @@ class _Worker:
 
 def _request(program: Program) -> bytes:
     limits = program.limits
-    told = {
+    request = {
         "source": program.source,
         "stdin": base64.b64encode(program.stdin).decode(),
         "args": program.args,
         "files": {name: base64.b64encode(data).decode() for name, data in program.files.items()},
         "limits": {name: getattr(limits, name) for name in Limits.__slots__},
     }
-    return json.dumps(told).encode() + b"\n"
+    return json.dumps(request).encode() + b"\n"
 
 
 def _outcome(said: dict[str, Any]) -> Outcome:
     stdout, stderr, results = map(base64.b64decode, said["outputs"])
-    ended = Ended(said["ended"])
+    ended = Termination(said["ended"])
     return Outcome(
         ended, said["exit"], said["signal"], stdout, stderr, results, cpu_s=said["cpu_s"], wall_s=said["wall_s"]
     )

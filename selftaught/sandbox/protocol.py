@@ -69,7 +69,7 @@ class Program:
                 raise BadInput(f"files: {name!r}: a program's files lie in its own folder. Give a relative path.")
 
 
-class Ended(StrEnum):
+class Termination(StrEnum):
     """Why a program is not running any more."""
 
     EXITED = "exited"
@@ -84,7 +84,7 @@ class Ended(StrEnum):
 class Outcome:
     """How a program ended and what it wrote. A limit on memory or disk shows as the program's own error."""
 
-    ended: Ended
+    ended: Termination
     exit: int | None
     """The exit status, where it exited."""
     signal: int | None

@@ -147,7 +147,7 @@ def _denied(calls: list[tuple[int | None, int | None]], column: int, error: int)
 
 
 def _argument(call: tuple[int | None, int | None], column: int, index: int, checks: list[bytes]) -> list[bytes]:
-    """`checks` on the low half of an argument of `call`; whatever they do not return goes on with the number loaded."""
+    """`checks` on the low half of an argument of `call`; without a decision, the call's number is loaded again."""
     number = call[column]
     assert number is not None
     body = [_op(_LOAD, _ARGUMENTS + 8 * index), *checks, _op(_LOAD, _NUMBER)]

@@ -18,7 +18,7 @@ class NotPlain(ValueError):
 def encode(value: Any) -> str:
     """The text of `value`, as one line. Raises NotPlain for what is not plain data, or lies deeper than Python goes."""
     try:
-        return json.dumps(_told(value))
+        return json.dumps(_jsonable(value))
     except RecursionError:
         raise NotPlain("nested too deeply") from None
 
@@ -46,7 +46,7 @@ def same(expected: Any, value: Any) -> bool:
     return encode(expected) == encode(value)
 
 
-def _told(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     """`value` as JSON has it, and what JSON cannot tell apart behind the name of its type."""
     kind = cast(Any, type(value))
     if value is None or kind in (bool, str):
@@ -56,20 +56,20 @@ def _told(value: Any) -> Any:
     return {kind.__name__: _WRITERS[kind](value)}
 
 
-def _value(told: Any) -> Any:
-    kind = cast(Any, type(told))
-    if told is None or kind in (bool, str):
-        return told
-    if kind is not dict or len(told) != 1:
+def _value(data: Any) -> Any:
+    kind = cast(Any, type(data))
+    if data is None or kind in (bool, str):
+        return data
+    if kind is not dict or len(data) != 1:
         raise NotPlain("no value")
-    ((name, content),) = told.items()
+    ((name, content),) = data.items()
     if type(content) is not (str if name in _TEXTS else list) or name not in _READERS:
         raise NotPlain("no value")
     return _READERS[name](content)
 
 
 def _each(values: Any) -> list[Any]:
-    return [_told(each) for each in values]
+    return [_jsonable(each) for each in values]
 
 
 def _sorted(values: Any) -> list[Any]:
@@ -86,7 +86,7 @@ _WRITERS: dict[type, Callable[[Any], Any]] = {
     tuple: _each,
     set: _sorted,
     frozenset: _sorted,
-    dict: lambda value: [[_told(key), _told(each)] for key, each in value.items()],
+    dict: lambda value: [[_jsonable(key), _jsonable(each)] for key, each in value.items()],
 }
 _TEXTS = ("int", "float", "bytes")
 _READERS: dict[str, Callable[[Any], Any]] = {

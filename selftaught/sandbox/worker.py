@@ -92,7 +92,7 @@ def _line(message: dict[str, Any]) -> bytes:
 
 
 def _sealed(data: bytes) -> int:
-    """A descriptor to read `data` from, which nobody can change."""
+    """A descriptor to read `data` from, which cannot be changed."""
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(data)
@@ -109,47 +109,47 @@ def _sealed(data: bytes) -> int:
 def _watch(pid: int, outputs: list[int], limits: dict[str, Any], control: socket.socket) -> dict[str, Any]:
     """Let `pid` run until it ends or has to, end all that it started, and say how it went."""
     ended = os.pidfd_open(pid)
-    told = {descriptor: bytearray() for descriptor in outputs}
-    why = _follow(ended, told, limits, control)
+    received = {descriptor: bytearray() for descriptor in outputs}
+    why = _follow(ended, received, limits, control)
     _kill_all()
     _, status, used = os.wait4(pid, 0)
     _reap()
     os.close(ended)
-    for descriptor, text in told.items():
+    for descriptor, text in received.items():
         _drain(descriptor, text, limits["output"])
         os.close(descriptor)
     code, cpu_s = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
     # The limit is counted in ticks, so its signal may come a little early by what was used.
     if why is None and (-code == signal.SIGXCPU or (-code == signal.SIGKILL and cpu_s >= limits["cpu_s"])):
         why = "cpu"
-    if why is None and any(len(text) > limits["output"] for text in told.values()):
+    if why is None and any(len(text) > limits["output"] for text in received.values()):
         why = "output"
     return {
         "ended": why or ("signalled" if code < 0 else "exited"),
         "exit": code if code >= 0 else None,
         "signal": -code if code < 0 else None,
         "cpu_s": cpu_s,
-        "outputs": [base64.b64encode(text[: limits["output"]]).decode() for text in told.values()],
+        "outputs": [base64.b64encode(text[: limits["output"]]).decode() for text in received.values()],
     }
 
 
-def _follow(ended: int, told: dict[int, bytearray], limits: dict[str, Any], control: socket.socket) -> str | None:
-    """Read what the program writes until it ends; why it has to, where it does not by itself."""
+def _follow(ended: int, received: dict[int, bytearray], limits: dict[str, Any], control: socket.socket) -> str | None:
+    """Read what the program writes until it ends; why it has to, where it does not on its own."""
     deadline = time.monotonic() + limits["wall_s"]
     poll = select.poll()
     poll.register(control, select.POLLRDHUP)
-    for descriptor in (ended, *told):
-        os.set_blocking(descriptor, False) if descriptor in told else None
+    for descriptor in (ended, *received):
+        os.set_blocking(descriptor, False) if descriptor in received else None
         poll.register(descriptor, select.POLLIN)
     while (left := deadline - time.monotonic()) > 0:
         for descriptor, _ in poll.poll(math.ceil(left * 1000)):
             if descriptor == control.fileno():
-                os._exit(0)  # nobody is there to be told, and all ends with this process
+                os._exit(0)  # nobody is left to report to, and all ends with this process
             if descriptor == ended:
                 return None
-            if not _take(descriptor, told[descriptor]):
+            if not _take(descriptor, received[descriptor]):
                 poll.unregister(descriptor)
-            if len(told[descriptor]) > limits["output"]:
+            if len(received[descriptor]) > limits["output"]:
                 return "output"
     return "wall"
 

@@ -1,7 +1,7 @@
 """Back-up: what the value of grown nodes makes of their ancestors' values.
 
 Every back-up counts visits of the grown node and of each ancestor, and says what a node with children is worth. Values
-stay in [0, 1], on one scale over the whole tree: a search compares answers of different parents by them.
+stay in [0, 1], on one scale over the entire tree: a search compares answers of different parents by them.
 """
 
 from abc import abstractmethod

@@ -19,7 +19,7 @@ from selftaught.core.statistics import mean_interval
 from selftaught.records import Control, Group, Rollout
 
 ORDERS = 1000
-"""Orders that are looked at: all of them where there are no more, else random ones."""
+"""Orders that are checked: all of them where there are no more, else random ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def figures(tasks: Sequence[Compared]) -> Mapping[str, float]:
     """
     if not tasks:
         return {}
-    told = {
+    values = {
         "tasks": float(len(tasks)),
         "budget": float(sum(task.budget for task in tasks)),
         "cost": float(sum(task.cost for task in tasks)),
@@ -101,15 +101,15 @@ def figures(tasks: Sequence[Compared]) -> Mapping[str, float]:
     }
     solved = _side_by_side([(task.search.solved, task.sampling.solved) for task in tasks], (-1.0, 1.0))
     distinct = _side_by_side([(task.search.distinct, task.sampling.distinct) for task in tasks], None)
-    told |= {f"solved.{name}": value for name, value in solved.items()}
-    told |= {f"distinct.{name}": value for name, value in distinct.items()}
-    return {f"search.control.{name}": value for name, value in told.items()}
+    values |= {f"solved.{name}": value for name, value in solved.items()}
+    values |= {f"distinct.{name}": value for name, value in distinct.items()}
+    return {f"search.control.{name}": value for name, value in values.items()}
 
 
 def _side_by_side(pairs: Sequence[tuple[float, float]], bounds: tuple[float, float] | None) -> dict[str, float]:
     means = [sum(side) / len(pairs) for side in zip(*pairs, strict=True)]
-    told = {"search": means[0], "sampling": means[1], "gain": means[0] - means[1]}
+    values = {"search": means[0], "sampling": means[1], "gain": means[0] - means[1]}
     if len(pairs) < 2:
-        return told
+        return values
     interval = mean_interval([search - sampling for search, sampling in pairs], bounds=bounds)
-    return told | {"low": interval.low, "high": interval.high}
+    return values | {"low": interval.low, "high": interval.high}

@@ -1,7 +1,7 @@
 """The control of a search: what independent answers give on some of its tasks, at the tokens that its trees took.
 
 A share of a round's tasks, drawn by its seed, is sampled independently too, as the search samples and as far as its
-tree went. These answers are in a place of their own (`Group.control`), so nothing trains on them or counts them among
+tree went. These answers are kept apart (`Group.control`), so nothing trains on them or counts them among
 the round's. What the two gave is compared in `comparison`, once they are verified.
 """
 
@@ -44,7 +44,7 @@ class Independent:
     longest: int
     context_tokens: int
 
-    async def beside(self, group: Group, context: Context) -> Control | None:
+    async def samples(self, group: Group, context: Context) -> Control | None:
         """Answers to the task of `group` of as many tokens as its tree took; hinted answers are nobody's.
 
         None where the tree was not begun, or where the engine gives none (`NoAnswer`). Raises all else that
@@ -68,7 +68,7 @@ class Independent:
         """Answers that come to `budget` tokens, by request: one, and then no more at once than there are already.
 
         So how long an answer is on average is known before many are asked for. None is longer than what is missing by
-        more than the one token that puts it past the budget, where it counts for nothing however it goes on.
+        more than the one token that puts it past the budget, where it counts for nothing however it continues.
         """
         asked, missing, n = list[list[Completion]](), budget, 1
         while missing > 0 and len(asked) < MOST_REQUESTS:
@@ -118,4 +118,4 @@ class Controlled:
         group = await self.search.sample(task, context)
         if task.id not in self.held:
             return group
-        return group.model_copy(update={"control": await self.independent.beside(group, context)})
+        return group.model_copy(update={"control": await self.independent.samples(group, context)})

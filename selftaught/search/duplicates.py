@@ -62,7 +62,7 @@ class Judged(Duplicates, type="judged"):
 
 
 def filled(template: str, **values: str) -> str:
-    """`template` with each `{name}` replaced; other braces (LaTeX) stay, and what is put in is not looked at again."""
+    """`template` with each `{name}` replaced; other braces (LaTeX) stay, and what is put in is not checked again."""
     parts = template.split("{")
     ended = [(part.partition("}"), part) for part in parts[1:]]
     return parts[0] + "".join(values[n] + rest if end and n in values else "{" + part for (n, end, rest), part in ended)

@@ -2,7 +2,7 @@
 
 A step ends at a line, at a sentence, at a stop string of the recipe's own, or with the answer. It continues the
 engine's own token ids, so what a path holds is to the token what was sampled, and the engine's prefix cache has all of
-it but the last step. What steps are worth is not looked at here.
+it but the last step. What steps are worth is not checked here.
 """
 
 import math
@@ -13,9 +13,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from selftaught.blocks import Completion, Context, Drawing, OneOf, Stops
 from selftaught.search.duplicates import Duplicates, Exact
+from selftaught.search.insertion import complete_tokens, steps
 from selftaught.search.parts import Expansion, RollOut
 from selftaught.search.tree import SearchNode, SearchTree
-from selftaught.search.whole import steps, whole_tokens
 
 ENDS = {"line": ("\n",), "sentence": (". ", "! ", "? ", "\n"), "answer": ()}
 """What ends a step, by its unit."""
@@ -25,7 +25,7 @@ class Steps(Drawing, Expansion, type="steps"):
     """Sample `n` next steps of at most `max_tokens` tokens in one request.
 
     Duplicates among siblings are dropped; while fewer than `n` are left, what is missing is asked for again, `retries`
-    times at most. A step that breaks off at `max_tokens` is kept, to be gone on with. Children that a look-ahead or
+    times at most. A step that breaks off at `max_tokens` is kept, to be continued. Children that a look-ahead or
     roll-outs left at the node count among the `n`.
 
     A node grows once, unless `coverage` is given. Then one step is asked for first and the others only while its steps
@@ -34,16 +34,16 @@ class Steps(Drawing, Expansion, type="steps"):
     nothing new comes.
 
     With `widening` it has k(N) = ceil(n N^widening) children by its Nth visit (progressive widening, in the form of
-    Couëtoux et al. 2011; Coulom 2007 has it with the logarithm of N): it grows before a search goes on below it, when a
-    visit makes that more than it has. There the child that a visit adds is one; here all that are missing are asked for
-    at once. Ours alone: it grows by one more when all it has are done with, so a policy that answers in one line is not
-    exhausted after `n` answers, and ends where 1 + `retries` requests bring nothing new.
+    Couëtoux et al. 2011; Coulom 2007 has it with the logarithm of N): it grows before a search continues below it, when
+    a visit makes that more than it has. There the child that a visit adds is one; here all that are missing are asked
+    for at once. Ours alone: it grows by one more when all it has are done with, so a policy that answers in one line is
+    not exhausted after `n` answers, and ends where 1 + `retries` requests bring nothing new.
 
-    With `rollout` a request goes on to the end of the answer, at most so many tokens, and is cut into steps: the first
-    is the child, the others are the path below it, merged with what is there. So all that was sampled is an answer, no
-    request is as short as a step, and what all know (the last line) is sampled once an answer and not `n` times. Nodes
-    that a roll-out alone left children at are grown all the same when their turn comes. A path may so end deeper than
-    the search's `depth`. (The simulation of Monte Carlo tree search, kept as Coulom 2006 does not.)
+    With `rollout` a request continues to the end of the answer, at most so many tokens, and is cut into steps: the
+    first is the child, the others are the path below it, merged with what is there. So all that was sampled is an
+    answer, no request is as short as a step, and what all know (the last line) is sampled once an answer and not `n`
+    times. Nodes that a roll-out alone left children at are grown all the same when their turn comes. A path may so end
+    deeper than the search's `depth`. (The simulation of Monte Carlo tree search, kept as Coulom 2006 does not.)
     """
 
     n: Annotated[PositiveInt, Field(description="children of a node")] = 3
@@ -125,7 +125,7 @@ class Steps(Drawing, Expansion, type="steps"):
             if not step.text.strip() and step.stop is not None:
                 tree.tally.empty += 1
                 return added
-            child = await self._like(tree, node, step, context, whole=bool(self.rollout))
+            child = await self._like(tree, node, step, context, to_end=bool(self.rollout))
             if child is None:
                 child = self._sketch(tree, node, step)
                 added.append(child)
@@ -149,7 +149,7 @@ class Steps(Drawing, Expansion, type="steps"):
         """
         added = list[SearchNode]()
         for step in steps(rollout.said, self.ends(), most=max(depth - node.depth, 0)):
-            child = await self._like(tree, node, step, context, whole=True)
+            child = await self._like(tree, node, step, context, to_end=True)
             if child is None:
                 child = self._sketch(tree, node, step)
                 added.append(child)
@@ -161,16 +161,16 @@ class Steps(Drawing, Expansion, type="steps"):
         return added
 
     async def _like(
-        self, tree: SearchTree, node: SearchNode, step: Completion, context: Context, *, whole: bool
+        self, tree: SearchTree, node: SearchNode, step: Completion, context: Context, *, to_end: bool
     ) -> SearchNode | None:
         """The child of `node` that says what `step` says, unless duplicates are kept.
 
-        Of `whole` answers one that ends there, or breaks off, is another than one that goes on.
+        Of `to_end` answers one that ends there, or breaks off, is another than one that continues.
         """
         if self.merge is None:
             return None
         for child in node.children:
-            comparable = not whole or child.ends_as(step)
+            comparable = not to_end or child.ends_as(step)
             if comparable and await self.merge.same(tree.task, child.text, step.text, context):
                 return child
         return None
@@ -182,7 +182,7 @@ class Steps(Drawing, Expansion, type="steps"):
     def most_missing(self, times: int, visits: int) -> int:
         """How many children a node may lack when it grows again, up to `times`, at most so many `visits` apart.
 
-        Each time at least one came that is no duplicate.
+        Each time at least one came that is not a duplicate.
         """
         if self.widening is None:
             return max(self.n, self.root_n or 0) if self.coverage else self.n
@@ -203,7 +203,7 @@ class Steps(Drawing, Expansion, type="steps"):
     async def ask(
         self, tree: SearchTree, node: SearchNode, n: int, temperature: float, context: Context
     ) -> list[Completion]:
-        """`n` steps, or roll-outs, that go on from `node`, cut to whole tokens; what they cost is counted."""
+        """`n` steps, or roll-outs, that continue `node`, cut to complete tokens; what they cost is counted."""
         said = await context.tokens().complete(
             [*tree.prompt_ids, *node.ids()] if tree.prompt_ids else tree.task.messages,
             n=n,
@@ -216,7 +216,7 @@ class Steps(Drawing, Expansion, type="steps"):
         tree.tally.tokens += sum(len(step.token_ids) for step in said)
         tree.tally.prefill_tokens += said[0].prompt_tokens
         tree.tally.truncated += sum(step.finish_reason == "length" for step in said)
-        return [whole_tokens(step) for step in said]
+        return [complete_tokens(step) for step in said]
 
 
 def _expanded(node: SearchNode) -> Iterator[SearchNode]:

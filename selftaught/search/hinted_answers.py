@@ -13,9 +13,9 @@ from selftaught.blocks import Completion, Context, OneOf, Verifier
 from selftaught.blocks.hints import Hint, with_hint
 from selftaught.core.errors import NoAnswer
 from selftaught.search.expansion import Steps
+from selftaught.search.insertion import insert
 from selftaught.search.tree import SearchTree
 from selftaught.search.values import judged, right
-from selftaught.search.whole import insert
 
 
 class Hints(BaseModel):

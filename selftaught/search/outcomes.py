@@ -11,14 +11,14 @@ from selftaught.core.errors import RoundFailed
 from selftaught.records import Group, Spent, StopReason
 
 MOST_FAILED = 0.1
-"""The share of trees that may fail (a value that is no number) before the round is given up."""
+"""The share of trees that may fail (a value that is not a number) before the round is given up."""
 
 
 def outcomes(groups: Sequence[Group]) -> Mapping[str, float]:
     """Trees, nodes, tokens and value calls; `solved`: trees with a right answer that no hint led to; how trees ended.
 
-    `reused` are trees that went on from those of earlier rounds, with `reused_nodes` nodes, where there are any. Empty
-    where nothing was searched. What is right is known once the groups are verified.
+    `reused` are trees that continued from those of earlier rounds, with `reused_nodes` nodes, where there are any.
+    Empty where nothing was searched. What is right is known once the groups are verified.
     """
     trees = [group.tree for group in groups if group.tree is not None]
     if not trees:

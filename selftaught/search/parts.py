@@ -1,4 +1,4 @@
-"""The axes that a search is made of, as base classes: selection, expansion, value, back-up.
+"""The parts of a search, as base classes: selection, expansion, value, backup.
 
 What one of them may touch is the tree of one task and the context of the stage. Concrete blocks are one subject a file
 beside this one; `searcher` drives them.
@@ -17,18 +17,18 @@ class Selection(Block, axis="select"):
 
     @abstractmethod
     def choose(self, tree: SearchTree) -> list[SearchNode]:
-        """Open leaves to grow now, in order; none when nothing is left that this selection would grow."""
+        """Open leaves to grow now, in order; none if this selection would grow nothing more."""
 
     def children(self, tree: SearchTree, chosen: Sequence[SearchNode]) -> list[int | None]:
-        """How many children each of the nodes `chosen` in `tree` is to get; None leaves it to the expansion."""
+        """The number of children for each of the nodes `chosen` in `tree`; None leaves it to the expansion."""
         return [None] * len(chosen)
 
     def at_once(self) -> int:
-        """How many nodes one choice has at most."""
+        """The most nodes of one choice."""
         return 1
 
     def most_children(self, nodes: int, n: int) -> int:
-        """How many children so many chosen `nodes` are to get in all, at most, where the expansion gives each `n`."""
+        """The most children of `nodes` chosen nodes in total, if the expansion gives each `n`."""
         return nodes * n
 
 
@@ -39,7 +39,7 @@ class Expansion(Block, axis="expand"):
     async def grow(
         self, tree: SearchTree, node: SearchNode, context: Context, n: int | None = None
     ) -> list[SearchNode]:
-        """New children of `node` (`n`, where it is given), in order; counts on the tree's tally what they cost.
+        """New children of `node` (`n`, if given), in order; adds their cost to the tree's tally.
 
         They are the node's, but no nodes of the tree yet (`SearchTree.enter`), since others grow at the same time.
         Raises what `ChatModel` raises.
@@ -48,7 +48,7 @@ class Expansion(Block, axis="expand"):
 
 @dataclass(frozen=True, slots=True)
 class RollOut:
-    """How the policy went on from a node, and what that is worth to the value that asked for it, in [0, 1]."""
+    """A roll-out of the policy from a node, and its value in [0, 1]."""
 
     said: Completion
     worth: float
@@ -56,41 +56,41 @@ class RollOut:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a node is worth, in [0, 1], and the roll-outs from it that are to stay in the tree."""
+    """A node's value, in [0, 1], and the roll-outs from it to keep in the tree."""
 
     value: float
     rollouts: tuple[RollOut, ...] = ()
 
 
 class NodeValue(Block, axis="value"):
-    """What nodes are worth, in [0, 1]."""
+    """Values of nodes, in [0, 1]."""
 
     @abstractmethod
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        """The value of each of `nodes` (asked about together, so that siblings share a request), in their order.
+        """The value of each of `nodes` (together, so that siblings share a request), in their order.
 
-        Raises BadValue when a model gives what is no value.
+        Raises BadValue when a model gives what is not a value.
         """
 
     async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
-        """The same values, each with the roll-outs that are to stay in the tree: none, unless the block makes some."""
+        """The same values, each with the roll-outs to keep in the tree: none by default."""
         return [Estimate(value) for value in await self.values(tree, nodes, context)]
 
     def others(self) -> "Sequence[NodeValue]":
-        """The values that this one asks, if it is made of others."""
+        """The nested values, if it is composed of others."""
         return ()
 
     def cost(self) -> int:
-        """New tokens that the value of one node takes at most."""
+        """The most new tokens for the value of one node."""
         return sum(other.cost() for other in self.others())
 
     def longest(self) -> int:
-        """New tokens of its longest request."""
+        """The most new tokens of one request."""
         return max((other.longest() for other in self.others()), default=0)
 
 
 class RollingValue(NodeValue):
-    """A value that makes roll-outs, or asks others that may."""
+    """A value that makes roll-outs, or uses others that may."""
 
     @abstractmethod
     async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]: ...
@@ -100,7 +100,7 @@ class RollingValue(NodeValue):
 
 
 class Backup(Block, axis="backup"):
-    """What a node's value and visits make of its ancestors'."""
+    """How a node's value and visits propagate to its ancestors."""
 
     @abstractmethod
     def back_up(self, node: SearchNode) -> None:
@@ -108,4 +108,4 @@ class Backup(Block, axis="backup"):
 
 
 class BadValue(Exception):
-    """A model gave what is no value (not a number, not in [0, 1]): the tree fails, the search of others goes on."""
+    """A model gave an invalid value (not a number, not in [0, 1]): its tree fails, other searches continue."""

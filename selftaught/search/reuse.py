@@ -1,8 +1,8 @@
 """Going on from the tree that an earlier round grew: what is kept of it for that, and how it is taken up again.
 
 What is taken up are the steps that this very policy sampled in the search itself, with visits and values. What ended
-that search is not: an answer that was decoded because there was none, and hinted answers, are made anew where they are
-still needed. Which earlier round's tree it is, and whether its values still hold, is decided where rounds are known
+that search is not: an answer that was decoded because there was none, and hinted answers, are sampled again where they
+are still needed. Which earlier round's tree it is, and whether its values still hold, is decided where rounds are known
 (`selftaught.round.reuse`).
 """
 
@@ -17,7 +17,7 @@ from selftaught.search.tree import SearchNode, SearchTree
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A search in a round that goes on from the trees of `earlier` rounds, by the id of their task."""
+    """A search in a round that resumes from the trees of `earlier` rounds, by the id of their task."""
 
     grow: Callable[[SearchTree, Context], Awaitable[Group]]
     earlier: Mapping[str, Earlier]
@@ -43,7 +43,7 @@ async def _opening(tree: SearchTree, context: Context) -> tuple[int, ...]:
 
 
 def growth(tree: SearchTree) -> Growth:
-    """What a later round needs to go on from `tree` as it is."""
+    """What a later round needs to resume from `tree` as it is."""
     return Growth(
         nodes=len(tree.nodes),
         logprobs=tuple(node.logprobs for node in tree.nodes),

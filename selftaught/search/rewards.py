@@ -27,7 +27,7 @@ class ProcessReward(NodeValue, type="process_reward"):
     A model of `models` that was trained elsewhere (Qwen2.5-Math-PRM, arXiv 2501.07301): task and solution are put to
     it as a chat in its own template, the tag after every step, and the class `positive` is read at the last tag. So
     its tokenizer may be any. A step is a node's text without the white space around it. A request for each
-    partial solution brings it through the model anew: what siblings share is not kept by the engine.
+    partial solution brings it through the model again: what siblings share is not kept by the engine.
 
     With `chat: false` there is no template, as for the token classifiers that TRL's PRMTrainer made: the
     model reads the question and the steps, the tag after each; each of these parts is tokenized by
@@ -128,7 +128,7 @@ class ReplyReward(NodeValue, type="reply_reward"):
 
 
 def _served(context: Context, role: str, asking: str) -> TokenModel:
-    """The model that plays `role`, which the policy does not in its place. Raises BadInput where there is none."""
+    """The model that plays `role`; the policy does not stand in for it. Raises BadInput where there is none."""
     if role not in context.models:
         raise BadInput(f"{asking}: there is no {role} model here, and the policy does not play it. Name one in models.")
     return context.tokens(role)

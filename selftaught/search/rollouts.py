@@ -40,7 +40,7 @@ class RollOuts(RollingValue):
     async def worths(
         self, tree: SearchTree, answers: Sequence[Sequence[Said]], context: Context
     ) -> list[list[float | None]]:
-        """What each of the answers that each node came to is worth, in [0, 1]; None where nobody can say.
+        """What each of the answers that each node came to is worth, in [0, 1]; None if unknown.
 
         Of a node's answers one at least is worth something, unless it has none. Raises BadValue where that cannot be.
         """
@@ -53,10 +53,10 @@ class RollOuts(RollingValue):
         worths = await self.worths(tree, answers, context) if asked else []
         kept = self.keep and self._own(context)
         for node, completions, worth in zip(asked, said, worths, strict=True):
-            told = [each for each in worth if each is not None]
+            estimated = [each for each in worth if each is not None]
             pairs = zip(completions, worth, strict=False) if kept else ()  # an answer that ended has no completion
             rollouts = tuple(RollOut(completion, each) for completion, each in pairs if each is not None)
-            known[node] = Estimate(fmean(told) if told else 0.0, rollouts)
+            known[node] = Estimate(fmean(estimated) if estimated else 0.0, rollouts)
         return [known[node] for node in nodes]
 
     def cost(self) -> int:
@@ -73,7 +73,7 @@ class RollOuts(RollingValue):
         return context.model(self.role).digest == context.model().digest
 
     async def _completions(self, tree: SearchTree, node: SearchNode, context: Context) -> Sequence[Completion]:
-        """How the model of `role` goes on from `node`, nothing from an answer that ended; what it cost is counted."""
+        """How the model of `role` continues `node`, nothing from an answer that ended; what it cost is counted."""
         if node.terminal:
             return ()
         tree.valued([node])

@@ -28,7 +28,7 @@ from selftaught.search.values import PTrue, right
 
 
 class Limits(BaseModel):
-    """What ends a search: whatever is reached first, looked at between iterations. `depth` bounds every path.
+    """What ends a search: whatever is reached first, checked between iterations. `depth` bounds every path.
 
     All but `depth` count what this round adds to a tree, whatever earlier rounds had grown of it.
     """
@@ -63,7 +63,7 @@ class Limits(BaseModel):
 class LookAhead(BaseModel):
     """The greedy roll-out of ReST-MCTS* (arXiv 2406.03816): from the best new child, `steps` further steps.
 
-    At each, `branch` steps are proposed and the one of the highest value is gone on from; with m the highest value
+    At each, `branch` steps are proposed and the one of the highest value is continued; with m the highest value
     seen, the child's value becomes (1 - alpha) V + alpha m. The steps stay in the tree, so an answer that they come to
     counts, and a node that has some asks for so many fewer when it grows; the reference drops them. None is sampled
     below an answer, a step that is pruned or the depth limit, nor where an earlier look-ahead or roll-outs left steps.
@@ -147,7 +147,7 @@ class Search(Sampler, type="search"):
     ] = False
 
     @model_validator(mode="after")
-    def _goes_on(self) -> Self:
+    def _continues(self) -> Self:
         if self.reuse and self.mode == "simple":
             raise ValueError(
                 "reuse with mode: simple: a search that ended at its gate cannot be resumed; set mode: full"
@@ -163,10 +163,10 @@ class Search(Sampler, type="search"):
     def in_round(
         self, tasks: Sequence[Task], seed: int, context_tokens: int, earlier: Mapping[str, Earlier]
     ) -> Attempts:
-        """This search, going on from `earlier` trees, with independent answers beside it on a share of the others.
+        """This search, resuming from `earlier` trees, with independent answers beside it on a share of the others.
 
-        Which tasks these are follows from `seed`. A tree that goes on has none: its tokens of this round alone did not
-        find what it holds.
+        Which tasks these are follows from `seed`. A tree that continues has none: its tokens of this round alone did
+        not find what it holds.
         """
         longest = max(self.limits.depth * self.expand.max_tokens + self.finish, self.expand.most())
         fresh = [task for task in tasks if task.id not in earlier]
@@ -200,7 +200,7 @@ class Search(Sampler, type="search"):
     def cost(self) -> int:
         """New tokens a task at most, where iterations or tokens are limited; else about what so many nodes take.
 
-        Of a tree that an earlier round began; values that are to be given anew come on top.
+        Of a tree that an earlier round began; values that are to be given again come on top.
         """
         most = self.select.at_once()
         first = self._choice(1, self.select.most_children(1, self.expand.root_n or self.expand.n))
@@ -244,7 +244,7 @@ class Search(Sampler, type="search"):
     # The loop -------------------------------------------------------------------------------------------------------
 
     async def _search(self, tree: SearchTree, context: Context) -> StopReason:
-        if tree.begun and await self._taken_up(tree, context):
+        if tree.begun and await self._resumed(tree, context):
             return "solved"
         while True:
             chosen = self.select.choose(tree)
@@ -263,8 +263,8 @@ class Search(Sampler, type="search"):
             if ended := self.limits.reached(tree):
                 return ended
 
-    async def _taken_up(self, tree: SearchTree, context: Context) -> bool:
-        """Close what this search would not grow; values that are not its own are given anew, and backed up.
+    async def _resumed(self, tree: SearchTree, context: Context) -> bool:
+        """Close what this search would not grow; values that are not its own are given again, and backed up.
 
         Returns whether it ends there, since it is to end at a right answer and has one.
         """
@@ -274,10 +274,10 @@ class Search(Sampler, type="search"):
             tree.enter(tree.root)  # what roll-outs left
         close(tree, self.limits.depth, self.prune or 0)
         if tree.stale:
-            self._back_up_anew(tree)
+            self._back_up_again(tree)
         return self.limits.solved and await self._solved(tree, tree.nodes, context)
 
-    def _back_up_anew(self, tree: SearchTree) -> None:
+    def _back_up_again(self, tree: SearchTree) -> None:
         """Visits and values as back-ups make them of the estimates alone: a look-ahead's word was of other values."""
         for node in tree.nodes:
             node.visits, node.value, node.backed_up = 0, node.estimate, False
@@ -308,7 +308,7 @@ class Search(Sampler, type="search"):
     ) -> list[list[SearchNode]]:
         """What grew at each of `chosen`, asked for at once; in the tree in their order, whichever came first."""
         asked = [self._open(tree, node, n, context) for node, n in chosen.items()]
-        grown = await asyncio.gather(*asked, return_exceptions=True)  # so that nothing goes on when one has failed
+        grown = await asyncio.gather(*asked, return_exceptions=True)  # so that nothing continues when one has failed
         for node in chosen:
             tree.enter(node)
         for each in grown:
@@ -406,10 +406,10 @@ class Search(Sampler, type="search"):
         if node.terminal:
             return []
         to_end = {"unit": "answer", "stop": (), "max_tokens": self.finish, "rollout": None}
-        whole = self.expand.model_copy(update=to_end)
+        to_the_end = self.expand.model_copy(update=to_end)
         node.expanded = node.grown = True
         try:
-            (step,) = await whole.ask(tree, node, 1, 0.0, context)
+            (step,) = await to_the_end.ask(tree, node, 1, 0.0, context)
         except NoAnswer:
             if node is tree.root:
                 raise

@@ -16,10 +16,10 @@ from selftaught.search.tree import SearchNode, SearchTree, worth
 
 
 class Descent(Selection):
-    """Walk down from the root by a score, past what is closed, to a node that can grow; to several at once if told to.
+    """Walk down from the root by a score, past what is closed, to a node that can grow; to several at once if asked to.
 
     A walk under way is a virtual loss to the next one (Chaslot et al. 2008; AlphaGo, Silver et al. 2016, counts several
-    losses a walk): one more visit, worth 0, which is the least here, to each node on it. There it is taken back when
+    losses a walk): one more visit, worth 0, which is the least here, to each node on it. It is rolled back when
     the walk's result is backed up, here when all are chosen, since they are backed up together. Ours alone: the value
     of a node without a visit counts as one, and no leaf is chosen twice.
     """
@@ -110,8 +110,8 @@ class Beam(Selection, type="beam"):
     """The `width` best nodes of the deepest layer that can grow, all at once: breadth-first search of Tree of Thoughts.
 
     Yao et al. 2023 (arXiv 2305.10601), algorithm 1. There a search ends after so many layers; here it ends at its
-    limits, so an answer that has ended takes no place in the beam, and where a layer has nothing left that can grow,
-    what fell out of the beam in the one above goes on.
+    limits, so an answer that has ended takes no slot in the beam, and where a layer has nothing left that can grow,
+    what fell out of the beam in the one above continues.
     """
 
     width: PositiveInt = 5
@@ -131,8 +131,8 @@ class DVTS(Selection, type="dvts"):
     beams. The root's children are dealt to the beams in turn, so give it N of them (`root_n`) where a step gets M
     (`n`). In its code (huggingface/search-and-learn) each beam samples its own first M, so two may begin alike, which
     the expansion's `merge` prevents here; a step is scored with one more step after it (here: `look_ahead`); a beam
-    ends when its best step ends an answer, where here it goes on with its next best until the search's limits; and only
-    the M steps that a beam sampled last are answers, where here all that ended are.
+    ends when its best step ends an answer, where here it continues with its next best until the search's limits; and
+    only the M steps that a beam sampled last are answers, where here all that ended are.
     """
 
     beams: PositiveInt = 4
@@ -157,7 +157,7 @@ class Rebase(Selection, type="rebase"):
     also at their limit of tokens; here also where they are pruned); the root gets `width`. Equation 1 may add up to a
     little more or less than B. The code differs from it: the best node first, each gets the ceiling of its share of
     what is left, which spends B. Width and temperature are that code's. Ours alone: of nodes that all round to none the
-    best gets one; what got none goes on when the layers below have nothing left, as with `beam`; and duplicates are
+    best gets one; what got none continues when the layers below have nothing left, as with `beam`; and duplicates are
     dropped, if `merge` says so.
     """
 
@@ -210,7 +210,7 @@ class BestFirst(Selection, type="best_first"):
 
 
 def _over(node: SearchNode) -> bool:
-    """Whether a path that was grown ends at `node`; what a look-ahead or a roll-out left below one is no path yet."""
+    """Whether a path that was grown ends at `node`; what a look-ahead or roll-out left below one does not count yet."""
     above = node.parent.lineage() if node.parent else ()
     return node.closed and not (node.expanded and node.children) and all(each.expanded for each in above)
 

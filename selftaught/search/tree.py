@@ -21,7 +21,7 @@ class SearchNode:
     """A partial solution. `estimate` is its evaluator's word for it alone, `value` what back-ups made of that.
 
     A node is `expanded` when it has had its turn to grow, and `short` while it has fewer children than it is to have by
-    now (those that a look-ahead or a roll-out left there alone): it grows before a search goes on below it. It is
+    now (those that a look-ahead or a roll-out left there alone): it grows before a search continues below it. It is
     `grown` when it is to get no more children, and `closed` when nothing is left to grow below it: an answer that
     ended, a path at its limit, or a grown node whose children are all closed. `opened` counts how often it was chosen.
     `outcomes` are what the roll-outs through it were worth that were kept of those that valued a node.
@@ -82,14 +82,14 @@ class SearchNode:
         return sum(child.probability for child in self.children)
 
     def open_children(self) -> "list[SearchNode]":
-        """The children that a search can go on into. An open node without one is to be grown itself."""
+        """The children that a search can continue into. An open node without one is to be grown itself."""
         return [] if self.short else [child for child in self.children if not child.closed]
 
     def adopt(self, child: "SearchNode") -> None:
         """Take `child` as one more; what was done with opens again, until it is settled.
 
         A node that has not had its turn has too few children now: what a roll-out left on its way. What is not to be
-        gone on with (pruned, too deep) stays closed.
+        continued (pruned, too deep) stays closed.
         """
         self.children.append(child)
         self.short = self.short or not self.expanded
@@ -209,7 +209,7 @@ class SearchTree:
     def record(
         self, ended: StopReason, answer: SearchNode | None, error: str = "", growth: Growth | None = None
     ) -> Tree:
-        """The tree as a frozen record, with what a later round needs to go on from it where that is given."""
+        """The tree as a frozen record, with what a later round needs to resume from it where that is given."""
         return Tree(
             prompt_ids=self.prompt_ids,
             nodes=tuple(_record(node) for node in self.nodes),
@@ -228,7 +228,7 @@ def worth(node: SearchNode) -> tuple[float, int]:
 
 
 def ended(step: Completion) -> bool:
-    """Whether a step ends the answer: the engine stopped by itself, not at a stop string or its limit."""
+    """Whether a step ends the answer: the engine stopped on its own, not at a stop string or its limit."""
     return step.stop is None and step.finish_reason == "stop"
 
 

@@ -11,9 +11,9 @@ from pydantic import Field, PositiveInt
 from selftaught.blocks import Context, Drawing, Sampler, Stops
 from selftaught.records import Group, Task
 from selftaught.search.expansion import ENDS
+from selftaught.search.insertion import insert
 from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.search.values import right
-from selftaught.search.whole import insert
 
 
 class Trie(Drawing, Sampler, type="trie"):
@@ -22,7 +22,7 @@ class Trie(Drawing, Sampler, type="trie"):
     A node is worth the share of the answers through it that the stage's verifiers pass (Math-Shepherd's soft estimate,
     arXiv 2312.08935, section 3.3, on the answers that were sampled anyway), and was visited by so many answers. The
     tree stands by the answer that was given most often. What two answers say alike is one rollout; one that breaks off
-    at `max_tokens` has its steps in the tree and is no answer.
+    at `max_tokens` has its steps in the tree and is not an answer.
     """
 
     k: Annotated[PositiveInt, Field(description="answers a task")] = 8

@@ -33,7 +33,7 @@ class ValueModel(RollingValue, type="value_model"):
     """The value model of the stage (role `value`) on prompt and partial solution, all nodes in one request.
 
     It reads the engine's own token ids, so siblings share everything but their last step in its prefix cache. What it
-    gives is cut to [0, 1]; what is no number fails the tree.
+    gives is cut to [0, 1]; what is not a number fails the tree.
     """
 
     role: Annotated[str, Field(description="the role whose model is used")] = "value"
@@ -99,7 +99,7 @@ class Outcome(RollOuts, type="outcome"):
 class Answered(NodeValue, type="verifier"):
     """What the stage's verifiers say of answers that ended: 1 or 0; `otherwise` for all other nodes.
 
-    It looks at the gold answer, so a search that uses it makes training data and is no fair inference.
+    It looks at the gold answer, so a search that uses it makes training data and is not a fair inference.
     """
 
     otherwise: Annotated[float, Field(ge=0, le=1, description="value of a node that ends no answer")] = 0.5

@@ -21,7 +21,7 @@ from selftaught.verification.votes import same_answers
 class Vote(RollOuts, type="vote"):
     """The share of `n` completions of the partial solution that give the answer with the most votes.
 
-    Self-consistency (Wang et al. 2022, arXiv 2203.11171) in place of the gold answer of Math-Shepherd's soft
+    Self-consistency (Wang et al. 2022, arXiv 2203.11171) instead of the gold answer of Math-Shepherd's soft
     estimate (arXiv 2312.08935, section 3.3). The answers that the tree has vote, each as often as roll-outs came to it,
     and all completions of the nodes that are asked about together (siblings), in that order; of equals the one that was
     given first wins. An answer that ended is worth 1 when it is the voted one, else 0. What gives no answer votes for

@@ -1,1 +1,1 @@
-"""Serving: how a model version becomes an endpoint, who owns its processes, and the proof of its weights."""
+"""Serving: from a model version to an endpoint, ownership of its processes, and verification of its weights."""

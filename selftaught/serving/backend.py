@@ -1,4 +1,4 @@
-"""The one interface to whatever serves models: deploy this digest, wait until it answers, lead users to it, remove it.
+"""The interface of serving back ends: deploy a digest, wait until it answers, route traffic to it, remove it.
 
 A served version is immutable: one endpoint per model digest. Which version users get is a pointer, and moving it is
 promotion. The pointer has one source of truth: the registry's `champion` alias (`selftaught.state.tracking`), or what
@@ -36,10 +36,10 @@ class Route(Protocol):
         """The digest that the route's own record names, or None: then the registry's alias is the truth."""
         ...
 
-    def introduce(self, line: str, digest: str, beside: str | None) -> None:
+    def introduce(self, line: str, digest: str, champion: str | None) -> None:
         """What comes before a version is the champion: trying it on a part of the users, or recording it.
 
-        `beside` is the champion that it is tried beside; None where nobody is champion, or where it was champion
+        `champion` is the version that it is compared with; None where no version is champion, or where it was champion
         before, because a roll-back is wanted at once. Whatever this raises, the champion stays who it was.
         """
         ...

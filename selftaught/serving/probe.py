@@ -1,6 +1,7 @@
-"""Which version answers at an address, asked of the server itself, over a new connection each time.
+"""Which version answers at an address, according to the server itself, over a new connection each time.
 
-The Kubernetes API knows what it was told, not who answers: one connection was seen refused right after the first Ready.
+The Kubernetes API knows the desired state, not who answers: one connection was seen refused right after the first
+Ready.
 """
 
 import time
@@ -35,11 +36,11 @@ def wait_until_answers(served: Served, within: float = 60.0) -> None:
     """
     until, row = time.monotonic() + within, 0
     while row < IN_A_ROW:
-        told = names(served.url)
-        if told and served.name not in told:
-            raise WrongModel(f"{served.url} serves {', '.join(told)}, not {served.name}. Delete it.")
-        row = row + 1 if told else 0
-        if not told and time.monotonic() > until:
+        served_names = names(served.url)
+        if served_names and served.name not in served_names:
+            raise WrongModel(f"{served.url} serves {', '.join(served_names)}, not {served.name}. Delete it.")
+        row = row + 1 if served_names else 0
+        if not served_names and time.monotonic() > until:
             raise Away(
                 f"{served.url}: {served.name} is rolled out but does not answer. See its pods' logs; outside the "
                 "cluster, set SELFTAUGHT_REACH."

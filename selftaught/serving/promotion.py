@@ -1,4 +1,4 @@
-"""Moving the champion: promotion, roll-back, and what heals either after a kill.
+"""Moving the champion: promotion, roll-back, and recovery after a kill.
 
 The truth is the registry's `champion` alias, and the line's stable address follows it; where the route keeps a record
 of its own, that is the truth and the alias follows. A version is served and answers before anything leads to it, so

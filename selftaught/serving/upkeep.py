@@ -1,4 +1,4 @@
-"""Who ends a promotion whose process dies in the middle: a Job made from the chart's CronJob that reconciles the line.
+"""Completes a promotion whose process dies midway: a Job from the chart's CronJob that reconciles the line.
 
 The CronJob runs once an hour, and users would wait for it. The Job waits until nobody moves the line (a dead process's
 lease ends in time) and reconciles it: after a promotion that ended well there is nothing to do.
@@ -7,7 +7,7 @@ lease ends in time) and reconciles it: after a promotion that ended well there i
 import sys
 from typing import Any
 
-from selftaught.cluster.client import Cluster, found, told
+from selftaught.cluster.client import Cluster, api_errors, found
 from selftaught.core.errors import SelftaughtError
 from selftaught.settings import Settings
 
@@ -17,7 +17,7 @@ CRON_JOB = "selftaught-upkeep-reconcile"
 def attend(settings: Settings, line: str) -> None:
     """Start a Job that reconciles `line` once nobody moves it; none without the CronJob.
 
-    What the cluster refuses is told and no more: the promotion goes on, and the next reconciliation is the CronJob's.
+    A refusal of the cluster is only reported: the promotion continues, and the next reconciliation is the CronJob's.
     """
     if settings.serving == "local":
         return
@@ -29,11 +29,11 @@ def attend(settings: Settings, line: str) -> None:
 
 
 def _start(cluster: Cluster, line: str) -> None:
-    with told(f"cronjob {CRON_JOB}"):
+    with api_errors(f"cronjob {CRON_JOB}"):
         cron_job = found(lambda: cluster.batch.read_namespaced_cron_job(CRON_JOB, cluster.namespace))
     if cron_job is None:
         return
-    with told(f"a job of cronjob {CRON_JOB}"):
+    with api_errors(f"a job of cronjob {CRON_JOB}"):
         made = cluster.client.sanitize_for_serialization(cron_job)
         cluster.batch.create_namespaced_job(cluster.namespace, job_of(made, line))
 

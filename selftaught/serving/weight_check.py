@@ -1,9 +1,10 @@
 """Are the served weights the trained ones? Log-probabilities (of a value model: values, of a process reward model:
 probabilities of its classes) of fixed prompts, the engine's against the trainer's.
 
-A served name proves which folder an engine was told to load; this proves what it computes with. It tells weights
+A served name proves which folder an engine was started with; this proves what it computes with. It tells weights
 apart, not engines: bf16 kernels differ in the last bits, so the mean difference is compared with a tolerance that was
-measured to lie above that noise and below a few steps of training. Weights that differ less are told by digest alone.
+measured to lie above that noise and below a few steps of training. Weights that differ less are distinguished only by
+digest.
 """
 
 import asyncio
@@ -65,8 +66,8 @@ class Reference(BaseModel):
 def reference_logprobs(folder: Path) -> Reference:
     """The reference of the model in `folder`, computed with transformers in the dtype it is stored in.
 
-    Raises BadInput when it cannot be loaded, or lacks weights that its configuration asks for (transformers would go on
-    with random ones).
+    Raises BadInput when it cannot be loaded, or lacks weights that its configuration asks for (transformers would
+    continue with random ones).
     """
     import transformers
     from huggingface_hub.errors import StrictDataclassError

@@ -1,6 +1,6 @@
-"""The cards of what is shared: metadata that the hub reads, and text that people do. Pure: facts in, Markdown out.
+"""Model and data set cards: metadata for the hub, and text for people. Pure: facts in, Markdown out.
 
-A card says what is known, and where something is not, that it is not: no licence is guessed. It names no place of the
+A card says what is known, and where something is not, that it is not: no licence is guessed. It names no path of the
 machine or the store that the model comes from.
 """
 
@@ -44,15 +44,15 @@ def model_card(facts: Facts, repository: str, dataset: str, left_out: Sequence[t
 
     `left_out` are files of the model, with their SHA-256, that the repository has not got.
     """
-    told = facts.told
+    report = facts.report
     text = (
         _templates()
         .get_template("model.md")
         .render(
             title=repository.partition("/")[2],
             version=facts.version,
-            told=told,
-            round=told.round,
+            report=report,
+            round=report.round,
             parent=facts.parent,
             began=_began(facts.origin),
             method=_method(facts.recipe),
@@ -74,7 +74,7 @@ def dataset_card(facts: Facts, repository: str, manifest: Manifest, kinds: Mappi
         .render(
             title=repository.partition("/")[2],
             version=facts.version,
-            told=facts.told,
+            report=facts.report,
             rows=f"{manifest.rows:,}",
             tasks=_tasks(facts.recipe),
             completions=_completions(facts, manifest),
@@ -96,7 +96,7 @@ def _model_metadata(facts: Facts, repository: str, dataset: str) -> str:
         **({"datasets": [dataset]} if dataset else {}),
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["selftaught", "self-training", facts.told.recipe, *names(facts.recipe, "train")],
+        tags=["selftaught", "self-training", facts.report.recipe, *names(facts.recipe, "train")],
         model_name=repository.partition("/")[2],
         eval_results=_results(facts),
     )
@@ -108,8 +108,8 @@ def _known(origin: Origin | None) -> dict[str, Any]:
         return {}
     base = {"base_model": origin.repository, "base_model_relation": "finetune"} if origin.repository else {}
     said = origin.licence
-    told = {"license": said.name, "license_name": said.title, "license_link": said.link}
-    return {**base, **{key: value for key, value in told.items() if value}}
+    metadata = {"license": said.name, "license_name": said.title, "license_link": said.link}
+    return {**base, **{key: value for key, value in metadata.items() if value}}
 
 
 def _dataset_metadata(facts: Facts, manifest: Manifest) -> str:
@@ -124,10 +124,10 @@ def _dataset_metadata(facts: Facts, manifest: Manifest) -> str:
     )
 
 
-def _yaml(card: Any, facts: Facts, digest: str, **told: Any) -> str:
+def _yaml(card: Any, facts: Facts, digest: str, **metadata: Any) -> str:
     """The metadata of a `card`, with what the repository holds."""
     held = {"line": facts.version.line, "version": facts.version.version, "digest": digest}
-    return str(card(**told, **{MARK: held}).to_yaml())
+    return str(card(**metadata, **{MARK: held}).to_yaml())
 
 
 def _results(facts: Facts) -> list[Any]:
@@ -145,13 +145,13 @@ def _results(facts: Facts) -> list[Any]:
             metric_name=f"{each.metric}, 95 % interval [{each.low:.3f}, {each.high:.3f}], n = {each.n}",
             metric_value=round(each.mean, 4),
         )
-        for each in facts.told.round.summaries
+        for each in facts.report.round.summaries
         if each.model == facts.version.digest and each.split == "report"
     ]
 
 
 def _rows(facts: Facts) -> Iterator[Row]:
-    last = facts.told.round
+    last = facts.report.round
     for this in last.summaries:
         if this.model == facts.version.digest:
             before = last.summary(last.champion, this.metric, this.split)
@@ -193,7 +193,7 @@ def _licence(origin: Origin | None) -> str:
 
 
 def _trained_on(facts: Facts, dataset: str) -> str:
-    rows = {each.digest: each.rows for each in facts.told.round.datasets}.get(facts.examples)
+    rows = {each.digest: each.rows for each in facts.report.round.datasets}.get(facts.examples)
     count = f"{rows:,} examples" if rows is not None else "Examples"
     where = f" They are shared as `{dataset}`." if dataset else ""
     return f"{count} (data set `{facts.examples}`) of tasks from {_tasks(facts.recipe)}.{where}"
@@ -201,14 +201,14 @@ def _trained_on(facts: Facts, dataset: str) -> str:
 
 def _tasks(recipe: Mapping[str, Any]) -> str:
     """Where the tasks come from: the source's type, and what it names."""
-    told = recipe["tasks"]
-    named = [f"{key} `{told[key]}`" for key in ("path", "name", "config", "split") if told.get(key)]
-    return f"`{told.get('type', 'tasks')}`" + (f" ({', '.join(named)})" if named else "")
+    source = recipe["tasks"]
+    named = [f"{key} `{source[key]}`" for key in ("path", "name", "config", "split") if source.get(key)]
+    return f"`{source.get('type', 'tasks')}`" + (f" ({', '.join(named)})" if named else "")
 
 
 def _completions(facts: Facts, manifest: Manifest) -> str:
     replayed = int(manifest.counts.get("replayed", 0))
-    sampled = facts.told.round.sampled_from or facts.told.round.champion.digest
+    sampled = facts.report.round.sampled_from or facts.report.round.champion.digest
     verified = " and ".join(f"`{name}`" for name in names(facts.recipe, "verify")) or "nothing"
     curated = " and ".join(f"`{name}`" for name in names(facts.recipe, "curate"))
     earlier = f"; {replayed:,} of them from earlier rounds" if replayed else ""

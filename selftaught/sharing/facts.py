@@ -1,4 +1,4 @@
-"""What is known of a version that is to be shared: how it was made, what it was measured at, where its line began.
+"""Facts about a version to share: how it was made, its measurements, its line's base model.
 
 It is read from the registry, from the record of its round and from the store. A licence is what somebody has said: the
 starter model's package, the card of the hub's model, the card in the folder. Nobody said it: it is not known.
@@ -62,7 +62,7 @@ class Facts:
     """A version, the record of the round that made it, the model it was trained from, and the origin of its line."""
 
     version: Version
-    told: RoundRecord
+    report: RoundRecord
     parent: str
     examples: str
     origin: Origin | None
@@ -70,7 +70,7 @@ class Facts:
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe as plain data, without the places of this machine and of its buckets."""
-        return cast(dict[str, Any], _without_places(yaml.safe_load(self.told.recipe_yaml)))
+        return cast(dict[str, Any], _without_paths(yaml.safe_load(self.report.recipe_yaml)))
 
 
 def facts(platform: Platform, version: Version, ask: Ask) -> Facts:
@@ -89,11 +89,11 @@ def facts(platform: Platform, version: Version, ask: Ask) -> Facts:
         )
     run = platform.tracker.tags(version.run)
     number, attempt = int(run["selftaught.round"]), int(run["selftaught.attempt"])
-    told = recorded(platform, RoundKey(version.line, run["selftaught.campaign"], number, attempt))
-    if told is None:
+    report = recorded(platform, RoundKey(version.line, run["selftaught.campaign"], number, attempt))
+    if report is None:
         raise BadInput(f"{named}: the record of its round is not in {platform.store.root}. Is SELFTAUGHT_STORE right?")
     origin = _origin(platform, version, ask)
-    return Facts(version, told, tags["selftaught.parent"], tags["selftaught.examples"], origin)
+    return Facts(version, report, tags["selftaught.parent"], tags["selftaught.examples"], origin)
 
 
 def _origin(platform: Platform, version: Version, ask: Ask) -> Origin | None:
@@ -128,19 +128,19 @@ def _card(folder: Path) -> Mapping[str, Any] | None:
     return ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else None
 
 
-def _without_places(told: Any) -> Any:
-    if isinstance(told, dict):
-        return {key: _without_places(value) for key, value in cast(dict[str, Any], told).items()}
-    if isinstance(told, list):
-        return [_without_places(value) for value in cast(list[Any], told)]
-    return _PLACE.sub("…/", told) if isinstance(told, str) else told
+def _without_paths(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_paths(value) for key, value in cast(dict[str, Any], node).items()}
+    if isinstance(node, list):
+        return [_without_paths(value) for value in cast(list[Any], node)]
+    return _PLACE.sub("…/", node) if isinstance(node, str) else node
 
 
-def names(told: Any, axis: str) -> Iterator[str]:
+def names(value: Any, axis: str) -> Iterator[str]:
     """The types of the blocks on an axis of a recipe as plain data, each once."""
-    blocks = [block for stage in told["stages"] for block in _listed(stage.get(axis))]
+    blocks = [block for stage in value["stages"] for block in _listed(stage.get(axis))]
     yield from dict.fromkeys(str(block["type"]) for block in blocks if block and "type" in block)
 
 
-def _listed(told: Any) -> list[Any]:
-    return cast(list[Any], told) if isinstance(told, list) else [told]
+def _listed(value: Any) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else [value]

@@ -1,8 +1,8 @@
-"""Sharing a promoted version on a model hub: its files, a card, and its training data where that is asked for.
+"""Pushing a promoted version to a model hub: its files, a card, and optionally its training data.
 
 With huggingface_hub, to the hub that HF_ENDPOINT names, as whom HF_TOKEN says; no other login is looked for. A
-repository is made private unless told otherwise, and gets all of a version in one commit. What it holds is known by its
-card: the same version again is nothing to do, another version of the line is a new commit, and a repository with
+repository is made private unless configured otherwise, and gets all of a version in one commit. What it holds is known
+by its card: the same version again is nothing to do, another version of the line is a new commit, and a repository with
 anything else in it is left alone.
 """
 
@@ -63,42 +63,42 @@ def push(
     hub = _hub()
     for name in (repository, *filter(None, [data])):
         _require_name(name)
-    told = facts(platform, version, lambda source: _licence(hub, source))
+    known = facts(platform, version, lambda source: _licence(hub, source))
     if data:
-        yield _pushed(hub, data, dataset_content(platform, told, data), public)
-    yield _pushed(hub, repository, model_content(platform, told, repository, data), public)
+        yield _pushed(hub, data, dataset_content(platform, known, data), public)
+    yield _pushed(hub, repository, model_content(platform, known, repository, data), public)
 
 
-def model_content(platform: Platform, told: Facts, repository: str, data: str) -> Content:
+def model_content(platform: Platform, known: Facts, repository: str, data: str) -> Content:
     """The files of the model as they are, the licence's texts, a list of digests and the card.
 
     A card that the model's own folder has gives way to this one, and the proof of the digest knows it.
     """
-    version, folder = told.version, platform.model(told.version.digest)
+    version, folder = known.version, platform.model(known.version.digest)
     own = {path.relative_to(folder).as_posix(): path for path in visible_files(folder)}
     own.pop(MANIFEST, None)
     left_out = [(name, sha256_of(own.pop(name))) for name in (CARD, SUMS) if name in own]
-    card = model_card(told, repository, data, left_out).encode()
-    texts = {path.name: path for path in (told.origin.texts if told.origin else ()) if path.name not in own}
+    card = model_card(known, repository, data, left_out).encode()
+    texts = {path.name: path for path in (known.origin.texts if known.origin else ()) if path.name not in own}
     files = {**own, **texts, SUMS: _sums(own), CARD: card}
     return Content("model", version.line, version.digest, f"{version.line} version {version.version}", files)
 
 
-def dataset_content(platform: Platform, told: Facts, repository: str) -> Content:
+def dataset_content(platform: Platform, known: Facts, repository: str) -> Content:
     """The training data as Parquet, a list of digests and the card. Raises BadInput when the store has it no more."""
-    if not platform.store.has("datasets", told.examples):
+    if not platform.store.has("datasets", known.examples):
         raise BadInput(
-            f"{told.version.line}: the training data of version {told.version.version} were removed (`selftaught gc`). "
-            "Push the version without --dataset."
+            f"{known.version.line}: the training data of version {known.version.version} were removed "
+            "(`selftaught gc`). Push the version without --dataset."
         )
     folder = dataset.proven(
-        platform.store.local("datasets", told.examples, platform.settings.home / "cache"), told.examples
+        platform.store.local("datasets", known.examples, platform.settings.home / "cache"), known.examples
     )
     manifest, rows = dataset.manifest(folder), {"data.parquet": folder / "data.parquet"}
-    card = dataset_card(told, repository, manifest, kinds_of(dataset.column(folder, "kind")))
-    title = f"what {told.version.line} version {told.version.version} was trained on"
+    card = dataset_card(known, repository, manifest, kinds_of(dataset.column(folder, "kind")))
+    title = f"what {known.version.line} version {known.version.version} was trained on"
     files = {**rows, SUMS: _sums(rows), CARD: card.encode()}
-    return Content("dataset", told.version.line, manifest.digest, title, files)
+    return Content("dataset", known.version.line, manifest.digest, title, files)
 
 
 def _sums(files: Mapping[str, Path]) -> bytes:
@@ -141,7 +141,7 @@ def _licence(hub: "HfApi", source: str) -> Licence:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     repository, _, revision = source.partition("@")
-    with _told(hub, repository):
+    with _hub_errors(hub, repository):
         try:
             info = hub.model_info(repository, revision=revision or None)
         except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -160,7 +160,7 @@ def _pushed(hub: "HfApi", repository: str, content: Content, public: bool) -> Pu
 
     prefix = "datasets/" if content.kind == "dataset" else ""
     url = f"{hub.endpoint}/{prefix}{repository}"
-    with _told(hub, repository):
+    with _hub_errors(hub, repository):
         there = _there(hub, repository, content.kind)
         mark, files = _mark(there), _files(there)
         if mark.get("digest") == content.digest:
@@ -206,7 +206,7 @@ def _files(there: Any) -> set[str]:
 
 
 @contextmanager
-def _told(hub: "HfApi", repository: str) -> Generator[None]:
+def _hub_errors(hub: "HfApi", repository: str) -> Generator[None]:
     """Turn what the hub and its client raise into words."""
     from huggingface_hub import errors
 
@@ -242,5 +242,7 @@ def _refused(hub: "HfApi", repository: str, error: Any) -> BadInput | Unavailabl
 
 
 def _silent(hub: "HfApi", reason: str) -> Unavailable:
-    told = reason.strip().partition("\n")[0]
-    return Unavailable(f"{hub.endpoint}: the hub does not answer ({told}). Is HF_ENDPOINT right? Run this again later.")
+    detail = reason.strip().partition("\n")[0]
+    return Unavailable(
+        f"{hub.endpoint}: the hub does not answer ({detail}). Is HF_ENDPOINT right? Run this again later."
+    )

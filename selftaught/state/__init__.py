@@ -1,1 +1,1 @@
-"""What outlives a process: the store, the journal, MLflow, and models by name and by digest."""
+"""Persistent state: the store, the journal, MLflow, and models by name and by digest."""

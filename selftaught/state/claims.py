@@ -1,4 +1,4 @@
-"""What a claim of the store says, as the record that was written into it."""
+"""Parsing of the store's claims into the records that were written."""
 
 from typing import TypeVar
 

@@ -1,7 +1,7 @@
-"""MLflow's database in a file: made, and brought up to date, whole or not at all.
+"""MLflow's database in a file: created and migrated atomically.
 
 MLflow makes its tables where they are, in some fifty steps that no transaction holds together: a kill, a full disk or
-a second process in between leaves a file that no later start can use. Here a new database is made beside its place
+a second process in between leaves a file that no later start can use. Here a new database is made next to its path
 and renamed; one that an earlier MLflow made is copied, brought up to date and renamed. One process at a time does so,
 under the lock of the folder. It does not read what the tables hold, and leaves servers to themselves.
 """
@@ -27,17 +27,17 @@ def database_file(url: str) -> Path | None:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        told = make_url(url)
+        parsed = make_url(url)
     except ArgumentError:
         return None
-    in_file = told.get_backend_name() == "sqlite" and told.database not in (None, "", ":memory:")
-    return Path(str(told.database)) if in_file and not told.query else None
+    in_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)) if in_file and not parsed.query else None
 
 
-def make_whole(file: Path) -> None:
+def create_or_upgrade(file: Path) -> None:
     """Make the database in `file`, or bring it up to date; nothing happens when it is.
 
-    Raises BadInput where this MLflow cannot do so from its place, sqlite3.Error, SQLAlchemyError, MlflowException or
+    Raises BadInput where this MLflow cannot do so from its path, sqlite3.Error, SQLAlchemyError, MlflowException or
     alembic's CommandError when it cannot be done, and OSError when the folder cannot be written. What was there before
     is then as it was.
     """
@@ -70,7 +70,7 @@ def _latest() -> str:
 
     try:
         return str(_get_latest_schema_revision())
-    except ValueError:  # alembic reads the path of its scripts with place-holders
+    except ValueError:  # alembic reads the path of its scripts with placeholders
         raise BadInput(
             f"{sys.prefix}: MLflow does not work from a folder with '%' in its path. Make the environment elsewhere: "
             "make setup VENV=/another/folder"
@@ -91,7 +91,7 @@ def _holds(file: Path) -> bool:
 def _make(file: Path, scratch: Path) -> None:
     from mlflow.tracking import MlflowClient
 
-    _remove(file)  # what is there was never a whole database; a journal of it would be rolled back into the new one
+    _remove(file)  # what is there was never a complete database; a journal of it would be rolled back into the new one
     url = database_url(scratch)
     MlflowClient(url, url).search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
 

@@ -1,4 +1,4 @@
-"""The journal: finished records are kept as they finish, so that a step that was killed goes on where it stopped.
+"""The journal: records are saved as they finish, so that a killed step resumes where it stopped.
 
 In a directory store it is a file with one JSON line a record; elsewhere it is a row of segments, each created
 conditionally under the next number. There is one live writer: a file is locked, and a row of segments is fenced (who
@@ -120,9 +120,11 @@ class FileJournal(Journal[R]):
     def _recover(self, record: type[R]) -> None:
         with disk_errors(self.path):
             content = self.path.read_bytes()
-            whole = content.rfind(b"\n") + 1  # a record is whole with its newline: kill -9 may have torn the last one
-            os.ftruncate(self._file, whole)
-        self._load(content[:whole].split(b"\n")[:-1], record.model_validate_json, str(self.path))
+            complete = (
+                content.rfind(b"\n") + 1
+            )  # a record is complete with its newline: kill -9 may have torn the last one
+            os.ftruncate(self._file, complete)
+        self._load(content[:complete].split(b"\n")[:-1], record.model_validate_json, str(self.path))
 
     @override
     def _write(self, record: R) -> None:

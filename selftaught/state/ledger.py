@@ -1,7 +1,7 @@
-"""The ledger: what became of every round and step, kept as claims of the store.
+"""The ledger: the outcome of every round and step, stored as claims.
 
-One entry a fact, each written once by whoever is first. It is the one truth of what was planned, made and decided in a
-line's rounds; MLflow's runs, the pages and whatever else shows rounds are made of it and can be made anew. Who is
+One entry a fact, each written once by the first writer. It is the one truth of what was planned, made and decided in a
+line's rounds; MLflow's runs, the pages and whatever else shows rounds are made of it and can be recreated. Who is
 champion is not in it: that is the registry's alias.
 
 An entry knows its key, which digests its value names, and nothing of who reads it: the models that values are parsed
@@ -43,7 +43,7 @@ class Entry(ABC):
     @classmethod
     @abstractmethod
     def parse(cls, key: str) -> Self | None:
-        """The entry with this key; None for what is no entry of this kind."""
+        """The entry with this key; None for what is not an entry of this kind."""
 
     def digests(self, value: bytes) -> tuple[str, ...]:
         """The models and data sets that the value names: every digest in it, whichever version wrote it."""
@@ -99,7 +99,7 @@ class DetailEntry(RoundEntry):
 
 
 class EndEntry(RoundEntry):
-    """That the round ended without a decision: it failed, or was given up. The next attempt is drawn anew."""
+    """That the round ended without a decision: it failed, or was given up. The next attempt is redrawn."""
 
     __slots__ = ()
     FOLDER = "ends"
@@ -182,7 +182,7 @@ class _Training(_Model):
 
 
 class _Order(BaseModel):
-    """What the nodes of a TrainJob are told, without the objective: that may be another version's."""
+    """The input of the nodes of a TrainJob, without the objective: that may be another version's."""
 
     model: str
     examples: str
@@ -197,7 +197,7 @@ def _parsed(kind: type[M], value: bytes) -> M | None:
 
 @dataclass(frozen=True, slots=True)
 class TrainingEntry(NamedEntry):
-    """What the nodes of a TrainJob were told (`order`), and the model (`answer`) or `failure` that came of it."""
+    """The input of the nodes of a TrainJob (`order`), and the model (`answer`) or `failure` that came of it."""
 
     FOLDER: ClassVar[str] = "trainings"
     PARTS: ClassVar[str] = r"([^/]+)/(order|answer|failure)"
@@ -205,7 +205,7 @@ class TrainingEntry(NamedEntry):
     part: str
 
     def named(self, order: bytes, value: bytes) -> tuple[tuple[str, ...], str] | None:
-        """What the part names, and what a model that it names was trained on; None where nobody can read it."""
+        """What the part names, and what a model that it names was trained on; None where it cannot be read."""
         ordered = _parsed(_Order, order)
         if ordered is None:
             return None
@@ -250,9 +250,10 @@ class Ledger:
     store: Store
 
     def entries(self, kind: type[E], *within: str) -> list[E]:
-        """Every entry of `kind` whose key goes on with `within` (a line, then a campaign), in the order of their keys.
+        """Every entry of `kind` whose key continues with `within` (a line, then a campaign), in the order of their
+        keys.
 
-        None is read. What lies there and is no entry of this kind is left out.
+        None is read. What lies there and is not an entry of this kind is left out.
         """
         found = map(kind.parse, self.store.claims("/".join([kind.FOLDER, *within])))
         return [entry for entry in found if entry is not None]

@@ -1,4 +1,4 @@
-"""What a round is called: its model line, its campaign, its number there, and which attempt at it this is.
+"""The key of a round: its model line, campaign, number and attempt.
 
 Everything that is kept or shown of a round goes by this: its claims in the store, its runs in MLflow and Kubeflow
 Pipelines, its folder on this machine, and the seeds that its tasks are drawn by. Which round is due is for
@@ -17,7 +17,7 @@ _NAME = re.compile(r"(?P<line>[^/]+)/(?P<campaign>[^/]+)/(?P<number>[1-9][0-9]*)
 class RoundKey:
     """One attempt at one round of a campaign; a campaign's first round unless numbers are given.
 
-    `number` counts from 1, `attempt` from 0. A round that failed or was abandoned is drawn anew as its next attempt.
+    `number` counts from 1, `attempt` from 0. A round that failed or was abandoned is redrawn as its next attempt.
     Keys of one campaign sort in the order in which the rounds are run.
     """
 

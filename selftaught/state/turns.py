@@ -1,4 +1,4 @@
-"""Turns: one process at a time does a thing, wherever the processes are, by the store's claims alone.
+"""Turns: distributed mutual exclusion by the store's claims alone.
 
 A turn is a numbered claim under `turns/<name>/`, and its end is another. Whoever comes takes the number after the last
 turn that is over, or that began so long ago that its process must have died; of two that want one number the store
@@ -64,7 +64,7 @@ def _number(key: str) -> int:
 
 
 def _running(store: Store, prefix: str, number: int) -> float | None:
-    """For how many seconds turn `number` has been going on; None when it is over, or its process must have died."""
+    """For how many seconds turn `number` has been running; None when it is over, or its process must have died."""
     begun = store.claimed(f"{prefix}/{number:08}")
     if begun is None or store.claimed(f"{prefix}/{number:08}{_OVER}") is not None:
         return None

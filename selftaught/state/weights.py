@@ -1,9 +1,9 @@
-"""What a model folder must be, and its digest.
+"""Validation of model folders, and their digest.
 
-A model is a folder with `config.json`, a tokenizer and whole safetensors files. Pickles and Python code are refused:
+A model is a folder with `config.json`, a tokenizer and complete safetensors files. Pickles and Python code are refused:
 nothing is unpickled here, and no remote code is trusted. So are links that lead out of the folder, which would bring
-another file's content along, and whatever is no file (a pipe would be waited for). Headers and lengths are checked, the
-numbers in the tensors are not. Nothing is loaded, so this works where torch is not installed.
+another file's content along, and whatever is not a file (a pipe would be waited for). Headers and lengths are checked,
+the numbers in the tensors are not. Nothing is loaded, so this works where torch is not installed.
 """
 
 import hashlib
@@ -93,7 +93,7 @@ def _refuse_what_is_no_file(folder: Path) -> None:
         if not str(path.relative_to(folder)).isprintable():
             raise BadInput(f"{str(path)!a}: a name with letters that cannot be printed. Rename the file, or remove it.")
         target = path.resolve()
-        if not any(target.is_relative_to(place) for place in within):
+        if not any(target.is_relative_to(root) for root in within):
             raise BadInput(f"{path}: leads out of the folder, to {target}. Copy that file here, or remove the link.")
         if not path.is_file() and not path.is_dir():
             raise BadInput(f"{path}: no regular file. A model is plain files: remove it.")

@@ -1,1 +1,1 @@
-"""Steps with labels: searched trees as the rows that process reward models are trained on, and such rows of others."""
+"""Step labels: export of search trees as training rows of process reward models, and import of such rows."""

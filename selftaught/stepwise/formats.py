@@ -14,7 +14,7 @@ Neutral = Literal["right", "wrong"]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How rows are read and written, and the columns that are looked at."""
+    """How rows are read and written, and the columns that are checked."""
 
     columns: Sequence[str]
     read: Callable[[object], Sequence[Solution]]

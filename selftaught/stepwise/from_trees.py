@@ -20,12 +20,12 @@ def solutions(group: Group, labels: Labels, threshold: float | None) -> Iterator
     """
     if group.tree is None:
         return
-    told = {each.rollout: each for each in StepValues(minimum=0, labels=labels).examples(group, 0)}
+    valued = {each.rollout: each for each in StepValues(minimum=0, labels=labels).examples(group, 0)}
     seen = set[tuple[int, ...]]()
     for leaf in (node.index for node in group.tree.nodes[1:] if not group.tree.children[node.index]):
         known = list[tuple[int, str, bool, float]]()
         for node in group.tree.path(leaf):
-            found = told.get(content_id([group.id, node.index]))
+            found = valued.get(content_id([group.id, node.index]))
             if found is None or (right := _right(found, threshold)) is None:
                 break
             if node.text.strip():

@@ -1,7 +1,7 @@
 """Math-Shepherd (Wang et al. 2024, arXiv 2312.08935): `input` with the tag ки after each step, `label` with + or -.
 
 The question ends where `Step 1:` begins. `Step 1:`, `Step 2:`, … are the format's numbering and no part of a step where
-every step has its own. A text that itself holds the tag or a `Step 1:` cannot be told apart from the format. `task`
+every step has its own. A text that itself holds the tag or a `Step 1:` cannot be distinguished from the format. `task`
 says where a question came from; what steps are worth stands in `values`, which is ours.
 """
 
@@ -22,8 +22,8 @@ class _Row(Shape):
 
 def read(row: object) -> Sequence[Solution]:
     """The solution of `row`. Raises BadRow."""
-    told = _Row.of(row)
-    *parts, rest = told.input.split(TAG)
+    parsed = _Row.of(row)
+    *parts, rest = parsed.input.split(TAG)
     if rest.strip():
         raise BadRow(f"input: text after the last {TAG}" if parts else f"input: no {TAG}")
     if not parts:
@@ -34,8 +34,8 @@ def read(row: object) -> Sequence[Solution]:
             f"input: 'Step 1:' stands {len(begins)} times before the first {TAG}: where does the question end?"
         )
     steps = [parts[0][begins[0] :], *parts[1:]]
-    signs = list(_signs(parts, told.label))
-    return [Solution.bare(parts[0][: begins[0]], _unnumbered(steps), signs, told.values)]
+    signs = list(_signs(parts, parsed.label))
+    return [Solution.bare(parts[0][: begins[0]], _unnumbered(steps), signs, parsed.values)]
 
 
 def _signs(parts: Sequence[str], label: str) -> Iterator[bool]:

@@ -1,7 +1,7 @@
 """PRM800K (Lightman et al. 2023, arXiv 2305.20050): `question.problem` and `label.steps`, each with rated completions.
 
 A row is one annotated solution: at each step `completions` with a `rating` (1, 0 or -1), of which `chosen_completion`
-was gone on with, or `human_completion` was. Each completion that was not chosen ends a solution of its own. A rating of
+was continued, or `human_completion` was. Each completion that was not chosen ends a solution of its own. A rating of
 0 is a step that is not wrong and does not help: it is worth .5, and whether it counts as right is for who reads to say
 (OpenAI's scores take it for right, TRL's conversion for wrong). What is exported has ratings of 1 and -1, and what a
 step is worth in `value` beside it, which is ours.
@@ -55,21 +55,21 @@ class _Rated:
 
 def read(row: object, neutral: bool = True) -> Sequence[Solution]:
     """The solutions of `row`, whose steps rated 0 are right or wrong as `neutral` says. Raises BadRow."""
-    told = _Row.of(row)
-    if told.label.finish_reason == "bad_problem":
+    parsed = _Row.of(row)
+    if parsed.label.finish_reason == "bad_problem":
         raise BadRow("label.finish_reason: the labeler took the problem for broken (bad_problem)")
     before, found = list[_Rated](), list[list[_Rated]]()
-    for step in told.label.steps:
+    for step in parsed.label.steps:
         found += [[*before, each] for each in _others(step, neutral)]
         chosen = _chosen(step, neutral)
-        if chosen is None:  # nobody went on, or nobody rated what was gone on with
+        if chosen is None:  # nobody continued, or nobody rated what was continued
             break
         before.append(chosen)
     if before and not any(each[: len(before)] == before for each in found):
         found.append(before)
     if not found:
         raise BadRow("label.steps: no step is rated")
-    return [_solution(told.question.problem, each) for each in found]
+    return [_solution(parsed.question.problem, each) for each in found]
 
 
 def _solution(problem: str, steps: Sequence[_Rated]) -> Solution:
@@ -78,9 +78,9 @@ def _solution(problem: str, steps: Sequence[_Rated]) -> Solution:
 
 
 def _others(step: _Step, neutral: bool) -> list[_Rated]:
-    """The completions that were rated and not gone on with."""
-    told = enumerate(step.completions or ())
-    rated = [_rated(each, neutral) for number, each in told if number != step.chosen_completion]
+    """The completions that were rated and not continued."""
+    completions = enumerate(step.completions or ())
+    rated = [_rated(each, neutral) for number, each in completions if number != step.chosen_completion]
     return [each for each in rated if each is not None]
 
 

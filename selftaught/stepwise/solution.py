@@ -1,4 +1,4 @@
-"""A solution with what is said of each of its steps: what a row of every format holds. It reads and writes nothing."""
+"""A solution with a label for each step: the content of a row in any format. No I/O."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class BadRow(ValueError):
 
 
 class Shape(BaseModel):
-    """What a row of a format has; other columns are not looked at."""
+    """What a row of a format has; other columns are ignored."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -25,8 +25,8 @@ class Shape(BaseModel):
             return cls.model_validate(row)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise BadRow(f"{place}: {first['msg']}" if place else first["msg"]) from None
+            location = ".".join(map(str, first["loc"]))
+            raise BadRow(f"{location}: {first['msg']}" if location else first["msg"]) from None
 
 
 @dataclass(frozen=True, slots=True)

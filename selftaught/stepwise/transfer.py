@@ -1,8 +1,8 @@
 """Step data to a file and from one: a round's trees as rows of a format, and a file of such rows as value examples.
 
-What is written is written whole or not at all. A row that cannot be used costs that row, and is told by its place. The
-data set that an import makes is what `value_mse` trains on. It holds others' questions: no round uses it by itself, and
-nobody has compared it with what a recipe holds out.
+What is written is written atomically. A row that cannot be used is skipped and reported with its location. The
+data set that an import makes is what `value_mse` trains on. It holds others' questions: no round uses it automatically,
+and nobody has compared it with what a recipe holds out.
 """
 
 import json
@@ -28,7 +28,7 @@ Kept = Literal["soft", "hard"]
 
 @dataclass(slots=True)
 class Account:
-    """How many rows were looked at, what became of them, and what was set aside: its place, and why."""
+    """How many rows were checked, what became of them, and what was set aside: its location, and why."""
 
     rows: int = 0
     solutions: int = 0
@@ -109,8 +109,8 @@ def imported(file: Path, name: Name, to: Path, kept: Kept, neutral: Neutral, sep
     with dataset.writing(to, "examples") as into:
         for solution in _read(file, name, read, Account()):
             for example in examples(solution, kept, separator):
-                if (told := said.pop(example.id, None)) is not None:
-                    into.add(told.of(example))
+                if (labelled := said.pop(example.id, None)) is not None:
+                    into.add(labelled.of(example))
         counts = {
             "rows": float(account.rows),
             "solutions": float(account.solutions),
@@ -162,7 +162,7 @@ def _first(account: Account) -> str:
 
 def _read(file: Path, name: Name, read: Callable[[object], Sequence[Solution]], account: Account) -> Iterator[Solution]:
     """The solutions of the rows of `file`; a row that is none is noted in `account`."""
-    for where, row in _places(file, name):
+    for where, row in _rows_with_locations(file, name):
         account.rows += 1
         try:
             yield from read(_parsed(row))
@@ -179,7 +179,7 @@ def _parsed(row: bytes | Mapping[str, object]) -> object:
         raise BadRow(f"no JSON ({error})") from None
 
 
-def _places(file: Path, name: Name) -> Iterator[tuple[str, bytes | Mapping[str, object]]]:
+def _rows_with_locations(file: Path, name: Name) -> Iterator[tuple[str, bytes | Mapping[str, object]]]:
     if not file.is_file():
         raise BadInput(f"{file}: no such file (looked for {file.absolute()}).")
     if file.suffix == ".parquet":

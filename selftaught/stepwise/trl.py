@@ -1,7 +1,7 @@
 """TRL's stepwise supervision: `prompt`, `completions` (a step each) and `labels` (true or false).
 
 trl-lib/math_shepherd and trl-lib/prm800k have it. TRL's PRMTrainer, which read it, was removed in September 2026
-(huggingface/trl#7133): it tokenized each step by itself and put `step_separator` after it. What steps are worth stands
+(huggingface/trl#7133): it tokenized each step separately and put `step_separator` after it. What steps are worth stands
 beside them in `values`, which is ours.
 """
 
@@ -22,8 +22,8 @@ class _Row(Shape):
 
 def read(row: object) -> Sequence[Solution]:
     """The solution of `row`. Raises BadRow."""
-    told = _Row.of(row)
-    return [Solution.bare(told.prompt, told.completions, [bool(label) for label in told.labels], told.values)]
+    parsed = _Row.of(row)
+    return [Solution.bare(parsed.prompt, parsed.completions, [bool(label) for label in parsed.labels], parsed.values)]
 
 
 def write(solution: Solution) -> Row:

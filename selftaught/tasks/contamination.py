@@ -102,7 +102,7 @@ def _kinds(tasks: Sequence[AnyTask], common: Common | None) -> Iterator[tuple[st
     made = (() if task.template is None else (made_from(task.template, task.operands),) for task in tasks)
     yield "have the template and operands of", list(made)
     runs = [tuple(mark for mark in own if isinstance(mark, int)) for own in compared(tasks, common).marks]
-    yield f"share a run of {NGRAM} words (numbers masked, shorter texts whole) with", runs
+    yield f"share a run of {NGRAM} words (numbers masked, shorter texts in full) with", runs
 
 
 def _finding(kind: str, marks: Sequence[Marks], train: Sequence[AnyTask], held_out: Sequence[Task]) -> str:
@@ -127,7 +127,7 @@ def _shown(task: Task, twin: AnyTask) -> str:
 # Close, and perhaps not the same --------------------------------------------------------------------------------------
 
 ALIKE = 0.3
-"""The part of two texts' runs of five words, of both together, from which on they are told to be alike."""
+"""The part of two texts' runs of five words, of both together, from which on they count as similar."""
 
 
 def alike(tasks: Iterable[Task]) -> str:

@@ -1,4 +1,4 @@
-"""The step's runner: draw a round's tasks, prove that the sets are disjoint, put them in a fixed order.
+"""The step's runner: draws a round's tasks, checks that the sets are disjoint, puts them in a fixed order.
 
 Equal sources, draws and pasts give equal lists, byte for byte, so that a repeated step gives the same data set.
 """
@@ -30,7 +30,7 @@ def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING) -> TaskD
     """The tasks as `prepare` gives them, with what a source of rows tells of them.
 
     `past` is what the line's rounds have used: such a source keeps a problem in its set, and no held-out task may be
-    one that any of them was trained on. Raises as `prepare` does, and NothingNew when too few tasks were dropped.
+    one that any of them was trained on. Raises as `prepare` does, and NothingNew when too few tasks were uploaded.
     """
     found = source.take(draw, past) if isinstance(source, Columns) else TaskDraw(source.draw(draw))
     trained = {task.id: task for task in past.assigned if task.split == "train"}

@@ -1,4 +1,4 @@
-"""What a line's rounds have fixed before a round, and what a round takes: what sources of rows are told, and tell."""
+"""Inputs and results of row sources: what a line's earlier rounds have fixed, and the tasks of a round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ class InboxHistory:
     """What earlier rounds have fixed.
 
     `assigned` are the tasks of every round of the line, whatever became of it, whose sets are settled; `seen` those of
-    the campaign's rounds that have ended, and `drops` the drops that these have used.
+    the campaign's rounds that have ended, and `drops` the batches that these have used.
     """
 
     assigned: Sequence[AnyTask] = ()
@@ -27,7 +27,7 @@ NOTHING = InboxHistory()
 
 @dataclass(frozen=True, slots=True)
 class TaskDraw:
-    """The tasks of a round and the drops that it uses up; `broken` says what is wrong with those set aside."""
+    """The tasks of a round and the batches that it uses up; `broken` says what is wrong with those set aside."""
 
     tasks: Sequence[Task]
     drops: tuple[str, ...] = ()

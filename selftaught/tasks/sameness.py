@@ -1,6 +1,6 @@
-"""When two problems are the same: what their texts are compared by, at any number of texts.
+"""Duplicate detection: when two problems are the same, at any number of texts.
 
-A text is compared by its words, in one Unicode form and without case, with its numbers masked: whole, and by its runs
+A text is compared by its words, in one Unicode form and without case, with its numbers masked: in full, and by its runs
 of 13 words (GPT-3, Brown et al. 2020, appendix C). Where nothing stands between words, a character is a word. What many
 texts share says nothing of any of them and is no mark: the words that all of them begin or end with, and boilerplate in
 more than one in a hundred. Many texts that differ in nothing but their numbers are made from a template, and only those
@@ -202,21 +202,21 @@ def made_from(template: str, operands: Sequence[str]) -> str:
 
 def _texts(texts: Sequence[str], is_plain: Flags, common: Common | None) -> Compared:
     known = common or _frame(text for text, plain in zip(texts, is_plain, strict=True) if plain)
-    told = _hashed(texts, known, NGRAM)
+    hashed = _hashed(texts, known, NGRAM)
     everyone, count = np.arange(len(texts)), len(texts)
-    most = [count, count] if common else _most(told, is_plain)
+    most = [count, count] if common else _most(hashed, is_plain)
     sifted = [
-        _sifted(told.exact, everyone, everyone, told, is_plain, [count, count]),
-        _sifted(told.whole, everyone, told.exact, told, is_plain, most),
-        _sifted(told.runs, told.owners, told.exact, told, is_plain, most),
+        _sifted(hashed.exact, everyone, everyone, hashed, is_plain, [count, count]),
+        _sifted(hashed.entire, everyone, hashed.exact, hashed, is_plain, most),
+        _sifted(hashed.runs, hashed.owners, hashed.exact, hashed, is_plain, most),
     ]
     frequent = known.marks.union(*(each.frequent for each in sifted))
     return Compared(_by_text(sifted, count, known.marks), Common(known.before, known.after, frequent))
 
 
-def _most(told: "_Hashed", is_plain: Flags) -> list[float]:
+def _most(hashed: "_Hashed", is_plain: Flags) -> list[float]:
     """How many plain texts of any numbers, and of different words, may share a mark."""
-    numbered, different = (len(np.unique(each[is_plain])) for each in (told.exact, told.whole))
+    numbered, different = (len(np.unique(each[is_plain])) for each in (hashed.exact, hashed.entire))
     return [max(NUMBERED, SHARE * numbered), max(DIFFERENT, SHARE * different)]
 
 
@@ -230,14 +230,14 @@ _BASE = 0x9E3779B97F4A7C15
 class _Hashed:
     """By text a number for its masked words, and one for these and its numbers; the runs, and whose each is."""
 
-    whole: Numbers
+    entire: Numbers
     exact: Numbers
     runs: Numbers
     owners: Indices
 
 
 def _hashed(texts: Sequence[str], common: Common, n: int) -> _Hashed:
-    whole, numbers, runs, counts = array("Q"), array("Q"), array("Q"), array("i")  # which grow in place
+    entire, numbers, runs, counts = array("Q"), array("Q"), array("Q"), array("i")  # which grow in place
     for first in range(0, len(texts), BATCH):
         batch = list(map(_read, texts[first : first + BATCH]))
         numbers.extend(_number(" ".join(sorted(word[3] for word in text if word[3]))) for text in batch)
@@ -245,11 +245,11 @@ def _hashed(texts: Sequence[str], common: Common, n: int) -> _Hashed:
         size = np.fromiter(map(len, own), np.int64, len(own))
         hashes = np.fromiter((word[2] for text in own for word in text), np.uint64, int(size.sum()))
         powers = _powers(max(n, int(size.max())))
-        whole.frombytes(_whole(hashes, size, powers).tobytes())
+        entire.frombytes(_of_all(hashes, size, powers).tobytes())
         runs.frombytes(_runs(hashes, size, powers[:n]).tobytes())
         counts.extend(np.maximum(size - (n - 1), 0).tolist())
     owners = np.repeat(np.arange(len(texts), dtype=np.int32), np.array(counts, np.int32))
-    return _Hashed(_numbers(whole), _numbers(whole) ^ _numbers(numbers), _numbers(runs), owners)
+    return _Hashed(_numbers(entire), _numbers(entire) ^ _numbers(numbers), _numbers(runs), owners)
 
 
 def _numbers(made: "array[int]") -> Numbers:
@@ -261,10 +261,10 @@ def _powers(count: int) -> Numbers:
     return np.cumprod(np.full(count, _BASE, np.uint64)) * np.uint64(pow(_BASE, -1, 1 << 64))
 
 
-def _whole(hashes: Numbers, size: Indices, powers: Numbers) -> Numbers:
+def _of_all(hashes: Numbers, size: Indices, powers: Numbers) -> Numbers:
     """A number for each text of `size` words: their polynomial in b."""
-    place = np.arange(len(hashes)) - np.repeat(np.cumsum(size) - size, size)
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes * powers[place])])
+    offsets = np.arange(len(hashes)) - np.repeat(np.cumsum(size) - size, size)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes * powers[offsets])])
     ends = np.cumsum(size)
     return sums[ends] - sums[ends - size] + size.astype(np.uint64)
 
@@ -291,18 +291,18 @@ class _Sifted:
 
 
 def _sifted(
-    values: Numbers, owners: Indices, each: NDArray[Any], told: _Hashed, is_plain: Flags, most: Sequence[float]
+    values: Numbers, owners: Indices, each: NDArray[Any], hashed: _Hashed, is_plain: Flags, most: Sequence[float]
 ) -> _Sifted:
     """What at least two texts share, one of them plain, and no more than `most` plain ones.
 
-    `each` tells texts apart: one that stands there twice has its whole for a mark, and need not have every run.
+    `each` tells texts apart: one that stands there twice has its full text as a mark, and need not have every run.
     """
     if len(values) < LARGE:
         parts = [np.arange(len(values))]
     else:
         top = values.view(np.uint8)[7::8]
         parts = (np.flatnonzero(top == part) for part in range(256))
-    sifted = [_part(values[part], owners[part], each, told, is_plain, most) for part in parts]
+    sifted = [_part(values[part], owners[part], each, hashed, is_plain, most) for part in parts]
     return _Sifted(
         np.concatenate([part.values for part in sifted]),
         np.concatenate([part.owners for part in sifted]),
@@ -311,14 +311,14 @@ def _sifted(
 
 
 def _part(
-    values: Numbers, owners: Indices, each: NDArray[Any], told: _Hashed, is_plain: Flags, most: Sequence[float]
+    values: Numbers, owners: Indices, each: NDArray[Any], hashed: _Hashed, is_plain: Flags, most: Sequence[float]
 ) -> _Sifted:
     if not len(values):
         return _Sifted(values, owners, ())
-    order = np.lexsort((owners, told.exact[owners], told.whole[owners], values))
+    order = np.lexsort((owners, hashed.exact[owners], hashed.entire[owners], values))
     value, owner = values[order], owners[order]
     begins, plain = _changes(value), is_plain[owner]
-    texts = (owner, each[owner], told.exact[owner], told.whole[owner])
+    texts = (owner, each[owner], hashed.exact[owner], hashed.entire[owner])
     another, apart, exact, words = (begins | _changes(of) for of in texts)
     starts = np.flatnonzero(begins)
     have, plain_ones, numbered, different = (

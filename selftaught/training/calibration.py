@@ -22,7 +22,7 @@ def figures(
     """Mean absolute error, share within 0.1, and where some steps are known to be right and others wrong, AUROC.
 
     `tasks` says which task each step is of. Steps of one tree resemble each other, so intervals (`mae.low`, `mae.high`
-    and so for `auroc`: 95 %, percentile bootstrap) resample whole tasks, and there are none of a single task.
+    and so for `auroc`: 95 %, percentile bootstrap) resample complete tasks, and there are none of a single task.
     `mae.constant` is the error of always saying the median label: labels of two rounds differ, so an error means
     something beside it alone. `n` steps of `n.tasks` tasks were measured, `auroc.right` and `auroc.wrong` of them are
     known to be so. `calibration.<b>.predicted`, `.label` and `.n` are the means and the count of bin b of predictions
@@ -49,14 +49,14 @@ def _error_of_the_median(labels: Sequence[float]) -> float:
 
 def _auroc(predicted: Sequence[float], right: Sequence[bool | None], tasks: Sequence[str]) -> dict[str, float]:
     """AUROC with its interval, over the steps that are known to be right or wrong; empty without some of both."""
-    known = [place for place, is_right in enumerate(right) if is_right is not None]
-    good = [predicted[place] for place in known if right[place]]
-    bad = [predicted[place] for place in known if not right[place]]
+    known = [index for index, is_right in enumerate(right) if is_right is not None]
+    good = [predicted[index] for index in known if right[index]]
+    bad = [predicted[index] for index in known if not right[index]]
     if not good or not bad:
         return {}
-    order = sorted(known, key=lambda place: predicted[place])
+    order = sorted(known, key=lambda index: predicted[index])
     starts = [0, *(i for i in range(1, len(order)) if predicted[order[i - 1]] < predicted[order[i]])]
-    is_right = np.array([bool(right[place]) for place in order])
+    is_right = np.array([bool(right[index]) for index in order])
 
     def of_weights(weights: Floats) -> float:
         goods, bads = (np.add.reduceat(weights * side, starts) for side in (is_right, ~is_right))
@@ -64,7 +64,7 @@ def _auroc(predicted: Sequence[float], right: Sequence[bool | None], tasks: Sequ
         return won / (goods.sum() * bads.sum()) if goods.any() and bads.any() else float("nan")
 
     counted = {"auroc": auroc(good, bad), "auroc.right": float(len(good)), "auroc.wrong": float(len(bad))}
-    return counted | _interval("auroc", [tasks[place] for place in order], of_weights)
+    return counted | _interval("auroc", [tasks[index] for index in order], of_weights)
 
 
 def _interval(name: str, tasks: Sequence[str], figure: Callable[[Floats], float]) -> dict[str, float]:

@@ -53,10 +53,10 @@ class DPO(Gradient, type="dpo"):
         return Loss((tokens.examples * each).sum(), tokens.examples.abs().sum())
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
-        """Train the model in `model` on the pairs of `examples` and write the new one, whole or not at all, to `out`.
+        """Train the model in `model` on the pairs of `examples` and write the new one atomically to `out`.
 
-        Goes on from the newest whole checkpoint in `context.scratch`. Raises RoundFailed when there are no pairs or the
-        loss is not finite, OSError when the disk is full.
+        Resumes from the latest complete checkpoint in `context.scratch`. Raises RoundFailed when there are no pairs or
+        the loss is not finite, OSError when the disk is full.
         """
         own = self.select(examples)
         from selftaught.training.loops.dpo import run

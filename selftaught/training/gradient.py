@@ -19,7 +19,7 @@ from selftaught.training.tokens import Loss, Need, TokenBatch
 
 
 class Lora(BaseModel):
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in place of full weights; merged when training ends."""
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) instead of full weights; merged when training ends."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -67,8 +67,8 @@ class Gradient(Objective):
         bool, Field(description="compute activations twice instead of keeping them: less memory, slower")
     ] = False
     sharded: bool | Literal["auto"] = "auto"
-    """Whether several processes split weights, gradients and optimizer state among them, or each has them whole;
-    `auto`: where GPUs have no room for the whole."""
+    """Whether several processes split weights, gradients and optimizer state among them, or each has all of them;
+    `auto`: where GPUs have no room for all of it."""
     checkpoint_every: Annotated[PositiveInt, Field(description="steps from one checkpoint to the next")] = 50
     lora: Annotated[Lora | None, Field(description="train adapters; null trains all weights")] = None
 

@@ -1,6 +1,6 @@
 """The order of a run: which example is in which batch, decided before training starts.
 
-A run is one list of indices, cut into batches from the left. It depends on the seed alone, so a run that goes on from
+A run is one list of indices, cut into batches from the left. It depends on the seed alone, so a run that resumes from
 a checkpoint skips what it has seen and meets the rest in the same order. Tensors are the trainer's business.
 """
 
@@ -13,21 +13,21 @@ WINDOW = 16
 
 
 def shuffled(items: Sequence[int], epochs: float, seed: int) -> list[int]:
-    """`epochs` passes over `items`, each shuffled anew; the last one is cut where `epochs` is not an integer."""
+    """`epochs` passes over `items`, each shuffled again; the last one is cut where `epochs` is not an integer."""
     generator = random.Random(seed)
     passes = [generator.sample(items, len(items)) for _ in range(math.ceil(epochs))]
     return [item for one in passes for item in one][: max(1, round(epochs * len(items)))]
 
 
 def prompt_grouped(items: Sequence[int], prompts: Sequence[Hashable], epochs: float, seed: int) -> list[int]:
-    """`epochs` passes over `items`, each shuffled anew, with the examples of one prompt next to one another.
+    """`epochs` passes over `items`, each shuffled again, with the examples of one prompt next to one another.
 
     `prompts[i]` is the prompt of example `i`. The last pass is cut where `epochs` is not an integer.
     """
     order: list[int] = []
     for start in range(math.ceil(epochs)):
         drawn = shuffled(items, 1, seed + start)
-        first = {prompts[item]: place for place, item in reversed(list(enumerate(drawn)))}
+        first = {prompts[item]: position for position, item in reversed(list(enumerate(drawn)))}
         order += sorted(drawn, key=lambda item: first[prompts[item]])
     return order[: max(1, round(epochs * len(items)))]
 

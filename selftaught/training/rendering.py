@@ -44,18 +44,18 @@ class Chat:
 
     def opening(self, messages: Sequence[Message]) -> Ids:
         """The tokens with which an engine is asked for an answer to `messages`."""
-        told = [message.to_row() for message in messages]
+        rows = [message.to_row() for message in messages]
         options = {**self.template, "add_generation_prompt": True, "return_dict": False}
-        return tuple(self.tokenizer.apply_chat_template(told, **options))
+        return tuple(self.tokenizer.apply_chat_template(rows, **options))
 
     def begun(self, messages: Sequence[Message]) -> Ids:
-        """As `opening`, but a last message of the assistant is an answer that is to be gone on with."""
+        """As `opening`, but a last message of the assistant is an answer that is to be resumed."""
         if messages[-1].role != "assistant":
             return self.opening(messages)
         return (*self.opening(messages[:-1]), *self.tokens(messages[-1].content))
 
     def said(self, text: str, ids: Ids = ()) -> Ids | None:
-        """The tokens of the whole answer `text`: the engine's `ids`, cut where the engine cut the text (at a stop
+        """The tokens of the entire answer `text`: the engine's `ids`, cut where the engine cut the text (at a stop
         string), or the text tokenized where they are not this model's tokens of it; and an end.
 
         None for a text that its tokens do not give back, such as one with the end token's own name in it.

@@ -34,11 +34,11 @@ class SFT(Gradient, type="sft"):
         return Loss(-(tokens.weights * tokens.logprobs).sum(), tokens.weights.abs().sum())
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
-        """Train the model in `model` on `examples` and write the new one, whole or not at all, to `out`.
+        """Train the model in `model` on `examples` and write the new one atomically to `out`.
 
-        Goes on from the newest whole checkpoint in `context.scratch`, which holds this run alone and is its owner's to
-        remove. Raises RoundFailed when there is nothing to train on or the loss is not finite, OSError when the disk is
-        full.
+        Resumes from the latest complete checkpoint in `context.scratch`, which holds this run alone and is its owner's
+        to remove. Raises RoundFailed when there is nothing to train on or the loss is not finite, OSError when the disk
+        is full.
         """
         own = self.select(examples)
         from selftaught.training.loops.sft import run

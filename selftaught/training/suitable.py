@@ -1,8 +1,8 @@
-"""Can a model be asked, and trained on what it says? Found out where it is brought in, not in the middle of a round.
+"""Checks that a model can be served and trained, when it is imported rather than in the middle of a round.
 
 It needs a chat template that renders a plain conversation, an end token, and a tokenizer that gives a text back as it
 was. What its template makes of answers does not matter: they are never rendered by it
-(`selftaught.training.rendering`). Whether its weights can be loaded and give numbers is looked at elsewhere.
+(`selftaught.training.rendering`). Whether its weights can be loaded and give numbers is checked elsewhere.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ PROBES = (ASKED, (*ASKED, *SAID), (*ASKED, *SAID, *ASKED))
 
 
 def check_suitable(folder: Path) -> None:
-    """Raise BadInput, saying what is missing and how to mend it, unless the model in `folder` can be asked and trained.
+    """Raise BadInput, saying what is missing and how to fix it, unless the model in `folder` can be asked and trained.
 
     The model is one that transformers loads. Its chat template is rendered in a process of its own first.
     """
@@ -37,7 +37,7 @@ def check_suitable(folder: Path) -> None:
 
 
 def check_asked(folder: Path) -> None:
-    """Raise BadInput, saying what is missing and how to mend it, unless a chat can be put to the model in `folder`."""
+    """Raise BadInput, saying what is missing and how to fix it, unless a chat can be put to the model in `folder`."""
     from transformers import AutoTokenizer
 
     tokenizer = cast(Any, AutoTokenizer).from_pretrained(folder, local_files_only=True)

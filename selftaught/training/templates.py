@@ -1,7 +1,7 @@
-"""A chat template of strangers, rendered in a process of its own with limits on time and memory.
+"""Renders an untrusted chat template in a separate process with limits on time and memory.
 
 A template is a program. transformers runs it in a sandbox, which keeps it from files and from Python's insides, not
-from going on for ever or from taking all memory. So before a model is trusted with a place in a line, its template has
+from continuing for ever or from taking all memory. So before a model is added to a line, its template has
 to render a few plain conversations here. The process gets the template, conversations and special tokens, nothing else
 (no environment), and gives texts. `python -m selftaught.training.templates` is that process.
 """
@@ -30,14 +30,14 @@ def render_apart(tokenizer: Any, conversations: Sequence[Turns]) -> list[str]:
 
     Raises ValueError, saying why, when the template fails on one or passes a limit.
     """
-    told = {
+    request = {
         "template": tokenizer.get_chat_template(),
         "tokens": tokenizer.special_tokens_map,
         "conversations": conversations,
     }
     done = subprocess.run(
         [sys.executable, "-I", "-m", __name__],
-        input=json.dumps(told, default=str),
+        input=json.dumps(request, default=str),
         capture_output=True,
         text=True,
         env={},
@@ -54,12 +54,14 @@ def main() -> None:
     """Render what stands in the standard input, and print the texts."""
     from transformers.utils import chat_template_utils as chats
 
-    told, render = json.load(sys.stdin), cast(Any, chats).render_jinja_template
+    request, render = json.load(sys.stdin), cast(Any, chats).render_jinja_template
     _limit()
     try:
         texts = [
-            render([turns], chat_template=told["template"], add_generation_prompt=_open(turns), **told["tokens"])[0][0]
-            for turns in told["conversations"]
+            render([turns], chat_template=request["template"], add_generation_prompt=_open(turns), **request["tokens"])[
+                0
+            ][0]
+            for turns in request["conversations"]
         ]
     except MemoryError:
         sys.exit(f"it takes more than {MEMORY // 2**20} MiB")

@@ -1,4 +1,4 @@
-"""What an objective sees of a batch, and what it makes of it: tensors, however they were computed.
+"""Inputs and outputs of objectives for a batch, as tensors.
 
 Prefix trees, padding, precision, adapters and processes are the loop's business (`selftaught.training.loops`); an
 objective is a function from here to here, and knows none of them.
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Need = Literal["reference", "values"]
 """What an objective asks for beside the log-probabilities of the trained model: the `reference` ones, of the model that
-training starts from; or, in their place, the `values` that a value head reads at the end of each sequence."""
+training starts from; or, instead, the `values` that a value head reads at the end of each sequence."""
 
 
 @dataclass(frozen=True, slots=True)

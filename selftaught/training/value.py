@@ -40,9 +40,9 @@ class ValueMSE(Gradient, type="value_mse"):
         return Loss((tokens.examples * errors).sum(), tokens.examples.abs().sum())
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
-        """Train the model in `model` on the values of `examples` and write the new one, whole or not at all, to `out`.
+        """Train the model in `model` on the values of `examples` and write the new one atomically to `out`.
 
-        Goes on from the newest whole checkpoint in `context.scratch`. Raises RoundFailed when there are no values or
+        Resumes from the latest complete checkpoint in `context.scratch`. Raises RoundFailed when there are no values or
         the loss is not finite, OSError when the disk is full.
         """
         own = self.select(examples)

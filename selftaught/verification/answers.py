@@ -1,7 +1,7 @@
 r"""Final answers: finding the one that a text gives, and saying whether two are mathematically equal.
 
 Only what was finished is read: nothing in an open `<think>` or an open \boxed{, and of a text that was cut off only
-what it states whole. A number is read with all that it is part of (`.5`, `2^10`, `12 m^2`, `3:30 PM`, `10-12`), never
+what it states in full. A number is read with all that it is part of (`.5`, `2^10`, `12 m^2`, `3:30 PM`, `10-12`), never
 the last digits of that.
 
 Equality has math-verify's semantics (1/2 = 0.5 = \frac12; units, currency and thousands separators ignored; 50% equals
@@ -123,10 +123,10 @@ def final_answer(text: str, *, finished: bool = True) -> str | None:
     r"""The answer that `text` ends up with, or None when it gives none, or several.
 
     In order of preference: what is boxed (different boxed answers: None); what the last `<answer>` holds; what follows
-    the last "#### " or "answer is"; a line of mathematics as a whole; the last number or formula; a few words as a
-    whole. What is thought (up to `</think>`, or from an open `<think>` on) is not read, nor a text with an open \boxed{
-    and no closed one. A text that is not `finished` (cut off, broken off) has one only where it is boxed or tagged, or
-    stated with something after it.
+    the last "#### " or "answer is"; a complete line of mathematics; the last number or formula; a few words as a
+    complete. What is thought (up to `</think>`, or from an open `<think>` on) is not read, nor a text with an open
+    \boxed{ and no closed one. A text that is not `finished` (cut off, broken off) has one only where it is boxed or
+    tagged, or stated with something after it.
     """
     spoken = _ALIGNED.sub("", _SHOWN.sub(r"\\[\2\\]", _spoken(plain(text))))
     boxes, is_open = _boxes(spoken)
@@ -138,7 +138,7 @@ def final_answer(text: str, *, finished: bool = True) -> str | None:
         return _said(_clause(tagged[-1].strip()))
     spoken = _TAGS.sub("", spoken)
     if not finished:
-        return _stated_whole(spoken)
+        return _stated_integer(spoken)
     answer = spoken.strip()
     return _stated(answer) or _bare_formula(answer) or _last_mention(answer) or _few_words(answer)
 
@@ -208,7 +208,7 @@ def _stated(text: str) -> str | None:
     return _said(_clause(text[markers[-1].end() :])) if markers else None
 
 
-def _stated_whole(text: str) -> str | None:
+def _stated_integer(text: str) -> str | None:
     """What is stated and has something after it, so that it cannot be the beginning of something else."""
     markers = list(_STATED.finditer(text))
     if not markers:
@@ -241,7 +241,7 @@ def _said(clause: str) -> str | None:
         return clause
     if number(clause) is None and mentions and _all_one(mentions):
         return mentions[0]
-    # Several ("3 or 4") are left whole: a choice of answers is none of them.
+    # Several ("3 or 4") are left complete: a choice of answers is none of them.
     return clause if mentions else _few_words(clause)
 
 

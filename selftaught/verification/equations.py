@@ -3,7 +3,7 @@ r"""Equations: does every calculation that a rollout writes down hold?
 `12 + 7 = 19` passes, `15 + 6 = 11` fails, whatever the task: a right answer that came of wrong steps is found out
 without a model, and so is a wrong step of a partial solution. List marks, labels, emphasis and boxes are taken off, and
 words between the numbers (units, names) passed over. Both sides are read as expressions up to where they end; where one
-goes on in another way (an unknown, a percentage, a remainder, a million) the equation is not judged. Whether a
+continues in another way (an unknown, a percentage, a remainder, a million) the equation is not judged. Whether a
 calculation was the one to make is another verifier's business.
 """
 
@@ -110,7 +110,7 @@ class Equations(RolloutVerifier, type="equations"):
     """Pass a rollout without a false equation, and with `at_least` so many true ones; the reason shows the false.
 
     With `last: answer` what the last one comes to is the rollout's final answer as well: an answer that stands below a
-    calculation of something else has come of none. For whole answers, not for partial solutions.
+    calculation of something else has come of none. For complete answers, not for partial solutions.
     """
 
     reads_answer: ClassVar[bool] = False
@@ -172,13 +172,13 @@ def _calculation(left: str) -> str:
         return ""
     before, run = clause[: found.start()].rstrip("( "), _without_words(found[0])
     # A number alone is a side where nothing else is there: 4 gallons = 4 * 8 pints is a conversion.
-    whole = _is_calculation(run) or found[0].strip(" $()") == clause.strip(" $()") == run.strip(" $()")
+    is_calculation = _is_calculation(run) or found[0].strip(" $()") == clause.strip(" $()") == run.strip(" $()")
     stops = (_UNREAD.search(before), _JOINS.search(before), _CHANGES_VALUE.search(found[0]), _AMBIGUOUS.search(run))
-    return _balanced(run) if whole and not any(stops) else ""
+    return _balanced(run) if is_calculation and not any(stops) else ""
 
 
 def _outcome(right: str) -> str:
-    """What is said to come of it at the begin of a right side; empty where it goes on in another way."""
+    """What is said to come of it at the begin of a right side; empty where it continues in another way."""
     found = _RIGHT.match(right.strip(" *_$")[:MAX_CHARS]) if len(right) <= MAX_CHARS else None
     if found is None or not _ENDS.match(found[2]) or _THEN_ON.match(found[2]):
         return ""

@@ -1,4 +1,4 @@
-"""Format rules: is the rollout written as it has to be?
+"""Format rules: does the rollout have the required format?
 
 Length, ending, patterns and the box, all on the rollout's text. Whether the answer is right is another verifier's
 business.

@@ -30,7 +30,7 @@ class _AsksModel(SelftaughtError):
 
 
 class _NoModels(dict[str, ChatModel]):
-    """No role's model is there; who asks for one is told apart from who crashes."""
+    """No role's model is there; who asks for one is distinguished from who crashes."""
 
     def __missing__(self, role: str) -> ChatModel:
         raise _AsksModel(role)

@@ -77,7 +77,7 @@ def close(ours: str, theirs: str, tolerance: float) -> bool | None:
     """Whether two plain numbers are the same, the second being the gold answer; None where one is no plain number.
 
     They may differ by `tolerance`, absolutely and relative to the gold answer: 1e-7 is not 5e-7. Where both are written
-    as fractions of whole numbers nothing was rounded, and they have to be equal.
+    as fractions of integers nothing was rounded, and they have to be equal.
     """
     a, b = number(ours), number(theirs)
     if a is None or b is None:
@@ -140,5 +140,5 @@ def _power(base: Fraction, exponent: str | None) -> Fraction:
 
 
 def _is_exact(text: str) -> bool:
-    """Whether nothing was rounded in what `text` says: whole numbers, their fractions and powers."""
+    """Whether nothing was rounded in what `text` says: integers, their fractions and powers."""
     return re.search(r"\.\d|\de[-+]?\d", undressed(text), re.IGNORECASE) is None

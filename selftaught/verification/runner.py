@@ -1,4 +1,4 @@
-"""Drives verifiers over many groups, and says where one could not run at all.
+"""Runs verifiers over many groups, and reports where one could not run.
 
 What becomes of one verifier's crash is the verifier's own to say (`Verifier.judge`).
 """
@@ -76,7 +76,7 @@ def _counted(report: ProgressSink, total: int, done: int) -> Callable[[Judged], 
 
 @dataclass(frozen=True, slots=True)
 class _WithoutErrors:
-    """A journal of verdicts that leaves errors out: the verifier may be mended by the next attempt."""
+    """A journal of verdicts that leaves errors out: the verifier may be fixed by the next attempt."""
 
     journal: Journal[Judged]
 

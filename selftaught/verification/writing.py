@@ -1,4 +1,4 @@
-r"""Writing: one plain way for what Unicode and LaTeX write in several, before anything is read or compared.
+r"""Normalisation of Unicode and LaTeX notation, before answers are read or compared.
 
 `10⁵` is `10^5`, `2½` is `2 1/2`, `×` is `\times`, every dash before a number is a minus, full-width digits are digits.
 What means something of its own (a word, a unit, a letter) is left as it is, but for compatibility forms (NFKC).

@@ -1,4 +1,4 @@
-"""kill -9 of the whole process tree in every step of a round, then the same command again.
+"""kill -9 of the entire process tree in every step of a round, then the same command again.
 
 The compiled pipeline runs through kfp.local as `selftaught run` starts it, engines are real processes (recorded ones),
 weights are those of a tiny model, and training is not reproducible. One round is killed in each step in turn; another
@@ -75,8 +75,8 @@ class Run:
     def journaled(self) -> set[Asked]:
         """The requests whose answers are in a journal."""
         files = (self.home / "store" / "journals").rglob("*.jsonl")
-        whole = (line for file in files for line in file.read_text().split("\n")[:-1])
-        return {_asked(Group.model_validate_json(line)) for line in whole}
+        complete = (line for file in files for line in file.read_text().split("\n")[:-1])
+        return {_asked(Group.model_validate_json(line)) for line in complete}
 
     def processes(self) -> list[int]:
         """Every live process that was started for this home: the run, its steps, its engines."""
@@ -100,14 +100,14 @@ class Run:
         settings = Settings(home=self.home, store=str(self.home / "store"), tracking_uri=uri, engines="", events="")
         return Platform(settings, DirectoryStore(self.home / "store"), Tracker(uri))
 
-    def told(self) -> RoundReport:
+    def report(self) -> RoundReport:
         last = newest(self.platform, LINE, LINE)
         assert last is not None
         return page_of(self.platform, last).last
 
     def stored(self, kind: str) -> Path:
         """The stored data set that the round's report names as `kind`."""
-        (digest,) = (ref.digest for ref in self.told().datasets if ref.kind == kind)
+        (digest,) = (ref.digest for ref in self.report().datasets if ref.kind == kind)
         return self.home / "store" / "datasets" / digest
 
 
@@ -222,7 +222,7 @@ def test_the_round_is_promoted_all_the_same(survivor: Survivor, unkilled: Run):
         assert [(r.key, r.outcome) for r in rounds] == [(RoundKey(LINE, LINE), "promoted")]
         champion = run.platform.tracker.resolve(LINE, "champion")
         assert champion is not None
-        assert champion.digest == run.told().challenger.digest
+        assert champion.digest == run.report().challenger.digest
 
 
 def test_every_kill_left_no_process(survivor: Survivor):

@@ -1,6 +1,6 @@
 """kill -9 in the middle of a search, then the same command again: finished trees stay, the others are searched.
 
-As in `test_kill`: the compiled pipeline, real processes, recorded engines. The search that nobody kills is one in this
+As in `test_kill`: the compiled pipeline, real processes, simulated engines. The search that nobody kills is one in this
 process, which makes the same calls.
 """
 
@@ -39,8 +39,8 @@ CURATE = {"type": "tree_traces", "threshold": 0, "minimum": 1}
 def journaled(run: Run) -> dict[str, Group]:
     """The trees that are in a journal, by task."""
     files = (run.home / "store" / "journals").glob("*/steps/sample/*.jsonl")
-    whole = (line for file in files for line in file.read_text().split("\n")[:-1])
-    return {group.id: group for group in map(Group.model_validate_json, whole)}
+    complete = (line for file in files for line in file.read_text().split("\n")[:-1])
+    return {group.id: group for group in map(Group.model_validate_json, complete)}
 
 
 def searches(run: Run) -> list[dict[str, Any]]:

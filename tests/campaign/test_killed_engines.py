@@ -58,7 +58,7 @@ def death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requests: Path) -> Pa
 def a_round(
     folder: Path, database: Path, asked: dict[str, Any], death: Path, deaths: str = ""
 ) -> tuple[list[str], Any]:
-    """A whole round whose engines die of `deaths` in each step; the steps that lost all of these, and what it made."""
+    """A round whose engines die of `deaths` in each step; the steps that lost all of these, and what it made."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
         shutil.copytree(database, folder / "home")
@@ -76,7 +76,7 @@ def a_round(
 
 
 def scores(made: Round) -> list[Any]:
-    """What was measured; the challenger's digest is drawn anew in each round."""
+    """What was measured; the challenger's digest is redrawn in each round."""
     rows = [
         row for which in ("gate", "report") for row in dataset.read(Path(made.made[f"{which}-scores"].path), TaskScore)
     ]

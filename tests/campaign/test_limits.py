@@ -66,9 +66,9 @@ def limited(desk: Desk, limits: Limits) -> list[Any]:
     return list(campaign.run())
 
 
-def test_an_order_whose_limit_is_reached_stops_after_its_round_and_a_higher_limit_goes_on(desk: Desk):
+def test_an_order_whose_limit_is_reached_stops_after_its_round_and_a_higher_limit_continues(desk: Desk):
     first, stopped = limited(desk, Limits(tokens=1))
-    assert (first.key.number, first.told.last.outcome) == (1, "promoted")
+    assert (first.key.number, first.report.last.outcome) == (1, "promoted")
     assert stopped == LimitReached(first.key.next(), stopped.reason)
     assert "new tokens of 1 (--max-tokens)" in stopped.reason
     assert limited(desk, Limits(tokens=1)) == [stopped]  # nothing is begun, and nothing added to the order

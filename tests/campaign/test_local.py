@@ -61,11 +61,11 @@ class Desk:
 
     platform: Platform
     model: Path
-    told: list[Mapping[str, Any]] = field(default_factory=list)
+    events: list[Mapping[str, Any]] = field(default_factory=list)
 
     def campaign(self, rounds: int = 1, shards: int = 2, step: type[Round] = Round, **changes: Any) -> Rounds:
         parsed = Recipe.parse(canonical(recipe(self.model, **changes)).decode())
-        campaign = Rounds(self.platform, CampaignSpec(parsed, "line", "campaign", rounds, shards), self.told.append)
+        campaign = Rounds(self.platform, CampaignSpec(parsed, "line", "campaign", rounds, shards), self.events.append)
         campaign.step = step
         return campaign
 
@@ -79,7 +79,7 @@ class Desk:
 
 
 def _short(ended: RoundResult) -> tuple[int, int, str]:
-    return ended.key.number, ended.key.attempt, ended.told.last.outcome
+    return ended.key.number, ended.key.attempt, ended.report.last.outcome
 
 
 @pytest.fixture
@@ -94,8 +94,8 @@ def desk(platform: Platform, requests: Path, model: Path, monkeypatch: pytest.Mo
 def test_rounds_follow_one_another_from_the_champion(desk: Desk):
     first, second = desk.campaign(rounds=2).run()
     assert [_short(first), _short(second)] == [(1, 0, "promoted"), (2, 0, "refused")]
-    assert second.told.last.champion.digest == first.told.last.challenger.digest
-    assert [r.round for r in second.told.rounds] == [1, 2]
+    assert second.report.last.champion.digest == first.report.last.challenger.digest
+    assert [r.round for r in second.report.rounds] == [1, 2]
     assert second.page.exists()
     assert desk.rounds() == [(1, 0, "promoted"), (2, 0, "refused")]
 
@@ -106,8 +106,8 @@ def test_the_same_order_after_it_was_done_adds_its_rounds(desk: Desk):
 
 
 def test_a_stage_that_replays_trains_on_the_examples_of_all_rounds(desk: Desk):
-    first, second = (each.told.last for each in desk.campaign(rounds=2, replay=100).run())
-    one, two = (_examples(desk.platform, told) for told in (first, second))
+    first, second = (each.report.last for each in desk.campaign(rounds=2, replay=100).run())
+    one, two = (_examples(desk.platform, trained) for trained in (first, second))
     assert first.funnel and second.funnel
     assert (first.funnel.replayed, second.funnel.replayed) == (0, len(one))
     assert len(two) == second.funnel.kept + second.funnel.replayed == len({each.id for each in two})
@@ -116,12 +116,12 @@ def test_a_stage_that_replays_trains_on_the_examples_of_all_rounds(desk: Desk):
 
 def test_no_more_is_replayed_than_the_stage_says(desk: Desk):
     *_, last = desk.campaign(rounds=2, replay=1).run()
-    assert last.told.last.funnel
-    assert last.told.last.funnel.replayed == 1
+    assert last.report.last.funnel
+    assert last.report.last.funnel.replayed == 1
 
 
-def _examples(platform: Platform, told: RoundReport) -> list[Example]:
-    digest = next(each.digest for each in told.datasets if each.kind == "examples")
+def _examples(platform: Platform, found: RoundReport) -> list[Example]:
+    digest = next(each.digest for each in found.datasets if each.kind == "examples")
     return dataset.read(platform.store.local("datasets", digest, platform.settings.home / "cache"), Example)
 
 
@@ -154,7 +154,7 @@ def test_an_interrupted_round_goes_on_with_what_it_had_done(desk: Desk, requests
     asked = len(requests.read_text().splitlines())
     (ended,) = desk.campaign().run()
     assert _short(ended) == (1, 0, "promoted")
-    assert ended.told.last.challenger.digest == interrupted.challenger
+    assert ended.report.last.challenger.digest == interrupted.challenger
     assert len(requests.read_text().splitlines()) == asked + 2 * (24 + 4 + 8)
     assert len(desk.platform.tracker.versions("line")) == 2
 
@@ -163,7 +163,7 @@ def test_an_interrupted_round_goes_on_with_its_own_shards(desk: Desk, tmp_path: 
     """Whatever the second command says: half of the tasks would be sampled twice, or not at all."""
     Round(tmp_path / "interrupted", recipe(desk.model), shards=3).prepare()
     (ended,) = desk.campaign(shards=2).run()
-    assert (ended.told.last.funnel.tasks, ended.told.last.funnel.rollouts) == (12, 24)
+    assert (ended.report.last.funnel.tasks, ended.report.last.funnel.rollouts) == (12, 24)
 
 
 def test_an_interrupted_round_of_another_recipe_has_failed(desk: Desk, tmp_path: Path):
@@ -172,7 +172,7 @@ def test_an_interrupted_round_of_another_recipe_has_failed(desk: Desk, tmp_path:
     assert desk.rounds() == [(1, 0, "failed"), (1, 1, "promoted")]
 
 
-def test_a_failed_round_is_told_and_drawn_anew(desk: Desk):
+def test_a_failed_round_is_told_and_redrawn(desk: Desk):
     """The next call does not repeat a draw that cannot end."""
     with pytest.raises(RoundFailed, match="verify: "):
         desk.run(curate={"type": "accepted", "minimum": 1000})
@@ -205,15 +205,15 @@ def test_report_and_status_tell_what_ended_a_round(desk: Desk, tmp_path: Path):
 def test_a_round_of_tries_samples_in_shards_and_trains_on_its_trees(desk: Desk):
     curate = {"type": "tree_traces", "minimum": 1, "per_task": 2}
     (ended,) = desk.campaign(sample={"type": "trie", "k": 4, "max_tokens": 32}, curate=curate).run()
-    assert ended.told.last.funnel.tasks == 12
-    assert ended.told.last.funnel.kept > 0
-    assert ended.told.last.search.figures["search.trees"] == 12
+    assert ended.report.last.funnel.tasks == 12
+    assert ended.report.last.funnel.kept > 0
+    assert ended.report.last.search.figures["search.trees"] == 12
 
 
 def test_a_failed_round_says_what_it_found(desk: Desk):
-    with pytest.raises(RoundFailed) as told:
+    with pytest.raises(RoundFailed) as found:
         desk.run(curate={"type": "accepted", "minimum": 1000})
-    said = str(told.value).splitlines()
+    said = str(found.value).splitlines()
     run = desk.platform.tracker.rounds("line", "campaign")[0].run
     funnel = desk.platform.tracker.metrics(run)
     assert said[0].startswith("verify: curate: 'accepted' gave ")
@@ -230,7 +230,7 @@ def test_a_failed_round_says_what_it_found(desk: Desk):
 
 
 class Undecided(Round):
-    """The gate finds something that the user has to mend."""
+    """The gate finds something that the user has to fix."""
 
     def gate(self) -> str:
         with step("gate"):
@@ -239,14 +239,14 @@ class Undecided(Round):
 
 
 def test_a_round_that_an_error_stops_has_an_outcome_and_shows_its_scores(desk: Desk):
-    """And the same command goes on with it: the runs are open again."""
+    """And the same command resumes it: the runs are open again."""
     tracker = desk.platform.tracker
     campaign = desk.campaign(step=Undecided)
-    with pytest.raises(BadInput, match=r"^gate: mend it\n  gate\.accuracy\.challenger: [01]\.\d+\n") as told:
+    with pytest.raises(BadInput, match=r"^gate: mend it\n  gate\.accuracy\.challenger: [01]\.\d+\n") as found:
         list(campaign.run())
     (stopped,) = tracker.rounds("line", "campaign")
     measured = tracker.metrics(stopped.run)
-    assert len([line for line in str(told.value).splitlines() if line.strip().partition(":")[0] in measured]) == 4
+    assert len([line for line in str(found.value).splitlines() if line.strip().partition(":")[0] in measured]) == 4
     parent = tracker.campaign_run("line", "campaign")
     status = [tracker.client.get_run(run).info.status for run in (stopped.run, parent)]
     assert (stopped.outcome, status) == ("stopped", ["FAILED", "FAILED"])
@@ -283,7 +283,7 @@ def test_nothing_seems_to_go_on_after_ctrl_c_and_while_it_goes_on_it_does(desk: 
     assert client.get_run(parent).info.status == "FINISHED"
 
 
-def test_a_draw_that_overlaps_is_drawn_anew_too(desk: Desk):
+def test_a_draw_that_overlaps_is_redrawn_too(desk: Desk):
     """It fails before anything else is fixed."""
     for attempt in (0, 1):
         with pytest.raises(RoundFailed, match="prepare: The sets of tasks overlap"):
@@ -319,7 +319,7 @@ def test_the_identical_model_is_refused(desk: Desk):
 def test_models_are_sampled_and_trained_where_the_recipe_says(desk: Desk):
     """STaR's way: sample from the head, refused or not, and train from the base."""
     stage = {"sample_from": "head", "train_from": "base", "train": {"type": "nudge", "gain": 0.05}}
-    first, second, third = (ended.told.last for ended in desk.campaign(rounds=3, **stage).run())
+    first, second, third = (ended.report.last for ended in desk.campaign(rounds=3, **stage).run())
     base = first.champion.digest
     assert [r.outcome for r in (first, second, third)] == ["refused"] * 3
     assert [r.trained_from for r in (first, second, third)] == [base] * 3
@@ -336,7 +336,7 @@ def test_one_process_at_a_time_runs_a_line(desk: Desk):
 
 
 class Silent(Rounds):
-    """A campaign whose pipeline ends with `code`, after its steps told what is in `errors`."""
+    """A campaign whose pipeline ends with `code`, after its steps recorded what is in `errors`."""
 
     code, errors = 1, ""
 
@@ -361,17 +361,17 @@ class Silent(Rounds):
 )
 def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, code: int, errors: str, says: str):
     campaign = desk.campaign()
-    silent = Silent(campaign.platform, campaign.order, desk.told.append)
+    silent = Silent(campaign.platform, campaign.order, desk.events.append)
     silent.code, silent.errors = code, errors
-    with pytest.raises(SelftaughtError, match=says) as told:
+    with pytest.raises(SelftaughtError, match=says) as found:
         list(silent.run())
     if "round 1" in says:
-        assert str(told.value).endswith("  line 39\n  my: not found")
-        assert "line 20" not in str(told.value)
+        assert str(found.value).endswith("  line 39\n  my: not found")
+        assert "line 20" not in str(found.value)
 
 
 def test_without_a_compiled_pipeline_nothing_starts(desk: Desk, tmp_path: Path):
     order = CampaignSpec(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipelines=tmp_path)
     with pytest.raises(BadInput, match=r"round\.yaml: no compiled pipeline"):
-        next(Rounds(desk.platform, order, desk.told.append).run())
-    assert desk.told == []
+        next(Rounds(desk.platform, order, desk.events.append).run())
+    assert desk.events == []

@@ -1,4 +1,4 @@
-"""A whole round in a checkout and a home whose paths have characters that shells, URLs and kfp read as their own."""
+"""A complete round in a checkout and a home whose paths have characters that shells, URLs and kfp read as their own."""
 
 import json
 import subprocess
@@ -28,8 +28,8 @@ def test_a_round_runs_in_any_folder_and_leaves_no_temporary_files(tmp_path: Path
     env = environment(home, TMPDIR=str(temporary))
     done = subprocess.run([python, *arguments], cwd=checkout, env=env, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 3), done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["outcome"] in ENDED, Path(told["report"]).is_file()) == (True, True)
+    data = json.loads(done.stdout.splitlines()[-1])
+    assert (data["outcome"] in ENDED, Path(data["report"]).is_file()) == (True, True)
     assert list(temporary.iterdir()) == list((home / "scratch").rglob("tmp*/*")) == []
     assert {path.name for path in home.iterdir()} == KEPT
     assert [path for path in home.rglob("*") if path.suffix in (".sock", ".part")] == []
@@ -37,7 +37,7 @@ def test_a_round_runs_in_any_folder_and_leaves_no_temporary_files(tmp_path: Path
 
 
 def test_an_environment_below_a_percent_sign_is_told(tmp_path: Path) -> None:
-    """alembic, on which MLflow builds, reads its own path with place-holders."""
+    """alembic, on which MLflow builds, reads its own path with placeholders."""
     python = checked_out(tmp_path / "feature%2Fx")
     (tmp_path / "home").mkdir()  # where there is none, no MLflow is asked
     listing = [str(python), "-m", "selftaught", "models", "list"]

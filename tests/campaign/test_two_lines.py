@@ -37,9 +37,9 @@ def lines(
     engines: None, platform: Platform, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Round, Round]:
     monkeypatch.setattr("selftaught.round.step.die_with_parent", lambda: None)
-    told = recipe(model)
-    adopt(platform, Recipe.parse(canonical(told).decode()), "other")
-    return Round(tmp_path / "line", told), Round(tmp_path / "other", told, line="other")
+    found = recipe(model)
+    adopt(platform, Recipe.parse(canonical(found).decode()), "other")
+    return Round(tmp_path / "line", found), Round(tmp_path / "other", found, line="other")
 
 
 def meanwhile(patch: pytest.MonkeyPatch, module: Any, name: str, do: Callable[[], object]) -> None:
@@ -81,11 +81,13 @@ def test_lines_with_different_judges_share_no_verdict_and_no_score(platform: Pla
     agree = list[set[bool]]()
     for name, skill in (("line", 1.0), ("other", 0.0)):
         measured = {"type": "accuracy", "verify": {"type": "judged"}}
-        told = recipe(model, verify={"type": "judged"}, curate={"type": "unfiltered", "per_task": 2}, evaluate=measured)
-        told["models"]["judge"] = str(tiny_model(tmp_path / f"judge of {name}", skill))
+        found = recipe(
+            model, verify={"type": "judged"}, curate={"type": "unfiltered", "per_task": 2}, evaluate=measured
+        )
+        found["models"]["judge"] = str(tiny_model(tmp_path / f"judge of {name}", skill))
         for adopted in (adopt, adopt_roles):
-            adopted(platform, Recipe.model_validate(told), name)
-        round = Round(tmp_path / name, told, line=name)
+            adopted(platform, Recipe.model_validate(found), name)
+        round = Round(tmp_path / name, found, line=name)
         round.until_trained()
         round.evaluate("report")
         agree += [set(_verdicts(round)), set(_scores(round))]

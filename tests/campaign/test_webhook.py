@@ -1,4 +1,4 @@
-"""A webhook is told how each round ended, and a round ends in the same way whether it hears it or not."""
+"""A webhook gets each round's outcome, and the outcome does not depend on its delivery."""
 
 from typing import Any
 
@@ -17,21 +17,21 @@ def test_promoted_and_refused_rounds_are_told_with_what_decided(desk: Desk, monk
     with listening() as hook:
         monkeypatch.setenv(URL, hook.url)
         rounds: list[Any] = list(desk.campaign(rounds=2).run())
-    promoted, refused = hook.told
-    assert [each["event"] for each in hook.told] == ["round.promoted", "round.refused"]
+    promoted, refused = hook.received
+    assert [each["event"] for each in hook.received] == ["round.promoted", "round.refused"]
     assert (promoted["line"], promoted["campaign"], promoted["round"], promoted["attempt"]) == (
         "line",
         "campaign",
         1,
         0,
     )
-    for told, ended in zip((promoted, refused), rounds, strict=True):
-        last = ended.told.last
-        assert (told["challenger"]["digest"], told["mlflow_run"]) == (last.challenger.digest, last.mlflow_run)
-        assert [told[name] for name in ("metric", "gain", "low", "high")] == [
+    for found, ended in zip((promoted, refused), rounds, strict=True):
+        last = ended.report.last
+        assert (found["challenger"]["digest"], found["mlflow_run"]) == (last.challenger.digest, last.mlflow_run)
+        assert [found[name] for name in ("metric", "gain", "low", "high")] == [
             getattr(last.gate, name) for name in ("metric", "gain", "low", "high")
         ]
-        assert last.gate.checks[0].reason in told["reason"]
+        assert last.gate.checks[0].reason in found["reason"]
     assert refused["champion"]["digest"] == promoted["challenger"]["digest"]
     assert [each["X-Selftaught-Delivery-Id"] for each in hook.headers] == [
         "round.promoted/line/campaign/1-0",
@@ -44,7 +44,7 @@ def test_a_failed_round_is_told_with_why(desk: Desk, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(URL, hook.url)
         with pytest.raises(RoundFailed):
             desk.run(curate={"type": "accepted", "minimum": 1000})
-    (failed,) = hook.told
+    (failed,) = hook.received
     assert (failed["event"], failed["round"], failed["challenger"], failed["gain"]) == ("round.failed", 1, None, None)
     assert "1000" in failed["reason"]
 

@@ -131,9 +131,9 @@ def test_a_database_whose_driver_is_not_in_the_image_is_told_with_the_url_that_w
     """SQLAlchemy 2.1 takes `postgresql://` for psycopg 3."""
     publish(tmp_path / "accounts", {"admin": "admin"})
     url = "postgresql://mlflow:secret@db/mlflow"
-    told = {"MLFLOW_AUTH_DATABASE_URI": url, "MLFLOW_BACKEND_STORE_URI": url}
+    fields = {"MLFLOW_AUTH_DATABASE_URI": url, "MLFLOW_BACKEND_STORE_URI": url}
     prepare = [sys.executable, str(FILES / "accounts.py"), str(tmp_path / "accounts"), str(tmp_path / "auth.ini")]
-    environment = os.environ | told | {"MLFLOW_AUTH_DEFAULT_PERMISSION": "READ"}
+    environment = os.environ | fields | {"MLFLOW_AUTH_DEFAULT_PERMISSION": "READ"}
     done = subprocess.run(prepare, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "begin with postgresql+psycopg2://" in done.stderr
@@ -142,7 +142,7 @@ def test_a_database_whose_driver_is_not_in_the_image_is_told_with_the_url_that_w
 
 @pytest.fixture
 def tracker(server: str, monkeypatch: pytest.MonkeyPatch):
-    """A tracker that goes on as the account of the given name."""
+    """A tracker that continues as the account of the given name."""
 
     def as_account(name: str, password: str = "", workspace: str = "") -> Tracker:
         # As the chart's settings say it to each team.
@@ -221,7 +221,7 @@ def serving_space(line: str, digest: str) -> Kubernetes:
 def test_what_has_nothing_to_do_ends_before_it_has_imported_a_client(
     tracker, server: str, workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every hour in every namespace. A stable address that was moved by hand takes the whole of it."""
+    """Every hour in every namespace. A stable address that was moved by hand takes all of it."""
     store, digest = "s3://models/team", "c" * 64
     team = tracker("team-steps", workspace=workspace)
     for name, uri in (("idle", f"{store}/models/{digest}"), ("without-a-champion", f"{store}/x")):
@@ -233,9 +233,9 @@ def test_what_has_nothing_to_do_ends_before_it_has_imported_a_client(
     (account / "token").write_text("token")
     (account / "ca.crt").write_bytes(certificates.authority.read_bytes())
     (account / "namespace").write_text("space")
-    told = {"SELFTAUGHT_SERVING": "kserve", "SELFTAUGHT_NAMESPACE": "space", "SELFTAUGHT_STORE": store}
-    told |= {"MLFLOW_TRACKING_URI": server, "SELFTAUGHT_HOME": str(tmp_path)}
-    for name, value in told.items():
+    fields = {"SELFTAUGHT_SERVING": "kserve", "SELFTAUGHT_NAMESPACE": "space", "SELFTAUGHT_STORE": store}
+    fields |= {"MLFLOW_TRACKING_URI": server, "SELFTAUGHT_HOME": str(tmp_path)}
+    for name, value in fields.items():
         monkeypatch.setenv(name, value)
     with serving(serving_space("idle", digest), certificates) as space:
         host, _, port = space.url.removeprefix("https://").partition(":")
@@ -419,8 +419,8 @@ def test_a_team_reaches_nothing_of_anothers(tracker, server: str) -> None:
                 answer = httpx.request(verb, f"{server}{path}", headers=headers, auth=login, **{keyword: given})
                 asked += 1
                 text = answer.text.replace("no-such-workspace", "")
-                told = answer.is_success and any(word in text for word in secrets)
-                assert not told, (account, workspace, verb, path, answer.text[:300])
+                found = answer.is_success and any(word in text for word in secrets)
+                assert not found, (account, workspace, verb, path, answer.text[:300])
                 assert verb == "GET" or path.endswith("search") or not answer.is_success, (account, workspace, path)
     ours = tracker("steps")
     assert (ours.aliases("support"), ours.versions("support"), ours.client.get_run(run).data.to_dictionary()) == before

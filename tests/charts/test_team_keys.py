@@ -32,7 +32,7 @@ NOBODYS = ("models/d/weights", "mlflow/1/model", "supportive/models/d/weights", 
 
 
 def policy(team: str) -> str:
-    """The documented policy, for this team in place of the document's."""
+    """The documented policy, for this team instead of the document's."""
     (found,) = (each for each in re.findall(r"```json\n(.*?)```", INSTALL.read_text(), re.DOTALL) if "s3:" in each)
     return json.dumps(json.loads(found.replace("support", team)))
 
@@ -68,8 +68,8 @@ def at_an_object(client: Any, key: str, own: str, upload: str) -> Iterator[Attem
 
 def deleted(client: Any, key: str) -> None:
     """Remove it in a batch, whose answer is 200 whatever it says of each."""
-    told = client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key}]})
-    if not told.get("Deleted"):
+    found = client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key}]})
+    if not found.get("Deleted"):
         raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObjects")
 
 

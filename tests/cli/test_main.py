@@ -1,6 +1,6 @@
 """The command line, as people and machines use it: what it prints, as JSON too, and its exit codes.
 
-What it says of bad input is in test_bad_inputs; runs of whole rounds are in test_campaign and tests/e2e.
+What it says of bad input is in test_bad_inputs; runs of complete rounds are in test_campaign and tests/e2e.
 """
 
 import json
@@ -45,12 +45,13 @@ def ran(command: str, code: int = 0, typed: str = "") -> Result:
     return done
 
 
-def told(command: str) -> Any:
+def json_of(command: str) -> Any:
     """What `command` prints, as JSON."""
     return json.loads(ran(command).stdout)
 
 
-# The whole ----------------------------------------------------------------------------------------------------------
+# The complete
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_version_is_the_packages() -> None:
@@ -87,7 +88,7 @@ def test_compile_places_tasks_where_it_is_told(tmp_path: Path) -> None:
 
 
 def test_recipes_list_shows_every_recipe_with_the_digest_that_validate_shows() -> None:
-    listed = {recipe["name"]: recipe for recipe in told("recipes list --json")}
+    listed = {recipe["name"]: recipe for recipe in json_of("recipes list --json")}
     assert set(listed) == {path.stem for path in REPOSITORY.glob("recipes/*.yaml")}
     for name, recipe in listed.items():
         assert (
@@ -98,7 +99,7 @@ def test_recipes_list_shows_every_recipe_with_the_digest_that_validate_shows() -
 
 
 def test_recipes_list_finds_recipes_by_family_and_paper() -> None:
-    listed = told("recipes list --family search --paper 2406.03816 --json")
+    listed = json_of("recipes list --family search --paper 2406.03816 --json")
     assert [(each["name"], each["about"]["paper"]["year"]) for each in listed] == [("rest-mcts-star", 2024)]
     assert "arXiv 2203.14465" in ran("recipes list --paper star").stdout
     cited = ran("recipes list --bibtex").stdout
@@ -137,7 +138,7 @@ def test_recipes_validate_stops_at_the_first_mistake(tmp_path: Path) -> None:
 
 
 def test_recipes_schema_is_a_json_schema_that_names_the_blocks() -> None:
-    schema = told("recipes schema")
+    schema = json_of("recipes schema")
     assert schema["$schema"].endswith("2020-12/schema")
     assert {"name", "models", "tasks", "stages"} <= set(schema["required"])
     assert "AnswerMatch" in schema["$defs"]
@@ -146,7 +147,7 @@ def test_recipes_schema_is_a_json_schema_that_names_the_blocks() -> None:
 def test_recipes_blocks_says_type_default_and_meaning_of_each_field() -> None:
     shown = [" ".join(line.split()) for line in ran("recipes blocks gate").stdout.splitlines()]
     assert "│ min_gain │ number ≥ 0 < 1 │ 0.0 │ smallest estimate worth a promotion │" in shown
-    (sft,) = (block for block in told("recipes blocks train --json") if block["type"] == "sft")
+    (sft,) = (block for block in json_of("recipes blocks train --json") if block["type"] == "sft")
     fields = {field["name"]: (field["type"], field["default"]) for field in sft["fields"]}
     assert fields["role"] == ("text", "policy")
     assert fields["scheduler"] == ("one of linear, cosine, constant_with_warmup", "linear")
@@ -155,7 +156,7 @@ def test_recipes_blocks_says_type_default_and_meaning_of_each_field() -> None:
 
 def test_the_schema_tells_an_editor_which_block_a_mistake_is_in() -> None:
     """By its `type`, which each has to have."""
-    schema = told("recipes schema")
+    schema = json_of("recipes schema")
     for axis in AXES:
         for name, block in blocks(axis).items():
             found = schema["$defs"].get(block.__name__)
@@ -176,11 +177,11 @@ def test_recipes_blocks_lists_every_block_of_an_axis_with_its_fields() -> None:
 
 
 def test_models_list_has_every_version_with_digest_and_aliases(registry: Registry) -> None:
-    first, second = told("models list --json")
+    first, second = json_of("models list --json")
     assert (first["version"], first["digest"], first["aliases"]) == ("1", registry.first.digest, "base, previous")
     assert (second["version"], second["digest"], second["aliases"]) == ("2", registry.second.digest, "champion, head")
     assert (second["recipe"], second["round"], second["outcome"]) == ("rft", "1", "promoted")
-    assert told(f"models list {LINE} --json") == [first, second]
+    assert json_of(f"models list {LINE} --json") == [first, second]
     assert registry.second.digest[:8] in ran("models list").stdout
 
 
@@ -209,7 +210,7 @@ def test_models_list_of_a_new_home_is_empty_not_an_error(registry: Registry, mon
     for version in ("1", "2"):
         registry.tracker.client.delete_model_version(LINE, version)
     registry.tracker.client.delete_registered_model(LINE)
-    assert told("models list --json") == []
+    assert json_of("models list --json") == []
 
 
 @pytest.mark.parametrize("name", ["champion", "head", "2", "digest"])
@@ -269,7 +270,7 @@ def test_the_plan_shows_one_task_of_each_set_as_it_is_sent(registry: Registry, t
     assert "\x1b" not in shown
 
 
-def test_a_drop_of_worked_solutions_is_told_the_pattern_that_would_do(tmp_path: Path) -> None:
+def test_a_batch_of_worked_solutions_is_told_the_pattern_that_would_do(tmp_path: Path) -> None:
     rows = [{"question": f"{n} apples?", "answer": f"There are {n - 1} and one more.\n#### {n}"} for n in range(60)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = CliRunner().invoke(app, ["tasks", "upload", str(tmp_path / "t.jsonl"), "--to", str(tmp_path / "drops")])
@@ -296,13 +297,13 @@ def test_tasks_are_uploaded_by_the_verb_and_by_the_one_before_it(tmp_path: Path,
 
 def test_a_dry_run_plans_and_touches_nothing(registry: Registry) -> None:
     before = everything(registry.home)
-    plan = told("run recipes/rft.yaml --dry-run --json --rounds 2")["plan"]
+    plan = json_of("run recipes/rft.yaml --dry-run --json --rounds 2")["plan"]
     recipe = Recipe.load(Path("recipes/rft.yaml"))
     assert (plan["digest"], plan["rounds"], plan["train_tasks"]) == (recipe.digest, 2, recipe.tasks.train)
     assert plan["sampled_tokens"] == recipe.tasks.train * recipe.stages[0].sample.cost()
     assert plan["control_tokens"] == 0
-    searching = told("run recipes/thinklite-text.yaml --dry-run --json")["plan"]
-    alone = told("run recipes/thinklite-text.yaml --dry-run --json --set stages.0.sample.control=0")["plan"]
+    searching = json_of("run recipes/thinklite-text.yaml --dry-run --json")["plan"]
+    alone = json_of("run recipes/thinklite-text.yaml --dry-run --json --set stages.0.sample.control=0")["plan"]
     assert (
         searching["sampled_tokens"] == alone["sampled_tokens"] + searching["control_tokens"] > alone["sampled_tokens"]
     )
@@ -392,12 +393,12 @@ def test_clean_frees_what_can_be_made_again_and_keeps_the_rest(registry: Registr
     assert "3 MB freed" in ran("clean").stdout
     gone = {path.relative_to(registry.home).parts[0] for path in before - set(registry.home.rglob("*"))}
     assert gone == {"cache", "scratch", "engines"}
-    assert len(told("models list --json")) == 2
+    assert len(json_of("models list --json")) == 2
 
 
 def test_clean_all_asks_first(registry: Registry) -> None:
     ran("clean --all", code=1, typed="n\n")
-    assert len(told("models list --json")) == 2
+    assert len(json_of("models list --json")) == 2
     ran("clean --all", typed="y\n")
     assert not registry.home.exists()
 

@@ -52,11 +52,11 @@ def test_a_status_is_json_while_the_client_of_pipelines_prints(registry: Registr
 def test_every_line_of_json_parses_while_libraries_print(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ):
-    told = Settings.load.__func__  # type: ignore[attr-defined]
+    found = Settings.load.__func__  # type: ignore[attr-defined]
 
     def noisy(cls: type[Settings]) -> Any:
         print(LIBRARYS)
-        return told(cls)
+        return found(cls)
 
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(Settings, "load", classmethod(noisy))
@@ -66,6 +66,6 @@ def test_every_line_of_json_parses_while_libraries_print(
     (tmp_path / "steps.jsonl").write_text(json.dumps(steps))
     done = CliRunner().invoke(app, shlex.split(command.format(folder=tmp_path)))
     assert done.exception is None or isinstance(done.exception, SystemExit)
-    whole = command == "recipes schema"
-    assert [json.loads(each) for each in ([done.stdout] if whole else done.stdout.splitlines())]
+    full = command == "recipes schema"
+    assert [json.loads(each) for each in ([done.stdout] if full else done.stdout.splitlines())]
     assert LIBRARYS not in done.stdout

@@ -27,9 +27,9 @@ def ran(*command: str, code: int = 0) -> Result:
 
 
 def in_python(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    told = os.environ | {"PYTHONPATH": f"{folder}:{REPOSITORY}", "SELFTAUGHT_HOME": str(folder / "home")}
+    found = os.environ | {"PYTHONPATH": f"{folder}:{REPOSITORY}", "SELFTAUGHT_HOME": str(folder / "home")}
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=told, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *command], cwd=folder, env=found, capture_output=True, text=True, check=False
     )
 
 

@@ -28,7 +28,7 @@ def kube() -> Kube:
 
 @pytest.fixture(scope="module")
 def namespaces(kube: Kube) -> Iterator[Callable[..., str]]:
-    """Makes namespaces whose names begin as told, held to Pod Security `restricted`; all go with the module."""
+    """Makes namespaces whose names begin as given, held to Pod Security `restricted`; all go with the module."""
     made: list[str] = []
 
     def make(stem: str) -> str:
@@ -52,14 +52,14 @@ def installation(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     kube.run("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     folder = tmp_path_factory.mktemp("platform")
     values = folder / "values.yaml"
-    told = {
+    fields = {
         **IMAGES,
         # Requests come to addresses, because names resolve in Pods alone.
         "mlflow": {"allowedHosts": ["10.*:5000"]},
         # Tests put into order what they have brought out of it.
         "upkeep": {"reconcile": {"enabled": False}},
     }
-    values.write_text(yaml.safe_dump(told))
+    values.write_text(yaml.safe_dump(fields))
     with pytest.MonkeyPatch.context() as patch:
         try:
             installed = install(kube, name, values, folder / "home")

@@ -61,8 +61,8 @@ def _name(gateway: Mapping[str, Any]) -> str:
 
 def holds(condition: str, item: Mapping[str, Any]) -> bool:
     """Whether the object's status says so."""
-    told = item.get("status", {}).get("conditions", ())
-    return any(each["type"] == condition and each["status"] == "True" for each in told)
+    response = item.get("status", {}).get("conditions", ())
+    return any(each["type"] == condition and each["status"] == "True" for each in response)
 
 
 def _open(listener: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ TOLD = 'vllm:num_requests_{state}{{engine="0",model_name="{model}"}} {number}.0\
 
 
 class Engine(BaseHTTPRequestHandler):
-    """Every POST is a request to the model; every GET is told how many there are."""
+    """Every POST is a request to the model; every GET gets how many there are."""
 
     protocol_version = "HTTP/1.1"
     slots = threading.Semaphore(SLOTS)

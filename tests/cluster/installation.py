@@ -52,7 +52,7 @@ def install(kube: Kube, namespace: str, values: Path, home: Path) -> Installatio
     settings = kube.get("-n", namespace, "configmap", "selftaught-settings")["data"]
     store = _address(kube, namespace, settings["AWS_ENDPOINT_URL_S3"])
     mlflow = _address(kube, namespace, settings["MLFLOW_TRACKING_URI"])
-    told = {
+    fields = {
         **settings,
         **_secret(kube, namespace, "selftaught-s3"),
         **_secret(kube, namespace, "selftaught-mlflow-promoter"),
@@ -62,11 +62,11 @@ def install(kube: Kube, namespace: str, values: Path, home: Path) -> Installatio
         "SELFTAUGHT_HOME": str(home),
         "KUBECONFIG": kube.config,
     }
-    return Installation(kube, namespace, told, seconds)
+    return Installation(kube, namespace, fields, seconds)
 
 
 def _address(kube: Kube, namespace: str, url: str) -> str:
-    """`url` with its Service's address in place of its name, which resolves in Pods alone."""
+    """`url` with its Service's address instead of its name, which resolves in Pods alone."""
     scheme, _, rest = url.partition("://")
     name, _, port = rest.rpartition(":")
     service = kube.get("-n", namespace, "service", name.partition(".")[0])

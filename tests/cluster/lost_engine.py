@@ -2,7 +2,7 @@
 
     python engine.py ARGUMENTS
 
-It is not healthy before it is told which path (`POST /control/arm`, the path as body), so each process that starts is
+It is not healthy before it is given a path (`POST /control/arm`, the path as body), so each process that starts is
 found by its test first. `GET /control` says who it is and whether it holds a request; `POST /control/release` has it go
 on, `POST /control/grow` has it take memory until the kernel ends it.
 """
@@ -17,7 +17,7 @@ BOOT = uuid.uuid4().hex
 
 
 class Engine(api_server.Handler):
-    """The recorded engine's answers, behind a gate that `lock` guards."""
+    """The simulated engine's answers, behind a gate that `lock` guards."""
 
     path_held, asked, holding = "", 0, False
     lock, free = threading.Lock(), threading.Event()

@@ -63,13 +63,13 @@ class Pods:
         """Run one task to its end; False when its own code fails, or the driver would not start it."""
         function = command[command.index("--function_to_execute") + 1]
         at = command.index("--executor_input") + 1
-        told = json.loads(command[at])
+        data = json.loads(command[at])
         try:
-            told["inputs"]["parameterValues"] = driven(pipeline, function, told["inputs"].get("parameterValues", {}))
+            data["inputs"]["parameterValues"] = driven(pipeline, function, data["inputs"].get("parameterValues", {}))
         except TypeError as refused:
             print(f"driver: {refused}")
             return False
-        remote = _moved(told, str(scratch), self.root)
+        remote = _moved(data, str(scratch), self.root)
         output_file = remote["outputs"]["outputFile"]
         task = {
             "inputs": [*_uris(remote.get("inputs", {}))],
@@ -81,7 +81,7 @@ class Pods:
         (executor,) = (each for each in pipeline.executors() if each.label == f"exec-{function}")
         if not self._ran(function, self.images(image), executor.kubernetes, task):
             return False
-        self._bring(task, told["outputs"]["outputFile"], scratch)
+        self._bring(task, data["outputs"]["outputFile"], scratch)
         return True
 
     def _ran(self, function: str, image: str, executor: Mapping[str, Any], task: dict[str, Any]) -> bool:

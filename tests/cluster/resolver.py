@@ -23,7 +23,7 @@ def _driven(task: Task, name: str, value: Any) -> Any:
         try:
             value = resolved(value, declared)
         except TypeError as error:
-            raise TypeError(f"{task.place}: input parameter {name!r} {error}") from None
+            raise TypeError(f"{task.location}: input parameter {name!r} {error}") from None
     return value
 
 

@@ -46,17 +46,17 @@ CLOSED = {
 }
 """A filter of an HTTPRoute: connections to the gateway are for one answer."""
 CHANCE = 1e-6
-"""How unlikely a split may be before it is no chance any more."""
+"""How unlikely a split may be before it is beyond chance any more."""
 
 
 def test_the_route_is_what_its_schema_says(tmp_path: Path):
     """That of Gateway API 1.0, the oldest that is supported; the cluster's own is newer."""
     definition = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     (tmp_path / "httproute.json").write_text(json.dumps(strict(definition)))
-    told = Settings(
+    found = Settings(
         home=tmp_path, store="store", tracking_uri="none", gateway="edge/main", gateway_url="http://edge", **STEPWISE
     )
-    made = http_route(LINE, told, {"tried-aaaaaaaa": 95, "tried-bbbbbbbb": 5}, "5f" * 16)
+    made = http_route(LINE, found, {"tried-aaaaaaaa": 95, "tried-bbbbbbbb": 5}, "5f" * 16)
     command = ["kubeconform", "-strict", "-schema-location", f"{tmp_path}/{{{{.ResourceKind}}}}.json"]
     run(*command, given=yaml.safe_dump(made))
     made["spec"]["rules"][0]["backendRefs"][0]["wieght"] = 5
@@ -119,7 +119,7 @@ def versions(
 ) -> list[Version]:
     """Two versions of a line, the first of which is its champion.
 
-    A gateway that cuts streams by itself is told what docs/operations.md says that its operator should tell it.
+    A gateway that cuts streams by itself is configured as docs/operations.md says that its operator should tell it.
     """
     other = noisy(starter_model, tmp_path_factory.mktemp("models") / "other", 0.05)
     digests = [stored(routed, folder) for folder in (starter_model, other)]

@@ -150,8 +150,8 @@ def test_only_a_watch_that_may_roll_back_has_the_promoters_account() -> None:
 
 
 def test_whom_nobody_has_given_a_permission_has_none_in_mlflow() -> None:
-    told = {entry["name"]: entry.get("value") for entry in environment(render(), "selftaught-mlflow")}
-    assert told["MLFLOW_AUTH_DEFAULT_PERMISSION"] == "NO_PERMISSIONS"
+    response = {entry["name"]: entry.get("value") for entry in environment(render(), "selftaught-mlflow")}
+    assert response["MLFLOW_AUTH_DEFAULT_PERMISSION"] == "NO_PERMISSIONS"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_team_is_put_in_order_once_an_hour_and_often_where_one_engine_fits(ser
 
 
 def environment(items: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """What the containers of the object of this name are told."""
+    """What the containers of the object of this name are given."""
     (item,) = (item for item in items if item["kind"] == "Deployment" and item["metadata"]["name"] == name)
     return [entry for container, _ in containers(item) for entry in container.get("env", [])]
 
@@ -231,9 +231,9 @@ def test_passwords_are_drawn_and_equal_in_all_copies() -> None:
             data = item.get("stringData", {})
             if "MLFLOW_TRACKING_PASSWORD" in data:
                 found.setdefault(data["MLFLOW_TRACKING_USERNAME"], set()).add(data["MLFLOW_TRACKING_PASSWORD"])
-            told = {key: base64.b64decode(value).decode() for key, value in item.get("data", {}).items()}
-            for key in (key for key in told if key.endswith(".username")):
-                found.setdefault(told[key], set()).add(told[key.replace("username", "password")])
+            response = {key: base64.b64decode(value).decode() for key, value in item.get("data", {}).items()}
+            for key in (key for key in response if key.endswith(".username")):
+                found.setdefault(response[key], set()).add(response[key.replace("username", "password")])
         return found
 
     first, second = passwords(), passwords()
@@ -289,11 +289,11 @@ def test_what_scales_a_version_reaches_the_tasks_that_make_one(monkeypatch: pyte
     from pipelines.cluster import OPTIONAL
     from selftaught.settings import Settings
 
-    told = settings(render(values={"serving": {"replicas": 2, "autoscaling": SCALED}}))
+    found = settings(render(values={"serving": {"replicas": 2, "autoscaling": SCALED}}))
     for name in OPTIONAL:
         monkeypatch.delenv(name, raising=False)
-        if name in told:
-            monkeypatch.setenv(name, told[name])
+        if name in found:
+            monkeypatch.setenv(name, found[name])
     loaded = Settings.load()
     scaled = (loaded.replicas, loaded.max_replicas, loaded.requests_per_replica, loaded.prometheus)
     assert scaled == (2, 4, 64, SCALED["prometheus"])
@@ -307,9 +307,9 @@ def test_every_client_of_the_store_finds_its_bucket_alike() -> None:
     ours = settings(items)
     assert (ours["SELFTAUGHT_S3_ADDRESSING"], ours["AWS_REGION"]) == ("virtual", "eu-central-1")
     served = next(i for i in by_kind(items, "Secret") if i["metadata"]["name"] == "selftaught-s3")
-    told = served["metadata"]["annotations"]
-    assert told["serving.kserve.io/s3-usevirtualbucket"] == "true"
-    assert told["serving.kserve.io/s3-region"] == "eu-central-1"
+    metadata = served["metadata"]["annotations"]
+    assert metadata["serving.kserve.io/s3-usevirtualbucket"] == "true"
+    assert metadata["serving.kserve.io/s3-region"] == "eu-central-1"
     (server,) = (c for i in items for c, _ in containers(i) if c["name"] == "mlflow")
     environment = {variable["name"]: variable.get("value") for variable in server["env"]}
     assert environment["MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE"] == "virtual"
@@ -321,9 +321,11 @@ def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
     from selftaught.campaign.kfp.client import MOUNTED
 
     items = render(values=TEAMS | {"kfp": {"multiUser": True, "runner": {"namespace": "ours"}}})
-    told = {i["metadata"]["namespace"]: i for i in by_kind(items, "ConfigMap") if "settings" in i["metadata"]["name"]}
-    assert told["selftaught-support"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "selftaught-support"
-    assert told["selftaught"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "ours"
+    metadata = {
+        i["metadata"]["namespace"]: i for i in by_kind(items, "ConfigMap") if "settings" in i["metadata"]["name"]
+    }
+    assert metadata["selftaught-support"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "selftaught-support"
+    assert metadata["selftaught"]["data"]["SELFTAUGHT_KFP_NAMESPACE"] == "ours"
     for job in (i for i in by_kind(items, "CronJob") if i["metadata"]["labels"][COMPONENT] == "scheduler"):
         spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["mountPath"] == str(Path(MOUNTED).parent))
@@ -332,7 +334,7 @@ def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
         assert source["serviceAccountToken"]["audience"] == "pipelines.kubeflow.org"
         assert source["serviceAccountToken"]["path"] == Path(MOUNTED).name
     bound = {i["metadata"]["namespace"]: i["subjects"] for i in by_kind(items, "RoleBinding") if is_schedulers(i)}
-    assert {place: subject["namespace"] for place, (subject,) in bound.items()} == {
+    assert {space: subject["namespace"] for space, (subject,) in bound.items()} == {
         "ours": "selftaught",
         "selftaught-support": "selftaught-support",
         "search": "search",
@@ -538,7 +540,7 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
         return done.stdout
 
     def passwords() -> dict[tuple[str, str], Any]:
-        items = [item for place in (namespace, tasks, team) for item in kube.get("secrets", "-n", place)["items"]]
+        items = [item for space in (namespace, tasks, team) for item in kube.get("secrets", "-n", space)["items"]]
         made = [item for item in items if item["type"] == "Opaque"]
         return {(i["metadata"]["namespace"], i["metadata"]["name"]): i["data"] for i in made}
 
@@ -559,17 +561,17 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
         timed("upgrade", "upgrade", "selftaught", str(CHART), *values, "--set", "serving.graceSeconds=60")
         after = passwords()
         assert all(after[key].items() >= data.items() for key, data in before.items())
-        told = after[namespace, "selftaught-mlflow-teams"]
-        login = [base64.b64decode(told[f"steps.late.{file}"]).decode() for file in ("username", "password")]
+        found = after[namespace, "selftaught-mlflow-teams"]
+        login = [base64.b64decode(found[f"steps.late.{file}"]).decode() for file in ("username", "password")]
         took["new account"] = accepted(kube, namespace, (login[0], login[1]))
         assert running(kube, namespace) == servers, "the team that came has restarted MLflow"
     finally:
         kube.run("delete", "pod", "-n", namespace, "selftaught-test-doctor", "--ignore-not-found")
         timed("uninstall", "uninstall", "selftaught", "--wait")
     try:
-        assert {place: left_in(kube, place) for place in (namespace, tasks, team)} == {
-            place: {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
-            for place in (namespace, tasks, team)
+        assert {space: left_in(kube, space) for space in (namespace, tasks, team)} == {
+            space: {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+            for space in (namespace, tasks, team)
         }
     finally:
         kube.run("delete", "namespace", team, f"{team}-late", "--wait=false", "--ignore-not-found")

@@ -114,17 +114,17 @@ def test_helm_test_looks_with_no_more_rights_than_it_needs(installation: Install
 
 def test_restricted_refuses_an_initializer_exactly_for_what_is_said_to_lack(kube: Kube, space: str):
     """Every subset of the context that the documentation gives it."""
-    whole = json.loads(CONTEXT)
-    for count in range(len(whole) + 1):
-        for keys in itertools.combinations(whole, count):
-            context = {key: whole[key] for key in keys}
+    full = json.loads(CONTEXT)
+    for count in range(len(full) + 1):
+        for keys in itertools.combinations(full, count):
+            context = {key: full[key] for key in keys}
             pod = {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {"name": "judged"},
                 "spec": {
                     "initContainers": [container(context)],
-                    "containers": [{**container(whole), "name": "engine"}],
+                    "containers": [{**container(full), "name": "engine"}],
                 },
             }
             done = kube.run("create", "-n", space, "--dry-run=server", "-f", "-", given=json.dumps(pod), check=False)

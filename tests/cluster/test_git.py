@@ -66,8 +66,8 @@ def by_git(
     """The cluster profile with commits for a route, and a controller that follows them."""
     bare = Bare.made(tmp_path / "lines.git")
     with git_server(tmp_path) as server, controller(installation, bare, tmp_path / "controller"):
-        told = {"SELFTAUGHT_ROUTE": "git", "SELFTAUGHT_GIT_URL": f"{server.url}/lines.git"}
-        for name, value in {**told, "GIT_USERNAME": USERNAME, "GIT_PASSWORD": TOKEN}.items():
+        fields = {"SELFTAUGHT_ROUTE": "git", "SELFTAUGHT_GIT_URL": f"{server.url}/lines.git"}
+        for name, value in {**fields, "GIT_USERNAME": USERNAME, "GIT_PASSWORD": TOKEN}.items():
             monkeypatch.setenv(name, value)
         platform = Platform.open()
         yield platform, serving(platform), bare

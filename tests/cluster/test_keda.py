@@ -145,7 +145,7 @@ def versions(
 
 def service(namespace: str, line: str) -> Any:
     """The InferenceService as the platform makes it, which is to come back sooner."""
-    told = Settings(
+    found = Settings(
         home=Path(),
         store="s3://bucket",
         tracking_uri="none",
@@ -154,7 +154,7 @@ def service(namespace: str, line: str) -> Any:
         requests_per_replica=EACH,
         prometheus=PROMETHEUS,
     )
-    made = inference_service(told, "s3://bucket/models/x", line, DIGEST)
+    made = inference_service(found, "s3://bucket/models/x", line, DIGEST)
     made["spec"]["predictor"]["autoScaling"]["behavior"] = BEHAVIOR
     return made
 
@@ -180,8 +180,8 @@ def scaled_object(service: Any) -> dict[str, Any]:
 
 def trigger(external: Any) -> dict[str, Any]:
     metric = external["metric"]
-    told = {"serverAddress": metric["serverAddress"], "query": metric["query"]}
-    return {"type": metric["backend"], "metadata": told | {"threshold": f"{float(external['target']['value']):f}"}}
+    fields = {"serverAddress": metric["serverAddress"], "query": metric["query"]}
+    return {"type": metric["backend"], "metadata": fields | {"threshold": f"{float(external['target']['value']):f}"}}
 
 
 def deployment(name: str) -> dict[str, Any]:
@@ -258,6 +258,6 @@ def test_kedas_webhook_takes_one_scaled_object_of_a_version_and_no_second(
     second["metadata"]["name"] += "-again"
     done = kube.run("-n", there.namespace, "create", "-f", "-", given=json.dumps(second), check=False)
     assert "admission webhook" in done.stderr
-    # It looks at the autoscalers that it made and at the objects that they were made for: either is told.
+    # It looks at the autoscalers that it made and at the objects that they were made for: either is reported.
     managers = (f"ScaledObject '{there.name}'", f"hpa 'keda-hpa-{there.name}'")
     assert any(f"already managed by the {manager}" in done.stderr for manager in managers)

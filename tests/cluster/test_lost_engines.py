@@ -1,7 +1,7 @@
 """A round whose engines' pods are lost while a step asks them: killed, evicted, out of memory. It ends by itself.
 
 The steps run here, as of a pipeline; what serves the models is the cluster's: InferenceServices, Deployments, the
-kernel's own out-of-memory killer, the Eviction API. Pods run recorded engines (`lost_engine.py`), of a runtime of the
+kernel's own out-of-memory killer, the Eviction API. Pods run simulated engines (`lost_engine.py`), of a runtime of the
 test's own, which hold a request until what is to happen to them has happened.
 """
 
@@ -51,7 +51,7 @@ KILL = "import os; os.kill(int(open('/proc/1/task/1/children').read().split()[0]
 
 
 def runtime(image: str) -> dict[str, Any]:
-    """The recorded engine as a ServingRuntime. Process 1 is a shell, because nothing in a container kills that."""
+    """The simulated engine as a ServingRuntime. Process 1 is a shell, because nothing in a container kills that."""
     probe = {"httpGet": {"path": "/health", "port": ENGINE_PORT}, "periodSeconds": 1}
     container = {
         "name": "kserve-container",
@@ -87,26 +87,26 @@ def runtime(image: str) -> dict[str, Any]:
 def asked(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A recipe with a judge."""
     judge = tiny_model(tmp_path_factory.mktemp("judge") / "judge", skill=1.0)
-    told = recipe(model, tasks={"train": 24}, verify={"type": "judged"})
-    return told | {"models": {"policy": str(model), "judge": str(judge)}}
+    found = recipe(model, tasks={"train": 24}, verify={"type": "judged"})
+    return found | {"models": {"policy": str(model), "judge": str(judge)}}
 
 
 @pytest.fixture
 def platform(
     installation: Installation, asked: dict[str, Any], recorded_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> Platform:
-    """The platform of the cluster profile, whose versions are served by recorded engines; the line is adopted."""
+    """The platform of the cluster profile, whose versions are served by simulated engines; the line is adopted."""
     for name, value in {"RUNTIME": RUNTIME, "TERMINATION_GRACE": "1", "PATIENCE": "600"}.items():
         monkeypatch.setenv(f"SELFTAUGHT_{name}", value)
-    platform, told = Platform.open(), Recipe.model_validate(asked)
-    champion = adopt(platform, told, LINE)
-    adopt_roles(platform, told, LINE)
+    platform, found = Platform.open(), Recipe.model_validate(asked)
+    champion = adopt(platform, found, LINE)
+    adopt_roles(platform, found, LINE)
     reference = platform.ledger.value(ReferenceEntry(champion.digest))
     assert reference is not None
     here = Path(__file__).parent
     recorded = (ENGINE / "vllm" / "entrypoints" / "openai" / "api_server.py").read_text()
     code = {"engine.py": (here / "lost_engine.py").read_text(), "api_server.py": recorded}
-    # Of the same weights in all versions: they differ in what the recorded engine reads in config.json.
+    # Of the same weights in all versions: they differ in what the simulated engine reads in config.json.
     maps = {"engine": code, "references": {"models": reference.decode()}}
     for name, data in maps.items():
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{RUNTIME}-{name}"}, "data": data}

@@ -1,6 +1,6 @@
 """MLflow as it is for real: two replicas on PostgreSQL, restarted one after the other under rounds.
 
-A round is the components' own steps in this process on recorded engines, because one in Pods takes longer than a
+A round is the components' own steps in this process on simulated engines, because one in Pods takes longer than a
 roll-out does. What it logs goes to the Service, its files to the cluster's S3. PostgreSQL is Debian's
 (images/postgresql; SELFTAUGHT_TEST_POSTGRESQL_IMAGE).
 """
@@ -84,13 +84,13 @@ def replicas(
         )
     )
     installed = install(kube, namespace, values, folder / "home")
-    told = ("AWS_", "MLFLOW_", "SELFTAUGHT_STORE")
+    found = ("AWS_", "MLFLOW_", "SELFTAUGHT_STORE")
     with pytest.MonkeyPatch.context() as patch:
-        # Steps and engines are here, whatever the platform of the tests before has told this process.
+        # Steps and engines are here, whatever the platform of the tests before has configured in this process.
         for name in [name for name in os.environ if name.startswith("SELFTAUGHT_") and "_TEST_" not in name]:
             patch.delenv(name)
         for name, value in installed.environment.items():
-            if name.startswith(told):
+            if name.startswith(found):
                 patch.setenv(name, value)
         yield installed
     kube.helm("uninstall", "selftaught", "-n", namespace)
@@ -157,7 +157,7 @@ def round_of(line: str, model: Path, folder: Path) -> Tracker:
 
 
 def roll_out(installation: Installation) -> None:
-    """Have a new Pod in place of every replica, one after the other."""
+    """Have a new Pod instead of every replica, one after the other."""
     space = ("-n", installation.namespace, "rollout")
     installation.kube.run(*space, "restart", MLFLOW)
     installation.kube.run(*space, "status", MLFLOW, "--timeout=10m")

@@ -77,7 +77,7 @@ CLUSTER = (
 ELSEWHERE = {
     "selftaught-test": ({("list", "resourcequotas")}, {("get", "clusterservingruntimes.serving.kserve.io")}),
 }
-"""What an account may do in the namespace of KFP's tasks, and what in the whole cluster: nothing but this."""
+"""What an account may do in the namespace of KFP's tasks, and what in the entire cluster: nothing but this."""
 PEOPLE = {"vera": VIEWER, "otto": PROMOTER - {("create", "jobs.batch")}}
 
 
@@ -234,10 +234,10 @@ LETTERS = "3f9a1c2e" + "0" * 56
 
 def served(namespace: str, store: str) -> dict[str, Any]:
     """A version's InferenceService as a step makes it."""
-    told = Settings(
+    found = Settings(
         home=Path(), store=store, tracking_uri="none", namespace=namespace, engine_account="selftaught-engine"
     )
-    return inference_service(told, f"{store}/models/{LETTERS}", "support", LETTERS)
+    return inference_service(found, f"{store}/models/{LETTERS}", "support", LETTERS)
 
 
 def changed(body: dict[str, Any], path: str, value: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A whole round on the cluster, every task a Pod of its image, while pods are deleted at random.
+"""A complete round on the cluster, every task a Pod of its image, while pods are deleted at random.
 
 The compiled pipeline, KFP's own executor, artifacts in S3, MLflow in the cluster, champion and challenger served as
 InferenceServices. On the same recorded rollouts the deterministic steps give equal digests through kfp.local here.
@@ -88,8 +88,8 @@ def artifact(folder: Path, task: str, name: str) -> Path:
 
 def arguments(recipe: Recipe) -> dict[str, Any]:
     """What the pipeline is given."""
-    told = {"recipe": recipe.model_dump_json(), "line": LINE, "campaign": LINE}
-    return {**told, "number": 0, "attempt": 0, "shards": [0, 1]}
+    fields = {"recipe": recipe.model_dump_json(), "line": LINE, "campaign": LINE}
+    return {**fields, "number": 0, "attempt": 0, "shards": [0, 1]}
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +144,14 @@ def test_verify_curate_and_gate_give_the_same_digests_from_outside(ran: Ran, pla
         for key in platform.store.claims(f"steps/{step}"):
             platform.store.release(key)
     job = Job.read(str(artifact(ran.folder, "prepare", "job")))
-    told = json.dumps({**arguments(job.recipe), "number": job.round, "attempt": job.attempt})
+    found = json.dumps({**arguments(job.recipe), "number": job.round, "attempt": job.attempt})
     command = [
         sys.executable,
         "-m",
         "selftaught.campaign.local_pipeline",
         str(COMPILED / "round.yaml"),
         str(tmp_path),
-        told,
+        found,
     ]
     subprocess.run(command, check=True, cwd=REPOSITORY)
     for task, name in (("verify", "verified"), ("verify", "examples")):
@@ -178,10 +178,10 @@ def test_a_round_from_outside(platform: Platform, at_hand: None, proxy: str, mon
     Engines are reached through the API server, as where no address of the cluster is routed.
     """
     monkeypatch.setenv("SELFTAUGHT_REACH", proxy)
-    told = [word for change in CHANGES for word in ("--set", change)]
+    items = [word for change in CHANGES for word in ("--set", change)]
     command = [sys.executable, "-m", "selftaught", "run", "recipes/rft.yaml", "--rounds", "1", "--line", OUTSIDE]
     begin = time.monotonic()
-    done = subprocess.run([*command, "--campaign", OUTSIDE, *told], check=False, cwd=REPOSITORY)
+    done = subprocess.run([*command, "--campaign", OUTSIDE, *items], check=False, cwd=REPOSITORY)
     print(f"the round took {time.monotonic() - begin:.0f} s")
     assert done.returncode in (0, 3)
     _settled(platform, OUTSIDE)

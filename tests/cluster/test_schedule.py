@@ -38,7 +38,7 @@ def test_it_is_admitted_under_restricted_and_set_again(
     kube: Kube, namespaces: Callable[[str], str], tmp_path: Path, profile: str
 ) -> None:
     space = namespaces("schedule")
-    told = Settings(
+    found = Settings(
         home=tmp_path,
         store="s3://bucket",
         tracking_uri="http://mlflow",
@@ -48,7 +48,7 @@ def test_it_is_admitted_under_restricted_and_set_again(
     )
     order = CampaignSpec(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), "support", "weekly")
     for cron in ("0 3 * * 1", "@daily"):
-        job = cron_job(told, order, Clock(cron, "Europe/Berlin"))
+        job = cron_job(found, order, Clock(cron, "Europe/Berlin"))
         done = kube.run("apply", "--validate=strict", "-f", "-", given=yaml.safe_dump(job))
         assert "Warning" not in done.stderr
     (kept,) = kube.get("cronjobs", "-n", space)["items"]
@@ -64,9 +64,9 @@ def kfp(installation: Installation) -> Iterator[str]:
     installation.kube.run(*space, "wait", "pod/ml-pipeline", "--for=condition=Ready", "--timeout=3m")
 
     def upgraded(kfp: dict[str, Any], schedules: list[dict[str, Any]]) -> None:
-        told = yaml.safe_dump({"kfp": kfp, "schedules": schedules})
+        found = yaml.safe_dump({"kfp": kfp, "schedules": schedules})
         words = ("helm", "--kubeconfig", installation.kube.config, "upgrade", "selftaught", str(CHART), *space)
-        run(*words, "--reuse-values", "-f", "-", given=told)
+        run(*words, "--reuse-values", "-f", "-", given=found)
 
     url = f"http://ml-pipeline.{installation.namespace}.svc.cluster.local:8888"
     runner = {"namespace": installation.namespace, "name": "pipeline-runner"}
@@ -127,9 +127,9 @@ def test_a_schedule_of_the_chart_submits_a_run_of_a_version(
     (made,), (experiment,) = there("runs", "runs"), there("experiments", "experiments")
     assert experiment["display_name"] == f"selftaught/{LINE}"
     assert made["display_name"] == f"{LINE} {CAMPAIGN} round 1"
-    told = made["runtime_config"]["parameters"]
-    assert Recipe.parse(told["recipe"]) == Recipe.load(REPOSITORY / "recipes" / "rft.yaml")
-    assert (told["number"], told["attempt"], told["shards"]) == (1, 0, [0, 1])
+    found = made["runtime_config"]["parameters"]
+    assert Recipe.parse(found["recipe"]) == Recipe.load(REPOSITORY / "recipes" / "rft.yaml")
+    assert (found["number"], found["attempt"], found["shards"]) == (1, 0, [0, 1])
     reference = made["pipeline_version_reference"]
     (version,) = there(f"pipelines/{reference['pipeline_id']}/versions", "pipeline_versions")
     assert version["pipeline_version_id"] == reference["pipeline_version_id"]

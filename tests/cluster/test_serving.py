@@ -72,10 +72,10 @@ def test_a_round_is_told_what_users_leave_of_an_engine_and_a_user_is_answered_fi
     backend: KServe, versions: list[Version]
 ):
     """By the engine that the chart's runtime starts: with its priorities and its `besideUsers`."""
-    url, told = backend.cluster.url(LINE), {PRIORITY: str(ROUNDS), CLIENT: "a"}
+    url, fields = backend.cluster.url(LINE), {PRIORITY: str(ROUNDS), CLIENT: "a"}
     body = {"model": LINE, "messages": [{"role": "user", "content": "3 + 4?"}], "max_tokens": 4}
     with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
-        user, asked = (client.post("/v1/chat/completions", json=body, headers=said) for said in ({}, told))
+        user, asked = (client.post("/v1/chat/completions", json=body, headers=said) for said in ({}, fields))
     assert user.raise_for_status() and SHARE not in user.headers
     assert asked.raise_for_status() and 1 <= int(asked.headers[SHARE]) <= 32
 
@@ -185,7 +185,7 @@ def test_where_one_engine_fits_the_old_one_stops_first(backend: KServe, versions
         assert set(backend.served(LINE)) == {version.digest}
 
 
-# What cannot come up is told, in time ---------------------------------------------------------------------------------
+# What cannot come up is reported in time -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,8 +238,8 @@ def outsider(backend: KServe) -> Iterator[str]:
     """A service account whose Secret for S3 is wrong."""
     core, space = backend.cluster.core, backend.cluster.namespace
     notes = core.read_namespaced_secret("selftaught-s3", space).metadata.annotations
-    told = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"}
-    core.create_namespaced_secret(space, {"metadata": {"name": "outsider", "annotations": notes}, "stringData": told})
+    fields = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"}
+    core.create_namespaced_secret(space, {"metadata": {"name": "outsider", "annotations": notes}, "stringData": fields})
     core.create_namespaced_service_account(space, {"metadata": {"name": "outsider"}, "secrets": [{"name": "outsider"}]})
     yield "outsider"
     core.delete_namespaced_service_account("outsider", space)

@@ -1,6 +1,6 @@
 """A promotion that dies in the middle is ended by the Job that it has started: all of it in Pods, as the promoter.
 
-The engines are stand-ins that load nothing and name what they serve, which is all that a promotion asks of them.
+The engines are simulators that load nothing and name what they serve, which is all that a promotion asks of them.
 """
 
 import json
@@ -31,12 +31,12 @@ names = sys.argv[sys.argv.index("--served-model-name") + 1 :]
 
 class Engine(BaseHTTPRequestHandler):
     def do_GET(self):
-        told = json.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]}).encode()
+        body = json.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(told)
+        self.wfile.write(body)
 
 
 ThreadingHTTPServer(("", 8080), Engine).serve_forever()
@@ -67,8 +67,8 @@ SECURITY = {
 def upkeep(installation: Installation) -> Iterator[Installation]:
     """The platform with the CronJob that promotions take their Job from; it does not fire by itself meanwhile."""
 
-    def upgraded(*told: str) -> None:
-        words = [word for each in told for word in ("--set", f"upkeep.reconcile.{each}")]
+    def upgraded(*text: str) -> None:
+        words = [word for each in text for word in ("--set", f"upkeep.reconcile.{each}")]
         installation.kube.helm(
             "upgrade", "selftaught", str(CHART), "-n", installation.namespace, "--reuse-values", *words
         )
@@ -98,8 +98,8 @@ def backend(upkeep: Installation, platform: Platform) -> KServe:
         "spec": {"supportedModelFormats": formats, "containers": [container]},
     }
     upkeep.kube.run("-n", upkeep.namespace, "create", "-f", "-", given=json.dumps(runtime))
-    told = platform.settings.model_copy(update={"runtime": RUNTIME})
-    return serving(Platform(told, platform.store, platform.tracker))
+    found = platform.settings.model_copy(update={"runtime": RUNTIME})
+    return serving(Platform(found, platform.store, platform.tracker))
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ async def test_a_value_model_guides_a_search_beside_the_policy(
     under = Platform.open()
     policy, guide = (stored(platform, folder) for folder in (starter_model, value_model))
     # Every node of the tree is one that the value model was asked about, in this order.
-    told = ["value={type: value_model}", "look_ahead=null", "hints=null", "end_gate=null"]
-    changes = [f"stages.main.sample.{change}" for change in told]
+    items = ["value={type: value_model}", "look_ahead=null", "hints=null", "end_gate=null"]
+    changes = [f"stages.main.sample.{change}" for change in items]
     search = Recipe.load(REPOSITORY / "recipes" / "rest-mcts-star.yaml", changes).stages[-1].sample
     # Both are proven to be the weights that they are named by, with their log-probabilities and values.
     async with (

@@ -23,10 +23,10 @@ class Request:
 
 
 Ask = Callable[[httpx.Client, str, dict[str, Any]], str]
-"""Asks a URL for a completion, the whole of it; returns the version that gave it, raises httpx.HTTPError."""
+"""Asks a URL for a completion, all of it; returns the version that gave it, raises httpx.HTTPError."""
 
 
-def whole(client: httpx.Client, url: str, body: dict[str, Any]) -> str:
+def complete(client: httpx.Client, url: str, body: dict[str, Any]) -> str:
     """See `Ask`."""
     return client.post(url, json=body).raise_for_status().json()["model"]
 
@@ -40,13 +40,13 @@ def streamed(client: httpx.Client, url: str, body: dict[str, Any]) -> str:
     pieces = [json.loads(line) for line in lines[:-1]]
     models = {piece.get("model") for piece in pieces}
     if len(models) != 1 or pieces[-1]["choices"][0]["finish_reason"] != "length":
-        raise httpx.RemoteProtocolError(f"the stream of {len(lines)} pieces is not whole: {lines[-3:]}")
+        raise httpx.RemoteProtocolError(f"the stream of {len(lines)} pieces is not complete: {lines[-3:]}")
     return models.pop()
 
 
 USERS: tuple[tuple[str, Ask, bool, int], ...] = (
-    ("fresh", whole, False, 4),
-    ("kept", whole, True, 4),
+    ("fresh", complete, False, 4),
+    ("kept", complete, True, 4),
     ("streaming", streamed, True, 200),
     ("brief", streamed, True, 4),  # many beginnings, where gateways cut what comes too early
 )

@@ -1,4 +1,4 @@
-"""What a child process is told: no credential that it has no use for, and everything that it needs."""
+"""What a child process gets: no credential that it has no use for, and everything that it needs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A file that is written whole: readers never meet a part of it, and what fails changes nothing."""
+"""A file that is written complete: readers never meet a part of it, and what fails changes nothing."""
 
 import os
 import subprocess
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.core.files import OLD, replacing, sweep, write_whole
+from selftaught.core.files import OLD, replacing, sweep, write_atomically
 
 LONG = ["a" * 1_000_000, "b" * 2_000_000]
 
 
 def test_who_reads_while_it_is_written_again_and_again_finds_one_or_the_other(tmp_path: Path):
     path, over = tmp_path / "note.json", threading.Event()
-    write_whole(path, LONG[0])
+    write_atomically(path, LONG[0])
 
     def write() -> None:
         while not over.is_set():
             for content in LONG:
-                write_whole(path, content)
+                write_atomically(path, content)
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -37,7 +37,7 @@ def test_it_is_its_owners_alone_to_read_whatever_the_umask(tmp_path: Path):
     umask = os.umask(0)
     try:
         for content in LONG:
-            write_whole(tmp_path / "note.json", content)
+            write_atomically(tmp_path / "note.json", content)
     finally:
         os.umask(umask)
     assert (tmp_path / "note.json").stat().st_mode & 0o777 == 0o600
@@ -45,9 +45,9 @@ def test_it_is_its_owners_alone_to_read_whatever_the_umask(tmp_path: Path):
 
 def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path):
     path = tmp_path / "note.json"
-    write_whole(path, "before")
+    write_atomically(path, "before")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "half \ud800")
+        write_atomically(path, "half \ud800")
     assert (path.read_text(), list(tmp_path.iterdir())) == ("before", [path])
 
 
@@ -58,7 +58,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
         os, "fsync", lambda handle: done.append(f"sync {Path(f'/proc/self/fd/{handle}').resolve().name}")
     )
     monkeypatch.setattr(Path, "replace", lambda path, target: done.append(f"replace {path.name}"))
-    write_whole(tmp_path / "note.json", "content")
+    write_atomically(tmp_path / "note.json", "content")
     assert done == [f"{what} .note.json.{os.getpid()}.part" for what in ("sync", "replace")]
 
 
@@ -85,7 +85,7 @@ def left(tmp_path: Path, dead: int) -> Path:
 def test_the_next_writer_of_a_name_removes_what_a_killed_one_left(left: Path, dead: int):
     """What a living process writes, and what is of another name, perhaps not ours, stays."""
     before = {path.name for path in left.iterdir()}
-    write_whole(left / "note.json", "whole")
+    write_atomically(left / "note.json", "whole")
     with replacing(left / "model"):
         pass
     gone = {f".note.json.{dead}.part", f".model.{dead}.part", f".model.abc.wheel.{dead}.part"}

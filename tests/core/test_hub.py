@@ -55,7 +55,7 @@ def test_nobody_is_asked_where_the_user_says_so(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_connection_that_fails_while_files_are_fetched_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    told = {
+    fields = {
         "/api/models/owner/name/revision/main": {"id": "owner/name", "sha": "a" * 40, "siblings": []},
         f"/api/models/owner/name/tree/{'a' * 40}": [
             {"type": "file", "path": "model.safetensors", "oid": "b" * 40, "size": 7}
@@ -69,7 +69,7 @@ def test_a_connection_that_fails_while_files_are_fetched_is_told(tmp_path: Path,
             if "/resolve/" in self.path:
                 self.close_connection = True
                 return
-            said = json.dumps(told.get(self.path.partition("?")[0], {})).encode()
+            said = json.dumps(fields.get(self.path.partition("?")[0], {})).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(said)))

@@ -115,7 +115,7 @@ def test_the_mlflow_ui_is_one_process_and_shows_the_registry_to_who_has_the_key(
 
 
 def test_the_mlflow_ui_is_given_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A program in place of this interpreter shows what it is started with."""
+    """A program instead of this interpreter shows what it is started with."""
     shows = tmp_path / "python"
     shows.write_text("#!/bin/sh\nexec env\n")
     shows.chmod(0o755)
@@ -125,6 +125,6 @@ def test_the_mlflow_ui_is_given_no_credentials(tmp_path: Path, monkeypatch: pyte
     settings = Settings(home=tmp_path, store=str(tmp_path), tracking_uri=database_url(tmp_path / "mlflow.db"))
     with pytest.raises(Unavailable, match="mlflow: did not come up"):
         background._tracking_ui(Platform(settings, open_store(settings.store), Tracker(settings.tracking_uri)), 0)
-    told = (tmp_path / "served" / "mlflow.log").read_text()
-    assert f"{KEY}=" in told
-    assert "hunter2" not in told
+    text = (tmp_path / "served" / "mlflow.log").read_text()
+    assert f"{KEY}=" in text
+    assert "hunter2" not in text

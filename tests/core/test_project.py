@@ -59,8 +59,8 @@ def test_the_variable_wins_and_is_relative_to_the_working_folder(work: Path, mon
 def test_settings_hold_below_their_folder_and_their_folders_are_found_from_it(work: Path):
     top = work.parent.parent
     (top / "selftaught.toml").write_text("[profiles.local]\nhome = 'my/home'\nstore = 'kept'\ngrace = 7\n")
-    told = Settings.load()
-    assert (told.home, told.store, told.grace) == (top / "my" / "home", str(top / "kept"), 7)
+    found = Settings.load()
+    assert (found.home, found.store, found.grace) == (top / "my" / "home", str(top / "kept"), 7)
 
 
 def test_a_bucket_in_the_settings_is_no_folder(work: Path):

@@ -32,7 +32,7 @@ class Kept:
 
 @dataclass
 class Work:
-    """Takes as many turns of the loop as it is told for each item; says what was begun, and how many ran at once."""
+    """Takes as many turns of the loop as given for each item; says what was begun, and how many ran at once."""
 
     turns: list[int]
     begun: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ async def test_a_slow_item_does_not_keep_the_next_ones_waiting():
 
 
 @pytest.mark.parametrize("where", ["work", "journal", "report"])
-async def test_the_first_error_is_raised_at_once_and_nothing_goes_on(where: str):
+async def test_the_first_error_is_raised_at_once_and_nothing_continues(where: str):
     """Though an earlier item would take for ever, and by then what was made is kept."""
     forever, journal = asyncio.Event(), Kept()
 

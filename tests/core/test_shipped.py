@@ -41,7 +41,7 @@ def user(tmp_path: Path) -> Path:
     return folder
 
 
-def told(installed: Path, user: Path, *words: str) -> str:
+def output_of(installed: Path, user: Path, *words: str) -> str:
     """What the installed `selftaught` prints in an empty folder, for somebody whose home is `user`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SELFTAUGHT_")}
     work = user.parent / "work"
@@ -67,13 +67,13 @@ def test_the_wheel_has_the_checkouts_recipes_and_pipelines_to_the_byte(wheel: Pa
 
 
 def test_the_installed_package_plans_a_round_of_a_shipped_recipe_anywhere(installed: Path, user: Path):
-    planned = json.loads(told(installed, user, "run", "rft", "--dry-run", "--json"))
+    planned = json.loads(output_of(installed, user, "run", "rft", "--dry-run", "--json"))
     assert planned["plan"]["digest"] == Recipe.load(REPOSITORY / "recipes" / "rft.yaml").digest
     assert list(user.iterdir()) == []
 
 
 def test_the_installed_package_lists_its_recipes(installed: Path, user: Path):
-    listed = json.loads(told(installed, user, "recipes", "list", "--json"))
+    listed = json.loads(output_of(installed, user, "recipes", "list", "--json"))
     assert {Path(each["path"]).parent for each in listed} == {installed / "selftaught" / "shipped" / "recipes"}
     assert {each["name"] for each in listed} == {path.stem for path in (REPOSITORY / "recipes").glob("*.yaml")}
 

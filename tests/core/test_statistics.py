@@ -86,7 +86,9 @@ def test_bootstrap_is_decided_by_its_seed():
 
 
 def test_bootstrap_is_as_wide_as_students_t_where_the_values_are_normal():
-    """Of ten values the widening is by a tenth: a plain percentile interval, or a narrowed one, is told from it."""
+    """Of ten values the widening is by a tenth: a plain percentile interval, or a narrowed one, is distinguished from
+    it.
+    """
     values = 0.5 + 0.2 * stats.norm.ppf((np.arange(10) + 0.5) / 10)
     low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
     interval = bootstrap(values.tolist())

@@ -1,4 +1,4 @@
-"""A server whose certificate nobody here trusts is not away: it is told at once, with what mends it."""
+"""A server whose certificate nobody here trusts is not away: it is reported at once, with the fix."""
 
 import asyncio
 import time
@@ -73,9 +73,9 @@ def test_a_certificate_that_is_not_trusted_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begin = time.monotonic()
-    with pytest.raises(SelftaughtError, match=fix) as told:
+    with pytest.raises(SelftaughtError, match=fix) as found:
         use(untrusted, tmp_path, monkeypatch)
-    assert not isinstance(told.value, Away)
+    assert not isinstance(found.value, Away)
     assert time.monotonic() - begin < 120  # and not the 600 s of patience
 
 
@@ -86,9 +86,9 @@ def test_the_tracking_server_is_trusted_as_mlflow_trusts_it(
     """The stand-in is no MLflow, which its answer to the next question says: the certificate was accepted."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv(name, str(certificates.authority))
-    with pytest.raises((Unavailable, KeyError)) as told:
+    with pytest.raises((Unavailable, KeyError)) as found:
         Tracker(untrusted).lines()
-    assert "certificate" not in str(told.value)
+    assert "certificate" not in str(found.value)
 
 
 def test_a_file_of_authorities_that_is_not_there_is_named(untrusted: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,18 +18,18 @@ BODY = {"event": "round.promoted", "line": "größe"}
 def test_a_body_arrives_as_json_under_its_delivery_id_without_a_signature(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(SIGNING, raising=False)
     with listening() as hook:
-        assert deliver(hook.url, "told", BODY, "one") == ""
-    assert hook.told == [BODY]
+        assert deliver(hook.url, "sent", BODY, "one") == ""
+    assert hook.received == [BODY]
     (headers,) = hook.headers
     assert (headers["Content-Type"], headers["X-Selftaught-Delivery-Id"]) == ("application/json", "one")
-    assert headers["X-Selftaught-Event"] == "told"
+    assert headers["X-Selftaught-Event"] == "sent"
     assert "X-Selftaught-Signature" not in headers
 
 
 def test_who_has_the_secret_can_check_what_arrived(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(SIGNING, "s3cret")
     with listening() as hook:
-        assert deliver(hook.url, "told", BODY, "one") == ""
+        assert deliver(hook.url, "sent", BODY, "one") == ""
     (headers,), (body,) = hook.headers, hook.bodies
     said = f"{headers['X-Selftaught-Delivery-Id']}.{headers['X-Selftaught-Timestamp']}.".encode() + body
     digest = hmac.new(b"s3cret", said, hashlib.sha256).digest()
@@ -56,11 +56,11 @@ def test_a_webhook_that_says_no_is_told_of_by_its_host_alone(status: int, monkey
     monkeypatch.setenv(SIGNING, "s3cret")
     with listening() as hook:
         hook.status = status
-        said = deliver(hook.url.replace("127", "user:hidden@127"), "told", BODY, "one")
+        said = deliver(hook.url.replace("127", "user:hidden@127"), "sent", BODY, "one")
     assert said == f"webhook at 127.0.0.1: not notified (status {status}). Check SELFTAUGHT_WEBHOOK."
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "nowhere", "http://[", "http://a:port/", "ftp://host/", ""])
 def test_a_webhook_that_is_not_there_is_told_of(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(webhook, "PATIENCE", 0.1)
-    assert "not notified (" in deliver(url, "told", BODY, "one")
+    assert "not notified (" in deliver(url, "sent", BODY, "one")

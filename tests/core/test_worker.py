@@ -1,4 +1,4 @@
-"""The worker: another process, whose faults are told here, and which does not keep this one's loop waiting."""
+"""The worker: another process, whose faults are reported here, and which does not keep this one's loop waiting."""
 
 import asyncio
 import os

@@ -23,7 +23,7 @@ def test_a_path_to_the_only_right_leaf_is_worth_its_share_of_the_steps(k):
 
 def test_a_shorter_right_leaf_shortens_the_branch_that_it_shares():
     found = values({"a": {"b": {"c": {"d": True}}, "short": True}})
-    # after a, one step is left to the nearer leaf: 1/2; the longer path goes on from there, three steps from its end
+    # after a, one step is left to the nearer leaf: 1/2; the longer path resumes from there, three steps from its end
     assert found == pytest.approx({"a": 1 / 2, "b": 1 / 2 + 1 / 2 / 3, "c": 2 / 3 + 1 / 3 / 2, "d": 1.0, "short": 1.0})
 
 

@@ -1,4 +1,6 @@
-"""What trees become: value examples, pairs that part to the token, traces, told detours, and the hard tasks alone."""
+"""What trees become: value examples, pairs that part to the token, traces, linearised detours, and the hard tasks
+alone.
+"""
 
 import pytest
 from hypothesis import given
@@ -126,56 +128,56 @@ def test_an_answer_that_nobody_judged_is_no_wrong_turn():
 
 def test_traces_are_right_and_valued_enough():
     group = grown(
-        {"good": True, "poor": True, "false": False, "told": True},
+        {"good": True, "poor": True, "false": False, "hint": True},
         {"good": 0.5, "poor": 0.1, "false": 0.9},
-        hinted={"told"},
+        hinted={"hint"},
     )
     texts = [each.completion[0].content for each in TreeTraces(minimum=0).curate([group], 1)]
     assert texts == ["good"]
     texts = {each.completion[0].content for each in TreeTraces(minimum=0, hinted=True, threshold=0).curate([group], 1)}
-    assert texts == {"good", "poor", "told"}
+    assert texts == {"good", "poor", "hint"}
 
 
 def test_a_linearised_answer_tells_its_wrong_turns_and_the_way_back():
-    (told,) = Linearised(minimum=0).curate([grown(SHAPE, VALUES)], 1)
-    assert told.completion[0].content == (
+    (found,) = Linearised(minimum=0).curate([grown(SHAPE, VALUES)], 1)
+    assert found.completion[0].content == (
         "odd\nend\nBut wait, are we solving the problem correctly so far? Hmm.\n"
         "one\ntea\nbad\nBut wait, are we solving the problem correctly so far? Hmm. Let's go back to: one\n"
         "two\nwrong\nBut wait, are we solving the problem correctly so far? Hmm. Let's go back to: two\n"
         "right"
     )
-    assert [m.content for m in told.prompt] == ["?"]
+    assert [m.content for m in found.prompt] == ["?"]
 
 
 def test_hinted_wrong_answers_are_no_turn_of_a_linearised_one():
-    """Neither as a whole nor in part: the hint would stand in what is trained on."""
-    shape = {"plain\n": {"wrong": False}, "hinted\n": {"told": False}, "good\n": {"right": True}}
-    values = {"told": 0.9, "hinted\n": 0.9, "wrong": 0.1}
-    (told,) = Linearised(minimum=0, detours=3).curate([grown(shape, values, hinted={"hinted\n", "told"})], 1)
-    said = told.completion[0].content
+    """Neither entirely nor in part: the hint would stand in what is trained on."""
+    shape = {"plain\n": {"wrong": False}, "hinted\n": {"hint": False}, "good\n": {"right": True}}
+    values = {"hint": 0.9, "hinted\n": 0.9, "wrong": 0.1}
+    (found,) = Linearised(minimum=0, detours=3).curate([grown(shape, values, hinted={"hinted\n", "hint"})], 1)
+    said = found.completion[0].content
     assert "wrong" in said
     assert "hinted" not in said
-    assert "told" not in said
+    assert "hint" not in said
 
 
 def test_a_hinted_error_is_no_turn_of_a_spliced_answer():
     shape = {"hinted": False, "plain": False, "right": True}
-    (told,) = Spliced(minimum=0).curate([grown(shape, {"hinted": 0.9}, hinted={"hinted"})], 1)
-    assert told.completion[0].content.startswith("plain")
+    (found,) = Spliced(minimum=0).curate([grown(shape, {"hinted": 0.9}, hinted={"hinted"})], 1)
+    assert found.completion[0].content.startswith("plain")
     assert list(Spliced(minimum=0).curate([grown({"hinted": False, "right": True}, hinted={"hinted"})], 1)) == []
 
 
 def test_told_answers_stand_behind_the_engines_own_prompt_without_tokens_of_their_own():
     for curator in (Linearised(minimum=0), Spliced(minimum=0)):
-        (told,) = curator.curate([grown({"odd": False, "right": True})], 1)
-        assert (told.prompt_ids, told.completion_ids) == ((1, 2), ())
+        (found,) = curator.curate([grown({"odd": False, "right": True})], 1)
+        assert (found.prompt_ids, found.completion_ids) == ((1, 2), ())
 
 
 def test_a_spliced_answer_goes_back_at_its_first_error():
-    (told,) = Spliced(minimum=0).curate(
+    (found,) = Spliced(minimum=0).curate(
         [grown({"one\n": {"tea\n": {"cup\n": {"bad": False}}, "right": True}}, VALUES)], 1
     )
-    assert told.completion[0].content == "one\ntea\nI made a mistake. Back to: one\nright"
+    assert found.completion[0].content == "one\ntea\nI made a mistake. Back to: one\nright"
 
 
 def test_a_tree_without_wrong_turns_has_nothing_to_tell():

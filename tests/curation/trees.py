@@ -52,7 +52,7 @@ def unjudged(group, *texts):
     lost = [group.tree.nodes[rollout.index].text in texts for rollout in group.rollouts]
     error = (Verdict.errored("v", "no answer in time"),)
     return group.model_copy(
-        update={"verdicts": tuple(error if gone else told for gone, told in zip(lost, group.verdicts, strict=True))}
+        update={"verdicts": tuple(error if gone else each for gone, each in zip(lost, group.verdicts, strict=True))}
     )
 
 

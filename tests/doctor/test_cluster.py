@@ -44,12 +44,12 @@ def of(*items: Any) -> Any:
     return {"kind": "List", "items": list(items)}
 
 
-def storage(name: str = "default", context: Any = None, **told: Any) -> Any:
-    """A ClusterStorageContainer as KServe's manifests have it; fields of the object and its spec in `told`."""
+def storage(name: str = "default", context: Any = None, **value: Any) -> Any:
+    """A ClusterStorageContainer as KServe's manifests have it; fields of the object and its spec in `value`."""
     container = {"name": "storage-initializer", **({"securityContext": context} if context is not None else {})}
     formats = [{"prefix": "gs://"}, {"prefix": "s3://"}, {"regex": "https?://(.+)/(.+)"}]
-    spec = {"container": container, "supportedUriFormats": formats, **told.pop("spec", {})}
-    return {"metadata": {"name": name}, "spec": spec, **told}
+    spec = {"container": container, "supportedUriFormats": formats, **value.pop("spec", {})}
+    return {"metadata": {"name": name}, "spec": spec, **value}
 
 
 def limits(hard: dict[str, str], **spec: Any) -> Any:
@@ -192,8 +192,8 @@ def test_an_initializer_that_restricted_refuses_is_named_with_what_it_lacks(clus
     found = findings()["storage initializer"]
     assert (found.ok, f"own lacks {lack}" in found.detail) == (False, True)
     assert found.fix.startswith("kubectl patch clusterstoragecontainer own --type merge -p '")
-    told = json.loads(found.fix.partition("'")[2].rstrip("'"))
-    assert told["spec"]["container"]["securityContext"] == json.loads(CONTEXT)
+    data = json.loads(found.fix.partition("'")[2].rstrip("'"))
+    assert data["spec"]["container"]["securityContext"] == json.loads(CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -410,8 +410,8 @@ def test_what_is_not_known_does_not_make_the_command_fail(cluster: Kubernetes, m
     monkeypatch.setattr("selftaught.doctor.cluster.checks", lambda settings: known)
     shown = CliRunner().invoke(app, ["doctor"])
     assert (shown.exit_code, "? network policies: not known" in shown.stderr) == (0, True)
-    told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
-    assert told == [asdict(one) for one in known]
+    data = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert data == [asdict(one) for one in known]
 
 
 # Schedules ------------------------------------------------------------------------------------------------------------
@@ -419,8 +419,8 @@ def test_what_is_not_known_does_not_make_the_command_fail(cluster: Kubernetes, m
 
 def scheduled(home: Path, line: str, image: str) -> Any:
     """What `selftaught schedule` makes for a line."""
-    told = Settings(home=home, store="s3://models", tracking_uri="http://mlflow", image_steps=image)
-    return cron_job(told, CampaignSpec(Recipe.load(shipped.recipes() / "rft.yaml"), line, "weekly"), Clock("@daily"))
+    found = Settings(home=home, store="s3://models", tracking_uri="http://mlflow", image_steps=image)
+    return cron_job(found, CampaignSpec(Recipe.load(shipped.recipes() / "rft.yaml"), line, "weekly"), Clock("@daily"))
 
 
 def test_schedules_that_an_upgrade_left_behind_are_named(

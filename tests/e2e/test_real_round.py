@@ -1,6 +1,6 @@
-"""The main job with the real model and real engines: killed while it samples, gone on with, nothing left behind.
+"""The main job with the real model and real engines: killed while it samples, resumed, nothing left behind.
 
-One small round of recipes/rft.yaml from the compiled pipeline. What a model learns from so little is not looked at.
+One small round of recipes/rft.yaml from the compiled pipeline. What a model learns from so little is not checked.
 """
 
 import json
@@ -73,8 +73,8 @@ class Demo:
     def journaled(self) -> dict[str, Group]:
         """The sampled groups that are in a journal, by task."""
         files = (self.home / "store" / "journals").glob("*/steps/sample/*.jsonl")
-        whole = [line for file in files for line in file.read_text().split("\n")[:-1]]
-        return {group.id: group for group in map(Group.model_validate_json, whole)}
+        complete = [line for file in files for line in file.read_text().split("\n")[:-1]]
+        return {group.id: group for group in map(Group.model_validate_json, complete)}
 
     def processes(self) -> list[int]:
         """Every live process that was started for this home."""
@@ -91,13 +91,13 @@ def _environ(process: Path) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Round:
-    """A round that was killed once: what was journaled by then, how it ended, and what was told."""
+    """A round that was killed once: what was journaled by then, how it ended, and its report."""
 
     demo: Demo
     survived: dict[str, Group]
     left: list[int]
     code: int
-    told: ReportData
+    report: ReportData
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +128,11 @@ def test_a_kill_leaves_no_process(round: Round):
 
 
 def test_the_round_ends_with_a_decision(round: Round):
-    assert round.told.last.outcome == {0: "promoted", 3: "refused"}[round.code]
+    assert round.report.last.outcome == {0: "promoted", 3: "refused"}[round.code]
 
 
 def test_what_was_journaled_is_in_the_data_once(round: Round):
-    (ref,) = (ref for ref in round.told.last.datasets if ref.kind == "verified")
+    (ref,) = (ref for ref in round.report.last.datasets if ref.kind == "verified")
     groups = dataset.read(round.demo.home / "store" / "datasets" / ref.digest, Group)
     assert len({group.id for group in groups}) == len(groups) == 32
     assert all(len(group.rollouts) == 4 for group in groups)
@@ -142,7 +142,7 @@ def test_what_was_journaled_is_in_the_data_once(round: Round):
 
 
 def test_the_challenger_is_one_version_with_the_digest_of_its_weights(round: Round):
-    tracker, last = round.demo.platform.tracker, round.told.last
+    tracker, last = round.demo.platform.tracker, round.report.last
     base, challenger = tracker.versions("rft")
     assert last.challenger is not None
     assert challenger.digest == last.challenger.digest == model_digest(round.demo.platform.model(challenger.digest))
@@ -151,7 +151,7 @@ def test_the_challenger_is_one_version_with_the_digest_of_its_weights(round: Rou
 
 
 def test_it_was_trained_and_both_were_measured(round: Round):
-    last = round.told.last
+    last = round.report.last
     assert last.training is not None
     assert last.training.steps == len(last.training.losses) > 0
     assert all(math.isfinite(loss) for _, loss in last.training.losses)

@@ -233,10 +233,10 @@ async def test_a_summary_leaves_out_what_nobody_could_judge():
 async def test_a_task_that_could_not_be_judged_for_either_model_leaves_the_pair(broken: str):
     tasks = [task(2 * i) for i in range(100)]
     made = await scores(tasks, [Accuracy()], Engine(errors=frozenset({tasks[7].id})))
-    whole = await scores(tasks, [Accuracy()])
-    named = {broken: made, "champion" if broken == "challenger" else "challenger": whole}
-    told = [each.model_copy(update={"model": name}) for name, own in named.items() for each in own]
-    pairs = pair(told, "accuracy", "gate", "champion", "challenger")
+    full = await scores(tasks, [Accuracy()])
+    named = {broken: made, "champion" if broken == "challenger" else "challenger": full}
+    items = [each.model_copy(update={"model": name}) for name, own in named.items() for each in own]
+    pairs = pair(items, "accuracy", "gate", "champion", "challenger")
     assert (len(pairs.tasks), pairs.left, tasks[7].id in pairs.tasks) == (99, 1, False)
     assert pairs.alone == ((1, 0) if broken == "champion" else (0, 1))
     assert set(pairs.difference) == {0.0}

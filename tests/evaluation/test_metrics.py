@@ -181,7 +181,7 @@ def test_metrics_are_named_and_sampled_as_their_fields_say(metric, name: str, as
 
 
 @pytest.mark.parametrize(
-    ("metric", "fields", "told"),
+    ("metric", "fields", "text"),
     [
         (PassAtK, {"k": 8, "n": 4}, "n: 4 samples cannot give pass@k with k: 8"),
         (Accuracy, {"k": 8}, "greedy: true takes one answer a task, k: 8 several"),
@@ -189,8 +189,8 @@ def test_metrics_are_named_and_sampled_as_their_fields_say(metric, name: str, as
         (Majority, {"k": 0}, "k"),
     ],
 )
-def test_fields_that_contradict_each_other_are_refused_with_both_values(metric, fields: dict[str, object], told: str):
-    with pytest.raises(ValidationError, match=told):
+def test_fields_that_contradict_each_other_are_refused_with_both_values(metric, fields: dict[str, object], text: str):
+    with pytest.raises(ValidationError, match=text):
         metric(**fields)
 
 

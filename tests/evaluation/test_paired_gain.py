@@ -36,12 +36,12 @@ def rows(model: str, values: Values, split: Split = "gate", metric: str = "accur
     return [make(model=model, metric=metric, split=split, task=f"{i:05}", value=v) for i, v in enumerate(values)]
 
 
-def evidence(champion: Values, challenger: Values, guard: tuple[Values, Values] | None = None, **told) -> Evidence:
+def evidence(champion: Values, challenger: Values, guard: tuple[Values, Values] | None = None, **found) -> Evidence:
     scores = rows(CHAMPION, champion) + rows(CHALLENGER, challenger)
     if guard:
         scores += rows(CHAMPION, guard[0], "guard") + rows(CHALLENGER, guard[1], "guard")
     return Evidence(
-        **{"champion": CHAMPION, "challenger": CHALLENGER, "scores": scores, "round": 1, "fresh": True} | told
+        **{"champion": CHAMPION, "challenger": CHALLENGER, "scores": scores, "round": 1, "fresh": True} | found
     )
 
 
@@ -187,9 +187,9 @@ def test_a_guard_on_which_nothing_is_right_asks_for_other_tasks_and_not_for_more
 
 def test_a_guard_of_a_figure_below_and_above_zero_is_told_and_tested_as_one():
     """Both have 0 on every guard task: a task may be worth 2, so as many may yet lose twice as much."""
-    told = {"guard": ([0.0] * 64, [0.0] * 64), "bounds": {"accuracy": (-1.0, 1.0)}}
-    signed = check(guarded().decide(evidence(*SMALL, **told)), "guard")
-    share = check(guarded().decide(evidence(*SMALL, guard=told["guard"])), "guard")
+    fields = {"guard": ([0.0] * 64, [0.0] * 64), "bounds": {"accuracy": (-1.0, 1.0)}}
+    signed = check(guarded().decide(evidence(*SMALL, **fields)), "guard")
+    share = check(guarded().decide(evidence(*SMALL, guard=fields["guard"])), "guard")
     assert signed.reason.startswith("accuracy gain over the champion +0.000 on 64 guard tasks, where it has 0.000: ")
     assert signed.values["low"] == pytest.approx(2 * share.values["low"])
     assert (signed.values["margin"], share.values["margin"]) == (0.15, 0)
@@ -230,7 +230,7 @@ def test_the_anchor_is_looked_at_where_it_is_a_third_model(anchor: str):
 # Templates ------------------------------------------------------------------------------------------------------------
 
 
-def templated(*gains: float, each: int = 20, **told) -> Evidence:
+def templated(*gains: float, each: int = 20, **found) -> Evidence:
     """Gate tasks of as many templates as there are gains, in each of which that share of tasks is gained or lost."""
     champion, challenger, clusters = list[float](), list[float](), dict[str, str]()
     for number, gain in enumerate(gains):
@@ -240,7 +240,7 @@ def templated(*gains: float, each: int = 20, **told) -> Evidence:
             before, after = after, before
         clusters |= {f"{len(champion) + i:05}": f"template {number}" for i in range(each)}
         champion, challenger = champion + before, challenger + after
-    return evidence(champion, challenger, clusters=clusters, over="templates", **told)
+    return evidence(champion, challenger, clusters=clusters, over="templates", **found)
 
 
 @pytest.mark.parametrize(
@@ -451,8 +451,8 @@ def test_the_chance_of_a_promotion_is_that_of_the_gain_and_of_the_guard(guard: i
     values = [table(sides[0], sides[0], 160), table(sides[1], sides[1], guard)]
     last = evidence(*values[0], guard=values[1]).scores
     said = guarded().plan(Outlook(160, guard, fresh=True, last=last, champion=CHAMPION, challenger=CHALLENGER))
-    told = float(said.partition("promoted with a chance of ")[2][:4])
-    assert told == pytest.approx(chance, abs=0.03)
+    found = float(said.partition("promoted with a chance of ")[2][:4])
+    assert found == pytest.approx(chance, abs=0.03)
     assert f"if {share:.0%} of the tasks change sides, as in the last round".replace("%", " %") in said
 
 
@@ -464,10 +464,10 @@ def test_the_plan_of_samples_goes_by_how_a_tasks_gain_varies():
     champion = (np.arange(96) % 9 / 8).tolist()
     last = [score for model in (CHAMPION, CHALLENGER) for score in rows(model, champion, metric="mean@8")]
     last[-1] = last[-1].model_copy(update={"value": 0.0})
-    told = guarded(metric="mean@8").plan(
+    found = guarded(metric="mean@8").plan(
         Outlook(96, 96, fresh=True, variance=0.052, last=last, champion=CHAMPION, challenger=CHALLENGER)
     )
-    assert "varies by 0.06, as in the last round" in told
+    assert "varies by 0.06, as in the last round" in found
 
 
 def test_the_plan_says_what_a_fixed_set_costs_over_the_rounds_that_are_to_come():
@@ -489,8 +489,8 @@ def test_the_plan_counts_the_round_that_is_due(number: int, gain: float):
 
 
 def test_of_a_figure_of_which_nothing_is_known_the_plan_promises_nothing():
-    told = gate().plan(Outlook(gate=200, guard=0, fresh=True, bounds=(-1.0, 1.0)))
-    assert told.startswith("what 200 gate tasks can show is not known before a round was measured")
+    found = gate().plan(Outlook(gate=200, guard=0, fresh=True, bounds=(-1.0, 1.0)))
+    assert found.startswith("what 200 gate tasks can show is not known before a round was measured")
     last = [*rows(CHAMPION, [-0.5, 0.25] * 100), *rows(CHALLENGER, [0.0, 0.25] * 100)]
     known = Outlook(
         gate=200, guard=0, fresh=True, bounds=(-1.0, 1.0), last=last, champion=CHAMPION, challenger=CHALLENGER

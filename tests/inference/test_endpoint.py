@@ -121,7 +121,7 @@ async def test_n_completions_come_from_one_request_with_ids_and_logprobs():
     assert (asked["model"], asked["temperature"], asked["max_tokens"], asked["stop"]) == (NAME, 0.7, 9, ["\n"])
 
 
-async def test_token_ids_are_gone_on_with_as_they_are_and_the_stop_string_is_told():
+async def test_token_ids_are_resumed_as_they_are_and_the_stop_string_is_told():
     def completion(_: int, body: dict[str, Any]) -> tuple[int, Any]:
         logprobs = {"tokens": ["4", "\n"], "token_logprobs": [-0.5, -0.25]}
         one = {"text": "4\n", "finish_reason": "stop", "stop_reason": "\n", "token_ids": [34, 2], "logprobs": logprobs}
@@ -138,7 +138,7 @@ async def test_token_ids_are_gone_on_with_as_they_are_and_the_stop_string_is_tol
     ] * 2
 
 
-async def test_a_chats_opening_is_gone_on_with_and_its_tokens_are_told():
+async def test_a_chats_opening_is_resumed_and_its_tokens_are_told():
     with serving(lambda _, body: (200, answer(body) | {"prompt_token_ids": [1, 2, 3]})) as server:
         async with endpoint(server) as model:
             (said,) = await model.complete(ASK)
@@ -213,9 +213,9 @@ def test_vllm_has_batches_of_chats_and_reads_their_priority_in_the_body():
     vllm = importlib.util.find_spec("vllm")
     if vllm is None or not vllm.submodule_search_locations:
         pytest.skip("vLLM is not installed")
-    place = Path(vllm.submodule_search_locations[0]) / "entrypoints"  # read, because importing it takes half a minute
-    assert '"/v1/chat/completions/batch"' in (place / "openai/chat_completion/api_router.py").read_text()
-    assert "priority=request.priority" in (place / "openai/chat_completion/batch_serving.py").read_text()
+    package = Path(vllm.submodule_search_locations[0]) / "entrypoints"  # read, because importing it takes half a minute
+    assert '"/v1/chat/completions/batch"' in (package / "openai/chat_completion/api_router.py").read_text()
+    assert "priority=request.priority" in (package / "openai/chat_completion/batch_serving.py").read_text()
 
 
 async def test_a_server_without_batches_is_asked_one_by_one_and_not_for_a_batch_again():
@@ -341,13 +341,13 @@ async def test_a_tag_that_is_no_token_of_the_model_is_told():
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "text"),
     [(([EVEN] * 2,), "2 scores of 3 tokens"), (([EVEN] * 3, [EVEN]), "2 answers to 1 solutions"), ((), "0 answers")],
 )
-async def test_scores_of_other_tokens_are_no_answer(rows: tuple[list[list[float]], ...], told: str):
+async def test_scores_of_other_tokens_are_no_answer(rows: tuple[list[list[float]], ...], text: str):
     with serving(rewarding(*rows)) as server:
         async with endpoint(server) as model:
-            with pytest.raises(NoAnswer, match=told):
+            with pytest.raises(NoAnswer, match=text):
                 await model.rewards([chat("a#")], "#")
 
 
@@ -442,9 +442,9 @@ async def test_status_500_is_that_requests_alone_and_a_wrong_key_is_everybodys()
         async with endpoint(server) as model:
             with pytest.raises(NoAnswer, match="answered 500: boom"):
                 await model.chat(ASK)
-            with pytest.raises(BadInput, match="takes no request of ours \\(401\\): boom") as told:
+            with pytest.raises(BadInput, match="takes no request of ours \\(401\\): boom") as found:
                 await model.chat(ASK)
-    assert not isinstance(told.value, NoAnswer)
+    assert not isinstance(found.value, NoAnswer)
 
 
 @pytest.mark.parametrize("rows", [[None], [None, {}, {"3": {"logprob": -1.0}}], [None, {"9": {"logprob": -1.0}}] * 2])
@@ -479,8 +479,8 @@ async def test_the_chat_templates_variables_go_with_every_chat_and_with_nothing_
             await model.complete(ASK, max_tokens=2)
             await model.odds([ASK], ["yes"])
             await model.complete([5], max_tokens=2)
-    told = [body.get("chat_template_kwargs") for body in server.bodies]
-    assert told == [{"enable_thinking": False}] * 3 + [None]
+    response = [body.get("chat_template_kwargs") for body in server.bodies]
+    assert response == [{"enable_thinking": False}] * 3 + [None]
 
 
 ONE = {"content": [{"token": "2", "logprob": -0.5, "top_logprobs": []}, {"token": "", "logprob": -0.25}]}

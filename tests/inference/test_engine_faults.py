@@ -29,8 +29,8 @@ def questions(round: Round, split: str) -> list[str]:
     return [t.messages[-1].content for t in dataset.read(Path(round.made["tasks"].path), Task) if t.split == split]
 
 
-def faults(monkeypatch: pytest.MonkeyPatch, **told: list[str]) -> None:
-    monkeypatch.setenv("RECORDED_FAULTS", json.dumps(told))
+def faults(monkeypatch: pytest.MonkeyPatch, **seen: list[str]) -> None:
+    monkeypatch.setenv("RECORDED_FAULTS", json.dumps(seen))
 
 
 def asked(engines: Path) -> list[dict[str, Any]]:
@@ -80,8 +80,8 @@ def test_a_task_that_is_refused_costs_that_task_alone(
     assert Counter(score.model for score in scores) == {round.job.champion.digest: 27, round.challenger: 27}
     assert tasks[gate] not in {score.task for score in scores}
     assert round.made["gate-metrics"].metadata is not None
-    told = capfd.readouterr().err
-    assert f"no answer to task {tasks[train]} (" in told and "maximum context length" in told
+    stderr = capfd.readouterr().err
+    assert f"no answer to task {tasks[train]} (" in stderr and "maximum context length" in stderr
 
 
 @pytest.mark.parametrize("fault", ["refused", "broken"])
@@ -98,9 +98,9 @@ def test_a_round_in_which_many_are_refused_ends_with_the_first_named(
     with pytest.raises(SystemExit):
         round.sample()
     first = next(t.id for t in dataset.read(Path(round.made["tasks"].path), Task) if t.split == "train")
-    told = capfd.readouterr().err
-    assert f"sample: 2 of 6 tasks got no answer, more than 10%. The first, {first} (" in told
-    assert "maximum context length" in told and "SELFTAUGHT_ENGINE_CONTEXT" in told
+    stderr = capfd.readouterr().err
+    assert f"sample: 2 of 6 tasks got no answer, more than 10%. The first, {first} (" in stderr
+    assert "maximum context length" in stderr and "SELFTAUGHT_ENGINE_CONTEXT" in stderr
     assert [r.outcome for r in platform.tracker.rounds("line", "campaign")] == ["failed"]
 
 
@@ -109,15 +109,15 @@ def test_the_chat_templates_variables_and_how_tokens_are_drawn_reach_every_reque
 ):
     sampler = {"type": "iid", "k": 2, "max_tokens": 32, "top_p": 0.9}
     asks = recipe(model, sample=sampler) | {"chat_template": {"enable_thinking": False}}
-    round, told = Round(tmp_path / "round", asks), list[Any]()
+    round, seen = Round(tmp_path / "round", asks), list[Any]()
     monkeypatch.setattr(
-        TrainRequest, "run", lambda work, _, done=TrainRequest.run: told.append(work.template) or done(work)
+        TrainRequest, "run", lambda work, _, done=TrainRequest.run: seen.append(work.template) or done(work)
     )
     round.until_trained()
     round.evaluate("gate")
     assert {str(request["chat_template_kwargs"]) for request in asked(engines)} == {"{'enable_thinking': False}"}
     assert {(request["temperature"], request.get("top_p")) for request in asked(engines)} == {(1.0, 0.9), (0, None)}
-    assert told == [{"enable_thinking": False}]
+    assert seen == [{"enable_thinking": False}]
 
 
 def test_what_changes_answers_enters_the_keys_of_what_is_asked(

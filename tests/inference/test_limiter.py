@@ -1,4 +1,4 @@
-"""The limiter: never more in flight than an engine has room for, no request forgotten, whatever the order of things."""
+"""The limiter: never more in flight than the engines' shares, and every request gets its turn, in any order."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.inference.limiter import ENGINE, KEPT, SHARE, Limiter
+from selftaught.inference.limiter import ENGINE, SHARE, SHARE_LIFETIME, Limiter
 
 
-def said(share: int, engine: str = "a") -> dict[str, str]:
+def headers(share: int, engine: str = "a") -> dict[str, str]:
     return {ENGINE: engine, SHARE: str(share)}
 
 
@@ -19,7 +19,7 @@ async def settled() -> None:
 
 
 class Crowd:
-    """Requests at a limiter: each holds its sequences from when it is let through until it is told to end."""
+    """Requests at a limiter: each holds its sequences from its admission until it is ended."""
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
@@ -56,7 +56,7 @@ class Crowd:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["ask", "ask", "ask", "end", "end", "cancel", "hear"]), st.integers(1, 40)), max_size=40
+    st.tuples(st.sampled_from(["ask", "ask", "ask", "end", "end", "cancel", "update"]), st.integers(1, 40)), max_size=40
 )
 
 
@@ -71,15 +71,15 @@ def test_no_more_is_in_flight_than_there_is_room_for_and_every_request_ends(
             "ask": crowd.ask,
             "end": crowd.end,
             "cancel": crowd.cancel,
-            "hear": lambda share: limiter.hear(said(share)),
+            "update": lambda share: limiter.update(headers(share)),
         }
         for act, number in steps:
             before = len(crowd.let_through)
             acts[act](number)
             if not at_once:
                 await settled()
-                assert limiter.flying == sum(crowd.held)
-                if len(crowd.let_through) > before:  # what was in flight before may be more: nothing is broken off
+                assert limiter.in_flight == sum(crowd.held)
+                if len(crowd.let_through) > before:  # more may already be in flight: nothing is aborted
                     assert sum(crowd.held) <= limiter.limit or len(crowd.held) == 1
         for _ in crowd.tasks:
             await settled()
@@ -87,12 +87,12 @@ def test_no_more_is_in_flight_than_there_is_room_for_and_every_request_ends(
         await settled()
         assert all(task.done() for task in crowd.tasks)
         assert crowd.let_through == sorted(crowd.let_through)
-        assert limiter.flying == 0
+        assert limiter.in_flight == 0
 
     asyncio.run(world())
 
 
-async def test_a_request_that_is_larger_than_the_limit_goes_alone():
+async def test_a_request_larger_than_the_limit_runs_alone():
     crowd = Crowd(Limiter(8))
     for sequences in (2, 20, 2):
         crowd.ask(sequences)
@@ -106,35 +106,35 @@ async def test_a_request_that_is_larger_than_the_limit_goes_alone():
     assert crowd.held == [2]
 
 
-async def test_room_that_an_engine_tells_is_used_at_once():
+async def test_a_new_share_is_used_at_once():
     limiter = Limiter(2)
     crowd = Crowd(limiter)
     for _ in range(10):
         crowd.ask(1)
     await settled()
     assert sum(crowd.held) == 2
-    limiter.hear(said(7))
+    limiter.update(headers(7))
     await settled()
     assert sum(crowd.held) == 7
 
 
-def test_several_engines_at_one_address_have_room_together_as_long_as_they_answer():
+def test_the_shares_of_several_engines_at_one_address_add_up_while_they_answer():
     now = 0.0
     limiter = Limiter(64, clock=lambda: now)
-    limiter.hear({})
+    limiter.update({})
     assert limiter.limit == 64
-    limiter.hear(said(10, "a"))
-    limiter.hear(said(20, "b"))
-    limiter.hear(said(12, "a"))
+    limiter.update(headers(10, "a"))
+    limiter.update(headers(20, "b"))
+    limiter.update(headers(12, "a"))
     assert limiter.limit == 32
-    now = KEPT + 1
-    assert limiter.limit == 32, "the newest word stands until there is another"
-    limiter.hear(said(12, "a"))
+    now = SHARE_LIFETIME + 1
+    assert limiter.limit == 32, "the newest share is valid until there is another"
+    limiter.update(headers(12, "a"))
     assert limiter.limit == 12
 
 
-def test_what_is_no_number_of_sequences_is_not_heard():
+def test_an_invalid_share_is_ignored():
     limiter = Limiter(64)
     for words in ("", "-3", "many", "1.5"):
-        limiter.hear({ENGINE: "a", SHARE: words})
+        limiter.update({ENGINE: "a", SHARE: words})
     assert limiter.limit == 64

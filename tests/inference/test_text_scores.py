@@ -48,7 +48,7 @@ async def test_the_odds_of_named_tokens_after_texts_come_in_their_order_from_one
 
 
 @pytest.mark.parametrize(
-    ("logprobs", "error", "told"),
+    ("logprobs", "error", "text"),
     [
         (None, BadInput, "gives no probabilities of named tokens. Serve"),
         ({"top_logprobs": [None]}, BadInput, "gives no probabilities of named tokens. Serve"),
@@ -57,7 +57,7 @@ async def test_the_odds_of_named_tokens_after_texts_come_in_their_order_from_one
     ],
 )
 async def test_a_server_that_does_not_say_how_likely_named_tokens_are_is_told_of(
-    logprobs: Any, error: type[Exception], told: str
+    logprobs: Any, error: type[Exception], text: str
 ):
     def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
         status, content = next_words(number, body)
@@ -67,7 +67,7 @@ async def test_a_server_that_does_not_say_how_likely_named_tokens_are_is_told_of
 
     with serving(reply) as server:
         async with endpoint(server) as model:
-            with pytest.raises(error, match=told):
+            with pytest.raises(error, match=text):
                 await model.text_odds(["a"], ["+", "-"])
 
 

@@ -13,7 +13,7 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Told: 1\r\nSet-Cookie: a=b\r
 
 
 class Server:
-    """Answers every request with `reply`, and keeps each connection open until it is told to `hang_up`."""
+    """Answers every request with `reply`, and keeps each connection open until it is asked to `hang_up`."""
 
     def __init__(self, reply: bytes) -> None:
         self.reply, self.asked = reply, list[bytes]()
@@ -34,18 +34,18 @@ class Server:
             writer.close()
 
     def hang_up(self) -> None:
-        """Close what is open, as a server does with connections that nobody uses."""
+        """Close what is open, as a server does with connections that is idle."""
         for each in self.open:
             each.close()
 
 
 @asynccontextmanager
 async def serving(reply: bytes = PLAIN) -> AsyncGenerator[Server]:
-    told = Server(reply)
-    listening = await asyncio.start_server(told.serve, "127.0.0.1", 0)
-    told.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    yield told
-    told.hang_up()
+    found = Server(reply)
+    listening = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    found.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    yield found
+    found.hang_up()
     listening.close()
 
 
@@ -142,9 +142,9 @@ async def test_what_is_no_address_is_told_from_a_server_that_is_away(url: str):
 @pytest.mark.parametrize("key", ["s3cret\n", "s3\0cret"])
 async def test_a_key_that_no_header_holds_is_told_without_it(key: str):
     async with serving() as server, transport(Authorization=f"Bearer {key}") as made:
-        with pytest.raises(AddressError, match="header") as told:
+        with pytest.raises(AddressError, match="header") as found:
             await made.ask("GET", server.url)
-    assert "s3" not in str(told.value)
+    assert "s3" not in str(found.value)
     assert server.asked == []
 
 
@@ -156,6 +156,6 @@ async def test_a_message_about_tls_names_the_server_and_no_object_of_python():
 
     async with await asyncio.start_server(plainly, "127.0.0.1", 0) as listening, transport() as made:
         address = "127.0.0.1:{1}".format(*listening.sockets[0].getsockname())
-        with pytest.raises(LostError, match=rf"{address} .*\[SSL: ") as told:
+        with pytest.raises(LostError, match=rf"{address} .*\[SSL: ") as found:
             await made.ask("GET", f"HTTPS://{address}")
-    assert "object at" not in str(told.value)
+    assert "object at" not in str(found.value)

@@ -42,8 +42,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """infra/aws, initialised with a provider that is on this machine, away from the checkout and its state."""
     version = re.search(r'version = "([\d.]+)"', (AWS / "versions.tf").read_text())
     assert version
-    places = [AWS / ".terraform" / "providers", *(place for mirror in MIRRORS for place in _places(mirror))]
-    found = [place for place in places if (place / f"registry.terraform.io/hashicorp/aws/{version[1]}").is_dir()]
+    places = [AWS / ".terraform" / "providers", *(mirrored for mirror in MIRRORS for mirrored in _places(mirror))]
+    found = [
+        mirrored for mirrored in places if (mirrored / f"registry.terraform.io/hashicorp/aws/{version[1]}").is_dir()
+    ]
     if not found:
         pytest.skip("the AWS provider is not at hand: run `terraform init` in infra/aws")
     root = tmp_path_factory.mktemp("terraform")

@@ -32,7 +32,7 @@ def task(folder: Path, name: str, rows: Sequence[dict[str, Any]], **fields: Any)
     """A task of the harness on rows of a local file."""
     data = folder / f"{name}.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    told = {
+    metadata = {
         "task": name,
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(data)}},
@@ -40,21 +40,21 @@ def task(folder: Path, name: str, rows: Sequence[dict[str, Any]], **fields: Any)
         "doc_to_text": "{{question}}",
         "metadata": {"version": 1},
     }
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(told | fields))
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(metadata | fields))
     return folder / f"{name}.yaml"
 
 
 def sums(folder: Path, rows: Sequence[dict[str, Any]] = SUMS, **fields: Any) -> Path:
     generation = {"until": ["\n"], "do_sample": False, "max_gen_toks": 8}
     metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True, "regexes_to_ignore": [" "]}
-    told = {"doc_to_text": "Q: What is 2 + 2?\nA: 4\nQ: {{question}}\nA:", "doc_to_target": "{{answer}}"}
-    told |= {"output_type": "generate_until", "generation_kwargs": generation, "metric_list": [metric]}
-    return task(folder, "local_sums", rows, **told | fields)
+    config = {"doc_to_text": "Q: What is 2 + 2?\nA: 4\nQ: {{question}}\nA:", "doc_to_target": "{{answer}}"}
+    config |= {"output_type": "generate_until", "generation_kwargs": generation, "metric_list": [metric]}
+    return task(folder, "local_sums", rows, **config | fields)
 
 
 def choices(folder: Path) -> Path:
-    told = {"doc_to_target": "{{gold}}", "doc_to_choice": "{{choices}}", "output_type": "multiple_choice"}
-    return task(folder, "local_choices", WEIGHED, metric_list=[{"metric": "acc"}], **told)
+    fields = {"doc_to_target": "{{gold}}", "doc_to_choice": "{{choices}}", "output_type": "multiple_choice"}
+    return task(folder, "local_choices", WEIGHED, metric_list=[{"metric": "acc"}], **fields)
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +63,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def asked(model: Path, *more: str) -> Result:
-    told = CliRunner().invoke(app, ["benchmark", str(model), *more])
-    assert told.exit_code == 0, told.output + repr(told.exception)
-    return told
+    result = CliRunner().invoke(app, ["benchmark", str(model), *more])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result
 
 
 def test_a_benchmark_is_printed_written_and_logged(
@@ -77,10 +77,10 @@ def test_a_benchmark_is_printed_written_and_logged(
     monkeypatch.setenv("OPENAI_API_KEY", "of-somebody-else")
     rows = [*SUMS[:2], {"question": "long " * 200, "answer": "0"}]
     file, out = sums(tmp_path, rows), tmp_path / "out"
-    told = asked(model, "--tasks", str(file), "--out", str(out), "--limit", "3")
-    assert "|local_sums|" in told.stdout
-    assert "exact_match" in told.stdout
-    assert "local_sums: 1 prompts were cut to fit 1024 tokens" in told.stderr
+    found = asked(model, "--tasks", str(file), "--out", str(out), "--limit", "3")
+    assert "|local_sums|" in found.stdout
+    assert "exact_match" in found.stdout
+    assert "local_sums: 1 prompts were cut to fit 1024 tokens" in found.stderr
     (results,) = out.rglob("results_*.json")
     (samples,) = out.rglob("samples_local_sums_*.jsonl")
     answers = [json.loads(line) for line in samples.read_text().splitlines()]
@@ -108,16 +108,16 @@ def test_what_is_weighed_and_what_is_generated_are_the_models_own(
     shutil.copytree(database, home)
     sums(tmp_path), choices(tmp_path)
     out, names = tmp_path / "out", f"{tmp_path}/local_sums.yaml,{tmp_path}/local_choices.yaml"
-    told = json.loads(asked(starter_model, "--tasks", names, "--out", str(out), "--json").stdout)
+    data = json.loads(asked(starter_model, "--tasks", names, "--out", str(out), "--json").stdout)
     weighed, said = (_samples(out, name) for name in ("local_choices", "local_sums"))
     right = [sample["filtered_resps"][0].strip() == sample["doc"]["answer"] for sample in said]
-    assert told["figures"]["local_sums/exact_match"] == sum(right) / len(right)
-    assert told["figures"]["local_choices/acc"] == 1
-    assert told["cut"] == {}
+    assert data["figures"]["local_sums/exact_match"] == sum(right) / len(right)
+    assert data["figures"]["local_choices/acc"] == 1
+    assert data["cut"] == {}
     for sample in weighed:
         own = [_likelihood(starter_model, sample["doc"]["question"], f" {c}") for c in sample["doc"]["choices"]]
         assert [float(given[0]) for given in sample["filtered_resps"]] == pytest.approx(own, abs=0.1, rel=0.03)
-    _mlflow_has_them("benchmarks", told["figures"])
+    _mlflow_has_them("benchmarks", data["figures"])
 
 
 def _samples(out: Path, name: str) -> list[dict[str, Any]]:
@@ -131,10 +131,10 @@ def _likelihood(folder: Path, prompt: str, rest: str) -> float:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-    given, whole = len(tokenizer(prompt).input_ids), tokenizer(prompt + rest, return_tensors="pt").input_ids
+    given, full = len(tokenizer(prompt).input_ids), tokenizer(prompt + rest, return_tensors="pt").input_ids
     with torch.inference_mode():
-        logprobs = model(whole).logits[0, :-1].float().log_softmax(-1)
-    return float(logprobs.gather(1, whole[0, 1:, None])[given - 1 :].sum())
+        logprobs = model(full).logits[0, :-1].float().log_softmax(-1)
+    return float(logprobs.gather(1, full[0, 1:, None])[given - 1 :].sum())
 
 
 # What is refused, before a model is looked for ----------------------------------------------------------------------
@@ -153,8 +153,8 @@ def test_a_task_that_weighs_texts_needs_vllm(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_task_that_runs_what_a_model_wrote_is_refused(tmp_path: Path):
-    told = refusal(Wanted((str(sums(tmp_path, unsafe_code=True)),)))
-    assert "'local_sums' runs code that the model wrote" in told
+    found = refusal(Wanted((str(sums(tmp_path, unsafe_code=True)),)))
+    assert "'local_sums' runs code that the model wrote" in found
 
 
 def test_data_that_are_not_there_are_told_with_the_task(tmp_path: Path):

@@ -19,25 +19,25 @@ METRICS = [{"type": "accuracy"}, {"type": "accuracy", "greedy": False, "k": 2}, 
 
 
 @pytest.fixture
-def told(platform: Platform, requests: Path, model: Path, tmp_path: Path) -> Result:
-    """`selftaught evaluate` on the recorded engine with `--out`."""
+def printed(platform: Platform, requests: Path, model: Path, tmp_path: Path) -> Result:
+    """`selftaught evaluate` on the simulated engine with `--out`."""
     file = written(tmp_path / "recipe.yaml", recipe(model, evaluate=METRICS))
     asked = ["evaluate", "champion", str(file), "--line", "line", "--out", str(tmp_path / "answers.jsonl"), "--json"]
-    told = CliRunner().invoke(app, asked)
-    assert told.exit_code == 0, told.output
-    return told
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    return result
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
 
 
-def test_every_answer_is_in_the_file_and_in_mlflow_are_the_means(told: Result, platform: Platform, tmp_path: Path):
-    found, summaries = rows(tmp_path), {each["metric"]: each for each in json.loads(told.stdout)}
+def test_every_answer_is_in_the_file_and_in_mlflow_are_the_means(printed: Result, platform: Platform, tmp_path: Path):
+    found, summaries = rows(tmp_path), {each["metric"]: each for each in json.loads(printed.stdout)}
     assert summaries.keys() == {"accuracy", "mean@2", "tokens"}
     _the_numbers_follow_from_the_rows(found, summaries)
     _the_prompt_is_what_the_engine_was_sent(found, tmp_path / "requests.jsonl")
-    _progress_says_what_of(told.stderr)
+    _progress_says_what_of(printed.stderr)
     _mlflow_has_a_run(platform, summaries)
 
 
@@ -61,9 +61,9 @@ def _the_prompt_is_what_the_engine_was_sent(found: list[dict[str, Any]], request
     assert {row["prompt"][-1]["content"] for row in found} == {each["question"] for each in sent}
 
 
-def _progress_says_what_of(told: str) -> None:
-    assert re.search(r"^evaluate accuracy, tokens: 8/8 tasks ", told, re.MULTILINE)
-    assert re.search(r"^evaluate mean@2: 8/8 tasks ", told, re.MULTILINE)
+def _progress_says_what_of(text: str) -> None:
+    assert re.search(r"^evaluate accuracy, tokens: 8/8 tasks ", text, re.MULTILINE)
+    assert re.search(r"^evaluate mean@2: 8/8 tasks ", text, re.MULTILINE)
 
 
 def _mlflow_has_a_run(platform: Platform, summaries: dict[str, Any]) -> None:

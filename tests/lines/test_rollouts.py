@@ -40,15 +40,15 @@ SECOND = answered("Größe?\u202e", ("“5”", None), ("[red]5[/red]", True))
 @pytest.fixture(autouse=True)
 def rounds(registry: Registry, tmp_path: Path) -> None:
     """The line has finished two rounds; of the first the verified groups are gone."""
-    platform, told = Platform.open(), sample(2)
+    platform, found = Platform.open(), sample(2)
     made = dataset.write(tmp_path / "verified", [FIRST, SECOND], "groups")
     platform.store.put("datasets", made.digest, tmp_path / "verified")
     ended = tuple(
         report.model_copy(update={"datasets": (DatasetRef(kind="verified", digest=digest, rows=2),)})
-        for report, digest in zip(told.rounds, ("c" * 64, made.digest), strict=True)
+        for report, digest in zip(found.rounds, ("c" * 64, made.digest), strict=True)
     )
     for report in ended:
-        page = told.model_copy(update={"line": LINE, "rounds": (report,)})
+        page = found.model_copy(update={"line": LINE, "rounds": (report,)})
         end_round(platform.store, RoundKey(LINE, "weekly", report.round), page)
 
 

@@ -35,7 +35,7 @@ def test_what_does_not_answer_hides_nothing_else(platform: Platform, monkeypatch
 def test_machines_are_told_what_is_not_known(platform: Platform, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SELFTAUGHT_KFP", NOBODY)
     done = CliRunner().invoke(app, ["status", "line", "--json"])
-    told = json.loads(done.stdout)
+    data = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert told["unknown"].keys() == {"runs"}
-    assert told["aliases"].keys() == {"base", "champion", "head"}
+    assert data["unknown"].keys() == {"runs"}
+    assert data["aliases"].keys() == {"base", "champion", "head"}

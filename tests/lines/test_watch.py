@@ -44,7 +44,7 @@ ROLLING = Guard(0.15, 0.01, rolls_back=True)
 
 @dataclass
 class Line:
-    """A line whose version 2 was promoted on dropped tasks, with what later measurements would say."""
+    """A line whose version 2 was promoted on inbox tasks, with what later measurements would say."""
 
     platform: Platform
     recipe: Recipe
@@ -104,17 +104,17 @@ def promote(platform: Platform, parsed: Recipe) -> tuple[Version, Version]:
     tracker, key = platform.tracker, RoundKey("line", "fresh")
     old = tracker.resolve("line", "champion")
     assert old is not None
-    told = sample(1)
-    digest = told.last.challenger.digest if told.last.challenger else ""
+    found = sample(1)
+    digest = found.last.challenger.digest if found.last.challenger else ""
     taken = drawn(platform, parsed, key)
     made = dataset.write(platform.settings.home / "tasks", taken.tasks, "tasks")
     platform.store.put("datasets", made.digest, platform.settings.home / "tasks")
     platform.store.claim(PlanEntry(key).key, fixed(key, made.digest, drops=taken.drops))
     questions = [str(n) for n in range(100)]
     scores = (*scored(digest, questions, 0.8), *scored(old.digest, questions, 0.3))
-    last = told.last.model_copy(update={"champion": ModelVersion(digest=old.digest)})
-    told = told.model_copy(update={"scores": scores, "rounds": (last,)})
-    end_round(platform.store, key, told)
+    last = found.last.model_copy(update={"champion": ModelVersion(digest=old.digest)})
+    found = found.model_copy(update={"scores": scores, "rounds": (last,)})
+    end_round(platform.store, key, found)
     round = tracker.round_run(key, "main")
     tracker.finish(round, "promoted")
     new = tracker.register("line", digest, "file:///new", round, {"selftaught.campaign": "fresh"})

@@ -1,7 +1,7 @@
 """Every compiled pipeline as the back end reads it, and every rule with slips that it catches.
 
-A slip is one change of a compiled pipeline that takes nothing else with it, planted wherever it can be; each is told by
-the rule that it breaks.
+A slip is one change of a compiled pipeline that takes nothing else with it, planted wherever it can be; each is found
+by the rule that it breaks.
 """
 
 import pickle
@@ -37,7 +37,7 @@ SLIPS: list[tuple[str, str, Callable[[Any, Any], Iterator[Callable[[], object]]]
 
 
 def slip(rule: str) -> Callable[..., Any]:
-    """Of a function that gives, for two documents, what changes them, each time one place: `rule` has to tell it."""
+    """Of a function that gives, for two documents, what changes them, one at a time: `rule` has to find it."""
 
     def keep(places: Callable[[Any, Any], Iterator[Callable[[], object]]]) -> Any:
         SLIPS.append((rule, places.__name__, places))
@@ -140,10 +140,10 @@ def what_may_be_null(spec: Any, platform: Any):
 
 @slip("defaults_fit")
 def a_default_of_another_type(spec: Any, platform: Any):
-    for told in spec["root"]["inputDefinitions"]["parameters"].values():
-        if "defaultValue" in told:
-            yield setting(told, "defaultValue", "0")
-            yield taking(told, "isOptional")
+    for each in spec["root"]["inputDefinitions"]["parameters"].values():
+        if "defaultValue" in each:
+            yield setting(each, "defaultValue", "0")
+            yield taking(each, "isOptional")
 
 
 @slip("loops_fit")
@@ -275,7 +275,7 @@ def circles_and_empty_groups(spec: Any, platform: Any):
             yield setting(spec["components"][name]["dag"], "tasks", {})
 
 
-@slip("names_are_taken")
+@slip("names_are_accepted")
 def names_that_are_not_taken(spec: Any, platform: Any):
     for name in ("Round", "a_b", "round-", "-round", "selftaught round", "r" * 58, ""):
         yield setting(spec["pipelineInfo"], "name", name)
@@ -288,7 +288,7 @@ def names_that_are_not_taken(spec: Any, platform: Any):
         yield lambda name=name: root.update({name: root.pop("report")})
 
 
-@slip("sizes_are_taken")
+@slip("sizes_are_accepted")
 def what_no_argument_holds(spec: Any, platform: Any):
     for executor in spec["deploymentSpec"]["executors"].values():
         yield setting(executor["container"]["command"], -1, "x" * ARGUMENT)
@@ -330,7 +330,7 @@ def a_container_that_may_be_root(spec: Any, platform: Any):
     yield from (taking(kubernetes(platform), name) for name in kubernetes(platform))
 
 
-@slip("environments_are_taken")
+@slip("environments_are_accepted")
 def variables_and_mounts_that_are_not_taken(spec: Any, platform: Any):
     for executor in kubernetes(platform).values():
         pairs = executor["secretAsEnv"][0]["keyToEnv"]

@@ -1,4 +1,4 @@
-"""The pipeline of a round of one shard runs whole on one machine, as the one with a loop does
+"""The pipeline of a round of one shard runs complete on one machine, as the one with a loop does
 (tests/campaign/test_kill.py).
 """
 
@@ -21,7 +21,7 @@ __all__ = ["database", "model", "platform", "recorded_blocks"]  # fixtures
 def test_a_round_of_one_shard_runs_without_a_loop(
     platform: Platform, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    """One that was begun with one shard, whatever the order that goes on with it says."""
+    """One that was begun with one shard, whatever the order that resumes it says."""
     Round(tmp_path / "begun", recipe(model), shards=1).prepare()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY))))
     monkeypatch.chdir(REPOSITORY)
@@ -34,6 +34,6 @@ def test_a_round_of_one_shard_runs_without_a_loop(
     )
     assert order.pipeline(1).name == "round.yaml"
     (ended,) = Campaign(platform, order, lambda event: None).run()
-    assert ended.told.last.outcome == "promoted"
-    assert ended.told.last.funnel.tasks == 12
-    assert ended.told.command.endswith("--shards 1")
+    assert ended.report.last.outcome == "promoted"
+    assert ended.report.last.funnel.tasks == 12
+    assert ended.report.command.endswith("--shards 1")

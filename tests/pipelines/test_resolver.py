@@ -54,8 +54,8 @@ class NoPod(Pods):
 def test_a_task_that_the_driver_refuses_is_no_pod(
     type: str, pods: dict[str, int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
-    told = {"inputs": {"parameterValues": {"shard": 1}}, "outputs": {"outputFile": f"{tmp_path}/out.json"}}
-    command = ["sh", "--executor_input", json.dumps(told), "--function_to_execute", "sample"]
+    fields = {"inputs": {"parameterValues": {"shard": 1}}, "outputs": {"outputFile": f"{tmp_path}/out.json"}}
+    command = ["sh", "--executor_input", json.dumps(fields), "--function_to_execute", "sample"]
     harness = NoPod("namespace", "s3://bucket/root", str)
     assert not harness.task("image", command, with_items("round.yaml", type), tmp_path)
     assert harness.tries == pods

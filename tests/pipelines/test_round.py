@@ -162,7 +162,7 @@ def test_a_namespace_that_enforces_restricted_takes_every_task():
 
 
 def test_tasks_are_called_by_what_they_do():
-    names = {task: told["taskInfo"]["name"] for task, told in TASKS.items()}
+    names = {task: each["taskInfo"]["name"] for task, each in TASKS.items()}
     assert (names["evaluate"], names["evaluate-2"]) == ("evaluate: gate set", "evaluate: report set")
     assert names["condition-2"] == "promoted, not refused"  # a refused round shows it as skipped
     assert len(set(names.values())) == len(names)
@@ -176,8 +176,8 @@ def test_training_asks_for_a_gpu_where_the_placement_says_so(tmp_path: Path):
     )
     environment = ir["deploymentSpec"]["executors"]["exec-train"]["container"]["env"]
     assert {"name": "SELFTAUGHT_TRAIN_PROCESSES", "value": "1"} in environment  # one process a GPU
-    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert [name for name, each in told.items() if "tolerations" in each] == ["exec-train"]
+    found = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert [name for name, each in found.items() if "tolerations" in each] == ["exec-train"]
 
 
 @pytest.mark.parametrize("compiled", [COMPILED, SEARCH])

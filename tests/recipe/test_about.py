@@ -1,4 +1,4 @@
-"""What a recipe says of itself is checked and shown, and is no part of its method."""
+"""What a recipe says of itself is checked and shown, and is not part of its method."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ STAR = {
 }
 
 
-def told(**changes: object) -> str:
+def text(**changes: object) -> str:
     """rft.yaml with other fields at its top; None takes one out."""
     fields = yaml.safe_load((REPOSITORY / "recipes" / "rft.yaml").read_text()) | changes
     return json.dumps({name: value for name, value in fields.items() if value is not None})
@@ -37,15 +37,15 @@ def test_every_shipped_recipe_says_what_it_follows_and_what_differs(path: Path):
 
 def test_what_a_recipe_says_of_itself_changes_no_digest():
     """Rounds, claims and campaigns go by the digest: a recipe of the earlier format stays the same one."""
-    earlier = Recipe.parse(told(format=None, about=None))
+    earlier = Recipe.parse(text(format=None, about=None))
     assert (earlier.format, earlier.about) == (1, None)
-    assert earlier.digest == Recipe.parse(told()).digest
-    assert earlier.digest == Recipe.parse(told(about={"family": "search", "published": "Another method."})).digest
-    assert earlier.digest != Recipe.parse(told(description="other")).digest
+    assert earlier.digest == Recipe.parse(text()).digest
+    assert earlier.digest == Recipe.parse(text(about={"family": "search", "published": "Another method."})).digest
+    assert earlier.digest != Recipe.parse(text(description="other")).digest
 
 
 def test_a_recipe_says_the_same_of_itself_after_its_way_through_a_pipeline():
-    recipe = Recipe.parse(told())
+    recipe = Recipe.parse(text())
     assert Recipe.parse(recipe.as_argument()) == recipe
 
 
@@ -67,7 +67,7 @@ def test_a_recipe_says_the_same_of_itself_after_its_way_through_a_pipeline():
 )
 def test_a_mistake_in_what_it_says_is_told_with_its_place(changes: dict[str, object], message: str):
     with pytest.raises(BadRecipe, match=message):
-        Recipe.parse(told(**changes))
+        Recipe.parse(text(**changes))
 
 
 def test_a_paper_is_cited_as_bibtex():
@@ -120,6 +120,6 @@ def test_a_paper_of_several_recipes_is_one_reference():
     ],
 )
 def test_recipes_are_found_by_family_and_paper(family: str, paper: str, follows: bool):
-    assert Recipe.parse(told()).follows(family, paper) is follows
-    silent = Recipe.parse(told(format=None, about=None))
+    assert Recipe.parse(text()).follows(family, paper) is follows
+    silent = Recipe.parse(text(format=None, about=None))
     assert silent.follows(family, paper) is (not family and not paper)

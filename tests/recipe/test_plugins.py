@@ -31,8 +31,8 @@ def broken(tmp_path: Path) -> dict[str, str]:
     (about / "entry_points.txt").write_text("[selftaught.blocks]\nmine = my_pack.blocks\n")
     (folder / "my_pack").mkdir()
     (folder / "my_pack" / "blocks.py").write_text("import nonexistent_mod\n")
-    told = environment(tmp_path / "home")
-    return told | {"PYTHONPATH": f"{folder}:{REPOSITORY}"}
+    found = environment(tmp_path / "home")
+    return found | {"PYTHONPATH": f"{folder}:{REPOSITORY}"}
 
 
 def test_what_reads_no_recipe_goes_on_without_it(broken: dict[str, str]) -> None:

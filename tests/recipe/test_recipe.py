@@ -1,4 +1,4 @@
-"""Recipes: what is read, what stands where, what is the same recipe, and what a mistake is told as.
+"""Recipes: what is read, what stands where, what is the same recipe, and how a mistake is reported.
 
 The messages as people see them, one for each kind of mistake, are in test_bad_inputs.
 """
@@ -124,13 +124,13 @@ def test_the_digest_is_blind_to_comments_formatting_key_order_and_spelt_out_defa
     assert parsed(recipe.model_dump_json()).digest == recipe.digest
 
 
-def leaves(data: Any, place: str = "") -> list[tuple[str, Any]]:
+def leaves(data: Any, dotted: str = "") -> list[tuple[str, Any]]:
     """Every path to a plain value of a recipe, as `--set` writes it."""
     if isinstance(data, dict):
-        return [leaf for key, value in data.items() for leaf in leaves(value, f"{place}.{key}".strip("."))]
+        return [leaf for key, value in data.items() for leaf in leaves(value, f"{dotted}.{key}".strip("."))]
     if isinstance(data, list) and data and isinstance(data[0], dict):
-        return [leaf for index, value in enumerate(data) for leaf in leaves(value, f"{place}.{index}")]
-    return [(place, data)]
+        return [leaf for index, value in enumerate(data) for leaf in leaves(value, f"{dotted}.{index}")]
+    return [(dotted, data)]
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_the_digest_changes_with_any_field(change: str) -> None:
 
 def test_every_number_of_a_recipe_is_in_its_digest() -> None:
     spelt = parsed().model_dump(mode="json")
-    numbers = [(place, value) for place, value in leaves(spelt) if isinstance(value, int) and value > 1]
-    digests = {parsed(json.dumps(spelt), f"{place}={value + 1}").digest for place, value in numbers}
+    numbers = [(dotted, value) for dotted, value in leaves(spelt) if isinstance(value, int) and value > 1]
+    digests = {parsed(json.dumps(spelt), f"{dotted}={value + 1}").digest for dotted, value in numbers}
     assert len(digests | {parsed().digest}) == len(numbers) + 1
 
 
@@ -161,12 +161,12 @@ def test_a_default_that_another_version_changes_makes_another_recipe(default: st
 
 
 @pytest.mark.parametrize(
-    "place", ["stages.main.sample.k", "stages.1.sample.k", "stages.warm.sample.k", "stages.0.sample.k"]
+    "dotted", ["stages.main.sample.k", "stages.1.sample.k", "stages.warm.sample.k", "stages.0.sample.k"]
 )
-def test_a_stage_is_overridden_by_name_or_index(place: str) -> None:
-    at = 0 if "warm" in place or "0" in place else 1
-    assert parsed(TEXT, f"{place}=3").stages[at].model_dump()["sample"]["k"] == 3
-    assert parsed(TEXT, f"{place}=3").stages[1 - at] == parsed().stages[1 - at]
+def test_a_stage_is_overridden_by_name_or_index(dotted: str) -> None:
+    at = 0 if "warm" in dotted or "0" in dotted else 1
+    assert parsed(TEXT, f"{dotted}=3").stages[at].model_dump()["sample"]["k"] == 3
+    assert parsed(TEXT, f"{dotted}=3").stages[1 - at] == parsed().stages[1 - at]
 
 
 def test_a_block_of_a_list_is_overridden_by_its_type() -> None:
@@ -201,7 +201,7 @@ def test_an_override_that_means_nothing_is_refused_with_its_own_text(override: s
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "text"),
     [
         ("  train: 12", "  train: 0", "two.yaml:5: tasks.train: 0: should be greater than 0."),
         ("  train: 12", "  train: 1.5", "two.yaml:5: tasks.train: 1.5: should be an integer."),
@@ -237,16 +237,16 @@ def test_an_override_that_means_nothing_is_refused_with_its_own_text(override: s
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_its_field(old: str, new: str, told: str) -> None:
+def test_a_mistake_is_told_with_its_line_and_its_field(old: str, new: str, text: str) -> None:
     assert TEXT.count(old) == 1
-    assert mistake(TEXT.replace(old, new))[0].startswith(told)
+    assert mistake(TEXT.replace(old, new))[0].startswith(text)
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    told = mistake(
+    found = mistake(
         TEXT.replace("k: 4}\n", "k: no}\n", 1).replace("train: 12", "train: twelve").replace("name: two", "nme: two")
     )
-    places = [line.split(": ")[0] for line in told if line.startswith("two.yaml")]
+    places = [line.split(": ")[0] for line in found if line.startswith("two.yaml")]
     assert sorted(places) == ["two.yaml:1", "two.yaml:1", "two.yaml:11", "two.yaml:5"]
 
 
@@ -267,12 +267,12 @@ def test_an_alias_of_itself_is_refused() -> None:
 )
 def test_whatever_is_changed_it_is_a_recipe_or_told_with_its_place(start: int, length: int, new: str) -> None:
     """No spelling of a recipe ends in a traceback."""
-    told = "two.yaml: a recipe"
+    text = "two.yaml: a recipe"
     try:
         parsed(TEXT[:start] + new + TEXT[start + length :])
     except BadRecipe as error:
-        told = str(error)
-    assert told.startswith("two.yaml")
+        text = str(error)
+    assert text.startswith("two.yaml")
 
 
 # What YAML says, and what is no recipe -------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def bomb(aliases: int, deep: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "text"),
     [
         ("#### (.+)", "no value. Did # start a comment? Quote the value, or write null or ''."),
         ("", "no value. Did # start a comment?"),
@@ -301,13 +301,13 @@ def bomb(aliases: int, deep: int) -> str:
         ("{1: x}", "has a key that is not text. Quote the key."),
     ],
 )
-def test_what_no_recipe_can_say_is_told_of_its_line_and_of_an_override(value: str, told: str) -> None:
+def test_what_no_recipe_can_say_is_told_of_its_line_and_of_an_override(value: str, text: str) -> None:
     (line,) = mistake(TEXT.replace("name: two", f"name: two\ndescription: {value}"))
     assert line.startswith("two.yaml:2: description: ")
-    assert told in line
+    assert text in line
     (line,) = mistake(TEXT, f"description={value}")
     assert line.startswith(f"--set description={value}: ")
-    assert told in line
+    assert text in line
 
 
 def test_a_comment_never_takes_an_answer_pattern_away() -> None:
@@ -321,22 +321,22 @@ def test_a_comment_never_takes_an_answer_pattern_away() -> None:
 
 
 @pytest.mark.parametrize("value", ["true", "yes", "on"])
-@pytest.mark.parametrize("place", ["tasks.train", "stages.warm.train.learning_rate", "stages.warm.sample.temperature"])
-def test_true_is_no_number(place: str, value: str) -> None:
+@pytest.mark.parametrize("dotted", ["tasks.train", "stages.warm.train.learning_rate", "stages.warm.sample.temperature"])
+def test_true_is_no_number(dotted: str, value: str) -> None:
     """pydantic makes 1 of it: `k: yes` would have been one rollout."""
-    assert mistake(TEXT, f"{place}={value}") == [f"--set {place}={value}: {place}: True: should be a number."]
+    assert mistake(TEXT, f"{dotted}={value}") == [f"--set {dotted}={value}: {dotted}: True: should be a number."]
 
 
 @pytest.mark.parametrize("letter", ["\0", "\x1b", "\x7f"])
 def test_a_control_character_is_told_with_its_line(letter: str) -> None:
-    (told,) = mistake(f"# one\n# two\n# {letter}\n{TEXT}")
-    assert told.startswith(f"two.yaml:3: not valid YAML (it holds the control character {letter!a}). Remove it.")
+    (found,) = mistake(f"# one\n# two\n# {letter}\n{TEXT}")
+    assert found.startswith(f"two.yaml:3: not valid YAML (it holds the control character {letter!a}). Remove it.")
 
 
 @pytest.mark.parametrize("role", ["a/b", "..", "", "A", "a b", "-a"])
 def test_a_role_is_called_as_a_line_may_be(role: str) -> None:
-    (told,) = mistake(TEXT, f"models={{policy: m, '{role}': m}}")
-    assert f"models.{role}: '{role}': should be lower case letters, digits, dashes and underscores" in told
+    (found,) = mistake(TEXT, f"models={{policy: m, '{role}': m}}")
+    assert f"models.{role}: '{role}': should be lower case letters, digits, dashes and underscores" in found
 
 
 def test_a_date_is_a_text() -> None:
@@ -363,12 +363,12 @@ def test_an_alias_means_what_it_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["stages.main.sample.temperature", "stages.warm.train.learning_rate", "stages.main.gate.min_gain"]
+    "dotted", ["stages.main.sample.temperature", "stages.warm.train.learning_rate", "stages.main.gate.min_gain"]
 )
 @pytest.mark.parametrize("value", ["'inf'", "'nan'", ".inf"])
-def test_no_field_takes_a_number_that_json_cannot_say(place: str, value: str) -> None:
+def test_no_field_takes_a_number_that_json_cannot_say(dotted: str, value: str) -> None:
     """The pipeline gets the recipe as JSON, where they are null."""
-    assert "should be a finite number" in mistake(TEXT, f"{place}={value}")[0]
+    assert "should be a finite number" in mistake(TEXT, f"{dotted}={value}")[0]
 
 
 def test_recipes_are_utf_8_whatever_the_locale_and_what_a_terminal_cannot_show_is_no_error(tmp_path: Path) -> None:
@@ -376,10 +376,10 @@ def test_recipes_are_utf_8_whatever_the_locale_and_what_a_terminal_cannot_show_i
     command = [sys.executable, "-m", "selftaught", "recipes"]
     locale = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     for environment in (locale, {**os.environ, "PYTHONIOENCODING": "ascii"}):
-        told = subprocess.run(
+        result = subprocess.run(
             [*command, "list", tmp_path, "--json"], capture_output=True, check=True, env=environment, cwd=tmp_path
         )
-        assert json.loads(told.stdout)[0]["description"] == "\u00dcbung"
+        assert json.loads(result.stdout)[0]["description"] == "\u00dcbung"
         shown = subprocess.run(
             [*command, "list", tmp_path], capture_output=True, check=True, env=environment, cwd=tmp_path
         )
@@ -492,11 +492,11 @@ PLAIN = yaml.safe_load(TEXT)
 def test_a_recipe_comes_through_a_pipeline_as_it_is(text: str):
     """Nothing in it is a variable to Argo, nor to Kubernetes, and what is read at the other end is the same recipe."""
     recipe = Recipe.parse(json.dumps(PLAIN | {"description": f"x{text}x"}))
-    told = recipe.as_argument()
-    assert "{{" not in told
-    assert "$" not in told
-    assert Recipe.parse(told).digest == recipe.digest
-    assert json.loads(told)["description"] == recipe.description
+    found = recipe.as_argument()
+    assert "{{" not in found
+    assert "$" not in found
+    assert Recipe.parse(found).digest == recipe.digest
+    assert json.loads(found)["description"] == recipe.description
 
 
 @pytest.mark.parametrize("text", ["Solve $$x^2 = 4$$.", "\\\\frac{{a}}{b}", "{{ question }}", "$(HOME)", "{{{a}}}"])

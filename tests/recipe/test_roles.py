@@ -18,7 +18,7 @@ CRITICS = {
 
 
 @pytest.mark.parametrize(
-    ("axis", "told", "roles"),
+    ("axis", "fields", "roles"),
     [
         ("sample", {"type": "iid"}, {"policy"}),
         ("sample", {"type": "search", "value": CRITICS}, {"policy", "fast", "reward", "value"}),
@@ -33,8 +33,8 @@ CRITICS = {
         ("merge", {"type": "judged", "role": "judge"}, {"judge"}),
     ],
 )
-def test_roles_are_those_of_the_block_and_of_all_in_it(axis: str, told: dict[str, object], roles: set[str]):
-    block: Block = TypeAdapter(blocks(axis)[str(told["type"])]).validate_python(told)
+def test_roles_are_those_of_the_block_and_of_all_in_it(axis: str, fields: dict[str, object], roles: set[str]):
+    block: Block = TypeAdapter(blocks(axis)[str(fields["type"])]).validate_python(fields)
     assert block.roles() == roles
 
 

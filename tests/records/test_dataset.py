@@ -1,4 +1,4 @@
-"""Data sets on disk: whole or not at all, read back as written, and never read when they are not what was written."""
+"""Data sets on disk: atomically, read back as written, and never read when they are not what was written."""
 
 import json
 import os
@@ -82,8 +82,8 @@ def test_a_damaged_file_is_never_read_as_something_else(data: st.DataObject, tmp
     dataset.write(out, TASKS, "tasks")
     path = out / "data.parquet"
     content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] ^= data.draw(st.integers(1, 255))
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     with suppress(BadInput):
         assert dataset.read(out, Task) == TASKS  # some bytes of a Parquet file mean nothing
@@ -107,7 +107,7 @@ def test_other_rows_than_the_manifests_are_refused(folder: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "text"),
     [
         ("digest", "0" * 64, "rows are not those of its manifest"),
         ("rows", 49, "rows are not those of its manifest"),
@@ -117,10 +117,10 @@ def test_other_rows_than_the_manifests_are_refused(folder: Path, tmp_path: Path)
         ("schema_version", 2, "has schema 2 of tasks, and this is 1. Read it with selftaught"),
     ],
 )
-def test_an_altered_manifest_is_refused(folder: Path, field: str, value: object, told: str):
+def test_an_altered_manifest_is_refused(folder: Path, field: str, value: object, text: str):
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=text):
         dataset.read(folder, Task)
 
 
@@ -185,15 +185,15 @@ def test_rows_are_made_while_they_are_written_and_an_error_among_them_leaves_the
 
 
 def test_rows_come_one_after_the_other_and_are_proven_at_the_end(folder: Path):
-    told = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(told | {"digest": "0" * 64}))
+    data = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(data | {"digest": "0" * 64}))
     rows = dataset.rows(folder, Task)
     assert [next(rows) for _ in TASKS] == TASKS
     with pytest.raises(BadInput, match="its rows are not those of its manifest"):
         next(rows)
 
 
-def test_the_rows_of_a_data_set_are_a_sequence_that_is_read_anew(folder: Path):
+def test_the_rows_of_a_data_set_are_a_sequence_that_is_reread(folder: Path):
     rows = dataset.Rows(folder, Task)
     assert (len(rows), list(rows), list(rows)) == (50, TASKS, TASKS)
     assert (rows[7], rows[-1], rows[3:5]) == (TASKS[7], TASKS[-1], TASKS[3:5])

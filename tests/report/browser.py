@@ -86,7 +86,7 @@ class Page:
         return [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
 
     def picture(self, path: Path) -> None:
-        """The whole page as a PNG."""
+        """The complete page as a PNG."""
         image = self.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
         path.write_bytes(base64.b64decode(image["data"]))
 

@@ -317,8 +317,8 @@ def _group(model: ModelVersion, number: int, draw: random.Random) -> Group:
         verdicts[3] = (Verdict.errored("answer_match", "the expression took longer than 5 s to compare"),)
     if number % 6 == 2:
         rollouts = (*rollouts[:2], rollouts[2].model_copy(update={"turns": reviewed(texts[2])}), rollouts[3])
-    told = [(*on_one, Verdict.of("format", index + number % 3 > 0)) for index, on_one in enumerate(verdicts)]
-    return Group(task=task, rollouts=rollouts, verdicts=tuple(told))
+    items = [(*on_one, Verdict.of("format", index + number % 3 > 0)) for index, on_one in enumerate(verdicts)]
+    return Group(task=task, rollouts=rollouts, verdicts=tuple(items))
 
 
 def reviewed(text: str) -> tuple[Turn, ...]:

@@ -17,15 +17,15 @@ def test_report_data_survives_json():
 def test_a_decision_is_mirrored_field_by_field():
     check = Check("guard", False, "the guard set fell", {"low": -0.2})
     decision = Decision("refused", "accuracy", 0.01, -0.05, 0.07, 0.4, 0.025, (check,))
-    told = GateReport.of(decision, detectable_gain=0.1, budget_left=0.0125)
-    assert (told.outcome, told.gain, told.low, told.high, told.alpha) == ("refused", 0.01, -0.05, 0.07, 0.025)
-    assert told.checks[0].model_dump() == {
+    found = GateReport.of(decision, detectable_gain=0.1, budget_left=0.0125)
+    assert (found.outcome, found.gain, found.low, found.high, found.alpha) == ("refused", 0.01, -0.05, 0.07, 0.025)
+    assert found.checks[0].model_dump() == {
         "name": "guard",
         "passed": False,
         "reason": check.reason,
         "values": {"low": -0.2},
     }
-    assert (told.detectable_gain, told.budget_left) == (0.1, 0.0125)
+    assert (found.detectable_gain, found.budget_left) == (0.1, 0.0125)
 
 
 @pytest.mark.parametrize("model", [0, 1])

@@ -84,7 +84,7 @@ def test_rounds_with_tasks_of_their_own_are_drawn_by_their_paired_gains():
     assert not [trace for trace in drawn["data"] if trace["mode"] == "lines"]
 
 
-def test_gate_sets_that_nobody_noted_were_drawn_anew():
+def test_gate_sets_that_nobody_noted_were_redrawn():
     rounds = [
         r.model_copy(update={"summaries": tuple(s for s in r.summaries if s.split == "gate")}) for r in sample(3).rounds
     ]

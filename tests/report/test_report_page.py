@@ -215,13 +215,13 @@ def test_reused_gate_tasks_say_what_is_left_of_the_error_budget():
     data = sample(1)
     assert data.last.gate
     reused = data.last.model_copy(update={"gate": data.last.gate.model_copy(update={"budget_left": 0.0125})})
-    assert "drawn anew" in Document(render(data)).text
+    assert "redrawn" in Document(render(data)).text
     text = Document(render(data.model_copy(update={"rounds": (reused,)}))).text
     assert "0.0125 of the error budget is left" in text
-    assert "drawn anew for this round" not in text
+    assert "redrawn for this round" not in text
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_page_is_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = tmp_path / "report.html"
     write(sample(1), target)
     before = target.read_text()
@@ -319,8 +319,13 @@ def test_hostile_names_of_all_that_is_counted_stay_text():
     sets = tuple(each.model_copy(update={"uri": HOSTILE, "kind": HOSTILE}) for each in data.last.datasets)
     first = data.last.model_copy(update={"settings": {"a": "b"}})
     last = data.last.model_copy(update={"round": 2, "settings": {HOSTILE: HOSTILE}, "datasets": sets})
-    told = {"sampled": sampled.model_copy(update=evil), "kinds": kinds, "rounds": (first, last), "experiment": HOSTILE}
-    document = Document(render(data.model_copy(update=told)))
+    fields = {
+        "sampled": sampled.model_copy(update=evil),
+        "kinds": kinds,
+        "rounds": (first, last),
+        "experiment": HOSTILE,
+    }
+    document = Document(render(data.model_copy(update=fields)))
     assert sum(tag == "script" for tag, _ in document.tags) == 3
     assert not [tag for tag, _ in document.tags if tag == "img"]
 

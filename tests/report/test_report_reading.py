@@ -61,8 +61,8 @@ def test_what_is_kept_of_any_number_of_groups_is_bounded():
 def test_a_group_is_kept_without_tokens_and_with_those_rollouts_that_are_shown():
     many = reviewed(group(*["-"] * 60, "+"), 50)
     ids = Turn(content="x", token_ids=(1, 2), logprobs=(-0.1, -0.2))
-    told = many.rollouts[0].model_copy(update={"turns": (ids,)})
-    many = many.model_copy(update={"rollouts": (told, *many.rollouts[1:])})
+    found = many.rollouts[0].model_copy(update={"turns": (ids,)})
+    many = many.model_copy(update={"rollouts": (found, *many.rollouts[1:])})
     (some,) = kept([many])
     assert len(some.rollouts) == len(some.verdicts) == ROLLOUTS
     assert {0, 50, 60} <= {rollout.index for rollout in some.rollouts}

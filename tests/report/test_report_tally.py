@@ -76,8 +76,8 @@ def test_every_rollout_is_counted_once_whatever_was_said_of_it(tasks: list[list[
     assert {lengths.of: lengths.rollouts for lengths in sampled.lengths} == Counter(
         "error" if "!" in text else "rejected" if "-" in text else "accepted" for text in everything
     )
-    for place, counted in enumerate(sampled.verifiers):
-        column = Counter(text[place] for text in everything)
+    for position, counted in enumerate(sampled.verifiers):
+        column = Counter(text[position] for text in everything)
         assert (counted.passed, counted.failed, counted.errors) == (column["+"], column["-"], column["!"])
     for pair in sampled.agreements:
         one, other = "abc".index(pair.one), "abc".index(pair.other)
@@ -96,7 +96,7 @@ def test_lengths_are_told_by_mean_median_and_the_tenth_that_is_longest(tokens: l
         assert sum(length < named for length in tokens) < share * len(tokens)
 
 
-def test_lengths_and_truncations_are_told_apart_by_what_came_of_them():
+def test_lengths_and_truncations_are_distinguished_by_what_came_of_them():
     some = group("+", "-", "-", "!", tokens=(10, 90, 96, 5), cut=(2, 3))
     found = {each.of: (each.rollouts, each.truncated, each.mean) for each in Tally.of([some]).sampled().lengths}
     assert found == {"accepted": (1, 0, 10), "rejected": (2, 1, 93), "error": (1, 1, 5)}

@@ -30,7 +30,7 @@ def solved() -> Group:
 
 
 def helped() -> Group:
-    return grown({"wrong": False, "told": True}, hinted={"told"})
+    return grown({"wrong": False, "hint": True}, hinted={"hint"})
 
 
 def data(*groups: Group, trained: tuple[str, ...] = ()) -> ReportData:
@@ -94,11 +94,11 @@ CONTROL = {
 def _searched(*rounds: dict[str, float]) -> str:
     """The text of the page of rounds with those figures beside the others."""
     plain = data(solved())
-    told = [
+    items = [
         plain.last.model_copy(update={"round": n, "search": SearchReport(figures=FIGURES | more)})
         for n, more in enumerate(rounds, 1)
     ]
-    page = render(plain.model_copy(update={"rounds": tuple(told)}))
+    page = render(plain.model_copy(update={"rounds": tuple(items)}))
     return " ".join(re.sub("<[^>]+>", " ", page).split())
 
 

@@ -23,7 +23,7 @@ def gone(plan: RetentionPlan, kind: str = "") -> set[str]:
 
 
 def why(plan: RetentionPlan, key: str) -> str:
-    """The one reason that was told of `key`'s folder."""
+    """The one reason given for `key`'s folder."""
     (fate,) = [fate for fate in (*plan.go, *plan.kept) if fate.key == key]
     return fate.why
 
@@ -103,10 +103,10 @@ def test_nothing_younger_than_its_age_goes(world: World, policy: RetentionPolicy
 @given(world=worlds())
 def test_another_line_and_a_line_that_is_run_are_left_alone(world: World) -> None:
     state = world.state
-    whole, rft = plan(state, EAGER, NOW), plan(state, EAGER, NOW, Scope(frozenset(["rft"])))
+    complete, rft = plan(state, EAGER, NOW), plan(state, EAGER, NOW, Scope(frozenset(["rft"])))
     star = plan(state, EAGER, NOW, Scope(busy=frozenset(["rft"])))
     folders = {folder.digest for folder in state.folders}
-    assert gone(rft) & folders <= gone(whole)
+    assert gone(rft) & folders <= gone(complete)
     assert not gone(rft) & gone(star) & folders
     models = {version.digest for version in state.versions if version.line == "star"}
     assert not models & gone(rft)
@@ -119,7 +119,7 @@ def test_a_champions_tags_lead_to_its_lineage_where_no_round_tells_of_it() -> No
     world.rounds.clear()
     world.claims.clear()
     world.aliases = {("rft", "champion"): made.challenger}
-    lineage = {made.challenger, grandparent, *made.told} - {d for d in made.told if is_scores(world, d)}
+    lineage = {made.challenger, grandparent, *made.recorded} - {d for d in made.recorded if is_scores(world, d)}
     assert len(lineage) == 5  # champion, its parent, tasks, verified, examples
     assert not lineage & gone(plan(world.state, EAGER, NOW))
 
@@ -230,7 +230,7 @@ def test_a_version_is_marked_and_its_mark_comes_off_when_the_files_are_there() -
 
 @pytest.mark.parametrize(("age", "goes"), [(6, False), (8, True)])
 def test_what_a_killed_upload_left_goes_after_its_age(age: int, goes: bool) -> None:
-    torn = Folder("models", "a" * 64, 7, NOW - age * DAY, whole=False)
+    torn = Folder("models", "a" * 64, 7, NOW - age * DAY, complete=False)
     assert (gone(plan(State(folders=(torn,)), RetentionPolicy(), NOW)) == {torn.digest}) == goes
 
 
@@ -281,7 +281,7 @@ def test_a_model_that_is_served_keeps_its_files_until_its_endpoint_goes() -> Non
     assert kinds == ["served", "claim", "models"]
 
 
-# The plan as a whole --------------------------------------------------------------------------------------------------
+# The plan entirely --------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300)
@@ -296,28 +296,28 @@ def test_after_the_plan_there_is_nothing_to_do(world: World, policy: RetentionPo
 def test_killed_between_any_two_moves_no_claim_names_what_is_gone_and_the_rest_is_done_later(
     world: World, policy: RetentionPolicy, part: float
 ) -> None:
-    state, whole = world.state, plan(world.state, policy, NOW)
-    middle = applied(state, RetentionPlan(whole.go[: round(part * len(whole.go))], ()))
+    state, complete = world.state, plan(world.state, policy, NOW)
+    middle = applied(state, RetentionPlan(complete.go[: round(part * len(complete.go))], ()))
     removed = {folder.digest for folder in state.folders} - {folder.digest for folder in middle.folders}
     assert not [claim for claim in middle.claims if removed & set(claim.names)]
     assert not [version for version in middle.versions if version.digest in removed and not version.removed]
     rest = plan(middle, policy, NOW)
-    assert applied(middle, rest) == applied(state, whole)
+    assert applied(middle, rest) == applied(state, complete)
 
 
 @settings(max_examples=100)
 @given(world=worlds(), policy=POLICIES)
 def test_everything_is_told_once_with_its_bytes(world: World, policy: RetentionPolicy) -> None:
     state, planned = world.state, plan(world.state, policy, NOW)
-    told = [fate for fate in (*planned.go, *planned.kept) if fate.kind in ("models", "datasets", "journal")]
-    assert sorted(fate.key for fate in told) == sorted(
+    items = [fate for fate in (*planned.go, *planned.kept) if fate.kind in ("models", "datasets", "journal")]
+    assert sorted(fate.key for fate in items) == sorted(
         [f.digest for f in state.folders] + [j.key for j in state.journals]
     )
-    assert sum(fate.bytes for fate in told) == sum(f.bytes for f in state.folders) + sum(
+    assert sum(fate.bytes for fate in items) == sum(f.bytes for f in state.folders) + sum(
         j.bytes for j in state.journals
     )
     assert planned.bytes == sum(fate.bytes for fate in planned.go)
-    assert all(fate.why for fate in told)
+    assert all(fate.why for fate in items)
 
 
 def test_a_line_has_its_roles_lines() -> None:

@@ -1,4 +1,4 @@
-"""Retention beside real steps: rounds go on after it as if nothing had been, and steps make anew what went."""
+"""Retention beside real steps: rounds continue after it as if nothing had been, and steps make again what went."""
 
 import time
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_a_round_that_is_stopped_anywhere_goes_on_after_it(
     assert goes_on.gate() == "refused"
 
 
-def test_a_step_that_runs_again_makes_anew_what_went(
+def test_a_step_that_runs_again_makes_again_what_went(
     platform: Platform, round: Callable[..., Round], engines: Path
 ) -> None:
     """Somebody runs an old round's pipeline again, long after its rollouts, scores and weights went."""

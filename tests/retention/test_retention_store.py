@@ -105,7 +105,7 @@ def contents(platform: Platform) -> dict[str, Any]:
     store = platform.store
     return {
         "claims": store.claims("steps") + store.claims("plans") + store.claims("rounds") + store.claims("references"),
-        "folders": [(kind, each.name, each.whole) for kind in ("models", "datasets") for each in store.stored(kind)],
+        "folders": [(kind, each.name, each.complete) for kind in ("models", "datasets") for each in store.stored(kind)],
         "journals": [each.name for each in stored_journals(store)],
         "versions": [(tags, platform.tracker.aliases("rft")) for tags in platform.tracker.tagged_versions("rft")],
     }
@@ -114,10 +114,10 @@ def contents(platform: Platform) -> dict[str, Any]:
 def names_what_is_there(platform: Platform) -> None:
     """No claim names a data set or model that is not there, and no version lacks its files without saying so."""
     state = survey(platform, NoDeployments(), Memory(platform.store), NOW)
-    whole = {folder.digest for folder in state.folders if folder.whole}
-    assert not [claim for claim in state.claims if not whole.issuperset(claim.names)]
-    assert not [version for version in state.versions if version.digest not in whole and not version.removed]
-    assert not [version for version in state.versions if version.aliases and version.digest not in whole]
+    complete = {folder.digest for folder in state.folders if folder.complete}
+    assert not [claim for claim in state.claims if not complete.issuperset(claim.names)]
+    assert not [version for version in state.versions if version.digest not in complete and not version.removed]
+    assert not [version for version in state.versions if version.aliases and version.digest not in complete]
 
 
 # What is read ---------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_in_a_directory_ages_are_of_the_put(platform: Platform) -> None:
 
 
 def test_a_damaged_manifest_stops_everything(platform: Platform) -> None:
-    """What its data set was made of cannot be told: it might be a champion's."""
+    """What its data set was made of is unknown: it might be a champion's."""
     digest = small_world().rounds[0].tasks
     (Path(platform.store.root) / "datasets" / digest / "manifest.json").write_text("{")
     before = contents(platform)
@@ -268,7 +268,7 @@ def test_a_folder_that_is_half_removed_is_seen_by_nobody_and_goes_later(
         with pytest.raises(KeyboardInterrupt):
             collected(anywhere)
     assert not anywhere.store.has("models", first.key)
-    torn = [each for each in anywhere.store.stored("models") if not each.whole]
+    torn = [each for each in anywhere.store.stored("models") if not each.complete]
     assert [each.name for each in torn] == [first.key]
     names_what_is_there(anywhere)
     collected(anywhere)
@@ -294,24 +294,24 @@ def test_what_the_nodes_of_a_trainjob_were_told_goes_with_what_it_names(platform
     """A training whose model is a champion stays, one whose model goes too, and the order of one that never ended."""
     trained = {claim.names[0]: claim.examples for claim in small_world().state.claims if claim.examples}
     goes = {fate.key for fate in planned(platform).go if fate.kind == "models"}
-    told = set[str]()
+    found = set[str]()
     for model, examples in trained.items():
         order = {"model": model, "examples": examples, "objective": {"type": "sft"}, "seed": 1, "step": "train"}
         said = {"order": order, "answer": {"digest": model, "result": {}}, "failure": {"words": "killed"}}
         for what, value in said.items():
             platform.store.claim(f"trainings/train-{model}/{what}", json.dumps(value).encode())
-            told |= {f"trainings/train-{model}/{what}"} if model not in goes else set()
+            found |= {f"trainings/train-{model}/{what}"} if model not in goes else set()
     assert goes & trained.keys()
-    assert told
+    assert found
     collected(platform)
-    assert set(platform.store.claims("trainings")) == told
+    assert set(platform.store.claims("trainings")) == found
     names_what_is_there(platform)
 
 
 def test_a_claim_on_a_data_set_that_was_removed_by_hand_is_released(platform: Platform) -> None:
-    """As errors tell people to do; until then the step would be told of a data set that is gone."""
+    """As errors tell people to do; until then the step would get a data set that is gone."""
     state = small_world().state
-    (groups,) = [claim for claim in state.claims if claim.names == (sorted(state.rounds[2].told)[1],)]
+    (groups,) = [claim for claim in state.claims if claim.names == (sorted(state.rounds[2].recorded)[1],)]
     platform.store.remove("datasets", groups.names[0])
     assert platform.store.claimed(groups.key)
     collected(platform, RetentionPolicy(**dict.fromkeys(RetentionPolicy.model_fields, 10**6)))
@@ -406,19 +406,19 @@ def test_two_machines_at_once_do_it_together(anywhere: Platform, tmp_path: Path)
 def test_a_data_set_that_goes_while_it_is_read_is_not_whole(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the listing and the reading of manifests somebody else removes it."""
+    """Between the listing and the reading of manifests someone else removes it."""
     digest = small_world().rounds[1].tasks
-    told = platform.store.stored
+    stored = platform.store.stored
 
     def listed(kind: str) -> list[Stored]:
-        found = told(kind)
+        found = stored(kind)
         platform.store.remove(kind, digest)
         return found
 
     monkeypatch.setattr(platform.store, "stored", listed)
     assert not next(
         f for f in survey(platform, NoDeployments(), Memory(platform.store), NOW).folders if f.digest == digest
-    ).whole
+    ).complete
 
 
 # What is served -------------------------------------------------------------------------------------------------------
@@ -483,11 +483,11 @@ def old(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
 
 
 def test_the_dry_run_prints_what_the_command_then_does(old: Platform) -> None:
-    told = [json.loads(line) for line in ran("--dry-run", "--json").stdout.splitlines()]
-    removed = [each for each in told if each["action"] == "remove"]
-    assert set(told[0]) == {"action", "kind", "key", "why", "bytes"}
+    data = [json.loads(line) for line in ran("--dry-run", "--json").stdout.splitlines()]
+    removed = [each for each in data if each["action"] == "remove"]
+    assert set(data[0]) == {"action", "kind", "key", "why", "bytes"}
     before = {each.name for each in old.store.stored("datasets")}
-    assert ran("--json").stdout.splitlines() == [json.dumps(each) for each in told]
+    assert ran("--json").stdout.splitlines() == [json.dumps(each) for each in data]
     gone = before - {each.name for each in old.store.stored("datasets")}
     assert gone == {each["key"] for each in removed if each["kind"] == "datasets"} != set()
     again = [json.loads(line) for line in ran("--json").stdout.splitlines()]

@@ -1,4 +1,4 @@
-"""Rounds that are given up: by hand and by the clock, what is refused, what comes after, and that their data may go."""
+"""Abandoned rounds: by hand and on a schedule, what is refused, what comes after, and that their data may go."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kfp]:
 
 @pytest.fixture
 def begun(platform: Platform, model: Path, tmp_path: Path) -> Round:
-    """A round that was prepared, and nobody goes on with."""
+    """A round that was prepared, and nobody resumes."""
     round = Round(tmp_path / "round", recipe(model))
     round.prepare()
     return round
@@ -56,12 +56,12 @@ def order(model: Path) -> CampaignSpec:
     return CampaignSpec(parsed, "line", "campaign", pipelines=REPOSITORY / "pipelines" / "compiled")
 
 
-def test_the_next_round_is_drawn_anew_and_status_says_so(platform: Platform, begun: Round):
+def test_the_next_round_is_redrawn_and_status_says_so(platform: Platform, begun: Round):
     done = CliRunner().invoke(app, ["rounds", "abandon", "line", "campaign", "--json"])
     assert json.loads(done.stdout) == {"line": "line", "campaign": "campaign", "round": 1, "attempt": 0}
     assert due(platform, "line", "campaign") == RoundKey("line", "campaign", 1, 1)
-    told = json.loads(CliRunner().invoke(app, ["status", "line", "--json"]).stdout)
-    assert [(each["round"], each["outcome"]) for each in told["rounds"]] == [(1, "abandoned")]
+    data = json.loads(CliRunner().invoke(app, ["status", "line", "--json"]).stdout)
+    assert [(each["round"], each["outcome"]) for each in data["rounds"]] == [(1, "abandoned")]
     begun.attempt = 1
     begun.made.clear()
     begun.folder = begun.folder.with_name("again")

@@ -23,8 +23,8 @@ __all__ = ["database", "model", "platform", "recorded_blocks"]
 
 def judged(policy: Path) -> Recipe:
     """A recipe with a judge."""
-    told = recipe(policy)
-    return Recipe.model_validate(told | {"models": told["models"] | {"judge": "someone/judge"}})
+    found = recipe(policy)
+    return Recipe.model_validate(found | {"models": found["models"] | {"judge": "someone/judge"}})
 
 
 def test_a_model_that_cannot_be_had_again_leaves_the_one_that_was_kept(
@@ -36,13 +36,13 @@ def test_a_model_that_cannot_be_had_again_leaves_the_one_that_was_kept(
     def gone(platform: Platform, name: str, check: object) -> tuple[str, str]:
         raise Unavailable(f"{name}: the hub does not answer")
 
-    told = judged(model)
+    found = judged(model)
     monkeypatch.setattr(adopting, "keep", kept)
-    adopt_roles(platform, told, "line")
+    adopt_roles(platform, found, "line")
     monkeypatch.setattr(adopting, "keep", gone)
     with pytest.raises(Unavailable):
-        adopt_roles(platform, told, "line")
-    assert roles(platform, told, "line")["judge"].digest == "a" * 64
+        adopt_roles(platform, found, "line")
+    assert roles(platform, found, "line")["judge"].digest == "a" * 64
 
 
 @pytest.mark.parametrize("line", ["l" * 40, "Support", "9to5"])
@@ -60,15 +60,15 @@ def test_a_process_reward_model_is_kept_with_what_it_says_of_the_probes(platform
         assert prompt.classes == pytest.approx(classified(tmp_path / "prm", text)[-1], abs=1e-5)
 
 
-@pytest.mark.parametrize(("lost", "told"), [("chat_template.jinja", "no chat template"), ("score", "score.0.bias")])
-def test_a_process_reward_model_that_lacks_a_part_is_not_kept(platform: Platform, tmp_path: Path, lost: str, told: str):
+@pytest.mark.parametrize(("lost", "text"), [("chat_template.jinja", "no chat template"), ("score", "score.0.bias")])
+def test_a_process_reward_model_that_lacks_a_part_is_not_kept(platform: Platform, tmp_path: Path, lost: str, text: str):
     folder = reward_model(tmp_path / "prm")
     if lost == "score":
         tensors = {name: each for name, each in load_file(folder / "model.safetensors").items() if lost not in name}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     else:
         (folder / lost).unlink()
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=text):
         keep(platform, str(folder))
     assert platform.ledger.value(ReferenceEntry(model_digest(folder))) is None
     assert model_digest(folder) not in {path.name for path in (tmp_path / "home" / "store" / "models").iterdir()}
@@ -76,8 +76,8 @@ def test_a_process_reward_model_that_lacks_a_part_is_not_kept(platform: Platform
 
 def guided(policy: Path, folder: Path, **value: object) -> Recipe:
     """A recipe whose search asks the model in `folder`."""
-    told = recipe(policy, sample={"type": "search", "value": {"role": "prm", **value}})
-    return Recipe.model_validate(told | {"models": told["models"] | {"prm": str(folder)}})
+    found = recipe(policy, sample={"type": "search", "value": {"role": "prm", **value}})
+    return Recipe.model_validate(found | {"models": found["models"] | {"prm": str(folder)}})
 
 
 PLAIN = {"type": "process_reward", "chat": False, "tag": "\n"}
@@ -89,9 +89,9 @@ def test_a_token_classifier_without_a_chat_template_is_kept_where_it_reads_plain
     folder = token_classifier(tmp_path / "prm", "Mistral")
     with pytest.raises(BadInput, match="no chat template"):
         adopt_roles(platform, guided(model, folder, type="process_reward"), "line")
-    told = guided(model, folder, **PLAIN)
-    adopt_roles(platform, told, "line")
-    digest = roles(platform, told, "line")["prm"].digest
+    found = guided(model, folder, **PLAIN)
+    adopt_roles(platform, found, "line")
+    digest = roles(platform, found, "line")["prm"].digest
     reference = Reference.model_validate_json(platform.ledger.value(ReferenceEntry(digest)) or b"")
     for prompt, text in zip(reference.prompts, PROMPTS, strict=True):
         assert prompt.classes == pytest.approx(classes_of_text(folder, text)[-1], abs=1e-5)

@@ -50,8 +50,8 @@ def cluster(
     monkeypatch.setattr("selftaught.round.models.RetryPolicy", partial(RetryPolicy, patience=0.2))
     with small_cluster(tmp_path / "cluster") as cluster:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "kubeconfig", cluster.api.url)))
-        told = {"SERVING": "kserve", "REACH": cluster.api.url, "NAMESPACE": SPACE, "PATIENCE": "600"}
-        for name, value in told.items():
+        fields = {"SERVING": "kserve", "REACH": cluster.api.url, "NAMESPACE": SPACE, "PATIENCE": "600"}
+        for name, value in fields.items():
             monkeypatch.setenv(f"SELFTAUGHT_{name}", value)
         yield cluster
 
@@ -61,10 +61,10 @@ Ran = Callable[[str, Callable[[], object]], object]
 
 
 def a_round(folder: Path, database: Path, asked: dict[str, Any], run: Ran) -> list[str]:
-    """The digests of a whole round's data sets, in a home of its own."""
+    """The digests of a complete round's data sets, in a home of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
-        # MLflow's client leaves the server that it was told of to the whole process, and the first round is a module's.
+        # MLflow's client leaves the server that it was given to the entire process, and the first round is a module's.
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("SELFTAUGHT_STORE", raising=False)
         shutil.copytree(database, folder / "home")
@@ -83,8 +83,8 @@ def a_round(folder: Path, database: Path, asked: dict[str, Any], run: Ran) -> li
 def asked(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A recipe with a judge."""
     judge = tiny_model(tmp_path_factory.mktemp("judge") / "judge", skill=1.0)
-    told = recipe(model, tasks={"train": 24}, verify={"type": "judged"})
-    return told | {"models": {"policy": str(model), "judge": str(judge)}}
+    found = recipe(model, tasks={"train": 24}, verify={"type": "judged"})
+    return found | {"models": {"policy": str(model), "judge": str(judge)}}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_the_api_server_is_away_in_every_step_that_asks_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    """For longer than `patience`: that is told, and the same step goes on. For less: it goes on by itself."""
+    """For longer than `patience`: that is reported, and the same step continues. For less: it continues by itself."""
     failed, waited = list[str](), list[str]()
 
     def run(name: str, step: Callable[[], object]) -> None:
@@ -127,4 +127,4 @@ def test_the_api_server_is_away_in_every_step_that_asks_it(
 
     assert a_round(tmp_path / "away", database, asked, run) == usual
     assert waited == ASKS
-    assert all("the Kubernetes API does not answer" in told and "Is the cluster up?" in told for told in failed)
+    assert all("the Kubernetes API does not answer" in each and "Is the cluster up?" in each for each in failed)

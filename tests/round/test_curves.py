@@ -1,4 +1,4 @@
-"""The curve of a training while it goes on: a step is shown once, whatever is killed, and no place holds it up."""
+"""The curve of a training while it runs: a step is shown once, whatever is killed, and no sink holds it up."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ import pytest
 from selftaught.core.errors import BadInput
 from selftaught.core.progress import Curve as File
 from selftaught.round import curves
-from selftaught.round.curves import Curve, Follower, InMlflow, InTensorBoard, InWandb, Point, check_places, followed
+from selftaught.round.curves import Curve, Follower, InMlflow, InTensorBoard, InWandb, Point, check_sinks, followed
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Tracker
 from tests.rounds import database
@@ -45,7 +45,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Kept:
-    """A place that keeps what it is shown; it fails as often as it is told to."""
+    """A sink that keeps what it is shown; it fails as often as it is asked to."""
 
     name = "kept"
 
@@ -64,7 +64,7 @@ class Kept:
 
 
 class Hanging(Kept):
-    """A place that never comes back."""
+    """A sink that never comes back."""
 
     def show(self, points: Sequence[Point]) -> None:
         threading.Event().wait()
@@ -81,13 +81,13 @@ def curve(tracker: Tracker, run: str, name: str = "train.loss") -> list[tuple[in
     return sorted((point.step, point.value) for point in tracker.client.get_metric_history(run, name))
 
 
-def attempt(file: Path, place: curves.Place) -> None:
-    """What an attempt at a training shows that is killed after its file was looked at."""
-    Follower(file, place).look()
+def attempt(file: Path, sink: curves.Sink) -> None:
+    """What an attempt at a training shows that is killed after its file was checked."""
+    Follower(file, sink).look()
 
 
 @pytest.mark.usefixtures("often")
-def test_a_step_is_in_mlflow_while_the_training_goes_on(tracker: Tracker, run: str, file: Path):
+def test_a_step_is_in_mlflow_while_the_training_continues(tracker: Tracker, run: str, file: Path):
     with followed(file, [InMlflow(tracker, Curve(run, "title", "policy"))]):
         wrote(file, (1, 2.0))
         assert until(lambda: curve(tracker, run) == [(1, 2.0)])
@@ -97,7 +97,7 @@ def test_a_step_is_in_mlflow_while_the_training_goes_on(tracker: Tracker, run: s
 
 
 def test_a_step_that_is_trained_again_after_a_kill_is_one_point(tracker: Tracker, run: str, file: Path):
-    """The second attempt goes on from a checkpoint at step 2; what it computes differs in the last places."""
+    """The second attempt resumes from a checkpoint at step 2; what it computes differs in the last places."""
     wrote(file, (1, 4.0), (2, 3.0), (3, 2.0))
     attempt(file, InMlflow(tracker, Curve(run, "title", "policy")))
     wrote(file, (3, 2.001), (4, 1.0))
@@ -121,12 +121,12 @@ def test_an_attempt_that_lost_its_folder_doubles_nothing(tracker: Tracker, run: 
     assert curve(tracker, run) == [(1, 4.0), (2, 3.0)]
 
 
-def test_the_second_objective_goes_on_where_the_first_ended_and_another_role_has_a_curve_of_its_own(
+def test_the_second_objective_resumes_where_the_first_ended_and_another_role_has_a_curve_of_its_own(
     tracker: Tracker, run: str, file: Path
 ):
     wrote(file, (1, 4.0), (2, 3.0))
-    for told in (Curve(run, "t", "policy"), Curve(run, "t", "policy", before=2), Curve(run, "t", "value")):
-        attempt(file, InMlflow(tracker, told))
+    for each in (Curve(run, "t", "policy"), Curve(run, "t", "policy", before=2), Curve(run, "t", "value")):
+        attempt(file, InMlflow(tracker, each))
     assert curve(tracker, run) == [(1, 4.0), (2, 3.0), (3, 4.0), (4, 3.0)]
     assert curve(tracker, run, "train.value.loss") == [(1, 4.0), (2, 3.0)]
 
@@ -134,14 +134,14 @@ def test_the_second_objective_goes_on_where_the_first_ended_and_another_role_has
 def test_a_place_that_fails_is_told_once_without_its_password_and_shown_everything_later(
     file: Path, capfd: pytest.CaptureFixture[str]
 ):
-    place = Kept(failures=3)
-    follower = Follower(file, place)
+    sink = Kept(failures=3)
+    follower = Follower(file, sink)
     for step in range(1, 6):
         wrote(file, (step, 1.0))
         follower.look()
-    assert [point.step for point in place.points] == [1, 2, 3, 4, 5]
-    (told,) = capfd.readouterr().err.splitlines()
-    assert told == (
+    assert [point.step for point in sink.points] == [1, 2, 3, 4, 5]
+    (stderr,) = capfd.readouterr().err.splitlines()
+    assert stderr == (
         "kept: cannot show the curve of this training (https://host does not answer). The training continues; retrying."
     )
 
@@ -151,11 +151,11 @@ def test_a_place_that_hangs_holds_up_neither_the_training_nor_another_place(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(curves, "FAREWELL", 0.2)
-    place = Kept()
-    with followed(file, [Hanging(), place]):
+    sink = Kept()
+    with followed(file, [Hanging(), sink]):
         wrote(file, (1, 1.0))
-        assert until(lambda: len(place.points) == 1)
-    assert place.closed
+        assert until(lambda: len(sink.points) == 1)
+    assert sink.closed
 
 
 @pytest.mark.usefixtures("often")
@@ -168,36 +168,36 @@ def test_a_tracking_server_that_is_gone_fails_no_training(
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
     with followed(file, [InMlflow(Tracker(nobody), Curve("run", "title", "policy"))]):
         wrote(file, (1, 1.0))
-    told = capfd.readouterr().err
-    assert told.startswith(f"MLflow: cannot show the curve of this training ({nobody}: the tracking server")
-    assert told.count("cannot show") == 1
+    stderr = capfd.readouterr().err
+    assert stderr.startswith(f"MLflow: cannot show the curve of this training ({nobody}: the tracking server")
+    assert stderr.count("cannot show") == 1
 
 
 def test_what_a_full_disk_cut_off_is_passed_over(file: Path):
-    place = Kept()
+    sink = Kept()
     wrote(file, (1, 1.0))
     with file.open("a") as lines:
         lines.write('{"step": 2, "lo\n')
     wrote(file, (3, 0.5))
-    attempt(file, place)
-    assert [(point.step, dict(point.figures)) for point in place.points] == [(1, {"loss": 1.0}), (3, {"loss": 0.5})]
+    attempt(file, sink)
+    assert [(point.step, dict(point.figures)) for point in sink.points] == [(1, {"loss": 1.0}), (3, {"loss": 0.5})]
 
 
 def test_a_package_that_is_missing_is_said_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(curves, "PACKAGES", {"wandb": "no_such_package"})
     with pytest.raises(BadInput, match=r"report_to: wandb is not installed here\. Run: pip install "):
-        check_places(["wandb"])
+        check_sinks(["wandb"])
 
 
 def test_tensorboard_shows_each_step_once_as_the_last_attempt_had_it(file: Path, tmp_path: Path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    for told in [((1, 4.0), (2, 3.0), (3, 2.0)), ((3, 2.5), (4, 1.0))]:
-        wrote(file, *told)
-        place = InTensorBoard(tmp_path, Curve("run", "line/weekly/round-1-0", "policy"))
-        attempt(file, place)
-        place.close()
+    for each in [((1, 4.0), (2, 3.0), (3, 2.0)), ((3, 2.5), (4, 1.0))]:
+        wrote(file, *each)
+        sink = InTensorBoard(tmp_path, Curve("run", "line/weekly/round-1-0", "policy"))
+        attempt(file, sink)
+        sink.close()
     shown = EventAccumulator(str(tmp_path / "tensorboard/line/weekly/round-1-0/policy")).Reload()
     assert shown.Tags()["scalars"] == ["train/loss"]
     assert [(event.step, event.value) for event in shown.Scalars("train/loss")] == [(1, 4), (2, 3), (3, 2), (4, 1)]
@@ -210,17 +210,17 @@ def test_wandb_keeps_figures_alone_and_no_key(file: Path, tmp_path: Path, monkey
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_API_KEY", key)
     wrote(file, (1, 4.0), (2, 3.0))
-    place = InWandb(tmp_path / "home", Curve("0123", "line/weekly/round-1-0", "policy", before=5))
-    attempt(file, place)
-    place.close()
+    sink = InWandb(tmp_path / "home", Curve("0123", "line/weekly/round-1-0", "policy", before=5))
+    attempt(file, sink)
+    sink.close()
     (kept,) = (tmp_path / "home").rglob("*.wandb")
     assert kept.name == "run-0123-policy.wandb"
-    told = _records(kept)
-    assert [(record.history.step.num, _figures(record)) for record in told if record.history.item] == [
+    found = _records(kept)
+    assert [(record.history.step.num, _figures(record)) for record in found if record.history.item] == [
         (6, {"train/loss": 4.0}),
         (7, {"train/loss": 3.0}),
     ]
-    assert [(record.run.host, record.run.project) for record in told if record.run.run_id] == [("", "selftaught")]
+    assert [(record.run.host, record.run.project) for record in found if record.run.run_id] == [("", "selftaught")]
     files = {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
     assert [path for path, data in files.items() if key.encode() in data] == []
     assert {path.suffix for path in files} == {".log", ".wandb"}  # no code, no list of packages
@@ -243,5 +243,5 @@ def _records(kept: Path) -> list[Any]:
 
 def _figures(record: Any) -> dict[str, float]:
     """The figures of a step, less W&B's own."""
-    told = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
-    return {name: value for name, value in told.items() if not name.startswith("_")}
+    data = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+    return {name: value for name, value in data.items() if not name.startswith("_")}

@@ -106,12 +106,12 @@ def test_a_note_that_cannot_be_read_is_named(platform: Platform, key: str, junk:
 def test_the_gate_is_told_what_was_spent_and_that_such_tasks_are_fresh_no_more(spent: float, fresh: bool):
     gate: Any = SimpleNamespace(decide=lambda evidence: evidence)
     evidence = Evidence(champion="a", challenger="b", scores=[], round=1, fresh=True)
-    told: Any = decide._decide(gate, evidence, spent)  # pyright: ignore[reportPrivateUsage]
-    assert (told.alpha_spent, told.fresh) == (spent, fresh)
+    found: Any = decide._decide(gate, evidence, spent)  # pyright: ignore[reportPrivateUsage]
+    assert (found.alpha_spent, found.fresh) == (spent, fresh)
 
 
 def test_two_that_decide_at_once_are_counted_one_after_the_other(platform: Platform):
-    """The other takes the number while this one is deciding: it decides anew, with what the other spent."""
+    """The other takes the number while this one is deciding: it decides again, with what the other spent."""
     seen = list[float]()
 
     def decide(before: float) -> Decision:
@@ -132,7 +132,7 @@ def test_generated_tasks_spend_nothing(platform: Platform):
     assert spent(platform, "pool") == 0
 
 
-def test_dropped_tasks_that_decided_a_round_are_fresh_no_more(platform: Platform):
+def test_inbox_tasks_that_decided_a_round_are_fresh_no_more(platform: Platform):
     dropped: Any = SimpleNamespace(tasks=SimpleNamespace(resamples_gate=True, over="templates"))
     first, again = (job(1, campaign, pool="").model_copy(update={"recipe": dropped}) for campaign in "ab")
     assert spending(platform, first) == alpha_spending(1, 0.025)

@@ -34,11 +34,11 @@ def rounds(desk: Desk, tmp_path: Path) -> list[ReportData]:
     tasks = {"type": "jsonl", "path": str(file), "train": 40, "gate": 20, "report": 20, "guard": 0}
     changes: dict[str, Any] = {"evaluate": METRICS, "verify": VERIFIERS, "train": {"type": "nudge", "gain": 0.5}}
     changes["gate"] = {"type": "paired_gain", "min_gain": 0.05, "guard": "none"}
-    return [ended.told for ended in desk.campaign(2, tasks=tasks, **changes).run()]
+    return [ended.report for ended in desk.campaign(2, tasks=tasks, **changes).run()]
 
 
 def problems() -> list[dict[str, Any]]:
-    """Problems that the recorded engine can solve."""
+    """Problems that the simulated engine can solve."""
     drawn = WordProblems(levels=(1, 2), train=200, gate=1, report=1).draw(Draw(campaign=1, round=1))
     return [{"question": task.question, "answer": task.answer} for task in drawn if task.split == "train"]
 
@@ -47,21 +47,21 @@ def test_what_is_measured_twice_on_the_same_tasks_is_measured_by_itself(desk: De
     one, two = rounds
     _the_second_round_has_less_of_the_budget(one, two)
     _no_round_is_among_those_before_it(desk)
-    for told in rounds:
-        scores = list(_measured(desk, told))
+    for each in rounds:
+        scores = list(_measured(desk, each))
         _metrics_have_rollouts_of_their_own(scores)
         _both_verifiers_count(scores)
 
 
-def _measured(desk: Desk, told: ReportData) -> Iterator[TaskScore]:
+def _measured(desk: Desk, report: ReportData) -> Iterator[TaskScore]:
     """The round's scores in full: its record has the texts that the page shows."""
-    for made in told.last.datasets:
+    for made in report.last.datasets:
         if made.kind in ("gate_scores", "report_scores"):
             yield from desk.platform.rows(made.digest, TaskScore)
 
 
 def _the_second_round_has_less_of_the_budget(one: ReportData, two: ReportData) -> None:
-    """What the first round spent is gone: the gate is told of it."""
+    """What the first round spent is gone: the gate knows it."""
     assert one.last.gate and two.last.gate
     assert two.last.gate.alpha == pytest.approx(alpha_spending(2, 0.025, one.last.gate.alpha))
 

@@ -86,15 +86,15 @@ def test_a_page_has_the_rounds_up_to_its_own_and_the_detail_of_that_one(platform
     for number in (1, 2, 3):
         end_round(platform.store, key(number), sample(number))
     for number in (1, 2, 3):
-        whole = sample(number).model_copy(update={"mlflow": "", "experiment": ""})
-        assert page_of(platform, key(number)) == whole
+        page = sample(number).model_copy(update={"mlflow": "", "experiment": ""})
+        assert page_of(platform, key(number)) == page
 
 
 def test_a_record_of_release_0_1_which_has_all_rounds_before_it_is_read_as_its_last(platform: Platform):
     """Nor are the rounds before it looked at, which may have been written by yet earlier versions."""
-    whole: dict[str, Any] = json.loads(sample(3).model_dump_json())
-    whole["rounds"][0] = {"written": "by another version"}
-    platform.store.claim(RecordEntry(key(3)).key, json.dumps(whole).encode())
+    page: dict[str, Any] = json.loads(sample(3).model_dump_json())
+    page["rounds"][0] = {"written": "by another version"}
+    platform.store.claim(RecordEntry(key(3)).key, json.dumps(page).encode())
     assert recorded(platform, key(3)) == _kept(RoundRecord, sample(3)).model_copy(update={"round": sample(3).last})
     assert detail(platform, key(3)) == _kept(RoundDetail, sample(3))
 

@@ -56,7 +56,7 @@ class Late(Address):
 
 @dataclass
 class Held(Address):
-    """A backend whose lease somebody else has, the first times that it is asked for."""
+    """A backend whose lease someone else has, the first times that it is asked for."""
 
     times: int = 0
 
@@ -104,7 +104,7 @@ def test_an_unfinished_round_keeps_what_it_names(platform: Cluster):
 
 def test_a_recorded_round_keeps_nothing(platform: Cluster):
     planned(platform)
-    platform.store.claim(RecordEntry(KEY).key, b"told")
+    platform.store.claim(RecordEntry(KEY).key, b"recorded")
     assert in_use(platform, "line") == set()
 
 

@@ -1,4 +1,4 @@
-"""Fresh tasks over rounds: every drop is used once whatever is killed, fails or comes late, and no new tasks is a
+"""Fresh tasks over rounds: every batch is used once whatever is killed, fails or comes late, and no new tasks is a
 normal end, in the campaign and in the compiled pipeline.
 
 What one round takes is in tests/tasks/test_dropped.
@@ -144,7 +144,7 @@ class Ledger:
         return self.platform.store.claimed(f"rounds/{name}") is not None
 
     def used(self) -> Counter[str]:
-        """How often each drop was used by rounds that have ended."""
+        """How often each batch was used by rounds that have ended."""
         return Counter(drop for plan in self.plans(ended=True) for drop in plan["drops"])
 
     def tasks(self, ended: bool) -> list[Task]:
@@ -152,7 +152,7 @@ class Ledger:
         return [task for folder in folders for task in dataset.read(folder, Task)]
 
     def drain(self) -> None:
-        """Go on until nothing waits, or it is plain that something always will: too few are made enough by a drop."""
+        """Go on until nothing waits, or it is plain that something always will: too few are made enough by a batch."""
         for _ in range(60):
             if len(self.used()) >= len(self.dropped):
                 return
@@ -280,14 +280,14 @@ def bucket(tmp_path: Path) -> Path:
 
 
 def word_problems(seed: int, count: int = 90) -> list[dict[str, Any]]:
-    """Rows that the recorded engine can answer."""
+    """Rows that the simulated engine can answer."""
     source = WordProblems(train=count, gate=1, report=1, instruction="")
     made = [task for task in source.draw(Draw(seed, seed)) if task.split == "train"]
     return [{"question": task.question, "answer": task.answer} for task in made]
 
 
 def tasks(bucket: Path, **fields: Any) -> dict[str, Any]:
-    """The tasks of a recipe whose tasks are dropped into `bucket`."""
+    """The tasks of a recipe whose tasks are uploaded into `bucket`."""
     instruction = WordProblems(train=1, gate=1, report=1).instruction
     given_ = {"path": str(bucket), "instruction": instruction, "at_least": 50, "guard": 0, "train": 500}
     return {"type": "inbox", "gate": 60, "report": 60, **given_, **fields}
@@ -306,14 +306,14 @@ def test_prepare_run_twice_gives_the_same_job_and_tells_what_it_used(
     assert first.job.drops == (name,)
     folders = [Path(each.made["tasks"].path) for each in (first, again)]
     assert dataset.manifest(folders[0]) == dataset.manifest(folders[1])
-    told = platform.tracker.client.get_run(first.job.run).data
-    assert told.tags["selftaught.drops"] == name
-    assert "no column 'answer'" in told.tags["selftaught.drops_broken"]
-    assert told.metrics["tasks.new"] == len(dataset.read(folders[0], Task))
+    result = platform.tracker.client.get_run(first.job.run).data
+    assert result.tags["selftaught.drops"] == name
+    assert "no column 'answer'" in result.tags["selftaught.drops_broken"]
+    assert result.metrics["tasks.new"] == len(dataset.read(folders[0], Task))
 
 
 def short(ended: RoundResult | Skipped) -> tuple[int, int, str]:
-    outcome = ended.told.last.outcome if isinstance(ended, RoundResult) else NOTHING_NEW
+    outcome = ended.report.last.outcome if isinstance(ended, RoundResult) else NOTHING_NEW
     return ended.key.number, ended.key.attempt, outcome
 
 
@@ -362,15 +362,15 @@ def test_the_command_ends_with_0_and_says_nothing_new(database: Path, bucket: Pa
         command(path), cwd=REPOSITORY, env=environment(home), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    plan, told = map(json.loads, done.stdout.splitlines())
-    assert (told["round"], told["outcome"]) == (1, "nothing new")
-    assert "0 new tasks in 0 batches" in told["reason"] == plan["plan"]["nothing_new"]
+    plan, found = map(json.loads, done.stdout.splitlines())
+    assert (found["round"], found["outcome"]) == (1, "nothing new")
+    assert "0 new tasks in 0 batches" in found["reason"] == plan["plan"]["nothing_new"]
 
 
 def test_the_compiled_pipeline_ends_in_prepare_where_the_drops_went_meanwhile(
     platform: Platform, bucket: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The check before the pipeline saw drops, `prepare` sees none: the run ends, and nothing is trained."""
+    """The check before the pipeline saw batches, `prepare` sees none: the run ends, and nothing is trained."""
     monkeypatch.setattr("selftaught.campaign.local.nothing_new", lambda *_: None)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY))))
     monkeypatch.chdir(REPOSITORY)

@@ -1,4 +1,5 @@
-"""What is away for a while: a step waits for it and goes on, whichever step, whichever server; what stays away ends it.
+"""What is away for a while: a step waits for it and continues, whichever step, whichever server; what stays away ends
+it.
 
 Servers are real processes that are killed and started again; engines are recorded ones. Steps run in this process, as
 they would one after the other in a pipeline. Outages take a second or two here; a minute each with
@@ -20,7 +21,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from selftaught.cluster.client import Cluster, told
+from selftaught.cluster.client import Cluster, api_errors
 from selftaught.core.errors import Away, BadInput, StoreError, Unavailable
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
@@ -145,7 +146,7 @@ class Registry:
 
 @contextmanager
 def away(server: "Registry | object", seconds: float) -> Iterator[None]:
-    """The server is killed now, and started again after `seconds` while the block goes on."""
+    """The server is killed now, and started again after `seconds` while the block continues."""
     server.stop()  # pyright: ignore[reportAttributeAccessIssue]
     back = STARTER.submit(lambda: (time.sleep(seconds), server.start()))  # pyright: ignore[reportAttributeAccessIssue]
     try:
@@ -168,7 +169,7 @@ Ran = Callable[[str, Callable[[], object]], object]
 
 
 def digests(model: Path, folder: Path, store: str, run: Ran) -> list[str]:
-    """A whole round on its own home and `store`; `run` runs each step."""
+    """A complete round on its own home and `store`; `run` runs each step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(folder / "home"))
         patch.setenv("SELFTAUGHT_STORE", store)
@@ -275,7 +276,7 @@ def _registry() -> object:
 
 def _cluster() -> object:
     cluster = Cluster("selftaught", "")
-    with told("pods"):
+    with api_errors("pods"):
         return cluster.core.list_namespaced_pod("selftaught")
 
 

@@ -1,4 +1,4 @@
-"""MLflow as a projection: what it shows of a line's rounds is made anew from the store once its database was lost."""
+"""MLflow as a projection: what it shows of a line's rounds is recreated from the store once its database was lost."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +63,12 @@ def _evaluated(tags: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 def rounds(platform: Platform, engines: Path, model: Path, tmp_path: Path) -> list[Round]:
     """A refused round, a promoted one, and one that was killed after its tasks were drawn."""
-    told: list[dict[str, Any]] = [
+    seen: list[dict[str, Any]] = [
         recipe(model, train={"type": "nudge", "gain": 0.01}),
         recipe(model, train={"type": "nudge", "gain": 0.9}),
         recipe(model),
     ]
-    made = [Round(tmp_path / f"round-{number}", each, number=number) for number, each in enumerate(told, 1)]
+    made = [Round(tmp_path / f"round-{number}", each, number=number) for number, each in enumerate(seen, 1)]
     assert [made[0].run(), made[1].run()] == ["refused", "promoted"]
     made[2].prepare()
     return made

@@ -1,6 +1,8 @@
-"""Rounds that go on from the trees of earlier ones: with the policy that grew them, and from nothing once it has moved.
+"""Rounds that resume from the trees of earlier ones: with the policy that grew them, and from nothing once it has
+moved.
 
-The steps of whole rounds in this process, on recorded engines, with training tasks that are the same in every round.
+The steps of complete rounds in this process, on simulated engines, with training tasks that are the same in every
+round.
 """
 
 import json
@@ -49,8 +51,8 @@ def searching(model: Path, gain: float, sample: Mapping[str, Any] = REUSING, **s
     return recipe(model, tasks={"type": "again"}, sample=sample, curate=CURATE, train=train, **stage)
 
 
-def rounds(folder: Path, told: dict[str, Any], *numbers: int) -> list[Round]:
-    return [Round(folder / str(number), told, number=number) for number in numbers]
+def rounds(folder: Path, fields: dict[str, Any], *numbers: int) -> list[Round]:
+    return [Round(folder / str(number), fields, number=number) for number in numbers]
 
 
 def groups(round: Round) -> list[Group]:
@@ -58,7 +60,7 @@ def groups(round: Round) -> list[Group]:
 
 
 def begun(round: Round) -> list[str]:
-    """The digests of the data sets that the round's trees went on from."""
+    """The digests of the data sets that the round's trees continued from."""
     return [group.tree.begun.trees for group in groups(round) if group.tree and group.tree.begun]
 
 
@@ -82,7 +84,7 @@ def refused(engines: Path, platform: Platform, model: Path, tmp_path: Path) -> l
     return [first, second]
 
 
-def test_a_round_with_the_same_policy_goes_on_from_the_newest_trees(
+def test_a_round_with_the_same_policy_resumes_from_the_newest_trees(
     refused: list[Round], platform: Platform, model: Path, tmp_path: Path
 ):
     first, second = refused
@@ -131,12 +133,12 @@ def test_a_policy_that_has_moved_begins_from_nothing(platform: Platform, model: 
 
 
 def changed(job: Job, **stage: Any) -> Job:
-    told = job.recipe.model_dump(mode="json")
-    told["stages"] = [told["stages"][0] | stage]
-    return job.model_copy(update={"recipe": type(job.recipe).model_validate(told)})
+    found = job.recipe.model_dump(mode="json")
+    found["stages"] = [found["stages"][0] | stage]
+    return job.model_copy(update={"recipe": type(job.recipe).model_validate(found)})
 
 
-def test_what_trees_may_be_gone_on_with_and_whose_values_hold(refused: list[Round], platform: Platform):
+def test_what_trees_may_be_resumed_and_whose_values_hold(refused: list[Round], platform: Platform):
     job = refused[1].job
 
     def found(job: Job) -> list[bool]:
@@ -161,7 +163,7 @@ STEP = "import sys; from selftaught.round.steps import sample; sample.run(sys.ar
 
 
 @pytest.mark.usefixtures("slowly")
-def test_killed_it_goes_on_from_the_same_trees(
+def test_killed_it_resumes_from_the_same_trees(
     refused: list[Round], platform: Platform, requests: Path, tmp_path: Path
 ):
     """kill -9 of the step, then the step again, and once more as if there had been no kill."""
@@ -201,6 +203,6 @@ def test_killed_it_goes_on_from_the_same_trees(
     unkilled = Round(tmp_path / "unkilled", refused[1].recipe, number=2, attempt=1, shards=1)
     unkilled.prepare()
     unkilled.search()
-    whole = dataset.read(Path(unkilled.made["groups-0"].path), Group)
-    assert [timeless(group) for group in again] == [timeless(group) for group in whole]
-    assert all(group.tree and group.tree.begun for group in whole)
+    full = dataset.read(Path(unkilled.made["groups-0"].path), Group)
+    assert [timeless(group) for group in again] == [timeless(group) for group in full]
+    assert all(group.tree and group.tree.begun for group in full)

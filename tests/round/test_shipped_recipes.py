@@ -1,6 +1,6 @@
 """Every recipe in recipes/, each stage for one round of a few tasks: sampled, verified, trained, measured, decided.
 
-The steps run in this process on recorded engines; what is trained is a real model of ten thousand weights, by the
+The steps run in this process on simulated engines; what is trained is a real model of ten thousand weights, by the
 recipe's own objectives. What the figures come to says nothing here: that every block fits the next is what is tested.
 """
 

@@ -104,9 +104,9 @@ def stage(**changes: Any) -> Change:
     """Fields of the recipe's only stage, as in YAML."""
 
     def changed(step: Step) -> Step:
-        told = step.job.recipe.model_dump(mode="json")
-        told["stages"] = [told["stages"][0] | changes]
-        return _replaced(step, job=step.job.model_copy(update={"recipe": type(step.job.recipe).model_validate(told)}))
+        found = step.job.recipe.model_dump(mode="json")
+        found["stages"] = [found["stages"][0] | changes]
+        return _replaced(step, job=step.job.model_copy(update={"recipe": type(step.job.recipe).model_validate(found)}))
 
     return changed
 
@@ -115,8 +115,8 @@ def asked(**changes: Any) -> Change:
     """Fields of the recipe itself, as in YAML."""
 
     def changed(step: Step) -> Step:
-        told = step.job.recipe.model_dump(mode="json") | changes
-        return _replaced(step, job=step.job.model_copy(update={"recipe": type(step.job.recipe).model_validate(told)}))
+        found = step.job.recipe.model_dump(mode="json") | changes
+        return _replaced(step, job=step.job.model_copy(update={"recipe": type(step.job.recipe).model_validate(found)}))
 
     return changed
 
@@ -270,7 +270,7 @@ def test_the_stages_verifiers_are_in_the_key_where_a_sampler_may_ask_them_and_no
     assert VERIFY(asking).key(monkeypatch) != asking.key(monkeypatch)
 
 
-def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):
+def test_other_software_measures_again(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):
     """The champion's kept scores would be of other conditions than those that the challenger is measured under."""
     step = steps("evaluate")
     keys = [step.key(monkeypatch)]
@@ -284,7 +284,7 @@ def test_other_software_measures_anew(steps: Callable[[str], Step], monkeypatch:
 def test_what_is_installed_here_is_no_condition_where_a_cluster_answers(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ):
-    """A round that was begun in Pods and goes on from a machine with vLLM takes the scores that there are."""
+    """A round that was begun in Pods and resumes from a machine with vLLM takes the scores that there are."""
     away = replace(platform, settings=platform.settings.model_copy(update={"serving": "kserve"}))
     before = evaluate.conditions(away, [])
     monkeypatch.setattr("selftaught.round.steps.evaluate.version", _of_tomorrow)

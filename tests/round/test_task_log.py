@@ -39,11 +39,11 @@ def task():
 def log(tmp_path: Path, inside: str) -> str:
     """What KFP's own executor prints for a task that talks to a server and to S3's client."""
     (tmp_path / "component.py").write_text(COMPONENT)
-    told = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
+    fields = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
     arguments = ["--component_module_path", str(tmp_path / "component.py"), "--function_to_execute", "task"]
     keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret", "INSIDE": inside}
     done = subprocess.run(
-        [sys.executable, "-m", "kfp.dsl.executor_main", *arguments, "--executor_input", json.dumps(told)],
+        [sys.executable, "-m", "kfp.dsl.executor_main", *arguments, "--executor_input", json.dumps(fields)],
         env={**os.environ, **keys},
         capture_output=True,
         text=True,
@@ -56,9 +56,9 @@ LIBRARIES = ("HTTP Request: GET", "Found credentials in environment", "Retrying 
 OWN = ("a line of selftaught.round", "a line of somebody.else", "a warning of a library", "the step's own")
 
 
-@pytest.mark.parametrize(("inside", "told"), [("no", True), ("yes", False)])
-def test_libraries_are_quiet_inside_a_step(tmp_path: Path, inside: str, told: bool):
+@pytest.mark.parametrize(("inside", "found"), [("no", True), ("yes", False)])
+def test_libraries_are_quiet_inside_a_step(tmp_path: Path, inside: str, found: bool):
     """Outside of a step KFP's executor prints their lines, so the test would notice that a library's name changed."""
     printed = log(tmp_path, inside)
-    assert [line in printed for line in LIBRARIES] == [told] * len(LIBRARIES), printed
+    assert [line in printed for line in LIBRARIES] == [found] * len(LIBRARIES), printed
     assert all(line in printed for line in OWN), printed

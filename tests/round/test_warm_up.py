@@ -1,4 +1,4 @@
-"""Stages without a gate: the head moves, nobody is promoted, and nothing is measured that was not asked for."""
+"""Stages without a gate: the head moves, no version is promoted, and nothing is measured that was not asked for."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,9 @@ KEY = RoundKey("line", "campaign")
 
 def warm(model: Path, **stage: Any) -> dict[str, Any]:
     """The recipe without gate and metrics, but for `stage`."""
-    told = recipe(model)
-    bare = {name: value for name, value in told["stages"][0].items() if name not in ("gate", "evaluate")}
-    return told | {"stages": [bare | stage]}
+    found = recipe(model)
+    bare = {name: value for name, value in found["stages"][0].items() if name not in ("gate", "evaluate")}
+    return found | {"stages": [bare | stage]}
 
 
 def of_head(platform: Platform) -> str:
@@ -60,8 +60,8 @@ def test_a_warm_up_that_names_metrics_is_measured_on_the_report_set(
 def test_a_stage_may_train_a_value_model_alone(platform: Platform, engines: Path, model: Path, tmp_path: Path):
     """The policy is what it was, on every alias, and the next round has the value model."""
     before = {alias: platform.tracker.resolve("line", alias) for alias in ("head", "champion", "challenger")}
-    told = warm(model, train={"type": "nudge", "role": "value"})
-    valued = Round(tmp_path / "round", told)
+    found = warm(model, train={"type": "nudge", "role": "value"})
+    valued = Round(tmp_path / "round", found)
     assert valued.run() == "trained"
     assert {alias: platform.tracker.resolve("line", alias) for alias in before} == before
     trained = platform.tracker.resolve("line-value", "head")
@@ -69,14 +69,14 @@ def test_a_stage_may_train_a_value_model_alone(platform: Platform, engines: Path
     record = recorded(platform, KEY)
     assert record and record.round.challenger is None
     assert [(other.role, other.trained) for other in record.round.others] == [("value", trained.digest)]
-    later = Round(tmp_path / "next", told, number=2)
+    later = Round(tmp_path / "next", found, number=2)
     later.prepare()
     assert later.job.roles["value"].digest == trained.digest
 
 
 @pytest.mark.usefixtures("recorded_blocks")
 @pytest.mark.parametrize(
-    ("stage", "told"),
+    ("stage", "text"),
     [
         ({"gate": {"type": "paired_gain", "guard": "none"}}, "evaluate is missing: a gate decides by metrics"),
         ({"train": [], "curate": []}, "evaluate is missing: what trains nothing is there to be measured"),
@@ -87,6 +87,6 @@ def test_a_stage_may_train_a_value_model_alone(platform: Platform, engines: Path
         ),
     ],
 )
-def test_what_makes_no_sense_without_the_other_is_refused(model: Path, stage: dict[str, Any], told: str):
-    with pytest.raises(ValueError, match=told):
+def test_what_makes_no_sense_without_the_other_is_refused(model: Path, stage: dict[str, Any], text: str):
+    with pytest.raises(ValueError, match=text):
         Recipe.model_validate(warm(model, **stage))

@@ -10,7 +10,7 @@ from selftaught.sampling.rationalise import Rationalise
 
 
 class Hintable:
-    """A ChatModel that knows no answer but the one it is told."""
+    """A ChatModel that knows no answer but the one it is given."""
 
     digest = "d1"
 
@@ -19,8 +19,8 @@ class Hintable:
 
     async def chat(self, messages, *, n, **_):
         self.prompts.append([m.content for m in messages])
-        told = "42" if "42" in messages[-1].content else self.knows
-        return [Completion(told, (1,), (0.0,), "stop", 3) for _ in range(n)]
+        text = "42" if "42" in messages[-1].content else self.knows
+        return [Completion(text, (1,), (0.0,), "stop", 3) for _ in range(n)]
 
 
 class Says42(RolloutVerifier):
@@ -107,6 +107,6 @@ class Crashing(Verifier):
 
 
 async def test_a_verifier_that_crashes_has_failed_nothing():
-    """So nothing is hinted, and the step goes on: `verify` says what broke."""
+    """So nothing is hinted, and the step continues: `verify` says what broke."""
     group = await sampled(Hintable(knows="41"), task(), (Crashing(),))
     assert [r.hinted for r in group.rollouts] == [False] * 3

@@ -114,15 +114,15 @@ class Picky(Engine):
 
 
 async def test_a_task_without_an_answer_costs_that_task_alone():
-    journal, told = Journal(), []
+    journal, items = Journal(), []
     context = Context(models={"policy": Picky("3", "17")})
     groups = await sample(
-        TASKS, IID(k=2), context, journal, lambda *_, **__: None, unanswered=lambda task, error: told.append(task)
+        TASKS, IID(k=2), context, journal, lambda *_, **__: None, unanswered=lambda task, error: items.append(task)
     )
     answered = [task for task in TASKS if task.question not in {"3", "17"}]
     assert [group.task for group in groups] == answered
     assert {group.task.question for group in journal.groups} == {task.question for task in answered}
-    assert told == [TASKS[3], TASKS[17]]
+    assert items == [TASKS[3], TASKS[17]]
 
 
 async def test_what_was_refused_once_is_asked_again():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.sandbox.protocol import Ended
+from selftaught.sandbox.protocol import Termination
 
 from .conftest import Run
 
@@ -24,7 +24,7 @@ MIB = 2**20
 
 def test_a_fork_bomb(run: Run):
     seen = run("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", cpu_s=1, wall_s=3.0, processes=8)
-    assert seen.ended in (Ended.CPU, Ended.WALL)
+    assert seen.ended in (Termination.CPU, Termination.WALL)
 
 
 def test_more_processes_than_were_given_cannot_be_had(run: Run):
@@ -55,7 +55,7 @@ except RuntimeError: print(made < 40)
 
 def test_a_memory_bomb(run: Run):
     seen = run("kept = []\nwhile True: kept.append(bytearray(1 << 20))", memory=200 * MIB)
-    assert (seen.ended, seen.exit) == (Ended.EXITED, 1)
+    assert (seen.ended, seen.exit) == (Termination.EXITED, 1)
     assert b"MemoryError" in seen.stderr
 
 
@@ -84,7 +84,7 @@ except PermissionError: print("refused")
 
 def test_an_infinite_loop(run: Run):
     seen = run("while True: pass", cpu_s=1)
-    assert seen.ended == Ended.CPU
+    assert seen.ended == Termination.CPU
     assert seen.cpu_s > 0.5
 
 
@@ -97,7 +97,7 @@ for n in range(1, 65):
 while True: pass
 """
     seen = run(source, cpu_s=1)
-    assert (seen.ended, seen.signal) == (Ended.CPU, signal.SIGKILL)
+    assert (seen.ended, seen.signal) == (Termination.CPU, signal.SIGKILL)
 
 
 def test_raising_its_own_limits(run: Run):
@@ -113,7 +113,7 @@ for name in ("CPU", "AS", "NPROC", "FSIZE", "NOFILE"):
 
 def test_sleeping_past_the_wall(run: Run):
     seen = run("import time; time.sleep(600)", wall_s=0.5)
-    assert (seen.ended, seen.cpu_s < 0.5) == (Ended.WALL, True)
+    assert (seen.ended, seen.cpu_s < 0.5) == (Termination.WALL, True)
 
 
 def test_waiting_for_input_that_does_not_come(run: Run):
@@ -123,18 +123,18 @@ def test_waiting_for_input_that_does_not_come(run: Run):
 @pytest.mark.parametrize("descriptor", [1, 2, 3])
 def test_endless_output(run: Run, descriptor: int):
     seen = run(f"import os\nwhile True: os.write({descriptor}, b'x' * 4096)", output=10_000)
-    assert seen.ended == Ended.OUTPUT
+    assert seen.ended == Termination.OUTPUT
     assert len((seen.stdout, seen.stderr, seen.results)[descriptor - 1]) == 10_000
 
 
 def test_output_of_exactly_the_limit_is_none_too_much(run: Run):
     seen = run("print('x' * 9999)", output=10_000)
-    assert (seen.ended, len(seen.stdout)) == (Ended.EXITED, 10_000)
+    assert (seen.ended, len(seen.stdout)) == (Termination.EXITED, 10_000)
 
 
 def test_filling_the_disk_with_one_file(run: Run):
     seen = run("with open('x', 'wb') as file:\n    while True: file.write(b'x' * 65536)", disk=MIB, cpu_s=2)
-    assert seen.ended in (Ended.EXITED, Ended.SIGNALLED) and (seen.exit, seen.signal) != (0, None)
+    assert seen.ended in (Termination.EXITED, Termination.SIGNALLED) and (seen.exit, seen.signal) != (0, None)
 
 
 def test_filling_the_disk_with_many_files(run: Run):
@@ -174,16 +174,16 @@ def test_recursion_deeper_than_the_stack(run: Run):
     seen = run(
         "import sys\nsys.setrecursionlimit(10**9)\nclass A:\n    def __repr__(self): return repr(self)\nrepr(A())"
     )
-    assert (seen.ended, seen.exit) != (Ended.EXITED, 0)
+    assert (seen.ended, seen.exit) != (Termination.EXITED, 0)
 
 
 def test_an_integer_without_end(run: Run):
-    assert run("x = 3\nwhile True: x = x * x", cpu_s=1, memory=200 * MIB).ended in (Ended.CPU, Ended.EXITED)
+    assert run("x = 3\nwhile True: x = x * x", cpu_s=1, memory=200 * MIB).ended in (Termination.CPU, Termination.EXITED)
 
 
 def test_one_call_that_computes_for_ever(run: Run):
     """No Python signal handler would run within it."""
-    assert run("9 ** 9 ** 9", cpu_s=1, memory=2**32).ended in (Ended.CPU, Ended.EXITED)
+    assert run("9 ** 9 ** 9", cpu_s=1, memory=2**32).ended in (Termination.CPU, Termination.EXITED)
 
 
 # Reading what is not its own ------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_no_process_is_seen_but_its_own(run: Run):
 
 
 def test_what_can_be_seen_of_the_machine(run: Run):
-    """All of it: no /etc, no home, no socket of a daemon, nothing mounted by somebody else."""
+    """All of it: no /etc, no home, no socket of a daemon, nothing mounted by someone else."""
     top = {"dev", "lib", "lib64", "tmp", "usr", "work"} | {Path(sys.base_prefix).parts[1]}
     assert set(run("import os; print(*os.listdir('/'))").stdout.decode().split()) <= top
 
@@ -363,7 +363,7 @@ for call in (lambda: os.setpriority(os.PRIO_PROCESS, 1, 19), lambda: os.sched_se
 
 
 def test_a_daemon_left_behind(run: Run):
-    """It would see the next program's process group, and go on computing."""
+    """It would see the next program's process group, and continue computing."""
     source = """
 import os
 if os.fork() == 0:
@@ -373,7 +373,7 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 """
-    assert run(source, processes=4).ended == Ended.EXITED
+    assert run(source, processes=4).ended == Termination.EXITED
     assert run("import os\ntry: os.kill(-1, 0)\nexcept ProcessLookupError: print('alone')").stdout == b"alone\n"
 
 
@@ -400,12 +400,12 @@ def test_closing_or_moving_the_results(run: Run):
 
 def test_a_crash(run: Run):
     seen = run("import ctypes; ctypes.string_at(0)")
-    assert (seen.ended, seen.signal) == (Ended.SIGNALLED, signal.SIGSEGV)
+    assert (seen.ended, seen.signal) == (Termination.SIGNALLED, signal.SIGSEGV)
 
 
 def test_killing_itself_is_no_limit_passed(run: Run):
     seen = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    assert (seen.ended, seen.signal) == (Ended.SIGNALLED, signal.SIGKILL)
+    assert (seen.ended, seen.signal) == (Termination.SIGNALLED, signal.SIGKILL)
 
 
 def test_what_is_printed_is_bytes_and_nothing_of_the_protocol(run: Run):

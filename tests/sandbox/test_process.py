@@ -14,7 +14,7 @@ import pytest
 import selftaught
 from selftaught.core.errors import BadInput
 from selftaught.sandbox.process import ProcessSandbox
-from selftaught.sandbox.protocol import Ended, Limits, Program, SandboxFailed
+from selftaught.sandbox.protocol import Limits, Program, SandboxFailed, Termination
 
 from .conftest import Run
 
@@ -31,7 +31,7 @@ os.write(3, b"result")
 """
     files = {"helper.py": b"def twice(x): return 2 * x", "data/x": bytes(range(256))}
     seen = run(source, args=("a", "ä"), stdin=b"21\n", files=files)
-    assert (seen.ended, seen.exit, seen.signal) == (Ended.EXITED, 0, None)
+    assert (seen.ended, seen.exit, seen.signal) == (Termination.EXITED, 0, None)
     assert (seen.stdout, seen.stderr.decode(), seen.results) == (b"42", "ü", b"result")
 
 

@@ -1,7 +1,7 @@
 """A naive tree search, written from the papers' formulas alone: one request at a time, plain dictionaries, recursion.
 
 What `selftaught.search` has to equal, node by node, on a model that answers the same. Where a formula says what a node
-is worth by all that is below it, it is applied to all of that anew after each iteration, and not kept up to date.
+is worth by all that is below it, it is applied to all of that again after each iteration, and not kept up to date.
 """
 
 import itertools
@@ -65,7 +65,7 @@ def dead(each: Node, ask: dict[str, Any]) -> bool:
 
 
 def stuck(each: Node, ask: dict[str, Any]) -> bool:
-    """Whether a node can be gone on from, but into none of its children, or not before it has more of them."""
+    """Whether a node can be resumed from, but into none of its children, or not before it has more of them."""
     return not dead(each, ask) and (few(each, ask) or all(dead(child, ask) for child in each["children"]))
 
 
@@ -140,7 +140,7 @@ def pick(made: list[Node], select: str, ask: dict[str, Any]) -> list[Node]:
 
 
 def dvts(root: Node, found: list[Node], ask: dict[str, Any]) -> list[Node]:
-    """Beeching et al. 2024: each beam goes on from its own best step, whatever the others found."""
+    """Beeching et al. 2024: each beam resumes from its own best step, whatever the others found."""
     if found == [root]:
         return [root]
     chosen = []
@@ -225,9 +225,9 @@ def take(model: Scripted, text: str, n: int, each: Node, ask: dict[str, Any]) ->
     return new
 
 
-def same(at: Node, line: str, ending: tuple[bool, str], whole: bool) -> Node | None:
+def same(at: Node, line: str, ending: tuple[bool, str], to_end: bool) -> Node | None:
     alike = [child for child in at["children"] if child["text"].split() == line.split()]
-    return next((child for child in alike if not whole or child["ending"] == ending), None)
+    return next((child for child in alike if not to_end or child["ending"] == ending), None)
 
 
 def born(line: str, at: Node, ending: tuple[bool, str], logprobs: tuple[float, ...]) -> Node:
@@ -265,10 +265,10 @@ def mix(model: Scripted, question: str, each: Node, outcome: float, ask: dict[st
 def judged(new: list[Node], said: list[list[Completion]], made: list[Node], ask: dict[str, Any]) -> list[list[float]]:
     """Math-Shepherd's soft estimate: an answer that ends in b is right; for a vote, one that most come to."""
     answers = [
-        [(full_text(child) + each.text, each.finish_reason == "stop") for each in told]
-        if told
+        [(full_text(child) + each.text, each.finish_reason == "stop") for each in found]
+        if found
         else [(full_text(child), True)] * child["terminal"]
-        for child, told in zip(new, said, strict=True)
+        for child, found in zip(new, said, strict=True)
     ]
     if ask["value"] != "vote":
         return [[float(text.endswith("b")) for text, _ in each] for each in answers]
@@ -279,7 +279,7 @@ def judged(new: list[Node], said: list[list[Completion]], made: list[Node], ask:
 
 
 def number_of(text: str) -> str:
-    """The last number in a text: what broke off within a line may have been gone on with in the same one."""
+    """The last number in a text: what broke off within a line may have been resumed in the same one."""
     return re.findall(r"\d+", text)[-1]
 
 
@@ -350,7 +350,7 @@ def visit_mean(each: Node, ask: dict[str, Any]) -> float:
 
 
 def comparable(each: Node, ask: dict[str, Any]) -> float:
-    """MCTS-DPO's Q, from the estimates of the whole tree below, on its parent's estimate."""
+    """MCTS-DPO's Q, from the estimates of the entire tree below, on its parent's estimate."""
     return q_value(each, ask["gamma"]) + (each["parent"]["est"] if each["parent"] else 0.0)
 
 

@@ -27,7 +27,7 @@ class Right(Verifier):
 class Scripted:
     """Steps of one letter and a line's end; a byte is a token. `ending` is the share of steps that end the answer.
 
-    A `forgetful` model answers the same when it is asked again, others go on with further steps.
+    A `forgetful` model answers the same when it is asked again, others resume further steps.
     """
 
     seed: int = 0

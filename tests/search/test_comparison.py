@@ -129,9 +129,9 @@ def held(group: Group, said: Sequence[Said], budget: int) -> Compared:
 
 
 def test_answers_that_a_hint_led_to_count_on_neither_side():
-    one = held(grown({"7 \n is it": True, "wrong": False, "told": True}, hinted={"told"}), [("a", 1, True)], 4)
+    one = held(grown({"7 \n is it": True, "wrong": False, "hint": True}, hinted={"hint"}), [("a", 1, True)], 4)
     assert one.search == Found(1.0, 1.0)
-    assert held(grown({"wrong": False, "told": True}, hinted={"told"}), [("a", 1, True)], 4).search == Found(0.0, 0.0)
+    assert held(grown({"wrong": False, "hint": True}, hinted={"hint"}), [("a", 1, True)], 4).search == Found(0.0, 0.0)
 
 
 def test_what_differs_in_white_space_is_one_answer():
@@ -151,14 +151,14 @@ def task(search: tuple[float, float], sampling: tuple[float, float], budget: int
 
 def test_the_figures_are_means_paired_by_task():
     tasks = [task((1, 3), (0.5, 1)), task((0, 0), (0.25, 0.25), cost=9), task((1, 1), (1, 2)), task((0, 0), (0, 0))]
-    told = {name.removeprefix("search.control."): value for name, value in figures(tasks).items()}
-    assert {name: told[name] for name in ("tasks", "budget", "cost", "short")} == {
+    fields = {name.removeprefix("search.control."): value for name, value in figures(tasks).items()}
+    assert {name: fields[name] for name in ("tasks", "budget", "cost", "short")} == {
         "tasks": 4, "budget": 40, "cost": 45, "short": 1,
     }  # fmt: skip
-    assert (told["solved.search"], told["solved.sampling"], told["solved.gain"]) == (0.5, 0.4375, 0.0625)
-    assert (told["distinct.search"], told["distinct.sampling"], told["distinct.gain"]) == (1.0, 0.8125, 0.1875)
-    assert told["solved.low"] < told["solved.gain"] < told["solved.high"]
-    assert told["distinct.low"] < told["distinct.gain"] < told["distinct.high"]
+    assert (fields["solved.search"], fields["solved.sampling"], fields["solved.gain"]) == (0.5, 0.4375, 0.0625)
+    assert (fields["distinct.search"], fields["distinct.sampling"], fields["distinct.gain"]) == (1.0, 0.8125, 0.1875)
+    assert fields["solved.low"] < fields["solved.gain"] < fields["solved.high"]
+    assert fields["distinct.low"] < fields["distinct.gain"] < fields["distinct.high"]
 
 
 def test_what_differs_alike_on_many_tasks_is_shown():
@@ -166,9 +166,9 @@ def test_what_differs_alike_on_many_tasks_is_shown():
     sampling = [(n % 10) / 10 for n in range(60)]
     tasks = [task((each + 0.05 + 0.01 * (n % 3), each * 3 + 0.5 + 0.1 * (n % 4)), (each, each * 3)) for n, each in
              enumerate(sampling)]  # fmt: skip
-    told = figures(tasks)
-    assert 0.05 < told["search.control.solved.low"] < 0.06 < told["search.control.solved.high"] < 0.07
-    assert 0.6 < told["search.control.distinct.low"] < 0.65 < told["search.control.distinct.high"] < 0.7
+    found = figures(tasks)
+    assert 0.05 < found["search.control.solved.low"] < 0.06 < found["search.control.solved.high"] < 0.07
+    assert 0.6 < found["search.control.distinct.low"] < 0.65 < found["search.control.distinct.high"] < 0.7
 
 
 def test_one_task_has_no_interval_and_none_no_figures():

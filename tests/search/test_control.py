@@ -26,16 +26,16 @@ TASKS = [Task(messages=(Message(role="user", content=f"What is {n}?"),), answer=
 
 
 class Policy(Scripted):
-    """Notes what was asked without a stop string: whole answers, which only a control asks for here."""
+    """Notes what was asked without a stop string: complete answers, which only a control asks for here."""
 
     def __init__(self, letters: str = "abcdef", **fields: object) -> None:
         super().__init__(letters=letters, forgetful=False, **fields)
-        self.whole = list[dict[str, object]]()
+        self.answers_asked = list[dict[str, object]]()
 
     async def complete(self, prompt, *, n=1, temperature=1.0, max_tokens=256, stop=(), **drawn) -> list[Completion]:
         if not stop:
             asked = {"prompt": prompt, "n": n, "temperature": temperature, "max_tokens": max_tokens, **drawn}
-            self.whole.append(asked)
+            self.answers_asked.append(asked)
         return await super().complete(prompt, n=n, temperature=temperature, max_tokens=max_tokens, stop=stop)
 
 
@@ -44,12 +44,12 @@ def search(**fields: object) -> Search:
     return Search.model_validate(given)
 
 
-def place(policy: Scripted) -> Context:
+def context_of(policy: Scripted) -> Context:
     return Context(models={"policy": policy}, verifiers=(Right(),))
 
 
 async def searched(policy: Scripted, room: int = 2048, task: Task = TASK, **fields: object) -> Group:
-    return await search(**fields).in_round([task], 0, room, {}).sample(task, place(policy))
+    return await search(**fields).in_round([task], 0, room, {}).sample(task, context_of(policy))
 
 
 # Which tasks ----------------------------------------------------------------------------------------------------------
@@ -72,12 +72,12 @@ async def test_a_share_of_none_samples_nothing_more():
     policy = Policy()
     group = await searched(policy, control=0.0)
     assert group.control is None
-    assert not policy.whole
+    assert not policy.answers_asked
 
 
 async def test_a_search_as_an_inference_strategy_has_no_control():
     policy = Policy()
-    assert (await search().sample(TASK, place(policy))).control is None
+    assert (await search().sample(TASK, context_of(policy))).control is None
 
 
 # What is asked --------------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ async def test_a_search_as_an_inference_strategy_has_no_control():
 @given(st.integers(0, 200))
 @settings(max_examples=30)
 async def test_the_tree_is_what_it_is_without_and_the_answers_come_to_its_tokens(seed: int):
-    group, alone = await searched(Policy(seed=seed)), await search().sample(TASK, place(Policy(seed=seed)))
+    group, alone = await searched(Policy(seed=seed)), await search().sample(TASK, context_of(Policy(seed=seed)))
     assert _timeless(group).model_copy(update={"control": None}) == _timeless(alone)
     control = group.control
     assert control
@@ -106,7 +106,7 @@ async def test_it_is_asked_as_the_search_asks_from_its_own_opening():
     policy = Policy()
     expand = {"type": "steps", "temperature": 0.9, "top_p": 0.8, "max_tokens": 1}
     group = await searched(policy, expand=expand, finish=1)
-    first = policy.whole[0]
+    first = policy.answers_asked[0]
     assert (first["prompt"], first["temperature"], first["top_p"]) == (group.tree.prompt_ids, 0.9, 0.8)
     assert first["max_tokens"] == 4 * 1 + 1
     (rollout, *_) = group.control.rollouts
@@ -121,7 +121,7 @@ class Uneven(Policy):
         said = await super().complete(prompt, n=n, max_tokens=max_tokens, stop=stop, **asked)
         if stop:
             return said
-        lengths = [min((2, 2, 500)[(len(self.whole) + i) % 3], max_tokens) for i in range(n)]
+        lengths = [min((2, 2, 500)[(len(self.answers_asked) + i) % 3], max_tokens) for i in range(n)]
         return [Completion("b" * length, (98,) * length, (0.0,) * length, "stop", 3) for length in lengths]
 
 
@@ -131,7 +131,7 @@ async def test_long_answers_among_short_ones_cost_no_more_than_what_was_missing(
     policy = Uneven(seed=seed)
     control = (await searched(policy, finish=600)).control
     had, spent = 0, 0
-    own = policy.whole[-len(control.requests) :]  # the search itself has one more answer finished
+    own = policy.answers_asked[-len(control.requests) :]  # the search itself has one more answer finished
     for asked, n in zip(own, control.requests, strict=True):
         assert asked["n"] == n <= max(had, 1)
         assert asked["max_tokens"] == control.budget - spent + 1
@@ -144,7 +144,7 @@ async def test_an_answer_is_no_longer_than_the_engine_has_room_for():
     policy = Policy()
     opening = len((await searched(Policy())).tree.prompt_ids)
     await searched(policy, opening + 3)
-    assert {asked["max_tokens"] for asked in policy.whole} == {3}
+    assert {asked["max_tokens"] for asked in policy.answers_asked} == {3}
     assert (await searched(Policy(), opening)).control is None
 
 
@@ -156,7 +156,7 @@ async def test_hinted_answers_and_their_tokens_are_left_out():
 
 
 class Refusing(Policy):
-    """Has no answer to whoever asks for whole ones."""
+    """Has no answer to whoever asks for complete ones."""
 
     async def complete(self, prompt, *, stop=(), **asked) -> list[Completion]:
         if not stop:
@@ -171,7 +171,7 @@ async def test_where_the_engine_refuses_the_tree_stands_without():
 
 
 class Silent(Policy):
-    """Ends every whole answer before it has begun."""
+    """Ends every complete answer before it has begun."""
 
     async def complete(self, prompt, *, stop=(), **asked) -> list[Completion]:
         said = await super().complete(prompt, stop=stop, **asked)
@@ -182,7 +182,7 @@ class Silent(Policy):
 async def test_an_engine_that_says_nothing_is_not_asked_for_ever():
     policy = Silent()
     group = await searched(policy)
-    assert len(policy.whole) == 1 < MOST_REQUESTS
+    assert len(policy.answers_asked) == 1 < MOST_REQUESTS
     assert group.control.tokens == 0
 
 
@@ -258,7 +258,7 @@ def test_nothing_that_counts_or_shows_rollouts_meets_it(shape: dict):
     assert list(both.accepted()) == list(group.accepted())
 
 
-# Killed, and gone on with -----------------------------------------------------------------------------------------
+# Killed, and resumed -----------------------------------------------------------------------------------------
 
 
 class Dying(Policy):
@@ -278,16 +278,16 @@ class Dying(Policy):
 async def _rows(folder, policy: Scripted) -> list[Group]:
     attempts = search(control=0.5).in_round(TASKS, 7, 2048, {})
     with FileJournal(folder / "journal.jsonl", Group) as journal:
-        return await sample(TASKS, attempts, place(policy), journal, lambda *_, **__: None, 1)
+        return await sample(TASKS, attempts, context_of(policy), journal, lambda *_, **__: None, 1)
 
 
 @pytest.mark.parametrize("after", [3, 17, 60])
-async def test_gone_on_with_after_a_kill_it_is_the_same_rows(tmp_path, after: int):
-    whole = await _rows(tmp_path / "whole", Policy())
+async def test_resumed_after_a_kill_it_is_the_same_rows(tmp_path, after: int):
+    answers_asked = await _rows(tmp_path / "whole", Policy())
     with pytest.raises(Unavailable):
         await _rows(tmp_path / "killed", Dying(after))
     again = await _rows(tmp_path / "killed", Policy())
-    assert [_timeless(group) for group in again] == [_timeless(group) for group in whole]
+    assert [_timeless(group) for group in again] == [_timeless(group) for group in answers_asked]
     assert sum(group.control is not None for group in again) == 10
     lines = (tmp_path / "killed" / "journal.jsonl").read_text().splitlines()
     assert len(lines) == len(TASKS)

@@ -1,4 +1,4 @@
-"""Steps: cut to whole tokens without losing one, duplicates dropped and counted, asked for again where told to."""
+"""Steps: cut to complete tokens without losing one, duplicates dropped and counted, requested again if configured."""
 
 from dataclasses import replace
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from selftaught.blocks import Completion, Context
 from selftaught.search.duplicates import EditDistance, Exact, Judged, filled, within
 from selftaught.search.expansion import ENDS, Steps
+from selftaught.search.insertion import complete_tokens, steps
 from selftaught.search.tree import SearchTree
-from selftaught.search.whole import steps, whole_tokens
 from tests.search.scripted import TASK, Scripted
 
 words = st.text("ab. \n", max_size=8)
@@ -42,7 +42,7 @@ def said(tokens, stop=None, cut=None):
 )
 def test_a_step_has_the_text_of_its_tokens(tokens, stop, text, kept):
     cut = "".join(tokens).index(stop) + len(stop)
-    step = whole_tokens(said(tokens, stop, cut))
+    step = complete_tokens(said(tokens, stop, cut))
     assert (step.text, step.token_ids, len(step.logprobs)) == (text, tuple(range(kept)), kept)
     assert step.text == "".join(tokens[:kept])
 

@@ -1,4 +1,4 @@
-"""A process reward model on the real engine: what a search is told is what transformers and numpy make of it."""
+"""A process reward model on the real engine: what a search gets is what transformers and numpy make of it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,11 +55,11 @@ async def test_a_search_is_guided_by_what_follows_a_tag_in_plain_text(tmp_path: 
     assert given == pytest.approx(expected, abs=0.02)
 
 
-async def guided(place: Path, folder: Path, value: Mapping[str, object]) -> tuple[list[float], list[list[str]]]:
+async def guided(ctx: Path, folder: Path, value: Mapping[str, object]) -> tuple[list[float], list[list[str]]]:
     """The values of the nodes of a search that the model in `folder` guides, and the steps up to each."""
     check_model(folder)
     search = Search.model_validate({"type": "search", "value": value, "limits": {"iterations": 6}})
-    with LocalEngines(place) as engines:
+    with LocalEngines(ctx) as engines:
         served = engines.deploy("prm", model_digest(folder), folder)
         assert await fresh(served, reference_logprobs(folder)) < 0.02
         async with Endpoint(served.url, served.line, served.digest, key=served.key) as judge:

@@ -1,4 +1,4 @@
-"""Search on the real model and engine: paths are the engine's own tokens, a value model guides, NaN is told."""
+"""Search on the real model and engine: paths are the engine's own tokens, a value model guides, NaN is reported."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngines]:
-    with LocalEngines(tmp_path_factory.mktemp("engines"), nursery=True) as engines:
+    with LocalEngines(tmp_path_factory.mktemp("engines"), forkserver=True) as engines:
         yield engines
 
 
@@ -162,7 +162,7 @@ async def test_a_value_model_that_gives_no_numbers_fails_the_tree(
 async def test_a_value_server_that_dies_ends_the_step_and_keeps_the_finished_trees(
     engines: LocalEngines, starter_model: Path, value_model: Path, tmp_path: Path
 ):
-    """The step stops with what to do, at once after the patience of its client, and goes on when it is called again."""
+    """The step stops with what to do once its client's patience is over, and continues when it is called again."""
     tasks = [Task(messages=TASK.messages, answer=str(number), source="test") for number in range(12)]
     search = Search.model_validate({"type": "search", "value": {"type": "value_model"}, "limits": {"iterations": 3}})
     journal = FileJournal(tmp_path / "trees.jsonl", Group)

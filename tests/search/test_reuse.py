@@ -1,4 +1,4 @@
-"""A search that goes on from an earlier round's tree: as if it had never stopped, with nothing that is not its own."""
+"""A search that resumes from an earlier round's tree: as if it had never stopped, with nothing that is not its own."""
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ OTHER = Task(messages=(Message(role="user", content="What is 2 + 2?"),), answer=
 
 
 class Policy(Rolling):
-    """Goes on with further steps, or roll-outs, when it is asked again; what is greedy is the same letter each time."""
+    """Gives further steps, or roll-outs, when it is asked again; what is greedy is the same letter each time."""
 
     def __init__(self, seed: int = 0, ending: float = 0.3, **fields: object) -> None:
         super().__init__(seed, ending, forgetful=False, **fields)
@@ -124,25 +124,25 @@ def settled(shape: dict) -> dict[str, object]:
     more=st.integers(1, 6),
     value=st.sampled_from(["value_model", "outcome", "weighted", "vote"]),
 )
-async def test_gone_on_with_it_is_the_tree_of_one_search_that_never_stopped(
+async def test_resumed_it_is_the_tree_of_one_search_that_never_stopped(
     seed, ending, shape, ahead, iterations, more, value
 ):
     fields = settled(shape) | {"look_ahead": {"steps": ahead} if ahead else None, "value": valued(value, {"n": 2})}
-    whole = await grown(Policy(seed, ending), limits={"iterations": iterations + more, "depth": 4}, **fields)
+    full = await grown(Policy(seed, ending), limits={"iterations": iterations + more, "depth": 4}, **fields)
     policy = Policy(seed, ending)
     half = await grown(policy, limits={"iterations": iterations, "depth": 4}, **fields)
     both = await gone_on(half, policy, limits={"iterations": more, "depth": 4}, **fields)
-    assert own(both.tree) == own(whole.tree)
-    assert values(both.tree) == values(whole.tree)
-    assert both.tree.growth == whole.tree.growth
-    assert both.tree.ended == whole.tree.ended
-    assert both.rollouts == whole.rollouts
-    assert both.tree.iterations == whole.tree.iterations == effort(whole) or not list(whole.accepted())
+    assert own(both.tree) == own(full.tree)
+    assert values(both.tree) == values(full.tree)
+    assert both.tree.growth == full.tree.growth
+    assert both.tree.ended == full.tree.ended
+    assert both.rollouts == full.rollouts
+    assert both.tree.iterations == full.tree.iterations == effort(full) or not list(full.accepted())
 
 
 @settings(max_examples=100)
 @given(seed=st.integers(0, 10_000), ending=st.sampled_from([0.0, 0.2, 0.6]), shape=shapes)
-async def test_values_given_anew_by_the_same_model_are_the_ones_that_were_kept(seed, ending, shape):
+async def test_values_given_again_by_the_same_model_are_the_ones_that_were_kept(seed, ending, shape):
     """Without look-aheads, whose words are of the old values, and answers that the gate took over from their parent."""
     fields = settled(shape) | {"end_gate": None}
     policy, again = Policy(seed, ending), Policy(seed, ending)
@@ -166,7 +166,7 @@ async def test_no_tree_mixes_the_values_of_two_models(seed, shape, ahead):
         assert node.estimate == moved.value(opening + tree.text(node.index))
 
 
-async def test_roll_outs_that_give_values_anew_stay_in_the_tree():
+async def test_roll_outs_that_give_values_again_stay_in_the_tree():
     value = {"type": "outcome", "n": 3}
     policy = Policy(7)
     half = await grown(policy)
@@ -190,7 +190,7 @@ async def test_where_the_prompt_has_other_tokens_by_now_it_begins_from_nothing()
 
 
 async def test_hinted_steps_and_the_answer_that_ended_a_search_are_no_steps_of_the_policys():
-    wrong = {"letters": "acdef", "ending": 0.0}  # none is right, and no path comes to an end by itself
+    wrong = {"letters": "acdef", "ending": 0.0}  # none is right, and no path comes to an end on its own
     fields = {"hints": {"k": 3}, "limits": {"iterations": 1, "depth": 3}}
     half = await grown(Policy(**wrong), **fields)
     assert any(node.hinted for node in half.tree.nodes)
@@ -279,7 +279,7 @@ async def test_a_search_that_does_not_say_so_keeps_nothing_for_later():
         ({"look_ahead": {"steps": 1}}, False),
     ],
 )
-def test_a_search_goes_on_from_one_whose_nodes_grew_alike(change, goes_on):
+def test_a_search_resumes_from_one_whose_nodes_grew_alike(change, goes_on):
     assert search().continues(search(**change)) == search(**change).continues(search()) == goes_on
 
 

@@ -70,14 +70,14 @@ async def test_a_system_message_of_its_own_takes_the_place_of_the_tasks(system: 
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "text"),
     [
         ([], "value.tag: '<extra_0>' is not in what the chat template of the prm model makes of an answer."),
         ([(1.0,)], "value.positive: 1: the prm model has 1 classes"),
     ],
 )
-async def test_a_template_that_drops_the_tag_and_a_class_that_is_not_there_are_told(rows, told: str):
-    with pytest.raises(BadInput, match=told):
+async def test_a_template_that_drops_the_tag_and_a_class_that_is_not_there_are_told(rows, text: str):
+    with pytest.raises(BadInput, match=text):
         await asked(Judge(rows=rows), "5")
 
 

@@ -37,8 +37,8 @@ ASKED = {"c": 0.7, "width": 2, "beams": 2, "T": 0.3, "gamma": 0.9, "depth": 4}
 
 
 async def searched(model, verifiers=(), **config):
-    place = context(model, verifiers=verifiers)
-    return (await Search.model_validate({"type": "search", **config}).sample(TASK, place)).tree
+    ctx = context(model, verifiers=verifiers)
+    return (await Search.model_validate({"type": "search", **config}).sample(TASK, ctx)).tree
 
 
 def valued(kind, rollouts):
@@ -132,7 +132,7 @@ async def test_a_search_ends_at_the_first_iteration_that_reaches_a_limit(limits,
         assert limits[ended] <= spent[ended] < limits[ended] + each[ended] + 1  # the answer's one token comes on top
 
 
-ROOM = 9  # characters of a whole answer, and two of a step: no model here says more
+ROOM = 9  # characters of a complete answer, and two of a step: no model here says more
 
 
 @given(
@@ -202,7 +202,7 @@ async def test_a_roll_out_goes_along_what_the_tree_has_and_is_one_request():
     assert len(model.asked) == 1
     lines = sorted(tree.text(node.index) for node in tree.nodes if node.terminal)
     assert lines == sorted(set(lines))
-    assert len([node for node in tree.nodes if node.parent == 0]) <= 3  # goes on, ends, broke off
+    assert len([node for node in tree.nodes if node.parent == 0]) <= 3  # continues, ends, broke off
     assert tree.spent.duplicates > 0
 
 
@@ -239,13 +239,13 @@ def test_the_longest_request_may_be_a_roll_out():
 
 
 class Saying(Scripted):
-    """Its whole answers are `whole`, its steps the lines of that after what was said; it breaks off after `room`."""
+    """Its complete answers are `texts`, its steps the lines of that after what was said; it breaks off after `room`."""
 
-    whole: tuple[str, ...] = ("x\ny\nb",)
+    texts: tuple[str, ...] = ("x\ny\nb",)
     room = 99
 
     def step(self, text, i, temperature, stops):
-        said = self.whole[i % len(self.whole)]
+        said = self.texts[i % len(self.texts)]
         had = text[text.index(">") + 1 :]
         said = said.removeprefix(had) or "b"
         line = said.splitlines(keepends=True)[0] if stops else said[: self.room]
@@ -258,9 +258,9 @@ class Saying(Scripted):
         )  # fmt: skip
 
 
-def telling(*whole, room=99):
+def errors_printed(*texts, room=99):
     model = Saying(forgetful=False)
-    model.whole, model.room = whole, room
+    model.texts, model.room = texts, room
     return model
 
 
@@ -273,7 +273,7 @@ async def kept(model, **config):
 
 
 async def test_a_right_answer_that_only_a_roll_out_came_to_is_the_trees():
-    tree = await kept(telling("x\ny\nc", "x\ny\nb", "x\nz\nd"))
+    tree = await kept(errors_printed("x\ny\nc", "x\ny\nb", "x\nz\nd"))
     assert [(tree.text(node.index), node.value, node.terminal) for node in tree.nodes[1:]] == [
         ("x\n", pytest.approx(1 / 3), False),
         ("x\ny\n", 0.5, False),
@@ -287,7 +287,7 @@ async def test_a_right_answer_that_only_a_roll_out_came_to_is_the_trees():
 
 
 async def test_roll_outs_that_another_model_made_are_not_the_policys_answers():
-    said, other = telling("x\ny\nb"), telling("x\ny\nc")
+    said, other = errors_printed("x\ny\nb"), errors_printed("x\ny\nc")
     other.digest = "e" * 64
     search = Search.model_validate(
         {
@@ -306,21 +306,23 @@ async def test_roll_outs_that_another_model_made_are_not_the_policys_answers():
 
 
 async def test_what_a_roll_out_says_below_the_depth_limit_is_one_last_step():
-    tree = await kept(telling("x\ny\nz\nb"), limits={"iterations": 9, "depth": 2})
+    tree = await kept(errors_printed("x\ny\nz\nb"), limits={"iterations": 9, "depth": 2})
     assert [node.text for node in tree.nodes[1:]] == ["x\n", "y\n", "z\nb"]
 
 
 async def test_a_roll_out_that_breaks_off_is_steps_and_no_answer():
-    tree = await kept(telling("x\ny\nb", room=2), value=OUTCOME | {"n": 1}, finish=1)
+    tree = await kept(errors_printed("x\ny\nb", room=2), value=OUTCOME | {"n": 1}, finish=1)
     assert [(node.text, node.terminal) for node in tree.nodes[1:3]] == [("x\n", False), ("y\n", False)]
 
 
 async def test_a_node_with_as_many_roll_outs_as_children_grows_without_a_request():
-    model = telling("x\ny\nc", "x\nz\nd", "x\nw\ne")
+    model = errors_printed("x\ny\nc", "x\nz\nd", "x\nw\ne")
     await kept(model, expand={"type": "steps", "n": 3}, limits={"iterations": 1})
     asked = len(model.asked)
     tree = await kept(
-        model := telling("x\ny\nc", "x\nz\nd", "x\nw\ne"), expand={"type": "steps", "n": 3}, limits={"iterations": 2}
+        model := errors_printed("x\ny\nc", "x\nz\nd", "x\nw\ne"),
+        expand={"type": "steps", "n": 3},
+        limits={"iterations": 2},
     )
     assert len(model.asked) == asked
     assert tree.nodes[1].visits == 1
@@ -330,7 +332,9 @@ async def test_a_step_that_is_only_like_another_is_dropped_with_what_follows():
     """Nobody said what follows one of them after the other."""
     merge = {"type": "edit_distance", "most": 2}
     tree = await kept(
-        telling("x\nyy\nb", "x\nyz\nc"), expand={"type": "steps", "n": 1, "merge": merge}, value=OUTCOME | {"n": 2}
+        errors_printed("x\nyy\nb", "x\nyz\nc"),
+        expand={"type": "steps", "n": 1, "merge": merge},
+        value=OUTCOME | {"n": 2},
     )
     assert [node.text for node in tree.nodes[1:]] == ["x\n", "yy\n", "b"]
     assert tree.spent.duplicates == 1
@@ -338,11 +342,11 @@ async def test_a_step_that_is_only_like_another_is_dropped_with_what_follows():
 
 
 async def test_a_right_answer_of_a_roll_out_solves_the_task():
-    tree = await kept(telling("x\ny\nb"), limits={"iterations": 50, "solved": True})
+    tree = await kept(errors_printed("x\ny\nb"), limits={"iterations": 50, "solved": True})
     assert (tree.ended, tree.spent.iterations) == ("solved", 1)
 
 
-async def test_a_node_whose_context_is_full_is_worth_nothing_and_the_search_goes_on():
+async def test_a_node_whose_context_is_full_is_worth_nothing_and_the_search_continues():
     model = Full(ending=0.0)
     model.room = len(TASK.question) + 1 + 2
     asked = {"expand": {"type": "steps", "n": 2}, "limits": {"iterations": 20}, "finish": 1}
@@ -354,7 +358,7 @@ async def test_a_node_whose_context_is_full_is_worth_nothing_and_the_search_goes
 
 
 async def test_a_vote_keeps_its_roll_outs_each_with_whether_it_gave_the_voted_answer():
-    tree, model = SearchTree(TASK), telling("x\n7", "x\n7", "x\n6")
+    tree, model = SearchTree(TASK), errors_printed("x\n7", "x\n7", "x\n6")
     tree.prompt_ids = tuple(b"?>")
     (estimate,) = await Vote(n=3).estimates(tree, grown(tree, tree.root, 0.0), context(model))
     assert estimate.value == pytest.approx(2 / 3)
@@ -386,9 +390,9 @@ async def test_the_paths_of_a_tree_are_the_engines_own_tokens():
 
 async def test_a_search_for_a_solution_stops_at_the_first_answer_that_passes():
     model = Scripted(seed=3, ending=0.3)
-    place = Context(models={"policy": model}, verifiers=(Right(),))
+    ctx = Context(models={"policy": model}, verifiers=(Right(),))
     search = Search.model_validate({"type": "search", "limits": {"iterations": 200, "solved": True}})
-    group = await search.sample(TASK, place)
+    group = await search.sample(TASK, ctx)
     assert group.tree.ended == "solved"
     right = [node for node in group.tree.nodes if node.terminal and group.tree.text(node.index).endswith("b")]
     last = group.tree.nodes[-1]
@@ -425,10 +429,10 @@ class Hinted(Scripted):
 
 async def hinted(model, **config):
     """The verified group of a search that gets `k: 2` hinted answers where it finds none that is right."""
-    place = Context(models={"policy": model}, verifiers=(Right(),))
+    ctx = Context(models={"policy": model}, verifiers=(Right(),))
     search = Search.model_validate({"type": "search", "hints": {"k": 2}, **config})
-    group = await search.sample(TASK, place)
-    verdicts = tuple((verdict,) for verdict in await Right().verify(group, place))
+    group = await search.sample(TASK, ctx)
+    verdicts = tuple((verdict,) for verdict in await Right().verify(group, ctx))
     return group.model_copy(update={"verdicts": verdicts})
 
 
@@ -495,7 +499,7 @@ class Full(Scripted):
         return await super().complete(prompt, **asked)
 
 
-async def test_a_path_that_fills_the_context_is_not_gone_on_with_and_the_search_is():
+async def test_a_path_that_fills_the_context_is_not_resumed_and_the_search_is():
     model = Full(ending=0.0)
     model.room = len(TASK.question) + 1 + 4
     tree = await searched(model, value={"type": "value_model"}, limits={"iterations": 100, "depth": 12}, finish=1)
@@ -582,9 +586,9 @@ async def test_verdicts_reach_the_nodes_above_an_answer():
     """A search that knows the verifiers' word grows other nodes than one that knows nothing."""
     trees = []
     for value in ({"type": "verifier"}, {"type": "constant"}):
-        place = Context(models={"policy": Scripted(6, ending=0.3, letters="abc")}, verifiers=(Right(),))
+        ctx = Context(models={"policy": Scripted(6, ending=0.3, letters="abc")}, verifiers=(Right(),))
         search = Search.model_validate({"type": "search", "value": value, "limits": {"iterations": 12}})
-        trees.append((await search.sample(TASK, place)).tree)
+        trees.append((await search.sample(TASK, ctx)).tree)
     known, blind = ([node.text for node in tree.nodes] for tree in trees)
     assert known != blind
     inner = [node for node in trees[0].nodes if trees[0].children[node.index]]
@@ -600,8 +604,8 @@ async def test_an_answer_that_the_end_gate_finished_may_solve_the_task():
             step = super().step(text, i, temperature, stops)
             return step if stops else replace(step, text="b")
 
-    place = Context(models={"policy": Ends(ending=0.0)}, verifiers=(Right(),))
-    group = await Search.model_validate({"type": "search", **asked}).sample(TASK, place)
+    ctx = Context(models={"policy": Ends(ending=0.0)}, verifiers=(Right(),))
+    group = await Search.model_validate({"type": "search", **asked}).sample(TASK, ctx)
     assert group.tree.ended == "solved"
     assert [rollout.text.endswith("b") for rollout in group.rollouts] == [True]
     (answer,) = group.rollouts
@@ -627,9 +631,9 @@ class Straight(Scripted):
 
 async def test_an_answer_that_a_look_ahead_came_to_is_the_trees():
     asked = {"expand": {"type": "steps", "n": 1}, "value": {"type": "constant"}, "look_ahead": {"steps": 3}}
-    place = Context(models={"policy": (model := Straight())}, verifiers=(Right(),))
+    ctx = Context(models={"policy": (model := Straight())}, verifiers=(Right(),))
     search = Search.model_validate({"type": "search", **asked, "limits": {"iterations": 9, "solved": True}})
-    group = await search.sample(TASK, place)
+    group = await search.sample(TASK, ctx)
     assert (group.tree.ended, group.tree.spent.iterations) == ("solved", 1)
     assert [rollout.text for rollout in group.rollouts] == ["x\ny\nb"]
     assert len(model.asked) == 3
@@ -720,7 +724,7 @@ async def test_nodes_that_are_chosen_together_grow_at_once_and_stand_in_their_or
     ]
 
 
-async def test_a_hinted_answer_goes_on_from_the_steps_that_the_search_found():
+async def test_a_hinted_answer_resumes_from_the_steps_that_the_search_found():
     class Alike(Hinted):
         """Its own answers begin as the hinted ones do, and are wrong."""
 
@@ -797,7 +801,7 @@ def test_the_answer_of_a_deeper_parent_is_compared_by_what_it_is_worth():
 
 
 def test_a_beam_is_of_what_can_grow():
-    """An answer that ended takes no place in it; a layer without anything to grow gives way to the one above."""
+    """An answer that ended takes no slot in it; a layer without anything to grow gives way to the one above."""
     tree = SearchTree(TASK)
     *_, third = grown(tree, tree.root, 0.9, 0.8, 0.1)
     tree.root.grown = True
@@ -874,7 +878,7 @@ def test_the_beams_of_dvts_know_nothing_of_each_other():
     grown(tree, b, 0.3, ended=True)
     a.grown = b.grown = True
     b.close_if_done()
-    assert select.choose(tree) == [under, d]  # a's step, poor as it is; b has answered, so its beam goes on elsewhere
+    assert select.choose(tree) == [under, d]  # a's step, poor as it is; b has answered, so its beam continues elsewhere
     under.closed = True
     a.close_if_done()
     assert select.choose(tree) == [c, d]

@@ -52,9 +52,9 @@ class Unsure(Right):
 async def sampled(*answers, **config):
     model = Saying()
     model.said = answers
-    place = Context(models={"policy": model}, verifiers=(Right(),))
-    group = await Trie(k=len(answers), **config).sample(TASK, place)
-    verdicts = tuple((verdict,) for verdict in await Right().verify(group, place))
+    ctx = Context(models={"policy": model}, verifiers=(Right(),))
+    group = await Trie(k=len(answers), **config).sample(TASK, ctx)
+    verdicts = tuple((verdict,) for verdict in await Right().verify(group, ctx))
     return group.model_copy(update={"verdicts": verdicts})
 
 

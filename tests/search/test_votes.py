@@ -63,9 +63,9 @@ async def test_a_vote_knows_no_gold_answer():
         search = Search.model_validate({"type": "search", "value": {"type": "vote"}, "limits": {"iterations": 6}})
         task = TASK.model_copy(update={"answer": answer})
         trees.append((await search.sample(task, Context(models={"policy": Scripted(3, letters="123")}))).tree)
-    told = [[(node.text, node.value) for node in tree.nodes] for tree in trees]
-    assert told[0] == told[1] == told[2]
-    assert len({value for _, value in told[0]}) > 2
+    items = [[(node.text, node.value) for node in tree.nodes] for tree in trees]
+    assert items[0] == items[1] == items[2]
+    assert len({value for _, value in items[0]}) > 2
 
 
 async def test_where_nothing_is_answered_no_step_is_worth_anything():

@@ -21,7 +21,7 @@ class KilledError(Exception):
 
 @dataclass
 class Address:
-    """A backend that keeps what it is told in memory: what is served, a stable address, and, given one, a record."""
+    """A backend that keeps what it is given in memory: what is served, a stable address, and, given one, a record."""
 
     tracker: Tracker
     leads_to: str = ""
@@ -65,9 +65,9 @@ class Address:
     def recorded(self, line: str) -> str | None:
         return self.record
 
-    def introduce(self, line: str, digest: str, beside: str | None) -> None:
+    def introduce(self, line: str, digest: str, champion: str | None) -> None:
         assert self.held
-        self.tried_beside = beside
+        self.tried_beside = champion
         assert digest in self.up, "nobody may be led to what is not served"
         if digest in self.unwelcome:
             raise RoundFailed(f"{digest}: errors")

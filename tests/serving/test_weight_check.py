@@ -1,4 +1,4 @@
-"""Whether served weights are the trained ones: as near as noise is, and nothing that is no number."""
+"""Whether served weights are the trained ones: as near as noise is, and nothing that is not a number."""
 
 import math
 

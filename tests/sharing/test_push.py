@@ -69,8 +69,8 @@ class Desk:
         version = tracker.register(
             LINE, digest, store.put("models", digest, folder), run, {f"selftaught.{k}": v for k, v in tags.items()}
         )
-        told = _told(number, digest, examples, recipe)
-        end_round(store, RoundKey(LINE, "weekly", number), told)
+        found = _hub_errors(number, digest, examples, recipe)
+        end_round(store, RoundKey(LINE, "weekly", number), found)
         return version
 
     def examples(self) -> str:
@@ -89,15 +89,15 @@ class Desk:
         return list(push(self.platform, version, to, data, public))
 
 
-def _told(number: int, digest: str, examples: str, recipe: dict[str, Any]) -> ReportData:
+def _hub_errors(number: int, digest: str, examples: str, recipe: dict[str, Any]) -> ReportData:
     """The sample's record of a promoted round, as that of a round that made `digest`."""
-    told = sample(1)
-    assert told.last.challenger
-    told = ReportData.model_validate_json(told.model_dump_json().replace(told.last.challenger.digest, digest))
-    data = (*told.last.datasets, DatasetRef(kind="examples", digest=examples, rows=3))
-    last = told.last.model_copy(update={"round": number, "datasets": data})
-    changed = yaml.safe_dump({**yaml.safe_load(told.recipe_yaml), **recipe})
-    return told.model_copy(update={"line": LINE, "rounds": (last,), "recipe_yaml": changed})
+    found = sample(1)
+    assert found.last.challenger
+    found = ReportData.model_validate_json(found.model_dump_json().replace(found.last.challenger.digest, digest))
+    data = (*found.last.datasets, DatasetRef(kind="examples", digest=examples, rows=3))
+    last = found.last.model_copy(update={"round": number, "datasets": data})
+    changed = yaml.safe_dump({**yaml.safe_load(found.recipe_yaml), **recipe})
+    return found.model_copy(update={"line": LINE, "rounds": (last,), "recipe_yaml": changed})
 
 
 @pytest.fixture
@@ -148,15 +148,15 @@ def test_the_card_says_base_licence_results_and_where_it_came_from(desk: Desk, t
     assert card["license"] == "apache-2.0"
     assert {"selftaught", "rft", "sft"} <= set(card["tags"])
     assert card["selftaught"] == {"line": LINE, "version": version.version, "digest": version.digest}
-    told = _told(1, version.digest, "", {}).last
-    summary = next(s for s in told.summaries if (s.model, s.metric, s.split) == (version.digest, "accuracy", "report"))
+    found = _hub_errors(1, version.digest, "", {}).last
+    summary = next(s for s in found.summaries if (s.model, s.metric, s.split) == (version.digest, "accuracy", "report"))
     (index,) = card["model-index"]
     results = [(result["metrics"][0], result["dataset"]) for result in index["results"]]
     metric, measured_on = next(each for each in results if each[0]["type"] == "accuracy")
     interval = f"95 % interval [{summary.low:.3f}, {summary.high:.3f}], n = {summary.n}"
     assert (metric["value"], metric["name"]) == (round(summary.mean, 4), f"accuracy, {interval}")
     assert measured_on["split"] == "report"
-    gain = told.gain("accuracy", "report")
+    gain = found.gain("accuracy", "report")
     assert gain
     row = f"| report | accuracy | {summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}], n = {summary.n} | "
     assert row in text
@@ -256,8 +256,8 @@ def test_the_licence_of_a_model_of_the_hub_is_what_its_card_says(desk: Desk, the
         desk.base, {"selftaught.source": "owner/model", "selftaught.repository": "owner/model"}
     )
     desk.push(desk.promoted())
-    told = {key: model_of(there).card[key] for key in ("base_model", "license", "license_name", "license_link")}
-    assert told == {
+    fields = {key: model_of(there).card[key] for key in ("base_model", "license", "license_name", "license_link")}
+    assert fields == {
         "base_model": "owner/model",
         "license": "other",
         "license_name": "their-own",
@@ -305,9 +305,9 @@ def test_what_the_token_may_not_is_said(
     desk: Desk, there: Hub, token: str, words: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(BadInput, match=words) as told:
+    with pytest.raises(BadInput, match=words) as found:
         desk.push(desk.promoted())
-    assert not token or token not in str(told.value)
+    assert not token or token not in str(found.value)
     assert there.repositories == {}
 
 

@@ -98,8 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         except (URLError, OSError, ValueError) as error:
             return 503, {"message": f"error trying to reach service: {error}"}
 
-    def send(self, status: int, told: Any) -> None:
-        answer = json.dumps(told).encode()
+    def send(self, status: int, value: Any) -> None:
+        answer = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))

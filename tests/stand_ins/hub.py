@@ -78,8 +78,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_POST = do_PUT = _take  # noqa: N815 (the names that http.server asks for)
 
-        def _say(self, status: int, told: Mapping[str, Any], code: str = "", error: str = "") -> None:
-            data = json.dumps(told).encode()
+        def _say(self, status: int, fields: Mapping[str, Any], code: str = "", error: str = "") -> None:
+            data = json.dumps(fields).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -145,15 +145,15 @@ def _of_a_repository(hub: Hub, path: str, body: bytes) -> Said:
     if action == "commit":
         return _committed(hub, name, [json.loads(line) for line in body.splitlines()])
     siblings = [{"rfilename": each} for each in there.files]
-    told = {"id": name.partition("/")[2], "sha": there.sha, "private": there.private, "siblings": siblings}
-    return 200, {**told, "cardData": there.card, "tags": [], "downloads": 0, "likes": 0}
+    fields = {"id": name.partition("/")[2], "sha": there.sha, "private": there.private, "siblings": siblings}
+    return 200, {**fields, "cardData": there.card, "tags": [], "downloads": 0, "likes": 0}
 
 
-def _created(hub: Hub, told: Mapping[str, Any]) -> Said:
-    name = f"{told['type']}s/{told['organization']}/{told['name']}"
+def _created(hub: Hub, fields: Mapping[str, Any]) -> Said:
+    name = f"{fields['type']}s/{fields['organization']}/{fields['name']}"
     if name in hub.repositories:
         return 409, {}, "", "You already created this repo"
-    hub.repositories[name] = Repository(private=told.get("visibility") == "private")
+    hub.repositories[name] = Repository(private=fields.get("visibility") == "private")
     return 200, {"url": _page(hub, name)}
 
 
@@ -165,12 +165,12 @@ def _mode(path: str) -> dict[str, Any]:
     return {"path": path, "uploadMode": "lfs" if path.endswith(LARGE) else "regular", "shouldIgnore": False}
 
 
-def _upload(hub: Hub, told: Mapping[str, Any]) -> dict[str, Any]:
+def _upload(hub: Hub, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What to do with a large file; nothing, where it is there."""
-    if told["oid"] in hub.objects:
-        return dict(told)
-    href = f"{hub.url}/lfs/{told['oid']}"
-    return {**told, "actions": {"upload": {"href": href}, "verify": {"href": f"{href}/verify"}}}
+    if fields["oid"] in hub.objects:
+        return dict(fields)
+    href = f"{hub.url}/lfs/{fields['oid']}"
+    return {**fields, "actions": {"upload": {"href": href}, "verify": {"href": f"{href}/verify"}}}
 
 
 def _object(hub: Hub, path: str, body: bytes) -> Mapping[str, Any]:

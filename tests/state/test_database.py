@@ -1,4 +1,4 @@
-"""MLflow's database in a file is whole or not there: under kills, several starts at once, and odd paths."""
+"""MLflow's database in a file is complete or not there: under kills, several starts at once, and odd paths."""
 
 import random
 import signal
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from selftaught.core.errors import Unavailable
 from selftaught.settings import database_url
-from selftaught.state.database import database_file, make_whole
+from selftaught.state.database import create_or_upgrade, database_file
 from selftaught.state.tracking import Tracker
 from tests.rounds import database
 from tests.waiting import until
@@ -119,7 +119,7 @@ def test_one_that_cannot_be_brought_up_to_date_stays_as_it_was(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4])
-def test_a_half_made_one_without_content_is_made_anew(tmp_path: Path, stop: int) -> None:
+def test_a_half_made_one_without_content_is_recreated(tmp_path: Path, stop: int) -> None:
     """As kills left them while MLflow made its tables in place: no table, or some, and perhaps a journal."""
     file = tmp_path / "mlflow.db"
     for name in ["experiments", "runs", "tags", "metrics"][:stop]:
@@ -130,7 +130,7 @@ def test_a_half_made_one_without_content_is_made_anew(tmp_path: Path, stop: int)
 
 def test_a_database_of_another_program_keeps_its_tables(tmp_path: Path) -> None:
     write(tmp_path / "notes.db", "CREATE TABLE notes (said TEXT)")
-    make_whole(tmp_path / "notes.db")
+    create_or_upgrade(tmp_path / "notes.db")
     with closing(sqlite3.connect(tmp_path / "notes.db")) as opened:
         assert opened.execute("SELECT * FROM notes").fetchall() == []
         assert opened.execute("SELECT count(*) FROM alembic_version").fetchall() == [(1,)]

@@ -46,9 +46,9 @@ def test_killed_at_any_byte_nothing_whole_is_lost_and_nothing_is_doubled(
         ends = [journal.append(each) or path.stat().st_size for each in GROUPS]
     cut = data.draw(st.integers(0, ends[-1]), label="killed at byte")
     os.truncate(path, cut)
-    whole = [each for each, end in zip(GROUPS, ends, strict=True) if end <= cut]
+    complete = [each for each, end in zip(GROUPS, ends, strict=True) if end <= cut]
     with FileJournal(path, Group) as journal:
-        assert list(journal.read().values()) == whole
+        assert list(journal.read().values()) == complete
         for each in GROUPS:
             journal.append(each)
     with FileJournal(path, Group) as journal:
@@ -271,13 +271,13 @@ def test_a_key_that_leaves_the_store_is_refused(store: Store) -> None:
 
 
 def test_journals_are_told_by_key_and_removed_alone(store: Store) -> None:
-    before = time.time() - 2  # S3 tells whole seconds
+    before = time.time() - 2  # S3 tells complete seconds
     for key in ("steps/a", "steps/a/b", "steps/ab"):
         with open_journal(store, key, Group) as journal:
             journal.append(GROUPS[0])
-    told = stored_journals(store)
-    assert [each.name for each in told] == ["steps/a", "steps/a/b", "steps/ab"]
-    assert all(each.bytes > 100 and before < each.written < time.time() + 2 for each in told)
+    found = stored_journals(store)
+    assert [each.name for each in found] == ["steps/a", "steps/a/b", "steps/ab"]
+    assert all(each.bytes > 100 and before < each.written < time.time() + 2 for each in found)
     for _ in range(2):
         remove_journal(store, "steps/a")
     assert [each.name for each in stored_journals(store)] == ["steps/a/b", "steps/ab"]

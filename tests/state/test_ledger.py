@@ -37,7 +37,7 @@ GOLDEN: list[tuple[Entry, str]] = [
     (RoleEntry("support", "judge", DIGEST), f"roles/support/judge/{DIGEST}"),
     (ReferenceEntry(DIGEST), f"references/{DIGEST}"),
 ]
-"""Written down from release 0.1.0, whose rounds go on in this version."""
+"""Written down from release 0.1.0, whose rounds continue in this version."""
 ENTRIES = st.one_of(
     st.builds(lambda kind, key: kind(key), st.sampled_from([PlanEntry, RecordEntry, DetailEntry, EndEntry]), KEYS),
     st.builds(StepEntry, st.sampled_from(["sample", "train"]), st.just(DIGEST)),

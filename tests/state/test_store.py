@@ -81,13 +81,13 @@ def test_a_killed_put_is_never_seen_and_the_next_one_clears_it(
 
 
 def test_what_is_not_whole_is_told_as_that(store: DirectoryStore, model: Path, tmp_path: Path) -> None:
-    """A removal that was killed after the marker, and a file of somebody else."""
+    """A removal that was killed after the marker, and a file of someone else."""
     store.put("models", "d", model)
     (store.directory / "models" / "d" / MARKER).unlink()
     (store.directory / "models" / "notes.txt").write_text("mine")
     os.utime(store.directory / "models" / "d" / "weights", (5, 2e9))
-    (told,) = store.stored("models")
-    assert (told.name, told.whole, told.written) == ("d", False, 2e9)
+    (found,) = store.stored("models")
+    assert (found.name, found.complete, found.written) == ("d", False, 2e9)
     store.remove("models", "d")
     assert store.stored("models") == []
 

@@ -157,7 +157,7 @@ def test_the_server_refuses_what_was_damaged_on_the_way(store: S3Store, model: P
     assert not store.has("models", "d")
 
 
-def test_a_killed_upload_is_never_seen_and_goes_on(store: S3Store, raw: Any, tmp_path: Path) -> None:
+def test_a_killed_upload_is_never_seen_and_continues(store: S3Store, raw: Any, tmp_path: Path) -> None:
     large = folder_with(tmp_path / "large", a_config=b"{}", weights=os.urandom(4 * PART))
     killed = subprocess.run([sys.executable, "-c", KILLED_IN_A_PART, store.prefix, str(large)], check=False)
     assert killed.returncode == -9
@@ -171,13 +171,13 @@ def test_a_killed_upload_is_never_seen_and_goes_on(store: S3Store, raw: Any, tmp
 
 
 def test_what_is_not_whole_is_told_as_that(store: S3Store, raw: Any, model: Path) -> None:
-    """An upload or a removal that was killed, and an object of somebody else."""
+    """An upload or a removal that was killed, and an object of someone else."""
     store.put("models", "d", model)
     raw.delete_object(**key(store, ".complete.json"))
     raw.put_object(Bucket="selftaught", Key=f"{store.prefix}/models/notes.txt", Body=b"mine")
-    (told,) = store.stored("models")
-    assert (told.name, told.whole, told.bytes) == ("d", False, sum(f.size for f in fingerprint(model).files))
-    assert told.written == max(
+    (found,) = store.stored("models")
+    assert (found.name, found.complete, found.bytes) == ("d", False, sum(f.size for f in fingerprint(model).files))
+    assert found.written == max(
         raw.head_object(**key(store, name))["LastModified"].timestamp() for name in ("config", "weights", "sub/more")
     )
     store.remove("models", "d")

@@ -1,4 +1,4 @@
-"""MLflow: what is said twice is there once, lineage leads both ways, and a server that is gone is told in seconds."""
+"""MLflow: calls are idempotent, lineage leads both ways, and a server that is gone is reported in seconds."""
 
 import os
 import re
@@ -310,8 +310,8 @@ def test_the_same_over_a_real_server(server: str):
 
 
 def test_a_server_that_is_not_there_is_unavailable_in_seconds(port: int):
-    begin, told = time.monotonic(), f"http://127.0.0.1:{port}: the tracking server or database does not answer"
-    with pytest.raises(Unavailable, match=re.escape(told)):
+    begin, text = time.monotonic(), f"http://127.0.0.1:{port}: the tracking server or database does not answer"
+    with pytest.raises(Unavailable, match=re.escape(text)):
         Tracker(f"http://127.0.0.1:{port}").lines()
     assert time.monotonic() - begin < 20
 

@@ -106,7 +106,7 @@ def annotated(*steps, ended="found_error"):
     return {"labeler": "340d89bc", "timestamp": "2023-01-22T04:34:27", "question": question, "label": label}
 
 
-def told(row, **how):
+def solutions(row, **how):
     return [(each.steps, each.labels, each.values) for each in prm800k.read(row, **how)]
 
 
@@ -115,25 +115,25 @@ def test_prm800k_alternatives_are_solutions_of_their_own_and_nothing_is_said_twi
         step(completion("We add.", 0)),
         step(completion("2 + 3 = 6", -1), completion("2 + 3 = 5", 1), completion("Hm.", None), chosen=None),
     )
-    assert told(row) == [
+    assert solutions(row) == [
         (("We add.", "2 + 3 = 6"), (True, False), (0.5, 0.0)),
         (("We add.", "2 + 3 = 5"), (True, True), (0.5, 1.0)),
     ]
-    assert [labels for _, labels, _ in told(row, neutral=False)] == [(False, False), (False, True)]
+    assert [labels for _, labels, _ in solutions(row, neutral=False)] == [(False, False), (False, True)]
 
 
-def test_prm800k_a_human_step_is_right_and_gone_on_with():
+def test_prm800k_a_human_step_is_right_and_resumed():
     row = annotated(
         step(completion("6", -1), chosen=None, human={"text": "Add.", "rating": None}), step(completion("5", 1))
     )
-    assert told(row) == [(("6",), (False,), (0.0,)), (("Add.", "5"), (True, True), (1.0, 1.0))]
+    assert solutions(row) == [(("6",), (False,), (0.0,)), (("Add.", "5"), (True, True), (1.0, 1.0))]
 
 
 def test_prm800k_nothing_is_said_after_a_chosen_step_that_nobody_rated():
     row = annotated(step(completion("a", 1)), step(completion("b", None)), step(completion("c", 1)))
-    assert told(row) == [(("a",), (True,), (1.0,))]
+    assert solutions(row) == [(("a",), (True,), (1.0,))]
     ended = annotated(step(completion("a", 1)), {"completions": None, "human_completion": None})
-    assert told(ended) == [(("a",), (True,), (1.0,))]
+    assert solutions(ended) == [(("a",), (True,), (1.0,))]
 
 
 @pytest.mark.parametrize(

@@ -83,16 +83,16 @@ def record(registry: Registry, tmp_path: Path):
     """The line has finished a round, whose verified groups are these."""
 
     def make(*groups: Group) -> None:
-        place = Platform.open()
-        place.tracker.round_run(LAST, "main")
+        platform = Platform.open()
+        platform.tracker.round_run(LAST, "main")
         made = dataset.write(tmp_path / "verified", groups, "groups")
-        place.store.put("datasets", made.digest, tmp_path / "verified")
-        told = sample(1)
-        last = told.last.model_copy(
+        platform.store.put("datasets", made.digest, tmp_path / "verified")
+        found = sample(1)
+        last = found.last.model_copy(
             update={"datasets": (DatasetRef(kind="verified", digest=made.digest, rows=made.rows),)}
         )
-        told = told.model_copy(update={"line": LINE, "rounds": (last,)})
-        end_round(place.store, LAST, told)
+        found = found.model_copy(update={"line": LINE, "rounds": (last,)})
+        end_round(platform.store, LAST, found)
 
     return make
 
@@ -101,8 +101,8 @@ def record(registry: Registry, tmp_path: Path):
 def test_the_trees_of_the_last_round_are_exported(name, record, tmp_path):
     record(grown(SHAPE))
     to = tmp_path / "steps.jsonl"
-    told = CliRunner().invoke(app, ["steps", "export", LINE, "--to", str(to), "--format", name])
-    assert (told.exit_code, told.stdout) == (0, f"{to}: 4 solutions of 1 tasks\n"), told.output
+    result = CliRunner().invoke(app, ["steps", "export", LINE, "--to", str(to), "--format", name])
+    assert (result.exit_code, result.stdout) == (0, f"{to}: 4 solutions of 1 tasks\n"), result.output
     _, examples = brought(to, name)
     assert texts(examples) == texts(StepValues(minimum=0).curate([grown(SHAPE)], seed=0))
 
@@ -111,17 +111,17 @@ def test_a_path_that_a_format_cannot_hold_is_set_aside_by_task_and_number(record
     group = grown({"one ки\n": {"right": True}, "two\n": {"wrong": False}})
     record(group)
     asked = ["steps", "export", LINE, "--to", str(tmp_path / "s.jsonl"), "--format", "math-shepherd", "--json"]
-    told = json.loads(CliRunner().invoke(app, asked).stdout)
-    assert (told["rows"], told["solutions"]) == (1, 1)
-    assert [place for place, _ in told["aside"]] == [f"task {group.id}, path 1"]
+    data = json.loads(CliRunner().invoke(app, asked).stdout)
+    assert (data["rows"], data["solutions"]) == (1, 1)
+    assert [platform for platform, _ in data["aside"]] == [f"task {group.id}, path 1"]
 
 
 def test_where_nothing_is_known_of_any_step_what_was_there_stays(record, tmp_path):
     record(grown({"a": False}))
     (tmp_path / "steps.jsonl").write_text("mine")
-    told = CliRunner().invoke(app, ["steps", "export", LINE, "--to", str(tmp_path / "steps.jsonl")])
-    assert told.exit_code == 1
-    assert "none of 1 tasks has a tree that says anything of its steps." in told.stderr
+    result = CliRunner().invoke(app, ["steps", "export", LINE, "--to", str(tmp_path / "steps.jsonl")])
+    assert result.exit_code == 1
+    assert "none of 1 tasks has a tree that says anything of its steps." in result.stderr
     assert (tmp_path / "steps.jsonl").read_text() == "mine"
     assert not list(tmp_path.glob(".*.part"))
 
@@ -136,7 +136,7 @@ def test_a_bad_row_costs_that_row_and_is_named(tmp_path):
     bad = [b"{\n", b'"\xff"\n', b"\n", GOOD | {"labels": [True]}, b"[" * 100_000 + b"\n"]
     file = lines(tmp_path / "steps.jsonl", GOOD, *bad, other)
     account, examples = brought(file)
-    assert [place for place, _ in account.aside] == [f"{file}:{at}" for at in (2, 3, 5, 6)]
+    assert [platform for platform, _ in account.aside] == [f"{file}:{at}" for at in (2, 3, 5, 6)]
     assert [why.split(" (")[0] for _, why in account.aside] == ["no JSON", "no JSON", "2 steps and 1 labels", "no JSON"]
     assert (account.rows, account.solutions, len(examples)) == (6, 2, 4)
     assert dataset.manifest(file.with_suffix(".set")).counts == {"rows": 6, "solutions": 2, "aside": 4}
@@ -180,8 +180,8 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
 def test_the_command_names_what_was_set_aside(tmp_path):
     file = lines(tmp_path / "steps.jsonl", GOOD, *[{}] * 12)
     asked = ["steps", "import", str(file), "--to", str(tmp_path / "set")]
-    told = CliRunner().invoke(app, asked)
-    assert told.exit_code == 0, told.output
-    assert told.stdout == f"{tmp_path}/set: 2 value examples of 1 solutions in 13 rows\n"
-    assert told.stderr.count("set aside: ") == 11
-    assert "set aside: 2 more. --json names all." in told.stderr
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path}/set: 2 value examples of 1 solutions in 13 rows\n"
+    assert result.stderr.count("set aside: ") == 11
+    assert "set aside: 2 more. --json names all." in result.stderr

@@ -141,10 +141,10 @@ def test_examples_that_all_ask_something_else_in_the_end_are_clean():
 
 
 @pytest.mark.parametrize("prompt", [True, False])
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_held_out_question_is_found_in_whichever_turn_it_stands(place: int, prompt: bool):
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_held_out_question_is_found_in_whichever_turn_it_stands(position: int, prompt: bool):
     turns = [TRAIN[0].question, "Review your answer.", "And once more."]
-    turns[place] = HELD_OUT[3].question
+    turns[position] = HELD_OUT[3].question
     findings = check_examples([*ONE_TURN, conversation(TRAIN[0], *turns, prompt=prompt)], KNOWN, HELD_OUT)
     assert [finding.split(" tasks ")[0] for finding in findings] == ["1 of 32", "1 of 32"]
     assert HELD_OUT[3].id in findings[0]

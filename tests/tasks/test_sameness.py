@@ -118,9 +118,9 @@ def test_the_same_words_with_other_numbers_are_one_problem_where_they_are_few():
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=17), min_size=2, max_size=7))
 def test_what_is_joined_is_what_shares_a_run_or_the_whole(texts: list[list[str]]):
     """Against the definition itself, pair by pair; with fewer texts than boilerplate takes."""
-    told = [" ".join(text) for text in texts]
+    joined = [" ".join(text) for text in texts]
     parts = [{tuple(t)} | {tuple(t[i : i + NGRAM]) for i in range(len(t) - NGRAM + 1)} for t in texts]
-    marks = compared([Bare(text) for text in told], Common()).marks
+    marks = compared([Bare(text) for text in joined], Common()).marks
     for one, other in itertools.combinations(range(len(texts)), 2):
         assert bool(set(marks[one]) & set(marks[other])) == bool(parts[one] & parts[other])
 
@@ -151,7 +151,7 @@ def test_plain_sums_are_not_one_problem_unless_their_numbers_are_the_same():
     assert joined(*sums, "What is 13 + 4?") == [[sums.index("What is 4 + 13?"), 100]]
 
 
-def test_long_texts_of_one_template_are_told_apart_by_their_numbers_too():
+def test_long_texts_of_one_template_are_distinguished_by_their_numbers_too():
     sums = [
         f"Please add up the two whole numbers that follow and write the result: {a} and {a + 1}." for a in range(60)
     ]
@@ -165,7 +165,7 @@ def test_what_all_texts_begin_and_end_with_says_nothing_of_any():
 
 
 def test_what_is_common_in_many_is_common_in_the_few_that_are_drawn_of_them():
-    """A round's tasks are too few to tell; what the file's rows told counts."""
+    """A round's tasks are too few to tell; the file's rows count."""
     texts = [f"{BOILERPLATE}: {text}" for text in nonsense(20, 10)] + nonsense(20, 10, seed=3)
     found = compared([Bare(text) for text in texts]).common
     assert joined(texts[0], texts[1]) == [[0, 1]]
@@ -174,10 +174,10 @@ def test_what_is_common_in_many_is_common_in_the_few_that_are_drawn_of_them():
 
 def test_templated_problems_are_compared_with_plain_ones_alone():
     """They share words on purpose; a plain copy of one with other numbers is the same problem."""
-    told = [Bare(NEAR_COPIES[2][0].replace("12", str(n)), "farm", (str(n), "5")) for n in range(40)]
+    items = [Bare(NEAR_COPIES[2][0].replace("12", str(n)), "farm", (str(n), "5")) for n in range(40)]
     plain = Bare(NEAR_COPIES[2][0].replace("12", "99"))
-    assert [len(marks) for marks in compared(told).marks] == [1] * 40
-    marks = [set(own) for own in compared([*told, plain]).marks]
+    assert [len(marks) for marks in compared(items).marks] == [1] * 40
+    marks = [set(own) for own in compared([*items, plain]).marks]
     assert all(marks[-1] & own for own in marks[:-1])
 
 
@@ -196,14 +196,14 @@ def test_a_few_other_words_are_warned_of_and_other_texts_are_not():
 @given(st.lists(st.lists(st.sampled_from("abcd"), min_size=5, max_size=9), min_size=2, max_size=6))
 def test_alike_is_the_jaccard_index_of_runs_of_five(texts: list[list[str]]):
     runs = [{tuple(text[i : i + 5]) for i in range(len(text) - 4)} for text in texts]
-    told = [" ".join(text) for text in texts]
+    joined = [" ".join(text) for text in texts]
     pairs = {
         (i, j)
         for i, one in enumerate(runs[:1])
         for j, other in enumerate(runs[1:])
         if len(one & other) >= 0.5 * len(one | other)
     }
-    assert set(alike_words(told[:1], told[1:], 0.5)) == pairs
+    assert set(alike_words(joined[:1], joined[1:], 0.5)) == pairs
 
 
 # At any number --------------------------------------------------------------------------------------------------------
@@ -211,10 +211,10 @@ def test_alike_is_the_jaccard_index_of_runs_of_five(texts: list[list[str]]):
 
 def test_marks_sorted_in_parts_and_hashed_in_batches_are_the_same(monkeypatch: pytest.MonkeyPatch):
     texts = [Bare(text) for text in (*nonsense(40, 20), *(near for pair in NEAR_COPIES for near in pair))]
-    whole = _sets(compared(texts).marks)
+    full = _sets(compared(texts).marks)
     monkeypatch.setattr(sameness, "BATCH", 7)
     monkeypatch.setattr(sameness, "LARGE", 1)
-    assert _sets(compared(texts).marks) == whole
+    assert _sets(compared(texts).marks) == full
 
 
 def _sets(marks: Sequence[sameness.Marks]) -> list[set[object]]:

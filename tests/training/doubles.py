@@ -19,7 +19,7 @@ SINGLE = torch.float32
 
 @contextmanager
 def doubles() -> Generator[list[PreTrainedModel]]:
-    """While open, what was float32 is float64, for this whole process. Gives the models that have been loaded."""
+    """While open, what was float32 is float64, for this complete process. Gives the models that have been loaded."""
     models: list[PreTrainedModel] = []
     load: Any = PreTrainedModel.from_pretrained.__func__  # pyright: ignore[reportFunctionMemberAccess]
     save, read = PreTrainedModel.save_pretrained, torch.load

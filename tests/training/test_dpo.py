@@ -131,9 +131,9 @@ def test_a_pair_of_texts_is_whole_behind_the_served_opening(tiny_model):
 
 
 def test_training_prefers_what_was_chosen_and_says_what_it_did(tiny_model, context, tmp_path):
-    told = context()
+    found = context()
     config = DPO(epochs=6, learning_rate=3e-4, batch_size=2, precision="fp32")
-    result = run(config, tiny_model, PAIRS, tmp_path / "out", told)
+    result = run(config, tiny_model, PAIRS, tmp_path / "out", found)
     assert result.losses[0][1] == pytest.approx(math.log(2), abs=1e-3)  # the reference is where it starts
     assert sum(loss for _, loss in result.losses[-3:]) / 3 < 0.6
     assert (result.steps, len(result.losses)) == (18, 18)

@@ -75,7 +75,7 @@ OBJECTIVES = {
 
 @pytest.fixture(scope="module")
 def make(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainRequest]:
-    """What an objective is told about the examples; its files are in a folder of its own."""
+    """The input of an objective for the examples; its files are in a folder of its own."""
     data = tmp_path_factory.mktemp("data") / "examples"
     dataset.write(data, EXAMPLES, "examples")
 
@@ -129,7 +129,7 @@ def state(work: TrainRequest) -> tuple[list[dict[str, float]], dict[str, Any]]:
 
 
 def weights(checkpoint: Path) -> dict[str, Any]:
-    """The weights in a checkpoint, whole, however many processes wrote it."""
+    """The weights in a checkpoint, complete, however many processes wrote it."""
     import torch
     from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
@@ -170,9 +170,9 @@ def result(work: TrainRequest) -> TrainResult:
 LONG = SFT(**TOLD | {"epochs": 20})
 
 
-def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., TrainRequest]):
+def test_a_killed_process_ends_all_and_the_next_run_continues(make: Callable[..., TrainRequest]):
     """kill -9 of the second process after a checkpoint: none is left, and in the end all is as if it had not been."""
-    work, whole = make(LONG), make(LONG).run()
+    work, full = make(LONG), make(LONG).run()
     with ThreadPoolExecutor() as aside:
         training = aside.submit(work.run, 2)
         assert until(lambda: newest(work.scratch), 600)
@@ -182,11 +182,11 @@ def test_a_killed_process_ends_all_and_the_next_run_goes_on(make: Callable[..., 
     assert not list(processes(work))
     assert not work.out.exists()
     done = int(newest(work.scratch).name.rsplit("-", 1)[1])
-    told = len(work.events.read_text().splitlines())
+    text = len(work.events.read_text().splitlines())
     resumed = work.run(2)
-    again = json.loads(work.events.read_text().splitlines()[told])
+    again = json.loads(work.events.read_text().splitlines()[text])
     assert again["done"] == done + 1
-    assert dict(resumed.losses) == pytest.approx(dict(whole.losses), rel=1e-2)
+    assert dict(resumed.losses) == pytest.approx(dict(full.losses), rel=1e-2)
 
 
 def test_processes_die_with_who_started_them(make: Callable[..., TrainRequest]):

@@ -29,8 +29,8 @@ def example(*completion: str, prompt: str = "What is 3 + 4?", **more: object) ->
 
 def served(chat: Chat, *messages: str) -> tuple[int, ...]:
     """The tokens that an engine is given for a conversation: user and assistant by turns."""
-    told = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(messages)]
-    text = chat.tokenizer.apply_chat_template(told, add_generation_prompt=True, tokenize=False)
+    items = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(messages)]
+    text = chat.tokenizer.apply_chat_template(items, add_generation_prompt=True, tokenize=False)
     return tuple(chat.tokenizer(text, add_special_tokens=False).input_ids)
 
 
@@ -148,7 +148,7 @@ def test_the_engines_own_prompt_is_the_context():
     assert row.ids == (*asked, *letters(chat, "7"), chat.end)
 
 
-def test_an_answer_that_is_begun_in_the_prompt_is_gone_on_with():
+def test_an_answer_that_is_begun_in_the_prompt_is_resumed():
     chat = CHATS["trims"]
     begun = (Message(role="user", content="?"), Message(role="assistant", content="3 + 4 "))
     of = Example(prompt=begun, completion=(Message(role="assistant", content="= 7"),), task="t", rollout="r")
@@ -178,7 +178,7 @@ def test_of_several_turns_the_assistants_alone_count(name: str):
     assert rows[0].ids[: rows[0].trained.index(True)] == served(chat, "What is 3 + 4?")
 
 
-def test_turns_share_a_row_where_the_later_context_goes_on_from_the_earlier():
+def test_turns_share_a_row_where_the_later_context_resumes_from_the_earlier():
     assert [len(rendered(example(*TURNS), CHATS[name])) for name in ("chatml", "trims", "two bos")] == [1, 1, 1]
     reasoned = rendered(example(REASONED, *TURNS[1:]), CHATS["cuts"])
     assert len(reasoned) == 2

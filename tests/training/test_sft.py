@@ -1,4 +1,4 @@
-"""sft: the loss is the completions' NLL and nothing else, a killed run goes on, what is written can be served."""
+"""sft: the loss is the completions' NLL and nothing else, a killed run continues, what is written can be served."""
 
 import errno
 import json
@@ -148,8 +148,8 @@ def test_equal_seeds_see_equal_batches(tiny_model: Path, examples: list[Example]
 
 def test_every_step_is_reported_with_loss_and_speed(tiny_model: Path, examples: list[Example], tmp_path: Path):
     events: list[tuple[int, int, dict[str, float]]] = []
-    told = TrainContext(tmp_path / "run", 0, lambda done, total, /, **values: events.append((done, total, values)))
-    result = SFT.model_validate(FP32).train(tiny_model, examples, tmp_path / "out", told)
+    seen = TrainContext(tmp_path / "run", 0, lambda done, total, /, **values: events.append((done, total, values)))
+    result = SFT.model_validate(FP32).train(tiny_model, examples, tmp_path / "out", seen)
     assert [(done, total) for done, total, _ in events] == [(1, 3), (2, 3), (3, 3)]
     assert [values["loss"] for *_, values in events] == pytest.approx([loss for _, loss in result.losses])
     assert events[-1][2]["tokens_per_second"] == pytest.approx(result.tokens / result.seconds)
@@ -176,11 +176,11 @@ SFT.model_validate_json(config).train(Path(model), dataset.read(Path(examples), 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
 ):
-    """kill -9 after step 5, with a torn checkpoint-6 beside the whole checkpoint-4: same losses, same weights."""
+    """kill -9 after step 5, with a torn checkpoint-6 beside the entire checkpoint-4: same losses, same weights."""
     from selftaught.records import dataset
 
     config = SFT.model_validate(FP32 | {"epochs": 3, "checkpoint_every": 2})
-    whole = config.train(tiny_model, examples, tmp_path / "whole", context("whole"))
+    full = config.train(tiny_model, examples, tmp_path / "whole", context("whole"))
     dataset.write(tmp_path / "examples", examples, "examples")
     paths = [tiny_model, tmp_path / "examples", tmp_path / "resumed", tmp_path / "killed"]
     died = subprocess.run([sys.executable, "-c", KILLED, *map(str, paths), config.model_dump_json()], check=False)
@@ -191,12 +191,12 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     (torn / "model.safetensors").write_bytes(b"half")
 
     events: list[int] = []
-    told = TrainContext(tmp_path / "killed", 3, lambda done, total, /, **values: events.append(done))
-    resumed = config.train(tiny_model, examples, tmp_path / "resumed", told)
+    seen = TrainContext(tmp_path / "killed", 3, lambda done, total, /, **values: events.append(done))
+    resumed = config.train(tiny_model, examples, tmp_path / "resumed", seen)
 
     assert events == [5, 6, 7, 8, 9]
-    assert resumed.steps == whole.steps == 9
-    assert dict(resumed.losses) == pytest.approx(dict(whole.losses), rel=1e-4)
+    assert resumed.steps == full.steps == 9
+    assert dict(resumed.losses) == pytest.approx(dict(full.losses), rel=1e-4)
     assert resumed.seconds > 0
     for name, expected in weights(tmp_path / "whole").items():
         assert weights(tmp_path / "resumed")[name].float() == pytest.approx(expected.float(), abs=2e-3), name
@@ -254,10 +254,10 @@ def test_weights_that_the_last_update_blew_up_are_not_written(
 def test_a_kill_while_a_checkpoint_is_written_leaves_an_older_whole_one(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """At the last moment before it counts: checkpoint-4 is written and not marked, and the run goes on from step 2."""
+    """At the last moment before it counts: checkpoint-4 is written and not marked, and the run resumes from step 2."""
     from selftaught.training.loops import checkpoints
 
-    mark = checkpoints.write_whole
+    mark = checkpoints.write_atomically
 
     def killed(path: Path, content: str) -> None:
         if path.parent.name == "checkpoint-4":
@@ -265,15 +265,15 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_an_older_whole_one(
         mark(path, content)
 
     config = SFT.model_validate(FP32 | {"epochs": 2, "checkpoint_every": 2})
-    told = context("run")
+    found = context("run")
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "write_whole", killed)
+        patched.setattr(checkpoints, "write_atomically", killed)
         with pytest.raises(KeyboardInterrupt):
-            config.train(tiny_model, examples, tmp_path / "out", told)
-    assert (told.scratch / "checkpoint-4").is_dir()
-    assert checkpoints.newest(told.scratch) == told.scratch / "checkpoint-2"
+            config.train(tiny_model, examples, tmp_path / "out", found)
+    assert (found.scratch / "checkpoint-4").is_dir()
+    assert checkpoints.newest(found.scratch) == found.scratch / "checkpoint-2"
     steps: list[int] = []
-    again = TrainContext(told.scratch, 3, lambda done, total, /, **values: steps.append(done))
+    again = TrainContext(found.scratch, 3, lambda done, total, /, **values: steps.append(done))
     config.train(tiny_model, examples, tmp_path / "out", again)
     assert steps == [3, 4, 5, 6]
 

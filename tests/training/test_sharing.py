@@ -1,4 +1,4 @@
-"""Shared batches: the tree holds every example whole, nothing sees what it would not see alone, and nothing is lost."""
+"""Shared batches: the tree holds every example in full, no token attends to more than alone, nothing is lost."""
 
 from collections import Counter
 from typing import Any
@@ -24,7 +24,7 @@ def row(tokens: list[int]) -> Row:
 
 
 def lineage(batch: dict[str, torch.Tensor], source: int) -> list[int]:
-    """The tokens that the place `source` of a batch sees, itself included, in the order of their positions."""
+    """The tokens that the position `source` of a batch sees, itself included, in the order of their positions."""
     row, at = divmod(source, batch["input_ids"].shape[1])
     seen = batch["attention_mask"][row, 0, at].nonzero().flatten().tolist()
     return [int(batch["input_ids"][row, i]) for i in sorted(seen, key=lambda i: int(batch["position_ids"][row, i]))]
@@ -56,10 +56,12 @@ def test_a_trained_token_is_predicted_from_exactly_what_stands_before_it(example
 def test_a_layout_has_each_token_at_its_place(examples: list[list[int]], layout: Layout):
     inputs, places = layout([tuple(one) for one in examples])
     flat = inputs["input_ids"].flatten().tolist()
-    assert [[flat[place] for place in path] for path in places] == examples
+    assert [[flat[position] for position in path] for path in places] == examples
     if "position_ids" in inputs:
         depths = inputs["position_ids"].flatten().tolist()
-        assert [[depths[place] for place in path] for path in places] == [list(range(len(one))) for one in examples]
+        assert [[depths[position] for position in path] for path in places] == [
+            list(range(len(one))) for one in examples
+        ]
 
 
 def test_long_batches_are_laid_out_in_rows_of_similar_length():

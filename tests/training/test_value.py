@@ -67,10 +67,10 @@ def test_training_learns_the_labels_and_measures_itself_on_tasks_kept_apart(tiny
 def test_equal_seeds_draw_equal_heads(tiny_model, context, tmp_path):
     """Whatever was drawn before: training begins with equal losses, and another seed's with others."""
     config = ValueMSE(epochs=1, batch_size=4, precision="fp32", held_out=0)
-    told = {name: context(name) for name in ("one", "two", "other")}
-    told["other"] = replace(told["other"], seed=4)
+    fields = {name: context(name) for name in ("one", "two", "other")}
+    fields["other"] = replace(fields["other"], seed=4)
     losses: dict[str, float] = {}
-    for number, (name, one) in enumerate(told.items()):
+    for number, (name, one) in enumerate(fields.items()):
         torch.manual_seed(number)
         losses[name] = run(config, tiny_model, STEPS[:4], tmp_path / f"{name}.out", one).losses[0][1]
     assert losses["one"] == losses["two"] != losses["other"]
@@ -91,7 +91,7 @@ def test_what_is_written_is_a_model_with_a_value_head_that_goes_on_being_trained
     kind = json.loads((tmp_path / "one" / "config.json").read_text())
     assert kind["architectures"] == ["LlamaForSequenceClassification"]
     again = run(config, tmp_path / "one", STEPS, tmp_path / "two", context("two"))
-    assert again.losses[0][1] < 0.1  # the head is not drawn anew
+    assert again.losses[0][1] < 0.1  # the head is not redrawn
     assert "value.mae" not in again.metrics
 
 

@@ -64,14 +64,14 @@ def test_fractions_of_whole_numbers_are_exact(over, under, step):
 
 @given(
     sign=st.sampled_from(["", "-", "\N{MINUS SIGN}", "\N{EN DASH}", "+"]),
-    whole=st.integers(0, 99),
+    integer=st.integers(0, 99),
     over=st.integers(1, 99),
     under=st.integers(1, 99),
     writing=st.sampled_from(["{} {}/{}", r"{}\frac{{{}}}{{{}}}", r"{} \tfrac{{{}}}{{{}}}", "{} {} / {}"]),
 )
-def test_the_sign_of_a_mixed_number_is_of_all_of_it(sign, whole, over, under, writing):
-    value = (whole + Fraction(over, under)) * (1 if sign in ("", "+") else -1)
-    text = sign + writing.format(whole, over, under)
+def test_the_sign_of_a_mixed_number_is_of_all_of_it(sign, integer, over, under, writing):
+    value = (integer + Fraction(over, under)) * (1 if sign in ("", "+") else -1)
+    text = sign + writing.format(integer, over, under)
     assert number(text) == (value, False)
     assert equal(text, f"{value.numerator}/{value.denominator}")
     assert not equal(text, str(-value))
@@ -330,7 +330,7 @@ def test_what_is_too_much_to_compare_takes_no_more_memory_than_a_comparison_may(
         "before = resource.getrlimit(resource.RLIMIT_AS)\n"
         f"for text in {[*ENDLESS, *(f'((({n}!)!)!)!' for n in range(9, 14))]!r}: assert not equal(text, '12345')\n"
         "assert resource.getrlimit(resource.RLIMIT_AS) == before\n"
-        # not ru_maxrss: a child begins with that of the process which started it, here the whole test run's
+        # not ru_maxrss: a child begins with that of the process which started it, here the entire test run's
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
     )
     taken = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

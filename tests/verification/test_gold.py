@@ -98,9 +98,9 @@ def test_the_prompt_says_in_which_form(asked, said):
 async def test_worked_solutions_stop_the_run_with_the_pattern_that_would_do(gold, pattern, asked):
     checks = await gold_checks([task(gold.format(n), asked) for n in range(60)], [AnswerMatch()])
     assert (checks[0].tasks, checks[0].failed, checks[0].pattern) == (60, 60, pattern)
-    with pytest.raises(BadInput, match=r"'answer_match' fails 60 of the tasks' own 60 gold answers") as told:
+    with pytest.raises(BadInput, match=r"'answer_match' fails 60 of the tasks' own 60 gold answers") as found:
         require_gold(checks)
-    assert f"answer_pattern: '{pattern}'" in str(told.value)
+    assert f"answer_pattern: '{pattern}'" in str(found.value)
 
 
 async def test_one_row_in_twenty_may_be_wrong_and_no_more():

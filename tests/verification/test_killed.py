@@ -61,8 +61,8 @@ def test_nothing_that_was_answered_before_a_kill_is_asked_again(tmp_path: Path):
         kept = journal.read().keys()
     before = lines(tmp_path / "asked")
     assert ASKED < len(kept) < len(before) < GROUPS
-    told, _ = begun(tmp_path, 0).communicate()
-    assert json.loads(told) == [[str(n), n % 2 == 0] for n in range(GROUPS)]
+    found, _ = begun(tmp_path, 0).communicate()
+    assert json.loads(found) == [[str(n), n % 2 == 0] for n in range(GROUPS)]
     after = lines(tmp_path / "asked")[len(before) :]
     assert not kept & set(after)
     asked = Counter([*before, *after])

@@ -1,6 +1,6 @@
-"""The API of Kubeflow Pipelines: a client whose refusals are told, lists page by page, and a line's experiment.
+"""The API of Kubeflow Pipelines: a client that reports refusals, lists page by page, and a line's experiment.
 
-Who asks is told as KFP's own client tells it: by the service account token that Kubeflow mounts for its API
+Authentication follows the KFP client: the service account token that Kubeflow mounts for its API
 (KF_PIPELINES_SA_TOKEN_PATH, renewed by the kubelet), or by a token of another kind (KFP_EXISTING_TOKEN); a KFP with one
 user asks for neither. What runs and versions are is `submission`'s and `versions`' business.
 """
@@ -66,7 +66,7 @@ def every(listing: Callable[..., Any], name: str, **which: Any) -> list[Any]:
 
 
 def made_once(find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-    """What `find` finds, made where there is none; somebody else may make it meanwhile, as KFP's names are unique."""
+    """What `find` finds, made where there is none; someone else may make it meanwhile, as KFP's names are unique."""
     import kfp_server_api
 
     if (found := find()) is not None:
@@ -86,7 +86,7 @@ def bearer() -> str:
 
 
 def _credentials() -> Any:
-    """The mounted token, read anew for each request; None where there is none. Raises BadInput where it is missing."""
+    """The mounted token, reread for each request; None where there is none. Raises BadInput where it is missing."""
     from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
     path = os.environ.get(TOKEN_FILE, MOUNTED)

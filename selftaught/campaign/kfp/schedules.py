@@ -1,4 +1,4 @@
-"""Rounds by the clock: a CronJob of the cluster that runs `selftaught submit`, one a line.
+"""Rounds on a schedule: a CronJob of the cluster that runs `selftaught submit`, one a line.
 
 It is what `schedules` of the chart's values makes, in one object: the recipe travels as an annotation that the pod is
 given as a file. Its environment is the ConfigMap and the Secrets of the release, so images and addresses that change
@@ -15,7 +15,7 @@ import yaml
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
 from selftaught.campaign.kfp.submission import require_champion
 from selftaught.campaign.local import CampaignSpec
-from selftaught.cluster.client import Cluster, found, told
+from selftaught.cluster.client import Cluster, api_errors, found
 from selftaught.cluster.naming import LINE, MANAGED
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
@@ -41,7 +41,7 @@ class Clock:
     abandon_after: int = WEEK
 
     def __post_init__(self) -> None:
-        """Raise BadInput for what is no cron of Kubernetes'."""
+        """Raise BadInput for what is not a cron of Kubernetes'."""
         if not _CRON.fullmatch(self.cron):
             raise BadInput(
                 f"cron '{self.cron}': five fields, such as '0 3 * * 1' for Mondays at 3, or @daily and its like."
@@ -50,7 +50,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """The CronJob that runs a line's rounds, and the recurring runs of KFP whose place it took."""
+    """The CronJob that runs a line's rounds, and the recurring runs of KFP that it replaced."""
 
     name: str
     namespace: str
@@ -59,14 +59,14 @@ class Scheduled:
 
 
 def schedule(platform: Platform, order: CampaignSpec, clock: Clock) -> Scheduled:
-    """Run the order's campaign by the clock, one round at a time, in place of the line's schedule before.
+    """Run the order's campaign on a schedule, one round at a time, instead of the line's schedule before.
 
     Raises BadInput when the line has no champion, or an account may not make CronJobs in the settings' namespace.
     """
     require_champion(platform, order.line)
     job = cron_job(platform.settings, order, clock)
     cluster = Cluster(platform.settings.namespace, platform.settings.reach)
-    with kubeflow(platform.settings) as client:  # before anything is made, so that a KFP which is silent is told first
+    with kubeflow(platform.settings) as client:  # before anything is made, so that an unreachable KFP is reported first
         experiment = experiment_of(client, order.line)
         before = every(client.list_recurring_runs, "recurring_runs", experiment_id=experiment) if experiment else []
         _apply(cluster, job)
@@ -78,7 +78,7 @@ def schedule(platform: Platform, order: CampaignSpec, clock: Clock) -> Scheduled
 
 def _apply(cluster: Cluster, job: dict[str, Any]) -> None:
     batch, name = cluster.batch, job["metadata"]["name"]
-    with told(f"cronjob {name}"):
+    with api_errors(f"cronjob {name}"):
         if found(lambda: batch.read_namespaced_cron_job(name, cluster.namespace)) is None:
             batch.create_namespaced_cron_job(cluster.namespace, job)
         else:
@@ -137,7 +137,7 @@ def _pod(settings: Settings, order: CampaignSpec, clock: Clock) -> dict[str, Any
     mounts = [{"name": "recipe", "mountPath": "/etc/selftaught/recipe", "readOnly": True}]
     item = {"path": "recipe.yaml", "fieldRef": {"fieldPath": f"metadata.annotations['{RECIPE}']"}}
     volumes: list[dict[str, Any]] = [{"name": "recipe", "downwardAPI": {"items": [item]}}]
-    if settings.kfp_namespace:  # where KFP has many users it is told who asks, by a token where its client looks
+    if settings.kfp_namespace:  # multi-user KFP authenticates by a token where its client looks
         token = {"audience": "pipelines.kubeflow.org", "expirationSeconds": 7200, "path": "token"}
         volumes.append({"name": "kfp-token", "projected": {"sources": [{"serviceAccountToken": token}]}})
         mounts.append({"name": "kfp-token", "mountPath": "/var/run/secrets/kubeflow/pipelines", "readOnly": True})

@@ -1,4 +1,4 @@
-"""Rounds on a cluster: submit one to Kubeflow Pipelines, say which runs a line has.
+"""Rounds on a cluster: submit one to Kubeflow Pipelines, list a line's runs.
 
 A round is one run of a version of the pipeline (`selftaught.campaign.kfp.versions`). Every line has an experiment of
 its own, in which at most one run is active: KFP has no key by which it would take a run once, so who submits has the
@@ -45,7 +45,7 @@ class Submitted:
 def submit(platform: Platform, order: CampaignSpec, abandon_after: float = 0.0) -> Submitted:
     """Submit the round of the order's campaign that is due.
 
-    One that was begun with another recipe has failed, and is drawn anew, as `selftaught run` does it. Rounds of the
+    One that was begun with another recipe has failed, and is redrawn, as `selftaught run` does it. Rounds of the
     line that began more than `abandon_after` seconds ago (0: none) and did not end are given up before.
 
     Raises BadInput when the line has no champion yet or a run of it is active, NothingNew when there are no fresh tasks
@@ -129,7 +129,7 @@ def _require_idle(line: str, listed: list[Any]) -> None:
 
 
 def _as_begun(platform: Platform, order: CampaignSpec, key: RoundKey) -> CampaignSpec:
-    """The order with the shards of the round that it goes on with: their tasks are shared out already."""
+    """The order with the shards of the round that it resumes: their tasks are shared out already."""
     plan = begun(platform, key)
     return replace(order, shards=plan.shards) if plan else order
 
@@ -142,7 +142,7 @@ def _opened(platform: Platform, order: CampaignSpec, key: RoundKey, version: Ver
 
 
 def _name(called: str, before: list[Any]) -> str:
-    """A run that goes on with a round is told from the run before it by a number."""
+    """A run that resumes a round is distinguished from the run before it by a number."""
     again = sum(str(run.display_name).partition(" (")[0] == called for run in before)
     return f"{called} ({again + 1})" if again else called
 

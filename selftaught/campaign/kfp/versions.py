@@ -1,4 +1,4 @@
-"""Versioned pipelines: a compiled pipeline is a version of a Pipeline in Kubeflow Pipelines, made once, found again.
+"""Pipeline versions: a compiled pipeline is one version of a Pipeline in Kubeflow Pipelines, created once and reused.
 
 A version is named by its pipeline, the release, and the digest of what it holds: the compiled IR, its platform part and
 the images that it runs. It holds no recipe: each run is given its own. KFP's versions never change once made, so equal
@@ -68,7 +68,7 @@ class Version:
 
 
 def compiled(source: Path, images: Mapping[str, str]) -> Compiled:
-    """The pipeline in the file `source`, with `images` in place of the tags that it was compiled with.
+    """The pipeline in the file `source`, with `images` instead of the tags that it was compiled with.
 
     Raises BadInput when there is no such file.
     """
@@ -130,7 +130,7 @@ class Versions:
         return made
 
     def remove(self, name: str) -> None:
-        """Remove the version of this name of those that `made` has listed; one that is gone already is no error."""
+        """Remove the version of this name of those that `made` has listed; one that is gone already is not an error."""
         import kfp_server_api
 
         version = self._seen[name]

@@ -1,8 +1,8 @@
-"""What is missing on a cluster for its first round, and what gets it: `selftaught doctor` with a cluster profile.
+"""Checks what a cluster lacks for its first round, and how to get it: `selftaught doctor` with a cluster profile.
 
 Everything is read, nothing is made; the API server is asked what accounts may do by the reviews that it has for that.
 Each check comes back with a finding. What this account may not look at is *not known*, and the finding names the right
-that is missing: that is no fault of the cluster's. Not looked at: whether a node can pull the images, whether network
+that is missing: that is not a fault of the cluster's. Not checked: whether a node can pull the images, whether network
 policies are enforced, what the nodes have room for, a default of the cluster's for Pod Security, the gateway, KEDA and
 Kubeflow Trainer.
 """

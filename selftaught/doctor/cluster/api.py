@@ -1,4 +1,4 @@
-"""The API server as `doctor` asks it: objects are read, and accounts' rights are reviewed. It writes nothing."""
+"""The Kubernetes API for `doctor`: reads objects and reviews accounts' permissions. Read-only."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -78,14 +78,14 @@ def reached(api: Api) -> Finding:
 
     name, fix = "kubernetes", "set KUBECONFIG to a file that leads to the cluster, with an account that it knows"
     try:
-        told = api.read("/version")
+        reply = api.read("/version")
         who = f", as {api.user}" if api.user else ""
     except ApiException as error:
         return Finding(name, False, f"the API server refuses this account ({message_of(error)})", fix)
     except HTTPError as error:
         return Finding(name, False, f"the API server does not answer ({error})", fix)
-    version = (int(told["major"]), int(told["minor"].rstrip("+")))
-    said = f"{told['gitVersion']}{who}"
+    version = (int(reply["major"]), int(reply["minor"].rstrip("+")))
+    said = f"{reply['gitVersion']}{who}"
     return Finding(name, version >= OLDEST, f"{said} (needs 1.30 or later)", "upgrade the cluster to Kubernetes 1.30")
 
 
@@ -108,5 +108,5 @@ def looked(name: str, look: Callable[[], Finding]) -> Finding:
 
 
 def unknown(name: str, why: str, fix: str) -> Finding:
-    """A finding that says nothing about the cluster but why it could not be looked at."""
+    """A finding that says nothing about the cluster but why it could not be checked."""
     return Finding(name, None, f"not known: {why}", fix)

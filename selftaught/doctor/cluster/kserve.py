@@ -1,4 +1,4 @@
-"""What engines need of a cluster: KServe, its mode and its storage initializer, the settings' ServingRuntime.
+"""Checks of what engines need: KServe, its mode and its storage initializer, the settings' ServingRuntime.
 
 Rules of KServe's from its source: an InferenceService's own mode goes before the default (GetDeploymentMode), and the
 storage initializer is the container of the ClusterStorageContainers that take the URI (GetStorageContainerSpec).
@@ -34,11 +34,11 @@ def kinds(api: Api, settings: Settings) -> Finding:
 
 def mode(api: Api, settings: Settings) -> Finding:
     """The default mode, where it matters."""
-    told = api.read(CONFIG)
-    if told is None:
+    config = api.read(CONFIG)
+    if config is None:
         said = "no ConfigMap inferenceservice-config in the namespace kserve"
         return unknown("kserve mode", said, "where KServe is elsewhere: its defaultDeploymentMode should be Standard")
-    default = str(json.loads(told["data"].get("deploy", "{}")).get("defaultDeploymentMode", "Standard"))
+    default = str(json.loads(config["data"].get("deploy", "{}")).get("defaultDeploymentMode", "Standard"))
     said = f"{default} by default"
     if default not in MODES:
         fix = "set defaultDeploymentMode to Standard in KServe's ConfigMap inferenceservice-config"
@@ -78,20 +78,20 @@ def _restricted(api: Api, space: str) -> Finding:
 
 def runtime(api: Api, settings: Settings) -> Finding:
     """Whether the ServingRuntime is there, and its image. Whether a node can pull that is not tried."""
-    told = runtime_of(api, settings)
-    if told is None:
+    served = runtime_of(api, settings)
+    if served is None:
         there = (api.read(f"{GROUP}/v1alpha1/namespaces/{settings.namespace}/servingruntimes") or _NONE)["items"]
         named = ", ".join(each["metadata"]["name"] for each in there) or "none"
         said = f"no ServingRuntime {settings.runtime} in {settings.namespace} (there: {named})"
         return Finding("runtime", False, said, "enable it in the chart's values (runtimes), or set SELFTAUGHT_RUNTIME")
-    if told["spec"].get("disabled"):
+    if served["spec"].get("disabled"):
         return Finding("runtime", False, f"{settings.runtime} is disabled", "take `disabled` from its spec")
-    images = ", ".join(str(each.get("image")) for each in told["spec"]["containers"])
+    images = ", ".join(str(each.get("image")) for each in served["spec"]["containers"])
     return Finding("runtime", True, f"{settings.runtime}: {images} (whether nodes can pull it is not tried)")
 
 
 def policies(api: Api, settings: Settings) -> Finding:
-    """How many network policies there are; whether the network plug-in enforces them nobody can read."""
+    """How many network policies there are; whether the network plug-in enforces them cannot be read."""
     path = f"/apis/networking.k8s.io/v1/namespaces/{settings.namespace}/networkpolicies"
     count = len(api.read(path)["items"])
     said = f"{count} in {settings.namespace}; whether the network plug-in enforces them is not proven"

@@ -1,4 +1,4 @@
-"""What rounds need of Kubeflow Pipelines: its API, its version, and the namespace and account of its tasks."""
+"""Checks of what rounds need from Kubeflow Pipelines: its API, its version, and the namespace and account of tasks."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def api(settings: Settings) -> Finding:
     if many != bool(settings.kfp_namespace):
         fix = "set SELFTAUGHT_KFP_NAMESPACE to the profile of the runs" if many else "unset SELFTAUGHT_KFP_NAMESPACE"
         return Finding(NAME, False, f"{url} has {users}", fix)
-    return _accepted(settings, f"{url} has {users}; tasks run in {place(settings)}")
+    return _accepted(settings, f"{url} has {users}; tasks run in {tasks_namespace(settings)}")
 
 
 def version(api: Api, settings: Settings) -> Finding:
@@ -56,22 +56,22 @@ def version(api: Api, settings: Settings) -> Finding:
 
 def runner(api: Api, settings: Settings) -> Finding:
     """Whether the account of the tasks may do what steps do with engines and trainings."""
-    account = f"{place(settings)}:{'default-editor' if settings.kfp_namespace else 'pipeline-runner'}"
-    name, told = f"{NAME} runner", f"{account} in {settings.namespace}"
+    account = f"{tasks_namespace(settings)}:{'default-editor' if settings.kfp_namespace else 'pipeline-runner'}"
+    name, who = f"{NAME} runner", f"{account} in {settings.namespace}"
     wanted = [("serving.kserve.io", "inferenceservices", verb) for verb in ("get", "list", "create")]
     wanted += [("serving.kserve.io", "inferenceservices", "delete")] if settings.one_engine else []
     wanted += [("trainer.kubeflow.org", "trainjobs", "create")] if settings.train_nodes > 1 else []
     answers = {f"{one[2]} {one[1]}": api.may(account, settings.namespace, *one) for one in wanted}
     if refused := [right for right, may in answers.items() if may is False]:
-        return Finding(name, False, f"{told} may not {', '.join(refused)}", RULES)
+        return Finding(name, False, f"{who} may not {', '.join(refused)}", RULES)
     if None in answers.values():
-        return unknown(name, f"the API server cannot tell what {told} may", RULES)
-    return Finding(name, True, f"{told} may {', '.join(answers)}")
+        return unknown(name, f"the API server cannot tell what {who} may", RULES)
+    return Finding(name, True, f"{who} may {', '.join(answers)}")
 
 
 def tasks(api: Api, settings: Settings) -> Finding:
     """Whether the tasks' namespace has what their Pods do not start without."""
-    space = place(settings)
+    space = tasks_namespace(settings)
     wanted = round_of_tasks().starts_with
     missing = [f"{kind} {name}" for kind, name in wanted if not api.there(f"/api/v1/namespaces/{space}/{kind}/{name}")]
     if missing:
@@ -79,7 +79,7 @@ def tasks(api: Api, settings: Settings) -> Finding:
     return Finding(f"{NAME} tasks", True, f"{space} has {', '.join(' '.join(one) for one in wanted)}")
 
 
-def place(settings: Settings) -> str:
+def tasks_namespace(settings: Settings) -> str:
     """The namespace in which tasks run: the profile, else where Kubeflow Pipelines is."""
     return settings.kfp_namespace or _home(settings)
 
@@ -97,8 +97,8 @@ def _headers() -> dict[str, str]:
 def _many(answer: httpx.Response) -> bool | None:
     """Whether it has many users; None where the answer is none of Kubeflow Pipelines'."""
     try:
-        told: Any = answer.json()
-        return bool(told.get("multi_user")) if answer.is_success else None
+        body: Any = answer.json()
+        return bool(body.get("multi_user")) if answer.is_success else None
     except (ValueError, AttributeError):
         return None
 

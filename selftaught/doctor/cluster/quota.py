@@ -1,7 +1,7 @@
-"""Whether ResourceQuotas leave room for a round: one task in the tasks' namespace, its engines in theirs.
+"""Checks whether ResourceQuotas suffice for a round: one task in the tasks' namespace, its engines in theirs.
 
 What a round asks for at once is held against what a quota allows at most (`hard`), not against what is free now, which
-changes. Looked at are CPUs, memory, GPUs and Pods; a quota with a scope is not, nor is KFP's own overhead of a driver.
+changes. Checked are CPUs, memory, GPUs and Pods; a quota with a scope is not, nor is KFP's own overhead of a driver.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,9 @@ def quota(api: Api, settings: Settings) -> Finding:
 def _needs(api: Api, settings: Settings) -> dict[str, Need]:
     """What a round asks for at once, by namespace."""
     engines = {settings.namespace: _engines(api, settings)} if settings.serving == "kserve" else {}
-    task = {kubeflow.place(settings): {**round_of_tasks().largest, "pods": Decimal(1)}} if settings.kfp else {}
+    task = (
+        {kubeflow.tasks_namespace(settings): {**round_of_tasks().largest, "pods": Decimal(1)}} if settings.kfp else {}
+    )
     return {space: _sum(engines.get(space, {}), task.get(space, {})) for space in {**engines, **task}}
 
 
@@ -43,10 +45,10 @@ def _sum(some: Need, more: Need) -> Need:
 
 def _engines(api: Api, settings: Settings) -> dict[str, Decimal]:
     """Champion and challenger side by side, or one of them where there is room for one; nothing without a runtime."""
-    told = kserve.runtime_of(api, settings)
+    runtime = kserve.runtime_of(api, settings)
     count = settings.replicas * (1 if settings.one_engine else 2)
     needed = {"pods": Decimal(count)}
-    for container in told["spec"]["containers"] if told else ():
+    for container in runtime["spec"]["containers"] if runtime else ():
         asked = container.get("resources", {})
         each = {f"{kind}.{key}": amount(asked[kind][key]) * count for kind in asked for key in asked[kind]}
         needed = {**_sum(needed, each)}
@@ -58,9 +60,9 @@ def _unscoped(api: Api, space: str) -> list[Any]:
     return [each for each in listed if not {"scopes", "scopeSelector"} & set(each["spec"])]
 
 
-def _short(space: str, told: Any, need: Need) -> Iterator[str]:
-    name = told["metadata"]["name"]
-    hard: Mapping[str, str] = told["spec"].get("hard", {})
+def _short(space: str, quota: Any, need: Need) -> Iterator[str]:
+    name = quota["metadata"]["name"]
+    hard: Mapping[str, str] = quota["spec"].get("hard", {})
     for key, most in hard.items():
         wanted = need.get(ALIASES.get(key, key), Decimal(0))
         if wanted > amount(most):

@@ -1,6 +1,6 @@
 """What the tasks of a round ask of the namespace in which they run, read from the compiled pipeline that is shipped.
 
-Placements of another machine (`selftaught compile --placement`) ask for something else: those are not looked at.
+Placements of another machine (`selftaught compile --placement`) ask for something else: those are not checked.
 """
 
 from collections.abc import Mapping

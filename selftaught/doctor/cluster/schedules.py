@@ -1,4 +1,4 @@
-"""Schedules that were made by hand: whether an upgrade has left them behind."""
+"""Checks whether schedules that were created by hand are older than the release."""
 
 from typing import Any
 
@@ -22,9 +22,9 @@ def behind(api: Api, settings: Settings) -> Finding:
     old = {line: image for line, image in made.items() if image != settings.image_steps}
     if not old:
         return Finding(NAME, True, f"those of {', '.join(sorted(made))} run {settings.image_steps}")
-    told = ", ".join(f"{line}'s runs {image}" for line, image in sorted(old.items()))
+    detail = ", ".join(f"{line}'s runs {image}" for line, image in sorted(old.items()))
     fix = f"set them again: selftaught schedule RECIPE --line {min(old)} --cron …"
-    return Finding(NAME, False, f"{told}; the release has {settings.image_steps}", fix)
+    return Finding(NAME, False, f"{detail}; the release has {settings.image_steps}", fix)
 
 
 def _line(job: Any) -> str:

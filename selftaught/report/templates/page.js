@@ -65,7 +65,7 @@ function startFilter() {
   filter();
 }
 
-// Digests: a click copies the whole; where the browser forbids that, it shows the whole to be selected.
+// Digests: a click copies all of it; where the browser forbids that, it is shown to be selected.
 
 async function copyDigest(button) {
   const shown = button.firstElementChild;

@@ -1,1 +1,1 @@
-"""What is looked at before a round spends anything: whether its models, prompts and tasks are fit."""
+"""What is checked before a round spends anything: whether its models, prompts and tasks are fit."""

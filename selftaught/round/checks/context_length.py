@@ -21,12 +21,13 @@ MOST_CHARACTERS = 32
 def require_room(recipe: Recipe, settings: Settings) -> None:
     """Raise BadRecipe when a sampler of `recipe` asks for more new tokens in one request than engines take."""
     context = settings.engine_context
-    for place, sampler in _samplers(recipe):
+    for location, sampler in _samplers(recipe):
         if sampler.longest() >= context:
             raise BadRecipe(
-                f"{recipe.name}: {place}: {sampler.longest()} new tokens a request (max_tokens) do not fit an engine's "
-                f"context of {context} tokens, prompt included. Lower them, or raise SELFTAUGHT_ENGINE_CONTEXT "
-                "(engine_context of the profile; on a cluster maxModelLen of the runtime in the chart's values)."
+                f"{recipe.name}: {location}: {sampler.longest()} new tokens a request (max_tokens) do not fit an "
+                f"engine's context of {context} tokens, prompt included. Lower them, or raise "
+                "SELFTAUGHT_ENGINE_CONTEXT (engine_context of the profile; on a cluster maxModelLen of "
+                "the runtime in the chart's values)."
             )
 
 

@@ -58,14 +58,14 @@ def tokenizer_file(platform: Platform, model: ModelRef) -> bytes | None:
 
 def texts(tokenizer: bytes) -> Mapping[int, str]:
     """What each token id stands for in a `tokenizer.json`: its vocabulary, and the tokens that were added to it."""
-    told = cast(dict[str, Any], json.loads(tokenizer))
-    vocabulary: dict[str, int] | list[tuple[str, float]] = told["model"]["vocab"]
+    data = cast(dict[str, Any], json.loads(tokenizer))
+    vocabulary: dict[str, int] | list[tuple[str, float]] = data["model"]["vocab"]
     found = (
         {number: text for text, number in vocabulary.items()}
         if isinstance(vocabulary, dict)
         else {number: text for number, (text, _) in enumerate(vocabulary)}  # Unigram: a score beside each
     )
-    return found | {added["id"]: added["content"] for added in told.get("added_tokens") or ()}
+    return found | {added["id"]: added["content"] for added in data.get("added_tokens") or ()}
 
 
 def blocks_of(stage: Stage, *kinds: type[B]) -> Iterator[B]:

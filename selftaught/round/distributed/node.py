@@ -2,7 +2,7 @@
 TrainJob.
 
 Kubeflow Trainer tells torchrun of the other nodes, in variables called PET_*. The first node answers for all. A node
-keeps its checkpoints to itself: a TrainJob whose pods were lost begins anew.
+keeps its checkpoints to itself: a TrainJob whose pods were lost begins again.
 """
 
 import os

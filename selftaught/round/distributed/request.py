@@ -1,8 +1,8 @@
 """One objective's training as data, done in this process or by several that torchrun starts.
 
 What is written, in which store and under which version, is the train step's business: processes share a folder and
-know nothing else. They die with whoever started them, and one that ends ends all; the next attempt goes on from the
-newest whole checkpoint.
+know nothing else. They die with whoever started them, and one that ends ends all; the next attempt resumes from the
+latest complete checkpoint.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 from selftaught.blocks import Objective, ProgressSink, TrainContext, TrainResult
 from selftaught.core import errors
 from selftaught.core.errors import SelftaughtError, Unavailable
-from selftaught.core.files import write_whole
+from selftaught.core.files import write_atomically
 from selftaught.core.progress import Curve, Progress
 from selftaught.recipe import OnAxis
 from selftaught.records import Example, dataset
@@ -25,7 +25,7 @@ RESULT = TypeAdapter(TrainResult)
 
 
 class TrainRequest(BaseModel):
-    """What an objective is told. `step` and `events` say where its progress goes."""
+    """The input of an objective. `step` and `events` say where its progress goes."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -57,18 +57,18 @@ class TrainRequest(BaseModel):
 
     @property
     def report(self) -> ProgressSink:
-        """Where the training says how far it is: to whoever watches the run, and every step in the `curve`."""
+        """Where the training says how far it is: to anyone who watches the run, and every step in the `curve`."""
         progress, curve = Progress(self.step, self.events, "steps"), Curve(self.curve)
 
-        def told(done: int, total: int, /, **values: float) -> None:
+        def report(done: int, total: int, /, **values: float) -> None:
             curve(done, total, **values)
             progress(done, total, **values)
 
-        return told
+        return report
 
     def _alone(self) -> TrainResult:
-        told = TrainContext(self.scratch, self.seed, self.report, self.template)
-        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, told)
+        context = TrainContext(self.scratch, self.seed, self.report, self.template)
+        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, context)
 
     def torchrun(self, *options: str) -> bool:
         """Train in the processes that torchrun starts with `options`; whether they ended well."""
@@ -96,10 +96,10 @@ class TrainRequest(BaseModel):
         try:
             result = self._alone()
         except (SelftaughtError, OSError) as error:
-            write_whole(self._failure, encode_error(error))
+            write_atomically(self._failure, encode_error(error))
             raise
         if first:
-            write_whole(self._result, RESULT.dump_json(result).decode())
+            write_atomically(self._result, RESULT.dump_json(result).decode())
 
     @property
     def _result(self) -> Path:
@@ -115,7 +115,7 @@ def encode_error(error: Exception) -> str:
     return f"{type(error).__name__}\n{error}"
 
 
-def decode_error(told: str) -> Exception:
-    """The error that another process told in `encode_error`."""
-    kind, message = told.split("\n", 1)
+def decode_error(text: str) -> Exception:
+    """The error that another process encoded with `encode_error`."""
+    kind, message = text.split("\n", 1)
     return getattr(errors, kind, OSError)(message)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from selftaught.blocks import Objective, ProgressSink, TrainResult
-from selftaught.cluster.client import Cluster, found, told, won
+from selftaught.cluster.client import Cluster, api_errors, found, won
 from selftaught.core.crashes import cause, last_lines
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.recipe import OnAxis
@@ -35,7 +35,7 @@ JOBSET = "jobset.sigs.k8s.io/jobset-name"
 
 
 class TrainJobRequest(BaseModel):
-    """What the nodes are told."""
+    """The input of the nodes."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -102,7 +102,7 @@ class TrainJobs:
         begin, report = time.monotonic(), work.report
         while (answer := self._answer(order.name)) is None:
             self._watch(order.name, time.monotonic() - begin)
-            self._tell(order, report)
+            self._report_progress(order, report)
             time.sleep(pause)
         self._delete(order.name)
         self.store.get("models", answer.digest, work.out)
@@ -133,9 +133,9 @@ class TrainJobs:
 
     def _answer(self, name: str) -> Answer | None:
         """What the nodes answered, unless its model was removed from the store since."""
-        if (told := self.store.claimed(claim(name, "answer"))) is None:
+        if (claimed := self.store.claimed(claim(name, "answer"))) is None:
             return None
-        answer = Answer.model_validate_json(told)
+        answer = Answer.model_validate_json(claimed)
         if self.store.has("models", answer.digest):
             return answer
         self.store.release(claim(name, "answer"))
@@ -164,7 +164,7 @@ class TrainJobs:
         ends = "; ".join(f"pod {pod}: {cause(log) or last_lines(log)}" for pod, log in logs)
         return BadInput(f"trainjob {name}: {ends or condition}. Run the step again: the TrainJob is recreated.")
 
-    def _tell(self, order: TrainJobRequest, report: ProgressSink) -> None:
+    def _report_progress(self, order: TrainJobRequest, report: ProgressSink) -> None:
         """Pass on the last step that the first node's log tells of, with its figures."""
         first = f"{JOBSET}={order.name},batch.kubernetes.io/job-completion-index=0"
         for log in self.cluster.logs(first, "Running").values():
@@ -187,24 +187,24 @@ class TrainJobs:
         }
 
     def _read(self, name: str) -> Any:
-        place = (GROUP, VERSION, self.cluster.namespace, PLURAL)
-        with told(f"trainjob {name}"):
-            return found(lambda: self.cluster.custom.get_namespaced_custom_object(*place, name))
+        resource = (GROUP, VERSION, self.cluster.namespace, PLURAL)
+        with api_errors(f"trainjob {name}"):
+            return found(lambda: self.cluster.custom.get_namespaced_custom_object(*resource, name))
 
     def _create(self, name: str) -> None:
-        place = (GROUP, VERSION, self.cluster.namespace, PLURAL)
-        with told(f"trainjob {name}"):
-            won(lambda: self.cluster.custom.create_namespaced_custom_object(*place, self.manifest(name)))
+        resource = (GROUP, VERSION, self.cluster.namespace, PLURAL)
+        with api_errors(f"trainjob {name}"):
+            won(lambda: self.cluster.custom.create_namespaced_custom_object(*resource, self.manifest(name)))
 
     def _delete(self, name: str) -> None:
-        place = (GROUP, VERSION, self.cluster.namespace, PLURAL)
-        with told(f"trainjob {name}"):
-            found(lambda: self.cluster.custom.delete_namespaced_custom_object(*place, name))
+        resource = (GROUP, VERSION, self.cluster.namespace, PLURAL)
+        with api_errors(f"trainjob {name}"):
+            found(lambda: self.cluster.custom.delete_namespaced_custom_object(*resource, name))
 
 
-def _figures(told: str) -> dict[str, float]:
+def _figures(text: str) -> dict[str, float]:
     """The figures of a line of progress: ` loss=1.25 grad_norm=0.5`."""
-    return {name: float(value) for name, _, value in (word.partition("=") for word in told.split())}
+    return {name: float(value) for name, _, value in (word.partition("=") for word in text.split())}
 
 
 def _condition(job: Any, kind: str) -> str:

@@ -83,8 +83,8 @@ def _model(
     platform: Platform, job: Job, model: ModelRef, tasks: Sequence[Task], metrics: Sequence[Metric], out: Path
 ) -> tuple[Manifest, Path]:
     asked = of_measuring(job, model, metrics)
-    told = conditions(platform, [*measured_by(metrics), *asked.verifiers])
-    inputs = asked.key(platform, tasks=[(task.split, task.id) for task in tasks], conditions=told)
+    found = conditions(platform, [*measured_by(metrics), *asked.verifiers])
+    inputs = asked.key(platform, tasks=[(task.split, task.id) for task in tasks], conditions=found)
     folder = out.with_name(f"{out.name}.{model.digest[:8]}")
 
     def measure(into: Path, key: str) -> Manifest:

@@ -22,7 +22,7 @@ from selftaught.tasks.sameness import compared
 from selftaught.tasks.splits import families
 
 UNDECIDED = Decision("trained", metric="", gain=0.0, low=0.0, high=0.0, p_value=1.0, alpha=0.0, checks=())
-"""Of a stage without a gate: nothing was tested, and nobody is promoted."""
+"""Of a stage without a gate: nothing was tested, and no version is promoted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from selftaught.round.history import due, give_up
 from selftaught.round.inputs import all_verifiers
 from selftaught.round.intake import drawn, end, stage_of
 from selftaught.round.job import Job, ModelRef, role_line
-from selftaught.round.notify import tell_failed
+from selftaught.round.notify import notify_failed
 from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
@@ -47,7 +47,7 @@ def run(
 ) -> Manifest:
     """Write the job of round `number` (0: the one that is due, whatever `attempt` says) to `out`, and its tasks.
 
-    Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were dropped, BadInput
+    Raises RoundFailed when training and held-out tasks overlap, NothingNew when too few tasks were uploaded, BadInput
     when the line has no champion yet, there are no shards or others than the round was begun with, the recipe's
     requests do not fit the engines, a model is asked for what it does not give, or by token ids with another tokenizer
     than the policy, or a verifier fails the tasks' own gold answers.
@@ -81,7 +81,7 @@ def run(
 
 def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Path) -> Job:
     line, stage = key.line, stage_of(recipe, key.number)
-    run = platform.tracker.round_run(key, stage.name)  # first, for a draw that fails to be told
+    run = platform.tracker.round_run(key, stage.name)  # first, so that a failed draw is reported
     taken = _drawn(platform, recipe, key, run)
     # before anything is sampled: on a cluster no plan has been made that would have said it
     require_gold(asyncio.run(gold_checks(taken.tasks, all_verifiers(stage))))
@@ -132,7 +132,7 @@ def _drawn(platform: Platform, recipe: Recipe, key: RoundKey, run: str) -> TaskD
         raise
     except RoundFailed as failure:
         give_up(platform, key, run, str(failure))
-        tell_failed(key, recipe.name, run, str(failure))
+        notify_failed(key, recipe.name, run, str(failure))
         raise
 
 
@@ -175,7 +175,7 @@ def _version(platform: Platform, line: str, alias: Iterate) -> ModelRef:
 
 
 def _trained(platform: Platform, line: str, stage: Stage) -> dict[str, ModelRef]:
-    """The newest version of each role that the stage trains, of those that have one: they go on being trained."""
+    """The newest version of each role that the stage trains, of those that have one: they continue being trained."""
     heads = {role: platform.tracker.resolve(role_line(line, role), "head") for role in stage.trained_roles}
     return {role: ModelRef(digest=head.digest, version=head.version) for role, head in heads.items() if head}
 
@@ -191,9 +191,9 @@ def _open_run(platform: Platform, job: Job, tasks: Manifest) -> None:
     tracker.log_text(job.run, yaml.safe_dump(job.recipe.model_dump(mode="json"), sort_keys=False), "recipe.yaml")
     tracker.log_dataset(job.run, "tasks", job.tasks, platform.store.uri("datasets", job.tasks), tasks.rows, "tasks")
     if job.drops:
-        told = {
+        tags = {
             "selftaught.drops": ", ".join(job.drops)[:4000],
             "selftaught.drops_broken": "\n".join(job.broken)[:4000],
         }
-        tracker.tag(job.run, told)
+        tracker.tag(job.run, tags)
         tracker.log(job.run, {f"tasks.{name.replace(' ', '_')}": count for name, count in tasks.counts.items()})

@@ -30,7 +30,7 @@ from selftaught.report.tally import Tally
 from selftaught.round.abandon import require_kept
 from selftaught.round.history import keep, page_of, recorded
 from selftaught.round.job import Job
-from selftaught.round.notify import tell_ended
+from selftaught.round.notify import notify_ended
 from selftaught.round.parameters import of_round
 from selftaught.round.patience import patient
 from selftaught.round.projection import show
@@ -60,16 +60,16 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     require_kept(platform, job)
     if recorded(platform, job.key) is None:
         keep(platform, job.key, *_collect(platform, job, inputs))
-    told = page_of(platform, job.key)
+    report = page_of(platform, job.key)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    html = render(told)
+    html = render(report)
     Path(out).write_text(html, encoding="utf-8")
-    made = show(platform, job.run, told, html, dataset.rows(Path(inputs.verified), Group))
+    made = show(platform, job.run, report, html, dataset.rows(Path(inputs.verified), Group))
     if made is not None:
         platform.tracker.point("head", made)
-    platform.tracker.finish(job.run, told.last.outcome)
-    tell_ended(job, told)
-    return told
+    platform.tracker.finish(job.run, report.last.outcome)
+    notify_ended(job, report)
+    return report
 
 
 def _collect(platform: Platform, job: Job, inputs: Inputs) -> tuple[data.RoundRecord, data.RoundDetail]:
@@ -105,8 +105,8 @@ def _scores(inputs: Inputs) -> Iterator[TaskScore]:
 def _with_texts(scores: Sequence[TaskScore], this: data.RoundReport, inputs: Inputs) -> Iterator[TaskScore]:
     """`scores`, of which those that the page lists have their texts, which are read again."""
     read = read_on_page(scores, this)
-    told = {score.id: one_text(score) for score in _scores(inputs) if score.id in read}
-    return (told.get(score.id, score) for score in scores)
+    texts = {score.id: one_text(score) for score in _scores(inputs) if score.id in read}
+    return (texts.get(score.id, score) for score in scores)
 
 
 def _levels(inputs: Inputs) -> Iterator[tuple[str, int]]:
@@ -247,7 +247,7 @@ def _others(job: Job, training: Training) -> Iterator[data.OtherModel]:
 def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTime]:
     """The wall time of each step, and the rest of the round: engines starting, tasks starting, bookkeeping."""
     verified = dataset.manifest(Path(inputs.verified)).counts
-    told = [
+    steps = [
         data.StepTime(name="sample", seconds=verified["sampling_seconds"], tokens=int(verified["new_tokens"])),
         data.StepTime(name="verify", seconds=verified["seconds"]),
         data.StepTime(name="train", seconds=training.training_seconds, tokens=training.tokens),
@@ -258,8 +258,8 @@ def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTi
         _evaluated("evaluate gate", inputs.gate_scores),
         _evaluated("evaluate report", inputs.report_scores),
     ]
-    yield from told
-    rest = time.time() - job.started - sum(step.seconds for step in told)
+    yield from steps
+    rest = time.time() - job.started - sum(step.seconds for step in steps)
     yield data.StepTime(name="everything else", seconds=max(rest, 0.0))
 
 

@@ -1,6 +1,6 @@
 """sample: one shard of the training tasks is attempted by the policy, by sampling or by search.
 
-Finished groups are journaled under the shard's input digest, so a killed step goes on from them.
+Finished groups are journaled under the shard's input digest, so a killed step resumes from them.
 """
 
 import asyncio

@@ -60,7 +60,7 @@ class Trained(BaseModel):
 
 class Training(Trained):
     """One training: the policy that came out (the one that was there, where the stage trains others alone), and the
-    models of the other roles; `seconds` are of the whole step.
+    models of the other roles; `seconds` are of the entire step.
     """
 
     examples: str
@@ -183,11 +183,13 @@ def _objectives(
 
 def _done(platform: Platform, work: TrainRequest) -> TrainResult:
     """Have `work` done where the settings say: in this process, in several of this machine, or on several nodes."""
-    told = platform.settings
-    if told.train_nodes == 1 or not work.objective.parallel:
-        return work.run(told.train_processes)
-    cluster = Cluster(told.namespace, told.reach)
-    return TrainJobs(cluster, platform.store, told.train_nodes, told.train_node_processes, told.ready_within).run(work)
+    settings = platform.settings
+    if settings.train_nodes == 1 or not work.objective.parallel:
+        return work.run(settings.train_processes)
+    cluster = Cluster(settings.namespace, settings.reach)
+    return TrainJobs(
+        cluster, platform.store, settings.train_nodes, settings.train_node_processes, settings.ready_within
+    ).run(work)
 
 
 def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:

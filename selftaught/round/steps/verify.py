@@ -142,13 +142,13 @@ def _added(into: Writer, example: Example) -> str:
 
 
 def _own(platform: Platform, job: Job, groups: Path) -> Iterator[Example]:
-    """What is curated of the round's own groups; where that is too little, it is told what there is."""
+    """What is curated of the round's own groups; where that is too little, the error says what there is."""
     rows, made = dataset.Rows(groups, Group), dataset.manifest(groups)
     try:
         yield from curate(rows, job.blocks.curate, job.seed)
     except RoundFailed as failure:
-        told = findings.rollouts(rows, made.counts, platform.store.uri("datasets", made.digest))
-        raise RoundFailed(f"{failure}{told}") from None
+        summary = findings.rollouts(rows, made.counts, platform.store.uri("datasets", made.digest))
+        raise RoundFailed(f"{failure}{summary}") from None
 
 
 def _track_verified(platform: Platform, job: Job, verified: Manifest) -> None:

@@ -1,6 +1,6 @@
 """One engine: a vLLM server in a session of its own, from the command that starts it to the reason that it died.
 
-Where vLLM is not installed, `selftaught.serving.engines.transformers_server` takes its place: same arguments, same
+Where vLLM is not installed, `selftaught.serving.engines.transformers_server` replaces it: same arguments, same
 answers. How many engines there are, and which, is `selftaught.serving.engines.pool`'s business.
 """
 
@@ -64,7 +64,7 @@ class EngineOptions:
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     @classmethod
-    def told(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """The options that the settings of this machine say."""
         return cls(
             context=settings.engine_context,
@@ -202,7 +202,7 @@ def _vllm_flags(options: EngineOptions) -> tuple[str, ...]:
     several = options.tensor_parallel > 1
     return (
         *VLLM_FLAGS,
-        # Compiling takes longer than a small model's whole round.
+        # Compiling takes longer than a small model's complete round.
         *(["--enforce-eager"] if options.eager else []),
         # The worker runs inside the engine's process: one start-up fewer.
         *("--distributed-executor-backend", "mp" if several else "uni"),
@@ -229,7 +229,7 @@ VLLM_FLAGS = (
     # Prompts share prefixes of a few dozen tokens; the default block of 128 would cache none of them.
     *("--block-size", "32"),
     "--disable-uvicorn-access-log",
-    # A round's requests come after users', and keep to what users leave; who shows no key is no user.
+    # A round's requests come after users', and keep to what users leave; who shows no key is not a user.
     *("--scheduling-policy", "priority"),
     *("--middleware", "selftaught.serving.middleware.users.UsersFirst"),
     *("--middleware", "selftaught.core.loopback.Keyed"),

@@ -1,10 +1,10 @@
-"""The nursery: a process that has imported vLLM once and forks an engine whenever its owner asks for one.
+"""The fork server: a process that has imported vLLM once and forks an engine whenever its owner asks for one.
 
 Importing takes longer than all the rest of a small model's start, and it does not depend on the model. What is forked
 is what `selftaught.serving.engines.engine.launch` would have started: a session of its own with its own log, supervised
-by the same code, watching the same owner, and no part of the nursery's life. The nursery itself is run by `launch` and
-so ends with its owner. It serves nothing, keeps no list of what it forked, and starts no threads of Python's, which
-would not be there after a fork. Linux only.
+by the same code, watching the same owner, and no part of the fork server's life. The fork server itself is run by
+`launch` and so ends with its owner. It serves nothing, keeps no list of what it forked, and starts no threads of
+Python's, which would not be there after a fork. Linux only.
 """
 
 import gc
@@ -30,7 +30,7 @@ class ForkServer:
     def __init__(self, folder: Path, options: EngineOptions) -> None:
         self._options = options
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # The import may take as long as a whole start would.
+        # The import may take as long as a full start would.
         self._channel.settimeout(options.ready_within)
         with theirs:
             command = ["selftaught.serving.engines.forkserver", str(os.getpid())]
@@ -39,7 +39,8 @@ class ForkServer:
     def start(self, command: list[str], log: Path) -> Process:
         """Fork the engine that `command` (module and arguments) would start; waits until vLLM is imported.
 
-        Without a nursery (it was killed, or has been closed) the engine is launched afresh: slower, and nothing else.
+        Without a fork server (it was killed, or has been closed) the engine is launched afresh: slower, and nothing
+        else.
         """
         try:
             with log.open("wb") as output:
@@ -50,7 +51,7 @@ class ForkServer:
             return launch(command, log, self._options)
 
     def close(self) -> None:
-        """End the nursery; the engines that it forked stay."""
+        """End the fork server; the engines that it forked stay."""
         self._leader.terminate()
         self._leader.wait()
         self._channel.close()
@@ -77,7 +78,7 @@ def main(owner: int) -> None:
 
 
 def _lead(owner_fd: int, log: int, arguments: list[str]) -> None:
-    """Be what the launcher of an engine is, in place of a copy of the nursery."""
+    """Be what the launcher of an engine is, instead of a copy of the fork server."""
     import setproctitle  # comes with vLLM
 
     os.setsid()

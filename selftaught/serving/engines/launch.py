@@ -1,9 +1,9 @@
 """Run a command so that it cannot outlive its owner: `python -m selftaught.serving.engines.launch OWNER_PID
 COMMAND...`.
 
-The launcher is started as the leader of a session, in which the command and all its descendants stay. It ends the whole
-session when the owner dies, however it dies, and when the command does; should the launcher itself be killed, the
-kernel kills the command (parent-death signal), and `selftaught.serving.engines.sessions.reap` finds the rest. It
+The launcher is started as the leader of a session, in which the command and all its descendants stay. It ends the
+entire session when the owner dies, however it dies, and when the command does; should the launcher itself be killed,
+the kernel kills the command (parent-death signal), and `selftaught.serving.engines.sessions.reap` finds the rest. It
 watches the owner by pidfd: a parent-death signal would also fire when only the thread that started the engine ends.
 Linux only. Nothing but the standard library is loaded, so that it starts at once and stays small.
 `selftaught.serving.engines.forkserver` supervises in the same way what it forks.
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from selftaught.core.processes import die_with_parent
 
 GRACE = 3.0
-"""Seconds that the command has to end by itself (freeing shared memory) before its session is killed."""
+"""Seconds that the command has to end on its own (freeing shared memory) before its session is killed."""
 
 
 def main(owner: int, command: list[str]) -> None:
@@ -53,7 +53,7 @@ def _leave(signum: int, frame: object) -> None:
 
 def _end(child: int, child_fd: int) -> None:
     ended, status = os.waitpid(child, os.WNOHANG)
-    words = f"exit status {os.waitstatus_to_exitcode(status)}" if ended else "it is told to"
+    words = f"exit status {os.waitstatus_to_exitcode(status)}" if ended else "it was asked to"
     print(f"launch: the engine ends ({words})", file=sys.stderr, flush=True)
     try:
         if not ended:

@@ -33,8 +33,8 @@ class LocalEngines:
     """The engines of one owner: implements `selftaught.serving.backend.Backend`. Use it as a context manager.
 
     Notes its engines in `<home>/engines`, where logs are too, and reaps there what a killed owner left. At most `keep`
-    engines stay up: one more and the least recently asked for is stopped. With a `nursery` vLLM is imported once, from
-    now on, whatever number of engines is started: for who starts several. Safe to use from several threads.
+    engines stay up: one more and the least recently asked for is stopped. With a `forkserver` vLLM is imported once,
+    from now on, whatever number of engines is started: for who starts several. Safe to use from several threads.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LocalEngines:
         keep: int = 2,
         options: EngineOptions = DEFAULTS,
         waiting: Waiting = lambda name, seconds: None,
-        nursery: bool = False,
+        forkserver: bool = False,
     ) -> None:
         self.folder = home / "engines"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ class LocalEngines:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._lock = threading.Lock()
         reap(self.folder)
-        self._nursery = ForkServer(self.folder, options) if nursery and uses_vllm() else None
+        self._forkserver = ForkServer(self.folder, options) if forkserver and uses_vllm() else None
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +90,8 @@ class LocalEngines:
 
     def close(self) -> None:
         """Stop all engines."""
-        if self._nursery is not None:  # outside the lock: a thread that waits for the import holds it
-            self._nursery.close()
+        if self._forkserver is not None:  # outside the lock: a thread that waits for the import holds it
+            self._forkserver.close()
         with self._lock:
             engines, self._engines = list(self._engines.values()), OrderedDict()
         for engine in engines:
@@ -116,7 +116,7 @@ class LocalEngines:
         reservation = reserve(port)
         url, key = f"http://{HOST}:{reservation.getsockname()[1]}/v1", self._options.key
         served = Served(url=url, line=line, digest=digest, key=key)
-        start: Start = self._nursery.start if self._nursery else partial(launch, options=self._options)
+        start: Start = self._forkserver.start if self._forkserver else partial(launch, options=self._options)
         try:
             engine = Engine(served, folder, self.folder, reservation=reservation, options=self._options, start=start)
         except BaseException:

@@ -1,4 +1,4 @@
-"""How a component asks for an engine: a request on the campaign process's Unix socket.
+"""Requests of components for engines, over the campaign process's Unix socket.
 
 Components run in processes of their own, but engines must outlive them and die with the campaign. One JSON line there
 (`line`, `digest`, `folder`), one back: what is served, or the owner's error, raised in the component as itself.
@@ -116,8 +116,8 @@ class _Handler(socketserver.StreamRequestHandler):
         except SelftaughtError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
         except OSError as error:  # no room for a log: the run lives, and says so
-            place = f"{error.filename}: " if error.filename else ""
-            answer = {"error": "StoreError", "message": f"{place}{error.strerror or error}. Fix it and rerun."}
+            location = f"{error.filename}: " if error.filename else ""
+            answer = {"error": "StoreError", "message": f"{location}{error.strerror or error}. Fix it and rerun."}
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""Which processes are ours: a process is its pid, its start time and the boot it belongs to.
+"""Identification of our processes: by pid, start time and boot id.
 
 A pid alone names whatever runs under that number today. This module finds and kills the session of an engine, and
 reaps what a killed campaign left behind. It reads /proc, so it is for Linux only.
@@ -14,7 +14,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from selftaught.core.files import sweep, write_whole
+from selftaught.core.files import sweep, write_atomically
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -30,7 +30,7 @@ class Stat(NamedTuple):
 
 
 class Process(BaseModel):
-    """One process, told apart from any other that has had or will have its pid."""
+    """One process, distinguished from any other that has had or will have its pid."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,7 +75,7 @@ class Process(BaseModel):
         """The pids in the session that this process leads, it included.
 
         A session whose leader has died keeps its id until its last member ends, and the kernel gives the number to
-        nobody else: a pid with another start time means that the whole session is gone.
+        nobody else: a pid with another start time means that the entire session is gone.
         """
         leader = _stat(self.pid)
         if not self._same_boot or (leader is not None and leader.started != self.started):
@@ -107,12 +107,12 @@ class PidFile(BaseModel):
     owner: Process
 
     def write(self, path: Path) -> None:
-        """Write this to `path`, whole or not at all."""
-        write_whole(path, self.model_dump_json(indent=2) + "\n")
+        """Write this to `path` atomically."""
+        write_atomically(path, self.model_dump_json(indent=2) + "\n")
 
 
 def pid_files(folder: Path) -> Iterator[tuple[Path, PidFile]]:
-    """The pid files in `folder`; one that its owner takes away meanwhile is none, nor is one that nobody can read."""
+    """The pid files in `folder`; one that its owner takes away meanwhile is none, nor is one that cannot be read."""
     for path in sorted(folder.glob("*.json")):
         if (noted := said(path, PidFile)) is not None:
             yield path, noted
@@ -129,7 +129,7 @@ def said(path: Path, kind: type[M]) -> M | None:
 def reap(folder: Path) -> list[str]:
     """Kill the engines in `folder` whose owner is gone, drop their pid files, and return their names.
 
-    Pid files that cannot be read go as well: they are whole until the machine goes down, and its processes with it.
+    Pid files that cannot be read go as well: they are intact until the machine goes down, and its processes with it.
     """
     sweep(folder)
     reaped: list[str] = []

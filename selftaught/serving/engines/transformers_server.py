@@ -1,13 +1,13 @@
 """A small OpenAI-compatible server on transformers, for machines where vLLM is not installed.
 
 `python -m selftaught.serving.engines.transformers_server --model FOLDER --served-model-name NAME... --port P`: the
-arguments, endpoints and answers of vLLM's server, as far as the platform uses them (chats and token ids gone on with,
+arguments, endpoints and answers of vLLM's server, as far as the platform uses them (chats and token ids continued,
 with n, temperature, stop and token ids; log-probabilities of prompts and of named next tokens, not of answers; tokens
 of texts; of a model with a value head, values; of a process reward model, the classes of tokens). Requests with equal
 settings that wait together are generated as one batch. A request alone decides how its tokens are drawn, as with vLLM
-under our flags: nothing of the model's own generation_config counts but where its answers end. What a request gets
-wrong is told with a status, and whoever asks next is answered. `transformers serve` is not used because it refuses `n`
-and `logprobs`, and its continuous batching samples every request at the temperature of the first. No streaming, and
+under our flags: nothing of the model's own generation_config counts but where its answers end. A wrong request is
+answered with a status, and the next one is served. `transformers serve` is not used because it refuses `n` and
+`logprobs`, and its continuous batching samples every request at the temperature of the first. No streaming, and
 slower than vLLM.
 """
 
@@ -65,31 +65,31 @@ class Settings(NamedTuple):
         return cls(
             _number(body, "temperature", 1.0, 0, 100),
             _number(body, "top_p", 1.0, 1e-6, 1),
-            _whole(body, "top_k", 0, 0, 2**31),
+            _integer(body, "top_k", 0, 0, 2**31),
             _number(body, "min_p", 0.0, 0, 1),
-            _whole(body, "max_tokens", 256, 1, 2**31),
+            _integer(body, "max_tokens", 256, 1, 2**31),
             _stops(body),
             bool(body.get("include_stop_str_in_output")),
         )
 
 
 def _number(body: Json, name: str, default: float, least: float, most: float) -> float:
-    told = default if body.get(name) is None else body[name]
-    if isinstance(told, bool) or not isinstance(told, int | float) or not least <= told <= most:
-        raise RefusedError(f"{name}: {str(told)[:100]} is not a number from {least:g} to {most:g}")
-    return told
+    value = default if body.get(name) is None else body[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise RefusedError(f"{name}: {str(value)[:100]} is not a number from {least:g} to {most:g}")
+    return value
 
 
-def _whole(body: Json, name: str, default: int, least: int, most: int) -> int:
-    told = _number(body, name, default, least, most)
-    if told != int(told):
-        raise RefusedError(f"{name}: {told} is not an integer")
-    return int(told)
+def _integer(body: Json, name: str, default: int, least: int, most: int) -> int:
+    value = _number(body, name, default, least, most)
+    if value != int(value):
+        raise RefusedError(f"{name}: {value} is not an integer")
+    return int(value)
 
 
 def _stops(body: Json) -> tuple[str, ...]:
-    told = body.get("stop") or ()
-    stops = (told,) if isinstance(told, str) else told
+    given = body.get("stop") or ()
+    stops = (given,) if isinstance(given, str) else given
     if not isinstance(stops, list | tuple) or not all(isinstance(s, str) and s for s in cast(list[Any], stops)):
         raise RefusedError("stop: it has to be a text or a list of texts, none of them empty")
     if len(cast(list[Any], stops)) > MOST_STOPS:
@@ -220,8 +220,8 @@ class Generator:
         return next((n for n, length in enumerate(said, 1) if length >= characters), len(tokens))
 
 
-def _ends(told: int | Sequence[int] | None) -> set[int]:
-    return set() if told is None else {told} if isinstance(told, int) else set(told)
+def _ends(tokens: int | Sequence[int] | None) -> set[int]:
+    return set() if tokens is None else {tokens} if isinstance(tokens, int) else set(tokens)
 
 
 def _one_of(prompt: object) -> object:
@@ -273,7 +273,7 @@ class Texts:
         return self._generated(_rendered(self._generator.tokenizer, body, answering=True), body)
 
     def _completions(self, body: Json) -> Json:
-        """How a text or token ids go on, or where it is asked for, how likely they or named next tokens are."""
+        """How a text or token ids continue, or where it is asked for, how likely they or named next tokens are."""
         if body.get("logprob_token_ids") is not None:
             return self._next(body)
         ids = self._ids(_one_of(body.get("prompt")))
@@ -302,7 +302,7 @@ class Texts:
         return cast(list[int], ids)
 
     def _generated(self, prompt: list[int], body: Json) -> Json:
-        n = _whole(body, "n", 1, 1, MOST_CHOICES)
+        n = _integer(body, "n", 1, 1, MOST_CHOICES)
         choices = self._generator.ask(Request(prompt, n, Settings.of(body)))
         new = sum(len(choice["token_ids"]) for choice in choices)
         return self._answer(choices, len(prompt), new) | {"prompt_token_ids": prompt}
@@ -328,8 +328,8 @@ def _rendered(tokenizer: Any, body: Json, answering: bool) -> list[int]:
         raise RefusedError(f"messages: the chat template cannot render them ({str(error)[:200]})") from None
 
 
-def _is_message(told: Any) -> bool:
-    return isinstance(told, dict) and all(isinstance(cast(Json, told).get(key), str) for key in ("role", "content"))
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(cast(Json, value).get(key), str) for key in ("role", "content"))
 
 
 class Values:
@@ -481,7 +481,7 @@ class Handler(BaseHTTPRequestHandler):
             self._error(500, f"{type(error).__name__}: {str(error)[:500]}")
 
     def _body(self) -> Json:
-        """The request's body. Raises RefusedError for what is no JSON object, or says that it is none."""
+        """The request's body. Raises RefusedError for what is not a JSON object, or says that it is none."""
         length = self.headers["Content-Length"] or ""
         if not length.isdecimal() or int(length) > LONGEST_BODY:
             self.close_connection = True  # where the next request begins is not known
@@ -505,7 +505,7 @@ class Handler(BaseHTTPRequestHandler):
         return answers[self.path](body)
 
     def _refused(self) -> bool:
-        """Whether the request has been told that it is not let in; then the connection ends, its body unread."""
+        """Whether the request has been refused; then the connection ends, its body unread."""
         shown = token(self.headers.get("Authorization", ""))
         refused = refusal(self.headers.get("Host", ""), shown, self.server.key) if self.server.key else None
         if refused is not None:

@@ -52,7 +52,7 @@ def _scores(model: Path) -> list[str]:
 def prepare() -> None:
     """Import what the server and its engine process use, so that forks need not; a second call costs nothing.
 
-    What cannot be imported is no error here: the server will miss it too, and tell it.
+    What cannot be imported is not an error here: the server will miss it too, and tell it.
     """
     with suppress(ImportError):
         for module in USED:

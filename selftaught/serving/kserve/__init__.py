@@ -1,1 +1,1 @@
-"""Serving on a cluster: one InferenceService a version."""
+"""Serving on a cluster: one InferenceService per version."""

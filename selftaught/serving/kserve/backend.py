@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
-from selftaught.cluster.client import Cluster, RolloutStatus, found, told, won
+from selftaught.cluster.client import Cluster, RolloutStatus, api_errors, found, won
 from selftaught.cluster.naming import DIGEST, LINE, version_name
 from selftaught.core.errors import BadInput, Unavailable, WrongModel
 from selftaught.serving.backend import Route, Served
@@ -81,7 +81,7 @@ class KServe:
 
     def _listed(self, selector: str) -> list[Any]:
         """The InferenceServices of versions that the label selector selects."""
-        with told(f"inferenceservices in {self.cluster.namespace}"):
+        with api_errors(f"inferenceservices in {self.cluster.namespace}"):
             listed = self.cluster.custom.list_namespaced_custom_object(
                 GROUP, VERSION, self.cluster.namespace, PLURAL, label_selector=selector
             )
@@ -89,13 +89,13 @@ class KServe:
 
     def _delete(self, name: str) -> None:
         api, space = self.cluster.custom, self.cluster.namespace
-        with told(f"inferenceservice {name}"):
+        with api_errors(f"inferenceservice {name}"):
             found(lambda: api.delete_namespaced_custom_object(GROUP, VERSION, space, PLURAL, name))
 
     def _created(self, name: str, line: str, digest: str) -> Any:
         """The version's InferenceService, made if need be. Raises WrongModel when it is another digest's."""
         api, space = self.cluster.custom, self.cluster.namespace
-        with told(f"inferenceservice {name}"):
+        with api_errors(f"inferenceservice {name}"):
             known = found(lambda: self.read(name))
             if known is None:
                 body = inference_service(self.settings, self.locate(digest), line, digest)
@@ -135,9 +135,9 @@ _FINAL = {"InvalidPredictorSpec", "NoSupportingRuntime", "RuntimeNotRecognized",
 def _blocked(service: Any) -> str:
     """What KServe itself says of a version that it cannot load: its storage initializer's words, or a bad spec."""
     status = service.get("status", {}).get("modelStatus", {})
-    told_of = status.get("lastFailureInfo", {})
-    if status.get("states", {}).get("targetModelState") == "FailedToLoad" or told_of.get("reason") in _FINAL:
-        return f"KServe: {told_of.get('reason')}: {told_of.get('message', '')}"
+    reported_on = status.get("lastFailureInfo", {})
+    if status.get("states", {}).get("targetModelState") == "FailedToLoad" or reported_on.get("reason") in _FINAL:
+        return f"KServe: {reported_on.get('reason')}: {reported_on.get('message', '')}"
     return ""
 
 

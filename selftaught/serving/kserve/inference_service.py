@@ -14,7 +14,7 @@ from selftaught.state import weights
 GROUP, VERSION = "serving.kserve.io", "v1beta1"
 
 
-def inference_service(told: Settings, uri: str, line: str, digest: str) -> Any:
+def inference_service(settings: Settings, uri: str, line: str, digest: str) -> Any:
     """The manifest of the version `digest` of `line`, whose weights lie at `uri`."""
     import kserve
     from kubernetes import client
@@ -28,37 +28,37 @@ def inference_service(told: Settings, uri: str, line: str, digest: str) -> Any:
             annotations={
                 DIGEST: digest,
                 f"{GROUP}/deploymentMode": "Standard",
-                f"{GROUP}/autoscalerClass": "keda" if _scaled(told) else "none",
+                f"{GROUP}/autoscalerClass": "keda" if _scaled(settings) else "none",
                 # A changed runtime is for the versions after it, and for those that are not up yet.
                 f"{GROUP}/disable-auto-update": "true",
             },
         ),
-        spec=kserve.V1beta1InferenceServiceSpec(predictor=_predictor(told, uri, line, digest)),
+        spec=kserve.V1beta1InferenceServiceSpec(predictor=_predictor(settings, uri, line, digest)),
     )
     return cast(Any, client.ApiClient()).sanitize_for_serialization(service)
 
 
-def _predictor(told: Settings, uri: str, line: str, digest: str) -> Any:
+def _predictor(settings: Settings, uri: str, line: str, digest: str) -> Any:
     import kserve
     from kubernetes import client
 
     name = version_name(line, digest)
     model = kserve.V1beta1ModelSpec(
         model_format=kserve.V1beta1ModelFormat(name="selftaught"),
-        runtime=told.runtime,
+        runtime=settings.runtime,
         storage_uri=uri,
         args=["--served-model-name", name, line],
         env=[client.V1EnvVar(name=weights.DIGEST, value=digest)],
     )
     return kserve.V1beta1PredictorSpec(
         model=model,
-        service_account_name=told.engine_account,
-        min_replicas=told.replicas,
-        max_replicas=max(told.replicas, told.max_replicas),
-        auto_scaling=by_requests(name, told.namespace, told) if _scaled(told) else None,
-        termination_grace_period_seconds=told.termination_grace,
+        service_account_name=settings.engine_account,
+        min_replicas=settings.replicas,
+        max_replicas=max(settings.replicas, settings.max_replicas),
+        auto_scaling=by_requests(name, settings.namespace, settings) if _scaled(settings) else None,
+        termination_grace_period_seconds=settings.termination_grace,
     )
 
 
-def _scaled(told: Settings) -> bool:
-    return told.max_replicas > told.replicas
+def _scaled(settings: Settings) -> bool:
+    return settings.max_replicas > settings.replicas

@@ -1,4 +1,4 @@
-"""Scaling a version on KServe: KEDA has as many servers as the requests that the version holds ask for.
+"""Autoscaling of a version on KServe by KEDA, by its requests in flight.
 
 Counted are the requests that are answered and those that wait, of all the version's servers. Those that wait would not
 do alone: there are none until a server's batch is full, and none again as soon as another server has taken them, so the

@@ -1,1 +1,1 @@
-"""What engines do around vLLM's own server: ASGI middleware, one subject a file."""
+"""ASGI middleware around vLLM's own server, one concern per file."""

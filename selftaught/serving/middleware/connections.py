@@ -1,9 +1,9 @@
-"""Connections that grow old are closed: an ASGI middleware for the engines, `vllm … --middleware` its path.
+"""Closes old connections: ASGI middleware for vLLM (`--middleware`).
 
 A Service that is pointed at another version moves new connections alone. A client that keeps one alive would be
 answered by the old version for as long as it likes. Here an answer on a connection older than `SECONDS` says
 `Connection: close`, so the client's next request takes a new connection, which leads to the champion. Nothing is broken
-off: an answer is given whole first. So a promotion is over for everybody after `SECONDS` and one answer.
+off: an answer is given in full first. So a promotion is over for everybody after `SECONDS` and one answer.
 """
 
 import os
@@ -23,7 +23,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Aging:
-    """Wraps an ASGI application. A connection is told by the client's address and port."""
+    """Wraps an ASGI application. A connection is identified by the client's address and port."""
 
     def __init__(self, app: App) -> None:
         self._app = app

@@ -1,8 +1,8 @@
-"""Answers to marked requests, counted apart: an ASGI middleware for the engines, `vllm … --middleware` its path.
+"""Counts responses to marked requests: ASGI middleware for vLLM (`--middleware`).
 
 An engine's own metrics count whoever asks: users, clients in the cluster, a round's sampling. To compare two versions
 by what users get, only those requests may count that a gateway has shared out between them. Its route sets a header
-with a mark, drawn anew for every step; what is answered to requests with that mark is counted here, by the mark's
+with a mark, redrawn for every step; what is answered to requests with that mark is counted here, by the mark's
 digest, and read from the engine's /metrics with the rest.
 
 A gateway *sets* the header, whatever the user sent. A client that reaches the engine itself would have to know the

@@ -1,4 +1,4 @@
-"""An answer's head waits for its first part: an ASGI middleware for the engines, `vllm … --middleware` its path.
+"""Delays a response's head until its first part: ASGI middleware for vLLM (`--middleware`).
 
 vLLM sends the head of a stream at once, long before the first token. A gateway on Go's net/http, as Traefik is, cuts
 an answer whose head comes while it still looks for the end of the request that it has just passed on: passing the head

@@ -1,1 +1,1 @@
-"""Where users of a line are led, a way each: see `selftaught.serving.backend.Route`."""
+"""Routes: how users reach a line's champion, one module each; see `selftaught.serving.backend.Route`."""

@@ -1,9 +1,9 @@
-"""What a gateway says of an HTTPRoute: whether it leads users by it as it stands.
+"""The status of an HTTPRoute: whether the gateway has accepted its current version.
 
 Every gateway has to say so in the HTTPRoute's status, for the parent that it is and the generation that it has seen
 (Gateway API, RouteParentStatus; `observedGeneration` is held by a core conformance test). What it said of an older
-generation is no answer: those were other shares. That it has said it does not show that requests come by it already,
-which is for `selftaught.serving.probe` to see.
+generation is not an answer: those were other shares. That it has said it does not show that requests come by it
+already, which is for `selftaught.serving.probe` to see.
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,9 @@ def _name(parent: Mapping[str, str], namespace: str) -> str:
     return f"{parent.get('namespace', namespace)}/{parent['name']}"
 
 
-def _refusal(told: Mapping[str, Mapping[str, Any]], generation: int) -> Refusal | None:
+def _refusal(conditions: Mapping[str, Mapping[str, Any]], generation: int) -> Refusal | None:
     for kind in CONDITIONS:
-        condition = told.get(kind, {})
+        condition = conditions.get(kind, {})
         if condition.get("observedGeneration", 0) < generation:
             return Refusal(f"it has not said {kind} of it yet", said=False)
         if condition["status"] != "True":

@@ -1,4 +1,4 @@
-"""No stable address: the registry's alias alone says who is champion, as on one machine."""
+"""No stable address: the registry's alias alone names the champion, as on one machine."""
 
 
 class AliasAlone:
@@ -8,7 +8,7 @@ class AliasAlone:
         """The alias is the truth."""
         return None
 
-    def introduce(self, line: str, digest: str, beside: str | None) -> None:
+    def introduce(self, line: str, digest: str, champion: str | None) -> None:
         """Nobody is led anywhere."""
 
     def point(self, line: str, digest: str) -> None:

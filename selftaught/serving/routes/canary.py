@@ -1,7 +1,7 @@
-"""Does a new version serve its first users as the champion does? Judged by the answers of both, over all its steps.
+"""Does a new version serve its first users as well as the champion? Tested on the answers of both, over all steps.
 
 The burden of proof is the new version's: it goes through when it is *shown* to be no worse than the champion by more
-than a margin, and is taken back when it is shown to be worse, or when time is over with neither. Both are tests of
+than a margin, and is rolled back when it is shown to be worse, or when time is over with neither. Both are tests of
 non-inferiority by Fisher's exact test: `most` of the champion's answers count as errors too, and the question is how
 likely so many, or so few, of all errors would be the new version's by chance. Each step of the shares is a stratum of
 its own (Birch 1964, JRSS B 26:313): the new version has most of its answers from the last step, the champion from the
@@ -29,7 +29,7 @@ import scipy
 import stamina
 from numpy.typing import NDArray
 
-from selftaught.cluster.client import Cluster, told
+from selftaught.cluster.client import Cluster, api_errors
 from selftaught.core.errors import RoundFailed
 from selftaught.serving.middleware.counting import METRIC, label
 from selftaught.serving.routes.service import ENGINE_PORT, SELECTOR
@@ -154,7 +154,7 @@ class Step:
 
 
 _Counts = dict[tuple[str, int], Answers]
-"""By pod and how often it was restarted: its counts then begin anew."""
+"""By pod and how often it was restarted: its counts then begin again."""
 
 
 def _stayed(before: Mapping[str, Pod], now: Mapping[str, Pod]) -> set[str]:
@@ -166,7 +166,7 @@ def pods(cluster: Cluster, version: str, mark: str) -> dict[str, Pod]:
 
     Raises RoundFailed where one does not count these.
     """
-    with told(f"pods of {version}"):
+    with api_errors(f"pods of {version}"):
         listed = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=f"{SELECTOR}={version}")
     asked = {pod.metadata.name: _asked(cluster, pod, mark) for pod in listed.items if _ready(pod)}
     return {name: pod for name, pod in asked.items() if pod is not None}

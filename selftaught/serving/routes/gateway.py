@@ -1,12 +1,12 @@
-"""Users reach the champion through a Gateway API HTTPRoute called like the line; a new version gets them by steps.
+"""Users reach the champion through a Gateway API HTTPRoute named after the line; a new version gets them gradually.
 
 A line is `<line>.<domain>`. A host name of its own, and no path prefix, because every gateway has to match host names
 and share requests out by weight, and rewriting a prefix away is optional (Gateway API's core and extended support).
 
 The Service called like the line stays, and is moved when the version is champion: a client in the cluster needs no
-gateway, and takes no part in the steps. So that its requests are told from those that are shared out, the route has the
-gateway set a header while a version is tried (`selftaught.serving.middleware.counting`; a RequestHeaderModifier is core
-too). Which requests of a user come to which version is the gateway's business.
+gateway, and takes no part in the steps. So that its requests are distinguished from those that are shared out, the
+route has the gateway set a header while a version is tried (`selftaught.serving.middleware.counting`; a
+RequestHeaderModifier is core too). Which requests of a user come to which version is the gateway's business.
 """
 
 import time
@@ -16,7 +16,7 @@ from itertools import accumulate
 from secrets import token_hex
 from typing import Any
 
-from selftaught.cluster.client import Cluster, found, told, won
+from selftaught.cluster.client import Cluster, api_errors, found, won
 from selftaught.cluster.naming import LINE, MANAGED, version_name
 from selftaught.core.errors import Away, RoundFailed, SelftaughtError, Unavailable
 from selftaught.serving.middleware.counting import HEADER
@@ -36,7 +36,7 @@ _PAUSE = 0.2
 
 
 class GatewayRoute:
-    """Implements `selftaught.serving.backend.Route`; the registry's alias is the truth. `say` is told of every step."""
+    """Implements `selftaught.serving.backend.Route`; the registry's alias is the truth. `say` gets every step."""
 
     def __init__(self, cluster: Cluster, settings: Settings, say: Callable[[str], None]) -> None:
         self._cluster, self._settings, self._say = cluster, settings, say
@@ -46,22 +46,22 @@ class GatewayRoute:
         """The alias is the truth."""
         return None
 
-    def introduce(self, line: str, digest: str, beside: str | None) -> None:
+    def introduce(self, line: str, digest: str, champion: str | None) -> None:
         """Give the version a growing share of the requests, until it is shown to serve them as the champion does.
 
         Raises RoundFailed when it does not, Unavailable when too few requests came to tell. Whatever is raised, all
         requests go back to the champion first; that a kill leaves to `point`.
         """
-        if beside is None:
+        if champion is None:
             return
-        champion = version_name(line, beside)
+        current = version_name(line, champion)
         try:
-            self._try(line, version_name(line, digest), champion)
+            self._try(line, version_name(line, digest), current)
         except BaseException:
-            self._take_back(line, champion)
+            self._roll_back(line, current)
             raise
 
-    def _take_back(self, line: str, champion: str) -> None:
+    def _roll_back(self, line: str, champion: str) -> None:
         """Give the champion all requests again. What is wrong with that hides nothing of why it has to be."""
         try:
             self._lead(line, champion)
@@ -77,10 +77,10 @@ class GatewayRoute:
         """Nothing is kept of a version that users are not led to."""
 
     def _try(self, line: str, new: str, champion: str) -> None:
-        told = self._settings
-        trial, steps = Trial(told.canary_max_errors, told.canary_answers), told.canary_steps
-        until = time.monotonic() + told.canary_seconds * len(steps) + told.canary_patience
-        for share, enough in zip(steps, parts(told), strict=True):
+        settings = self._settings
+        trial, steps = Trial(settings.canary_max_errors, settings.canary_answers), settings.canary_steps
+        until = time.monotonic() + settings.canary_seconds * len(steps) + settings.canary_patience
+        for share, enough in zip(steps, parts(settings), strict=True):
             mark = token_hex(16)
             self._weigh(line, {champion: 100 - share, new: share}, mark)
             self._hold(trial, _Plan(new, champion, mark, share, enough, share == steps[-1], until))
@@ -105,18 +105,18 @@ class GatewayRoute:
 
     def _require(self, trial: Trial, step: "_Plan", late: bool) -> None:
         """Raise when the new version has to go: for harm, or when time is over and it is not shown to be sound."""
-        told = self._settings
+        settings = self._settings
         back = f"{step.words(trial)} It is rolled back:"
         if trial.harm:
             raise RoundFailed(f"{back} {trial.harm}. See its pods' logs.")
-        if late and trial.short and not told.canary_promote_unseen:
+        if late and trial.short and not settings.canary_promote_unseen:
             raise Unavailable(
-                f"{back} time is over, and it takes {told.canary_answers} answers to decide. The same command tries it "
-                "again. For a line with few users, raise serving.canary.patienceSeconds or set promoteUnseen."
+                f"{back} time is over, and it takes {settings.canary_answers} answers to decide. The same command "
+                "tries it again. For a line with few users, raise serving.canary.patienceSeconds or set promoteUnseen."
             )
         if late and not trial.short and not trial.sound:
             raise RoundFailed(
-                f"{back} time is over, and it is not shown that at most {told.canary_max_errors:.1%} more of its "
+                f"{back} time is over, and it is not shown that at most {settings.canary_max_errors:.1%} more of its "
                 "answers are errors. See its pods' logs; where users make many mistakes of their own, raise "
                 "serving.canary.patienceSeconds."
             )
@@ -136,9 +136,9 @@ class GatewayRoute:
 
         Raises Unavailable when the gateway does not take it, in its words.
         """
-        with told(f"httproute {line}"):
+        with api_errors(f"httproute {line}"):
             while not won(lambda: self._write(line, shares, mark)):
-                pass  # written by somebody else since it was read: read it again
+                pass  # written by someone else since it was read: read it again
         begin = time.monotonic()
         while (why := self._refusal(line)) is not None:
             if time.monotonic() - begin > (SETTLES if why.said else WITHIN):
@@ -150,26 +150,26 @@ class GatewayRoute:
 
     def _refusal(self, line: str) -> Refusal | None:
         """Why the gateway does not lead by the HTTPRoute as it stands."""
-        place = (GROUP, VERSION, self._cluster.namespace, PLURAL)
-        with told(f"httproute {line}"):
-            route = self._cluster.custom.get_namespaced_custom_object(*place, line)
+        resource = (GROUP, VERSION, self._cluster.namespace, PLURAL)
+        with api_errors(f"httproute {line}"):
+            route = self._cluster.custom.get_namespaced_custom_object(*resource, line)
         return refusal(route, self._settings.gateway)
 
     def _write(self, line: str, shares: Mapping[str, int], mark: str) -> None:
         """One read and one write. Filters, matches and timeouts that people have put into the HTTPRoute are kept.
 
-        Raises the client's ApiException: 409 when somebody else has written it in between.
+        Raises the client's ApiException: 409 when someone else has written it in between.
         """
-        api, place = self._cluster.custom, (GROUP, VERSION, self._cluster.namespace, PLURAL)
+        api, resource = self._cluster.custom, (GROUP, VERSION, self._cluster.namespace, PLURAL)
         wanted = http_route(line, self._settings, shares, mark)
-        known = found(lambda: api.get_namespaced_custom_object(*place, line))
+        known = found(lambda: api.get_namespaced_custom_object(*resource, line))
         if known is None:
-            api.create_namespaced_custom_object(*place, wanted)
+            api.create_namespaced_custom_object(*resource, wanted)
             return
         (rule,) = wanted["spec"]["rules"]
         rules = [each | rule | {"filters": _marked(each.get("filters", ()), mark)} for each in known["spec"]["rules"]]
         spec = known["spec"] | wanted["spec"] | {"rules": rules}
-        api.replace_namespaced_custom_object(*place, line, known | {"spec": spec})
+        api.replace_namespaced_custom_object(*resource, line, known | {"spec": spec})
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +190,8 @@ class _Plan:
 
     def words(self, trial: Trial) -> str:
         """What both have answered up to now."""
-        answered, beside = trial.answers
-        return f"{self.new} with up to {self.share} % of the requests answered {answered}; {self.champion} {beside}."
+        ours, theirs = trial.answers
+        return f"{self.new} with up to {self.share} % of the requests answered {ours}; {self.champion} {theirs}."
 
 
 def host_name(line: str, settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Users are led by a commit: the line's pointer is a file in a repository, which a controller (Argo CD, Flux) applies.
+"""Promotion by commit: the line's pointer is a file in a repository, which a controller (Argo CD, Flux) applies.
 
 The newest commit of the branch is the truth, the registry's alias follows it, and a person who reverts a promotion has
 rolled back. In the repository:
@@ -114,7 +114,7 @@ class GitRoute:
         with self._repository.head() as head:
             return self._line(head, line).champion
 
-    def introduce(self, line: str, digest: str, beside: str | None) -> None:
+    def introduce(self, line: str, digest: str, champion: str | None) -> None:
         """Push one commit that adds the version and has the pointer lead to it; none when it does already."""
         self._repository.commit(partial(self._promotion, line, digest))
 
@@ -162,7 +162,7 @@ class GitRoute:
         return Proposal(_promoted(line, there.champion, digest), files)
 
     def _completion(self, line: str, digest: str, head: Head) -> Proposal | None:
-        """The promotion where nothing was promoted by a commit yet; what somebody else promoted stays."""
+        """The promotion where nothing was promoted by a commit yet; what someone else promoted stays."""
         champion = self._line(head, line).champion
         if champion not in (None, digest):
             raise RoundFailed(f"{line}: its pointer was moved to {champion} meanwhile. Rerun the same command.")

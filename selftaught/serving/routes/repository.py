@@ -2,7 +2,7 @@
 
 Nothing is kept between two calls: each fetches the newest commit, without the history behind it, into a folder that
 goes again. That costs a second and the repository's size, compressed; merging is never needed. A push is refused when
-the branch is not what was fetched any more: then the newer commit is fetched, and the change is made anew on top of it,
+the branch is not what was fetched any more: then the newer commit is fetched, and the change is recreated on top of it,
 so that nobody's commit is lost, and history is never rewritten.
 
 Over http(s) alone, with a user name and a token from the environment. dulwich speaks the protocol, because the images
@@ -143,7 +143,7 @@ class Repository:
         return there
 
     def _push(self, head: Head, commit: "ObjectID") -> "ObjectID":
-        """Have the branch go on from `head` to `commit`: the server is told both, and compares."""
+        """Advance the branch from `head` to `commit`: the server gets both, and compares."""
 
         def moved(refs: "Mapping[Ref, ObjectID]") -> "dict[Ref, ObjectID]":
             if refs.get(self._ref) != head.id:

@@ -1,11 +1,11 @@
-"""Users reach the champion through a Service called like the line, whose selector is moved.
+"""Users reach the champion through a Service named after the line, whose selector is changed.
 
 Established connections stay where they are until the engine closes them (`selftaught.serving.middleware.connections`).
 """
 
 from typing import Any
 
-from selftaught.cluster.client import Cluster, found, told
+from selftaught.cluster.client import Cluster, api_errors, found
 from selftaught.cluster.naming import LINE, MANAGED, version_name
 from selftaught.core.errors import Away
 from selftaught.serving.probe import wait_until_leads
@@ -26,7 +26,7 @@ class ServiceRoute:
         """The alias is the truth."""
         return None
 
-    def introduce(self, line: str, digest: str, beside: str | None) -> None:
+    def introduce(self, line: str, digest: str, champion: str | None) -> None:
         """All users are led to it at once."""
 
     def point(self, line: str, digest: str) -> None:
@@ -41,13 +41,13 @@ class ServiceRoute:
 
     def pointed(self, line: str) -> str | None:
         """The name of the version that the stable address leads to, or None where there is no such address."""
-        with told(f"service {line}"):
+        with api_errors(f"service {line}"):
             service = found(lambda: self._cluster.core.read_namespaced_service(line, self._cluster.namespace))
         return None if service is None else str(service.spec.selector.get(SELECTOR))
 
     def _select(self, line: str, name: str) -> None:
         core, namespace = self._cluster.core, self._cluster.namespace
-        with told(f"service {line}"):
+        with api_errors(f"service {line}"):
             before = self.pointed(line)
             if before is None:
                 core.create_namespaced_service(namespace, stable_service(line, name))

@@ -1,6 +1,6 @@
 """Content-addressed store: models, data sets and reports under `<kind>/<digest>/`, in a directory or in S3.
 
-A folder is whole or absent: its files come first and the marker `.complete.json`, which lists them with size and
+A folder is complete or absent: its files come first and the marker `.complete.json`, which lists them with size and
 SHA-256, comes last; without a marker a folder does not exist for readers. Files lie under a plain prefix, so that
 KServe, MLflow and people can read them without this code. The store also keeps claims: small values of which the first
 writer wins. It does not compute digests (`selftaught.records.dataset` and `selftaught.state.weights` do), keeps no
@@ -18,7 +18,7 @@ from selftaught.state.store.files import (
     disk_errors,
     fingerprint,
     has_size,
-    is_whole,
+    is_complete,
     locked,
     parsed,
     read_marker,
@@ -41,7 +41,7 @@ __all__ = [
     "disk_errors",
     "fingerprint",
     "has_size",
-    "is_whole",
+    "is_complete",
     "locked",
     "open_store",
     "parsed",

@@ -13,7 +13,8 @@ from selftaught.state.store.files import MARKER, Marker, StoredFile, disk_errors
 class Stored(BaseModel):
     """What takes room in the store: a folder under its digest, or a claim under its key. Nothing is read to tell.
 
-    `written` is in seconds since the epoch: when a whole folder was marked as such, when anything last came to another.
+    `written` is in seconds since the epoch: when a complete folder was marked as such, when anything last came to
+    another.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -21,7 +22,7 @@ class Stored(BaseModel):
     name: str
     bytes: int
     written: float
-    whole: bool = True
+    complete: bool = True
 
 
 class Store(ABC):
@@ -34,8 +35,8 @@ class Store(ABC):
     def put(self, kind: str, digest: str, folder: Path) -> str:
         """Store the files of `folder` and return their URI; what is there already is not sent again.
 
-        Of two writers of one digest the first wins; a folder whose marker is damaged is written anew. A writer that
-        was killed leaves nothing that readers see, and the next `put` goes on. Raises BadInput when the folder is
+        Of two writers of one digest the first wins; a folder whose marker is damaged is rewritten. A writer that
+        was killed leaves nothing that readers see, and the next `put` resumes it. Raises BadInput when the folder is
         missing or empty, StoreError or Unavailable when the store cannot be written.
         """
 
@@ -52,11 +53,11 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, kind: str) -> list[str]:
-        """The digests of all whole folders of `kind`, sorted."""
+        """The digests of all complete folders of `kind`, sorted."""
 
     @abstractmethod
     def stored(self, kind: str) -> "list[Stored]":
-        """Every folder of `kind` by name, those too that are no whole ones: being written, or of a killed process."""
+        """Every folder of `kind` by name, incomplete ones too: being written, or of a killed process."""
 
     @abstractmethod
     def stored_claims(self, prefix: str) -> "list[Stored]":
@@ -88,14 +89,14 @@ class Store(ABC):
 
     @abstractmethod
     def _marking(self, kind: str, digest: str) -> bytes | None:
-        """What the marker of a folder holds, or None when there is no whole folder."""
+        """What the marker of a folder holds, or None when there is no complete folder."""
 
     @abstractmethod
     def _fetch(self, kind: str, digest: str, path: str, target: Path) -> None:
         """Copy one stored file to `target`."""
 
     def has(self, kind: str, digest: str) -> bool:
-        """Whether the whole folder is there. Raises StoreError when its marker is damaged; `put` heals that."""
+        """Whether the entire folder is there. Raises StoreError when its marker is damaged; `put` heals that."""
         return self._marker(kind, digest) is not None
 
     def _marker(self, kind: str, digest: str) -> Marker | None:
@@ -112,11 +113,11 @@ class Store(ABC):
         return marking is not None and parsed(marking) is not None
 
     def get(self, kind: str, digest: str, into: Path) -> Path:
-        """Copy a folder to `into`, whole or not at all, every file checked against its stored SHA-256.
+        """Copy a folder to `into` atomically, with every file checked against its stored SHA-256.
 
         Raises StoreError when it is not there, when a file is damaged or when `into` cannot be written.
         """
-        marker = self._whole(kind, digest)
+        marker = self._complete(kind, digest)
         with disk_errors(into), replacing(into) as scratch:
             for file in marker.files:
                 target = scratch / file.path
@@ -127,7 +128,7 @@ class Store(ABC):
             write_marker(scratch, marker)
         return into
 
-    def _whole(self, kind: str, digest: str) -> Marker:
+    def _complete(self, kind: str, digest: str) -> Marker:
         marker = self._marker(kind, digest)
         if marker is None:
             raise StoreError(f"{self.uri(kind, digest)}: not in the store. Run the step that makes it again.")

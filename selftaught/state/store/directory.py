@@ -45,7 +45,7 @@ class DirectoryStore(Store):
     @override
     def local(self, kind: str, digest: str, cache: Path) -> Path:
         home = self._home(kind, digest)
-        for file in self._whole(kind, digest).files:
+        for file in self._complete(kind, digest).files:
             if not has_size(home, file):
                 raise self._damaged(kind, digest, file)
         return home
@@ -137,7 +137,7 @@ def _stored_folder(folder: Path) -> Stored:
     marker = stats_of(folder / MARKER)
     written = marker.st_mtime if marker else max((file.st_mtime for file in files), default=0.0)
     return Stored(
-        name=folder.name, bytes=sum(file.st_size for file in files), written=written, whole=marker is not None
+        name=folder.name, bytes=sum(file.st_size for file in files), written=written, complete=marker is not None
     )
 
 
@@ -159,7 +159,7 @@ def _copy_folder(source: Path, marker: Marker, home: Path) -> None:
 
 
 def _create(path: Path, value: bytes) -> bool:
-    """Create `path` with `value`, whole and only if it is new (hard links are made atomically); False if it is not."""
+    """Create `path` with `value` atomically, only if it is new (hard links are atomic); False if it is not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as scratch:
         scratch.write(value)

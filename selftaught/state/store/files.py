@@ -1,4 +1,4 @@
-"""Files and folders: what makes a stored folder whole, which names are fit, and one writer at a time."""
+"""Files and folders: when a stored folder is complete, valid names, and locks for writers."""
 
 import errno
 import fcntl
@@ -37,7 +37,7 @@ class StoredFile(BaseModel):
 
 
 class Marker(BaseModel):
-    """What a stored folder consists of; written last, so that its presence means that the folder is whole."""
+    """What a stored folder consists of; written last, so that its presence means that the folder is complete."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,12 +102,12 @@ def content_of(path: Path) -> bytes | None:
 
 
 def write_marker(folder: Path, marker: Marker) -> None:
-    """Mark a local `folder` as whole."""
+    """Mark a local `folder` as complete."""
     (folder / MARKER).write_text(marker.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a local `folder` is marked as whole and its files have the sizes that the marker states."""
+def is_complete(folder: Path) -> bool:
+    """Whether a local `folder` is marked as complete and its files have the sizes that the marker states."""
     marker = read_marker(folder)
     return marker is not None and all(has_size(folder, file) for file in marker.files)
 
@@ -132,14 +132,14 @@ def locked(folder: Path) -> Generator[None]:
 
 
 @contextmanager
-def disk_errors(place: Path) -> Generator[None]:
+def disk_errors(target: Path) -> Generator[None]:
     """Say an OSError of the block (disk full, read-only, not permitted …) as a StoreError that names the file."""
     try:
         yield
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "Make it a directory that can be written")
         raise StoreError(
-            f"{error.filename2 or error.filename or place}: {error.strerror or error}. {fix}, or choose another "
+            f"{error.filename2 or error.filename or target}: {error.strerror or error}. {fix}, or choose another "
             "location."
         ) from error
 

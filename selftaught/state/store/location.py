@@ -1,4 +1,4 @@
-"""Which store is meant by a directory or a URL."""
+"""The store at a directory or a URL."""
 
 import re
 from pathlib import Path

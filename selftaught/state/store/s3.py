@@ -2,8 +2,8 @@
 
 Every object is written once: all writes carry `If-None-Match: *`, so the server decides which writer was first; one
 that takes no notice of it is refused before this process writes anything else (`PROBE`). Large
-files go in parts; each request carries a CRC-32 that the server verifies, and each object its whole SHA-256 as
-metadata, by which a killed upload goes on. Parts of a killed upload stay until the bucket's lifecycle rule
+files go in parts; each request carries a CRC-32 that the server verifies, and each object its complete SHA-256 as
+metadata, by which a killed upload resumes. Parts of a killed upload stay until the bucket's lifecycle rule
 (AbortIncompleteMultipartUpload) clears them. Its role needs s3:ListBucket, GetObject, PutObject and DeleteObject. It
 does not make buckets and knows no other cloud.
 
@@ -40,7 +40,16 @@ from typing_extensions import override
 
 from selftaught.core.errors import Away, BadInput, SelftaughtError, StoreError
 from selftaught.state.store.base import Store, Stored
-from selftaught.state.store.files import MARKER, Marker, StoredFile, checked, disk_errors, fingerprint, is_whole, locked
+from selftaught.state.store.files import (
+    MARKER,
+    Marker,
+    StoredFile,
+    checked,
+    disk_errors,
+    fingerprint,
+    is_complete,
+    locked,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -124,7 +133,7 @@ class S3Store(Store):
     def local(self, kind: str, digest: str, cache: Path) -> Path:
         home = cache / checked(kind) / checked(digest)
         with disk_errors(cache), locked(home.parent):
-            return home if is_whole(home) else self.get(kind, digest, home)
+            return home if is_complete(home) else self.get(kind, digest, home)
 
     @override
     def uri(self, kind: str, digest: str) -> str:
@@ -229,13 +238,13 @@ class S3Store(Store):
 
     def _require_conditional_writes(self) -> None:
         """Raise StoreError when the second writer of an object wins: two rounds would then own one step."""
-        place = (self._server, self.bucket, self.prefix)
-        if place not in _PROVEN and self._create(self._key(PROBE), b"") and self._create(self._key(PROBE), b""):
+        address = (self._server, self.bucket, self.prefix)
+        if address not in _PROVEN and self._create(self._key(PROBE), b"") and self._create(self._key(PROBE), b""):
             raise StoreError(
                 f"{self.root}: {self._server} takes no notice of If-None-Match (conditional writes), so two rounds "
                 "could own one step. Use S3 or a server that has them, in a version that does: docs/cluster-install.md."
             )
-        _PROVEN.add(place)
+        _PROVEN.add(address)
 
     def _create(self, key: str, content: bytes) -> bool:
         """Write a small object if it is new; False when it was there."""
@@ -322,7 +331,7 @@ class S3Store(Store):
 def _stored_folder(name: str, items: "Sequence[ObjectTypeDef]") -> Stored:
     marker = next((item for item in items if item.get("Key", "").endswith(f"/{name}/{MARKER}")), None)
     written = max(map(_written, [marker] if marker else items))
-    return Stored(name=name, bytes=sum(map(_size, items)), written=written, whole=marker is not None)
+    return Stored(name=name, bytes=sum(map(_size, items)), written=written, complete=marker is not None)
 
 
 def _size(item: "ObjectTypeDef") -> int:

@@ -1,1 +1,1 @@
-"""Tasks and feedback that arrive while a line is in use, batch by batch."""
+"""Tasks and feedback that are uploaded while a line is in use, in batches."""

@@ -1,11 +1,11 @@
-"""Drops: files of tasks and of feedback that teams put into a folder or a bucket, each drop whole or absent.
+"""Batches: files of tasks and feedback that teams upload to a folder or a bucket, atomically.
 
-A drop is a folder of a store, `<where>/drops/<date>-<anything>/`: JSON Lines and Parquet files first, and last the
-store's marker `.complete.json`, which lists them with size and SHA-256. Without its marker a drop is not there; with
+A batch is a folder of a store, `<where>/drops/<date>-<anything>/`: JSON Lines and Parquet files first, and last the
+store's marker `.complete.json`, which lists them with size and SHA-256. Without its marker a batch is not there; with
 another size or content than the marker says it is broken. The date stands in the name and not in a file beside the
 rows: a listing tells what there is, how old it is and what was used before, without a file being fetched, and there is
-one manifest to get right. The name is the drop's identity: what lies under a name that was used is not read again.
-Which drops were used is not known here (`selftaught.round.intake`).
+one manifest to get right. The name is the batch's identity: what lies under a name that was used is not read again.
+Which batches were used is not known here (`selftaught.round.intake`).
 """
 
 import hashlib
@@ -29,11 +29,14 @@ READERS: Mapping[str, Callable[[Path, str, Collection[str]], Table]] = {".jsonl"
 """What a file is read with, by how its name ends."""
 
 MOST_BYTES, MOST_ROWS, MOST_CHARACTERS = 256_000_000, 100_000, 256_000_000
-"""What a drop may be at most: bytes as they lie there, rows, and characters in what is read of them."""
+"""What a batch may be at most: bytes as they lie there, rows, and characters in what is read of them."""
 
 
 def names(where: str) -> list[str]:
-    """The whole drops in `where`, by date. Raises BadInput when it is a folder that is not there, and store errors."""
+    """The complete batches in `where`, by date.
+
+    Raises BadInput when it is a folder that is not there, and store errors.
+    """
     if "://" not in where and not Path(where).is_dir():
         raise BadInput(
             f"{where}: no such folder (looked for {Path(where).absolute()}). Check tasks.path, or make it with a first "
@@ -43,15 +46,15 @@ def names(where: str) -> list[str]:
 
 
 def sizes(where: str) -> Mapping[str, int]:
-    """The bytes of each drop in `where` as they lie there, whatever its marker says."""
+    """The bytes of each batch in `where` as they lie there, whatever its marker says."""
     return {stored.name: stored.bytes for stored in open_store(where).stored(KIND)}
 
 
 @contextmanager
 def opened(where: str, name: str, size: int, columns: Collection[str]) -> Generator[list[Table]]:
-    """The files of one drop of `size` bytes, each checked against its marker, with those of `columns` that each has.
+    """The files of one batch of `size` bytes, each checked against its marker, with those of `columns` that each has.
 
-    Raises BadInput when its name has no date, its marker is none, it is larger than a drop may be, or a file is of no
+    Raises BadInput when its name has no date, its marker is none, it is larger than a batch may be, or a file is of no
     known kind or cannot be read; StoreError when a file is missing or damaged; Unavailable when the store does not
     answer.
     """
@@ -80,18 +83,18 @@ def _require_own(folder: Path) -> None:
 
 
 def bounded(what: str, tables: Sequence[Table]) -> list[Table]:
-    """`tables`, whose rows raise BadInput when they become more, all together, than a drop may have."""
+    """`tables`, whose rows raise BadInput when they become more, all together, than a batch may have."""
     rows, characters = Counter[str](), Counter[str]()
 
     def read(table: Table) -> Iterator[tuple[str, Row]]:
         rows[table.name] = characters[table.name] = 0  # it may be read again
-        for place, row in table.read():
+        for location, row in table.read():
             rows[table.name] += 1
             characters[table.name] += sum(len(cell) for cell in row.values() if isinstance(cell, str | bytes))
             if rows.total() > MOST_ROWS or characters.total() > MOST_CHARACTERS:
                 most = f"{MOST_ROWS:,} rows and {MOST_CHARACTERS:,} characters"
                 raise BadInput(f"{what}: more than a batch may have ({most}). Upload it in parts.")
-            yield place, row
+            yield location, row
 
     return [Table(table.name, partial(read, table), table.columns) for table in tables]
 
@@ -107,7 +110,7 @@ def read_file(path: Path, name: str, columns: Collection[str]) -> Table:
 
 
 def dated(name: str) -> date:
-    """The date that a drop's name begins with. Raises BadInput when it begins with none."""
+    """The date that a batch's name begins with. Raises BadInput when it begins with none."""
     try:
         return date.fromisoformat(name[:10])
     except ValueError:
@@ -117,9 +120,9 @@ def dated(name: str) -> date:
 
 
 def write(files: Sequence[Path], where: str, on: date) -> str:
-    """Drop `files`, which have been checked, into `where` as of the day `on`; returns the drop's name.
+    """Upload `files`, which have been checked, to `where` as of the day `on`; returns the batch's name.
 
-    Equal files on one day are one drop, so that a call that was killed is simply repeated. Raises BadInput when two
+    Equal files on one day are one batch, so that a call that was killed is simply repeated. Raises BadInput when two
     files have one name, StoreError or Unavailable when `where` cannot be written.
     """
     by_name = {file.name: file for file in files}
@@ -130,9 +133,9 @@ def write(files: Sequence[Path], where: str, on: date) -> str:
         for name, file in by_name.items():
             (Path(scratch) / name).symlink_to(file.absolute())
         stated = [(file.path, file.sha256) for file in fingerprint(Path(scratch)).files]
-        drop = f"{on.isoformat()}-{hashlib.sha256(canonical(stated)).hexdigest()[:12]}"
-        open_store(where).put(KIND, drop, Path(scratch))
-    return drop
+        batch = f"{on.isoformat()}-{hashlib.sha256(canonical(stated)).hexdigest()[:12]}"
+        open_store(where).put(KIND, batch, Path(scratch))
+    return batch
 
 
 def _shown(where: str) -> str:

@@ -1,17 +1,17 @@
-"""Dropped tasks: what teams have put into a folder or a bucket, used by the next round that finds enough of it.
+"""The inbox source: what teams upload to a folder or a bucket, used by the next round once there is enough.
 
-A round takes whole drops, oldest first. What a line's earlier rounds have fixed is handed in (`InboxHistory`): drops
-that were used are not read again, questions that were seen are left out, and a problem stays in its set for good. The
-set follows from the question's content hash; a question that shares its text, its template or a run of words (numbers
-masked) with an earlier one follows that one, and one that shares them with two sets is left out.
+A round takes complete batches, oldest first. What a line's earlier rounds have fixed is handed in (`InboxHistory`):
+batches that were used are not read again, questions that were seen are left out, and a problem stays in its set for
+good. The set follows from the question's content hash; a question that shares its text, its template or a run of words
+(numbers masked) with an earlier one follows that one, and one that shares them with two sets is left out.
 
 Feedback is trained on and nothing else. It is there because of what a model answered, so a model that is measured on it
 is measured on its own failures (regression to the mean: Barnett, van der Pols & Dobson 2005): held-out tasks are what
-was dropped as tasks, and no feedback adds one, removes one or changes its answer.
+was uploaded as tasks, and no feedback adds one, removes one or changes its answer.
 
-A broken drop (a damaged file, a row that cannot be used) is set aside as a whole and told, and the others are used: on
+A broken batch (a damaged file, a row that cannot be used) is set aside and reported, and the others are used: on
 a schedule nobody stands by, and one team's slip must not stop the others' for good. It stays unused, so it is taken up
-as soon as it can be read. It does not know which drops were used; `selftaught.round.intake` does.
+as soon as it can be read. It does not know which batches were used; `selftaught.round.intake` does.
 """
 
 from collections import Counter
@@ -52,7 +52,7 @@ WAIT = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task that was dropped, or that feedback made. The latter counts in place of one with the same question.
+    """A task that was uploaded, or that feedback made. The latter counts instead of one with the same question.
 
     `key` is equal for equal questions.
     """
@@ -67,11 +67,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """A drop that could be read: its rows, and what its feedback says.
+class Batch:
+    """A batch that could be read: its rows, and what its feedback says.
 
-    Not among its rows are tasks that were asked before (`again`), and those of a drop that waits for the ones before it
-    (`later`): they are counted.
+    Not among its rows are tasks that were asked before (`again`), and those of a batch that waits for the ones before
+    it (`later`): they are counted.
     """
 
     name: str
@@ -87,9 +87,9 @@ class Drop:
 
 
 class Inbox(Columns, type="inbox", formerly="dropped"):
-    """Tasks that are dropped into `path`, a folder or `s3://bucket/prefix`, as files of tasks or of feedback.
+    """Tasks that are uploaded into `path`, a folder or `s3://bucket/prefix`, as files of tasks or of feedback.
 
-    A round takes drops until it has `train` training tasks, and at most `gate` and `report` of their held-out ones;
+    A round takes batches until it has `train` training tasks, and at most `gate` and `report` of their held-out ones;
     with fewer than `at_least` new tasks, or none for one of the sets, there is nothing new.
     """
 
@@ -127,45 +127,50 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
         """
         return self.taken(draw, past, *self.waiting(past))
 
-    def taken(self, draw: Draw, past: InboxHistory, waiting: Sequence[Drop], broken: Mapping[str, str]) -> TaskDraw:
-        """The tasks of the next round out of the drops that are `waiting`. Raises NothingNew when there are too few."""
-        guard = self._guard(draw)
-        batch = _Batch(past, self._seen(past), waiting, guard, self)
-        used: list[str] = []
-        for drop in waiting:
-            if not self._enough(batch.sizes) and not drop.later:
-                batch.add(drop)
-                used.append(drop.name)
-        if batch.sizes.total() < self.at_least or not all(batch.sizes[split] for split in SETS):
-            raise NothingNew(self._told(batch, waiting, list(broken.values())))
-        return TaskDraw([*self._capped(batch), *guard], tuple(used), tuple(broken.values()), batch.counts, batch.common)
+    def taken(self, draw: Draw, past: InboxHistory, waiting: Sequence[Batch], broken: Mapping[str, str]) -> TaskDraw:
+        """The tasks of the next round out of the batches that are `waiting`.
 
-    def drop(self, files: Sequence[Path], on: date) -> Drop:
-        """Drop `files` into `path` as of the day `on`, once every row has been read.
+        Raises NothingNew when there are too few.
+        """
+        guard = self._guard(draw)
+        selection = _Selection(past, self._seen(past), waiting, guard, self)
+        used: list[str] = []
+        for batch in waiting:
+            if not self._enough(selection.sizes) and not batch.later:
+                selection.add(batch)
+                used.append(batch.name)
+        if selection.sizes.total() < self.at_least or not all(selection.sizes[split] for split in SETS):
+            raise NothingNew(self._too_few(selection, waiting, list(broken.values())))
+        return TaskDraw(
+            [*self._capped(selection), *guard], tuple(used), tuple(broken.values()), selection.counts, selection.common
+        )
+
+    def upload(self, files: Sequence[Path], on: date) -> Batch:
+        """Upload `files` to `path` as of the day `on`, once every row has been read.
 
         Raises BadInput, naming file and line, on a row that cannot be used, and what `drops.write` raises.
         """
         return replace(self.read(files), name=batches.write(files, self.path, on))
 
-    def read(self, files: Sequence[Path]) -> Drop:
-        """What `files` would be as a drop. Raises BadInput, naming file and line, on a row that cannot be used."""
+    def read(self, files: Sequence[Path]) -> Batch:
+        """What `files` would be as a batch. Raises BadInput, naming file and line, on a row that cannot be used."""
         tables = [batches.read_file(file, str(file), self._columns) for file in files]
-        return self._drop("", batches.bounded(", ".join(map(str, files)), tables))
+        return self._batch("", batches.bounded(", ".join(map(str, files)), tables))
 
     def held_out(self, past: InboxHistory) -> list[Task]:
-        """The newest `gate` gate tasks of all drops after `past`. Raises as `take` does, but for NothingNew."""
+        """The newest `gate` gate tasks of all batches after `past`. Raises as `take` does, but for NothingNew."""
         seen = self._seen(past)
         newest, _ = self._waiting(past, seen, self._unused(past)[::-1])
         waiting = newest[::-1]
-        batch = _Batch(past, seen, waiting, (), self)
-        for drop in waiting:
-            batch.add(replace(drop, rows=tuple(row for row in drop.rows if not row.corrects)))
-        return batch.tasks("gate")[-self.gate :]
+        selection = _Selection(past, seen, waiting, (), self)
+        for batch in waiting:
+            selection.add(replace(batch, rows=tuple(row for row in batch.rows if not row.corrects)))
+        return selection.tasks("gate")[-self.gate :]
 
     # Reading --------------------------------------------------------------------------------------------------------
 
-    def waiting(self, past: InboxHistory) -> tuple[list[Drop], dict[str, str]]:
-        """The drops that were not used, by date, and what is wrong with those that cannot be, by name."""
+    def waiting(self, past: InboxHistory) -> tuple[list[Batch], dict[str, str]]:
+        """The batches that were not used, by date, and what is wrong with those that cannot be, by name."""
         return self._waiting(past, self._seen(past), self._unused(past))
 
     def _unused(self, past: InboxHistory) -> list[str]:
@@ -177,67 +182,69 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
 
     def _waiting(
         self, past: InboxHistory, seen: Mapping[int, str | None], names: Sequence[str]
-    ) -> tuple[list[Drop], dict[str, str]]:
-        """The drops `names` in their order, the first ones as far as there is room, and what is wrong with others."""
+    ) -> tuple[list[Batch], dict[str, str]]:
+        """The batches `names` in their order, the first ones as far as there is room, and what is wrong with others."""
         broken: dict[str, str] = {}
         sizes, room = batches.sizes(self.path), _Room()
         readers = {name: lambda name=name: room.fitted(self._read(name, sizes.get(name, 0), seen)) for name in names}
-        read = _whole(readers, broken)
-        named = {said.task for drop in read for said in drop.said if said.task}
-        tasks = (*past.assigned, *(row.task for drop in read for row in drop.rows)) if named else ()
+        read = _readable(readers, broken)
+        named = {said.task for batch in read for said in batch.said if said.task}
+        tasks = (*past.assigned, *(row.task for batch in read for row in batch.rows)) if named else ()
         known = {id: lean(task) for task in tasks if (id := task.id) in named}
-        return _whole({drop.name: lambda drop=drop: self._resolved(drop, known) for drop in read}, broken), broken
+        return _readable(
+            {batch.name: lambda batch=batch: self._resolved(batch, known) for batch in read}, broken
+        ), broken
 
     @property
     def _columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.wanted, *COLUMNS)))
 
-    def _read(self, name: str, size: int, seen: Mapping[int, str | None]) -> Drop:
-        """The drop `name` without what was asked before and has nothing new: its template may join others."""
+    def _read(self, name: str, size: int, seen: Mapping[int, str | None]) -> Batch:
+        """The batch `name` without what was asked before and has nothing new: its template may join others."""
         with batches.opened(self.path, name, size, self._columns) as tables:
-            drop = self._drop(name, tables)
-        rows = tuple(row for row in drop.rows if row.task.template or not _is_known(row, seen))
-        return replace(drop, rows=rows, again=len(drop.rows) - len(rows))
+            batch = self._batch(name, tables)
+        rows = tuple(row for row in batch.rows if row.task.template or not _is_known(row, seen))
+        return replace(batch, rows=rows, again=len(batch.rows) - len(rows))
 
-    def _drop(self, name: str, tables: Sequence[Table]) -> Drop:
+    def _batch(self, name: str, tables: Sequence[Table]) -> Batch:
         rows, said = list[Row](), list[Feedback]()
         for table in tables:
             if is_feedback(table):
                 said += feedback(table)
             else:
                 rows += self._rows(name, table)
-        return Drop(name, tuple(rows), tuple(said))
+        return Batch(name, tuple(rows), tuple(said))
 
-    def _rows(self, drop: str, table: Table) -> Iterator[Row]:
+    def _rows(self, batch: str, table: Table) -> Iterator[Row]:
         for key, problem in self.different(table).items():
-            yield Row(self._task(drop, problem.question, problem.answer, problem.template), key)
+            yield Row(self._task(batch, problem.question, problem.answer, problem.template), key)
 
-    def _task(self, drop: str, question: str, answer: str, template: str | None = None) -> LeanTask:
-        source = f"{UPLOADED}{drop}"
+    def _task(self, batch: str, question: str, answer: str, template: str | None = None) -> LeanTask:
+        source = f"{UPLOADED}{batch}"
         return LeanTask.of(Task(messages=self.messages(question), answer=answer, source=source, template=template))
 
     def key(self, task: AnyTask) -> int:
         """What is equal for tasks that ask the same question."""
         return text_number(self.asked(task.question))
 
-    def _resolved(self, drop: Drop, known: Mapping[str, LeanTask]) -> Drop:
-        """`drop` with the tasks that its feedback makes. Raises BadInput when it names a task that nobody knows."""
-        made = (task for said in drop.said for task in self._corrected(drop.name, said, known))
-        return replace(drop, rows=(*drop.rows, *(Row(task, self.key(task)) for task in made)), said=())
+    def _resolved(self, batch: Batch, known: Mapping[str, LeanTask]) -> Batch:
+        """`batch` with the tasks that its feedback makes. Raises BadInput when it names a task that nobody knows."""
+        made = (task for said in batch.said for task in self._corrected(batch.name, said, known))
+        return replace(batch, rows=(*batch.rows, *(Row(task, self.key(task)) for task in made)), said=())
 
-    def _corrected(self, drop: str, said: Feedback, known: Mapping[str, LeanTask]) -> Iterator[LeanTask]:
+    def _corrected(self, batch: str, said: Feedback, known: Mapping[str, LeanTask]) -> Iterator[LeanTask]:
         if said.task and said.task not in known:
             raise BadInput(
-                f"{said.place}: task: '{said.task}': no round of this line and no batch has this task. Name one that "
-                "has been asked, or give its prompt."
+                f"{said.location}: task: '{said.task}': no round of this line and no batch has this task. Name "
+                "one that has been asked, or give its prompt."
             )
         if said.answer is None:
             return
         if said.task:
-            yield replace(known[said.task], answer=said.answer, source=f"{FEEDBACK}{drop}")
+            yield replace(known[said.task], answer=said.answer, source=f"{FEEDBACK}{batch}")
         else:
-            made = self._task(drop, self.asked(said.prompt), said.answer)
-            yield replace(made, source=f"{FEEDBACK}{drop}")
+            made = self._task(batch, self.asked(said.prompt), said.answer)
+            yield replace(made, source=f"{FEEDBACK}{batch}")
 
     def _asked(self, prompt: str) -> str:
         """The question in a prompt, which may hold the instruction that every task ends with."""
@@ -251,47 +258,52 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
         return [task for task in self.guard_from.draw(draw) if task.split == "guard"][: self.guard]
 
     def _enough(self, sizes: Counter[Split]) -> bool:
-        """Whether further drops have to wait."""
+        """Whether further batches have to wait."""
         return (
             sizes["train"] >= self.train and sizes.total() >= self.at_least and all(sizes[split] > 0 for split in SETS)
         )
 
-    def _capped(self, batch: "_Batch") -> Iterator[Task]:
+    def _capped(self, selection: "_Selection") -> Iterator[Task]:
         """All that is new to train on, and the first held-out tasks that arrived."""
         most: dict[Split, int | None] = {"train": None, "gate": self.gate, "report": self.report}
         for split in SETS:
-            yield from batch.tasks(split)[: most[split]]
+            yield from selection.tasks(split)[: most[split]]
 
-    def _told(self, batch: "_Batch", waiting: Sequence[Drop], broken: Sequence[str]) -> str:
-        sizes = ", ".join(f"{batch.sizes[split]} {split}" for split in SETS)
-        left_out = ", ".join(f"{count} {name}" for name, count in batch.counts.items() if name != "new" and count)
-        later = sum(drop.later > 0 for drop in waiting)
+    def _too_few(self, selection: "_Selection", waiting: Sequence[Batch], broken: Sequence[str]) -> str:
+        sizes = ", ".join(f"{selection.sizes[split]} {split}" for split in SETS)
+        left_out = ", ".join(f"{count} {name}" for name, count in selection.counts.items() if name != "new" and count)
+        later = sum(batch.later > 0 for batch in waiting)
         return "\n  ".join(
             [
-                f"{self.path}: {batch.sizes.total()} new tasks in {len(waiting)} batches that were not used ({sizes}"
+                f"{self.path}: {selection.sizes.total()} new tasks in {len(waiting)} batches that were not used "
+                f"({sizes}"
                 f"{'; ' + left_out if left_out else ''}); a round takes {self.at_least} or more (tasks.at_least), "
                 "and some for each set.",
-                *([ONLY_FEEDBACK] if batch.feedback and not (batch.sizes["gate"] and batch.sizes["report"]) else []),
+                *(
+                    [ONLY_FEEDBACK]
+                    if selection.feedback and not (selection.sizes["gate"] and selection.sizes["report"])
+                    else []
+                ),
                 *([WAIT.format(later)] if later else []),
                 *(f"set aside: {message}" for message in broken),
             ]
         )
 
 
-def _whole(made: Mapping[str, Callable[[], Drop]], broken: dict[str, str]) -> list[Drop]:
-    """The drops that can be made; what is wrong with the others goes to `broken`."""
-    whole: list[Drop] = []
+def _readable(made: Mapping[str, Callable[[], Batch]], broken: dict[str, str]) -> list[Batch]:
+    """The batches that can be made; what is wrong with the others goes to `broken`."""
+    readable: list[Batch] = []
     for name, make in made.items():
         try:
-            whole.append(make())
+            readable.append(make())
         except Unavailable:  # of none of them
             raise
         except (BadInput, StoreError) as error:
             broken[name] = str(error)
-        # Strangers wrote it: whatever it makes a reader raise is this drop's alone.
+        # Strangers wrote it: whatever it makes a reader raise is this batch's alone.
         except Exception as error:  # noqa: BLE001
             broken[name] = f"batch '{name}': cannot be read ({type(error).__name__}: {reason(error)}). Upload it again."
-    return whole
+    return readable
 
 
 @dataclass(slots=True)
@@ -301,19 +313,19 @@ class _Room:
     tasks: int = 0
     said: int = 0
 
-    def fitted(self, drop: Drop) -> Drop:
-        """`drop`, or its size alone where there is no room for it; feedback keeps out no drop that has tasks too."""
-        tasks, said = self.tasks + len(drop.rows), self.said + len(drop.said)
-        if tasks > MOST_WAITING or (not drop.rows and said > MOST_WAITING):
-            return Drop(drop.name, (), later=drop.tasks + sum(each.answer is not None for each in drop.said))
+    def fitted(self, batch: Batch) -> Batch:
+        """`batch`, or its size alone where there is no room for it; feedback keeps out no batch that has tasks too."""
+        tasks, said = self.tasks + len(batch.rows), self.said + len(batch.said)
+        if tasks > MOST_WAITING or (not batch.rows and said > MOST_WAITING):
+            return Batch(batch.name, (), later=batch.tasks + sum(each.answer is not None for each in batch.said))
         self.tasks, self.said = tasks, said
-        return drop
+        return batch
 
 
-class _Batch:
-    """The new tasks of a round, as drop after drop is added; `sizes` is how many each set has.
+class _Selection:
+    """The new tasks of a round, as batch after batch is added; `sizes` is how many each set has.
 
-    What was dropped as a task has its set before any feedback is looked at, whichever drop comes first and whichever
+    What was uploaded as a task has its set before any feedback is checked, whichever batch comes first and whichever
     the round takes.
     """
 
@@ -321,7 +333,7 @@ class _Batch:
         self,
         past: InboxHistory,
         seen: Mapping[int, str | None],
-        waiting: Sequence[Drop],
+        waiting: Sequence[Batch],
         guard: Sequence[Task],
         source: Inbox,
     ) -> None:
@@ -330,8 +342,8 @@ class _Batch:
         self._left: Counter[str] = Counter()
         self.sizes: Counter[Split] = Counter()
         fixed = list({task.id: task for task in (*past.assigned, *guard)}.values())
-        asked = _different(row for drop in waiting for row in drop.rows if not row.corrects)
-        said = _different(row for drop in waiting for row in drop.rows if row.corrects)
+        asked = _different(row for batch in waiting for row in batch.rows if not row.corrects)
+        said = _different(row for batch in waiting for row in batch.rows if row.corrects)
         found = compared([source.bare(task) for task in (*fixed, *asked.values(), *said.values())])
         self.common = source.framed(found.common)
         settled = len(fixed) + len(asked)
@@ -362,10 +374,10 @@ class _Batch:
         """New tasks, duplicates of what was seen or dropped before, and those between two sets."""
         return {"new": len(self._new), "duplicates": self._left["duplicates"], "between sets": self._left["between"]}
 
-    def add(self, drop: Drop) -> None:
-        """Add what is new of a drop."""
-        self._left["duplicates"] += drop.again
-        for row in drop.rows:
+    def add(self, batch: Batch) -> None:
+        """Add what is new of a batch."""
+        self._left["duplicates"] += batch.again
+        for row in batch.rows:
             self._add(row)
 
     def _add(self, row: Row) -> None:

@@ -1,1 +1,1 @@
-"""Where tasks come from: a block a file, and what sources of rows share."""
+"""Task sources: one block per file, and what row sources share."""

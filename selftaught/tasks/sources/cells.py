@@ -1,4 +1,4 @@
-"""Cells: what may stand in a column of rows that somebody else wrote, and what its reader may raise.
+"""Cells: validation of values in user-provided rows, and errors of their readers.
 
 One border for every source. A cell is text or a finite number, and can be written down; what only looks like one once
 `str()` was asked (a list, a mapping, a chat, bytes, true, NaN) is refused as what it is. It does not know which
@@ -45,8 +45,8 @@ def text(value: object) -> str:
     return str(value)
 
 
-def told(name: str, rows: Iterable[R]) -> Iterator[R]:
-    """`rows`; whatever their reader raises is told of `name`, for it is what stands there that it could not read.
+def errors_named(name: str, rows: Iterable[R]) -> Iterator[R]:
+    """`rows`; whatever their reader raises is reported for `name`.
 
     Raises BadInput, and what says already what is wrong.
     """
@@ -66,7 +66,7 @@ def reason(error: Exception) -> str:
 
 
 def shown(value: object) -> str:
-    """The beginning of `value`, with whatever is no letter spelt out."""
+    """The beginning of `value`, with whatever is not a letter spelt out."""
     return _SHORT.repr(value)
 
 

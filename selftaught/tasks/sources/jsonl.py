@@ -24,7 +24,7 @@ class Jsonl(FileSource, type="jsonl"):
     """Tasks from the lines of `path`."""
 
     def read(self, path: Path) -> Table:
-        """One row a line; a line that is no JSON object is told when the rows are."""
+        """One row a line; a line that is not a JSON object is reported with the rows."""
         return read_jsonl(path, str(path), self.wanted)
 
 
@@ -33,11 +33,11 @@ def read_jsonl(path: Path, name: str, columns: Collection[str]) -> Table:
     met: dict[str, None] = {}
 
     def rows() -> Iterator[tuple[str, Row]]:
-        for place, line in _lines(path, name):
-            row = _row(place, line)
+        for location, line in _lines(path, name):
+            row = _row(location, line)
             if len(met) < MOST_COLUMNS:
                 met.update(dict.fromkeys(row))
-            yield place, {column: row[column] for column in columns if column in row}
+            yield location, {column: row[column] for column in columns if column in row}
 
     return Table(name, rows, met)
 
@@ -67,18 +67,18 @@ def _text(line: bytes, name: str, begin: int) -> str:
         raise BadInput(f"{name}: not UTF-8 text (byte {begin + error.start}). Is it a JSONL file?") from None
 
 
-def _row(place: str, line: str) -> dict[str, Any]:
+def _row(location: str, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise BadInput(
-            f"{place}: not JSON ({error.msg}, column {error.colno}). Each line should be an object."
+            f"{location}: not JSON ({error.msg}, column {error.colno}). Each line should be an object."
         ) from None
     except ValueError:
-        raise BadInput(f"{place}: has a number with more digits than are read. Put it in quotes.") from None
+        raise BadInput(f"{location}: has a number with more digits than are read. Put it in quotes.") from None
     except RecursionError:
-        raise BadInput(f"{place}: is nested too deeply to be read. Each line should be an object.") from None
+        raise BadInput(f"{location}: is nested too deeply to be read. Each line should be an object.") from None
     if not isinstance(row, dict):
-        told = shown(line.strip()[:40])
-        raise BadInput(f"{place}: {type(row).__name__} {told}, where each line should be a JSON object.")
+        start = shown(line.strip()[:40])
+        raise BadInput(f"{location}: {type(row).__name__} {start}, where each line should be a JSON object.")
     return cast(dict[str, Any], row)

@@ -1,8 +1,8 @@
-"""Tasks out of rows that somebody else wrote: the part that the JSONL, Parquet and Hugging Face sources share.
+"""Tasks out of rows that someone else wrote: the part that the JSONL, Parquet and Hugging Face sources share.
 
 Maps columns to problems, drops duplicates, and keeps what is one problem in one set: rows that share a run of words
 (numbers masked), or that name the same template. A row that cannot be what it claims refuses its file, with the first
-one's place and how many there are: rows of a task set are mended, not skipped, or the set would be another one than
+one's location and how many there are: rows of a task set are fixed, not skipped, or the set would be another one than
 its owner thinks. It does not read files; the blocks do.
 """
 
@@ -35,7 +35,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows with the place that each comes from (`gsm8k.jsonl:17`), for messages. They are read anew at every call."""
+    """Rows with the location that each comes from (`gsm8k.jsonl:17`), for messages. They are reread at every call."""
 
     name: str
     read: Callable[[], Iterator[tuple[str, Row]]]
@@ -44,12 +44,12 @@ class Table:
 
     def rows(self, limit: int | None = None) -> Iterator[tuple[str, Row]]:
         """The first `limit` rows, or all of them. Raises BadInput where they cannot be read, or are too many."""
-        for number, (place, row) in enumerate(islice(cells.told(self.name, self.read()), limit)):
+        for number, (location, row) in enumerate(islice(cells.errors_named(self.name, self.read()), limit)):
             if number == MOST_ROWS and limit is None:
                 raise BadInput(
                     f"{self.name}: has more than {MOST_ROWS:,} rows. Set tasks.limit to how many of them to take."
                 )
-            yield place, row
+            yield location, row
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Columns(PromptedSource):
     template: str | None = None
     """Column of the name of a row's template, if there is one: rows of one template stay in one set."""
     answer_pattern: re.Pattern[str] | None = None
-    """Where the gold answer stands in its column: the first group, or the whole match. GSM8K: `'#### (.+)'`, in quotes:
-    without them YAML takes it for a comment."""
+    """Where the gold answer stands in its column: the first group, or the entire match. GSM8K: `'#### (.+)'`, in
+    quotes: without them YAML takes it for a comment."""
 
     def draw(self, draw: Draw) -> list[Task]:
         """What the first round of a line would take; raises as `take` does."""
@@ -94,7 +94,7 @@ class Columns(PromptedSource):
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The columns that are looked at; readers leave the others where they are."""
+        """The columns that are checked; readers leave the others where they are."""
         return (self.question, self.answer, *([self.template] if self.template else []))
 
     def problems(self, table: Table, limit: int | None = None) -> list[Problem]:
@@ -104,15 +104,15 @@ class Columns(PromptedSource):
     def different(self, table: Table, limit: int | None = None) -> dict[int, Problem]:
         """These by what their questions are known by (`text_number`).
 
-        Raises BadInput, naming the place, on a table without rows, without a column, or with a cell that is empty or
+        Raises BadInput, naming the location, on a table without rows, without a column, or with a cell that is empty or
         neither text nor a finite number.
         """
         if table.columns:
             self._check_columns(table)
         different: dict[int, Problem] = {}
         faults, count = _Faults(), _Count(table.name)
-        for place, row in table.rows(limit):
-            problem = self._problem(place, row, faults)
+        for location, row in table.rows(limit):
+            problem = self._problem(location, row, faults)
             if problem is not None:
                 different.setdefault(text_number(problem.question), problem)
                 count.add(problem)
@@ -120,14 +120,14 @@ class Columns(PromptedSource):
         faults.require_none()
         return different
 
-    def _problem(self, place: str, row: Row, faults: "_Faults") -> Problem | None:
+    def _problem(self, location: str, row: Row, faults: "_Faults") -> Problem | None:
         """The row's problem; None where a cell is none, which `faults` then knows."""
         faults.rows += 1
         pattern = f" that matches '{self.answer_pattern.pattern}'" if self.answer_pattern else ""
-        question = faults.cell(place, row, self.question, f"no text in column '{self.question}'", str)
-        answer = faults.cell(place, row, self.answer, f"no answer in column '{self.answer}'{pattern}", self._gold)
+        question = faults.cell(location, row, self.question, f"no text in column '{self.question}'", str)
+        answer = faults.cell(location, row, self.answer, f"no answer in column '{self.answer}'{pattern}", self._gold)
         lack = f"no text in column '{self.template}'"
-        template = faults.cell(place, row, self.template, lack, str) if self.template else None
+        template = faults.cell(location, row, self.template, lack, str) if self.template else None
         if not question or not answer or (self.template and not template):
             return None
         return Problem(question, answer, template)
@@ -164,26 +164,26 @@ class _Faults:
     first: tuple[str, str, str] | None = None
     counts: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
 
-    def cell(self, place: str, row: Row, column: str, lack: str, read: Callable[[str], str]) -> str:
+    def cell(self, location: str, row: Row, column: str, lack: str, read: Callable[[str], str]) -> str:
         """What `read` makes of the text in `column`; empty where there is none, or what stands there is none."""
         try:
             text = cells.text(row.get(column))
         except cells.BadCell as bad:
-            return self._note(f"{place}: {column}: {bad}", column, "hold no text or number there")
-        return (read(text) if text else "") or self._note(f"{place}: {lack}", column, "have none")
+            return self._note(f"{location}: {column}: {bad}", column, "hold no text or number there")
+        return (read(text) if text else "") or self._note(f"{location}: {lack}", column, "have none")
 
-    def _note(self, told: str, column: str, like: str) -> str:
+    def _note(self, problem: str, column: str, like: str) -> str:
         self.counts[column, like] += 1
         if self.first is None:
-            self.first = told, column, like
+            self.first = problem, column, like
         return ""
 
     def require_none(self) -> None:
         """Raise BadInput, naming the first row, when there is something wrong."""
         if self.first is not None:
-            told, column, like = self.first
+            problem, column, like = self.first
             count = self.counts[column, like]
-            raise BadInput(f"{told}; {count} of {self.rows} rows {like}. Complete or remove these rows.")
+            raise BadInput(f"{problem}; {count} of {self.rows} rows {like}. Complete or remove these rows.")
 
 
 @dataclass(slots=True)
@@ -207,7 +207,7 @@ class RowSource(Columns):
     """A source that maps the columns of rows to tasks.
 
     A problem's set follows from its text (or its `template` column) and is the one that the line has used it in before;
-    train and gate tasks are chosen anew each round out of their pools. The gate and the report set may come from rows
+    train and gate tasks are chosen again each round out of their pools. The gate and the report set may come from rows
     of their own: see `pools`. Guard tasks come from rows of their own and are none of the other sets' problems.
     """
 
@@ -215,7 +215,7 @@ class RowSource(Columns):
     own_rows: ClassVar[Mapping[Split, str]]
     """The field that says where a set's own rows are."""
     limit: PositiveInt | None = None
-    """So many rows of each file or split are looked at, the first ones."""
+    """So many rows of each file or split are checked, the first ones."""
 
     @abstractmethod
     def table(self, split: Split = "train") -> Table:
@@ -224,8 +224,8 @@ class RowSource(Columns):
     @model_validator(mode="after")
     def _guard_has_rows(self) -> Self:
         if self.guard and getattr(self, self.own_rows["guard"]) is None:
-            place = self.own_rows["guard"]
-            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {place}")
+            location = self.own_rows["guard"]
+            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {location}")
         return self
 
     def take(self, draw: Draw, past: InboxHistory = NOTHING) -> TaskDraw:

@@ -1,6 +1,6 @@
-"""Word problems: a seeded generator of arithmetic told as little stories, with one, two or three steps.
+"""Word problems: a seeded generator of arithmetic as little stories, with one, two or three steps.
 
-Operands are random, so there are hundreds of problems a template and nothing is downloaded. Answers are whole numbers
+Operands are random, so there are hundreds of problems a template and nothing is downloaded. Answers are integers
 above zero. The guard set tells its stories by templates that no training task uses. It does not grade wording: whether
 a model copes with other phrasings is what the guard set is for.
 """

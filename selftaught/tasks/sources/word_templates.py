@@ -1,4 +1,4 @@
-"""The stories that word problems are told by: data alone, read by `word_problems`.
+"""The stories of word problems: data alone, read by `word_problems`.
 
 A held-out template tells the guard set's problems and is never trained on.
 """

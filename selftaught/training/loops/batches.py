@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows, laid out: the `inputs` of a model and what the objective is told beside."""
+    """Rows, laid out: the `inputs` of a model and the objective's other inputs."""
 
     inputs: Inputs
     rest: dict[str, torch.Tensor]
@@ -86,10 +86,14 @@ def batch(rows: Sequence[Row], layout: Layout) -> Batch:
         for at in tokens.counted()
     ]
     sources, targets, owners, weights = zip(*counted, strict=True) if counted else ((), (), (), ())
-    read = {"sources": _whole(sources), "targets": _whole(targets), "ends": _whole([path[-1] for path in places])}
+    read = {
+        "sources": _integers(sources),
+        "targets": _integers(targets),
+        "ends": _integers([path[-1] for path in places]),
+    }
     known = [row.reference[side] for side in sides for row in rows if row.reference]
     rest = {
-        "owners": _whole(owners),
+        "owners": _integers(owners),
         "weights": _numbers(weights),
         "reference": torch.cat(known) if known else _numbers(()),
         "examples": _numbers([row.weight for row in rows]),
@@ -115,7 +119,7 @@ def padded(sequences: Sequence[Ids]) -> tuple[Inputs, list[list[int]]]:
 
 
 def packed(sequences: Sequence[Ids]) -> tuple[Inputs, list[list[int]]]:
-    """One row of all sequences end to end; positions that begin anew tell transformers where one is blind to others."""
+    """One row of all sequences end to end; positions that restart tell transformers where one is blind to others."""
     starts = [0]
     for one in sequences:
         starts.append(starts[-1] + len(one))
@@ -125,7 +129,7 @@ def packed(sequences: Sequence[Ids]) -> tuple[Inputs, list[list[int]]]:
     return {"input_ids": ids, "position_ids": positions}, places
 
 
-def _whole(numbers: Sequence[int]) -> torch.Tensor:
+def _integers(numbers: Sequence[int]) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.long)
 
 

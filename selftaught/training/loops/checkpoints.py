@@ -1,6 +1,6 @@
 """Checkpoints of a run: weights and AdamW's moments by torch.distributed.checkpoint, and how far it was.
 
-Every process writes what it has, and what is read back is cut as the processes need it that read: a run goes on with
+Every process writes what it has, and what is read back is split as the reading processes need it: a run resumes
 another number of them, replicated or sharded. They lie in the run's own scratch folder (torch reads them as pickles);
 none of that reaches the written model.
 """
@@ -19,7 +19,7 @@ from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from selftaught.core.files import write_whole
+from selftaught.core.files import write_atomically
 from selftaught.training.loops.processes import Processes
 
 PROGRESS = "progress.json"
@@ -54,7 +54,7 @@ def save(
     with _as_os_errors(folder):
         cast(Any, state_dict_saver).save(_states(module, optimizer), checkpoint_id=folder, no_dist=processes.count == 1)
     if processes.first:
-        write_whole(folder / PROGRESS, json.dumps(asdict(progress)))
+        write_atomically(folder / PROGRESS, json.dumps(asdict(progress)))
         for old in _complete(scratch)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     processes.wait()

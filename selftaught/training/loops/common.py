@@ -42,7 +42,7 @@ class BatchPlan:
         return max(self.tokens[index] for index in self.order)
 
     def trained_tokens(self) -> int:
-        """The tokens that count in the loss, over the whole run."""
+        """The tokens that count in the loss, over the entire run."""
         return sum(self.trained[index] for index in self.order)
 
 
@@ -126,7 +126,7 @@ class Run:
         out: Path,
         measure: "Callable[[torch.nn.Module], Figures]" = lambda reader: {},
     ) -> TrainResult:
-        """Train, going on from the newest complete checkpoint; measure the trained reader and save its model to `out`.
+        """Train, resuming from the newest complete checkpoint; measure the trained reader and save its model to `out`.
 
         `save` writes a model into a folder; `out` gets all of it or nothing. Of several processes the first saves.
         Raises RoundFailed when the loss is not finite, OSError when the disk is full.

@@ -1,4 +1,4 @@
-"""Model folders in and out of training: what is read from one, and what a trained one is made of.
+"""Model folders: loading for training, and saving the trained model.
 
 Weights are safetensors on both sides. Everything else (config, tokenizer, chat template) is carried over byte for
 byte, since training changes none of it: what could be served before can be served after.

@@ -5,7 +5,7 @@ its batches lose over the sum of what counts in them, of all processes' shares; 
 clipped at once when it is complete. A process whose share of a batch is empty goes through another's example with
 nothing in it that counts, because replicas and shards go through every batch together.
 
-Nothing is random but dropout, which is drawn anew for every step from the run's seed: a run that goes on from a
+Nothing is random but dropout, which is redrawn for every step from the run's seed: a run that resumes from a
 checkpoint needs no state of random numbers, and does as if it had not been ended.
 """
 
@@ -83,7 +83,7 @@ class Loop:
                 checkpoints.save(self.scratch, self.module, self.optimizer, progress, self.processes)
 
     def _step(self, step: int) -> Figures:
-        """One update; its loss and its gradient's norm are those of the whole step, before it."""
+        """One update; its loss and its gradient's norm are those of the entire step, before it."""
         cast(Any, torch).manual_seed(random.Random(f"{self.seed}/{step}/{self.processes.number}").getrandbits(63))
         learning_rate = self.objective.learning_rate * self._rate(step)
         for group in self.optimizer.param_groups:
@@ -137,9 +137,9 @@ class Loop:
         """Scale the gradients by `factor` and clip them; gives their norm between the two."""
         gradients = [weight.grad for weight in self.module.parameters() if weight.grad is not None]
         norm: Any = torch.nn.utils.get_total_norm(gradients)
-        whole = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) * factor
-        cast(Any, torch)._foreach_mul_(gradients, factor * min(1.0, self.objective.max_grad_norm / (whole + 1e-6)))
-        return whole
+        before = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) * factor
+        cast(Any, torch)._foreach_mul_(gradients, factor * min(1.0, self.objective.max_grad_norm / (before + 1e-6)))
+        return before
 
     def _with_reference(self) -> list[Row]:
         """The rows with their log-probabilities before training; each process computes those of its share."""

@@ -1,8 +1,8 @@
 """The processes that share a training: what each takes of a batch, and how the weights lie on them.
 
 Each computes its share of every batch, and the update is that of one process, but for rounding. Weights are either
-replicated (torch's DistributedDataParallel: whole on every device) or sharded (torch's `fully_shard`: every device has
-a part of each weight, of its gradient and of AdamW's moments, and a block of the model is gathered while it is at
+replicated (torch's DistributedDataParallel: complete on every device) or sharded (torch's `fully_shard`: every device
+has a part of each weight, of its gradient and of AdamW's moments, and a block of the model is gathered while it is at
 work). Which processes there are is torchrun's doing.
 """
 

@@ -67,8 +67,8 @@ def can_share(config: Any) -> bool:
 def laid_out(examples: Sequence[Sequence[int]]) -> tuple[dict[str, torch.Tensor], list[list[int]]]:
     """Rows of T tokens that hold `examples` (token ids), and for each example the places of its tokens.
 
-    Gives `input_ids` and `position_ids` (R, T) and `attention_mask` (R, 1, T, T). A place counts through the rows laid
-    end to end.
+    Gives `input_ids` and `position_ids` (R, T) and `attention_mask` (R, 1, T, T). A position counts through the rows
+    laid end to end.
     """
     rows, places = _rows(examples)
     width = max(len(row.tokens) for row in rows)
@@ -82,10 +82,10 @@ def laid_out(examples: Sequence[Sequence[int]]) -> tuple[dict[str, torch.Tensor]
 
 def _rows(examples: Sequence[Sequence[int]]) -> tuple[list[Tree], list[tuple[int, list[int]]]]:
     """Trees of about `ROW` tokens, and for each example the number of its tree and its nodes there."""
-    whole = Tree()
+    full = Tree()
     for ids in examples:
-        whole.add(ids)
-    rows = [Tree() for _ in range(min(len(examples), math.ceil(len(whole.tokens) / ROW)))]
+        full.add(ids)
+    rows = [Tree() for _ in range(min(len(examples), math.ceil(len(full.tokens) / ROW)))]
     places: list[tuple[int, list[int]]] = []
     for ids in examples:
         shortest = min(range(len(rows)), key=lambda row: len(rows[row].tokens) + rows[row].missing(ids))

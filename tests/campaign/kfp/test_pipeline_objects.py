@@ -21,8 +21,8 @@ SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 def types() -> dict[str, Any]:
     """Each kind's schema, in which a field that is not named is a mistake, as the API server has it strictly."""
-    told = (each["spec"] for each in yaml.safe_load_all(CRDS.read_text()))
-    return {spec["names"]["kind"]: strict(spec["versions"][0]["schema"]["openAPIV3Schema"]) for spec in told}
+    data = (each["spec"] for each in yaml.safe_load_all(CRDS.read_text()))
+    return {spec["names"]["kind"]: strict(spec["versions"][0]["schema"]["openAPIV3Schema"]) for spec in data}
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rounds by the clock: the CronJob that a line is given, and what it takes the place of."""
+"""Rounds on a schedule: the CronJob that a line is given, and what it replaces."""
 
 import json
 import threading
@@ -125,7 +125,7 @@ def test_the_recipe_travels_whole(home: Path):
 
 
 def test_what_it_runs_is_a_command_of_ours(home: Path):
-    """With the hours after which a round is given up, a week unless told otherwise."""
+    """With the hours after which a round is given up, a week unless configured otherwise."""
     container = cron_job(settings(home), order(), CLOCK)["spec"]["jobTemplate"]["spec"]["template"]["spec"][
         "containers"
     ][0]

@@ -59,10 +59,10 @@ def images(version: dict) -> dict[str, str]:
 def test_a_run_gets_the_recipe_and_the_round_that_it_is_called_by(there: Platform, api: Kfp, model: Path):
     made = submit(there, order(model))
     (run,) = api.runs
-    told = run["runtime_config"]["parameters"]
-    assert Recipe.parse(told["recipe"]) == order(model).recipe
-    assert (told["line"], told["campaign"], told["shards"]) == ("line", "campaign", [0, 1, 2])
-    assert (told["number"], told["attempt"]) == (1, 0)
+    found = run["runtime_config"]["parameters"]
+    assert Recipe.parse(found["recipe"]) == order(model).recipe
+    assert (found["line"], found["campaign"], found["shards"]) == ("line", "campaign", [0, 1, 2])
+    assert (found["number"], found["attempt"]) == (1, 0)
     assert run["display_name"] == made.name == "line campaign round 1"
     assert api.experiments[0]["display_name"] == "selftaught/line"
 
@@ -85,7 +85,7 @@ def test_where_no_shards_are_named_there_is_one_and_no_loop(there: Platform, api
 def test_a_round_that_was_begun_keeps_its_shards(
     there: Platform, api: Kfp, model: Path, tmp_path: Path, begun: int, named: int
 ):
-    """Whatever is named, or is the default, when it is gone on with; the attempt after it is given what is named."""
+    """Whatever is named, or is the default, when it is resumed; the attempt after it is given what is named."""
     Round(tmp_path / "begun", recipe(model), shards=begun).prepare()
     pipelines = {1: "selftaught-one-shard-round", 2: "selftaught-round", 3: "selftaught-round"}
     first = submit(there, replace(order(model), shards=named))
@@ -97,10 +97,8 @@ def test_a_round_that_was_begun_keeps_its_shards(
     assert sampled(api, again.id) == (pipelines[named], list(range(named)))
 
 
-def test_a_round_that_was_begun_with_another_recipe_is_drawn_anew(
-    there: Platform, api: Kfp, model: Path, tmp_path: Path
-):
-    """As `run` does it: what was begun has failed. With the same recipe it is gone on with."""
+def test_a_round_that_was_begun_with_another_recipe_is_redrawn(there: Platform, api: Kfp, model: Path, tmp_path: Path):
+    """As `run` does it: what was begun has failed. With the same recipe it is resumed."""
     Round(tmp_path / "begun", recipe(model), shards=1).prepare()
     same = submit(there, order(model))
     api.end(same.id, "FAILED")
@@ -108,8 +106,8 @@ def test_a_round_that_was_begun_with_another_recipe_is_drawn_anew(
     anew = submit(there, replace(order(model), recipe=changed))
     assert [same.name, anew.name] == ["line campaign round 1", "line campaign round 1 attempt 1"]
     assert [round.outcome for round in there.tracker.rounds("line", "campaign")] == ["failed", ""]
-    (told,) = [run["runtime_config"]["parameters"] for run in api.runs if run["run_id"] == anew.id]
-    assert (Recipe.parse(told["recipe"]), told["attempt"], told["shards"]) == (changed, 1, [0, 1, 2])
+    (items,) = [run["runtime_config"]["parameters"] for run in api.runs if run["run_id"] == anew.id]
+    assert (Recipe.parse(items["recipe"]), items["attempt"], items["shards"]) == (changed, 1, [0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +129,7 @@ def test_runs_are_called_by_line_campaign_round_and_attempt(
     assert submit(there, order(model)).name == name
 
 
-def test_runs_that_go_on_with_a_round_can_be_told_apart(there: Platform, api: Kfp, model: Path):
+def test_runs_that_go_on_with_a_round_can_be_distinguished(there: Platform, api: Kfp, model: Path):
     names = []
     for _ in range(3):
         made = submit(there, order(model))
@@ -208,8 +206,8 @@ def test_mlflow_and_status_name_version_and_run(there: Platform, api: Kfp, model
     (round,) = there.tracker.rounds("line", "campaign")
     tags = there.tracker.tags(round.run)
     assert (tags["selftaught.pipeline_version"], tags["selftaught.kfp_run"]) == (made.version, made.id)
-    told = json.loads(CliRunner().invoke(app, ["status", "line", "--json"]).stdout)
-    assert [(run["name"], run["version"]) for run in told["runs"]] == [(made.name, made.version)]
+    data = json.loads(CliRunner().invoke(app, ["status", "line", "--json"]).stdout)
+    assert [(run["name"], run["version"]) for run in data["runs"]] == [(made.name, made.version)]
     assert f"{made.name}, {made.version} ({made.id})" in CliRunner().invoke(app, ["status", "line"]).stdout
 
 
@@ -227,7 +225,7 @@ def test_a_line_has_one_active_run(there: Platform, api: Kfp, model: Path, state
 
 
 def test_two_submits_at_the_very_same_moment_make_one_run(there: Platform, api: Kfp, model: Path):
-    """Each has a platform of its own, as processes have; whoever loses is told why."""
+    """Each has a platform of its own, as processes have; whoever loses gets the reason."""
     at_once = threading.Barrier(4)
 
     def one(_: int) -> str:
@@ -240,10 +238,10 @@ def test_two_submits_at_the_very_same_moment_make_one_run(there: Platform, api: 
             return str(refused)
 
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(one, range(4)))
+        items = list(pool.map(one, range(4)))
     assert len(api.runs) == 1
-    assert told.count(api.runs[0]["run_id"]) == 1
-    assert sum("another process" in words or "is pending" in words for words in told) == 3
+    assert items.count(api.runs[0]["run_id"]) == 1
+    assert sum("another process" in words or "is pending" in words for words in items) == 3
 
 
 # Who asks -----------------------------------------------------------------------------------------------------------

@@ -88,11 +88,13 @@ def test_gc_removes_versions_that_no_run_and_no_champion_is_of(platform: Platfor
     made = there.tracker.register("line", "1" * 64, "file:///made", run, {"selftaught.outcome": "promoted"})
     there.tracker.point("champion", made)
     lines = CliRunner().invoke(app, ["gc", "--dry-run", "--json"]).stdout.splitlines()
-    told = {each["key"]: (each["action"], each["why"]) for each in map(json.loads, lines) if each["kind"] == "pipeline"}
-    assert told["unused"] == ("remove", "no run and no champion is of it, 41 days old")
-    assert told["run"] == ("keep", "a run is of it")
-    assert told["champions"] == ("keep", "made line version 2")
-    assert len(told) == 3
+    fields = {
+        each["key"]: (each["action"], each["why"]) for each in map(json.loads, lines) if each["kind"] == "pipeline"
+    }
+    assert fields["unused"] == ("remove", "no run and no champion is of it, 41 days old")
+    assert fields["run"] == ("keep", "a run is of it")
+    assert fields["champions"] == ("keep", "made line version 2")
+    assert len(fields) == 3
     assert CliRunner().invoke(app, ["gc", "--keep-pipelines", "90"]).exit_code == 0
     assert len(api.versions) == 7
     assert CliRunner().invoke(app, ["gc"]).exit_code == 0
@@ -121,7 +123,7 @@ def test_a_version_that_somebody_else_has_removed_is_no_error(platform: Platform
 def test_a_kubeflow_that_does_not_say_keeps_nothing_else_from_going(
     platform: Platform, api: Kfp, monkeypatch: pytest.MonkeyPatch, fault: str
 ):
-    """It is told, and the command ends with 1 once everything else is done."""
+    """It is reported, and the command ends with 1 once everything else is done."""
     if fault == "silent":
         monkeypatch.setenv("SELFTAUGHT_KFP", "http://127.0.0.1:9")
     api.refuses = 403
@@ -143,7 +145,7 @@ def test_a_kubeflow_that_does_not_say_keeps_nothing_else_from_going(
 
 def test_a_kubeflow_that_falls_silent_in_the_middle_keeps_nothing_else_from_going():
     """Versions of pipelines are the last to go, so that an error there leaves nothing undone."""
-    old = Folder("datasets", "f" * 64, 1, NOW - 100 * DAY, whole=False)
+    old = Folder("datasets", "f" * 64, 1, NOW - 100 * DAY, complete=False)
     state = State(pipelines=(PipelineVersion("old", NOW - 100 * DAY),), folders=(old,))
     assert [fate.kind for fate in plan(state, RetentionPolicy(), NOW).go] == ["datasets", "pipeline"]
 

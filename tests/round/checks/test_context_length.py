@@ -53,8 +53,8 @@ def settings(context):
 def test_new_tokens_that_leave_no_room_for_a_prompt_are_refused(stage, field, longest):
     recipe = parsed(**stage)
     require_room(recipe, settings(longest + 1))
-    told = f"recorded: stages.main.{field}: {longest} new tokens a request .* context of {longest} tokens"
-    with pytest.raises(BadRecipe, match=told):
+    text = f"recorded: stages.main.{field}: {longest} new tokens a request .* context of {longest} tokens"
+    with pytest.raises(BadRecipe, match=text):
         require_room(recipe, settings(longest))
 
 
@@ -110,8 +110,8 @@ def test_where_the_store_is_s3_they_are_found_by_the_models_tokens_too(
     round = Round(tmp_path / "round", recipe(model))
     round.prepare()
     assert dataset.manifest(Path(round.made["tasks"].path)).counts["too long"] == 5
-    told = capfd.readouterr().err
-    assert [each.id for each in long if f"too long for an engine: task {each.id} (" not in told] == []
+    stderr = capfd.readouterr().err
+    assert [each.id for each in long if f"too long for an engine: task {each.id} (" not in stderr] == []
     assert not (platform.settings.home / "cache" / "models").exists()
 
 

@@ -37,22 +37,22 @@ def test_a_role_that_no_such_model_plays_is_told_of_the_recipe(tmp_path: Path, r
     found = {"type": "search", "value": {"type": kind, "role": role}}
     strategy = {"type": "strategy", "label": "found", "sample": found}
     stage: dict[str, Any] = {"sample": found, "evaluate": [{"type": "accuracy"}, strategy]}
-    told = recipe(tmp_path, **{where: stage[where]})
+    fields = recipe(tmp_path, **{where: stage[where]})
     with pytest.raises(BadRecipe, match=f"stages.main: {kind} uses the {role} model, and models names no such"):
-        require_named(Recipe.model_validate(told))
-    named = Recipe.model_validate(told | {"models": told["models"] | {"prm": "someone/prm"}})
+        require_named(Recipe.model_validate(fields))
+    named = Recipe.model_validate(fields | {"models": fields["models"] | {"prm": "someone/prm"}})
     if role == "prm":
         require_named(named)
 
 
 def checked(platform: Platform, folder: Path, kind: str | None, value: object) -> None:
-    told = recipe(folder / "policy", sample={"type": "search", "value": value})
+    found = recipe(folder / "policy", sample={"type": "search", "value": value})
     roles = {"prm": kept(platform, folder, kind)} if kind else {}
-    require_asked_rightly(platform, Recipe.model_validate(told).stages[0], roles)
+    require_asked_rightly(platform, Recipe.model_validate(found).stages[0], roles)
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "told"),
+    ("kind", "value", "text"),
     [
         (HEAD, ASKED, "the prm model (bbbbbbbb) is not a process reward model that can be served"),
         (
@@ -74,9 +74,9 @@ def checked(platform: Platform, folder: Path, kind: str | None, value: object) -
     ],
 )
 def test_a_model_is_not_asked_for_what_it_does_not_give(
-    platform: Platform, tmp_path: Path, kind: str | None, value: object, told: str
+    platform: Platform, tmp_path: Path, kind: str | None, value: object, text: str
 ):
-    with pytest.raises(BadInput, match=re.escape(told)):
+    with pytest.raises(BadInput, match=re.escape(text)):
         checked(platform, tmp_path, kind, value)
 
 

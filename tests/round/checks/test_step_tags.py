@@ -27,7 +27,7 @@ PIECES, BYTES = file_of(pieces()), file_of(byte_tokenizer(additional_special_tok
 
 
 @pytest.mark.parametrize(
-    ("block", "tokenizer", "told"),
+    ("block", "tokenizer", "text"),
     [
         (SHEPHERD, BYTES, "main.tag: 'ки' is 5 tokens of the prm model's tokenizer, and a score is read at one token."),
         (ReplyReward(role="prm", tag="кк"), PIECES, "main.tag: 'кк' is 3 tokens of the prm model's"),
@@ -36,8 +36,8 @@ PIECES, BYTES = file_of(pieces()), file_of(byte_tokenizer(additional_special_tok
         (ProcessReward(role="prm", tag="<extra_1>"), BYTES, "main.tag: '<extra_1>' is 9 tokens of"),
     ],
 )
-def test_a_tag_or_a_reply_that_is_not_one_token_is_refused(block: Any, tokenizer: bytes, told: str):
-    with pytest.raises(BadInput, match=re.escape(told) + ".*Name the .* that the model was trained with"):
+def test_a_tag_or_a_reply_that_is_not_one_token_is_refused(block: Any, tokenizer: bytes, text: str):
+    with pytest.raises(BadInput, match=re.escape(text) + ".*Name the .* that the model was trained with"):
         require_readable("main", block, CHAT, tokenizer)
 
 

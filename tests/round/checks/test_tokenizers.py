@@ -42,10 +42,10 @@ def kept(platform: Platform, folder: Path, name: str, content: bytes | None) -> 
 
 
 def compared(platform: Platform, folder: Path, theirs: bytes | None, **stage: object) -> None:
-    told = recipe(folder / "policy", **stage)
-    told |= {"models": told["models"] | {"value": "v"}}
+    found = recipe(folder / "policy", **stage)
+    found |= {"models": found["models"] | {"value": "v"}}
     policy, value = kept(platform, folder, "a", tokenizer(OWN)), kept(platform, folder, "b", theirs)
-    require_same_tokens(platform, Recipe.model_validate(told).stages[0], policy, {"value": value})
+    require_same_tokens(platform, Recipe.model_validate(found).stages[0], policy, {"value": value})
 
 
 def search(value: object) -> dict[str, object]:

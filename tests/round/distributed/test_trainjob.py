@@ -58,9 +58,9 @@ class Trainer:
 
     def _pod(self, job: dict[str, Any], node: int, port: int) -> "subprocess.Popen[bytes]":
         trainer = job["spec"]["trainer"]
-        told = {"NNODES": trainer["numNodes"], "NPROC_PER_NODE": trainer["numProcPerNode"], "NODE_RANK": node}
-        told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        variables = {f"PET_{name}": str(value) for name, value in told.items()}
+        fields = {"NNODES": trainer["numNodes"], "NPROC_PER_NODE": trainer["numProcPerNode"], "NODE_RANK": node}
+        fields |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        variables = {f"PET_{name}": str(value) for name, value in fields.items()}
         own = {"SELFTAUGHT_HOME": str(self.folder / f"home-{node}"), "SELFTAUGHT_STORE": str(self.store)}
         path = {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
         return subprocess.Popen(
@@ -186,7 +186,7 @@ def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
     trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
 ):
     """Its pods have no account at the tracking server: the step, which has one, shows what they log."""
-    told = work(SFT(**TOLD))
+    found = work(SFT(**TOLD))
 
     def pods(job: dict[str, Any]) -> None:
         trainer.jobs[job["metadata"]["name"]] = [subprocess.Popen(["sleep", "600"])]
@@ -194,10 +194,10 @@ def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
         (trainer.folder / "log-0").write_text("\n".join(lines))
 
     def curve() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in told.curve.read_text().splitlines()] if told.curve.exists() else []
+        return [json.loads(line) for line in found.curve.read_text().splitlines()] if found.curve.exists() else []
 
     trainer.create = pods
-    step = Thread(target=partial(pytest.raises, RoundFailed, trainjobs.run, told, pause=0.05))
+    step = Thread(target=partial(pytest.raises, RoundFailed, trainjobs.run, found, pause=0.05))
     step.start()
     assert until(lambda: len(curve()) > 0)
     (name,) = trainer.jobs
@@ -212,7 +212,7 @@ def test_what_the_objective_raises_is_raised(trainjobs: TrainJobs, work: Callabl
         trainjobs.run(work(SFT(**TOLD | {"learning_rate": 1e30})), pause=0.2)
 
 
-def test_a_node_that_fails_is_told_in_its_last_words_and_the_next_attempt_is_made_anew(
+def test_a_node_that_fails_is_told_in_its_last_words_and_the_next_attempt_is_recreated(
     trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
 ):
     """No node finds such an order, because their store is another one; the TrainJob has failed when the first has."""
@@ -231,7 +231,7 @@ def test_pods_that_cannot_start_are_said_at_once(
         trainjobs.run(work(SFT(**TOLD)), pause=0.2)
 
 
-def test_what_could_not_start_is_made_anew_once_that_is_mended(
+def test_what_could_not_start_is_recreated_once_that_is_fixed(
     trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
 ):
     trainer.stuck = True

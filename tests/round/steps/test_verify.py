@@ -25,15 +25,15 @@ def sampled(folder: Path, model: Path, tasks: int, **stage: object) -> Round:
     mine = sorted((task for task in drawn if task.split == "train"), key=lambda task: task.id)
     for shard in range(round.shards):
         rows = [answered(task) for task in mine[shard :: round.shards]]
-        told = {"new_tokens": 1.0, "seconds": 1.0}
-        dataset.write(Path(round.artifact(f"groups-{shard}").path), rows, "groups", counts=told)
+        fields = {"new_tokens": 1.0, "seconds": 1.0}
+        dataset.write(Path(round.artifact(f"groups-{shard}").path), rows, "groups", counts=fields)
     return round
 
 
 def answered(task: Task) -> Group:
     said = [(Turn(content=f"Way {index}. The answer is {task.answer}.", token_ids=(1, 2)),) for index in range(RIGHT)]
-    told = {"task": task.id, "model": "m", "temperature": 1.0}
-    return Group(task=task, rollouts=tuple(Rollout(index=n, turns=turns, **told) for n, turns in enumerate(said)))
+    fields = {"task": task.id, "model": "m", "temperature": 1.0}
+    return Group(task=task, rollouts=tuple(Rollout(index=n, turns=turns, **fields) for n, turns in enumerate(said)))
 
 
 @pytest.fixture

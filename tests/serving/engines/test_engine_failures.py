@@ -40,11 +40,11 @@ def test_the_first_cause_in_the_log_is_told(cause: str, tmp_path: Path):
     log.write_text(ULIMIT + LOGS[cause])
     error = why(tmp_path / "model", log)
     assert isinstance(error, BadInput)
-    with pytest.raises(BadInput, match=f"model: cannot be served: .*{cause}") as told:
+    with pytest.raises(BadInput, match=f"model: cannot be served: .*{cause}") as found:
         raise error
-    assert str(log) in str(told.value)
-    assert "OSError" not in str(told.value)
-    assert "input_value" not in str(told.value)
+    assert str(log) in str(found.value)
+    assert "OSError" not in str(found.value)
+    assert "input_value" not in str(found.value)
 
 
 def test_an_engine_that_was_killed_leaves_its_last_words(tmp_path: Path):

@@ -14,7 +14,7 @@ from tests.waiting import until
 
 
 class Started(Exception):
-    """In the place of a process."""
+    """Instead of a process."""
 
 
 @pytest.fixture
@@ -25,14 +25,17 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         for name, value in settings.items():
             monkeypatch.setenv(f"SELFTAUGHT_ENGINE_{name.upper()}", value)
         monkeypatch.setattr("selftaught.serving.engines.engine.server_module", lambda: module)
-        served, options = Served("http://127.0.0.1:1/v1", "line", "abcd1234"), EngineOptions.told(Settings.load())
+        served, options = (
+            Served("http://127.0.0.1:1/v1", "line", "abcd1234"),
+            EngineOptions.from_settings(Settings.load()),
+        )
 
         def start(words: list[str], _: Path):
             raise Started(words)
 
-        with reserve(0) as reservation, pytest.raises(Started) as told:
+        with reserve(0) as reservation, pytest.raises(Started) as found:
             Engine(served, tmp_path, tmp_path, reservation=reservation, options=options, start=start)
-        (words,) = told.value.args
+        (words,) = found.value.args
         return {word: after for word, after in zip(words, [*words[1:], ""], strict=True) if word.startswith("--")}
 
     return started
@@ -51,8 +54,8 @@ def test_an_engine_is_started_as_it_always_was(command):
 
 def test_the_machines_settings_reach_vllm(command):
     words = command(context="8192", dtype="float32", tensor_parallel="2", memory_share="0.5", eager="false")
-    told = ("--max-model-len", "--dtype", "--tensor-parallel-size", "--gpu-memory-utilization")
-    assert [words[name] for name in told] == ["8192", "float32", "2", "0.5"]
+    found = ("--max-model-len", "--dtype", "--tensor-parallel-size", "--gpu-memory-utilization")
+    assert [words[name] for name in found] == ["8192", "float32", "2", "0.5"]
     assert words["--distributed-executor-backend"] == "mp"
     assert "--enforce-eager" not in words
 
@@ -82,13 +85,13 @@ def test_what_the_server_on_transformers_has_no_word_for_is_not_said_to_it(comma
 
 
 def test_the_threads_of_an_engine_are_this_machines(command):
-    assert EngineOptions.told(Settings.load()).threads == len(os.sched_getaffinity(0))
+    assert EngineOptions.from_settings(Settings.load()).threads == len(os.sched_getaffinity(0))
 
 
 def test_a_process_of_an_engine_has_no_credentials_and_no_server_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A program in the engine's place shows the environment that it was started with."""
+    """A program instead of the engine shows the environment that it was started with."""
     secret = {"AWS_SECRET_ACCESS_KEY": "x", "MLFLOW_TRACKING_PASSWORD": "x", "KUBECONFIG": "x", "HF_TOKEN": "x"}
     (tmp_path / "shown.py").write_text("import json, os; print(json.dumps(dict(os.environ)))")
     for name, value in {**secret, "PYTHONPATH": f"{Path.cwd()}:{tmp_path}"}.items():

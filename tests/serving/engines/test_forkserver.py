@@ -1,6 +1,6 @@
-"""The nursery forks what the launcher would have started: whose they are, when they end, and what if it cannot.
+"""the fork server forks what the launcher would have started: whose they are, when they end, and what if it cannot.
 
-The recorded engine stands in for vLLM; `test_local_engines` has the real one.
+The simulated engine stands in for vLLM; `test_local_engines` has the real one.
 """
 
 import os
@@ -27,7 +27,7 @@ from pathlib import Path
 from selftaught.serving.engines import engine
 from selftaught.serving.engines.pool import LocalEngines
 engine.server_module = lambda: engine.VLLM
-engines = LocalEngines(Path(sys.argv[1]), nursery=True)
+engines = LocalEngines(Path(sys.argv[1]), forkserver=True)
 engines.deploy("rft", "abcd1234" * 8, Path(sys.argv[2]))
 Path(sys.argv[1], "up").touch()
 time.sleep(600)
@@ -47,7 +47,7 @@ def use(monkeypatch: pytest.MonkeyPatch, vllm: Path) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model of the recorded engine, which is what vLLM is in processes that this one starts."""
+    """A model of the simulated engine, which is what vLLM is in processes that this one starts."""
     use(monkeypatch, ENGINE)
     folder = tmp_path / "models" / "recorded"
     folder.mkdir(parents=True)
@@ -60,11 +60,11 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def engines(tmp_path: Path, model: Path) -> Iterator[LocalEngines]:
-    with LocalEngines(tmp_path, nursery=True) as engines:
+    with LocalEngines(tmp_path, forkserver=True) as engines:
         yield engines
 
 
-def test_engines_are_forked_by_one_nursery_into_sessions_of_their_own(
+def test_engines_are_forked_by_one_fork_server_into_sessions_of_their_own(
     tmp_path: Path, engines: LocalEngines, model: Path
 ):
     engines.deploy("rft", "aaaa1234" * 8, model)
@@ -75,7 +75,7 @@ def test_engines_are_forked_by_one_nursery_into_sessions_of_their_own(
     assert [len(one.session()) for one in (first, second)] == [2, 2]
 
 
-def test_an_engine_holds_nothing_of_the_nursery_open(tmp_path: Path, engines: LocalEngines, model: Path):
+def test_an_engine_holds_nothing_of_the_fork_server_open(tmp_path: Path, engines: LocalEngines, model: Path):
     engines.deploy("rft", "aaaa1234" * 8, model)
     (leader,) = leaders(tmp_path).values()
     (log,) = (tmp_path / "engines").glob("rft-*.log")
@@ -83,17 +83,17 @@ def test_an_engine_holds_nothing_of_the_nursery_open(tmp_path: Path, engines: Lo
     assert sorted(path for path in files if not str(path).startswith("anon_inode")) == [Path(os.devnull), log, log]
 
 
-def test_engines_and_nursery_end_when_they_are_closed_and_leave_no_zombie(
+def test_engines_and_fork_server_end_when_they_are_closed_and_leave_no_zombie(
     tmp_path: Path, engines: LocalEngines, model: Path
 ):
     engines.deploy("rft", "aaaa1234" * 8, model)
     (leader,) = leaders(tmp_path).values()
-    nursery = parent(leader.pid)
+    forkserver = parent(leader.pid)
     engines.remove("rft", "aaaa1234" * 8)
     assert until(lambda: not Path(f"/proc/{leader.pid}").exists())
-    assert running(nursery)
+    assert running(forkserver)
     engines.close()
-    assert until(lambda: not Path(f"/proc/{nursery}").exists())
+    assert until(lambda: not Path(f"/proc/{forkserver}").exists())
 
 
 def test_kill_9_of_the_server_is_noticed(tmp_path: Path, engines: LocalEngines, model: Path):
@@ -106,19 +106,19 @@ def test_kill_9_of_the_server_is_noticed(tmp_path: Path, engines: LocalEngines, 
     assert leaders(tmp_path)[served.name] != before
 
 
-def test_kill_9_of_the_owner_leaves_neither_engine_nor_nursery(tmp_path: Path, model: Path):
+def test_kill_9_of_the_owner_leaves_neither_engine_nor_forkserver(tmp_path: Path, model: Path):
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), str(model)])
     assert until((tmp_path / "up").exists, 300)
     (leader,) = leaders(tmp_path).values()
-    nursery = parent(leader.pid)
-    ours = [*leader.session(), *Process.of(os.getsid(nursery)).session()]
-    assert len(ours) == 4, "two of the engine, two of the nursery"
+    forkserver = parent(leader.pid)
+    ours = [*leader.session(), *Process.of(os.getsid(forkserver)).session()]
+    assert len(ours) == 4, "two of the engine, two of the forkserver"
     owner.kill()
     owner.wait()
     assert until(lambda: not any(map(running, ours)))
 
 
-def test_kill_9_of_the_nursery_leaves_engines_up_and_the_next_is_launched_afresh(
+def test_kill_9_of_the_fork_server_leaves_engines_up_and_the_next_is_launched_afresh(
     tmp_path: Path, engines: LocalEngines, model: Path
 ):
     first = engines.deploy("rft", "aaaa1234" * 8, model)
@@ -135,26 +135,26 @@ def test_why_vllm_cannot_be_imported_is_told(error: str, tmp_path: Path, model: 
     (broken / "__init__.py").write_text(f'raise {error}("libtorch.so: cannot be opened")')
     use(monkeypatch, broken.parent)
     with (
-        LocalEngines(tmp_path, nursery=True) as engines,
+        LocalEngines(tmp_path, forkserver=True) as engines,
         pytest.raises(BadInput, match=rf"{error}: libtorch\.so: cannot be opened"),
     ):
         engines.deploy("rft", "aaaa1234" * 8, model)
 
 
-def test_who_waits_for_the_import_of_a_nursery_that_is_closed_is_let_go(
+def test_who_waits_for_the_import_of_a_fork_server_that_is_closed_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "vllm").mkdir()
     (tmp_path / "vllm" / "__init__.py").write_text("import time; print('importing', flush=True); time.sleep(600)")
     use(monkeypatch, tmp_path)
-    nursery = ForkServer(tmp_path, EngineOptions())
+    forkserver = ForkServer(tmp_path, EngineOptions())
     (log,) = tmp_path.glob("forkserver.*.log")
     assert until(lambda: "importing" in log.read_text())
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(nursery.start, [VLLM], tmp_path / "engine.log")
+        waiting = pool.submit(forkserver.start, [VLLM], tmp_path / "engine.log")
         with pytest.raises(TimeoutError):
             waiting.result(0.3)
-        nursery.close()
+        forkserver.close()
         leader = waiting.result(60)
     leader.terminate()
     leader.wait()

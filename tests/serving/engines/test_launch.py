@@ -1,4 +1,4 @@
-"""No engine outlives its owner: the launcher with a small command in the engine's place."""
+"""No engine outlives its owner: the launcher with a small command instead of the engine."""
 
 import os
 import signal

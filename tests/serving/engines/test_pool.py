@@ -45,7 +45,7 @@ def engines(home: Path) -> Iterator[LocalEngines]:
     counting = ("--middleware", "selftaught.serving.middleware.counting.Counting")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("selftaught.serving.engines.engine.VLLM_FLAGS", (*VLLM_FLAGS, *counting))
-        with LocalEngines(home, nursery=True) as engines:
+        with LocalEngines(home, forkserver=True) as engines:
             yield engines
     assert list((home / "engines").glob("*.json")) == []
 
@@ -134,7 +134,7 @@ def test_deploying_again_is_the_same_engine(home: Path, engines: LocalEngines, s
     assert noted(home) == before
 
 
-async def test_a_second_engine_of_the_nursery_is_its_own_and_draws_its_own(
+async def test_a_second_engine_of_the_fork_server_is_its_own_and_draws_its_own(
     home: Path, engines: LocalEngines, served: Served, starter_model: Path, reference: Reference
 ):
     other = engines.deploy("rft", OTHER, starter_model)
@@ -273,8 +273,8 @@ def _refuses_what_it_cannot_do(served: Served) -> None:
     key = bearer(served.key)
 
     def asked(**body: Any) -> httpx.Response:
-        told = {"model": served.name, "prompt": "Two and two are", "max_tokens": 3, "temperature": 0} | body
-        return httpx.post(f"{served.url}/completions", json=told, headers=key, timeout=60, trust_env=False)
+        fields = {"model": served.name, "prompt": "Two and two are", "max_tokens": 3, "temperature": 0} | body
+        return httpx.post(f"{served.url}/completions", json=fields, headers=key, timeout=60, trust_env=False)
 
     assert asked(stop=None, n=None).json()["usage"]["completion_tokens"] == 3
     assert asked(stop="END").status_code == 200

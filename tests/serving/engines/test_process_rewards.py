@@ -1,4 +1,4 @@
-"""What a search is told by the transformers server is what transformers' own forward pass makes of the same text."""
+"""The transformers server returns to a search what transformers' own forward pass gives for the same text."""
 
 import threading
 from collections.abc import Callable, Generator, Mapping

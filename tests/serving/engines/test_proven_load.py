@@ -71,5 +71,5 @@ def test_the_server_on_transformers_ends_and_says_why(folder: Path):
         [*command, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode != 0
-    told = cause(done.stderr)
-    assert told is not None and f"is model {model_digest(folder)[:8]}, not ffffffff" in told
+    found = cause(done.stderr)
+    assert found is not None and f"is model {model_digest(folder)[:8]}, not ffffffff" in found

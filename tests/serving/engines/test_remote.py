@@ -1,4 +1,4 @@
-"""A component asks for an engine over the socket: answers, errors and waiting, with a backend in the engine's place."""
+"""A component asks for an engine over the socket: answers, errors and waiting, with a backend instead of the engine."""
 
 import errno
 import os

@@ -47,8 +47,8 @@ def url(generator: Generator) -> Iterator[str]:
 
 
 def asked(url: str, path: str = "/v1/completions", **body: Any) -> httpx.Response:
-    told = {"model": NAME, "prompt": PROMPT, "max_tokens": 8} | body
-    return httpx.post(f"{url}{path}", json=told, timeout=60, trust_env=False)
+    fields = {"model": NAME, "prompt": PROMPT, "max_tokens": 8} | body
+    return httpx.post(f"{url}{path}", json=fields, timeout=60, trust_env=False)
 
 
 def said(url: str, **body: Any) -> list[list[int]]:
@@ -172,8 +172,10 @@ def test_a_chat_that_is_none_is_refused(url: str, wrong: dict[str, Any]):
     ],
 )
 def test_a_body_that_is_none_is_told_with_a_status(url: str, status: int, content: str, headers: dict[str, str]):
-    told = {"Content-Type": "application/json"} | headers
-    response = httpx.post(f"{url}/v1/completions", content=content.encode(), headers=told, timeout=60, trust_env=False)
+    fields = {"Content-Type": "application/json"} | headers
+    response = httpx.post(
+        f"{url}/v1/completions", content=content.encode(), headers=fields, timeout=60, trust_env=False
+    )
     assert (response.status_code, response.json()["error"]["code"]) == (status, status)
     assert len(said(url)) == 1
 
@@ -218,10 +220,10 @@ def test_values_of_what_is_no_prompt_are_refused(tmp_path: Path):
 
     save_value(load_value(tiny_model(tmp_path / "tiny"), torch.float32), tmp_path / "tiny", tmp_path)
     answers = Values(NAME, tmp_path, CONTEXT, 2, "auto").answers["/classify"]
-    whole = answers({"input": [[1, 2], [3], [4, 5, 6]]})["data"]
+    full = answers({"input": [[1, 2], [3], [4, 5, 6]]})["data"]
     for index, ids in enumerate([[1, 2], [3], [4, 5, 6]]):
         (alone,) = answers({"input": [ids]})["data"]
-        assert alone["probs"] == pytest.approx(whole[index]["probs"], abs=1e-5)
+        assert alone["probs"] == pytest.approx(full[index]["probs"], abs=1e-5)
     for wrong in (None, [], "ab", [[]], [[10**9]], [[-1]], [["a"]], [1], [[1] * (CONTEXT + 1)]):
         with pytest.raises(transformers_server.RefusedError):
             answers({"input": wrong})
@@ -232,13 +234,13 @@ def test_a_process_reward_model_tells_tokens_as_its_tokenizer_has_them_and_the_c
     tell, score = answers["/tokenize"], answers["/pooling"]
     said = {"messages": [{"role": "user", "content": "2?"}, {"role": "assistant", "content": "2<extra_0>"}]}
     opening = "<|im_start|>system\nReason step by step.<|im_end|>\n<|im_start|>user\n2?<|im_end|>\n"
-    whole = f"{opening}<|im_start|>assistant\n2<extra_0><|im_end|>\n"
+    full = f"{opening}<|im_start|>assistant\n2<extra_0><|im_end|>\n"
     ids = tell(said | {"add_generation_prompt": False})["tokens"]
-    assert ids == ids_of(tmp_path, whole)
-    assert tell(said)["tokens"] == ids_of(tmp_path, f"{whole}<|im_start|>assistant\n")
+    assert ids == ids_of(tmp_path, full)
+    assert tell(said)["tokens"] == ids_of(tmp_path, f"{full}<|im_start|>assistant\n")
     assert tell({"prompt": "<extra_0>", "add_special_tokens": False})["tokens"] == ids_of(tmp_path, "<extra_0>")
     first, second = score({"input": [ids, ids[:3]]})["data"]
-    assert np.allclose([softmax(row) for row in first["data"]], classified(tmp_path, whole), atol=1e-5)
+    assert np.allclose([softmax(row) for row in first["data"]], classified(tmp_path, full), atol=1e-5)
     assert np.allclose(second["data"], first["data"][:3], atol=1e-4)
     for wrong in (None, [], [[]], [[10**9]], [[1] * (CONTEXT + 1)]):
         with pytest.raises(transformers_server.RefusedError):

@@ -22,9 +22,9 @@ DIGEST = "3f9a1c2e" + "0" * 56
 NAME = served_name("support", DIGEST)
 
 
-def predictor(**told: Any) -> tuple[dict[str, Any], str]:
+def predictor(**value: Any) -> tuple[dict[str, Any], str]:
     """The predictor of a version under these settings, and its autoscaler."""
-    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="none", namespace="team-a", **told)
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="none", namespace="team-a", **value)
     body = inference_service(settings, f"s3://bucket/models/{DIGEST}", "support", DIGEST)
     return body["spec"]["predictor"], body["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"]
 

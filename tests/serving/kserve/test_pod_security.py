@@ -1,4 +1,4 @@
-"""An engine that Pod Security refuses: the refusal is told with what mends it."""
+"""An engine that Pod Security refuses: the refusal is reported with its fix."""
 
 from pathlib import Path
 from types import SimpleNamespace

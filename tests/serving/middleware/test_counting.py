@@ -22,7 +22,7 @@ MARK = "5f" * 16
 
 
 @dataclass
-class Counted:
+class CountedApp:
     """A server that answers with the status that its path names, and what it has counted."""
 
     url: str = ""
@@ -42,14 +42,14 @@ class Counted:
 
 
 @pytest.fixture
-def server() -> Iterator[Counted]:
+def server() -> Iterator[CountedApp]:
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/raises":
             raise RuntimeError("as an engine does that is out of memory")
         await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    made = Counted()
+    made = CountedApp()
     listening = socket.create_server(("127.0.0.1", 0))
     wrapped = Counting(answer, made.registry)
     running = uvicorn.Server(uvicorn.Config(wrapped, log_level="critical", lifespan="off"))
@@ -61,30 +61,30 @@ def server() -> Iterator[Counted]:
     thread.join()
 
 
-def test_what_is_not_2xx_is_an_error_whoever_made_the_mistake(server: Counted):
+def test_what_is_not_2xx_is_an_error_whoever_made_the_mistake(server: CountedApp):
     for path in ("/200", "/200", "/400", "/503", "/raises"):
         server.ask(path, MARK)
     assert server.counts() == Answers(5, 3)
 
 
-def test_only_what_carries_the_mark_is_counted(server: Counted):
+def test_only_what_carries_the_mark_is_counted(server: CountedApp):
     for mark in ("", "other", MARK, MARK):
         server.ask("/500", mark)
     server.ask("/500", MARK, method="GET")
     assert server.counts() == Answers(2, 2)
 
 
-def test_before_the_first_request_an_engine_that_counts_is_told_from_one_that_does_not(server: Counted):
+def test_before_the_first_request_an_engine_that_counts_is_told_from_one_that_does_not(server: CountedApp):
     assert server.counts() == Answers()
     assert answered("# TYPE http_requests counter\nhttp_requests_total 3.0\n", MARK) is None
 
 
-def test_who_reads_the_metrics_learns_no_mark(server: Counted):
+def test_who_reads_the_metrics_learns_no_mark(server: CountedApp):
     server.ask("/200", MARK)
     assert MARK not in server.text
 
 
-def test_marks_that_somebody_makes_up_fill_no_memory(server: Counted):
+def test_marks_that_somebody_makes_up_fill_no_memory(server: CountedApp):
     server.ask("/200", MARK)
     for made_up in range(KEPT):
         server.ask("/200", f"made-up-{made_up}")
@@ -104,7 +104,7 @@ def test_a_client_that_gives_up_before_it_is_answered_was_failed():
 
     async def send(message: Any) -> None: ...
 
-    made = Counted()
+    made = CountedApp()
     scope = {"type": "http", "method": "POST", "headers": [(HEADER.encode(), MARK.encode())]}
     asyncio.run(Counting(answer, made.registry)(scope, gone, send))
     assert made.counts() == Answers(1, 1)
@@ -120,7 +120,7 @@ def test_a_client_that_has_read_enough_of_a_stream_was_not():
 
     async def send(message: Any) -> None: ...
 
-    made = Counted()
+    made = CountedApp()
     scope = {"type": "http", "method": "POST", "headers": [(HEADER.encode(), MARK.encode())]}
     asyncio.run(Counting(answer, made.registry)(scope, gone, send))
     assert made.counts() == Answers(1, 0)

@@ -58,18 +58,18 @@ def test_a_stream_that_fails_before_its_first_part_is_a_500_and_no_broken_stream
 
 async def test_a_head_goes_out_with_the_first_part_and_everything_after_it_at_once():
     """What the server has been given, when the application has sent each of its messages."""
-    told: list[str] = []
+    seen: list[str] = []
     known: list[int] = []
     messages = ["http.response.start", *["http.response.body"] * 3]
 
     async def app(scope, receive, send):
         for kind in messages:
             await send({"type": kind})
-            known.append(len(told))
+            known.append(len(seen))
 
     async def send(message):
-        told.append(message["type"])
+        seen.append(message["type"])
 
     await Holding(app)({"type": "http"}, send, send)
     assert known == [0, 2, 3, 4]
-    assert told == messages
+    assert seen == messages

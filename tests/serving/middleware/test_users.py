@@ -1,4 +1,4 @@
-"""Users first, as an engine keeps to it: nobody is put before users, and rounds are told what users leave to them."""
+"""Users first: no request gets ahead of users', and rounds get the shares that users leave."""
 
 import asyncio
 import importlib.util
@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.inference.limiter import CLIENT, ENGINE, PRIORITY, SHARE, Limiter
-from selftaught.serving.middleware.users import BESIDE, JUST_NOW, LATELY, Places, UsersFirst
+from selftaught.serving.middleware.users import BESIDE_USERS, CLIENT_WINDOW, USER_WINDOW, Shares, UsersFirst
 
 CHAT = "/v1/chat/completions"
 ROUND = {PRIORITY: "1", CLIENT: "a"}
 
 
 class Application:
-    """Keeps what an engine would be asked: priorities of the header, and bodies."""
+    """Records the priorities in headers, and the bodies, that would reach the engine."""
 
     def __init__(self) -> None:
         self.priorities: list[list[str]] = []
@@ -37,7 +37,7 @@ class Application:
 
 
 async def ask(app: Application, path: str, headers: dict[str, str], body: bytes = b"{}", method: str = "POST"):
-    wrapped = UsersFirst(app, Places(128, beside=128))
+    wrapped = UsersFirst(app, Shares(128, beside_users=128))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(wrapped), base_url="http://engine") as client:
         return await client.request(method, path, headers=headers, content=body)
 
@@ -56,7 +56,7 @@ async def ask(app: Application, path: str, headers: dict[str, str], body: bytes 
         (ROUND, "1"),
     ],
 )
-async def test_nobody_is_put_before_users(path: str, headers: dict[str, str], priority: str):
+async def test_no_priority_is_above_users(path: str, headers: dict[str, str], priority: str):
     app = Application()
     await ask(app, path, headers)
     assert app.priorities == [[priority]]
@@ -82,113 +82,113 @@ def test_vllm_has_the_header_and_reads_it_for_these_paths():
     vllm = importlib.util.find_spec("vllm")
     if vllm is None or not vllm.submodule_search_locations:
         pytest.skip("vLLM is not installed")
-    place = Path(vllm.submodule_search_locations[0]) / "entrypoints"  # read, because importing it takes half a minute
-    assert f'PRIORITY_HEADER = "{PRIORITY}"' in (place / "generate/base/serving.py").read_text()
+    package = Path(vllm.submodule_search_locations[0]) / "entrypoints"  # read, because importing it takes half a minute
+    assert f'PRIORITY_HEADER = "{PRIORITY}"' in (package / "generate/base/serving.py").read_text()
     for kind in ("chat_completion", "completion", "responses"):
-        assert "priority=self._get_priority(request, raw_request)" in (place / f"openai/{kind}/serving.py").read_text()
+        assert (
+            "priority=self._get_priority(request, raw_request)" in (package / f"openai/{kind}/serving.py").read_text()
+        )
 
 
 async def test_a_round_is_told_its_share_and_a_user_nothing():
     app = Application()
-    told, user = await ask(app, CHAT, ROUND), await ask(app, CHAT, {})
+    found, user = await ask(app, CHAT, ROUND), await ask(app, CHAT, {})
     listed = await ask(app, "/v1/models", ROUND, method="GET")
-    assert told.headers[SHARE] == listed.headers[SHARE] == "192" and told.headers[ENGINE]
+    assert found.headers[SHARE] == listed.headers[SHARE] == "192" and found.headers[ENGINE]
     assert SHARE not in user.headers and ENGINE not in user.headers
 
 
-@pytest.mark.parametrize(("beside", "shares"), [(None, ["24", "13"]), ("5", ["24", "5"])])
-def test_the_places_are_those_that_the_engine_is_started_with(
-    monkeypatch: pytest.MonkeyPatch, beside: str | None, shares: list[str]
+@pytest.mark.parametrize(("beside_users", "shares"), [(None, ["24", "13"]), ("5", ["24", "5"])])
+def test_shares_follow_the_engines_command_line(
+    monkeypatch: pytest.MonkeyPatch, beside_users: str | None, shares: list[str]
 ):
     monkeypatch.setattr("sys.argv", ["vllm", "--model=x", "--max-num-seqs=16", "--block-size", "32"])
-    monkeypatch.delenv(BESIDE, raising=False)
-    if beside:
-        monkeypatch.setenv(BESIDE, beside)
+    monkeypatch.delenv(BESIDE_USERS, raising=False)
+    if beside_users:
+        monkeypatch.setenv(BESIDE_USERS, beside_users)
     transport = httpx.ASGITransport(UsersFirst(Application()))
 
-    async def told() -> list[str]:
+    async def shares_returned() -> list[str]:
         async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
             before = await client.get("/v1/models", headers=ROUND)
             await client.post(CHAT)
             return [answer.headers[SHARE] for answer in (before, await client.get("/v1/models", headers=ROUND))]
 
-    assert asyncio.run(told()) == shares
+    assert asyncio.run(shares_returned()) == shares
 
 
-def test_users_count_for_as_long_as_they_are_likely_to_come_back():
+def test_users_count_for_a_while_after_their_last_answer():
     now = 0.0
-    places = Places(128, beside=128, clock=lambda: now)
-    with places.taken(""), places.taken(""):
-        assert places.share("a") == 110
-    with places.taken(""):
-        now = LATELY
-        assert places.share("a") == 110
-        now = LATELY + 1
-        assert places.share("a") == 111
-    now = 2 * LATELY + 2
-    assert places.share("a") == 192
+    shares = Shares(128, beside_users=128, clock=lambda: now)
+    with shares.request(""), shares.request(""):
+        assert shares.share("a") == 110
+    with shares.request(""):
+        now = USER_WINDOW
+        assert shares.share("a") == 110
+        now = USER_WINDOW + 1
+        assert shares.share("a") == 111
+    now = 2 * USER_WINDOW + 2
+    assert shares.share("a") == 192
 
 
-def test_beside_users_rounds_have_less_and_without_them_what_keeps_the_engine_full():
+def test_rounds_get_less_with_users_and_a_full_engine_without():
     now = 0.0
-    places = Places(128, beside=16, clock=lambda: now)
-    assert places.share("a") == 192
-    with places.taken(""):
-        assert places.share("a") == 16
-    now = LATELY + 1
-    assert places.share("a") == 192
+    shares = Shares(128, beside_users=16, clock=lambda: now)
+    assert shares.share("a") == 192
+    with shares.request(""):
+        assert shares.share("a") == 16
+    now = USER_WINDOW + 1
+    assert shares.share("a") == 192
     with ExitStack() as there:
         for _ in range(100):
-            there.enter_context(places.taken(""))
-        assert places.share("a") == 12
+            there.enter_context(shares.request(""))
+        assert shares.share("a") == 12
 
 
 def test_rounds_share_what_users_leave():
     now = 0.0
-    places = Places(128, beside=128, clock=lambda: now)
-    with places.taken("a"):
-        assert places.share("a") == 192
-        with places.taken("b"):
-            assert places.share("b") == 1, "until the other has been told to make room"
+    shares = Shares(128, beside_users=128, clock=lambda: now)
+    with shares.request("a"):
+        assert shares.share("a") == 192
+        with shares.request("b"):
+            assert shares.share("b") == 1, "until the other has received its smaller share"
             now = 1000.0
-            assert places.share("a") == places.share("b") == 96
-        assert places.share("a") == 96, "who was answered just now is about to ask again"
-        now += JUST_NOW + 1
-        assert places.share("a") == 192
-        assert places.share("c") == 1
+            assert shares.share("a") == shares.share("b") == 96
+        assert shares.share("a") == 96, "a client that was just answered is about to send more"
+        now += CLIENT_WINDOW + 1
+        assert shares.share("a") == 192
+        assert shares.share("c") == 1
 
 
-def test_who_has_only_asked_what_is_served_has_its_share():
-    """Each client begins with that question: two that begin together do not have the whole engine each."""
-    places = Places(128, beside=128, clock=lambda: 0.0)
-    assert places.share("a") == 192
-    assert places.share("b") == 1
-    assert places.share("a") == places.share("b") == 96
+def test_a_client_that_only_listed_the_models_has_a_share():
+    """Each client starts with that request: two that start together do not both get the entire engine."""
+    shares = Shares(128, beside_users=128, clock=lambda: 0.0)
+    assert shares.share("a") == 192
+    assert shares.share("b") == 1
+    assert shares.share("a") == shares.share("b") == 96
 
 
 @given(
     sequences=st.integers(1, 300),
     users=st.integers(0, 400),
-    beside=st.integers(1, 300),
+    beside_users=st.integers(1, 300),
     asked=st.lists(st.integers(0, 8), min_size=1, max_size=60),
 )
-def test_what_rounds_are_told_together_leaves_room_for_one_user_more(
-    sequences: int, users: int, beside: int, asked: list[int]
-):
-    """However often and in whatever order clients ask: together no more than the room, but for one sequence each."""
-    places = Places(sequences, beside, clock=lambda: 0.0)
-    told = dict[int, int]()
+def test_the_shares_leave_room_for_one_more_user(sequences: int, users: int, beside_users: int, asked: list[int]):
+    """In any order of requests: together no more than is available, except one sequence each."""
+    shares = Shares(sequences, beside_users, clock=lambda: 0.0)
+    fields = dict[int, int]()
     with ExitStack() as there:
         for _ in range(users):
-            there.enter_context(places.taken(""))
+            there.enter_context(shares.request(""))
         for client in asked:
-            told[client] = places.share(str(client))
-            above_one = sum(share - 1 for share in told.values())
-            assert above_one < (min(beside, sequences - users) if users else 2 * sequences) or not above_one
-        assert min(told.values()) >= 1
-        for client in [*told, *told]:
-            told[client] = places.share(str(client))
-        assert len(set(told.values())) == 1, "in the end all have as many"
+            fields[client] = shares.share(str(client))
+            above_one = sum(share - 1 for share in fields.values())
+            assert above_one < (min(beside_users, sequences - users) if users else 2 * sequences) or not above_one
+        assert min(fields.values()) >= 1
+        for client in [*fields, *fields]:
+            fields[client] = shares.share(str(client))
+        assert len(set(fields.values())) == 1, "in the end all shares are equal"
 
 
 async def turns() -> None:
@@ -201,18 +201,18 @@ class Round:
 
     numbers = itertools.count()
 
-    def __init__(self, places: Places, waiting: int = 50) -> None:
-        self.limiter, self._places = Limiter(64), places
+    def __init__(self, shares: Shares, waiting: int = 50) -> None:
+        self.limiter, self._shares = Limiter(64), shares
         self._name = f"round {next(self.numbers)}"
-        self.limiter.hear(places.told(self._name))
+        self.limiter.update(shares.response_headers(self._name))
         self._tasks = [asyncio.create_task(self._stream()) for _ in range(waiting)]
 
     async def _stream(self) -> None:
         while True:
             async with self.limiter.turn(1):
-                with self._places.taken(self._name):
+                with self._shares.request(self._name):
                     await asyncio.sleep(0)
-                    self.limiter.hear(self._places.told(self._name))
+                    self.limiter.update(self._shares.response_headers(self._name))
 
     async def end(self) -> None:
         for task in self._tasks:
@@ -220,19 +220,19 @@ class Round:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def test_clients_that_keep_to_their_shares_leave_users_room():
-    """The limiter and the engine's count together, whoever comes first."""
-    places = Places(32, beside=6, clock=lambda: 0.0)
-    rounds = [Round(places)]
+async def test_clients_within_their_shares_leave_room_for_users():
+    """The limiter together with the engine's shares, whoever comes first."""
+    shares = Shares(32, beside_users=6, clock=lambda: 0.0)
+    rounds = [Round(shares)]
     await turns()
-    assert rounds[0].limiter.flying == 48
-    rounds.append(Round(places))
-    assert sum(one.limiter.limit for one in rounds) == 49, "the second begins with one"
+    assert rounds[0].limiter.in_flight == 48
+    rounds.append(Round(shares))
+    assert sum(one.limiter.limit for one in rounds) == 49, "the second starts with one"
     await turns()
-    assert [one.limiter.flying for one in rounds] == [24, 24]
-    with places.taken(""), places.taken(""):
+    assert [one.limiter.in_flight for one in rounds] == [24, 24]
+    with shares.request(""), shares.request(""):
         await turns()
-        assert [one.limiter.flying for one in rounds] == [3, 3]
+        assert [one.limiter.in_flight for one in rounds] == [3, 3]
         await rounds[1].end()
-        assert rounds[1].limiter.flying == 0
+        assert rounds[1].limiter.in_flight == 0
     await rounds[0].end()

@@ -151,12 +151,12 @@ class _Handler(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(size)) if size else {}
         status, said = self.world.handle(self.command, self.path, body)
-        told = json.dumps(said).encode()
+        found = json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(found)))
         self.end_headers()
-        self.wfile.write(told)
+        self.wfile.write(found)
 
     do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
 

@@ -1,4 +1,4 @@
-"""Promotion by steps: the rule by which a version goes on, and the shares of the requests, whatever happens."""
+"""Promotion by steps: the rule by which a version continues, and the shares of the requests, whatever happens."""
 
 import bisect
 import itertools
@@ -268,11 +268,11 @@ def begin(made: World) -> World:
 
 
 def route(made: World, *steps: int, say: Callable[[str], None] = print, **more: Any) -> GatewayRoute:
-    """Its steps last as long as one look; a version that nobody asks is promoted, unless told otherwise."""
-    return GatewayRoute(Cluster(SPACE, "address"), told(made.url, canary_steps=steps or (50,), **more), say)
+    """Its steps last as long as one look; a version that nobody asks is promoted, unless configured otherwise."""
+    return GatewayRoute(Cluster(SPACE, "address"), settings_of(made.url, canary_steps=steps or (50,), **more), say)
 
 
-def told(url: str, **more: Any) -> Settings:
+def settings_of(url: str, **more: Any) -> Settings:
     unseen = {"canary_patience": 0.0, "canary_promote_unseen": True, "canary_seconds": 0.01}
     return Settings(
         home=Path(),
@@ -310,7 +310,7 @@ def test_a_champion_gets_all_requests_through_both_addresses(line: World):
     assert asked(line.url, HOST) == asked(f"http://{line.stable}") == {NEW_ONE}
 
 
-def test_requests_are_marked_while_a_version_is_tried_anew_in_every_step(line: World):
+def test_requests_are_marked_while_a_version_is_tried_again_in_every_step(line: World):
     marks: list[dict[str, Any]] = []
     route(line, 5, 50, say=lambda words: marks.extend(line.route("line")["spec"]["rules"])).introduce("line", NEW, OLD)
     values = [header["value"] for rule in marks for header in marked(rule)]
@@ -344,7 +344,7 @@ def test_an_engine_that_does_not_count_is_told_of_and_nobody_is_tried_beside_it(
     with pytest.raises(
         RoundFailed, match=r"its engine does not count what comes through a gateway .* serve its version"
     ):
-        GatewayRoute(Cluster(SPACE, "address"), told(line.url), print).introduce("line", NEW, UNCOUNTED)
+        GatewayRoute(Cluster(SPACE, "address"), settings_of(line.url), print).introduce("line", NEW, UNCOUNTED)
     assert line.written[-1] == {f"line-{UNCOUNTED[:8]}-predictor": 100}
 
 
@@ -381,7 +381,7 @@ def test_a_gateway_that_does_not_follow_hides_nothing_of_why_a_version_is_taken_
 
 
 def test_what_a_kill_left_is_brought_back_to_the_champion(line: World):
-    half = http_route("line", told(line.url), {CHAMPION: 50, NEW_ONE: 50}, "ab" * 16)
+    half = http_route("line", settings_of(line.url), {CHAMPION: 50, NEW_ONE: 50}, "ab" * 16)
     line.route("line")["spec"]["rules"] = half["spec"]["rules"]
     route(line).point("line", OLD)
     assert line.written == [shares(0)]
@@ -403,7 +403,7 @@ def test_what_others_put_into_the_route_is_kept_also_when_they_write_at_the_same
 
 def test_a_gateway_that_does_not_follow_is_told(line: World, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gateway, "WITHIN", 0.2)
-    stuck = GatewayRoute(Cluster(SPACE, "address"), told("http://127.0.0.1:9"), print)
+    stuck = GatewayRoute(Cluster(SPACE, "address"), settings_of("http://127.0.0.1:9"), print)
     with pytest.raises(
         Unavailable, match=rf"{HOST} at http://127.0.0.1:9 does not lead to {NEW_ONE} .*though .* edge/main has"
     ):

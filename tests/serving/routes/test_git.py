@@ -88,10 +88,10 @@ def following(bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @contextmanager
-def following_cluster(told: Following) -> Iterator[Following]:
+def following_cluster(text: Following) -> Iterator[Following]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer = told.answer(self.path)
+            answer = text.answer(self.path)
             self.send_response(404 if answer is None else 200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
@@ -101,12 +101,12 @@ def following_cluster(told: Following) -> Iterator[Following]:
             """Quietly."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.url, over = f"http://127.0.0.1:{server.server_port}", threading.Event()
-    follower = threading.Thread(target=told.follow, args=(over,))
+    text.url, over = f"http://127.0.0.1:{server.server_port}", threading.Event()
+    follower = threading.Thread(target=text.follow, args=(over,))
     threads = [threading.Thread(target=server.serve_forever, args=(0.01,)), follower]
     for thread in threads:
         thread.start()
-    yield told
+    yield text
     over.set()
     server.shutdown()
     server.server_close()
@@ -167,7 +167,7 @@ def champion(tracker: Tracker) -> Version | None:
 
 
 def test_the_files_of_two_promotions_are_those_of_the_example(route: GitRoute, bare: Bare):
-    """A difference is either a mistake, or the example is to be made anew from what stands in the repository here."""
+    """A difference is either a mistake, or the example is to be recreated from what stands in the repository here."""
     named = {path.stem: yaml.safe_load(path.read_text()) for path in (EXAMPLE / "served").iterdir()}
     now = yaml.safe_load((EXAMPLE / "pointer.yaml").read_text())["spec"]["selector"].popitem()[1]
     for name in sorted(named, key=lambda each: each == now):

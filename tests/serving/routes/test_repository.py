@@ -112,7 +112,7 @@ def test_history_is_not_fetched(repository: Repository, bare: Bare):
 # What is wrong is said ------------------------------------------------------------------------------------------------
 
 
-def told(repository: Repository, kind: type[SelftaughtError]) -> str:
+def refusal(repository: Repository, kind: type[SelftaughtError]) -> str:
     with pytest.raises(kind) as error:
         repository.commit(lambda head: adds("ours"))
     assert TOKEN not in str(error.value)
@@ -120,22 +120,22 @@ def told(repository: Repository, kind: type[SelftaughtError]) -> str:
 
 
 def test_an_unknown_branch(repository: Repository):
-    assert "no branch 'prod'" in told(Repository(repository.url, "prod", AUTHOR), BadInput)
+    assert "no branch 'prod'" in refusal(Repository(repository.url, "prod", AUTHOR), BadInput)
 
 
 def test_no_repository(repository: Repository):
     gone = Repository(repository.url.replace("models", "none"), "main", AUTHOR)
-    assert "no repository there" in told(gone, BadInput)
+    assert "no repository there" in refusal(gone, BadInput)
 
 
 def test_a_wrong_token(repository: Repository, server: GitServer):
     server.token = "another"
-    assert "GIT_PASSWORD" in told(repository, BadInput)
+    assert "GIT_PASSWORD" in refusal(repository, BadInput)
 
 
 def test_a_token_that_may_read_alone(repository: Repository, bare: Bare):
     git("config", "http.receivepack", "false", at=bare.folder)
-    assert "the right to push" in told(repository, BadInput)
+    assert "the right to push" in refusal(repository, BadInput)
     assert bare.commits()[0] == "by hand"
 
 
@@ -144,7 +144,7 @@ def test_a_protected_branch(repository: Repository, bare: Bare):
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
     with stamina.set_testing(True, attempts=2):
-        words = told(repository, Unavailable)
+        words = refusal(repository, Unavailable)
     assert "branch 'main' does not take the commit (hook declined)" in words
 
 
@@ -158,5 +158,5 @@ def test_nobody_listens():
 
 @pytest.mark.parametrize("url", ["", f"https://ann:{TOKEN}@example.com/x", "git@example.com:x", "/example.com"])
 def test_a_url_of_another_kind_is_refused_and_not_repeated(url: str):
-    words = told(Repository(url, "main", AUTHOR), BadInput)
+    words = refusal(Repository(url, "main", AUTHOR), BadInput)
     assert words.startswith("SELFTAUGHT_GIT_URL: has to be https://host/path") and "example.com" not in words

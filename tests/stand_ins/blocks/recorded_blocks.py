@@ -1,4 +1,4 @@
-"""Blocks that a package of one's own brings (the entry point beside this file): what tests of whole rounds need.
+"""Blocks that a package of one's own brings (the entry point beside this file): what tests of complete rounds need.
 
 `nudge` is training without the work, and as little reproducible; `overlapping` is a task source that leaks on purpose;
 `judged` asks a model whether rollouts are right; `again` draws the same training tasks in every round.

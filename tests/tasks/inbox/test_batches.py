@@ -1,4 +1,6 @@
-"""Drops: whole or absent, in a directory and on a real S3 server, and every row of feedback with what becomes of it."""
+"""Batches: complete or absent, in a directory and on a real S3 server, and every row of feedback with what becomes of
+it.
+"""
 
 import hashlib
 import json
@@ -48,12 +50,12 @@ def asked(block: Inbox) -> dict[str, str]:
     return {task.question: task.answer or "" for task in tasks}
 
 
-# Whole or absent ------------------------------------------------------------------------------------------------------
+# Complete or absent ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["directory", "s3"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A place for drops: a folder, or a bucket of a real server."""
+    """A store for batches: a folder, or a bucket of a real server."""
     if request.param == "directory":
         (tmp_path / "bucket").mkdir()
         return str(tmp_path / "bucket")
@@ -78,23 +80,23 @@ def put(where: str, request: pytest.FixtureRequest) -> Callable[[str, str], None
 
 
 def test_what_is_dropped_is_found_with_its_date_and_its_rows(where: str, tmp_path: Path):
-    made = source(where).drop([rows(tmp_path / "a.jsonl", *riddles("Riddle"))], DAY)
+    made = source(where).upload([rows(tmp_path / "a.jsonl", *riddles("Riddle"))], DAY)
     assert batches.names(where) == [made.name]
     assert batches.dated(made.name) == DAY
     assert asked(source(where)) == {f"Riddle {chr(97 + n)}?": str(n) for n in range(26)}
 
 
 def test_a_half_uploaded_drop_is_not_there(where: str, put: Callable[[str, str], None], tmp_path: Path):
-    source(where).drop([rows(tmp_path / "a.jsonl", *riddles("Riddle", 1))], DAY)
+    source(where).upload([rows(tmp_path / "a.jsonl", *riddles("Riddle", 1))], DAY)
     put("drops/2026-11-20-half/b.jsonl", json.dumps({"question": "Half?", "answer": 1}))
     assert asked(source(where)) == {"Riddle a?": "0"}
     assert source(where).waiting(InboxHistory())[1] == {}
 
 
-def test_a_drop_that_is_not_what_its_marker_says_is_set_aside_and_the_others_are_used(
+def test_a_batch_that_is_not_what_its_marker_says_is_set_aside_and_the_others_are_used(
     where: str, put: Callable[[str, str], None], tmp_path: Path
 ):
-    good = source(where).drop([rows(tmp_path / "a.jsonl", *riddles("Riddle"))], DAY)
+    good = source(where).upload([rows(tmp_path / "a.jsonl", *riddles("Riddle"))], DAY)
     put("drops/2026-11-20-bad/b.jsonl", json.dumps({"question": "Bad?", "answer": 1}))
     stated = [{"path": "b.jsonl", "size": 33, "sha256": "0" * 64}]
     put(f"drops/2026-11-20-bad/{MARKER}", json.dumps({"files": stated}))
@@ -115,26 +117,27 @@ def test_the_same_drop_by_hand_with_size_and_sha256_is_read(where: str, put: Cal
 
 def test_dropping_twice_is_one_drop(where: str, tmp_path: Path):
     file = rows(tmp_path / "a.jsonl", *riddles("Riddle"))
-    assert source(where).drop([file], DAY) == source(where).drop([file], DAY)
+    assert source(where).upload([file], DAY) == source(where).upload([file], DAY)
     assert len(batches.names(where)) == 1
 
 
 def test_files_of_equal_names_and_sizes_with_other_content_are_another_drop(where: str, tmp_path: Path):
     first, second = riddles("Riddle", 3), riddles("Puzzle", 3)
-    for told in (first, second):
-        source(where).drop([rows(tmp_path / "a.jsonl", *told)], DAY)
+    for each in (first, second):
+        source(where).upload([rows(tmp_path / "a.jsonl", *each)], DAY)
     assert len(batches.names(where)) == 2
     assert asked(source(where)) == {row["question"]: str(row["answer"]) for row in (*first, *second)}
 
 
 def test_parquet_files_give_the_same_tasks(tmp_path: Path):
     pq.write_table(pa.Table.from_pylist([dict(row) for row in riddles("Riddle")]), tmp_path / "a.parquet")
-    source(tmp_path / "one").drop([tmp_path / "a.parquet"], DAY)
-    source(tmp_path / "other").drop([rows(tmp_path / "a.jsonl", *riddles("Riddle"))], DAY)
+    source(tmp_path / "one").upload([tmp_path / "a.parquet"], DAY)
+    source(tmp_path / "other").upload([rows(tmp_path / "a.jsonl", *riddles("Riddle"))], DAY)
     assert asked(source(tmp_path / "one")) == asked(source(tmp_path / "other"))
 
 
-# Wrong drops: what is said, and that the others are read --------------------------------------------------------------
+# Wrong batches: what is said, and that the others are read
+# --------------------------------------------------------------
 
 GOOD: Row = {"question": "Good?", "answer": "yes"}
 WRONG: list[tuple[str, str, str]] = [
@@ -153,7 +156,7 @@ def test_a_wrong_row_is_told_when_it_is_dropped_and_nothing_is_written(
 ):
     (tmp_path / name).write_text(f"{json.dumps(GOOD)}\n{line}\n")
     with pytest.raises(BadInput, match=message):
-        source(tmp_path / "bucket").drop([tmp_path / name], DAY)
+        source(tmp_path / "bucket").upload([tmp_path / name], DAY)
     assert not (tmp_path / "bucket").exists()
 
 
@@ -162,15 +165,15 @@ def test_a_wrong_row_sets_its_drop_aside_with_the_place_that_was_dropped(
     name: str, line: str, message: str, tmp_path: Path
 ):
     bucket = tmp_path / "bucket"
-    good = source(bucket).drop([rows(tmp_path / "good.jsonl", *riddles("Riddle"))], DAY)
+    good = source(bucket).upload([rows(tmp_path / "good.jsonl", *riddles("Riddle"))], DAY)
     (tmp_path / name).write_text(f"{json.dumps(GOOD)}\n{line}\n")
     batches.write([tmp_path / name], str(bucket), date(2026, 11, 1))
     taken = source(bucket).take(DRAW)
     assert taken.drops == (good.name,)
-    (told,) = taken.broken
-    assert told.startswith(f"{bucket}/drops/2026-11-01-")
+    (found,) = taken.broken
+    assert found.startswith(f"{bucket}/drops/2026-11-01-")
     with pytest.raises(BadInput, match=message):
-        raise BadInput(told)
+        raise BadInput(found)
 
 
 def test_names_that_cannot_be_drops_are_set_aside(tmp_path: Path):
@@ -196,7 +199,7 @@ def test_a_bucket_that_is_not_there_is_an_error(s3_prefix: str):
 def test_two_files_of_one_name_are_refused(tmp_path: Path):
     files = [rows(tmp_path / folder / "a.jsonl", GOOD) for folder in ("x", "y")]
     with pytest.raises(BadInput, match="two files of one name"):
-        source(tmp_path / "bucket").drop(files, DAY)
+        source(tmp_path / "bucket").upload(files, DAY)
 
 
 # Feedback -------------------------------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ ASKED = "How many ants are two ants?"
 def test_what_a_row_of_feedback_makes_the_correct_answer(said: Row, answer: str | None, tmp_path: Path):
     table = batches.read_file(rows(tmp_path / "a.jsonl", {"prompt": ASKED, **said}), "a.jsonl", COLUMNS)
     assert feedback(table)[0].answer == answer
-    source(tmp_path / "bucket").drop([tmp_path / "a.jsonl"], DAY)
+    source(tmp_path / "bucket").upload([tmp_path / "a.jsonl"], DAY)
     assert asked(source(tmp_path / "bucket")) == ({ASKED: answer} if answer else {})
 
 
@@ -239,29 +242,29 @@ def test_what_a_row_of_feedback_makes_the_correct_answer(said: Row, answer: str 
 def test_a_wrong_row_of_feedback_is_told_by_place_value_and_fix(row: Row, message: str, tmp_path: Path):
     file = rows(tmp_path / "a.jsonl", {"prompt": "Fine?", "given": "1", "right": True}, row)
     with pytest.raises(BadInput, match=message):
-        source(tmp_path / "bucket").drop([file], DAY)
+        source(tmp_path / "bucket").upload([file], DAY)
 
 
 def test_feedback_that_names_a_task_asks_it_as_it_was_asked(tmp_path: Path):
     block = source(tmp_path / "bucket", system="Be brief.", instruction="Why?")
-    block.drop([rows(tmp_path / "a.jsonl", {"question": ASKED, "answer": "3"})], DAY)
+    block.upload([rows(tmp_path / "a.jsonl", {"question": ASKED, "answer": "3"})], DAY)
     (task,) = (row.task for drop in block.waiting(InboxHistory())[0] for row in drop.rows)
-    block.drop([rows(tmp_path / "b.jsonl", {"task": task.id, "given": "2", "right": True})], DAY)
-    told = [row.task for drop in block.waiting(InboxHistory())[0] for row in drop.rows if row.corrects]
-    assert [(each.messages, each.answer) for each in told] == [(task.messages, "2")]
+    block.upload([rows(tmp_path / "b.jsonl", {"task": task.id, "given": "2", "right": True})], DAY)
+    items = [row.task for drop in block.waiting(InboxHistory())[0] for row in drop.rows if row.corrects]
+    assert [(each.messages, each.answer) for each in items] == [(task.messages, "2")]
 
 
 def test_a_prompt_with_the_instruction_is_the_question_without_it(tmp_path: Path):
     block = source(tmp_path / "bucket", instruction="Why?")
     said = [{"prompt": p, "given": "2", "right": True} for p in (ASKED, f"{ASKED} Why?")]
-    block.drop([rows(tmp_path / "a.jsonl", *said)], DAY)
+    block.upload([rows(tmp_path / "a.jsonl", *said)], DAY)
     assert asked(block) == {f"{ASKED} Why?": "2"}
 
 
 def test_feedback_on_a_task_that_nobody_knows_is_set_aside_until_the_task_comes(tmp_path: Path):
     block = source(tmp_path / "bucket")
     known = rows(tmp_path / "a.jsonl", {"question": ASKED, "answer": "3"})
-    source(tmp_path / "elsewhere").drop([known], DAY)
+    source(tmp_path / "elsewhere").upload([known], DAY)
     (task,) = (row.task for drop in source(tmp_path / "elsewhere").waiting(InboxHistory())[0] for row in drop.rows)
     named = rows(tmp_path / "b.jsonl", {"task": task.id, "given": "2", "right": True})
     early = batches.write([named], block.path, date(2026, 11, 1))
@@ -269,14 +272,14 @@ def test_feedback_on_a_task_that_nobody_knows_is_set_aside_until_the_task_comes(
         f"b.jsonl:1: task: '{task.id}': no round of this line and no batch has this task."
         in (block.waiting(InboxHistory())[1][early])
     )
-    block.drop([known], DAY)
+    block.upload([known], DAY)
     assert block.waiting(InboxHistory())[1] == {}
 
 
 def test_nothing_new_says_what_there_is_and_what_is_broken(tmp_path: Path):
     block = source(tmp_path, at_least=10)
     rows(tmp_path / "drops" / "newest" / MARKER).write_text('{"files": []}')
-    block.drop([rows(tmp_path / "a.jsonl", *riddles("Riddle", 4))], DAY)
-    with pytest.raises(NothingNew, match=r"4 new tasks in 1 batches .* takes 10 or more \(tasks\.at_least\)") as told:
+    block.upload([rows(tmp_path / "a.jsonl", *riddles("Riddle", 4))], DAY)
+    with pytest.raises(NothingNew, match=r"4 new tasks in 1 batches .* takes 10 or more \(tasks\.at_least\)") as found:
         block.take(DRAW)
-    assert "set aside: batch 'newest'" in str(told.value)
+    assert "set aside: batch 'newest'" in str(found.value)

@@ -1,4 +1,4 @@
-"""Which dropped tasks a round takes and which set each is in: for good, whatever comes later."""
+"""Which inbox tasks a round takes and which set each is in: for good, whatever comes later."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def bucket(tmp_path: Path) -> Path:
 
 def drop(block: Inbox, *dropped: Row, on: str = "2026-11-21") -> str:
     file = rows(Path(block.path).with_name("files") / f"{content_id(dropped)}.jsonl", *dropped)
-    return block.drop([file], date.fromisoformat(on)).name
+    return block.upload([file], date.fromisoformat(on)).name
 
 
 def after(*rounds: TaskDraw) -> InboxHistory:
@@ -96,14 +96,14 @@ def test_what_was_seen_is_left_out_and_counted(bucket: Path):
 
 
 def test_a_correction_counts_where_its_question_was_seen_with_another_answer(bucket: Path):
-    """And only where the question was trained on: what is held out stays as it was dropped."""
+    """And only where the question was trained on: what is held out stays as it was uploaded."""
     block = source(bucket)
     drop(block, *riddles("Riddle"))
     first = block.take(DRAW)
-    told = [
+    items = [
         {"prompt": row["question"], "given": row["answer"], "right": False, "answer": "x"} for row in riddles("Riddle")
     ]
-    said = [*told[:5], {"prompt": "Riddle f?", "given": 5, "right": True}]
+    said = [*items[:5], {"prompt": "Riddle f?", "given": 5, "right": True}]
     drop(block, *said)
     drop(block, *riddles("Puzzle"))
     second = block.take(DRAW, after(first))
@@ -129,7 +129,7 @@ def test_a_correction_beats_a_task_that_was_not_used_yet(bucket: Path):
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> int:
-    """There is room for two drops of riddles, and not for three."""
+    """There is room for two batches of riddles, and not for three."""
     monkeypatch.setattr("selftaught.tasks.inbox.source.MOST_WAITING", 60)
     return 60
 
@@ -158,13 +158,13 @@ def test_where_what_has_room_makes_no_round_it_is_told_that_others_wait(bucket: 
     block = source(bucket, at_least=70)
     for n, word in enumerate(("A", "B", "C")):
         drop(block, *riddles(word), on=f"2026-11-2{n}")
-    with pytest.raises(NothingNew, match="52 new tasks in 3 batches") as told:
+    with pytest.raises(NothingNew, match="52 new tasks in 3 batches") as found:
         block.take(DRAW)
-    assert "1 of the batches were not read: they wait for those before them" in str(told.value)
+    assert "1 of the batches were not read: they wait for those before them" in str(found.value)
 
 
 def test_what_was_asked_before_takes_no_room_and_is_counted(bucket: Path, room: int):
-    """However often it is dropped again."""
+    """However often it is uploaded again."""
     block = source(bucket)
     drop(block, *riddles("A"))
     first = block.take(DRAW)
@@ -262,7 +262,7 @@ def test_no_feedback_adds_removes_or_alters_a_held_out_task(
     assert watched == {task.question for task in unsaid.held_out(past[unsaid.path])}
 
 
-def test_a_question_of_a_gate_task_stays_there_and_is_not_taken_anew_into_a_gate(bucket: Path):
+def test_a_question_of_a_gate_task_stays_there_and_is_not_taken_again_into_a_gate(bucket: Path):
     block = source(bucket)
     drop(block, *riddles("Riddle"))
     first = block.take(DRAW)
@@ -335,11 +335,11 @@ def decided(seed: int, answers: Sequence[tuple[bool, bool]]) -> bool:
 
 
 def test_a_question_is_in_the_set_in_which_the_file_source_has_it(bucket: Path):
-    """A line that was trained on a file goes on with drops."""
+    """A line that was trained on a file resumes drops."""
     file = rows(bucket.parent / "all.jsonl", *[row for word in ("A", "B", "C", "D") for row in riddles(word)])
     filed = Jsonl(path=file, train=50, gate=15, report=15, instruction="Why?").draw(DRAW)
     block = source(bucket, instruction="Why?")
-    block.drop([file], date(2026, 11, 21))
+    block.upload([file], date(2026, 11, 21))
     assert sets(filed).items() <= sets(block.take(DRAW).tasks).items()
 
 
@@ -348,7 +348,7 @@ def test_a_question_is_in_the_set_in_which_the_file_source_has_it(bucket: Path):
 def test_the_same_problem_with_other_numbers_stays_in_its_set(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int], split_by_template: bool
 ):
-    """It comes in later drops, and its own text would often put it elsewhere."""
+    """It comes in later batches, and its own text would often put it elsewhere."""
     (bucket := tmp_path_factory.mktemp("drops") / "bucket").mkdir()
     block = source(bucket, template="kind" if split_by_template else None)
     taken: list[TaskDraw] = []
@@ -387,7 +387,7 @@ def test_no_question_is_ever_in_training_and_held_out(tmp_path_factory: pytest.T
     """Over rounds that failed too: their challengers were trained. Words are few, so that runs are often shared."""
     (bucket := tmp_path_factory.mktemp("drops") / "bucket").mkdir()
     block, word = source(bucket), st.sampled_from(["ants", "bees", "cats", "7"])
-    asked = st.lists(word, min_size=12, max_size=16).map(lambda told: {"question": " ".join(told), "answer": "1"})
+    asked = st.lists(word, min_size=12, max_size=16).map(lambda found: {"question": " ".join(found), "answer": "1"})
     fixed: list[TaskDraw] = []
     ended: list[TaskDraw] = []
     for number in range(data.draw(st.integers(2, 4))):

@@ -130,7 +130,7 @@ def bucket(tmp_path: Path) -> Inbox:
     block = source(tmp_path / "bucket")
     for number in range(9):
         file = rows(tmp_path / f"{number}.jsonl", *riddles(f"Riddle {chr(97 + number)}"))
-        block.drop([file], date(2026, 11, 10 + number))
+        block.upload([file], date(2026, 11, 10 + number))
     return block
 
 
@@ -145,8 +145,8 @@ def test_nine_drops_are_used_and_a_strange_one_is_set_aside_by_name(what: str, b
     assert found, "still reading"
     (taken,) = found
     assert len(taken.drops) == 9
-    (told,) = taken.broken
-    assert BAD in told
+    (given,) = taken.broken
+    assert BAD in given
 
 
 def test_dates_that_python_has_no_word_for_are_nobodys_business_in_another_column(bucket: Inbox):
@@ -178,12 +178,12 @@ def test_whatever_a_reader_raises_is_its_drops_and_a_silent_bucket_is_nobodys(
 
 
 @pytest.mark.parametrize(("bound", "value"), [("MOST_BYTES", 0), ("MOST_ROWS", 5), ("MOST_CHARACTERS", 5 * 4)])
-def test_a_drop_that_is_too_large_is_set_aside_and_one_at_the_bound_is_not(
+def test_a_batch_that_is_too_large_is_set_aside_and_one_at_the_bound_is_not(
     tmp_path: Path, bound: str, value: int, monkeypatch: pytest.MonkeyPatch
 ):
     """Over all its files together."""
-    told: list[Row] = [{"question": f"Q{letter}?", "answer": "1"} for letter in "abcde"]
-    files = [rows(tmp_path / "x.jsonl", *told[:3]), rows(tmp_path / "y.jsonl", *told[3:])]
+    seen: list[Row] = [{"question": f"Q{letter}?", "answer": "1"} for letter in "abcde"]
+    files = [rows(tmp_path / "x.jsonl", *seen[:3]), rows(tmp_path / "y.jsonl", *seen[3:])]
     block = source(tmp_path / "bucket")
     name = batches.write(files, block.path, date(2026, 11, 20))
     most = value or batches.sizes(block.path)[name]
@@ -197,5 +197,5 @@ def test_a_drop_that_is_too_large_is_set_aside_and_one_at_the_bound_is_not(
 def test_too_large_files_are_told_when_they_are_dropped(tmp_path: Path, bound: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(batches, bound, 5)
     with pytest.raises(BadInput, match=r"Upload it in parts\."):
-        source(tmp_path / "bucket").drop([rows(tmp_path / "a.jsonl", *riddles("Q", 6))], date(2026, 11, 21))
+        source(tmp_path / "bucket").upload([rows(tmp_path / "a.jsonl", *riddles("Q", 6))], date(2026, 11, 21))
     assert not (tmp_path / "bucket").exists()

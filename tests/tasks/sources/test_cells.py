@@ -1,4 +1,4 @@
-"""Cells: what is no text and no finite number is refused as what it is, in every format, wherever it stands."""
+"""Cells: what is not a text and no finite number is refused as what it is, in every format, wherever it stands."""
 
 import json
 import os
@@ -67,22 +67,22 @@ Format = Callable[[Path, list[Row]], RowSource]
 
 @pytest.mark.parametrize("column", ["question", "answer"])
 @pytest.mark.parametrize("source", [jsonl, parquet, hugging_face])
-@pytest.mark.parametrize(("value", "told"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+@pytest.mark.parametrize(("value", "text"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
 def test_what_is_no_text_or_number_is_refused_in_every_format(
-    value: Any, told: str, source: Format, column: str, tmp_path: Path
+    value: Any, text: str, source: Format, column: str, tmp_path: Path
 ):
     """Every row, as a column of another type has it; `str()` of it would be asked, or compared with."""
     rows = [row(n) | {column: value} for n in range(12)]
-    with pytest.raises(BadInput, match=rf"a[^ ]*( row |: row |:)[01]: {column}: {told}; 12 of 12 rows hold no text"):
+    with pytest.raises(BadInput, match=rf"a[^ ]*( row |: row |:)[01]: {column}: {text}; 12 of 12 rows hold no text"):
         source(tmp_path, rows).draw(Draw(1, 2))
 
 
-@pytest.mark.parametrize(("value", "told"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
-def test_one_bad_cell_is_told_with_its_line_and_how_many_there_are(value: Any, told: str, tmp_path: Path):
+@pytest.mark.parametrize(("value", "text"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+def test_one_bad_cell_is_told_with_its_line_and_how_many_there_are(value: Any, text: str, tmp_path: Path):
     rows = [row(n) for n in range(300)]
     rows[17] |= {"answer": value}
     rows[30] |= {"answer": {"x": 1}}
-    with pytest.raises(BadInput, match=rf"a\.jsonl:18: answer: {told}; 2 of 300 rows .*Complete or remove"):
+    with pytest.raises(BadInput, match=rf"a\.jsonl:18: answer: {text}; 2 of 300 rows .*Complete or remove"):
         jsonl(tmp_path, rows).draw(Draw(1, 2))
 
 
@@ -262,7 +262,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_a_drop_that_cannot_be_read_is_set_aside_by_name_and_the_others_are_used(
+def test_a_batch_that_cannot_be_read_is_set_aside_by_name_and_the_others_are_used(
     hostile: Callable[[Path], None], tmp_path: Path
 ):
     block = Inbox.model_validate({"path": str(tmp_path), "at_least": 1})
@@ -278,7 +278,7 @@ def test_a_drop_that_cannot_be_read_is_set_aside_by_name_and_the_others_are_used
     assert list(broken) == ["2026-11-20-bad"]
     taken = block.take(Draw(1, 2))
     assert "2026-11-20-bad" not in taken.drops
-    assert all("2026-11-20-bad" in told for told in taken.broken)
+    assert all("2026-11-20-bad" in found for found in taken.broken)
 
 
 @pytest.mark.parametrize("kind", [pa.date32(), pa.duration("s"), pa.timestamp("s", "Mars/Olympus")], ids=str)

@@ -170,6 +170,6 @@ def test_too_few_problems_are_told_with_the_rows_that_are_one(tmp_path: Path):
     block = rows(tmp_path / "a.jsonl", [*(f"{run} {end}" for end in nonsense(6, 3)), "Where?"])
     with pytest.raises(
         BadInput, match=r"6 of 7 rows are one problem with others; the most, 6, .* \(both say '"
-    ) as told:
+    ) as found:
         block.draw(Draw(1, 2))
-    assert " ".join(run.split()[:5]) in str(told.value)
+    assert " ".join(run.split()[:5]) in str(found.value)

@@ -96,7 +96,7 @@ def test_hugging_face_folders_with_and_without_splits_give_the_same_tasks(tmp_pa
     assert [task.split for task in both[15:]] == ["guard", "guard"]
 
 
-def test_the_report_stays_gate_and_train_are_chosen_anew_out_of_pools_that_stay(tmp_path: Path):
+def test_the_report_stays_gate_and_train_are_chosen_again_out_of_pools_that_stay(tmp_path: Path):
     path = jsonl(tmp_path / "a", many(300))
     block = source(path, train=30, gate=15, report=15)
     rounds = [prepare(block, Draw(campaign=1, round=n)) for n in range(12)]
@@ -151,10 +151,10 @@ def test_gate_and_report_rows_of_their_own_are_theirs_alone_and_all_other_rows_a
     """GSM8K's train split to train on, its test split to decide by: nothing of the first is kept back."""
     rows = many(120)
     main, gate, report = rows[:60], rows[60:90], rows[90:]
-    own = {f"{name}_path": jsonl(tmp_path / name, told) for name, told in (("gate", gate), ("report", report))}
+    own = {f"{name}_path": jsonl(tmp_path / name, each) for name, each in (("gate", gate), ("report", report))}
     tasks = source(jsonl(tmp_path / "main", main), train=60, gate=30, report=30, **own).draw(Draw(1, 2))
-    for split, told in (("train", main), ("gate", gate), ("report", report)):
-        assert chosen(tasks, split) == {row["question"] for row in told}
+    for split, each in (("train", main), ("gate", gate), ("report", report)):
+        assert chosen(tasks, split) == {row["question"] for row in each}
 
 
 def test_with_a_gate_file_alone_the_report_stays_what_it_was(tmp_path: Path):

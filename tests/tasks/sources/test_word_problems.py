@@ -146,13 +146,13 @@ def test_the_draw_is_the_same_on_every_machine():
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_the_guard_has_eight_templates_a_level_in_equal_parts(level: int):
     tasks = of(WordProblems(train=1, gate=1, report=1, guard=96, levels=(level,)).draw(Draw(1, 2)), "guard")
-    told = Counter(task.template for task in tasks)
-    assert (len(told), set(told.values())) == (8, {12})
+    found = Counter(task.template for task in tasks)
+    assert (len(found), set(found.values())) == (8, {12})
 
 
 def test_no_two_templates_tell_the_same_story():
-    told = [re.sub(r"\{.*?\}", "#", template.text) for template in (*TRAINED, *HELD_OUT)]
-    assert len(set(told)) == len({template.name for template in (*TRAINED, *HELD_OUT)}) == len(TRAINED) + len(HELD_OUT)
+    items = [re.sub(r"\{.*?\}", "#", template.text) for template in (*TRAINED, *HELD_OUT)]
+    assert len(set(items)) == len({template.name for template in (*TRAINED, *HELD_OUT)}) == len(TRAINED) + len(HELD_OUT)
 
 
 def test_too_many_tasks_are_refused_with_the_number_that_there_is():

@@ -1,4 +1,4 @@
-"""Record anew what `CASES` do, where it has to change: `python -m tests.training.recorded.record`."""
+"""Record again what `CASES` do, where it has to change: `python -m tests.training.recorded.record`."""
 
 import json
 import tempfile

@@ -23,7 +23,7 @@ Step = dict[str, Any]
 def steps(objective: Objective, model: Path, examples: list[Example], folder: Path) -> list[Step]:
     """What every step of a training in float64 did; the first and the last with their gradients.
 
-    Of several processes the first one knows. A training that goes on from a checkpoint has the steps after it.
+    Of several processes the first one knows. A training that resumes from a checkpoint has the steps after it.
     """
     found: list[Step] = []
 
@@ -45,7 +45,7 @@ def gradients(models: Sequence[torch.nn.Module]) -> Generator[list[dict[str, lis
 
     def stepping(*_: Any) -> None:
         grads = {name: weight.grad for name, weight in models[-1].named_parameters() if weight.grad is not None}
-        seen.append({name: sketch(whole(grad)) for name, grad in grads.items()})
+        seen.append({name: sketch(full(grad)) for name, grad in grads.items()})
 
     hook = register_optimizer_step_pre_hook(stepping)
     try:
@@ -54,7 +54,7 @@ def gradients(models: Sequence[torch.nn.Module]) -> Generator[list[dict[str, lis
         hook.remove()
 
 
-def whole(gradient: Any) -> torch.Tensor:
+def full(gradient: Any) -> torch.Tensor:
     """All of a gradient, of which this process may have a part."""
     return gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
 

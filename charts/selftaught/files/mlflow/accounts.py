@@ -115,7 +115,7 @@ def read(folder: Path) -> Accounts:
 
 
 def bring(store: SqlAlchemyStore, given: dict[str, Account]) -> None:
-    """Have the accounts, and what they may see. One that MLflow refuses is told, and keeps no other from its."""
+    """Have the accounts, and what they may see. One that MLflow refuses is reported, and does not block the others."""
     for part, account in given.items():
         try:
             state = settle(store, part, account)
@@ -144,7 +144,7 @@ def settle(store: SqlAlchemyStore, part: str, account: Account) -> str:
 
 
 def separate(store: SqlAlchemyStore, name: str, username: str) -> None:
-    """Have a workspace and let the steps account, as which its promoter goes on, work in it."""
+    """Have a workspace and let the steps account, as which its promoter acts, work in it."""
     workspaces = Workspaces(os.environ["MLFLOW_BACKEND_STORE_URI"])
     unless_there(lambda: workspaces.create_workspace(Workspace(name=name)))
     store.set_workspace_permission(name, username, "USE")

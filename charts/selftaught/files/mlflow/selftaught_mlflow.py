@@ -6,7 +6,7 @@ MLflow's `authorization_function`, adds to MLflow's checks. It authenticates as 
 
 - nobody but an administrator names MLflow a location: experiments lie where the server puts them, a version's source is
   below the store of the account's team, and files of a version are not served (they are in the store);
-- a promoter goes on as its steps account, with that account's grants, and is held back by nothing below;
+- a promoter acts as its steps account, with that account's grants, and is held back by nothing below;
 - everybody else but an administrator may move the aliases `challenger` and `head` alone and set others where they are
   not set yet (a new line's first champion), and may not delete or rename a model, delete a version, or change the tag
   that says which weights a version is.
@@ -48,7 +48,7 @@ Rule = Callable[[str], str]
 
 
 def authorize() -> Authorization | Response:
-    """The account that MLflow goes on with, or the answer that ends the request."""
+    """The account that MLflow acts for, or the answer that ends the request."""
     there = FOLLOWED.now()
     given = auth.authenticate_request_basic_auth()
     if isinstance(given, Response):

@@ -1,4 +1,4 @@
-"""A recorded engine: answers as vLLM does, over real HTTP, what a model of a known skill would say of a word problem.
+"""A simulated engine: answers as vLLM does, over real HTTP, what a model of a known skill would say of a word problem.
 
 `skill` in the model's config.json is the part of the problems that it gets right. What is said follows from the
 question, the number of the sample and the skill alone, so two runs hear the same. Log-probabilities of prompts are the
@@ -13,7 +13,7 @@ status 400, `broken` 500.
 
 RECORDED_DEATH names a file that need not be there, of a word a line: an engine that has answered two questions takes a
 line away and dies of what it says. `kill` is a SIGKILL before the answer, `stream` one in the middle of it, `cut` the
-same of an answer whose length was not told, `session` takes its launcher too, `error` is status 500 for everything and
+same of an answer whose length was not given, `session` takes its launcher too, `error` is status 500 for everything and
 everybody, and the end a little later, as vLLM dies whose engine's process was killed for its memory.
 """
 
@@ -62,7 +62,7 @@ class Server(ThreadingHTTPServer):
         reference = model.parent.parent / "claims" / "references" / model.name
         if reference.exists():
             prompts = json.loads(reference.read_text())["prompts"]
-        else:  # the store is no folder here: computed as the platform does
+        else:  # the store is not a folder here: computed as the platform does
             from selftaught.serving.weight_check import reference_logprobs
 
             prompts = json.loads(reference_logprobs(model).model_dump_json())["prompts"]
@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def note(request: dict) -> None:
     if path := os.environ.get("RECORDED_REQUESTS"):
-        with open(path, "a") as file:  # noqa: PTH123 (one write a line, appended: whole even when killed)
+        with open(path, "a") as file:  # noqa: PTH123 (one write a line, appended: complete even when killed)
             file.write(json.dumps(request) + "\n")
 
 
@@ -200,8 +200,8 @@ def death() -> str:
 
 def meets(fault: str, question: str) -> bool:
     """Whether a request that asks `question` meets `fault`."""
-    told = json.loads(os.environ.get("RECORDED_FAULTS", "{}")).get(fault, 0)
-    return question in told if isinstance(told, list) else luck(f"{fault}|{question}") < told
+    data = json.loads(os.environ.get("RECORDED_FAULTS", "{}")).get(fault, 0)
+    return question in data if isinstance(data, list) else luck(f"{fault}|{question}") < data
 
 
 def refusal(question: str) -> int:
@@ -233,8 +233,8 @@ def cut(said: dict, most: int) -> dict:
     """`said`, broken off after so many tokens."""
     if len(said["token_ids"]) <= most:
         return said
-    told = {name: values[:most] for name, values in said["logprobs"].items()}
-    cut = {"text": said["text"][:most], "token_ids": said["token_ids"][:most], "logprobs": told}
+    fields = {name: values[:most] for name, values in said["logprobs"].items()}
+    cut = {"text": said["text"][:most], "token_ids": said["token_ids"][:most], "logprobs": fields}
     return said | cut | {"finish_reason": "length", "stop_reason": None}
 
 
@@ -258,7 +258,7 @@ def says(question: str, sample: str, skill: float) -> str:
 
 
 def solve(question: str) -> int:
-    """The answer of a word problem, by the template that it was told by."""
+    """The answer of a word problem, by its template."""
     found = ((template, re.match(pattern(template), question)) for template in (*TRAINED, *HELD_OUT))
     template, match = next((template, match) for template, match in found if match)
     return template.answer({letter: int(number) for letter, number in match.groupdict().items()})

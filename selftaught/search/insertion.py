@@ -15,7 +15,7 @@ from selftaught.search.tree import SearchNode, SearchTree
 def insert(tree: SearchTree, answer: Completion, stops: tuple[str, ...], *, hinted: bool = False) -> list[SearchNode]:
     """Put `answer` into `tree`, cut into steps at `stops`; returns its path, from below the root to where it ends.
 
-    A step that the tree has at that place is gone on from and not added; its tokens are those that came first.
+    A step that the tree has at that position is resumed and not added; its tokens are those that came first.
     """
     node, path = tree.root, list[SearchNode]()
     for step in steps(answer, stops):
@@ -57,7 +57,7 @@ def _cuts(answer: Completion, stops: tuple[str, ...]) -> Iterator[Completion]:
         found = next((stop for stop in stops if stop in text.lstrip()), None)
         if found is None or end == len(answer.tokens):
             continue
-        cut = whole_tokens(_part(answer, begin, end, text, found))
+        cut = complete_tokens(_part(answer, begin, end, text, found))
         yield cut
         begin += len(cut.token_ids)
         text = "".join(answer.tokens[begin:end])
@@ -75,7 +75,7 @@ def _part(answer: Completion, begin: int, end: int, text: str, stop: str | None)
     )
 
 
-def whole_tokens(step: Completion) -> Completion:
+def complete_tokens(step: Completion) -> Completion:
     r"""`step` with text and tokens in agreement: an engine cuts its text at a stop string, its tokens after one.
 
     A last token that only separates (`\n\n`, `.\n`) stays, with all of its text; one that begins the next step goes.
