@@ -215,7 +215,7 @@ def test_reused_gate_tasks_say_what_is_left_of_the_error_budget():
     data = sample(1)
     assert data.last.gate
     reused = data.last.model_copy(update={"gate": data.last.gate.model_copy(update={"budget_left": 0.0125})})
-    assert "redrawn" in Document(render(data)).text
+    assert "new in this round" in Document(render(data)).text
     text = Document(render(data.model_copy(update={"rounds": (reused,)}))).text
     assert "0.0125 of the error budget is left" in text
     assert "redrawn for this round" not in text
