@@ -19,14 +19,14 @@ import yaml
 from selftaught.core.errors import BadInput
 from selftaught.core.files import replacing, writing
 from selftaught.platform import Platform
-from selftaught.records import Group, Message, Rollout, Task, Verdict
+from selftaught.records import Group, Message, Rollout, Task, Verdict, schema_of
 from selftaught.report.data import RoundReport
 from selftaught.round.history import newest_of, records
 
 Row = Mapping[str, Any]
 
 _string, _int, _bool = pa.string(), pa.int64(), pa.bool_()
-_messages = pa.list_(pa.struct(list(Message.ARROW)))
+_messages = pa.list_(pa.struct(list(schema_of(Message))))
 SCHEMA = pa.schema(
     [
         ("task", _string),
@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         ("rollout", _int),
         ("completion", _messages),
         ("passed", _bool),
-        ("verdicts", pa.list_(pa.struct(list(Verdict.ARROW)))),
+        ("verdicts", pa.list_(pa.struct(list(schema_of(Verdict))))),
         ("hinted", _bool),
         ("temperature", pa.float64()),
         ("finish_reason", _string),

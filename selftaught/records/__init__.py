@@ -1,16 +1,17 @@
 """The rows that travel between steps: Task, Rollout, Verdict, Node, Tree, Group, Example, TaskScore.
 
-Frozen pydantic models, each with a content id and an Arrow schema, so that a row means the same in memory, in Parquet
-and on another machine. Behaviour (sampling, searching, verifying, curating) lives in the blocks; reading and writing
-complete data sets lives in `selftaught.records.dataset`.
+Frozen pydantic models, each with a content id, and an Arrow schema that follows from its fields, so that a row means
+the same in memory, in Parquet and on another machine. Behaviour (sampling, searching, verifying, curating) lives in the
+blocks; reading and writing whole data sets lives in `selftaught.records.dataset`.
 """
 
+from selftaught.records.arrow import schema_of
 from selftaught.records.base import Record, content_id, encodable
 from selftaught.records.example import Example, ExampleKind
 from selftaught.records.group import Control, Group, Judged
+from selftaught.records.kinds import RECORDS
 from selftaught.records.message import ChatRole, Message
 from selftaught.records.rollout import Rollout, Turn, TurnKind, Verdict
-from selftaught.records.schemas import RECORDS
 from selftaught.records.score import TaskScore
 from selftaught.records.task import FEEDBACK, UPLOADED, Origin, Split, Task
 from selftaught.records.tree import Added, Begun, Growth, Node, Spent, StopReason, Tree
@@ -44,4 +45,5 @@ __all__ = [
     "Verdict",
     "content_id",
     "encodable",
+    "schema_of",
 ]

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
@@ -26,15 +25,14 @@ def content_id(value: Any) -> str:
 
 
 class Record(BaseModel):
-    """A frozen row. `ARROW` is its Arrow schema, `to_row` and `from_row` go to and from plain Python."""
+    """A frozen row; `to_row` and `from_row` go to and from plain Python. Its Arrow schema follows from its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    ARROW: ClassVar[pa.Schema]
     SCHEMA: ClassVar[int] = 1
     """Counts up when the fields change, so that a data set of another shape is not mistaken for a damaged one."""
 
     def to_row(self) -> dict[str, Any]:
-        """This record as the plain dictionary that `ARROW` describes."""
+        """This record as a plain dictionary, a key for each field."""
         return self.model_dump(mode="json")
 
     @classmethod

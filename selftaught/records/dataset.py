@@ -21,8 +21,9 @@ from selftaught import __version__
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, StoreError
 from selftaught.core.files import replacing
+from selftaught.records.arrow import schema_of
 from selftaught.records.base import Record
-from selftaught.records.schemas import RECORDS
+from selftaught.records.kinds import RECORDS
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
@@ -94,8 +95,8 @@ class Writer:
         self._sha = hashlib.sha256()
         self._held: list[dict[str, Any]] = []
         self._bytes = self._rows = 0
-        schema = RECORDS[kind].ARROW
-        self._file: Any = cast(Any, pq).ParquetWriter(folder / "data.parquet", schema, compression="zstd")
+        self._schema = schema_of(RECORDS[kind])
+        self._file: Any = cast(Any, pq).ParquetWriter(folder / "data.parquet", self._schema, compression="zstd")
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +137,7 @@ class Writer:
 
     def _flush(self) -> None:
         if self._held:
-            self._file.write_table(pa.Table.from_pylist(self._held, schema=RECORDS[self._kind].ARROW))
+            self._file.write_table(pa.Table.from_pylist(self._held, schema=self._schema))
         self._held, self._bytes = [], 0
 
 

@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import ClassVar, Literal
 
+from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
 from selftaught.records.message import Message
 
@@ -31,9 +32,9 @@ class Example(Record):
     label: float | None = None
     right: bool | None = None
     label_smoothing: float = 0.0
-    prompt_ids: tuple[int, ...] = ()
-    completion_ids: tuple[int, ...] = ()
-    rejected_ids: tuple[int, ...] = ()
+    prompt_ids: TokenIds = ()
+    completion_ids: TokenIds = ()
+    rejected_ids: TokenIds = ()
 
     @cached_property
     def id(self) -> str:

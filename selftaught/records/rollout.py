@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
 from selftaught.records.message import ChatRole
 
@@ -17,7 +18,7 @@ class Turn(Record):
     role: ChatRole = "assistant"
     kind: TurnKind = "attempt"
     content: str
-    token_ids: tuple[int, ...] = ()
+    token_ids: TokenIds = ()
     logprobs: tuple[float, ...] = ()
 
 

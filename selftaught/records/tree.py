@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record
 
 
@@ -20,7 +21,7 @@ class Node(Record):
     index: int
     parent: int = -1
     text: str = ""
-    token_ids: tuple[int, ...] = ()
+    token_ids: TokenIds = ()
     visits: int = 0
     value: float = 0.0
     estimate: float = 0.0
@@ -96,7 +97,7 @@ class Tree(Record):
     else that it counts (`spent`) is this round's alone. `growth` is there where a later round may resume from it.
     """
 
-    prompt_ids: tuple[int, ...] = ()
+    prompt_ids: TokenIds = ()
     nodes: tuple[Node, ...] = Field(min_length=1)
     answer: int = -1
     ended: StopReason
