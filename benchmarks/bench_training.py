@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.blocks import TrainContext
-from selftaught.records import Example, Message
+from selftaught.records import Example, Message, Segment
 from selftaught.state.starter import resolve
 from selftaught.training.sft import SFT
 
@@ -52,12 +52,8 @@ def _answered(draw: random.Random, answers: int) -> list[Example]:
 
 
 def _example(question: str, said: str) -> Example:
-    return Example(
-        prompt=(Message(role="user", content=question),),
-        completion=(Message(role="assistant", content=said),),
-        task=question,
-        rollout="",
-    )
+    prompt = Segment.context((Message(role="user", content=question),))
+    return Example(sequences=((prompt, Segment.answer(said)),), task=question, rollout="")
 
 
 def ours(model: Path, examples: Sequence[Example], scratch: Path) -> tuple[float, float]:

@@ -8,12 +8,15 @@ from selftaught.records import (
     ChatRole,
     Control,
     Example,
-    ExampleKind,
     Group,
+    Imitate,
     Message,
     Node,
+    Prefer,
     Record,
+    Regress,
     Rollout,
+    Segment,
     Spent,
     Split,
     StopReason,
@@ -69,21 +72,31 @@ rollouts = st.builds(
 )
 judged = st.builds(Verdict, verifier=names, score=st.floats(0, 1), passed=st.booleans(), reason=texts)
 verdicts = judged | st.builds(Verdict, verifier=names, error=texts)
+contexts = st.builds(Segment.context, messages=some(messages), token_ids=some(counts))
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Segment:
+    """What is learnt: with one weight, or one each token."""
+    ids = draw(some(counts))
+    weights = some(floats, min_size=len(ids), max_size=len(ids)) if ids else st.just((1.0,))
+    return Segment.answer(draw(texts), ids, draw(weights | st.just((0.5,)) | st.just(())))
+
+
+targets = (
+    st.just(Imitate())
+    | st.builds(Prefer, smoothing=st.floats(0, 1))
+    | st.builds(Regress, label=floats, right=st.none() | st.booleans())
+)
+sequences = st.builds(lambda prompt, rest: (prompt, *rest), contexts, some(contexts | answers()))
 examples = st.builds(
     Example,
-    kind=st.sampled_from(get_args(ExampleKind)),
-    prompt=some(messages),
-    completion=some(messages),
-    rejected=some(messages),
+    role=st.none() | names,
+    sequences=some(sequences, min_size=1),
+    target=targets,
+    weight=floats,
     task=names,
     rollout=names,
-    weight=floats,
-    label=st.none() | floats,
-    right=st.none() | st.booleans(),
-    label_smoothing=floats,
-    prompt_ids=some(counts),
-    completion_ids=some(counts),
-    rejected_ids=some(counts),
 )
 scores = st.builds(
     TaskScore,

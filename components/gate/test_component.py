@@ -9,8 +9,9 @@ import pytest
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.platform import Platform
-from selftaught.records import Example, Message, Task, TaskScore, dataset
+from selftaught.records import Task, TaskScore, dataset
 from selftaught.round.job import ModelRef
+from tests.examples import imitated
 from tests.round.test_fixed_gate import problems
 from tests.rounds import Round, recipe
 
@@ -33,8 +34,7 @@ def _tasks(round: Round) -> list[Task]:
 
 def _examples(round: Round, *tasks: Task, under: Task | None = None) -> None:
     """Examples that ask `tasks`, said to be made from `under` where that is given."""
-    said = (Message(role="assistant", content="It is so."),)
-    rows = [Example(prompt=task.messages, completion=said, task=(under or task).id, rollout="r") for task in tasks]
+    rows = [imitated(task.question, "It is so.", task=(under or task).id) for task in tasks]
     dataset.write(Path(round.artifact("examples").path), rows, "examples")
 
 

@@ -71,7 +71,7 @@ def _timeless(group: Group) -> Group:
 def test_a_round_of_search_is_told_with_its_trees(round: Round, platform):
     round.run()
     examples = dataset.read(Path(round.made["examples"].path), Example)
-    assert {example.kind for example in examples} == {"completion", "value"}
+    assert {example.target.type for example in examples} == {"imitate", "regress"}
     report = page_of(platform, newest(platform, "line", "campaign"))
     assert report.last.search
     assert report.last.search.figures["search.trees"] == 12

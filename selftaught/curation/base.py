@@ -10,14 +10,14 @@ Groups are gone through twice: which examples are kept is found by their ids alo
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice, pairwise, zip_longest
+from itertools import islice, pairwise, zip_longest
 from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from selftaught.blocks import Curator
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Example, Group, Message, Rollout, content_id
+from selftaught.records import Example, Group, Message, Rollout, Segment, Turn, content_id
 
 
 class PerGroupCurator(Curator):
@@ -121,34 +121,23 @@ def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Exampl
 
 
 def sampled(group: Group, rollout: Rollout) -> Example:
-    """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens.
-
-    The tokens are left out where those of any of the model's turns are not known.
-    """
+    """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens."""
     last = max(at for at, turn in enumerate(rollout.turns) if turn.role == "assistant")
-    turns = rollout.turns[: last + 1]
-    own = [turn.token_ids for turn in turns if turn.role == "assistant"]
-    return Example(
-        prompt=group.task.messages,
-        completion=tuple(Message(role=turn.role, content=turn.content) for turn in turns),
-        task=group.id,
-        rollout=rollout.id,
-        prompt_ids=_asked(group),
-        completion_ids=tuple(chain.from_iterable(own)) if all(own) else (),
-    )
+    turns = (_segment(turn) for turn in rollout.turns[: last + 1])
+    return Example(sequences=((asked(group), *turns),), task=group.id, rollout=rollout.id)
+
+
+def _segment(turn: Turn) -> Segment:
+    if turn.role == "assistant":
+        return Segment.answer(turn.content, turn.token_ids)
+    return Segment.context([Message(role=turn.role, content=turn.content)])
 
 
 def completion_example(group: Group, text: str, source: str) -> Example:
     """`text`, which nobody sampled in one piece, as what is to be said to the group's task; `source` is its id."""
-    return Example(
-        prompt=group.task.messages,
-        completion=(Message(role="assistant", content=text),),
-        task=group.id,
-        rollout=source,
-        prompt_ids=_asked(group),
-    )
+    return Example(sequences=((asked(group), Segment.answer(text)),), task=group.id, rollout=source)
 
 
-def _asked(group: Group) -> tuple[int, ...]:
-    """The engine's tokens of the task's own prompt, where a search has kept them."""
-    return group.tree.prompt_ids if group.tree else ()
+def asked(group: Group) -> Segment:
+    """The task's own prompt, with the engine's tokens of it where a search has kept them."""
+    return Segment.context(group.task.messages, group.tree.prompt_ids if group.tree else ())

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from selftaught.curation.base import PerGroupCurator
 from selftaught.curation.process_values import inferred_values, right_leaves, unjudged_leaves
-from selftaught.records import Example, Group, Message, Node, Tree, content_id
+from selftaught.records import Example, Group, Message, Node, Prefer, Segment, Tree, content_id
 
 
 class StepPairs(PerGroupCurator, type="step_pairs"):
@@ -61,17 +61,13 @@ class StepPairs(PerGroupCurator, type="step_pairs"):
             return  # one says all of the other: nothing to tell apart
         before = tree.text(parent)
         said = (Message(role="assistant", content=before),) if before else ()
+        together = (*tree.prompt_ids, *tree.ids(parent), *best.token_ids[:shared])
+        prompt = Segment.context((*group.task.messages, *said), together)
         yield Example(
-            kind="pair",
-            prompt=(*group.task.messages, *said),
-            completion=(Message(role="assistant", content=best.text),),
-            rejected=(Message(role="assistant", content=other.text),),
+            sequences=tuple((prompt, Segment.answer(side.text, side.token_ids[shared:])) for side in (best, other)),
+            target=Prefer(smoothing=_doubt(best, other) if self.smoothing == "visits" else 0.0),
             task=group.id,
             rollout=content_id([group.id, best.index, other.index]),
-            label_smoothing=_doubt(best, other) if self.smoothing == "visits" else 0.0,
-            prompt_ids=(*tree.prompt_ids, *tree.ids(parent), *best.token_ids[:shared]),
-            completion_ids=best.token_ids[shared:],
-            rejected_ids=other.token_ids[shared:],
         )
 
 

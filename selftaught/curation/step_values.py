@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from selftaught.curation.base import PerGroupCurator, capped
+from selftaught.curation.base import PerGroupCurator, asked, capped
 from selftaught.curation.process_values import FAR, answered, distances, inferred_values, right_leaves, unjudged_leaves
-from selftaught.records import Example, Group, Message, Tree, content_id
+from selftaught.records import Example, Group, Regress, Segment, Tree, content_id
 
 
 class StepValues(PerGroupCurator, type="step_values"):
@@ -49,14 +49,10 @@ def _right(group: Group, tree: Tree) -> Sequence[bool | None]:
 
 def value_of(group: Group, tree: Tree, index: int, label: float, right: bool | None) -> Example:
     """Node `index` of the group's tree as a partial solution that is worth `label`."""
+    said = Segment.answer(tree.text(index), tree.ids(index), weights=())
     return Example(
-        kind="value",
-        prompt=group.task.messages,
-        completion=(Message(role="assistant", content=tree.text(index)),),
+        sequences=((asked(group), said),),
+        target=Regress(label=label, right=right),
         task=group.id,
         rollout=content_id([group.id, index]),
-        label=label,
-        right=right,
-        prompt_ids=tree.prompt_ids,
-        completion_ids=tree.ids(index),
     )

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 
 from selftaught.curation.base import PerGroupCurator, drawn
 from selftaught.curation.step_values import StepValues
-from selftaught.records import Example, Group, Message
+from selftaught.records import Example, Group, Message, Segment
 
 
 class TrueFalse(PerGroupCurator, type="true_false"):
@@ -36,8 +36,7 @@ class TrueFalse(PerGroupCurator, type="true_false"):
         made = StepValues(minimum=0).examples(group, seed)
         sides: dict[str, list[Example]] = {"True": [], "False": []}
         for each in made:
-            assert each.label is not None
-            sides["True" if each.label >= self.threshold else "False"].append(each)
+            sides["True" if each.regress.label >= self.threshold else "False"].append(each)
         most = min(map(len, sides.values()))
         even = [self._asked(each, word) for word, side in sides.items() for each in drawn(side, most, seed)]
         return iter(drawn(even, self.per_task, seed))
@@ -45,9 +44,5 @@ class TrueFalse(PerGroupCurator, type="true_false"):
     def _asked(self, example: Example, word: str) -> Example:
         said = Message(role="assistant", content=example.completion[0].content.strip())
         asked = Message(role="user", content=self.prompt)
-        return Example(
-            prompt=(*example.prompt, said, asked),
-            completion=(Message(role="assistant", content=word),),
-            task=example.task,
-            rollout=example.rollout,
-        )
+        prompt = Segment.context((*example.prompt, said, asked))
+        return Example(sequences=((prompt, Segment.answer(word)),), task=example.task, rollout=example.rollout)

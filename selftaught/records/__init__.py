@@ -7,7 +7,7 @@ blocks; reading and writing whole data sets lives in `selftaught.records.dataset
 
 from selftaught.records.arrow import schema_of
 from selftaught.records.base import Record, content_id, encodable
-from selftaught.records.example import Example, ExampleKind
+from selftaught.records.example import Example, Imitate, Prefer, Regress, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
 from selftaught.records.message import ChatRole, Message
@@ -25,18 +25,23 @@ __all__ = [
     "ChatRole",
     "Control",
     "Example",
-    "ExampleKind",
     "Group",
     "Growth",
+    "Imitate",
     "Judged",
     "Message",
     "Node",
     "Origin",
+    "Prefer",
     "Record",
+    "Regress",
     "Rollout",
+    "Segment",
     "Spent",
     "Split",
     "StopReason",
+    "Target",
+    "TargetType",
     "Task",
     "TaskScore",
     "Tree",

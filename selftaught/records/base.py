@@ -1,7 +1,7 @@
 """The base class of records: a frozen row with a content id, to plain Python and back."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -24,12 +24,18 @@ def content_id(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()[:16]
 
 
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+"""What makes a row of a record's schema of one of an older schema."""
+
+
 class Record(BaseModel):
     """A frozen row; `to_row` and `from_row` go to and from plain Python. Its Arrow schema follows from its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     SCHEMA: ClassVar[int] = 1
     """Counts up when the fields change, so that a data set of another shape is not mistaken for a damaged one."""
+    UPGRADES: ClassVar[Mapping[int, Upgrade]] = {}
+    """The older schemas that can be read."""
 
     def to_row(self) -> dict[str, Any]:
         """This record as a plain dictionary, a key for each field."""

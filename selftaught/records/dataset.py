@@ -22,7 +22,7 @@ from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, StoreError
 from selftaught.core.files import replacing
 from selftaught.records.arrow import schema_of
-from selftaught.records.base import Record
+from selftaught.records.base import Record, Upgrade
 from selftaught.records.kinds import RECORDS
 
 R = TypeVar("R", bound=Record)
@@ -182,18 +182,24 @@ def rows(folder: Path, record: type[R]) -> Iterator[R]:
     path = Path(folder) / "data.parquet"
     if RECORDS.get(stated.kind) is not record:
         raise BadInput(f"{folder}: holds {stated.kind}, not {record.__name__} rows.")
-    if stated.schema_version != record.SCHEMA:
+    older = record.UPGRADES.get(stated.schema_version)
+    if stated.schema_version != record.SCHEMA and not older:
         raise BadInput(
             f"{folder}: has schema {stated.schema_version} of {stated.kind}, and this is {record.SCHEMA}. "
             f"Read it with selftaught {stated.code}, or make it again."
         )
     sha, count = hashlib.sha256(), 0
-    for row in _naming_errors(folder, path, (record.from_row(row) for row in _plain(path))):
-        sha.update(_canonical(row))
+    for plain, row in _naming_errors(folder, path, _both(path, record, older)):
+        sha.update(canonical(plain) + b"\n" if older else _canonical(row))
         count += 1
         yield row
     if (sha.hexdigest(), count) != (stated.digest, stated.rows):
         raise BadInput(f"{path}: its rows are not those of its manifest. Remove {folder} and run again.")
+
+
+def _both(path: Path, record: type[R], older: Upgrade | None) -> Iterator[tuple[dict[str, Any], R]]:
+    """Each row as it is stored, and as a record of today."""
+    return ((plain, record.from_row(older(plain) if older else plain)) for plain in _plain(path))
 
 
 class Rows(Sequence[R]):

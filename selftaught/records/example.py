@@ -1,43 +1,170 @@
 """Examples: what a model is trained on, row by row."""
 
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from itertools import chain
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+import pyarrow as pa
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from selftaught.core.canonical import canonical
 from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
 from selftaught.records.message import Message
 
-ExampleKind = Literal["completion", "pair", "value"]
+
+class Segment(Record):
+    """A stretch of a sequence: messages, with the engine's own tokens of them where these are known.
+
+    Without `weights` it is context. With them it is one message of the assistant that is learnt from: one weight holds
+    for every token and for the end of the turn; several are those of `token_ids`, one each, and 0 masks a token out of
+    the loss. Negative weights are allowed; what they mean is the objective's.
+    """
+
+    messages: tuple[Message, ...]
+    token_ids: TokenIds = ()
+    weights: tuple[float, ...] = ()
+
+    @classmethod
+    def context(cls, messages: Iterable[Message], token_ids: TokenIds = ()) -> Self:
+        """What is read and not learnt."""
+        return cls(messages=tuple(messages), token_ids=token_ids)
+
+    @classmethod
+    def answer(cls, text: str, token_ids: TokenIds = (), weights: tuple[float, ...] = (1.0,)) -> Self:
+        """What the assistant is to say."""
+        return cls(messages=(Message(role="assistant", content=text),), token_ids=token_ids, weights=weights)
+
+    @model_validator(mode="after")
+    def _weighed(self) -> Self:
+        if self.weights and [message.role for message in self.messages] != ["assistant"]:
+            raise ValueError("only a segment of one message, the assistant's, has weights")
+        if len(self.weights) > 1 and len(self.weights) != len(self.token_ids):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.token_ids)} token ids: give one, or one each")
+        return self
+
+
+class Imitate(Record):
+    """The first sequence is to be said."""
+
+    type: Literal["imitate"] = "imitate"
+
+
+class Prefer(Record):
+    """The first sequence is preferred to the second; `smoothing` is the probability that it is the other way round."""
+
+    type: Literal["prefer"] = "prefer"
+    smoothing: float = Field(default=0.0, ge=0, le=1)
+
+
+class Regress(Record):
+    """The sequence, a partial solution, is worth `label`; its last step is `right`, or wrong, or nobody knows."""
+
+    type: Literal["regress"] = "regress"
+    label: float
+    right: bool | None = None
+
+
+Target = Annotated[
+    Imitate | Prefer | Regress,
+    Field(discriminator="type"),
+    BeforeValidator(lambda given: json.loads(given) if isinstance(given, str) else given),
+    PlainSerializer(lambda target: canonical(target.to_row()).decode(), return_type=str),
+    pa.string(),
+]
+"""What is learnt from an example's sequences. Rows hold it as JSON, so that another target is no other schema."""
+TargetType = Literal["imitate", "prefer", "regress"]
 
 
 class Example(Record):
-    """One training row in TRL's conversational format, with the rollout it came from; `kind` says what to learn of it.
+    """What one model learns at a time: one sequence, or two of which the first is preferred; and where it comes from.
 
-    A `completion` is to be said, a `pair` to be preferred to `rejected`, a `value` example is a partial solution that
-    is worth `label` and ends with a step that is `right` or not. `prompt_ids`, `completion_ids` and `rejected_ids` are
-    the engine's own tokens, where they are to be trained on as they were sampled: a pair's prompt then ends, to the
-    token, where its two sides part; the tokens of a completion of several turns are those of the assistant's turns, end
-    to end. `label_smoothing` is the probability that a pair is the wrong way round.
+    The first segment of a sequence is its prompt; it may end with the beginning of an answer, which the next segment
+    continues. Where all segments have tokens, these follow one another as they were sampled. `role` is that of the
+    model that learns, None any that learns from such a target. `weight` is what the example counts for: 2 is the
+    example twice.
     """
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
-    kind: ExampleKind = "completion"
-    prompt: tuple[Message, ...]
-    completion: tuple[Message, ...]
-    rejected: tuple[Message, ...] = ()
+    role: str | None = None
+    sequences: tuple[tuple[Segment, ...], ...] = Field(min_length=1)
+    target: Target = Imitate()
+    weight: float = 1.0
     task: str
     rollout: str
-    weight: float = 1.0
-    label: float | None = None
-    right: bool | None = None
-    label_smoothing: float = 0.0
-    prompt_ids: TokenIds = ()
-    completion_ids: TokenIds = ()
-    rejected_ids: TokenIds = ()
 
     @cached_property
     def id(self) -> str:
-        """Content id over prompt and completion, and over kind and rejected side of all that are no completions."""
-        sides = [[m.to_row() for m in side] for side in (self.prompt, self.completion, self.rejected)]
-        return content_id(sides[:2] if self.kind == "completion" else [*sides, self.kind])
+        """Content id over all that a loss uses, which `task` and `rollout` are not."""
+        row = self.to_row()
+        return content_id([row[each] for each in ("role", "sequences", "target", "weight")])
+
+    @cached_property
+    def text_id(self) -> str:
+        """Content id over the role, the kind of target and the texts: equal where one example is a newer version of
+        the other, with another label, weight or tokens.
+        """
+        texts = [[[m.to_row() for m in segment.messages] for segment in each] for each in self.sequences]
+        return content_id([self.role, self.target.type, texts])
+
+    @property
+    def regress(self) -> Regress:
+        """The target of a partial solution."""
+        assert isinstance(self.target, Regress), self.target
+        return self.target
+
+    def messages(self) -> Iterator[Message]:
+        """Every message, of one sequence after the other."""
+        return chain.from_iterable(segment.messages for sequence in self.sequences for segment in sequence)
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages of the first sequence's prompt."""
+        return self.sequences[0][0].messages
+
+    @property
+    def completion(self) -> tuple[Message, ...]:
+        """The messages that follow the prompt in the first sequence."""
+        return _messages(self.sequences[0][1:])
+
+    @property
+    def rejected(self) -> tuple[Message, ...]:
+        """The messages that follow the prompt in the second sequence; none where there is no second."""
+        return _messages(self.sequences[1][1:]) if len(self.sequences) > 1 else ()
+
+
+def _messages(segments: Iterable[Segment]) -> tuple[Message, ...]:
+    return tuple(chain.from_iterable(segment.messages for segment in segments))
+
+
+def _of_schema_2(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in which prompt, completion and rejected side were fields of their own."""
+    learnt = row["kind"] != "value"
+    prompt = Segment.context(map(Message.model_validate, row["prompt"]), tuple(row["prompt_ids"]))
+    sides = [_side(row["completion"], row["completion_ids"], learnt)]
+    if row["kind"] == "pair":
+        sides.append(_side(row["rejected"], row["rejected_ids"], learnt))
+    kept = {name: row[name] for name in ("weight", "task", "rollout")}
+    sequences = tuple((prompt, *side) for side in sides)
+    return Example(sequences=sequences, target=_target_of_schema_2(row), **kept).to_row()
+
+
+def _target_of_schema_2(row: Mapping[str, Any]) -> Imitate | Prefer | Regress:
+    if row["kind"] == "pair":
+        return Prefer(smoothing=row["label_smoothing"])
+    return Regress(label=row["label"] or 0.0, right=row["right"]) if row["kind"] == "value" else Imitate()
+
+
+def _side(messages: Iterable[Mapping[str, Any]], ids: Sequence[int], learnt: bool) -> Iterator[Segment]:
+    """Its turns as segments. The tokens of several turns lay end to end, so whose they are is not known any more."""
+    turns = [Message.model_validate(each) for each in messages]
+    own = tuple(ids) if len(turns) == 1 else ()
+    for turn in turns:
+        weights = (1.0,) if learnt and turn.role == "assistant" else ()
+        yield Segment(messages=(turn,), token_ids=own, weights=weights)
+
+
+Example.UPGRADES = {2: _of_schema_2}

@@ -9,7 +9,7 @@ from typing import get_args
 
 from selftaught.curation.base import drawn
 from selftaught.platform import Platform
-from selftaught.records import Example, ExampleKind, Task
+from selftaught.records import Example, TargetType, Task
 from selftaught.round.history import records
 from selftaught.round.job import Job, ReplaySource
 
@@ -24,14 +24,15 @@ def earlier(platform: Platform, line: str, campaign: str) -> tuple[ReplaySource,
 
 
 def replayed(platform: Platform, job: Job, own: Iterable[str]) -> list[Example]:
-    """At most the stage's `replay` examples of each kind from earlier rounds, drawn by the seed, but for its `own`.
+    """At most the stage's `replay` examples of each target from earlier rounds, drawn by the seed, but for its `own`.
 
-    `own` are ids. The newer of two rounds gives an example that both have. Equal jobs and ids give equal lists. Twice
-    as many examples as are replayed are in memory at most, however many there are.
+    `own` are their texts' ids: an example is the same in two rounds whatever its label, and the newer round gives it.
+    Equal jobs and ids give equal lists. Twice as many examples as are replayed are in memory at most, however many
+    there are.
     """
-    count, drawing = job.blocks.replay, {kind: list[Example]() for kind in get_args(ExampleKind)}
+    count, drawing = job.blocks.replay, {kind: list[Example]() for kind in get_args(TargetType)}
     for example in _others(platform, job, set(own)):
-        kind = drawing[example.kind]
+        kind = drawing[example.target.type]
         kind.append(example)
         if len(kind) > 2 * count:
             kind[:] = drawn(kind, count, job.seed)
@@ -42,8 +43,8 @@ def _others(platform: Platform, job: Job, known: set[str]) -> Iterator[Example]:
     """The examples of the earlier rounds, of the newest first, each once and none that is `known`."""
     for past in reversed(job.earlier):
         for example in platform.rows(past.examples, Example):
-            if example.id not in known:
-                known.add(example.id)
+            if example.text_id not in known:
+                known.add(example.text_id)
                 yield example
 
 

@@ -5,7 +5,6 @@ machine or the store that the model comes from.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -66,8 +65,8 @@ def model_card(facts: Facts, repository: str, dataset: str, left_out: Sequence[t
     return f"---\n{_model_metadata(facts, repository, dataset)}\n---\n\n{text}"
 
 
-def dataset_card(facts: Facts, repository: str, manifest: Manifest, kinds: Mapping[str, int]) -> str:
-    """The README.md of the repository of a model's training data: `manifest` is its, `kinds` counts rows by kind."""
+def dataset_card(facts: Facts, repository: str, manifest: Manifest, targets: Mapping[str, int]) -> str:
+    """The README.md of the repository of a model's training data: `manifest` is its, `targets` counts rows."""
     text = (
         _templates()
         .get_template("dataset.md")
@@ -78,7 +77,7 @@ def dataset_card(facts: Facts, repository: str, manifest: Manifest, kinds: Mappi
             rows=f"{manifest.rows:,}",
             tasks=_tasks(facts.recipe),
             completions=_completions(facts, manifest),
-            kinds=", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())),
+            targets=", ".join(f"{count:,} {target}" for target, count in sorted(targets.items())),
             digest=manifest.digest,
         )
     )
@@ -213,11 +212,6 @@ def _completions(facts: Facts, manifest: Manifest) -> str:
     curated = " and ".join(f"`{name}`" for name in names(facts.recipe, "curate"))
     earlier = f"; {replayed:,} of them from earlier rounds" if replayed else ""
     return f"sampled from model `{sampled}`, verified by {verified}, chosen by {curated}{earlier}"
-
-
-def kinds_of(kinds: Iterator[Any]) -> dict[str, int]:
-    """How many rows there are of each kind."""
-    return dict(Counter(map(str, kinds)))
 
 
 @cache

@@ -6,8 +6,10 @@ by its card: the same version again is nothing to do, another version of the lin
 anything else in it is left alone.
 """
 
+import hashlib
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.core.hub import http_error
 from selftaught.platform import Platform
-from selftaught.records import dataset
-from selftaught.sharing.cards import MARK, dataset_card, kinds_of, model_card
+from selftaught.records import Example, dataset
+from selftaught.sharing.cards import MARK, dataset_card, model_card
 from selftaught.sharing.facts import Facts, Licence, facts
+from selftaught.sharing.trl import parquet
 from selftaught.state.store import sha256_of, visible_files
 from selftaught.state.tracking import Version
 from selftaught.state.weights import MANIFEST
@@ -85,7 +88,10 @@ def model_content(platform: Platform, known: Facts, repository: str, data: str) 
 
 
 def dataset_content(platform: Platform, known: Facts, repository: str) -> Content:
-    """The training data as Parquet, a list of digests and the card. Raises BadInput when the store has it no more."""
+    """The training data in TRL's format, a list of digests and the card.
+
+    Raises BadInput when the store has it no more.
+    """
     if not platform.store.has("datasets", known.examples):
         raise BadInput(
             f"{known.version.line}: the training data of version {known.version.version} were removed "
@@ -94,15 +100,20 @@ def dataset_content(platform: Platform, known: Facts, repository: str) -> Conten
     folder = dataset.proven(
         platform.store.local("datasets", known.examples, platform.settings.home / "cache"), known.examples
     )
-    manifest, rows = dataset.manifest(folder), {"data.parquet": folder / "data.parquet"}
-    card = dataset_card(known, repository, manifest, kinds_of(dataset.column(folder, "kind")))
+    manifest, rows = dataset.manifest(folder), dataset.Rows(folder, Example)
+    card = dataset_card(known, repository, manifest, Counter(example.target.type for example in rows))
     title = f"what {known.version.line} version {known.version.version} was trained on"
-    files = {**rows, SUMS: _sums(rows), CARD: card.encode()}
+    data = {"data.parquet": parquet(rows)}
+    files = {**data, SUMS: _sums(data), CARD: card.encode()}
     return Content("dataset", known.version.line, manifest.digest, title, files)
 
 
-def _sums(files: Mapping[str, Path]) -> bytes:
-    return "".join(f"{sha256_of(path)}  {name}\n" for name, path in files.items()).encode()
+def _sums(files: Mapping[str, Path | bytes]) -> bytes:
+    return "".join(f"{_sha256(content)}  {name}\n" for name, content in files.items()).encode()
+
+
+def _sha256(content: Path | bytes) -> str:
+    return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
 
 
 # The hub --------------------------------------------------------------------------------------------------------------

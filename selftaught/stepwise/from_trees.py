@@ -29,7 +29,7 @@ def solutions(group: Group, labels: Labels, threshold: float | None) -> Iterator
             if found is None or (right := _right(found, threshold)) is None:
                 break
             if node.text.strip():
-                known.append((node.index, node.text, right, found.label or 0.0))
+                known.append((node.index, node.text, right, found.regress.label))
         path = tuple(index for index, *_ in known)
         if path and path not in seen:
             seen.add(path)
@@ -38,6 +38,4 @@ def solutions(group: Group, labels: Labels, threshold: float | None) -> Iterator
 
 
 def _right(example: Example, threshold: float | None) -> bool | None:
-    if threshold is None or example.label is None:
-        return example.right
-    return example.label >= threshold
+    return example.regress.right if threshold is None else example.regress.label >= threshold

@@ -15,7 +15,7 @@ from typing import Literal
 from selftaught.core.errors import BadInput
 from selftaught.core.files import writing
 from selftaught.platform import Platform
-from selftaught.records import Example, Group, Message, Task, content_id, dataset
+from selftaught.records import Example, Group, Message, Regress, Segment, Task, content_id, dataset
 from selftaught.round.history import newest_of, recorded
 from selftaught.state.store import sha256_of
 from selftaught.stepwise.formats import FORMATS, Name, Neutral, reader, written
@@ -102,15 +102,15 @@ def imported(file: Path, name: Name, to: Path, kept: Kept, neutral: Neutral, sep
     for solution in _read(file, name, read, account):
         account.solutions += 1
         for example in examples(solution, kept, separator):
-            said.setdefault(example.id, _Said()).add(example)
+            said.setdefault(example.text_id, _Said()).add(example)
     if not said:
         raise BadInput(f"{file}: none of {account.rows} rows can be used as {name}.{_first(account)}")
     account.examples = len(said)
     with dataset.writing(to, "examples") as into:
         for solution in _read(file, name, read, Account()):
             for example in examples(solution, kept, separator):
-                if (labelled := said.pop(example.id, None)) is not None:
-                    into.add(labelled.of(example))
+                if (told := said.pop(example.text_id, None)) is not None:
+                    into.add(told.of(example))
         counts = {
             "rows": float(account.rows),
             "solutions": float(account.solutions),
@@ -127,14 +127,12 @@ def examples(solution: Solution, kept: Kept, separator: str) -> Iterator[Example
     last = len(solution.steps) - 1
     for number, step in enumerate(solution.steps):
         text += step if number == last else step + separator
+        right = solution.labels[number]
         yield Example(
-            kind="value",
-            prompt=prompt,
-            completion=(Message(role="assistant", content=text),),
+            sequences=((Segment.context(prompt), Segment.answer(text, weights=())),),
+            target=Regress(label=solution.worth(number) if kept == "soft" else float(right), right=right),
             task=task,
             rollout=content_id([task, text]),
-            label=solution.worth(number) if kept == "soft" else float(solution.labels[number]),
-            right=solution.labels[number],
         )
 
 
@@ -146,14 +144,15 @@ class _Said:
     rights: set[bool | None] = field(default_factory=set[bool | None])
 
     def add(self, example: Example) -> None:
-        self.labels[example.label or 0.0] += 1
-        self.rights.add(example.right)
+        self.labels[example.regress.label] += 1
+        self.rights.add(example.regress.right)
 
     def of(self, example: Example) -> Example:
         if len(self.labels) == len(self.rights) == 1:  # a mean of equal numbers may be another number
             return example
         mean = sum(label * count for label, count in self.labels.items()) / self.labels.total()
-        return example.model_copy(update={"label": mean, "right": example.right if len(self.rights) == 1 else None})
+        right = self.rights.pop() if len(self.rights) == 1 else None
+        return example.model_copy(update={"target": Regress(label=mean, right=right)})
 
 
 def _first(account: Account) -> str:

@@ -72,7 +72,7 @@ def _asked(example: Example, task: Task | None) -> Iterator[Task]:
     """The example's task, and what else is asked in it."""
     if task:
         yield task
-    for message in (*example.prompt, *example.completion):
+    for message in example.messages():
         if message.role == "user" and (task is None or message.content != task.question):
             yield Task(messages=(message,), source="example")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, PositiveFloat
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.records import Example, ExampleKind
+from selftaught.records import Example, TargetType
 from selftaught.training.gradient import Epochs, Gradient, Rate
 from selftaught.training.tokens import Loss, Need, TokenBatch
 
@@ -29,7 +29,7 @@ class DPO(Gradient, type="dpo"):
     e.g. from visits as in MCTS-DPO, arXiv 2405.00451) or, where that is 0, the one given here.
     """
 
-    example_kind: ClassVar[ExampleKind] = "pair"
+    target: ClassVar[TargetType] = "prefer"
     needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
     hint: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 
 from selftaught.blocks import Objective
 from selftaught.core.errors import BadInput, RoundFailed
-from selftaught.records import Example, ExampleKind
+from selftaught.records import Example, TargetType
 from selftaught.training.schedule import Shape
 from selftaught.training.tokens import Loss, Need, TokenBatch
 
@@ -45,7 +45,7 @@ class Gradient(Objective):
     """
 
     parallel: ClassVar[bool] = True
-    example_kind: ClassVar[ExampleKind]
+    target: ClassVar[TargetType]
     needs: ClassVar[frozenset[Need]] = frozenset()
 
     epochs: Epochs = 2
@@ -86,14 +86,18 @@ class Gradient(Objective):
         """What a batch loses, summed over its items, and how many these are. Both are scalars, on its device."""
 
     def select(self, examples: Sequence[Example]) -> list[Example]:
-        """The examples that this objective learns from: of its kind, and not of weight 0.
+        """The examples that this objective learns from: of its target and role, and not of weight 0.
 
         Raises RoundFailed when there are none.
         """
-        own = [example for example in examples if example.kind == self.example_kind and example.weight]
+        own = [example for example in examples if self._learns(example)]
         if not own:
             raise RoundFailed(f"{self.name}: no examples to train on. {self.hint}")
         return own
+
+    def _learns(self, example: Example) -> bool:
+        mine = example.role in (None, self.role)
+        return mine and example.target.type == self.target and example.weight != 0
 
     hint: ClassVar[str]
     """What to change when there is nothing to learn from."""

@@ -1,4 +1,4 @@
-"""Rendering: an example as the token ids that a model is trained on, and which of them count.
+"""Rendering: a sequence of an example as the token ids that a model is trained on, and what each counts for.
 
 A pure function of messages and of the engine's tokens. The context is the one in which the model is asked: the chat
 template's opening, with its generation prompt. What is to be said stands behind it as the engine gave it, or tokenized
@@ -9,24 +9,28 @@ be if the model said it. Whether a model can be asked at all is `selftaught.trai
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import JsonValue
 
-from selftaught.records import Example, Message
+from selftaught.records import Message, Segment
 
 Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A row of token ids; `trained` says of each whether it counts in the loss."""
+    """A row of token ids, and what each counts for in the loss; 0 is context."""
 
     ids: Ids
-    trained: tuple[bool, ...]
+    weights: tuple[float, ...]
+
+    def then(self, ids: Ids, weights: tuple[float, ...]) -> "Rendered":
+        """The row with more tokens behind it."""
+        return Rendered((*self.ids, *ids), (*self.weights, *weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,44 +135,59 @@ def _end(tokenizer: Any, ends: frozenset[int]) -> int:
     return next(token for token in preferred if token in ends)
 
 
-def rendered(example: Example, chat: Chat) -> list[Rendered]:
-    """`example`'s completion as rows, in which the assistant's turns alone count; none when it cannot be said.
+def rendered(sequence: Sequence[Segment], chat: Chat) -> list[Rendered]:
+    """`sequence` as rows, in which the tokens count that have weights; none when it cannot be said.
 
     One row, unless the template shows earlier turns otherwise than they were said (it cuts their reasoning): then each
-    turn stands in a row of its own, in the context in which it is asked.
+    turn that is learnt stands in a row of its own, in the context in which it is asked.
     """
     rows: list[Rendered] = []
-    for at, ids in _turns(example, chat):
-        context, said = _context(example, at, chat), chat.said(example.completion[at].content, ids)
+    for at, segment in enumerate(sequence):
+        if not segment.weights:
+            continue
+        context, said = _context(sequence[:at], chat), _said(segment, chat)
         if said is None:
             return []
         before = rows.pop() if rows and context[: len(rows[-1].ids)] == rows[-1].ids else Rendered((), ())
         between = context[len(before.ids) :]
-        trained = (*before.trained, *(False for _ in between), *(True for _ in said))
-        rows.append(Rendered((*before.ids, *between, *said), trained))
+        rows.append(before.then(between, (0.0,) * len(between)).then(*said))
     return rows
 
 
-def _turns(example: Example, chat: Chat) -> Iterator[tuple[int, Ids]]:
-    """Where the assistant's turns stand in the completion, each with the engine's tokens where they are known.
+def exact(sequence: Sequence[Segment]) -> Rendered | None:
+    """`sequence` in the engine's own tokens, end to end, as they were sampled; None where not all are known."""
+    if not all(segment.token_ids for segment in sequence):
+        return None
+    row = Rendered((), ())
+    for segment in sequence:
+        row = row.then(segment.token_ids, _each(segment.weights, len(segment.token_ids)))
+    return row
 
-    The tokens of several turns lie end to end, and each turn's end with its only end token.
+
+def _each(weights: tuple[float, ...], tokens: int) -> tuple[float, ...]:
+    """A weight each token: those given, or the one for all of them; 0 where there is none."""
+    return weights if len(weights) == tokens else (weights or (0.0,)) * tokens
+
+
+def _said(segment: Segment, chat: Chat) -> tuple[Ids, tuple[float, ...]] | None:
+    """The tokens of a turn and their weights. None where they would not say it, or are not those that were weighed.
+
+    An end that the engine did not give is worth what the turn's last token is.
     """
-    places = [at for at, message in enumerate(example.completion) if message.role == "assistant"]
-    if len(places) == 1:
-        return zip(places, [example.completion_ids], strict=True)
-    cuts = [at + 1 for at, token in enumerate(example.completion_ids) if token in chat.ends]
-    parts = [example.completion_ids[begin:end] for begin, end in zip([0, *cuts], cuts, strict=False)]
-    return zip(places, parts if len(parts) == len(places) else [()] * len(places), strict=True)
+    ids = chat.said(segment.messages[0].content, segment.token_ids)
+    if ids is None or len(segment.weights) == 1:
+        return None if ids is None else (ids, _each(segment.weights, len(ids)))
+    weights = (*segment.weights, segment.weights[-1])[: len(ids)]
+    same = ids in (segment.token_ids, (*segment.token_ids, chat.end))
+    return (ids, weights) if same else None
 
 
-def _context(example: Example, at: int, chat: Chat) -> Ids:
-    """What stands before the turn `at` of the completion: the engine's own tokens of the prompt, or the opening."""
-    if at:
-        return chat.opening((*example.prompt, *example.completion[:at]))
-    if example.prompt_ids and example.prompt[-1].content.strip() in chat.text(example.prompt_ids):
-        return example.prompt_ids
-    return chat.begun(example.prompt)
+def _context(before: Sequence[Segment], chat: Chat) -> Ids:
+    """What stands before a turn: the engine's own tokens of the prompt, where they are known, or the opening."""
+    messages, ids = [message for segment in before for message in segment.messages], before[0].token_ids
+    if len(before) == 1 and ids and messages[-1].content.strip() in chat.text(ids):
+        return ids
+    return chat.begun(messages)
 
 
 def _led(text: str) -> str:

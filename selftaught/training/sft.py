@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.records import Example, ExampleKind
+from selftaught.records import Example, TargetType
 from selftaught.training.gradient import Gradient
 from selftaught.training.tokens import Loss, TokenBatch
 
@@ -20,7 +20,7 @@ class SFT(Gradient, type="sft"):
     The loss of a step is the mean over its completion tokens, as that of TRL's SFTTrainer with `completion_only_loss`.
     """
 
-    example_kind: ClassVar[ExampleKind] = "completion"
+    target: ClassVar[TargetType] = "imitate"
     hint: ClassVar[str] = "Accept more rollouts: raise k, or ease the verifiers."
 
     batching: Literal["shared", "length_grouped", "packed", "padded"] = "shared"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from selftaught.core.errors import BadInput
-from selftaught.records import Example, Message
+from selftaught.records import Message, Segment
 from selftaught.training.rendering import Chat, chat_of, end_tokens, rendered
 from selftaught.training.templates import render_apart
 
@@ -64,8 +64,7 @@ def _require_openings(folder: Path, tokenizer: Any) -> None:
 
 
 def _require_answer(folder: Path, chat: Chat) -> None:
-    example = Example(prompt=ASKED, completion=SAID, task="", rollout="")
-    if not rendered(example, chat):
+    if not rendered((Segment.context(ASKED), Segment.answer(ANSWER)), chat):
         raise BadInput(
             f"{folder}: its tokenizer makes {chat.text(chat.tokens(ANSWER))!r} of {ANSWER!r}, so what is trained would "
             "not be what was said. Take a model whose tokenizer keeps texts as they are."

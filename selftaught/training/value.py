@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.records import Example, ExampleKind
+from selftaught.records import Example, TargetType
 from selftaught.training.gradient import Gradient, Rate
 from selftaught.training.tokens import Loss, Need, TokenBatch
 
@@ -24,7 +24,7 @@ class ValueMSE(Gradient, type="value_mse"):
     error beside that of a constant, share within 0.1, AUROC of right against wrong steps, calibration.
     """
 
-    example_kind: ClassVar[ExampleKind] = "value"
+    target: ClassVar[TargetType] = "regress"
     needs: ClassVar[frozenset[Need]] = frozenset({"values"})
     hint: ClassVar[str] = "Add a curator that gives values (step_values) to a stage that searches."
 

@@ -72,23 +72,28 @@ def conversation(*turns, ending="stop"):
     return Group(task=task, rollouts=(rollout,), verdicts=((Verdict.of("v", True),),))
 
 
+def tokens(example):
+    return [segment.token_ids for segment in example.sequences[0]]
+
+
 def test_an_example_keeps_the_engines_tokens():
     [example] = Accepted().curate([conversation(("assistant", "right", (5, 6, 2)))], 0)
-    assert (example.prompt_ids, example.completion_ids) == ((), (5, 6, 2))
+    assert tokens(example) == [(), (5, 6, 2)]
 
 
 def test_an_example_of_a_tree_keeps_the_tokens_of_its_prompt_too():
     [example] = Accepted().curate([grown({"a": {"b": True}, "c": False})], 0)
-    assert (example.prompt_ids, example.completion_ids) == ((1, 2), ())  # these rollouts have none
+    assert tokens(example) == [(1, 2), ()]  # these rollouts have none
 
 
 def test_all_turns_of_a_rollout_are_kept_up_to_the_models_last():
     attempt, review, better = ("assistant", "6", (5, 2)), ("user", "Review it."), ("assistant", "7", (6, 2))
     [example] = Accepted().curate([conversation(attempt, review, better, ("user", "Thanks."))], 0)
     assert [(m.role, m.content) for m in example.completion] == [attempt[:2], review, better[:2]]
-    assert example.completion_ids == (5, 2, 6, 2)
+    assert tokens(example) == [(), (5, 2), (), (6, 2)]
     [partly] = Accepted().curate([conversation(attempt, review, ("assistant", "7"))], 0)
-    assert partly.completion_ids == ()
+    assert tokens(partly) == [(), (5, 2), (), ()]
+    assert [segment.weights for segment in partly.sequences[0]] == [(), (1.0,), (), (1.0,)]
 
 
 def test_rollouts_that_differ_in_an_earlier_turn_are_two():

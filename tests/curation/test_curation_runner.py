@@ -5,7 +5,7 @@ import pytest
 from selftaught.blocks import Curator
 from selftaught.core.errors import RoundFailed
 from selftaught.curation.runner import curate
-from selftaught.records import Example, Message
+from tests.examples import imitated
 
 
 class Fixed(Curator):
@@ -16,8 +16,7 @@ class Fixed(Curator):
 
     def curate(self, groups, seed):
         for text in self.texts:
-            said = (Message(role="assistant", content=text),)
-            yield Example(prompt=(Message(role="user", content="q"),), completion=said, task="t", rollout="r")
+            yield imitated("q", text)
 
     def check(self, given):
         if not given:

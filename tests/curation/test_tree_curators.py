@@ -58,8 +58,8 @@ def test_values_that_do_not_differ_by_more_than_the_margin_give_no_pair():
 )
 def test_a_pairs_smoothing_is_by_visits(won, lost, doubt):
     group = grown({"a": True, "b": False}, {"a": 0.9}, visits={"a": won, "b": lost})
-    assert [each.label_smoothing for each in pairs(group, smoothing="visits")] == [doubt]
-    assert [each.label_smoothing for each in pairs(group)] == [0.0]
+    assert [each.target.smoothing for each in pairs(group, smoothing="visits")] == [doubt]
+    assert [each.target.smoothing for each in pairs(group)] == [0.0]
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=5), min_size=2, max_size=4, unique=True), st.text("ab", max_size=3))
@@ -69,9 +69,11 @@ def test_a_pairs_prompt_ends_where_its_sides_part_to_the_token(texts, before):
     group = grown({before + "|": shape}, values)
     for each in pairs(group):
         chosen, rejected = sides(each)
-        assert bytes(each.prompt_ids[2:] + each.completion_ids).decode() == f"{before}|{chosen}"
-        assert bytes(each.prompt_ids[2:] + each.rejected_ids).decode() == f"{before}|{rejected}"
-        assert each.completion_ids[0] != each.rejected_ids[0]
+        (prompt, best), (same, other) = each.sequences
+        assert prompt == same
+        assert bytes(prompt.token_ids[2:] + best.token_ids).decode() == f"{before}|{chosen}"
+        assert bytes(prompt.token_ids[2:] + other.token_ids).decode() == f"{before}|{rejected}"
+        assert best.token_ids[0] != other.token_ids[0]
     first, second = texts[:2]
     nested = first.startswith(second) or second.startswith(first)
     assert len(pairs(group)) == (not nested)
@@ -86,11 +88,11 @@ def test_pairs_may_go_by_the_values_that_right_answers_give():
 def test_values_are_of_partial_solutions_in_the_engines_tokens():
     group = grown({"1 ": {"2": True, "x": False}})
     found = list(StepValues(minimum=0).curate([group], seed=1))
-    assert {(each.completion[0].content, each.label, each.right) for each in found} == {
+    assert {(each.completion[0].content, each.target.label, each.target.right) for each in found} == {
         ("1 ", 0.5, True), ("1 2", 1.0, True), ("1 x", 0.25, False),
     }  # fmt: skip
-    assert all(bytes(each.completion_ids).decode() == each.completion[0].content for each in found)
-    assert all(each.prompt_ids == (1, 2) for each in found)
+    assert all(bytes(each.sequences[0][1].token_ids).decode() == each.completion[0].content for each in found)
+    assert all(each.sequences[0][0].token_ids == (1, 2) for each in found)
 
 
 def test_estimates_may_be_the_labels_and_hinted_nodes_have_none():
@@ -114,7 +116,7 @@ def test_a_step_that_no_judged_answer_followed_is_neither_right_nor_wrong(labels
     found = StepValues(minimum=0, labels=labels).curate([unjudged(grown(shape), "nobody")], seed=1)
     known = {"good": True, "goodend": True, "bad": False, "badno": False}
     unknown = dict.fromkeys(("open", "deep", "deepopen too", "lost", "lostnobody"))
-    assert {each.completion[0].content: each.right for each in found} == {
+    assert {each.completion[0].content: each.target.right for each in found} == {
         **known, **(unknown if labels == "estimates" else {}),
     }  # fmt: skip
 
@@ -169,8 +171,8 @@ def test_a_hinted_error_is_no_turn_of_a_spliced_answer():
 
 def test_told_answers_stand_behind_the_engines_own_prompt_without_tokens_of_their_own():
     for curator in (Linearised(minimum=0), Spliced(minimum=0)):
-        (found,) = curator.curate([grown({"odd": False, "right": True})], 1)
-        assert (found.prompt_ids, found.completion_ids) == ((1, 2), ())
+        (told,) = curator.curate([grown({"odd": False, "right": True})], 1)
+        assert [segment.token_ids for segment in told.sequences[0]] == [(1, 2), ()]
 
 
 def test_a_spliced_answer_goes_back_at_its_first_error():

@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from selftaught.core.canonical import canonical
 from selftaught.records import (
     RECORDS,
+    Example,
     Group,
     Message,
     Node,
     Record,
     Rollout,
+    Segment,
     Task,
     TaskScore,
     Tree,
@@ -32,7 +34,7 @@ ROLLOUT = Rollout(task=TASK.id, index=0, model="m", turns=(Turn(content="5"),), 
 IN_THE_ID = {
     "tasks": {"messages", "answer"},
     "groups": {"task"},
-    "examples": {"prompt", "completion", "kind", "rejected"},
+    "examples": {"role", "sequences", "target", "weight"},
     "scores": {"model", "metric", "split", "task"},
     "rollouts": {"task", "index", "model", "turns"},
 }
@@ -87,8 +89,6 @@ def _identity(kind: str, record: Record) -> bytes:
     if kind == "groups":
         return _identity("tasks", record.task)
     row = record.to_row()
-    if row.get("kind") == "completion":
-        row["rejected"] = []
     for turn in row.get("turns", ()):
         turn.pop("token_ids"), turn.pop("logprobs")
     return canonical({field: row[field] for field in IN_THE_ID[kind]})
@@ -107,6 +107,30 @@ def test_golden_ids():
     """Ids are kept for years: a change here makes every stored data set another one."""
     assert TASK.id == "58a41a89843852ba"
     assert ROLLOUT.id == "fbd0fd33e23df9c9"
+
+
+@given(strategies.examples, strategies.floats)
+def test_an_examples_text_is_the_same_whatever_its_weights_labels_and_tokens_are(example: Example, weight: float):
+    bare = tuple(tuple(Segment(messages=each.messages) for each in sequence) for sequence in example.sequences)
+    other = example.model_copy(update={"sequences": bare, "weight": weight, "task": "t", "rollout": "r"})
+    assert other.text_id == example.text_id
+    more = Segment.context((Message(role="user", content="more"),))
+    assert other.model_copy(update={"sequences": ((*bare[0], more),)}).text_id != example.text_id
+
+
+@pytest.mark.parametrize(
+    ("segment", "words"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "?"}], "weights": [1.0]},
+            "only a segment of one message, the assis",
+        ),
+        ({"messages": [{"role": "assistant", "content": "a"}], "token_ids": [1], "weights": [1, 0]}, "2 weights for 1"),
+    ],
+)
+def test_weights_are_of_one_turn_of_the_assistants(segment: dict[str, object], words: str):
+    with pytest.raises(ValidationError, match=words):
+        Segment.from_row(segment)
 
 
 @given(st.dictionaries(strategies.texts, strategies.floats | strategies.texts))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from selftaught.platform import Platform, input_key
-from selftaught.records import Example, Group, Message, Record, Rollout, Task, Turn, dataset
+from selftaught.records import Example, Group, Record, Rollout, Segment, Task, Turn, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.job import Job, ModelRef, ReplaySource, Reused
 from selftaught.round.steps import evaluate, sample, train, verify
@@ -200,8 +200,8 @@ def _group(task: Task) -> Group:
 
 
 def _example(group: Group) -> Example:
-    said = (Message(role="assistant", content="The answer is 1."),)
-    return Example(prompt=group.task.messages, completion=said, task=group.id, rollout=group.rollouts[0].id)
+    said = (Segment.context(group.task.messages), Segment.answer("The answer is 1."))
+    return Example(sequences=(said,), task=group.id, rollout=group.rollouts[0].id)
 
 
 @pytest.mark.parametrize("name", ["sample", "verify", "curate", "train", "evaluate"])

@@ -464,9 +464,9 @@ async def test_the_hint_is_in_no_prompt_that_is_trained_on():
         for curator in (StepPairs(minimum=0), StepValues(minimum=0), TreeTraces(minimum=0, hinted=True))
         for example in curator.curate([group], seed=0)
     ]
-    assert {example.kind for example in examples} == {"pair", "value", "completion"}
+    assert {example.target.type for example in examples} == {"imitate", "prefer", "regress"}
     for example in examples:
-        assert "Hint" not in bytes(example.prompt_ids).decode()
+        assert "Hint" not in bytes(example.sequences[0][0].token_ids).decode()
         assert "Hint" not in "".join(message.content for message in example.prompt)
 
 
@@ -741,8 +741,8 @@ async def test_a_hinted_answer_resumes_from_the_steps_that_the_search_found():
     assert [node.text for node in tree.nodes[1:]] == ["x\n", "a", "y\n", "b"]
     assert [node.hinted for node in tree.nodes[1:]] == [False, False, True, True]
     (value,) = [each for each in StepValues(minimum=0).curate([group], 0) if each.completion[0].content == "x\n"]
-    assert value.label == pytest.approx(1 / 3)
-    assert value.right
+    assert value.regress.label == pytest.approx(1 / 3)
+    assert value.regress.right
 
 
 async def test_hinted_answers_that_the_check_fails_are_left_out():

@@ -102,10 +102,10 @@ async def test_the_curators_of_trees_read_it():
     group = await sampled("a\nb", "a\nc", "a\nb", "c")
     (trace,) = TreeTraces(minimum=0).curate([group], 0)
     assert trace.completion[0].content == "a\nb"
-    labels = {each.completion[0].content: each.label for each in StepValues(minimum=0).curate([group], 0)}
+    labels = {each.completion[0].content: each.regress.label for each in StepValues(minimum=0).curate([group], 0)}
     assert labels == {"a\n": 0.5, "a\nb": 1.0, "a\nc": 0.25, "c": 0.0}
     estimates = StepValues(minimum=0, labels="estimates").curate([group], 0)
-    shares = {each.completion[0].content: each.label for each in estimates}
+    shares = {each.completion[0].content: each.regress.label for each in estimates}
     assert shares == {"a\n": pytest.approx(2 / 3), "a\nb": 1.0, "a\nc": 0.0, "c": 0.0}
     pairs = [(e.completion[0].content, e.rejected[0].content) for e in StepPairs(minimum=0).curate([group], 0)]
     assert pairs == [("a\n", "c"), ("b", "c")]

@@ -3,6 +3,7 @@
 The client is the real one, and the hub one that answers as huggingface_hub asks.
 """
 
+import hashlib
 import io
 import json
 import subprocess
@@ -21,13 +22,15 @@ from typer.testing import CliRunner
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.platform import Platform
-from selftaught.records import Example, Message, dataset
+from selftaught.records import Example, dataset
 from selftaught.report.data import DatasetRef, ReportData
 from selftaught.sharing import push as pushing
 from selftaught.sharing.push import Pushed, push
+from selftaught.sharing.trl import row
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Version
 from selftaught.state.weights import check_model, model_digest, visible_files
+from tests.examples import imitated
 from tests.plans import end_round
 from tests.registry_made import LINE, Registry, tiny_model
 from tests.report.sample_report import sample
@@ -75,11 +78,7 @@ class Desk:
 
     def examples(self) -> str:
         """The digest of a data set of three examples in the store."""
-        said = [Message(role="user", content="2 + 2?")], [Message(role="assistant", content="4")]
-        rows = [
-            Example(prompt=tuple(said[0]), completion=tuple(said[1]), task=f"task-{index}", rollout=f"rollout-{index}")
-            for index in range(3)
-        ]
+        rows = [imitated("2 + 2?", "4", task=f"task-{index}", rollout=f"rollout-{index}") for index in range(3)]
         counts = {"own": 2.0, "replayed": 1.0}
         made = dataset.write(self.folder / "examples", rows, "examples", counts=counts)
         self.platform.store.put("datasets", made.digest, self.folder / "examples")
@@ -206,13 +205,13 @@ def test_the_training_data_arrive_as_parquet_that_datasets_reads(desk: Desk, the
     held = there.repositories[f"datasets/{DATA}"]
     assert (data.repository, data.url, data.new) == (DATA, f"{there.url}/datasets/{DATA}", True)
     assert held.private
-    stored = desk.platform.store.local("datasets", data.digest, tmp_path) / "data.parquet"
-    assert held.files["data.parquet"] == stored.read_bytes()
-    assert pq.read_table(io.BytesIO(held.files["data.parquet"])).num_rows == 3
+    stored = dataset.read(desk.platform.store.local("datasets", data.digest, tmp_path), Example)
+    assert pq.read_table(io.BytesIO(held.files["data.parquet"])).to_pylist() == [row(each) for each in stored]
+    assert held.files["SHA256SUMS"].split()[0].decode() == hashlib.sha256(held.files["data.parquet"]).hexdigest()
     text = held.files["README.md"].decode()
     assert held.card["configs"][0]["data_files"] == [{"split": "train", "path": "data.parquet"}]
     assert "license" not in held.card
-    for word in ("`word_problems`", "3 completion", "verified by `answer_match`", "1 of them from earlier rounds"):
+    for word in ("`word_problems`", "3 imitate", "verified by `answer_match`", "1 of them from earlier rounds"):
         assert word in text
     assert model_of(there).card["datasets"] == [DATA]
     assert model.new

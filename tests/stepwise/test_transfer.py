@@ -41,7 +41,7 @@ def brought(path: Path, name="trl", kept="soft", neutral="right", separator="\n"
 
 
 def texts(examples):
-    return {each.completion[0].content: (each.label, each.right) for each in examples}
+    return {each.completion[0].content: (each.target.label, each.target.right) for each in examples}
 
 
 def test_paths_of_a_tree_are_right_where_a_right_answer_is_below():
@@ -151,7 +151,7 @@ def test_rows_that_differ_on_a_step_give_the_mean_and_neither_right_nor_wrong(tm
 def test_equal_labels_stay_to_the_bit_however_often_they_come(tmp_path):
     row = GOOD | {"values": [0.1, 0.7]}
     _, examples = brought(lines(tmp_path / "steps.jsonl", *[row] * 3))
-    assert [each.label for each in examples] == [0.1, 0.7]
+    assert [each.target.label for each in examples] == [0.1, 0.7]
 
 
 def test_parquet_is_read_as_lines_are(tmp_path):

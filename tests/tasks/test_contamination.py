@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Example, Message, Split, Task
+from selftaught.records import Example, Message, Segment, Split, Task
 from selftaught.tasks.contamination import check_examples, overlaps, require_disjoint
+from tests.examples import imitated
 
 LONG = "A farmer drives 12 sheep over the hill to the market and sells 5 of them there before noon."
 
@@ -17,8 +18,7 @@ def task(text: str, split: Split = "train", template: str | None = None, operand
 
 
 def example(of: Task, prompt: str) -> Example:
-    said = Message(role="assistant", content="7")
-    return Example(prompt=(Message(role="user", content=prompt),), completion=(said,), task=of.id, rollout="r")
+    return imitated(prompt, "7", task=of.id)
 
 
 def test_equal_text_is_found_whatever_its_case_white_space_and_punctuation():
@@ -120,7 +120,8 @@ def conversation(of: Task, *turns: str, prompt: bool = True) -> Example:
         for role, text in (("user", turn), ("assistant", "It sleeps."))
     ]
     cut = len(said) - 1 if prompt else 1
-    return Example(prompt=tuple(said[:cut]), completion=tuple(said[cut:]), task=of.id, rollout="r")
+    rest = Segment.context(said[cut:])
+    return Example(sequences=((Segment.context(said[:cut]), rest),), task=of.id, rollout="r")
 
 
 TRAIN, HELD_OUT = asked("train", 60, "Rome"), asked("gate", 32, "Oslo")

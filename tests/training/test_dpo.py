@@ -8,26 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Example, Message
+from selftaught.records import Example, Prefer, Segment
 from selftaught.training.dpo import DPO, pair_losses
 from selftaught.training.loops.batches import batch, tree
 from selftaught.training.loops.dpo import pair, run
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.rendering import chat_of
+from tests.examples import asked, imitated, preferred
 from tests.training.templates import CUTS, chat_with
 
 ratio = st.floats(-50, 50)
 
 
-def said(text):
-    return (Message(role="assistant", content=text),)
-
-
 def of(question, chosen, rejected, **more):
-    asked = (Message(role="user", content=question),)
-    return Example(
-        kind="pair", prompt=asked, completion=said(chosen), rejected=said(rejected), task="t", rollout="r", **more
-    )
+    return preferred(question, chosen, rejected, **more)
 
 
 PAIRS = [of(f"{i} + {i}?", f"It is {2 * i}.", f"It is {2 * i + 1}, I think.") for i in range(6)]
@@ -97,7 +91,9 @@ def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
 
 
 def test_only_the_tokens_after_the_shared_prefix_count():
-    example = of("?", "ab", "ac", prompt_ids=(1, 2, 3), completion_ids=(7,), rejected_ids=(8, 9))
+    prompt = asked("?", token_ids=(1, 2, 3))
+    sides = ((prompt, Segment.answer("ab", (7,))), (prompt, Segment.answer("ac", (8, 9))))
+    example = Example(sequences=sides, target=Prefer(), task="t", rollout="r")
     made = batch([pair(example, None)], tree)
     assert made.inputs["targets"].tolist() == [7, 8, 9]
     assert made.rest["owners"].tolist() == [0, 1, 1]
@@ -141,6 +137,6 @@ def test_training_prefers_what_was_chosen_and_says_what_it_did(tiny_model, conte
 
 
 def test_without_pairs_there_is_nothing_to_train_on(tiny_model, context, tmp_path):
-    example = Example(prompt=said("?"), completion=said("!"), task="t", rollout="r")
+    example = imitated("?", "!")
     with pytest.raises(RoundFailed, match="dpo: no examples to train on"):
         DPO().train(tiny_model, [example], tmp_path / "out", context())

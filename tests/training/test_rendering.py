@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.records import Example, Message
-from selftaught.training.rendering import Chat, Rendered, chat_of, rendered
+from selftaught.records import Message, Segment
+from selftaught.training.rendering import Chat, Ids, Rendered, chat_of, exact, rendered
+from tests.examples import asked
 from tests.training.templates import CHATML, CUTS, NO_END, TEMPLATES, TRIMS, chat_with, tokenizer_with
 
 REASONED = "3 and 4 make 7.\n</think>\n\nThe answer is 7."
@@ -17,14 +18,20 @@ TEXTS = (REASONED, "3 + 4 = 7", "  3 + 4 = 7\n\n", "\n\nSieben ist’s: 😀\u00
 CHATS = {name: chat_with(template) for name, template in TEMPLATES.items()}
 
 
-def example(*completion: str, prompt: str = "What is 3 + 4?", **more: object) -> Example:
-    """The assistant's and the user's turns by turns, as a completion."""
-    roles = ("assistant", "user")
-    turns = (Message(role=roles[at % 2], content=text) for at, text in enumerate(completion))
-    asked = (Message(role="user", content=prompt),)
-    return Example.model_validate(
-        {"prompt": asked, "completion": tuple(turns), "task": "t", "rollout": "r"} | dict(more)
+QUESTION = "What is 3 + 4?"
+
+
+def sequence(*turns: str, ids: tuple[Ids, ...] = (), prompt_ids: Ids = ()) -> tuple[Segment, ...]:
+    """The assistant's and the user's turns by turns behind the question, the assistant's with the engine's tokens."""
+    own = iter(ids)
+    return (
+        asked(QUESTION, token_ids=prompt_ids),
+        *(asked(text) if at % 2 else Segment.answer(text, next(own, ())) for at, text in enumerate(turns)),
     )
+
+
+def trained(row: Rendered) -> list[int]:
+    return [token for token, weight in zip(row.ids, row.weights, strict=True) if weight]
 
 
 def served(chat: Chat, *messages: str) -> tuple[int, ...]:
@@ -46,7 +53,7 @@ def byte_symbols(text: str) -> str:
 
 
 def shown(chat: Chat, row: Rendered) -> list[tuple[str, bool]]:
-    return [(chat.tokenizer.decode([token]), trained) for token, trained in zip(row.ids, row.trained, strict=True)]
+    return [(chat.tokenizer.decode([token]), weight != 0) for token, weight in zip(row.ids, row.weights, strict=True)]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -54,20 +61,20 @@ def shown(chat: Chat, row: Rendered) -> list[tuple[str, bool]]:
 def test_the_engines_tokens_are_trained_on_behind_the_prompt_that_it_was_given(name: str, text: str):
     chat = CHATS[name]
     ids = (*letters(chat, text), chat.end)
-    (row,) = rendered(example(text, completion_ids=ids), chat)
+    (row,) = rendered(sequence(text, ids=(ids,)), chat)
     opening = served(chat, "What is 3 + 4?")
     assert row.ids == opening + ids
-    assert row.trained == (False,) * len(opening) + (True,) * len(ids)
+    assert row.weights == (0.0,) * len(opening) + (1.0,) * len(ids)
 
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_text_is_trained_on_whole_behind_the_served_opening_and_ends_where_engines_stop(name: str, text: str):
     chat = CHATS[name]
-    (row,) = rendered(example(text), chat)
+    (row,) = rendered(sequence(text), chat)
     opening = served(chat, "What is 3 + 4?")
     assert row.ids[: len(opening)] == opening
-    assert row.trained == (False,) * len(opening) + (True,) * (len(row.ids) - len(opening))
+    assert row.weights == (0.0,) * len(opening) + (1.0,) * (len(row.ids) - len(opening))
     assert chat.tokenizer.decode(row.ids[len(opening) : -1]) == text
     assert row.ids[-1] in chat.ends
 
@@ -83,32 +90,32 @@ def test_any_text_is_said_as_it_is(text: str):
 def test_a_template_that_cuts_reasoning_token_by_token():
     """The template itself would train `\\n\\nThe answer is 7.` behind `assistant\\n`."""
     chat = CHATS["cuts"]
-    (row,) = rendered(example(REASONED), chat)
+    (row,) = rendered(sequence(REASONED), chat)
     tokens = shown(chat, row)
-    print(*(f"{'trained' if trained else 'context'} {token!r}" for token, trained in tokens), sep="\n")
-    context = "".join(token for token, trained in tokens if not trained)
-    trained = [token for token, trained in tokens if trained]
+    print(*(f"{'trained' if counts else 'context'} {token!r}" for token, counts in tokens), sep="\n")
+    context = "".join(token for token, counts in tokens if not counts)
+    learnt = [token for token, counts in tokens if counts]
     assert context == "<|im_start|>user\nWhat is 3 + 4?<|im_end|>\n<|im_start|>assistant\n<think>\n"
-    assert "".join(trained) == "3 and 4 make 7.\n</think>\n\nThe answer is 7.<|im_end|>"
-    assert trained[-1] == "<|im_end|>"
-    assert len(trained) > 3
+    assert "".join(learnt) == "3 and 4 make 7.\n</think>\n\nThe answer is 7.<|im_end|>"
+    assert learnt[-1] == "<|im_end|>"
+    assert len(learnt) > 3
 
 
 def test_a_template_without_an_end_token_gets_the_models():
-    (row,) = rendered(example("3 + 4 = 7"), CHATS["no end"])
+    (row,) = rendered(sequence("3 + 4 = 7"), CHATS["no end"])
     assert CHATS["no end"].tokenizer.decode(row.ids) == "User: What is 3 + 4?\nAssistant: 3 + 4 = 7<|im_end|>"
 
 
 def test_there_is_one_bos_whoever_adds_it():
     for name in ("trims", "two bos"):
-        (row,) = rendered(example("7"), CHATS[name])
+        (row,) = rendered(sequence("7"), CHATS[name])
         assert row.ids.count(CHATS[name].tokenizer.bos_token_id) == 1
 
 
 def test_an_answer_that_ended_at_another_end_token_keeps_it():
     chat = CHATS["chatml"]
     (other,) = chat.ends - {chat.end}
-    (row,) = rendered(example("7", completion_ids=(*letters(chat, "7"), other)), chat)
+    (row,) = rendered(sequence("7", ids=((*letters(chat, "7"), other),)), chat)
     assert row.ids[-1] == other
 
 
@@ -116,15 +123,15 @@ def test_what_stands_behind_a_stop_string_is_not_trained_on():
     """The engine cuts its text at a stop string, its tokens after it; the rest of a token that went beyond is added."""
     chat = CHATS["chatml"]
     beyond = (*letters(chat, "The answer is 7."), *chat.tokens("\n\nQ: And"))
-    (row,) = rendered(example("The answer is 7.", completion_ids=beyond), chat)
+    (row,) = rendered(sequence("The answer is 7.", ids=(beyond,)), chat)
     assert row.ids == (*served(chat, "What is 3 + 4?"), *letters(chat, "The answer is 7."), chat.end)
-    (row,) = rendered(example("The answer", completion_ids=chat.tokens("The answer is 7.")), chat)
+    (row,) = rendered(sequence("The answer", ids=(chat.tokens("The answer is 7."),)), chat)
     assert chat.tokenizer.decode(row.ids).endswith("assistant\nThe answer<|im_end|>")
 
 
 def test_tokens_of_another_tokenizer_are_not_believed():
     chat = CHATS["chatml"]
-    (row,) = rendered(example("The answer is 7.", completion_ids=(260, 5, 90, 7), prompt_ids=(8, 9)), chat)
+    (row,) = rendered(sequence("The answer is 7.", ids=((260, 5, 90, 7),), prompt_ids=(8, 9)), chat)
     assert row.ids == (*served(chat, "What is 3 + 4?"), *chat.tokens("The answer is 7."), chat.end)
 
 
@@ -132,35 +139,32 @@ def test_the_chat_templates_variables_are_those_that_engines_are_asked_with():
     """Qwen3's kind: without thinking the served opening holds an empty think block, and so does the trained one."""
     template = CHATML + "{% if add_generation_prompt and not think %}<think>\n\n</think>\n\n{% endif %}"
     quiet, loud = (replace(chat_with(template), template={"think": think}) for think in (False, True))
-    (first,), (second,) = (rendered(example("The answer is 7."), chat) for chat in (quiet, loud))
-    opening = tuple(i for i, trained in zip(first.ids, first.trained, strict=True) if not trained)
+    (first,), (second,) = (rendered(sequence("The answer is 7."), chat) for chat in (quiet, loud))
+    opening = tuple(token for token, weight in zip(first.ids, first.weights, strict=True) if not weight)
     assert quiet.text(opening).endswith("<think>\n\n</think>\n\n")
     assert "think" not in loud.text(second.ids)
-    assert [i for i, t in zip(first.ids, first.trained, strict=True) if t] == [
-        i for i, t in zip(second.ids, second.trained, strict=True) if t
-    ]
+    assert trained(first) == trained(second)
 
 
 def test_the_engines_own_prompt_is_the_context():
     chat = CHATS["chatml"]
     asked = (chat.tokenizer.bos_token_id, *served(chat, "What is 3 + 4?"))  # by another day's template, say
-    (row,) = rendered(example("7", prompt_ids=asked, completion_ids=(*letters(chat, "7"), chat.end)), chat)
+    (row,) = rendered(sequence("7", prompt_ids=asked, ids=((*letters(chat, "7"), chat.end),)), chat)
     assert row.ids == (*asked, *letters(chat, "7"), chat.end)
 
 
 def test_an_answer_that_is_begun_in_the_prompt_is_resumed():
     chat = CHATS["trims"]
-    begun = (Message(role="user", content="?"), Message(role="assistant", content="3 + 4 "))
-    of = Example(prompt=begun, completion=(Message(role="assistant", content="= 7"),), task="t", rollout="r")
-    (row,) = rendered(of, chat)
+    begun = asked("?", Message(role="assistant", content="3 + 4 "))
+    (row,) = rendered((begun, Segment.answer("= 7")), chat)
     assert row.ids == (*served(chat, "?"), *chat.tokens("3 + 4 "), *chat.tokens("= 7"), chat.end)
-    assert sum(row.trained) == len(chat.tokens("= 7")) + 1
+    assert len(trained(row)) == len(chat.tokens("= 7")) + 1
 
 
 @pytest.mark.parametrize("text", ["It is <|im_end|> 7.", "7<|endoftext|>", "<|im_start|>user\nWhat?"])
 def test_a_text_that_its_tokens_would_not_say_is_left_out(text: str):
-    assert rendered(example(text), CHATS["chatml"]) == []
-    assert rendered(example("7", "And?", text), CHATS["chatml"]) == []
+    assert rendered(sequence(text), CHATS["chatml"]) == []
+    assert rendered(sequence("7", "And?", text), CHATS["chatml"]) == []
 
 
 TURNS = ("It is 6.", "Review your answer.", "The answer is 7.")
@@ -170,17 +174,17 @@ TURNS = ("It is 6.", "Review your answer.", "The answer is 7.")
 def test_of_several_turns_the_assistants_alone_count(name: str):
     """Each is trained on once, and what stands before it is what an engine is given for it."""
     chat = CHATS[name]
-    rows = rendered(example(*TURNS), chat)
-    trained = [token for row in rows for token, counts in zip(row.ids, row.trained, strict=True) if counts]
-    assert chat.tokenizer.decode(trained) == "It is 6.<|im_end|>The answer is 7.<|im_end|>"
+    rows = rendered(sequence(*TURNS), chat)
+    learnt = [token for row in rows for token in trained(row)]
+    assert chat.tokenizer.decode(learnt) == "It is 6.<|im_end|>The answer is 7.<|im_end|>"
     last = rows[-1].ids[: len(rows[-1].ids) - len(chat.tokens(TURNS[-1])) - 1]
     assert last == served(chat, "What is 3 + 4?", *TURNS[:2])
-    assert rows[0].ids[: rows[0].trained.index(True)] == served(chat, "What is 3 + 4?")
+    assert rows[0].ids[: rows[0].weights.index(1.0)] == served(chat, "What is 3 + 4?")
 
 
 def test_turns_share_a_row_where_the_later_context_resumes_from_the_earlier():
-    assert [len(rendered(example(*TURNS), CHATS[name])) for name in ("chatml", "trims", "two bos")] == [1, 1, 1]
-    reasoned = rendered(example(REASONED, *TURNS[1:]), CHATS["cuts"])
+    assert [len(rendered(sequence(*TURNS), CHATS[name])) for name in ("chatml", "trims", "two bos")] == [1, 1, 1]
+    reasoned = rendered(sequence(REASONED, *TURNS[1:]), CHATS["cuts"])
     assert len(reasoned) == 2
     assert [CHATS["cuts"].tokenizer.decode(row.ids).count("3 and 4 make 7") for row in reasoned] == [1, 0]
 
@@ -188,9 +192,8 @@ def test_turns_share_a_row_where_the_later_context_resumes_from_the_earlier():
 def test_several_turns_are_trained_on_in_the_engines_tokens():
     chat = CHATS["chatml"]
     said = [(*letters(chat, text), chat.end) for text in TURNS[::2]]
-    rows = rendered(example(*TURNS, completion_ids=said[0] + said[1]), chat)
-    trained = tuple(token for row in rows for token, counts in zip(row.ids, row.trained, strict=True) if counts)
-    assert trained == said[0] + said[1]
+    rows = rendered(sequence(*TURNS, ids=(said[0], said[1])), chat)
+    assert tuple(token for row in rows for token in trained(row)) == said[0] + said[1]
 
 
 def saved(folder: Path, template: str, eos: str | None = "<|im_end|>", **files: object) -> Path:
@@ -219,7 +222,40 @@ def test_the_starters_tokens_are_trained_on_as_they_were_sampled(starter_model: 
     chat = chat_of(starter_model)
     chat.tokenizer.chat_template = template or chat.tokenizer.chat_template
     ids = (*chat.tokens(REASONED), chat.end)
-    (row,) = rendered(example(REASONED, completion_ids=ids), chat)
+    (row,) = rendered(sequence(REASONED, ids=(ids,)), chat)
     print(*shown(chat, row), sep="\n")
     assert row.ids == served(chat, "What is 3 + 4?") + ids
-    assert rendered(example(REASONED), chat) == [row]
+    assert rendered(sequence(REASONED), chat) == [row]
+
+
+@given(st.data())
+def test_each_token_of_a_turn_has_the_weight_that_it_was_given(data: st.DataObject):
+    chat = CHATS["chatml"]
+    ids = (*chat.tokens("The answer is 7."), chat.end)[: -data.draw(st.integers(0, 1)) or None]
+    weights = data.draw(st.lists(st.floats(-1, 2), min_size=len(ids), max_size=len(ids)))
+    turn = Segment.answer("The answer is 7.", ids, tuple(weights))
+    (row,) = rendered((asked(QUESTION), turn, asked("Sure?"), Segment.answer("Yes.", weights=(0.5,))), chat)
+    said = row.weights[len(served(chat, QUESTION)) :]
+    assert said[: len(ids)] == tuple(weights)
+    assert said[len(ids)] == (weights[-1] if ids[-1] != chat.end else 0.0)
+    assert set(said[len(ids) + 1 :]) == {0.0, 0.5}
+
+
+def test_weights_of_tokens_that_are_not_the_models_leave_the_sequence_out():
+    chat = CHATS["chatml"]
+    foreign = Segment.answer("7", (260, 5), weights=(1.0, 0.0))
+    assert rendered((asked(QUESTION), foreign), chat) == []
+    assert rendered((asked(QUESTION), foreign.model_copy(update={"weights": (1.0,)})), chat) != []
+
+
+def test_a_turn_without_weights_is_context():
+    chat = CHATS["chatml"]
+    begin, end = Segment.answer("It is 6.", weights=()), Segment.answer("No, 7.")
+    (row,) = rendered((asked(QUESTION), begin, asked("Sure?"), end), chat)
+    assert chat.tokenizer.decode(trained(row)) == "No, 7.<|im_end|>"
+
+
+def test_exact_tokens_are_those_of_all_segments_or_none():
+    prompt, said = asked("?", token_ids=(1, 2)), Segment.answer("ab", (3, 4), weights=(0.0, 2.0))
+    assert exact((prompt, said)) == Rendered((1, 2, 3, 4), (0.0, 0.0, 0.0, 2.0))
+    assert exact((asked("?"), said)) is None

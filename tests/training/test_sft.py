@@ -15,10 +15,11 @@ import pytest
 
 from selftaught.blocks import TrainContext
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Example, Message
+from selftaught.records import Example, Segment
 from selftaught.state.weights import check_model
 from selftaught.training.gradient import Lora
 from selftaught.training.sft import SFT
+from tests.examples import asked
 from tests.training.training_examples import MakeContext, example
 
 FP32 = {"precision": "fp32", "learning_rate": 1e-3, "epochs": 1, "batch_size": 4}
@@ -85,9 +86,8 @@ def test_the_loss_is_that_of_the_engines_tokens_and_of_the_models_turns(
 ):
     """Tokens that the template would not give are trained on as they came; the user's turn between two is not."""
     first, then = (65, 66, 256), (67, 256)
-    asked = Message(role="user", content="?")
-    turns = (Message(role="assistant", content="bc"), asked, Message(role="assistant", content="d"))
-    one = Example(prompt=(asked,), completion=turns, completion_ids=first + then, task="t", rollout="r")
+    turns = (asked("?"), Segment.answer("bc", first), asked("?"), Segment.answer("d", then))
+    one = Example(sequences=(turns,), task="t", rollout="r")
     config = SFT.model_validate(FP32 | {"batching": batching})
     result = config.train(tiny_model, [one], tmp_path / "out", context("run"))
     opening, between = [257, 30, 256, 258], [257, 30, 256, 258]
@@ -160,7 +160,7 @@ import os, signal, sys
 from pathlib import Path
 from selftaught.records import dataset
 from selftaught.blocks import TrainContext
-from selftaught.records import Example, Message
+from selftaught.records import Example
 from selftaught.training.sft import SFT
 
 def die(done, total, /, **values):

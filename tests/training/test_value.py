@@ -10,29 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Example, Message
+from selftaught.records import Example, Regress, Segment
 from selftaught.state.weights import check_model
 from selftaught.training.calibration import auroc, figures
 from selftaught.training.loops.batches import Row, Tokens, batch, tree
 from selftaught.training.loops.readers import Values
 from selftaught.training.loops.value import load_value, row, run
 from selftaught.training.value import ValueMSE
+from tests.examples import asked, worth
 from tests.training.templates import CUTS, chat_with
 
 numbers = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
 
 def of(question, said, label, right=None):
+    tokens = Segment.answer(said, tuple(said.encode()), weights=())
     return Example(
-        kind="value",
-        prompt=(Message(role="user", content=question),),
-        completion=(Message(role="assistant", content=said),),
+        sequences=((asked(question, token_ids=tuple(question.encode())), tokens),),
+        target=Regress(label=label, right=right),
         task=question,
         rollout=f"{question}{said}",
-        label=label,
-        right=right,
-        prompt_ids=tuple(question.encode()),
-        completion_ids=tuple(said.encode()),
     )
 
 
@@ -79,7 +76,7 @@ def test_equal_seeds_draw_equal_heads(tiny_model, context, tmp_path):
 def test_a_partial_solution_without_tokens_stands_whole_behind_the_served_opening():
     """A template would cut it at </think>."""
     chat = chat_with(CUTS)
-    text = of("What is 3 + 4?", "so\n</think>\n\n7", 0.5).model_copy(update={"prompt_ids": (), "completion_ids": ()})
+    text = worth("What is 3 + 4?", "so\n</think>\n\n7", 0.5)
     ids = row(text, lambda: chat).sequences[0].ids
     assert chat.tokenizer.decode(ids).endswith("<|im_start|>assistant\n<think>\nso\n</think>\n\n7")
 

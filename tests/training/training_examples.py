@@ -3,16 +3,11 @@
 from collections.abc import Callable
 
 from selftaught.blocks import TrainContext
-from selftaught.records import Example, Message
+from selftaught.records import Example
+from tests.examples import imitated
 
 MakeContext = Callable[[str], TrainContext]
 
 
 def example(prompt: str, completion: str, weight: float = 1.0) -> Example:
-    return Example(
-        prompt=(Message(role="user", content=prompt),),
-        completion=(Message(role="assistant", content=completion),),
-        task="t",
-        rollout="r",
-        weight=weight,
-    )
+    return imitated(prompt, completion, weight=weight)

@@ -136,9 +136,9 @@ def _curate(platform: Platform, job: Job, groups: Path, out: Path) -> Manifest:
 
 
 def _added(into: Writer, example: Example) -> str:
-    """The id of `example`, which is written."""
+    """The id of the text of `example`, which is written."""
     into.add(example)
-    return example.id
+    return example.text_id
 
 
 def _own(platform: Platform, job: Job, groups: Path) -> Iterator[Example]:

@@ -15,14 +15,14 @@ from typing import Any
 from transformers.utils import logging
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.records import Example
+from selftaught.records import Example, Prefer
 from selftaught.training.dpo import DPO
-from selftaught.training.loops.batches import Ids, Row, Tokens, tree
+from selftaught.training.loops.batches import Row, Tokens, tree
 from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
 from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.order import shuffled
-from selftaught.training.rendering import Chat, chat_of
+from selftaught.training.rendering import Chat, Rendered, chat_of, exact, rendered
 
 
 def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
@@ -40,23 +40,21 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
 
 
 def pair(example: Example, chat: Chat) -> Row | None:
-    """A pair's two sides, chosen and rejected, each behind the prompt; the engine's own tokens where they are known.
+    """A pair's two sides, chosen and rejected, each behind its prompt; the engine's own tokens where all are known.
 
     None where a side's tokens would not say it.
     """
-    if example.completion_ids:
-        prompt, chosen, rejected = example.prompt_ids, example.completion_ids, example.rejected_ids
-    else:
-        prompt = chat.begun(example.prompt)
-        chosen, rejected = (chat.said(side[0].content) for side in (example.completion, example.rejected))
-    if chosen is None or rejected is None:
-        return None
-    sides = (_behind(prompt, chosen), _behind(prompt, rejected))
-    return Row(sides, weight=example.weight, smoothing=example.label_smoothing)
+    sides = [exact(sequence) for sequence in example.sequences]
+    if None in sides:
+        sides = [_one(rendered(sequence, chat)) for sequence in example.sequences]
+    smoothing = example.target.smoothing if isinstance(example.target, Prefer) else 0.0
+    tokens = [Tokens(side.ids, side.weights) for side in sides if side]
+    return Row(tuple(tokens), weight=example.weight, smoothing=smoothing) if len(tokens) == 2 else None
 
 
-def _behind(prompt: Ids, side: Ids) -> Tokens:
-    return Tokens((*prompt, *side), (*(0.0 for _ in prompt), *(1.0 for _ in side)))
+def _one(rows: Sequence[Rendered]) -> Rendered | None:
+    """The only row: a side whose turns stand in several contexts is no sequence."""
+    return rows[0] if len(rows) == 1 else None
 
 
 def _plan(config: DPO, pairs: Sequence[Row], seed: int) -> BatchPlan:

@@ -52,10 +52,8 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
 
 def rows_of(example: Example, chat: Chat) -> list[Row]:
     """An example as rows; see `rendered`."""
-    return [
-        Row((Tokens(one.ids, tuple(map(float, one.trained))),), weight=example.weight)
-        for one in rendered(example, chat)
-    ]
+    rows = rendered(example.sequences[0], chat)
+    return [Row((Tokens(row.ids, row.weights),), weight=example.weight) for row in rows]
 
 
 def _layout(config: SFT, model: Path) -> Layout:

@@ -25,7 +25,7 @@ from selftaught.training.loops.common import BatchPlan, Figures, Run, dtype, fit
 from selftaught.training.loops.folder import carry, write_weights
 from selftaught.training.loops.readers import Values
 from selftaught.training.order import prompt_grouped
-from selftaught.training.rendering import Chat, chat_of
+from selftaught.training.rendering import Chat, chat_of, exact
 from selftaught.training.value import ValueMSE
 
 
@@ -58,8 +58,9 @@ def load_value(folder: Path, precision: torch.dtype) -> PreTrainedModel:
 
 def row(example: Example, chat: Callable[[], Chat]) -> Row:
     """The tokens of prompt and partial solution (the engine's own, where there are) and the label."""
-    ids = (*example.prompt_ids, *example.completion_ids) or chat().begun((*example.prompt, *example.completion))
-    return Row((Tokens(ids, (0.0,) * len(ids)),), weight=example.weight, label=example.label or 0.0)
+    own = exact(example.sequences[0])
+    ids = own.ids if own else chat().begun((*example.prompt, *example.completion))
+    return Row((Tokens(ids, (0.0,) * len(ids)),), weight=example.weight, label=example.regress.label)
 
 
 def _split(config: ValueMSE, examples: Sequence[Example]) -> tuple[list[int], list[int]]:
@@ -93,7 +94,7 @@ def _measured(
             predicted += trained(made.to(device).inputs).tolist()
     kept = [examples[index] for index in ordered]
     labels = [rows[index].label for index in ordered]
-    return figures(predicted, labels, [each.right for each in kept], [each.task for each in kept])
+    return figures(predicted, labels, [each.regress.right for each in kept], [each.task for each in kept])
 
 
 def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> BatchPlan:

@@ -16,7 +16,7 @@ import pytest
 from selftaught.core.errors import BadInput, Unavailable, WrongModel
 from selftaught.core.loopback import bearer
 from selftaught.inference.endpoint import Endpoint, RetryPolicy
-from selftaught.records import Example, Message
+from selftaught.records import Message, Segment
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import TRANSFORMERS, VLLM_FLAGS
 from selftaught.serving.engines.pool import LocalEngines
@@ -234,9 +234,8 @@ async def _trained_on_as_it_was_sampled(served: Served, folder: Path) -> None:
     assert chat.text(row.ids[len(cut.prompt_ids) : -1]) == cut.text
 
 
-def answered_with(text: str, ids: tuple[int, ...], prompt: tuple[int, ...] = ()) -> Example:
-    said = (Message(role="assistant", content=text),)
-    return Example(prompt=SHORT, completion=said, completion_ids=ids, prompt_ids=prompt, task="t", rollout="r")
+def answered_with(text: str, ids: tuple[int, ...], prompt: tuple[int, ...] = ()) -> tuple[Segment, ...]:
+    return Segment.context(SHORT, prompt), Segment.answer(text, ids)
 
 
 def test_without_vllm_transformers_serves_the_same_interface(

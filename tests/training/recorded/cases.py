@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from selftaught.blocks import Objective
-from selftaught.records import Example, Message
+from selftaught.records import Example
 from selftaught.training.dpo import DPO
 from selftaught.training.sft import SFT
 from selftaught.training.value import ValueMSE
+from tests.examples import imitated, preferred, worth
 
 COMMON: dict[str, Any] = {
     "precision": "fp32",
@@ -40,24 +41,16 @@ def examples() -> list[Example]:
     return [made for i in range(11) for made in (_completion(i), _pair(i), _value(i))]
 
 
-def _said(role: str, text: str) -> tuple[Message, ...]:
-    return (Message.model_validate({"role": role, "content": text}),)
-
-
 def _completion(i: int) -> Example:
-    asked = _said("user", f"{'please ' * (i % 3)}{i // 2}?")
-    return Example(prompt=asked, completion=_said("assistant", f"It is {i}{'!' * (i % 4)}"), task=str(i), rollout="r")
+    return imitated(f"{'please ' * (i % 3)}{i // 2}?", f"It is {i}{'!' * (i % 4)}", task=str(i))
 
 
 def _pair(i: int) -> Example:
-    sides = {"completion": _said("assistant", f"{2 * i}"), "rejected": _said("assistant", f"{2 * i + 1}, I think")}
-    asked = _said("user", f"{i} + {i}?")
-    return Example(kind="pair", prompt=asked, **sides, label_smoothing=(i % 3) / 10, task=str(i), rollout="r")
+    return preferred(f"{i} + {i}?", f"{2 * i}", f"{2 * i + 1}, I think", smoothing=(i % 3) / 10, task=str(i))
 
 
 def _value(i: int) -> Example:
-    asked, said = _said("user", f"{i // 2} + 1?"), _said("assistant", f"First{' step' * (i % 4)}")
-    return Example(kind="value", prompt=asked, completion=said, label=(i % 5) / 4, task=str(i // 2), rollout="r")
+    return worth(f"{i // 2} + 1?", f"First{' step' * (i % 4)}", label=(i % 5) / 4, task=str(i // 2))
 
 
 def write_model(folder: Path, tokenizer: Any, head: bool) -> Path:
