@@ -1,0 +1,146 @@
+"""What every block of an axis has to hold to, tried on a few tasks. What one's own block means is for one's own tests.
+
+Verifiers are tried on gold answers, on nothing, on the question said again and on several answers at once; samplers,
+curators and metrics on a model that is right half of the time. A block that asks a model is given one that says what
+`answers` say.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from selftaught.blocks import Block, Context, Curator, Metric, Sampler, Verifier
+from selftaught.records import Example, Group, Rollout, Task, Turn, Verdict
+from selftaught.testing.models import Answer, ScriptedModel
+from selftaught.verification.gold import stating
+
+T = TypeVar("T")
+
+
+def check_block(block: Block, tasks: Sequence[Task], answers: Sequence[Answer] = ("Yes.",)) -> list[str]:
+    """What `block` does that none of its axis may, a sentence each; nothing where all is well.
+
+    `tasks` have gold answers, two of which differ at least. May be called where an event loop runs, as in a notebook.
+    Raises TypeError for a block of another axis than sample, verify, curate or evaluate, and what the block raises.
+    """
+    if isinstance(block, Verifier):
+        return list(_verifier(block, tasks, answers))
+    if isinstance(block, Sampler):
+        return list(_sampler(block, tasks, answers))
+    if isinstance(block, Curator):
+        return list(_curator(block, tasks))
+    if isinstance(block, Metric):
+        return list(_metric(block, tasks))
+    raise TypeError(f"{type(block).__name__}: only samplers, verifiers, curators and metrics can be checked")
+
+
+# Verifiers ------------------------------------------------------------------------------------------------------------
+
+
+def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
+    for task in tasks:
+        gold, empty, echoed, *both = _run(_judged(verifier, task, _texts(task, tasks), answers))
+        yield from (f"{task.question!r}: {each.error}" for each in (gold, empty, echoed, *both) if each.error)
+        if not verifier.reads_answer:
+            continue
+        if not gold.passed and not gold.error:
+            yield f"{task.question!r}: refuses the gold answer {task.answer!r}: {gold.reason or 'no reason given'}"
+        if empty.passed:
+            yield f"{task.question!r}: passes an empty answer"
+        if echoed.passed:
+            yield f"{task.question!r}: passes the question said again"
+        if all(each.passed for each in both):
+            yield f"{task.question!r}: passes {_other(task, tasks)!r} and {task.answer!r} together, whichever is last"
+    again = [_run(_judged(verifier, tasks[0], _texts(tasks[0], tasks), answers)) for _ in range(2)]
+    if again[0] != again[1]:
+        yield f"{tasks[0].question!r}: two verdicts on one answer differ"
+
+
+def _texts(task: Task, tasks: Sequence[Task]) -> list[str]:
+    """The gold answer, nothing, the question, and two answers at once, in both orders."""
+    gold, other = stating(task), stating(task.model_copy(update={"answer": _other(task, tasks)}))
+    return [gold, "", task.question, f"{gold}\n{other}", f"{other}\n{gold}"]
+
+
+def _other(task: Task, tasks: Sequence[Task]) -> str | None:
+    """A wrong answer: another task's."""
+    return next(each.answer for each in tasks if each.answer != task.answer)
+
+
+async def _judged(verifier: Verifier, task: Task, texts: Sequence[str], answers: Sequence[Answer]) -> Sequence[Verdict]:
+    return await verifier.judge(group_of(task, texts), _context(answers))
+
+
+# Samplers, curators, metrics ------------------------------------------------------------------------------------------
+
+
+def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
+    made = [[_run(sampler.sample(task, _context(answers))) for task in tasks] for _ in range(2)]
+    for task, group in zip(tasks, made[0], strict=True):
+        if group.task != task:
+            yield f"{task.question!r}: its group is of another task"
+        if not group.rollouts and group.tree is None:
+            yield f"{task.question!r}: no rollout"
+        if any(rollout.task != task.id for rollout in group.rollouts):
+            yield f"{task.question!r}: a rollout names another task"
+        if len({rollout.index for rollout in group.rollouts}) < len(group.rollouts):
+            yield f"{task.question!r}: two rollouts have the same index"
+    if made[0] != made[1]:
+        yield "equal tasks, seed and answers of the model gave different groups"
+
+
+def _curator(curator: Curator, tasks: Sequence[Task]) -> Iterator[str]:
+    groups = [_verified(task, tasks) for task in tasks]
+    made = _examples(curator, groups)
+    if made != _examples(curator, groups):
+        yield "equal groups and seed gave different examples"
+    if sorted(each.id for each in made) != sorted(each.id for each in _examples(curator, groups[::-1])):
+        yield "the examples depend on the order of the groups"
+    for stranger in {each.task for each in made} - {task.id for task in tasks}:
+        yield f"an example names task {stranger!r}, which is none of the groups'"
+    if doubles := len(made) - len({each.id for each in made}):
+        yield f"{doubles} examples are there twice"
+
+
+def _examples(curator: Curator, groups: Sequence[Group]) -> list[Example]:
+    return list(curator.curate(groups, 0))
+
+
+def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
+    least, most = metric.bounds or (float("-inf"), float("inf"))
+    for group in (_verified(task, tasks) for task in tasks):
+        value = metric.value(group)
+        if not least <= value <= most:
+            yield f"{group.task.question!r}: {value}, which is not in {metric.bounds}"
+        if value != metric.value(group):
+            yield f"{group.task.question!r}: two values of one group differ"
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def group_of(task: Task, texts: Sequence[str]) -> Group:
+    """`task` with an answer of each of `texts`."""
+    rollouts = (
+        Rollout(task=task.id, index=at, model="scripted", turns=(Turn(content=text),), temperature=1.0)
+        for at, text in enumerate(texts)
+    )
+    return Group(task=task, rollouts=tuple(rollouts))
+
+
+def _verified(task: Task, tasks: Sequence[Task]) -> Group:
+    """A right answer and a wrong one, with verdicts that say so."""
+    wrong = stating(task.model_copy(update={"answer": _other(task, tasks)}))
+    verdicts = tuple((Verdict.of("gold", passed),) for passed in (True, False))
+    return group_of(task, [stating(task), wrong]).model_copy(update={"verdicts": verdicts})
+
+
+def _context(answers: Sequence[Answer]) -> Context:
+    return Context(models={"policy": ScriptedModel(*answers)})
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    """What `work` gives, in an event loop of its own: there may be one here already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

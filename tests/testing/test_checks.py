@@ -1,0 +1,148 @@
+"""The checks of a block: what ships passes them, and each way of being wrong is found and named."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from selftaught.blocks import Block, Curator, Metric, RolloutVerifier, Sampler
+from selftaught.curation.accepted import Accepted
+from selftaught.evaluation.accuracy import Accuracy
+from selftaught.records import Example, Group, Rollout, Segment, Turn, Verdict
+from selftaught.sampling.iid import IID
+from selftaught.testing import ScriptedModel, check_block, sums
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.equations import Equations
+
+
+@pytest.mark.parametrize("block", [AnswerMatch(), Equations(), IID(k=3), Accepted(minimum=0), Accuracy()])
+def test_what_ships_passes(block: Block):
+    assert check_block(block, sums()) == []
+
+
+def test_it_runs_where_an_event_loop_runs():
+    async def notebook() -> list[str]:
+        return check_block(IID(k=1), sums(2))
+
+    assert asyncio.run(notebook()) == []
+
+
+def test_a_block_of_an_axis_without_checks_is_refused():
+    from selftaught.training.sft import SFT
+
+    with pytest.raises(TypeError, match="SFT: only samplers, verifiers, curators and metrics"):
+        check_block(SFT(), sums())
+
+
+class Says(RolloutVerifier):
+    """A verifier by a function of the gold answer and the text."""
+
+    type: str = "says"
+
+    def verdict(self, task, rollout):
+        return Verdict.of("says", self.passes(task.answer, rollout.text))
+
+
+class Mentions(Says):
+    def passes(self, gold, text):
+        return gold in text
+
+
+class Generous(Says):
+    def passes(self, gold, text):
+        return True
+
+
+class Strict(Says):
+    def passes(self, gold, text):
+        return False
+
+
+class Crashing(Says):
+    def passes(self, gold, text):
+        return text[0] == gold
+
+
+class Moody(Says):
+    def passes(self, gold, text):
+        return bool(next(MOODS) % 3)
+
+
+MOODS = itertools.count()
+
+
+@pytest.mark.parametrize(
+    ("verifier", "words"),
+    [
+        (Mentions(), "together, whichever is last"),
+        (Generous(), "passes an empty answer"),
+        (Generous(), "passes the question said again"),
+        (Strict(), "refuses the gold answer '5'"),
+        (Crashing(), "IndexError"),
+        (Moody(), "two verdicts on one answer differ"),
+    ],
+)
+def test_a_verifier_that_is_wrong_is_found(verifier, words):
+    assert any(words in finding for finding in check_block(verifier, sums()))
+
+
+class Lost(Sampler):
+    """Gives every task the same group."""
+
+    type: str = "lost"
+
+    async def sample(self, task, context):
+        turns = (Turn(content=str(next(MOODS))),)
+        same = Rollout(task="t", index=0, model="m", turns=turns, temperature=1.0)
+        return Group(task=sums(1)[0], rollouts=(same, same))
+
+
+@pytest.mark.parametrize(
+    "words", ["group is of another task", "rollout names another", "the same index", "gave different groups"]
+)
+def test_a_sampler_that_is_wrong_is_found(words):
+    assert any(words in finding for finding in check_block(Lost(), sums(2)))
+
+
+class Careless(Curator):
+    """The first group's example, twice, of a task that it makes up."""
+
+    type: str = "careless"
+
+    def curate(self, groups, seed):
+        said = Segment.answer(groups[0].task.question)
+        example = Example(sequences=((Segment.context(()), said),), task="made up", rollout="r")
+        yield from (example, example)
+
+
+@pytest.mark.parametrize("words", ["depend on the order", "'made up', which is none", "there twice"])
+def test_a_curator_that_is_wrong_is_found(words):
+    assert any(words in finding for finding in check_block(Careless(), sums(2)))
+
+
+class Beyond(Metric):
+    """More than its bounds allow, and more each time."""
+
+    type: str = "beyond"
+    bounds = (0.0, 1.0)
+
+    def sampler(self):
+        return IID(k=2)
+
+    def value(self, group):
+        return 2.0 + next(MOODS)
+
+
+@pytest.mark.parametrize("words", ["which is not in (0.0, 1.0)", "two values of one group differ"])
+def test_a_metric_that_is_wrong_is_found(words):
+    assert any(words in finding for finding in check_block(Beyond(), sums(2)))
+
+
+def test_a_scripted_model_says_its_answers_in_turn_and_keeps_what_it_was_asked():
+    model = ScriptedModel("one", lambda asked: asked[-1].content.upper())
+    (task,) = sums(1)
+    one, two, again = asyncio.run(model.chat(task.messages, n=3))
+    assert [each.text for each in (one, two, again)] == ["one", "WHAT IS 2 + 3?", "one"]
+    assert model.asked == [task.messages]
+    (cut,) = asyncio.run(ScriptedModel("three").chat(task.messages, max_tokens=3))
+    assert (cut.text, cut.finish_reason, len(cut.token_ids)) == ("thr", "length", len(cut.logprobs))
