@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar, Unpack, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Unpack, cast
 
 import stamina
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
@@ -199,6 +199,9 @@ class Endpoint:
     (`enable_thinking`).
     """
 
+    TOLD: ClassVar[Mapping[str, bool]] = {"logprobs": True, "return_token_ids": True}
+    """What a server is asked to tell beside the text; vLLM tells it."""
+
     def __init__(
         self,
         url: str,
@@ -265,7 +268,7 @@ class Endpoint:
         server stays away longer than the policy's patience, NoAnswer with the server's words when it refuses the
         request or answers with what cannot be used, WrongModel when another model answered.
         """
-        body = self._chat(messages) | _sampling(temperature, max_tokens, stop) | drawn
+        body = self._chat(messages) | self._sampling(temperature, max_tokens, stop) | drawn
         return self._completions(await self._choices("/chat/completions", body, n), max_tokens)
 
     async def complete(
@@ -283,7 +286,8 @@ class Endpoint:
         Texts end with the stop string that was found. Raises what `chat` raises, and BadInput with a server that does
         not tell token ids.
         """
-        body = _sampling(temperature, max_tokens, stop) | drawn | {"include_stop_str_in_output": True}
+        told = {**Endpoint.TOLD, "include_stop_str_in_output": True}  # without tokens there is nothing to go on with
+        body = self._sampling(temperature, max_tokens, stop) | drawn | told
         if all(isinstance(each, Message) for each in prompt):
             opening = self._chat(cast(Sequence[Message], prompt))
             answer = await self._choices("/chat/completions", body | opening, n)
@@ -303,7 +307,7 @@ class Endpoint:
         return [self._odds(choice, words) for choice in await self._first_tokens(chats)]
 
     async def _first_tokens(self, chats: Sequence[Sequence[Message]]) -> list[_Choice]:
-        asked = _sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
+        asked = self._sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
         if self._batches and len(chats) > 1:
             try:
                 return await self._batch([self._chat(messages) for messages in chats], asked)
@@ -379,7 +383,7 @@ class Endpoint:
         """
         marks = await asyncio.gather(*(self._mark(word) for word in words))
         named = {"logprobs": 0, "logprob_token_ids": list(marks), "return_tokens_as_token_ids": True}
-        body = _sampling(0.0, 1, ()) | named | {"prompt": list(texts), "n": 1}
+        body = self._sampling(0.0, 1, ()) | named | {"prompt": list(texts), "n": 1}
         choices = (await self._ask(_Answer, "/completions", body, len(texts))).choices
         if sorted(choice.index for choice in choices) != list(range(len(texts))):
             raise self._unusable(f"{len(choices)} answers to {len(texts)} texts")
@@ -473,11 +477,18 @@ class Endpoint:
         async with self._limiter.turn(sequences):
             begin = time.monotonic()
             answer = await self._send(shape, "POST", path, {"model": self.name, **body})
-        if answer.model != self.name:
-            raise WrongModel(f"{self.url} answered as {answer.model}, not {self.name}. Its answer was not used.")
+        self._require_own(answer.model)
         seconds = time.monotonic() - begin
         self.usage = self.usage.plus(Usage(1, answer.usage.prompt_tokens, answer.usage.completion_tokens, seconds))
         return answer
+
+    def _require_own(self, answered: str) -> None:
+        if answered != self.name:
+            raise WrongModel(f"{self.url} answered as {answered}, not {self.name}. Its answer was not used.")
+
+    def _sampling(self, temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
+        settings = {"temperature": temperature, "max_tokens": max_tokens, **self.TOLD}
+        return settings | ({"stop": list(stop)} if stop else {})
 
     async def _send(
         self, shape: type[A], method: Literal["GET", "POST"], path: str, body: dict[str, Any] | None = None
@@ -588,16 +599,6 @@ def softmax(logits: Sequence[float]) -> tuple[float, ...]:
     most = max(logits)
     odds = [math.exp(each - most) for each in logits]
     return tuple(each / sum(odds) for each in odds)
-
-
-def _sampling(temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
-    settings = {
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        "logprobs": True,
-        "return_token_ids": True,
-    }
-    return settings | ({"stop": list(stop)} if stop else {})
 
 
 def _completion(choice: _Choice, answer: _Answer) -> Completion:
