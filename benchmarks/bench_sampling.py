@@ -1,7 +1,8 @@
 """Sampling through the entire stack against `vllm bench serve` on the same server, and against vLLM's offline batch.
 
 Same model, prompts, greedy decoding and token limit in all of them, so answers have the same lengths; the first two
-share one server and take turns. Prints new tokens a second, the ratios, n and concurrency. Usage:
+share one server and take turns. To that server `vllm bench serve` is a user, beside whom a round takes less of it, so
+each turn of ours begins when the users count no more. Prints new tokens a second, the ratios, n and concurrency. Usage:
 `python benchmarks/bench_sampling.py [--model FOLDER] [--prompts 192] [--repeats 3]`.
 """
 
@@ -27,6 +28,7 @@ from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.pool import LocalEngines
+from selftaught.serving.middleware.users import LATELY
 from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import resolve
 from selftaught.state.weights import model_digest
@@ -71,6 +73,7 @@ def _tasks(number: int) -> list[Task]:
 def _turn(served: Served, model: Path, tasks: Sequence[Task], scratch: Path) -> tuple[float, float, float]:
     """New tokens a second through the stack, as `vllm bench serve` asks, and as it does when it asks for as much."""
     bare = vllm_bench(served, model, tasks, scratch)
+    time.sleep(LATELY)
     return ours(served, tasks, 1), bare, vllm_bench(served, model, tasks, scratch, RECORDED)
 
 
