@@ -150,7 +150,7 @@ def tried(day: Day, settings: Settings) -> str:
         except Unavailable:
             return "unseen"
         except RoundFailed as refused:
-            return "failing" if "more errors" in str(refused).partition("taken back: more")[2] else "unproven"
+            return "failing" if "more errors" in str(refused).partition("rolled back: more")[2] else "unproven"
     return "promoted"
 
 

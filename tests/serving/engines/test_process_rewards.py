@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selftaught.blocks import Context
+from selftaught.blocks.loading import load_blocks
 from selftaught.inference.endpoint import Endpoint
 from selftaught.search.parts import NodeValue
 from selftaught.search.rewards import ProcessReward, ReplyReward
@@ -17,6 +18,8 @@ from selftaught.serving.engines.transformers_server import Generator as Model
 from selftaught.serving.engines.transformers_server import RefusedError, Rewards, Server, Texts
 from tests.plain_reward_models import classes_after, shepherd, shepherd_scores, token_classifier
 from tests.search.scripted import TASK, Scripted
+
+load_blocks()
 
 DIGEST = "ab12cd34" + "0" * 56
 NAME = "prm-ab12cd34"
