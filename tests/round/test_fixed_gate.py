@@ -22,8 +22,11 @@ from tests.rounds import database, model, platform, recorded_blocks, requests
 
 __all__ = ["database", "desk", "model", "platform", "recorded_blocks", "requests"]
 SEVENS = r"7\.$"
-METRICS = [{"type": "accuracy"}, {"type": "accuracy", "greedy": False, "k": 2}]
 VERIFIERS = [{"type": "answer_match"}, {"type": "rules", "forbid": [SEVENS]}]
+METRICS = [
+    {"type": "accuracy", "verify": VERIFIERS},
+    {"type": "accuracy", "greedy": False, "k": 2, "verify": VERIFIERS},
+]
 
 
 @pytest.fixture
