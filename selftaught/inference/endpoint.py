@@ -199,7 +199,7 @@ class Endpoint:
     (`enable_thinking`).
     """
 
-    TOLD: ClassVar[Mapping[str, bool]] = {"logprobs": True, "return_token_ids": True}
+    DETAILS: ClassVar[Mapping[str, bool]] = {"logprobs": True, "return_token_ids": True}
     """What a server is asked to tell beside the text; vLLM tells it."""
 
     def __init__(
@@ -286,8 +286,11 @@ class Endpoint:
         Texts end with the stop string that was found. Raises what `chat` raises, and BadInput with a server that does
         not tell token ids.
         """
-        told = {**Endpoint.TOLD, "include_stop_str_in_output": True}  # without tokens there is nothing to go on with
-        body = self._sampling(temperature, max_tokens, stop) | drawn | told
+        details = {
+            **Endpoint.DETAILS,
+            "include_stop_str_in_output": True,
+        }  # without tokens there is nothing to go on with
+        body = self._sampling(temperature, max_tokens, stop) | drawn | details
         if all(isinstance(each, Message) for each in prompt):
             opening = self._chat(cast(Sequence[Message], prompt))
             answer = await self._choices("/chat/completions", body | opening, n)
@@ -487,7 +490,7 @@ class Endpoint:
             raise WrongModel(f"{self.url} answered as {answered}, not {self.name}. Its answer was not used.")
 
     def _sampling(self, temperature: float, max_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
-        settings = {"temperature": temperature, "max_tokens": max_tokens, **self.TOLD}
+        settings = {"temperature": temperature, "max_tokens": max_tokens, **self.DETAILS}
         return settings | ({"stop": list(stop)} if stop else {})
 
     async def _send(

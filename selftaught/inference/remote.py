@@ -25,7 +25,7 @@ class RemoteModel(Endpoint):
     flight. Entering asks it nothing.
     """
 
-    TOLD: ClassVar[Mapping[str, bool]] = {}
+    DETAILS: ClassVar[Mapping[str, bool]] = {}
 
     def __init__(self, url: str, model: str, *, api_key_env: str | None = None, concurrency: int = 16) -> None:
         digest = f"{UNPROVEN}{model}@{urlsplit(url).netloc}"

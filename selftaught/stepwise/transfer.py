@@ -109,8 +109,8 @@ def imported(file: Path, name: Name, to: Path, kept: Kept, neutral: Neutral, sep
     with dataset.writing(to, "examples") as into:
         for solution in _read(file, name, read, Account()):
             for example in examples(solution, kept, separator):
-                if (told := said.pop(example.text_id, None)) is not None:
-                    into.add(told.of(example))
+                if (labelled := said.pop(example.text_id, None)) is not None:
+                    into.add(labelled.of(example))
         counts = {
             "rows": float(account.rows),
             "solutions": float(account.solutions),

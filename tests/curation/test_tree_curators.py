@@ -171,8 +171,8 @@ def test_a_hinted_error_is_no_turn_of_a_spliced_answer():
 
 def test_told_answers_stand_behind_the_engines_own_prompt_without_tokens_of_their_own():
     for curator in (Linearised(minimum=0), Spliced(minimum=0)):
-        (told,) = curator.curate([grown({"odd": False, "right": True})], 1)
-        assert [segment.token_ids for segment in told.sequences[0]] == [(1, 2), ()]
+        (found,) = curator.curate([grown({"odd": False, "right": True})], 1)
+        assert [segment.token_ids for segment in found.sequences[0]] == [(1, 2), ()]
 
 
 def test_a_spliced_answer_goes_back_at_its_first_error():
@@ -220,7 +220,7 @@ def test_true_and_false_are_asked_for_as_the_value_asks_and_come_in_equal_number
     assert sorted(word for _, word in said) == ["False", "False", "True", "True"]
     assert {("1", "True"), ("1 2", "True")} <= set(said)
     assert {each.prompt[2].content for each in found} == {PTrue().prompt}
-    assert {each.kind for each in found} == {"completion"}
+    assert {each.target.type for each in found} == {"imitate"}
 
 
 def test_there_are_as_many_of_either_word_as_the_rarer_one_has():
