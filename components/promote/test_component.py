@@ -51,4 +51,4 @@ def test_another_champion_than_the_measured_one_is_not_replaced(
     with pytest.raises(SystemExit):
         decided.promote()
     assert _aliases(platform) == before
-    assert "the champion is eeeeeeee now" in capfd.readouterr().err
+    assert "the champion is now eeeeeeee" in capfd.readouterr().err

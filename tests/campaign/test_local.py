@@ -302,7 +302,7 @@ class RolledBack(Round):
 
 
 def test_a_champion_that_moved_meanwhile_is_not_replaced(desk: Desk):
-    with pytest.raises(RoundFailed, match="promote: line: the champion is eeeeeeee now"):
+    with pytest.raises(RoundFailed, match="promote: line: the champion is now eeeeeeee"):
         list(desk.campaign(step=RolledBack).run())
     champion = desk.platform.tracker.resolve("line", "champion")
     assert champion is not None

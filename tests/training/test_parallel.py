@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from selftaught.blocks import Objective, TrainResult
 from selftaught.core.errors import RoundFailed, Unavailable
-from selftaught.records import Example, Message, dataset
+from selftaught.records import Example, dataset
 from selftaught.round.distributed.request import RESULT, TrainRequest
 from selftaught.state.weights import check_model
 from selftaught.training.dpo import DPO
@@ -26,6 +26,7 @@ from selftaught.training.loops.checkpoints import PROGRESS, newest
 from selftaught.training.loops.processes import share
 from selftaught.training.sft import SFT
 from selftaught.training.value import ValueMSE
+from tests.examples import preferred, worth
 from tests.rounds import REPOSITORY
 from tests.training.training_examples import example
 from tests.waiting import until
@@ -40,18 +41,13 @@ def test_shares_are_the_batch_in_order_and_differ_by_one_at_most(batch: list[int
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def said(text: str) -> tuple[Message, ...]:
-    return (Message(role="assistant", content=text),)
-
-
 def pair(i: int) -> Example:
-    one = example(f"{'please ' * (i % 3)}{i} + {i}?", f"It is {2 * i}.{'!' * (i % 4)}")
-    return one.model_copy(update={"kind": "pair", "rejected": said(f"{2 * i + 1}, I think")})
+    question, chosen = f"{'please ' * (i % 3)}{i} + {i}?", f"It is {2 * i}.{'!' * (i % 4)}"
+    return preferred(question, chosen, f"{2 * i + 1}, I think")
 
 
 def value(i: int) -> Example:
-    one = example(f"{i} + {i}?", f"First{' step' * (i % 4)}")
-    return one.model_copy(update={"kind": "value", "label": (i % 5) / 4, "task": str(i // 2)})
+    return worth(f"{i} + {i}?", f"First{' step' * (i % 4)}", label=(i % 5) / 4, task=str(i // 2))
 
 
 EXAMPLES: list[Example] = [
