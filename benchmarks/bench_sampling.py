@@ -28,7 +28,7 @@ from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample, total_tokens
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.pool import LocalEngines
-from selftaught.serving.middleware.users import LATELY
+from selftaught.serving.middleware.users import USER_WINDOW
 from selftaught.state.round_key import RoundKey
 from selftaught.state.starter import resolve
 from selftaught.state.weights import model_digest
@@ -73,7 +73,7 @@ def _tasks(number: int) -> list[Task]:
 def _turn(served: Served, model: Path, tasks: Sequence[Task], scratch: Path) -> tuple[float, float, float]:
     """New tokens a second through the stack, as `vllm bench serve` asks, and as it does when it asks for as much."""
     bare = vllm_bench(served, model, tasks, scratch)
-    time.sleep(LATELY)
+    time.sleep(USER_WINDOW)
     return ours(served, tasks, 1), bare, vllm_bench(served, model, tasks, scratch, RECORDED)
 
 
