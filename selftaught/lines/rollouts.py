@@ -8,25 +8,24 @@ labels are `selftaught steps export`, training examples are pushed with a model.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from selftaught.core.errors import BadInput
 from selftaught.core.files import replacing, writing
 from selftaught.platform import Platform
-from selftaught.records import Group, Message, Rollout, Task, Verdict, schema_of
+from selftaught.records import Group, Message, Rollout, Task, Verdict, struct_of
+from selftaught.records.parquet import write_rows
 from selftaught.report.data import RoundReport
 from selftaught.round.history import newest_of, records
 
 Row = Mapping[str, Any]
 
 _string, _int, _bool = pa.string(), pa.int64(), pa.bool_()
-_messages = pa.list_(pa.struct(list(schema_of(Message))))
+_messages = pa.list_(struct_of(Message))
 SCHEMA = pa.schema(
     [
         ("task", _string),
@@ -36,7 +35,7 @@ SCHEMA = pa.schema(
         ("rollout", _int),
         ("completion", _messages),
         ("passed", _bool),
-        ("verdicts", pa.list_(pa.struct(list(schema_of(Verdict))))),
+        ("verdicts", pa.list_(struct_of(Verdict))),
         ("hinted", _bool),
         ("temperature", pa.float64()),
         ("finish_reason", _string),
@@ -46,9 +45,6 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of an export. `prompt` and `completion` are messages, as TRL and `datasets` know them."""
-
-AT_ONCE = 1000
-"""Rows in memory at once, and in a row group of the Parquet file."""
 
 DATA = "data/train-00000-of-00001.parquet"
 
@@ -146,11 +142,7 @@ def _as_lines(found: Rollouts, chosen: Iterator[Row], to: Path) -> int:
 def _as_data_set(found: Rollouts, chosen: Iterator[Row], to: Path) -> int:
     with replacing(to) as folder:
         (folder / DATA).parent.mkdir()
-        count = 0
-        with cast(Any, pq).ParquetWriter(folder / DATA, SCHEMA, compression="zstd") as file:
-            while some := [dict(each) for each in islice(chosen, AT_ONCE)]:
-                file.write_table(pa.Table.from_pylist(some, schema=SCHEMA))
-                count += len(some)
+        count = write_rows(folder / DATA, SCHEMA, chosen)
         require_some(count, found)
         (folder / "README.md").write_text(_card(found, count), encoding="utf-8")
     return count

@@ -5,7 +5,7 @@ the same in memory, in Parquet and on another machine. Behaviour (sampling, sear
 blocks; reading and writing whole data sets lives in `selftaught.records.dataset`.
 """
 
-from selftaught.records.arrow import schema_of
+from selftaught.records.arrow import schema_of, struct_of
 from selftaught.records.base import Record, content_id, encodable
 from selftaught.records.example import Example, Imitate, Prefer, Regress, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
@@ -51,4 +51,5 @@ __all__ = [
     "content_id",
     "encodable",
     "schema_of",
+    "struct_of",
 ]

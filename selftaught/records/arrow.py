@@ -23,6 +23,11 @@ def schema_of(record: type[BaseModel]) -> pa.Schema:
     return pa.schema([(name, _of_field(field)) for name, field in record.model_fields.items()])
 
 
+def struct_of(record: type[BaseModel]) -> pa.DataType:
+    """The type of a field that holds one `record`."""
+    return pa.struct(list(schema_of(record)))
+
+
 def _of_field(field: FieldInfo) -> pa.DataType:
     return _named(field.metadata) or _type(field.annotation)
 
@@ -38,7 +43,7 @@ def _type(annotation: Any) -> pa.DataType:
     if origin in (Union, types.UnionType) and len(some := set(arguments) - {type(None)}) == 1:
         return _type(some.pop())
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return pa.struct(list(schema_of(annotation)))
+        return struct_of(annotation)
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     raise TypeError(f"{annotation}: no Arrow type; annotate the field with one")

@@ -5,16 +5,15 @@ single tokens stay in the store: they are of one model and one objective.
 """
 
 import io
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from selftaught.records import Example, Message, Regress, schema_of
+from selftaught.records import Example, Message, Regress, struct_of
+from selftaught.records.parquet import write_rows
 
-_MESSAGES = pa.list_(pa.struct(list(schema_of(Message))))
+_MESSAGES = pa.list_(struct_of(Message))
 SCHEMA = pa.schema(
     [
         *((side, _MESSAGES) for side in ("prompt", "completion", "rejected")),
@@ -25,15 +24,12 @@ SCHEMA = pa.schema(
         ("rollout", pa.string()),
     ]
 )
-BATCH = 1024
 
 
 def parquet(examples: Iterable[Example]) -> bytes:
     """`examples` as a Parquet file of rows of `SCHEMA`."""
-    file, rows = io.BytesIO(), map(row, examples)
-    with cast(Any, pq).ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        for some in _batches(rows):
-            writer.write_table(pa.Table.from_pylist(some, schema=SCHEMA))
+    file = io.BytesIO()
+    write_rows(file, SCHEMA, map(row, examples))
     return file.getvalue()
 
 
@@ -46,8 +42,3 @@ def row(example: Example) -> dict[str, Any]:
         "label": example.target.label if isinstance(example.target, Regress) else None,
         **{name: getattr(example, name) for name in ("weight", "task", "rollout")},
     }
-
-
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while some := list(islice(rows, BATCH)):
-        yield some
