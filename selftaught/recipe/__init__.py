@@ -5,13 +5,12 @@ is reported with file and line, field, value and what would have been accepted. 
 `selftaught.campaign`'s business; what a block does is the block's.
 """
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -23,45 +22,20 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from selftaught import __version__
-from selftaught.blocks import (
-    Block,
-    Curator,
-    Gate,
-    Metric,
-    Objective,
-    OneOf,
-    Sampler,
-    TaskSource,
-    Verifier,
-    current,
-    registered,
-)
+from selftaught.blocks import Curator, Gate, Metric, Objective, Sampler, TaskSource, Verifier, registered
 from selftaught.blocks.loading import OnAxis, OneOrMore, load_blocks
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, BadRecipe, did_you_mean
 from selftaught.recipe.about import About
-from selftaught.recipe.text import NOTHING, Locations, read
-from selftaught.recipe.text import Path as Path_
+from selftaught.recipe.axes import AXES, blocks
+from selftaught.recipe.errors import NAME, ROLE, Written, truths_as_numbers
+from selftaught.recipe.overrides import relocate, set_field
+from selftaught.recipe.text import Locations, read
 
-AXES: Mapping[str, str] = {
-    "tasks": "task source",
-    "sample": "sampler",
-    "verify": "verifier",
-    "curate": "curator",
-    "train": "objective",
-    "evaluate": "metric",
-    "gate": "gate",
-    "select": "selection",
-    "expand": "expansion",
-    "value": "node value",
-    "backup": "back-up",
-    "merge": "rule for duplicates",
-}
-"""Every axis of a recipe, and what one block on it is called."""
+__all__ = ["AXES", "Iterate", "OnAxis", "Recipe", "Stage", "blocks", "load_blocks", "registered", "schema"]
 
 ARGUMENT = 100_000
 """Bytes of a recipe in a pipeline's arguments: with everything else, one has less than 131,072 on Linux."""
@@ -76,19 +50,6 @@ Iterate = Literal["base", "head", "champion"]
 
 FORMATS = (1, 2)
 """The formats of recipes that are read."""
-
-NAME = r"^[a-z0-9][a-z0-9-]*$"
-"""What a recipe and a stage may be called."""
-ROLE = r"^[a-z0-9][a-z0-9_-]*$"
-"""What a role may be called: its models' line is called by it too."""
-
-
-def blocks(axis: str) -> Mapping[str, type[Block]]:
-    """Every block on `axis` by type, plug-ins included. Raises BadInput for an axis that does not exist."""
-    if axis not in AXES:
-        raise BadInput(f"unknown axis '{axis}'.{did_you_mean(axis, AXES)}\n  accepted: {', '.join(AXES)}")
-    load_blocks()
-    return registered(axis)
 
 
 class Stage(BaseModel):
@@ -303,15 +264,15 @@ class Recipe(BaseModel):
     @classmethod
     def parse(cls, text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Self:
         """The recipe in `text` (YAML or JSON); `name` is what errors call it. Raises BadRecipe."""
-        data, locations = _parse_yaml(text, name)
+        written = Written(*_parse_yaml(text, name), cls)
         for override in overrides:
-            _replace(locations, _override(data, override), f"--set {override}")
+            relocate(written.locations, set_field(written.data, override), f"--set {override}")
         try:
-            recipe = cls.model_validate(data)
+            recipe = cls.model_validate(written.data)
         except ValidationError as error:
-            raise BadRecipe("\n".join(_explain(detail, data, locations) for detail in _causes(error))) from None
-        for path, value in _truths_as_numbers(data, recipe.model_dump(mode="json")):
-            raise BadRecipe(f"{_where(path, locations)}: {_dotted(path, data)}: {value}: should be a number.")
+            raise BadRecipe(written.mistakes(error)) from None
+        for path, value in truths_as_numbers(written.data, recipe.model_dump(mode="json")):
+            raise BadRecipe(f"{written.at(path)}: {value}: should be a number.")
         return recipe
 
     @cached_property
@@ -385,236 +346,3 @@ def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Locations]:
 def _kind(data: Any) -> str:
     words = {"list": "a list", "str": "text", "NoneType": "an empty file"}
     return words.get(type(data).__name__, f"one {type(data).__name__}")
-
-
-# Overrides ----------------------------------------------------------------------------------------------------------
-
-
-def _override(data: dict[str, Any], override: str) -> Path_:
-    """Apply `a.b=c` in place; lists are entered by index, by `name` or by `type`. The last key may be new.
-
-    Returns the path that was set.
-    """
-    location, equals, value = override.partition("=")
-    if not equals or not location:
-        raise BadRecipe(f"--set {override}: not of the form path.to.field=value.")
-    *parents, last = location.split(".")
-    target: Any = data
-    path: list[str | int] = []
-    for depth, key in enumerate(parents):
-        path.append(_entry(target, key, override, ".".join(parents[:depth])))
-        target = target[path[-1]]
-    if not isinstance(target, dict | list):
-        raise BadRecipe(f"--set {override}: {'.'.join(parents)} is {target!r}, which has no fields.")
-    key = last if isinstance(target, dict) else _entry(target, last, override, ".".join(parents))
-    cast(dict[Any, Any], target)[key] = _value(value, override)
-    return (*path, key)
-
-
-def _replace(locations: Locations, path: Path_, where: str) -> None:
-    """Say of `path`, and of all below it, that it stands at `where`."""
-    for old in [location for location in locations if location[: len(path)] == path]:
-        del locations[old]
-    locations[path] = where
-
-
-def _value(text: str, override: str) -> Any:
-    value, locations = read(text, lambda _: f"--set {override}")
-    if not locations:
-        raise BadRecipe(f"--set {override}: {NOTHING}")
-    return value
-
-
-def _entry(target: Any, key: str, override: str, location: str) -> str | int:
-    if isinstance(target, dict) and key in target:
-        return key
-    known = _keys(target)
-    if isinstance(target, list) and key in known:
-        return known[key]
-    raise BadRecipe(
-        f"--set {override}: '{key}' is not in {location or 'the recipe'}.{did_you_mean(key, known)}\n"
-        f"  accepted: {', '.join(known) or 'nothing'}"
-    )
-
-
-def _keys(target: Any) -> dict[str, Any]:
-    if isinstance(target, dict):
-        return {str(key): key for key in cast(dict[Any, Any], target)}
-    if not isinstance(target, list):
-        return {}
-    keys: dict[str, Any] = {}
-    for index, entry in enumerate(cast(list[Any], target)):
-        names = [str(named) for k in ("name", "type") if (named := _at(entry, (k,))) is not None]
-        keys.update({name: index for name in [*names, str(index)] if name not in keys})
-    return keys
-
-
-# Errors that say what to write instead ------------------------------------------------------------------------------
-
-
-def _causes(error: ValidationError) -> list[ErrorDetails]:
-    """The errors that are not mere consequences of one inside them (a list is "too short" when its entry is wrong)."""
-    details = error.errors()
-    inner = [detail["loc"] for detail in details]
-    return [
-        d for d in details if not any(len(loc) > len(d["loc"]) and loc[: len(d["loc"])] == d["loc"] for loc in inner)
-    ]
-
-
-def _explain(detail: ErrorDetails, data: Any, locations: Locations) -> str:
-    """One validation error as `file:line: field: what is wrong, and what would be accepted`."""
-    path = _plain_path(detail["loc"], data)
-    return f"{_where(path, locations)}: {_dotted(path, data)}{_sentence(detail, path, data)}"
-
-
-def _where(path: Path_, locations: Locations) -> str:
-    return next(locations[path[:n]] for n in range(len(path), -1, -1) if path[:n] in locations)
-
-
-def _truths_as_numbers(node: Any, made: Any, path: Path_ = ()) -> Iterator[tuple[Path_, bool]]:
-    """Every true, yes, off … of `node` that `made` a number of, as pydantic does: `temperature: off` would be 0."""
-    if isinstance(node, bool) and isinstance(made, int | float) and not isinstance(made, bool):
-        yield path, node
-    fields = cast(dict[str, Any], node) if isinstance(node, dict) else {}
-    entries = cast(list[Any], made) if isinstance(made, list) else []
-    become: Any = entries[0] if fields and entries else cast(Any, made)  # a lone block
-    for key, value in fields.items():
-        yield from _truths_as_numbers(value, _at(become, (key,)), (*path, key))
-    for key, pair in enumerate(zip(cast(list[Any], node), entries, strict=False) if isinstance(node, list) else ()):
-        yield from _truths_as_numbers(*pair, (*path, key))
-
-
-def _sentence(detail: ErrorDetails, path: Path_, data: Any) -> str:
-    kind, value = detail["type"], detail["input"]
-    if kind == "extra_forbidden":
-        known = _fields(path, data)
-        return f": no such field.{did_you_mean(str(path[-1]), known)}\n  accepted: {', '.join(known)}"
-    if kind in _NO_BLOCK and (axis := _axis(path, data)):
-        return _no_block(kind, axis, value)
-    if kind == "missing":
-        return ": is missing."
-    if kind == "value_error":
-        return f": {detail['msg'].removeprefix('Value error, ')}"
-    return f": {_shown(value)}: {_plain(detail)}."
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-SHOWN = 80
-"""Characters of a wrong value that its message shows."""
-
-
-def _plain(detail: ErrorDetails) -> str:
-    """What pydantic says, in plain words."""
-    kind, context = detail["type"], detail.get("ctx", {})
-    if context.get("pattern") == NAME:
-        return "should be lower case letters, digits and dashes, the first no dash"
-    if context.get("pattern") == ROLE:
-        return "should be lower case letters, digits, dashes and underscores, the first a letter or digit"
-    if kind == "too_short" and context["min_length"] == 1:
-        return "should not be empty"
-    message = PLAIN.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
-    return message or detail["msg"].replace("Input should", "should").replace("valid ", "")
-
-
-PLAIN = {
-    "int": "should be an integer",
-    "float": "should be a number",
-    "bool": "should be true or false",
-    "string": "should be text",
-    "dict": "should be a mapping",
-    "tuple": "should be a list",
-}
-"""What a value should be, by the first word of pydantic's error types."""
-
-
-def _no_block(kind: str, axis: str, value: Any) -> str:
-    """What to write where a block of `axis` has to stand and none does."""
-    types, word = list(blocks(axis)), AXES[axis]
-    accepted = f"\n  accepted: {', '.join(types)}  (selftaught recipes blocks {axis})"
-    if kind == "missing":
-        return f": is missing.{accepted}"
-    if kind == "union_tag_not_found":
-        return f": a {word} without a type.{accepted}"
-    if kind == "union_tag_invalid":
-        tag = str(value["type"])
-        return f".type: unknown {word} '{tag}'.{did_you_mean(tag, types)}{accepted}"
-    nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
-    return f": {_shown(value)}: should be a {word} such as {{type: {nearest}}}."
-
-
-_NO_BLOCK = ("missing", "union_tag_not_found", "union_tag_invalid", "dict_type", "model_attributes_type")
-"""pydantic's errors where a block has to stand and none does."""
-
-
-def _fields(path: Path_, data: Any) -> list[str]:
-    """The fields accepted where `path` ends: of the recipe, of a stage, of a block or of what a block holds."""
-    return list(_model(path[:-1], data).model_fields)
-
-
-def _axis(path: Path_, data: Any) -> str | None:
-    """The axis whose block, or list of blocks, has to stand at `path`; None where no block has to."""
-    *above, name = _without_index(path)
-    field = _model(tuple(above), data).model_fields.get(str(name))
-    found = _inside((*field.metadata, field.annotation)) if field else iter(())
-    return next((each.axis for each in found if isinstance(each, OneOf)), None)
-
-
-def _model(path: Path_, data: Any) -> type[BaseModel]:
-    """The recipe, the stage or the block that stands at `path`, or the model that a field holds there."""
-    if not path:
-        return Recipe
-    axis = _axis(path, data)
-    kind = current(axis, _at(data, (*path, "type"))) if axis else ""
-    if axis and kind in blocks(axis):
-        return blocks(axis)[kind]
-    *above, name = _without_index(path)
-    annotation = _model(tuple(above), data).model_fields[str(name)].annotation
-    return next(each for each in _inside((annotation,)) if isinstance(each, type) and issubclass(each, BaseModel))
-
-
-def _without_index(path: Path_) -> Path_:
-    """`path` up to the field that its last index counts in."""
-    return path[:-1] if isinstance(path[-1], int) else path
-
-
-def _inside(annotations: Iterable[Any]) -> Iterator[Any]:
-    """`annotations` and all that they are made of."""
-    for each in annotations:
-        yield each
-        yield from _inside(get_args(each))
-
-
-def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path_:
-    """`loc` without the union tags that pydantic puts in, and without the index that a lone block did not need."""
-    path: list[str | int] = []
-    here = data
-    for key in loc:
-        if isinstance(here, dict) and key not in here and _at(cast(Any, here), ("type",)) == key:
-            continue
-        if key == "[key]" or (isinstance(key, int) and not isinstance(here, list)):
-            continue
-        path.append(key)
-        here = _at(here, (key,))
-    return tuple(path)
-
-
-def _at(data: Any, path: Path_) -> Any:
-    for key in path:
-        try:
-            data = data[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
-
-
-def _dotted(path: Path_, data: Any = None) -> str:
-    """`stages.main.verify.0`: a stage goes by its name."""
-    shown = [str(key) for key in path]
-    stage = _at(data, path[:2]) if len(path) > 1 and path[0] == "stages" else None
-    if isinstance(stage, dict) and "name" in stage:
-        shown[1] = str(cast(dict[str, Any], stage)["name"])
-    return ".".join(shown) or "recipe"

@@ -65,6 +65,16 @@ def read(text: str, at: At) -> tuple[Any, Locations]:
         loader.dispose()
 
 
+def value_at(data: Any, path: Path) -> Any:
+    """The value at `path` of plain data; None where there is none."""
+    for key in path:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
 class _Reading:
     """The values of one text, checked one by one before anything is made of them."""
 

@@ -1,0 +1,185 @@
+"""What a mistake in a recipe is called: file and line, field, value, and what would have been accepted.
+
+Turns pydantic's errors into those sentences. It validates nothing itself, but for numbers that are written as truths.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from selftaught.blocks import OneOf, current
+from selftaught.core.errors import did_you_mean
+from selftaught.recipe.axes import AXES, blocks
+from selftaught.recipe.text import Locations, Path, value_at
+
+NAME = r"^[a-z0-9][a-z0-9-]*$"
+"""What a recipe and a stage may be called."""
+ROLE = r"^[a-z0-9][a-z0-9_-]*$"
+"""What a role may be called: its models' line is called by it too."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A recipe as it is written: plain data, where each value stands, and the model that it is read as."""
+
+    data: Any
+    locations: Locations
+    model: type[BaseModel]
+
+    def mistakes(self, error: ValidationError) -> str:
+        """Every error on lines of its own: `file:line: field: what is wrong, and what would be accepted`."""
+        return "\n".join(self._mistake(detail) for detail in _causes(error))
+
+    def _mistake(self, detail: ErrorDetails) -> str:
+        path = _plain_path(detail["loc"], self.data)
+        return self.at(path) + self._sentence(detail, path)
+
+    def at(self, path: Path) -> str:
+        """`file:line: field` of `path`."""
+        where = next(self.locations[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.locations)
+        return f"{where}: {dotted(path, self.data)}"
+
+    def _sentence(self, detail: ErrorDetails, path: Path) -> str:
+        kind, value = detail["type"], detail["input"]
+        if kind == "extra_forbidden":
+            known = list(self._model(path[:-1]).model_fields)
+            return f": no such field.{did_you_mean(str(path[-1]), known)}\n  accepted: {', '.join(known)}"
+        if kind in _NO_BLOCK and (axis := self._axis(path)):
+            return _no_block(kind, axis, value)
+        if kind == "missing":
+            return ": is missing."
+        if kind == "value_error":
+            return f": {detail['msg'].removeprefix('Value error, ')}"
+        return f": {_shown(value)}: {_plain(detail)}."
+
+    def _axis(self, path: Path) -> str | None:
+        """The axis whose block, or list of blocks, has to stand at `path`; None where no block has to."""
+        *above, name = _without_index(path)
+        field = self._model(tuple(above)).model_fields.get(str(name))
+        found = _inside((*field.metadata, field.annotation)) if field else iter(())
+        return next((each.axis for each in found if isinstance(each, OneOf)), None)
+
+    def _model(self, path: Path) -> type[BaseModel]:
+        """The recipe, the stage or the block that stands at `path`, or the model that a field holds there."""
+        if not path:
+            return self.model
+        axis = self._axis(path)
+        kind = current(axis, value_at(self.data, (*path, "type"))) if axis else ""
+        if axis and kind in blocks(axis):
+            return blocks(axis)[kind]
+        *above, name = _without_index(path)
+        annotation = self._model(tuple(above)).model_fields[str(name)].annotation
+        return next(each for each in _inside((annotation,)) if isinstance(each, type) and issubclass(each, BaseModel))
+
+
+def truths_as_numbers(node: Any, made: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
+    """Every true, yes, off … of `node` that `made` a number of, as pydantic does: `temperature: off` would be 0."""
+    if isinstance(node, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        yield path, node
+    fields = cast(dict[str, Any], node) if isinstance(node, dict) else {}
+    entries = cast(list[Any], made) if isinstance(made, list) else []
+    become: Any = entries[0] if fields and entries else cast(Any, made)  # a lone block
+    for key, value in fields.items():
+        yield from truths_as_numbers(value, value_at(become, (key,)), (*path, key))
+    for key, pair in enumerate(zip(cast(list[Any], node), entries, strict=False) if isinstance(node, list) else ()):
+        yield from truths_as_numbers(*pair, (*path, key))
+
+
+def _causes(error: ValidationError) -> list[ErrorDetails]:
+    """The errors that are not mere consequences of one inside them (a list is "too short" when its entry is wrong)."""
+    details = error.errors()
+    inner = [detail["loc"] for detail in details]
+    return [
+        d for d in details if not any(len(loc) > len(d["loc"]) and loc[: len(d["loc"])] == d["loc"] for loc in inner)
+    ]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+SHOWN = 80
+"""Characters of a wrong value that its message shows."""
+
+
+def _plain(detail: ErrorDetails) -> str:
+    """What pydantic says, in plain words."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if context.get("pattern") == NAME:
+        return "should be lower case letters, digits and dashes, the first no dash"
+    if context.get("pattern") == ROLE:
+        return "should be lower case letters, digits, dashes and underscores, the first a letter or digit"
+    if kind == "too_short" and context["min_length"] == 1:
+        return "should not be empty"
+    message = PLAIN.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
+    return message or detail["msg"].replace("Input should", "should").replace("valid ", "")
+
+
+PLAIN = {
+    "int": "should be an integer",
+    "float": "should be a number",
+    "bool": "should be true or false",
+    "string": "should be text",
+    "dict": "should be a mapping",
+    "tuple": "should be a list",
+}
+"""What a value should be, by the first word of pydantic's error types."""
+
+
+def _no_block(kind: str, axis: str, value: Any) -> str:
+    """What to write where a block of `axis` has to stand and none does."""
+    types, word = list(blocks(axis)), AXES[axis]
+    accepted = f"\n  accepted: {', '.join(types)}  (selftaught recipes blocks {axis})"
+    if kind == "missing":
+        return f": is missing.{accepted}"
+    if kind == "union_tag_not_found":
+        return f": a {word} without a type.{accepted}"
+    if kind == "union_tag_invalid":
+        tag = str(value["type"])
+        return f".type: unknown {word} '{tag}'.{did_you_mean(tag, types)}{accepted}"
+    nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
+    return f": {_shown(value)}: should be a {word} such as {{type: {nearest}}}."
+
+
+_NO_BLOCK = ("missing", "union_tag_not_found", "union_tag_invalid", "dict_type", "model_attributes_type")
+"""pydantic's errors where a block has to stand and none does."""
+
+
+def _without_index(path: Path) -> Path:
+    """`path` up to the field that its last index counts in."""
+    return path[:-1] if isinstance(path[-1], int) else path
+
+
+def _inside(annotations: Iterable[Any]) -> Iterator[Any]:
+    """`annotations` and all that they are made of."""
+    for each in annotations:
+        yield each
+        yield from _inside(get_args(each))
+
+
+def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path:
+    """`loc` without the union tags that pydantic puts in, and without the index that a lone block did not need."""
+    path: list[str | int] = []
+    here = data
+    for key in loc:
+        if isinstance(here, dict) and key not in here and value_at(cast(Any, here), ("type",)) == key:
+            continue
+        if key == "[key]" or (isinstance(key, int) and not isinstance(here, list)):
+            continue
+        path.append(key)
+        here = value_at(here, (key,))
+    return tuple(path)
+
+
+def dotted(path: Path, data: Any = None) -> str:
+    """`stages.main.verify.0`: a stage goes by its name."""
+    shown = [str(key) for key in path]
+    stage = value_at(data, path[:2]) if len(path) > 1 and path[0] == "stages" else None
+    if isinstance(stage, dict) and "name" in stage:
+        shown[1] = str(cast(dict[str, Any], stage)["name"])
+    return ".".join(shown) or "recipe"
