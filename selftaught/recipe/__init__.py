@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,6 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -28,12 +27,12 @@ from selftaught.blocks import Curator, Gate, Metric, Objective, Sampler, TaskSou
 from selftaught.blocks.loading import OnAxis, OneOrMore, load_blocks
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
-from selftaught.core.errors import BadInput, BadRecipe, did_you_mean
+from selftaught.core.errors import BadInput
 from selftaught.recipe.about import About
 from selftaught.recipe.axes import AXES, blocks
-from selftaught.recipe.errors import NAME, ROLE, Written, truths_as_numbers
+from selftaught.recipe.errors import NAME, ROLE, Written
 from selftaught.recipe.overrides import relocate, set_field
-from selftaught.recipe.text import Locations, read
+from selftaught.recipe.text import contents, mapping
 
 __all__ = ["AXES", "Iterate", "OnAxis", "Recipe", "Stage", "blocks", "load_blocks", "registered", "schema"]
 
@@ -259,21 +258,15 @@ class Recipe(BaseModel):
         Raises BadRecipe: file and line, field, value, and the accepted ones.
         """
         path = shipped.recipe(path)
-        return cls.parse(_read(path), str(path), overrides)
+        return cls.parse(contents(path, "recipe", shipped.recipes()), str(path), overrides)
 
     @classmethod
     def parse(cls, text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Self:
         """The recipe in `text` (YAML or JSON); `name` is what errors call it. Raises BadRecipe."""
-        written = Written(*_parse_yaml(text, name), cls)
+        written = Written(*mapping(text, name, "a recipe is a mapping with name, models, tasks and stages"), cls)
         for override in overrides:
             relocate(written.locations, set_field(written.data, override), f"--set {override}")
-        try:
-            recipe = cls.model_validate(written.data)
-        except ValidationError as error:
-            raise BadRecipe(written.mistakes(error)) from None
-        for path, value in truths_as_numbers(written.data, recipe.model_dump(mode="json")):
-            raise BadRecipe(f"{written.at(path)}: {value}: should be a number.")
-        return recipe
+        return written.checked()
 
     @cached_property
     def digest(self) -> str:
@@ -320,29 +313,3 @@ class Recipe(BaseModel):
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors (`# yaml-language-server: $schema=…`)."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
-
-
-# Reading ------------------------------------------------------------------------------------------------------------
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        near = did_you_mean(path.name, [each.name for each in path.parent.glob("*.yaml")])
-        near = near or did_you_mean(path.stem, [each.stem for each in shipped.recipes().glob("*.yaml")])
-        raise BadRecipe(f"{path}: no such recipe.{near}") from None
-    except (OSError, ValueError) as error:
-        raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None
-
-
-def _parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Locations]:
-    data, locations = read(text, lambda line: f"{name}:{line}")
-    if not isinstance(data, dict):
-        raise BadRecipe(f"{name}: a recipe is a mapping with name, models, tasks and stages, not {_kind(data)}.")
-    return cast(dict[str, Any], data), locations
-
-
-def _kind(data: Any) -> str:
-    words = {"list": "a list", "str": "text", "NoneType": "an empty file"}
-    return words.get(type(data).__name__, f"one {type(data).__name__}")

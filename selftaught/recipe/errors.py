@@ -1,18 +1,19 @@
 """What a mistake in a recipe is called: file and line, field, value, and what would have been accepted.
 
-Turns pydantic's errors into those sentences. It validates nothing itself, but for numbers that are written as truths.
+Turns pydantic's errors into those sentences, of recipes and of other files of the same form (`selftaught.effects`). It
+validates nothing itself, but for numbers that are written as truths.
 """
 
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, Generic, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from selftaught.blocks import OneOf, current
-from selftaught.core.errors import did_you_mean
+from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.text import Locations, Path, value_at
 
@@ -22,13 +23,26 @@ ROLE = r"^[a-z0-9][a-z0-9_-]*$"
 """What a role may be called: its models' line is called by it too."""
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
 @dataclass(frozen=True)
-class Written:
+class Written(Generic[M]):
     """A recipe as it is written: plain data, where each value stands, and the model that it is read as."""
 
     data: Any
     locations: Locations
-    model: type[BaseModel]
+    model: type[M]
+
+    def checked(self) -> M:
+        """The model of the data. Raises BadRecipe with everything that is wrong."""
+        try:
+            made = self.model.model_validate(self.data)
+        except ValidationError as error:
+            raise BadRecipe(self.mistakes(error)) from None
+        for path, value in truths_as_numbers(self.data, made.model_dump(mode="json")):
+            raise BadRecipe(f"{self.at(path)}: {value}: should be a number.")
+        return made
 
     def mistakes(self, error: ValidationError) -> str:
         """Every error on lines of its own: `file:line: field: what is wrong, and what would be accepted`."""
@@ -41,7 +55,7 @@ class Written:
     def at(self, path: Path) -> str:
         """`file:line: field` of `path`."""
         where = next(self.locations[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.locations)
-        return f"{where}: {dotted(path, self.data)}"
+        return f"{where}: {_dotted(path, self.data) or self.model.__name__.lower()}"
 
     def _sentence(self, detail: ErrorDetails, path: Path) -> str:
         kind, value = detail["type"], detail["input"]
@@ -176,10 +190,9 @@ def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path:
     return tuple(path)
 
 
-def dotted(path: Path, data: Any = None) -> str:
-    """`stages.main.verify.0`: a stage goes by its name."""
+def _dotted(path: Path, data: Any) -> str:
+    """`stages.main.verify.0`: a stage goes by its name, as do other entries of a list that have one."""
     shown = [str(key) for key in path]
-    stage = value_at(data, path[:2]) if len(path) > 1 and path[0] == "stages" else None
-    if isinstance(stage, dict) and "name" in stage:
-        shown[1] = str(cast(dict[str, Any], stage)["name"])
-    return ".".join(shown) or "recipe"
+    if len(path) > 1 and isinstance(path[1], int) and (name := value_at(data, (*path[:2], "name"))) is not None:
+        shown[1] = str(name)
+    return ".".join(shown)

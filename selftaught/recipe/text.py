@@ -6,13 +6,14 @@ swallowed are mistakes here. What the values mean is `selftaught.recipe`'s busin
 """
 
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Any, cast
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from selftaught.core.errors import BadRecipe
+from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.records import encodable
 
 Path = tuple[str | int, ...]
@@ -40,6 +41,37 @@ class _Loader(yaml.SafeLoader):
         first: [(tag, looks) for tag, looks in resolvers if tag != f"{_TAG}timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+def contents(path: pathlib.Path, kind: str, others: pathlib.Path) -> str:
+    """The text of the file `path`, which is a `kind`; its neighbours and those in `others` are what may be meant.
+
+    Raises BadRecipe where there is none, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        near = did_you_mean(path.name, [each.name for each in path.parent.glob("*.yaml")])
+        near = near or did_you_mean(path.stem, [each.stem for each in others.glob("*.yaml")])
+        raise BadRecipe(f"{path}: no such {kind}.{near}") from None
+    except (OSError, ValueError) as error:
+        raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None
+
+
+def mapping(text: str, name: str, form: str) -> tuple[dict[str, Any], Locations]:
+    """The mapping that `text` is, with where its values stand; `form` says what a mapping of what it should be.
+
+    Raises BadRecipe where it is none, as `read` does.
+    """
+    data, locations = read(text, lambda line: f"{name}:{line}")
+    if not isinstance(data, dict):
+        raise BadRecipe(f"{name}: {form}, not {_kind(data)}.")
+    return cast(dict[str, Any], data), locations
+
+
+def _kind(data: Any) -> str:
+    words = {"list": "a list", "str": "text", "NoneType": "an empty file"}
+    return words.get(type(data).__name__, f"one {type(data).__name__}")
 
 
 def read(text: str, at: At) -> tuple[Any, Locations]:
