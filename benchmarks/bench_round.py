@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     args = parser.parse_args()
     recipe = Recipe.load(args.recipe, args.overrides)
-    model = resolve(recipe.models["policy"], Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
+    model = resolve(recipe.policy, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")
     changes = [f"--set={change}" for change in [*args.overrides, f"models.policy={model}"]]
     begin = time.monotonic()
     measured, seconds = _round(

@@ -47,7 +47,7 @@ def test_the_challenger_is_stored_and_registered_with_its_lineage(verified: Roun
     assert inputs["examples"] == tags["selftaught.examples"][:36]
     first = client.get_run(client.get_model_version("line", "1").run_id)
     assert first.data.params == {
-        "source": str(verified.job.recipe.models["policy"]),
+        "source": str(verified.job.recipe.policy),
         "digest": verified.job.trainee.digest,
     }
     assert client.get_run(platform.tracker.campaign_run("line", "campaign")).info.status == "FINISHED"

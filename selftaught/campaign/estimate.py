@@ -23,7 +23,9 @@ from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import detail, due, newest, recorded
 from selftaught.round.inputs import all_verifiers
 from selftaught.round.intake import drawn, stage_of
+from selftaught.round.role_models import of_other_lines
 from selftaught.state.round_key import RoundKey
+from selftaught.state.tracking import Version
 from selftaught.tasks.inbox.source import Batch
 from selftaught.tasks.past import TaskDraw
 from selftaught.verification.answer_match import AnswerMatch
@@ -149,7 +151,7 @@ def plan(platform: Platform, order: CampaignSpec) -> Estimate:
         recipe=recipe.name,
         digest=recipe.digest,
         line=order.line,
-        champion=f"version {champion.version} ({champion.digest[:8]})" if champion else recipe.models["policy"],
+        champion=f"version {champion.version} ({champion.digest[:8]})" if champion else recipe.policy,
         rounds=rounds,
         train_tasks=sizes["train"],
         gate_tasks=sizes["gate"],
@@ -165,7 +167,7 @@ def plan(platform: Platform, order: CampaignSpec) -> Estimate:
         alike=taken.alike,
         broken=taken.broken,
         gold=tried,
-        models=tuple(_players(recipe, stage)),
+        models=tuple(_players(recipe, stage, of_other_lines(platform, recipe, order.line))),
         sent=tuple(_sent(tasks, stage)),
     )
 
@@ -199,13 +201,17 @@ def _power(
     )
 
 
-def _players(recipe: Recipe, stage: Stage) -> Iterator[str]:
-    """Each role that a block of `stage` asks: who plays it, and on which axes it is asked."""
+def _players(recipe: Recipe, stage: Stage, others: Mapping[str, Version]) -> Iterator[str]:
+    """Each role that a block of `stage` asks: who plays it, and on which axes it is asked.
+
+    `others` are the versions of other lines that play roles.
+    """
     axes: Mapping[str, Sequence[Block]] = {"sample": [stage.sample], "verify": stage.verify, "evaluate": stage.evaluate}
     asking = {axis: {role for block in blocks for role in block.roles()} for axis, blocks in axes.items()}
     for role in sorted(set[str]().union(*asking.values())):
         player = "the newest that this line trained" if role in stage.trained_roles else "the policy"
-        named = "" if role == "policy" else f": {recipe.models.get(role, player)}"
+        digest = f" ({others[role].digest[:8]})" if role in others else ""
+        named = "" if role == "policy" else f": {recipe.models.get(role, player)}{digest}"
         yield f"{role}{named} ({', '.join(axis for axis, roles in asking.items() if role in roles)})"
 
 

@@ -389,7 +389,7 @@ def _require_training(recipe: Recipe, stage: Stage) -> None:
     if not stage.train:
         raise BadInput(
             f"{recipe.name}: stage {stage.name} trains nothing, so there is no round to run. Measure a model with it: "
-            f"selftaught evaluate {recipe.models['policy']} recipes/{recipe.name}.yaml"
+            f"selftaught evaluate {recipe.policy} recipes/{recipe.name}.yaml"
         )
 
 

@@ -30,6 +30,7 @@ from selftaught.round.adopt import keep
 from selftaught.round.checks.context_length import require_room
 from selftaught.round.intake import past
 from selftaught.round.models import endpoint
+from selftaught.round.role_models import resolve
 from selftaught.sampling.runner import sample
 from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions
@@ -95,7 +96,7 @@ def measure(
     by that one, every other by the policy. Raises as `keep` does for a model that a metric asks.
     """
     others = sorted((_roles(stage) & recipe.models.keys()) - {"policy"})
-    digests = {"policy": digest, **{role: keep(platform, recipe.models[role])[0] for role in others}}
+    digests = {"policy": digest, **{role: _kept(platform, recipe, line, role) for role in others}}
     if serves(platform):
         return asyncio.run(_asked(platform, recipe, stage, line, digests, tasks))
     options = EngineOptions.from_settings(platform.settings)
@@ -106,6 +107,12 @@ def measure(
             for role, each in served.items()
         }
         return asyncio.run(_measure(platform, stage, models, tasks))
+
+
+def _kept(platform: Platform, recipe: Recipe, line: str, role: str) -> str:
+    """The digest of the model that plays `role`; it is in the store then."""
+    model = recipe.models[role]
+    return keep(platform, model)[0] if isinstance(model, str) else resolve(platform, role, model, line).digest
 
 
 def _roles(stage: Stage) -> frozenset[str]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -31,6 +31,7 @@ from selftaught.core.errors import BadInput
 from selftaught.recipe.about import About
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.errors import NAME, ROLE, Written
+from selftaught.recipe.models import RoleModel, independent, require_policy
 from selftaught.recipe.overrides import relocate, set_field
 from selftaught.recipe.text import contents, mapping
 
@@ -173,8 +174,8 @@ class Recipe(BaseModel):
     description: Annotated[str, Field(description="what it does, for `selftaught recipes list`")] = ""
     about: Annotated[About | None, Field(description="the paper, what it published, what differs, the effect")] = None
     models: Annotated[
-        dict[Annotated[str, Field(pattern=ROLE)], str],
-        Field(description="role to starter model, folder or hub id; others fall back to policy"),
+        dict[Annotated[str, Field(pattern=ROLE)], RoleModel],
+        Field(description="role to starter model, folder, hub id or {iterate: …}; others fall back to policy"),
     ]
     chat_template: Annotated[
         dict[str, bool | int | float | str],
@@ -203,9 +204,8 @@ class Recipe(BaseModel):
 
     @field_validator("models")
     @classmethod
-    def _has_policy(cls, models: dict[str, str]) -> dict[str, str]:
-        if "policy" not in models:
-            raise ValueError("names no policy. Add `policy: <model>`.")
+    def _has_policy(cls, models: dict[str, RoleModel]) -> dict[str, RoleModel]:
+        require_policy(models)
         return models
 
     @field_validator("chat_template")
@@ -243,12 +243,12 @@ class Recipe(BaseModel):
         return self
 
     def _require_judges(self, location: str, verifier: Verifier) -> None:
-        """Raise ValueError where `verifier`, by which a gate decides, asks a role that the recipe gives no model."""
-        if unnamed := sorted(verifier.roles() - (self.models.keys() - {"policy"})):
+        """Raise ValueError where `verifier`, by which a gate decides, asks a role that the line's own models play."""
+        if unnamed := sorted(verifier.roles() - independent(self.models)):
             raise ValueError(
-                f"{location}.verify: '{verifier.name}' asks the {unnamed[0]} model, which is the one that is measured, "
-                "so the gate would go by a model's opinion of itself. Assign another model to the role (models: "
-                "{judge: …}, role: judge), or leave verify out, and the tasks' gold answers decide."
+                f"{location}.verify: '{verifier.name}' asks the {unnamed[0]} model, which is the one that is measured "
+                "or an iterate of its line, so the gate would go by a model's opinion of itself. Assign another model "
+                "to the role (models: {judge: …}, role: judge), or leave verify out, and the gold answers decide."
             )
 
     @classmethod
@@ -267,6 +267,11 @@ class Recipe(BaseModel):
         for override in overrides:
             relocate(written.locations, set_field(written.data, override), f"--set {override}")
         return written.checked()
+
+    @property
+    def policy(self) -> str:
+        """The model that a line of it begins with: a starter model, a folder or a hub id."""
+        return cast(str, self.models["policy"])
 
     @cached_property
     def digest(self) -> str:

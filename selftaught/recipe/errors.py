@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from selftaught.blocks import OneOf, current
 from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.recipe.axes import AXES, blocks
+from selftaught.recipe.models import KINDS, reference_at
 from selftaught.recipe.text import Locations, Path, value_at
 
 NAME = r"^[a-z0-9][a-z0-9-]*$"
@@ -81,6 +82,8 @@ class Written(Generic[M]):
         """The recipe, the stage or the block that stands at `path`, or the model that a field holds there."""
         if not path:
             return self.model
+        if len(path) == 2 and path[0] == "models" and (reference := reference_at(value_at(self.data, path))):
+            return reference
         axis = self._axis(path)
         kind = current(axis, value_at(self.data, (*path, "type"))) if axis else ""
         if axis and kind in blocks(axis):
@@ -183,7 +186,7 @@ def _plain_path(loc: tuple[str | int, ...], data: Any) -> Path:
     for key in loc:
         if isinstance(here, dict) and key not in here and value_at(cast(Any, here), ("type",)) == key:
             continue
-        if key == "[key]" or (isinstance(key, int) and not isinstance(here, list)):
+        if key in ("[key]", *KINDS) or (isinstance(key, int) and not isinstance(here, list)):
             continue
         path.append(key)
         here = value_at(here, (key,))

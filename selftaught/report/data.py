@@ -11,7 +11,7 @@ The report draws and counts, it does no statistics. Rates are in [0, 1], times i
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -217,6 +217,14 @@ class OtherModel(Frozen):
     figures: Mapping[str, float] = {}
 
 
+class RoleModel(Frozen):
+    """Who played a role other than policy: a model by digest, and what the recipe calls it (`the champion of rft`)."""
+
+    role: str
+    digest: str
+    named: str
+
+
 class StepTime(Frozen):
     """One step of the round: its wall time and the tokens it generated or trained on (None: it has none)."""
 
@@ -231,7 +239,8 @@ class RoundReport(Frozen):
     What a failed round never reached stays empty, and `failure` says why it ended. `sampled_from` and `trained_from`
     are digests; empty means the champion. `measured_on` has a digest of the tasks of each split that were scored, so
     that what was measured on others is distinguished from what was not. `settings` are those of the round's models,
-    tasks and stage by name (`train.sft.learning_rate`); empty in records of before there were any.
+    tasks and stage by name (`train.sft.learning_rate`); empty in records of before there were any. `roles` says who
+    played the roles other than policy; empty too in records of before it was noted.
     """
 
     round: int
@@ -251,6 +260,7 @@ class RoundReport(Frozen):
     training: Training | None = None
     search: SearchReport | None = None
     others: tuple[OtherModel, ...] = ()
+    roles: Annotated[tuple[RoleModel, ...], Field(exclude_if=lambda roles: not roles)] = ()
     steps: tuple[StepTime, ...] = ()
     datasets: tuple[DatasetRef, ...] = ()
     seeds: Mapping[str, int] = {}

@@ -13,6 +13,7 @@ from selftaught.cluster.naming import version_name
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
+from selftaught.recipe.models import names
 from selftaught.round.checks.tokenizers import blocks_of
 from selftaught.round.in_use import elsewhere
 from selftaught.round.job import ModelRef
@@ -42,7 +43,7 @@ def adopt(platform: Platform, recipe: Recipe, line: str) -> Version:
         return champion
     if platform.settings.serving == "kserve":
         version_name(line, "0" * 64)  # a line that could never be served is refused before there is anything of it
-    source = recipe.models["policy"]
+    source = recipe.policy
     digest, uri = keep(platform, source)
     run = tracker.adoption_run(line, digest, source)
     tags = {"selftaught.recipe": "none", "selftaught.source": source, "selftaught.repository": repository(source)}
@@ -103,9 +104,9 @@ def _reference(folder: Path) -> Reference:
 
 
 def adopt_roles(platform: Platform, recipe: Recipe, line: str) -> None:
-    """Put the models of the roles other than policy into the store, where `roles` finds them."""
+    """Put the named models of the roles other than policy into the store, where `roles` finds them."""
     plain = _plain(recipe)
-    for role, name in recipe.models.items():
+    for role, name in names(recipe.models).items():
         if role != "policy":
             check = _as_text if role in plain else _askable
             key, digest = _role_key(line, role, name), keep(platform, name, check)[0].encode()
@@ -121,9 +122,9 @@ def _plain(recipe: Recipe) -> set[str]:
 
 
 def roles(platform: Platform, recipe: Recipe, line: str) -> dict[str, ModelRef]:
-    """The models of the roles other than policy. Raises BadInput for one that was not adopted."""
+    """The named models of the roles other than policy. Raises BadInput for one that was not adopted."""
     found: dict[str, ModelRef] = {}
-    for role, name in recipe.models.items():
+    for role, name in names(recipe.models).items():
         if role == "policy":
             continue
         digest = platform.store.claimed(_role_key(line, role, name))

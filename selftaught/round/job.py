@@ -89,7 +89,10 @@ class Plan(BaseModel):
         return self.key.name
 
     def lineage(self, recipe: str, parent: str, examples: str) -> dict[str, str]:
-        """The tags of a version that the round made: where it came from. Retention keeps what they name."""
+        """The tags of a version that the round made: where it came from, and who played the other roles.
+
+        Retention keeps the parent and the data that they name.
+        """
         return {
             "selftaught.recipe": recipe,
             "selftaught.campaign": self.campaign,
@@ -97,6 +100,7 @@ class Plan(BaseModel):
             "selftaught.parent": parent,
             "selftaught.examples": examples,
             "selftaught.tasks": self.tasks,
+            **{f"selftaught.role.{role}": model.digest for role, model in self.roles.items()},
         }
 
 

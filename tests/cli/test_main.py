@@ -311,7 +311,7 @@ def test_a_dry_run_plans_and_touches_nothing(registry: Registry) -> None:
         f"{searching['control_tokens']:,} of them to hold the search against"
         in ran("run recipes/thinklite-text.yaml --dry-run").stderr
     )
-    assert f"champion {recipe.models['policy']}, 1 round(s)" in ran("run recipes/rft.yaml --dry-run").stderr
+    assert f"champion {recipe.policy}, 1 round(s)" in ran("run recipes/rft.yaml --dry-run").stderr
     assert (
         f"champion version 2 ({registry.second.digest[:8]})"
         in ran(f"run recipes/rft.yaml --dry-run --line {LINE}").stderr

@@ -19,7 +19,6 @@ from selftaught.recipe import Iterate, Recipe, Stage
 from selftaught.records import dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.abandon import require_kept
-from selftaught.round.adopt import roles
 from selftaught.round.checks.context_length import require_room, too_long
 from selftaught.round.checks.roles import require_asked_rightly, require_named
 from selftaught.round.checks.tokenizers import require_same_tokens
@@ -33,10 +32,11 @@ from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
 from selftaught.round.reuse import reusable
+from selftaught.round.role_models import iterate, reference, role_models
 from selftaught.state.claims import parse_claim
 from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
-from selftaught.state.tracking import NOTHING_NEW, STOPPED, Version
+from selftaught.state.tracking import NOTHING_NEW, STOPPED
 from selftaught.tasks.past import TaskDraw
 from selftaught.verification.gold import gold_checks, require_gold
 
@@ -93,7 +93,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
     champion, trainee = _version(platform, line, "champion"), _version(platform, line, stage.train_from)
     sampler = _version(platform, line, stage.sample_from)
     own = _trained(platform, line, stage)
-    others = {**roles(platform, recipe, line), **own}
+    others = {**role_models(platform, recipe, line), **own}
     require_asked_rightly(platform, stage, others)
     require_same_tokens(platform, stage, sampler, others)
     job = Job(
@@ -168,10 +168,7 @@ def _tokenizer(platform: Platform, line: str, stage: Stage) -> bytes | None:
 
 
 def _version(platform: Platform, line: str, alias: Iterate) -> ModelRef:
-    found: Version | None = platform.tracker.resolve(line, alias)
-    if found is None:
-        raise BadInput(f"{line}: has no {alias} in the registry. `selftaught run` adopts the recipe's model first.")
-    return ModelRef(digest=found.digest, version=found.version)
+    return reference(iterate(platform.tracker, line, alias))
 
 
 def _trained(platform: Platform, line: str, stage: Stage) -> dict[str, ModelRef]:

@@ -29,7 +29,7 @@ from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
 from selftaught.round.abandon import require_kept
 from selftaught.round.history import keep, page_of, recorded
-from selftaught.round.job import Job
+from selftaught.round.job import Job, role_line
 from selftaught.round.notify import notify_ended
 from selftaught.round.parameters import of_round
 from selftaught.round.patience import patient
@@ -176,6 +176,7 @@ def _round(
         training=_training(training) if challenger else None,
         search=_search(inputs),
         others=tuple(_others(job, training)),
+        roles=tuple(_roles(job)),
         steps=tuple(_steps(job, inputs, training)),
         datasets=tuple(_datasets(platform, job, inputs)),
         seeds={"campaign": job.campaign_seed, "round": job.seed},
@@ -242,6 +243,15 @@ def _others(job: Job, training: Training) -> Iterator[data.OtherModel]:
         yield data.OtherModel(
             role=role, used=used, trained=other.digest, parent=other.parent, steps=other.steps, figures=other.measured
         )
+
+
+def _roles(job: Job) -> Iterator[data.RoleModel]:
+    """Who played the roles other than policy."""
+    for role, model in sorted(job.roles.items()):
+        trained = job.trainees.get(role) == model != job.trainee
+        source = None if trained else job.recipe.models.get(role)
+        named = str(source or f"the newest of {role_line(job.line, role)}")
+        yield data.RoleModel(role=role, digest=model.digest, named=named)
 
 
 def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTime]:

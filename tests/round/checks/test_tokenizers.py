@@ -101,7 +101,7 @@ def test_a_round_with_such_a_model_does_not_begin(
     platform: Platform, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     value = kept(platform, tmp_path, "b", tokenizer({"!": 1}))
-    monkeypatch.setattr("selftaught.round.steps.prepare.roles", lambda *_: {"value": value})
+    monkeypatch.setattr("selftaught.round.steps.prepare.role_models", lambda *_: {"value": value})
     with pytest.raises(SystemExit):
         Round(tmp_path / "round", recipe(model, sample=search(VALUE))).prepare()
     assert "another tokenizer than the policy: 257 of its 257 tokens" in capsys.readouterr().err
