@@ -49,6 +49,9 @@ tasks = st.builds(
     template=st.none() | texts,
     operands=some(texts),
     level=counts,
+    check=st.just({}) | st.fixed_dictionaries({"type": names, "cases": st.lists(st.integers(), max_size=2)}),
+    texts=st.dictionaries(names, texts, max_size=2),
+    parent=st.none() | names,
 )
 turns = st.builds(
     Turn,
@@ -57,6 +60,10 @@ turns = st.builds(
     content=texts,
     token_ids=some(counts),
     logprobs=some(floats),
+    name=st.just("") | names,
+    agent=st.just("") | names,
+    asked=some(messages, max_size=2),
+    finish_reason=st.sampled_from(["stop", "length"]),
 )
 rollouts = st.builds(
     Rollout,
@@ -69,9 +76,12 @@ rollouts = st.builds(
     prompt_tokens=counts,
     completion_tokens=counts,
     hinted=st.booleans(),
+    path=some(counts),
+    agents=st.dictionaries(names, names, max_size=2),
 )
-judged = st.builds(Verdict, verifier=names, score=st.floats(0, 1), passed=st.booleans(), reason=texts)
-verdicts = judged | st.builds(Verdict, verifier=names, error=texts)
+about = st.just("") | names
+judged = st.builds(Verdict, verifier=names, score=st.floats(0, 1), passed=st.booleans(), reason=texts, turn=about)
+verdicts = judged | st.builds(Verdict, verifier=names, error=texts, turn=about)
 contexts = st.builds(Segment.context, messages=some(messages), token_ids=some(counts))
 
 

@@ -247,7 +247,7 @@ class Metric(Block, axis="evaluate"):
     tasks: PositiveInt | None = None
     """The number of tasks of the set to measure (the first by id, so that every model is measured on the same)."""
     verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], OneOrMore()] = ()
-    """The verifiers that a right answer has to pass, instead of the tasks' own check (`answer_match`: the gold answer).
+    """The verifiers that a right answer has to pass, instead of the tasks' own check (`task_check`).
     Never the stage's `verify`, unless it is repeated here."""
 
     @property

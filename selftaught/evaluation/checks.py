@@ -10,13 +10,13 @@ from selftaught.blocks import Metric, Verifier, registered
 
 
 def verifiers(metric: Metric) -> tuple[Verifier, ...]:
-    """What says whether an answer is right to `metric`; a task's own check is `answer_match` with its gold answer.
+    """What says whether an answer is right to `metric`: its own verifiers, or `task_check`.
 
     Looked up where verifiers register: no step imports another.
     """
     if metric.verify:
         return metric.verify
-    own = registered("verify")["answer_match"].model_validate({})
+    own = registered("verify")["task_check"].model_validate({})
     assert isinstance(own, Verifier)
     return (own,)
 

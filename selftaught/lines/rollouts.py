@@ -105,7 +105,7 @@ def row(task: Task, rollout: Rollout, verdicts: tuple[Verdict, ...], passed: boo
         "rollout": rollout.index,
         "completion": [{"role": turn.role, "content": turn.content} for turn in rollout.turns],
         "passed": passed,
-        "verdicts": [verdict.to_row() for verdict in verdicts],
+        "verdicts": [verdict.to_row() | {"turn": verdict.turn} for verdict in verdicts],
         "hinted": rollout.hinted,
         "temperature": rollout.temperature,
         "finish_reason": rollout.finish_reason,

@@ -47,6 +47,11 @@ class Record(BaseModel):
         return cls.model_validate(row)
 
     @override
+    def __hash__(self) -> int:
+        """Of the row: some fields are mappings, which have none."""
+        return hash(canonical(self.to_row()))
+
+    @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with the fields in `update` replaced; what was derived from this one's is not copied."""
         copy = super().model_copy(update=update, deep=deep)

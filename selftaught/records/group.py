@@ -37,7 +37,8 @@ class Control(Record):
 
 
 class Group(Record):
-    """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`.
+    """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`, those
+    on its last answer first, in the order of the verifiers, then those on its earlier answers (`Verdict.turn`).
 
     A group that was searched has its tree too, and its rollouts are the tree's answers: a rollout's `index` is that of
     its terminal node. Of some of a round's searches there is a `control`.
@@ -56,9 +57,9 @@ class Group(Record):
         """The id of the task: a data set of groups has one a task."""
         return self.task.id
 
-    def passed(self, index: int) -> bool:
-        """Whether rollout `index` was verified and every verifier passed it."""
-        return _passed(self.verdicts, index)
+    def passed(self, index: int, turn: str = "") -> bool:
+        """Whether rollout `index` was verified and every verifier passed it, or its earlier answer `turn`."""
+        return _passed(self.verdicts, index, turn)
 
     @property
     def new_tokens(self) -> int:
@@ -100,5 +101,6 @@ class Judged(Record):
         return group.model_copy(update={"verdicts": self.verdicts, "control": control})
 
 
-def _passed(verdicts: Sequence[Sequence[Verdict]], index: int) -> bool:
-    return bool(verdicts) and bool(verdicts[index]) and all(verdict.passed for verdict in verdicts[index])
+def _passed(verdicts: Sequence[Sequence[Verdict]], index: int, turn: str = "") -> bool:
+    about = [verdict for verdict in verdicts[index] if verdict.turn == turn] if verdicts else []
+    return bool(about) and all(verdict.passed for verdict in about)

@@ -1,32 +1,54 @@
 """Rollouts: attempts at a task, turn by turn, and the verifiers' verdicts."""
 
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
-from selftaught.records.message import ChatRole
+from selftaught.records.json_column import Texts
+from selftaught.records.message import ChatRole, Message
 
-TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "tool"]
+TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "question", "tool"]
+ANSWERS: frozenset[TurnKind] = frozenset({"attempt", "refinement"})
+"""The kinds of turn that answer the task, and that verifiers judge."""
+
+Name = Annotated[
+    str, BeforeValidator(lambda name: name or ""), Field(exclude_if=lambda name: not name)
+]  # left out where there is none, so that the digests of rows without it stand
 
 
 class Turn(Record):
-    """One message of a rollout, with the engine's own token ids and their log-probabilities (nats)."""
+    """One message of a rollout, with the engine's own token ids and their log-probabilities (nats).
+
+    `name` is the turn's in the sampler's dialogue and `agent` the role whose model said it; both are empty where there
+    is one turn, the policy's. `asked` is the prompt of a turn that was not asked with the task and the turns before it.
+    `finish_reason` is the engine's, of an earlier turn; the last one's is the rollout's.
+    """
 
     role: ChatRole = "assistant"
     kind: TurnKind = "attempt"
     content: str
     token_ids: TokenIds = ()
     logprobs: tuple[float, ...] = ()
+    name: Name = ""
+    agent: Name = ""
+    asked: Annotated[
+        tuple[Message, ...], BeforeValidator(lambda asked: asked or ()), Field(exclude_if=lambda asked: not asked)
+    ] = ()
+    finish_reason: Annotated[
+        str, BeforeValidator(lambda reason: reason or "stop"), Field(exclude_if=lambda reason: reason == "stop")
+    ] = "stop"
 
 
 class Rollout(Record):
     """One attempt at a task by a policy.
 
     `index` tells apart the attempts at one task under one sampler; `finish_reason` is the engine's (`stop`,
-    `length`); token counts are of this rollout alone (the prompt counted once per rollout).
+    `length`); token counts are of this rollout alone (the prompt counted once per rollout). In a dialogue, `path` is
+    the branch at each assistant turn: rollouts whose paths begin alike share these turns, and a shared turn's tokens
+    are counted in the first of them. `agents` are the digests of the other roles' models that spoke.
     """
 
     task: str
@@ -38,6 +60,10 @@ class Rollout(Record):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     hinted: bool = False
+    path: Annotated[
+        tuple[int, ...], BeforeValidator(lambda path: path or ()), Field(exclude_if=lambda path: not path)
+    ] = ()
+    agents: Texts = Field(default_factory=dict[str, str])
 
     @cached_property
     def id(self) -> str:
@@ -45,19 +71,35 @@ class Rollout(Record):
         return content_id([self.task, self.index, self.model, [(t.role, t.kind, t.content) for t in self.turns]])
 
     @property
+    def answers(self) -> tuple[int, ...]:
+        """The places of the policy's turns that answer the task."""
+        return tuple(at for at, turn in enumerate(self.turns) if turn.role == "assistant" and turn.kind in ANSWERS)
+
+    def until(self, place: int) -> Self:
+        """The rollout as it was after the turn at `place`; its index stays."""
+        said, last = self.turns[: place + 1], self.turns[place]
+        sampled = sum(turn.role == "assistant" for turn in said)
+        return self.model_copy(update={"turns": said, "path": self.path[:sampled], "finish_reason": last.finish_reason})
+
+    @property
     def text(self) -> str:
-        """The text of the last assistant turn: what answer verifiers read."""
-        return next(t.content for t in reversed(self.turns) if t.role == "assistant")
+        """The last answer, which verifiers read; the last assistant turn where none is an answer."""
+        said = [turn for turn in self.turns if turn.role == "assistant"]
+        return next((turn for turn in reversed(said) if turn.kind in ANSWERS), said[-1]).content
 
 
 class Verdict(Record):
-    """What a verifier says of a rollout: a score in [0, 1], passed, a reason; or an error, and then no score."""
+    """What a verifier says of a rollout: a score in [0, 1], passed, a reason; or an error, and then no score.
+
+    With a `turn` it is about that earlier answer of the rollout, by its name, and not about its last.
+    """
 
     verifier: str
     score: float | None = Field(default=None, ge=0, le=1)
     passed: bool = False
     reason: str = ""
     error: str | None = None
+    turn: Name = ""
 
     @classmethod
     def of(cls, verifier: str, passed: bool, reason: str = "") -> Self:

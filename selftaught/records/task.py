@@ -1,11 +1,12 @@
 """Tasks: one problem, and what is needed to check an answer to it."""
 
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from selftaught.records.base import Record, content_id
+from selftaught.records.json_column import Texts, Typed
 from selftaught.records.message import Message
 
 Split = Literal["train", "gate", "report", "guard"]
@@ -22,7 +23,10 @@ UPLOADED = "dropped/"
 class Task(Record):
     """One problem: its prompt, what is needed to check an answer, its split and its source.
 
-    `template` and `operands` say how a generated problem was made: splits and the contamination check go by them.
+    An answer is checked against the gold `answer`, or by the verifier that `check` names with its `type`: the rest of
+    `check` is what that verifier goes by (unit tests, constraints, a rubric). `texts` are what else is known of the
+    problem, by name: `reference` is a worked solution. `template` and `operands` say how a generated problem was made:
+    splits and the contamination check go by them. `parent` is the id of the task that a model made this one from.
     """
 
     messages: tuple[Message, ...] = Field(min_length=1)
@@ -32,11 +36,15 @@ class Task(Record):
     template: str | None = None
     operands: tuple[str, ...] = ()
     level: int = 1
+    check: Typed = Field(default_factory=dict[str, JsonValue])
+    texts: Texts = Field(default_factory=dict[str, str])
+    parent: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
 
     @cached_property
     def id(self) -> str:
-        """Content id over prompt and answer; the split is not part of it, so a task that leaks keeps its id."""
-        return content_id([[(m.role, m.content) for m in self.messages], self.answer])
+        """Content id over prompt, answer and check; the split is not part of it, so a task that leaks keeps its id."""
+        own = [[(m.role, m.content) for m in self.messages], self.answer]
+        return content_id([*own, self.check] if self.check else own)
 
     @property
     def origin(self) -> Origin:

@@ -4,6 +4,7 @@ A `Task` is a pydantic model with models in it, 2 KiB each. This is the same in 
 again (`full`) where a task is used. It is not written anywhere.
 """
 
+import json
 from dataclasses import dataclass
 from itertools import chain
 from sys import intern
@@ -12,9 +13,12 @@ from typing import Self
 from selftaught.records import FEEDBACK, Message, Origin, Split, Task
 
 
+SELDOM = {"check", "texts", "parent"}
+
+
 @dataclass(frozen=True, slots=True)
 class LeanTask:
-    """The fields of a task; `prompt` has role and content of its messages in turn."""
+    """The fields of a task; `prompt` has role and content of its messages in turn, `seldom` as JSON what few have."""
 
     prompt: tuple[str, ...]
     answer: str | None
@@ -23,12 +27,16 @@ class LeanTask:
     template: str | None
     operands: tuple[str, ...]
     level: int
+    seldom: str = ""
 
     @classmethod
     def of(cls, task: Task) -> Self:
         """`task` without its weight."""
         prompt = tuple(chain.from_iterable((intern(each.role), each.content) for each in task.messages))
-        return cls(prompt, task.answer, intern(task.source), task.split, task.template, task.operands or (), task.level)
+        own = (task.answer, intern(task.source), task.split, task.template, task.operands or (), task.level)
+        return cls(
+            prompt, *own, task.model_dump_json(include=SELDOM) if task.check or task.texts or task.parent else ""
+        )
 
     def full(self) -> Task:
         """The task itself."""
@@ -40,6 +48,7 @@ class LeanTask:
             template=self.template,
             operands=self.operands,
             level=self.level,
+            **json.loads(self.seldom or "{}"),
         )
 
     @property

@@ -12,7 +12,7 @@ from selftaught.blocks import Context, ProgressSink, Verifier
 from selftaught.core.computing_time import ROLLOUT_S, STEP_S, Share, share
 from selftaught.core.errors import BadInput
 from selftaught.core.runner import Forgetful, Journal, drive
-from selftaught.records import Group, Judged, Verdict
+from selftaught.records import Group, Judged, Rollout, Verdict
 
 IN_FLIGHT = 32
 """Groups that are verified at once."""
@@ -41,6 +41,9 @@ async def verified(
     journal: Journal[Judged] = Forgetful[Judged](),  # noqa: B008 (it has no state)
 ) -> AsyncGenerator[Group]:
     """`groups`, of which there are `total`, in their order, each rollout with one verdict a verifier, in their order.
+
+    A rollout that answers several times has verdicts on its earlier answers behind these, one a verifier and answer:
+    all rollouts up to their answer in one turn are judged as a group, each once where they share it.
 
     Groups are taken as they are needed: `IN_FLIGHT` at once, or where a verifier asks a model, `ASKED` at once of
     `AHEAD`. Those whose verdicts `journal` has are not verified again; verdicts that a group already had are replaced;
@@ -99,9 +102,29 @@ async def _all_judged(group: Group, verifiers: Sequence[Verifier], context: Cont
 
 
 async def _judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> tuple[tuple[Verdict, ...], ...]:
+    """The verdicts on each rollout of `group`, one a verifier, then those on its earlier answers."""
+    found = await _columns(group, verifiers, context)
+    for turn, begun in _earlier(group).items():
+        distinct = {rollout.path: rollout for rollout in reversed(begun.values())}
+        said = await _columns(Group(task=group.task, rollouts=tuple(distinct.values())), verifiers, context)
+        of = {path: [v.model_copy(update={"turn": turn}) for v in on] for path, on in zip(distinct, said, strict=True)}
+        found = [[*on, *(of[begun[at].path] if at in begun else ())] for at, on in enumerate(found)]
+    return tuple(map(tuple, found))
+
+
+def _earlier(group: Group) -> dict[str, dict[int, Rollout]]:
+    """The rollouts of `group` as they were after each answer but their last, by the turn's name and their place."""
+    found = dict[str, dict[int, Rollout]]()
+    for at, rollout in enumerate(group.rollouts):
+        for place in rollout.answers[:-1]:
+            found.setdefault(rollout.turns[place].name, {})[at] = rollout.until(place)
+    return found
+
+
+async def _columns(group: Group, verifiers: Sequence[Verifier], context: Context) -> list[list[Verdict]]:
     """The verdicts on each rollout of `group`, one a verifier."""
     columns = [await verifier.judge(group, context) for verifier in verifiers]
-    return tuple(zip(*columns, strict=True))
+    return [list(on_one) for on_one in zip(*columns, strict=True)]
 
 
 @dataclass(slots=True)

@@ -99,7 +99,7 @@ async def test_metrics_share_rollouts_and_have_verdicts_of_their_own_verifiers()
     metrics = [Accuracy(), PassAtK(k=1, temperature=1.0, verify=shown), Tokens(), Accuracy(greedy=False, tasks=3)]
     await scores(tasks, metrics, engine)
     assert [(k, temperature) for k, temperature, _ in engine.asked] == [(1, 0.0), (1, 1.0)]
-    assert engine.verified == [(("answer_match",), 6), (("answer_match", "equations"), 6), (("answer_match",), 3)]
+    assert engine.verified == [(("task_check",), 6), (("answer_match", "equations"), 6), (("task_check",), 3)]
 
 
 async def test_scores_carry_what_was_measured_on_what():

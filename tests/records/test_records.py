@@ -32,7 +32,7 @@ TASK = Task(messages=(Message(role="user", content="What is 2 + 3?"),), answer="
 ROLLOUT = Rollout(task=TASK.id, index=0, model="m", turns=(Turn(content="5"),), temperature=1.0)
 
 IN_THE_ID = {
-    "tasks": {"messages", "answer"},
+    "tasks": {"messages", "answer", "check"},
     "groups": {"task"},
     "examples": {"role", "sequences", "target", "weight"},
     "scores": {"model", "metric", "split", "task"},
@@ -90,8 +90,9 @@ def _identity(kind: str, record: Record) -> bytes:
         return _identity("tasks", record.task)
     row = record.to_row()
     for turn in row.get("turns", ()):
-        turn.pop("token_ids"), turn.pop("logprobs")
-    return canonical({field: row[field] for field in IN_THE_ID[kind]})
+        for field in turn.keys() - {"role", "kind", "content"}:
+            del turn[field]
+    return canonical({field: row.get(field) for field in IN_THE_ID[kind]})
 
 
 def test_a_search_without_a_control_is_the_row_that_it_was_before_there_were_any():
