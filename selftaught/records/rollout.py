@@ -72,12 +72,12 @@ class Rollout(Record):
 
     @property
     def answers(self) -> tuple[int, ...]:
-        """The places of the policy's turns that answer the task."""
+        """The positions of the policy's turns that answer the task."""
         return tuple(at for at, turn in enumerate(self.turns) if turn.role == "assistant" and turn.kind in ANSWERS)
 
-    def until(self, place: int) -> Self:
-        """The rollout as it was after the turn at `place`; its index stays."""
-        said, last = self.turns[: place + 1], self.turns[place]
+    def until(self, position: int) -> Self:
+        """The rollout as it was after the turn at `position`; its index stays."""
+        said, last = self.turns[: position + 1], self.turns[position]
         sampled = sum(turn.role == "assistant" for turn in said)
         return self.model_copy(update={"turns": said, "path": self.path[:sampled], "finish_reason": last.finish_reason})
 

@@ -12,7 +12,6 @@ from typing import Self
 
 from selftaught.records import FEEDBACK, Message, Origin, Split, Task
 
-
 SELDOM = {"check", "texts", "parent"}
 
 

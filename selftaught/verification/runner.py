@@ -116,8 +116,8 @@ def _earlier(group: Group) -> dict[str, dict[int, Rollout]]:
     """The rollouts of `group` as they were after each answer but their last, by the turn's name and their place."""
     found = dict[str, dict[int, Rollout]]()
     for at, rollout in enumerate(group.rollouts):
-        for place in rollout.answers[:-1]:
-            found.setdefault(rollout.turns[place].name, {})[at] = rollout.until(place)
+        for position in rollout.answers[:-1]:
+            found.setdefault(rollout.turns[position].name, {})[at] = rollout.until(position)
     return found
 
 
