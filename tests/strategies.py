@@ -64,6 +64,8 @@ turns = st.builds(
     agent=st.just("") | names,
     asked=some(messages, max_size=2),
     finish_reason=st.sampled_from(["stop", "length"]),
+    aside=st.booleans(),
+    hinted=st.booleans(),
 )
 rollouts = st.builds(
     Rollout,

@@ -270,6 +270,10 @@ class Metric(Block, axis="evaluate"):
     def value(self, group: Group) -> float:
         """The metric on one verified task."""
 
+    def parts(self, group: Group) -> Mapping[str, float]:
+        """More values of that task, by name: they are scored as `metric.name`, and no gate decides on them."""
+        return {}
+
 
 class Gate(Block, axis="gate"):
     """Decides whether the challenger becomes the champion."""

@@ -90,7 +90,11 @@ class Selection(PerGroupCurator):
         """What is picked of `group`, in the order drawn."""
         complete = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
         picked = drawn(_distinct(complete) if self.dedupe else complete, self.per_task, seed)
-        return [sampled(group, rollout) for rollout in picked]
+        return [self.example(group, rollout) for rollout in picked]
+
+    def example(self, group: Group, rollout: Rollout) -> Example:
+        """What is learnt from a rollout that was picked: all that it says, after the task's own prompt."""
+        return sampled(group, rollout)
 
 
 def _distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:

@@ -56,7 +56,7 @@ class PairedSummary:
 async def evaluate(
     tasks: Sequence[Task], metrics: Sequence[Metric], context: Context, sample: Sample, verify: Verify
 ) -> list[TaskScore]:
-    """The scores of the policy in `context` on `tasks`, one a metric and task, sorted by metric, split and task.
+    """The scores of the policy in `context` on `tasks`, one a metric (and part of it) and task, sorted by these.
 
     Metrics with equal samplers share rollouts, and verdicts where they are measured by equal verifiers; each strategy
     answers the union of the tasks that its metrics need.
@@ -116,7 +116,12 @@ def _check_verified(groups: Sequence[Group]) -> None:
 
 def _scores(metric: Metric, tasks: Sequence[Task], groups: Sequence[Group], model: str) -> Iterator[TaskScore]:
     wanted = {task.id for task in subset(tasks, metric.tasks)}
-    return (_score(metric, group, model) for group in groups if group.id in wanted)
+    for group in (group for group in groups if group.id in wanted):
+        score = _score(metric, group, model)
+        yield score
+        for part, value in metric.parts(group).items():
+            update = {"metric": f"{metric.name}.{part}", "value": value, "texts": (), "passed": ()}
+            yield score.model_copy(update=update)
 
 
 def _score(metric: Metric, group: Group, model: str) -> TaskScore:

@@ -7,16 +7,18 @@ blocks; reading and writing whole data sets lives in `selftaught.records.dataset
 
 from selftaught.records.arrow import schema_of, struct_of
 from selftaught.records.base import Record, content_id, encodable
+from selftaught.records.conversation import conversation
 from selftaught.records.example import Example, Imitate, Prefer, Regress, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
 from selftaught.records.message import ChatRole, Message
-from selftaught.records.rollout import Rollout, Turn, TurnKind, Verdict
+from selftaught.records.rollout import ANSWERS, Rollout, Turn, TurnKind, Verdict
 from selftaught.records.score import TaskScore
 from selftaught.records.task import FEEDBACK, UPLOADED, Origin, Split, Task
 from selftaught.records.tree import Added, Begun, Growth, Node, Spent, StopReason, Tree
 
 __all__ = [
+    "ANSWERS",
     "FEEDBACK",
     "RECORDS",
     "UPLOADED",
@@ -49,6 +51,7 @@ __all__ = [
     "TurnKind",
     "Verdict",
     "content_id",
+    "conversation",
     "encodable",
     "schema_of",
     "struct_of",

@@ -18,13 +18,16 @@ Name = Annotated[
     str, BeforeValidator(lambda name: name or ""), Field(exclude_if=lambda name: not name)
 ]  # left out where there is none, so that the digests of rows without it stand
 
+Flag = Annotated[bool, BeforeValidator(bool), Field(exclude_if=lambda flag: not flag)]
+
 
 class Turn(Record):
     """One message of a rollout, with the engine's own token ids and their log-probabilities (nats).
 
     `name` is the turn's in the sampler's dialogue and `agent` the role whose model said it; both are empty where there
     is one turn, the policy's. `asked` is the prompt of a turn that was not asked with the task and the turns before it.
-    `finish_reason` is the engine's, of an earlier turn; the last one's is the rollout's.
+    What is said `aside` is not seen by later turns. A `hinted` one is, or follows, a prompt that gives the right answer
+    away. `finish_reason` is the engine's.
     """
 
     role: ChatRole = "assistant"
@@ -40,6 +43,13 @@ class Turn(Record):
     finish_reason: Annotated[
         str, BeforeValidator(lambda reason: reason or "stop"), Field(exclude_if=lambda reason: reason == "stop")
     ] = "stop"
+    aside: Flag = False
+    hinted: Flag = False
+
+    @property
+    def speaker(self) -> str:
+        """The role that said it."""
+        return self.agent or "policy"
 
 
 class Rollout(Record):

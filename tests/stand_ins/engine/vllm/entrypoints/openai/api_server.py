@@ -155,8 +155,9 @@ class Handler(BaseHTTPRequestHandler):
         return {"data": data, "usage": {"prompt_tokens": 1}}
 
     def said(self, body: dict) -> dict:
-        question, greedy = body["messages"][-1]["content"], body["temperature"] == 0
-        texts = [says(question, "greedy" if greedy else str(index), self.server.skill) for index in range(body["n"])]
+        (question, later), greedy = problem(body["messages"]), body["temperature"] == 0
+        samples = ("greedy" if greedy else str(index) for index in range(body["n"]))
+        texts = [says(question, sample + later, self.server.skill) for sample in samples]
         choices = faulty(question, [choice(text) for text in texts])
         ends = [each["finish_reason"] for each in choices]
         with self.server.turn:
@@ -257,11 +258,24 @@ def says(question: str, sample: str, skill: float) -> str:
     return f"{shown}The answer is {answer}."
 
 
+def problem(messages: list) -> tuple[str, str]:
+    """The last word problem of a conversation, and what tells a later turn on it from the first."""
+    positions = [at for at, message in enumerate(messages) if matches(message["content"])]
+    last = positions[-1] if positions else len(messages) - 1
+    later = len(messages) - 1 - last
+    return messages[last]["content"], f" after {later}" if later else ""
+
+
 def solve(question: str) -> int:
     """The answer of a word problem, by its template."""
-    found = ((template, re.match(pattern(template), question)) for template in (*TRAINED, *HELD_OUT))
-    template, match = next((template, match) for template, match in found if match)
+    template, match = matches(question)[0]
     return template.answer({letter: int(number) for letter, number in match.groupdict().items()})
+
+
+def matches(text: str) -> list[tuple[Template, re.Match[str]]]:
+    """The templates that `text` may be of."""
+    found = ((template, re.match(pattern(template), text)) for template in (*TRAINED, *HELD_OUT))
+    return [(template, match) for template, match in found if match]
 
 
 def pattern(template: Template) -> str:

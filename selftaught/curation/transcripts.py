@@ -1,0 +1,137 @@
+"""Transcripts: dialogues as training text, with the loss on some of their turns.
+
+Learning to verify and to correct oneself without learning the error: a wrong attempt is read and not learnt (S2R,
+arXiv 2502.12853; PAM, 2401.07301). The tokens that are learnt are exactly those of the turns named. It makes no pairs,
+and judges nothing: what the verifiers said of each answer decides what is kept.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selftaught.blocks.loading import OneOrMore
+from selftaught.curation.base import Selection
+from selftaught.records import ANSWERS, Example, Group, Message, Rollout, Segment, Turn, conversation
+
+Keep = Literal["all", "passed", "failed", "recovered", "held"]
+
+
+class Transcripts(Selection, type="transcripts"):
+    """Pick rollouts by what became of their answers, and learn from some of their turns.
+
+    A question that gives the right answer away is not trained on, unless `prompt: as_sampled` says so: leave it out by
+    naming the turn behind it in `turns`, and that turn is learnt from the task's own prompt.
+    """
+
+    keep: Annotated[
+        tuple[Keep, ...],
+        OneOrMore(),
+        Field(
+            min_length=1,
+            description="rollouts whose last answer passed or failed; of those of several answers, whose first failed "
+            "and last passed (recovered), or both passed (held)",
+        ),
+    ] = ("passed",)
+    turns: Annotated[
+        tuple[str, ...] | None, Field(min_length=1, description="the turns that are shown; null is all of the thread")
+    ] = None
+    train: Annotated[
+        Literal["last", "all"] | tuple[str, ...], Field(description="the turns that are learnt, of those shown")
+    ] = "last"
+    wrong: Annotated[
+        Literal["train", "ignore"], Field(description="whether answers that the verifiers failed are learnt")
+    ] = "ignore"
+    prompt: Annotated[
+        Literal["task", "as_sampled"],
+        Field(description="what stands before the first turn: the task, or what that turn was asked with"),
+    ] = "task"
+    role: Annotated[str, Field(description="the role that learns, from what it said itself")] = "policy"
+    weight: Annotated[float, Field(gt=0, description="what each example counts for")] = 1.0
+
+    def candidates(self, group: Group) -> Iterator[Rollout]:
+        """The rollouts of `group` that are kept and have something to learn."""
+        for at, rollout in enumerate(group.rollouts):
+            if not self._fates(group, at).isdisjoint(self.keep) and self._learnable(group, rollout):
+                yield rollout
+
+    def example(self, group: Group, rollout: Rollout) -> Example:
+        """`rollout` in the eyes of `role`, learnt where `train` says so."""
+        sequence = tuple(self._segments(group, rollout))
+        return Example(
+            role=self.role,
+            sequences=(sequence,),
+            weight=self.weight,
+            task=group.id,
+            rollout=rollout.id,
+        )
+
+    def _fates(self, group: Group, at: int) -> set[Keep]:
+        """What became of rollout `at`: none of those that need a verdict where a verifier could not give one."""
+        fates: set[Keep] = {"all"}
+        if any(verdict.error is not None for verdict in group.verdicts[at]):
+            return fates
+        passed = group.passed(at)
+        fates.add("passed" if passed else "failed")
+        rollout = group.rollouts[at]
+        if passed and len(rollout.answers) > 1:
+            first = rollout.turns[rollout.answers[0]].name
+            fates.add("held" if group.passed(at, first) else "recovered")
+        return fates
+
+    # Turns ------------------------------------------------------------------------------------------------------------
+
+    def _shown(self, rollout: Rollout) -> list[Turn]:
+        """The turns that stand in the example, each with the question before it but the first."""
+        if self.turns is None:
+            return [turn for turn in rollout.turns if not turn.aside]
+        # one that was said aside, and is named, is shown like any other
+        named = [at for at, turn in enumerate(rollout.turns) if turn.role == "assistant" and turn.name in self.turns]
+        with_questions = {at - 1 for at in named[1:] if rollout.turns[at - 1].role == "user"}
+        shown = (rollout.turns[at] for at in sorted({*named, *with_questions}))
+        return [turn.model_copy(update={"aside": False}) for turn in shown]
+
+    def _learnt(self, group: Group, rollout: Rollout) -> list[Turn]:
+        """The turns that are learnt, of those that `role` said."""
+        own = [t for t in self._shown(rollout) if t.role == "assistant" and t.speaker == self.role]
+        if self.train == "last":
+            own = own[-1:]
+        elif self.train != "all":
+            own = [turn for turn in own if turn.name in self.train]
+        return [turn for turn in own if self.wrong == "train" or not _failed(group, rollout, turn)]
+
+    def _learnable(self, group: Group, rollout: Rollout) -> bool:
+        """Whether something is learnt, nothing that is learnt was cut, and nothing that is shown tells the answer."""
+        shown, learnt = self._shown(rollout), self._learnt(group, rollout)
+        hinted = self.prompt == "task" and any(turn.hinted and turn.role == "user" for turn in shown)
+        cut = any(turn.finish_reason != "stop" for turn in learnt)
+        return bool(learnt) and not hinted and not cut
+
+    def _segments(self, group: Group, rollout: Rollout) -> Iterator[Segment]:
+        shown, learnt = self._shown(rollout), self._learnt(group, rollout)
+        before: list[Message] = []
+        for message, turn in conversation(self._opening(group, rollout, shown[0]), shown, self.role):
+            if turn is None or turn not in learnt:
+                before.append(message)
+                continue
+            yield Segment.context(before)
+            yield Segment.answer(turn.content, turn.token_ids)
+            before = []
+
+    def _opening(self, group: Group, rollout: Rollout, first: Turn) -> Sequence[Message]:
+        """What stands before the `first` turn that is shown."""
+        if self.prompt == "task":
+            return group.task.messages
+        if first.asked:
+            return first.asked
+        before = takewhile(lambda turn: turn.name != first.name, rollout.turns)
+        return [message for message, _ in conversation(group.task.messages, before, self.role)]
+
+
+def _failed(group: Group, rollout: Rollout, turn: Turn) -> bool:
+    """Whether `turn` is an answer that the verifiers failed."""
+    if turn.kind not in ANSWERS:
+        return False
+    last = turn.name == rollout.turns[rollout.answers[-1]].name
+    return not group.passed(group.rollouts.index(rollout), "" if last else turn.name)

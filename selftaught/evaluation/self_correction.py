@@ -1,0 +1,80 @@
+"""Self-correction: how often a second answer is right, and what became of the first.
+
+Whether a model corrects itself is seen in two shares that cancel in the accuracy: wrong answers that it puts right, and
+right ones that it spoils (Confidence vs Critique, arXiv 2412.19513). Nothing in the dialogue may depend on the
+verifiers: if a model hears which answers are wrong, it gets more tries and does not correct itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Self, cast
+
+from pydantic import Field, model_validator
+
+from selftaught.blocks import Metric, OneOf, Sampler
+from selftaught.records import Group, Rollout, Turn
+
+
+class SelfCorrection(Metric, type="self_correction"):
+    """The share of rollouts whose answer in turn `last` is right; the mean over the task's rollouts.
+
+    Scores beside it: `.first`, the share that is right in turn `first`; `.fixed`, wrong first and right last;
+    `.spoilt`, right first and wrong last; `.changed`, another text. So last = first + fixed - spoilt.
+    """
+
+    bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@_-]*$", description="the metric's name")] = "self_correction"
+    sample: Annotated[Sampler, OneOf("sample"), Field(description="the dialogue that is measured")]
+    first: Annotated[str, Field(description="the turn that answers first")] = "attempt"
+    last: Annotated[str, Field(description="the turn whose answer counts")] = "second"
+
+    @model_validator(mode="after")
+    def _is_told_nothing(self) -> Self:
+        if self.sample.asks_verifiers:
+            raise ValueError(
+                f"sample: '{self.sample.name}' looks at what verifiers say, so what is measured is no self-correction. "
+                "Take a dialogue without `when` and {feedback}, or measure it as a strategy."
+            )
+        names = [turn.name for turn in cast("Sequence[Turn]", getattr(self.sample, "turns", ()))]
+        for turn in (self.first, self.last):
+            if names and turn not in names:
+                raise ValueError(f"sample has no turn '{turn}'. It has {', '.join(names)}.")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The metric as its scores name it."""
+        return self.label
+
+    def sampler(self) -> Sampler:
+        """The dialogue."""
+        return self.sample
+
+    def value(self, group: Group) -> float:
+        """The share of rollouts whose last answer is right."""
+        return _mean([group.passed(at) for at in range(len(group.rollouts))])
+
+    def parts(self, group: Group) -> Mapping[str, float]:
+        """What became of the first answers."""
+        after = [group.passed(at) for at in range(len(group.rollouts))]
+        before = [_first_passed(group, at, self.first) for at in range(len(group.rollouts))]
+        both = list(zip(before, after, strict=True))
+        return {
+            "first": _mean(before),
+            "fixed": _mean([not one and other for one, other in both]),
+            "spoilt": _mean([one and not other for one, other in both]),
+            "changed": _mean([_text(each, self.first) != each.text for each in group.rollouts]),
+        }
+
+
+def _first_passed(group: Group, at: int, turn: str) -> bool:
+    """Whether the answer in `turn` was right; the only answer has its verdicts without a turn."""
+    only = len(group.rollouts[at].answers) == 1
+    return group.passed(at, "" if only else turn)
+
+
+def _text(rollout: Rollout, turn: str) -> str:
+    return next((each.content for each in rollout.turns if each.name == turn), rollout.text)
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,36 @@
+"""Conversations: a task and the turns of a rollout, as one of the speakers sees them.
+
+What a speaker said itself are the assistant's messages, and what anybody else said are the user's; chat templates
+refuse two messages of one role in a row, so these are one. Sampling asks with it, and curation trains on it: a model
+learns in the context in which it was asked.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from selftaught.records.message import Message
+from selftaught.records.rollout import Turn
+
+Said = tuple[Message, Turn | None]
+"""A message, and the turn that it is where the speaker itself said it."""
+
+
+def conversation(messages: Sequence[Message], turns: Iterable[Turn], speaker: str = "policy") -> list[Said]:
+    """The task's `messages` and `turns` as `speaker` sees them; turns said aside are not seen."""
+    seen = [(message, None) for message in messages]
+    return list(_joined([*seen, *(_seen(turn, speaker) for turn in turns if not turn.aside)]))
+
+
+def _seen(turn: Turn, speaker: str) -> Said:
+    if turn.role == "assistant" and turn.speaker == speaker:
+        return Message(role="assistant", content=turn.content), turn
+    return Message(role="tool" if turn.role == "tool" else "user", content=turn.content), None
+
+
+def _joined(said: Iterable[Said]) -> Iterator[Said]:
+    """What others said between two turns of the speaker, as one message of each role."""
+    for (role, own), each in groupby(said, key=lambda one: (one[0].role, one[1] is not None)):
+        if own or role == "system":
+            yield from each
+        else:
+            yield Message(role=role, content="\n\n".join(message.content for message, _ in each)), None

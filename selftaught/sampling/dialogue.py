@@ -1,0 +1,206 @@
+"""Dialogues: a task is attempted in several turns, by one model or by several roles, and may branch at each.
+
+What most methods of self-correction, critique and debate have in common (SCoRe, arXiv 2409.12917; RISE, 2407.18219;
+PAM, 2401.07301): a list of turns. Each leaf of the tree of turns is a rollout. It does not choose among leaves, and
+what is trained on is a curator's business (`transcripts`).
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from selftaught.blocks import ChatModel, Completion, Context, Sampler
+from selftaught.core.errors import BadRecipe, NoAnswer
+from selftaught.records import Group, Message, Task, Turn, Verdict
+from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of
+from selftaught.sampling.dialogue_turn import DialogueTurn, filled, problems
+
+
+class Dialogue(Sampler, type="dialogue"):
+    """Run `turns` in order. Equal prompts are asked once; a turn whose condition does not hold is left out.
+
+    A prompt that gets no answer (it has become too long) ends its branch, with `length`; the task has none if it is the
+    first. Tokens of a turn that branches share count in the first of them.
+    """
+
+    turns: Annotated[tuple[DialogueTurn, ...], Field(min_length=1, description="what is said, in order")]
+
+    @property
+    def asks_verifiers(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] (depends on the turns)
+        """Whether a turn depends on what verifiers say."""
+        return any(turn.asks_verifiers for turn in self.turns)
+
+    @model_validator(mode="after")
+    def _follow_one_another(self) -> Self:
+        for problem in problems(self.turns):
+            raise ValueError(f"turns: {problem}")
+        return self
+
+    async def sample(self, task: Task, context: Context) -> Group:
+        """The leaves of the dialogue on `task`, with indexes from 0.
+
+        Raises BadRecipe for a condition without verifiers, NoAnswer when the first turn gets none, else what
+        `ChatModel.chat` raises.
+        """
+        branches = [Branch()]
+        for turn in self.turns:
+            branches = await _Asking(turn, task, context).run(branches)
+        policy = context.model().digest
+        return Group(task=task, rollouts=tuple(each.rollout(task, policy, at) for at, each in enumerate(branches)))
+
+    def asked(self, task: Task) -> Sequence[Message]:
+        """The first turn's prompt."""
+        return prompt_of(self.turns[0], Branch(), task, "")
+
+    def roles(self) -> frozenset[str]:
+        """The policy, and who else speaks."""
+        return super().roles() | {turn.by for turn in self.turns if turn.say is None}
+
+    def cost(self) -> int:
+        """New tokens a task at most: every turn in every branch."""
+        tokens, branches = 0, 1
+        for turn in self.turns:
+            branches *= turn.n
+            tokens += branches * turn.max_tokens if turn.say is None else 0
+        return tokens
+
+    def longest(self) -> int:
+        """New tokens of a whole branch: later prompts hold what earlier turns said."""
+        return sum(turn.max_tokens for turn in self.turns if turn.say is None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One turn of the dialogue, in all branches."""
+
+    turn: DialogueTurn
+    task: Task
+    context: Context
+
+    async def run(self, branches: Sequence[Branch]) -> list[Branch]:
+        """The branches after the turn, each followed by those that it split into."""
+        verdicts = await self._verdicts(branches) if self.turn.asks_verifiers else [()] * len(branches)
+        firing = self._firing(branches, verdicts)
+        prompts = {
+            at: prompt_of(self.turn, branch, self.task, feedback_of(verdicts[at]))
+            for at, branch in enumerate(branches)
+            if at in firing
+        }
+        answers = await self._answers([] if self.turn.say is not None else list(prompts.values()))
+        return [
+            each
+            for at, branch in enumerate(branches)
+            for each in (self._after(branch, prompts[at], verdicts[at], answers) if at in prompts else (branch,))
+        ]
+
+    # Conditions -------------------------------------------------------------------------------------------------------
+
+    async def _verdicts(self, branches: Sequence[Branch]) -> list[tuple[Verdict, ...]]:
+        """What the verifiers say of each branch's last answer."""
+        if not self.context.verifiers:
+            raise BadRecipe(
+                f"sample: turn '{self.turn.name}' depends on which answers are wrong (when, {{feedback}}). "
+                "Add a block under verify."
+            )
+        rollouts = tuple(each.rollout(self.task, "", at) for at, each in enumerate(branches))
+        group = Group(task=self.task, rollouts=rollouts)
+        columns = [await verifier.judge(group, self.context) for verifier in self.context.verifiers]
+        return list(zip(*columns, strict=True))
+
+    def _firing(self, branches: Sequence[Branch], verdicts: Sequence[tuple[Verdict, ...]]) -> set[int]:
+        """The branches in which the turn is said. A verifier that could not run has neither passed nor failed."""
+        live = [at for at, branch in enumerate(branches) if not branch.ended]
+        failed = {at for at in live if any(each.error is None and not each.passed for each in verdicts[at])}
+        passed = {at for at in live if all(each.passed for each in verdicts[at])}
+        firing = {"always": set(live), "failed": failed, "passed": passed}
+        return firing.get(self.turn.when, failed if len(failed) == len(live) else set())
+
+    # Asking -----------------------------------------------------------------------------------------------------------
+
+    async def _answers(self, prompts: Sequence[Prompt]) -> Mapping[Prompt, Iterator[Completion] | None]:
+        """Completions of each different prompt, as many as its branches need; None where it got no answer."""
+        model, distinct = self.context.model(self.turn.by), dict.fromkeys(prompts)
+        made = await asyncio.gather(*(self._asked(model, each, prompts.count(each)) for each in distinct))
+        return dict(zip(distinct, made, strict=True))
+
+    async def _asked(self, model: ChatModel, prompt: Prompt, branches: int) -> Iterator[Completion] | None:
+        turn = self.turn
+        try:
+            said = await model.chat(
+                prompt,
+                n=turn.n * branches,
+                temperature=turn.temperature,
+                max_tokens=turn.max_tokens,
+                stop=turn.stop,
+                **turn.drawn(),
+            )
+        except NoAnswer:
+            if any(message.role == "assistant" for message in prompt) or turn.view == "fresh":
+                return None
+            raise
+        return iter(said)
+
+    # Branching --------------------------------------------------------------------------------------------------------
+
+    def _after(
+        self,
+        branch: Branch,
+        prompt: Prompt,
+        verdicts: Iterable[Verdict],
+        answers: Mapping[Prompt, Iterator[Completion] | None],
+    ) -> Iterator[Branch]:
+        """The branch with what is said, or with each of its next `n` answers; ended where there are none."""
+        if self.turn.say is not None:
+            yield self._scripted(branch, self.turn.say, verdicts)
+        elif (said := answers[prompt]) is None:
+            yield replace(branch, ended=True)
+        else:
+            yield from (self._said(branch, prompt, verdicts, next(said), n) for n in range(self.turn.n))
+
+    def _said(
+        self, branch: Branch, prompt: Prompt, verdicts: Iterable[Verdict], answer: Completion, number: int
+    ) -> Branch:
+        turn = self.turn
+        own = Turn(
+            kind=turn.kind,
+            content=answer.text,
+            token_ids=answer.token_ids,
+            logprobs=answer.logprobs,
+            name=turn.name,
+            agent="" if turn.by == "policy" else turn.by,
+            asked=prompt if turn.view == "fresh" or turn.by != "policy" else (),
+            aside=turn.view == "fresh",
+            finish_reason=answer.finish_reason,
+            hinted=self._tells(branch, verdicts),
+        )
+        earlier = branch if number == 0 else replace(branch, prompt_tokens=0, tokens=0)
+        after = replace(
+            earlier.then(*self._question(branch, verdicts), own, branch=number),
+            prompt_tokens=earlier.prompt_tokens + answer.prompt_tokens,
+            tokens=earlier.tokens + len(answer.token_ids),
+            temperature=turn.temperature,
+            hinted=branch.hinted or (turn.by == "policy" and self._tells(branch, verdicts)),
+        )
+        if turn.by == "policy":
+            return after
+        return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
+
+    def _scripted(self, branch: Branch, say: str, verdicts: Iterable[Verdict]) -> Branch:
+        text = filled(say, branch.said, self.task, feedback_of(verdicts))
+        agent = "" if self.turn.by == "policy" else self.turn.by
+        own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=agent)
+        return branch.then(*self._question(branch, verdicts), own)
+
+    def _question(self, branch: Branch, verdicts: Iterable[Verdict]) -> Iterator[Turn]:
+        """The user's message before the turn, where the thread has one that is not the task's own."""
+        if self.turn.ask is not None and self.turn.view == "thread" and branch.turns:
+            text = filled(self.turn.ask, branch.said, self.task, feedback_of(verdicts))
+            yield Turn(role="user", kind="question", content=text, hinted=self._tells(branch, verdicts))
+
+    def _tells(self, branch: Branch, verdicts: Iterable[Verdict]) -> bool:
+        """Whether the prompt gives the right answer away, be it in a verifier's reason."""
+        feedback = feedback_of(verdicts) if "feedback" in self.turn.slots() else ""
+        return self.turn.tells or bool(self.task.answer and self.task.answer in feedback)

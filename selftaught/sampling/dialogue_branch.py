@@ -1,0 +1,68 @@
+"""A conversation of a dialogue so far, and the prompt of the next turn in it. It asks nobody."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from selftaught.records import Message, Rollout, Task, Turn, Verdict, conversation
+from selftaught.sampling.dialogue_turn import DialogueTurn, filled
+
+Prompt = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A conversation so far; `said` is what each turn said, by name."""
+
+    turns: tuple[Turn, ...] = ()
+    path: tuple[int, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict[str, str])
+    agents: Mapping[str, str] = field(default_factory=dict[str, str])
+    prompt_tokens: int = 0
+    tokens: int = 0
+    temperature: float = 1.0
+    hinted: bool = False
+    ended: bool = False
+
+    def rollout(self, task: Task, policy: str, index: int) -> Rollout:
+        """The branch as an attempt at `task`."""
+        return Rollout(
+            task=task.id,
+            index=index,
+            model=policy,
+            turns=self.turns,
+            temperature=self.temperature,
+            finish_reason="length" if self.ended else self.turns[-1].finish_reason,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.tokens,
+            hinted=self.hinted,
+            path=self.path,
+            agents=self.agents,
+        )
+
+    def then(self, *turns: Turn, branch: int = 0) -> "Branch":
+        """The conversation with `turns` after it, of which the last is by a speaker."""
+        said = {**self.said, turns[-1].name: turns[-1].content}
+        return replace(self, turns=(*self.turns, *turns), path=(*self.path, branch), said=said)
+
+
+def feedback_of(verdicts: Iterable[Verdict]) -> str:
+    """Why an answer is wrong: the reasons of the verifiers that failed it."""
+    return "\n".join(each.reason for each in verdicts if each.error is None and not each.passed)
+
+
+def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> Prompt:
+    """What the speaker of `turn` is shown, ending with a user's message."""
+
+    def text(template: str) -> str:
+        return filled(template, branch.said, task, feedback)
+
+    own = [message for message in task.messages if message.role == "system"]
+    system = own if turn.system is None else [Message(role="system", content=text(turn.system))]
+    asked = [] if turn.ask is None else [Message(role="user", content=text(turn.ask))]
+    if turn.view == "fresh":
+        return (*system, *asked)
+    thread = [message for message in task.messages if message.role != "system"]
+    if not branch.turns:
+        return (*system, *(thread[:-1] if asked else thread), *asked)
+    question = [Turn(role="user", content=message.content) for message in asked]
+    return (*system, *(message for message, _ in conversation(thread, [*branch.turns, *question], turn.by)))

@@ -1,0 +1,108 @@
+"""One turn of a dialogue, as a recipe has it: who speaks, what is asked, when, and how it is sampled.
+
+Its texts are templates with slots in braces. It does not run anything: `selftaught.sampling.dialogue` does.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
+
+from selftaught.blocks import Drawing, Stops
+from selftaught.records import Task, TurnKind
+
+GIVEN = ("task", "answer", "feedback")
+"""Slots that are no turn's name; `text.NAME` is a text of the task."""
+SLOT = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)?)\}")
+TELLING = ("answer", "text.reference")
+"""Slots that give the right answer away."""
+
+Template = Annotated[str, Field(min_length=1)]
+When = Literal["always", "failed", "passed", "all_failed"]
+
+
+class DialogueTurn(Drawing):
+    """One turn: what is asked, and what the model says to it, `n` times.
+
+    Slots of `ask`, `say` and `system`: {task} is the question, {answer} the gold answer, {feedback} why the verifiers
+    failed the last answer, {text.NAME} a text of the task, {NAME} what the turn of that name said.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """What slots, curators and metrics call it."""
+    by: str = "policy"
+    """The role that speaks."""
+    kind: TurnKind = "attempt"
+    """What it is: `attempt` and `refinement` answer the task, and are verified."""
+    ask: Template | None = None
+    """The user's message before it; the first turn's is said instead of the task's question."""
+    say: Template | None = None
+    """What is said, instead of asking a model: an error to recover from, a reference, the verifiers' reasons."""
+    system: Template | None = None
+    """The system message instead of the task's own."""
+    view: Literal["thread", "fresh"] = "thread"
+    """`thread`: it sees what was said before it. `fresh`: it sees `ask` alone, and later turns do not see it."""
+    when: When = "always"
+    """`failed` or `passed`: if the verifiers say so of the last answer; `all_failed`: if no branch is right."""
+    n: PositiveInt = 1
+    """Answers to each conversation so far; the dialogue branches."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """0 is greedy decoding."""
+    max_tokens: PositiveInt = 256
+    """New tokens of each at most."""
+    stop: Stops = ()
+    """Strings that end it."""
+
+    @property
+    def asks_verifiers(self) -> bool:
+        """Whether it depends on what verifiers say."""
+        return self.when != "always" or "feedback" in self.slots()
+
+    @property
+    def tells(self) -> bool:
+        """Whether its prompt gives the right answer away."""
+        return any(slot in TELLING for slot in self.slots())
+
+    def slots(self) -> frozenset[str]:
+        """The slots of its texts."""
+        return frozenset(slot for text in (self.ask, self.say, self.system) for slot in SLOT.findall(text or ""))
+
+    @model_validator(mode="after")
+    def _can_be_sampled(self) -> Self:
+        if self.name in GIVEN:
+            raise ValueError(f"name: {self.name} is a slot of its own. Call the turn something else.")
+        if self.temperature == 0 and self.n > 1 and self.say is None:
+            raise ValueError(f"n: {self.n} with temperature: 0 gives the same answer {self.n} times; set n: 1")
+        if self.say is not None and (self.n > 1 or self.view == "fresh"):
+            raise ValueError("say is one text in the thread: leave out n and view, or use ask")
+        if self.view == "fresh" and self.ask is None:
+            raise ValueError("view: fresh sees `ask` alone, which is missing")
+        return self
+
+
+def filled(template: str, said: Mapping[str, str], task: Task, feedback: str) -> str:
+    """`template` with its slots filled in; braces that are no slot stay, as LaTeX has them."""
+    values = {"task": task.question, "answer": task.answer or "", "feedback": feedback, **said}
+    values |= {f"text.{name}": text for name, text in task.texts.items()}
+    # str.format would trip over the braces of LaTeX.
+    return SLOT.sub(lambda slot: values.get(slot[1], slot[0]), template)
+
+
+def problems(turns: Sequence[DialogueTurn]) -> Iterator[str]:
+    """What is wrong with `turns` in this order, a sentence each."""
+    names = [turn.name for turn in turns]
+    for twice in sorted({name for name in names if names.count(name) > 1}):
+        yield f"two turns are called {twice}. Give each a name of its own."
+    for at, turn in enumerate(turns):
+        for slot in sorted(turn.slots().intersection(names[at:])):
+            yield f"{turn.name}: {{{slot}}} is not said before it. Only earlier turns can be quoted."
+    if turns[0].when != "always":
+        yield f"{names[0]}.when: {turns[0].when}: there is no answer before the first turn."
+    in_thread = [turn for turn in turns if turn.view == "thread"]
+    for before, turn in pairwise(in_thread):
+        if turn.ask is None and (before.by == turn.by or before.when != "always"):
+            yield f"{turn.name}.ask is missing: {turn.by} would speak twice in a row."

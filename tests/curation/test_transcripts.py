@@ -1,0 +1,114 @@
+"""Transcripts: which dialogues are kept, and that the tokens that are learnt are those of the turns named."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selftaught.blocks import Context
+from selftaught.curation.transcripts import Transcripts
+from selftaught.records import Example, Group, Task
+from selftaught.sampling.dialogue import Dialogue
+from selftaught.testing import ScriptedModel, check_block, sums
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.runner import verify
+
+RIGHT, WRONG = "The answer is 5.", "The answer is 6."
+TASK = sums()[0]
+TWO = ({"name": "attempt"}, {"name": "second", "kind": "refinement", "ask": "Sure?"})
+
+
+async def verified(*answers: str, turns: tuple[dict[str, Any], ...] = TWO, task: Task = TASK, **roles: Any) -> Group:
+    context = Context(models={"policy": ScriptedModel(*answers), **roles}, verifiers=(AnswerMatch(),))
+    group = await Dialogue.model_validate({"turns": turns}).sample(task, context)
+    (done,) = await verify([group], (AnswerMatch(),), context, lambda *_, **__: None)
+    return done
+
+
+def curated(group: Group, **fields: Any) -> list[Example]:
+    return list(Transcripts(minimum=0, **fields).curate([group], 0))
+
+
+def learnt(example: Example) -> list[str]:
+    """The texts with a weight; a scripted token is a byte, so that tokens can be read as well."""
+    weighed = [segment for segment in example.sequences[0] if segment.weights]
+    assert [bytes(each.token_ids).decode() for each in weighed] == [each.messages[0].content for each in weighed]
+    return [segment.messages[0].content for segment in weighed]
+
+
+def read(example: Example) -> list[str]:
+    return [message.content for message in example.messages()]
+
+
+async def test_a_wrong_first_answer_is_read_and_not_learnt():
+    (example,) = curated(await verified(WRONG, RIGHT), keep="recovered", train="all")
+    assert read(example) == [TASK.question, WRONG, "Sure?", RIGHT]
+    assert learnt(example) == [RIGHT]
+
+
+async def test_without_masking_both_are_learnt():
+    (example,) = curated(await verified(WRONG, RIGHT), keep="recovered", train="all", wrong="train")
+    assert learnt(example) == [WRONG, RIGHT]
+
+
+@pytest.mark.parametrize(
+    ("answers", "fates"),
+    [
+        ((WRONG, RIGHT), {"passed", "recovered"}),
+        ((RIGHT, RIGHT), {"passed", "held"}),
+        ((RIGHT, WRONG), {"failed"}),
+        ((WRONG, WRONG), {"failed"}),
+    ],
+)
+async def test_what_is_kept_goes_by_both_answers(answers: tuple[str, str], fates: set[str]):
+    group = await verified(*answers)
+    kept = {fate for fate in ("passed", "failed", "recovered", "held") if curated(group, keep=fate, wrong="train")}
+    assert kept == fates
+
+
+@given(
+    st.sets(st.sampled_from(["attempt", "second"]), min_size=1), st.lists(st.sampled_from([RIGHT, WRONG]), min_size=2)
+)
+@settings(max_examples=20)
+async def test_exactly_the_turns_named_are_learnt(train: set[str], answers: tuple[str, str]):
+    group = await verified(*answers)
+    by_name = {turn.name: turn.content for turn in group.rollouts[0].turns}
+    (example,) = curated(group, keep="all", train=tuple(sorted(train)), wrong="train")
+    assert learnt(example) == [by_name[name] for name in ("attempt", "second") if name in train]
+
+
+async def test_a_turn_alone_stands_behind_the_tasks_own_prompt():
+    (example,) = curated(await verified(WRONG, RIGHT), turns=("second",))
+    assert read(example) == [TASK.question, RIGHT]
+
+
+async def test_a_hint_is_never_trained_on():
+    hinted = (TWO[0], {"name": "second", "kind": "refinement", "ask": "It is {answer}.", "when": "failed"})
+    group = await verified(WRONG, RIGHT, turns=hinted)
+    assert curated(group, train="all") == []
+    (alone,) = curated(group, turns=("second",))
+    assert read(alone) == [TASK.question, RIGHT]
+    (leaking,) = curated(group, turns=("second",), prompt="as_sampled")
+    assert read(leaking) == [TASK.question, WRONG, "It is 5.", RIGHT]
+
+
+async def test_a_critic_learns_its_own_turn_on_the_prompt_it_was_given():
+    critic = {"name": "critique", "by": "critic", "kind": "critique", "view": "fresh", "ask": "Check: {attempt}"}
+    group = await verified(WRONG, RIGHT, turns=(TWO[0], critic, TWO[1]), critic=ScriptedModel("It is 5."))
+    (example,) = curated(group, turns=("critique",), prompt="as_sampled", role="critic", keep="all")
+    assert (example.role, read(example), learnt(example)) == ("critic", [f"Check: {WRONG}", "It is 5."], ["It is 5."])
+    (own,) = curated(group, train="all")
+    assert read(own) == [TASK.question, WRONG, "Sure?", RIGHT]
+
+
+async def test_what_was_cut_is_not_learnt():
+    cut = (TWO[0] | {"max_tokens": 10}, TWO[1])
+    group = await verified(RIGHT, RIGHT, turns=cut)
+    assert group.rollouts[0].turns[0].finish_reason == "length"
+    assert curated(group, train="all", wrong="train") == []
+    assert len(curated(group, train="last")) == 1
+
+
+def test_it_holds_to_what_every_curator_has_to():
+    assert check_block(Transcripts(minimum=0), sums()) == []

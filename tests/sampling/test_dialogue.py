@@ -1,0 +1,197 @@
+"""Dialogues: the tree of turns, who sees what, when a turn is said, and what a rollout keeps of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from selftaught.blocks import Completion, Context, Verifier
+from selftaught.core.errors import BadRecipe, NoAnswer
+from selftaught.records import Group, Message, Rollout, Task
+from selftaught.sampling.dialogue import Dialogue
+from selftaught.testing import ScriptedModel, check_block, sums
+from selftaught.verification.answer_match import AnswerMatch
+
+RIGHT, WRONG = "The answer is 5.", "The answer is 6."
+TASK = sums()[0]
+ATTEMPT = {"name": "attempt", "n": 2}
+SECOND = {"name": "second", "kind": "refinement", "ask": "Look again at: {attempt}"}
+
+
+def dialogue(*turns: dict[str, Any]) -> Dialogue:
+    return Dialogue.model_validate({"turns": turns})
+
+
+async def sampled(
+    block: Dialogue, *answers: str, task: Task = TASK, verifiers: tuple[Verifier, ...] = (), **roles: ScriptedModel
+) -> tuple[Group, ScriptedModel]:
+    model = ScriptedModel(*answers)
+    context = Context(models={"policy": model, **roles}, verifiers=verifiers)
+    return await block.sample(task, context), model
+
+
+def said(rollout: Rollout) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content) for turn in rollout.turns]
+
+
+# The tree -------------------------------------------------------------------------------------------------------------
+
+
+class Naming:
+    """A model whose answers say what it was asked, and which of the answers to it each is: no two are alike."""
+
+    digest = "naming"
+
+    async def chat(self, messages: Sequence[Message], *, n: int = 1, **_: Any) -> list[Completion]:
+        asked = "|".join(message.content for message in messages)
+        return [Completion(f"<{asked}:{at}>", (at,), (-1.0,), "stop", 1) for at in range(n)]
+
+
+def naive(widths: Sequence[int], thread: list[str]) -> list[list[str]]:
+    """The leaves by plain recursion: at each turn of `widths`, so many answers to the thread so far."""
+    if not widths:
+        return [thread]
+    question = [] if len(thread) == 1 else [f"{len(thread)}?"]
+    asked = "|".join([*thread, *question])
+    return [
+        leaf
+        for at in range(widths[0])
+        for leaf in naive(widths[1:], [*thread, *question, f"<{asked}:{at}>"])
+    ]  # fmt: skip
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=4))
+@settings(max_examples=25)
+async def test_the_leaves_are_those_of_a_plain_recursion(widths: list[int]):
+    turns = [{"name": f"t{at}", "n": n, "ask": f"{2 * at}?" if at else None} for at, n in enumerate(widths)]
+    group = await dialogue(*turns).sample(TASK, Context(models={"policy": Naming()}))
+    expected = [leaf[1:] for leaf in naive(widths, [TASK.question])]
+    assert [[turn.content for turn in rollout.turns] for rollout in group.rollouts] == expected
+    paths = [rollout.path for rollout in group.rollouts]
+    assert len(set(paths)) == len(paths) and [rollout.index for rollout in group.rollouts] == list(range(len(paths)))
+
+
+async def test_branches_that_said_the_same_are_asked_once():
+    group, model = await sampled(dialogue(ATTEMPT, SECOND), WRONG, WRONG, RIGHT, WRONG)
+    assert len(model.asked) == 2
+    assert [rollout.text for rollout in group.rollouts] == [RIGHT, WRONG]
+
+
+async def test_shared_tokens_count_once():
+    group, _ = await sampled(dialogue({"name": "attempt"}, SECOND | {"n": 3}), WRONG)
+    assert sum(each.completion_tokens for each in group.rollouts) == 4 * len(WRONG)
+    assert group.new_tokens <= dialogue({"name": "attempt"}, SECOND | {"n": 3}).cost()
+
+
+def test_it_holds_to_what_every_sampler_has_to():
+    assert check_block(dialogue(ATTEMPT, SECOND), sums()) == []
+
+
+# Who sees what --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_turn_sees_the_thread_and_its_question():
+    group, model = await sampled(dialogue({"name": "attempt"}, SECOND), r"\frac{x}{y} 6", RIGHT)
+    assert [message.content for message in model.asked[1]] == [
+        TASK.question, r"\frac{x}{y} 6", r"Look again at: \frac{x}{y} 6",
+    ]  # fmt: skip
+    assert said(group.rollouts[0])[1] == ("user", r"Look again at: \frac{x}{y} 6")
+
+
+async def test_another_role_is_heard_as_the_user_and_its_digest_is_kept():
+    critic = ScriptedModel("Six is too many.", digest="c")
+    turns = ({"name": "attempt"}, {"name": "critique", "by": "critic", "kind": "critique"}, {"name": "second"})
+    group, model = await sampled(dialogue(*turns), WRONG, RIGHT, critic=critic)
+    assert [(m.role, m.content) for m in critic.asked[0]] == [("user", f"{TASK.question}\n\n{WRONG}")]
+    assert [(m.role, m.content) for m in model.asked[1]] == [
+        ("user", TASK.question), ("assistant", WRONG), ("user", "Six is too many."),
+    ]  # fmt: skip
+    assert group.rollouts[0].agents == {"critic": "c"}
+    assert group.rollouts[0].text == RIGHT
+    assert dialogue(*turns).roles() == {"policy", "critic"}
+
+
+async def test_what_is_said_afresh_sees_its_question_alone_and_is_not_seen():
+    fresh = {"name": "aside", "view": "fresh", "kind": "critique", "ask": "Is {attempt} right?"}
+    group, model = await sampled(dialogue({"name": "attempt"}, fresh, SECOND), WRONG, "No.", RIGHT)
+    assert [message.content for message in model.asked[1]] == [f"Is {WRONG} right?"]
+    assert "No." not in "".join(message.content for message in model.asked[2])
+    (aside,) = [turn for turn in group.rollouts[0].turns if turn.aside]
+    assert aside.asked == model.asked[1]
+
+
+async def test_a_text_of_the_task_can_be_said_and_marks_the_prompt():
+    task = TASK.model_copy(update={"texts": {"reference": "2 + 3 = 5"}})
+    turns = ({"name": "attempt"}, {"name": "second", "ask": "It is {text.reference}."})
+    group, _ = await sampled(dialogue(*turns), WRONG, RIGHT, task=task)
+    assert group.rollouts[0].hinted
+    assert [turn.hinted for turn in group.rollouts[0].turns] == [False, True, True]
+
+
+# Conditions -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_condition_goes_by_each_branch():
+    group, _ = await sampled(
+        dialogue(ATTEMPT, SECOND | {"when": "failed"}), RIGHT, WRONG, RIGHT, verifiers=(AnswerMatch(),)
+    )
+    assert [[text for _, text in said(rollout)] for rollout in group.rollouts] == [
+        [RIGHT], [WRONG, f"Look again at: {WRONG}", RIGHT],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answers", "again"), [((RIGHT, WRONG), 0), ((WRONG, WRONG), 2)])
+async def test_all_failed_waits_for_every_branch(answers: tuple[str, str], again: int):
+    block = dialogue(ATTEMPT, SECOND | {"when": "all_failed"})
+    group, _ = await sampled(block, *answers, verifiers=(AnswerMatch(),))
+    assert sum(len(rollout.answers) == 2 for rollout in group.rollouts) == again
+
+
+async def test_feedback_that_names_the_answer_marks_the_prompt():
+    leaking = {"name": "second", "ask": "Wrong: {feedback}"}
+    group, _ = await sampled(dialogue({"name": "attempt"}, leaking), WRONG, RIGHT, verifiers=(AnswerMatch(),))
+    assert "against 5" in group.rollouts[0].turns[1].content
+    assert group.rollouts[0].turns[1].hinted
+
+
+async def test_a_condition_without_verifiers_is_said():
+    with pytest.raises(BadRecipe, match="turn 'second' depends"):
+        await sampled(dialogue(ATTEMPT, SECOND | {"when": "failed"}), WRONG)
+
+
+async def test_a_prompt_that_has_become_too_long_ends_its_branch():
+    class Short(ScriptedModel):
+        async def chat(self, messages: Sequence[Message], **asked: Any) -> list[Completion]:
+            if len(messages) > 1:
+                raise NoAnswer("maximum context length")
+            return await super().chat(messages, **asked)
+
+    group = await dialogue(ATTEMPT, SECOND).sample(TASK, Context(models={"policy": Short(RIGHT)}))
+    assert [(each.text, each.finish_reason) for each in group.rollouts] == [(RIGHT, "length")] * 2
+
+
+# Recipes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("turns", "match"),
+    [
+        ((ATTEMPT, ATTEMPT), "two turns are called attempt"),
+        (({"name": "attempt", "ask": "{second}"}, SECOND), r"\{second\} is not said before it"),
+        ((ATTEMPT | {"when": "failed"},), "no answer before the first turn"),
+        ((ATTEMPT, {"name": "second"}), "policy would speak twice in a row"),
+        ((ATTEMPT | {"temperature": 0},), "n: 2 with temperature: 0"),
+        (({"name": "task"},), "slot of its own"),
+    ],
+)
+def test_turns_that_cannot_follow_one_another_are_refused(turns: tuple[dict[str, Any], ...], match: str):
+    with pytest.raises(ValidationError, match=match):
+        dialogue(*turns)
+
+
+def test_only_a_dialogue_that_looks_at_verifiers_says_so():
+    assert not dialogue(ATTEMPT, SECOND).asks_verifiers
+    assert dialogue(ATTEMPT, SECOND | {"when": "passed"}).asks_verifiers
