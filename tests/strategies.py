@@ -15,6 +15,7 @@ from selftaught.records import (
     Prefer,
     Record,
     Regress,
+    Reinforce,
     Rollout,
     Segment,
     Spent,
@@ -89,16 +90,19 @@ contexts = st.builds(Segment.context, messages=some(messages), token_ids=some(co
 
 @st.composite
 def answers(draw: st.DrawFn) -> Segment:
-    """What is learnt: with one weight, or one each token."""
+    """What is learnt: with one weight, or one each token; and advantages and log-probabilities, or none."""
     ids = draw(some(counts))
-    weights = some(floats, min_size=len(ids), max_size=len(ids)) if ids else st.just((1.0,))
-    return Segment.answer(draw(texts), ids, draw(weights | st.just((0.5,)) | st.just(())))
+    each = some(floats, min_size=len(ids), max_size=len(ids)) if ids else st.just((1.0,))
+    learnt = Segment.answer(draw(texts), ids, draw(each | st.just((0.5,)) | st.just(())))
+    advantages, logprobs = draw(each | st.just(())), draw(each | st.just(())) if ids else ()
+    return learnt.model_copy(update={"advantages": advantages, "logprobs": logprobs})
 
 
 targets = (
     st.just(Imitate())
     | st.builds(Prefer, smoothing=st.floats(0, 1))
     | st.builds(Regress, label=floats, right=st.none() | st.booleans())
+    | st.builds(Reinforce, mean_reward=floats)
 )
 sequences = st.builds(lambda prompt, rest: (prompt, *rest), contexts, some(contexts | answers()))
 examples = st.builds(

@@ -8,7 +8,7 @@ blocks; reading and writing whole data sets lives in `selftaught.records.dataset
 from selftaught.records.arrow import schema_of, struct_of
 from selftaught.records.base import Record, content_id, encodable
 from selftaught.records.conversation import conversation
-from selftaught.records.example import Example, Imitate, Prefer, Regress, Segment, Target, TargetType
+from selftaught.records.example import Example, Imitate, Prefer, Regress, Reinforce, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
 from selftaught.records.message import ChatRole, Message
@@ -37,6 +37,7 @@ __all__ = [
     "Prefer",
     "Record",
     "Regress",
+    "Reinforce",
     "Rollout",
     "Segment",
     "Spent",

@@ -14,6 +14,11 @@ from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
 from selftaught.records.message import Message
 
+Sampled = Annotated[
+    tuple[float, ...], BeforeValidator(lambda value: value or ()), Field(exclude_if=lambda value: value == ())
+]
+"""Figures that rows without them leave out, so that these have the digests that they had before."""
+
 
 class Segment(Record):
     """A stretch of a sequence: messages, with the engine's own tokens of them where these are known.
@@ -21,11 +26,16 @@ class Segment(Record):
     Without `weights` it is context. With them it is one message of the assistant that is learnt from: one weight holds
     for every token and for the end of the turn; several are those of `token_ids`, one each, and 0 masks a token out of
     the loss. Negative weights are allowed; what they mean is the objective's.
+
+    A segment that is reinforced has `advantages`, how much better than expected it was: one for every token, or one
+    each. `logprobs` (nats) are those of `token_ids` under the policy that sampled them, where its engine gave them.
     """
 
     messages: tuple[Message, ...]
     token_ids: TokenIds = ()
     weights: tuple[float, ...] = ()
+    advantages: Sampled = ()
+    logprobs: Sampled = ()
 
     @classmethod
     def context(cls, messages: Iterable[Message], token_ids: TokenIds = ()) -> Self:
@@ -41,8 +51,12 @@ class Segment(Record):
     def _weighed(self) -> Self:
         if self.weights and [message.role for message in self.messages] != ["assistant"]:
             raise ValueError("only a segment of one message, the assistant's, has weights")
-        if len(self.weights) > 1 and len(self.weights) != len(self.token_ids):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.token_ids)} token ids: give one, or one each")
+        for named in ("weights", "advantages"):
+            given = len(getattr(self, named))
+            if given > 1 and given != len(self.token_ids):
+                raise ValueError(f"{given} {named} for {len(self.token_ids)} token ids: give one, or one each")
+        if self.logprobs and len(self.logprobs) != len(self.token_ids):
+            raise ValueError(f"{len(self.logprobs)} logprobs for {len(self.token_ids)} token ids: give one each")
         return self
 
 
@@ -67,15 +81,25 @@ class Regress(Record):
     right: bool | None = None
 
 
+class Reinforce(Record):
+    """The sequence was sampled; each token is to become likelier by its advantage, or less likely.
+
+    `mean_reward` is that of all samples of its task: the share of right ones, where a right one is worth 1.
+    """
+
+    type: Literal["reinforce"] = "reinforce"
+    mean_reward: float
+
+
 Target = Annotated[
-    Imitate | Prefer | Regress,
+    Imitate | Prefer | Regress | Reinforce,
     Field(discriminator="type"),
     BeforeValidator(lambda given: json.loads(given) if isinstance(given, str) else given),
     PlainSerializer(lambda target: canonical(target.to_row()).decode(), return_type=str),
     pa.string(),
 ]
 """What is learnt from an example's sequences. Rows hold it as JSON, so that another target is no other schema."""
-TargetType = Literal["imitate", "prefer", "regress"]
+TargetType = Literal["imitate", "prefer", "regress", "reinforce"]
 
 
 class Example(Record):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
+from typing_extensions import override
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, TargetType
@@ -30,7 +31,6 @@ class DPO(Gradient, type="dpo"):
     """
 
     target: ClassVar[TargetType] = "prefer"
-    needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
     hint: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
 
     epochs: Epochs = 1
@@ -44,6 +44,11 @@ class DPO(Gradient, type="dpo"):
         float,
         Field(ge=0, lt=0.5, description="probability that a pair is the wrong way round, with `loss: conservative`"),
     ] = 0.0
+
+    @property
+    @override
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"reference"})
 
     def compute_loss(self, tokens: TokenBatch) -> Loss:
         """The loss of the pairs, each times its weight; weights are what counts."""

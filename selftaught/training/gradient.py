@@ -46,7 +46,6 @@ class Gradient(Objective):
 
     parallel: ClassVar[bool] = True
     target: ClassVar[TargetType]
-    needs: ClassVar[frozenset[Need]] = frozenset()
 
     epochs: Epochs = 2
     learning_rate: Rate = 5e-5
@@ -71,6 +70,11 @@ class Gradient(Objective):
     `auto`: where GPUs have no room for all of it."""
     checkpoint_every: Annotated[PositiveInt, Field(description="steps from one checkpoint to the next")] = 50
     lora: Annotated[Lora | None, Field(description="train adapters; null trains all weights")] = None
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What `compute_loss` reads beside the log-probabilities of the model that is trained."""
+        return frozenset()
 
     def check(self) -> None:
         """Raise BadInput when a package that training needs is missing."""

@@ -21,16 +21,42 @@ from selftaught.records import Message, Segment
 Ids = tuple[int, ...]
 
 
+Figures = tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A row of token ids, and what each counts for in the loss; 0 is context."""
+    """A row of token ids, and what each counts for in the loss; 0 is context.
+
+    `advantages` and `logprobs` (of the policy that sampled it) are those of each token too, or empty where no token has
+    one.
+    """
 
     ids: Ids
-    weights: tuple[float, ...]
+    weights: Figures
+    advantages: Figures = ()
+    logprobs: Figures = ()
 
-    def then(self, ids: Ids, weights: tuple[float, ...]) -> "Rendered":
+    @classmethod
+    def context(cls, ids: Ids) -> "Rendered":
+        """Tokens that do not count."""
+        return cls(ids, (0.0,) * len(ids))
+
+    def then(self, more: "Rendered") -> "Rendered":
         """The row with more tokens behind it."""
-        return Rendered((*self.ids, *ids), (*self.weights, *weights))
+        return Rendered(
+            (*self.ids, *more.ids),
+            (*self.weights, *more.weights),
+            _joined(self.advantages, more.advantages, len(self.ids), len(more.ids)),
+            _joined(self.logprobs, more.logprobs, len(self.ids), len(more.ids)),
+        )
+
+
+def _joined(one: Figures, other: Figures, size: int, other_size: int) -> Figures:
+    """The figures of two rows, 0 for the tokens of one that has none."""
+    if not (one or other):
+        return ()
+    return (*(one or (0.0,) * size), *(other or (0.0,) * other_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +175,7 @@ def rendered(sequence: Sequence[Segment], chat: Chat) -> list[Rendered]:
         if said is None:
             return []
         before = rows.pop() if rows and context[: len(rows[-1].ids)] == rows[-1].ids else Rendered((), ())
-        between = context[len(before.ids) :]
-        rows.append(before.then(between, (0.0,) * len(between)).then(*said))
+        rows.append(before.then(Rendered.context(context[len(before.ids) :])).then(said))
     return rows
 
 
@@ -160,26 +185,38 @@ def exact(sequence: Sequence[Segment]) -> Rendered | None:
         return None
     row = Rendered((), ())
     for segment in sequence:
-        row = row.then(segment.token_ids, _each(segment.weights, len(segment.token_ids)))
+        row = row.then(Rendered(segment.token_ids, _each(segment.weights, len(segment.token_ids))))
     return row
 
 
-def _each(weights: tuple[float, ...], tokens: int) -> tuple[float, ...]:
+def _each(weights: Figures, tokens: int) -> Figures:
     """A weight each token: those given, or the one for all of them; 0 where there is none."""
     return weights if len(weights) == tokens else (weights or (0.0,)) * tokens
 
 
-def _said(segment: Segment, chat: Chat) -> tuple[Ids, tuple[float, ...]] | None:
+def _said(segment: Segment, chat: Chat) -> Rendered | None:
     """The tokens of a turn and their weights. None where they would not say it, or are not those that were weighed.
 
     An end that the engine did not give is worth what the turn's last token is.
     """
-    ids = chat.said(segment.messages[0].content, segment.token_ids)
-    if ids is None or len(segment.weights) == 1:
-        return None if ids is None else (ids, _each(segment.weights, len(ids)))
+    text = segment.messages[0].content
+    if segment.advantages and chat.own(text, segment.token_ids):
+        return _sampled(segment)
+    ids = chat.said(text, segment.token_ids)
+    if ids is None:
+        return None
+    if max(len(segment.weights), len(segment.advantages)) == 1:
+        return Rendered(ids, _each(segment.weights, len(ids)), segment.advantages * len(ids))
     weights = (*segment.weights, segment.weights[-1])[: len(ids)]
     same = ids in (segment.token_ids, (*segment.token_ids, chat.end))
-    return (ids, weights) if same else None
+    return Rendered(ids, weights) if same else None
+
+
+def _sampled(segment: Segment) -> Rendered:
+    """A turn that is reinforced: what was sampled and nothing else, as an end that was not has no advantage."""
+    tokens = len(segment.token_ids)
+    weights, advantages = _each(segment.weights, tokens), _each(segment.advantages, tokens)
+    return Rendered(segment.token_ids, weights, advantages, segment.logprobs)
 
 
 def _context(before: Sequence[Segment], chat: Chat) -> Ids:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-Need = Literal["reference", "values"]
+Need = Literal["reference", "behaviour", "values"]
 """What an objective asks for beside the log-probabilities of the trained model: the `reference` ones, of the model that
-training starts from; or, instead, the `values` that a value head reads at the end of each sequence."""
+training starts from; those of the `behaviour` policy, which sampled; or, instead of all these, the `values` that a
+value head reads at the end of each sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class TokenBatch:
     """(M) of each token, given those before it; empty where `values` are asked for."""
     reference: "Tensor"
     """(M) the same before training; empty where they are not asked for."""
+    behaviour: "Tensor"
+    """(M) the same when the tokens were sampled; empty where they are not asked for."""
+    advantages: "Tensor"
+    """(M) of each token: how much better than expected it was; 0 where it has none."""
     values: "Tensor"
     """(E) at the end of each example's sequence; empty where they are not asked for."""
     weights: "Tensor"
@@ -36,7 +41,7 @@ class TokenBatch:
     examples: "Tensor"
     """(E) the weight of each example."""
     labels: "Tensor"
-    """(E) what each example is worth; 0 where it has no label."""
+    """(E) what each example is worth, or if it is reinforced, the mean reward of its task; 0 where it has no label."""
     smoothing: "Tensor"
     """(E) the probability that a pair is the wrong way round."""
     sequences: int

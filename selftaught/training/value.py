@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, TargetType
@@ -25,7 +26,6 @@ class ValueMSE(Gradient, type="value_mse"):
     """
 
     target: ClassVar[TargetType] = "regress"
-    needs: ClassVar[frozenset[Need]] = frozenset({"values"})
     hint: ClassVar[str] = "Add a curator that gives values (step_values) to a stage that searches."
 
     role: Annotated[str, Field(description="the role whose model is trained")] = "value"
@@ -33,6 +33,11 @@ class ValueMSE(Gradient, type="value_mse"):
     held_out: Annotated[
         float, Field(ge=0, lt=1, description="share of the tasks whose examples measure the trained model instead")
     ] = 0.2
+
+    @property
+    @override
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"values"})
 
     def compute_loss(self, tokens: TokenBatch) -> Loss:
         """The squared error of the values, each times its example's weight; weights are what counts."""

@@ -200,6 +200,19 @@ def test_a_field_that_nobody_knows_is_refused():
         Message.from_row({"role": "user", "content": "", "colour": "red"})
 
 
+def test_examples_that_are_not_reinforced_are_the_rows_that_they_were_before_there_were_advantages():
+    """The same for those."""
+    said = Segment.answer("7", (1, 2))
+    assert set(said.to_row()) == {"messages", "token_ids", "weights"}
+    assert Segment.from_row(said.to_row() | {"advantages": None, "logprobs": None}) == said
+
+
+@pytest.mark.parametrize("more", [{"advantages": (1.0, 2.0)}, {"logprobs": (-1.0,)}])
+def test_a_figure_for_tokens_that_are_not_there_is_refused(more: dict[str, tuple[float, ...]]):
+    with pytest.raises(ValidationError, match="for 3 token ids: give"):
+        Segment.from_row(Segment.answer("7", (1, 2, 3)).to_row() | more)
+
+
 def test_scores_without_errors_are_the_rows_that_they_were_before_errors_were_counted():
     """Else the digests of older data sets would not be theirs any more."""
     score = TaskScore(model="m", metric="accuracy", split="gate", task="t", value=1.0)

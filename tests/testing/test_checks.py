@@ -7,6 +7,7 @@ import pytest
 
 from selftaught.blocks import Block, Curator, Metric, RolloutVerifier, Sampler
 from selftaught.curation.accepted import Accepted
+from selftaught.curation.advantages import Advantages
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.records import Example, Group, Rollout, Segment, Turn, Verdict
 from selftaught.sampling.iid import IID
@@ -15,7 +16,7 @@ from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.equations import Equations
 
 
-@pytest.mark.parametrize("block", [AnswerMatch(), Equations(), IID(k=3), Accepted(minimum=0), Accuracy()])
+@pytest.mark.parametrize("block", [AnswerMatch(), Equations(), IID(k=3), Accepted(minimum=0), Advantages(), Accuracy()])
 def test_what_ships_passes(block: Block):
     assert check_block(block, sums()) == []
 

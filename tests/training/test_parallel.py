@@ -17,16 +17,17 @@ from hypothesis import strategies as st
 
 from selftaught.blocks import Objective, TrainResult
 from selftaught.core.errors import RoundFailed, Unavailable
-from selftaught.records import Example, dataset
+from selftaught.records import Example, Reinforce, Segment, dataset
 from selftaught.round.distributed.request import RESULT, TrainRequest
 from selftaught.state.weights import check_model
 from selftaught.training.dpo import DPO
 from selftaught.training.gradient import Lora
 from selftaught.training.loops.checkpoints import PROGRESS, newest
 from selftaught.training.loops.processes import share
+from selftaught.training.policy_gradient import KL, PolicyGradient
 from selftaught.training.sft import SFT
 from selftaught.training.value import ValueMSE
-from tests.examples import preferred, worth
+from tests.examples import asked, preferred, worth
 from tests.rounds import REPOSITORY
 from tests.training.training_examples import example
 from tests.waiting import until
@@ -41,6 +42,10 @@ def test_shares_are_the_batch_in_order_and_differ_by_one_at_most(batch: list[int
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+def said(i: int) -> Example:
+    return example(f"{'please ' * (i % 4)}{i} + {i * i}?", f"It is {i}{'!' * (i % 5)}")
+
+
 def pair(i: int) -> Example:
     question, chosen = f"{'please ' * (i % 3)}{i} + {i}?", f"It is {2 * i}.{'!' * (i % 4)}"
     return preferred(question, chosen, f"{2 * i + 1}, I think")
@@ -50,10 +55,21 @@ def value(i: int) -> Example:
     return worth(f"{i} + {i}?", f"First{' step' * (i % 4)}", label=(i % 5) / 4, task=str(i // 2))
 
 
+def rollout(i: int) -> Example:
+    sampled = Segment.answer(f"{i}{'!' * (i % 4)}").model_copy(update={"advantages": (1.0 - i % 3,)})
+    sequence = (asked(f"{i // 2} + 1?"), sampled)
+    return Example(sequences=(sequence,), target=Reinforce(mean_reward=0.5), task=str(i // 2), rollout=str(i))
+
+
 EXAMPLES: list[Example] = [
     made
     for i in range(11)  # no batch size and no number of processes divides them
-    for made in (example(f"{'please ' * (i % 4)}{i} + {i * i}?", f"It is {i}{'!' * (i % 5)}"), pair(i), value(i))
+    for made in (
+        example(f"{'please ' * (i % 4)}{i} + {i * i}?", f"It is {i}{'!' * (i % 5)}"),
+        pair(i),
+        value(i),
+        rollout(i),
+    )
 ]
 
 
@@ -64,6 +80,7 @@ OBJECTIVES = {
     "sft, sharded adapters": SFT(**TOLD, sharded=True, lora=Lora(rank=4), gradient_checkpointing=True),
     "dpo": DPO(**TOLD | {"learning_rate": 1e-4, "batch_size": 2}),
     "dpo, accumulated": DPO(**TOLD | {"learning_rate": 1e-4}, gradient_accumulation=2),
+    "policy gradient": PolicyGradient(**TOLD | {"learning_rate": 1e-4, "batch_size": 2}, kl=KL()),
     "value": ValueMSE(**TOLD | {"batch_size": 2}),
     "value, accumulated": ValueMSE(**TOLD, gradient_accumulation=2),
 }

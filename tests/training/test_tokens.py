@@ -14,6 +14,7 @@ from selftaught.training.gradient import Gradient
 from selftaught.training.loops.batches import Layout, Row, Tokens, batch, packed, padded, tree
 from selftaught.training.loops.readers import LogProbs, Values
 from selftaught.training.loops.value import load_value
+from selftaught.training.policy_gradient import KL, PolicyGradient
 from selftaught.training.schedule import Shape, rate
 from selftaught.training.sft import SFT
 from selftaught.training.value import ValueMSE
@@ -43,10 +44,16 @@ PAIRS = [
     for one, other, smoothing in (("abc", "abde", 0.1), ("xy", "xzz", 0.0), ("qrs", "qst", 0.3))
 ]
 STEPS = [Row((tokens(text, len(text)),), label=label) for text, label in (("abc", 0.9), ("abd", 0.2), ("x", 0.5))]
+ROLLOUTS = [
+    replace(row, sequences=(replace(one := row.sequences[0], advantages=(advantage,) * len(one.ids)),), label=0.25)
+    for row, advantage in zip(SAID, (0.75, -0.25, -0.5), strict=True)
+]
 CASES: dict[str, tuple[Gradient, list[Row]]] = {
     "sft": (SFT(), SAID),
     **{f"dpo {loss}": (DPO(loss=loss, label_smoothing=0.2), PAIRS) for loss in ("sigmoid", "ipo", "conservative")},
     "value_mse": (ValueMSE(), STEPS),
+    **{loss: (PolicyGradient(loss=loss, kl=KL()), ROLLOUTS) for loss in ("reinforce", "clip", "nft")},
+    "clip, by tokens": (PolicyGradient(aggregate="token"), ROLLOUTS),
 }
 
 
@@ -56,7 +63,9 @@ def gradient(objective: Gradient, rows: list[Row], readers: dict[bool, Any], lay
     reader = readers[values]
     reader.zero_grad()
     made = batch(rows, layout)
+    made.rest.update({name: each.double() for name, each in made.rest.items() if each.is_floating_point()})
     made.rest["reference"] = -(made.inputs["targets"] % 7).double()
+    made.rest["behaviour"] = reader(made.inputs).detach() + 0.1 if made.rest["advantages"].any() else torch.zeros(0)
     total, count = objective.compute_loss(made.seen(reader(made.inputs), values))
     (total / count).backward()
     parts = [weight.grad.flatten() for weight in reader.parameters() if weight.grad is not None]

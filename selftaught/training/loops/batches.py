@@ -22,10 +22,14 @@ Layout = Callable[[Sequence[Ids]], tuple[Inputs, list[list[int]]]]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One sequence. A token of weight 0 is context and is not learnt from; neither is the first one."""
+    """One sequence. A token of weight 0 is context and is not learnt from; neither is the first one.
+
+    `advantages` has one each, or is empty where there are none.
+    """
 
     ids: Ids
     weights: tuple[float, ...]
+    advantages: tuple[float, ...] = ()
 
     def counted(self) -> list[int]:
         """Where the tokens stand that count."""
@@ -36,7 +40,7 @@ class Tokens:
 class Row:
     """One example: its sequences, and what an objective may want of it. See `TokenBatch`.
 
-    `reference` has the log-probabilities of each sequence's tokens that count, once they are known.
+    `reference` and `behaviour` have the log-probabilities of each sequence's tokens that count, once they are known.
     """
 
     sequences: tuple[Tokens, ...]
@@ -44,6 +48,7 @@ class Row:
     label: float = 0.0
     smoothing: float = 0.0
     reference: tuple[torch.Tensor, ...] = ()
+    behaviour: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +86,38 @@ def batch(rows: Sequence[Row], layout: Layout) -> Batch:
     sequences = [(row, row.sequences[side]) for side in sides for row in rows]
     inputs, places = layout([tokens.ids for _, tokens in sequences])
     counted = [
-        (path[at - 1], tokens.ids[at], owner, tokens.weights[at] * row.weight)
+        (path[at - 1], tokens.ids[at], owner, tokens.weights[at] * row.weight, _advantage(tokens, at))
         for owner, ((row, tokens), path) in enumerate(zip(sequences, places, strict=True))
         for at in tokens.counted()
     ]
-    sources, targets, owners, weights = zip(*counted, strict=True) if counted else ((), (), (), ())
+    sources, targets, owners, weights, advantages = zip(*counted, strict=True) if counted else ((),) * 5
     read = {
         "sources": _integers(sources),
         "targets": _integers(targets),
         "ends": _integers([path[-1] for path in places]),
     }
-    known = [row.reference[side] for side in sides for row in rows if row.reference]
     rest = {
         "owners": _integers(owners),
         "weights": _numbers(weights),
-        "reference": torch.cat(known) if known else _numbers(()),
+        "advantages": _numbers(advantages),
+        "reference": _known([row.reference for row in rows]),
+        "behaviour": _known([row.behaviour for row in rows]),
         "examples": _numbers([row.weight for row in rows]),
         "labels": _numbers([row.label for row in rows]),
         "smoothing": _numbers([row.smoothing for row in rows]),
     }
     return Batch(inputs | read, rest, len(sequences))
+
+
+def _advantage(tokens: Tokens, at: int) -> float:
+    return tokens.advantages[at] if tokens.advantages else 0.0
+
+
+def _known(rows: Sequence[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+    """What is known of each row's sequences, in the order of a batch's; nothing where it is not known."""
+    sides = zip(*rows, strict=True)
+    known = [each for side in sides for each in side]
+    return torch.cat(known) if known else _numbers(())
 
 
 def tree(sequences: Sequence[Ids]) -> tuple[Inputs, list[list[int]]]:

@@ -20,6 +20,7 @@ from selftaught.core.errors import RoundFailed
 from selftaught.core.files import replacing
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.batches import Layout, Row
+from selftaught.training.loops.learner import Learner
 from selftaught.training.loops.loop import Loop
 from selftaught.training.loops.processes import Processes, bare, gathered, is_sharded, placed
 
@@ -140,8 +141,8 @@ class Run:
         ready = time.perf_counter()
         loop.run(progress)
         done = time.perf_counter()
-        measured = measure(bare(loop.module))
-        complete = self._complete(loop.module, sharded, processes)
+        measured = measure(bare(loop.learner.module))
+        complete = self._complete(loop.learner.module, sharded, processes)
         if processes.first:
             with replacing(out) as scratch:
                 save(complete, scratch)
@@ -160,18 +161,21 @@ class Run:
         )
 
     def _loop(self, module: torch.nn.Module, processes: Processes) -> Loop:
-        return Loop(
+        learner = Learner(
             objective=self.config,
             module=module,
+            layout=self.layout,
+            precision=multiplied(self.config),
+            seed=self.context.seed,
+            processes=processes,
+        )
+        return Loop(
+            learner=learner,
             rows=self.rows,
             order=self.plan.order,
             seen=self.plan.seen(self.config.batch_size * self.config.gradient_accumulation),
-            layout=self.layout,
-            precision=multiplied(self.config),
             scratch=self.context.scratch,
-            seed=self.context.seed,
             report=self.context.report,
-            processes=processes,
         )
 
     def _complete(self, module: torch.nn.Module, sharded: bool, processes: Processes) -> Any:

@@ -1,0 +1,83 @@
+"""What `policy_gradient` trains on: rollouts in the tokens that were sampled; what they share is computed once.
+
+A row is what the engine was asked and what it said, token by token; where the engine's tokens are not known, what is
+said is tokenized behind the chat's opening (`selftaught.training.rendering`). The losses are in
+`selftaught.training.policy_gradient`.
+"""
+# what comes from transformers is typed in part:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoConfig
+from transformers.utils import logging
+
+from selftaught.blocks import TrainContext, TrainResult
+from selftaught.core.errors import RoundFailed
+from selftaught.records import Example, Reinforce
+from selftaught.training.loops.batches import Layout, Row, Tokens, padded, tree
+from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
+from selftaught.training.loops.folder import load, saver
+from selftaught.training.loops.readers import LogProbs
+from selftaught.training.loops.sharing import can_share
+from selftaught.training.order import prompt_grouped
+from selftaught.training.policy_gradient import PolicyGradient
+from selftaught.training.rendering import Chat, Rendered, chat_of, rendered
+
+
+def run(
+    config: PolicyGradient, model: Path, examples: Sequence[Example], out: Path, context: TrainContext
+) -> TrainResult:
+    """Train and save; see `PolicyGradient.train`."""
+    began = time.perf_counter()
+    logging.disable_progress_bar()
+    chat = chat_of(model, context.template)
+    made = [rows_of(config, example, chat) for example in examples]
+    rows = [row for each in made for row in each]
+
+    def build() -> Any:
+        return adapted(prepared(load(model, dtype(config)), config), config.lora)
+
+    plan, given = _plan(config, rows, context.seed), len(rows) + made.count([])
+    return Run(config, context, build, LogProbs, rows, plan, layout_of(model), given, began).train(saver(model), out)
+
+
+def rows_of(config: PolicyGradient, example: Example, chat: Chat) -> list[Row]:
+    """An example as rows; see `rendered`. Raises RoundFailed when `old: sampled` is not known."""
+    return [_row(config, example, row) for row in rendered(example.sequences[0], chat)]
+
+
+def _row(config: PolicyGradient, example: Example, rendered: Rendered) -> Row:
+    assert isinstance(example.target, Reinforce), example.target
+    tokens = Tokens(rendered.ids, rendered.weights, rendered.advantages)
+    known = (_sampled(tokens, rendered),) if config.old == "sampled" else ()
+    return Row((tokens,), weight=example.weight, label=example.target.mean_reward, behaviour=known)
+
+
+def _sampled(tokens: Tokens, rendered: Rendered) -> torch.Tensor:
+    """The log-probabilities that the engine gave of the tokens that count."""
+    if not rendered.logprobs:
+        raise RoundFailed(
+            "policy_gradient: the engine gave no log-probabilities of its answers, and `old: sampled` needs them. Set "
+            "`old: recomputed`, or sample with vLLM."
+        )
+    return torch.tensor([rendered.logprobs[at] for at in tokens.counted()], dtype=torch.get_default_dtype())
+
+
+def layout_of(model: Path) -> Layout:
+    """Prefix trees, for models that attend to everything; else rows with padding."""
+    settings = cast(Any, AutoConfig).from_pretrained(model, local_files_only=True)
+    return tree if can_share(settings) else padded
+
+
+def _plan(config: PolicyGradient, rows: Sequence[Row], seed: int) -> BatchPlan:
+    """What is seen in which order: the rollouts of a prompt meet. Raises RoundFailed when no row fits `max_length`."""
+    sequences = [row.sequences[0] for row in rows]
+    tokens, trained = [len(one.ids) for one in sequences], [len(one.counted()) for one in sequences]
+    starts = [one.ids[: (one.counted() or [0])[0]] for one in sequences]
+    order = prompt_grouped(fitting(config, tokens), starts, config.epochs, seed)
+    return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(trained))

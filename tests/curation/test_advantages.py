@@ -1,0 +1,105 @@
+"""Advantages: the papers' formulas, and which rollouts have one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftaught.curation.advantages import Advantages
+from selftaught.records import Verdict
+from tests.curation.test_base import group
+
+rewards = st.lists(st.floats(-4, 4), min_size=2, max_size=12)
+
+
+def made(curator: Advantages, *groups):
+    return list(curator.curate(groups, 0))
+
+
+def advantages(curator: Advantages, *groups) -> list[float]:
+    return [example.sequences[0][1].advantages[0] for example in made(curator, *groups)]
+
+
+@given(rewards)
+def test_the_advantages_of_a_group_add_up_to_nothing(found: list[float]):
+    for baseline in ("group", "leave_one_out"):
+        assert sum(Advantages(baseline=baseline).advantages(found)) == pytest.approx(0, abs=1e-6)
+
+
+@given(rewards, st.floats(-3, 3))
+def test_a_constant_on_every_reward_changes_nothing(found: list[float], constant: float):
+    for baseline in ("group", "leave_one_out"):
+        plain, moved = (
+            Advantages(baseline=baseline).advantages(each) for each in (found, [r + constant for r in found])
+        )
+        assert moved == pytest.approx(plain, abs=1e-6)
+
+
+@given(rewards)
+def test_leaving_oneself_out_is_the_mean_as_a_baseline_times_k_over_k_minus_1(found: list[float]):
+    k = len(found)
+    mean, others = (Advantages(baseline=each).advantages(found) for each in ("group", "leave_one_out"))
+    assert others == pytest.approx([each * k / (k - 1) for each in mean], abs=1e-6)
+
+
+@given(st.integers(1, 7))
+def test_of_right_and_wrong_the_scaled_ones_are_those_of_the_pass_rate(right: int):
+    """(1 - p) / sqrt(p (1 - p)) and -p / sqrt(p (1 - p)), which is what NFT weighs its losses by."""
+    p = right / 8
+    found = Advantages(scale="std").advantages([1.0] * right + [0.0] * (8 - right))
+    assert found == pytest.approx([((1 - p) / p) ** 0.5] * right + [-((p / (1 - p)) ** 0.5)] * (8 - right))
+
+
+def test_equal_rewards_say_nothing():
+    assert Advantages(scale="std").advantages([1.0, 1.0]) == [0.0, 0.0]
+    flat = group("q", ("a", True), ("b", True))
+    assert made(Advantages(), flat) == []
+    assert advantages(Advantages(drop_flat=False), flat) == [0.0, 0.0]
+
+
+def test_a_baseline_of_all_tasks_is_the_mean_over_their_rollouts():
+    groups = [group("q", ("a", True), ("b", True)), group("p", ("c", False), ("d", False))]
+    found = {e.completion[0].content: e.sequences[0][1].advantages[0] for e in made(FLAT, *groups)}
+    assert found == {"a": 0.5, "b": 0.5, "c": -0.5, "d": -0.5}
+
+
+FLAT = Advantages(baseline="batch", drop_flat=False)
+
+
+def test_a_baseline_may_be_a_number():
+    assert sorted(advantages(Advantages(baseline=0.25), group("q", ("a", True), ("b", False)))) == [-0.25, 0.75]
+
+
+def test_rewards_are_the_scores_of_the_verifiers_that_are_named():
+    found = group("q", ("a", True), ("b", False))
+    verdicts = tuple((v, Verdict(verifier="form", score=0.5)) for (v,) in found.verdicts)
+    found = found.model_copy(update={"verdicts": verdicts})
+    curator = Advantages(rewards={"v": 2.0, "form": 1.0}, baseline=0)
+    assert [reward for _, reward in curator.rewarded(found)] == [2.5, 0.5]
+
+
+def test_a_rollout_that_nobody_could_judge_or_that_was_hinted_has_no_advantage():
+    found = group("q", ("a", True), ("b", False), ("c", True), ("d", False))
+    hinted = found.rollouts[2].model_copy(update={"hinted": True})
+    verdicts = (*found.verdicts[:3], (Verdict.errored("v", "crashed"),))
+    found = found.model_copy(
+        update={"rollouts": (*found.rollouts[:2], hinted, found.rollouts[3]), "verdicts": verdicts}
+    )
+    assert {e.completion[0].content for e in made(Advantages(), found)} == {"a", "b"}
+
+
+def test_a_rollout_that_was_cut_off_has_one_too():
+    assert len(made(Advantages(), group("q", ("a", True), ("b", False, "length")))) == 2
+
+
+def test_equal_rollouts_are_one_example_that_counts_as_often_as_it_was_sampled():
+    found = made(Advantages(), group("q", ("a", True), ("b", False), ("a", True), ("b", False), ("b", False)))
+    assert {e.completion[0].content: e.weight for e in found} == {"a": 2.0, "b": 3.0}
+    assert {e.target.mean_reward for e in found} == {0.4}
+
+
+def test_the_engines_log_probabilities_stay_with_its_tokens():
+    found = group("q", ("a", True), ("b", False))
+    first = found.rollouts[0]
+    turn = first.turns[0].model_copy(update={"token_ids": (5, 6), "logprobs": (-1.0, -2.0)})
+    found = found.model_copy(update={"rollouts": (first.model_copy(update={"turns": (turn,)}), found.rollouts[1])})
+    assert made(Advantages(), found)[0].sequences[0][1].logprobs == (-1.0, -2.0)
