@@ -384,12 +384,42 @@ CASES = [
     ),
     # What a recipe says ---------------------------------------------------------------------------------------------
     Bad(
+        "an unknown recipe to extend",
+        VALIDATE,
+        recipe("name: rft\n", "extends: fersh\nname: rft\n"),
+        ("rft.yaml:4: extends: 'fersh': no such recipe. Did you mean 'fresh'?", "or a path, such as ./fersh.yaml"),
+    ),
+    Bad(
+        "a recipe that extends itself",
+        VALIDATE,
+        recipe("name: rft\n", "extends: ./rft.yaml\nname: rft\n"),
+        ("rft.yaml:4: extends: ./rft.yaml leads back to itself (rft.yaml → rft.yaml). Remove one.",),
+    ),
+    Bad(
+        "an unknown stage to extend",
+        VALIDATE,
+        recipe("  - name: main\n", "  - extends: warmup\n  - name: main\n"),
+        ("rft.yaml:9: extends: 'warmup': no such stage. Did you mean 'warm-up'?",),
+    ),
+    Bad(
+        "an unknown profile",
+        f"{VALIDATE} --profile smal",
+        recipe("name: rft\n", "name: rft\nprofiles: {small: {tasks: {train: 12}}}\n"),
+        ("--profile smal: no such profile of rft.yaml. Did you mean 'small'?", "accepted: small"),
+    ),
+    Bad(
+        "a mistake in a profile",
+        VALIDATE,
+        recipe("name: rft\n", "name: rft\nprofiles: {small: {tasks: {trian: 12}}}\n"),
+        ("rft.yaml:5: tasks.trian: no such field. Did you mean 'train'?",),
+    ),
+    Bad(
         "a misspelt field",
         VALIDATE,
         recipe("description:", "descripton:"),
         (
             "rft.yaml:5: descripton: no such field. Did you mean 'description'?",
-            "accepted: format, name, description, about, models",
+            "accepted: format, extends, profiles, name, description, about, models",
         ),
     ),
     Bad(

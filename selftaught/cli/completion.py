@@ -1,4 +1,4 @@
-"""Shell completion: model lines, recipes and axes. It does not import MLflow, and completes nothing if unsure.
+"""Shell completion: model lines, recipes, profiles and axes. It does not import MLflow and completes nothing if unsure.
 
 The lines are read from the registry's tables where that is a file of this machine; a tracking server is not asked.
 """
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
+
+from typer import Context
 
 from selftaught.core import shipped
 from selftaught.core.errors import SelftaughtError
@@ -43,6 +45,19 @@ def _files(incomplete: str) -> Iterator[str]:
         for path in sorted(Path(head + slash or ".").iterdir()):
             if path.name.startswith(tail) and (path.is_dir() or path.suffix == ".yaml"):
                 yield f"{head}{slash}{path.name}{'/' if path.is_dir() else ''}"
+
+
+def complete_profile(context: Context, incomplete: str) -> list[str]:
+    """The profiles that begin so, of the recipes among the words that stand before."""
+    return [name for word in context.args for name in _profiles(word) if name.startswith(incomplete)]
+
+
+def _profiles(word: str) -> list[str]:
+    from selftaught.recipe import Recipe
+
+    with suppress(SelftaughtError, OSError):
+        return list(Recipe.load(Path(word)).profiles)
+    return []
 
 
 def complete_axis(incomplete: str) -> list[str]:

@@ -26,7 +26,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from selftaught import __version__
-from selftaught.cli.completion import complete_axis, complete_family, complete_line, complete_recipe
+from selftaught.cli.completion import complete_axis, complete_family, complete_line, complete_profile, complete_recipe
 from selftaught.cli.terminal import Terminal
 from selftaught.core import shipped
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
@@ -71,6 +71,10 @@ LineOrModel = Annotated[
 ]
 Overrides = Annotated[
     list[str], typer.Option("--set", help="override a field: stages.main.sample.k=4 (may be repeated)")
+]
+Profile = Annotated[
+    str,
+    typer.Option("--profile", help="a profile of the recipe, merged over it", autocompletion=complete_profile),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 LineName = Annotated[
@@ -148,6 +152,7 @@ def main(version: Annotated[bool, typer.Option("--version", help="print the vers
 def run(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
     rounds: Annotated[int, typer.Option(min=0, help="rounds to run (0: as many as the recipe's stages define)")] = 0,
     line: LineName = "",
     campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
@@ -174,7 +179,7 @@ def run(
         from selftaught.recipe import Recipe
         from selftaught.state.tracking import NOTHING_NEW
 
-        parsed = Recipe.load(recipe, overrides)
+        parsed = Recipe.load(recipe, overrides, profile)
         platform = Platform.open() if dry_run else _platform()
         limits = Limits(max_hours, max_tokens)
         order = CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines, limits)
@@ -250,6 +255,7 @@ def evaluate(
     ],
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
     line: LineName = "",
     split: Annotated[str, typer.Option(help="gate, guard or report")] = "report",
     to: Annotated[
@@ -263,7 +269,7 @@ def evaluate(
         from selftaught.lines.evaluation import evaluate_model
         from selftaught.recipe import Recipe
 
-        parsed = Recipe.load(recipe, overrides)
+        parsed = Recipe.load(recipe, overrides, profile)
         summaries = evaluate_model(_platform(), parsed, line or parsed.name, model, split, to)
         if as_json:
             _print([_fields(summary) for summary in summaries])
@@ -328,6 +334,7 @@ def watch(
     line: Line,
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
     campaign: Annotated[str, typer.Option(help="the campaign that uses the batches (default: the recipe's name)")] = "",
     margin: Annotated[float | None, typer.Option(help="a fall that is too much; the gate's guard_margin")] = None,
     alpha: Annotated[float, typer.Option(min=1e-9, max=0.5, help="error probability of an alarm, in each look")] = 0.01,
@@ -344,7 +351,7 @@ def watch(
         from selftaught.platform import Platform
         from selftaught.recipe import Recipe
 
-        parsed = Recipe.load(recipe, overrides)
+        parsed = Recipe.load(recipe, overrides, profile)
         guard = Guard(default_margin(parsed) if margin is None else margin, alpha, roll_back)
         found = look(Platform.open(), parsed, line, campaign or parsed.name, guard)
         if as_json:
@@ -406,14 +413,19 @@ CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recip
 
 
 @app.command()
-def adopt(recipe: RecipePath, overrides: Overrides = [], line: LineName = "") -> None:  # noqa: B006
+def adopt(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
+    line: LineName = "",
+) -> None:
     """Bring a recipe's models into a line's store and registry; a line that has a champion keeps it. Needs torch."""
     with errors_printed():
         from selftaught.recipe import Recipe
         from selftaught.round.adopt import adopt as adopted
         from selftaught.round.adopt import adopt_roles
 
-        parsed, platform = Recipe.load(recipe, overrides), _platform()
+        parsed, platform = Recipe.load(recipe, overrides, profile), _platform()
         champion = adopted(platform, parsed, line or parsed.name)
         adopt_roles(platform, parsed, line or parsed.name)
         out.print(f"{champion.line}: champion is version {champion.version} ({champion.digest[:8]})")
@@ -423,6 +435,7 @@ def adopt(recipe: RecipePath, overrides: Overrides = [], line: LineName = "") ->
 def submit(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
     line: LineName = "",
     campaign: CampaignName = "",
     shards: Shards = 1,
@@ -435,7 +448,7 @@ def submit(
         from selftaught.campaign.kfp.submission import submit as submitted
         from selftaught.platform import Platform
 
-        order = _order(recipe, overrides, line, campaign, shards, pipelines)
+        order = _order(recipe, overrides, profile, line, campaign, shards, pipelines)
         try:
             made = submitted(Platform.open(), order, abandon_after * 3600)
         except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
@@ -454,6 +467,7 @@ def schedule(
     recipe: RecipePath,
     cron: Annotated[str, typer.Option(help="when: minute hour day month weekday, such as '0 3 * * 1'")],
     overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
     line: LineName = "",
     campaign: CampaignName = "",
     shards: Shards = 1,
@@ -467,7 +481,7 @@ def schedule(
         from selftaught.campaign.kfp.schedules import schedule as scheduled
         from selftaught.platform import Platform
 
-        order = _order(recipe, overrides, line, campaign, shards, COMPILED)
+        order = _order(recipe, overrides, profile, line, campaign, shards, COMPILED)
         made = scheduled(Platform.open(), order, Clock(cron.strip(), time_zone, abandon_after))
         if as_json:
             _print(_fields(made))
@@ -556,11 +570,13 @@ def reconcile(
             out.print(said)
 
 
-def _order(recipe: Path, overrides: list[str], line: str, campaign: str, shards: int, pipelines: Path) -> Any:
+def _order(
+    recipe: Path, overrides: list[str], profile: str, line: str, campaign: str, shards: int, pipelines: Path
+) -> Any:
     from selftaught.campaign.local import CampaignSpec
     from selftaught.recipe import Recipe
 
-    parsed = Recipe.load(recipe, overrides)
+    parsed = Recipe.load(recipe, overrides, profile)
     return CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, shards=shards, pipelines=pipelines)
 
 
@@ -656,14 +672,18 @@ def _from_here(path: Path) -> Path:
 
 
 @recipes_app.command("show")
-def recipes_show(recipe: RecipePath, overrides: Overrides = []) -> None:  # noqa: B006
+def recipes_show(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
+) -> None:
     """A recipe with every default spelt out."""
     with errors_printed():
         import yaml
 
         from selftaught.recipe import Recipe
 
-        parsed = Recipe.load(recipe, overrides)
+        parsed = Recipe.load(recipe, overrides, profile)
         spelt = yaml.safe_dump(parsed.model_dump(mode="json"), sort_keys=False).rstrip()
         out.print(spelt, highlight=False, soft_wrap=True)
 
@@ -672,8 +692,9 @@ def recipes_show(recipe: RecipePath, overrides: Overrides = []) -> None:  # noqa
 def recipes_validate(
     recipes: Annotated[list[Path], typer.Argument(help="recipe files")],
     overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
 ) -> None:
-    """Check recipes; the first mistake ends with 1 and says what to write instead."""
+    """Check recipes, with their profiles; the first mistake ends with 1 and says what to write instead."""
     with errors_printed():
         from selftaught.recipe import Recipe
         from selftaught.round.checks.context_length import require_room
@@ -682,9 +703,11 @@ def recipes_validate(
 
         settings = Settings.load()
         for path in recipes:
-            recipe = Recipe.load(path, overrides)
-            require_room(recipe, settings)
-            require_named(recipe)
+            recipe = Recipe.load(path, overrides, profile)
+            others = () if profile else recipe.profiles
+            for each in (recipe, *(Recipe.load(path, overrides, other) for other in others)):
+                require_room(each, settings)
+                require_named(each)
             out.print(f"{path}: ok ({recipe.digest[:12]})", highlight=False)
 
 
@@ -742,6 +765,7 @@ def tasks_upload(
     files: Annotated[list[Path], typer.Argument(help="files of tasks or of feedback (*.jsonl, *.parquet)")],
     to: Annotated[str, typer.Option("--to", help="a folder or s3://bucket/prefix; the recipe's unless given")] = "",
     recipe: Annotated[Path | None, typer.Option(help="recipe with the path and the column names")] = None,
+    profile: Profile = "",
     date: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="date of the batch (default: today)")
     ] = None,
@@ -756,7 +780,7 @@ def tasks_upload(
 
         if not to and recipe is None:
             raise BadInput("no destination. Pass --to WHERE, or --recipe RECIPE whose tasks come from an inbox.")
-        parsed = Recipe.load(recipe) if recipe else None
+        parsed = Recipe.load(recipe, profile=profile) if recipe else None
         source = inbox(parsed) if parsed else Inbox(path=to)
         if warning := worked(source.read(files), parsed):
             err.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
@@ -772,6 +796,7 @@ def tasks_upload(
 def tasks_list(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
+    profile: Profile = "",
     line: LineName = "",
     campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
     as_json: AsJson = False,
@@ -782,7 +807,7 @@ def tasks_list(
         from selftaught.recipe import Recipe
         from selftaught.round.intake import listed
 
-        parsed, platform = Recipe.load(recipe, overrides), Platform.open()
+        parsed, platform = Recipe.load(recipe, overrides, profile), Platform.open()
         found, lacking = listed(platform, parsed, line or parsed.name, campaign or parsed.name)
         if as_json:
             _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})

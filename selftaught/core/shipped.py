@@ -1,4 +1,4 @@
-"""Files shipped with the package: the compiled pipelines, and the recipes by name.
+"""Files shipped with the package: the compiled pipelines, the recipes by name, and the stages that they extend.
 
 In a checkout they are the checkout's own folders; a wheel holds copies of them (`force-include` in pyproject.toml).
 What they say is not checked here.
@@ -18,6 +18,11 @@ def pipelines() -> Path:
 def recipes() -> Path:
     """The folder of the recipes."""
     return _folder("recipes", "recipes")
+
+
+def stages() -> Path:
+    """The folder of the stage library: stages that recipes extend."""
+    return recipes() / "stages"
 
 
 def recipe(named: Path) -> Path:

@@ -1,8 +1,8 @@
 """Recipes: one self-training method as one YAML file, resolved into blocks here and nowhere else.
 
-Reads YAML, applies `--set` overrides, and gives a frozen `Recipe` whose axes hold the blocks themselves. Every mistake
-is reported with file and line, field, value and what would have been accepted. Running a recipe is
-`selftaught.campaign`'s business; what a block does is the block's.
+Reads YAML, merges what it extends, applies a profile and `--set` overrides, and gives a frozen `Recipe` whose axes hold
+the blocks themselves. Every mistake is reported with file and line, field, value and what would have been accepted.
+Running a recipe is `selftaught.campaign`'s business; what a block does is the block's.
 """
 
 import hashlib
@@ -31,9 +31,11 @@ from selftaught.core.errors import BadInput
 from selftaught.recipe.about import About
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.errors import NAME, ROLE, Written
+from selftaught.recipe.inheritance import resolved
 from selftaught.recipe.models import RoleModel, independent, require_policy
 from selftaught.recipe.overrides import relocate, set_field
-from selftaught.recipe.text import contents, mapping
+from selftaught.recipe.schema import schema_of
+from selftaught.recipe.text import contents
 
 __all__ = ["AXES", "Iterate", "OnAxis", "Recipe", "Stage", "blocks", "load_blocks", "registered", "schema"]
 
@@ -52,6 +54,12 @@ FORMATS = (1, 2)
 """The formats of recipes that are read."""
 
 
+def _refuse_late(extends: str | None) -> None:
+    """Raise ValueError where `extends` was not yet there when recipes were merged."""
+    if extends is not None:
+        raise ValueError(f"{extends}: comes too late here. Write it in a recipe or a stage, not in a profile or --set.")
+
+
 class Stage(BaseModel):
     """One stage of a recipe: a block or a list of blocks on every axis, repeated for `rounds`.
 
@@ -64,6 +72,8 @@ class Stage(BaseModel):
         frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    extends: Annotated[str | None, Field(exclude=True)] = None
+    """A stage of the stage library, or the path of a stage's file, whose fields hold where this stage has none."""
     name: Annotated[str, Field(pattern=NAME)] = "main"
     """What overrides and reports call it: lower case, digits and dashes."""
     rounds: PositiveInt = 1
@@ -87,6 +97,8 @@ class Stage(BaseModel):
     """The policy that training starts from; see `sample_from`."""
     replay: NonNegativeInt = 0
     """Examples of each kind from earlier rounds to train on again, at most."""
+
+    _nothing_late = field_validator("extends")(_refuse_late)
 
     @property
     def trained_roles(self) -> frozenset[str]:
@@ -170,6 +182,14 @@ class Recipe(BaseModel):
             json_schema_extra={"enum": [1, 2]},
         ),
     ] = 1
+    extends: Annotated[
+        str | None,
+        Field(exclude=True, description="a shipped recipe, or a recipe's path, whose fields hold where this has none"),
+    ] = None
+    profiles: Annotated[
+        dict[Annotated[str, Field(pattern=NAME)], dict[str, Any]],
+        Field(exclude=True, description="name to fields of a recipe that `--profile NAME` merges over this one"),
+    ] = {}
     name: Annotated[str, Field(pattern=NAME, description="lower case, digits and dashes")]
     description: Annotated[str, Field(description="what it does, for `selftaught recipes list`")] = ""
     about: Annotated[About | None, Field(description="the paper, what it published, what differs, the effect")] = None
@@ -185,6 +205,8 @@ class Recipe(BaseModel):
     stages: Annotated[
         tuple[Stage, ...], Field(min_length=1, description="in order; the last one is used for all further rounds")
     ]
+
+    _nothing_late = field_validator("extends")(_refuse_late)
 
     @field_validator("format")
     @classmethod
@@ -252,18 +274,22 @@ class Recipe(BaseModel):
             )
 
     @classmethod
-    def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
-        """The recipe in `path`, or shipped under that name, with `--set` overrides (`stages.main.sample.k=4`) applied.
+    def load(cls, path: Path, overrides: Sequence[str] = (), profile: str = "") -> Self:
+        """The recipe in `path`, or shipped under that name, with one of its profiles and `--set` overrides.
 
-        Raises BadRecipe: file and line, field, value, and the accepted ones.
+        Overrides (`stages.main.sample.k=4`) come last. Raises BadRecipe: file and line, field, value, and the accepted
+        ones.
         """
         path = shipped.recipe(path)
-        return cls.parse(contents(path, "recipe", shipped.recipes()), str(path), overrides)
+        return cls.parse(contents(path, "recipe", shipped.recipes()), str(path), overrides, profile)
 
     @classmethod
-    def parse(cls, text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Self:
-        """The recipe in `text` (YAML or JSON); `name` is what errors call it. Raises BadRecipe."""
-        written = Written(*mapping(text, name, "a recipe is a mapping with name, models, tasks and stages"), cls)
+    def parse(cls, text: str, name: str = "recipe", overrides: Sequence[str] = (), profile: str = "") -> Self:
+        """The recipe in `text` (YAML or JSON); see `load`.
+
+        `name` is what errors call it; relative paths of `extends` start at its folder. Raises BadRecipe.
+        """
+        written = Written(*resolved(text, Path(name), profile), cls)
         for override in overrides:
             relocate(written.locations, set_field(written.data, override), f"--set {override}")
         return written.checked()
@@ -317,4 +343,4 @@ class Recipe(BaseModel):
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors (`# yaml-language-server: $schema=…`)."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+    return schema_of(Recipe, Stage)

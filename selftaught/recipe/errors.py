@@ -79,7 +79,10 @@ class Written(Generic[M]):
         return next((each.axis for each in found if isinstance(each, OneOf)), None)
 
     def _model(self, path: Path) -> type[BaseModel]:
-        """The recipe, the stage or the block that stands at `path`, or the model that a field holds there."""
+        """The recipe, the stage or the block that stands at `path`, or the model that a field holds there.
+
+        BaseModel itself, which has no fields, stands for a mapping of free keys.
+        """
         if not path:
             return self.model
         if len(path) == 2 and path[0] == "models" and (reference := reference_at(value_at(self.data, path))):
@@ -90,7 +93,8 @@ class Written(Generic[M]):
             return blocks(axis)[kind]
         *above, name = _without_index(path)
         annotation = self._model(tuple(above)).model_fields[str(name)].annotation
-        return next(each for each in _inside((annotation,)) if isinstance(each, type) and issubclass(each, BaseModel))
+        held = (each for each in _inside((annotation,)) if isinstance(each, type) and issubclass(each, BaseModel))
+        return next(held, BaseModel)
 
 
 def truths_as_numbers(node: Any, made: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:

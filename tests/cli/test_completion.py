@@ -45,6 +45,18 @@ def test_axes() -> None:
     assert complete_family("se") == ["search"]
 
 
+def test_profiles_are_those_of_the_recipe_that_is_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: rft\nname: mine\nprofiles: {small: {}, short: {}, deep: {}}\n")
+    code = "from selftaught.cli.main import app; app(prog_name='selftaught')"
+    for named, found in ((recipe, ["small", "short"]), (tmp_path / "none.yaml", [])):
+        words = f"selftaught run {named} --profile s"
+        asked = {"_SELFTAUGHT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False)
+        assert (done.stdout.split(), done.stderr) == (found, "")
+
+
 def test_a_shell_is_told_without_mlflow(registry: Registry) -> None:
     code = (
         "import sys, atexit; atexit.register(lambda: print(*{'mlflow', 'torch'} & set(sys.modules), file=sys.stderr))\n"

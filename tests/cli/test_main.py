@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from selftaught import __version__
@@ -128,6 +129,35 @@ def test_recipes_show_is_the_same_recipe_with_every_default_spelt_out(monkeypatc
     assert spelt["stages"][0]["train"][0]["weight_decay"] == 0.0
 
 
+def test_every_command_that_takes_a_recipe_takes_a_profile_of_it() -> None:
+    taking = {name: found for name, found in commands(get_command(app)).items() if {"recipe", "recipes"} & found}
+    assert {"run", "recipes show", "recipes validate", "tasks upload"} <= taking.keys()
+    assert [name for name, found in taking.items() if "profile" not in found] == []
+
+
+def commands(command: Any, name: str = "") -> dict[str, set[str]]:
+    """The parameters of every command, by its name."""
+    inner = getattr(command, "commands", {})
+    found = {
+        key: each for sub, under in inner.items() for key, each in commands(under, f"{name} {sub}".strip()).items()
+    }
+    return found or {name: {parameter.name for parameter in command.params}}
+
+
+def test_a_profile_is_shown_as_it_would_run_and_validated_without_being_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "extends: rft\nname: mine\nprofiles: {small: {tasks: {train: 3}}, wide: {stages: [{rounds: 2}]}}\n"
+    )
+    shown = yaml.safe_load(ran(f"recipes show {recipe} --profile small --set tasks.gate=4").stdout)
+    assert (shown["tasks"]["train"], shown["tasks"]["gate"]) == (3, 4)
+    assert not {"extends", "profiles"} & shown.keys()
+    assert "ok" in ran(f"recipes validate {recipe}").stdout
+    recipe.write_text(recipe.read_text().replace("rounds: 2", "rounds: 0"))
+    assert "stages.main.rounds: 0: should be greater than 0" in ran(f"recipes validate {recipe}", code=1).stderr
+    assert "ok" in ran(f"recipes validate {recipe} --profile small").stdout
+
+
 def test_recipes_validate_stops_at_the_first_mistake(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: broken\n")
@@ -140,7 +170,7 @@ def test_recipes_validate_stops_at_the_first_mistake(tmp_path: Path) -> None:
 def test_recipes_schema_is_a_json_schema_that_names_the_blocks() -> None:
     schema = json_of("recipes schema")
     assert schema["$schema"].endswith("2020-12/schema")
-    assert {"name", "models", "tasks", "stages"} <= set(schema["required"])
+    assert {"name", "models", "tasks", "stages"} <= set(schema["$defs"]["Recipe"]["required"])
     assert "AnswerMatch" in schema["$defs"]
 
 

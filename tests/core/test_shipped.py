@@ -61,8 +61,9 @@ def output_of(installed: Path, user: Path, *words: str) -> str:
 def test_the_wheel_has_the_checkouts_recipes_and_pipelines_to_the_byte(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         for folder, inside in ((shipped.recipes(), "recipes"), (shipped.pipelines(), "pipelines")):
-            held = {path.name: archive.read(f"selftaught/shipped/{inside}/{path.name}") for path in folder.iterdir()}
-            assert held == {path.name: path.read_bytes() for path in folder.iterdir()}
+            there = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.yaml")}
+            held = {path: archive.read(f"selftaught/shipped/{inside}/{path}") for path in there}
+            assert held == there
             assert len(held) >= 2
 
 

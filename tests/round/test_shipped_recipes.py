@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from selftaught.lines.evaluation import evaluate_model
 from selftaught.platform import Platform
@@ -46,7 +45,7 @@ def smaller(value: Any) -> Any:
 
 def short(path: Path, model: Path, inbox: Path) -> dict[str, Any]:
     """The recipe at `path` on a few tasks, each stage for one round."""
-    recipe = smaller(yaml.safe_load(path.read_text()))
+    recipe = smaller(Recipe.load(path).model_dump(mode="json"))
     if "path" in recipe["tasks"]:
         put(inbox, word_problems(1))
         recipe["tasks"]["path"] = str(inbox)
