@@ -42,7 +42,7 @@ def test_recipes_are_shipped_ones_by_name_and_files_by_path(tmp_path: Path, monk
 
 def test_axes() -> None:
     assert complete_axis("ve") == ["verify"]
-    assert complete_family("se") == ["search"]
+    assert complete_family("sea") == ["search"]
 
 
 def test_profiles_are_those_of_the_recipe_that_is_named(tmp_path: Path) -> None:
