@@ -83,7 +83,15 @@ rollouts = st.builds(
     agents=st.dictionaries(names, names, max_size=2),
 )
 about = st.just("") | names
-judged = st.builds(Verdict, verifier=names, score=st.floats(0, 1), passed=st.booleans(), reason=texts, turn=about)
+judged = st.builds(
+    Verdict,
+    verifier=names,
+    score=st.floats(0, 1),
+    passed=st.booleans(),
+    reason=texts,
+    turn=about,
+    external=some(names),
+)
 verdicts = judged | st.builds(Verdict, verifier=names, error=texts, turn=about)
 contexts = st.builds(Segment.context, messages=some(messages), token_ids=some(counts))
 

@@ -14,6 +14,7 @@ from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.blocks.results import Decision, Evidence, Outlook, Over, TrainResult
 from selftaught.core.errors import NoAnswer, SelftaughtError
+from selftaught.core.unproven import is_unproven
 from selftaught.core.worker import WorkerDied, in_worker
 from selftaught.records import Example, Group, Message, Rollout, Split, Task, Verdict
 
@@ -122,8 +123,8 @@ class Verifier(Block, axis="verify"):
     async def judge(self, group: Group, context: Context) -> list[Verdict]:
         """One verdict per rollout of `group`, in order: errors if `verify` crashed, or twice got no answer.
 
-        A crash in a verifier is a fact about the verifier and not about the model. Dead endpoints and wrong models (any
-        SelftaughtError but NoAnswer) are raised.
+        Verdicts name the external models that the verifier asks. A crash in a verifier is a fact about the verifier and
+        not about the model. Dead endpoints and wrong models (any SelftaughtError but NoAnswer) are raised.
         """
         try:
             said = await self._twice(group, context)
@@ -136,7 +137,13 @@ class Verifier(Block, axis="verify"):
             return self._errored(group, f"{type(error).__name__}: {error}")
         if len(said) != len(group.rollouts):
             return self._errored(group, f"gave {len(said)} verdicts on {len(group.rollouts)} rollouts")
-        return said
+        external = self._external(context)
+        return [verdict.model_copy(update={"external": external}) for verdict in said] if external else said
+
+    def _external(self, context: Context) -> tuple[str, ...]:
+        """The models that it asks whose weights nobody has proven."""
+        asked = (context.models.get(role) or context.models.get("policy") for role in self.roles())
+        return tuple(sorted({model.digest for model in asked if model and is_unproven(model.digest)}))
 
     async def _twice(self, group: Group, context: Context) -> list[Verdict]:
         """Its verdicts, with one retry if it got no answer: a dying engine aborts its requests."""

@@ -16,8 +16,10 @@ from selftaught.campaign.local import CampaignSpec
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
+from selftaught.recipe.models import externals
 from selftaught.records import Split, Task
 from selftaught.round.checks.context_length import require_room
+from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.roles import require_named
 from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import detail, due, newest, recorded
@@ -141,6 +143,8 @@ def plan(platform: Platform, order: CampaignSpec) -> Estimate:
     stage = stage_of(recipe, number)
     require_room(recipe, platform.settings)
     require_named(recipe)
+    require_asked_in_words(recipe)
+    require_keys(externals(recipe.models))
     taken, nothing_new = _drawn(platform, order)
     tasks = taken.tasks
     tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)

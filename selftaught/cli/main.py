@@ -698,6 +698,7 @@ def recipes_validate(
     with errors_printed():
         from selftaught.recipe import Recipe
         from selftaught.round.checks.context_length import require_room
+        from selftaught.round.checks.external import require_asked_in_words
         from selftaught.round.checks.roles import require_named
         from selftaught.settings import Settings
 
@@ -708,6 +709,7 @@ def recipes_validate(
             for each in (recipe, *(Recipe.load(path, overrides, other) for other in others)):
                 require_room(each, settings)
                 require_named(each)
+                require_asked_in_words(each)
             out.print(f"{path}: ok ({recipe.digest[:12]})", highlight=False)
 
 

@@ -6,15 +6,12 @@ never trained, gated or promoted; its digest says so wherever it is recorded.
 
 from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from selftaught.core.unproven import unproven
 from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.inference.limiter import USERS
-
-UNPROVEN = "unproven:"
-"""What the digest of a model begins with whose weights nobody has proven."""
 
 
 class RemoteModel(Endpoint):
@@ -28,9 +25,8 @@ class RemoteModel(Endpoint):
     DETAILS: ClassVar[Mapping[str, bool]] = {}
 
     def __init__(self, url: str, model: str, *, api_key_env: str | None = None, concurrency: int = 16) -> None:
-        digest = f"{UNPROVEN}{model}@{urlsplit(url).netloc}"
         policy = RetryPolicy(concurrency=concurrency, priority=USERS)
-        super().__init__(url, model, digest, policy=policy, api_key_env=api_key_env)
+        super().__init__(url, model, unproven(model, url), policy=policy, api_key_env=api_key_env)
         self.name = model
 
     @override

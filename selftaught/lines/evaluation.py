@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import BadInput, did_you_mean
@@ -25,11 +25,13 @@ from selftaught.inference.endpoint import Endpoint
 from selftaught.lines.versions import ALIASES, find
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
+from selftaught.recipe.models import IterateModel, externals
 from selftaught.records import Group, Task, TaskScore
 from selftaught.round.adopt import keep
 from selftaught.round.checks.context_length import require_room
+from selftaught.round.checks.external import require_keys
 from selftaught.round.intake import past
-from selftaught.round.models import endpoint
+from selftaught.round.models import endpoint, external
 from selftaught.round.role_models import resolve
 from selftaught.sampling.runner import sample
 from selftaught.serving.backend import Served
@@ -95,10 +97,11 @@ def measure(
     On what serves models here, or engines of its own where nothing does. A role that the recipe gives a model is played
     by that one, every other by the policy. Raises as `keep` does for a model that a metric asks.
     """
-    others = sorted((_roles(stage) & recipe.models.keys()) - {"policy"})
+    remote = _remote(recipe, stage)
+    others = sorted((_roles(stage) & recipe.models.keys()) - {"policy", *remote})
     digests = {"policy": digest, **{role: _kept(platform, recipe, line, role) for role in others}}
     if serves(platform):
-        return asyncio.run(_asked(platform, recipe, stage, line, digests, tasks))
+        return asyncio.run(_asked(platform, recipe, stage, line, digests, remote, tasks))
     options = EngineOptions.from_settings(platform.settings)
     with LocalEngines(platform.settings.home, keep=len(digests), options=options) as engines:
         served = {role: engines.deploy(line, each, platform.model(each)) for role, each in digests.items()}
@@ -106,13 +109,22 @@ def measure(
             role: Endpoint(each.url, each.line, each.digest, key=each.key, template=recipe.chat_template)
             for role, each in served.items()
         }
-        return asyncio.run(_measure(platform, stage, models, tasks))
+        return asyncio.run(_measure(platform, stage, models | remote, tasks))
+
+
+def _remote(recipe: Recipe, stage: Stage) -> dict[str, Endpoint]:
+    """Clients of the models behind URLs that measuring asks, by role. Raises BadInput where a key is missing."""
+    asked = {role: model for role, model in externals(recipe.models).items() if role in _roles(stage)}
+    require_keys(asked)
+    return {role: external(model) for role, model in asked.items()}
 
 
 def _kept(platform: Platform, recipe: Recipe, line: str, role: str) -> str:
     """The digest of the model that plays `role`; it is in the store then."""
     model = recipe.models[role]
-    return keep(platform, model)[0] if isinstance(model, str) else resolve(platform, role, model, line).digest
+    if isinstance(model, IterateModel):
+        return resolve(platform, role, model, line).digest
+    return keep(platform, cast(str, model))[0]
 
 
 def _roles(stage: Stage) -> frozenset[str]:
@@ -151,10 +163,16 @@ def serves(platform: Platform) -> bool:
 
 
 async def _asked(
-    platform: Platform, recipe: Recipe, stage: Stage, line: str, digests: Mapping[str, str], tasks: Sequence[Task]
+    platform: Platform,
+    recipe: Recipe,
+    stage: Stage,
+    line: str,
+    digests: Mapping[str, str],
+    remote: Mapping[str, Endpoint],
+    tasks: Sequence[Task],
 ) -> Measured:
     models = {role: await endpoint(platform, line, digest, recipe.chat_template) for role, digest in digests.items()}
-    return await _measure(platform, stage, models, tasks)
+    return await _measure(platform, stage, {**models, **remote}, tasks)
 
 
 async def _measure(platform: Platform, stage: Stage, served: Mapping[str, Endpoint], tasks: Sequence[Task]) -> Measured:

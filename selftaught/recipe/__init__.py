@@ -32,7 +32,7 @@ from selftaught.recipe.about import About
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.errors import NAME, ROLE, Written
 from selftaught.recipe.inheritance import resolved
-from selftaught.recipe.models import RoleModel, independent, require_policy
+from selftaught.recipe.models import RoleModel, externals, independent, require_policy, require_weights
 from selftaught.recipe.overrides import relocate, set_field
 from selftaught.recipe.schema import schema_of
 from selftaught.recipe.text import contents
@@ -195,7 +195,7 @@ class Recipe(BaseModel):
     about: Annotated[About | None, Field(description="the paper, what it published, what differs, the effect")] = None
     models: Annotated[
         dict[Annotated[str, Field(pattern=ROLE)], RoleModel],
-        Field(description="role to starter model, folder, hub id or {iterate: …}; others fall back to policy"),
+        Field(description="role to starter, folder, hub id, {iterate: …} or {url: …}; others fall back to policy"),
     ]
     chat_template: Annotated[
         dict[str, bool | int | float | str],
@@ -258,10 +258,24 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _gate_is_not_the_policys_opinion(self) -> Self:
         for stage in self.stages:
-            deciding = {getattr(stage.gate, "metric", None), *(stage.gate.anchored if stage.gate else ())}
-            for metric in (metric for metric in stage.evaluate if metric.name in deciding):
+            for metric in (metric for metric in stage.evaluate if metric.name in _deciding(stage)):
                 for verifier in metric.verify:
                     self._require_judges(f"stages.{stage.name}.evaluate.{metric.name}", verifier)
+        return self
+
+    @model_validator(mode="after")
+    def _external_models_are_only_asked(self) -> Self:
+        trained = frozenset[str]().union(*(stage.trained_roles for stage in self.stages))
+        require_weights(self.models, trained)
+        for stage in self.stages:
+            for metric in (each for each in stage.evaluate if each.name in _deciding(stage)):
+                measured = metric.sampler().roles() | {getattr(metric, "role", "policy")}
+                if asked := sorted(externals(self.models).keys() & measured):
+                    raise ValueError(
+                        f"stages.{stage.name}.evaluate.{metric.name}: the gate decides by it, and it measures what the "
+                        f"{asked[0]} model answers, which is {self.models[asked[0]]}. Let an external model judge "
+                        "(verify), and measure the policy."
+                    )
         return self
 
     def _require_judges(self, location: str, verifier: Verifier) -> None:
@@ -339,6 +353,11 @@ class Recipe(BaseModel):
             yield from [stage] * stage.rounds
         while True:
             yield self.stages[-1]
+
+
+def _deciding(stage: Stage) -> frozenset[str | None]:
+    """The metrics by which the stage's gate decides."""
+    return frozenset({getattr(stage.gate, "metric", None), *(stage.gate.anchored if stage.gate else ())})
 
 
 def schema() -> dict[str, Any]:

@@ -98,10 +98,17 @@ class Rollout(Record):
         return next((turn for turn in reversed(said) if turn.kind in ANSWERS), said[-1]).content
 
 
+Models = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: value or ()), Field(exclude_if=lambda value: not value)
+]
+"""Models that older rows do not have: they are left out where there are none, so that those rows' digests stand."""
+
+
 class Verdict(Record):
     """What a verifier says of a rollout: a score in [0, 1], passed, a reason; or an error, and then no score.
 
     With a `turn` it is about that earlier answer of the rollout, by its name, and not about its last.
+    `external` are the models behind URLs that it asked, whose weights nobody has proven.
     """
 
     verifier: str
@@ -110,6 +117,7 @@ class Verdict(Record):
     reason: str = ""
     error: str | None = None
     turn: Name = ""
+    external: Models = ()
 
     @classmethod
     def of(cls, verifier: str, passed: bool, reason: str = "") -> Self:

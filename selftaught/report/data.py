@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from selftaught.blocks import Decision, Outcome
+from selftaught.core.unproven import is_unproven
 from selftaught.records import Group, Split, TaskScore
 
 Judgement = Literal["accepted", "rejected", "error"]
@@ -274,6 +275,11 @@ class RoundReport(Frozen):
     def gain(self, metric: str, split: Split) -> Gain | None:
         """The paired gain, where it was measured."""
         return next((g for g in self.gains if (g.metric, g.split) == (metric, split)), None)
+
+    @property
+    def external(self) -> tuple[RoleModel, ...]:
+        """Who played roles whose weights nobody has proven: the results depend on them."""
+        return tuple(each for each in self.roles if is_unproven(each.digest))
 
     @property
     def figures(self) -> dict[str, float | str]:

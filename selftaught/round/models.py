@@ -1,4 +1,4 @@
-"""The models of a job's roles, each behind an endpoint that is proven to serve its digest.
+"""The models of a job's roles, each behind an endpoint that is proven to serve its digest, or behind a URL.
 
 Asks whatever serves models here for one version each and hands out clients. Starting, keeping and stopping engines is
 `selftaught.serving`'s business.
@@ -12,9 +12,13 @@ from pydantic import JsonValue
 
 from selftaught.blocks import Context
 from selftaught.core.errors import BadInput
+from selftaught.core.unproven import is_unproven
 from selftaught.inference.endpoint import Endpoint, RetryPolicy
+from selftaught.inference.remote import RemoteModel
 from selftaught.platform import Platform
+from selftaught.recipe.models import ExternalModel, externals
 from selftaught.round.inputs import Inputs
+from selftaught.round.job import Job, ModelRef
 from selftaught.sampling.runner import CONCURRENCY
 from selftaught.serving.weight_check import Reference, check_fresh
 from selftaught.state.ledger import ReferenceEntry
@@ -27,19 +31,30 @@ async def context(platform: Platform, inputs: Inputs) -> AsyncGenerator[Context]
     Raises BadInput when there is room for one engine and they need more.
     """
     job, served = inputs.job, inputs.served()
-    if platform.settings.one_engine and len({ref.digest for ref in served.values()}) > 1:
+    proven = {ref.digest for ref in served.values() if not is_unproven(ref.digest)}
+    if platform.settings.one_engine and len(proven) > 1:
         raise BadInput(
             f"{job.recipe.name}: asks the models of {', '.join(sorted(served))} in one step, but SELFTAUGHT_ONE_ENGINE "
             "says that there is room for one engine. Make room, or take a recipe with one model."
         )
     async with AsyncExitStack() as stack:
         models: Mapping[str, Endpoint] = {
-            role: await stack.enter_async_context(
-                await endpoint(platform, job.line, ref.digest, job.recipe.chat_template)
-            )
+            role: await stack.enter_async_context(await _opened(platform, job, role, ref))
             for role, ref in served.items()
         }
         yield Context(models=models, verifiers=inputs.verifiers, seed=inputs.seed, asked=inputs.roles)
+
+
+async def _opened(platform: Platform, job: Job, role: str, ref: ModelRef) -> Endpoint:
+    """The client of the model that plays `role` of `job`."""
+    if (model := externals(job.recipe.models).get(role)) is not None:
+        return external(model)
+    return await endpoint(platform, job.line, ref.digest, job.recipe.chat_template)
+
+
+def external(model: ExternalModel) -> RemoteModel:
+    """A client of a model behind a URL. Raises BadInput where the variable that holds its key is not set."""
+    return RemoteModel(model.url, model.model, api_key_env=model.api_key_env)
 
 
 def tasks_in_flight(models: Context) -> int:

@@ -1,7 +1,7 @@
 """The models of the roles other than policy, as a round is prepared: each by digest, whatever its recipe calls it.
 
 Named models are in the store since they were adopted; iterates are versions of this line or of another, looked up once
-a round, so that all of its steps ask the same one.
+a round, so that all of its steps ask the same one. A model behind a URL has an identity in place of a digest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from selftaught.core.errors import BadInput, did_you_mean
 from selftaught.platform import Platform
 from selftaught.recipe import Iterate, Recipe
-from selftaught.recipe.models import IterateModel, iterates
+from selftaught.recipe.models import IterateModel, externals, iterates
 from selftaught.round.adopt import roles
 from selftaught.round.in_use import elsewhere
 from selftaught.round.job import ModelRef
@@ -21,8 +21,12 @@ def role_models(platform: Platform, recipe: Recipe, line: str) -> dict[str, Mode
 
     Raises BadInput for a named model that was not adopted, and for an iterate that is not there.
     """
-    found = {role: resolve(platform, role, model, line) for role, model in iterates(recipe.models).items()}
-    return {**roles(platform, recipe, line), **{role: reference(version) for role, version in found.items()}}
+    versions = {role: resolve(platform, role, model, line) for role, model in iterates(recipe.models).items()}
+    return {
+        **roles(platform, recipe, line),
+        **{role: reference(version) for role, version in versions.items()},
+        **{role: ModelRef(digest=model.digest) for role, model in externals(recipe.models).items()},
+    }
 
 
 def of_other_lines(platform: Platform, recipe: Recipe, line: str) -> Mapping[str, Version]:

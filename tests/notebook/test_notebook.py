@@ -35,9 +35,7 @@ def test_tasks_are_sampled_and_verified_by_a_model_behind_a_url():
         ("What is 2 + 3?", True), ("What is 2 + 3?", True), ("What is 3 + 4?", False),
     ]  # fmt: skip
     assert "I do not know" not in rows[0]["text"] and rows[2]["reason"]
-    assert {rollout.model for group in groups for rollout in group.rollouts} == {
-        f"unproven:{HOSTED}@{server.url.split('/')[2]}"
-    }
+    assert {rollout.model for group in groups for rollout in group.rollouts} == {f"unproven:{HOSTED}@{server.url}"}
 
 
 def test_it_works_where_an_event_loop_runs_as_in_jupyter():

@@ -1,13 +1,17 @@
 """What a recipe may say of the model of a role, and the message where it says something else."""
 
 import json
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from selftaught.core.errors import BadRecipe
 from selftaught.recipe import Recipe
-from selftaught.recipe.models import IterateModel
+from selftaught.recipe.models import ExternalModel, IterateModel
 
 TASKS = {"type": "word_problems", "train": 12, "gate": 24, "report": 8, "guard": 4}
 STAGE = {
@@ -41,6 +45,16 @@ def test_iterates_are_read_and_written_as_they_are():
         ({"judge": {"iterat": "head"}}, r"models.judge.iterat: no such field. Did you mean 'iterate'\?"),
         ({"judge": {"line": "rft"}}, "models.judge.iterate: is missing"),
         ({"judge": 7}, "models.judge: 7: should be text"),
+        ({"judge": {"url": "https://h/v1"}}, "models.judge.model: is missing"),
+        (
+            {"judge": {"url": "h/v1", "model": "m"}},
+            "models.judge.url: is not the address of an Open",
+        ),
+        ({"judge": {"url": "https://h/v1?key=k", "model": "m"}}, "models.judge.url: has a name, a password or param"),
+        (
+            {"policy": {"url": "https://h/v1", "model": "m"}},
+            "models: the policy is m at https://h/v1",
+        ),
         ({"policy": {"iterate": "base"}}, "models: the policy is the line's base, but it is what a line begins with"),
     ],
 )
@@ -59,3 +73,31 @@ def test_a_gate_does_not_go_by_the_opinion_of_its_own_line(line: str | None, own
 
     models = {"policy": "a/policy", "judge": IterateModel(iterate="champion", line=line)}
     assert independent(models) == (set() if own else {"judge"})
+
+
+EXTERNAL = {"url": "https://host/v1/", "model": "gpt-x"}
+
+
+def test_a_model_behind_a_url_is_known_by_its_server_and_name():
+    external = parsed(judge=EXTERNAL).models["judge"]
+    assert isinstance(external, ExternalModel)
+    assert external.digest == "unproven:gpt-x@https://host/v1"
+
+
+@given(st.text(min_size=1))
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_shown(key: str):
+    """Whatever is no name of a variable; a recipe is stored, and messages are logged."""
+    if re.fullmatch("[A-Z_][A-Z0-9_]*", key):
+        return
+    said = set[str]()
+    for each in (key, "sk-x"):
+        with pytest.raises(ValidationError) as refused:
+            ExternalModel.model_validate(EXTERNAL | {"api_key_env": each})
+        said |= {detail["msg"] for detail in refused.value.errors()}
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "SELFTAUGHT_STORE"])
+def test_the_platforms_own_credentials_are_sent_to_nobody(variable: str):
+    with pytest.raises(BadRecipe, match=f"models.judge.api_key_env: {variable} is the platform's own"):
+        parsed(judge=EXTERNAL | {"api_key_env": variable})

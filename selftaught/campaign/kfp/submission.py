@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
-from selftaught.campaign.kfp.versions import Version, compiled, ensure, names
+from selftaught.campaign.kfp.versions import Version, compiled, ensure, names, with_model_keys
 from selftaught.campaign.local import CampaignSpec, locked_line
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
+from selftaught.recipe.models import key_variables
 from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
 from selftaught.round.history import next_round
@@ -64,7 +65,9 @@ def submit(platform: Platform, order: CampaignSpec, abandon_after: float = 0.0) 
         if reason := nothing_new(platform, order.recipe, key):
             raise NothingNew(reason)
         order = _as_begun(platform, order, key)
-        pipeline = compiled(order.pipeline(key.number), platform.settings.images)
+        pipeline = with_model_keys(
+            compiled(order.pipeline(key.number), platform.settings.images), key_variables(order.recipe.models)
+        )
         version = ensure(client, pipeline, platform.settings.kfp_namespace)
         opened = _opened(platform, order, key, version)
         name = _name(f"{key.line} {key.title}", before)

@@ -6,6 +6,7 @@ names are equal pipelines, whoever made them, and a release, other placements or
 a DNS name, for in its Kubernetes-native mode KFP keeps versions as objects of one namespace.
 """
 
+import copy
 import hashlib
 import importlib.metadata
 import re
@@ -24,6 +25,12 @@ from selftaught.settings import Settings
 
 MADE = "Made by `selftaught submit`"
 """How the description of a version begins that is ours to remove."""
+
+
+MODEL_KEYS = "selftaught-model-keys"
+"""The Secret that holds the keys of models behind URLs, each under the name of its variable."""
+ASKING = ("prepare", "sample", "mcts", "verify", "evaluate")
+"""The tasks that ask models, and the one that refuses a round whose keys are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,25 @@ def compiled(source: Path, images: Mapping[str, str]) -> Compiled:
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         tagged = executor["container"]["image"]
         executor["container"]["image"] = images.get(tagged.rpartition("/")[2].partition(":")[0], tagged)
+    return Compiled(tuple(documents))
+
+
+def with_model_keys(pipeline: Compiled, variables: Sequence[str]) -> Compiled:
+    """`pipeline` with `variables` of the Secret of model keys in the environment of the tasks that ask models.
+
+    It holds their names and no key; without any it is `pipeline` itself. What the Secret lacks, `prepare` refuses.
+    """
+    documents = copy.deepcopy(list(pipeline.documents))
+    secret = {
+        "keyToEnv": [{"envVar": name, "secretKey": name} for name in variables],
+        "optional": True,
+        "secretName": MODEL_KEYS,
+        "secretNameParameter": {"runtimeValue": {"constant": MODEL_KEYS}},
+    }
+    for document in documents[1:] if variables else ():
+        for name, executor in document["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
+            if name.removeprefix("exec-").partition("-")[0] in ASKING:
+                executor.setdefault("secretAsEnv", []).append(secret)
     return Compiled(tuple(documents))
 
 

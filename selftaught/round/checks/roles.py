@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 
 from selftaught.core.errors import BadInput, BadRecipe
+from selftaught.core.unproven import is_unproven
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.round.checks.step_tags import require_readable
@@ -31,8 +32,12 @@ def require_named(recipe: Recipe) -> None:
 
 
 def require_asked_rightly(platform: Platform, stage: Stage, roles: Mapping[str, ModelRef]) -> None:
-    """Raise BadInput where a block of `stage` asks a model of `roles` for what it does not give."""
-    for block in blocks_of(stage, ProcessReward):
+    """Raise BadInput where a block of `stage` asks a model of `roles` for what it does not give.
+
+    What a model behind a URL gives, its server says.
+    """
+    proven = {role: model for role, model in roles.items() if not is_unproven(model.digest)}
+    for block in (each for each in blocks_of(stage, ProcessReward) if each.role in proven):
         if not _is_process_reward(platform, roles[block.role]):
             raise BadInput(
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is not a process reward model "
@@ -40,14 +45,14 @@ def require_asked_rightly(platform: Platform, stage: Stage, roles: Mapping[str, 
                 "steps by value_model or p_true."
             )
     for block in blocks_of(stage, *BY_IDS, ReplyReward):
-        if block.role in roles and _is_process_reward(platform, roles[block.role]):
+        if block.role in proven and _is_process_reward(platform, roles[block.role]):
             how = "for a reply" if isinstance(block, ReplyReward) else "by the policy's token ids"
             raise BadInput(
                 f"{stage.name}: the {block.role} model ({roles[block.role].digest[:8]}) is a process reward model, and "
                 f"{block.name} asks {how}. Ask for its classes: {{type: process_reward, role: {block.role}}}."
             )
 
-    for block in blocks_of(stage, ProcessReward, ReplyReward):
+    for block in (each for each in blocks_of(stage, ProcessReward, ReplyReward) if each.role in proven):
         model = roles[block.role]
         where = f"{stage.name}: {block.name} of the {block.role} model ({model.digest[:8]})"
         require_readable(where, block, _config(platform, model), tokenizer_file(platform, model))

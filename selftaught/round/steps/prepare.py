@@ -16,10 +16,12 @@ import yaml
 from selftaught.core.errors import BadInput, NothingNew, RoundFailed, StoreError
 from selftaught.platform import Platform
 from selftaught.recipe import Iterate, Recipe, Stage
+from selftaught.recipe.models import externals
 from selftaught.records import dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.abandon import require_kept
 from selftaught.round.checks.context_length import require_room, too_long
+from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.roles import require_asked_rightly, require_named
 from selftaught.round.checks.tokenizers import require_same_tokens
 from selftaught.round.error_budget import pool_of
@@ -61,6 +63,8 @@ def run(
     if claimed is None:
         require_room(parsed, platform.settings)
         require_named(parsed)
+        require_asked_in_words(parsed)
+        require_keys(externals(parsed.models))
         job = _fix(platform, parsed, key, shards, Path(tasks))
         claimed = platform.ledger.write(PlanEntry(key), job)
     job = parse_claim(platform.store, PlanEntry(key).key, claimed, Job)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
-from selftaught.campaign.kfp.versions import MADE, Versions, compiled
+from selftaught.campaign.kfp.versions import MADE, Versions, compiled, with_model_keys
 from selftaught.cli.main import ERROR, app
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
@@ -68,6 +68,19 @@ def test_an_image_is_put_in_the_place_of_its_tag_alone():
     assert with_one.images == ["localhost/selftaught/trainer:0.1.0", steps["steps"]]
     assert with_one.version != compiled(COMPILED / "round.yaml", {}).version
     assert with_one.version == compiled(COMPILED / "round.yaml", steps).version
+
+
+@pytest.mark.parametrize("name", ["round.yaml", "one-shard-search-round.yaml"])
+def test_keys_of_models_are_given_to_the_tasks_that_ask_them_alone(name: str):
+    plain = compiled(COMPILED / name, {})
+    keyed = with_model_keys(plain, ["JUDGE_KEY"])
+    executors = keyed.documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    given = {task for task, each in executors.items() if "JUDGE_KEY" in str(each["secretAsEnv"])}
+    assert given == {f"exec-{task}" for task in ("prepare", "verify", "evaluate", "evaluate-2")} | (
+        {"exec-mcts"} if "search" in name else {"exec-sample"}
+    )
+    assert keyed.version != plain.version
+    assert with_model_keys(plain, []) == plain
 
 
 def test_a_pipeline_that_was_not_compiled_is_told(tmp_path: Path):
