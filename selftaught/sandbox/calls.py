@@ -2,11 +2,13 @@
 
 Arguments go in, values come out, and what is expected stays outside: a program can return what it likes, patch what it
 likes and end when it likes, and has gained nothing but the values that it names. Every call is made in one process, in
-order, on arguments of its own; what was not answered, because the program ended, is `Unanswered`.
+order, on arguments of its own; what was not answered, because the program ended, is `Unanswered`. Random numbers have
+one seed, so that a program which guesses guesses the same in every run.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from selftaught.sandbox.protocol import Limits, Outcome, Program
 
 _HARNESS = """
 import os
+import random
 import sys
 import values
 RESULTS = os.fdopen(os.dup(3), "w", encoding="ascii", buffering=1)
@@ -25,9 +28,12 @@ def main(function):
     with open("solution.py", encoding="utf-8", errors="surrogateescape") as file:
         source = file.read()
     space = {"__name__": "solution", "__file__": "solution.py"}
+    random.seed(0)
     exec(compile(source, "solution.py", "exec", dont_inherit=True), space)
     for arguments in calls:
         try:
+            if function not in space:
+                raise NameError(f"name {function!r} is not defined")
             said = "= " + values.encode(space[function](*arguments))
         except Exception as error:
             said = "! " + values.encode(f"{type(error).__name__}: {error}"[:1000])
@@ -67,9 +73,14 @@ def calling(source: str, function: str, calls: Sequence[Sequence[Any]], limits: 
     files = {
         "solution.py": source.encode("utf-8", "surrogateescape"),
         "calls": asked.encode("ascii"),
-        "values.py": Path(values.__file__).read_bytes(),
+        "values.py": _values(),
     }
     return Program(_HARNESS, args=(function,), files=files, limits=limits or Limits())
+
+
+@cache
+def _values() -> bytes:
+    return Path(values.__file__).read_bytes()
 
 
 def answers(outcome: Outcome, calls: int) -> list[Answer]:

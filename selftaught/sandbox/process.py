@@ -123,6 +123,8 @@ class _Worker:
             raise SandboxRefused(f"sandbox: this machine cannot hold a program ({said['refused']}). {_FIX}")
 
     async def run(self, program: Program) -> Outcome:
+        if self._process is not None and self._process.poll() is not None:  # lost while it was idle
+            self.end()
         if self._writer is None:
             await self.start()
         assert self._writer is not None

@@ -21,8 +21,9 @@ T = TypeVar("T")
 def check_block(block: Block, tasks: Sequence[Task], answers: Sequence[Answer] = ("Yes.",)) -> list[str]:
     """What `block` does that none of its axis may, a sentence each; nothing where all is well.
 
-    `tasks` have gold answers, two of which differ at least. May be called where an event loop runs, as in a notebook.
-    Raises TypeError for a block of another axis than sample, verify, curate or evaluate, and what the block raises.
+    `tasks` have gold answers (or worked solutions, where they have a check), two of which differ at least. May be
+    called where an event loop runs, as in a notebook. Raises TypeError for a block of another axis than sample, verify,
+    curate or evaluate, and what the block raises.
     """
     if isinstance(block, Verifier):
         return list(_verifier(block, tasks, answers))
@@ -45,13 +46,14 @@ def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answe
         if not verifier.reads_answer:
             continue
         if not gold.passed and not gold.error:
-            yield f"{task.question!r}: refuses the gold answer {task.answer!r}: {gold.reason or 'no reason given'}"
+            own = task.answer or stating(task)
+            yield f"{task.question!r}: refuses the gold answer {own!r}: {gold.reason or 'no reason given'}"
         if empty.passed:
             yield f"{task.question!r}: passes an empty answer"
         if echoed.passed:
             yield f"{task.question!r}: passes the question said again"
         if all(each.passed for each in both):
-            yield f"{task.question!r}: passes {_other(task, tasks)!r} and {task.answer!r} together, whichever is last"
+            yield f"{task.question!r}: passes {_wrong(task, tasks)!r} and {stating(task)!r} together, whichever is last"
     again = [_run(_judged(verifier, tasks[0], _texts(tasks[0], tasks), answers)) for _ in range(2)]
     if again[0] != again[1]:
         yield f"{tasks[0].question!r}: two verdicts on one answer differ"
@@ -59,13 +61,14 @@ def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answe
 
 def _texts(task: Task, tasks: Sequence[Task]) -> list[str]:
     """The gold answer, nothing, the question, and two answers at once, in both orders."""
-    gold, other = stating(task), stating(task.model_copy(update={"answer": _other(task, tasks)}))
+    gold, other = stating(task), _wrong(task, tasks)
     return [gold, "", task.question, f"{gold}\n{other}", f"{other}\n{gold}"]
 
 
-def _other(task: Task, tasks: Sequence[Task]) -> str | None:
-    """A wrong answer: another task's."""
-    return next(each.answer for each in tasks if each.answer != task.answer)
+def _wrong(task: Task, tasks: Sequence[Task]) -> str:
+    """What states a wrong answer: another task's, or its worked solution where tasks have no answers."""
+    stated = (stating(task.model_copy(update={"answer": each.answer, "texts": each.texts})) for each in tasks)
+    return next(each for each in stated if each != stating(task))
 
 
 async def _judged(verifier: Verifier, task: Task, texts: Sequence[str], answers: Sequence[Answer]) -> Sequence[Verdict]:
@@ -131,9 +134,8 @@ def group_of(task: Task, texts: Sequence[str]) -> Group:
 
 def _verified(task: Task, tasks: Sequence[Task]) -> Group:
     """A right answer and a wrong one, with verdicts that say so."""
-    wrong = stating(task.model_copy(update={"answer": _other(task, tasks)}))
     verdicts = tuple((Verdict.of("gold", passed),) for passed in (True, False))
-    return group_of(task, [stating(task), wrong]).model_copy(update={"verdicts": verdicts})
+    return group_of(task, [stating(task), _wrong(task, tasks)]).model_copy(update={"verdicts": verdicts})
 
 
 def _context(answers: Sequence[Answer]) -> Context:

@@ -1,5 +1,7 @@
 r"""Gold check: does a verifier pass the tasks' own gold answers? If not, no rollout can, whatever the model says.
 
+The gold answer of a task with a check of its own is its worked solution, the text `reference`, as it stands.
+
 A gold answer is tried as the simplest rollout that states it, in the form that the prompt asks for: `\boxed{72}`,
 `#### 72`, else `The answer is 72.`. One that marks its own end (a worked solution: `48 + 24 = 72\n#### 72`) is tried as
 it stands. What looks at form or steps alone (`reads_answer = False`) is left out, and so is what asks a model: nothing
@@ -73,13 +75,18 @@ def require_gold(checks: Sequence[GoldCheck]) -> None:
                 f"verify: '{check.verifier}' fails {check.failed} of the tasks' own {check.tasks} gold answers, more "
                 f"than {MOST_FAILED:.0%}: a model's answer could not pass either. The first, of the "
                 f"{check.first.split} task '{_short(check.first.question, 60)}' ({check.first.source}), is "
-                f"'{_short(check.first.answer or '', 100)}': {check.said}. {_fix(check)}"
+                f"'{_short(check.first.answer or stating(check.first), 100)}': {check.said}. {_fix(check)}"
             )
 
 
 def stating(task: Task) -> str:
-    """The simplest rollout that states the gold answer of `task`, in the form that its prompt asks for."""
-    gold, asked = task.answer or "", " ".join(message.content for message in task.messages)
+    """The simplest rollout that states the gold answer of `task`, in the form that its prompt asks for.
+
+    A task that has none is answered by its worked solution.
+    """
+    if task.answer is None:
+        return task.texts.get("reference", "")
+    gold, asked = task.answer, " ".join(message.content for message in task.messages)
     if any(re.search(pattern, gold) for pattern in _PATTERNS):
         return gold
     if "\\boxed" in asked:
@@ -90,7 +97,8 @@ def stating(task: Task) -> str:
 def _tried(tasks: Sequence[Task]) -> Iterator[Task]:
     taken = Counter[str]()
     for task in sorted(tasks, key=lambda task: task.id):
-        if task.answer is not None and taken[task.split] < MOST_TRIED:
+        has_gold = task.answer is not None or (task.check and "reference" in task.texts)
+        if has_gold and taken[task.split] < MOST_TRIED:
             taken[task.split] += 1
             yield task
 

@@ -1,0 +1,69 @@
+"""The sandbox of this process: one pool of workers for whoever runs programs here, from any event loop.
+
+It lives in a thread with an event loop of its own, is started when a program is first run, and ends with the process.
+What runs there and how it is held is `selftaught.sandbox.process`.
+"""
+
+import asyncio
+import atexit
+import threading
+from collections.abc import Sequence
+
+from selftaught.sandbox.process import ProcessSandbox
+from selftaught.sandbox.protocol import Outcome, Program, SandboxFailed
+
+_LOCK = threading.Lock()
+_loops: list[asyncio.AbstractEventLoop] = []
+_started: list[asyncio.Task[ProcessSandbox]] = []
+"""The pool, or its start that is under way: read and changed in the thread of its loop alone."""
+
+
+async def run_all(programs: Sequence[Program]) -> list[Outcome | SandboxFailed]:
+    """Run each of `programs`; for each in order its outcome, or how the sandbox failed that should have run it.
+
+    As many run at once as there are cores. Who stops waiting ends the programs. Raises SandboxRefused where this
+    machine cannot hold programs.
+    """
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_all(programs), _loop()))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    with _LOCK:
+        if not _loops:
+            _loops.append(asyncio.new_event_loop())
+            threading.Thread(target=_loops[0].run_forever, name="sandbox", daemon=True).start()
+        return _loops[0]
+
+
+async def _all(programs: Sequence[Program]) -> list[Outcome | SandboxFailed]:
+    sandbox = await _sandbox()
+    return list(await asyncio.gather(*(_outcome(sandbox, program) for program in programs)))
+
+
+async def _sandbox() -> ProcessSandbox:
+    if not _started:
+        _started.append(asyncio.ensure_future(ProcessSandbox().__aenter__()))
+    start = _started[0]
+    try:
+        return await asyncio.shield(start)  # others wait for it too
+    finally:
+        if start.done() and start.exception() and start in _started:
+            _started.remove(start)
+
+
+async def _outcome(sandbox: ProcessSandbox, program: Program) -> Outcome | SandboxFailed:
+    try:
+        return await sandbox.run(program)
+    except SandboxFailed as error:
+        return error
+
+
+@atexit.register
+def _end() -> None:
+    if _loops:
+        asyncio.run_coroutine_threadsafe(_end_workers(), _loops[0]).result()
+
+
+async def _end_workers() -> None:
+    for start in _started:
+        await (await start).__aexit__()

@@ -1,0 +1,176 @@
+"""Tests: does the program in the rollout's last answer return what its task's test cases expect?
+
+The program runs in the sandbox, where no expected value ever is: it is called with each case's arguments, and what it
+returned is compared here, equal in type and value all the way down (1 is not True, 1 is not 1.0, a list is no tuple).
+So nothing that it prints, patches or ends with makes a pass. A program that crashes, ends itself or takes too much has
+failed its cases; a sandbox that crashes gives an error. It does not read the program: one that knows the visible cases
+by heart fails the hidden ones.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
+
+from selftaught.blocks import Context, Verifier
+from selftaught.core.errors import BadInput
+from selftaught.records import Group, Task, Verdict
+from selftaught.sandbox import shared
+from selftaught.sandbox.calls import Answer, Raised, Returned, answers, calling
+from selftaught.sandbox.protocol import KIB, MIB, Limits, Outcome, SandboxFailed, Termination
+from selftaught.sandbox.values import same
+from selftaught.verification.code_blocks import program
+
+MAX_SHOWN = 200
+WALL = 10
+"""Seconds that may pass for each that a program may compute: others use the machine too."""
+
+_ENDED = {
+    Termination.CPU: "computed for longer than it may",
+    Termination.WALL: "waited for longer than it may",
+    Termination.OUTPUT: "wrote more than it may",
+    Termination.SIGNALLED: "crashed",
+}
+
+Case = tuple[tuple[JsonValue, ...], JsonValue]
+"""The positional arguments of a call, and what it has to return."""
+
+
+class Cases(BaseModel):
+    """The `check` of a task whose answers are programs: they define the function `entry`.
+
+    The prompt shows the `visible` cases. A program that passes has to pass the `hidden` ones too, which are its score.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["tests"] = "tests"
+    entry: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+    hidden: tuple[Case, ...] = ()
+    visible: tuple[Case, ...] = ()
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.hidden and not self.visible:
+            raise ValueError("has neither hidden nor visible cases, so every program would pass")
+        return self
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All of them, in the order in which they are called."""
+        return self.visible + self.hidden
+
+
+class UnitTests(Verifier, type="tests"):
+    """Pass a rollout whose last answer has a program that passes the test cases of its task's `check`.
+
+    The score is the share of hidden cases that it passes (of the visible ones, where there are no others).
+    """
+
+    timeout: Annotated[
+        PositiveInt, Field(description="seconds of computing that a program may take, for all cases")
+    ] = 2
+    memory_mb: Annotated[PositiveInt, Field(ge=64, description="MiB of memory that it may take, Python's included")] = (
+        256
+    )
+    output_kb: Annotated[PositiveInt, Field(description="KiB that it may print, and that its results may take")] = 64
+    show: Annotated[
+        Literal["visible", "none"], Field(description="whether a reason shows the first visible case that fails")
+    ] = "visible"
+
+    async def verify(self, group: Group, context: Context) -> list[Verdict]:
+        """The verdicts; equal programs run once. Raises BadInput where the task's check is none of test cases."""
+        tests = cases_of(group.task)
+        sources = [program(rollout.text, tests.entry) for rollout in group.rollouts]
+        distinct = list(dict.fromkeys(source for source in sources if source is not None))
+        calls, limits = [arguments for arguments, _ in tests.cases], self._limits()
+        outcomes = await shared.run_all([calling(source, tests.entry, calls, limits) for source in distinct])
+        # what came back may take its time to read
+        said = await asyncio.to_thread(lambda: [self._verdict(tests, outcome) for outcome in outcomes])
+        found: dict[str | None, Verdict] = dict(zip(distinct, said, strict=True))
+        found[None] = Verdict.of(self.name, False, "no program in the answer")
+        return [found[source] for source in sources]
+
+    def _limits(self) -> Limits:
+        return Limits(
+            cpu_s=self.timeout,
+            wall_s=float(WALL * self.timeout),
+            memory=self.memory_mb * MIB,
+            output=self.output_kb * KIB,
+        )
+
+    def _verdict(self, tests: Cases, outcome: Outcome | SandboxFailed) -> Verdict:
+        if isinstance(outcome, SandboxFailed):
+            return Verdict.errored(self.name, str(outcome))
+        said = answers(outcome, len(tests.cases))
+        right = [_right(case, answer) for case, answer in zip(tests.cases, said, strict=True)]
+        counted = right[len(tests.visible) :] or right
+        score = sum(counted) / len(counted)
+        reason = self._reason(tests, said, right, outcome)
+        return Verdict(verifier=self.name, score=score, passed=all(right), reason=reason)
+
+    def _reason(self, tests: Cases, said: Sequence[Answer], right: Sequence[bool], outcome: Outcome) -> str:
+        """What a model may know of it: nothing that is expected of a hidden case."""
+        if all(right):
+            return f"passes {len(right)} tests"
+        if outcome.exit and not any(isinstance(answer, Returned | Raised) for answer in said):
+            return _ended(outcome)  # it could not even be read
+        visible = len(tests.visible) if self.show == "visible" else 0
+        for case, answer, passed in zip(tests.cases[:visible], said, right, strict=False):
+            if not passed:
+                return _failed(tests.entry, case, answer, outcome)
+        kind = "hidden tests" if visible == len(tests.visible) else "tests"
+        return f"fails {right[visible:].count(False)} of {len(right) - visible} {kind}"
+
+
+def cases_of(task: Task) -> Cases:
+    """The test cases of `task`. Raises BadInput, with the fix, where its check holds none."""
+    try:
+        return Cases.model_validate(task.check)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, ("check", *first["loc"])))
+        raise BadInput(
+            f"task {task.id} ({task.source}): {where}: {first['msg']}. Give it check = {{type: tests, entry: NAME, "
+            "hidden: [[ARGUMENTS, EXPECTED], …], visible: […]}}, or judge it by another verifier."
+        ) from None
+
+
+def _right(case: Case, answer: Answer) -> bool:
+    return isinstance(answer, Returned) and same(case[1], answer.value)
+
+
+# Reasons --------------------------------------------------------------------------------------------------------------
+
+
+def _failed(entry: str, case: Case, answer: Answer, outcome: Outcome) -> str:
+    arguments, expected = case
+    call = f"{entry}({', '.join(map(_shown, arguments))})"
+    match answer:
+        case Returned(value):
+            return f"{call} returned {_shown(value)}, expected {_shown(expected)}"
+        case Raised(error):
+            return f"{call} raised {_cut(error)}, expected {_shown(expected)}"
+        case _:
+            return f"{call} returned nothing, expected {_shown(expected)}: {_ended(outcome)}"
+
+
+def _ended(outcome: Outcome) -> str:
+    """How a program ended that left calls unanswered; of a traceback the last line."""
+    if outcome.ended != Termination.EXITED:
+        return f"the program {_ENDED[outcome.ended]}"
+    lines = outcome.stderr.decode("utf-8", "replace").split("\n")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return _cut(said) if outcome.exit and said else f"the program ended itself with status {outcome.exit}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or lists in lists in lists
+        return f"a large {type(value).__name__}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text):,} characters)"
