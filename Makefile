@@ -107,6 +107,11 @@ compile: setup ## compile the pipelines to pipelines/compiled/
 bench: model ## the benchmarks, each against its baseline in the same run
 	@set -e; for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
 
+.PHONY: effects
+effects: model ## the effects in effects/, one after another (hours; again: what is missing), and their table
+	$(BIN)/selftaught compare effects/*.yaml
+	$(BIN)/python scripts/effects_page.py
+
 .PHONY: doctor
 doctor: setup ## what is missing on this machine, and how to get it
 	$(BIN)/selftaught doctor

@@ -21,15 +21,17 @@ import pytest
 from kfp import dsl
 
 from selftaught.blocks import registered
+from selftaught.campaign.local import Campaign
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
 from selftaught.round.distributed.request import TrainRequest
-from selftaught.round.job import Job
+from selftaught.round.job import Job, begun
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineServer
 from selftaught.state.database import create_or_upgrade
 from selftaught.state.ledger import ReferenceEntry
+from selftaught.state.round_key import RoundKey
 from tests.registry_made import CHAT
 
 REPOSITORY = Path(__file__).parent.parent
@@ -316,3 +318,30 @@ class Round:
     def job(self) -> Job:
         """What prepare fixed."""
         return Job.read(self.made["job"].path)
+
+
+class Rounds(Campaign):
+    """A campaign that takes the steps of its rounds itself; `step` is the kind of round."""
+
+    step: type[Round] = Round
+
+    def _pipeline(self, key: RoundKey, folder: Path) -> int:
+        plan = begun(self.platform, key)
+        round = self.step(
+            folder / "run" / "files" / "report",
+            self.order.recipe.model_dump(mode="json"),
+            self.order.line,
+            self.order.campaign,
+            key.number,
+            key.attempt,
+            plan.shards if plan else self.order.shards,
+        )
+        # As in a process of the run's own: the tests after this one have none of it.
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self._environment(folder / "run", folder / "run" / "events.jsonl").items():
+                patch.setenv(name, value)
+            try:
+                round.run()
+            except SystemExit:
+                return 1
+        return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-FOLDERS = "benchmarks charts components docs infra manifests pipelines recipes scripts selftaught tests".split()
+FOLDERS = "benchmarks charts components docs effects infra manifests pipelines recipes scripts selftaught tests".split()
 SUFFIXES = {".html", ".js", ".md", ".py", ".sh", ".tf", ".toml", ".tpl", ".txt", ".yaml"}
 EXCLUDED = ("CHANGELOG.md", "pipelines/compiled", "manifests/overlays", "tests/test_words.py")
 

@@ -283,6 +283,54 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    effects: Annotated[list[Path], typer.Argument(help="files of effects, such as effects/rft.yaml")],
+    seeds: Annotated[int, typer.Option(min=0, help="repetitions (0: as many as the effect's file says)")] = 0,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="file for the results; results/<system>.json beside the effect unless given"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the arms of an effect and say whether it shows. Killed at any moment, the same command resumes."""
+    with errors_printed():
+        from selftaught.effects.effect import Effect
+
+        loaded = [(Effect.load(path), to or path.parent / "results" / f"{path.stem}.json") for path in effects]
+        if to and len(effects) > 1:
+            raise BadInput(f"--out {to}: one file for {len(effects)} effects. Leave it out, or compare one of them.")
+        platform = _platform()
+        for effect, file in loaded:
+            _compare(platform, effect, seeds or effect.seeds, file, as_json)
+
+
+def _compare(platform: Any, effect: Any, seeds: int, file: Path, as_json: bool) -> None:
+    from selftaught.cli.live import watcher
+    from selftaught.effects.arms import run_arms
+    from selftaught.effects.comparison import comparisons
+    from selftaught.effects.results import Results
+
+    with watcher(err, _print if as_json else None) as watch:
+        for run in run_arms(platform, effect, seeds, file, watch):
+            words = f"{effect.system}: {run.arm}, seed {run.seed}: {run.outcome}, {run.minutes:g} min"
+            err.print(words, style="green", highlight=False, soft_wrap=True)
+    err.print(f"{effect.system}: {effect.claim}\n  results: {file}", highlight=False, soft_wrap=True)
+    for found in comparisons(Results.read(file)):
+        _print_comparison(found, as_json)
+
+
+def _print_comparison(found: Any, as_json: bool) -> None:
+    from selftaught.effects.table import difference, sides
+
+    if as_json:
+        kept = {name: value for name, value in _fields(found).items() if name not in ("arm", "control")}
+        _print({"arm": found.arm.arm, "control": found.control.arm, **kept, "visible": found.visible})
+        return
+    of = f"{found.seeds} seeds, {found.tasks} tasks; smallest visible {found.visible:.3f}"
+    out.print(f"{found.verdict}: {sides(found)}, {difference(found)}, {of}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def benchmark(
     model: Annotated[
         str, typer.Argument(help="a model of --line (champion, head, a version or digest), a folder or a name")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from selftaught.campaign.local import Campaign, CampaignSpec, RoundResult
+from selftaught.campaign.local import CampaignSpec, RoundResult
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, RoundFailed, SelftaughtError
@@ -20,39 +20,11 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Example, dataset
 from selftaught.report.data import RoundReport
-from selftaught.round.job import begun
 from selftaught.round.step import step
 from selftaught.state.round_key import RoundKey
-from tests.rounds import Round, database, model, owned_engines, platform, recipe, recorded_blocks, requests
+from tests.rounds import Round, Rounds, database, model, owned_engines, platform, recipe, recorded_blocks, requests
 
 __all__ = ["database", "model", "platform", "recorded_blocks", "requests"]
-
-
-class Rounds(Campaign):
-    """A campaign that takes the steps of its rounds itself; `step` is the kind of round."""
-
-    step: type[Round] = Round
-
-    def _pipeline(self, key: RoundKey, folder: Path) -> int:
-        plan = begun(self.platform, key)
-        round = self.step(
-            folder / "run" / "files" / "report",
-            self.order.recipe.model_dump(mode="json"),
-            self.order.line,
-            self.order.campaign,
-            key.number,
-            key.attempt,
-            plan.shards if plan else self.order.shards,
-        )
-        # As in a process of the run's own: the tests after this one have none of it.
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self._environment(folder / "run", folder / "run" / "events.jsonl").items():
-                patch.setenv(name, value)
-            try:
-                round.run()
-            except SystemExit:
-                return 1
-        return 0
 
 
 @dataclass

@@ -85,7 +85,7 @@ def _collect(platform: Platform, job: Job, inputs: Inputs) -> tuple[data.RoundRe
         created=datetime.now(UTC),
         round=this,
         command=_command(job),
-        versions=dict(_software()),
+        versions=dict(software()),
     )
     return record, data.RoundDetail(
         scores=tuple(_with_texts(scores, this, inputs)),
@@ -288,7 +288,8 @@ def _datasets(platform: Platform, job: Job, inputs: Inputs) -> Iterator[data.Dat
         yield data.DatasetRef(kind=f"trees of {past.round}", digest=past.trees, rows=past.rows, uri=uri)
 
 
-def _software() -> Iterator[tuple[str, str]]:
+def software() -> Iterator[tuple[str, str]]:
+    """The versions that are installed of what a round's results depend on."""
     for name in SOFTWARE:
         try:
             yield name, importlib.metadata.version(name)

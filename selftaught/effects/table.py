@@ -1,0 +1,86 @@
+"""The table of measured effects in docs/effects.md, made of the result files alone.
+
+A row is one arm against its control. What was not measured has no row.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from selftaught.effects.comparison import Comparison, comparisons
+from selftaught.effects.effect import Effect
+from selftaught.effects.results import Results
+from selftaught.report.formatting import rate, signed
+
+COLUMNS = (
+    "system",
+    "claim",
+    "metric",
+    "control → arm",
+    "difference (95 % interval)",
+    "seeds",
+    "tasks",
+    "smallest visible",
+    "verdict",
+    "recipes",
+    "minutes",
+    "measured",
+)
+
+HEADING = "## Results"
+"""What the table follows, up to the end of the page."""
+
+NONE = "No effect has been measured with this version's files yet."
+
+
+def page(text: str, results: Iterable[Results]) -> str:
+    """The page `text` with its table as `results` have it."""
+    head, heading, _ = text.partition(HEADING)
+    rows = [row for each in results for row in _rows(each)]
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_line, rows)] if rows else [NONE]
+    return "\n".join([f"{head}{heading}", "", *lines, ""])
+
+
+def stored(folder: Path) -> list[Results]:
+    """The results in `folder`, by name. Raises BadInput where a file holds none."""
+    return [Results.read(file) for file in sorted(folder.glob("*.json"))]
+
+
+def _rows(results: Results) -> Iterator[list[str]]:
+    for each in comparisons(results):
+        yield _row(results.effect, results, each)
+
+
+def _row(effect: Effect, results: Results, found: Comparison) -> list[str]:
+    runs = [*results.of(found.arm.arm).values(), *results.of(found.control.arm).values()]
+    return [
+        effect.system,
+        effect.claim,
+        _metrics(found),
+        sides(found),
+        difference(found),
+        str(found.seeds),
+        str(found.tasks),
+        rate(found.visible),
+        found.verdict,
+        " ".join(dict.fromkeys(f"`{run.recipe[:8]}`" for run in (found.control, found.arm))),
+        f"{sum(run.minutes for run in runs):.0f}",
+        str(max(run.date for run in runs)),
+    ]
+
+
+def sides(found: Comparison) -> str:
+    """The means of both arms: `unfiltered .287 → verified .562`."""
+    return f"{found.control.arm} {rate(found.control_mean)} → {found.arm.arm} {rate(found.mean)}"
+
+
+def difference(found: Comparison) -> str:
+    """The difference with its interval: `+.045 (.012 to .081)`."""
+    return f"{signed(found.difference)} ({rate(found.low)} to {rate(found.high)})"
+
+
+def _metrics(found: Comparison) -> str:
+    return " against ".join(dict.fromkeys((found.arm.metric, found.control.metric)))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"

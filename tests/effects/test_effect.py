@@ -1,0 +1,95 @@
+"""The file of an effect: every mistake is found before an arm runs, and said with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from selftaught.core.errors import BadRecipe
+from selftaught.effects.effect import Effect
+
+REPOSITORY = Path(__file__).parents[2]
+FILE = """\
+system: rft
+claim: verified samples teach more than others
+recipe: rft
+set: [tasks.report=400]
+arms:
+  - name: verified
+  - {name: unfiltered, recipe: unfiltered}
+control: unfiltered
+metric: mean@8
+smallest: 0.05
+"""
+
+
+def load(folder: Path, old: str = "", new: str = "") -> Effect:
+    """The effect in FILE with `new` for `old`."""
+    file = folder / "rft.yaml"
+    file.write_text(FILE.replace(old, new, 1) if old else FILE)
+    assert old in FILE
+    return Effect.load(file)
+
+
+def test_an_arm_has_the_effects_recipe_and_overrides_unless_it_says_otherwise(tmp_path: Path):
+    effect = load(tmp_path, "- name: verified", "- {name: verified, set: [stages.main.sample.k=2]}")
+    verified, unfiltered = effect.recipes.values()
+    assert (verified.name, verified.tasks.report, verified.stages[0].sample.model_dump()["k"]) == ("rft", 400, 2)
+    assert (unfiltered.name, unfiltered.tasks.report) == ("unfiltered", 400)
+    assert unfiltered.stages[0].sample.model_dump()["k"] == 4
+    assert list(effect.treated) == ["verified"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("metric:", "metrik:", "rft.yaml:9: metrik: no such field. Did you mean 'metric'?"),
+        ("smallest: 0.05", "smallest: -1", "rft.yaml:10: smallest: -1: should be greater than 0."),
+        ("smallest: 0.05", "smallest: yes", "rft.yaml:10: smallest: True: should be a number."),
+        ("claim: verified samples teach more than others\n", "", "rft.yaml:1: claim: is missing."),
+        ("name: unfiltered", "nam: unfiltered", "rft.yaml:7: arms.1.nam: no such field. Did you mean 'name'?"),
+        ("control: unfiltered", "control: unfiltred", "control: 'unfiltred' is no arm. Did you mean 'unfiltered'?"),
+        ("{name: unfiltered", "{name: verified", "two arms share a name (verified)."),
+        ("- name: verified", "- name: base", "an arm cannot be called 'base'"),
+        ("  - name: verified\n", "", "'unfiltered' is the only arm."),
+        ("metric: mean@8", "metric: mean@9", "rft.yaml:6: arms.verified: stages.main does not measure 'mean@9'."),
+        ("recipe: unfiltered", "recipe: unfilterd", "rft.yaml:7: arms.unfiltered: unfilterd: no such recipe."),
+        (
+            "tasks.report=400",
+            "tasks.reprot=4",
+            "rft.yaml:6: arms.verified: --set tasks.reprot=4: tasks.reprot: no",
+        ),
+        ("recipe: unfiltered}", "set: [tasks.report=90]}", "rft.yaml:7: arms.unfiltered: tasks differ from those of"),
+    ],
+)
+def test_a_mistake_is_said_with_its_line_and_what_would_do(old: str, new: str, message: str, tmp_path: Path):
+    with pytest.raises(BadRecipe) as raised:
+        load(tmp_path, old, new)
+    assert message in str(raised.value)
+
+
+def test_what_is_no_effect_is_not_taken_for_one(tmp_path: Path):
+    (tmp_path / "rft.yaml").write_text(FILE)
+    with pytest.raises(BadRecipe, match=r"rtf\.yaml: no such effect\. Did you mean 'rft\.yaml'\?"):
+        Effect.load(tmp_path / "rtf.yaml")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    with pytest.raises(BadRecipe, match=r"an effect is a mapping with system, .*, not a list"):
+        Effect.load(tmp_path / "list.yaml")
+
+
+def test_the_base_is_the_control_of_what_trains_one_model_and_measures_it_from_the_start(tmp_path: Path):
+    assert load(tmp_path, "control: unfiltered", "control: base").treated == ["verified", "unfiltered"]
+    cases = {
+        "recipe: unfiltered}": ("recipe: tot-baseline, metric: vote}", "trains nothing"),
+        "- name: verified": ("- {name: verified, metric: pass@8}", "control: base is one model with one metric"),
+    }
+    for old, (new, message) in cases.items():
+        (tmp_path / "base.yaml").write_text(FILE.replace("control: unfiltered", "control: base").replace(old, new, 1))
+        with pytest.raises(BadRecipe, match=message):
+            Effect.load(tmp_path / "base.yaml")
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "effects").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_shipped_effects_can_be_run_and_are_called_like_their_files(file: Path):
+    effect = Effect.load(file)
+    assert effect.system == file.stem
+    assert all(recipe.tasks.report >= 400 for recipe in effect.recipes.values())
