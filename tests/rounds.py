@@ -74,8 +74,11 @@ def recipe(model: Path, *, tasks: Mapping[str, Any] = {}, **stage: Any) -> dict[
     return RECIPE | {"models": {"policy": str(model)}, "tasks": asked, "stages": [changed]}
 
 
-def tiny_model(folder: Path, skill: float = 0.3, context: int = 256) -> Path:
-    """A real Llama of some ten thousand random weights with a byte-level tokenizer; `skill` is for the engine."""
+def tiny_model(folder: Path, skill: float = 0.3, context: int = 256, reserved: tuple[str, ...] = ()) -> Path:
+    """A real Llama of some ten thousand random weights with a byte-level tokenizer; `skill` is for the engine.
+
+    `reserved` are special tokens that nothing uses.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -86,10 +89,11 @@ def tiny_model(folder: Path, skill: float = 0.3, context: int = 256) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     full = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", chat_template=CHAT)
+    full.add_special_tokens({"extra_special_tokens": list(reserved)})
     full.save_pretrained(folder)
     ends = {"eos_token_id": len(alphabet) - 1}
     shape = ends | {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = LlamaConfig(vocab_size=len(alphabet), max_position_embeddings=context, skill=skill, **shape)
+    config = LlamaConfig(vocab_size=len(full), max_position_embeddings=context, skill=skill, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 

@@ -211,6 +211,11 @@ def _verifier(kept: bytes) -> RolloutVerifier:
 class Curator(Block, axis="curate"):
     """How verified groups become training examples."""
 
+    @property
+    def uses_references(self) -> bool:
+        """Whether it learns from worked solutions that came with the tasks, which the report then says."""
+        return False
+
     @abstractmethod
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
         """Yield examples in a fixed order: equal groups and seed give equal examples.

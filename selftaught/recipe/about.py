@@ -14,7 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from selftaught.core.errors import BadInput, did_you_mean
 
 Family = Literal[
-    "rejection-sampling", "search", "self-correction", "preference", "online", "self-play", "inference", "control"
+    "rejection-sampling",
+    "supervised",
+    "search",
+    "self-correction",
+    "preference",
+    "online",
+    "self-play",
+    "inference",
+    "control",
 ]
 FAMILIES: tuple[str, ...] = get_args(Family)
 

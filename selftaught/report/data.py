@@ -241,7 +241,8 @@ class RoundReport(Frozen):
     are digests; empty means the champion. `measured_on` has a digest of the tasks of each split that were scored, so
     that what was measured on others is distinguished from what was not. `settings` are those of the round's models,
     tasks and stage by name (`train.sft.learning_rate`); empty in records of before there were any. `roles` says who
-    played the roles other than policy; empty too in records of before it was noted.
+    played the roles other than policy; empty too in records of before it was noted. `references`: worked solutions of
+    tasks were trained on, in this stage of the recipe or in one before it.
     """
 
     round: int
@@ -259,6 +260,7 @@ class RoundReport(Frozen):
     gate: GateReport | None = None
     funnel: Funnel | None = None
     training: Training | None = None
+    references: Annotated[bool, Field(exclude_if=lambda used: not used)] = False
     search: SearchReport | None = None
     others: tuple[OtherModel, ...] = ()
     roles: Annotated[tuple[RoleModel, ...], Field(exclude_if=lambda roles: not roles)] = ()

@@ -6,12 +6,33 @@ computed for completion tokens alone. How examples become rows of tokens is in `
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, TargetType
 from selftaught.training.gradient import Gradient
 from selftaught.training.tokens import Loss, TokenBatch
+
+
+class MaskInputs(BaseModel):
+    """Masked Thought Fine-Tuning (Chen et al. 2024, arXiv 2403.02178): of what the model reads of its own answer while
+    it is trained, a share is replaced by a mask token. What it is to say is not changed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    share: Annotated[float, Field(ge=0, lt=1, description="of the tokens that are masked; the paper's: .4, .2")] = 0.4
+    over: Annotated[
+        Literal["completion", "all"],
+        Field(description="which tokens: those that are learnt from, or those of the question as well (a control)"),
+    ] = "completion"
+    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps in which `share` rises from 0")] = 0.66
+    token: Annotated[
+        str | None,
+        Field(description="the special token that stands in for others; null: one that the vocabulary has to spare"),
+    ] = None
 
 
 class SFT(Gradient, type="sft"):
@@ -28,6 +49,9 @@ class SFT(Gradient, type="sft"):
     model that does not attend to everything gets `padded`); `length_grouped` pads examples of similar length; `packed`
     lays the examples of a batch end to end, blind to one another, with no padding (attention then costs the square of
     the batch's tokens); `padded` pads random batches."""
+    mask_inputs: Annotated[
+        MaskInputs | None, Field(description="mask a share of what the model reads of an answer; null: nothing")
+    ] = None
 
     def compute_loss(self, tokens: TokenBatch) -> Loss:
         """The negative log-likelihood of the tokens, each times its weight; weights are what counts."""

@@ -105,6 +105,14 @@ def test_a_failed_round_says_what_it_failed_of_and_which_parts_it_never_reached(
         assert missing in text
 
 
+def test_a_round_that_trained_on_worked_solutions_says_so_and_no_other_does(page: Document):
+    data = sample()
+    last = data.last.model_copy(update={"references": True})
+    shown = Document(render(data.model_copy(update={"rounds": (*data.rounds[:-1], last)}))).text
+    assert "trains on worked solutions that came with its tasks" in shown
+    assert "worked solutions" not in page.text
+
+
 def test_every_number_of_the_metrics_table_is_the_datas(page: Document):
     for row in comparisons(sample().last):
         assert row.champion and row.challenger and row.gain

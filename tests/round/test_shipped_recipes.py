@@ -27,8 +27,8 @@ SMALLER = {"train": 24, "gate": 6, "report": 6, "guard": 4, "at_least": 30, "rou
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that is right in six of ten answers, with room for worked examples."""
-    return tiny_model(tmp_path_factory.mktemp("model") / "tiny", skill=0.6, context=1024)
+    """A model that is right in six of ten answers, with room for worked examples and a token to mask with."""
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny", skill=0.6, context=1024, reserved=("<|mask|>",))
 
 
 def smaller(value: Any) -> Any:

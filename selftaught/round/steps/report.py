@@ -174,6 +174,7 @@ def _round(
         gate=data.GateReport.of(decision, **_outlook(job, scores, decision)) if job.blocks.gate else None,
         funnel=tally.funnel(int(kept.counts["own"]), int(kept.counts["replayed"])),
         training=_training(training) if challenger else None,
+        references=_used_references(job),
         search=_search(inputs),
         others=tuple(_others(job, training)),
         roles=tuple(_roles(job)),
@@ -182,6 +183,13 @@ def _round(
         seeds={"campaign": job.campaign_seed, "round": job.seed},
         mlflow_run=job.run,
     )
+
+
+def _used_references(job: Job) -> bool:
+    """Whether this stage, or one before it, trains on worked solutions of tasks."""
+    stages = job.recipe.stages
+    until = 1 + [stage.name for stage in stages].index(job.stage)
+    return any(curator.uses_references for stage in stages[:until] for curator in stage.curate)
 
 
 def _version(job: Job, digest: str, versions: Mapping[str, str]) -> data.ModelVersion:

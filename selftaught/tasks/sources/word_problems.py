@@ -23,7 +23,8 @@ THINGS = ["apples", "pencils", "marbles", "stickers", "books", "coins", "shells"
 class WordProblems(PromptedSource, type="word_problems"):
     """Arithmetic word problems of the `levels` given (the number of steps), in equal parts from each template.
 
-    Two problems of one template with the same operands, in any order, are the same problem.
+    Two problems of one template with the same operands, in any order, are the same problem. Each has a worked solution
+    (`texts.reference`), which no block reads unless a recipe says so.
     """
 
     resamples_gate: ClassVar[bool] = True
@@ -60,4 +61,5 @@ class WordProblems(PromptedSource, type="word_problems"):
             template=template.name,
             operands=tuple(map(str, operands.values())),
             level=template.level,
+            texts={"reference": template.solution(operands)},
         )

@@ -34,9 +34,24 @@ class Template:
 
     def answer(self, operands: dict[str, int]) -> int:
         """The value of the formula."""
+        return sum(int(f"{sign}1") * value for sign, value in self._terms(operands))
+
+    def solution(self, operands: dict[str, int]) -> str:
+        """The formula worked out: one calculation a line, products first, and the answer at the end."""
+        products = [term.split("*") for term in self.formula.split()[::2] if "*" in term]
+        lines = [f"{operands[a]} * {operands[b]} = {operands[a] * operands[b]}" for a, b in products]
+        (_, total), *rest = self._terms(operands)
+        for sign, value in rest:
+            after = total + value if sign == "+" else total - value
+            lines.append(f"{total} {sign} {value} = {after}")
+            total = after
+        return "\n".join([*lines, f"The answer is {total}."])
+
+    def _terms(self, operands: dict[str, int]) -> list[tuple[str, int]]:
+        """The terms of the formula: sign and value of each."""
         signs_and_terms = f"+ {self.formula}".split()
         signed = zip(signs_and_terms[::2], signs_and_terms[1::2], strict=True)
-        return sum(int(f"{sign}1") * math.prod(operands[x] for x in term.split("*")) for sign, term in signed)
+        return [(sign, math.prod(operands[x] for x in term.split("*"))) for sign, term in signed]
 
 
 TRAINED = (

@@ -24,12 +24,14 @@ Layout = Callable[[Sequence[Ids]], tuple[Inputs, list[list[int]]]]
 class Tokens:
     """One sequence. A token of weight 0 is context and is not learnt from; neither is the first one.
 
-    `advantages` has one each, or is empty where there are none.
+    `inputs` is what the model is given in place of `ids`, one each, where that is something else; `advantages` has one
+    each, or is empty where there are none.
     """
 
     ids: Ids
     weights: tuple[float, ...]
     advantages: tuple[float, ...] = ()
+    inputs: Ids = ()
 
     def counted(self) -> list[int]:
         """Where the tokens stand that count."""
@@ -49,6 +51,15 @@ class Row:
     smoothing: float = 0.0
     reference: tuple[torch.Tensor, ...] = ()
     behaviour: tuple[torch.Tensor, ...] = ()
+
+
+View = Callable[[Row, int], Row]
+"""How a row is seen at a position of a run's order."""
+
+
+def as_it_is(row: Row, _: int) -> Row:
+    """The row itself, wherever it is seen."""
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ def batch(rows: Sequence[Row], layout: Layout) -> Batch:
     """
     sides = range(len(rows[0].sequences))
     sequences = [(row, row.sequences[side]) for side in sides for row in rows]
-    inputs, places = layout([tokens.ids for _, tokens in sequences])
+    inputs, places = layout([tokens.inputs or tokens.ids for _, tokens in sequences])
     counted = [
         (path[at - 1], tokens.ids[at], owner, tokens.weights[at] * row.weight, _advantage(tokens, at))
         for owner, ((row, tokens), path) in enumerate(zip(sequences, places, strict=True))

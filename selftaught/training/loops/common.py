@@ -19,7 +19,7 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.core.errors import RoundFailed
 from selftaught.core.files import replacing
 from selftaught.training.gradient import Gradient, Lora
-from selftaught.training.loops.batches import Layout, Row
+from selftaught.training.loops.batches import Layout, Row, View, as_it_is
 from selftaught.training.loops.learner import Learner
 from selftaught.training.loops.loop import Loop
 from selftaught.training.loops.processes import Processes, bare, gathered, is_sharded, placed
@@ -108,7 +108,7 @@ def _adapters(lora: Lora) -> LoraConfig:
 class Run:
     """A run about to start: what it sees, of how many examples, and when its preparation began (perf_counter).
 
-    `build` makes the model that is trained, `reader` a reader of it.
+    `build` makes the model that is trained, `reader` a reader of it. `view` is how a row is seen; see `Loop`.
     """
 
     config: Gradient
@@ -120,6 +120,7 @@ class Run:
     layout: Layout
     examples: int
     began: float
+    view: View = as_it_is
 
     def train(
         self,
@@ -176,6 +177,7 @@ class Run:
             seen=self.plan.seen(self.config.batch_size * self.config.gradient_accumulation),
             scratch=self.context.scratch,
             report=self.context.report,
+            view=self.view,
         )
 
     def _complete(self, module: torch.nn.Module, sharded: bool, processes: Processes) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from selftaught.blocks import ProgressSink
 from selftaught.training.gradient import Gradient
 from selftaught.training.loops import checkpoints
-from selftaught.training.loops.batches import Row
+from selftaught.training.loops.batches import Row, View, as_it_is
 from selftaught.training.loops.checkpoints import Progress
 from selftaught.training.loops.learner import Figures, Learner
 from selftaught.training.schedule import rate
@@ -18,7 +18,8 @@ from selftaught.training.schedule import rate
 class Loop:
     """Has `learner` learn `rows` in `order`.
 
-    `seen` are the tokens seen after each step. What is written is in `scratch`, under its checkpoints' names.
+    `seen` are the tokens seen after each step. `view` is a row as it is seen at its position in `order`. What is
+    written is in `scratch`, under its checkpoints' names.
     """
 
     learner: Learner
@@ -27,6 +28,7 @@ class Loop:
     seen: Sequence[int]
     scratch: Path
     report: ProgressSink
+    view: View = as_it_is
 
     @property
     def objective(self) -> Gradient:
@@ -68,7 +70,8 @@ class Loop:
 
     def _step(self, step: int) -> Figures:
         size = self.objective.batch_size * self.objective.gradient_accumulation
-        rows = [self.rows[index] for index in self.order[step * size : (step + 1) * size]]
+        order = self.order[step * size : (step + 1) * size]
+        rows = [self.view(self.rows[index], at) for at, index in enumerate(order, step * size)]
         return self.learner.update(rows, step, rate(self.objective.scheduler, step, self.steps, self.objective.warmup))
 
     def _with_logprobs(self, named: frozenset[str]) -> list[Row]:

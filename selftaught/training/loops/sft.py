@@ -17,9 +17,10 @@ from transformers.utils import logging
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
-from selftaught.training.loops.batches import Layout, Row, Tokens, packed, padded, tree
+from selftaught.training.loops.batches import Layout, Row, Tokens, View, as_it_is, packed, padded, tree
 from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
 from selftaught.training.loops.folder import load, saver
+from selftaught.training.loops.masking import masking
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.loops.sharing import can_share
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
@@ -46,14 +47,21 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
             loaded.set_attn_implementation("eager")
         return adapted(prepared(loaded, config), config.lora)
 
-    given = len(rows) + made.count([])
-    return Run(config, context, build, LogProbs, rows, plan, layout, given, began).train(saver(model), out)
+    given, view = len(rows) + made.count([]), _view(config, chat, plan, context.seed)
+    return Run(config, context, build, LogProbs, rows, plan, layout, given, began, view).train(saver(model), out)
 
 
 def rows_of(example: Example, chat: Chat) -> list[Row]:
     """An example as rows; see `rendered`."""
     rows = rendered(example.sequences[0], chat)
     return [Row((Tokens(row.ids, row.weights),), weight=example.weight) for row in rows]
+
+
+def _view(config: SFT, chat: Chat, plan: BatchPlan, seed: int) -> View:
+    if config.mask_inputs is None:
+        return as_it_is
+    size = config.batch_size * config.gradient_accumulation
+    return masking(config.mask_inputs, chat, seed, len(plan.seen(size)), size)
 
 
 def _layout(config: SFT, model: Path) -> Layout:

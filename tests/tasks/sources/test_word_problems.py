@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from selftaught.blocks import Draw
 from selftaught.core.errors import BadInput
-from selftaught.records import Split, Task
+from selftaught.records import Rollout, Split, Task, Turn
 from selftaught.records.dataset import digest_of
 from selftaught.tasks.contamination import PAIRS, overlaps
 from selftaught.tasks.sources.word_problems import WordProblems
 from selftaught.tasks.sources.word_templates import HELD_OUT, TRAINED
 from selftaught.tasks.splits import structure
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.equations import Equations
 
 # What each story comes to, worked out from its text by hand: the generator's own formulas are not used here.
 BY_HAND = {
@@ -137,10 +139,30 @@ def test_a_level_gives_problems_of_that_many_steps_only(level: int):
 
 def test_the_draw_is_the_same_on_every_machine():
     """And the trained pools are those of every version: measurements that are quoted were made on them."""
-    tasks = SOURCE.draw(Draw(campaign=1, round=2))
+    drawn = SOURCE.draw(Draw(campaign=1, round=2))
+    tasks = [task.model_copy(update={"texts": {}}) for task in drawn]  # they had no solutions then
     trained = digest_of([task for task in tasks if task.split != "guard"])
     assert trained == "477047caf635f25edb57107ad5ab4585f8faecfaeecce3f5419708b36f32f5c9"
     assert digest_of(of(tasks, "guard")) == "173e634a7cec1e532b250d3535ed5be122abab2744f189f96c65724a42deaf06"
+    assert [task.id for task in tasks] == [task.id for task in drawn]
+
+
+@settings(max_examples=25)
+@given(SEEDS)
+def test_every_reference_is_passed_by_the_verifiers_and_has_a_calculation_for_each_step(seed: int):
+    for task in SOURCE.draw(Draw(campaign=seed, round=seed)):
+        *lines, last = task.texts["reference"].splitlines()
+        said = Rollout(task=task.id, index=0, model="", turns=(Turn(content=task.texts["reference"]),), temperature=1.0)
+        assert AnswerMatch().verdict(task, said).passed
+        assert Equations(at_least=task.level).verdict(task, said).passed
+        assert len(lines) == task.level
+        assert last == f"The answer is {task.answer}."
+
+
+def test_a_reference_works_out_the_problems_own_operands():
+    lines = ["3 * 4 = 12", "5 * 2 = 10", "12 + 10 = 22", "The answer is 22."]
+    [template] = [each for each in TRAINED if each.name == "two_boxes"]
+    assert template.solution({"a": 3, "b": 4, "c": 5, "d": 2}).splitlines() == lines
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
