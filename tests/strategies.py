@@ -121,6 +121,7 @@ examples = st.builds(
     weight=floats,
     task=names,
     rollout=names,
+    drawn=st.none() | names,
 )
 scores = st.builds(
     TaskScore,
@@ -192,6 +193,7 @@ def groups(draw: st.DrawFn) -> Group:
         verdicts=draw(st.just(()) | several),
         tree=searched,
         control=draw(st.none() | controls()),
+        minted=draw(some(tasks, max_size=2)),
     )
 
 

@@ -92,7 +92,9 @@ def rows(groups: Iterator[Group], task: str = "", passed: bool | None = None) ->
         if group.id.startswith(task):
             for at, rollout in enumerate(group.rollouts):
                 if passed in (None, group.passed(at)):
-                    yield row(group.task, rollout, group.verdicts[at] if group.verdicts else (), group.passed(at))
+                    yield row(
+                        group.task_of(rollout), rollout, group.verdicts[at] if group.verdicts else (), group.passed(at)
+                    )
 
 
 def row(task: Task, rollout: Rollout, verdicts: tuple[Verdict, ...], passed: bool) -> Row:

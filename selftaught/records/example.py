@@ -108,7 +108,8 @@ class Example(Record):
     The first segment of a sequence is its prompt; it may end with the beginning of an answer, which the next segment
     continues. Where all segments have tokens, these follow one another as they were sampled. `role` is that of the
     model that learns, None any that learns from such a target. `weight` is what the example counts for: 2 is the
-    example twice.
+    example twice. `task` is the id of the task that is attempted; if a model wrote that task, `drawn` is the id of the
+    round's task that it was written for.
     """
 
     SCHEMA: ClassVar[int] = 3
@@ -119,10 +120,11 @@ class Example(Record):
     weight: float = 1.0
     task: str
     rollout: str
+    drawn: Annotated[str | None, Field(exclude_if=lambda drawn: drawn is None)] = None
 
     @cached_property
     def id(self) -> str:
-        """Content id over all that a loss uses, which `task` and `rollout` are not."""
+        """Content id over all that a loss uses, which `task`, `rollout` and `drawn` are not."""
         row = self.to_row()
         return content_id([row[each] for each in ("role", "sequences", "target", "weight")])
 

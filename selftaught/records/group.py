@@ -1,11 +1,12 @@
 """Groups: one task with all its rollouts, its tree where it was searched, and their verdicts."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from selftaught.records.base import Record
 from selftaught.records.rollout import Rollout, Verdict
@@ -40,6 +41,9 @@ class Group(Record):
     """One task with all its rollouts and, once verified, the verdicts on each: `verdicts[i]` is of `rollouts[i]`, those
     on its last answer first, in the order of the verifiers, then those on its earlier answers (`Verdict.turn`).
 
+    A model that was asked to write tasks has its tasks in `minted`, and some rollouts may be attempts at those: a
+    rollout's `task` says at which. Verifiers and curators work on each task's rollouts apart (`parts`).
+
     A group that was searched has its tree too, and its rollouts are the tree's answers: a rollout's `index` is that of
     its terminal node. Of some of a round's searches there is a `control`.
     """
@@ -51,11 +55,49 @@ class Group(Record):
     verdicts: tuple[tuple[Verdict, ...], ...] = ()
     tree: Tree | None = None
     control: Annotated[Control | None, Field(exclude_if=lambda control: control is None)] = None
+    minted: Annotated[
+        tuple[Task, ...], BeforeValidator(lambda minted: minted or ()), Field(exclude_if=lambda minted: not minted)
+    ] = ()
 
     @cached_property
     def id(self) -> str:
         """The id of the task: a data set of groups has one a task."""
         return self.task.id
+
+    def task_of(self, rollout: Rollout) -> Task:
+        """The task that `rollout` attempts."""
+        return next((task for task in self.minted if task.id == rollout.task), self.task)
+
+    def parts(self) -> "Iterator[tuple[tuple[int, ...], Group]]":
+        """A group for each task with its own rollouts and verdicts, and where these stand here; itself without minted
+        tasks.
+        """
+        if not self.minted:
+            yield tuple(range(len(self.rollouts))), self
+            return
+        for task in (self.task, *self.minted):
+            at = tuple(i for i, rollout in enumerate(self.rollouts) if self.task_of(rollout) is task)
+            rollouts, verdicts = self._at(at)
+            yield at, Group(task=task, rollouts=rollouts, verdicts=verdicts)
+
+    def without(self, minted: AbstractSet[str]) -> Self:
+        """The group without the tasks of those ids, the attempts at them, and the rollouts that wrote them."""
+        gone = [task.question for task in self.minted if task.id in minted]
+        if not gone:
+            return self
+        kept = [
+            at
+            for at, rollout in enumerate(self.rollouts)
+            if rollout.task not in minted and not any(question.startswith(rollout.text.strip()) for question in gone)
+        ]
+        rollouts, verdicts = self._at(kept)
+        left = tuple(task for task in self.minted if task.id not in minted)
+        return self.model_copy(update={"rollouts": rollouts, "verdicts": verdicts, "minted": left})
+
+    def _at(self, positions: Sequence[int]) -> tuple[tuple[Rollout, ...], tuple[tuple[Verdict, ...], ...]]:
+        """The rollouts at `positions`, and their verdicts where there are any."""
+        verdicts = tuple(self.verdicts[at] for at in positions) if self.verdicts else ()
+        return tuple(self.rollouts[at] for at in positions), verdicts
 
     def passed(self, index: int, turn: str = "") -> bool:
         """Whether rollout `index` was verified and every verifier passed it, or its earlier answer `turn`."""

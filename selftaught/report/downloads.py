@@ -116,9 +116,9 @@ def _lines(groups: Iterable[Group]) -> Iterator[str]:
 
 
 def _rollout(group: Group, each: JudgedRollout) -> Mapping[str, object]:
-    task, rollout = group.task, each.rollout
+    task, rollout = each.task, each.rollout
     return {
-        "task": group.id,
+        "task": task.id,
         "messages": [message.to_row() for message in task.messages],
         "answer": task.answer,
         "level": task.level,

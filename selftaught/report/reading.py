@@ -115,4 +115,4 @@ def _longest(rollouts: Iterable[JudgedRollout], kind: Judgement) -> JudgedRollou
 def judged(group: Group) -> Iterator[JudgedRollout]:
     """The rollouts of a verified group with what was said of them; none of one that was not verified."""
     rows = zip(group.rollouts, group.verdicts, judgements(group), strict=False)  # not yet verified: none
-    return (JudgedRollout(group.task, rollout, verdicts, judgement) for rollout, verdicts, judgement in rows)
+    return (JudgedRollout(group.task_of(each), each, verdicts, judgement) for each, verdicts, judgement in rows)

@@ -3,7 +3,7 @@
 It does not look at the answers, and it keeps the engine's own token ids and log-probabilities as they came.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Annotated, ClassVar, Self
 
@@ -78,7 +78,7 @@ class IID(Drawing, Sampler, type="iid"):
             stop=self.stop,
             **self.drawn(),
         )
-        return list(self._rollouts(task, model.digest, completions))
+        return [rollout_of(task, at, model.digest, said, self.temperature) for at, said in enumerate(completions)]
 
     def _prompt(self, messages: Sequence[Message]) -> list[Message]:
         own = [message for message in messages if message.role == "system"]
@@ -86,15 +86,16 @@ class IID(Drawing, Sampler, type="iid"):
         shown = chain.from_iterable(shot.messages() for shot in self.shots)
         return [*system, *shown, *(message for message in messages if message.role != "system")]
 
-    def _rollouts(self, task: Task, digest: str, completions: Iterable[Completion]) -> Iterable[Rollout]:
-        for index, completion in enumerate(completions):
-            yield Rollout(
-                task=task.id,
-                index=index,
-                model=digest,
-                turns=(Turn(content=completion.text, token_ids=completion.token_ids, logprobs=completion.logprobs),),
-                temperature=self.temperature,
-                finish_reason=completion.finish_reason,
-                prompt_tokens=completion.prompt_tokens,
-                completion_tokens=len(completion.token_ids),
-            )
+
+def rollout_of(task: Task, index: int, digest: str, said: Completion, temperature: float) -> Rollout:
+    """One answer to `task` of the model with that digest."""
+    return Rollout(
+        task=task.id,
+        index=index,
+        model=digest,
+        turns=(Turn(content=said.text, token_ids=said.token_ids, logprobs=said.logprobs),),
+        temperature=temperature,
+        finish_reason=said.finish_reason,
+        prompt_tokens=said.prompt_tokens,
+        completion_tokens=len(said.token_ids),
+    )

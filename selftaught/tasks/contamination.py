@@ -8,10 +8,11 @@ rows share that they say nothing (`Common`), for a round's tasks are too few to 
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from textwrap import shorten
 
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Example, Split, Task
+from selftaught.records import Example, Message, Split, Task
 from selftaught.tasks.lean import AnyTask
 from selftaught.tasks.sameness import NGRAM, Common, Marks, alike_words, compared, made_from, text_number
 from selftaught.tasks.splits import Bare
@@ -55,12 +56,13 @@ def by_split(tasks: Iterable[Task]) -> dict[Split, list[Task]]:
 def check_examples(examples: Iterable[Example], train: Mapping[str, Task], held_out: Sequence[Task]) -> list[str]:
     """What `examples` share with `held_out`: their tasks, and every turn of a user that is not its task's question.
 
-    `train` holds the training tasks of all rounds by id; an example whose task is none of them is a finding of its own.
+    `train` holds the training tasks of all rounds by id; an example whose task is none of them, and was not written for
+    one of them, is a finding of its own. Of a task that a model wrote, and of what it wrote, every message counts.
     What all questions begin and end with is taken from the tasks alone: an example may ask something else besides.
     """
     strangers, asked = list[str](), dict[str, Task]()
     for example in examples:
-        if example.task not in train:
+        if (example.drawn or example.task) not in train:
             strangers.append(example.task)
         asked.update((task.id, task) for task in _asked(example, train.get(example.task)))
     unknown = [f"{len(strangers)} examples were made from no training task: task {', '.join(strangers[:SHOWN])}"]
@@ -73,8 +75,18 @@ def _asked(example: Example, task: Task | None) -> Iterator[Task]:
     if task:
         yield task
     for message in example.messages():
-        if message.role == "user" and (task is None or message.content != task.question):
-            yield Task(messages=(message,), source="example")
+        if (example.drawn or message.role == "user") and (task is None or message.content != task.question):
+            yield Task(messages=(Message(role="user", content=message.content),), source="example")
+
+
+def giving_away(minted: Sequence[Task], train: Iterable[Task], held_out: Sequence[Task]) -> frozenset[str]:
+    """The ids of the `minted` tasks that share with `held_out` what `check_examples` looks for."""
+    kinds = _kinds([*minted, *held_out], _known(train, held_out))
+    found = set[str]()
+    for _, marks in kinds:
+        known = set(chain.from_iterable(marks[len(minted) :]))
+        found |= {task.id for task, own in zip(minted, marks, strict=False) if not known.isdisjoint(own)}
+    return frozenset(found)
 
 
 def _known(known: Iterable[Task], held_out: Sequence[Task]) -> Common:

@@ -85,7 +85,7 @@ def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer])
             yield f"{task.question!r}: its group is of another task"
         if not group.rollouts and group.tree is None:
             yield f"{task.question!r}: no rollout"
-        if any(rollout.task != task.id for rollout in group.rollouts):
+        if not {rollout.task for rollout in group.rollouts} <= {each.id for each in (task, *group.minted)}:
             yield f"{task.question!r}: a rollout names another task"
         if len({rollout.index for rollout in group.rollouts}) < len(group.rollouts):
             yield f"{task.question!r}: two rollouts have the same index"

@@ -103,6 +103,16 @@ async def _all_judged(group: Group, verifiers: Sequence[Verifier], context: Cont
 
 async def _judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> tuple[tuple[Verdict, ...], ...]:
     """The verdicts on each rollout of `group`, one a verifier, then those on its earlier answers."""
+    found: dict[int, tuple[Verdict, ...]] = {}
+    for positions, part in group.parts():
+        if part.rollouts:
+            found.update(zip(positions, await _of_one_task(part, verifiers, context), strict=True))
+    return tuple(found[at] for at in range(len(group.rollouts)))
+
+
+async def _of_one_task(
+    group: Group, verifiers: Sequence[Verifier], context: Context
+) -> tuple[tuple[Verdict, ...], ...]:
     found = await _columns(group, verifiers, context)
     for turn, begun in _earlier(group).items():
         distinct = {rollout.path: rollout for rollout in reversed(begun.values())}

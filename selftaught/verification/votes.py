@@ -30,3 +30,15 @@ def _answer(group: Group, index: int) -> str:
     rollout = group.rollouts[index]
     read = final_answer(rollout.text, finished=rollout.finish_reason == "stop")
     return read or (rollout.text.strip() if group.passed(index) else "")
+
+
+def most_voted(group: Group) -> tuple[str, float] | None:
+    """The answer that most of the group's rollouts give, the first of equally many, and the share of all that do.
+
+    None where no rollout has an answer.
+    """
+    votes = same_answers(group)
+    if not votes:
+        return None
+    most = max(votes, key=len)
+    return _answer(group, most[0]), len(most) / len(group.rollouts)

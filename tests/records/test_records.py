@@ -77,7 +77,7 @@ def test_a_field_without_an_arrow_type_is_named():
 @settings(max_examples=20)
 def test_an_id_changes_with_what_it_is_over_and_with_nothing_else(kind: str, data: st.DataObject):
     one, other = data.draw(KINDS[kind]), data.draw(KINDS[kind])
-    for field in set(type(one).model_fields) - {"rollouts", "verdicts", "tree", "control"}:
+    for field in set(type(one).model_fields) - {"rollouts", "verdicts", "tree", "control", "minted"}:
         mixed = one.model_copy(update={field: getattr(other, field)})
         differs = _identity(kind, mixed) != _identity(kind, one)
         assert (mixed.id != one.id) == differs, field
@@ -102,6 +102,15 @@ def test_a_search_without_a_control_is_the_row_that_it_was_before_there_were_any
     assert set(row) == {"task", "rollouts", "verdicts", "tree"}
     counted = {"iterations", "tokens", "value_calls", "duplicates", "empty", "truncated", "seconds"}
     assert set(row["tree"]["spent"]) == counted
+
+
+@given(strategies.groups())
+@settings(max_examples=40)
+def test_the_parts_of_a_group_hold_each_rollout_once(group: Group):
+    parts = list(group.parts())
+    assert sorted(at for positions, _ in parts for at in positions) == list(range(len(group.rollouts)))
+    for positions, part in parts:
+        assert part.rollouts == tuple(group.rollouts[at] for at in positions)
 
 
 def test_golden_ids():

@@ -21,6 +21,7 @@ from selftaught.records import Example, Group, Judged, Task, dataset
 from selftaught.records.dataset import Manifest, Writer
 from selftaught.round import findings
 from selftaught.round.checks.leaks import require_no_leak
+from selftaught.round.checks.minted import leaking
 from selftaught.round.inputs import of_verifying
 from selftaught.round.job import Job, dump
 from selftaught.round.models import context
@@ -145,7 +146,7 @@ def _own(platform: Platform, job: Job, groups: Path) -> Iterator[Example]:
     """What is curated of the round's own groups; where that is too little, the error says what there is."""
     rows, made = dataset.Rows(groups, Group), dataset.manifest(groups)
     try:
-        yield from curate(rows, job.blocks.curate, job.seed)
+        yield from curate(rows, job.blocks.curate, job.seed, leaking(platform, job, rows))
     except RoundFailed as failure:
         summary = findings.rollouts(rows, made.counts, platform.store.uri("datasets", made.digest))
         raise RoundFailed(f"{failure}{summary}") from None
@@ -177,4 +178,5 @@ def _rows(group: Group) -> Iterator[tuple[str, str, str, str, str, str]]:
     for at, (rollout, verdicts) in enumerate(zip(group.rollouts, group.verdicts, strict=True)):
         said = "; ".join(f"{v.verifier}: {v.error or v.reason}" for v in verdicts)
         passed = "passed" if group.passed(at) else "failed"
-        yield group.task.question, group.task.answer or "", rollout.text, passed, said, rollout.finish_reason
+        task = group.task_of(rollout)
+        yield task.question, task.answer or "", rollout.text, passed, said, rollout.finish_reason

@@ -252,7 +252,14 @@ def choice(text: str) -> dict:
 
 
 def says(question: str, sample: str, skill: float) -> str:
-    """Right for the part `skill` of all (question, sample); what a skill gets right, a higher skill gets right too."""
+    """Right for the part `skill` of all (question, sample); what a skill gets right, a higher skill gets right too.
+
+    To what is no word problem, it writes one: the one that is quoted, with other numbers.
+    """
+    if not matches(question):
+        more = 1 + int(10 * luck(f"{question}|{sample}"))
+        quoted = re.search("|".join(f"(?:{unnamed(each)})" for each in (*TRAINED, *HELD_OUT)), question)
+        return re.sub(r"\d+", lambda number: str(int(number[0]) + more), quoted[0]) if quoted else "Yes."
     answer = solve(question) + (luck(f"{question}|{sample}") >= skill)
     shown = f"{answer - 1} + 1 = {answer}\n" if os.environ.get("RECORDED_CALCULATIONS") else ""
     return f"{shown}The answer is {answer}."
@@ -276,6 +283,11 @@ def matches(text: str) -> list[tuple[Template, re.Match[str]]]:
     """The templates that `text` may be of."""
     found = ((template, re.match(pattern(template), text)) for template in (*TRAINED, *HELD_OUT))
     return [(template, match) for template, match in found if match]
+
+
+def unnamed(template: Template) -> str:
+    """As `pattern`, without names for its groups."""
+    return re.sub(r"\?P<\w+>", "?:", pattern(template))
 
 
 def pattern(template: Template) -> str:
