@@ -285,10 +285,11 @@ def evaluate(
 @app.command()
 def compare(
     effects: Annotated[list[Path], typer.Argument(help="files of effects, such as effects/rft.yaml")],
+    profile: Profile = "",
     seeds: Annotated[int, typer.Option(min=0, help="repetitions (0: as many as the effect's file says)")] = 0,
     to: Annotated[
         Path | None,
-        typer.Option("--out", help="file for the results; results/<system>.json beside the effect unless given"),
+        typer.Option("--out", help="file for the results; results/<name>.json beside the effect unless given"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -296,9 +297,10 @@ def compare(
     with errors_printed():
         from selftaught.effects.effect import Effect
 
-        loaded = [(Effect.load(path), to or path.parent / "results" / f"{path.stem}.json") for path in effects]
         if to and len(effects) > 1:
             raise BadInput(f"--out {to}: one file for {len(effects)} effects. Leave it out, or compare one of them.")
+        name = f".{profile}.json" if profile else ".json"
+        loaded = [(Effect.load(path, profile), to or path.parent / "results" / (path.stem + name)) for path in effects]
         platform = _platform()
         for effect, file in loaded:
             _compare(platform, effect, seeds or effect.seeds, file, as_json)
@@ -310,6 +312,10 @@ def _compare(platform: Any, effect: Any, seeds: int, file: Path, as_json: bool) 
     from selftaught.effects.comparison import comparisons
     from selftaught.effects.results import Results
 
+    stored = Results.read(file) if file.exists() else Results(effect=effect)
+    if replaced := len(stored.runs) - len(stored.current(effect).runs):
+        words = f"{file}: {replaced} runs of former recipes or metrics of {effect.system} are replaced."
+        err.print(words, style="yellow", highlight=False, soft_wrap=True)
     with watcher(err, _print if as_json else None) as watch:
         for run in run_arms(platform, effect, seeds, file, watch):
             words = f"{effect.system}: {run.arm}, seed {run.seed}: {run.outcome}, {run.minutes:g} min"

@@ -49,6 +49,8 @@ class Effect(_Frozen):
     """The claim in a sentence."""
     recipe: Text
     """The recipe of every arm that names none: a file, or the name of a shipped one."""
+    profile: str = ""
+    """The profile that is merged over the recipe of every arm; `--profile` of the command replaces it."""
     set: tuple[str, ...] = ()
     """Overrides of all arms (`tasks.report=400`), in the form of `--set`."""
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
@@ -67,10 +69,14 @@ class Effect(_Frozen):
     """What a reader of the result should know."""
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """The effect in `path`. Raises BadRecipe: file and line, field, value, and the accepted ones."""
+    def load(cls, path: Path, profile: str = "") -> Self:
+        """The effect in `path`, its recipes in `profile` where one is named.
+
+        Raises BadRecipe: file and line, field, value, and the accepted ones.
+        """
         form = "an effect is a mapping with system, claim, recipe, arms, control, metric and smallest"
-        written = Written(*mapping(contents(path, "effect", path.parent), str(path), form), cls)
+        data, locations = mapping(contents(path, "effect", path.parent), str(path), form)
+        written = Written({**data, **({"profile": profile} if profile else {})}, locations, cls)
         effect = written.checked()
         for index, arm in enumerate(effect.arms):
             for problem in _problems(effect, arm):
@@ -105,7 +111,7 @@ class Effect(_Frozen):
 
     def recipe_of(self, arm: Arm) -> Recipe:
         """The recipe of `arm`, as `recipes` has it."""
-        return Recipe.load(Path(arm.recipe or self.recipe), (*self.set, *arm.set))
+        return Recipe.load(Path(arm.recipe or self.recipe), (*self.set, *arm.set), self.profile)
 
     def metric_of(self, arm: Arm) -> str:
         """What is measured of `arm`."""

@@ -53,7 +53,7 @@ def _rows(results: Results) -> Iterator[list[str]]:
 def _row(effect: Effect, results: Results, found: Comparison) -> list[str]:
     runs = [*results.of(found.arm.arm).values(), *results.of(found.control.arm).values()]
     return [
-        effect.system,
+        f"{effect.system} ({effect.profile})" if effect.profile else effect.system,
         effect.claim,
         _metrics(found),
         sides(found),

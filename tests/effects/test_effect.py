@@ -39,6 +39,17 @@ def test_an_arm_has_the_effects_recipe_and_overrides_unless_it_says_otherwise(tm
     assert list(effect.treated) == ["verified"]
 
 
+def test_arms_may_run_in_a_profile_of_their_recipe(tmp_path: Path):
+    recipe = "{name: own, extends: rft, profiles: {small: {tasks: {train: 12}}}}"
+    (tmp_path / "own.yaml").write_text(recipe)
+    text = FILE.replace("recipe: rft", f"recipe: {tmp_path / 'own.yaml'}").replace(", recipe: unfiltered", "")
+    (tmp_path / "effect.yaml").write_text(text)
+    usual, small = Effect.load(tmp_path / "effect.yaml"), Effect.load(tmp_path / "effect.yaml", "small")
+    assert [each.recipes["verified"].tasks.train for each in (usual, small)] == [480, 12]
+    with pytest.raises(BadRecipe, match=r"effect.yaml:6: arms.verified: --profile smal: no such profile of"):
+        Effect.load(tmp_path / "effect.yaml", "smal")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
