@@ -108,6 +108,8 @@ class Sampler(Block, axis="sample"):
 class Verifier(Block, axis="verify"):
     """Judges whether rollouts are right; by group, so that votes and consistency are ordinary verifiers."""
 
+    required: bool = True
+    """Whether a rollout has to pass it. If not, its score is there for curators, which ask no models themselves."""
     reads_answer: ClassVar[bool] = True
     """Whether a rollout with just the gold answer has to pass, which is tested before a run. False for verifiers of
     form, steps or length."""
@@ -126,6 +128,10 @@ class Verifier(Block, axis="verify"):
         Verdicts name the external models that the verifier asks. A crash in a verifier is a fact about the verifier and
         not about the model. Dead endpoints and wrong models (any SelftaughtError but NoAnswer) are raised.
         """
+        said = await self._attributed(group, context)
+        return said if self.required else [each.model_copy(update={"required": False}) for each in said]
+
+    async def _attributed(self, group: Group, context: Context) -> list[Verdict]:
         try:
             said = await self._twice(group, context)
         except NoAnswer as error:

@@ -61,7 +61,7 @@ class Advantages(PerGroupCurator, type="advantages"):
         return [
             (rollout, self._reward(group, at))
             for at, rollout in enumerate(group.rollouts)
-            if not rollout.hinted and not any(verdict.error for verdict in _on_the_last(group, at))
+            if not rollout.hinted and not any(verdict.is_missing for verdict in _on_the_last(group, at))
         ]
 
     def _reward(self, group: Group, at: int) -> float:

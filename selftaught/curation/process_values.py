@@ -22,7 +22,7 @@ def right_leaves(group: Group) -> frozenset[int]:
 def unjudged_leaves(group: Group) -> frozenset[int]:
     """The terminal nodes of a verified group's tree that some verifier could not judge: neither right nor wrong."""
     judged = zip(group.rollouts, group.verdicts, strict=True)
-    return frozenset(rollout.index for rollout, verdicts in judged if any(each.error is not None for each in verdicts))
+    return frozenset(rollout.index for rollout, verdicts in judged if any(each.is_missing for each in verdicts))
 
 
 def distances(tree: Tree, right: Collection[int]) -> list[int]:

@@ -70,7 +70,7 @@ class Transcripts(Selection, type="transcripts"):
     def _fates(self, group: Group, at: int) -> set[Keep]:
         """What became of rollout `at`: none of those that need a verdict where a verifier could not give one."""
         fates: set[Keep] = {"all"}
-        if any(verdict.error is not None for verdict in group.verdicts[at]):
+        if any(verdict.is_missing for verdict in group.verdicts[at]):
             return fates
         passed = group.passed(at)
         fates.add("passed" if passed else "failed")

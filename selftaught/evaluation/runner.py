@@ -105,7 +105,7 @@ def _by_sampler(metrics: Iterable[Metric]) -> Mapping[str, list[Metric]]:
 
 def _check_verified(groups: Sequence[Group]) -> None:
     verdicts = [on_one for group in groups for on_one in group.verdicts]
-    errors = [next(v for v in on_one if v.error is not None) for on_one in verdicts if any(v.error for v in on_one)]
+    errors = [next(v for v in on_one if v.is_missing) for on_one in verdicts if any(v.is_missing for v in on_one)]
     if len(errors) > MOST_UNVERIFIED * len(verdicts):
         raise RoundFailed(
             f"evaluate: {len(errors)} of {len(verdicts)} answers could not be verified, more than "
@@ -139,7 +139,7 @@ def _score(metric: Metric, group: Group, model: str) -> TaskScore:
         texts=tuple(rollout.text for rollout in rollouts[:READABLE]),
         passed=tuple(group.passed(index) for index in range(len(rollouts))),
         completion_tokens=group.new_tokens,
-        errors=sum(any(verdict.error for verdict in on_one) for on_one in group.verdicts),
+        errors=sum(any(verdict.is_missing for verdict in on_one) for on_one in group.verdicts),
     )
 
 

@@ -33,7 +33,7 @@ class Control(Record):
         return sum(rollout.completion_tokens for rollout in self.rollouts)
 
     def passed(self, index: int) -> bool:
-        """Whether rollout `index` was verified and every verifier passed it."""
+        """Whether rollout `index` was verified and every required verifier passed it."""
         return _passed(self.verdicts, index)
 
 
@@ -100,7 +100,7 @@ class Group(Record):
         return tuple(self.rollouts[at] for at in positions), verdicts
 
     def passed(self, index: int, turn: str = "") -> bool:
-        """Whether rollout `index` was verified and every verifier passed it, or its earlier answer `turn`."""
+        """Whether rollout `index` was verified and every required verifier passed it, or its earlier answer `turn`."""
         return _passed(self.verdicts, index, turn)
 
     @property
@@ -145,4 +145,4 @@ class Judged(Record):
 
 def _passed(verdicts: Sequence[Sequence[Verdict]], index: int, turn: str = "") -> bool:
     about = [verdict for verdict in verdicts[index] if verdict.turn == turn] if verdicts else []
-    return bool(about) and all(verdict.passed for verdict in about)
+    return bool(about) and all(verdict.passed for verdict in about if verdict.required)

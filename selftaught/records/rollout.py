@@ -107,7 +107,8 @@ Models = Annotated[
 class Verdict(Record):
     """What a verifier says of a rollout: a score in [0, 1], passed, a reason; or an error, and then no score.
 
-    With a `turn` it is about that earlier answer of the rollout, by its name, and not about its last.
+    With a `turn` it is about that earlier answer of the rollout, by its name, and not about its last. One that is not
+    `required` informs curators, and decides neither whether the rollout passed nor whether it could be judged.
     `external` are the models behind URLs that it asked, whose weights nobody has proven.
     """
 
@@ -118,6 +119,16 @@ class Verdict(Record):
     error: str | None = None
     turn: Name = ""
     external: Models = ()
+    required: Annotated[
+        bool,
+        BeforeValidator(lambda required: True if required is None else required),
+        Field(exclude_if=lambda required: required),
+    ] = True
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it was required and could not be given."""
+        return self.required and self.error is not None
 
     @classmethod
     def of(cls, verifier: str, passed: bool, reason: str = "") -> Self:

@@ -120,7 +120,7 @@ JUDGED: tuple[Judgement, ...] = ("accepted", "rejected", "error")
 def judgements(group: Group) -> Iterator[Judgement]:
     """What each rollout of a verified group came to, in order."""
     for index, verdicts in enumerate(group.verdicts):
-        if any(verdict.error is not None for verdict in verdicts):
+        if any(verdict.is_missing for verdict in verdicts):
             yield "error"
         else:
             yield "accepted" if group.passed(index) else "rejected"

@@ -189,6 +189,6 @@ def funnel(groups: Iterable[Group]) -> Funnel:
         rollouts=len(rollouts),
         passed=sum(passed),
         solved=sum(count > 0 for count in passed),
-        errors=sum(any(verdict.error is not None for verdict in on_one) for on_one in verdicts),
+        errors=sum(any(verdict.is_missing for verdict in on_one) for on_one in verdicts),
         truncated=sum(rollout.finish_reason == "length" for rollout in rollouts),
     )

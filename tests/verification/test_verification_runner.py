@@ -134,6 +134,19 @@ async def test_a_verifier_that_never_ran_is_named():
         await verified([group("2", "1", "2")], AnswerMatch(), Crashing())
 
 
+async def test_a_verifier_that_is_not_required_decides_nothing():
+    (judged,) = await verified([group("2", "2", "3")], AnswerMatch(), Rules(min_chars=9, required=False))
+    assert [verdict.passed for _, verdict in judged.verdicts] == [False, False]
+    assert [judged.passed(at) for at in range(2)] == [True, False]
+    assert funnel([judged]).passed == 1
+
+
+async def test_an_error_of_one_that_is_not_required_leaves_the_rollout_judged():
+    (judged, _) = await verified([group("2", "2"), group("3", "3")], AnswerMatch(), Crashing(required=False))
+    assert judged.verdicts[0][1].error and judged.passed(0)
+    assert funnel([judged]).errors == 0
+
+
 async def test_a_dead_judge_stops_the_step():
     with pytest.raises(Unavailable, match="connection refused"):
         await verified([group("1", "1")], Dead())
