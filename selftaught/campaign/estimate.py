@@ -234,7 +234,8 @@ def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
         held_out = task.split != "train" and stage.evaluate
         sampler = stage.evaluate[0].sampler() if held_out else stage.sample
         asked = sampler.asked(task)
-        yield Sent(task.split, tuple((message.role, message.content) for message in asked), task.answer)
+        gold = task.answer if task.answer is not None else task.texts.get("reference")
+        yield Sent(task.split, tuple((message.role, message.content) for message in asked), gold)
 
 
 def gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import ClassVar
 
 from selftaught.blocks import TaskSource
 from selftaught.core.errors import BadInput
@@ -38,10 +39,14 @@ class PromptedSource(TaskSource):
     """System message of every task; there is none where it is empty."""
     instruction: str = ""
     """Said after every question, such as the form that the answer is to have."""
+    between: ClassVar[str] = " "
+    """What stands between the two."""
 
     def messages(self, question: str) -> tuple[Message, ...]:
         """The prompt that asks `question`."""
-        asked = Message(role="user", content=f"{question} {self.instruction}" if self.instruction else question)
+        asked = Message(
+            role="user", content=f"{question}{self.between}{self.instruction}" if self.instruction else question
+        )
         return (Message(role="system", content=self.system), asked) if self.system else (asked,)
 
     def asked(self, prompt: str) -> str:

@@ -71,9 +71,7 @@ class UnitTests(Verifier, type="tests"):
     timeout: Annotated[
         PositiveInt, Field(description="seconds of computing that a program may take, for all cases")
     ] = 2
-    memory_mb: Annotated[PositiveInt, Field(ge=64, description="MiB of memory that it may take, Python's included")] = (
-        256
-    )
+    memory_mb: Annotated[int, Field(ge=64, description="MiB of memory that it may take, Python's included")] = 256
     output_kb: Annotated[PositiveInt, Field(description="KiB that it may print, and that its results may take")] = 64
     show: Annotated[
         Literal["visible", "none"], Field(description="whether a reason shows the first visible case that fails")
