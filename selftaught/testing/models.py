@@ -40,6 +40,12 @@ class ScriptedModel:
         self.asked.append(tuple(messages))
         return [_completion(self._next(messages), max_tokens) for _ in range(n)]
 
+    async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
+        """For each of `chats` 1 for the word that the next answer begins with, in any case, and 0 for the others."""
+        self.asked += map(tuple, chats)
+        said = [self._next(chat).casefold() for chat in chats]
+        return [[float(answer.startswith(word.casefold())) for word in words] for answer in said]
+
     def _next(self, messages: Sequence[Message]) -> str:
         answer = next(self._answers)
         return answer if isinstance(answer, str) else answer(messages)
