@@ -1155,6 +1155,36 @@ CASES = [
         ("riddles: has no champion yet. Bring the recipe's model in first: `selftaught adopt`.",),
     ),
     Bad(
+        "a schedule that does not say when",
+        "schedule rft.yaml --line maths",
+        provoked(registered, recipe()),
+        ("no cron. Give --cron '0 3 * * 1' for Mondays at 3, or a schedule in the campaign's file.",),
+    ),
+    Bad(
+        "a campaign with a field that needs the cluster's controller",
+        "submit -f campaign.yaml",
+        files(campaign__yaml="line: maths\nrecipe: {name: rft}\napproval: {required: true}\n"),
+        ("campaign.yaml:3: approval: no such field.", "accepted: line, recipe, schedule, suspend, shards"),
+    ),
+    Bad(
+        "a campaign whose recipe is nowhere",
+        "run -f campaign.yaml",
+        files(campaign__yaml="line: maths\nrecipe: {}\n"),
+        ("campaign.yaml:2: recipe: has no recipe. Give one of inline, name and path.",),
+    ),
+    Bad(
+        "a recipe beside a campaign's file",
+        "run rft.yaml -f campaign.yaml",
+        provoked(recipe(), files(campaign__yaml="line: maths\nrecipe: {path: rft.yaml}\n")),
+        ("rft.yaml: -f campaign.yaml has a recipe already. Leave one of them out.",),
+    ),
+    Bad(
+        "a run of nothing",
+        "run",
+        nothing,
+        ("no recipe. Name one, such as rft, or a campaign's file: -f campaign.yaml.",),
+    ),
+    Bad(
         "a cron expression with four fields",
         "schedule rft.yaml --line maths --cron '0 3 * *'",
         provoked(registered, recipe(), environment(SELFTAUGHT_KFP="http://127.0.0.1:9")),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from selftaught.blocks import Block, Outlook, Sampler, Verifier
-from selftaught.campaign.local import CampaignSpec
+from selftaught.campaign.order import CampaignOrder
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
@@ -133,7 +133,7 @@ class Estimate:
         )
 
 
-def plan(platform: Platform, order: CampaignSpec) -> Estimate:
+def plan(platform: Platform, order: CampaignOrder) -> Estimate:
     """The plan of `order`, for the stage of the round that is due.
 
     Raises BadRecipe when its requests do not fit the engines or a role of it has no model, BadInput when the tasks
@@ -177,7 +177,7 @@ def plan(platform: Platform, order: CampaignSpec) -> Estimate:
 
 
 def _power(
-    platform: Platform, order: CampaignSpec, stage: Stage, number: int, sizes: Mapping[str, int], rounds: int
+    platform: Platform, order: CampaignOrder, stage: Stage, number: int, sizes: Mapping[str, int], rounds: int
 ) -> str:
     """What the gate of `stage` can show, with the tasks that its metric has and the noise that the last round had."""
     assert stage.gate is not None
@@ -219,7 +219,7 @@ def _players(recipe: Recipe, stage: Stage, others: Mapping[str, Version]) -> Ite
         yield f"{role}{named} ({', '.join(axis for axis, roles in asking.items() if role in roles)})"
 
 
-def _drawn(platform: Platform, order: CampaignSpec) -> tuple[TaskDraw, str]:
+def _drawn(platform: Platform, order: CampaignOrder) -> tuple[TaskDraw, str]:
     """What the first round takes, and why that is nothing where nothing new was uploaded."""
     try:
         return drawn(platform, order.recipe, RoundKey(order.line, order.campaign)), ""
@@ -278,7 +278,7 @@ def _evaluated(stage: Stage, sets: list[int]) -> int:
     return sum(sampler.cost() * tasks for sampler, tasks in shared.values())
 
 
-def _measured_rate(platform: Platform, order: CampaignSpec) -> float | None:
+def _measured_rate(platform: Platform, order: CampaignOrder) -> float | None:
     last = newest(platform, order.line, order.campaign)
     record = recorded(platform, last) if last else None
     if record is None:

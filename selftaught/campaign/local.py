@@ -14,15 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from selftaught.campaign.limits import Limits
-from selftaught.core import errors, shipped
+from selftaught.campaign.order import CampaignOrder
+from selftaught.core import errors
 from selftaught.core.environment import inherited
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
-from selftaught.core.names import named
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
@@ -46,36 +46,6 @@ LAST_LINES = 12
 
 Event = Mapping[str, Any]
 Watcher = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
-class CampaignSpec:
-    """What to run: a recipe on a line, for `rounds` (0: as many as its stages say), sampling in `shards` tasks.
-
-    A round that was begun keeps the shards that its plan has. None begins once the campaign's have reached `limits`.
-    """
-
-    recipe: Recipe
-    line: str
-    campaign: str
-    rounds: int = 0
-    shards: int = 1
-    pipelines: Path = field(default_factory=shipped.pipelines)
-    limits: Limits = field(default_factory=Limits)
-
-    def pipeline(self, number: int) -> Path:
-        """The compiled pipeline that round `number` (from 1) runs."""
-        return self.pipeline_of(stage_of(self.recipe, number))
-
-    def pipeline_of(self, stage: Stage) -> Path:
-        """The compiled pipeline of the rounds of `stage`: one without a loop where there is one shard."""
-        file = stage.sample.pipeline
-        return self.pipelines / (file if self.shards > 1 else f"one-shard-{file}")
-
-    def __post_init__(self) -> None:
-        """Raise BadInput when the line or the campaign cannot be called that."""
-        named(self.line, "--line")
-        named(self.campaign, "--campaign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +76,7 @@ class LimitReached:
 class Campaign:
     """Runs an order on this machine. One process at a time per line."""
 
-    def __init__(self, platform: Platform, order: CampaignSpec, watch: Watcher) -> None:
+    def __init__(self, platform: Platform, order: CampaignOrder, watch: Watcher) -> None:
         self.platform, self.order, self.watch = platform, order, watch
         self.folder = platform.settings.home / "campaigns" / order.line / order.campaign
 
@@ -276,16 +246,8 @@ class Campaign:
 
     def _pipeline(self, key: RoundKey, folder: Path) -> int:
         """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
-        events, plan = folder / "run" / "events.jsonl", begun(self.platform, key)
-        order = replace(self.order, shards=plan.shards) if plan else self.order
-        arguments = {
-            "recipe": self.order.recipe.model_dump_json(),
-            "line": key.line,
-            "campaign": key.campaign,
-            "number": key.number,
-            "attempt": key.attempt,
-            "shards": list(range(order.shards)),
-        }
+        events, order = folder / "run" / "events.jsonl", self.order.resumed(self.platform, key)
+        arguments = order.arguments(key, order.recipe.model_dump_json())
         command = [
             sys.executable,
             "-m",

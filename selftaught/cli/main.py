@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from io import TextIOWrapper
@@ -45,12 +46,14 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
 tasks_app = typer.Typer(no_args_is_help=True, help="Inbox tasks: upload, list.")
 rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
+campaign_app = typer.Typer(no_args_is_help=True, help="Campaigns as files (-f): schema.")
 init_app = typer.Typer(no_args_is_help=True, help="The beginning of a recipe, a block, a plug-in.")
 rollouts_app = typer.Typer(no_args_is_help=True, help="The answers of a round: show, export.")
 steps_app = typer.Typer(no_args_is_help=True, help="Steps with labels, for process reward models: export, import.")
 models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
 app.add_typer(init_app, name="init")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(campaign_app, name="campaign")
 app.add_typer(models_app, name="models")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(rounds_app, name="rounds")
@@ -77,6 +80,14 @@ Profile = Annotated[
     typer.Option("--profile", help="a profile of the recipe, merged over it", autocompletion=complete_profile),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+OptionalRecipe = Annotated[
+    Path | None,
+    typer.Argument(help="a recipe file, or the name of a shipped recipe, such as rft", autocompletion=complete_recipe),
+]
+CampaignYaml = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help="a campaign's file in place of a recipe; options override what it says"),
+]
 LineName = Annotated[
     str,
     typer.Option("--line", help="model line; the recipe's name unless given", autocompletion=complete_line),
@@ -150,7 +161,8 @@ def main(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 @app.command()
 def run(
-    recipe: RecipePath,
+    recipe: OptionalRecipe = None,
+    file: CampaignYaml = None,
     overrides: Overrides = [],  # noqa: B006
     profile: Profile = "",
     rounds: Annotated[int, typer.Option(min=0, help="rounds to run (0: as many as the recipe's stages define)")] = 0,
@@ -159,7 +171,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print the plan and what it will cost, run nothing")
     ] = False,
-    shards: Annotated[int, typer.Option(min=1, help="sampling tasks that run side by side")] = 2,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="sampling tasks that run side by side (2 unless given)")
+    ] = None,
     max_hours: Annotated[
         float | None, typer.Option(min=0, help="begin no round once the campaign's have taken so many hours")
     ] = None,
@@ -173,16 +187,16 @@ def run(
     with errors_printed():
         from selftaught.campaign.estimate import plan
         from selftaught.campaign.limits import Limits
-        from selftaught.campaign.local import Campaign, CampaignSpec
+        from selftaught.campaign.local import Campaign
         from selftaught.cli.live import watcher
+        from selftaught.cli.orders import OrderOptions
         from selftaught.platform import Platform
-        from selftaught.recipe import Recipe
         from selftaught.state.tracking import NOTHING_NEW
 
-        parsed = Recipe.load(recipe, overrides, profile)
-        platform = Platform.open() if dry_run else _platform()
+        asked = OrderOptions(recipe, file, overrides, profile, line, campaign, shards)
         limits = Limits(max_hours, max_tokens)
-        order = CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, rounds, shards, pipelines, limits)
+        order = replace(asked.order(shards=2), rounds=rounds, pipelines=pipelines, limits=limits)
+        platform = Platform.open() if dry_run else _platform()
         planned = plan(platform, order)
         if as_json:
             _print(planned.as_dict())
@@ -458,7 +472,8 @@ def compile_pipeline(
 # On a cluster ---------------------------------------------------------------------------------------------------------
 
 Shards = Annotated[
-    int, typer.Option(min=1, help="sampling tasks that run in parallel; a round that has started keeps its number")
+    int | None,
+    typer.Option(min=1, help="sampling tasks that run in parallel (default 1); a round that has started keeps its own"),
 ]
 AbandonAfter = Annotated[
     int, typer.Option(min=0, help="give up rounds of the line that began so many hours ago and did not end (0: none)")
@@ -468,31 +483,34 @@ CampaignName = Annotated[str, typer.Option(help="name of the campaign; the recip
 
 @app.command()
 def adopt(
-    recipe: RecipePath,
+    recipe: OptionalRecipe = None,
+    file: CampaignYaml = None,
     overrides: Overrides = [],  # noqa: B006
     profile: Profile = "",
     line: LineName = "",
 ) -> None:
     """Bring a recipe's models into a line's store and registry; a line that has a champion keeps it. Needs torch."""
     with errors_printed():
-        from selftaught.recipe import Recipe
+        from selftaught.cli.orders import OrderOptions
         from selftaught.round.adopt import adopt as adopted
         from selftaught.round.adopt import adopt_roles
 
-        parsed, platform = Recipe.load(recipe, overrides, profile), _platform()
-        champion = adopted(platform, parsed, line or parsed.name)
-        adopt_roles(platform, parsed, line or parsed.name)
+        order = OrderOptions(recipe, file, overrides, profile, line).order(shards=1)
+        platform = _platform()
+        champion = adopted(platform, order.recipe, order.line)
+        adopt_roles(platform, order.recipe, order.line)
         out.print(f"{champion.line}: champion is version {champion.version} ({champion.digest[:8]})")
 
 
 @app.command()
 def submit(
-    recipe: RecipePath,
+    recipe: OptionalRecipe = None,
+    file: CampaignYaml = None,
     overrides: Overrides = [],  # noqa: B006
     profile: Profile = "",
     line: LineName = "",
     campaign: CampaignName = "",
-    shards: Shards = 1,
+    shards: Shards = None,
     pipelines: Pipelines = COMPILED,
     abandon_after: AbandonAfter = 0,
     as_json: AsJson = False,
@@ -500,9 +518,11 @@ def submit(
     """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
     with errors_printed():
         from selftaught.campaign.kfp.submission import submit as submitted
+        from selftaught.cli.orders import OrderOptions
         from selftaught.platform import Platform
 
-        order = _order(recipe, overrides, profile, line, campaign, shards, pipelines)
+        asked = OrderOptions(recipe, file, overrides, profile, line, campaign, shards)
+        order = replace(asked.order(shards=1), pipelines=pipelines)
         try:
             made = submitted(Platform.open(), order, abandon_after * 3600)
         except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
@@ -518,25 +538,27 @@ def submit(
 
 @app.command()
 def schedule(
-    recipe: RecipePath,
-    cron: Annotated[str, typer.Option(help="when: minute hour day month weekday, such as '0 3 * * 1'")],
+    recipe: OptionalRecipe = None,
+    file: CampaignYaml = None,
+    cron: Annotated[str, typer.Option(help="when: minute hour day month weekday, such as '0 3 * * 1'")] = "",
     overrides: Overrides = [],  # noqa: B006
     profile: Profile = "",
     line: LineName = "",
     campaign: CampaignName = "",
-    shards: Shards = 1,
-    time_zone: Annotated[str, typer.Option(help="of the cron, such as Europe/Berlin")] = "Etc/UTC",
+    shards: Shards = None,
+    time_zone: Annotated[str, typer.Option(help="of the cron, such as Europe/Berlin (Etc/UTC unless given)")] = "",
     abandon_after: AbandonAfter = 168,
     as_json: AsJson = False,
 ) -> None:
     """Run rounds on a schedule: a CronJob that submits, instead of the line's schedule before."""
     with errors_printed():
-        from selftaught.campaign.kfp.schedules import Clock
         from selftaught.campaign.kfp.schedules import schedule as scheduled
+        from selftaught.cli.orders import OrderOptions
         from selftaught.platform import Platform
 
-        order = _order(recipe, overrides, profile, line, campaign, shards, COMPILED)
-        made = scheduled(Platform.open(), order, Clock(cron.strip(), time_zone, abandon_after))
+        asked = OrderOptions(recipe, file, overrides, profile, line, campaign, shards)
+        clock = asked.clock(cron.strip(), time_zone, abandon_after)
+        made = scheduled(Platform.open(), asked.order(shards=1), clock)
         if as_json:
             _print(_fields(made))
             return
@@ -624,14 +646,13 @@ def reconcile(
             out.print(said)
 
 
-def _order(
-    recipe: Path, overrides: list[str], profile: str, line: str, campaign: str, shards: int, pipelines: Path
-) -> Any:
-    from selftaught.campaign.local import CampaignSpec
-    from selftaught.recipe import Recipe
+@campaign_app.command("schema")
+def campaign_schema() -> None:
+    """The JSON Schema of a campaign's file, for editors."""
+    with errors_printed():
+        from selftaught.campaign.spec import schema
 
-    parsed = Recipe.load(recipe, overrides, profile)
-    return CampaignSpec(parsed, line or parsed.name, campaign or parsed.name, shards=shards, pipelines=pipelines)
+        out.file.write(json.dumps(schema(), indent=2) + "\n")
 
 
 # Beginnings ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from selftaught.campaign.local import Campaign, CampaignSpec, RoundResult, Watcher
+from selftaught.campaign.local import Campaign, RoundResult, Watcher
+from selftaught.campaign.order import CampaignOrder
 from selftaught.core.errors import BadInput
 from selftaught.effects.effect import BASE, Arm, Effect
 from selftaught.effects.results import Results, Run
@@ -75,7 +76,7 @@ def _finish(platform: Platform, recipe: Recipe, key: RoundKey, watch: Watcher) -
     """Run the rounds of the recipe's stages that have not ended yet."""
     if len(ended(platform, key.line, key.campaign)) == sum(stage.rounds for stage in recipe.stages):
         return
-    for result in Campaign(platform, CampaignSpec(recipe, key.line, key.campaign), watch).run():
+    for result in Campaign(platform, CampaignOrder(recipe, key.line, key.campaign), watch).run():
         if not isinstance(result, RoundResult):
             raise BadInput(f"{key.line}: round {result.key.number} did not run: {result.reason}")
 

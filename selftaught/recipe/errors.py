@@ -61,7 +61,7 @@ class Written(Generic[M]):
     def _sentence(self, detail: ErrorDetails, path: Path) -> str:
         kind, value = detail["type"], detail["input"]
         if kind == "extra_forbidden":
-            known = list(self._model(path[:-1]).model_fields)
+            known = [field.alias or name for name, field in self._model(path[:-1]).model_fields.items()]
             return f": no such field.{did_you_mean(str(path[-1]), known)}\n  accepted: {', '.join(known)}"
         if kind in _NO_BLOCK and (axis := self._axis(path)):
             return _no_block(kind, axis, value)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from selftaught.campaign.local import CampaignSpec, RoundResult
+from selftaught.campaign.local import RoundResult
+from selftaught.campaign.order import CampaignOrder
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, RoundFailed, SelftaughtError
@@ -37,7 +38,7 @@ class Desk:
 
     def campaign(self, rounds: int = 1, shards: int = 2, step: type[Round] = Round, **changes: Any) -> Rounds:
         parsed = Recipe.parse(canonical(recipe(self.model, **changes)).decode())
-        campaign = Rounds(self.platform, CampaignSpec(parsed, "line", "campaign", rounds, shards), self.events.append)
+        campaign = Rounds(self.platform, CampaignOrder(parsed, "line", "campaign", rounds, shards), self.events.append)
         campaign.step = step
         return campaign
 
@@ -343,7 +344,7 @@ def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, cod
 
 
 def test_without_a_compiled_pipeline_nothing_starts(desk: Desk, tmp_path: Path):
-    order = CampaignSpec(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipelines=tmp_path)
+    order = CampaignOrder(Recipe.parse(canonical(recipe(desk.model)).decode()), "line", "c", pipelines=tmp_path)
     with pytest.raises(BadInput, match=r"round\.yaml: no compiled pipeline"):
         next(Rounds(desk.platform, order, desk.events.append).run())
     assert desk.events == []

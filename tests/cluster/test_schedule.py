@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from selftaught.campaign.kfp.schedules import Clock, cron_job
-from selftaught.campaign.local import CampaignSpec
+from selftaught.campaign.order import CampaignOrder
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.settings import Settings
@@ -46,7 +46,7 @@ def test_it_is_admitted_under_restricted_and_set_again(
         image_steps="steps:1",
         kfp_namespace=profile,
     )
-    order = CampaignSpec(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), "support", "weekly")
+    order = CampaignOrder(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), "support", "weekly")
     for cron in ("0 3 * * 1", "@daily"):
         job = cron_job(found, order, Clock(cron, "Europe/Berlin"))
         done = kube.run("apply", "--validate=strict", "-f", "-", given=yaml.safe_dump(job))

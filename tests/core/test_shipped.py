@@ -81,10 +81,10 @@ def test_the_installed_package_lists_its_recipes(installed: Path, user: Path):
 
 def test_the_installed_package_finds_a_pipeline_for_every_shipped_recipe(installed: Path, user: Path):
     code = (
-        "from selftaught.campaign.local import CampaignSpec; from selftaught.core import shipped\n"
+        "from selftaught.campaign.order import CampaignOrder; from selftaught.core import shipped\n"
         "from selftaught.recipe import Recipe\n"
         "for path in shipped.recipes().glob('*.yaml'):\n"
-        "    order = CampaignSpec(Recipe.load(path), 'line', 'campaign')\n"
+        "    order = CampaignOrder(Recipe.load(path), 'line', 'campaign')\n"
         "    assert order.pipeline(1).is_relative_to(shipped.pipelines()) and order.pipeline(1).is_file(), path\n"
         "print(shipped.__file__)"
     )

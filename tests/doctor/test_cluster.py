@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.schedules import Clock, cron_job
-from selftaught.campaign.local import CampaignSpec
+from selftaught.campaign.order import CampaignOrder
 from selftaught.cli.main import app
 from selftaught.cluster.pod_security import CONTEXT
 from selftaught.core import shipped
@@ -420,7 +420,7 @@ def test_what_is_not_known_does_not_make_the_command_fail(cluster: Kubernetes, m
 def scheduled(home: Path, line: str, image: str) -> Any:
     """What `selftaught schedule` makes for a line."""
     found = Settings(home=home, store="s3://models", tracking_uri="http://mlflow", image_steps=image)
-    return cron_job(found, CampaignSpec(Recipe.load(shipped.recipes() / "rft.yaml"), line, "weekly"), Clock("@daily"))
+    return cron_job(found, CampaignOrder(Recipe.load(shipped.recipes() / "rft.yaml"), line, "weekly"), Clock("@daily"))
 
 
 def test_schedules_that_an_upgrade_left_behind_are_named(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.round import COMPILED
-from selftaught.campaign.local import Campaign, CampaignSpec
+from selftaught.campaign.local import Campaign
+from selftaught.campaign.order import CampaignOrder
 from selftaught.core.canonical import canonical
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
@@ -29,7 +30,7 @@ def test_a_round_of_one_shard_runs_without_a_loop(
     pipelines.mkdir()
     shutil.copy(COMPILED / "one-shard-round.yaml", pipelines)
     (pipelines / "round.yaml").write_text("not to be run")
-    order = CampaignSpec(
+    order = CampaignOrder(
         Recipe.parse(canonical(recipe(model)).decode()), "line", "campaign", shards=2, pipelines=pipelines
     )
     assert order.pipeline(1).name == "round.yaml"

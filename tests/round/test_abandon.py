@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.submission import abandon, submit
-from selftaught.campaign.local import CampaignSpec, locked_line
+from selftaught.campaign.local import locked_line
+from selftaught.campaign.order import CampaignOrder
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
@@ -51,9 +52,9 @@ def outcomes(platform: Platform) -> list[tuple[int, int, str]]:
     return [(run.key.number, run.key.attempt, run.outcome) for run in platform.tracker.rounds("line", "campaign")]
 
 
-def order(model: Path) -> CampaignSpec:
+def order(model: Path) -> CampaignOrder:
     parsed = Recipe.parse(json.dumps(recipe(model)))
-    return CampaignSpec(parsed, "line", "campaign", pipelines=REPOSITORY / "pipelines" / "compiled")
+    return CampaignOrder(parsed, "line", "campaign", pipelines=REPOSITORY / "pipelines" / "compiled")
 
 
 def test_the_next_round_is_redrawn_and_status_says_so(platform: Platform, begun: Round):

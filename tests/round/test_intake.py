@@ -21,7 +21,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from selftaught.blocks import Draw
-from selftaught.campaign.local import Campaign, CampaignSpec, RoundResult, Skipped
+from selftaught.campaign.local import Campaign, RoundResult, Skipped
+from selftaught.campaign.order import CampaignOrder
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import NothingNew, RoundFailed
 from selftaught.platform import Platform
@@ -349,7 +350,7 @@ def test_a_round_that_failed_leaves_its_drops_to_the_next_attempt(desk: Desk, bu
 def test_no_new_tasks_start_no_engine_and_adopt_no_model(platform: Platform, bucket: Path, model: Path, tmp_path: Path):
     parsed = Recipe.parse(canonical(recipe(tmp_path / "no-such-model", tasks=tasks(bucket))).decode())
     events: list[Mapping[str, Any]] = []
-    (quiet,) = Campaign(platform, CampaignSpec(parsed, "new", "campaign"), events.append).run()
+    (quiet,) = Campaign(platform, CampaignOrder(parsed, "new", "campaign"), events.append).run()
     assert short(quiet) == (1, 0, NOTHING_NEW)
     assert events == []
     assert platform.tracker.versions("new") == []
@@ -375,7 +376,7 @@ def test_the_compiled_pipeline_ends_in_prepare_where_the_drops_went_meanwhile(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ENGINE, BLOCKS, REPOSITORY))))
     monkeypatch.chdir(REPOSITORY)
     parsed = Recipe.parse(canonical(recipe(model, tasks=tasks(bucket))).decode())
-    campaign = Campaign(platform, CampaignSpec(parsed, "line", "campaign"), lambda event: None)
+    campaign = Campaign(platform, CampaignOrder(parsed, "line", "campaign"), lambda event: None)
     key = RoundKey("line", "campaign")
     assert [short(ended) for ended in campaign.run()] == [(1, 0, NOTHING_NEW)]
     assert [(r.key, r.outcome) for r in platform.tracker.rounds("line", "campaign")] == [(key, NOTHING_NEW)]

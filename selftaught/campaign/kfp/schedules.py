@@ -14,7 +14,7 @@ import yaml
 
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
 from selftaught.campaign.kfp.submission import require_champion
-from selftaught.campaign.local import CampaignSpec
+from selftaught.campaign.order import CampaignOrder
 from selftaught.cluster.client import Cluster, api_errors, found
 from selftaught.cluster.naming import LINE, MANAGED
 from selftaught.core.errors import BadInput
@@ -34,11 +34,15 @@ _NAME = 52
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """When a schedule fires: five fields of cron in a time zone; and the hours after which it gives a round up."""
+    """When a schedule fires: five fields of cron in a time zone; and the hours after which it gives a round up.
+
+    One that is `suspended` fires once it no longer is.
+    """
 
     cron: str
     zone: str = "Etc/UTC"
     abandon_after: int = WEEK
+    suspended: bool = False
 
     def __post_init__(self) -> None:
         """Raise BadInput for what is not a cron of Kubernetes'."""
@@ -58,7 +62,7 @@ class Scheduled:
     replaced: tuple[str, ...] = ()
 
 
-def schedule(platform: Platform, order: CampaignSpec, clock: Clock) -> Scheduled:
+def schedule(platform: Platform, order: CampaignOrder, clock: Clock) -> Scheduled:
     """Run the order's campaign on a schedule, one round at a time, instead of the line's schedule before.
 
     Raises BadInput when the line has no champion, or an account may not make CronJobs in the settings' namespace.
@@ -85,7 +89,7 @@ def _apply(cluster: Cluster, job: dict[str, Any]) -> None:
             batch.replace_namespaced_cron_job(name, cluster.namespace, job)
 
 
-def cron_job(settings: Settings, order: CampaignSpec, clock: Clock) -> dict[str, Any]:
+def cron_job(settings: Settings, order: CampaignOrder, clock: Clock) -> dict[str, Any]:
     """The CronJob as the cluster is given it. Raises BadInput where it cannot be called like the line, or has no image.
 
     A firing that was missed is made up for within the hour, two at once are never, and one that fails is tried again
@@ -102,7 +106,7 @@ def cron_job(settings: Settings, order: CampaignSpec, clock: Clock) -> dict[str,
         "spec": {
             "schedule": clock.cron,
             "timeZone": clock.zone,
-            "suspend": False,
+            "suspend": clock.suspended,
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": 3600,
             "successfulJobsHistoryLimit": 3,
@@ -129,11 +133,11 @@ def _name(line: str) -> str:
     return name
 
 
-def _text(order: CampaignSpec) -> str:
+def _text(order: CampaignOrder) -> str:
     return yaml.safe_dump(order.recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def _pod(settings: Settings, order: CampaignSpec, clock: Clock) -> dict[str, Any]:
+def _pod(settings: Settings, order: CampaignOrder, clock: Clock) -> dict[str, Any]:
     mounts = [{"name": "recipe", "mountPath": "/etc/selftaught/recipe", "readOnly": True}]
     item = {"path": "recipe.yaml", "fieldRef": {"fieldPath": f"metadata.annotations['{RECIPE}']"}}
     volumes: list[dict[str, Any]] = [{"name": "recipe", "downwardAPI": {"items": [item]}}]
@@ -151,7 +155,7 @@ def _pod(settings: Settings, order: CampaignSpec, clock: Clock) -> dict[str, Any
     }
 
 
-def _container(settings: Settings, order: CampaignSpec, clock: Clock, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+def _container(settings: Settings, order: CampaignOrder, clock: Clock, mounts: list[dict[str, Any]]) -> dict[str, Any]:
     secrets = ("selftaught-s3", "selftaught-mlflow-steps")
     return {
         "name": "submit",

@@ -8,12 +8,13 @@ the pipeline's business, and when one is submitted `selftaught.campaign.kfp.sche
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
 from selftaught.campaign.kfp.versions import Version, compiled, ensure, names, with_model_keys
-from selftaught.campaign.local import CampaignSpec, locked_line
+from selftaught.campaign.local import locked_line
+from selftaught.campaign.order import CampaignOrder
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
 from selftaught.recipe.models import key_variables
@@ -21,7 +22,6 @@ from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
 from selftaught.round.history import next_round
 from selftaught.round.intake import nothing_new, stage_of
-from selftaught.round.job import begun
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import RoundRun
 from selftaught.state.turns import turn
@@ -43,7 +43,7 @@ class Submitted:
     abandoned: tuple[str, ...] = ()
 
 
-def submit(platform: Platform, order: CampaignSpec, abandon_after: float = 0.0) -> Submitted:
+def submit(platform: Platform, order: CampaignOrder, abandon_after: float = 0.0) -> Submitted:
     """Submit the round of the order's campaign that is due.
 
     One that was begun with another recipe has failed, and is redrawn, as `selftaught run` does it. Rounds of the
@@ -64,7 +64,7 @@ def submit(platform: Platform, order: CampaignSpec, abandon_after: float = 0.0) 
         key = next_round(platform, order.recipe, order.line, order.campaign)
         if reason := nothing_new(platform, order.recipe, key):
             raise NothingNew(reason)
-        order = _as_begun(platform, order, key)
+        order = order.resumed(platform, key)
         pipeline = with_model_keys(
             compiled(order.pipeline(key.number), platform.settings.images), key_variables(order.recipe.models)
         )
@@ -74,7 +74,7 @@ def submit(platform: Platform, order: CampaignSpec, abandon_after: float = 0.0) 
         run = client.run_pipeline(
             experiment,
             name,
-            params=_arguments(order, key),
+            params=order.arguments(key, order.recipe.as_argument()),
             pipeline_id=version.pipeline,
             version_id=version.id,
         )
@@ -131,13 +131,7 @@ def _require_idle(line: str, listed: list[Any]) -> None:
         raise BadInput(f"{line}: run {active[0].run_id} is {active[0].state.lower()}. Wait for it, or terminate it.")
 
 
-def _as_begun(platform: Platform, order: CampaignSpec, key: RoundKey) -> CampaignSpec:
-    """The order with the shards of the round that it resumes: their tasks are shared out already."""
-    plan = begun(platform, key)
-    return replace(order, shards=plan.shards) if plan else order
-
-
-def _opened(platform: Platform, order: CampaignSpec, key: RoundKey, version: Version) -> str:
+def _opened(platform: Platform, order: CampaignOrder, key: RoundKey, version: Version) -> str:
     """The round's run in MLflow, which names the version before the run is made that will write to it."""
     run = platform.tracker.round_run(key, stage_of(order.recipe, key.number).name)
     platform.tracker.tag(run, {"selftaught.pipeline_version": version.name})
@@ -148,18 +142,6 @@ def _name(called: str, before: list[Any]) -> str:
     """A run that resumes a round is distinguished from the run before it by a number."""
     again = sum(str(run.display_name).partition(" (")[0] == called for run in before)
     return f"{called} ({again + 1})" if again else called
-
-
-def _arguments(order: CampaignSpec, key: RoundKey) -> dict[str, Any]:
-    """The very round that the run is called by, whatever is due when its first task starts."""
-    return {
-        "recipe": order.recipe.as_argument(),
-        "line": key.line,
-        "campaign": key.campaign,
-        "number": key.number,
-        "attempt": key.attempt,
-        "shards": list(range(order.shards)),
-    }
 
 
 def _version(run: Any, called: dict[str, str]) -> str:

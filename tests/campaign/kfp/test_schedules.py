@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.schedules import RECIPE, WEEK, Clock, cron_job, schedule
-from selftaught.campaign.local import CampaignSpec
+from selftaught.campaign.order import CampaignOrder
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
@@ -29,8 +29,8 @@ STEPS = "registry.example.com/selftaught/steps:0.1.0"
 CLOCK = Clock("0 3 * * 1")
 
 
-def order(line: str = "line") -> CampaignSpec:
-    return CampaignSpec(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), line, "weekly")
+def order(line: str = "line") -> CampaignOrder:
+    return CampaignOrder(Recipe.load(REPOSITORY / "recipes" / "rft.yaml"), line, "weekly")
 
 
 def settings(home: Path, **more: Any) -> Settings:
@@ -134,6 +134,26 @@ def test_what_it_runs_is_a_command_of_ours(home: Path):
     assert done.exit_code == 0
 
 
+def test_a_campaigns_file_says_when_and_what_and_whether_it_is_suspended(
+    platform: Platform, api: Kfp, cluster: dict[str, Any], model: Path, tmp_path: Path
+):
+    campaign = {
+        "line": "line",
+        "recipe": {"inline": json.dumps(recipe(model)), "set": ["tasks.train=13"]},
+        "schedule": {"cron": "0 3 * * 1", "timeZone": "Europe/Berlin"},
+        "suspend": True,
+        "shards": 3,
+    }
+    (tmp_path / "campaign.yaml").write_text(json.dumps(campaign))
+    done = CliRunner().invoke(app, ["schedule", "-f", str(tmp_path / "campaign.yaml"), "--time-zone", "Etc/GMT"])
+    assert done.exit_code == 0, done.stderr
+    spec = cluster["selftaught-line-line"]["spec"]
+    assert (spec["schedule"], spec["timeZone"], spec["suspend"]) == ("0 3 * * 1", "Etc/GMT", True)
+    pod = spec["jobTemplate"]["spec"]["template"]
+    assert "--shards=3" in pod["spec"]["containers"][0]["args"]
+    assert Recipe.parse(pod["metadata"]["annotations"][RECIPE]).tasks.train == 13
+
+
 def test_where_kubeflow_has_many_users_it_says_who_it_is(home: Path):
     pod = cron_job(settings(home, kfp_namespace="team-a"), order(), CLOCK)["spec"]["jobTemplate"]["spec"]["template"][
         "spec"
@@ -169,7 +189,7 @@ def test_a_schedule_takes_the_place_of_the_lines_own_and_of_recurring_runs(
     ]
     others = {"recurring_run_id": "s3", "display_name": "other weekly", "experiment_id": "e2"}
     api.recurringruns.append(others)
-    asked = CampaignSpec(Recipe.parse(json.dumps(recipe(model))), "line", "weekly")
+    asked = CampaignOrder(Recipe.parse(json.dumps(recipe(model))), "line", "weekly")
     first = schedule(Platform.open(), asked, CLOCK)
     assert (first.name, first.replaced) == ("selftaught-line-line", ("line weekly 1", "line weekly 2"))
     assert api.recurringruns == [others]

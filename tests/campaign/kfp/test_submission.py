@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.submission import runs, submit
-from selftaught.campaign.local import CampaignSpec
+from selftaught.campaign.order import CampaignOrder
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, Busy, Unavailable
@@ -46,9 +46,9 @@ def there(platform: Platform, api: Kfp, monkeypatch: pytest.MonkeyPatch) -> Plat
     return Platform.open()
 
 
-def order(model: Path, line: str = "line") -> CampaignSpec:
+def order(model: Path, line: str = "line") -> CampaignOrder:
     parsed = Recipe.parse(canonical(recipe(model)).decode())
-    return CampaignSpec(parsed, line, "campaign", shards=3, pipelines=REPOSITORY / "pipelines" / "compiled")
+    return CampaignOrder(parsed, line, "campaign", shards=3, pipelines=REPOSITORY / "pipelines" / "compiled")
 
 
 def images(version: dict) -> dict[str, str]:
@@ -79,6 +79,23 @@ def test_where_no_shards_are_named_there_is_one_and_no_loop(there: Platform, api
     path = written(there.settings.home / "recipe.yaml", recipe(model))
     done = CliRunner().invoke(app, ["submit", str(path), "--line", "line", "--json"])
     assert sampled(api, json.loads(done.stdout)["id"]) == ("selftaught-one-shard-round", [0])
+
+
+def test_a_campaigns_file_is_submitted_as_it_says_and_options_override_it(
+    there: Platform, api: Kfp, model: Path, tmp_path: Path
+):
+    written(tmp_path / "recipe.yaml", recipe(model))
+    file = tmp_path / "campaign.yaml"
+    metadata = {"apiVersion": "selftaught.io/v1alpha1", "kind": "Campaign", "metadata": {"name": "weekly"}}
+    file.write_text(json.dumps(metadata | {"spec": {"line": "line", "recipe": {"path": "recipe.yaml"}, "shards": 3}}))
+    one, other = [
+        json.loads(CliRunner().invoke(app, ["submit", "-f", str(file), "--json", *options]).stdout)
+        for options in ([], ["--shards", "1", "--campaign", "by-hand"])
+        if not api.runs or api.end(api.runs[0]["run_id"]) is None
+    ]
+    assert (one["name"], other["name"]) == ("line weekly round 1", "line by-hand round 1")
+    assert sampled(api, one["id"]) == ("selftaught-round", [0, 1, 2])
+    assert sampled(api, other["id"]) == ("selftaught-one-shard-round", [0])
 
 
 @pytest.mark.parametrize(("begun", "named"), [(2, 1), (1, 3), (2, 2)])
