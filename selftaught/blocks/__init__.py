@@ -8,19 +8,32 @@ recipes are resolved in `selftaught.recipe`, and third parties add blocks throug
 
 from selftaught.blocks.axes import (
     Attempts,
+    Control,
     Curator,
     Gate,
     Metric,
     Objective,
     RolloutVerifier,
     Sampler,
+    StageView,
     TaskSource,
     Verifier,
 )
 from selftaught.blocks.block import Block, OneOf, current, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
-from selftaught.blocks.results import Check, Decision, Evidence, Outcome, Outlook, Over, TrainResult
+from selftaught.blocks.results import (
+    Check,
+    Decision,
+    Evidence,
+    Measured,
+    Observed,
+    Outcome,
+    Outlook,
+    Over,
+    State,
+    TrainResult,
+)
 
 __all__ = [
     "Attempts",
@@ -29,6 +42,7 @@ __all__ = [
     "Check",
     "Completion",
     "Context",
+    "Control",
     "Curator",
     "Decision",
     "Draw",
@@ -37,8 +51,10 @@ __all__ = [
     "Earlier",
     "Evidence",
     "Gate",
+    "Measured",
     "Metric",
     "Objective",
+    "Observed",
     "OneOf",
     "Outcome",
     "Outlook",
@@ -46,6 +62,8 @@ __all__ = [
     "ProgressSink",
     "RolloutVerifier",
     "Sampler",
+    "StageView",
+    "State",
     "Stops",
     "TaskSource",
     "TokenModel",

@@ -5,14 +5,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol, cast
+from typing import Annotated, ClassVar, Protocol, Self, TypeVar, cast
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import JsonValue, NonNegativeInt, PositiveInt
 
 from selftaught.blocks.block import Block
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
-from selftaught.blocks.results import Decision, Evidence, Outlook, Over, TrainResult
+from selftaught.blocks.results import Decision, Evidence, Observed, Outlook, Over, State, TrainResult
 from selftaught.core.errors import NoAnswer, SelftaughtError
 from selftaught.core.unproven import is_unproven
 from selftaught.core.worker import WorkerDied, in_worker
@@ -308,3 +308,59 @@ class Gate(Block, axis="gate"):
     @abstractmethod
     def plan(self, outlook: Outlook) -> str:
         """Text before a run: the smallest detectable gain, and the probability of its promotion."""
+
+
+class StageView(Protocol):
+    """A control's view of a stage (`selftaught.recipe.Stage`)."""
+
+    @property
+    def sample(self) -> Sampler:
+        """How the training tasks are attempted."""
+        ...
+
+    @property
+    def evaluate(self) -> Sequence[Metric]:
+        """What is measured."""
+        ...
+
+    @property
+    def gate(self) -> Gate | None:
+        """What decides on promotion."""
+        ...
+
+    def with_fields(self, fields: Mapping[str, JsonValue]) -> Self:
+        """The stage with other values of `fields`, which are named as `--set` names them: `sample.temperature`.
+
+        Raises BadRecipe where one is no field of it, or the value is none of the field's.
+        """
+        ...
+
+
+S = TypeVar("S", bound=StageView)
+
+
+class Control(Block, axis="control"):
+    """Adapts a stage to what its earlier rounds have shown, by a state that is kept from round to round.
+
+    Every method is a function of its arguments, so that a round which is repeated after a kill or a failure makes the
+    same choices. An online training asks in each of its steps what a stage asks in each round.
+    """
+
+    def begin(self, stage: S, state: State) -> S:
+        """The stage with which the round is run: `stage`, with other fields where the state says so."""
+        return stage
+
+    def choose(self, tasks: Sequence[Task], count: int, state: State, seed: int) -> list[Task]:
+        """At most `count` of the training `tasks`, each once: those to attempt."""
+        return list(tasks[:count])
+
+    @abstractmethod
+    def observe(self, state: State, seen: Observed) -> State:
+        """The state after a round that showed `seen`. A round that was killed or failed is not observed."""
+
+    def ended(self, state: State) -> str:
+        """Why no further round of the campaign should begin; empty while one should."""
+        return ""
+
+    def check(self, stage: StageView) -> None:
+        """Raise ValueError or BadRecipe, saying what to change, when it cannot control `stage`."""

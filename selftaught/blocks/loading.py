@@ -17,7 +17,10 @@ from pydantic_core import CoreSchema, core_schema
 from selftaught.blocks.block import Block, OneOf, registered
 from selftaught.core.errors import BadInput
 
-STEPS = ("tasks.sources", "tasks.inbox", "sampling", "search", "verification", "curation", "training", "evaluation")
+STEPS = (
+    *("tasks.sources", "tasks.inbox", "sampling", "search", "verification", "curation", "training", "evaluation"),
+    "controls",
+)
 
 
 @cache

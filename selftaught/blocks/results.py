@@ -1,10 +1,12 @@
-"""Inputs and results of objectives and gates."""
+"""Inputs and results of objectives, gates and controls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from selftaught.records import TaskScore
+from pydantic import JsonValue
+
+from selftaught.records import Group, TaskScore
 
 Over = Literal["tasks", "templates"]
 
@@ -94,3 +96,29 @@ class Outlook:
     last: Sequence[TaskScore] = ()
     champion: str = ""
     challenger: str = ""
+
+
+State = Mapping[str, JsonValue]
+"""What a control remembers, as JSON; empty before the first round of a campaign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A metric's mean over `n` tasks, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a control learns from: the verified groups that were trained on, and what was measured of the new model.
+
+    `groups` may not fit into memory: they can be iterated several times, and are reread each time. `metrics` are the
+    challenger's on the gate set, by name; none in a stage without a gate, nor in the midst of an online training.
+    """
+
+    groups: Sequence[Group]
+    metrics: Mapping[str, Measured] = field(default_factory=dict[str, Measured])

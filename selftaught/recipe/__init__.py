@@ -7,7 +7,7 @@ Running a recipe is `selftaught.campaign`'s business; what a block does is the b
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -23,17 +23,17 @@ from pydantic import (
 )
 
 from selftaught import __version__
-from selftaught.blocks import Curator, Gate, Metric, Objective, Sampler, TaskSource, Verifier, registered
+from selftaught.blocks import Control, Curator, Gate, Metric, Objective, Sampler, TaskSource, Verifier, registered
 from selftaught.blocks.loading import OnAxis, OneOrMore, load_blocks
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
-from selftaught.core.errors import BadInput
+from selftaught.core.errors import BadInput, BadRecipe
 from selftaught.recipe.about import About
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.errors import NAME, ROLE, Written
 from selftaught.recipe.inheritance import resolved
 from selftaught.recipe.models import RoleModel, externals, independent, require_policy, require_weights
-from selftaught.recipe.overrides import relocate, set_field
+from selftaught.recipe.overrides import path_to, put, relocate, set_field
 from selftaught.recipe.schema import schema_of
 from selftaught.recipe.text import contents
 
@@ -97,8 +97,23 @@ class Stage(BaseModel):
     """The policy that training starts from; see `sample_from`."""
     replay: NonNegativeInt = 0
     """Examples of each kind from earlier rounds to train on again, at most."""
+    control: Annotated[
+        tuple[Annotated[Control, OnAxis("control")], ...], OneOrMore(), Field(exclude_if=lambda controls: not controls)
+    ] = ()
+    """What adapts the stage to what its earlier rounds have shown: its tasks, its settings, when it is over."""
 
     _nothing_late = field_validator("extends")(_refuse_late)
+
+    def with_fields(self, fields: Mapping[str, Any]) -> Self:
+        """The stage with other values of `fields`, which are named as `--set` names them: `sample.temperature`.
+
+        Raises BadRecipe where one is no field of it, or the value is none of the field's.
+        """
+        data = self.model_dump(mode="json", exclude={"control"})
+        for field, value in fields.items():
+            put(data, path_to(data, field, f"stage {self.name}: {field}"), value)
+        changed = Written(data, {(): f"stage {self.name}"}, type(self)).checked()
+        return changed.model_copy(update={"control": self.control})
 
     @property
     def trained_roles(self) -> frozenset[str]:
@@ -141,6 +156,20 @@ class Stage(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"evaluate lists {', '.join(twice)} twice. Keep one, or give it another k.")
+        return self
+
+    @model_validator(mode="after")
+    def _controls_fit(self) -> Self:
+        names = [control.name for control in self.control]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"control lists {', '.join(twice)} twice. Keep one.")
+        if names and not self.train:
+            raise ValueError(f"control lists {', '.join(names)}, but a stage that trains nothing has no rounds.")
+        for control in self.control:
+            try:
+                control.check(self)
+            except BadRecipe as error:
+                raise ValueError(f"control.{control.name}: {error}") from None
         return self
 
     @model_validator(mode="after")

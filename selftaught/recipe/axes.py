@@ -14,6 +14,7 @@ AXES: Mapping[str, str] = {
     "train": "objective",
     "evaluate": "metric",
     "gate": "gate",
+    "control": "control",
     "select": "selection",
     "expand": "expansion",
     "value": "node value",

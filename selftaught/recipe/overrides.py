@@ -17,17 +17,31 @@ def set_field(data: dict[str, Any], override: str) -> Path:
     location, equals, value = override.partition("=")
     if not equals or not location:
         raise BadRecipe(f"--set {override}: not of the form path.to.field=value.")
+    path = path_to(data, location, f"--set {override}")
+    put(data, path, _value(value, override))
+    return path
+
+
+def path_to(data: dict[str, Any], location: str, named: str) -> Path:
+    """Where the field `a.b` of `data` is; its last key may be new. Raises BadRecipe, whose text begins with `named`."""
     *parents, last = location.split(".")
     target: Any = data
     path: list[str | int] = []
     for depth, key in enumerate(parents):
-        path.append(_entry(target, key, override, ".".join(parents[:depth])))
+        path.append(_entry(target, key, named, ".".join(parents[:depth])))
         target = target[path[-1]]
     if not isinstance(target, dict | list):
-        raise BadRecipe(f"--set {override}: {'.'.join(parents)} is {target!r}, which has no fields.")
-    key = last if isinstance(target, dict) else _entry(target, last, override, ".".join(parents))
-    cast(dict[Any, Any], target)[key] = _value(value, override)
-    return (*path, key)
+        raise BadRecipe(f"{named}: {'.'.join(parents)} is {target!r}, which has no fields.")
+    return (*path, last if isinstance(target, dict) else _entry(target, last, named, ".".join(parents)))
+
+
+def put(data: dict[str, Any], path: Path, value: Any) -> None:
+    """Set the field at `path` of `data` in place."""
+    *above, key = path
+    target: Any = data
+    for each in above:
+        target = target[each]
+    target[key] = value
 
 
 def relocate(locations: Locations, path: Path, where: str) -> None:
@@ -44,14 +58,14 @@ def _value(text: str, override: str) -> Any:
     return value
 
 
-def _entry(target: Any, key: str, override: str, location: str) -> str | int:
+def _entry(target: Any, key: str, named: str, location: str) -> str | int:
     if isinstance(target, dict) and key in target:
         return key
     known = _keys(target)
     if isinstance(target, list) and key in known:
         return known[key]
     raise BadRecipe(
-        f"--set {override}: '{key}' is not in {location or 'the recipe'}.{did_you_mean(key, known)}\n"
+        f"{named}: '{key}' is not in {location or 'the recipe'}.{did_you_mean(key, known)}\n"
         f"  accepted: {', '.join(known) or 'nothing'}"
     )
 

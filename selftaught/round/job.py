@@ -121,6 +121,8 @@ class Job(Plan, defer_build=True):
     """The rounds whose examples are replayed; none where the stage replays none."""
     reused: tuple[Reused, ...] = ()
     """The rounds whose trees the search resumes from, newest first; none unless it reuses them."""
+    controlled: Stage | None = None
+    """The round's stage as its controls have set it; None where the stage has none."""
 
     @classmethod
     def read(cls, path: str) -> Self:
@@ -133,8 +135,8 @@ class Job(Plan, defer_build=True):
 
     @property
     def blocks(self) -> Stage:
-        """The blocks of this round's stage."""
-        return self.recipe.stage(self.stage)
+        """The blocks of this round's stage, as its controls have set them."""
+        return self.controlled or self.recipe.stage(self.stage)
 
 
 def role_line(line: str, role: str) -> str:

@@ -98,6 +98,13 @@ class DetailEntry(RoundEntry):
     FOLDER = "details"
 
 
+class StateEntry(RoundEntry):
+    """What the controls of the campaign's stages remember after the round; written before its record."""
+
+    __slots__ = ()
+    FOLDER = "states"
+
+
 class EndEntry(RoundEntry):
     """That the round ended without a decision: it failed, or was given up. The next attempt is redrawn."""
 

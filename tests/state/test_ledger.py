@@ -19,6 +19,7 @@ from selftaught.state.ledger import (
     ReferenceEntry,
     RoleEntry,
     RoundEnd,
+    StateEntry,
     StepEntry,
     TrainingEntry,
 )
@@ -39,7 +40,9 @@ GOLDEN: list[tuple[Entry, str]] = [
 ]
 """Written down from release 0.1.0, whose rounds continue in this version."""
 ENTRIES = st.one_of(
-    st.builds(lambda kind, key: kind(key), st.sampled_from([PlanEntry, RecordEntry, DetailEntry, EndEntry]), KEYS),
+    st.builds(
+        lambda kind, key: kind(key), st.sampled_from([PlanEntry, RecordEntry, DetailEntry, StateEntry, EndEntry]), KEYS
+    ),
     st.builds(StepEntry, st.sampled_from(["sample", "train"]), st.just(DIGEST)),
     st.builds(TrainingEntry, NAMES, st.sampled_from(["order", "answer", "failure"])),
     st.builds(RoleEntry, NAMES, NAMES, st.just(DIGEST)),
@@ -59,7 +62,17 @@ def test_keys_are_those_of_release_0_1_0(entry: Entry, key: str):
 
 @given(ENTRIES)
 def test_an_entry_is_found_by_its_key_and_no_other_kind_takes_it(entry: Entry):
-    kinds = [PlanEntry, RecordEntry, DetailEntry, EndEntry, StepEntry, TrainingEntry, RoleEntry, ReferenceEntry]
+    kinds = [
+        PlanEntry,
+        RecordEntry,
+        DetailEntry,
+        StateEntry,
+        EndEntry,
+        StepEntry,
+        TrainingEntry,
+        RoleEntry,
+        ReferenceEntry,
+    ]
     assert [kind.parse(entry.key) for kind in kinds if kind.parse(entry.key)] == [entry]
 
 

@@ -24,6 +24,7 @@ from selftaught.round.checks.context_length import require_room, too_long
 from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.roles import require_asked_rightly, require_named
 from selftaught.round.checks.tokenizers import require_same_tokens
+from selftaught.round.controls import chosen, controlled, state_before
 from selftaught.round.error_budget import pool_of
 from selftaught.round.history import due, give_up
 from selftaught.round.inputs import all_verifiers
@@ -84,9 +85,10 @@ def run(
 
 
 def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Path) -> Job:
-    line, stage = key.line, stage_of(recipe, key.number)
+    line, state = key.line, state_before(platform, key)
+    stage = controlled(stage_of(recipe, key.number), state)
     run = platform.tracker.round_run(key, stage.name)  # first, so that a failed draw is reported
-    taken = _drawn(platform, recipe, key, run)
+    taken = chosen(stage, _drawn(platform, recipe, key, run), state, key.seed)
     # before anything is sampled: on a cluster no plan has been made that would have said it
     require_gold(asyncio.run(gold_checks(taken.tasks, all_verifiers(stage))))
     counts = {name: float(count) for name, count in taken.counts.items()}
@@ -121,6 +123,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
         roles=others,
         trainees={role: own.get(role, trainee) for role in stage.trained_roles},
         earlier=earlier(platform, line, key.campaign) if stage.replay else (),
+        controlled=stage if stage.control else None,
         run=run,
         started=time.time(),
     )

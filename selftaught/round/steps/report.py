@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from selftaught.blocks import Decision, Metric
+from selftaught.blocks import Decision, Measured, Metric, Observed
 from selftaught.evaluation.by_kind import by_kind
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
@@ -28,6 +28,7 @@ from selftaught.report.page import render
 from selftaught.report.reading import Sample
 from selftaught.report.tally import Tally
 from selftaught.round.abandon import require_kept
+from selftaught.round.controls import observe
 from selftaught.round.history import keep, page_of, recorded
 from selftaught.round.job import Job, role_line
 from selftaught.round.notify import notify_ended
@@ -59,7 +60,9 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     platform, job = Platform.open(), Job.read(job_path)
     require_kept(platform, job)
     if recorded(platform, job.key) is None:
-        keep(platform, job.key, *_collect(platform, job, inputs))
+        record, detail = _collect(platform, job, inputs)
+        observe(platform, job, Observed(dataset.Rows(Path(inputs.verified), Group), dict(_measured(record.round))))
+        keep(platform, job.key, record, detail)
     report = page_of(platform, job.key)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     html = render(report)
@@ -95,6 +98,13 @@ def _collect(platform: Platform, job: Job, inputs: Inputs) -> tuple[data.RoundRe
         levels=levels,
         trained=tuple(_trained(sample.groups, dataset.rows(Path(inputs.examples), Example))),
     )
+
+
+def _measured(this: data.RoundReport) -> Iterator[tuple[str, Measured]]:
+    """What the gate set says of the challenger."""
+    for each in this.summaries:
+        if this.challenger and (each.model, each.split) == (this.challenger.digest, "gate"):
+            yield each.metric, Measured(each.mean, each.low, each.high, each.n)
 
 
 def _scores(inputs: Inputs) -> Iterator[TaskScore]:

@@ -1,7 +1,8 @@
 """Blocks that a package of one's own brings (the entry point beside this file): what tests of complete rounds need.
 
 `nudge` is training without the work, and as little reproducible; `overlapping` is a task source that leaks on purpose;
-`judged` asks a model whether rollouts are right; `again` draws the same training tasks in every round.
+`judged` asks a model whether rollouts are right; `again` draws the same training tasks in every round; `warmer` samples
+each round at a higher temperature.
 """
 
 import json
@@ -10,10 +11,24 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar, cast
 
-from selftaught.blocks import Context, Draw, Objective, TrainContext, TrainResult, Verifier
+from selftaught.blocks import (
+    Context,
+    Control,
+    Draw,
+    Objective,
+    Observed,
+    StageView,
+    State,
+    TrainContext,
+    TrainResult,
+    Verifier,
+)
 from selftaught.records import Example, Group, Task, Verdict
 from selftaught.tasks.sources.word_problems import WordProblems
+
+Stage = TypeVar("Stage", bound=StageView)
 
 
 class Nudge(Objective, type="nudge"):
@@ -59,3 +74,19 @@ class Judged(Verifier, type="judged"):
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         (said,) = await context.model(self.role).chat(group.task.messages, temperature=0.0)
         return [Verdict.of(self.name, rollout.text == said.text, said.text) for rollout in group.rollouts]
+
+
+class Warmer(Control, type="warmer"):
+    """Sample the first round at 1.0 and each at 0.1 more than the one before; `twice` chooses each task twice."""
+
+    twice: bool = False
+
+    def begin(self, stage: Stage, state: State) -> Stage:
+        rounds = cast(int, state.get("rounds", 0))
+        return stage.with_fields({"sample.temperature": 1.0 + 0.1 * rounds})
+
+    def choose(self, tasks: Sequence[Task], count: int, state: State, seed: int) -> list[Task]:
+        return [*tasks, *tasks] if self.twice else list(tasks)
+
+    def observe(self, state: State, seen: Observed) -> State:
+        return {"rounds": cast(int, state.get("rounds", 0)) + 1}

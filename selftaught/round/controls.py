@@ -1,0 +1,89 @@
+"""A stage's controls over the rounds of a campaign: what they remember is in the ledger, and a round is run by it.
+
+`prepare` reads the state after the round before, by which controls set the stage and choose among the training tasks;
+both are in the round's job, so a temperature that was chosen is in every step's key. `report` has the controls observe
+the round and writes the state after it, just before the round's record. A state without a record does not count: a
+round that was killed or failed is not observed, and the one that repeats it reads what it had read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from selftaught.blocks import Control, Observed, State
+from selftaught.core.errors import BadInput
+from selftaught.platform import Platform
+from selftaught.recipe import Stage
+from selftaught.records import Task
+from selftaught.round.job import Job
+from selftaught.state.ledger import RecordEntry, StateEntry
+from selftaught.state.round_key import RoundKey
+from selftaught.tasks.past import TaskDraw
+
+
+class CampaignState(BaseModel):
+    """What the controls of a campaign's stages remember, by stage and the control's type (`main/curriculum`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    controls: Mapping[str, Mapping[str, JsonValue]] = {}
+
+    def of(self, stage: Stage, control: Control) -> State:
+        """What `control` of `stage` remembers; empty before it has observed a round."""
+        return self.controls.get(f"{stage.name}/{control.name}", {})
+
+    def after(self, stage: Stage, seen: Observed) -> "CampaignState":
+        """The state once the controls of `stage` have observed a round."""
+        new = {
+            f"{stage.name}/{control.name}": control.observe(self.of(stage, control), seen) for control in stage.control
+        }
+        return CampaignState(controls={**self.controls, **new})
+
+
+def state_before(platform: Platform, key: RoundKey) -> CampaignState:
+    """What the controls remember of the rounds of the campaign that ended before `key`."""
+    recorded = set(platform.ledger.rounds(RecordEntry, key.line, key.campaign))
+    kept = platform.ledger.rounds(StateEntry, key.line, key.campaign)
+    last = max((each for each in kept if each < key and each in recorded), default=None)
+    state = platform.ledger.read(StateEntry(last), CampaignState) if last else None
+    return state or CampaignState()
+
+
+def controlled(stage: Stage, state: CampaignState) -> Stage:
+    """`stage` as its controls set it, one after the other."""
+    given = stage
+    for control in given.control:
+        stage = control.begin(stage, state.of(given, control))
+    return stage
+
+
+def chosen(stage: Stage, drawn: TaskDraw, state: CampaignState, seed: int) -> TaskDraw:
+    """`drawn` with those of its training tasks that the stage's controls choose, in the order drawn.
+
+    Raises BadInput when a control chooses none, one twice, or one that it was not given.
+    """
+    training = left = [task for task in drawn.tasks if task.split == "train"]
+    for control in stage.control:
+        left = _require_some_of(left, control.choose(left, len(left), state.of(stage, control), seed), control)
+    if len(left) == len(training):
+        return drawn
+    out = {task.id for task in training} - {task.id for task in left}
+    tasks = [task for task in drawn.tasks if task.id not in out]
+    return replace(drawn, tasks=tasks, counts={**drawn.counts, "not chosen": len(out)})
+
+
+def _require_some_of(given: Sequence[Task], picked: Sequence[Task], control: Control) -> list[Task]:
+    ids = [task.id for task in picked]
+    if not ids or len(set(ids)) < len(ids) or not set(ids) <= {task.id for task in given}:
+        raise BadInput(
+            f"control: '{control.name}' chose {len(ids)} tasks ({len(set(ids))} different) of {len(given)}. `choose` "
+            "returns one or more of the tasks that it is given, each once."
+        )
+    return list(picked)
+
+
+def observe(platform: Platform, job: Job, seen: Observed) -> None:
+    """Write what the controls of the job's stage remember after the round. The first to observe a round is heard."""
+    if job.blocks.control:
+        platform.ledger.write(StateEntry(job.key), state_before(platform, job.key).after(job.blocks, seen))
