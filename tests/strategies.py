@@ -53,6 +53,7 @@ tasks = st.builds(
     check=st.just({}) | st.fixed_dictionaries({"type": names, "cases": st.lists(st.integers(), max_size=2)}),
     texts=st.dictionaries(names, texts, max_size=2),
     parent=st.none() | names,
+    environment=st.just({}) | st.fixed_dictionaries({"type": names, "number": counts}),
 )
 turns = st.builds(
     Turn,

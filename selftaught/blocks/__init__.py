@@ -21,6 +21,7 @@ from selftaught.blocks.axes import (
 )
 from selftaught.blocks.block import Block, OneOf, current, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
+from selftaught.blocks.environment import Environment, Episode, Observation, environment_of
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
 from selftaught.blocks.results import (
     Check,
@@ -49,11 +50,14 @@ __all__ = [
     "Drawing",
     "Drawn",
     "Earlier",
+    "Environment",
+    "Episode",
     "Evidence",
     "Gate",
     "Measured",
     "Metric",
     "Objective",
+    "Observation",
     "Observed",
     "OneOf",
     "Outcome",
@@ -71,6 +75,7 @@ __all__ = [
     "TrainResult",
     "Verifier",
     "current",
+    "environment_of",
     "registered",
     "within",
 ]

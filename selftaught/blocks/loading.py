@@ -18,8 +18,16 @@ from selftaught.blocks.block import Block, OneOf, registered
 from selftaught.core.errors import BadInput
 
 STEPS = (
-    *("tasks.sources", "tasks.inbox", "sampling", "search", "verification", "curation", "training", "evaluation"),
+    "tasks.sources",
+    "tasks.inbox",
+    "environments",
+    "sampling",
+    "search",
+    "verification",
+    "curation",
     "controls",
+    "training",
+    "evaluation",
 )
 
 

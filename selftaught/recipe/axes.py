@@ -15,6 +15,7 @@ AXES: Mapping[str, str] = {
     "evaluate": "metric",
     "gate": "gate",
     "control": "control",
+    "environment": "environment",
     "select": "selection",
     "expand": "expansion",
     "value": "node value",

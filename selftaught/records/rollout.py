@@ -10,7 +10,7 @@ from selftaught.records.base import Record, content_id
 from selftaught.records.json_column import Texts
 from selftaught.records.message import ChatRole, Message
 
-TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "question", "tool"]
+TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "question", "action", "tool"]
 ANSWERS: frozenset[TurnKind] = frozenset({"attempt", "refinement"})
 """The kinds of turn that answer the task, and that verifiers judge."""
 

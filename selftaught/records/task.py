@@ -25,8 +25,9 @@ class Task(Record):
 
     An answer is checked against the gold `answer`, or by the verifier that `check` names with its `type`: the rest of
     `check` is what that verifier goes by (unit tests, constraints, a rubric). `texts` are what else is known of the
-    problem, by name: `reference` is a worked solution. `template` and `operands` say how a generated problem was made:
-    splits and the contamination check go by them. `parent` is the id of the task that a model made this one from.
+    problem, by name: `reference` is a worked solution. `environment` is a world for the model to act in, by its `type`
+    and its fields. `template` and `operands` say how a generated problem was made: splits and the contamination check
+    go by them. `parent` is the id of the task that a model made this one from.
     """
 
     messages: tuple[Message, ...] = Field(min_length=1)
@@ -38,13 +39,14 @@ class Task(Record):
     level: int = 1
     check: Typed = Field(default_factory=dict[str, JsonValue])
     texts: Texts = Field(default_factory=dict[str, str])
+    environment: Typed = Field(default_factory=dict[str, JsonValue])
     parent: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
 
     @cached_property
     def id(self) -> str:
-        """Content id over prompt, answer and check; the split is not part of it, so a task that leaks keeps its id."""
+        """Content id over prompt, answer, check and environment, and not the split: a task that leaks keeps its id."""
         own = [[(m.role, m.content) for m in self.messages], self.answer]
-        return content_id([*own, self.check] if self.check else own)
+        return content_id([*own, *(each for each in (self.check, self.environment) if each)])
 
     @property
     def origin(self) -> Origin:

@@ -12,7 +12,7 @@ from typing import Self
 
 from selftaught.records import FEEDBACK, Message, Origin, Split, Task
 
-SELDOM = {"check", "texts", "parent"}
+SELDOM = {"check", "texts", "environment", "parent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,8 @@ class LeanTask:
         """`task` without its weight."""
         prompt = tuple(chain.from_iterable((intern(each.role), each.content) for each in task.messages))
         own = (task.answer, intern(task.source), task.split, task.template, task.operands or (), task.level)
-        return cls(
-            prompt, *own, task.model_dump_json(include=SELDOM) if task.check or task.texts or task.parent else ""
-        )
+        rest = task.model_dump_json(include=SELDOM) if any(getattr(task, name) for name in SELDOM) else ""
+        return cls(prompt, *own, rest)
 
     def full(self) -> Task:
         """The task itself."""

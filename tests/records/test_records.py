@@ -32,7 +32,7 @@ TASK = Task(messages=(Message(role="user", content="What is 2 + 3?"),), answer="
 ROLLOUT = Rollout(task=TASK.id, index=0, model="m", turns=(Turn(content="5"),), temperature=1.0)
 
 IN_THE_ID = {
-    "tasks": {"messages", "answer", "check"},
+    "tasks": {"messages", "answer", "check", "environment"},
     "groups": {"task"},
     "examples": {"role", "sequences", "target", "weight"},
     "scores": {"model", "metric", "split", "task"},
