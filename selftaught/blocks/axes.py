@@ -262,6 +262,8 @@ class Metric(Block, axis="evaluate"):
     """The lowest and highest value of a task: (0, 1) for right or wrong, or a share of it. Intervals of few tasks and
     the guard's margin depend on it. None if unbounded or unknown.
     """
+    part_names: ClassVar[tuple[str, ...]] = ()
+    """The names of `parts`."""
     tasks: PositiveInt | None = None
     """The number of tasks of the set to measure (the first by id, so that every model is measured on the same)."""
     verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], OneOrMore()] = ()
@@ -289,8 +291,13 @@ class Metric(Block, axis="evaluate"):
         """The metric on one verified task."""
 
     def parts(self, group: Group) -> Mapping[str, float]:
-        """More values of that task, by name: they are scored as `metric.name`, and no gate decides on them."""
+        """More values of that task, one for each of `part_names`; no gate decides on them."""
         return {}
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The names of all its scores: its own, and `name.part` for each part."""
+        return (self.name, *(f"{self.name}.{part}" for part in self.part_names))
 
 
 class Gate(Block, axis="gate"):

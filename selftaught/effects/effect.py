@@ -153,7 +153,7 @@ def _no_base(effect: Effect, arm: Arm, recipe: Recipe) -> Iterator[str]:
 
 
 def _unmeasured(stage: Stage, metric: str) -> Iterator[str]:
-    measured = [block.name for block in stage.evaluate]
+    measured = [name for block in stage.evaluate for name in block.scored]
     if metric not in measured:
         yield (
             f"stages.{stage.name} does not measure '{metric}'.{did_you_mean(metric, measured)}\n"

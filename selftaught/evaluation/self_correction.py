@@ -22,6 +22,7 @@ class SelfCorrection(Metric, type="self_correction"):
     """
 
     bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    part_names: ClassVar[tuple[str, ...]] = ("first", "fixed", "spoilt", "changed")
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@_-]*$", description="the metric's name")] = "self_correction"
     sample: Annotated[Sampler, OneOf("sample"), Field(description="the dialogue that is measured")]
     first: Annotated[str, Field(description="the turn that answers first")] = "attempt"

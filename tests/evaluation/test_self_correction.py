@@ -38,6 +38,7 @@ async def test_the_last_is_the_first_with_what_was_fixed_and_without_what_was_sp
     assert block.value(group) == pytest.approx(parts["first"] + parts["fixed"] - parts["spoilt"])
     assert parts["first"] == answers[:2].count(RIGHT) / 2
     assert all(0 <= part <= 1 for part in parts.values())
+    assert block.scored == ("self_correction", *(f"self_correction.{part}" for part in parts))
 
 
 async def test_each_share_counts_what_it_says():
