@@ -1,17 +1,20 @@
 """The sandbox of this process: one pool of workers for whoever runs programs here, from any event loop.
 
 It lives in a thread with an event loop of its own, is started when a program is first run, and ends with the process.
-What runs there and how it is held is `selftaught.sandbox.process`.
+What runs there and how it is held is `selftaught.sandbox.process`. It is none of a fork's: a process that runs programs
+does not fork afterwards.
 """
 
 import asyncio
 import atexit
 import threading
 from collections.abc import Sequence
+from concurrent.futures import wait
 
 from selftaught.sandbox.process import ProcessSandbox
 from selftaught.sandbox.protocol import Outcome, Program, SandboxFailed
 
+_ENDED_WITHIN_S = 5.0
 _LOCK = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
 _started: list[asyncio.Task[ProcessSandbox]] = []
@@ -61,7 +64,7 @@ async def _outcome(sandbox: ProcessSandbox, program: Program) -> Outcome | Sandb
 @atexit.register
 def _end() -> None:
     if _loops:
-        asyncio.run_coroutine_threadsafe(_end_workers(), _loops[0]).result()
+        wait([asyncio.run_coroutine_threadsafe(_end_workers(), _loops[0])], _ENDED_WITHIN_S)
 
 
 async def _end_workers() -> None:

@@ -27,8 +27,8 @@ WALL = 10
 """Seconds that may pass for each that a program may compute: others use the machine too."""
 
 _ENDED = {
-    Termination.CPU: "computed for longer than it may",
-    Termination.WALL: "waited for longer than it may",
+    Termination.CPU: "took longer than it may",
+    Termination.WALL: "took longer than it may",
     Termination.OUTPUT: "wrote more than it may",
     Termination.SIGNALLED: "crashed",
 }
