@@ -5,9 +5,9 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol, Self, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar, cast
 
-from pydantic import JsonValue, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from selftaught.blocks.block import Block
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
@@ -335,7 +335,7 @@ class StageView(Protocol):
         """What decides on promotion."""
         ...
 
-    def with_fields(self, fields: Mapping[str, JsonValue]) -> Self:
+    def with_fields(self, fields: Mapping[str, Any]) -> Self:
         """The stage with other values of `fields`, which are named as `--set` names them: `sample.temperature`.
 
         Raises BadRecipe where one is no field of it, or the value is none of the field's.

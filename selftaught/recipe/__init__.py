@@ -159,17 +159,12 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _controls_fit(self) -> Self:
+    def _controls_differ(self) -> Self:
         names = [control.name for control in self.control]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"control lists {', '.join(twice)} twice. Keep one.")
         if names and not self.train:
             raise ValueError(f"control lists {', '.join(names)}, but a stage that trains nothing has no rounds.")
-        for control in self.control:
-            try:
-                control.check(self)
-            except BadRecipe as error:
-                raise ValueError(f"control.{control.name}: {error}") from None
         return self
 
     @model_validator(mode="after")
@@ -273,6 +268,16 @@ class Recipe(BaseModel):
         if len(set(names)) < len(names):
             raise ValueError(f"two stages share a name ({', '.join(names)}). Name each stage once.")
         return stages
+
+    @model_validator(mode="after")
+    def _controls_fit(self) -> Self:  # here, since a round's stage is one that controls have changed
+        for stage in self.stages:
+            for control in stage.control:
+                try:
+                    control.check(stage)
+                except (ValueError, BadRecipe) as error:
+                    raise ValueError(f"stages.{stage.name}.control.{control.name}: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _guard_or_none(self) -> Self:

@@ -100,6 +100,21 @@ def test_what_a_control_sets_is_the_rounds_stage_in_its_job_and_in_every_key(
     assert keys[0]["sample"] != keys[1]["sample"]
 
 
+def test_a_round_probes_temperatures_and_the_next_one_samples_at_the_one_that_was_chosen(
+    platform: Platform, engines: Path, model: Path, tmp_path: Path
+):
+    given = controlled(model, {"type": "adapt", "temperatures": [0.6, 0.9], "share": 1.0})
+    first, second = (Round(tmp_path / str(number), given, number=number) for number in (1, 2))
+    first.run()
+    groups = dataset.read(Path(first.made["verified"].path), Group)
+    assert [[rollout.temperature for rollout in group.rollouts] for group in groups] == [
+        [1, 1, 0.6, 0.6, 0.9, 0.9]
+    ] * 12
+    chosen = state_before(platform, KEY.next()).controls["main/adapt"]["temperature"]
+    second.prepare()
+    assert second.job.blocks.sample.model_dump()["sampler"]["temperature"] == chosen in (0.6, 0.9)
+
+
 def test_a_control_that_chooses_a_task_twice_is_named(model: Path, recorded_blocks: None):
     (stage,) = Recipe.model_validate(controlled(model, {"type": "warmer", "twice": True})).stages
     with pytest.raises(BadInput, match=r"control: 'warmer' chose 4 tasks \(2 different\) of 2"):
