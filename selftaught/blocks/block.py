@@ -3,11 +3,14 @@
 import inspect
 from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+
+from selftaught.core.errors import BadInput
 
 _REGISTRY: dict[str, dict[str, type["Block"]]] = {}
 _FORMER: dict[str, dict[str, str]] = {}
@@ -37,6 +40,7 @@ class Block(BaseModel, ABC):
             tag = Annotated[Literal[type], BeforeValidator(partial(current, cls.axis))] if formerly else Literal[type]
             cls.__annotations__ = {"type": tag, **inspect.get_annotations(cls)}
             cls.type = type
+            _require_free(cls, {type, formerly or type})
             _REGISTRY.setdefault(cls.axis, {})[type] = cls
             if formerly:
                 _FORMER.setdefault(cls.axis, {})[formerly] = type
@@ -63,6 +67,55 @@ class Block(BaseModel, ABC):
         named = getattr(self, "role", None)
         own = frozenset({named} if isinstance(named, str) else ())
         return own.union(*(block.roles() for block in _in_fields(self)))
+
+
+def _require_free(cls: type[Block], types: set[str]) -> None:
+    """Raise BadInput where a block of Selftaught's own has one of `types` on the axis, or had it, and `cls` is none."""
+    blocks, former = _REGISTRY.get(cls.axis, {}), _FORMER.get(cls.axis, {})
+    for type in sorted(types):
+        found = blocks.get(former.get(type, type))
+        if found and _is_own(found) and not _is_own(cls):
+            raise BadInput(
+                f"{cls.__module__}.{cls.__qualname__}: '{type}' is a built-in block of {cls.axis}, which is not "
+                "replaced. Give yours another type."
+            )
+
+
+def _is_own(cls: type[Block]) -> bool:
+    return cls.__module__.partition(".")[0] == "selftaught"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The blocks that were registered at one time."""
+
+    blocks: Mapping[str, Mapping[str, type[Block]]]
+    former: Mapping[str, Mapping[str, str]]
+
+    def require_kept(self) -> None:
+        """Raise BadInput where a block has been replaced since by one of another package."""
+        for axis, blocks in self.blocks.items():
+            for type, block in blocks.items():
+                now = _REGISTRY[axis][type]
+                if now.__module__.partition(".")[0] != block.__module__.partition(".")[0]:
+                    raise BadInput(
+                        f"{now.__module__}.{now.__qualname__}: '{type}' is a block of {axis} in {block.__module__} "
+                        "already. Give one of them another type."
+                    )
+
+    def restore(self) -> None:
+        """Have the blocks registered that were, and no others."""
+        for registry, kept in ((_REGISTRY, self.blocks), (_FORMER, self.former)):
+            registry.clear()
+            registry.update({axis: dict(types) for axis, types in kept.items()})  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def snapshot() -> Registered:
+    """The blocks that are registered."""
+    return Registered(
+        {axis: dict(blocks) for axis, blocks in _REGISTRY.items()},
+        {axis: dict(types) for axis, types in _FORMER.items()},
+    )
 
 
 def within(*values: object) -> Iterator[Block]:

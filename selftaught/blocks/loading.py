@@ -4,6 +4,7 @@ Nothing here knows a concrete block: modules are imported by name when an axis i
 """
 
 import importlib
+import logging
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from typing import Any, cast
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from selftaught.blocks.block import Block, OneOf, registered
-from selftaught.core.errors import BadInput
+from selftaught.blocks.block import Block, OneOf, registered, snapshot
+from selftaught.blocks.packages import GROUP, package_of
 
 STEPS = (
     "tasks.sources",
@@ -33,25 +34,45 @@ STEPS = (
 
 @cache
 def load_blocks() -> None:
-    """Import every module that may define a block: the steps' folders and the `selftaught.blocks` entry points."""
+    """Import every module that may define a block: the steps' folders and the `selftaught.blocks` entry points.
+
+    A package that cannot be imported, or that would replace a block of another one, is left out with a warning.
+    """
     for step in STEPS:
         package = importlib.import_module(f"selftaught.{step}")
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    for entry in entry_points(group="selftaught.blocks"):
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (package_of(entry), entry.name)):
         _load(entry)
 
 
 def _load(entry: EntryPoint) -> None:
-    """Import a plug-in. Raises BadInput, naming it, for whatever is wrong with it."""
+    """Import a plug-in; where anything is wrong with it, none of its blocks is registered."""
+    before = snapshot()
     try:
         entry.load()
-    except Exception as error:
-        package = entry.dist.name if entry.dist else "?"
-        raise BadInput(
-            f"package {package}: its blocks cannot be loaded ({entry.name} = {entry.value}: {type(error).__name__}: "
-            f"{error}). Fix it, or remove it: {sys.executable} -m pip uninstall {package}"
-        ) from error
+        before.require_kept()
+    except Exception as error:  # noqa: BLE001 (whatever another's module raises is theirs, and takes nothing with it)
+        before.restore()
+        _FAILURES.append(_failure(entry, error))
+        logging.getLogger(__name__).warning("warning: %s", _FAILURES[-1])
+
+
+def _failure(entry: EntryPoint, error: Exception) -> str:
+    package, why = package_of(entry), f"{type(error).__name__}: {error}"
+    return (
+        f"package {package}: its blocks cannot be loaded ({entry.name} = {entry.value}: {why}). Fix it, or remove it: "
+        f"{sys.executable} -m pip uninstall {package}"
+    )
+
+
+_FAILURES: list[str] = []
+
+
+def failures() -> tuple[str, ...]:
+    """Why packages with blocks are left out, one sentence a package: a block that a recipe names may be theirs."""
+    load_blocks()
+    return tuple(_FAILURES)
 
 
 class OnAxis(OneOf):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from selftaught.blocks import OneOf, current
+from selftaught.blocks.loading import failures
 from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.models import KINDS, reference_at
@@ -162,7 +163,8 @@ def _no_block(kind: str, axis: str, value: Any) -> str:
         return f": a {word} without a type.{accepted}"
     if kind == "union_tag_invalid":
         tag = str(value["type"])
-        return f".type: unknown {word} '{tag}'.{did_you_mean(tag, types)}{accepted}"
+        lost = "".join(f"\n  or it is of a package that failed to load: {failure}" for failure in failures())
+        return f".type: unknown {word} '{tag}'.{did_you_mean(tag, types)}{accepted}{lost}"
     nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
     return f": {_shown(value)}: should be a {word} such as {{type: {nearest}}}."
 

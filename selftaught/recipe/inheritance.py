@@ -190,8 +190,10 @@ def _merged(base: Node, over: Node) -> Node:
 
 
 def _another_type(base: Node, over: Node) -> bool:
+    """Whether both are blocks, or both refer to models, and not of one type."""
     types = [each.fields["type"].value for each in (base, over) if "type" in each.fields]
-    return len(types) > 1 and types[0] != types[1]
+    refers = [kind for each in (base, over) if (kind := each.fields.keys() & {"iterate", "url"})]
+    return any(len(kinds) > 1 and kinds[0] != kinds[1] for kinds in (types, refers))
 
 
 def _with(node: Node, key: str, value: Node) -> Node:

@@ -12,7 +12,7 @@ from selftaught.blocks import Block, Metric, Verifier
 from selftaught.evaluation.checks import measured_by
 from selftaught.platform import Platform
 from selftaught.recipe import Stage
-from selftaught.round.job import Job, ModelRef, asked, dump
+from selftaught.round.job import Job, ModelRef, asked, brought_by, dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,16 @@ class Inputs:
         return own | ({"policy": self.policy} if self.roles - self.job.roles.keys() else {})
 
     def key(self, platform: Platform, **given: Any) -> dict[str, Any]:
-        """What the output depends on: `given`, the blocks, who plays which role, the seed, and how engines answer."""
+        """What the output depends on: `given`, the blocks and who brought them, who plays which role, the seed,
+        and how engines answer.
+        """
         return {
             **{axis: dump(blocks) for axis, blocks in self.blocks.items()},
             "verifiers": dump(self.verifiers),
             "models": {role: self.job.roles.get(role, self.policy).digest for role in sorted(self.roles)},
             "seed": self.seed,
             **given,
+            **brought_by(*self.blocks.values(), self.verifiers),
             **asked(platform, self.job),
         }
 

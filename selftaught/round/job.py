@@ -5,10 +5,11 @@ What steps work with is `selftaught.platform`'s business.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from selftaught.blocks.packages import packages
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.settings import Settings
@@ -119,6 +120,8 @@ class Job(Plan, defer_build=True):
     """Digest of what gate tasks are drawn from over the rounds; empty where every round has its own."""
     earlier: tuple[ReplaySource, ...] = ()
     """The rounds whose examples are replayed; none where the stage replays none."""
+    packages: Annotated[Mapping[str, str], Field(exclude_if=lambda packages: not packages)] = {}
+    """The versions of the packages that brought blocks of the stage, when the round was fixed."""
     reused: tuple[Reused, ...] = ()
     """The rounds whose trees the search resumes from, newest first; none unless it reuses them."""
     controlled: Stage | None = None
@@ -154,6 +157,12 @@ def dump(blocks: Any) -> Any:
     if isinstance(blocks, BaseModel):
         return blocks.model_dump(mode="json")
     return [block.model_dump(mode="json") for block in blocks]
+
+
+def brought_by(*blocks: object) -> dict[str, Any]:
+    """The packages that brought `blocks`, by version, for input digests: nothing where all are Selftaught's own."""
+    found = packages(*blocks)
+    return {"packages": found} if found else {}
 
 
 def asked(platform: Platform, job: Job) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def _continues(job: Job, past: Job) -> bool:
 def _valued_alike(job: Job, past: Job) -> bool:
     """Whether nodes would be worth the same: by the same blocks, the same verifiers, and the same models in all roles.
 
-    Which of the roles a value asks is its own business, so one that it does not ask counts too.
+    Which of the roles a value asks is its own business, so one that it does not ask counts too, as do the versions of
+    all packages that brought blocks.
     """
     return _values(job) == _values(past)
 
@@ -73,7 +74,8 @@ def _valued_alike(job: Job, past: Job) -> bool:
 def _values(job: Job) -> Any:
     search = job.blocks.sample
     value = dump(search.value) if isinstance(search, Search) else None
-    return value, dump(job.blocks.verify), {role: model.digest for role, model in job.roles.items()}
+    players = {role: model.digest for role, model in job.roles.items()}
+    return value, dump(job.blocks.verify), players, job.packages
 
 
 @contextmanager

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.rounds import REPOSITORY, environment
+from selftaught.blocks.packages import packages
+from selftaught.recipe import blocks
+from tests.rounds import REPOSITORY, environment, recorded_blocks
+
+__all__ = ["recorded_blocks"]
 
 ALL = "for command in ('models list', 'models rollback maths', 'chat maths hi', 'up maths', 'down', 'clean'):"
 RUN = f"""
@@ -24,15 +28,19 @@ from selftaught.cli.main import app
 @pytest.fixture
 def broken(tmp_path: Path) -> dict[str, str]:
     """The environment of a process with a package on the path whose blocks import what is not there."""
-    folder = tmp_path / "plugins"
-    about = folder / "my_pack-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-pack\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[selftaught.blocks]\nmine = my_pack.blocks\n")
-    (folder / "my_pack").mkdir()
-    (folder / "my_pack" / "blocks.py").write_text("import nonexistent_mod\n")
+    package(tmp_path / "plugins", "my_pack", "import nonexistent_mod\n")
     found = environment(tmp_path / "home")
-    return found | {"PYTHONPATH": f"{folder}:{REPOSITORY}"}
+    return found | {"PYTHONPATH": f"{tmp_path / 'plugins'}:{REPOSITORY}"}
+
+
+def package(folder: Path, name: str, blocks: str) -> None:
+    """An installed package whose module `blocks` is this."""
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[selftaught.blocks]\nmine = {name}.blocks\n")
+    (folder / name).mkdir()
+    (folder / name / "blocks.py").write_text(blocks)
 
 
 def test_what_reads_no_recipe_goes_on_without_it(broken: dict[str, str]) -> None:
@@ -46,9 +54,67 @@ def test_what_reads_no_recipe_goes_on_without_it(broken: dict[str, str]) -> None
     ], done.stderr
 
 
-def test_what_reads_a_recipe_names_the_package_and_the_entry_point(broken: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "selftaught", "recipes", "validate", "recipes/rft.yaml"]
-    done = subprocess.run(command, cwd=REPOSITORY, env=broken, capture_output=True, text=True, check=False)
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert "package my-pack: its blocks cannot be loaded (mine = my_pack.blocks: ModuleNotFoundError" in done.stderr
+def selftaught(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-m", "selftaught", *words]
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_recipe_that_needs_none_of_its_blocks_is_read_with_one_warning(broken: dict[str, str]) -> None:
+    done = selftaught(broken, "recipes", "validate", "recipes/rft.yaml", "recipes/star.yaml")
+    assert done.returncode == 0
+    assert done.stderr.count("package my-pack: its blocks cannot be loaded (mine = my_pack.blocks: Module") == 1
     assert "pip uninstall my-pack" in done.stderr
+
+
+def test_a_recipe_with_an_unknown_block_names_the_package_that_failed_and_why(broken: dict[str, str]) -> None:
+    done = selftaught(broken, "recipes", "show", "recipes/rft.yaml", "--set", "stages.main.verify={type: brief}")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "unknown verifier 'brief'" in done.stderr
+    assert "or it is of a package that failed to load" in done.stderr and "nonexistent_mod" in done.stderr
+
+
+# What is registered ---------------------------------------------------------------------------------------------------
+
+TAKEN = """
+from selftaught.blocks import Verifier
+
+class Other(Verifier, type="harmless"):
+    async def verify(self, group, context): return []
+
+class Mine(Verifier, type="{type}"{more}):
+    async def verify(self, group, context): return []
+"""
+ASKED = """
+from selftaught.recipe import blocks
+print(*(f"{kind}={each.__module__}" for kind, each in blocks("verify").items()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("type", "more"), [("answer_match", ""), ("mine", ', formerly="answer_match"')], ids=["its type", "a former type"]
+)
+def test_a_built_in_block_is_not_replaced(broken: dict[str, str], tmp_path: Path, type: str, more: str) -> None:
+    """Nor is any other block of that package registered: which of them a recipe means would depend on an order."""
+    (tmp_path / "plugins" / "my_pack" / "blocks.py").write_text(TAKEN.format(type=type, more=more))
+    done = subprocess.run([sys.executable, "-c", ASKED], env=broken, capture_output=True, text=True, check=True)
+    assert "answer_match=selftaught.verification.answer_match" in done.stdout.split()
+    assert "my_pack" not in done.stdout
+    assert "package my-pack: its blocks cannot be loaded" in done.stderr
+    assert "my_pack.blocks.Mine: 'answer_match' is a built-in block of verify, which is not replaced" in done.stderr
+
+
+def test_a_block_of_another_package_is_not_replaced(broken: dict[str, str], tmp_path: Path) -> None:
+    package(tmp_path / "plugins", "her_pack", TAKEN.format(type="mine", more=""))
+    (tmp_path / "plugins" / "my_pack" / "blocks.py").write_text(TAKEN.format(type="mine", more=""))
+    done = subprocess.run([sys.executable, "-c", ASKED], env=broken, capture_output=True, text=True, check=True)
+    assert "mine=her_pack.blocks" in done.stdout.split()
+    assert "package my-pack: its blocks cannot be loaded" in done.stderr
+    assert "'harmless' is a block of verify in her_pack.blocks already" in done.stderr
+
+
+@pytest.mark.usefixtures("recorded_blocks")
+def test_the_version_of_a_package_is_that_of_the_blocks_it_brought() -> None:
+    judged, own = blocks("verify")["judged"](), blocks("verify")["answer_match"]()
+    assert packages([judged], {"axis": (judged,)}) == {"recorded-blocks": "0.1"}
+    assert packages(own) == {}

@@ -93,6 +93,7 @@ def test_who_judged_is_in_the_record_and_on_the_version(platform: Platform, engi
         ("judge", base.digest, "the line's base")
     ]
     assert platform.tracker.version_tags(champion)["selftaught.role.judge"] == base.digest
+    assert record.versions["recorded-blocks"] == "0.1"
 
 
 def test_the_champion_of_another_line_teaches(platform: Platform, model: Path, tmp_path: Path):

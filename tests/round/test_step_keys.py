@@ -5,6 +5,8 @@ thing and asks for another key. What a step does with its inputs is tested where
 """
 
 import importlib
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from selftaught.blocks.packages import package_that_brought
 from selftaught.platform import Platform, input_key
 from selftaught.records import Example, Group, Record, Rollout, Segment, Task, Turn, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.job import Job, ModelRef, ReplaySource, Reused
 from selftaught.round.steps import evaluate, sample, train, verify
-from tests.rounds import SEARCH, Round, database, model, platform, recipe, recorded_blocks
+from tests.rounds import BLOCKS, SEARCH, Round, database, model, platform, recipe, recorded_blocks
 
 __all__ = ["database", "model", "platform", "recorded_blocks"]
 OTHER = ModelRef(digest="f" * 64)
@@ -247,6 +250,38 @@ def test_a_judge_is_in_the_keys_of_the_steps_that_ask_it(
     step = asks(steps(name))
     judges = [job(roles={"judge": ModelRef(digest=letter * 64)})(step).key(monkeypatch) for letter in "ab"]
     assert len(set(judges)) == (2 if matters else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "matters"),
+    [
+        ("sample", JUDGED, False),
+        ("verify", JUDGED, True),
+        ("verify", given(), False),
+        ("curate", given(), False),
+        ("train", given(), True),
+        ("evaluate", measured_by_a_judge, True),
+        ("evaluate", given(), False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_new_version_of_a_package_is_in_the_keys_of_the_steps_that_use_its_blocks(
+    steps: Callable[[str], Step],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    change: Change,
+    matters: bool,
+):
+    step, about = change(steps(name)), BLOCKS / "recorded_blocks-0.1.dist-info"
+    before = step.key(monkeypatch)
+    newer = tmp_path / "site" / "recorded_blocks-0.2.dist-info"
+    shutil.copytree(about, newer)
+    (newer / "METADATA").write_text((about / "METADATA").read_text().replace("0.1", "0.2"))
+    monkeypatch.setattr(sys, "path", [str(newer.parent), *sys.path])
+    package_that_brought.cache_clear()
+    assert (step.key(monkeypatch) != before) == matters
+    package_that_brought.cache_clear()
 
 
 def test_a_role_without_a_model_is_the_policy_in_keys(steps: Callable[[str], Step], monkeypatch: pytest.MonkeyPatch):

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from selftaught.blocks import Objective, ProgressSink, TrainResult
+from selftaught.blocks.packages import packages
 from selftaught.cluster.client import Cluster, api_errors, found, won
 from selftaught.core.crashes import cause, last_lines
 from selftaught.core.errors import BadInput, Unavailable
@@ -45,6 +46,8 @@ class TrainJobRequest(BaseModel):
     seed: int
     step: str
     template: Mapping[str, JsonValue] = {}
+    packages: Annotated[Mapping[str, str], Field(exclude_if=lambda packages: not packages)] = {}
+    """The version of the package that brought the objective, so that another one is another training."""
 
     @property
     def name(self) -> str:
@@ -118,6 +121,7 @@ class TrainJobs:
             seed=work.seed,
             step=work.step,
             template=work.template,
+            packages=packages(work.objective),
         )
         self.store.put("models", order.model, work.model)
         self.store.put("datasets", order.examples, work.examples)

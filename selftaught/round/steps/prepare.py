@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from selftaught.blocks.packages import packages
 from selftaught.core.errors import BadInput, NothingNew, RoundFailed, StoreError
 from selftaught.platform import Platform
 from selftaught.recipe import Iterate, Recipe, Stage
@@ -122,6 +123,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
         trainee=trainee,
         roles=others,
         trainees={role: own.get(role, trainee) for role in stage.trained_roles},
+        packages=packages(stage),
         earlier=earlier(platform, line, key.campaign) if stage.replay else (),
         controlled=stage if stage.control else None,
         run=run,

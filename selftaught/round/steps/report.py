@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from selftaught.blocks import Decision, Measured, Metric, Observed
+from selftaught.blocks.packages import packages
 from selftaught.evaluation.by_kind import by_kind
 from selftaught.evaluation.decision import decision_from_json
 from selftaught.evaluation.runner import paired, summarise
@@ -88,7 +89,7 @@ def _collect(platform: Platform, job: Job, inputs: Inputs) -> tuple[data.RoundRe
         created=datetime.now(UTC),
         round=this,
         command=_command(job),
-        versions=dict(software()),
+        versions=dict(software()) | packages(job.recipe.tasks, job.blocks),
     )
     return record, data.RoundDetail(
         scores=tuple(_with_texts(scores, this, inputs)),

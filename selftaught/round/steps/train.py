@@ -21,7 +21,7 @@ from selftaught.records import dataset
 from selftaught.round.curves import Curve, followed, places
 from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.distributed.trainjob import TrainJobs
-from selftaught.round.job import Job, ModelRef, dump, role_line
+from selftaught.round.job import Job, ModelRef, brought_by, dump, role_line
 from selftaught.round.patience import patient
 from selftaught.serving.weight_check import reference_logprobs
 from selftaught.state.claims import parse_claim
@@ -82,6 +82,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
         "examples": given,
         "train": dump(job.blocks.train),
         "seed": job.seed,
+        **brought_by(job.blocks.train),
         **({"chat_template": job.recipe.chat_template} if job.recipe.chat_template else {}),
     }
     key = input_key("train", inputs)

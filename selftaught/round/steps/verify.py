@@ -23,7 +23,7 @@ from selftaught.round import findings
 from selftaught.round.checks.leaks import require_no_leak
 from selftaught.round.checks.minted import leaking
 from selftaught.round.inputs import of_verifying
-from selftaught.round.job import Job, dump
+from selftaught.round.job import Job, brought_by, dump
 from selftaught.round.models import context
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks, replayed
@@ -71,6 +71,7 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
         "curate": dump(job.blocks.curate),
         "replay": [job.blocks.replay, [past.examples for past in job.earlier]],
         "seed": job.seed,
+        **brought_by(job.blocks.curate),
     }
     curated = platform.memoize(
         "curate", inputs, Path(examples), lambda out, _: _curate(platform, job, Path(verified), out)
