@@ -89,7 +89,7 @@ class Selection(PerGroupCurator):
     def examples(self, group: Group, seed: int) -> Iterable[Example]:
         """What is picked of `group`, in the order drawn."""
         complete = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
-        picked = drawn(_distinct(complete) if self.dedupe else complete, self.per_task, seed)
+        picked = drawn(distinct(complete) if self.dedupe else complete, self.per_task, seed)
         return [self.example(group, rollout) for rollout in picked]
 
     def example(self, group: Group, rollout: Rollout) -> Example:
@@ -97,7 +97,7 @@ class Selection(PerGroupCurator):
         return sampled(group, rollout)
 
 
-def _distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
+def distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
     """The first rollout of each text, all of its turns taken together, white space apart."""
     by_text: dict[tuple[str, ...], Rollout] = {}
     for rollout in rollouts:

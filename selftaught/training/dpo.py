@@ -1,16 +1,17 @@
 """Direct preference optimisation: make the better side of a pair likelier than the worse one, against a reference.
 
-The DPO family: sigmoid (Rafailov et al. 2023, arXiv 2305.18290), IPO (Azar et al. 2023,
-arXiv 2310.12036), conservative (label smoothing, Mitchell 2023). Step-level DPO is the same on pairs that share a
-prefix: only what comes after it counts. The reference is the model that training starts from. Which pairs there are is
-the curators' business.
+The DPO family: sigmoid (Rafailov et al. 2023, arXiv 2305.18290), hinge (SLiC, Zhao et al. 2023, arXiv 2305.10425, an
+option of SPIN's code), IPO (Azar et al. 2023, arXiv 2310.12036), conservative (label smoothing, Mitchell 2023); with
+each of them, imitation of the better side (iterative RPO, Pang et al. 2024, arXiv 2404.19733). Step-level DPO is the
+same on pairs that share a prefix: only what comes after it counts. The reference is the model that training starts
+from. Which pairs there are is the curators' business.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from typing_extensions import override
 
 from selftaught.blocks import TrainContext, TrainResult
@@ -25,24 +26,31 @@ if TYPE_CHECKING:
 class DPO(Gradient, type="dpo"):
     """Learn from pairs. With h the difference of the two sides' log-ratios to the reference:
 
-    `sigmoid`: -log s(beta h); `ipo`: (h / tokens - 1 / (2 beta))^2, log-ratios per token as in TRL; `conservative`:
-    -(1 - e) log s(beta h) - e log s(-beta h), where e is the pair's own `label_smoothing` (of the curator's making,
-    e.g. from visits as in MCTS-DPO, arXiv 2405.00451) or, where that is 0, the one given here.
+    `sigmoid`: -log s(beta h); `hinge`: max(0, 1 - beta h); `ipo`: (h / tokens - 1 / (2 beta))^2, log-ratios per token
+    as in TRL; `conservative`: -(1 - e) log s(beta h) - e log s(-beta h), where e is the pair's own `label_smoothing`
+    (of the curator's making, e.g. from visits as in MCTS-DPO, arXiv 2405.00451) or, where that is 0, the one given
+    here. To each of them `nll` times the chosen side's negative log-likelihood per token is added.
     """
 
     target: ClassVar[TargetType] = "prefer"
-    hint: ClassVar[str] = "Add a curator that gives pairs (step_pairs), or search wider."
+    hint: ClassVar[str] = "Add a curator that gives pairs (pairs, step_pairs), sample more, or search wider."
 
     epochs: Epochs = 1
     learning_rate: Rate = 5e-6
     loss: Annotated[
-        Literal["sigmoid", "ipo", "conservative"],
-        Field(description="of a pair: DPO's, IPO's, or DPO's for pairs that may be the wrong way round"),
+        Literal["sigmoid", "hinge", "ipo", "conservative"],
+        Field(description="of a pair: DPO's, SLiC's, IPO's, or DPO's for pairs that may be the wrong way round"),
     ] = "sigmoid"
     beta: Annotated[PositiveFloat, Field(description="how strongly the model is held to the reference")] = 0.1
     label_smoothing: Annotated[
         float,
         Field(ge=0, lt=0.5, description="probability that a pair is the wrong way round, with `loss: conservative`"),
+    ] = 0.0
+    length_normalised: Annotated[
+        bool, Field(description="log-ratios per token, so that a side's length does not count; `ipo` always does so")
+    ] = False
+    nll: Annotated[
+        NonNegativeFloat, Field(description="weight of the chosen side's negative log-likelihood per token; 0: none")
     ] = 0.0
 
     @property
@@ -55,6 +63,8 @@ class DPO(Gradient, type="dpo"):
         ratios = tokens.logprobs - tokens.reference
         lengths = tokens.summed(ratios.new_ones(len(ratios)))
         each = pair_losses(self, tokens.summed(ratios), lengths, tokens.smoothing)
+        if self.nll:
+            each = each - self.nll * (tokens.summed(tokens.logprobs) / lengths).chunk(2)[0]
         return Loss((tokens.examples * each).sum(), tokens.examples.abs().sum())
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
@@ -77,12 +87,14 @@ def pair_losses(config: DPO, ratios: "Tensor", lengths: "Tensor", smoothing: "Te
     import torch
     from torch.nn.functional import logsigmoid
 
+    per_token = config.length_normalised or config.loss == "ipo"
+    chosen, rejected = (ratios / lengths if per_token else ratios).chunk(2)
     if config.loss == "ipo":
-        chosen, rejected = (ratios / lengths).chunk(2)
         return (chosen - rejected - 1 / (2 * config.beta)) ** 2
-    chosen, rejected = ratios.chunk(2)
     scaled = config.beta * (chosen - rejected)
     if config.loss == "sigmoid":
         return -logsigmoid(scaled)
+    if config.loss == "hinge":
+        return (1 - scaled).clamp(min=0)
     smooth = torch.where(smoothing > 0, smoothing, config.label_smoothing)
     return -(1 - smooth) * logsigmoid(scaled) - smooth * logsigmoid(-scaled)

@@ -21,8 +21,8 @@ from tests.rounds import REPOSITORY, Round, database, engines, platform, recorde
 __all__ = ["database", "engines", "platform", "recorded_blocks", "requests"]
 
 SHIPPED = sorted((REPOSITORY / "recipes").glob("*.yaml"))
-SMALLER = {"train": 24, "gate": 6, "report": 6, "guard": 4, "at_least": 30, "rounds": 1, "k": 8}
-"""Fields of a recipe, wherever they are, that make a round long."""
+SMALLER = {"train": 24, "gate": 6, "report": 6, "guard": 4, "at_least": 30, "minimum": 4, "rounds": 1, "k": 8}
+"""Fields of a recipe, wherever they are, that make a round long, or that a short one cannot come up to."""
 
 
 @pytest.fixture(scope="module")
@@ -65,4 +65,4 @@ def test_every_shipped_recipe_runs_a_round_of_each_stage(
     adopt(platform, parsed, "shipped")
     for number, stage in enumerate(parsed.stages, 1):
         round = Round(tmp_path / str(number), recipe, line="shipped", campaign=path.stem, number=number, shards=1)
-        assert round.run() in ("promoted", "refused"), stage.name
+        assert round.run() in (("promoted", "refused") if stage.gate else ("trained",)), stage.name

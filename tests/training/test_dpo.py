@@ -14,6 +14,7 @@ from selftaught.training.loops.batches import batch, tree
 from selftaught.training.loops.dpo import pair, run
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.rendering import chat_of
+from selftaught.training.tokens import TokenBatch
 from tests.examples import asked, imitated, preferred
 from tests.training.templates import CUTS, chat_with
 
@@ -49,8 +50,78 @@ def test_a_pair_without_smoothing_gets_that_of_the_recipe(chosen, rejected):
     assert losses(config, chosen, rejected) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
-def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
+@given(ratio, ratio, st.integers(1, 9), st.integers(1, 9), st.booleans())
+def test_the_hinge_loss_is_its_formula_also_per_token(chosen, rejected, one, other, normalised):
+    h = chosen / one - rejected / other if normalised else chosen - rejected
+    config = DPO(loss="hinge", length_normalised=normalised)
+    assert exactly(config, chosen, rejected, (one, other)) == pytest.approx(max(0.0, 1 - 0.1 * h), rel=1e-12)
+
+
+@given(ratio, ratio, st.integers(1, 9), st.integers(1, 9), st.sampled_from(["sigmoid", "conservative"]))
+def test_per_token_each_loss_is_that_of_the_ratios_by_length(chosen, rejected, one, other, loss):
+    config = DPO(loss=loss, label_smoothing=0.2)
+    normalised = config.model_copy(update={"length_normalised": True})
+    expected = exactly(config, chosen / one, rejected / other, (1, 1))
+    assert exactly(normalised, chosen, rejected, (one, other)) == pytest.approx(expected, rel=1e-12)
+
+
+def exactly(config, chosen, rejected, lengths):
+    """In float64."""
+    ratios = torch.tensor([chosen, rejected], dtype=torch.float64)
+    return pair_losses(config, ratios, torch.tensor(lengths), torch.zeros(1, dtype=torch.float64)).item()
+
+
+def seen(logprobs, reference, owners):
+    """Two pairs of weights 1 and 2, of tokens with these log-probabilities."""
+    numbers = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    empty = numbers.new_zeros(0)
+    return TokenBatch(
+        logprobs=torch.tensor(logprobs, dtype=torch.float64),
+        reference=torch.tensor(reference, dtype=torch.float64),
+        behaviour=empty,
+        advantages=empty,
+        values=empty,
+        weights=empty,
+        owners=torch.tensor(owners),
+        examples=numbers,
+        labels=torch.zeros(2, dtype=torch.float64),
+        smoothing=torch.zeros(2, dtype=torch.float64),
+        sequences=4,
+    )
+
+
+OWNERS = [0, 0, 0, 1, 2, 2, 3, 3, 3]  # the chosen sides of both pairs, then the rejected ones
+logs = st.lists(st.floats(-9, -0.01), min_size=9, max_size=9)
+
+
+@given(logs, logs, st.floats(0.01, 2))
+def test_nll_adds_the_chosen_sides_mean_to_each_pair_by_its_weight(logprobs, reference, weight):
+    tokens = seen(logprobs, reference, OWNERS)
+    plain, count = DPO().compute_loss(tokens)
+    total, same = DPO(nll=weight).compute_loss(tokens)
+    expected = -weight * (1 * sum(logprobs[:3]) / 3 + 2 * logprobs[3] / 1)
+    assert (total - plain).item() == pytest.approx(expected, rel=1e-9)
+    assert count == same == 3
+
+
+@given(logs, logs)
+def test_without_nll_the_loss_is_the_pairs_own_to_the_bit(logprobs, reference):
+    tokens = seen(logprobs, reference, OWNERS)
+    ratios = tokens.summed(tokens.logprobs - tokens.reference)
+    each = pair_losses(DPO(), ratios, torch.tensor([3, 1, 2, 3]), tokens.smoothing)
+    assert DPO(nll=0.0).compute_loss(tokens).total.item() == (tokens.examples * each).sum().item()
+
+
+@pytest.mark.parametrize(
+    ("loss", "config"),
+    [
+        ("sigmoid", DPO()),
+        ("ipo", DPO(loss="ipo")),
+        ("hinge", DPO(loss="hinge")),
+        ("sigmoid_norm", DPO(length_normalised=True)),
+    ],
+)
+def test_losses_and_gradients_are_those_of_trl(loss, config, tiny_model, tmp_path):
     """One batch through TRL's own DPOTrainer, from text, and through ours."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -80,7 +151,7 @@ def test_losses_and_gradients_are_those_of_trl(loss, tiny_model, tmp_path):
                 weight.add_(0.1 * torch.sin(torch.arange(weight.numel()).view(weight.shape) * 1.0))
     pairs = batch([pair(p, chat_of(tiny_model)) for p in PAIRS], tree)
     pairs.rest["reference"] = LogProbs(start)(pairs.inputs).detach()
-    total, count = DPO(loss=loss).compute_loss(pairs.seen(LogProbs(ours)(pairs.inputs), values=False))
+    total, count = config.compute_loss(pairs.seen(LogProbs(ours)(pairs.inputs), values=False))
     (total / count).backward()
     rows = theirs.data_collator([theirs.train_dataset[i] for i in range(len(PAIRS))])
     expected = theirs.compute_loss(theirs.model, rows, num_items_in_batch=len(PAIRS))
