@@ -14,6 +14,7 @@ from selftaught.core import shipped
 from selftaught.core.errors import BadRecipe
 from selftaught.recipe import Recipe, schema
 from selftaught.recipe.inheritance import _data, _merged, _node  # pyright: ignore[reportPrivateUsage]
+from selftaught.recipe.models import ExternalModel, IterateModel
 
 SPELT_OUT = sorted((Path(__file__).parent / "spelt_out").glob("*.yaml"))
 BASE = """\
@@ -84,6 +85,19 @@ def test_mappings_are_merged_and_lists_replaced(folder: Path) -> None:
 def test_a_block_of_another_type_inherits_no_field(folder: Path) -> None:
     made = dumped(child(folder, "stages: [{name: main, curate: {type: unfiltered}}]"))
     assert made == dumped(child(folder, "", "stages.main.curate={type: unfiltered}"))
+
+
+def test_a_reference_to_a_model_of_another_kind_inherits_no_field(folder: Path) -> None:
+    others = "hosted: {models: {judge: {url: 'https://h/v1', model: m}}}, head: {models: {judge: {iterate: head}}}"
+    (folder / "child.yaml").write_text(f"extends: judged.yaml\nname: child\nprofiles: {{{others}}}\n")
+    text = (folder / "base.yaml").read_text()
+    assert "models: {" in text
+    (folder / "judged.yaml").write_text(
+        text.replace("models: {", "models: {judge: {iterate: champion, line: rft}, ", 1)
+    )
+    hosted, head = (Recipe.load(folder / "child.yaml", (), name).models["judge"] for name in ("hosted", "head"))
+    assert hosted == ExternalModel(url="https://h/v1", model="m")
+    assert head == IterateModel(iterate="head", line="rft")
 
 
 def test_a_new_stage_precedes_the_inherited_one_that_follows_it_and_is_last_where_none_does(folder: Path) -> None:
