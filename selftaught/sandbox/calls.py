@@ -73,7 +73,7 @@ def calling(source: str, function: str, calls: Sequence[Sequence[Any]], limits: 
     """
     asked = "".join(values.encode(tuple(arguments)) + "\n" for arguments in calls)
     files = {
-        "solution.py": source.encode("utf-8", "surrogateescape"),
+        "solution.py": source.encode("utf-8", "surrogatepass"),
         "calls": asked.encode("ascii"),
         "values.pyc": _values(),
     }

@@ -19,7 +19,7 @@ from selftaught.records import Group, Task, Verdict
 from selftaught.sandbox import shared
 from selftaught.sandbox.calls import Answer, Raised, Returned, answers, calling
 from selftaught.sandbox.protocol import KIB, MIB, Limits, Outcome, SandboxFailed, Termination
-from selftaught.sandbox.values import same
+from selftaught.sandbox.values import NotPlain, same
 from selftaught.verification.code_blocks import program
 
 MAX_SHOWN = 200
@@ -136,7 +136,10 @@ def cases_of(task: Task) -> Cases:
 
 
 def _right(case: Case, answer: Answer) -> bool:
-    return isinstance(answer, Returned) and same(case[1], answer.value)
+    try:
+        return isinstance(answer, Returned) and same(case[1], answer.value)
+    except NotPlain:  # it could be read, and lies too deep to be compared
+        return False
 
 
 # Reasons --------------------------------------------------------------------------------------------------------------
@@ -171,4 +174,5 @@ def _shown(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()  # a verdict holds Unicode
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text):,} characters)"

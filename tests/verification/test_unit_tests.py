@@ -255,6 +255,12 @@ ATTACKS = {
     "guesses by chance": "import random\ndef double(x): return random.choice([2, 40, 600])\n",
     "raises what it was asked": "def double(x): raise BaseException(x)\n",
     "hides in a thread": "import threading\nthreading.Thread(target=lambda: None).start()\n" + WRONG,
+    "is no Unicode": "x = '\ud800'\n" + WRONG,
+    "raises what is no Unicode": "def double(x): raise ValueError('\\ud800\\udcff')\n",
+    "returns what is no Unicode": "def double(x): return '\\ud800\\udcff'\n",
+    "returns keys nested as deep as can be read": (
+        "def double(x):\n    kept = ()\n    for _ in range(x * 10 % 400): kept = (kept,)\n    return {kept: 1}\n"
+    ),
     "is not text": "\\x00\\ud800\n\0" + WRONG,
 }  # fmt: skip
 
@@ -267,6 +273,13 @@ async def test_an_attack_is_a_failure_of_the_model_and_the_same_each_time(source
     assert first.score is not None and first.score < 1
     assert first == second
     assert [each.passed for each in await judged(DOUBLE)] == [True]
+
+
+@pytest.mark.parametrize("depth", range(100, 1001, 50))
+async def test_a_key_of_any_depth_is_compared_with_what_is_expected(depth: int):
+    source = f"def double(x):\n    kept = ()\n    for _ in range({depth}): kept = (kept,)\n    return {{kept: 1}}"
+    (verdict,) = await judged(source, of=task(visible=[], hidden=[[[1], {"a": 1}]]))
+    assert (verdict.error, verdict.passed) == (None, False)
 
 
 async def test_a_program_that_is_right_in_whatever_way_passes_beside_them():
