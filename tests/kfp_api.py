@@ -95,6 +95,9 @@ class Kfp:
         if method == "DELETE":
             rows.remove(_the(rows, key, one))
             return {}
+        if one.endswith(":terminate"):
+            _the(rows, key, one.removesuffix(":terminate"))["state"] = "CANCELING"
+            return {}
         return self._make(kind, rows, key, body)
 
     def _make(self, kind: str, rows: list[Row], key: str, body: Row) -> Row:

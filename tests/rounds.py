@@ -22,6 +22,8 @@ from kfp import dsl
 
 from selftaught.blocks import registered
 from selftaught.campaign.local import Campaign
+from selftaught.campaign.local_runner import LocalRunner, emptied
+from selftaught.campaign.runner import RunRef, RunStatus
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
@@ -329,10 +331,10 @@ class Rounds(Campaign):
 
     step: type[Round] = Round
 
-    def _pipeline(self, key: RoundKey, folder: Path) -> int:
-        plan = begun(self.platform, key)
+    def _pipeline(self, key: RoundKey, folder: Path) -> RunStatus:
+        plan, run = begun(self.platform, key), RunRef("", key.name, "", "")
         round = self.step(
-            folder / "run" / "files" / "report",
+            emptied(folder) / "files" / "report",
             self.order.recipe.model_dump(mode="json"),
             self.order.line,
             self.order.campaign,
@@ -342,10 +344,10 @@ class Rounds(Campaign):
         )
         # As in a process of the run's own: the tests after this one have none of it.
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in self._environment(folder / "run", folder / "run" / "events.jsonl").items():
+            for name, value in LocalRunner(self.platform).environment(key).items():
                 patch.setenv(name, value)
             try:
                 round.run()
             except SystemExit:
-                return 1
-        return 0
+                return RunStatus(run, "FAILED", "")
+        return RunStatus(run, "SUCCEEDED", "")

@@ -8,8 +8,6 @@ nothing about the method (the recipe does) nor about promotion (the gate does).
 import fcntl
 import json
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -19,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.campaign.limits import Limits
+from selftaught.campaign.local_runner import ENDED_EARLY, LocalRunner, round_folder, scratch
 from selftaught.campaign.order import CampaignOrder
+from selftaught.campaign.runner import RunStatus
 from selftaught.core import errors
-from selftaught.core.environment import inherited
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
@@ -33,7 +32,6 @@ from selftaught.round.findings import scores
 from selftaught.round.history import ended, next_round, page_of, recorded, records
 from selftaught.round.intake import nothing_new, stage_of
 from selftaught.round.job import begun
-from selftaught.round.step import ERRORS
 from selftaught.serving.backend import Backend
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
@@ -215,23 +213,21 @@ class Campaign:
         return RoundResult(key, found, page)
 
     def _folder(self, key: RoundKey) -> Path:
-        return self.folder / f"round-{key.number}-{key.attempt}"
+        return round_folder(self.platform.settings.home, key)
 
     @property
     def _scratch(self) -> Path:
-        return self.platform.settings.home / "scratch" / f"tmp-{self.order.line}"
+        return scratch(self.platform.settings.home, self.order.line)
 
     # One round ------------------------------------------------------------------------------------------------------
 
     def _round(self, key: RoundKey) -> RoundResult | Skipped:
         folder = self._folder(key)
-        shutil.rmtree(folder / "run", ignore_errors=True)
-        (folder / "run").mkdir(parents=True)
         self.watch({"step": "round", "done": key.number, "total": 0, "unit": ""})
         self._warm(stage_of(self.order.recipe, key.number).sample_from)
-        code = self._pipeline(key, folder)
-        if code != 0 or recorded(self.platform, key) is None:
-            failure = self._failure(key, folder, code)
+        ended = self._pipeline(key, folder)
+        if ended.state != "SUCCEEDED" or recorded(self.platform, key) is None:
+            failure = self._failure(key, folder, ended.reason)
             if isinstance(failure, NothingNew):  # the batches went while the pipeline was being started
                 return Skipped(key, str(failure))
             raise failure
@@ -244,48 +240,23 @@ class Campaign:
             asked = (self.platform.serving(), self.order.line, version.digest)
             threading.Thread(target=_quietly, args=asked, daemon=True).start()
 
-    def _pipeline(self, key: RoundKey, folder: Path) -> int:
-        """Run the compiled pipeline in a process of its own, handing its events on; returns its exit code."""
-        events, order = folder / "run" / "events.jsonl", self.order.resumed(self.platform, key)
-        arguments = order.arguments(key, order.recipe.model_dump_json())
-        command = [
-            sys.executable,
-            "-m",
-            "selftaught.campaign.local_pipeline",
-            str(order.pipeline(key.number)),
-            str(folder / "run" / "files"),
-        ]
-        with (folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
-                [*command, json.dumps(arguments)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment(folder / "run", events),
-            )
-            try:
-                return self._watched(process, events)
-            finally:
-                process.kill()
-                process.wait()
+    def _pipeline(self, key: RoundKey, folder: Path) -> RunStatus:
+        """Run the compiled pipeline to its end, handing on the events in `folder`."""
+        runner = LocalRunner(self.platform)
+        run = runner.start(key, self.order)
+        try:
+            with (folder / "run" / "events.jsonl").open(encoding="utf-8") as lines:
+                while True:
+                    found = runner.status(run)
+                    for event in _objects(lines):
+                        self.watch(event)
+                    if not found.active:
+                        return found
+                    time.sleep(0.2)
+        finally:
+            runner.stop(run)
 
-    def _environment(self, run: Path, events: Path) -> dict[str, str]:
-        settings = self.platform.settings.model_copy(update={"events": str(events)})
-        own = {ERRORS: str(run / "errors.jsonl"), "TMPDIR": str(self._scratch)}
-        return {**inherited(), **settings.environment(), **own}
-
-    def _watched(self, process: "subprocess.Popen[bytes]", events: Path) -> int:
-        events.touch()
-        with events.open(encoding="utf-8") as lines:
-            while True:
-                code = process.poll()
-                for event in _objects(lines):
-                    self.watch(event)
-                if code is not None:
-                    return code
-                time.sleep(0.2)
-
-    def _failure(self, key: RoundKey, folder: Path, code: int) -> SelftaughtError:
+    def _failure(self, key: RoundKey, folder: Path, reason: str) -> SelftaughtError:
         """What the failed step reported, what was measured, and where the log is.
 
         Where no step could tell, how the pipeline ended, and its last words.
@@ -298,9 +269,9 @@ class Campaign:
             runs = [run.run for run in self._rounds() if run.key == key]
             measured = [scores(self.platform.tracker.metrics(run)) for run in runs]
             return type(error)(f"{error}{''.join(measured)}\n  log: {log}")
-        how = f"was killed (signal {-code})" if code < 0 else "ended early, and no step reported why"
         return SelftaughtError(
-            f"round {key.number} {how}. Rerun the same command to resume. The end of its log, {log}:\n{_end_of(log)}"
+            f"round {key.number} {reason or ENDED_EARLY}. Rerun the same command to resume. "
+            f"The end of its log, {log}:\n{_end_of(log)}"
         )
 
     def _page(self, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 from selftaught.campaign.limits import Limits
 from selftaught.core import shipped
+from selftaught.core.errors import BadInput
 from selftaught.core.names import named
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
@@ -38,6 +39,11 @@ class CampaignOrder:
         """Raise BadInput when the line or the campaign cannot be called that."""
         named(self.line, "--line")
         named(self.campaign, "--campaign")
+
+    def require_champion(self, platform: Platform) -> None:
+        """Raise BadInput when the line has no champion."""
+        if platform.tracker.resolve(self.line, "champion") is None:
+            raise BadInput(f"{self.line}: has no champion yet. Bring the recipe's model in first: `selftaught adopt`.")
 
     def pipeline(self, number: int) -> Path:
         """The compiled pipeline that round `number` (from 1) runs."""

@@ -517,23 +517,26 @@ def submit(
 ) -> None:
     """Submit the round that is due to Kubeflow Pipelines (SELFTAUGHT_KFP), and return."""
     with errors_printed():
-        from selftaught.campaign.kfp.submission import submit as submitted
+        from selftaught.campaign.kfp.runner import KfpRunner
+        from selftaught.campaign.runs import submit as submitted
         from selftaught.cli.orders import OrderOptions
         from selftaught.platform import Platform
 
         asked = OrderOptions(recipe, file, overrides, profile, line, campaign, shards)
         order = replace(asked.order(shards=1), pipelines=pipelines)
         try:
-            made = submitted(Platform.open(), order, abandon_after * 3600)
+            platform = Platform.open()
+            made = submitted(platform, KfpRunner(platform), order, abandon_after * 3600)
         except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
             _print({"outcome": "nothing new", "reason": str(nothing)}) if as_json else out.print(str(nothing))
             return
         if as_json:
-            _print(_fields(made))
+            _print({**_fields(made.run), "abandoned": made.abandoned})
             return
         for name in made.abandoned:
             out.print(f"{name}: abandoned", highlight=False)
-        out.print(f"{made.name}: run {made.id} of {made.version} in {made.experiment}", highlight=False, soft_wrap=True)
+        run = made.run
+        out.print(f"{run.name}: run {run.id} of {run.version} in {run.experiment}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -567,6 +570,25 @@ def schedule(
         out.print(f"{made.namespace}/{made.name}: {made.cron}", highlight=False)
 
 
+@app.command()
+def stop(line: Line, as_json: AsJson = False) -> None:
+    """Stop a line's runs, here and on Kubeflow Pipelines. A round stays due: the next run or submit resumes it."""
+    with errors_printed():
+        from selftaught.campaign.runs import stop as stopped
+        from selftaught.lines.versions import known
+        from selftaught.platform import Platform
+
+        platform = Platform.open()
+        gone = stopped(platform, known(platform.tracker, line))
+        if as_json:
+            _print([_fields(run) for run in gone])
+            return
+        for run in gone:
+            out.print(f"{run.name}: run {run.id} is stopped", highlight=False, soft_wrap=True)
+        if not gone:
+            out.print(f"{line}: nothing is running", highlight=False)
+
+
 @rounds_app.command("abandon")
 def rounds_abandon(
     line: Annotated[str, typer.Argument(help="the model line")],
@@ -575,7 +597,7 @@ def rounds_abandon(
 ) -> None:
     """Give up a campaign's round that is not finished: the next one is redrawn, and `gc` takes what it made."""
     with errors_printed():
-        from selftaught.campaign.kfp.submission import abandon
+        from selftaught.campaign.runs import abandon
         from selftaught.lines.versions import known
         from selftaught.platform import Platform
 
@@ -606,7 +628,7 @@ def rounds_restore(
 
 @app.command()
 def status(line: Line, as_json: AsJson = False) -> None:
-    """How a line is: its champion, what is served, the last rounds, the runs on the cluster; 1 if some is not known."""
+    """How a line is: its champion, what is served, the last rounds, the runs; 1 if some is not known."""
     with errors_printed():
         from selftaught.lines.status import status_of
         from selftaught.platform import Platform

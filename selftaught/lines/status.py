@@ -1,10 +1,10 @@
-"""The status of a line: its champion, served versions, traffic, last rounds, runs on the cluster."""
+"""The status of a line: its champion, served versions, traffic, last rounds, runs."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from selftaught.campaign.kfp.submission import runs
+from selftaught.campaign.runs import runs
 from selftaught.core.errors import SelftaughtError
 from selftaught.lines.versions import known
 from selftaught.platform import Platform
@@ -17,7 +17,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class LineStatus:
-    """One line as it is now. `served` are digests with their ages (s); `runs` are those of Kubeflow Pipelines.
+    """One line as it is now. `served` are digests with their ages (s); `runs` those of the pipeline, here and on KFP.
 
     `unknown` says why a part could not be asked for: it is empty then.
     """
@@ -74,7 +74,7 @@ def status_of(platform: Platform, line: str) -> LineStatus:
             for campaign in tracker.campaigns(line)
             for run in tracker.rounds(line, campaign)[-SHOWN:]
         ],
-        runs=asked("runs", lambda: runs(platform, line)[:SHOWN], []) if platform.settings.kfp else [],
+        runs=asked("runs", lambda: [run.row() for run in runs(platform, line)[:SHOWN]], []),
         unknown=unknown,
     )
 

@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from selftaught.campaign.local import RoundResult
+from selftaught.campaign.local_runner import emptied
 from selftaught.campaign.order import CampaignOrder
+from selftaught.campaign.runner import RunRef, RunStatus
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, RoundFailed, SelftaughtError
@@ -309,33 +311,34 @@ def test_one_process_at_a_time_runs_a_line(desk: Desk):
 
 
 class Silent(Rounds):
-    """A campaign whose pipeline ends with `code`, after its steps recorded what is in `errors`."""
+    """A campaign whose pipeline ends for `reason`, after its steps recorded what is in `errors`."""
 
-    code, errors = 1, ""
+    reason, errors = "", ""
 
-    def _pipeline(self, key: RoundKey, folder: Path) -> int:
+    def _pipeline(self, key: RoundKey, folder: Path) -> RunStatus:
+        run = emptied(folder)
         (folder / "log.txt").write_text("".join(f"line {number}\n\n" for number in range(40)) + "my: not found\n")
-        (folder / "run" / "errors.jsonl").write_text(self.errors)
-        return self.code
+        (run / "errors.jsonl").write_text(self.errors)
+        return RunStatus(RunRef("", key.name, "", ""), "FAILED", "", self.reason)
 
 
 @pytest.mark.parametrize(
-    ("code", "errors", "says"),
+    ("reason", "errors", "says"),
     [
-        (1, "", "round 1 ended early, and no step reported why"),
-        (1, '{"step": "tra', "round 1 ended early, and no step reported why"),
-        (-9, "", r"round 1 was killed \(signal 9\)"),
+        ("", "", "round 1 ended early, and no step reported why"),
+        ("", '{"step": "tra', "round 1 ended early, and no step reported why"),
+        ("was killed (signal 9)", "", r"round 1 was killed \(signal 9\)"),
         (
-            1,
+            "",
             '{"step"\n{"step": "train", "kind": "StoreError", "message": "full"}\n',
             r"^train: full\n  log: .*log\.txt$",
         ),
     ],
 )
-def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, code: int, errors: str, says: str):
+def test_a_pipeline_that_fails_without_a_word_is_told_by_its_log(desk: Desk, reason: str, errors: str, says: str):
     campaign = desk.campaign()
     silent = Silent(campaign.platform, campaign.order, desk.events.append)
-    silent.code, silent.errors = code, errors
+    silent.reason, silent.errors = reason, errors
     with pytest.raises(SelftaughtError, match=says) as found:
         list(silent.run())
     if "round 1" in says:

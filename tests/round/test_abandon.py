@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from selftaught.campaign import runs
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
-from selftaught.campaign.kfp.submission import abandon, submit
+from selftaught.campaign.kfp.runner import KfpRunner
 from selftaught.campaign.local import locked_line
 from selftaught.campaign.order import CampaignOrder
+from selftaught.campaign.runs import Submitted, abandon
 from selftaught.cli.main import app
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
@@ -50,6 +52,10 @@ def begun(platform: Platform, model: Path, tmp_path: Path) -> Round:
 
 def outcomes(platform: Platform) -> list[tuple[int, int, str]]:
     return [(run.key.number, run.key.attempt, run.outcome) for run in platform.tracker.rounds("line", "campaign")]
+
+
+def submit(platform: Platform, order: CampaignOrder, abandon_after: float = 0.0) -> Submitted:
+    return runs.submit(platform, KfpRunner(platform), order, abandon_after)
 
 
 def order(model: Path) -> CampaignOrder:
@@ -117,7 +123,7 @@ def test_one_that_made_the_champion_is_not_given_up(platform: Platform, begun: R
 
 def test_one_that_runs_is_not_given_up(platform: Platform, begun: Round, api: Kfp, model: Path):
     there = Platform.open()
-    run = submit(there, order(model))
+    run = submit(there, order(model)).run
     with pytest.raises(BadInput, match=f"run {run.id} is pending"):
         abandon(there, "line", "campaign")
     api.end(run.id, "FAILED")
@@ -135,11 +141,11 @@ def test_the_next_submission_gives_up_what_is_older_than_it_says(
     there = Platform.open()
     other = there.tracker.round_run(RoundKey("line", "other"), "main")
     young = submit(there, order(model), abandon_after=HOUR)
-    assert (young.name, young.abandoned) == ("line campaign round 1", ())
-    api.end(young.id, "FAILED")
+    assert (young.run.name, young.abandoned) == ("line campaign round 1", ())
+    api.end(young.run.id, "FAILED")
     time.sleep(0.01)
     old = submit(there, order(model), abandon_after=0.001)
-    assert (old.name, set(old.abandoned)) == (
+    assert (old.run.name, set(old.abandoned)) == (
         "line campaign round 1 attempt 1",
         {"line/campaign/1-0", "line/other/1-0"},
     )

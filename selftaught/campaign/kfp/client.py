@@ -2,7 +2,7 @@
 
 Authentication follows the KFP client: the service account token that Kubeflow mounts for its API
 (KF_PIPELINES_SA_TOKEN_PATH, renewed by the kubelet), or by a token of another kind (KFP_EXISTING_TOKEN); a KFP with one
-user asks for neither. What runs and versions are is `submission`'s and `versions`' business.
+user asks for neither. What runs and versions are is `runner`'s and `versions`' business.
 """
 
 import os

@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
-from selftaught.campaign.kfp.submission import require_champion
 from selftaught.campaign.order import CampaignOrder
 from selftaught.cluster.client import Cluster, api_errors, found
 from selftaught.cluster.naming import LINE, MANAGED
@@ -67,7 +66,7 @@ def schedule(platform: Platform, order: CampaignOrder, clock: Clock) -> Schedule
 
     Raises BadInput when the line has no champion, or an account may not make CronJobs in the settings' namespace.
     """
-    require_champion(platform, order.line)
+    order.require_champion(platform)
     job = cron_job(platform.settings, order, clock)
     cluster = Cluster(platform.settings.namespace, platform.settings.reach)
     with kubeflow(platform.settings) as client:  # before anything is made, so that an unreachable KFP is reported first

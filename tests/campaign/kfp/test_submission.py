@@ -11,9 +11,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from selftaught.campaign import runs as of_lines
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
-from selftaught.campaign.kfp.submission import runs, submit
+from selftaught.campaign.kfp.runner import KfpRunner
 from selftaught.campaign.order import CampaignOrder
+from selftaught.campaign.runner import RunRef, RunStatus
+from selftaught.campaign.runs import runs
 from selftaught.cli.main import app
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, Busy, Unavailable
@@ -49,6 +52,10 @@ def there(platform: Platform, api: Kfp, monkeypatch: pytest.MonkeyPatch) -> Plat
 def order(model: Path, line: str = "line") -> CampaignOrder:
     parsed = Recipe.parse(canonical(recipe(model)).decode())
     return CampaignOrder(parsed, line, "campaign", shards=3, pipelines=REPOSITORY / "pipelines" / "compiled")
+
+
+def submit(platform: Platform, order: CampaignOrder) -> RunRef:
+    return of_lines.submit(platform, KfpRunner(platform), order).run
 
 
 def images(version: dict) -> dict[str, str]:
@@ -259,6 +266,35 @@ def test_two_submits_at_the_very_same_moment_make_one_run(there: Platform, api: 
     assert len(api.runs) == 1
     assert items.count(api.runs[0]["run_id"]) == 1
     assert sum("another process" in words or "is pending" in words for words in items) == 3
+
+
+# How it is, and its end --------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_followed_until_its_end(there: Platform, api: Kfp, model: Path):
+    run, runner = submit(there, order(model)), KfpRunner(there)
+    assert [runner.status(run)] == runs(there, "line")
+    assert (runner.status(run).state, runner.status(run).active) == ("PENDING", True)
+    api.end(run.id, "FAILED")
+    api.runs[0]["error"] = {"message": "exec-train failed"}
+    failed = runner.status(run)
+    assert failed == RunStatus(run, "FAILED", failed.created, "exec-train failed")
+    assert not failed.active
+
+
+def test_stopping_a_line_terminates_its_active_run_and_the_round_is_resumed(there: Platform, api: Kfp, model: Path):
+    """Those that have ended are left as they are, and what was stopped is the same round in the next run."""
+    first = submit(there, order(model))
+    api.end(first.id, "FAILED")
+    second = submit(there, order(model))
+    done = CliRunner().invoke(app, ["stop", "line"])
+    assert done.stdout == f"{second.name}: run {second.id} is stopped\n"
+    assert [run["state"] for run in api.runs] == ["FAILED", "CANCELING"]
+    with pytest.raises(BadInput, match=f"run {second.id} is canceling. Wait for it, or stop it: selftaught stop line"):
+        submit(there, order(model))
+    api.end(second.id, "CANCELED")
+    assert CliRunner().invoke(app, ["stop", "line"]).stdout == "line: nothing is running\n"
+    assert submit(there, order(model)).name == "line campaign round 1 (3)"
 
 
 # Who asks -----------------------------------------------------------------------------------------------------------
