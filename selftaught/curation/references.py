@@ -36,6 +36,6 @@ class References(PerGroupCurator, type="references"):
         if not given:
             raise RoundFailed(
                 f"curate: 'references': none of the tasks has a text '{self.field}'. Take tasks that come with worked "
-                "solutions, as word_problems do, or correct `field`."
+                "solutions (word_problems, or rows with tasks.reference), or correct `field`."
             )
         super().check(given)

@@ -10,11 +10,12 @@ import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, ClassVar, Self
 
 from pydantic import PositiveInt, model_validator
+from typing_extensions import override
 
 from selftaught.blocks import Draw, Over
 from selftaught.core.errors import BadInput, did_you_mean
@@ -54,11 +55,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row's question, answer and template."""
+    """A row's question, answer and template, and its worked solution, if that has a column."""
 
     question: str
     answer: str
     template: str | None
+    reference: str = ""
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -95,7 +97,12 @@ class Columns(PromptedSource):
     @property
     def wanted(self) -> tuple[str, ...]:
         """The columns that are checked; readers leave the others where they are."""
-        return (self.question, self.answer, *([self.template] if self.template else []))
+        return tuple(dict.fromkeys(column for column in self.columns.values() if column is not None))
+
+    @property
+    def columns(self) -> Mapping[str, str | None]:
+        """The columns by the field that names them; None where it names none."""
+        return {"question": self.question, "answer": self.answer, "template": self.template}
 
     def problems(self, table: Table, limit: int | None = None) -> list[Problem]:
         """The first `limit` rows of `table` as problems, the first of those with equal questions; raises as below."""
@@ -137,8 +144,7 @@ class Columns(PromptedSource):
         columns = [column.encode(errors="backslashreplace").decode() for column in table.columns]
         if not columns:
             raise BadInput(f"{table.name}: has no rows. Name a file or split that holds tasks.")
-        for name in ("question", "answer", "template"):
-            column = getattr(self, name)
+        for name, column in self.columns.items():
             if column is not None and column not in columns:
                 raise BadInput(
                     f"{table.name}: no column '{column}' (tasks.{name}).{did_you_mean(column, columns)} "
@@ -195,7 +201,7 @@ class _Count:
 
     def add(self, problem: Problem) -> None:
         """Count the texts of `problem`. Raises BadInput when they become too many."""
-        self.characters += len(problem.question) + len(problem.answer)
+        self.characters += len(problem.question) + len(problem.answer) + len(problem.reference)
         if self.characters > MOST_CHARACTERS:
             raise BadInput(
                 f"{self.name}: has more than {MOST_CHARACTERS:,} characters of text. Set tasks.limit to how many "
@@ -216,6 +222,21 @@ class RowSource(Columns):
     """The field that says where a set's own rows are."""
     limit: PositiveInt | None = None
     """So many rows of each file or split are checked, the first ones."""
+    reference: str | None = None
+    """Column of a worked solution, which only recipes that say so train on (`references`, `pairs`)."""
+
+    @property
+    @override
+    def columns(self) -> Mapping[str, str | None]:
+        return {**super().columns, "reference": self.reference}
+
+    @override
+    def _problem(self, location: str, row: Row, faults: "_Faults") -> Problem | None:
+        problem = super()._problem(location, row, faults)
+        if self.reference is None:
+            return problem
+        solution = faults.cell(location, row, self.reference, f"no text in column '{self.reference}'", str)
+        return replace(problem, reference=solution) if problem and solution else None
 
     @abstractmethod
     def table(self, split: Split = "train") -> Table:
@@ -270,4 +291,5 @@ class RowSource(Columns):
             source=self.name,
             split=split,
             template=problem.template,
+            texts={"reference": problem.reference} if problem.reference else {},
         )

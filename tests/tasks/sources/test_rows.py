@@ -52,6 +52,25 @@ def source(path: Path, **fields: Any) -> Jsonl:
     return Jsonl.model_validate({"train": 2, "gate": 1, "report": 1, "path": path, **fields})
 
 
+@pytest.mark.parametrize(("write", "block"), [(jsonl, Jsonl), (parquet, Parquet)])
+def test_a_column_may_be_the_worked_solution(
+    tmp_path: Path, write: Callable[[Path, Iterable[Row]], Path], block: type[Jsonl] | type[Parquet]
+):
+    fields = {
+        "train": 2,
+        "gate": 1,
+        "report": 1,
+        "path": write(tmp_path / "rows", GSM8K),
+        "answer_pattern": "#### (.+)",
+    }
+    plain, solved = (block.model_validate(fields | more).draw(Draw(1, 2)) for more in ({}, {"reference": "answer"}))
+    assert {task.question: task.texts["reference"] for task in solved} == {
+        row["question"]: row["answer"] for row in GSM8K if row["question"] in {task.question for task in plain}
+    }
+    assert [task.id for task in solved] == [task.id for task in plain]
+    assert not any(task.texts for task in plain)
+
+
 def test_gsm8k_rows_become_tasks_with_the_gold_answer_after_the_marks(tmp_path: Path):
     path = jsonl(tmp_path / "gsm8k.jsonl", GSM8K)
     tasks = source(path, answer_pattern="#### (.+)", system="Be brief.", instruction="Why?").draw(Draw(1, 2))
@@ -218,6 +237,8 @@ BAD_ROWS: list[tuple[list[Row], Row, str]] = [
     ),
     (GSM8K, {"answer": "gold"}, r"no column 'gold' \(tasks\.answer\)\. Its columns: question, answer"),
     (GSM8K, {"template": "knd"}, r"no column 'knd' \(tasks\.template\)"),
+    (GSM8K, {"reference": "solution"}, r"no column 'solution' \(tasks\.reference\)"),
+    ([{**row, "solution": ""} for row in GSM8K], {"reference": "solution"}, r":1: no text in column 'solution'; 10 of"),
     ([*GSM8K, {"question": "No?", "answer": None}, {"question": "O?"}], {}, r"a\.jsonl:11: no answer .*2 of 12 rows"),
     ([*GSM8K, {"question": " ", "answer": 1}], {}, r"a\.jsonl:11: no text in column 'question'; 1 of 11 rows"),
     ([{"kind": "a"} | GSM8K[0], *GSM8K], {"template": "kind"}, r"a\.jsonl:2: no text in column 'kind'; 10 of 11 rows"),
