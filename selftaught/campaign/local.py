@@ -27,6 +27,7 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.report.data import ReportData
 from selftaught.report.page import write
 from selftaught.round.adopt import adopt, adopt_roles
+from selftaught.round.controls import stopped_early
 from selftaught.round.curves import check_sinks
 from selftaught.round.findings import scores
 from selftaught.round.history import ended, next_round, page_of, recorded, records
@@ -71,6 +72,18 @@ class LimitReached:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoppedEarly:
+    """The round that would come next and does not begin, because a control has ended the campaign, and why."""
+
+    key: RoundKey
+    reason: str
+
+
+Ended = RoundResult | Skipped | LimitReached | StoppedEarly
+"""What a campaign yields: rounds as they end, and at last perhaps why there is no other."""
+
+
 class Campaign:
     """Runs an order on this machine. One process at a time per line."""
 
@@ -78,12 +91,12 @@ class Campaign:
         self.platform, self.order, self.watch = platform, order, watch
         self.folder = platform.settings.home / "campaigns" / order.line / order.campaign
 
-    def run(self) -> Iterator[RoundResult | Skipped | LimitReached]:
+    def run(self) -> Iterator[Ended]:
         """Run the rounds that are ordered and not done yet, yielding each as it ends.
 
         When it was killed after its last round had ended, that round is reported again. Where nothing new was
         dropped the order ends, before any engine is started; where a limit is reached it stops, and the same order with
-        a higher one continues.
+        a higher one continues. Where a control of the stage ends the campaign, the order is done.
 
         Raises RoundFailed when a round cannot end as it was drawn (the next call redraws it), BadInput when
         another process runs the line, and other SelftaughtErrors after which the same call resumes where it stopped.
@@ -118,8 +131,8 @@ class Campaign:
                     tracker.finish(run, STOPPED)
             raise
 
-    def _run_until(self, last: int) -> Iterator[RoundResult | Skipped | LimitReached]:
-        """Run rounds until there are `last`, nothing new is left or a limit is reached."""
+    def _run_until(self, last: int) -> Iterator[Ended]:
+        """Run rounds until there are `last`, nothing new is left, a limit is reached or a control ends them."""
         with self._engines():
             self.watch({"step": "adopt", "done": 0, "total": 1, "unit": "models"})
             adopt(self.platform, self.order.recipe, self.order.line)
@@ -186,12 +199,14 @@ class Campaign:
     def _next(self) -> RoundKey:
         return next_round(self.platform, self.order.recipe, self.order.line, self.order.campaign)
 
-    def _over(self, key: RoundKey) -> Skipped | LimitReached | None:
+    def _over(self, key: RoundKey) -> Skipped | LimitReached | StoppedEarly | None:
         """Why the round `key` that is due does not begin; None where it does, or was begun before."""
         if begun(self.platform, key) is not None:
             return None
         if reason := self._limit():
             return LimitReached(key, reason)
+        if reason := stopped_early(self.platform, self.order.recipe, key):
+            return StoppedEarly(key, reason)
         reason = nothing_new(self.platform, self.order.recipe, key)
         return Skipped(key, reason) if reason else None
 

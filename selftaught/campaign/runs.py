@@ -14,10 +14,11 @@ from selftaught.campaign.local import locked_line
 from selftaught.campaign.local_runner import LocalRunner
 from selftaught.campaign.order import CampaignOrder
 from selftaught.campaign.runner import Runner, RunRef, RunStatus
-from selftaught.core.errors import BadInput, NothingNew
+from selftaught.core.errors import BadInput, EarlyStop, NothingNew
 from selftaught.platform import Platform
 from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
+from selftaught.round.controls import stopped_early
 from selftaught.round.history import next_round
 from selftaught.round.intake import nothing_new
 from selftaught.state.tracking import RoundRun
@@ -44,13 +45,16 @@ def submit(platform: Platform, runner: Runner, order: CampaignOrder, abandon_aft
     line that began more than `abandon_after` seconds ago (0: none) and did not end are given up before.
 
     Raises BadInput when the line has no champion yet or a run of it is active, NothingNew when there are no fresh tasks
-    for it, Busy while another process submits to the line, Unavailable when the runner does not answer.
+    for it, EarlyStop when a control has ended the campaign, Busy while another process submits to the line, Unavailable
+    when the runner does not answer.
     """
     order.require_champion(platform)
     with turn(platform.store, f"submit/{order.line}", f"submitting to {order.line}"):
         _require_idle(order.line, runner.runs(order.line))
         abandoned = abandon_old(platform, order.line, time.time() - abandon_after) if abandon_after else ()
         key = next_round(platform, order.recipe, order.line, order.campaign)
+        if reason := stopped_early(platform, order.recipe, key):
+            raise EarlyStop(reason)
         if reason := nothing_new(platform, order.recipe, key):
             raise NothingNew(reason)
         return Submitted(runner.start(key, order), tuple(abandoned))

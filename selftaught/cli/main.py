@@ -30,7 +30,7 @@ from selftaught import __version__
 from selftaught.cli.completion import complete_axis, complete_family, complete_line, complete_profile, complete_recipe
 from selftaught.cli.terminal import Terminal
 from selftaught.core import shipped
-from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
+from selftaught.core.errors import BadInput, EarlyStop, NothingNew, SelftaughtError
 from selftaught.retention.policy import RetentionPolicy
 
 PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
@@ -206,12 +206,12 @@ def run(
             return
         with watcher(err, _print if as_json else None) as watch:
             outcome = _followed(Campaign(platform, order, watch).run(), as_json)
-        raise typer.Exit(PROMOTED if outcome in ("promoted", "trained", NOTHING_NEW, LIMIT) else REFUSED)
+        raise typer.Exit(PROMOTED if outcome in ("promoted", "trained", NOTHING_NEW, LIMIT, EARLY) else REFUSED)
 
 
 def _followed(rounds: Iterator[Any], as_json: bool) -> str:
     """Tell each of `rounds` as it ends. Returns the outcome of the last; a limit is one where it is all there is."""
-    from selftaught.campaign.local import LimitReached, Skipped
+    from selftaught.campaign.local import LimitReached, Skipped, StoppedEarly
     from selftaught.state.tracking import NOTHING_NEW
 
     outcome = ""
@@ -222,6 +222,9 @@ def _followed(rounds: Iterator[Any], as_json: bool) -> str:
         elif isinstance(ended, LimitReached):
             outcome = outcome or LIMIT
             _print_spent(ended, as_json)
+        elif isinstance(ended, StoppedEarly):
+            outcome = outcome or EARLY
+            _print_early(ended, as_json)
         else:
             outcome = ended.report.last.outcome
             _print_outcome(ended.report, ended.page, as_json)
@@ -229,6 +232,15 @@ def _followed(rounds: Iterator[Any], as_json: bool) -> str:
 
 
 LIMIT = "limit reached"
+EARLY = "stopped early"
+
+
+def _print_early(stop: Any, as_json: bool) -> None:
+    if as_json:
+        _print({"round": stop.key.number, "outcome": EARLY, "reason": stop.reason})
+        return
+    words = f"Stopped early, before round {stop.key.number}: {stop.reason}. Without the control it goes on."
+    err.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _print_spent(spent: Any, as_json: bool) -> None:
@@ -529,6 +541,9 @@ def submit(
             made = submitted(platform, KfpRunner(platform), order, abandon_after * 3600)
         except NothingNew as nothing:  # a normal outcome: a schedule takes any other exit code for a failure
             _print({"outcome": "nothing new", "reason": str(nothing)}) if as_json else out.print(str(nothing))
+            return
+        except EarlyStop as stop:  # as normal
+            _print({"outcome": EARLY, "reason": str(stop)}) if as_json else out.print(str(stop))
             return
         if as_json:
             _print({**_fields(made.run), "abandoned": made.abandoned})

@@ -57,6 +57,10 @@ class NothingNew(SelftaughtError):
     """There are not enough new tasks for a round: a normal outcome, which trains nothing and is not a failure."""
 
 
+class EarlyStop(SelftaughtError):
+    """A control of the stage has ended the campaign: a normal outcome, and not a failure."""
+
+
 def without_credentials(text: str) -> str:
     """`text`, the URLs in it without user and password.
 

@@ -8,8 +8,9 @@ from selftaught.campaign.runs import runs
 from selftaught.core.errors import SelftaughtError
 from selftaught.lines.versions import known
 from selftaught.platform import Platform
+from selftaught.round.controls import stopped
 
-P = TypeVar("P", list[dict[str, str]], dict[str, float])
+P = TypeVar("P", list[dict[str, str]], dict[str, float], dict[str, str])
 
 SHOWN = 5
 """Rounds and runs that are listed."""
@@ -19,7 +20,8 @@ SHOWN = 5
 class LineStatus:
     """One line as it is now. `served` are digests with their ages (s); `runs` those of the pipeline, here and on KFP.
 
-    `unknown` says why a part could not be asked for: it is empty then.
+    `stopped` says of campaigns why a control has ended them, `unknown` why a part could not be asked for: it is empty
+    then.
     """
 
     line: str
@@ -27,6 +29,7 @@ class LineStatus:
     served: dict[str, float]
     rounds: list[dict[str, Any]]
     runs: list[dict[str, str]]
+    stopped: dict[str, str] = field(default_factory=dict[str, str])
     unknown: dict[str, str] = field(default_factory=dict[str, str])
 
     def as_dict(self) -> dict[str, Any]:
@@ -38,6 +41,7 @@ class LineStatus:
         pointers = [f"  {alias}: {version}" for alias, version in sorted(self.aliases.items())]
         served = [f"  {digest[:8]}, for {age / 60:.0f} min" for digest, age in self.served.items()]
         rounds = [f"  {_summary(round)}" for round in self.rounds]
+        rounds += [f"  {campaign}: stopped early: {why}" for campaign, why in self.stopped.items()]
         runs = [
             f"  {run['created']} {run['state'].lower()}: {run['name']}, {run['version']} ({run['id']})"
             for run in self.runs
@@ -75,8 +79,15 @@ def status_of(platform: Platform, line: str) -> LineStatus:
             for run in tracker.rounds(line, campaign)[-SHOWN:]
         ],
         runs=asked("runs", lambda: [run.row() for run in runs(platform, line)[:SHOWN]], []),
+        stopped=asked("stopped", lambda: _stopped(platform, line), {}),
         unknown=unknown,
     )
+
+
+def _stopped(platform: Platform, line: str) -> dict[str, str]:
+    """The campaigns that a control has ended, and why."""
+    found = {campaign: stopped(platform, line, campaign) for campaign in platform.tracker.campaigns(line)}
+    return {campaign: why for campaign, why in found.items() if why}
 
 
 def _summary(round: dict[str, Any]) -> str:

@@ -273,11 +273,20 @@ class Recipe(BaseModel):
     def _controls_fit(self) -> Self:  # here, since a round's stage is one that controls have changed
         for stage in self.stages:
             for control in stage.control:
+                self._require_last(stage, control)
                 try:
                     control.check(stage)
                 except (ValueError, BadRecipe) as error:
                     raise ValueError(f"stages.{stage.name}.control.{control.name}: {error}") from None
         return self
+
+    def _require_last(self, stage: Stage, control: Control) -> None:
+        """Raise ValueError where `control` may end the campaign, and `stage` is not the one that would go on."""
+        if type(control).ended is not Control.ended and stage is not self.stages[-1]:
+            raise ValueError(
+                f"stages.{stage.name}.control.{control.name}: it ends the campaign, and {self.stages[-1].name} would "
+                "never be reached. Move it there."
+            )
 
     @model_validator(mode="after")
     def _guard_or_none(self) -> Self:

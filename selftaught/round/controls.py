@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from selftaught.blocks import Control, Observed, State
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
-from selftaught.recipe import Stage
+from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
-from selftaught.round.job import Job
+from selftaught.round.history import newest
+from selftaught.round.intake import stage_of
+from selftaught.round.job import Job, begun
 from selftaught.state.ledger import RecordEntry, StateEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.tasks.past import TaskDraw
@@ -81,6 +83,20 @@ def _require_some_of(given: Sequence[Task], picked: Sequence[Task], control: Con
             "returns one or more of the tasks that it is given, each once."
         )
     return list(picked)
+
+
+def stopped_early(platform: Platform, recipe: Recipe, key: RoundKey) -> str:
+    """Why a control has ended the campaign before round `key`; empty where none has."""
+    stage = stage_of(recipe, key.number)
+    state = state_before(platform, key) if stage.control else CampaignState()
+    return next((why for control in stage.control if (why := control.ended(state.of(stage, control)))), "")
+
+
+def stopped(platform: Platform, line: str, campaign: str) -> str:
+    """Why a control has ended the campaign, by the recipe of its last round; empty where none has."""
+    last = newest(platform, line, campaign)
+    plan = begun(platform, last) if last else None
+    return stopped_early(platform, plan.recipe, last.next()) if last and plan else ""
 
 
 def observe(platform: Platform, job: Job, seen: Observed) -> None:

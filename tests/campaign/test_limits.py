@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.campaign.limits import Limits
-from selftaught.campaign.local import LimitReached
+from selftaught.campaign.local import LimitReached, StoppedEarly
+from selftaught.lines.status import status_of
 from selftaught.report.data import RoundReport, StepTime
 from tests.campaign.test_local import Desk, desk
 from tests.report.sample_report import sample
@@ -81,3 +82,20 @@ def test_a_round_that_was_begun_is_finished_whatever_the_limit(desk: Desk, tmp_p
     Round(tmp_path / "begun", recipe(desk.model), number=2).prepare()
     second, stopped = limited(desk, Limits(hours=0))
     assert (second.key.number, stopped.key.number) == (2, 3)
+
+
+FLAT = {"type": "until", "metric": "accuracy", "rounds": 2, "min_gain": 1.0}
+"""No gain is worth another round: it ends a campaign as soon as it has two rounds."""
+
+
+def test_a_campaign_that_a_control_ends_is_done_says_why_and_goes_on_without_it(desk: Desk):
+    first, second, stop = desk.campaign(rounds=5, control=FLAT).run()
+    assert isinstance(stop, StoppedEarly)
+    assert (first.key.number, second.key.number, stop.key.number) == (1, 2, 3)
+    assert "accuracy has gained" in stop.reason
+    assert list(desk.campaign(rounds=5, control=FLAT).run()) == [stop]
+    status = status_of(desk.platform, "line")
+    assert status.stopped == {"campaign": stop.reason}
+    assert f"campaign: stopped early: {stop.reason}" in status.text()
+    assert [number for number, _, _ in desk.run(rounds=1)] == [3]
+    assert status_of(desk.platform, "line").stopped == {}

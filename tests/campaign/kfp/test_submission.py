@@ -22,6 +22,8 @@ from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput, Busy, Unavailable
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
+from selftaught.round.controls import CampaignState
+from selftaught.state.ledger import StateEntry
 from selftaught.state.round_key import RoundKey
 from tests.kfp_api import Kfp, serving
 from tests.plans import end_round
@@ -371,3 +373,19 @@ def test_a_token_file_that_is_not_there_is_named(
     with pytest.raises(BadInput, match=f"{TOKEN_FILE}: .*nowhere: no such file"):
         runs(there, "line")
     assert not api.asked
+
+
+def test_a_campaign_that_a_control_has_ended_submits_nothing_and_a_schedule_takes_that_for_no_failure(
+    there: Platform, api: Kfp, model: Path
+):
+    flat = {"type": "until", "metric": "accuracy", "rounds": 2, "min_gain": 1.0}
+    path = written(there.settings.home / "recipe.yaml", recipe(model, control=flat))
+    key = RoundKey("line", "campaign")
+    end_round(there.store, key, sample(1))
+    points = CampaignState(controls={"main/until": {"points": [[0.5, 0.01], [0.5, 0.01]]}})
+    there.ledger.write(StateEntry(key), points)
+    asked = ["submit", str(path), "--line", "line", "--campaign", "campaign", "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["outcome"] == "stopped early"
+    assert api.runs == []
