@@ -6,6 +6,10 @@ pipelines of its own, without a loop. Nothing is decided here but the order; wha
 travels as text. `selftaught compile` compiles them.
 """
 
+# kfp's decorators and the loops over its inputs have no types:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUntypedFunctionDecorator=false, reportFunctionMemberAccess=false, reportArgumentType=false
+
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -27,6 +31,7 @@ from components.promote.component import promote  # noqa: E402
 from components.report.component import report  # noqa: E402
 from components.sample.component import sample  # noqa: E402
 from components.train.component import train  # noqa: E402
+from components.train.online import train as train_online  # noqa: E402
 from components.verify.component import verify  # noqa: E402
 from components.verify.one_shard import verify as verify_one  # noqa: E402
 from pipelines.back_end import Compiled, broken  # noqa: E402
@@ -62,7 +67,7 @@ def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Pla
             attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=shard)
         groups = dsl.Collected(attempted.outputs["groups"])
         verified = steps.task(verify, VERIFIED, job=prepared.outputs["job"], shards=groups)
-        steps.ended(prepared, verified)
+        steps.trained(prepared, verified)
 
     return round
 
@@ -87,7 +92,30 @@ def _one_shard_round(name: str, attempted_by: Callable[..., Any], places: Mappin
         attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=0)
         groups = attempted.outputs["groups"]
         verified = steps.task(verify_one, VERIFIED, job=prepared.outputs["job"], groups=groups)
-        steps.ended(prepared, verified)
+        steps.trained(prepared, verified)
+
+    return round
+
+
+def _online_round(name: str, places: Mapping[str, Place]) -> Any:
+    """The round of a stage that samples while it trains: tasks go into training, groups and examples come out."""
+    steps = Steps(places)
+
+    @dsl.pipeline(name=name, description=f"{DESCRIPTION} It samples while it trains.")
+    def round(
+        recipe: str,
+        line: str,
+        campaign: str,
+        number: int = 0,
+        attempt: int = 0,
+        shards: list[int] = [0],  # noqa: B006 (kfp reads the default)
+    ) -> None:
+        """Run round `number` (0: the next one) of `campaign` on model line `line`; it has no `shards` to share."""
+        prepared = steps.prepared(
+            recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
+        )
+        trained = steps.task(train_online, "train: sample, verify and learn", **prepared.outputs)
+        steps.ended(prepared, trained, trained)
 
     return round
 
@@ -106,10 +134,14 @@ class Steps:
         """The first task: the round's job, the input of the others."""
         return self.task(prepare, "prepare: tasks and models", **inputs)
 
-    def ended(self, prepared: Any, verified: Any) -> None:
-        """Everything after the examples: training, the decision and the report."""
+    def trained(self, prepared: Any, verified: Any) -> None:
+        """Everything after the examples."""
+        given = {"job": prepared.outputs["job"], "examples": verified.outputs["examples"]}
+        self.ended(prepared, verified, self.task(train, "train: challenger", **given))
+
+    def ended(self, prepared: Any, verified: Any, trained: Any) -> None:
+        """Everything after the training: the decision and the report."""
         job, tasks, examples = prepared.outputs["job"], prepared.outputs["tasks"], verified.outputs["examples"]
-        trained = self.task(train, "train: challenger", job=job, examples=examples)
         asked = {"job": job, "challenger": trained.outputs["challenger"]}
 
         measured = self.task(evaluate, "evaluate: gate set", **asked, split="gate", tasks=tasks)
@@ -143,10 +175,11 @@ def built(places: str) -> dict[str, Any]:
         "search-round.yaml": _round("selftaught-search-round", mcts, placed),
         "one-shard-round.yaml": _one_shard_round("selftaught-one-shard-round", sample, placed),
         "one-shard-search-round.yaml": _one_shard_round("selftaught-one-shard-search-round", mcts, placed),
+        "online-round.yaml": _online_round("selftaught-online-round", placed),
     }
 
 
-round, search_round, one_shard_round, one_shard_search_round = built("cpu").values()
+round, search_round, one_shard_round, one_shard_search_round, online_round = built("cpu").values()
 
 
 def main(into: Path = COMPILED, places: str = "cpu") -> None:

@@ -262,6 +262,13 @@ class Round:
         model, metrics = self.artifact("model", dsl.Model), self.artifact("train-metrics", dsl.Metrics)
         (self.challenger,) = train.python_func(self.made["job"], self.artifact("examples"), model, metrics)
 
+    def train_online(self) -> None:
+        from components.train.online import train
+
+        given = [self.artifact(name) for name in ("tasks", "verified", "examples")]
+        model, metrics = self.artifact("model", dsl.Model), self.artifact("train-metrics", dsl.Metrics)
+        (self.challenger,) = train.python_func(self.made["job"], *given, model, metrics)
+
     def evaluate(self, split: str) -> None:
         from components.evaluate.component import evaluate
 
@@ -305,6 +312,10 @@ class Round:
 
     def until_trained(self) -> None:
         """Everything up to the challenger."""
+        if self.recipe["stages"][0].get("online"):
+            self.prepare()
+            self.train_online()
+            return
         searches = self.recipe["stages"][0]["sample"]["type"] == "search"
         for step in (self.prepare, self.search if searches else self.sample, self.verify, self.train):
             step()

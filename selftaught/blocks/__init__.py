@@ -24,6 +24,7 @@ from selftaught.blocks.block import Block, OneOf, current, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
 from selftaught.blocks.environment import Environment, Episode, Observation, environment_of
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
+from selftaught.blocks.online import Experience, Gathered, LivePolicy, OnlinePlan
 from selftaught.blocks.results import (
     Check,
     Decision,
@@ -54,13 +55,17 @@ __all__ = [
     "Environment",
     "Episode",
     "Evidence",
+    "Experience",
     "Gate",
+    "Gathered",
+    "LivePolicy",
     "Measured",
     "Metric",
     "Objective",
     "Observation",
     "Observed",
     "OneOf",
+    "OnlinePlan",
     "Outcome",
     "Outlook",
     "Over",

@@ -12,6 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from selftaught.blocks.block import Block
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
+from selftaught.blocks.online import OnlinePlan
 from selftaught.blocks.results import Decision, Evidence, Observed, Outlook, Over, State, TrainResult
 from selftaught.core.errors import NoAnswer, SelftaughtError
 from selftaught.core.unproven import is_unproven
@@ -240,6 +241,8 @@ class Objective(Block, axis="train"):
     """The role whose model is trained."""
     parallel: ClassVar[bool] = False
     """Whether torchrun may start it in several processes, each with the same arguments; the first writes `out`."""
+    online: ClassVar[bool] = False
+    """Whether it can learn in a stage with `online`: see `train_online`."""
 
     @abstractmethod
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
@@ -248,6 +251,10 @@ class Objective(Block, axis="train"):
         Resumes from the latest complete checkpoint in `context.scratch`. Raises BadInput on a model that cannot be
         read.
         """
+
+    def train_online(self, model: Path, plan: OnlinePlan, out: Path, context: TrainContext) -> TrainResult:
+        """Train the model in `model` on what `plan` brings, step by step; otherwise as `train`. If `online`."""
+        raise NotImplementedError(f"{self.name} does not train online")
 
     def check(self) -> None:
         """Raise BadInput when this machine cannot run the objective (missing package, unknown device)."""

@@ -151,6 +151,7 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = platform.tracker.resolve(order.line, "champion")
     rate = _measured_rate(platform, order)
+    attempts = stage.online.steps * stage.online.tasks if stage.online else sizes["train"]
     return Estimate(
         recipe=recipe.name,
         digest=recipe.digest,
@@ -161,7 +162,7 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
         gate_tasks=sizes["gate"],
         report_tasks=sizes["report"],
         guard_tasks=sizes["guard"],
-        sampled_tokens=sizes["train"] * stage.sample.cost() + (control := stage.sample.control_cost(sizes["train"])),
+        sampled_tokens=attempts * stage.sample.cost() + (control := stage.sample.control_cost(attempts)),
         control_tokens=control,
         evaluated_tokens=2 * _evaluated(stage, [sizes[split] for split in (GATED if stage.gate else ("report",))]),
         tokens_per_second=rate or ASSUMED_RATE,

@@ -50,7 +50,12 @@ class CampaignOrder:
         return self.pipeline_of(stage_of(self.recipe, number))
 
     def pipeline_of(self, stage: Stage) -> Path:
-        """The compiled pipeline of the rounds of `stage`: one without a loop where there is one shard."""
+        """The compiled pipeline of the rounds of `stage`: one without a loop where there is one shard.
+
+        An online stage has no shards.
+        """
+        if stage.online:
+            return self.pipelines / "online-round.yaml"
         file = stage.sample.pipeline
         return self.pipelines / (file if self.shards > 1 else f"one-shard-{file}")
 

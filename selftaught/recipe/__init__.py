@@ -60,6 +60,19 @@ def _refuse_late(extends: str | None) -> None:
         raise ValueError(f"{extends}: comes too late here. Write it in a recipe or a stage, not in a profile or --set.")
 
 
+class Online(BaseModel):
+    """A stage that samples while it trains: in every step the policy answers some tasks and learns from its answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    steps: PositiveInt
+    """Steps of a round."""
+    tasks: PositiveInt = 8
+    """Training tasks that a step samples, verifies and curates; all are attempted before one is attempted again."""
+    updates: PositiveInt = 1
+    """Updates of the weights a step, each on all of its examples (`batch_size` of them in memory at once)."""
+
+
 class Stage(BaseModel):
     """One stage of a recipe: a block or a list of blocks on every axis, repeated for `rounds`.
 
@@ -95,6 +108,9 @@ class Stage(BaseModel):
     not, `base` where the line began."""
     train_from: Iterate = "champion"
     """The policy that training starts from; see `sample_from`."""
+    online: Annotated[Online | None, Field(exclude_if=lambda online: online is None)] = None
+    """Sample, verify and curate within training, in `steps` of some `tasks`, by the weights as they are then; absent:
+    once, before training."""
     replay: NonNegativeInt = 0
     """Examples of each kind from earlier rounds to train on again, at most."""
     control: Annotated[
@@ -151,6 +167,29 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _what_learns_online(self) -> Self:
+        if self.online is None:
+            return self
+        if [(each.role, each.online) for each in self.train] != [("policy", True)]:
+            able = ", ".join(name for name, each in registered("train").items() if cast(Any, each).online)
+            raise ValueError(
+                f"online: such a stage has one objective, of the policy, that learns while it samples ({able}). Train "
+                "other roles in a stage of their own."
+            )
+        for field, how in _NOT_ONLINE.items():
+            value = getattr(self.train[0], field, None)
+            if value is not None and value != type(self.train[0]).model_fields[field].default:
+                raise ValueError(f"online: train.{field}: {value} has no effect there. Leave it out: {how}.")
+        if self.sample_from != self.train_from:
+            raise ValueError(
+                f"online: the policy that is trained samples, so sample_from: {self.sample_from} and train_from: "
+                f"{self.train_from} have to be the same. Set both to {self.train_from}."
+            )
+        if self.replay:
+            raise ValueError("online: such a stage replays nothing. Set replay: 0.")
+        return self
+
+    @model_validator(mode="after")
     def _metrics_differ(self) -> Self:
         names = [block.name for block in self.evaluate]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -190,6 +229,14 @@ class Stage(BaseModel):
                 f"{named} '{metric}', of which more is not better: a gate would promote what is merely longer or "
                 f"dearer. Name another of those that evaluate measures ({better or 'none yet; add accuracy'})."
             )
+
+
+_NOT_ONLINE = {
+    "epochs": "online.updates says how often a step's examples are learnt from",
+    "mask_inputs": "inputs are learnt from as they were sampled",
+    "gradient_accumulation": "an update is on all of a step's examples",
+}
+"""Fields of objectives that an online stage does without, and what is there instead."""
 
 
 class Recipe(BaseModel):

@@ -64,6 +64,13 @@ def of_verifying(job: Job) -> Inputs:
     return Inputs(job, job.sampler, job.seed, {"verify": job.blocks.verify})
 
 
+def of_online(job: Job) -> Inputs:
+    """What an online training samples and verifies with; its policy is the model that is trained."""
+    stage = job.blocks
+    verifiers = stage.verify if stage.sample.asks_verifiers else ()
+    return Inputs(job, job.trainee, job.seed, {"sample": [stage.sample], "verify": stage.verify}, verifiers)
+
+
 def of_measuring(job: Job, model: ModelRef, metrics: Sequence[Metric]) -> Inputs:
     """What `metrics` measure `model` with; the campaign's seed, so that scores of an earlier round still hold."""
     verifiers = job.blocks.verify if any(metric.sampler().asks_verifiers for metric in metrics) else ()

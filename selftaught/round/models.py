@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from pydantic import JsonValue
 
-from selftaught.blocks import Context
+from selftaught.blocks import ChatModel, Context
 from selftaught.core.errors import BadInput
 from selftaught.core.unproven import is_unproven
 from selftaught.inference.endpoint import Endpoint, RetryPolicy
@@ -25,12 +25,15 @@ from selftaught.state.ledger import ReferenceEntry
 
 
 @asynccontextmanager
-async def context(platform: Platform, inputs: Inputs) -> AsyncGenerator[Context]:
+async def context(platform: Platform, inputs: Inputs, policy: ChatModel | None = None) -> AsyncGenerator[Context]:
     """The context of a step's blocks, with the models of the roles that these ask and no others.
+
+    `policy` is a model that plays the policy in place of one that is served.
 
     Raises BadInput when there is room for one engine and they need more.
     """
-    job, served = inputs.job, inputs.served()
+    job, live = inputs.job, {"policy": policy} if policy else {}
+    served = {role: ref for role, ref in inputs.served().items() if role not in live}
     proven = {ref.digest for ref in served.values() if not is_unproven(ref.digest)}
     if platform.settings.one_engine and len(proven) > 1:
         raise BadInput(
@@ -38,11 +41,11 @@ async def context(platform: Platform, inputs: Inputs) -> AsyncGenerator[Context]
             "says that there is room for one engine. Make room, or take a recipe with one model."
         )
     async with AsyncExitStack() as stack:
-        models: Mapping[str, Endpoint] = {
+        models = {
             role: await stack.enter_async_context(await _opened(platform, job, role, ref))
             for role, ref in served.items()
         }
-        yield Context(models=models, verifiers=inputs.verifiers, seed=inputs.seed, asked=inputs.roles)
+        yield Context(models={**models, **live}, verifiers=inputs.verifiers, seed=inputs.seed, asked=inputs.roles)
 
 
 async def _opened(platform: Platform, job: Job, role: str, ref: ModelRef) -> Endpoint:

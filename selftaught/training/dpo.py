@@ -33,6 +33,7 @@ class DPO(Gradient, type="dpo"):
     """
 
     target: ClassVar[TargetType] = "prefer"
+    online: ClassVar[bool] = True
     hint: ClassVar[str] = "Add a curator that gives pairs (pairs, step_pairs), sample more, or search wider."
 
     epochs: Epochs = 1

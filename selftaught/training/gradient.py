@@ -7,11 +7,13 @@ an objective what it `needs` and its `compute_loss`.
 import importlib.util
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from typing_extensions import override
 
-from selftaught.blocks import Objective
+from selftaught.blocks import Objective, OnlinePlan, TrainContext, TrainResult
 from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Example, TargetType
 from selftaught.training.schedule import Shape
@@ -94,14 +96,26 @@ class Gradient(Objective):
 
         Raises RoundFailed when there are none.
         """
-        own = [example for example in examples if self._learns(example)]
+        own = [example for example in examples if self.accepts(example)]
         if not own:
             raise RoundFailed(f"{self.name}: no examples to train on. {self.hint}")
         return own
 
-    def _learns(self, example: Example) -> bool:
+    def accepts(self, example: Example) -> bool:
+        """Whether it is of this objective's target and role, and not of weight 0."""
         mine = example.role in (None, self.role)
         return mine and example.target.type == self.target and example.weight != 0
+
+    @override
+    def train_online(self, model: Path, plan: OnlinePlan, out: Path, context: TrainContext) -> TrainResult:
+        """Train the model in `model` on what `plan` brings and write the new one atomically to `out`.
+
+        Resumes from the latest complete checkpoint in `context.scratch`. Raises RoundFailed when the loss is not
+        finite, OSError when the disk is full.
+        """
+        from selftaught.training.loops.online import run
+
+        return run(self, model, plan, out, context)
 
     hint: ClassVar[str]
     """What to change when there is nothing to learn from."""

@@ -44,6 +44,7 @@ class PolicyGradient(Gradient, type="policy_gradient"):
     """
 
     target: ClassVar[TargetType] = "reinforce"
+    online: ClassVar[bool] = True
     hint: ClassVar[str] = "Every task is all right or all wrong: raise k, or take tasks of another difficulty."
 
     epochs: Epochs = 1

@@ -42,6 +42,7 @@ class SFT(Gradient, type="sft"):
     """
 
     target: ClassVar[TargetType] = "imitate"
+    online: ClassVar[bool] = True
     hint: ClassVar[str] = "Accept more rollouts: raise k, or ease the verifiers."
 
     batching: Literal["shared", "length_grouped", "packed", "padded"] = "shared"

@@ -26,6 +26,11 @@ def test_what_a_round_costs(search: str):
     assert [each.count for each in counted(f"{search}round.yaml", 8)] == [41, 43]
 
 
+def test_an_online_round_costs_less():
+    """It has neither sample nor verify."""
+    assert [each.count for each in counted("online-round.yaml", 1)] == [14, 16]
+
+
 def test_the_docs_say_so():
     """operations.md: pods refused and promoted, pods in a row, and seconds at the stock requeue."""
     text = (REPOSITORY / "docs" / "operations.md").read_text()
@@ -42,7 +47,8 @@ def test_the_docs_say_so():
 def test_the_first_answer_is_asked_for_in_the_second_task(file: str):
     """Behind `prepare` alone; each pod before it is about 10 s."""
     pipeline = Compiled.read(COMPILED / file)
-    assert before(pipeline, "mcts" if "search" in file else "sample") == (4 if "one-shard" in file else 6)
+    asking = "mcts" if "search" in file else "train" if "online" in file else "sample"
+    assert before(pipeline, asking) == (6 if file in ("round.yaml", "search-round.yaml") else 4)
 
 
 def test_a_round_of_one_shard_has_no_driver_of_a_loop():

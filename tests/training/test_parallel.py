@@ -56,7 +56,7 @@ def value(i: int) -> Example:
 
 
 def rollout(i: int) -> Example:
-    sampled = Segment.answer(f"{i}{'!' * (i % 4)}").model_copy(update={"advantages": (1.0 - i % 3,)})
+    sampled = Segment.answer(f"{i}{'!' * (i % 4)}").model_copy(update={"advantages": (2.5 - i % 3,)})
     sequence = (asked(f"{i // 2} + 1?"), sampled)
     return Example(sequences=(sequence,), target=Reinforce(mean_reward=0.5), task=str(i // 2), rollout=str(i))
 

@@ -29,7 +29,7 @@ MADE = "Made by `selftaught submit`"
 
 MODEL_KEYS = "selftaught-model-keys"
 """The Secret that holds the keys of models behind URLs, each under the name of its variable."""
-ASKING = ("prepare", "sample", "mcts", "verify", "evaluate")
+ASKING = frozenset({"prepare", "sample", "mcts", "verify", "evaluate"})
 """The tasks that ask models, and the one that refuses a round whose keys are missing."""
 
 
@@ -101,8 +101,12 @@ def with_model_keys(pipeline: Compiled, variables: Sequence[str]) -> Compiled:
         "secretNameParameter": {"runtimeValue": {"constant": MODEL_KEYS}},
     }
     for document in documents[1:] if variables else ():
-        for name, executor in document["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
-            if name.removeprefix("exec-").partition("-")[0] in ASKING:
+        executors = document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        asking = (
+            ASKING if "exec-verify" in executors else {*ASKING, "train"}
+        )  # which verifies itself, in an online round
+        for name, executor in executors.items():
+            if name.removeprefix("exec-").partition("-")[0] in asking:
                 executor.setdefault("secretAsEnv", []).append(secret)
     return Compiled(tuple(documents))
 

@@ -91,14 +91,15 @@ def run(job_path: str, examples: str, out: str) -> Training:
         made = _train(platform, job, Path(examples), given, key)
         done = platform.store.claim(key, made.model_dump_json().encode())
     training = parse_claim(platform.store, key, done, Training)
-    shutil.rmtree(_scratch(platform, job, key), ignore_errors=True)
-    _register(platform, job, training)
+    shutil.rmtree(scratch_of(platform, job, key), ignore_errors=True)
+    register(platform, job, training)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(training.model_dump_json(indent=2), encoding="utf-8")
     return training
 
 
-def _scratch(platform: Platform, job: Job, key: str) -> Path:
+def scratch_of(platform: Platform, job: Job, key: str) -> Path:
+    """The folder of what is unfinished under `key`."""
     return platform.settings.home / "scratch" / job.scoped(key).replace("/", "-")
 
 
@@ -106,8 +107,8 @@ def _train(platform: Platform, job: Job, examples: Path, given: str, key: str) -
     watch = Stopwatch()
     starts = {**({"policy": job.trainee} if job.blocks.trains_policy else {}), **job.trainees}
     trained = {
-        role: _trained(
-            platform, start, *_objectives(platform, job, role, start, examples, _scratch(platform, job, key))
+        role: stored(
+            platform, start, *_objectives(platform, job, role, start, examples, scratch_of(platform, job, key))
         )
         for role, start in starts.items()
     }
@@ -129,7 +130,7 @@ def _as_it_was(platform: Platform, policy: ModelRef) -> Trained:
     )
 
 
-def _trained(platform: Platform, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
+def stored(platform: Platform, start: ModelRef, results: Sequence[TrainResult], folder: Path) -> Trained:
     """The record of the model in `folder`, which is put into the store.
 
     Raises RoundFailed when it computes no numbers; nothing of it is kept then.
@@ -203,7 +204,7 @@ def _joined(results: Sequence[TrainResult]) -> list[tuple[int, float]]:
     return points
 
 
-def _register(platform: Platform, job: Job, training: Training) -> None:
+def register(platform: Platform, job: Job, training: Training) -> None:
     """Register the challenger and the models beside it with their lineage; said again, it finds what is there."""
     tracker = platform.tracker
     for role, other in training.others.items():

@@ -63,8 +63,8 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     done = platform.memoize(
         "verify", inputs, Path(verified), lambda out, key: _verify(platform, job, shards, parts, out, key)
     )
-    _track_verified(platform, job, done)
-    _show(platform, job, Path(verified))
+    track_verified(platform, job, done)
+    show(platform, job, Path(verified))
     inputs = {
         "verified": done.digest,
         "tasks": job.tasks,
@@ -76,7 +76,7 @@ def run(job_path: str, shards: Sequence[str], verified: str, examples: str) -> V
     curated = platform.memoize(
         "curate", inputs, Path(examples), lambda out, _: _curate(platform, job, Path(verified), out)
     )
-    _track_examples(platform, job, curated)
+    track_examples(platform, job, curated)
     return Verified(done, curated)
 
 
@@ -153,7 +153,8 @@ def _own(platform: Platform, job: Job, groups: Path) -> Iterator[Example]:
         raise RoundFailed(f"{failure}{summary}") from None
 
 
-def _track_verified(platform: Platform, job: Job, verified: Manifest) -> None:
+def track_verified(platform: Platform, job: Job, verified: Manifest) -> None:
+    """Log the verified groups, and what became of the rollouts."""
     uri, counts = platform.store.uri("datasets", verified.digest), verified.counts.items()
     platform.tracker.log_dataset(job.run, "verified", verified.digest, uri, verified.rows, "verified")
     for past in reused_by(job, verified):
@@ -162,13 +163,14 @@ def _track_verified(platform: Platform, job: Job, verified: Manifest) -> None:
     platform.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
 
 
-def _track_examples(platform: Platform, job: Job, examples: Manifest) -> None:
+def track_examples(platform: Platform, job: Job, examples: Manifest) -> None:
+    """Log the examples, and how many there are."""
     uri = platform.store.uri("datasets", examples.digest)
     platform.tracker.log_dataset(job.run, "examples", examples.digest, uri, examples.rows, "training")
     platform.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})
 
 
-def _show(platform: Platform, job: Job, verified: Path) -> None:
+def show(platform: Platform, job: Job, verified: Path) -> None:
     """Some verified rollouts as a table of the round's run, where people look for them, also where few are kept."""
     groups = islice(dataset.rows(verified, Group), READABLE)
     platform.tracker.log_table(job.run, "rollouts.json", COLUMNS, [row for group in groups for row in _rows(group)])

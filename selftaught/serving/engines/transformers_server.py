@@ -108,14 +108,14 @@ class Request:
 
 
 class Generator:
-    """The model, and a thread that generates what is asked of it, batch after batch (at most `batch` sequences)."""
+    """The model, and what it generates: a batch of requests with equal settings, `batch` sequences at once."""
 
     def __init__(self, folder: Path, context: int, batch: int, seed: int, dtype: str = "auto") -> None:
         import transformers
 
         auto = cast(Any, transformers)
         auto.set_seed(seed)
-        self.context, self._batch = context, batch
+        self.context, self.batch = context, batch
         self.tokenizer = auto.AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.model = auto.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         self._ends = _ends(self.tokenizer.eos_token_id) | _ends(self.model.generation_config.eos_token_id)
@@ -123,49 +123,28 @@ class Generator:
             self.tokenizer.pad_token_id = min(self._ends, default=0)
         # transformers takes from here whatever a request leaves open.
         self.model.generation_config = auto.GenerationConfig()
-        self._waiting: list[Request] = []
-        self._changed = threading.Condition()
-        threading.Thread(target=self._work, daemon=True).start()
 
-    def ask(self, request: Request) -> list[Json]:
-        """The choices that answer `request`, once its batch is done."""
+    def check(self, request: Request) -> None:
+        """Raise RefusedError for a request that the model cannot answer."""
         _check_tokens(request.prompt, self.model)
         if len(request.prompt) + request.settings.max_tokens > self.context:
             raise RefusedError(
                 f"the prompt's {len(request.prompt)} tokens and {request.settings.max_tokens} new ones are more than "
                 f"the maximum context length of {self.context}"
             )
-        with self._changed:
-            self._waiting.append(request)
-            self._changed.notify()
-        return request.answer.result()
 
-    def _work(self) -> None:
-        while True:
-            batch = self._take()
-            try:
-                for request, choices in zip(batch, self._generate(batch), strict=True):
-                    request.answer.set_result(choices)
-            # Whatever it is (out of memory and the like), it is this batch's: nobody else would answer the next.
-            except Exception as error:  # noqa: BLE001
-                for request in batch:
-                    request.answer.set_exception(error)
+    def taken(self, waiting: Sequence[Request]) -> list[Request]:
+        """The oldest of `waiting` and those with equal settings, up to the batch size."""
+        first, taken, sequences = waiting[0], list[Request](), 0
+        for request in [r for r in waiting if r.settings == first.settings]:
+            if taken and sequences + request.n > self.batch:
+                break
+            taken.append(request)
+            sequences += request.n
+        return taken
 
-    def _take(self) -> list[Request]:
-        """The oldest request and those that wait with equal settings, up to the batch size."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
-            time.sleep(0.02)  # requests that were sent together arrive within this
-            first, taken, sequences = self._waiting[0], list[Request](), 0
-            for request in [r for r in self._waiting if r.settings == first.settings]:
-                if taken and sequences + request.n > self._batch:
-                    break
-                taken.append(request)
-                sequences += request.n
-            self._waiting = [r for r in self._waiting if r not in taken]
-            return taken
-
-    def _generate(self, batch: Sequence[Request]) -> list[list[Json]]:
+    def generate(self, batch: Sequence[Request]) -> list[list[Json]]:
+        """The choices that answer each request of `batch`, whose settings are equal."""
         import torch
         from transformers import GenerationConfig
 
@@ -179,9 +158,9 @@ class Generator:
         )
         prompts = [request.prompt for request in batch for _ in range(request.n)]
         answers: list[list[int]] = []
-        for begin in range(0, len(prompts), self._batch):
-            some = [{"input_ids": prompt} for prompt in prompts[begin : begin + self._batch]]
-            inputs = self.tokenizer.pad(some, return_tensors="pt")
+        for begin in range(0, len(prompts), self.batch):
+            some = [{"input_ids": prompt} for prompt in prompts[begin : begin + self.batch]]
+            inputs = self.tokenizer.pad(some, return_tensors="pt").to(self.model.device)
             with torch.inference_mode():
                 output = self.model.generate(**inputs, generation_config=config, tokenizer=self.tokenizer)
             answers += output[:, inputs["input_ids"].shape[1] :].tolist()
@@ -220,6 +199,44 @@ class Generator:
         return next((n for n, length in enumerate(said, 1) if length >= characters), len(tokens))
 
 
+class Queue(Generator):
+    """A generator with a thread that answers what is asked of it, batch after batch."""
+
+    def __init__(self, folder: Path, context: int, batch: int, seed: int, dtype: str = "auto") -> None:
+        super().__init__(folder, context, batch, seed, dtype)
+        self._waiting: list[Request] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def ask(self, request: Request) -> list[Json]:
+        """The choices that answer `request`, once its batch is done."""
+        self.check(request)
+        with self._changed:
+            self._waiting.append(request)
+            self._changed.notify()
+        return request.answer.result()
+
+    def _work(self) -> None:
+        while True:
+            batch = self._take()
+            try:
+                for request, choices in zip(batch, self.generate(batch), strict=True):
+                    request.answer.set_result(choices)
+            # Whatever it is (out of memory and the like), it is this batch's: nobody else would answer the next.
+            except Exception as error:  # noqa: BLE001
+                for request in batch:
+                    request.answer.set_exception(error)
+
+    def _take(self) -> list[Request]:
+        """What is generated next, once there is something."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            time.sleep(0.02)  # requests that were sent together arrive within this
+            taken = self.taken(self._waiting)
+            self._waiting = [r for r in self._waiting if r not in taken]
+            return taken
+
+
 def _ends(tokens: int | Sequence[int] | None) -> set[int]:
     return set() if tokens is None else {tokens} if isinstance(tokens, int) else set(tokens)
 
@@ -239,7 +256,7 @@ def _several(prompt: object) -> list[object]:
     return several if several and isinstance(several[0], str | list) else [prompt]
 
 
-def _next_logprobs(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+def next_logprobs(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
     """The log-probability (nats) of each token of the vocabulary after each of `prompts`."""
     import torch
 
@@ -258,7 +275,7 @@ def _check_tokens(ids: object, model: Any) -> None:
 class Texts:
     """What a model that writes answers; `name` is the one that answers carry."""
 
-    def __init__(self, name: str, generator: Generator) -> None:
+    def __init__(self, name: str, generator: Queue) -> None:
         self._name, self._generator = name, generator
         self.answers = {
             "/v1/chat/completions": self._chat,
@@ -270,7 +287,7 @@ class Texts:
         return _tokenized(self._generator.tokenizer, self._generator.context, body)
 
     def _chat(self, body: Json) -> Json:
-        return self._generated(_rendered(self._generator.tokenizer, body, answering=True), body)
+        return self._generated(rendered(self._generator.tokenizer, body, answering=True), body)
 
     def _completions(self, body: Json) -> Json:
         """How a text or token ids continue, or where it is asked for, how likely they or named next tokens are."""
@@ -289,7 +306,7 @@ class Texts:
         _check_tokens(named, model)
         prompts = [self._ids(prompt) for prompt in _several(body.get("prompt"))]
         _check_lengths(prompts, self._generator.context)
-        given = [{f"token_id:{token}": row[token] for token in named} for row in _next_logprobs(model, prompts)]
+        given = [{f"token_id:{token}": row[token] for token in named} for row in next_logprobs(model, prompts)]
         choices: list[Json] = [
             {"index": index, "text": "", "finish_reason": "length", "logprobs": {"top_logprobs": [each]}}
             for index, each in enumerate(given)
@@ -312,7 +329,7 @@ class Texts:
         return {"model": self._name, "choices": choices, "usage": usage}
 
 
-def _rendered(tokenizer: Any, body: Json, answering: bool) -> list[int]:
+def rendered(tokenizer: Any, body: Json, answering: bool) -> list[int]:
     """The tokens of a body's messages by the model's chat template, and where it is `answering`, of an answer begun."""
     from jinja2 import TemplateError
 
@@ -402,7 +419,7 @@ def _tokenized(tokenizer: Any, context: int, body: Json) -> Json:
     if isinstance(text := body.get("prompt"), str):
         tokens = tokenizer(text, add_special_tokens=body.get("add_special_tokens", True))["input_ids"]
     else:
-        tokens = _rendered(tokenizer, body, answering=body.get("add_generation_prompt", True))
+        tokens = rendered(tokenizer, body, answering=body.get("add_generation_prompt", True))
     return {"count": len(tokens), "max_model_len": context, "tokens": tokens}
 
 
@@ -547,7 +564,7 @@ def main() -> None:
     elif values(options.model):
         answers = Values(name, options.model, *sizes, options.dtype).answers
     else:
-        answers = Texts(name, Generator(options.model, *sizes, options.seed, options.dtype)).answers
+        answers = Texts(name, Queue(options.model, *sizes, options.seed, options.dtype)).answers
     Server((options.host, options.port), options.served_model_name, answers).serve_forever()
 
 

@@ -38,7 +38,7 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     chat = chat_of(model, context.template)
     made = [rows_of(example, chat) for example in examples]
     rows = [row for each in made for row in each]
-    plan, layout = _plan(config, rows, context.seed), _layout(config, model)
+    plan, layout = _plan(config, rows, context.seed), layout_of(config, model)
     plain = layout is not tree and not torch.cuda.is_available() and plan.longest() <= SHORT
 
     def build() -> Any:
@@ -64,7 +64,8 @@ def _view(config: SFT, chat: Chat, plan: BatchPlan, seed: int) -> View:
     return masking(config.mask_inputs, chat, seed, len(plan.seen(size)), size)
 
 
-def _layout(config: SFT, model: Path) -> Layout:
+def layout_of(config: SFT, model: Path) -> Layout:
+    """How batches are laid out, as `batching` says and the model allows."""
     if config.batching == "packed":
         return packed
     settings = cast(Any, AutoConfig).from_pretrained(model, local_files_only=True)

@@ -59,7 +59,7 @@ def test_every_name_is_one_that_an_object_of_a_cluster_can_have():
     names = {compiled(path, {}).version for path in COMPILED.glob("*.yaml")}
     assert len(names) == len(list(COMPILED.glob("*.yaml")))
     for name in names:
-        assert re.fullmatch(r"selftaught-(one-shard-)?(search-)?round-[0-9.]+-[0-9a-f]{8}", name)
+        assert re.fullmatch(r"selftaught-(one-shard-)?(search-|online-)?round-[0-9.]+-[0-9a-f]{8}", name)
 
 
 def test_an_image_is_put_in_the_place_of_its_tag_alone():
@@ -68,6 +68,13 @@ def test_an_image_is_put_in_the_place_of_its_tag_alone():
     assert with_one.images == ["localhost/selftaught/trainer:0.1.0", steps["steps"]]
     assert with_one.version != compiled(COMPILED / "round.yaml", {}).version
     assert with_one.version == compiled(COMPILED / "round.yaml", steps).version
+
+
+def test_in_an_online_round_the_training_asks_models():
+    keyed = with_model_keys(compiled(COMPILED / "online-round.yaml", {}), ["JUDGE_KEY"])
+    executors = keyed.documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    given = {task for task, each in executors.items() if "JUDGE_KEY" in str(each.get("secretAsEnv"))}
+    assert given == {"exec-prepare", "exec-train", "exec-evaluate", "exec-evaluate-2"}
 
 
 @pytest.mark.parametrize("name", ["round.yaml", "one-shard-search-round.yaml"])

@@ -14,7 +14,7 @@ import pytest
 from selftaught.inference.endpoint import softmax
 from selftaught.serving.engines import transformers_server
 from selftaught.serving.engines.engine import OVERRIDES
-from selftaught.serving.engines.transformers_server import Generator, Rewards, Server, Texts, Values
+from selftaught.serving.engines.transformers_server import Queue, Rewards, Server, Texts, Values
 from tests.reward_models import classified, ids_of, reward_model
 from tests.rounds import tiny_model
 
@@ -34,12 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def generator(folder: Path) -> Generator:
-    return Generator(folder, CONTEXT, BATCH, seed=0)
+def generator(folder: Path) -> Queue:
+    return Queue(folder, CONTEXT, BATCH, seed=0)
 
 
 @pytest.fixture(scope="module")
-def url(generator: Generator) -> Iterator[str]:
+def url(generator: Queue) -> Iterator[str]:
     with Server(("127.0.0.1", 0), [NAME], Texts(NAME, generator).answers) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -66,13 +66,13 @@ def greedy(model: Any, tokens: int) -> list[int]:
     return ids[len(PROMPT) :]
 
 
-def test_greedy_is_the_likeliest_token_whatever_the_models_authors_recommend(url: str, generator: Generator):
+def test_greedy_is_the_likeliest_token_whatever_the_models_authors_recommend(url: str, generator: Queue):
     expected = greedy(generator.model, 24)
     assert len(set(expected)) < 24, "a penalty on repetitions would be seen"
     assert said(url, temperature=0, max_tokens=24) == [expected]
 
 
-def test_samples_are_drawn_as_the_request_says_and_not_as_the_authors_recommend(url: str, generator: Generator):
+def test_samples_are_drawn_as_the_request_says_and_not_as_the_authors_recommend(url: str, generator: Queue):
     expected = greedy(generator.model, 8)
     assert len({tuple(tokens) for tokens in said(url, n=16, temperature=1.0)}) > 8
     for narrow in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}):
@@ -92,7 +92,7 @@ def test_a_model_without_an_end_of_text_token_is_served(url: str):
 
 
 def test_more_choices_than_a_batch_holds_are_generated_batch_after_batch(
-    url: str, generator: Generator, monkeypatch: pytest.MonkeyPatch
+    url: str, generator: Queue, monkeypatch: pytest.MonkeyPatch
 ):
     sizes, generate = list[int](), generator.model.generate
     monkeypatch.setattr(generator.model, "generate", lambda **k: sizes.append(len(k["input_ids"])) or generate(**k))
@@ -100,7 +100,7 @@ def test_more_choices_than_a_batch_holds_are_generated_batch_after_batch(
     assert sizes == [4, 4, 3]
 
 
-def test_the_templates_own_variables_reach_it(url: str, generator: Generator):
+def test_the_templates_own_variables_reach_it(url: str, generator: Queue):
     def prompt(**more: Any) -> str:
         messages = [{"role": "user", "content": "3 + 4?"}]
         answer = asked(url, "/v1/chat/completions", messages=messages, **more).json()
@@ -200,7 +200,7 @@ def test_a_client_that_falls_silent_holds_nobody_up(url: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("boom"), KeyError("x"), RecursionError()])
 def test_whatever_generation_raises_is_that_batchs_alone(
-    url: str, generator: Generator, monkeypatch: pytest.MonkeyPatch, error: Exception
+    url: str, generator: Queue, monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
     def fail(**_: Any) -> None:
         raise error

@@ -1,0 +1,168 @@
+"""What the steps of an online stage learn from: its sampler, verifiers and curators on a few tasks at a time.
+
+The policy is a live engine, to which the weights are pushed before each step; other roles are served as in every step.
+The groups of a step are written before anything is learnt from them: a training that resumes a few steps earlier gets
+them as they were. Which tasks a step has depends on the seed alone.
+"""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from selftaught.blocks import Context, Curator, Gathered, LivePolicy
+from selftaught.core.runner import Forgetful
+from selftaught.curation.base import PerGroupCurator
+from selftaught.curation.runner import curate
+from selftaught.platform import Platform
+from selftaught.recipe import Online, Stage
+from selftaught.records import Example, Group, Rollout, Task, content_id, dataset
+from selftaught.round.checks.minted import leaking
+from selftaught.round.inputs import of_online
+from selftaught.round.job import Job
+from selftaught.round.models import context
+from selftaught.sampling.runner import sample, total_tokens
+from selftaught.serving.engines.live import LiveEngine, require_pushed
+from selftaught.training.order import shuffled
+from selftaught.verification.runner import funnel, verify
+
+
+@dataclass
+class Gathering:
+    """Experience for the stage of `job` on its training `tasks`; what was gathered is kept in `scratch`.
+
+    A context manager: while it is open, the models of the other roles are served.
+    """
+
+    platform: Platform
+    job: Job
+    online: Online
+    tasks: Sequence[Task]
+    engine: LiveEngine
+    probe: Sequence[int]
+    """Token ids by whose log-probabilities an engine is known to have the weights."""
+    scratch: Path
+    _runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    _open: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _models: Context = field(default_factory=Context)
+
+    def __enter__(self) -> Self:
+        inputs = of_online(self.job)
+        opened = self._open.enter_async_context(context(self.platform, inputs, self.engine))
+        self._models = self._runner.run(opened)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._runner.run(self._open.__aexit__(kind, error, at))
+        self._runner.close()
+
+    @property
+    def stage(self) -> Stage:
+        """The stage whose blocks these are."""
+        return self.job.blocks
+
+    def __call__(self, step: int, policy: LivePolicy) -> Gathered:
+        """The examples of `step`, and how many answers were right. Raises what sampling and verification raise."""
+        folder = self._folder(step)
+        if not (folder / dataset.MANIFEST).exists():
+            self._push(policy, step)
+            groups = self._runner.run(self._gathered(step))
+            dataset.write(folder, groups, "groups")
+        groups = dataset.read(folder, Group)
+        return Gathered(self._examples(step, groups), _figures(groups))
+
+    def groups(self) -> list[Group]:
+        """All that was learnt from, one group a task in the order of their ids, with its rollouts of all steps."""
+        found: dict[str, list[Group]] = {}
+        for _, groups in self._steps():
+            for group in groups:
+                found.setdefault(group.id, []).append(group)
+        return [_joined(found[id]) for id in sorted(found)]
+
+    def examples(self) -> Iterator[Example]:
+        """All examples that were learnt from, step by step."""
+        for step, groups in self._steps():
+            yield from self._examples(step, groups)
+
+    def _steps(self) -> Iterator[tuple[int, list[Group]]]:
+        return ((step, dataset.read(self._folder(step), Group)) for step in range(self.online.steps))
+
+    def _folder(self, step: int) -> Path:
+        return self.scratch / f"step-{step:06}"
+
+    def _examples(self, step: int, groups: Sequence[Group]) -> list[Example]:
+        curators = [_without_minimum(each) for each in self.stage.curate]
+        return list(curate(groups, curators, self._seed(step), leaking(self.platform, self.job, groups)))
+
+    def _push(self, policy: LivePolicy, step: int) -> None:
+        self.engine.push(policy.weights(), step)
+        require_pushed(self.engine, self.probe, policy.logprobs(self.probe))
+
+    async def _gathered(self, step: int) -> list[Group]:
+        """The step's tasks, sampled and verified. Rollouts of a task are numbered through all steps."""
+        tasks, seed = chosen(self.tasks, self.online, self.job.seed, step), self._seed(step)
+        models = Context(self._models.models, self._models.verifiers, seed, self._models.asked)
+        attempts = self.stage.sample.in_round(tasks, seed, self.platform.settings.engine_context, {})
+        groups = await sample(tasks, attempts, models, Forgetful[Group](), _silent)
+        before = self._counted(step)
+        groups = [_numbered(group, before[group.id]) for group in groups]
+        return await verify(groups, self.stage.verify, models, _silent)
+
+    def _counted(self, step: int) -> Counter[str]:
+        """How many rollouts each task has had before `step`."""
+        counts = Counter[str]()
+        for earlier in range(step):
+            for row in dataset.rows(self._folder(earlier), Group):
+                counts[row.id] += len(row.rollouts)
+        return counts
+
+    def _seed(self, step: int) -> int:
+        return int(content_id([self.job.seed, "online", step]), 16)
+
+
+def chosen(tasks: Sequence[Task], online: Online, seed: int, step: int) -> list[Task]:
+    """The tasks of `step`: all are had before one is had again, in another order."""
+    passes = math.ceil(online.steps * online.tasks / len(tasks))
+    order = shuffled(range(len(tasks)), passes, seed)
+    return [tasks[index] for index in dict.fromkeys(order[step * online.tasks : (step + 1) * online.tasks])]
+
+
+def _without_minimum(curator: Curator) -> Curator:
+    """`curator`, content with what there is: a step of a few tasks may well have nothing."""
+    return curator.model_copy(update={"minimum": 0}) if isinstance(curator, PerGroupCurator) else curator
+
+
+def _numbered(group: Group, first: int) -> Group:
+    """The group with its rollouts numbered from `first`; those of a tree are numbered by it."""
+    if group.tree is not None:
+        return group
+    moved = (each.model_copy(update={"index": each.index + first}) for each in group.rollouts)
+    return group.model_copy(update={"rollouts": tuple(moved)})
+
+
+def _joined(groups: Sequence[Group]) -> Group:
+    """One group of several of one task; of trees, the last."""
+    if any(group.tree for group in groups):
+        return groups[-1]
+    rollouts: list[Rollout] = [each for group in groups for each in group.rollouts]
+    verdicts = [each for group in groups for each in group.verdicts]
+    return Group(task=groups[0].task, rollouts=tuple(rollouts), verdicts=tuple(verdicts))
+
+
+def _figures(groups: Sequence[Group]) -> dict[str, float]:
+    """What became of a step's rollouts: the share that passed is the reward."""
+    found = funnel(groups)
+    return {
+        "reward": found.passed / max(1, found.rollouts),
+        "solved": found.solved / max(1, found.tasks),
+        "new_tokens": float(total_tokens(groups)),
+    }
+
+
+def _silent(_done: int, _total: int, /, **_values: float) -> None:
+    """A step is over in seconds: the training says how far it is."""

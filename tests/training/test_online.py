@@ -1,0 +1,121 @@
+"""Online training: an update is the one that it is offline, and a run that was killed comes to what it would have."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from selftaught.blocks import Gathered, LivePolicy, OnlinePlan
+from selftaught.core.errors import RoundFailed
+from selftaught.records import Example
+from selftaught.serving.engines.live import InProcess, require_pushed
+from selftaught.training.dpo import DPO
+from selftaught.training.gradient import Gradient, Lora
+from selftaught.training.loops.policy_gradient import run as run_offline
+from selftaught.training.policy_gradient import KL, PolicyGradient
+from selftaught.training.sft import SFT
+from tests.examples import imitated, preferred
+from tests.training.test_policy_gradient import rollout
+
+TOLD: dict[str, Any] = {"precision": "fp32", "learning_rate": 1e-3, "batch_size": 2, "checkpoint_every": 2}
+STEPS = 5
+
+
+def sampled(step: int) -> list[Example]:
+    """What a step brings: right and wrong answers that differ from step to step."""
+    return [rollout(f"{step}?", f"{text} {step}", by) for text, by in (("yes", 1.0), ("no", -0.5), ("nay", -0.5))]
+
+
+def plan(updates: int = 1, steps: int = STEPS, brings: Callable[[int], list[Example]] = sampled) -> OnlinePlan:
+    return OnlinePlan(steps, updates, lambda step, policy: Gathered(brings(step), {"reward": step / STEPS}))
+
+
+def killed_at(step: int, given: OnlinePlan) -> OnlinePlan:
+    def experience(number: int, policy: LivePolicy) -> Gathered:
+        if number == step:
+            raise KeyboardInterrupt
+        return given.experience(number, policy)
+
+    return replace(given, experience=experience)
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, dropout=0.2)])
+def test_a_run_that_is_killed_at_any_step_comes_to_what_it_would_have(
+    updates: int, lora: Lora | None, tiny_model, context, tmp_path
+):
+    config = PolicyGradient(**TOLD, kl=KL(weight=0.1), lora=lora)
+    expected = config.train_online(tiny_model, plan(updates), tmp_path / "complete", context("complete"))
+    for step in range(STEPS):
+        scratch = context(f"killed {step}")
+        with pytest.raises(KeyboardInterrupt):
+            config.train_online(tiny_model, killed_at(step, plan(updates)), tmp_path / f"{step}", scratch)
+        found = config.train_online(tiny_model, plan(updates), tmp_path / f"{step}", scratch)
+        assert found.losses == expected.losses
+        complete, resumed = weights_in(tmp_path / "complete"), weights_in(tmp_path / f"{step}")
+        assert all(torch.equal(complete[name], resumed[name]) for name in complete)
+
+
+def test_one_step_is_one_update_offline(tiny_model, context, tmp_path):
+    given = TOLD | {"batch_size": 3}
+    online = PolicyGradient(**given).train_online(tiny_model, plan(steps=1), tmp_path / "online", context("online"))
+    offline = run_offline(PolicyGradient(**given), tiny_model, sampled(0), tmp_path / "offline", context("offline"))
+    assert online.losses[0][1] == pytest.approx(offline.losses[0][1], abs=1e-6)
+    one, other = weights_in(tmp_path / "online"), weights_in(tmp_path / "offline")
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, other[name], rtol=1e-2, atol=1e-3)
+
+
+IMITATED = [imitated("1?", "one"), imitated("2?", "two")]
+PREFERRED = [preferred("1?", "one", "two"), preferred("2?", "two", "one")]
+
+
+@pytest.mark.parametrize(("config", "examples"), [(SFT(**TOLD), IMITATED), (DPO(**TOLD), PREFERRED)])
+def test_what_learns_offline_from_examples_learns_online(config: Gradient, examples, tiny_model, context, tmp_path):
+    result = config.train_online(tiny_model, plan(brings=lambda _: examples), tmp_path / "out", context("run"))
+    assert result.losses[-1][1] < result.losses[0][1]
+
+
+def test_a_step_without_anything_to_learn_is_passed_over(tiny_model, context, tmp_path):
+    config = PolicyGradient(**TOLD)
+    found = plan(brings=lambda step: [] if step == 1 else sampled(step))
+    result = config.train_online(tiny_model, found, tmp_path / "out", context("run"))
+    assert [step for step, _ in result.losses] == [1, 3, 4, 5]
+    with pytest.raises(RoundFailed, match="policy_gradient: no step had examples to learn from"):
+        config.train_online(tiny_model, plan(brings=lambda _: []), tmp_path / "none", context("none"))
+
+
+def test_every_step_is_reported_with_reward_and_loss(tiny_model, context, tmp_path):
+    seen: list[dict[str, float]] = []
+    given = replace(context("run"), report=lambda done, total, /, **figures: seen.append({"step": done} | figures))
+    PolicyGradient(**TOLD).train_online(tiny_model, plan(), tmp_path / "out", given)
+    assert [entry["step"] for entry in seen] == list(range(1, STEPS + 1))
+    assert [entry["reward"] for entry in seen] == [step / STEPS for step in range(STEPS)]
+    assert all({"loss", "grad_norm", "tokens_per_second"} <= entry.keys() for entry in seen)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, dropout=0.5)])
+def test_what_is_pushed_is_what_is_trained(lora: Lora | None, tiny_model, context, tmp_path):
+    """The engine's log-probabilities follow the trainer's, adapters and all; without a push they do not."""
+    ids = list(range(60, 90))
+    stale, live = (InProcess(tiny_model, "digest", 256, 0) for _ in range(2))
+    drifts: list[bool] = []
+
+    def experience(step: int, policy: LivePolicy) -> Gathered:
+        live.push(policy.weights(), step)
+        require_pushed(live, ids, policy.logprobs(ids))
+        drifts.append(stale.logprobs(ids) != live.logprobs(ids))
+        return Gathered(sampled(step), {})
+
+    config = PolicyGradient(**TOLD | {"learning_rate": 0.02}, lora=lora)
+    config.train_online(tiny_model, OnlinePlan(4, 1, experience), tmp_path / "out", context("run"))
+    assert drifts == [False, True, True, True]
