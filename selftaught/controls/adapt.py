@@ -14,12 +14,14 @@ is sampled as the recipe says, and what the probes find is trained on too.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 
 from pydantic import Field, PositiveInt
 
-from selftaught.blocks import Control, Observed, S, StageView, State
+from selftaught.blocks import Control, Observed, StageView, State
 from selftaught.records import Group
+
+S = TypeVar("S", bound=StageView)
 
 
 class Adapt(Control, type="adapt"):
