@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from selftaught.campaign.local import Campaign, RoundResult, Watcher
+from selftaught.campaign.local import Campaign, Skipped, Watcher
 from selftaught.campaign.order import CampaignOrder
 from selftaught.core.errors import BadInput
 from selftaught.effects.effect import BASE, Arm, Effect
@@ -73,11 +73,11 @@ def first_round(effect: Effect, arm: Arm, seed: int) -> RoundKey:
 
 
 def _finish(platform: Platform, recipe: Recipe, key: RoundKey, watch: Watcher) -> None:
-    """Run the rounds of the recipe's stages that have not ended yet."""
+    """Run the rounds of the recipe's stages that have not ended yet, or as many as its controls let it have."""
     if len(ended(platform, key.line, key.campaign)) == sum(stage.rounds for stage in recipe.stages):
         return
     for result in Campaign(platform, CampaignOrder(recipe, key.line, key.campaign), watch).run():
-        if not isinstance(result, RoundResult):
+        if isinstance(result, Skipped):
             raise BadInput(f"{key.line}: round {result.key.number} did not run: {result.reason}")
 
 

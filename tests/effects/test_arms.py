@@ -156,6 +156,15 @@ def test_a_model_may_be_held_against_what_it_began_with(desk: Desk):
     assert desk.run(effect) == []
 
 
+def test_an_arm_that_its_control_ends_early_is_measured_where_it_ended(desk: Desk):
+    gate = {"type": "paired_gain", "metric": "accuracy", "min_gain": 0.05}
+    flat = {"type": "until", "metric": "accuracy", "rounds": 2, "min_gain": 1.0}
+    effect = desk.effect({"arms": [STRONG], "control": "base"}, gate=gate, control=flat, rounds=5)
+    strong, _ = desk.run(effect)
+    assert strong.round.endswith("/2-0")
+    assert desk.run(effect) == []
+
+
 def test_strategies_of_one_recipe_are_measured_together(desk: Desk):
     metrics = [{"type": "accuracy"}, {"type": "accuracy", "greedy": False, "k": 2}]
     arms = [{"name": "greedy"}, {"name": "sampled", "metric": "mean@2"}]
