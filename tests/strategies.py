@@ -19,7 +19,6 @@ from selftaught.records import (
     Rollout,
     Segment,
     Spent,
-    Split,
     StopReason,
     Task,
     TaskScore,
@@ -27,6 +26,7 @@ from selftaught.records import (
     Turn,
     TurnKind,
     Verdict,
+    named_set,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -40,13 +40,14 @@ def some(strategy: st.SearchStrategy, **bounds: int) -> st.SearchStrategy:
     return st.lists(strategy, **({"max_size": 3} | bounds)).map(tuple)
 
 
+splits = st.sampled_from(["train", "gate", "report", "guard", named_set("ood")])
 messages = st.builds(Message, role=st.sampled_from(get_args(ChatRole)), content=texts)
 tasks = st.builds(
     Task,
     messages=some(messages, min_size=1),
     answer=st.none() | texts,
     source=texts,
-    split=st.sampled_from(get_args(Split)),
+    split=splits,
     template=st.none() | texts,
     operands=some(texts),
     level=counts,
@@ -128,7 +129,7 @@ scores = st.builds(
     TaskScore,
     model=names,
     metric=names,
-    split=st.sampled_from(get_args(Split)),
+    split=splits,
     task=names,
     value=floats,
     question=texts,

@@ -84,10 +84,14 @@ def test_the_model_that_the_line_began_with_answers_the_guard_tasks_alone(round:
 
 def test_what_an_earlier_round_has_measured_costs_this_one_nothing(tmp_path: Path):
     """The cost of a round on its page: kept scores were paid for where they were made."""
-    parts = [SimpleNamespace(digest=name, counts=counts) for name, counts in {
+    made = {
         "champion": {"seconds": 50.0, "new_tokens": 900.0, "unanswered": 1.0, "ended": 99.0},
         "challenger": {"seconds": 7.0, "new_tokens": 30.0, "unanswered": 2.0, "ended": 101.0},
-    }.items()]  # fmt: skip
+    }  # fmt: skip
+    parts = [
+        SimpleNamespace(whose=name, manifest=SimpleNamespace(digest=name, counts=counts))
+        for name, counts in made.items()
+    ]
     job: Any = SimpleNamespace(started=100.0, tasks="tasks", recipe=SimpleNamespace(digest="recipe"))
-    made = evaluate._write(job, [], cast(Any, parts), tmp_path / "scores")  # pyright: ignore[reportPrivateUsage]
-    assert made.counts == {"seconds": 7.0, "new_tokens": 30.0, "unanswered": 3.0}
+    written = evaluate._write(job, [], cast(Any, parts), tmp_path / "scores")  # pyright: ignore[reportPrivateUsage]
+    assert written.counts == {"seconds": 7.0, "new_tokens": 30.0, "unanswered": 3.0}

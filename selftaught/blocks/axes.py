@@ -310,6 +310,9 @@ class Metric(Block, axis="evaluate"):
 class Gate(Block, axis="gate"):
     """Decides whether the challenger becomes the champion."""
 
+    minds_sets: ClassVar[bool] = False
+    """Whether it refuses for a loss on the recipe's named sets (`Evidence.margins`); else none may have a margin."""
+
     @property
     def anchored(self) -> frozenset[str]:
         """The metrics for which the line's base model is measured on the guard set, too."""

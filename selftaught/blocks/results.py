@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from selftaught.records import Group, TaskScore
+from selftaught.records import Group, Split, TaskScore
 
 Over = Literal["tasks", "templates"]
 
@@ -28,13 +28,22 @@ Outcome = Literal["promoted", "refused", "trained"]
 
 
 @dataclass(frozen=True, slots=True)
+class Margin:
+    """The loss on a named set that a gate has to exclude, in each of `metrics`."""
+
+    metrics: tuple[str, ...]
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The input of a gate: scores on gate and guard tasks, the models, and the error probability spent before.
 
     `alpha_spent` is the error probability already used on these gate tasks. `anchor` is the line's base
     model, whose guard scores are included; `over` is what the gain should generalise to, and `clusters` has the
     template, or group of one wording, of each gate task (itself if not listed). `bounds` are the metrics' own, by name,
-    (0, 1) if not listed. No training example overlaps a held-out task: such a round has failed before.
+    (0, 1) if not listed. `margins` are the named sets that the recipe lets the gate look at, whose scores, of the base
+    model too, are included. No training example overlaps a held-out task: such a round has failed before.
     """
 
     champion: str
@@ -48,6 +57,7 @@ class Evidence:
     over: Over = "tasks"
     clusters: Mapping[str, str] = field(default_factory=dict[str, str])
     bounds: Mapping[str, tuple[float, float] | None] = field(default_factory=dict[str, tuple[float, float] | None])
+    margins: Mapping[Split, Margin] = field(default_factory=dict[Split, Margin])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,21 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from selftaught.blocks import Block, Outlook, Sampler, Verifier
+from selftaught.blocks import Block, Metric, Outlook, Sampler
 from selftaught.campaign.order import CampaignOrder
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.recipe.models import externals
-from selftaught.records import Split, Task
+from selftaught.records import Split, Task, named_set
 from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.external import require_asked_in_words, require_keys
+from selftaught.round.checks.gold_answers import require_passed
 from selftaught.round.checks.roles import require_named
 from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import detail, due, newest, recorded
-from selftaught.round.inputs import all_verifiers
 from selftaught.round.intake import drawn, stage_of
 from selftaught.round.role_models import of_other_lines
 from selftaught.state.round_key import RoundKey
@@ -95,6 +95,8 @@ class Estimate:
     """One task of each set."""
     models: tuple[str, ...] = ()
     """Who plays each role that the stage asks, and on which axes it is asked."""
+    set_tasks: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Tasks of named sets, by name."""
     control_tokens: int = 0
     """Those of the sampled tokens that a search is held against."""
 
@@ -119,7 +121,7 @@ class Estimate:
         return (
             f"{self.recipe} ({self.digest[:8]}) on line {self.line}, champion {self.champion}, {self.rounds} round(s)\n"
             f"  tasks a round: {self.train_tasks} train, {self.gate_tasks} gate, {self.report_tasks} report, "
-            f"{self.guard_tasks} guard\n"
+            f"{self.guard_tasks} guard{''.join(f', {count} {name}' for name, count in self.set_tasks.items())}\n"
             f"  new tokens a round, at most: {self.sampled_tokens:,} sampled{self._of_control()}, "
             f"{self.evaluated_tokens:,} evaluated; "
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
@@ -147,7 +149,7 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
     require_keys(externals(recipe.models))
     taken, nothing_new = _drawn(platform, order)
     tasks = taken.tasks
-    tried, sizes = gold(tasks, recipe), Counter(task.split for task in tasks)
+    tried, sizes = gold(tasks, recipe), Counter[Split](task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = platform.tracker.resolve(order.line, "champion")
     rate = _measured_rate(platform, order)
@@ -162,9 +164,10 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
         gate_tasks=sizes["gate"],
         report_tasks=sizes["report"],
         guard_tasks=sizes["guard"],
+        set_tasks={name: sizes[named_set(name)] for name in recipe.sets},
         sampled_tokens=attempts * stage.sample.cost() + (control := stage.sample.control_cost(attempts)),
         control_tokens=control,
-        evaluated_tokens=2 * _evaluated(stage, [sizes[split] for split in (GATED if stage.gate else ("report",))]),
+        evaluated_tokens=2 * _evaluated_tokens(recipe, stage, sizes),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,
         power=_power(platform, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else UNGATED,
@@ -172,13 +175,13 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
         alike=taken.alike,
         broken=taken.broken,
         gold=tried,
-        models=tuple(_players(recipe, stage, of_other_lines(platform, recipe, order.line))),
+        models=tuple(_players(recipe, recipe.with_sets(stage), of_other_lines(platform, recipe, order.line))),
         sent=tuple(_sent(tasks, stage)),
     )
 
 
 def _power(
-    platform: Platform, order: CampaignOrder, stage: Stage, number: int, sizes: Mapping[str, int], rounds: int
+    platform: Platform, order: CampaignOrder, stage: Stage, number: int, sizes: Mapping[Split, int], rounds: int
 ) -> str:
     """What the gate of `stage` can show, with the tasks that its metric has and the noise that the last round had."""
     assert stage.gate is not None
@@ -241,13 +244,7 @@ def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
 
 def gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:
     """What the verifiers of all stages make of the gold answers. Raises BadInput where one fails too many of them."""
-    tried = list[Verifier]()
-    for verifier in (each for stage in recipe.stages for each in all_verifiers(stage)):
-        if verifier not in tried:
-            tried.append(verifier)
-    checks = asyncio.run(gold_checks(tasks, tried))
-    require_gold(checks)
-    return tuple(check.text() for check in checks)
+    return require_passed(tasks, recipe, recipe.stages)
 
 
 def worked(batch: Batch, recipe: Recipe | None) -> str:
@@ -266,10 +263,17 @@ def worked(batch: Batch, recipe: Recipe | None) -> str:
     return ""
 
 
-def _evaluated(stage: Stage, sets: list[int]) -> int:
+def _evaluated_tokens(recipe: Recipe, stage: Stage, sizes: Mapping[Split, int]) -> int:
+    """At most so many new tokens for one model in a round of `stage`."""
+    own = _evaluated(stage.evaluate, [sizes[split] for split in (GATED if stage.gate else ("report",))])
+    named = (_evaluated(each.measured(stage), [sizes[named_set(name)]]) for name, each in recipe.sets.items())
+    return own + sum(named if stage.evaluate else ())
+
+
+def _evaluated(metrics: Sequence[Metric], sets: list[int]) -> int:
     """At most so many new tokens for one model on `sets`; metrics with equal samplers share rollouts."""
     shared: dict[str, tuple[Sampler, int]] = {}
-    for metric in stage.evaluate:
+    for metric in metrics:
         sampler = metric.sampler()
         tasks = sum(min(metric.tasks or size, size) for size in sets)
         shared[sampler.model_dump_json()] = (

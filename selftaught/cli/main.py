@@ -283,7 +283,7 @@ def evaluate(
     overrides: Overrides = [],  # noqa: B006
     profile: Profile = "",
     line: LineName = "",
-    split: Annotated[str, typer.Option(help="gate, guard or report")] = "report",
+    split: Annotated[str, typer.Option(help="gate, guard or report, or set.NAME")] = "report",
     to: Annotated[
         Path | None,
         typer.Option("--out", help="file for every answer with its verdicts: JSON, a line a metric and task"),

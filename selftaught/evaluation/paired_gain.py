@@ -3,14 +3,14 @@
 Promotes when the test of the paired gain is significant (its interval is then above zero), over complete templates too
 where the gain has to hold for new ones, the estimate is above `min_gain`, a loss on the guard set is excluded
 (`evaluation.guard`), nothing held out was trained on, and the challenger is another model. Where gate tasks cannot be
-redrawn, the error probability is spent over the rounds. It sees gate and guard scores only; the report set is never
-looked at. docs/statistics.md says what is promised and what is not.
+redrawn, the error probability is spent over the rounds. It sees the scores of gate and guard, and of named sets with a
+margin; the report set is never looked at. docs/statistics.md says what is promised and what is not.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,7 +25,7 @@ from selftaught.core.statistics import (
     paired_gain,
     template_gain,
 )
-from selftaught.evaluation.guard import guard_checks
+from selftaught.evaluation.guard import guard_checks, set_checks
 from selftaught.evaluation.outlook import Chances, describe, noise_of
 from selftaught.evaluation.pairing import Pairs, pair
 from selftaught.evaluation.runner import MOST_UNVERIFIED
@@ -62,9 +62,10 @@ class PairedGain(Gate, type="paired_gain"):
     of users and not for a generator's problems. The guard is a non-inferiority test of `metric`, or of the metrics that
     are listed, against the champion and the model that the line began with: a loss of `guard_margin`, or of half of
     what is there to lose where that is less, has to be excluded. `guard: none` promotes without having looked
-    elsewhere.
+    elsewhere. On a named set that has a margin a loss of it is excluded in the same way, whatever `guard` says.
     """
 
+    minds_sets: ClassVar[bool] = True
     metric: Annotated[str, Field(description="the metric that decides, as evaluate names it: accuracy, pass@8")] = (
         "accuracy"
     )
@@ -145,6 +146,7 @@ class PairedGain(Gate, type="paired_gain"):
             yield Check("guard", True, "the recipe sets guard: none, so losses elsewhere were not checked")
         else:
             yield from guard_checks(evidence, self.guarding, self.guard_margin, self.guard_confidence)
+        yield from set_checks(evidence, self.guard_confidence)
 
     def _significant(self, pairs: Pairs, gain: Gain, budget: _Budget) -> Check:
         detectable = noise_of(pairs).smallest_gain(gain.tasks, budget.alpha or budget.total, self.min_gain)

@@ -26,7 +26,7 @@ from selftaught.lines.versions import ALIASES, find
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.recipe.models import IterateModel, externals
-from selftaught.records import Group, Task, TaskScore
+from selftaught.records import Group, Task, TaskScore, named_set
 from selftaught.round.adopt import keep
 from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.external import require_keys
@@ -62,16 +62,13 @@ def evaluate_model(
     """
     named(line, "--line")
     require_room(recipe, platform.settings)
-    if split not in SPLITS:
-        raise BadInput(
-            f"unknown held-out split '{split}'.{did_you_mean(split, SPLITS)}\n  accepted: {', '.join(SPLITS)}"
-        )
+    stage = _measuring(recipe, split)
     if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
         wrong = "a folder" if out.is_dir() else "nothing can be written there"
         raise BadInput(f"--out {out}: {wrong}. Name a file, in a folder that is there and can be written.")
     used = InboxHistory(assigned=past(platform, line, line).assigned)
-    tasks = [task for task in prepare(recipe.tasks, seeds(RoundKey(line, line)), used) if task.split == split]
-    stage, digest = _measuring(recipe), digest_of(platform, line, model)
+    drawn = prepare(recipe.tasks, seeds(RoundKey(line, line)), used, recipe.sources)
+    tasks, digest = [task for task in drawn if task.split == split], digest_of(platform, line, model)
     measured = measure(platform, recipe, stage, line, digest, tasks)
     if out is not None:
         rows = answers(stage.evaluate, measured)
@@ -81,9 +78,16 @@ def evaluate_model(
     return summaries
 
 
-def _measuring(recipe: Recipe) -> Stage:
-    """The last stage. Raises BadInput where it measures nothing."""
+def _measuring(recipe: Recipe, split: str) -> Stage:
+    """The last stage, with what it measures on `split`. Raises BadInput where that is nothing, or no such split."""
     stage = recipe.stages[-1]
+    sets = {str(named_set(name)): each for name, each in recipe.sets.items()}
+    if split not in (accepted := [*SPLITS, *sets]):
+        raise BadInput(
+            f"unknown held-out split '{split}'.{did_you_mean(split, accepted)}\n  accepted: {', '.join(accepted)}"
+        )
+    if split in sets:
+        stage = stage.model_copy(update={"evaluate": tuple(sets[split].measured(stage))})
     if not stage.evaluate:
         raise BadInput(f"{recipe.name}: stages.{stage.name} measures nothing. Name metrics in its evaluate.")
     return stage

@@ -35,6 +35,7 @@ from selftaught.recipe.inheritance import resolved
 from selftaught.recipe.models import RoleModel, externals, independent, require_policy, require_weights
 from selftaught.recipe.overrides import path_to, put, relocate, set_field
 from selftaught.recipe.schema import schema_of
+from selftaught.recipe.sets import EvaluationSet, require_minded
 from selftaught.recipe.text import contents
 
 __all__ = ["AXES", "Iterate", "OnAxis", "Recipe", "Stage", "blocks", "load_blocks", "registered", "schema"]
@@ -273,6 +274,10 @@ class Recipe(BaseModel):
         Field(description="variables of the models' chat templates (enable_thinking: false), in training too"),
     ] = {}
     tasks: Annotated[TaskSource, OnAxis("tasks"), Field(description="where tasks come from, and how many of them")]
+    sets: Annotated[
+        dict[Annotated[str, Field(pattern=NAME)], EvaluationSet],
+        Field(exclude_if=lambda sets: not sets, description="name to tasks that are evaluated beside the recipe's own"),
+    ] = {}
     stages: Annotated[
         tuple[Stage, ...], Field(min_length=1, description="in order; the last one is used for all further rounds")
     ]
@@ -351,6 +356,15 @@ class Recipe(BaseModel):
             for metric in (metric for metric in stage.evaluate if metric.name in _deciding(stage)):
                 for verifier in metric.verify:
                     self._require_judges(f"stages.{stage.name}.evaluate.{metric.name}", verifier)
+        return self
+
+    @model_validator(mode="after")
+    def _margins_are_minded(self) -> Self:
+        require_minded(self.sets, self.stages)
+        for name, each in self.sets.items():
+            for metric in (metric for stage in self.stages for metric in each.deciding(stage)):
+                for verifier in metric.verify:
+                    self._require_judges(f"sets.{name}.metrics.{metric.name}", verifier)
         return self
 
     @model_validator(mode="after")
@@ -436,6 +450,18 @@ class Recipe(BaseModel):
     def stage(self, name: str) -> Stage:
         """The stage called `name`."""
         return next(stage for stage in self.stages if stage.name == name)
+
+    @property
+    def sources(self) -> dict[str, TaskSource]:
+        """Where the tasks of its sets come from, by name."""
+        return {name: each.tasks for name, each in self.sets.items()}
+
+    def with_sets(self, stage: Stage) -> Stage:
+        """`stage` with the metrics of the sets among its own: all that is measured in its rounds."""
+        own = list(stage.evaluate)
+        for metric in (metric for each in self.sets.values() for metric in each.measured(stage)):
+            own += [metric] * (metric not in own)
+        return stage.model_copy(update={"evaluate": tuple(own)})
 
     def rounds(self) -> Iterator[Stage]:
         """The stage of every round in order, the last stage for ever after its own rounds are done."""

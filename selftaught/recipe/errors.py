@@ -93,7 +93,10 @@ class Written(Generic[M]):
         if axis and kind in blocks(axis):
             return blocks(axis)[kind]
         *above, name = _without_index(path)
-        annotation = self._model(tuple(above)).model_fields[str(name)].annotation
+        holder = self._model(tuple(above))
+        if str(name) not in holder.model_fields:  # a key of a mapping, of which `holder` is what each value is
+            return holder
+        annotation = holder.model_fields[str(name)].annotation
         held = (each for each in _inside((annotation,)) if isinstance(each, type) and issubclass(each, BaseModel))
         return next(held, BaseModel)
 

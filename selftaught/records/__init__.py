@@ -14,7 +14,7 @@ from selftaught.records.kinds import RECORDS
 from selftaught.records.message import ChatRole, Message
 from selftaught.records.rollout import ANSWERS, Rollout, Turn, TurnKind, Verdict
 from selftaught.records.score import TaskScore
-from selftaught.records.task import FEEDBACK, UPLOADED, Origin, Split, Task
+from selftaught.records.task import FEEDBACK, UPLOADED, NamedSet, Origin, Split, Task, named_set, set_name
 from selftaught.records.tree import Added, Begun, Growth, Node, Spent, StopReason, Tree
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Imitate",
     "Judged",
     "Message",
+    "NamedSet",
     "Node",
     "Origin",
     "Prefer",
@@ -54,6 +55,8 @@ __all__ = [
     "content_id",
     "conversation",
     "encodable",
+    "named_set",
     "schema_of",
+    "set_name",
     "struct_of",
 ]

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 TokenIds = tuple[Annotated[int, pa.int32()], ...]
 """Token ids of a model's tokenizer."""
 
+_NONE = type(None)
 _PLAIN: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -40,8 +41,8 @@ def _type(annotation: Any) -> pa.DataType:
         return pa.string()
     if origin is tuple and arguments[1:] == (...,):
         return pa.list_(_type(arguments[0]))
-    if origin in (Union, types.UnionType) and len(some := set(arguments) - {type(None)}) == 1:
-        return _type(some.pop())
+    if origin in (Union, types.UnionType) and len(some := {_type(each) for each in arguments if each != _NONE}) == 1:
+        return some.pop()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return struct_of(annotation)
     if annotation in _PLAIN:

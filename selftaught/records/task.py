@@ -1,15 +1,32 @@
 """Tasks: one problem, and what is needed to check an answer to it."""
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NewType
 
+import pyarrow as pa
 from pydantic import Field, JsonValue
 
 from selftaught.records.base import Record, content_id
 from selftaught.records.json_column import Texts, Typed
 from selftaught.records.message import Message
 
-Split = Literal["train", "gate", "report", "guard"]
+NamedSet = NewType("NamedSet", str)
+"""The split of a recipe's named set: `set.ood` of the set `ood`."""
+Split = (
+    Literal["train", "gate", "report", "guard"]
+    | Annotated[NamedSet, pa.string(), Field(pattern=r"^set\.[a-z0-9][a-z0-9-]*$")]
+)
+"""The set that a task belongs to."""
+
+
+def named_set(name: str) -> NamedSet:
+    """The split of the set `name`."""
+    return NamedSet(f"set.{name}")
+
+
+def set_name(split: Split) -> str:
+    """The name of the set whose split it is; empty for the sets that every recipe has."""
+    return split.removeprefix("set.") if split.startswith("set.") else ""
 
 
 Origin = Literal["task", "feedback"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from selftaught.records import Split, TaskScore
 from selftaught.report.data import RoundReport
-from selftaught.report.formatting import SPLITS
+from selftaught.report.formatting import split_rank
 
 Change = Literal["gained", "lost", "right", "wrong"]
 CHANGES: dict[Change, str] = {"gained": "gained", "lost": "lost", "right": "both right", "wrong": "both wrong"}
@@ -51,7 +51,7 @@ class Changes:
 
     def splits(self) -> list[Split]:
         """The splits that have scores, report set first."""
-        return sorted({split for split, _ in self.totals}, key=list(SPLITS).index)
+        return sorted({split for split, _ in self.totals}, key=split_rank)
 
     def left_out(self) -> dict[Change, int]:
         """How many tasks of each kind the page does not carry, where it leaves any out."""

@@ -1,7 +1,7 @@
 """Formatting of numbers, names and model output in the report. Without HTML: Jinja does the escaping."""
 
 from selftaught.core.characters import named
-from selftaught.records import Split
+from selftaught.records import Split, set_name
 
 SPLITS: dict[Split, str] = {
     "report": "report set",
@@ -10,6 +10,17 @@ SPLITS: dict[Split, str] = {
     "train": "training set",
 }
 """What each split is called, in the order in which the report shows them."""
+
+
+def split_name(split: Split) -> str:
+    """What a split is called; a named set goes by its name."""
+    return SPLITS.get(split) or f"set {set_name(split)}"
+
+
+def split_rank(split: Split) -> tuple[int, str]:
+    """Where a split stands: as in `SPLITS`, and named sets after them by name."""
+    return (list(SPLITS).index(split), "") if split in SPLITS else (len(SPLITS), split)
+
 
 LONGEST_TEXT = 4000
 """Characters of one model answer that the page carries; longer ones say how much is left out."""

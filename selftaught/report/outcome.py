@@ -3,9 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from selftaught.records import Split
+from selftaught.records import Split, set_name
 from selftaught.report.data import Gain, ModelVersion, ReportData, RoundReport, Summary
-from selftaught.report.formatting import PERCENT, SPLITS, count, metric_name, rate, sentence, short, signed
+from selftaught.report.formatting import (
+    PERCENT,
+    count,
+    metric_name,
+    rate,
+    sentence,
+    short,
+    signed,
+    split_name,
+    split_rank,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +52,9 @@ class Scale:
 
 
 def comparisons(round: RoundReport) -> list[Comparison]:
-    """Every metric and split that was measured: the deciding metric first, then report, gate and guard set."""
+    """Every metric and split that was measured: the deciding metric first, then report, gate, guard and named sets."""
     measured = dict.fromkeys([*map(_key, round.summaries), *map(_key, round.gains)])
-    ranked = sorted(measured, key=lambda key: (key[0] != round.metric, key[0], list(SPLITS).index(key[1])))
+    ranked = sorted(measured, key=lambda key: (key[0] != round.metric, key[0], split_rank(key[1])))
     return [_comparison(round, metric, split) for metric, split in ranked]
 
 
@@ -60,6 +70,13 @@ def _comparison(round: RoundReport, metric: str, split: Split) -> Comparison:
         round.summary(round.challenger, metric, split),
         round.gain(metric, split),
     )
+
+
+def deciding_sets(round: RoundReport) -> list[str]:
+    """The named sets that the gate looked at, so that they are none for reports."""
+    checks = round.gate.checks if round.gate else ()
+    looked_at = {check.name.split()[0] for check in checks}
+    return sorted(split_name(split) for split in round.measured_on if set_name(split) and split in looked_at)
 
 
 def gain_scale(rows: list[Comparison]) -> Scale:
@@ -129,7 +146,8 @@ def numbers(row: Comparison) -> str:
     """The comparison as a sentence: `Accuracy on 200 new problems: .285 → .610 (+.325, 95 % interval …).`"""
     assert row.champion and row.challenger
     values = f"{rate(row.champion.mean)} → {rate(row.challenger.mean)}"
-    what = f"{sentence(metric_name(row.metric))[:-1]} on {count(row.tasks)} {_KIND[row.split]} problems"
+    kind = _KIND.get(row.split) or split_name(row.split)
+    what = f"{sentence(metric_name(row.metric))[:-1]} on {count(row.tasks)} {kind} problems"
     return f"{what}: {values}{_interval(row.gain)}."
 
 

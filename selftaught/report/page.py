@@ -23,7 +23,7 @@ from selftaught.report.changes import CHANGES, changes
 from selftaught.report.cost import cost
 from selftaught.report.data import KindGain, ReportData, SampledKind
 from selftaught.report.downloads import downloads
-from selftaught.report.outcome import comparisons, consequence, gain_scale, headline, numbers, reasons
+from selftaught.report.outcome import comparisons, consequence, deciding_sets, gain_scale, headline, numbers, reasons
 from selftaught.report.parameter_changes import by_round
 from selftaught.report.reading import EACH, to_read
 from selftaught.report.trees import to_show
@@ -62,6 +62,7 @@ def _content(data: ReportData) -> dict[str, Any]:
         "downloads": downloads(data),
         "reasons": list(reasons(data.last)),
         "comparisons": rows,
+        "deciding_sets": deciding_sets(data.last),
         "scale": gain_scale(rows),
         "changes": changes(data.scores, data.last),
         "reading": to_read(data.groups),

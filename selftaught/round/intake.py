@@ -12,7 +12,7 @@ branch in the pipeline, which would be a pod more, and no loop over an empty lis
 same, and ends the pipeline's run with the same words where it was started all the same.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -20,7 +20,7 @@ from typing import Literal
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
-from selftaught.records import Task
+from selftaught.records import Task, set_name
 from selftaught.round.history import planned
 from selftaught.round.job import Plan
 from selftaught.state.ledger import RecordEntry
@@ -49,7 +49,7 @@ def drawn(platform: Platform, recipe: Recipe, key: RoundKey) -> TaskDraw:
     None is held out that any round of the line was trained on. Raises NothingNew when too few were uploaded,
     RoundFailed when the sets overlap, and what the source raises.
     """
-    return taken(recipe.tasks, seeds(key), past(platform, key.line, key.campaign))
+    return taken(recipe.tasks, seeds(key), past(platform, key.line, key.campaign), recipe.sources)
 
 
 def listed(platform: Platform, recipe: Recipe, line: str, campaign: str) -> tuple[list[BatchStatus], str | None]:
@@ -134,12 +134,19 @@ def stage_of(recipe: Recipe, number: int) -> Stage:
 
 
 def _tasks(platform: Platform, digests: Iterable[str]) -> dict[str, list[LeanTask]]:
-    """The tasks of each data set; what several of them have, such as a report set, is one."""
+    """The tasks of each data set; what several of them have, such as a report set, is one.
+
+    Those of named sets are in no pool of the recipe's own source, and are left out.
+    """
     one: dict[LeanTask, LeanTask] = {}
     return {
-        digest: [one.setdefault(small, small) for small in map(LeanTask.of, platform.rows(digest, Task))]
+        digest: [one.setdefault(small, small) for small in map(LeanTask.of, _own(platform.rows(digest, Task)))]
         for digest in digests
     }
+
+
+def _own(tasks: Iterable[Task]) -> Iterator[Task]:
+    return (task for task in tasks if not set_name(task.split))
 
 
 def _used(tasks: Mapping[str, list[LeanTask]], plans: Iterable[Plan]) -> list[LeanTask]:

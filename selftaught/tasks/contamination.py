@@ -12,15 +12,13 @@ from itertools import chain
 from textwrap import shorten
 
 from selftaught.core.errors import RoundFailed
-from selftaught.records import Example, Message, Split, Task
+from selftaught.records import Example, Message, Split, Task, set_name
 from selftaught.tasks.lean import AnyTask
 from selftaught.tasks.sameness import NGRAM, Common, Marks, alike_words, compared, made_from, text_number
 from selftaught.tasks.splits import Bare
 
 SHOWN = 3
 """How many overlapping pairs a finding names; the rest is counted."""
-
-HELD_OUT: tuple[Split, ...] = ("gate", "report", "guard")
 
 PAIRS: tuple[tuple[Split, Split], ...] = (
     ("train", "gate"),
@@ -29,6 +27,8 @@ PAIRS: tuple[tuple[Split, Split], ...] = (
     ("gate", "report"),
 )
 """Which sets must not overlap: training with all that is held out, and the sets of decisions with the report's."""
+APART: tuple[Split, ...] = ("train", "gate", "report")
+"""What a named set must not overlap either: it may be one that a gate decides by, or one for reports."""
 
 
 def require_disjoint(tasks: Iterable[Task], common: Common | None = None, trained: Sequence[AnyTask] = ()) -> None:
@@ -37,9 +37,10 @@ def require_disjoint(tasks: Iterable[Task], common: Common | None = None, traine
     `trained` are the training tasks of the line's earlier rounds; `common` is what says nothing of a task.
     """
     sets = by_split(tasks)
+    pairs: list[tuple[Split, Split]] = [*PAIRS, *((one, split) for split in sets if set_name(split) for one in APART)]
     known = common or compared([*(task for each in sets.values() for task in each), *trained]).common
-    findings = [finding for one, other in PAIRS for finding in overlaps(sets[one], sets[other], known)]
-    held_out = [task for split in HELD_OUT for task in sets[split]]
+    findings = [finding for one, other in pairs for finding in overlaps(sets[one], sets[other], known)]
+    held_out = _held_out(sets)
     findings += [f"of earlier rounds: {finding}" for finding in overlaps(trained, held_out, known)]
     if findings:
         raise RoundFailed("\n  ".join(["The sets of tasks overlap, so no gain on them could be believed.", *findings]))
@@ -49,8 +50,12 @@ def by_split(tasks: Iterable[Task]) -> dict[Split, list[Task]]:
     """`tasks` by the set that each is in."""
     sets: dict[Split, list[Task]] = {"train": [], "gate": [], "report": [], "guard": []}
     for task in tasks:
-        sets[task.split].append(task)
+        sets.setdefault(task.split, []).append(task)
     return sets
+
+
+def _held_out(sets: Mapping[Split, list[Task]]) -> list[Task]:
+    return [task for split, some in sets.items() if split != "train" for task in some]
 
 
 def check_examples(examples: Iterable[Example], train: Mapping[str, Task], held_out: Sequence[Task]) -> list[str]:
@@ -149,7 +154,7 @@ def alike(tasks: Iterable[Task]) -> str:
     text (after Yang et al. 2023, arXiv 2311.04850, who ask an embedding instead). It decides nothing.
     """
     sets = by_split(task for task in tasks if task.template is None)
-    held_out = [task for split in HELD_OUT for task in sets[split]]
+    held_out = _held_out(sets)
     close = alike_words([t.question for t in sets["train"]], [t.question for t in held_out], ALIKE)
     shown = "; ".join(_shown(held_out[j], sets["train"][i]) for i, j in close[:SHOWN])
     return (

@@ -3,10 +3,11 @@
 Equal sources, draws and pasts give equal lists, byte for byte, so that a repeated step gives the same data set.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from selftaught.blocks import Draw, TaskSource
-from selftaught.records import Task
+from selftaught.records import Task, named_set
 from selftaught.state.round_key import RoundKey
 from selftaught.tasks.contamination import alike, require_disjoint
 from selftaught.tasks.past import NOTHING, InboxHistory, TaskDraw
@@ -18,23 +19,37 @@ def seeds(key: RoundKey) -> Draw:
     return Draw(campaign=key.campaign_seed, round=key.seed)
 
 
-def prepare(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING) -> list[Task]:
-    """The tasks of all sets, ordered by set (train, gate, report, guard), then by id.
+Sets = Mapping[str, TaskSource]
+"""The sources of a recipe's named sets."""
+NO_SETS: Sets = {}
+
+
+def prepare(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING, sets: Sets = NO_SETS) -> list[Task]:
+    """The tasks of all sets, ordered by set (train, gate, report, guard, then the named ones), then by id.
 
     Raises BadInput when the source cannot give them, RoundFailed when the sets overlap.
     """
-    return list(taken(source, draw, past).tasks)
+    return list(taken(source, draw, past, sets).tasks)
 
 
-def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING) -> TaskDraw:
+def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING, sets: Sets = NO_SETS) -> TaskDraw:
     """The tasks as `prepare` gives them, with what a source of rows tells of them.
 
     `past` is what the line's rounds have used: such a source keeps a problem in its set, and no held-out task may be
     one that any of them was trained on. Raises as `prepare` does, and NothingNew when too few tasks were uploaded.
     """
     found = source.take(draw, past) if isinstance(source, Columns) else TaskDraw(source.draw(draw))
+    found = replace(found, tasks=[*found.tasks, *_of_sets(sets, draw)])
     trained = {task.id: task for task in past.assigned if task.split == "train"}
     require_disjoint(found.tasks, found.common, list(trained.values()))
-    order = list(source.sizes())
+    order = [*source.sizes(), *map(named_set, sets)]
     tasks = sorted(found.tasks, key=lambda task: (order.index(task.split), task.id))
     return replace(found, tasks=tasks, alike=alike(tasks))
+
+
+def _of_sets(sets: Sets, draw: Draw) -> Iterator[Task]:
+    """The tasks of named sets: what their sources give for reports, the same in every round of a campaign."""
+    for name, source in sets.items():
+        for task in source.draw(draw):
+            if task.split == "report":
+                yield task.model_copy(update={"split": named_set(name)})

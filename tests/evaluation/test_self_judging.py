@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from selftaught.blocks import ChatModel, Completion, Context, Evidence, Sampler, Verifier
 from selftaught.evaluation.accuracy import Accuracy
@@ -80,8 +81,9 @@ def opinions() -> None:
     """The verifier of this module, known to recipes."""
     from selftaught.blocks import registered
     from selftaught.recipe import Stage
+    from selftaught.recipe.sets import EvaluationSet
 
-    for cls in (*registered("evaluate").values(), Stage, Recipe):
+    for cls in (*registered("evaluate").values(), EvaluationSet, Stage, Recipe):
         cls.model_rebuild(force=True)
 
 
@@ -111,3 +113,13 @@ def test_a_gate_is_not_measured_by_the_policys_opinion_of_itself():
     for metric in (judged, {"verify": [{"type": "answer_match"}, {"type": "opinion"}]}):
         with pytest.raises(ValueError, match="a model's opinion of itself"):
             Recipe.model_validate(stages(**metric) | {"models": policy})
+
+
+@pytest.mark.usefixtures("opinions")
+def test_nor_on_a_named_set_that_it_looks_at():
+    own = {"tasks": {"type": "word_problems", "levels": [3], "train": 1, "gate": 1, "report": 4}}
+    own |= {"metrics": {"type": "accuracy", "verify": {"type": "opinion"}}}
+    given = stages() | {"models": {"policy": "smollm2-135m-instruct"}}
+    Recipe.model_validate(given | {"sets": {"ood": own}})
+    with pytest.raises(ValidationError, match=r"sets\.ood\.metrics\.accuracy\.verify: 'opinion' asks the policy model"):
+        Recipe.model_validate(given | {"sets": {"ood": own | {"margin": 0.1}}})

@@ -55,3 +55,6 @@ def _samplers(recipe: Recipe) -> Iterator[tuple[str, Sampler]]:
         yield f"stages.{stage.name}.sample", stage.sample
         for metric in stage.evaluate:
             yield f"stages.{stage.name}.evaluate.{metric.name}", metric.sampler()
+    for name, each in recipe.sets.items():
+        for metric in each.metrics:
+            yield f"sets.{name}.metrics.{metric.name}", metric.sampler()

@@ -21,7 +21,7 @@ from selftaught.state.weights import PROCESS_REWARDS, is_process_reward
 
 def require_named(recipe: Recipe) -> None:
     """Raise BadRecipe where a search of `recipe` asks a process reward model of a role that has none."""
-    for stage in recipe.stages:
+    for stage in map(recipe.with_sets, recipe.stages):
         for block in blocks_of(stage, ProcessReward, ReplyReward):
             if block.role == "policy" or block.role not in recipe.models:
                 raise BadRecipe(

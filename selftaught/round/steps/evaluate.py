@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from selftaught.evaluation.checks import measured_by
 from selftaught.evaluation.pairing import common
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.platform import Platform, input_key
-from selftaught.records import Group, Split, Task, TaskScore, dataset
+from selftaught.records import Group, Split, Task, TaskScore, dataset, named_set
 from selftaught.records.dataset import Manifest
 from selftaught.round.inputs import of_measuring
 from selftaught.round.job import Job, ModelRef, dump
@@ -42,27 +43,64 @@ CONCURRENCY = 128
 
 @patient
 def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Manifest:
-    """Score both models on the sets of `which` (`gate` or `report`) into `out`.
+    """Score both models on the sets of `which` (`gate` or `report`), named ones included, into `out`.
 
     A task that one of them got no answer to counts for neither; RoundFailed where they are many. Without a gate to
     decide, the gate set is left alone, and where the stage measures nothing both are.
     """
     platform, job = Platform.open(), Job.read(job_path)
-    held_out = [task for task in dataset.read(Path(tasks), Task) if task.split in SETS[which]]
-    models = [job.champion, ModelRef(digest=challenger)] if _measures(job, which) else []
-    parts = [_model(platform, job, model, held_out, job.blocks.evaluate, Path(out)) for model in models]
-    if models and job.anchor and job.anchor.digest not in [model.digest for model in models]:
-        parts += _anchored(platform, job, job.anchor, held_out, Path(out))
-    scores = [score for part in parts for score in dataset.read(Path(part[1]), TaskScore)]
-    manifest = _write(job, common(scores), [part[0] for part in parts], Path(out))
+    held_out = dataset.read(Path(tasks), Task)
+    parts = [part for share in _shares(job, which) for part in _parts(platform, job, share, challenger, held_out, out)]
+    scores = [score for part in parts for score in dataset.read(part.folder, TaskScore)]
+    manifest = _write(job, common(scores), parts, Path(out))
     platform.store.put("datasets", manifest.digest, Path(out))
     platform.tracker.log(job.run, dict(_means(job, summarise(scores))), step=job.round)
     return manifest
 
 
-def _measures(job: Job, which: str) -> bool:
-    """Whether the stage measures the sets of `which`."""
-    return bool(job.blocks.evaluate) and (which == "report" or job.blocks.gate is not None)
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Sets that are measured together: with which metrics, and in which of these the line's base model guards them."""
+
+    splits: Sequence[Split]
+    metrics: Sequence[Metric]
+    anchored: Sequence[Metric] = ()
+    name: str = ""
+    """Of a named set; empty for the recipe's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The scores of one model on one share."""
+
+    whose: str
+    manifest: Manifest
+    folder: Path
+
+
+def _shares(job: Job, which: str) -> Iterator[_Share]:
+    """What the stage measures of `which`: its own sets, and the named ones that its gate looks at, or does not."""
+    stage = job.blocks
+    if not stage.evaluate:
+        return
+    if which == "report" or stage.gate:
+        anchored = [metric for metric in stage.evaluate if stage.gate and metric.name in stage.gate.anchored]
+        yield _Share(SETS[which], stage.evaluate, anchored)
+    for name, each in job.recipe.sets.items():
+        if each.guards(stage) == (which == "gate"):
+            yield _Share([named_set(name)], each.measured(stage), each.deciding(stage), name)
+
+
+def _parts(
+    platform: Platform, job: Job, share: _Share, challenger: str, held_out: Sequence[Task], out: str
+) -> Iterator[_Part]:
+    tasks = [task for task in held_out if task.split in share.splits]
+    models = [job.champion, ModelRef(digest=challenger)]
+    for whose, model in zip(("champion", "challenger"), models, strict=True):
+        yield _model(platform, job, model, tasks, share, whose, Path(out))
+    guarding = [task for task in tasks if share.name or task.split == "guard"]
+    if job.anchor and job.anchor.digest not in [model.digest for model in models] and guarding and share.anchored:
+        yield _model(platform, job, job.anchor, guarding, replace(share, metrics=share.anchored), "base", Path(out))
 
 
 def _means(job: Job, summaries: Iterable[Summary]) -> Iterator[tuple[str, float]]:
@@ -71,26 +109,20 @@ def _means(job: Job, summaries: Iterable[Summary]) -> Iterator[tuple[str, float]
         yield f"{s.split}.{s.metric}.{_whose(job, ModelRef(digest=s.model))}", s.mean
 
 
-def _anchored(
-    platform: Platform, job: Job, anchor: ModelRef, tasks: Sequence[Task], out: Path
-) -> list[tuple[Manifest, Path]]:
-    guard = [task for task in tasks if task.split == "guard"]
-    metrics = [metric for metric in job.blocks.evaluate if job.blocks.gate and metric.name in job.blocks.gate.anchored]
-    return [_model(platform, job, anchor, guard, metrics, out)] if guard and metrics else []
-
-
 def _model(
-    platform: Platform, job: Job, model: ModelRef, tasks: Sequence[Task], metrics: Sequence[Metric], out: Path
-) -> tuple[Manifest, Path]:
+    platform: Platform, job: Job, model: ModelRef, tasks: Sequence[Task], share: _Share, whose: str, out: Path
+) -> _Part:
+    metrics = share.metrics
     asked = of_measuring(job, model, metrics)
     found = conditions(platform, [*measured_by(metrics), *asked.verifiers])
     inputs = asked.key(platform, tasks=[(task.split, task.id) for task in tasks], conditions=found)
-    folder = out.with_name(f"{out.name}.{model.digest[:8]}")
+    folder = out.with_name(".".join([out.name, model.digest[:8], *[share.name] * bool(share.name)]))
 
     def measure(into: Path, key: str) -> Manifest:
         return asyncio.run(_evaluate(platform, job, model, tasks, metrics, into, key))
 
-    return platform.memoize("evaluate", inputs, folder, measure), folder
+    manifest = platform.memoize("evaluate", inputs, folder, measure)
+    return _Part(f"{named_set(share.name)}.{whose}" if share.name else whose, manifest, folder)
 
 
 def conditions(platform: Platform, verifiers: Sequence[Verifier]) -> dict[str, str]:
@@ -173,12 +205,10 @@ def _new_tokens(models: Context) -> int:
     return int(getattr(models.model(), "usage").completion_tokens)
 
 
-def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[Manifest], out: Path) -> Manifest:
-    spent = [
-        part.counts for part in parts if part.counts.get("ended", 0.0) >= job.started
-    ]  # what an earlier round paid is free
+def _write(job: Job, scores: Sequence[TaskScore], parts: Sequence[_Part], out: Path) -> Manifest:
+    made = [part.manifest.counts for part in parts]
+    spent = [count for count in made if count.get("ended", 0.0) >= job.started]  # what an earlier round paid is free
     counts = {name: sum(count[name] for count in spent) for name in ("seconds", "new_tokens")}
-    counts["unanswered"] = sum(part.counts.get("unanswered", 0.0) for part in parts)
-    measured = zip(("champion", "challenger", "base"), parts, strict=False)
-    parents = {"tasks": job.tasks, **{whose: part.digest for whose, part in measured}}
+    counts["unanswered"] = sum(count.get("unanswered", 0.0) for count in made)
+    parents = {"tasks": job.tasks, **{part.whose: part.manifest.digest for part in parts}}
     return dataset.write(out, scores, "scores", parents=parents, recipe=job.recipe.digest, counts=counts)

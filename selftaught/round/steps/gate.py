@@ -13,7 +13,7 @@ from selftaught.blocks import Decision, Evidence, Gate
 from selftaught.evaluation.decision import decision_to_json
 from selftaught.evaluation.runner import summarise
 from selftaught.platform import Platform
-from selftaught.records import Example, Task, TaskScore, dataset
+from selftaught.records import Example, Task, TaskScore, dataset, named_set
 from selftaught.round.checks.leaks import require_no_leak
 from selftaught.round.error_budget import decided
 from selftaught.round.job import Job
@@ -35,7 +35,9 @@ class Decided:
 
 @patient
 def run(job_path: str, challenger: str, tasks: str, examples: str, scores: str, out: str) -> Decided:
-    """Decide on the gate and guard scores alone and write the decision to `out`; `trained` where the stage has no gate.
+    """Decide on the scores of gate, guard and sets with a margin alone, and write the decision to `out`.
+
+    It is `trained` where the stage has no gate.
 
     Raises RoundFailed when a training example is a held-out task.
     """
@@ -59,6 +61,7 @@ def _decided(
 
 
 def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> Evidence:
+    stage = job.blocks
     return Evidence(
         champion=job.champion.digest,
         challenger=challenger,
@@ -69,7 +72,8 @@ def _evidence(job: Job, challenger: str, scores: Path, gate: Sequence[Task]) -> 
         anchor=job.anchor.digest if job.anchor else "",
         over=job.recipe.tasks.over,
         clusters=_clusters(gate),
-        bounds={metric.name: metric.bounds for metric in job.blocks.evaluate},
+        bounds={metric.name: metric.bounds for metric in job.recipe.with_sets(stage).evaluate},
+        margins={named_set(name): each.allowed(stage) for name, each in job.recipe.sets.items() if each.guards(stage)},
     )
 
 

@@ -4,7 +4,6 @@ Resolves the aliases, draws the tasks, checks that the sets do not overlap, open
 is claimed once: a `prepare` that runs again (after a kill, perhaps after the promotion) gets the same job.
 """
 
-import asyncio
 import sys
 import time
 from contextlib import suppress
@@ -23,12 +22,12 @@ from selftaught.records.dataset import Manifest
 from selftaught.round.abandon import require_kept
 from selftaught.round.checks.context_length import require_room, too_long
 from selftaught.round.checks.external import require_asked_in_words, require_keys
+from selftaught.round.checks.gold_answers import require_passed
 from selftaught.round.checks.roles import require_asked_rightly, require_named
 from selftaught.round.checks.tokenizers import require_same_tokens
 from selftaught.round.controls import chosen, controlled, state_before
 from selftaught.round.error_budget import pool_of
 from selftaught.round.history import due, give_up
-from selftaught.round.inputs import all_verifiers
 from selftaught.round.intake import drawn, end, stage_of
 from selftaught.round.job import Job, ModelRef, role_line
 from selftaught.round.notify import notify_failed
@@ -42,7 +41,6 @@ from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import NOTHING_NEW, STOPPED
 from selftaught.tasks.past import TaskDraw
-from selftaught.verification.gold import gold_checks, require_gold
 
 
 @patient
@@ -91,7 +89,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
     run = platform.tracker.round_run(key, stage.name)  # first, so that a failed draw is reported
     taken = chosen(stage, _drawn(platform, recipe, key, run), state, key.seed)
     # before anything is sampled: on a cluster no plan has been made that would have said it
-    require_gold(asyncio.run(gold_checks(taken.tasks, all_verifiers(stage))))
+    require_passed(taken.tasks, recipe, [stage])
     counts = {name: float(count) for name, count in taken.counts.items()}
     if taken.alike:
         platform.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})
@@ -101,8 +99,9 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
     sampler = _version(platform, line, stage.sample_from)
     own = _trained(platform, line, stage)
     others = {**role_models(platform, recipe, line), **own}
-    require_asked_rightly(platform, stage, others)
-    require_same_tokens(platform, stage, sampler, others)
+    measuring = recipe.with_sets(stage)
+    require_asked_rightly(platform, measuring, others)
+    require_same_tokens(platform, measuring, sampler, others)
     job = Job(
         recipe=recipe,
         line=line,

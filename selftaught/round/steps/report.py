@@ -23,7 +23,7 @@ from selftaught.platform import Platform
 from selftaught.records import Example, Group, Split, Task, TaskScore, content_id, dataset
 from selftaught.report import data
 from selftaught.report.changes import one_text, read_on_page, without_texts
-from selftaught.report.formatting import SPLITS
+from selftaught.report.formatting import split_rank
 from selftaught.report.outcome import headline
 from selftaught.report.page import render
 from selftaught.report.reading import Sample
@@ -180,7 +180,7 @@ def _round(
         trained_from=job.trainee.digest,
         settings=of_round(job),
         measured_on=dict(_measured_on(scores)),
-        summaries=tuple(_summaries(scores, job.blocks.evaluate)),
+        summaries=tuple(_summaries(scores, job.recipe.with_sets(job.blocks).evaluate)),
         gains=tuple(_gains(job, challenger, scores)),
         gate=data.GateReport.of(decision, **_outlook(job, scores, decision)) if job.blocks.gate else None,
         funnel=tally.funnel(int(kept.counts["own"]), int(kept.counts["replayed"])),
@@ -209,9 +209,9 @@ def _version(job: Job, digest: str, versions: Mapping[str, str]) -> data.ModelVe
 
 def _measured_on(scores: Sequence[TaskScore]) -> Iterator[tuple[Split, str]]:
     """A digest of the tasks of each split that there are scores of."""
-    for split in SPLITS:
-        if tasks := sorted({score.task for score in scores if score.split == split}):
-            yield split, content_id(tasks)
+    splits: set[Split] = {score.split for score in scores}
+    for split in sorted(splits, key=split_rank):
+        yield split, content_id(sorted({score.task for score in scores if score.split == split}))
 
 
 def _summaries(scores: Sequence[TaskScore], metrics: Sequence[Metric]) -> Iterator[data.Summary]:

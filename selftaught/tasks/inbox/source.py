@@ -387,7 +387,7 @@ class _Selection:
             self._left["duplicates"] += 1
             return
         split = self._trained(key) if row.corrects else self._sets[key]
-        if split not in SETS:
+        if split is None or split not in SETS:
             self._left["between"] += 1
             return
         self.sizes[split] += key not in self._new

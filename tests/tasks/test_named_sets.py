@@ -1,0 +1,57 @@
+"""The tasks of named sets: the same in every round, and none that is trained on."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selftaught.blocks import Draw
+from selftaught.core.errors import RoundFailed
+from selftaught.records import Message, Task, named_set
+from selftaught.tasks.contamination import require_disjoint
+from selftaught.tasks.draw import prepare
+from selftaught.tasks.past import InboxHistory
+from selftaught.tasks.sources.word_problems import WordProblems
+
+OWN = WordProblems(train=20, gate=10, report=10, guard=6, levels=(1,))
+SETS = {"harder": WordProblems(train=1, gate=1, report=8, levels=(2,)), "ood": WordProblems(train=1, gate=1, report=5)}
+
+
+def of(tasks: list[Task], name: str) -> list[Task]:
+    return [task for task in tasks if task.split == named_set(name)]
+
+
+def test_a_set_has_its_sources_report_tasks_in_order_after_the_recipes_own() -> None:
+    tasks = prepare(OWN, Draw(campaign=3, round=4), sets={"harder": SETS["harder"]})
+    assert [task.split for task in tasks[46:]] == [named_set("harder")] * 8
+    assert tasks[:46] == prepare(OWN, Draw(campaign=3, round=4))
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
+def test_a_set_is_the_same_in_every_round_of_a_campaign_and_shares_nothing_with_what_is_trained_on(
+    campaign: int, one: int, other: int
+) -> None:
+    sets = {"harder": SETS["harder"]}
+    rounds = [prepare(OWN, Draw(campaign=campaign, round=number), sets=sets) for number in (one, other)]
+    assert of(rounds[0], "harder") == of(rounds[1], "harder")
+    trained = {(task.template, task.operands) for tasks in rounds for task in tasks if task.split == "train"}
+    assert not trained & {(task.template, task.operands) for task in of(rounds[0], "harder")}
+
+
+def text(words: str, split: str) -> Task:
+    return Task.model_validate({"messages": [Message(role="user", content=words)], "source": "a", "split": split})
+
+
+@pytest.mark.parametrize("split", ["train", "gate", "report"])
+def test_a_set_that_shares_a_task_with_another_fails_the_round(split: str) -> None:
+    shared = text("How many apples are in the box?", split)
+    with pytest.raises(RoundFailed, match=r"set\.ood .* and " + split):
+        require_disjoint([shared, text("How many apples are in the box?", "set.ood")])
+    require_disjoint([shared, text("Why is the sky blue?", "set.ood"), text("Why is the sky blue?", "set.other")])
+
+
+def test_a_set_with_a_task_that_an_earlier_round_was_trained_on_fails_the_round() -> None:
+    drawn = prepare(OWN, Draw(campaign=1, round=1), sets={"harder": SETS["harder"]})
+    old = of(drawn, "harder")[0].model_copy(update={"split": "train"})
+    with pytest.raises(RoundFailed, match="of earlier rounds: 1 of"):
+        prepare(OWN, Draw(campaign=1, round=2), InboxHistory(assigned=[old]), {"harder": SETS["harder"]})
