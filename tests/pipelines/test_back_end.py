@@ -243,7 +243,7 @@ def a_second_evaluation_with_one_more_input(spec: Any, platform: Any):
 @slip("runs_on_argo")
 def what_argo_has_not(spec: Any, platform: Any):
     yield setting(spec, "schemaVersion", "2.0.0")
-    yield setting(spec["root"]["dag"]["tasks"]["verify"], "artifactIterator", {"itemInput": "x"})
+    yield setting(spec["root"]["dag"]["tasks"]["train"], "artifactIterator", {"itemInput": "x"})
     for task, _ in tasks(spec):
         yield setting(task, "retryPolicy", {"maxRetryCount": 3})
     for executor in spec["deploymentSpec"]["executors"].values():
