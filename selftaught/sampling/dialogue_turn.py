@@ -64,12 +64,12 @@ class DialogueTurn(Drawing):
 
     @property
     def tells(self) -> bool:
-        """Whether its prompt gives the right answer away."""
-        return any(slot in TELLING for slot in self.slots())
+        """Whether its prompt gives the right answer away; what is said is no prompt."""
+        return not _slots(self.ask, self.system).isdisjoint(TELLING)
 
     def slots(self) -> frozenset[str]:
         """The slots of its texts."""
-        return frozenset(slot for text in (self.ask, self.say, self.system) for slot in SLOT.findall(text or ""))
+        return _slots(self.ask, self.say, self.system)
 
     @model_validator(mode="after")
     def _can_be_sampled(self) -> Self:
@@ -82,6 +82,10 @@ class DialogueTurn(Drawing):
         if self.view == "fresh" and self.ask is None:
             raise ValueError("view: fresh sees `ask` alone, which is missing")
         return self
+
+
+def _slots(*texts: str | None) -> frozenset[str]:
+    return frozenset(slot for text in texts for slot in SLOT.findall(text or ""))
 
 
 def filled(template: str, said: Mapping[str, str], task: Task, feedback: str) -> str:

@@ -93,6 +93,15 @@ async def test_a_hint_is_never_trained_on():
     assert read(leaking) == [TASK.question, WRONG, "It is 5.", RIGHT]
 
 
+async def test_a_reference_that_is_said_is_learnt_behind_a_question_that_is_no_hint():
+    task = TASK.model_copy(update={"texts": {"reference": RIGHT}})
+    fix = {"name": "fix", "kind": "refinement", "ask": "Once more.", "say": "{text.reference}", "when": "failed"}
+    group = await verified(WRONG, turns=(TWO[0], fix), task=task)
+    (example,) = curated(group, keep="recovered")
+    assert read(example) == [TASK.question, WRONG, "Once more.", RIGHT]
+    assert [s.messages[0].content for s in example.sequences[0] if s.weights] == [RIGHT]
+
+
 async def test_a_critic_learns_its_own_turn_on_the_prompt_it_was_given():
     critic = {"name": "critique", "by": "critic", "kind": "critique", "view": "fresh", "ask": "Check: {attempt}"}
     group = await verified(WRONG, RIGHT, turns=(TWO[0], critic, TWO[1]), critic=ScriptedModel("It is 5."))
