@@ -79,6 +79,11 @@ class Sampler(Block, axis="sample"):
     async def sample(self, task: Task, context: Context) -> Group:
         """Attempt `task`; the group's rollouts carry the digest of the model that answered."""
 
+    @property
+    def turn_names(self) -> tuple[str, ...] | None:
+        """The names of the turns of its rollouts; None if they have none, or are not known before."""
+        return None
+
     def asked(self, task: Task) -> Sequence[Message]:
         """The first request for `task`: for plans."""
         return task.messages
@@ -229,6 +234,11 @@ class Curator(Block, axis="curate"):
 
         `groups` may not fit into memory: they can be iterated several times, and are reread each time.
         """
+
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """The turns that it names."""
+        return ()
 
     def check(self, given: int) -> None:
         """Raise RoundFailed if `given` examples are not enough to train on."""

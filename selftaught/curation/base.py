@@ -17,6 +17,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from selftaught.blocks import Curator
 from selftaught.core.errors import RoundFailed
+from selftaught.curation.parts import Parts
 from selftaught.records import Example, Group, Message, Rollout, Segment, Turn, content_id
 
 
@@ -43,6 +44,7 @@ class PerGroupCurator(Curator):
 
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:
         """Yield examples in the order of task ids, whatever the order of `groups`; a task's in the block's order."""
+        groups = Parts(groups)
         made = [(group.id, [each.id for each in self.examples(group, seed)]) for group in groups]
         kept = set(self._spread([ids for _, ids in sorted(made, key=lambda each: each[0])], seed))
         in_order = groups if _ascending([id for id, _ in made]) else sorted(groups, key=lambda group: group.id)

@@ -50,6 +50,11 @@ class Transcripts(Selection, type="transcripts"):
     role: Annotated[str, Field(description="the role that learns, from what it said itself")] = "policy"
     weight: Annotated[float, Field(gt=0, description="what each example counts for")] = 1.0
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """Those that are shown or learnt."""
+        return (*(self.turns or ()), *(self.train if isinstance(self.train, tuple) else ()))
+
     def candidates(self, group: Group) -> Iterator[Rollout]:
         """The rollouts of `group` that are kept and have something to learn."""
         for at, rollout in enumerate(group.rollouts):

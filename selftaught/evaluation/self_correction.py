@@ -6,12 +6,12 @@ verifiers: if a model hears which answers are wrong, it gets more tries and does
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Self, cast
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from selftaught.blocks import Metric, OneOf, Sampler
-from selftaught.records import Group, Rollout, Turn
+from selftaught.records import Group, Rollout
 
 
 class SelfCorrection(Metric, type="self_correction"):
@@ -35,7 +35,7 @@ class SelfCorrection(Metric, type="self_correction"):
                 f"sample: '{self.sample.name}' looks at what verifiers say, so what is measured is no self-correction. "
                 "Take a dialogue without `when` and {feedback}, or measure it as a strategy."
             )
-        names = [turn.name for turn in cast("Sequence[Turn]", getattr(self.sample, "turns", ()))]
+        names = self.sample.turn_names or ()
         for turn in (self.first, self.last):
             if names and turn not in names:
                 raise ValueError(f"sample has no turn '{turn}'. It has {', '.join(names)}.")

@@ -10,8 +10,8 @@ def table(groups: Iterable[Group]) -> list[dict[str, Any]]:
     """A row a rollout: `question`, gold `answer`, `text`, `passed` (None before it is verified), `reason`, `tokens`."""
     return [
         {
-            "question": group.task.question,
-            "answer": group.task.answer,
+            "question": group.task_of(rollout).question,
+            "answer": group.task_of(rollout).answer,
             "text": rollout.text,
             "passed": group.passed(at) if group.verdicts else None,
             "reason": _reason(group, at),

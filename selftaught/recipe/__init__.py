@@ -191,6 +191,16 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _turns_are_said(self) -> Self:
+        said = self.sample.turn_names
+        for curator in self.curate:
+            if said is not None and (missing := [name for name in curator.turn_names if name not in said]):
+                raise ValueError(
+                    f"curate names the turn '{missing[0]}', but sample has {', '.join(said)}. Name one of these."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _metrics_differ(self) -> Self:
         names = [block.name for block in self.evaluate]
         twice = sorted({name for name in names if names.count(name) > 1})

@@ -51,6 +51,11 @@ class Dialogue(Sampler, type="dialogue"):
         policy = context.model().digest
         return Group(task=task, rollouts=tuple(each.rollout(task, policy, at) for at, each in enumerate(branches)))
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """As in `turns`."""
+        return tuple(turn.name for turn in self.turns)
+
     def asked(self, task: Task) -> Sequence[Message]:
         """The first turn's prompt."""
         return prompt_of(self.turns[0], Branch(), task, "")

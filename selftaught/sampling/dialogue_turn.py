@@ -5,6 +5,7 @@ Its texts are templates with slots in braces. It does not run anything: `selftau
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -102,11 +103,19 @@ def problems(turns: Sequence[DialogueTurn]) -> Iterator[str]:
     for twice in sorted({name for name in names if names.count(name) > 1}):
         yield f"two turns are called {twice}. Give each a name of its own."
     for at, turn in enumerate(turns):
-        for slot in sorted(turn.slots().intersection(names[at:])):
-            yield f"{turn.name}: {{{slot}}} is not said before it. Only earlier turns can be quoted."
+        yield from (f"{turn.name}: {problem}" for problem in _of_slots(turn, names[:at], names[at:]))
     if turns[0].when != "always":
         yield f"{names[0]}.when: {turns[0].when}: there is no answer before the first turn."
     in_thread = [turn for turn in turns if turn.view == "thread"]
     for before, turn in pairwise(in_thread):
         if turn.ask is None and (before.by == turn.by or before.when != "always"):
             yield f"{turn.name}.ask is missing: {turn.by} would speak twice in a row."
+
+
+def _of_slots(turn: DialogueTurn, earlier: Sequence[str], later: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the slots of `turn`. Braces that are no slot stay, so only what is nearly one is a mistake."""
+    for slot in sorted(turn.slots().intersection(later)):
+        yield f"{{{slot}}} is not said before it. Only earlier turns can be quoted."
+    for slot in sorted(turn.slots().difference(earlier, later, GIVEN)):
+        if meant := get_close_matches(slot, [*earlier, *GIVEN], 1, 0.75):
+            yield f"{{{slot}}} is not a slot. Did you mean {{{meant[0]}}}?"

@@ -28,7 +28,8 @@ class AnswerMatch(RolloutVerifier, type="answer_match"):
     def verdict(self, task: Task, rollout: Rollout) -> Verdict:
         """Passed or failed with both answers as the reason; an error where the task has no gold answer."""
         if task.answer is None:
-            return Verdict.errored(self.name, f"task {task.id} ({task.source}) has no answer to compare with")
+            own = f"; its own check is {task.check['type']}: verify with task_check" if task.check else ""
+            return Verdict.errored(self.name, f"task {task.id} ({task.source}) has no answer to compare with{own}")
         # A question that is only repeated must not pass on a number of its own.
         text, finished = rollout.text.lstrip().removeprefix(task.question.strip()), rollout.finish_reason == "stop"
         with share(ANSWER_S):

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from selftaught.blocks import Context
 from selftaught.curation.transcripts import Transcripts
+from selftaught.recipe import Stage
 from selftaught.records import Example, Group, Task
 from selftaught.sampling.dialogue import Dialogue
 from selftaught.testing import ScriptedModel, check_block, sums
@@ -121,3 +123,14 @@ async def test_what_was_cut_is_not_learnt():
 
 def test_it_holds_to_what_every_curator_has_to():
     assert check_block(Transcripts(minimum=0), sums()) == []
+
+
+def test_a_turn_that_the_sampler_does_not_have_is_named_before_a_round():
+    stage = {
+        "sample": {"type": "dialogue", "turns": TWO},
+        "verify": {"type": "answer_match"},
+        "curate": {"type": "transcripts", "train": ["secnd"]},
+        "train": {"type": "sft"},
+    }
+    with pytest.raises(ValidationError, match="names the turn 'secnd', but sample has attempt, second"):
+        Stage.model_validate(stage)

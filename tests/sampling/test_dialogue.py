@@ -181,6 +181,7 @@ async def test_a_prompt_that_has_become_too_long_ends_its_branch():
     [
         ((ATTEMPT, ATTEMPT), "two turns are called attempt"),
         (({"name": "attempt", "ask": "{second}"}, SECOND), r"\{second\} is not said before it"),
+        ((ATTEMPT, SECOND | {"ask": "Look at {atempt}"}), r"Did you mean \{attempt\}"),
         ((ATTEMPT | {"when": "failed"},), "no answer before the first turn"),
         ((ATTEMPT, {"name": "second"}), "policy would speak twice in a row"),
         ((ATTEMPT | {"temperature": 0},), "n: 2 with temperature: 0"),
