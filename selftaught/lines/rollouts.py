@@ -107,7 +107,7 @@ def row(task: Task, rollout: Rollout, verdicts: tuple[Verdict, ...], passed: boo
         "rollout": rollout.index,
         "completion": [{"role": turn.role, "content": turn.content} for turn in rollout.turns],
         "passed": passed,
-        "verdicts": [verdict.to_row() | {"turn": verdict.turn} for verdict in verdicts],
+        "verdicts": [_spelt_out(verdict) for verdict in verdicts],
         "hinted": rollout.hinted,
         "temperature": rollout.temperature,
         "finish_reason": rollout.finish_reason,
@@ -115,6 +115,12 @@ def row(task: Task, rollout: Rollout, verdicts: tuple[Verdict, ...], passed: boo
         "completion_tokens": rollout.completion_tokens,
         "model": rollout.model,
     }
+
+
+def _spelt_out(verdict: Verdict) -> Row:
+    """The verdict with the fields that its row leaves out."""
+    defaults = {"turn": verdict.turn, "external": list(verdict.external), "required": verdict.required}
+    return verdict.to_row() | defaults
 
 
 def export(found: Rollouts, chosen: Iterator[Row], to: Path) -> int:

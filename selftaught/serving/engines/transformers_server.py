@@ -541,6 +541,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:  # or a client sends its next request into an end
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)
 
