@@ -44,82 +44,6 @@ ATTEMPTED = {"sample": "sample: training tasks", "mcts": "search: training tasks
 VERIFIED = "verify: answers, then curate"
 
 
-def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Place]) -> Any:
-    """The pipeline `name`, whose shards are attempted by the component `attempted_by`, side by side."""
-    steps = Steps(places)
-
-    @dsl.pipeline(name=name, description=f"{DESCRIPTION} In several shards.")
-    def round(
-        recipe: str,
-        line: str,
-        campaign: str,
-        number: int = 0,
-        attempt: int = 0,
-        shards: list[int] = [0, 1],  # noqa: B006 (kfp reads the default)
-    ) -> None:
-        """Run round `number` (0: the next one) of `campaign` on model line `line`, sampling in `shards` ([0, 1, …])."""
-        prepared = steps.prepared(
-            recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
-        )
-        # A number of the compiled pipeline: KFP takes no parameter for it.
-        at_once = resources_of(attempted_by.name, places).at_once
-        with dsl.ParallelFor(shards, name="shards", parallelism=at_once) as shard:
-            attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=shard)
-        groups = dsl.Collected(attempted.outputs["groups"])
-        verified = steps.task(verify, VERIFIED, job=prepared.outputs["job"], shards=groups)
-        steps.trained(prepared, verified)
-
-    return round
-
-
-def _one_shard_round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Place]) -> Any:
-    """The same without a loop, whose drivers are two pods: all training tasks are attempted in one task."""
-    steps = Steps(places)
-
-    @dsl.pipeline(name=name, description=f"{DESCRIPTION} In one shard.")
-    def round(
-        recipe: str,
-        line: str,
-        campaign: str,
-        number: int = 0,
-        attempt: int = 0,
-        shards: list[int] = [0],  # noqa: B006 (kfp reads the default)
-    ) -> None:
-        """Run round `number` (0: the next one) of `campaign` on model line `line`; `shards` is [0]."""
-        prepared = steps.prepared(
-            recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
-        )
-        attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=0)
-        groups = attempted.outputs["groups"]
-        verified = steps.task(verify_one, VERIFIED, job=prepared.outputs["job"], groups=groups)
-        steps.trained(prepared, verified)
-
-    return round
-
-
-def _online_round(name: str, places: Mapping[str, Place]) -> Any:
-    """The round of a stage that samples while it trains: tasks go into training, groups and examples come out."""
-    steps = Steps(places)
-
-    @dsl.pipeline(name=name, description=f"{DESCRIPTION} It samples while it trains.")
-    def round(
-        recipe: str,
-        line: str,
-        campaign: str,
-        number: int = 0,
-        attempt: int = 0,
-        shards: list[int] = [0],  # noqa: B006 (kfp reads the default)
-    ) -> None:
-        """Run round `number` (0: the next one) of `campaign` on model line `line`; it has no `shards` to share."""
-        prepared = steps.prepared(
-            recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
-        )
-        trained = steps.task(train_online, "train: sample, verify and learn", **prepared.outputs)
-        steps.ended(prepared, trained, trained)
-
-    return round
-
-
 @dataclass(frozen=True, slots=True)
 class Steps:
     """The tasks of a round, each with its resources, its settings and a name that says what it does."""
@@ -165,6 +89,69 @@ class Steps:
             report_scores=held_out.outputs["scores"],
             decision=decision,
         )
+
+
+Rest = Callable[[Steps, Any, Any], None]
+"""What a pipeline does after preparing, from the prepared task and the pipeline's `shards`."""
+
+
+def _pipeline(name: str, about: str, places: Mapping[str, Place], rest: Rest, by_default: list[int]) -> Any:
+    """The pipeline `name`: it prepares the round, then does the `rest` over `shards`, which are `by_default` those."""
+    steps = Steps(places)
+
+    @dsl.pipeline(name=name, description=f"{DESCRIPTION} {about}")
+    def round(
+        recipe: str,
+        line: str,
+        campaign: str,
+        number: int = 0,
+        attempt: int = 0,
+        shards: list[int] = by_default,
+    ) -> None:
+        """Run round `number` (0: the next one) of `campaign` on model line `line`."""
+        prepared = steps.prepared(
+            recipe=recipe, line=line, campaign=campaign, number=number, attempt=attempt, shards=shards
+        )
+        rest(steps, prepared, shards)
+
+    return round
+
+
+def _round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Place]) -> Any:
+    """The pipeline `name`, whose shards are attempted by the component `attempted_by`, side by side."""
+
+    def rest(steps: Steps, prepared: Any, shards: Any) -> None:
+        # A number of the compiled pipeline: KFP takes no parameter for it.
+        at_once = resources_of(attempted_by.name, places).at_once
+        with dsl.ParallelFor(shards, name="shards", parallelism=at_once) as shard:
+            attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=shard)
+        groups = dsl.Collected(attempted.outputs["groups"])
+        verified = steps.task(verify, VERIFIED, job=prepared.outputs["job"], shards=groups)
+        steps.trained(prepared, verified)
+
+    return _pipeline(name, "In several shards.", places, rest, by_default=[0, 1])
+
+
+def _one_shard_round(name: str, attempted_by: Callable[..., Any], places: Mapping[str, Place]) -> Any:
+    """The same without a loop, whose drivers are two pods: all training tasks are attempted in one task."""
+
+    def rest(steps: Steps, prepared: Any, _shards: Any) -> None:
+        attempted = steps.task(attempted_by, ATTEMPTED[attempted_by.name], **prepared.outputs, shard=0)
+        groups = attempted.outputs["groups"]
+        verified = steps.task(verify_one, VERIFIED, job=prepared.outputs["job"], groups=groups)
+        steps.trained(prepared, verified)
+
+    return _pipeline(name, "In one shard.", places, rest, by_default=[0])
+
+
+def _online_round(name: str, places: Mapping[str, Place]) -> Any:
+    """The round of a stage that samples while it trains: tasks go into training, groups and examples come out."""
+
+    def rest(steps: Steps, prepared: Any, _shards: Any) -> None:
+        trained = steps.task(train_online, "train: sample, verify and learn", **prepared.outputs)
+        steps.ended(prepared, trained, trained)
+
+    return _pipeline(name, "It samples while it trains.", places, rest, by_default=[0])
 
 
 def built(places: str) -> dict[str, Any]:
