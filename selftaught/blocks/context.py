@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from selftaught.blocks.models import ChatModel, TokenModel
 from selftaught.core.errors import BadInput
-from selftaught.records import Group
+from selftaught.records import Group, Split
 
 if TYPE_CHECKING:
     from selftaught.blocks.axes import Verifier
@@ -48,6 +48,10 @@ class Draw:
 
     campaign: int
     round: int
+
+    def seed(self, split: Split) -> int:
+        """The seed of a set: the report set's is the same in every round."""
+        return self.campaign if split == "report" else self.round
 
 
 @dataclass(frozen=True, slots=True)

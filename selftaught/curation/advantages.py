@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from selftaught.curation.base import PerGroupCurator, sampled
-from selftaught.records import Example, Group, Reinforce, Rollout, Segment, Turn, Verdict
+from selftaught.records import Example, Group, Reinforce, Rollout, Segment, Turn
 
 
 class Advantages(PerGroupCurator, type="advantages"):
@@ -61,13 +61,13 @@ class Advantages(PerGroupCurator, type="advantages"):
         return [
             (rollout, self._reward(group, at))
             for at, rollout in enumerate(group.rollouts)
-            if not rollout.hinted and not any(verdict.is_missing for verdict in _on_the_last(group, at))
+            if not rollout.hinted and not any(verdict.is_missing for verdict in group.verdicts_on(at))
         ]
 
     def _reward(self, group: Group, at: int) -> float:
         if not self.rewards:
             return float(group.passed(at))
-        said = _on_the_last(group, at)
+        said = group.verdicts_on(at)
         return sum(self.rewards.get(verdict.verifier, 0.0) * (verdict.score or 0.0) for verdict in said)
 
     def advantages(self, rewards: Sequence[float]) -> list[float]:
@@ -86,11 +86,6 @@ class Advantages(PerGroupCurator, type="advantages"):
                 return (sum(rewards) - own) / (len(rewards) - 1) if len(rewards) > 1 else own
             case constant:
                 return constant
-
-
-def _on_the_last(group: Group, at: int) -> list[Verdict]:
-    """The verdicts on the last answer of a rollout."""
-    return [verdict for verdict in group.verdicts[at] if not verdict.turn]
 
 
 def reinforced(group: Group, rollout: Rollout, advantage: float, mean_reward: float) -> Example:

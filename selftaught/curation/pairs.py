@@ -112,7 +112,7 @@ def _answer(group: Group, rollout: Rollout, by: str | None) -> _Answer:
 
 def _score(group: Group, at: int, by: str | None) -> float | None:
     """The score of the last answer of rollout `at`; None where it has none, or could not be judged."""
-    on_last = [verdict for verdict in group.verdicts[at] if not verdict.turn] if group.verdicts else []
+    on_last = group.verdicts_on(at)
     scores = [each.score for each in on_last if each.score is not None and by in (None, each.verifier)]
     return fmean(scores) if scores and not any(each.is_missing for each in on_last) else None
 

@@ -15,14 +15,13 @@ from selftaught.records.message import ChatRole, Message
 from selftaught.records.rollout import ANSWERS, Rollout, Turn, TurnKind, Verdict
 from selftaught.records.score import TaskScore
 from selftaught.records.task import FEEDBACK, UPLOADED, NamedSet, Origin, Split, Task, named_set, set_name
-from selftaught.records.tree import Added, Begun, Growth, Node, Spent, StopReason, Tree
+from selftaught.records.tree import Begun, Growth, Node, Spent, StopReason, Tree
 
 __all__ = [
     "ANSWERS",
     "FEEDBACK",
     "RECORDS",
     "UPLOADED",
-    "Added",
     "Begun",
     "ChatRole",
     "Control",

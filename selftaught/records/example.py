@@ -10,14 +10,10 @@ import pyarrow as pa
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from selftaught.core.canonical import canonical
+from selftaught.records.added import Several
 from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
 from selftaught.records.message import Message
-
-Sampled = Annotated[
-    tuple[float, ...], BeforeValidator(lambda value: value or ()), Field(exclude_if=lambda value: value == ())
-]
-"""Figures that rows without them leave out, so that these have the digests that they had before."""
 
 
 class Segment(Record):
@@ -34,8 +30,8 @@ class Segment(Record):
     messages: tuple[Message, ...]
     token_ids: TokenIds = ()
     weights: tuple[float, ...] = ()
-    advantages: Sampled = ()
-    logprobs: Sampled = ()
+    advantages: Several[float] = ()
+    logprobs: Several[float] = ()
 
     @classmethod
     def context(cls, messages: Iterable[Message], token_ids: TokenIds = ()) -> Self:

@@ -6,8 +6,9 @@ from functools import cached_property
 from itertools import chain
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from selftaught.records.added import Several
 from selftaught.records.base import Record
 from selftaught.records.rollout import Rollout, Verdict
 from selftaught.records.task import Task
@@ -34,7 +35,7 @@ class Control(Record):
 
     def passed(self, index: int) -> bool:
         """Whether rollout `index` was verified and every required verifier passed it."""
-        return _passed(self.verdicts, index)
+        return _passed(_on(self.verdicts, index))
 
 
 class Group(Record):
@@ -55,9 +56,7 @@ class Group(Record):
     verdicts: tuple[tuple[Verdict, ...], ...] = ()
     tree: Tree | None = None
     control: Annotated[Control | None, Field(exclude_if=lambda control: control is None)] = None
-    minted: Annotated[
-        tuple[Task, ...], BeforeValidator(lambda minted: minted or ()), Field(exclude_if=lambda minted: not minted)
-    ] = ()
+    minted: Several[Task] = ()
 
     @cached_property
     def id(self) -> str:
@@ -99,9 +98,13 @@ class Group(Record):
         verdicts = tuple(self.verdicts[at] for at in positions) if self.verdicts else ()
         return tuple(self.rollouts[at] for at in positions), verdicts
 
+    def verdicts_on(self, index: int, turn: str = "") -> list[Verdict]:
+        """The verdicts on the last answer of rollout `index`, or on its earlier answer `turn`; none unverified."""
+        return _on(self.verdicts, index, turn)
+
     def passed(self, index: int, turn: str = "") -> bool:
         """Whether rollout `index` was verified and every required verifier passed it, or its earlier answer `turn`."""
-        return _passed(self.verdicts, index, turn)
+        return _passed(self.verdicts_on(index, turn))
 
     @property
     def new_tokens(self) -> int:
@@ -143,6 +146,9 @@ class Judged(Record):
         return group.model_copy(update={"verdicts": self.verdicts, "control": control})
 
 
-def _passed(verdicts: Sequence[Sequence[Verdict]], index: int, turn: str = "") -> bool:
-    about = [verdict for verdict in verdicts[index] if verdict.turn == turn] if verdicts else []
-    return bool(about) and all(verdict.passed for verdict in about if verdict.required)
+def _on(verdicts: Sequence[Sequence[Verdict]], index: int, turn: str = "") -> list[Verdict]:
+    return [verdict for verdict in verdicts[index] if verdict.turn == turn] if verdicts else []
+
+
+def _passed(verdicts: Sequence[Verdict]) -> bool:
+    return bool(verdicts) and all(verdict.passed for verdict in verdicts if verdict.required)

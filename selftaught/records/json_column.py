@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, JsonValue, PlainSerializer
 
 from selftaught.core.canonical import canonical
+from selftaught.records.added import LEFT_OUT
 
 
 def read_json(given: Any) -> Any:
@@ -27,9 +28,8 @@ def _typed(value: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 
 _COLUMN = (BeforeValidator(read_json), PlainSerializer(write_json, return_type=str), pa.string())
-_ABSENT = Field(exclude_if=lambda value: not value)  # so that the digests of rows without it stand
 
-Texts = Annotated[Mapping[str, str], *_COLUMN, _ABSENT]
+Texts = Annotated[Mapping[str, str], *_COLUMN, LEFT_OUT]
 """Named texts."""
-Typed = Annotated[Mapping[str, JsonValue], AfterValidator(_typed), *_COLUMN, _ABSENT]
+Typed = Annotated[Mapping[str, JsonValue], AfterValidator(_typed), *_COLUMN, LEFT_OUT]
 """A mapping whose `type` names the block that reads it; empty where there is none."""

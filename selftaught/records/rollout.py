@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from selftaught.records.added import Flag, Name, Several
 from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
 from selftaught.records.json_column import Texts
@@ -13,12 +14,6 @@ from selftaught.records.message import ChatRole, Message
 TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "question", "action", "tool"]
 ANSWERS: frozenset[TurnKind] = frozenset({"attempt", "refinement"})
 """The kinds of turn that answer the task, and that verifiers judge."""
-
-Name = Annotated[
-    str, BeforeValidator(lambda name: name or ""), Field(exclude_if=lambda name: not name)
-]  # left out where there is none, so that the digests of rows without it stand
-
-Flag = Annotated[bool, BeforeValidator(bool), Field(exclude_if=lambda flag: not flag)]
 
 
 class Turn(Record):
@@ -37,9 +32,7 @@ class Turn(Record):
     logprobs: tuple[float, ...] = ()
     name: Name = ""
     agent: Name = ""
-    asked: Annotated[
-        tuple[Message, ...], BeforeValidator(lambda asked: asked or ()), Field(exclude_if=lambda asked: not asked)
-    ] = ()
+    asked: Several[Message] = ()
     finish_reason: Annotated[
         str, BeforeValidator(lambda reason: reason or "stop"), Field(exclude_if=lambda reason: reason == "stop")
     ] = "stop"
@@ -70,9 +63,7 @@ class Rollout(Record):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     hinted: bool = False
-    path: Annotated[
-        tuple[int, ...], BeforeValidator(lambda path: path or ()), Field(exclude_if=lambda path: not path)
-    ] = ()
+    path: Several[int] = ()
     agents: Texts = Field(default_factory=dict[str, str])
 
     @cached_property
@@ -98,12 +89,6 @@ class Rollout(Record):
         return next((turn for turn in reversed(said) if turn.kind in ANSWERS), said[-1]).content
 
 
-Models = Annotated[
-    tuple[str, ...], BeforeValidator(lambda value: value or ()), Field(exclude_if=lambda value: not value)
-]
-"""Models that older rows do not have: they are left out where there are none, so that those rows' digests stand."""
-
-
 class Verdict(Record):
     """What a verifier says of a rollout: a score in [0, 1], passed, a reason; or an error, and then no score.
 
@@ -118,7 +103,7 @@ class Verdict(Record):
     reason: str = ""
     error: str | None = None
     turn: Name = ""
-    external: Models = ()
+    external: Several[str] = ()
     required: Annotated[
         bool,
         BeforeValidator(lambda required: True if required is None else required),

@@ -3,8 +3,9 @@
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from selftaught.records.added import Count
 from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record
 
@@ -30,10 +31,6 @@ class Node(Record):
     hinted: bool = False
 
 
-Added = Annotated[int, BeforeValidator(lambda value: value or 0), Field(exclude_if=lambda value: value == 0)]
-"""A count that older rows lack: it is left out where it is 0, so that their digests stand."""
-
-
 class Spent(Record):
     """What one search used.
 
@@ -50,8 +47,8 @@ class Spent(Record):
     empty: int = 0
     truncated: int = 0
     seconds: float = 0.0
-    hint_tokens: Added = 0
-    prefill_tokens: Added = 0
+    hint_tokens: Count = 0
+    prefill_tokens: Count = 0
 
 
 StopReason = Literal["iterations", "nodes", "tokens", "seconds", "solved", "gate", "exhausted", "failed"]

@@ -59,7 +59,7 @@ class Functions(PromptedSource, type="functions"):
         sets, sizes = dict[Split, list[Task]](), self.sizes()
         for split, size in sizes.items():  # guard comes last
             reported = set(map(structure, sets["report"])) if split == "guard" else set[str]()
-            random = seeded(self.name, split, draw.campaign if split == "report" else draw.round)
+            random = seeded(self.name, split, draw.seed(split))
             sets[split] = take(self._problems(split, random, reported), split, size)
         return [task for split in sizes for task in sets[split]]
 

@@ -31,8 +31,7 @@ class GuessNumberTasks(PromptedSource, type="guess_number"):
         return [task for split in self.sizes() for task in self._set(split, draw)]
 
     def _set(self, split: Split, draw: Draw) -> list[Task]:
-        seed = draw.campaign if split == "report" else draw.round
-        return take(self._games(split, seeded(self.name, split, seed)), split, self.sizes()[split])
+        return take(self._games(split, seeded(self.name, split, draw.seed(split))), split, self.sizes()[split])
 
     def _games(self, split: Split, random: Random) -> Iterator[Task]:
         while True:

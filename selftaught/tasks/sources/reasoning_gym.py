@@ -53,8 +53,7 @@ class ReasoningGym(PromptedSource, type="reasoning_gym"):
     def _set(self, split: Split, size: int, draw: Draw) -> list[Task]:
         guards = split == "guard" and self.guard_dataset
         name, config = (self.guard_dataset, self.guard_config) if guards else (self.dataset, self.config)
-        seed = draw.campaign if split == "report" else draw.round
-        start = seeded(self.name, split, seed).getrandbits(31)
+        start = seeded(self.name, split, draw.seed(split)).getrandbits(31)
         return take(self._problems(str(name), config, start), split, size)
 
     def _problems(self, name: str, config: Mapping[str, Any], seed: int) -> Iterator[Task]:

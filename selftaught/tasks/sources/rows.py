@@ -280,8 +280,7 @@ class RowSource(Columns):
             )
 
     def _chosen(self, split: Split, problems: Sequence[Problem], draw: Draw) -> list[Task]:
-        seed = draw.campaign if split == "report" else draw.round
-        chosen = seeded(self.name, split, seed).sample(problems, self.sizes()[split])
+        chosen = seeded(self.name, split, draw.seed(split)).sample(problems, self.sizes()[split])
         return [self._task(problem, split) for problem in chosen]
 
     def _task(self, problem: Problem, split: Split) -> Task:

@@ -39,10 +39,9 @@ class WordProblems(PromptedSource, type="word_problems"):
 
     def _set(self, split: Split, draw: Draw) -> Iterator[Task]:
         templates = [t for t in (HELD_OUT if split == "guard" else TRAINED) if t.level in self.levels]
-        seed = draw.campaign if split == "report" else draw.round
         for number, template in enumerate(templates):
             share = (self.sizes()[split] + number) // len(templates)
-            random = seeded(self.name, split, template.name, seed)
+            random = seeded(self.name, split, template.name, draw.seed(split))
             yield from take(self._problems(template, random), split, share)
 
     def _problems(self, template: Template, random: Random) -> Iterator[Task]:
