@@ -18,6 +18,7 @@ from selftaught.blocks.axes import (
     StageView,
     TaskSource,
     Verifier,
+    judged,
 )
 from selftaught.blocks.block import Block, OneOf, current, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
@@ -83,6 +84,7 @@ __all__ = [
     "Verifier",
     "current",
     "environment_of",
+    "judged",
     "registered",
     "within",
 ]

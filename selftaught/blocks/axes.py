@@ -168,6 +168,12 @@ class Verifier(Block, axis="verify"):
         return [Verdict.errored(self.name, error) for _ in group.rollouts]
 
 
+async def judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> list[tuple[Verdict, ...]]:
+    """The verdicts on each rollout of `group`, one a verifier, in their order."""
+    columns = [await verifier.judge(group, context) for verifier in verifiers]
+    return [tuple(column[at] for column in columns) for at in range(len(group.rollouts))]
+
+
 class RolloutVerifier(Verifier):
     """A verifier of one rollout at a time, whose crash on one costs only that rollout its verdict.
 

@@ -111,6 +111,11 @@ class Verdict(Record):
     ] = True
 
     @property
+    def fails(self) -> bool:
+        """Whether it was given, and is no pass."""
+        return self.error is None and not self.passed
+
+    @property
     def is_missing(self) -> bool:
         """Whether it was required and could not be given."""
         return self.required and self.error is not None

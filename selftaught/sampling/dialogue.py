@@ -6,13 +6,13 @@ what is trained on is a curator's business (`transcripts`).
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from selftaught.blocks import ChatModel, Completion, Context, Sampler
+from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Message, Task, Turn, Verdict
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of
@@ -89,8 +89,9 @@ class _Asking:
         """The branches after the turn, each followed by those that it split into."""
         verdicts = await self._verdicts(branches) if self.turn.asks_verifiers else [()] * len(branches)
         firing = self._firing(branches, verdicts)
+        feedback = list(map(feedback_of, verdicts))
         prompts = {
-            at: prompt_of(self.turn, branch, self.task, feedback_of(verdicts[at]))
+            at: prompt_of(self.turn, branch, self.task, feedback[at])
             for at, branch in enumerate(branches)
             if at in firing
         }
@@ -98,7 +99,7 @@ class _Asking:
         return [
             each
             for at, branch in enumerate(branches)
-            for each in (self._after(branch, prompts[at], verdicts[at], answers) if at in prompts else (branch,))
+            for each in (self._after(branch, prompts[at], feedback[at], answers) if at in prompts else (branch,))
         ]
 
     # Conditions -------------------------------------------------------------------------------------------------------
@@ -111,14 +112,12 @@ class _Asking:
                 "Add a block under verify."
             )
         rollouts = tuple(each.rollout(self.task, "", at) for at, each in enumerate(branches))
-        group = Group(task=self.task, rollouts=rollouts)
-        columns = [await verifier.judge(group, self.context) for verifier in self.context.verifiers]
-        return list(zip(*columns, strict=True))
+        return await judged(Group(task=self.task, rollouts=rollouts), self.context.verifiers, self.context)
 
     def _firing(self, branches: Sequence[Branch], verdicts: Sequence[tuple[Verdict, ...]]) -> set[int]:
         """The branches in which the turn is said. A verifier that could not run has neither passed nor failed."""
         live = [at for at, branch in enumerate(branches) if not branch.ended]
-        failed = {at for at in live if any(each.error is None and not each.passed for each in verdicts[at])}
+        failed = {at for at in live if any(each.fails for each in verdicts[at])}
         passed = {at for at in live if all(each.passed for each in verdicts[at])}
         firing = {"always": set(live), "failed": failed, "passed": passed}
         return firing.get(self.turn.when, failed if len(failed) == len(live) else set())
@@ -154,20 +153,18 @@ class _Asking:
         self,
         branch: Branch,
         prompt: Prompt,
-        verdicts: Iterable[Verdict],
+        feedback: str,
         answers: Mapping[Prompt, Iterator[Completion] | None],
     ) -> Iterator[Branch]:
         """The branch with what is said, or with each of its next `n` answers; ended where there are none."""
         if self.turn.say is not None:
-            yield self._scripted(branch, self.turn.say, verdicts)
+            yield self._scripted(branch, self.turn.say, feedback)
         elif (said := answers[prompt]) is None:
             yield replace(branch, ended=True)
         else:
-            yield from (self._said(branch, prompt, verdicts, next(said), n) for n in range(self.turn.n))
+            yield from (self._said(branch, prompt, feedback, next(said), n) for n in range(self.turn.n))
 
-    def _said(
-        self, branch: Branch, prompt: Prompt, verdicts: Iterable[Verdict], answer: Completion, number: int
-    ) -> Branch:
+    def _said(self, branch: Branch, prompt: Prompt, feedback: str, answer: Completion, number: int) -> Branch:
         turn = self.turn
         own = Turn(
             kind=turn.kind,
@@ -175,37 +172,40 @@ class _Asking:
             token_ids=answer.token_ids,
             logprobs=answer.logprobs,
             name=turn.name,
-            agent="" if turn.by == "policy" else turn.by,
+            agent=self._agent,
             asked=prompt if turn.view == "fresh" or turn.by != "policy" else (),
             aside=turn.view == "fresh",
             finish_reason=answer.finish_reason,
-            hinted=self._tells(branch, verdicts),
+            hinted=self._tells(feedback),
         )
         earlier = branch if number == 0 else replace(branch, prompt_tokens=0, tokens=0)
         after = replace(
-            earlier.then(*self._question(branch, verdicts), own, branch=number),
+            earlier.then(*self._question(branch, feedback), own, branch=number),
             prompt_tokens=earlier.prompt_tokens + answer.prompt_tokens,
             tokens=earlier.tokens + len(answer.token_ids),
             temperature=turn.temperature,
-            hinted=branch.hinted or (turn.by == "policy" and self._tells(branch, verdicts)),
+            hinted=branch.hinted or (turn.by == "policy" and self._tells(feedback)),
         )
         if turn.by == "policy":
             return after
         return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
 
-    def _scripted(self, branch: Branch, say: str, verdicts: Iterable[Verdict]) -> Branch:
-        text = filled(say, branch.said, self.task, feedback_of(verdicts))
-        agent = "" if self.turn.by == "policy" else self.turn.by
-        own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=agent)
-        return branch.then(*self._question(branch, verdicts), own)
+    def _scripted(self, branch: Branch, say: str, feedback: str) -> Branch:
+        text = filled(say, branch.said, self.task, feedback)
+        own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=self._agent)
+        return branch.then(*self._question(branch, feedback), own)
 
-    def _question(self, branch: Branch, verdicts: Iterable[Verdict]) -> Iterator[Turn]:
+    def _question(self, branch: Branch, feedback: str) -> Iterator[Turn]:
         """The user's message before the turn, where the thread has one that is not the task's own."""
         if self.turn.ask is not None and self.turn.view == "thread" and branch.turns:
-            text = filled(self.turn.ask, branch.said, self.task, feedback_of(verdicts))
-            yield Turn(role="user", kind="question", content=text, hinted=self._tells(branch, verdicts))
+            text = filled(self.turn.ask, branch.said, self.task, feedback)
+            yield Turn(role="user", kind="question", content=text, hinted=self._tells(feedback))
 
-    def _tells(self, branch: Branch, verdicts: Iterable[Verdict]) -> bool:
+    def _tells(self, feedback: str) -> bool:
         """Whether the prompt gives the right answer away, be it in a verifier's reason."""
-        feedback = feedback_of(verdicts) if "feedback" in self.turn.slots() else ""
-        return self.turn.tells or bool(self.task.answer and self.task.answer in feedback)
+        shown = "feedback" in self.turn.slots() and bool(self.task.answer and self.task.answer in feedback)
+        return self.turn.tells or shown
+
+    @property
+    def _agent(self) -> str:
+        return "" if self.turn.by == "policy" else self.turn.by

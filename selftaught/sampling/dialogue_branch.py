@@ -47,7 +47,7 @@ class Branch:
 
 def feedback_of(verdicts: Iterable[Verdict]) -> str:
     """Why an answer is wrong: the reasons of the verifiers that failed it."""
-    return "\n".join(each.reason for each in verdicts if each.error is None and not each.passed)
+    return "\n".join(each.reason for each in verdicts if each.fails)
 
 
 def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> Prompt:

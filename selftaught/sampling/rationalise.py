@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import PositiveInt
 
-from selftaught.blocks import Context
+from selftaught.blocks import Context, judged
 from selftaught.blocks.hints import Hint, with_hint
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Task
@@ -51,5 +51,5 @@ async def _all_failed(group: Group, context: Context) -> bool:
     """Whether some verifier failed each rollout. A verifier that could not run has failed nothing."""
     if not context.verifiers:
         raise BadRecipe("sample: 'rationalise' has to know which rollouts are wrong. Add a block under verify.")
-    verdicts = [await verifier.judge(group, context) for verifier in context.verifiers]
-    return all(any(v.error is None and not v.passed for v in on_one) for on_one in zip(*verdicts, strict=True))
+    verdicts = await judged(group, context.verifiers, context)
+    return all(any(verdict.fails for verdict in on_one) for on_one in verdicts)

@@ -15,7 +15,7 @@ from selftaught.core.errors import NoAnswer
 from selftaught.search.expansion import Steps
 from selftaught.search.insertion import insert
 from selftaught.search.tree import SearchTree
-from selftaught.search.values import judged, right
+from selftaught.search.values import as_group, right
 
 
 class Hints(BaseModel):
@@ -58,5 +58,5 @@ class Hints(BaseModel):
         if self.check is None:
             return list(said)
         answers = [(each.text, each.finish_reason) for each in said]
-        (verdicts,) = await judged(tree, answers, [self.check], context)
+        verdicts = await self.check.judge(as_group(tree, answers), context)
         return [each for each, verdict in zip(said, verdicts, strict=True) if verdict.passed]

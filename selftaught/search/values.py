@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from selftaught.blocks import Context, OneOf, Verifier
+from selftaught.blocks import Context, OneOf, Verifier, judged
 from selftaught.records import Group, Message, Rollout, Turn, Verdict
 from selftaught.search.duplicates import filled
 from selftaught.search.parts import BadValue, Estimate, NodeValue, RollingValue
@@ -91,8 +91,7 @@ class Outcome(RollOuts, type="outcome"):
     async def worths(
         self, tree: SearchTree, answers: Sequence[Sequence[Said]], context: Context
     ) -> list[list[float | None]]:
-        judged = await asyncio.gather(*(known_right(tree, each, context) for each in answers if each))
-        found = iter(judged)
+        found = iter(await asyncio.gather(*(known_right(tree, each, context) for each in answers if each)))
         return [list(next(found)) if each else [] for each in answers]
 
 
@@ -126,7 +125,7 @@ class Rule(RollingValue, type="rule"):
         return (self.then,)
 
     async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
-        (verdicts,) = await judged(tree, [(node.so_far(), "stop") for node in nodes], [self.check], context)
+        verdicts = await self.check.judge(as_group(tree, [(node.so_far(), "stop") for node in nodes]), context)
         held = [node for node, said in zip(nodes, verdicts, strict=True) if said.passed or said.error]
         given = dict(zip(held, await self.then.estimates(tree, held, context), strict=True)) if held else {}
         return [given.get(node, Estimate(0.0)) for node in nodes]
@@ -178,7 +177,7 @@ async def passed(tree: SearchTree, answers: Sequence[Said], context: Context) ->
 
 async def known_right(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[bool | None]:
     """Whether each of `answers` is right, as `right` says it. Raises BadValue where none of them could be judged."""
-    verdicts = await _by_answer(tree, answers, context)
+    verdicts = await judged(as_group(tree, answers), context.verifiers, context)
     found = list(map(_right, verdicts))
     if all(each is None for each in found):
         why = next((verdict.error for on_one in verdicts for verdict in on_one if verdict.error), "there is none")
@@ -191,26 +190,13 @@ async def right(tree: SearchTree, answers: Sequence[Said], context: Context) -> 
 
     False where one fails it; None where it was judged by none, or by some and passed.
     """
-    return [_right(on_one) for on_one in await _by_answer(tree, answers, context)]
-
-
-async def _by_answer(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[list[Verdict]]:
-    columns = await judged(tree, answers, context.verifiers, context)
-    return [[column[index] for column in columns] for index in range(len(answers))]
+    return [_right(on_one) for on_one in await judged(as_group(tree, answers), context.verifiers, context)]
 
 
 def _right(verdicts: Sequence[Verdict]) -> bool | None:
-    if any(verdict.error is None and not verdict.passed for verdict in verdicts):
+    if any(verdict.fails for verdict in verdicts):
         return False
     return True if verdicts and all(verdict.passed for verdict in verdicts) else None
-
-
-async def judged(
-    tree: SearchTree, answers: Sequence[Said], verifiers: Sequence[Verifier], context: Context
-) -> list[list[Verdict]]:
-    """What each of `verifiers` says of `answers` to the tree's task."""
-    group = as_group(tree, answers)
-    return [await verifier.judge(group, context) for verifier in verifiers]
 
 
 def as_group(tree: SearchTree, answers: Sequence[Said]) -> Group:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from selftaught.blocks import Context, ProgressSink, Verifier
+from selftaught.blocks import Context, ProgressSink, Verifier, judged
 from selftaught.core.computing_time import ROLLOUT_S, STEP_S, Share, share
 from selftaught.core.errors import BadInput
 from selftaught.core.runner import Forgetful, Journal, drive
@@ -113,13 +113,13 @@ async def _judged(group: Group, verifiers: Sequence[Verifier], context: Context)
 async def _of_one_task(
     group: Group, verifiers: Sequence[Verifier], context: Context
 ) -> tuple[tuple[Verdict, ...], ...]:
-    found = await _columns(group, verifiers, context)
+    found = await judged(group, verifiers, context)
     for turn, begun in _earlier(group).items():
         distinct = {rollout.path: rollout for rollout in reversed(begun.values())}
-        said = await _columns(Group(task=group.task, rollouts=tuple(distinct.values())), verifiers, context)
+        said = await judged(Group(task=group.task, rollouts=tuple(distinct.values())), verifiers, context)
         of = {path: [v.model_copy(update={"turn": turn}) for v in on] for path, on in zip(distinct, said, strict=True)}
-        found = [[*on, *(of[begun[at].path] if at in begun else ())] for at, on in enumerate(found)]
-    return tuple(map(tuple, found))
+        found = [(*on, *(of[begun[at].path] if at in begun else ())) for at, on in enumerate(found)]
+    return tuple(found)
 
 
 def _earlier(group: Group) -> dict[str, dict[int, Rollout]]:
@@ -129,12 +129,6 @@ def _earlier(group: Group) -> dict[str, dict[int, Rollout]]:
         for position in rollout.answers[:-1]:
             found.setdefault(rollout.turns[position].name, {})[at] = rollout.until(position)
     return found
-
-
-async def _columns(group: Group, verifiers: Sequence[Verifier], context: Context) -> list[list[Verdict]]:
-    """The verdicts on each rollout of `group`, one a verifier."""
-    columns = [await verifier.judge(group, context) for verifier in verifiers]
-    return [list(on_one) for on_one in zip(*columns, strict=True)]
 
 
 @dataclass(slots=True)
