@@ -12,7 +12,7 @@ from selftaught.records.example import Example, Imitate, Prefer, Regress, Reinfo
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
 from selftaught.records.message import ChatRole, Message
-from selftaught.records.rollout import ANSWERS, Rollout, Turn, TurnKind, Verdict
+from selftaught.records.rollout import ANSWERS, Rollout, Turn, TurnKind, Verdict, passes
 from selftaught.records.score import TaskScore
 from selftaught.records.task import FEEDBACK, UPLOADED, NamedSet, Origin, Split, Task, named_set, set_name
 from selftaught.records.tree import Begun, Growth, Node, Spent, StopReason, Tree
@@ -55,6 +55,7 @@ __all__ = [
     "conversation",
     "encodable",
     "named_set",
+    "passes",
     "schema_of",
     "set_name",
     "struct_of",

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from selftaught.records.added import Several
 from selftaught.records.base import Record
-from selftaught.records.rollout import Rollout, Verdict
+from selftaught.records.rollout import Rollout, Verdict, passes
 from selftaught.records.task import Task
 from selftaught.records.tree import Tree
 
@@ -35,7 +35,7 @@ class Control(Record):
 
     def passed(self, index: int) -> bool:
         """Whether rollout `index` was verified and every required verifier passed it."""
-        return _passed(_on(self.verdicts, index))
+        return passes(_on(self.verdicts, index))
 
 
 class Group(Record):
@@ -104,7 +104,7 @@ class Group(Record):
 
     def passed(self, index: int, turn: str = "") -> bool:
         """Whether rollout `index` was verified and every required verifier passed it, or its earlier answer `turn`."""
-        return _passed(self.verdicts_on(index, turn))
+        return passes(self.verdicts_on(index, turn))
 
     @property
     def new_tokens(self) -> int:
@@ -148,7 +148,3 @@ class Judged(Record):
 
 def _on(verdicts: Sequence[Sequence[Verdict]], index: int, turn: str = "") -> list[Verdict]:
     return [verdict for verdict in verdicts[index] if verdict.turn == turn] if verdicts else []
-
-
-def _passed(verdicts: Sequence[Verdict]) -> bool:
-    return bool(verdicts) and all(verdict.passed for verdict in verdicts if verdict.required)

@@ -1,5 +1,6 @@
 """Rollouts: attempts at a task, turn by turn, and the verifiers' verdicts."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -112,8 +113,8 @@ class Verdict(Record):
 
     @property
     def fails(self) -> bool:
-        """Whether it was given, and is no pass."""
-        return self.error is None and not self.passed
+        """Whether it was required and given, and is no pass."""
+        return self.required and self.error is None and not self.passed
 
     @property
     def is_missing(self) -> bool:
@@ -135,3 +136,8 @@ class Verdict(Record):
         if (self.error is None) == (self.score is None):
             raise ValueError("a verdict has either a score or an error")
         return self
+
+
+def passes(verdicts: Sequence[Verdict]) -> bool:
+    """Whether an answer with these `verdicts` was verified and every required verifier passed it."""
+    return bool(verdicts) and all(verdict.passed for verdict in verdicts if verdict.required)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
-from selftaught.records import Group, Message, Task, Turn, Verdict
+from selftaught.records import Group, Message, Task, Turn, Verdict, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of
 from selftaught.sampling.dialogue_turn import DialogueTurn, filled, problems
 
@@ -118,7 +118,7 @@ class _Asking:
         """The branches in which the turn is said. A verifier that could not run has neither passed nor failed."""
         live = [at for at, branch in enumerate(branches) if not branch.ended]
         failed = {at for at in live if any(each.fails for each in verdicts[at])}
-        passed = {at for at in live if all(each.passed for each in verdicts[at])}
+        passed = {at for at in live if passes(verdicts[at])}
         firing = {"always": set(live), "failed": failed, "passed": passed}
         return firing.get(self.turn.when, failed if len(failed) == len(live) else set())
 

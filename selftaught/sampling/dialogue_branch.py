@@ -46,7 +46,7 @@ class Branch:
 
 
 def feedback_of(verdicts: Iterable[Verdict]) -> str:
-    """Why an answer is wrong: the reasons of the verifiers that failed it."""
+    """Why an answer is wrong: the reasons of the required verifiers that failed it."""
     return "\n".join(each.reason for each in verdicts if each.fails)
 
 

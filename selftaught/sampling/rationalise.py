@@ -48,7 +48,7 @@ class Rationalise(IID, type="rationalise"):
 
 
 async def _all_failed(group: Group, context: Context) -> bool:
-    """Whether some verifier failed each rollout. A verifier that could not run has failed nothing."""
+    """Whether some required verifier failed each rollout. A verifier that could not run has failed nothing."""
     if not context.verifiers:
         raise BadRecipe("sample: 'rationalise' has to know which rollouts are wrong. Add a block under verify.")
     verdicts = await judged(group, context.verifiers, context)

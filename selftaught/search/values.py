@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from selftaught.blocks import Context, OneOf, Verifier, judged
-from selftaught.records import Group, Message, Rollout, Turn, Verdict
+from selftaught.records import Group, Message, Rollout, Turn, Verdict, passes
 from selftaught.search.duplicates import filled
 from selftaught.search.parts import BadValue, Estimate, NodeValue, RollingValue
 from selftaught.search.rollouts import RollOuts, Said
@@ -186,7 +186,7 @@ async def known_right(tree: SearchTree, answers: Sequence[Said], context: Contex
 
 
 async def right(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[bool | None]:
-    """Whether each of `answers` to the tree's task is right: every verifier in `context` passes it.
+    """Whether each of `answers` to the tree's task is right: every required verifier in `context` passes it.
 
     False where one fails it; None where it was judged by none, or by some and passed.
     """
@@ -196,7 +196,7 @@ async def right(tree: SearchTree, answers: Sequence[Said], context: Context) -> 
 def _right(verdicts: Sequence[Verdict]) -> bool | None:
     if any(verdict.fails for verdict in verdicts):
         return False
-    return True if verdicts and all(verdict.passed for verdict in verdicts) else None
+    return True if passes(verdicts) else None
 
 
 def as_group(tree: SearchTree, answers: Sequence[Said]) -> Group:

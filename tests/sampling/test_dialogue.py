@@ -150,6 +150,19 @@ async def test_all_failed_waits_for_every_branch(answers: tuple[str, str], again
     assert sum(len(rollout.answers) == 2 for rollout in group.rollouts) == again
 
 
+@pytest.mark.parametrize(("when", "second"), [("failed", False), ("all_failed", False), ("passed", True)])
+async def test_a_verifier_that_is_not_required_fails_no_answer(when: str, second: bool):
+    block = dialogue({"name": "attempt"}, SECOND | {"when": when})
+    group, _ = await sampled(block, WRONG, RIGHT, verifiers=(AnswerMatch(required=False),))
+    assert (len(group.rollouts[0].answers) == 2) is second
+
+
+async def test_feedback_is_that_of_required_verifiers():
+    block = dialogue({"name": "attempt"}, {"name": "second", "ask": "Wrong: {feedback}."})
+    group, _ = await sampled(block, WRONG, RIGHT, verifiers=(AnswerMatch(required=False),))
+    assert group.rollouts[0].turns[1].content == "Wrong: ."
+
+
 async def test_feedback_that_names_the_answer_marks_the_prompt():
     leaking = {"name": "second", "ask": "Wrong: {feedback}"}
     group, _ = await sampled(dialogue({"name": "attempt"}, leaking), WRONG, RIGHT, verifiers=(AnswerMatch(),))

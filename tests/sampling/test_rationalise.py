@@ -110,3 +110,8 @@ async def test_a_verifier_that_crashes_has_failed_nothing():
     """So nothing is hinted, and the step continues: `verify` says what broke."""
     group = await sampled(Hintable(knows="41"), task(), (Crashing(),))
     assert [r.hinted for r in group.rollouts] == [False] * 3
+
+
+async def test_a_verifier_that_is_not_required_has_failed_nothing():
+    group = await sampled(Hintable(knows="41"), task(), (Says42(required=False),))
+    assert [r.hinted for r in group.rollouts] == [False] * 3

@@ -181,6 +181,14 @@ async def test_an_answer_that_no_verifier_could_judge_counts_for_nothing(grown):
     ]
 
 
+async def test_a_verifier_that_is_not_required_decides_about_no_answer(grown):
+    tree, _, context, _ = grown
+    context = replace(context, verifiers=(Right(), Careful(breaks="c", required=False)))
+    assert await right(tree, [(text, "stop") for text in "abc"], context) == [False, True, False]
+    alone = replace(context, verifiers=(Right(required=False),))
+    assert await right(tree, [("a", "stop")], alone) == [True]
+
+
 async def test_a_tree_of_which_no_answer_could_be_judged_fails_with_the_reason(grown):
     tree, _, context, _ = grown
     broken = replace(context, verifiers=(Careful(breaks="abcdef"),))
