@@ -14,10 +14,14 @@ class Parts(Sequence[Group]):
 
     def __init__(self, groups: Sequence[Group], left_out: AbstractSet[str] = frozenset()) -> None:
         self._groups, self._left_out = groups, left_out
+        self.drawn: dict[str, str] = {}
+        """The drawn task in whose group each written one stood, by their ids, as far as anyone has iterated."""
 
     @override
     def __iter__(self) -> Iterator[Group]:
-        return (part for group in self._groups for _, part in group.without(self._left_out).parts())
+        for group in self._groups:
+            self.drawn.update((task.id, group.id) for task in group.minted)
+            yield from (part for _, part in group.without(self._left_out).parts())
 
     @override
     def __len__(self) -> int:

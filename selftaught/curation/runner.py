@@ -22,13 +22,12 @@ def curate(
     away then.
     """
     known, parts = set[str](), Parts(groups, left_out)
-    drawn = {task.id: group.id for group in groups for task in group.minted}
     for curator in curators:
         own: list[str] = []
         for example in curator.curate(parts, seed):
             own.append(example.id)
             if example.id not in known:
-                minted = example.task in drawn
-                yield example.model_copy(update={"drawn": drawn[example.task]}) if minted else example
+                drawn = parts.drawn.get(example.task)
+                yield example.model_copy(update={"drawn": drawn}) if drawn else example
         curator.check(len(own))
         known.update(own)

@@ -226,9 +226,9 @@ class Rows(Sequence[R]):
 
 
 def column(folder: Path, name: str) -> Iterator[Any]:
-    """One column of the data set in `folder`, unchecked, one plain value a row."""
+    """One column of the data set in `folder`, unchecked, one plain value a row: None in a set that is older than it."""
     path = Path(folder) / "data.parquet"
-    return (row[name] for row in _naming_errors(folder, path, _plain(path, [name])))
+    return (row.get(name) for row in _naming_errors(folder, path, _plain(path, [name])))
 
 
 def _naming_errors(folder: Path, path: Path, values: Iterable[T]) -> Iterator[T]:

@@ -50,6 +50,8 @@ class Gathering:
     _runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     _models: Context = field(default_factory=Context)
+    _before: Counter[str] = field(default_factory=Counter[str])
+    _counted: int = 0
 
     def __enter__(self) -> Self:
         inputs = of_online(self.job)
@@ -97,7 +99,8 @@ class Gathering:
 
     def _examples(self, step: int, groups: Sequence[Group]) -> list[Example]:
         curators = [_without_minimum(each) for each in self.stage.curate]
-        return list(curate(groups, curators, self._seed(step), leaking(self.platform, self.job, groups)))
+        minted = [task for group in groups for task in group.minted]
+        return list(curate(groups, curators, self._seed(step), leaking(self.platform, self.job, minted)))
 
     def _push(self, policy: LivePolicy, step: int) -> None:
         self.engine.push(policy.weights(), step)
@@ -109,17 +112,16 @@ class Gathering:
         models = Context(self._models.models, self._models.verifiers, seed, self._models.asked)
         attempts = self.stage.sample.in_round(tasks, seed, self.platform.settings.engine_context, {})
         groups = await sample(tasks, attempts, models, Forgetful[Group](), _silent)
-        before = self._counted(step)
-        groups = [_numbered(group, before[group.id]) for group in groups]
+        self._count_until(step)
+        groups = [_numbered(group, self._before[group.id]) for group in groups]
         return await verify(groups, self.stage.verify, models, _silent)
 
-    def _counted(self, step: int) -> Counter[str]:
-        """How many rollouts each task has had before `step`."""
-        counts = Counter[str]()
-        for earlier in range(step):
+    def _count_until(self, step: int) -> None:
+        """Count how many rollouts each task has had before `step`; what was counted is not read again."""
+        for earlier in range(self._counted, step):
             for row in dataset.rows(self._folder(earlier), Group):
-                counts[row.id] += len(row.rollouts)
-        return counts
+                self._before[row.id] += len(row.rollouts)
+        self._counted = step
 
     def _seed(self, step: int) -> int:
         return int(content_id([self.job.seed, "online", step]), 16)

@@ -6,15 +6,14 @@ A drawn task that is held out ends the round (`leaks`); a written one costs itse
 from collections.abc import Sequence
 
 from selftaught.platform import Platform
-from selftaught.records import Group
+from selftaught.records import Task
 from selftaught.round.job import Job
 from selftaught.round.replay import drawn_tasks, trained_tasks
 from selftaught.tasks.contamination import giving_away
 
 
-def leaking(platform: Platform, job: Job, groups: Sequence[Group]) -> frozenset[str]:
-    """The ids of the tasks in `groups` that a model wrote and that give a held-out task of the round away."""
-    minted = [task for group in groups for task in group.minted]
+def leaking(platform: Platform, job: Job, minted: Sequence[Task]) -> frozenset[str]:
+    """The ids of the tasks that a model wrote, `minted`, and that give a held-out task of the round away."""
     if not minted:
         return frozenset()
     tasks = drawn_tasks(platform, job)

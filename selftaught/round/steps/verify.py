@@ -146,8 +146,9 @@ def _added(into: Writer, example: Example) -> str:
 def _own(platform: Platform, job: Job, groups: Path) -> Iterator[Example]:
     """What is curated of the round's own groups; where that is too little, the error says what there is."""
     rows, made = dataset.Rows(groups, Group), dataset.manifest(groups)
+    minted = [Task.from_row(task) for tasks in dataset.column(groups, "minted") for task in tasks or ()]
     try:
-        yield from curate(rows, job.blocks.curate, job.seed, leaking(platform, job, rows))
+        yield from curate(rows, job.blocks.curate, job.seed, leaking(platform, job, minted))
     except RoundFailed as failure:
         summary = findings.rollouts(rows, made.counts, platform.store.uri("datasets", made.digest))
         raise RoundFailed(f"{failure}{summary}") from None
