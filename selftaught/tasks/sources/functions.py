@@ -83,7 +83,7 @@ class Functions(PromptedSource, type="functions"):
                 yield task
 
     def _task(self, made: Composition, kind: Exercise, random: Random) -> Task | None:
-        """The problem, where test cases can tell it from what is nearly right."""
+        """The problem, where test cases can tell it from what is nearly right, and a mistake to repair shows."""
         right, echo = _outputs(made), tuple(map(encode, probes(made.takes)))
         cut = [echo, *map(_outputs, made.shorter())]
         if right in cut or not _readable(right):
@@ -93,10 +93,14 @@ class Functions(PromptedSource, type="functions"):
         hidden = _telling(right, [*cut, *broken.values()], order, self.hidden)
         if not hidden:
             return None
-        mistake = random.choice(list(broken)) if kind == "repair" else ""
         shown = [at for at in order if at not in hidden]
-        if mistake:  # a case that fails comes first
-            shown.sort(key=lambda at: broken[mistake][at] == right[at])
+        mistake = ""
+        if kind == "repair":
+            seen = [program for program, each in broken.items() if any(each[at] != right[at] for at in shown)]
+            if not seen:
+                return None  # no case that is left would show that the program is wrong
+            mistake = random.choice(seen)
+            shown.sort(key=lambda at: broken[mistake][at] == right[at])  # a case that fails comes first
         visible = shown[: self.visible]
         return Task(
             messages=self.messages(_question(made, mistake, [_case(made, at) for at in visible])),

@@ -119,13 +119,11 @@ def test_the_reference_alone_passes(seed: int):
 @given(SEEDS)
 def test_a_program_to_repair_fails_and_the_prompt_shows_how(seed: int):
     source = SOURCE.model_copy(update={"kinds": ("repair",)})
-    failing = list[bool]()
     for task in source.draw(Draw(seed, seed)):
         start = task.question.index("def solve")
         buggy = task.question[start : task.question.index("\n\n", start)]
         assert not all(right(defined(buggy), task))
-        failing.append(not right(defined(buggy), task, hidden=False)[0])
-    assert sum(failing) >= 0.9 * len(failing)
+        assert not right(defined(buggy), task, hidden=False)[0]
 
 
 @FEW
@@ -191,7 +189,7 @@ def test_the_report_set_stays_and_the_others_change_with_the_round(campaign: int
 def test_equal_draws_give_equal_lists_on_every_machine():
     tasks = SOURCE.draw(Draw(1, 2))
     assert tasks == SOURCE.draw(Draw(1, 2))
-    assert digest_of(tasks) == "ebf5edc2dbe052bf645c669de95b84945d5cc2015c9802128d815090578ca77a"
+    assert digest_of(tasks) == "e79e7bd377e738a11087841eeb8837d96d54c04cdd32d579e6eab7c35ce9cacd"
 
 
 def test_each_set_has_the_size_asked_for_and_no_problem_twice():
