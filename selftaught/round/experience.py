@@ -153,7 +153,8 @@ def _joined(groups: Sequence[Group]) -> Group:
         return groups[-1]
     rollouts: list[Rollout] = [each for group in groups for each in group.rollouts]
     verdicts = [each for group in groups for each in group.verdicts]
-    return Group(task=groups[0].task, rollouts=tuple(rollouts), verdicts=tuple(verdicts))
+    minted = {task.id: task for group in groups for task in group.minted}
+    return Group(task=groups[0].task, rollouts=tuple(rollouts), verdicts=tuple(verdicts), minted=tuple(minted.values()))
 
 
 def _figures(groups: Sequence[Group]) -> dict[str, float]:

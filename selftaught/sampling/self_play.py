@@ -44,10 +44,10 @@ class SelfPlay(Drawing, Sampler, type="self_play"):
         """The proposals after the example of `task` and the answers to them. Raises what `ChatModel.chat` raises."""
         asked = Message(role="user", content=self.ask.replace("{task}", task.question))
         proposals = await self._said([asked], self.n, self.role, context)
-        texts = [each.text.strip() for each in proposals]
-        solved = await asyncio.gather(*(self._solved(task, text, context) for text in dict.fromkeys(texts) if text))
+        texts = dict.fromkeys(each.text.strip() for each in proposals)
+        solved = await asyncio.gather(*(self._solved(task, text, context) for text in texts if text))
         found = {each.text: each for each in solved if each}
-        shares = {str(at): found[text].share for at, text in enumerate(texts) if text in found}
+        shares = {text: each.share for text, each in found.items()}
         proposing = Task(messages=(asked,), source=self.name, parent=task.id, check=self._check(shares))
         written = context.model(self.role).digest
         rollouts = [rollout_of(proposing, at, written, each, self.temperature) for at, each in enumerate(proposals)]

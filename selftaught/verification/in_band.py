@@ -15,7 +15,7 @@ from selftaught.records import Rollout, Task, Verdict
 class InBand(RolloutVerifier, type="in_band"):
     """Pass a rollout whose task was answered alike by at least `check.low` and at most `check.high` of its solvers.
 
-    `check.shares` has the share of each by the rollout's index; one that is missing wrote no task that was answered.
+    `check.shares` has the share of each by what was written; one that is missing is no task that was answered.
     """
 
     reads_answer: ClassVar[bool] = False
@@ -24,6 +24,6 @@ class InBand(RolloutVerifier, type="in_band"):
         """Passed or failed, with the share as the reason."""
         shares = cast("Mapping[str, float]", task.check["shares"])
         low, high = cast(float, task.check["low"]), cast(float, task.check["high"])
-        if (share := shares.get(str(rollout.index))) is None:
+        if (share := shares.get(rollout.text.strip())) is None:
             return Verdict.of(self.name, False, "no task that was answered")
         return Verdict.of(self.name, low <= share <= high, f"{share:.0%} of the solvers agree")

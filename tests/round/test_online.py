@@ -96,6 +96,23 @@ def test_several_processes_are_refused(
         train_online.run(one.made["job"].path, *paths)
 
 
+def test_tasks_that_were_written_in_a_step_stay_with_their_rollouts(tmp_path: Path):
+    """Two steps on one task, each of which wrote another task and attempted it."""
+    drawn, *written = [
+        Task.model_validate({"messages": [{"role": "user", "content": f"{i}?"}], "source": "t"}) for i in range(3)
+    ]
+    stage = {**STAGE, "online": {"steps": 2, "tasks": 1}}
+    online = Recipe.parse(json.dumps(recipe(Path("m"), **stage))).stages[0].online
+    assert online is not None
+    for step, task in enumerate(written):
+        rollout = {"task": task.id, "index": step, "model": "m", "turns": [{"content": "1"}], "temperature": 1}
+        group = Group.model_validate({"task": drawn, "rollouts": [rollout], "minted": [task]})
+        dataset.write(tmp_path / f"step-{step:06}", [group], "groups")
+    gathering = Gathering(None, None, online, (), None, (), tmp_path)  # pyright: ignore[reportArgumentType]
+    (group,) = gathering.groups()
+    assert [group.task_of(rollout) for rollout in group.rollouts] == written
+
+
 def test_all_tasks_are_had_before_one_is_had_again():
     online = Recipe.parse(json.dumps(recipe(Path("m"), **STAGE))).stages[0].online
     assert online is not None
@@ -125,7 +142,8 @@ def test_what_has_no_effect_online_is_refused(stage: Mapping[str, Any], words: s
 
 
 def test_a_recipe_that_is_not_online_has_the_digest_that_it_had():
-    assert "online" not in Recipe.parse(json.dumps(recipe(Path("m")))).stages[0].model_dump()
+    offline = recipe(Path("m"), train={"type": "sft"})
+    assert "online" not in Recipe.parse(json.dumps(offline)).stages[0].model_dump()
 
 
 def test_a_judge_is_asked_while_training(platform: Platform, engines: Path, model: Path, tmp_path: Path):

@@ -50,6 +50,16 @@ async def test_a_proposal_passes_within_its_band(votes: list[int]):
     assert group.passed(0) == (0.3 <= share <= 0.8)
 
 
+async def test_a_proposal_passes_however_rollouts_are_numbered():
+    """An online stage numbers a task's rollouts through all its steps before it verifies them."""
+    group, model = await played(ONE, *map(answer, (7, 6, 7)), n=1)
+    later = tuple(each.model_copy(update={"index": each.index + 8}) for each in group.rollouts)
+    moved = group.model_copy(update={"rollouts": later, "verdicts": ()})
+    (again,) = await verify([moved], (TaskCheck(),), Context(models={"policy": model}), lambda *_, **__: None)
+    assert again.verdicts == group.verdicts
+    assert group.passed(0)
+
+
 async def test_equal_proposals_are_solved_once_and_a_blank_one_is_no_task():
     group, model = await played(ONE, ONE, " ", answer(7), n=3, k=1 + 1)
     assert len(model.asked) == 2
