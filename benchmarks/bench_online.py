@@ -1,8 +1,9 @@
 """A step of an online training: how long it takes, and what for. On the CPU of this machine, in one process.
 
-    python benchmarks/bench_online.py [--model NAME] [--steps 3] [--tasks 8] [--k 8] [--max-tokens 48]
+    python benchmarks/bench_online.py [--model NAME] [--steps 3] [--tasks 8] [--k 8] [--max-tokens 48] [--engine vllm]
 
-GRPO (one update a step, KL to the start) on word problems: the in-process engine samples k answers to each task at
+GRPO (one update a step, KL to the start) on word problems: the in-process engine (vLLM's where it is installed, or
+transformers', its baseline) samples k answers to each task at
 temperature 1, answer_match verifies them, the trainer learns. Answers are of whatever length they are, so the new
 tokens are printed beside. What is not generation or update (pushing weights and checking them, verifying, curating) is
 the overhead; its baseline is the entire step. The first step is left out: it warms up.
@@ -24,7 +25,9 @@ from selftaught.curation.runner import curate
 from selftaught.records import Group, Task
 from selftaught.sampling.iid import IID
 from selftaught.sampling.runner import sample, total_tokens
-from selftaught.serving.engines.live import InProcess, require_pushed
+from selftaught.serving.engines.colocated import Colocated
+from selftaught.serving.engines.engine import EngineOptions, uses_vllm
+from selftaught.serving.engines.live import InProcess, OnTransformers, require_pushed
 from selftaught.serving.weight_check import PROMPTS
 from selftaught.state.starter import resolve
 from selftaught.tasks.sources.word_problems import WordProblems
@@ -55,7 +58,8 @@ def silent(_done: int, _total: int, /, **_values: float) -> None: ...
 
 def experience(model: Path, tasks: Sequence[Task], options: argparse.Namespace):
     """What a stage does in a step, and the figures of it."""
-    engine = Timed(model, "bench", 1024, 0)
+    vllm = options.engine == "vllm"
+    engine = Timed(Colocated(model, EngineOptions()) if vllm else OnTransformers(model, 1024), "bench", 0)
     probe, sampler = engine.tokens(PROMPTS[0]), IID(k=options.k, temperature=1.0, max_tokens=options.max_tokens)
 
     async def gathered(mine: Sequence[Task]) -> list[Group]:
@@ -81,6 +85,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     for name, default in (("--steps", 3), ("--tasks", 8), ("--k", 8), ("--max-tokens", 48)):
         parser.add_argument(name, type=int, default=default)
+    parser.add_argument("--engine", choices=("vllm", "transformers"), default=("transformers", "vllm")[uses_vllm()])
     options = parser.parse_args()
     model = resolve(options.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")))
     drawn = WordProblems(train=(options.steps + 1) * options.tasks, gate=1, report=1).draw(Draw(0, 0))
@@ -95,7 +100,8 @@ def main() -> None:
 
 
 def report(seen: Sequence[dict[str, float]], options: argparse.Namespace) -> None:
-    print(f"{options.tasks} tasks x {options.k} samples x {options.max_tokens} tokens, {os.cpu_count()} cores")
+    size = f"{options.tasks} tasks x {options.k} samples x {options.max_tokens} tokens"
+    print(f"{options.engine}: {size}, {os.cpu_count()} cores")
     for entry in seen:
         total = entry["gathering_seconds"] + entry["update_seconds"]
         share = (entry["generating_seconds"] + entry["update_seconds"]) / total

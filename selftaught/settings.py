@@ -162,6 +162,8 @@ class Settings(BaseModel):
     """The part of a GPU's memory that an engine on this machine may take; 0 is vLLM's own default."""
     engine_eager: bool = True
     """Whether engines on this machine run as they are; false compiles, which pays for large models on GPUs."""
+    live_engine: Annotated[str, Field(pattern="^(auto|vllm|transformers)$")] = "auto"
+    """What an online stage samples with in the trainer's process; `auto` is vLLM where it is installed."""
     train_processes: PositiveInt = 1
     """Processes that share a training on this machine; as many as it has GPUs."""
     train_nodes: PositiveInt = 1

@@ -36,7 +36,7 @@ from selftaught.verification.runner import funnel, verify
 class Gathering:
     """Experience for the stage of `job` on its training `tasks`; what was gathered is kept in `scratch`.
 
-    A context manager: while it is open, the models of the other roles are served.
+    A context manager: while it is open, the models of the other roles are served; then the engine is closed.
     """
 
     platform: Platform
@@ -62,6 +62,7 @@ class Gathering:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._runner.run(self._open.__aexit__(kind, error, at))
         self._runner.close()
+        self.engine.close()
 
     @property
     def stage(self) -> Stage:

@@ -11,7 +11,7 @@ import torch
 from selftaught.blocks import Gathered, LivePolicy, OnlinePlan
 from selftaught.core.errors import RoundFailed
 from selftaught.records import Example
-from selftaught.serving.engines.live import InProcess, require_pushed
+from selftaught.serving.engines.live import InProcess, OnTransformers, require_pushed
 from selftaught.training.dpo import DPO
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.policy_gradient import run as run_offline
@@ -107,7 +107,7 @@ def test_every_step_is_reported_with_reward_and_loss(tiny_model, context, tmp_pa
 def test_what_is_pushed_is_what_is_trained(lora: Lora | None, tiny_model, context, tmp_path):
     """The engine's log-probabilities follow the trainer's, adapters and all; without a push they do not."""
     ids = list(range(60, 90))
-    stale, live = (InProcess(tiny_model, "digest", 256, 0) for _ in range(2))
+    stale, live = (InProcess(OnTransformers(tiny_model, 256), "digest", 0) for _ in range(2))
     drifts: list[bool] = []
 
     def experience(step: int, policy: LivePolicy) -> Gathered:

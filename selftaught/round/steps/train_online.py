@@ -27,8 +27,11 @@ from selftaught.round.replay import drawn_tasks
 from selftaught.round.steps.train import Training, register, scratch_of, stored
 from selftaught.round.steps.verify import Verified, show, track_examples, track_verified
 from selftaught.sampling.runner import total_tokens
-from selftaught.serving.engines.live import InProcess
+from selftaught.serving.engines.colocated import Colocated
+from selftaught.serving.engines.engine import EngineOptions, uses_vllm
+from selftaught.serving.engines.live import InProcess, LiveGenerator, OnTransformers
 from selftaught.serving.weight_check import PROMPTS
+from selftaught.settings import Settings
 from selftaught.state.claims import parse_claim
 from selftaught.verification.runner import funnel
 
@@ -115,9 +118,14 @@ def _request(platform: Platform, job: Job, scratch: Path) -> TrainRequest:
 
 def _gathering(platform: Platform, job: Job, online: Online, tasks: Path, work: TrainRequest) -> Gathering:
     given = [task for task in dataset.read(tasks, Task) if task.split == "train"]
-    context = platform.settings.engine_context
-    engine = InProcess(work.model, job.trainee.digest, context, work.seed, work.template)
+    engine = InProcess(_generator(platform.settings, work.model), job.trainee.digest, work.seed, work.template)
     return Gathering(platform, job, online, given, engine, engine.tokens(PROMPTS[0]), work.scratch / "gathered")
+
+
+def _generator(settings: Settings, model: Path) -> LiveGenerator:
+    if settings.live_engine == "vllm" or (settings.live_engine == "auto" and uses_vllm()):
+        return Colocated(model, EngineOptions.from_settings(settings))
+    return OnTransformers(model, settings.engine_context)
 
 
 def _trained(platform: Platform, job: Job, work: TrainRequest, plan: OnlinePlan) -> TrainResult:

@@ -236,18 +236,27 @@ VLLM_FLAGS = (
 )
 
 
+VLLM_ENVIRONMENT = {
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+"""What vLLM runs with here, in whichever process."""
+
+
 def _environment(options: EngineOptions) -> dict[str, str]:
     """The engine's environment: this one's, with what measured fastest on CPU."""
-    return without_secrets() | {
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": str(options.threads),
-        "VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gib),
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_NO_USAGE_STATS": "1",
-        "TORCHDYNAMO_DISABLE": "1",
-        "HF_HUB_OFFLINE": "1",
-        KEY: options.key,
-    }
+    return (
+        without_secrets()
+        | VLLM_ENVIRONMENT
+        | {
+            "OMP_NUM_THREADS": str(options.threads),
+            "VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gib),
+            KEY: options.key,
+        }
+    )
 
 
 def launch(command: list[str], log: Path, options: EngineOptions, stdin: int = subprocess.DEVNULL) -> Process:

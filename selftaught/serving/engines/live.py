@@ -1,9 +1,9 @@
 """Live engines: they answer with a policy that is being trained, whose weights are pushed to them before every step.
 
 `LiveEngine` is what an online stage asks of an engine beside answers: to take weights, and to say what it computes with
-them. `InProcess` is the one for CPUs and small models: transformers' own generation in the trainer's process, on a copy
-of the weights in the precision that the model is stored in. One on vLLM in the same process has the same three methods;
-none is here yet. How requests are batched and drawn is the server's on transformers.
+them. `InProcess` is one in the trainer's process, which batches what is asked of it, on a generator that has a copy of
+the weights in the precision that the model is stored in: transformers' own here, vLLM's in
+`selftaught.serving.engines.colocated`. How requests are read and checked is the server's on transformers.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH = 64
-"""Sequences that are generated at once."""
+"""Sequences that transformers generates at once."""
 IDLE = 100
 """Turns of the event loop without another request after which all have come that are not waiting for an answer."""
 
@@ -48,6 +48,10 @@ class LiveEngine(ChatModel, Protocol):
         """Of each of `token_ids` but the first, in nats, with the weights that it has."""
         ...
 
+    def close(self) -> None:
+        """Give back what it holds; it answers no more."""
+        ...
+
 
 def require_pushed(engine: LiveEngine, token_ids: Sequence[int], expected: Sequence[float]) -> None:
     """Raise WrongModel unless `engine` gives `token_ids` the `expected` log-probabilities, to rounding."""
@@ -60,17 +64,86 @@ def require_pushed(engine: LiveEngine, token_ids: Sequence[int], expected: Seque
         )
 
 
+class LiveGenerator(Protocol):
+    """What answers in the trainer's process, and whose weights can be replaced."""
+
+    tokenizer: Any
+
+    def check(self, request: Request) -> None:
+        """Raise RefusedError for a request that the model cannot answer."""
+        ...
+
+    def taken(self, waiting: Sequence[Request]) -> list[Request]:
+        """Those of `waiting`, the oldest among them, that are generated together."""
+        ...
+
+    def drawn(self, batch: Sequence[Request], seed: int) -> list[list[Json]]:
+        """The choices that answer each request of `batch`: equal ones for an equal batch and `seed`."""
+        ...
+
+    def load(self, weights: "Iterable[tuple[str, Tensor]]") -> None:
+        """Replace the weights by those, which have their names in the model's folder."""
+        ...
+
+    def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:
+        """See `LiveEngine`."""
+        ...
+
+    def next_logprobs(self, prompts: Sequence[list[int]], tokens: Sequence[int]) -> list[list[float]]:
+        """The log-probability (nats) of each of `tokens` after each of `prompts`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds; it answers no more."""
+        ...
+
+
+class OnTransformers(Generator):
+    """transformers' generation, at most `BATCH` sequences at once: for machines without vLLM, and tiny models."""
+
+    def __init__(self, folder: Path, context: int) -> None:
+        super().__init__(folder, context, BATCH, 0)
+
+    def drawn(self, batch: Sequence[Request], seed: int) -> list[list[Json]]:
+        """See `LiveGenerator`."""
+        import torch
+
+        cast(Any, torch).manual_seed(seed)
+        return self.generate(batch)
+
+    def load(self, weights: "Iterable[tuple[str, Tensor]]") -> None:
+        """See `LiveGenerator`."""
+        import torch
+
+        own = self.model.state_dict()
+        with torch.no_grad():
+            for name, weight in weights:
+                own[name].copy_(weight)
+
+    def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:
+        """See `LiveGenerator`."""
+        return logprobs_of(self.model, token_ids)
+
+    def next_logprobs(self, prompts: Sequence[list[int]], tokens: Sequence[int]) -> list[list[float]]:
+        """See `LiveGenerator`."""
+        return [[row[token] for token in tokens] for row in next_logprobs(self.model, prompts)]
+
+    def close(self) -> None:
+        """See `LiveGenerator`."""
+        del self.model  # of a generator that is kept by a closed engine
+
+
 class InProcess:
-    """The model in `folder`, of `digest`, that answers in this process until other weights are pushed.
+    """The model of `digest` that `generator` has, answering in this process until other weights are pushed.
 
     Requests that wait together are generated together, so equal requests at one step and `seed` get equal answers.
     `template` are variables of the chat template.
     """
 
     def __init__(
-        self, folder: Path, digest: str, context: int, seed: int, template: Mapping[str, JsonValue] = {}
+        self, generator: LiveGenerator, digest: str, seed: int, template: Mapping[str, JsonValue] = {}
     ) -> None:
-        self._generator = Generator(folder, context, BATCH, seed)
+        self._generator = generator
         self._start, self._seed, self._template = digest, seed, template
         self._step = self._batches = 0
         self._waiting: list[Request] = []
@@ -83,17 +156,16 @@ class InProcess:
 
     def push(self, weights: "Iterable[tuple[str, Tensor]]", step: int) -> None:
         """See `LiveEngine`."""
-        import torch
-
-        own = self._generator.model.state_dict()
-        with torch.no_grad():
-            for name, weight in weights:
-                own[name].copy_(weight)
+        self._generator.load(weights)
         self._step, self._batches = step, 0
 
     def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:
         """See `LiveEngine`."""
-        return logprobs_of(self._generator.model, token_ids)
+        return self._generator.logprobs(token_ids)
+
+    def close(self) -> None:
+        """See `LiveEngine`."""
+        self._generator.close()
 
     def tokens(self, text: str) -> list[int]:
         """`text`, tokenized."""
@@ -134,12 +206,12 @@ class InProcess:
         """For each of `chats` the probability of each of `words`, in any case, as its answer's first token."""
         import math
 
-        said = [text.strip().casefold() for text in self._vocabulary()]
-        rows = next_logprobs(self._generator.model, [self._opening(messages) for messages in chats])
-        return [
-            [sum(math.exp(p) for text, p in zip(said, row, strict=False) if text == word.casefold()) for word in words]
-            for row in rows
-        ]
+        spelt = [(token, text.strip().casefold()) for token, text in enumerate(self._vocabulary())]
+        tokens = [[token for token, text in spelt if text == word.casefold()] for word in words]
+        asked = sorted({token for each in tokens for token in each})
+        rows = self._generator.next_logprobs([self._opening(messages) for messages in chats], asked)
+        likely = [{token: math.exp(p) for token, p in zip(asked, row, strict=True)} for row in rows]
+        return [[sum(each[token] for token in spelling) for spelling in tokens] for each in likely]
 
     def _vocabulary(self) -> list[str]:
         tokenizer = self._generator.tokenizer
@@ -180,12 +252,9 @@ class InProcess:
                 request.answer.set_result(choices)
 
     def _generate(self, batch: Sequence[Request]) -> list[list[Json]]:
-        import torch
-
         drawn = random.Random(f"{self._seed}/{self._step}/{self._batches}")
-        cast(Any, torch).manual_seed(drawn.getrandbits(63))
         self._batches += 1
-        return self._generator.generate(batch)
+        return self._generator.drawn(batch, drawn.getrandbits(63))
 
 
 async def _settled(count: Callable[[], int]) -> None:

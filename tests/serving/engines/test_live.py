@@ -9,7 +9,7 @@ import torch
 from selftaught.blocks import Completion
 from selftaught.core.errors import NoAnswer, WrongModel
 from selftaught.records import Message
-from selftaught.serving.engines.live import InProcess, require_pushed
+from selftaught.serving.engines.live import InProcess, OnTransformers, require_pushed
 from selftaught.serving.weight_check import logprobs_of
 from tests.rounds import tiny_model
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(folder: Path) -> InProcess:
-    return InProcess(folder, "digest", 128, seed=7)
+    return InProcess(OnTransformers(folder, 128), "digest", seed=7)
 
 
 def asked(text: str) -> list[Message]:
@@ -36,7 +36,7 @@ async def answers(engine: InProcess, *texts: str, **more: int) -> list[list[Comp
 
 
 async def test_the_same_step_gives_the_same_answers_and_another_step_others(folder: Path, engine: InProcess):
-    again = InProcess(folder, "digest", 128, seed=7)
+    again = InProcess(OnTransformers(folder, 128), "digest", seed=7)
     first, second = await answers(engine, "1?", "2?"), await answers(again, "1?", "2?")
     assert first == second
     assert [len(each) for each in first] == [3, 3]
