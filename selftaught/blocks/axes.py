@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, cast
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -250,6 +250,9 @@ class Curator(Block, axis="curate"):
         """Raise RoundFailed if `given` examples are not enough to train on."""
 
 
+HeldTo = Literal["start", "base"]
+
+
 class Objective(Block, axis="train"):
     """How examples change a model."""
 
@@ -259,6 +262,11 @@ class Objective(Block, axis="train"):
     """Whether torchrun may start it in several processes, each with the same arguments; the first writes `out`."""
     online: ClassVar[bool] = False
     """Whether it can learn in a stage with `online`: see `train_online`."""
+
+    @property
+    def held_to(self) -> HeldTo:
+        """The reference that it needs, if it does: the model that training starts from, or the line's first, `base`."""
+        return "start"
 
     @abstractmethod
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:

@@ -76,6 +76,8 @@ class TrainContext:
     report: "ProgressSink"
     template: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     """Variables of the chat template."""
+    reference: Path | None = None
+    """The model that the trained one is held to, where that is not the one which training starts from."""
 
 
 class ProgressSink(Protocol):

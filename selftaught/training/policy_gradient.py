@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from typing_extensions import override
 
-from selftaught.blocks import TrainContext, TrainResult
+from selftaught.blocks import HeldTo, TrainContext, TrainResult
 from selftaught.records import Example, TargetType
 from selftaught.training.gradient import Epochs, Gradient, Rate
 from selftaught.training.tokens import Loss, Need, TokenBatch
@@ -33,6 +33,13 @@ class KL(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     weight: Annotated[PositiveFloat, Field(description="of the penalty beside the loss: GRPO's beta")] = 0.04
+    to: Annotated[
+        HeldTo,
+        Field(
+            description="the reference: the model that training starts from, or the one that the line began with",
+            exclude_if=lambda to: to == "start",
+        ),
+    ] = "start"
 
 
 class PolicyGradient(Gradient, type="policy_gradient"):
@@ -65,13 +72,18 @@ class PolicyGradient(Gradient, type="policy_gradient"):
         Literal["sequence", "token"],
         Field(description="mean over the tokens of each rollout, then over these (GRPO), or over all tokens (DAPO)"),
     ] = "sequence"
-    kl: Annotated[KL | None, Field(description="penalty on leaving the model that training starts from")] = None
+    kl: Annotated[KL | None, Field(description="penalty on leaving the reference")] = None
 
     @property
     @override
     def needs(self) -> frozenset[Need]:
         wanted: dict[Need, bool] = {"behaviour": self.old == "recomputed", "reference": self.kl is not None}
         return frozenset(need for need, wants in wanted.items() if wants)
+
+    @property
+    @override
+    def held_to(self) -> HeldTo:
+        return self.kl.to if self.kl else "start"
 
     def compute_loss(self, tokens: TokenBatch) -> Loss:
         """The loss of the tokens, each times its weight; weights are what counts."""

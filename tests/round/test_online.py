@@ -12,7 +12,9 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Example, Group, Task, dataset
 from selftaught.round.experience import Gathering, chosen
+from selftaught.round.job import ModelRef
 from selftaught.round.steps import train_online
+from selftaught.round.steps.train import held_to, reference
 from selftaught.round.steps.train_online import OnlineTraining
 from tests.rounds import Round, database, engines, model, platform, recipe, recorded_blocks, requests
 
@@ -111,6 +113,22 @@ def test_tasks_that_were_written_in_a_step_stay_with_their_rollouts(tmp_path: Pa
     gathering = Gathering(None, None, online, (), None, (), tmp_path)  # pyright: ignore[reportArgumentType]
     (group,) = gathering.groups()
     assert [group.task_of(rollout) for rollout in group.rollouts] == written
+
+
+def test_a_penalty_on_leaving_the_base_is_on_the_model_that_the_line_began_with(
+    platform: Platform, engines: Path, model: Path, tmp_path: Path
+):
+    """Also when training starts from another one; and another base is another training."""
+    held = {"train": {**STAGE["train"], "kl": {"to": "base"}}}
+    one, free = round_of(model, tmp_path / "round", **held), round_of(model, tmp_path / "free")
+    one.prepare()
+    free.prepare()
+    (objective,), later = one.job.blocks.train, ModelRef(digest="another")
+    assert one.job.anchor is not None
+    assert reference(platform, one.job, objective, later) == platform.model(one.job.anchor.digest)
+    assert reference(platform, one.job, objective, one.job.anchor) is None
+    assert reference(platform, free.job, free.job.blocks.train[0], later) is None
+    assert (held_to(one.job), held_to(free.job)) == ({"reference": one.job.anchor.digest}, {})
 
 
 def test_all_tasks_are_had_before_one_is_had_again():

@@ -24,11 +24,20 @@ def examples() -> list[Example]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer Llama in bf16 with a byte tokenizer, as a folder."""
+    return _random(tmp_path_factory.mktemp("tiny"), 0)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `tiny_model`, with other weights."""
+    return _random(tmp_path_factory.mktemp("other"), 1)
+
+
+def _random(folder: Path, seed: int) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=300,
         hidden_size=64,

@@ -65,6 +65,23 @@ def test_a_run_that_is_killed_at_any_step_comes_to_what_it_would_have(
         assert all(torch.equal(complete[name], resumed[name]) for name in complete)
 
 
+@pytest.mark.parametrize("online", [True, False])
+def test_the_penalty_is_on_leaving_the_reference(online: bool, tiny_model, other_model, context, tmp_path):
+    """At the start nothing is left of the start itself; of another model as much as its weight says."""
+
+    def loss(weight: float, reference: Path) -> float:
+        config = PolicyGradient(**TOLD | {"batch_size": 3}, kl=KL(weight=weight, to="base"))
+        name = f"{weight} {reference.name}"
+        given, out = replace(context(name), reference=reference), tmp_path / f"{name} out"
+        if online:
+            return config.train_online(tiny_model, plan(steps=1), out, given).losses[0][1]
+        return run_offline(config, tiny_model, sampled(0), out, given).losses[0][1]
+
+    own, *far = loss(1.0, tiny_model), loss(1.0, other_model), loss(2.0, other_model)
+    assert far[0] - own > 0.1
+    assert far[1] - far[0] == pytest.approx(far[0] - own, rel=1e-3)
+
+
 def test_one_step_is_one_update_offline(tiny_model, context, tmp_path):
     given = TOLD | {"batch_size": 3}
     online = PolicyGradient(**given).train_online(tiny_model, plan(steps=1), tmp_path / "online", context("online"))

@@ -81,13 +81,17 @@ OBJECTIVES = {
     "dpo": DPO(**TOLD | {"learning_rate": 1e-4, "batch_size": 2}),
     "dpo, accumulated": DPO(**TOLD | {"learning_rate": 1e-4}, gradient_accumulation=2),
     "policy gradient": PolicyGradient(**TOLD | {"learning_rate": 1e-4, "batch_size": 2}, kl=KL()),
+    "policy gradient, held to the base": PolicyGradient(**TOLD | {"learning_rate": 1e-4}, kl=KL(weight=1.0, to="base")),
+    "policy gradient, held to shards of the base": PolicyGradient(
+        **TOLD | {"learning_rate": 1e-4}, kl=KL(weight=1.0, to="base"), sharded=True
+    ),
     "value": ValueMSE(**TOLD | {"batch_size": 2}),
     "value, accumulated": ValueMSE(**TOLD, gradient_accumulation=2),
 }
 
 
 @pytest.fixture(scope="module")
-def make(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainRequest]:
+def make(tiny_model: Path, other_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainRequest]:
     """The input of an objective for the examples; its files are in a folder of its own."""
     data = tmp_path_factory.mktemp("data") / "examples"
     dataset.write(data, EXAMPLES, "examples")
@@ -103,6 +107,7 @@ def make(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
             seed=3,
             step="train",
             events=folder / "events.jsonl",
+            reference=other_model if objective.held_to == "base" else None,
         )
 
     return work

@@ -38,6 +38,12 @@ class TrainRequest(BaseModel):
     step: str
     events: Path | None = None
     template: Mapping[str, JsonValue] = {}
+    reference: Path | None = None
+
+    @property
+    def context(self) -> TrainContext:
+        """What the objective is given beside the model and the examples."""
+        return TrainContext(self.scratch, self.seed, self.report, self.template, self.reference)
 
     def run(self, processes: int = 1) -> TrainResult:
         """Train, in as many processes as are asked for where the objective can be shared.
@@ -67,8 +73,7 @@ class TrainRequest(BaseModel):
         return report
 
     def _alone(self) -> TrainResult:
-        context = TrainContext(self.scratch, self.seed, self.report, self.template)
-        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, context)
+        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, self.context)
 
     def torchrun(self, *options: str) -> bool:
         """Train in the processes that torchrun starts with `options`; whether they ended well."""

@@ -46,6 +46,7 @@ class TrainJobRequest(BaseModel):
     seed: int
     step: str
     template: Mapping[str, JsonValue] = {}
+    reference: Annotated[str, Field(exclude_if=lambda digest: not digest)] = ""
     packages: Annotated[Mapping[str, str], Field(exclude_if=lambda packages: not packages)] = {}
     """The version of the package that brought the objective, so that another one is another training."""
 
@@ -59,7 +60,8 @@ class TrainJobRequest(BaseModel):
         scratch = home / "scratch" / self.name
         return TrainRequest(
             objective=self.objective,
-            model=proven(store.local("models", self.model, home / "cache"), self.model),
+            model=_model(store, self.model, home),
+            reference=_model(store, self.reference, home) if self.reference else None,
             examples=dataset.proven(store.local("datasets", self.examples, home / "cache"), self.examples),
             out=scratch / "model",
             scratch=scratch / "steps",
@@ -67,6 +69,10 @@ class TrainJobRequest(BaseModel):
             step=self.step,
             template=self.template,
         )
+
+
+def _model(store: Store, digest: str, home: Path) -> Path:
+    return proven(store.local("models", digest, home / "cache"), digest)
 
 
 class Answer(BaseModel):
@@ -121,9 +127,12 @@ class TrainJobs:
             seed=work.seed,
             step=work.step,
             template=work.template,
+            reference=model_digest(work.reference) if work.reference else "",
             packages=packages(work.objective),
         )
         self.store.put("models", order.model, work.model)
+        if work.reference:
+            self.store.put("models", order.reference, work.reference)
         self.store.put("datasets", order.examples, work.examples)
         self.store.claim(claim(order.name, "order"), order.model_dump_json().encode())
         return order

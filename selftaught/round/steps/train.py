@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from selftaught.blocks import TrainResult
+from selftaught.blocks import Objective, TrainResult
 from selftaught.cluster.client import Cluster
 from selftaught.core.errors import RoundFailed
 from selftaught.core.stopwatch import Stopwatch
@@ -84,6 +84,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
         "seed": job.seed,
         **brought_by(job.blocks.train),
         **({"chat_template": job.recipe.chat_template} if job.recipe.chat_template else {}),
+        **held_to(job),
     }
     key = input_key("train", inputs)
     done = platform.store.claimed(key)
@@ -174,6 +175,7 @@ def _objectives(
             step="train" if role == "policy" else f"train {role}",
             events=Path(platform.settings.events) if platform.settings.events else None,
             template=job.recipe.chat_template,
+            reference=reference(platform, job, objective, start),
         )
         done = sum(result.steps for result in results)
         curve = Curve(job.run, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}", role, done)
@@ -181,6 +183,19 @@ def _objectives(
             results.append(_done(platform, work))
         folder = work.out
     return results, folder
+
+
+def reference(platform: Platform, job: Job, objective: Objective, start: ModelRef) -> Path | None:
+    """The folder of the model that `objective` holds the trained one to; None: the one that it starts from."""
+    if objective.held_to == "start" or job.anchor is None or job.anchor.digest == start.digest:
+        return None
+    return platform.model(job.anchor.digest)
+
+
+def held_to(job: Job) -> dict[str, str]:
+    """For input digests: the model that the line began with, where training depends on it beside its start."""
+    held = any(objective.held_to == "base" for objective in job.blocks.train)
+    return {"reference": job.anchor.digest} if held and job.anchor else {}
 
 
 def _done(platform: Platform, work: TrainRequest) -> TrainResult:

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from selftaught.blocks import OnlinePlan, TrainContext, TrainResult
+from selftaught.blocks import OnlinePlan, TrainResult
 from selftaught.core.errors import BadInput
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.platform import Platform, input_key
@@ -24,7 +24,7 @@ from selftaught.round.inputs import of_online
 from selftaught.round.job import Job, dump
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks
-from selftaught.round.steps.train import Training, register, scratch_of, stored
+from selftaught.round.steps.train import Training, held_to, reference, register, scratch_of, stored
 from selftaught.round.steps.verify import Verified, show, track_examples, track_verified
 from selftaught.sampling.runner import total_tokens
 from selftaught.serving.engines.colocated import Colocated
@@ -58,6 +58,7 @@ def run(job_path: str, tasks: str, verified: str, examples: str, out: str) -> On
         online=dump(online),
         curate=dump(job.blocks.curate),
         train=dump(job.blocks.train),
+        **held_to(job),
     )
     key = input_key("train", inputs)
     done = platform.store.claimed(key)
@@ -113,6 +114,7 @@ def _request(platform: Platform, job: Job, scratch: Path) -> TrainRequest:
         step="train",
         events=Path(platform.settings.events) if platform.settings.events else None,
         template=job.recipe.chat_template,
+        reference=reference(platform, job, job.blocks.train[0], job.trainee),
     )
 
 
@@ -129,10 +131,9 @@ def _generator(settings: Settings, model: Path) -> LiveGenerator:
 
 
 def _trained(platform: Platform, job: Job, work: TrainRequest, plan: OnlinePlan) -> TrainResult:
-    context = TrainContext(work.scratch, work.seed, work.report, work.template)
     curve = Curve(job.run, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}", "policy")
     with followed(work.curve, places(platform.settings.report_to, platform.tracker, platform.settings.home, curve)):
-        return work.objective.train_online(work.model, plan, work.out, context)
+        return work.objective.train_online(work.model, plan, work.out, work.context)
 
 
 def _written(platform: Platform, job: Job, gathering: Gathering, result: TrainResult, scratch: Path) -> Verified:

@@ -7,7 +7,7 @@ Steps are the loop's business, losses the objectives'.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
@@ -20,9 +20,11 @@ from selftaught.core.errors import RoundFailed
 from selftaught.core.files import replacing
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.batches import Layout, Row, View, as_it_is
+from selftaught.training.loops.folder import load
 from selftaught.training.loops.learner import Learner
 from selftaught.training.loops.loop import Loop
 from selftaught.training.loops.processes import Processes, bare, gathered, is_sharded, placed
+from selftaught.training.loops.readers import LogProbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,14 @@ def _adapters(lora: Lora) -> LoraConfig:
     )
 
 
+def reference_of(learner: Learner, folder: Path | None, sharded: bool) -> Learner | None:
+    """A learner that reads the model in `folder` and never updates it; None where there is none."""
+    if folder is None or "reference" not in learner.objective.needs:
+        return None
+    built = load(folder, dtype(learner.objective)).requires_grad_(False)
+    return replace(learner, module=placed(LogProbs(built), sharded, learner.processes))
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run about to start: what it sees, of how many examples, and when its preparation began (perf_counter).
@@ -137,7 +147,7 @@ class Run:
         cast(Any, torch).manual_seed(self.context.seed)  # what is drawn (a head, adapters), every process draws alike
         model = self.build()
         sharded = is_sharded(self.config, model, processes)
-        loop = self._loop(placed(self.reader(model), sharded, processes), processes)
+        loop = self._loop(placed(self.reader(model), sharded, processes), sharded, processes)
         progress = loop.prepared()
         ready = time.perf_counter()
         loop.run(progress)
@@ -161,7 +171,7 @@ class Run:
             },
         )
 
-    def _loop(self, module: torch.nn.Module, processes: Processes) -> Loop:
+    def _loop(self, module: torch.nn.Module, sharded: bool, processes: Processes) -> Loop:
         learner = Learner(
             objective=self.config,
             module=module,
@@ -172,6 +182,7 @@ class Run:
         )
         return Loop(
             learner=learner,
+            reference=reference_of(learner, self.context.reference, sharded),
             rows=self.rows,
             order=self.plan.order,
             seen=self.plan.seen(self.config.batch_size * self.config.gradient_accumulation),

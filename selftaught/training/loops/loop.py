@@ -1,7 +1,7 @@
 """The loop: updates over a plan's batches, whatever the objective is. What an update is, is the learner's business."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Loop:
     scratch: Path
     report: ProgressSink
     view: View = as_it_is
+    reference: Learner | None = None
+    """The model that the trained one is held to; None: as it is before training."""
 
     @property
     def objective(self) -> Gradient:
@@ -46,8 +48,11 @@ class Loop:
         What the weights say before training is read before.
         """
         before = self.objective.needs & {"reference", "behaviour"}
+        if self.reference and "reference" in before:
+            self.rows = self._with_logprobs(self.reference, {"reference"})
+            self.reference, before = None, before - {"reference"}
         if before:
-            self.rows = self._with_logprobs(before)
+            self.rows = self._with_logprobs(self.learner, before)
         learner = self.learner
         return checkpoints.resume(self.scratch, learner.module, learner.optimizer, learner.processes)
 
@@ -74,9 +79,9 @@ class Loop:
         rows = [self.view(self.rows[index], at) for at, index in enumerate(order, step * size)]
         return self.learner.update(rows, step, rate(self.objective.scheduler, step, self.steps, self.objective.warmup))
 
-    def _with_logprobs(self, named: frozenset[str]) -> list[Row]:
-        """The rows with their log-probabilities before training, as what is `named`."""
+    def _with_logprobs(self, model: Learner, named: Iterable[str]) -> list[Row]:
+        """The rows with the log-probabilities that `model` gives before training, as what is `named`."""
         rows, seen = list(self.rows), sorted(set(self.order))
-        for index, known in zip(seen, self.learner.logprobs([rows[index] for index in seen]), strict=True):
+        for index, known in zip(seen, model.logprobs([rows[index] for index in seen]), strict=True):
             rows[index] = replace(rows[index], **dict.fromkeys(named, known))
         return rows

@@ -28,7 +28,7 @@ from selftaught.training.gradient import Gradient
 from selftaught.training.loops import checkpoints, dpo, policy_gradient, sft
 from selftaught.training.loops.batches import Layout, Row, Tokens, tree
 from selftaught.training.loops.checkpoints import Progress
-from selftaught.training.loops.common import adapted, dtype, multiplied, prepared
+from selftaught.training.loops.common import adapted, dtype, multiplied, prepared, reference_of
 from selftaught.training.loops.folder import load, save
 from selftaught.training.loops.learner import Figures, Learner
 from selftaught.training.loops.processes import Processes, placed
@@ -181,9 +181,10 @@ class OnlineTrainer:
 
     @cached_property
     def _reference(self) -> Learner:
-        """The model that training starts from: it is read and never updated."""
-        built = load(self.start, dtype(self.config)).requires_grad_(False)
-        return replace(self.learner, module=placed(LogProbs(built), False, self.learner.processes))
+        """The model that the trained one is held to: the one that training starts from, unless another is named."""
+        held = reference_of(self.learner, self.context.reference or self.start, False)
+        assert held, self.config
+        return held
 
 
 def rows_of(config: Gradient, example: Example, chat: Chat) -> list[Row]:

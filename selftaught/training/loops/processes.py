@@ -84,14 +84,14 @@ def replicated_bytes(model: torch.nn.Module) -> int:
 
 
 def placed(reader: torch.nn.Module, sharded: bool, processes: Processes) -> torch.nn.Module:
-    """`reader` on this process's device, as its replica or its shard."""
+    """`reader` on this process's device, as its replica or its shard; one that is not trained sends no gradients."""
     if sharded:
         mesh = init_device_mesh(processes.device.type, (processes.count,))
         for block in _blocks(reader):
             fully_shard(block, mesh=mesh)
         return cast(Any, fully_shard(reader, mesh=mesh))
     reader.to(processes.device)
-    if processes.count == 1:
+    if processes.count == 1 or not any(weight.requires_grad for weight in reader.parameters()):
         return reader
     return DistributedDataParallel(reader, forward_sync_buffers=False)
 
