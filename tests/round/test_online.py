@@ -120,7 +120,7 @@ def test_a_penalty_on_leaving_the_base_is_on_the_model_that_the_line_began_with(
 ):
     """Also when training starts from another one; and another base is another training."""
     held = {"train": {**STAGE["train"], "kl": {"to": "base"}}}
-    one, free = round_of(model, tmp_path / "round", **held), round_of(model, tmp_path / "free")
+    one, free = round_of(model, tmp_path / "round", **held), round_of(model, tmp_path / "free", "free")
     one.prepare()
     free.prepare()
     (objective,), later = one.job.blocks.train, ModelRef(digest="another")
