@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from selftaught.core.templates import filled
 from selftaught.records import Message, Task
 
 
@@ -26,8 +27,6 @@ Hint = Annotated[
 
 def with_hint(task: Task, hint: str, answer: str) -> list[Message]:
     """The messages of `task` with `hint`, {answer} filled in, after the last user message."""
-    # str.format would trip over the braces of LaTeX in a hint.
-    filled = hint.replace("{answer}", answer)
     last = max(i for i, message in enumerate(task.messages) if message.role == "user")
-    asked = Message(role="user", content=f"{task.messages[last].content}\n\n{filled}")
+    asked = Message(role="user", content=f"{task.messages[last].content}\n\n{filled(hint, {'answer': answer})}")
     return [*task.messages[:last], asked, *task.messages[last + 1 :]]

@@ -16,7 +16,7 @@ from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Message, Task, Turn, Verdict, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of
-from selftaught.sampling.dialogue_turn import DialogueTurn, filled, problems
+from selftaught.sampling.dialogue_turn import DialogueTurn, fill, problems
 
 
 class Dialogue(Sampler, type="dialogue"):
@@ -191,14 +191,14 @@ class _Asking:
         return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
 
     def _scripted(self, branch: Branch, say: str, feedback: str) -> Branch:
-        text = filled(say, branch.said, self.task, feedback)
+        text = fill(say, branch.said, self.task, feedback)
         own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=self._agent)
         return branch.then(*self._question(branch, feedback), own)
 
     def _question(self, branch: Branch, feedback: str) -> Iterator[Turn]:
         """The user's message before the turn, where the thread has one that is not the task's own."""
         if self.turn.ask is not None and self.turn.view == "thread" and branch.turns:
-            text = filled(self.turn.ask, branch.said, self.task, feedback)
+            text = fill(self.turn.ask, branch.said, self.task, feedback)
             yield Turn(role="user", kind="question", content=text, hinted=self._tells(feedback))
 
     def _tells(self, feedback: str) -> bool:

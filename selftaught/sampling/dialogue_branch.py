@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from selftaught.records import Message, Rollout, Task, Turn, Verdict, conversation
-from selftaught.sampling.dialogue_turn import DialogueTurn, filled
+from selftaught.sampling.dialogue_turn import DialogueTurn, fill
 
 Prompt = tuple[Message, ...]
 
@@ -54,7 +54,7 @@ def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> 
     """What the speaker of `turn` is shown, ending with a user's message."""
 
     def text(template: str) -> str:
-        return filled(template, branch.said, task, feedback)
+        return fill(template, branch.said, task, feedback)
 
     own = [message for message in task.messages if message.role == "system"]
     system = own if turn.system is None else [Message(role="system", content=text(turn.system))]

@@ -3,7 +3,6 @@
 Its texts are templates with slots in braces. It does not run anything: `selftaught.sampling.dialogue` does.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -12,11 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from selftaught.blocks import Drawing, Stops
+from selftaught.core.templates import filled, slots
 from selftaught.records import Task, TurnKind
 
 GIVEN = ("task", "answer", "feedback")
 """Slots that are no turn's name; `text.NAME` is a text of the task."""
-SLOT = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[A-Za-z0-9_-]+)?)\}")
 TELLING = ("answer", "text.reference")
 """Slots that give the right answer away."""
 
@@ -66,11 +65,11 @@ class DialogueTurn(Drawing):
     @property
     def tells(self) -> bool:
         """Whether its prompt gives the right answer away; what is said is no prompt."""
-        return not _slots(self.ask, self.system).isdisjoint(TELLING)
+        return not slots(self.ask, self.system).isdisjoint(TELLING)
 
     def slots(self) -> frozenset[str]:
         """The slots of its texts."""
-        return _slots(self.ask, self.say, self.system)
+        return slots(self.ask, self.say, self.system)
 
     @model_validator(mode="after")
     def _can_be_sampled(self) -> Self:
@@ -85,16 +84,11 @@ class DialogueTurn(Drawing):
         return self
 
 
-def _slots(*texts: str | None) -> frozenset[str]:
-    return frozenset(slot for text in texts for slot in SLOT.findall(text or ""))
-
-
-def filled(template: str, said: Mapping[str, str], task: Task, feedback: str) -> str:
-    """`template` with its slots filled in; braces that are no slot stay, as LaTeX has them."""
+def fill(template: str, said: Mapping[str, str], task: Task, feedback: str) -> str:
+    """`template` with its slots filled in."""
     values = {"task": task.question, "answer": task.answer or "", "feedback": feedback, **said}
     values |= {f"text.{name}": text for name, text in task.texts.items()}
-    # str.format would trip over the braces of LaTeX.
-    return SLOT.sub(lambda slot: values.get(slot[1], slot[0]), template)
+    return filled(template, values)
 
 
 def problems(turns: Sequence[DialogueTurn]) -> Iterator[str]:

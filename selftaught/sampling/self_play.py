@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, JsonValue, PositiveInt
 
 from selftaught.blocks import Completion, Context, Drawing, Sampler
+from selftaught.core.templates import filled
 from selftaught.records import Group, Message, Rollout, Task
 from selftaught.sampling.iid import rollout_of
 from selftaught.verification.votes import most_voted
@@ -42,7 +43,7 @@ class SelfPlay(Drawing, Sampler, type="self_play"):
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The proposals after the example of `task` and the answers to them. Raises what `ChatModel.chat` raises."""
-        asked = Message(role="user", content=self.ask.replace("{task}", task.question))
+        asked = Message(role="user", content=filled(self.ask, {"task": task.question}))
         proposals = await self._said([asked], self.n, self.role, context)
         texts = dict.fromkeys(each.text.strip() for each in proposals)
         solved = await asyncio.gather(*(self._solved(task, text, context) for text in texts if text))

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from selftaught.blocks import Block, Context
+from selftaught.core.templates import filled
 from selftaught.records import Message, Task
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -56,16 +57,9 @@ class Judged(Duplicates, type="judged"):
     )
 
     async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
-        asked = filled(self.prompt, task=task.question, one=one, other=other)
+        asked = filled(self.prompt, {"task": task.question, "one": one, "other": other})
         ((yes, no),) = await context.tokens(self.role).odds([[Message(role="user", content=asked)]], ["yes", "no"])
         return yes > no
-
-
-def filled(template: str, **values: str) -> str:
-    """`template` with each `{name}` replaced; other braces (LaTeX) stay, and what is put in is not checked again."""
-    parts = template.split("{")
-    ended = [(part.partition("}"), part) for part in parts[1:]]
-    return parts[0] + "".join(values[n] + rest if end and n in values else "{" + part for (n, end, rest), part in ended)
 
 
 def within(one: str, other: str, most: int) -> bool:

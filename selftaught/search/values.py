@@ -13,8 +13,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from selftaught.blocks import Context, OneOf, Verifier, judged
+from selftaught.core.templates import filled
 from selftaught.records import Group, Message, Rollout, Turn, Verdict, passes
-from selftaught.search.duplicates import filled
 from selftaught.search.parts import BadValue, Estimate, NodeValue, RollingValue
 from selftaught.search.rollouts import RollOuts, Said
 from selftaught.search.tree import SearchNode, SearchTree
@@ -72,7 +72,7 @@ class PTrue(NodeValue, type="p_true"):
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         tree.valued(nodes)
-        asked = Message(role="user", content=filled(self.prompt, answer=tree.task.answer or ""))
+        asked = Message(role="user", content=filled(self.prompt, {"answer": tree.task.answer or ""}))
         said = [Message(role="assistant", content=node.so_far().strip()) for node in nodes]
         chats = [[*tree.task.messages, each, asked] for each in said]
         return [share(self.role, *odds) for odds in await context.tokens(self.role).odds(chats, ["true", "false"])]

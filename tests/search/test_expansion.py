@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.blocks import Completion, Context
-from selftaught.search.duplicates import EditDistance, Exact, Judged, filled, within
+from selftaught.search.duplicates import EditDistance, Exact, Judged, within
 from selftaught.search.expansion import ENDS, Steps
 from selftaught.search.insertion import complete_tokens, steps
 from selftaught.search.tree import SearchTree
@@ -115,7 +115,3 @@ async def test_duplicates_are_what_the_block_says():
     judge = Judge()
     assert await Judged().same(TASK, "one {x}", "other", Context(models={"policy": judge}))
     assert "Step A: one {x}\n\nStep B: other" in judge.asked[0]
-
-
-def test_what_is_filled_in_is_not_looked_at_again():
-    assert filled(r"{one} \frac{a}{b} {other}", one="{other}", other="x") == r"{other} \frac{a}{b} x"
