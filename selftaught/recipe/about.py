@@ -18,6 +18,7 @@ Family = Literal[
     "supervised",
     "search",
     "self-correction",
+    "feedback-conditioned",
     "preference",
     "online",
     "self-play",
