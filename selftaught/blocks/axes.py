@@ -120,6 +120,11 @@ class Verifier(Block, axis="verify"):
     """Whether a rollout with just the gold answer has to pass, which is tested before a run. False for verifiers of
     form, steps or length."""
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """The turns that it names."""
+        return ()
+
     @abstractmethod
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         """One verdict per rollout, in order. A verifier that cannot run gives errors, never scores.

@@ -24,8 +24,8 @@ class Tags(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    passed: Annotated[str, Field(min_length=1)]
-    failed: Annotated[str, Field(min_length=1)]
+    passed: Annotated[str, Field(min_length=1, description="the tag of answers that passed")]
+    failed: Annotated[str, Field(min_length=1, description="the tag of answers that failed")]
 
     @model_validator(mode="after")
     def _differ(self) -> Self:

@@ -193,10 +193,10 @@ class Stage(BaseModel):
     @model_validator(mode="after")
     def _turns_are_said(self) -> Self:
         said = self.sample.turn_names
-        for curator in self.curate:
-            if said is not None and (missing := [name for name in curator.turn_names if name not in said]):
+        for axis, block in (*(("curate", each) for each in self.curate), *(("verify", each) for each in self.verify)):
+            if said is not None and (missing := [name for name in block.turn_names if name not in said]):
                 raise ValueError(
-                    f"curate names the turn '{missing[0]}', but sample has {', '.join(said)}. Name one of these."
+                    f"{axis} names the turn '{missing[0]}', but sample has {', '.join(said)}. Name one of these."
                 )
         return self
 
