@@ -22,6 +22,9 @@ from selftaught.training.tokens import Loss, Need, TokenBatch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from selftaught.training.loops.batches import Row
+    from selftaught.training.rendering import Chat
+
 
 class DPO(Gradient, type="dpo"):
     """Learn from pairs. With h the difference of the two sides' log-ratios to the reference:
@@ -67,6 +70,14 @@ class DPO(Gradient, type="dpo"):
         if self.nll:
             each = each - self.nll * (tokens.summed(tokens.logprobs) / lengths).chunk(2)[0]
         return Loss((tokens.examples * each).sum(), tokens.examples.abs().sum())
+
+    @override
+    def rows(self, example: Example, chat: "Chat") -> "list[Row]":
+        """The pair as one row of two sequences; none where a side's tokens would not say it."""
+        from selftaught.training.loops.dpo import pair
+
+        made = pair(example, chat)
+        return [made] if made else []
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on the pairs of `examples` and write the new one atomically to `out`.

@@ -8,7 +8,7 @@ import importlib.util
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import override
@@ -18,6 +18,10 @@ from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Example, TargetType
 from selftaught.training.schedule import Shape
 from selftaught.training.tokens import Loss, Need, TokenBatch
+
+if TYPE_CHECKING:
+    from selftaught.training.loops.batches import Layout, Row
+    from selftaught.training.rendering import Chat
 
 
 class Lora(BaseModel):
@@ -105,6 +109,18 @@ class Gradient(Objective):
         """Whether it is of this objective's target and role, and not of weight 0."""
         mine = example.role in (None, self.role)
         return mine and example.target.type == self.target and example.weight != 0
+
+    def rows(self, example: Example, chat: "Chat") -> "list[Row]":
+        """An example as rows of tokens, none where it cannot be said: its first sequence, unless overridden."""
+        from selftaught.training.loops.sft import rows_of
+
+        return rows_of(example, chat)
+
+    def layout(self, model: Path) -> "Layout":
+        """How rows are laid out in a batch: as trees of the prompts that they share, where the model in `model` can."""
+        from selftaught.training.loops.batches import shared
+
+        return shared(model)
 
     @override
     def train_online(self, model: Path, plan: OnlinePlan, out: Path, context: TrainContext) -> TrainResult:

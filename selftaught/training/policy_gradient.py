@@ -21,6 +21,9 @@ from selftaught.training.tokens import Loss, Need, TokenBatch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from selftaught.training.loops.batches import Row
+    from selftaught.training.rendering import Chat
+
 PASS_RATES = (0.02, 0.98)
 """Between these NFT holds a task's mean reward, as its code does."""
 FLOOR = 1e-3
@@ -92,6 +95,13 @@ class PolicyGradient(Gradient, type="policy_gradient"):
             each = each + self.kl.weight * k3(tokens.reference - tokens.logprobs)
         weights = tokens.weights if self.aggregate == "token" else per_sequence(tokens)
         return Loss((weights * each).sum(), weights.abs().sum())
+
+    @override
+    def rows(self, example: Example, chat: "Chat") -> "list[Row]":
+        """The rollout in the tokens that were sampled. Raises RoundFailed when `old: sampled` is not known."""
+        from selftaught.training.loops.policy_gradient import rows_of
+
+        return rows_of(self, example, chat)
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on the rollouts of `examples` and write the new one atomically to `out`.

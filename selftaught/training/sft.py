@@ -6,14 +6,18 @@ computed for completion tokens alone. How examples become rows of tokens is in `
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, TargetType
 from selftaught.training.gradient import Gradient
 from selftaught.training.tokens import Loss, TokenBatch
+
+if TYPE_CHECKING:
+    from selftaught.training.loops.batches import Layout
 
 
 class MaskInputs(BaseModel):
@@ -57,6 +61,13 @@ class SFT(Gradient, type="sft"):
     def compute_loss(self, tokens: TokenBatch) -> Loss:
         """The negative log-likelihood of the tokens, each times its weight; weights are what counts."""
         return Loss(-(tokens.weights * tokens.logprobs).sum(), tokens.weights.abs().sum())
+
+    @override
+    def layout(self, model: Path) -> "Layout":
+        """As `batching` says, where the model in `model` allows it."""
+        from selftaught.training.loops.sft import layout_of
+
+        return layout_of(self, model)
 
     def train(self, model: Path, examples: Sequence[Example], out: Path, context: TrainContext) -> TrainResult:
         """Train the model in `model` on `examples` and write the new one atomically to `out`.

@@ -1,6 +1,7 @@
 """Shared batches: the tree holds every example in full, no token attends to more than alone, nothing is lost."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GemmaConfig, LlamaConfig, MistralConfig
 
+from selftaught.training.dpo import DPO
+from selftaught.training.gradient import Gradient
 from selftaught.training.loops.batches import Layout, Row, Tokens, batch, packed, padded, tree
 from selftaught.training.loops.sharing import Tree, can_share
+from selftaught.training.policy_gradient import PolicyGradient
+from selftaught.training.sft import SFT
 
 ids = st.lists(st.integers(0, 3), min_size=2, max_size=12)
 """Few tokens and short, so that prefixes are shared a lot."""
@@ -81,3 +86,10 @@ def test_long_batches_are_laid_out_in_rows_of_similar_length():
 )
 def test_models_that_do_not_see_everything_before_do_not_share(config: Any, can: bool):
     assert can_share(config) is can
+
+
+@pytest.mark.parametrize("objective", [SFT(), DPO(), PolicyGradient()])
+def test_no_objective_shares_what_a_model_with_a_window_would_not_see(objective: Gradient, tmp_path: Path):
+    for folder, config, layout in (("all", LlamaConfig(), tree), ("window", MistralConfig(sliding_window=8), padded)):
+        config.save_pretrained(tmp_path / folder)
+        assert objective.layout(tmp_path / folder) is layout

@@ -6,11 +6,13 @@ exactly what stands before it in its own sequence. Prefix trees are in `selftaug
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
+from transformers import AutoConfig
 
-from selftaught.training.loops.sharing import laid_out
+from selftaught.training.loops.sharing import can_share, laid_out
 from selftaught.training.tokens import TokenBatch
 
 Ids = tuple[int, ...]
@@ -134,6 +136,12 @@ def _known(rows: Sequence[tuple[torch.Tensor, ...]]) -> torch.Tensor:
 def tree(sequences: Sequence[Ids]) -> tuple[Inputs, list[list[int]]]:
     """What sequences begin with together stands there once; see `laid_out`."""
     return laid_out(sequences)
+
+
+def shared(model: Path) -> Layout:
+    """The layout in which what sequences begin with is computed once, where a model sees all that was before."""
+    settings = cast(Any, AutoConfig).from_pretrained(model, local_files_only=True)
+    return tree if can_share(settings) else padded
 
 
 def padded(sequences: Sequence[Ids]) -> tuple[Inputs, list[list[int]]]:

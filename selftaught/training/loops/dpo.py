@@ -2,7 +2,8 @@
 
 Pairs come as the engine's own tokens where they have them, so their two sides part exactly where they parted when they
 were sampled; else what is said is tokenized behind the chat's opening (`selftaught.training.rendering`). A batch is
-laid out as prefix trees (`selftaught.training.loops.sharing`). The losses are in `selftaught.training.dpo`.
+laid out as prefix trees (`selftaught.training.loops.sharing`) where the model allows it. The losses are in
+`selftaught.training.dpo`.
 """
 # what comes from transformers is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -17,7 +18,7 @@ from transformers.utils import logging
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, Prefer
 from selftaught.training.dpo import DPO
-from selftaught.training.loops.batches import Row, Tokens, tree
+from selftaught.training.loops.batches import Row, Tokens
 from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
 from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.readers import LogProbs
@@ -30,13 +31,13 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
     began = time.perf_counter()
     logging.disable_progress_bar()
     chat = chat_of(model, context.template)
-    rows = [made for example in examples if (made := pair(example, chat))]
-    plan = _plan(config, rows, context.seed)
+    rows = [row for example in examples for row in config.rows(example, chat)]
+    plan, layout = _plan(config, rows, context.seed), config.layout(model)
 
     def build() -> Any:
         return adapted(prepared(load(model, dtype(config)), config), config.lora)
 
-    return Run(config, context, build, LogProbs, rows, plan, tree, len(examples), began).train(saver(model), out)
+    return Run(config, context, build, LogProbs, rows, plan, layout, len(examples), began).train(saver(model), out)
 
 
 def pair(example: Example, chat: Chat) -> Row | None:

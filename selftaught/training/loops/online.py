@@ -23,20 +23,17 @@ from selftaught.blocks import OnlinePlan, TrainContext, TrainResult
 from selftaught.core.errors import RoundFailed
 from selftaught.core.files import replacing
 from selftaught.records import Example
-from selftaught.training.dpo import DPO
 from selftaught.training.gradient import Gradient
-from selftaught.training.loops import checkpoints, dpo, policy_gradient, sft
-from selftaught.training.loops.batches import Layout, Row, Tokens, tree
+from selftaught.training.loops import checkpoints
+from selftaught.training.loops.batches import Row, Tokens
 from selftaught.training.loops.checkpoints import Progress
 from selftaught.training.loops.common import adapted, dtype, multiplied, prepared, reference_of
 from selftaught.training.loops.folder import load, save
 from selftaught.training.loops.learner import Figures, Learner
 from selftaught.training.loops.processes import Processes, placed
 from selftaught.training.loops.readers import LogProbs
-from selftaught.training.policy_gradient import PolicyGradient
 from selftaught.training.rendering import Chat, chat_of
 from selftaught.training.schedule import rate
-from selftaught.training.sft import SFT
 
 
 def run(config: Gradient, model: Path, plan: OnlinePlan, out: Path, context: TrainContext) -> TrainResult:
@@ -47,7 +44,7 @@ def run(config: Gradient, model: Path, plan: OnlinePlan, out: Path, context: Tra
     built = adapted(prepared(load(model, dtype(config)), config), config.lora)
     processes = Processes.joined()
     module = placed(LogProbs(built), False, processes)
-    learner = Learner(config, module, layout_of(config, model), multiplied(config), context.seed, processes)
+    learner = Learner(config, module, config.layout(model), multiplied(config), context.seed, processes)
     trainer = OnlineTrainer(config, model, plan, learner, chat_of(model, context.template), context)
     progress = checkpoints.resume(context.scratch, module, learner.optimizer, processes)
     ready = time.perf_counter()
@@ -158,7 +155,7 @@ class OnlineTrainer:
 
     def _rows(self, examples: Sequence[Example]) -> list[Row]:
         """The examples that this objective learns from, as rows; those that are too long are left out."""
-        made = (row for each in examples if self.config.accepts(each) for row in rows_of(self.config, each, self.chat))
+        made = (row for each in examples if self.config.accepts(each) for row in self.config.rows(each, self.chat))
         return [row for row in made if max(len(each.ids) for each in row.sequences) <= self.config.max_length]
 
     def _learn(self, rows: Sequence[Row], step: int) -> Figures:
@@ -185,26 +182,3 @@ class OnlineTrainer:
         held = reference_of(self.learner, self.context.reference or self.start, False)
         assert held, self.config
         return held
-
-
-def rows_of(config: Gradient, example: Example, chat: Chat) -> list[Row]:
-    """An example as rows for `config`."""
-    match config:
-        case PolicyGradient():
-            return policy_gradient.rows_of(config, example, chat)
-        case DPO():
-            made = dpo.pair(example, chat)
-            return [made] if made else []
-        case _:
-            return sft.rows_of(example, chat)
-
-
-def layout_of(config: Gradient, model: Path) -> Layout:
-    """How batches for `config` are laid out."""
-    match config:
-        case PolicyGradient():
-            return policy_gradient.layout_of(model)
-        case SFT():
-            return sft.layout_of(config, model)
-        case _:
-            return tree

@@ -10,20 +10,18 @@ said is tokenized behind the chat's opening (`selftaught.training.rendering`). T
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Reinforce
-from selftaught.training.loops.batches import Layout, Row, Tokens, padded, tree
+from selftaught.training.loops.batches import Row, Tokens
 from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
 from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.readers import LogProbs
-from selftaught.training.loops.sharing import can_share
 from selftaught.training.order import prompt_grouped
 from selftaught.training.policy_gradient import PolicyGradient
 from selftaught.training.rendering import Chat, Rendered, chat_of, rendered
@@ -36,14 +34,14 @@ def run(
     began = time.perf_counter()
     logging.disable_progress_bar()
     chat = chat_of(model, context.template)
-    made = [rows_of(config, example, chat) for example in examples]
+    made = [config.rows(example, chat) for example in examples]
     rows = [row for each in made for row in each]
 
     def build() -> Any:
         return adapted(prepared(load(model, dtype(config)), config), config.lora)
 
-    plan, given = _plan(config, rows, context.seed), len(rows) + made.count([])
-    return Run(config, context, build, LogProbs, rows, plan, layout_of(model), given, began).train(saver(model), out)
+    plan, layout, given = _plan(config, rows, context.seed), config.layout(model), len(rows) + made.count([])
+    return Run(config, context, build, LogProbs, rows, plan, layout, given, began).train(saver(model), out)
 
 
 def rows_of(config: PolicyGradient, example: Example, chat: Chat) -> list[Row]:
@@ -66,12 +64,6 @@ def _sampled(tokens: Tokens, rendered: Rendered) -> torch.Tensor:
             "`old: recomputed`, or sample with vLLM."
         )
     return torch.tensor([rendered.logprobs[at] for at in tokens.counted()], dtype=torch.get_default_dtype())
-
-
-def layout_of(model: Path) -> Layout:
-    """Prefix trees, for models that attend to everything; else rows with padding."""
-    settings = cast(Any, AutoConfig).from_pretrained(model, local_files_only=True)
-    return tree if can_share(settings) else padded
 
 
 def _plan(config: PolicyGradient, rows: Sequence[Row], seed: int) -> BatchPlan:

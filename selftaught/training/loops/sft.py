@@ -9,20 +9,18 @@ kept unless gradient checkpointing is asked for. The loss is the objective's own
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
-from selftaught.training.loops.batches import Layout, Row, Tokens, View, as_it_is, packed, padded, tree
+from selftaught.training.loops.batches import Layout, Row, Tokens, View, as_it_is, packed, padded, shared, tree
 from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
 from selftaught.training.loops.folder import load, saver
 from selftaught.training.loops.masking import masking
 from selftaught.training.loops.readers import LogProbs
-from selftaught.training.loops.sharing import can_share
 from selftaught.training.order import length_grouped, prompt_grouped, shuffled
 from selftaught.training.rendering import Chat, chat_of, rendered
 from selftaught.training.sft import SFT
@@ -36,9 +34,9 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
     began = time.perf_counter()
     logging.disable_progress_bar()  # what there is to see goes to `context.report`
     chat = chat_of(model, context.template)
-    made = [rows_of(example, chat) for example in examples]
+    made = [config.rows(example, chat) for example in examples]
     rows = [row for each in made for row in each]
-    plan, layout = _plan(config, rows, context.seed), layout_of(config, model)
+    plan, layout = _plan(config, rows, context.seed), config.layout(model)
     plain = layout is not tree and not torch.cuda.is_available() and plan.longest() <= SHORT
 
     def build() -> Any:
@@ -68,8 +66,7 @@ def layout_of(config: SFT, model: Path) -> Layout:
     """How batches are laid out, as `batching` says and the model allows."""
     if config.batching == "packed":
         return packed
-    settings = cast(Any, AutoConfig).from_pretrained(model, local_files_only=True)
-    return tree if config.batching == "shared" and can_share(settings) else padded
+    return shared(model) if config.batching == "shared" else padded
 
 
 def _plan(config: SFT, rows: Sequence[Row], seed: int) -> BatchPlan:
