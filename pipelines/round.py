@@ -166,9 +166,6 @@ def built(places: str) -> dict[str, Any]:
     }
 
 
-round, search_round, one_shard_round, one_shard_search_round, online_round = built("cpu").values()
-
-
 def main(into: Path = COMPILED, places: str = "cpu") -> None:
     """Write the compiled pipelines; see `built`. Raises BadInput, and writes none, where the back end refuses one."""
     pipelines = built(places)

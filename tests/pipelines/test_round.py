@@ -139,7 +139,7 @@ def test_the_pipeline_runs_with_what_a_schedule_gives_it():
     """Recipe, line and campaign; everything else has a default."""
     inputs = IR["root"]["inputDefinitions"]["parameters"]
     assert {name for name, given in inputs.items() if not given.get("isOptional")} == {"recipe", "line", "campaign"}
-    assert isinstance(pipeline.round, dsl.base_component.BaseComponent)
+    assert isinstance(pipeline.built("cpu")[COMPILED.name], dsl.base_component.BaseComponent)
 
 
 EXECUTORS = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
