@@ -3,7 +3,7 @@
 A recipe extends another one, and a stage a stage of the stage library (`recipes/stages`) or of a file. A name is that
 of a shipped file; a path starts at the folder of the file that names it. Mappings are merged field by field. Anything
 else replaces what is inherited, and so does a block of another `type`. Stages are merged by name. A recipe does not
-inherit its `name`. What the values mean is `selftaught.recipe`'s business, and `--set` comes after.
+inherit a `name`, nor one of a profile. What the values mean is `selftaught.recipe`'s business, and `--set` comes after.
 """
 
 from dataclasses import dataclass
@@ -91,7 +91,15 @@ def _recipe(node: Node, source: Source) -> Node:
     extends = own.fields["extends"]
     path = _found(extends, source, shipped.recipes(), "recipe")
     parent = _recipe(_mapping(contents(path, "recipe", path.parent), path, RECIPE), source.followed(path, extends))
-    return _merged_recipes(_without(parent, "name"), _without(own, "extends"))
+    return _merged_recipes(_nameless(parent), _without(own, "extends"))
+
+
+def _nameless(parent: Node) -> Node:
+    """`parent` without its name, and those of its profiles: they are names of its lines."""
+    profiles = parent.fields.get("profiles", Node(None, ""))
+    unnamed = {name: _without(profile, "name") for name, profile in profiles.fields.items()}
+    bare = _without(parent, "name")
+    return _with(bare, "profiles", Node(unnamed, profiles.where)) if unnamed else bare
 
 
 def _with_stages(node: Node, source: Source) -> Node:

@@ -110,7 +110,7 @@ def test_a_new_stage_precedes_the_inherited_one_that_follows_it_and_is_last_wher
 def test_a_recipe_extends_a_shipped_one_by_name_even_from_a_file_of_that_name(folder: Path) -> None:
     (folder / "rft.yaml").write_text("extends: rft\nname: mine\n")
     assert dumped(Recipe.load(folder / "rft.yaml")) == dumped(Recipe.load(Path("rft"), ["name=mine"]))
-    assert Recipe.parse('{"extends": "rft", "name": "mine"}') == Recipe.load(Path("rft"), ["name=mine"])
+    assert dumped(Recipe.parse('{"extends": "rft", "name": "mine"}')) == dumped(Recipe.load(Path("rft"), ["name=mine"]))
 
 
 def test_a_stage_of_the_library_is_extended_by_name_and_one_of_a_file_by_path(folder: Path) -> None:
@@ -180,6 +180,14 @@ def test_profiles_are_inherited_and_merged_by_name(folder: Path) -> None:
     made = child(folder, profiles, profile="deep")
     assert (made.stages[0].rounds, dumped(made)["stages"][0]["sample"]["k"]) == (5, 64)
     assert set(made.profiles) == {"small", "deep", "other"}
+
+
+def test_the_name_of_a_profile_is_not_inherited(folder: Path) -> None:
+    """It is that of a line: what builds on a recipe would continue the recipe's own."""
+    (folder / "base.yaml").write_text(BASE.replace("small: {tasks", "small: {name: base-small, tasks"))
+    assert Recipe.load(folder / "base.yaml", profile="small").name == "base-small"
+    made = child(folder, "", profile="small")
+    assert (made.name, made.tasks.train) == ("child", 3)
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------------
