@@ -108,9 +108,10 @@ bench: model ## the benchmarks, each against its baseline in the same run
 	@set -e; for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
 
 .PHONY: effects
-effects: model ## the effects in effects/, one after another (hours; again: what is missing), and their table
+effects: model ## the effects in effects/, one after another (hours; again: what is missing), and the pages of them
 	$(BIN)/selftaught compare effects/*.yaml
 	$(BIN)/python scripts/effects_page.py
+	$(BIN)/python scripts/recipes_page.py
 
 .PHONY: doctor
 doctor: setup ## what is missing on this machine, and how to get it
