@@ -17,6 +17,7 @@ from selftaught.recipe.models import names
 from selftaught.round.checks.tokenizers import blocks_of
 from selftaught.round.in_use import elsewhere
 from selftaught.round.job import ModelRef
+from selftaught.round.mlflow_model import put_model
 from selftaught.search.rewards import ProcessReward, ReplyReward
 from selftaught.serving.weight_check import Reference, process_reward, reference_logprobs, values
 from selftaught.state.ledger import ReferenceEntry, RoleEntry
@@ -83,7 +84,7 @@ def keep(platform: Platform, name: str, check: Callable[[Path], None] = _askable
         platform.ledger.write(ReferenceEntry(digest), reference)
     elif not _has_template(folder):  # it may have been kept as one that reads plain text
         check(folder)
-    return digest, platform.store.put("models", digest, folder)
+    return digest, put_model(platform.store, digest, folder)
 
 
 def _has_template(folder: Path) -> bool:

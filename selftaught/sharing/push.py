@@ -23,9 +23,9 @@ from selftaught.records import Example, dataset
 from selftaught.sharing.cards import MARK, dataset_card, model_card
 from selftaught.sharing.facts import Facts, Licence, facts
 from selftaught.sharing.trl import parquet
-from selftaught.state.store import sha256_of, visible_files
+from selftaught.state.store import sha256_of
 from selftaught.state.tracking import Version
-from selftaught.state.weights import MANIFEST
+from selftaught.state.weights import model_files
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -78,8 +78,7 @@ def model_content(platform: Platform, known: Facts, repository: str, data: str) 
     A card that the model's own folder has gives way to this one, and the proof of the digest knows it.
     """
     version, folder = known.version, platform.model(known.version.digest)
-    own = {path.relative_to(folder).as_posix(): path for path in visible_files(folder)}
-    own.pop(MANIFEST, None)
+    own = model_files(folder)
     left_out = [(name, sha256_of(own.pop(name))) for name in (CARD, SUMS) if name in own]
     card = model_card(known, repository, data, left_out).encode()
     texts = {path.name: path for path in (known.origin.texts if known.origin else ()) if path.name not in own}

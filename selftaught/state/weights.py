@@ -24,6 +24,12 @@ PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 INDEX = "model.safetensors.index.json"
 MANIFEST = "manifest.json"
+MLMODEL = "MLmodel"
+"""What MLflow reads first of a model; beside the weights it may be, and is not part of the model."""
+MLFLOW_TOKENIZER = "components/tokenizer"
+"""The folder where MLflow looks for a model's tokenizer."""
+_BESIDE = {MANIFEST, MLMODEL, "registered_model_meta"}
+"""Files beside a model: our own, MLflow's, and the one that MLflow writes into a local folder that it loads."""
 PROCESS_REWARD = "Qwen2ForProcessRewardModel"
 """The architecture of Qwen2.5-Math-PRM: vLLM has it, without the code that its hub page offers."""
 PROCESS_REWARDS = (
@@ -49,14 +55,25 @@ def check_model(folder: Path) -> None:
     _check_index(folder / INDEX, tensors)
 
 
+def model_files(folder: Path) -> dict[str, Path]:
+    """The model's files by their path in `folder`, in order of path.
+
+    Hidden files, our own `manifest.json` and what MLflow has there (`MLmodel`, a second tokenizer) are not part of it.
+    """
+    found = {path.relative_to(folder).as_posix(): path for path in visible_files(folder)}
+    return {
+        name: path
+        for name, path in found.items()
+        if name not in _BESIDE and not name.startswith(f"{MLFLOW_TOKENIZER}/")
+    }
+
+
 def model_digest(folder: Path) -> str:
     """SHA-256 (hex) over the relative paths and SHA-256s of the model's files, in order of path.
 
-    Hidden files and our own `manifest.json` are not part of a model. Reads every byte (some 0.7 GB/s a core, files
-    side by side), caches nothing.
+    Reads every byte (some 0.7 GB/s a core, files side by side), caches nothing.
     """
-    files = {path.relative_to(folder).as_posix(): path for path in visible_files(folder)}
-    files.pop(MANIFEST, None)
+    files = model_files(folder)
     with ThreadPoolExecutor() as pool:
         content = [[name, found] for name, found in zip(files, pool.map(sha256_of, files.values()), strict=True)]
     return hashlib.sha256(canonical(content)).hexdigest()

@@ -13,6 +13,7 @@ from selftaught.blocks import TrainResult
 from selftaught.core.errors import BadInput, SelftaughtError, Unavailable
 from selftaught.round.distributed.request import TrainRequest, encode_error
 from selftaught.round.distributed.trainjob import Answer, TrainJobRequest, claim
+from selftaught.round.mlflow_model import put_model
 from selftaught.round.step import step
 from selftaught.settings import Settings
 from selftaught.state.store import Store, open_store
@@ -40,7 +41,7 @@ def run(store: Store, home: Path, name: str) -> None:
         result = _result(store, name, work)
         check_model(work.out)
         digest = model_digest(work.out)
-        store.put("models", digest, work.out)
+        put_model(store, digest, work.out)
         store.claim(claim(name, "answer"), Answer(digest=digest, result=result).model_dump_json().encode())
 
 

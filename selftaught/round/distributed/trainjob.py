@@ -24,6 +24,7 @@ from selftaught.core.errors import BadInput, Unavailable
 from selftaught.recipe import OnAxis
 from selftaught.records import dataset
 from selftaught.round.distributed.request import TrainRequest, decode_error
+from selftaught.round.mlflow_model import put_model
 from selftaught.state.ledger import TrainingEntry
 from selftaught.state.store import Store
 from selftaught.state.weights import model_digest, proven
@@ -130,9 +131,9 @@ class TrainJobs:
             reference=model_digest(work.reference) if work.reference else "",
             packages=packages(work.objective),
         )
-        self.store.put("models", order.model, work.model)
+        put_model(self.store, order.model, work.model)
         if work.reference:
-            self.store.put("models", order.reference, work.reference)
+            put_model(self.store, order.reference, work.reference)
         self.store.put("datasets", order.examples, work.examples)
         self.store.claim(claim(order.name, "order"), order.model_dump_json().encode())
         return order

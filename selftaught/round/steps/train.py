@@ -22,6 +22,7 @@ from selftaught.round.curves import Curve, followed, places
 from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.distributed.trainjob import TrainJobs
 from selftaught.round.job import Job, ModelRef, brought_by, dump, role_line
+from selftaught.round.mlflow_model import put_model
 from selftaught.round.patience import patient
 from selftaught.serving.weight_check import reference_logprobs
 from selftaught.state.claims import parse_claim
@@ -141,7 +142,7 @@ def stored(platform: Platform, start: ModelRef, results: Sequence[TrainResult], 
     if not reference.finite:
         raise RoundFailed("the trained weights do not compute numbers any more. Lower learning_rate, or raise warmup.")
     digest = model_digest(folder)
-    uri = platform.store.put("models", digest, folder)
+    uri = put_model(platform.store, digest, folder)
     platform.ledger.write(ReferenceEntry(digest), reference)
     return Trained(
         digest=digest,
