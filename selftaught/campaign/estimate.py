@@ -1,8 +1,8 @@
 """The plan of a run and its estimated cost: printed before every run, and by a dry run.
 
-Token counts are upper bounds from the blocks; the rate is the one of the line's last round where there is one, else
-what was measured on two CPU cores. The tasks are drawn once, so that a source that cannot give them is found out
-here, and so is a verifier that their own gold answers fail. It starts nothing.
+Token counts are upper bounds from the blocks, as the stage's controls set them; the rate is the one of the line's last
+round where there is one, else what was measured on two CPU cores. The tasks are drawn once, so that a source that
+cannot give them is found out here, and so is a verifier that their own gold answers fail. It starts nothing.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.gold_answers import require_passed
 from selftaught.round.checks.roles import require_named
+from selftaught.round.controls import chosen, controlled, state_before
 from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import detail, due, newest, recorded
 from selftaught.round.intake import drawn, stage_of
@@ -141,14 +142,15 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
     Raises BadRecipe when its requests do not fit the engines or a role of it has no model, BadInput when the tasks
     cannot be drawn or a verifier fails their gold answers, RoundFailed when their sets overlap.
     """
-    recipe, number = order.recipe, due(platform, order.line, order.campaign).number
-    stage = stage_of(recipe, number)
+    recipe, key = order.recipe, due(platform, order.line, order.campaign)
+    number, state = key.number, state_before(platform, key)
+    stage = controlled(stage_of(recipe, number), state)
     require_room(recipe, platform.settings)
     require_named(recipe)
     require_asked_in_words(recipe)
     require_keys(externals(recipe.models))
     taken, nothing_new = _drawn(platform, order)
-    tasks = taken.tasks
+    tasks = () if nothing_new else chosen(stage, taken, state, key.seed).tasks
     tried, sizes = gold(tasks, recipe), Counter[Split](task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     champion = platform.tracker.resolve(order.line, "champion")
