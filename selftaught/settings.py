@@ -96,6 +96,8 @@ class Settings(BaseModel):
     """Address of the engine owner (a Unix socket's path) that components ask for endpoints; empty outside a run."""
     events: str = ""
     """File that steps append their progress to; empty: progress is not kept."""
+    sandbox_url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$")] = ""
+    """URL of the sandbox server whose pods run programs that models wrote; empty: this machine runs them."""
     serving: Literal["local", "kserve"] = "local"
     """Engines on this machine, or InferenceServices in `namespace`."""
     route: Literal["service", "gateway", "git"] = "service"

@@ -5,6 +5,7 @@ installed or fixed. Where things are is `selftaught.settings`' business; whether
 `selftaught recipes validate`'s.
 """
 
+import asyncio
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from selftaught.core.errors import SelftaughtError, without_credentials
+from selftaught.sandbox import remote
 from selftaught.sandbox.process import refusal
 from selftaught.serving.engines.sessions import pid_files
 from selftaught.settings import Settings
@@ -66,7 +68,7 @@ def checks() -> list[Finding]:
         _tracking(settings.tracking_uri),
         _port(),
         _stale_engines(settings.home / "engines"),
-        _sandbox(),
+        _sandbox(settings.sandbox_url),
         _browser(),
     ]
 
@@ -178,8 +180,11 @@ def _port() -> Finding:
         return Finding("loopback", False, f"no port can be opened on 127.0.0.1 ({error})", "ip link set lo up")
 
 
-def _sandbox() -> Finding:
-    """Nothing is wrong with a machine that cannot: only methods that run programs need it."""
+def _sandbox(url: str) -> Finding:
+    """Where programs run. Nothing is wrong with a machine that cannot: only methods that run programs need it."""
+    if url:
+        said = asyncio.run(remote.silence(url))
+        return Finding("sandbox", not said, said or f"{url} runs programs which models wrote", remote.FIX)
     if said := refusal():
         return Finding("sandbox", None, said, "only recipes that run programs which models wrote need it")
     return Finding("sandbox", True, "programs which models wrote can be held here")

@@ -1,25 +1,34 @@
-"""A root and namespaces of its own for a worker: what its programs can see, whoever starts it.
+"""A root and namespaces of its own for a worker: how it holds programs where the kernel allows that.
 
 Inside are Python's standard library, the system's shared libraries, four devices and nothing else; the network has no
 interface at all. A worker started by root is someone else inside and outside. Standard library alone.
 """
 
+import math
 import os
+import resource
+import signal
 import socket
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from selftaught.sandbox import kernel
+from selftaught.sandbox.hold import most_tasks
 
-WORK = "/work"
-"""The folder that a program runs in."""
 NOBODY = 65534
 """Whom a worker is inside; outside it is whoever started it, or this where that is root."""
 
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+"""What a program may read beside Python, and the devices that it may use."""
+
+_WORK = "/work"
+_OTHERS = 2
+"""Processes of a worker that the kernel counts among those of a program."""
 _BASE, _OLD = "/tmp", "/old"  # noqa: S108 - what is mounted over it is this process's own
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _NAMESPACES = (
     kernel.CLONE_NEWUSER
     | kernel.CLONE_NEWNS
@@ -30,7 +39,51 @@ _NAMESPACES = (
 )
 
 
-def enter() -> None:
+class Namespaces:
+    """Programs in memory of their own, each in a process namespace whose first process the worker is. See `Hold`."""
+
+    folder = _WORK
+    asked: Sequence[int] = ()
+    look_every_s = math.inf
+
+    def enter(self) -> None:
+        _enter()
+
+    def make_room(self) -> list[int]:
+        return []
+
+    def furnish(self, limits: dict[str, Any]) -> None:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        flags, options = kernel.MS_NOSUID | kernel.MS_NODEV, f"mode=700,size={limits['disk']},nr_inodes=4096"
+        kernel.mount("work", _WORK, "tmpfs", flags, options)
+        os.chdir(_WORK)
+
+    def close(self, limits: dict[str, Any], kept: list[int]) -> None:
+        del kept
+        most = _OTHERS + most_tasks(limits)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+        kernel.set_capabilities(0)
+
+    def attend(self, pid: int) -> None:
+        del pid
+
+    def answer(self, limits: dict[str, Any]) -> None:
+        del limits  # the kernel asks nothing
+
+    def exceeded(self, limits: dict[str, Any]) -> bool:
+        del limits
+        return False  # the write fails that would
+
+    def end_program(self) -> None:
+        """At one stroke: none can fork in between."""
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+
+    def clear(self) -> None:
+        pass  # its folder went with its last process
+
+
+def _enter() -> None:
     """Return as the first process of new namespaces, in the new root, with every capability there and none outside.
 
     The processes that called this wait for that one and end with it. Raises OSError where the kernel allows it not.
@@ -73,7 +126,7 @@ def _wait_and_end(pid: int) -> NoReturn:
 
 
 def _build_root() -> None:
-    shown = {folder: os.path.realpath(folder) for folder in (*_LIBRARIES, *sys.path) if Path(folder).is_dir()}
+    shown = {folder: os.path.realpath(folder) for folder in (*LIBRARIES, *sys.path) if Path(folder).is_dir()}
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("root", _BASE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
     Path(_BASE + _OLD).mkdir()
@@ -82,12 +135,12 @@ def _build_root() -> None:
     os.umask(0o022)
     for folder, source in shown.items():
         _show(folder, source)
-    for device in _DEVICES:
+    for device in DEVICES:
         Path(device).parent.mkdir(exist_ok=True)
         Path(device).touch()
         kernel.mount(_OLD + device, device, flags=kernel.MS_BIND)
-    Path(WORK).mkdir()
-    Path(_BASE).symlink_to(WORK)
+    Path(_WORK).mkdir()
+    Path(_BASE).symlink_to(_WORK)
     kernel.detach(_OLD)
     Path(_OLD).rmdir()
     kernel.restrict_mount("/", kernel.MOUNT_ATTR_RDONLY)

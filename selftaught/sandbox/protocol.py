@@ -78,6 +78,8 @@ class Termination(StrEnum):
     CPU = "cpu"
     WALL = "wall"
     OUTPUT = "output"
+    DISK = "disk"
+    """Where the sandbox looks at the disk; in one that has the kernel do it, the write fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The sandbox of this process: one pool of workers for whoever runs programs here, from any event loop.
+"""The sandbox of this process: one for whoever runs programs here, from any event loop.
 
 It lives in a thread with an event loop of its own, is started when a program is first run, and ends with the process.
-What runs there and how it is held is `selftaught.sandbox.process`. It is none of a fork's: a process that runs programs
-does not fork afterwards.
+Programs run in a pool of workers of this machine (`selftaught.sandbox.process`), or in the pods of the sandbox server
+that the settings name (`remote`). It is none of a fork's: a process that runs programs does not fork afterwards.
 """
 
 import asyncio
@@ -12,20 +12,22 @@ from collections.abc import Sequence
 from concurrent.futures import wait
 
 from selftaught.sandbox.process import ProcessSandbox
-from selftaught.sandbox.protocol import Outcome, Program, SandboxFailed
+from selftaught.sandbox.protocol import Outcome, Program, Sandbox, SandboxFailed
+from selftaught.sandbox.remote import RemoteSandbox
+from selftaught.settings import Settings
 
 _ENDED_WITHIN_S = 5.0
 _LOCK = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
-_started: list[asyncio.Task[ProcessSandbox]] = []
-"""The pool, or its start that is under way: read and changed in the thread of its loop alone."""
+_started: list[asyncio.Task[ProcessSandbox | RemoteSandbox]] = []
+"""The sandbox, or its start that is under way: read and changed in the thread of its loop alone."""
 
 
 async def run_all(programs: Sequence[Program]) -> list[Outcome | SandboxFailed]:
     """Run each of `programs`; for each in order its outcome, or how the sandbox failed that should have run it.
 
-    As many run at once as there are cores. Who stops waiting ends the programs. Raises SandboxRefused where this
-    machine cannot hold programs.
+    As many run at once as there are cores, or as the pods have workers. Who stops waiting ends the programs. Raises
+    SandboxRefused where this machine cannot hold programs.
     """
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_all(programs), _loop()))
 
@@ -43,9 +45,9 @@ async def _all(programs: Sequence[Program]) -> list[Outcome | SandboxFailed]:
     return list(await asyncio.gather(*(_outcome(sandbox, program) for program in programs)))
 
 
-async def _sandbox() -> ProcessSandbox:
+async def _sandbox() -> Sandbox:
     if not _started:
-        _started.append(asyncio.ensure_future(ProcessSandbox().__aenter__()))
+        _started.append(asyncio.ensure_future(_opened()))
     start = _started[0]
     try:
         return await asyncio.shield(start)  # others wait for it too
@@ -54,7 +56,13 @@ async def _sandbox() -> ProcessSandbox:
             _started.remove(start)
 
 
-async def _outcome(sandbox: ProcessSandbox, program: Program) -> Outcome | SandboxFailed:
+async def _opened() -> ProcessSandbox | RemoteSandbox:
+    settings = Settings.load()
+    chosen = RemoteSandbox(settings.sandbox_url, settings.patience) if settings.sandbox_url else ProcessSandbox()
+    return await chosen.__aenter__()
+
+
+async def _outcome(sandbox: Sandbox, program: Program) -> Outcome | SandboxFailed:
     try:
         return await sandbox.run(program)
     except SandboxFailed as error:

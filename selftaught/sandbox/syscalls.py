@@ -101,11 +101,25 @@ _FORK, _VFORK = (57, None), (58, None)
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _SOCKETPAIR, _PRLIMIT = (53, 199), (302, 261)
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
+MAKES_TASKS = {"x86_64": (57, 58, 56), "aarch64": (220,)}
+"""The numbers of the calls that make a process or a thread, by machine."""
 _SOCK_STREAM, _SOCK_TYPE = 1, 0xF
 
 _LOAD, _EQUALS, _GREATER, _HAS, _AND, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_ALLOW, _KILL, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
+
+# What is nobody's business but a program's in a process namespace of its own, and reaches others without one.
+_KILL_CALL, _TGKILL, _SIGQUEUE, _TGSIGQUEUE = (62, 129), (234, 131), (129, 138), (297, 240)
+_UNSEEN: list[tuple[int | None, int | None]] = [(200, 130), (424, 424)]
+"""tkill and pidfd_send_signal: whom they reach cannot be told from their numbers."""
+_WATCHES: list[tuple[int | None, int | None]] = [(253, None), (294, 26)]
+"""inotify_init: the names of files in a folder that others write to."""
+_FCNTL, _IOCTL = (72, 25), (16, 29)
+_SIGNAL_OWNERS = (8, 10, 15)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal to any process, once there is something to read."""
+_IOCTL_OWNERS = (0x8901, 0x8902)
+"""FIOSETOWN, SIOCSPGRP: the same."""
 
 
 def program_filter(machine: str, forks: bool) -> bytes:
@@ -133,8 +147,35 @@ def program_filter(machine: str, forks: bool) -> bytes:
     return b"".join(instructions)
 
 
+def confined_filter(machine: str, forks: bool, pid: int) -> bytes:
+    """What the other filter leaves to namespaces, for a program that has none and begins as the process `pid`.
+
+    Signals reach the program alone: with `forks` its worker is asked whose process it is. The worker is also asked
+    before each process and thread, for it has to count them.
+    """
+    column = list(ARCHITECTURES).index(machine)
+    own = (pid, 0, -pid)
+    ask, nobody = _op(_RETURN, _ASK), _op(_RETURN, _ERRNO | errno.ESRCH)
+    instructions = [
+        _op(_LOAD, _NUMBER),
+        *_argument(_KILL_CALL, column, 0, _unless_one_of(own[1:2] if forks else own, ask if forks else nobody)),
+        *(
+            instruction
+            for call in (_TGKILL, _SIGQUEUE, _TGSIGQUEUE)
+            for instruction in _argument(call, column, 0, _unless_one_of((pid,), ask if forks else nobody))
+        ),
+        *_denied(_UNSEEN, column, errno.ESRCH),
+        *_denied(_WATCHES, column, errno.EPERM),
+        *_argument(_FCNTL, column, 1, _if_one_of(_SIGNAL_OWNERS, errno.EPERM)),
+        *_argument(_IOCTL, column, 1, _if_one_of(_IOCTL_OWNERS, errno.EPERM)),
+        *(instruction for number in MAKES_TASKS[machine] for instruction in (_op(_EQUALS, number, 0, 1), ask)),
+        _op(_RETURN, _ALLOW),
+    ]
+    return b"".join(instructions)
+
+
 def _op(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("HBBI", code, if_true, if_false, value)
+    return struct.pack("HBBI", code, if_true, if_false, value & 0xFFFFFFFF)
 
 
 def _denied(calls: list[tuple[int | None, int | None]], column: int, error: int) -> list[bytes]:
@@ -156,3 +197,12 @@ def _argument(call: tuple[int | None, int | None], column: int, index: int, chec
 
 def _unless(code: int, value: int, error: int) -> list[bytes]:
     return [_op(code, value, 1, 0), _op(_RETURN, _ERRNO | error)]
+
+
+def _unless_one_of(values: tuple[int, ...], otherwise: bytes) -> list[bytes]:
+    """`otherwise` decides, but for `values`, about which nothing is decided."""
+    return [*(_op(_EQUALS, value, len(values) - at, 0) for at, value in enumerate(values)), otherwise]
+
+
+def _if_one_of(values: tuple[int, ...], error: int) -> list[bytes]:
+    return [each for value in values for each in (_op(_EQUALS, value, 0, 1), _op(_RETURN, _ERRNO | error))]

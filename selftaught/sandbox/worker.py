@@ -1,9 +1,9 @@
 """A worker: a clean interpreter that forks a process for each program and says how it ended.
 
-It is the first process of its process namespace, so what a program leaves behind ends with it, and no program can
-signal or trace it. Each program gets an empty folder in memory of its own. Requests and answers are lines of JSON on a
+What a program leaves behind ends with it, and no program can signal or trace its worker; how that is held, and where
+each program's empty folder is, a `Hold` says: `isolation` or `confinement`. Requests and answers are lines of JSON on a
 socket that no program has. Nothing is imported here but the standard library. `python -m` is not how it is started:
-`selftaught.sandbox.process` does that.
+`selftaught.sandbox.pool` does that.
 """
 
 import atexit
@@ -29,16 +29,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from selftaught.sandbox import isolation, kernel
+from selftaught.sandbox import kernel
+from selftaught.sandbox.confinement import Confinement
+from selftaught.sandbox.hold import Hold
+from selftaught.sandbox.isolation import Namespaces
 from selftaught.sandbox.syscalls import program_filter
 
 READY = {"ready": True}
+HOLDS: dict[str, Callable[..., Hold]] = {"namespaces": Namespaces, "confinement": Confinement}
 _STDIN, _STDOUT, _STDERR = range(3)
 _FILE = "program.py"
-_OTHERS = 2
-"""Processes of a worker that the kernel counts among those of a program."""
-_THREADS = 32
-"""Threads that a program of one process may have."""
 _STACK, _FILES = 8 << 20, 64
 _READ = 1 << 16
 _COMMON = (
@@ -47,11 +47,14 @@ _COMMON = (
 )
 
 
-def main(descriptor: int) -> None:
-    """Answer requests on the socket `descriptor` until its other end is closed; in a fork, be the program."""
-    control = socket.socket(fileno=descriptor)
+def main(descriptor: int, kind: str, *options: str) -> None:
+    """Answer requests on the socket `descriptor` until its other end is closed; in a fork, be the program.
+
+    Programs are held as `HOLDS` has it for `kind` and its `options`.
+    """
+    control, hold = socket.socket(fileno=descriptor), HOLDS[kind](*options)
     try:
-        isolation.enter()
+        hold.enter()
     except OSError as error:
         control.sendall(_line({"refused": str(error.strerror)}))
         os._exit(0)
@@ -64,25 +67,28 @@ def main(descriptor: int) -> None:
     gc.collect()
     gc.freeze()
     control.sendall(_line(READY))
-    program = _serve(control, filters)
+    program = _serve(control, hold, filters)
     program()
 
 
-def _serve(control: socket.socket, filters: list[bytes]) -> Callable[[], None]:
+def _serve(control: socket.socket, hold: Hold, filters: list[bytes]) -> Callable[[], None]:
     """Returns in the fork that is to be a program, with what runs it."""
     with control.makefile("rb") as requests:
         for line in requests:
             request = json.loads(line)
+            kept = hold.make_room()
             pipes = [os.pipe() for _ in range(3)]
             stdin = _sealed(base64.b64decode(request["stdin"]))
             began = time.monotonic()
             if (pid := os.fork()) == 0:
                 control.detach()  # its descriptor is closed below, and its number will be the program's
-                return _prepared(request, [stdin, *(write for _, write in pipes)], filters)
+                return _prepared(request, hold, [stdin, *(write for _, write in pipes)], kept, filters)
             os.close(stdin)
             for _, write in pipes:
                 os.close(write)
-            answer = _watch(pid, [read for read, _ in pipes], request["limits"], control)
+            hold.attend(pid)
+            answer = _watch(pid, [read for read, _ in pipes], request["limits"], hold, control)
+            hold.clear()
             control.sendall(_line({**answer, "wall_s": time.monotonic() - began}))
     os._exit(0)
 
@@ -106,12 +112,14 @@ def _sealed(data: bytes) -> int:
 # Watching -------------------------------------------------------------------------------------------------------------
 
 
-def _watch(pid: int, outputs: list[int], limits: dict[str, Any], control: socket.socket) -> dict[str, Any]:
+def _watch(pid: int, outputs: list[int], limits: dict[str, Any], hold: Hold, control: socket.socket) -> dict[str, Any]:
     """Let `pid` run until it ends or has to, end all that it started, and say how it went."""
     ended = os.pidfd_open(pid)
     received = {descriptor: bytearray() for descriptor in outputs}
-    why = _follow(ended, received, limits, control)
-    _kill_all()
+    for descriptor in outputs:
+        os.set_blocking(descriptor, False)
+    why = _follow(ended, received, limits, hold, control)
+    hold.end_program()
     _, status, used = os.wait4(pid, 0)
     _reap()
     os.close(ended)
@@ -122,8 +130,7 @@ def _watch(pid: int, outputs: list[int], limits: dict[str, Any], control: socket
     # The limit is counted in ticks, so its signal may come a little early by what was used.
     if why is None and (-code == signal.SIGXCPU or (-code == signal.SIGKILL and cpu_s >= limits["cpu_s"])):
         why = "cpu"
-    if why is None and any(len(text) > limits["output"] for text in received.values()):
-        why = "output"
+    why = why or _too_much(received, hold, limits)
     return {
         "ended": why or ("signalled" if code < 0 else "exited"),
         "exit": code if code >= 0 else None,
@@ -133,25 +140,42 @@ def _watch(pid: int, outputs: list[int], limits: dict[str, Any], control: socket
     }
 
 
-def _follow(ended: int, received: dict[int, bytearray], limits: dict[str, Any], control: socket.socket) -> str | None:
+def _follow(
+    ended: int, received: dict[int, bytearray], limits: dict[str, Any], hold: Hold, control: socket.socket
+) -> str | None:
     """Read what the program writes until it ends; why it has to, where it does not on its own."""
     deadline = time.monotonic() + limits["wall_s"]
     poll = select.poll()
     poll.register(control, select.POLLRDHUP)
-    for descriptor in (ended, *received):
-        os.set_blocking(descriptor, False) if descriptor in received else None
+    for descriptor in (ended, *received, *hold.asked):
         poll.register(descriptor, select.POLLIN)
     while (left := deadline - time.monotonic()) > 0:
-        for descriptor, _ in poll.poll(math.ceil(left * 1000)):
-            if descriptor == control.fileno():
-                os._exit(0)  # nobody is left to report to, and all ends with this process
+        for descriptor, event in poll.poll(math.ceil(min(left, hold.look_every_s) * 1000)):
+            if descriptor == control.fileno():  # nobody is left to report to
+                hold.end_program()
+                os._exit(0)
             if descriptor == ended:
                 return None
-            if not _take(descriptor, received[descriptor]):
+            text = received.get(descriptor)
+            if not (_answered(event, hold, limits) if text is None else _take(descriptor, text)):
                 poll.unregister(descriptor)
-            if len(received[descriptor]) > limits["output"]:
-                return "output"
+        if why := _too_much(received, hold, limits):
+            return why
     return "wall"
+
+
+def _too_much(received: dict[int, bytearray], hold: Hold, limits: dict[str, Any]) -> str | None:
+    if any(len(text) > limits["output"] for text in received.values()):
+        return "output"
+    return "disk" if hold.exceeded(limits) else None
+
+
+def _answered(event: int, hold: Hold, limits: dict[str, Any]) -> bool:
+    """Answer what the kernel asks about the program; false where there is nobody left to ask about."""
+    if not event & select.POLLIN:
+        return False
+    hold.answer(limits)
+    return True
 
 
 def _take(descriptor: int, text: bytearray) -> bool:
@@ -169,12 +193,6 @@ def _drain(descriptor: int, text: bytearray, most: int) -> None:
         pass
 
 
-def _kill_all() -> None:
-    """End every process of the namespace but this one, at one stroke: none can fork in between."""
-    with suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)
-
-
 def _reap() -> None:
     try:
         while True:
@@ -186,40 +204,33 @@ def _reap() -> None:
 # The program ----------------------------------------------------------------------------------------------------------
 
 
-def _prepared(request: dict[str, Any], descriptors: list[int], filters: list[bytes]) -> Callable[[], None]:
+def _prepared(
+    request: dict[str, Any], hold: Hold, descriptors: list[int], kept: list[int], filters: list[bytes]
+) -> Callable[[], None]:
     """Give up, for good, all that a worker has and a program has not."""
     limits = request["limits"]
     os.setsid()
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.mount(
-        "work",
-        isolation.WORK,
-        "tmpfs",
-        kernel.MS_NOSUID | kernel.MS_NODEV,
-        f"mode=700,size={limits['disk']},nr_inodes=4096",
-    )
-    os.chdir(isolation.WORK)
+    hold.furnish(limits)
     files = {name: base64.b64decode(data) for name, data in request["files"].items()}
     for name, data in {**files, _FILE: request["source"].encode("utf-8", "surrogateescape")}.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(data)
-    for there, here in enumerate([os.dup2(each, 100 + at) for at, each in enumerate(descriptors)]):
-        os.dup2(here, there)
-    os.closerange(len(descriptors), os.sysconf("SC_OPEN_MAX"))
+    there = [*descriptors, *kept]
+    for at, here in enumerate([os.dup2(each, 100 + at) for at, each in enumerate(there)]):
+        os.dup2(here, at)
+    os.closerange(len(there), os.sysconf("SC_OPEN_MAX"))
     _limit(limits)
-    kernel.set_capabilities(0)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    hold.close(limits, list(range(len(descriptors), len(there))))
     kernel.set_filter(filters[int(limits["processes"] > 1)])
-    return lambda: _run(request["source"], request["args"])
+    return lambda: _run(request["source"], request["args"], hold.folder)
 
 
 def _limit(limits: dict[str, Any]) -> None:
-    processes = limits["processes"]
     for which, most in (
         (resource.RLIMIT_CPU, limits["cpu_s"]),
         (resource.RLIMIT_AS, limits["memory"]),
         (resource.RLIMIT_FSIZE, limits["disk"]),
-        (resource.RLIMIT_NPROC, _OTHERS + (processes if processes > 1 else _THREADS)),
         (resource.RLIMIT_NOFILE, _FILES),
         (resource.RLIMIT_STACK, _STACK),
         (resource.RLIMIT_CORE, 0),
@@ -230,13 +241,13 @@ def _limit(limits: dict[str, Any]) -> None:
         resource.setrlimit(which, (most, hard))
 
 
-def _run(source: str, args: list[str]) -> None:
+def _run(source: str, args: list[str], folder: str) -> None:
     """Be `python program.py`, as far as a program sees."""
     gc.enable()
     os.environ.clear()
-    os.environ.update(HOME=isolation.WORK, TMPDIR=isolation.WORK, LANG="C.UTF-8", PYTHONHASHSEED="0")
+    os.environ.update(HOME=folder, TMPDIR=folder, LANG="C.UTF-8", PYTHONHASHSEED="0")
     sys.argv = [_FILE, *args]
-    sys.path.insert(0, isolation.WORK)
+    sys.path.insert(0, folder)
     for name in [name for name in sys.modules if name.startswith("selftaught")]:
         del sys.modules[name]
     sys.stdin = sys.__stdin__ = os.fdopen(_STDIN, encoding="utf-8", closefd=False)

@@ -30,6 +30,7 @@ _ENDED = {
     Termination.CPU: "took longer than it may",
     Termination.WALL: "took longer than it may",
     Termination.OUTPUT: "wrote more than it may",
+    Termination.DISK: "wrote more than it may",
     Termination.SIGNALLED: "crashed",
 }
 

@@ -96,3 +96,11 @@ def test_a_little_free_disk_is_said_with_the_place(
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**30))
     assert not found("disk").ok
     assert f"1 GiB free at {home}" in found("disk").detail
+
+
+def test_a_sandbox_server_is_asked_where_the_settings_name_one(
+    found: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SELFTAUGHT_SANDBOX_URL", "http://127.0.0.1:9")
+    said = found("sandbox")
+    assert said.ok is False and "http://127.0.0.1:9: no answer" in said.detail and "kubectl get pods" in said.fix

@@ -1,4 +1,8 @@
-"""A sandbox on this machine, and users to ask it as: whoever runs the tests, and nobody where that is root."""
+"""The sandbox's two runners: processes of this machine, and a pod's server; each asked the same.
+
+The server is a process of an ordinary user under what Pod Security `restricted` and the runtime's default seccomp
+profile leave (`pod.py`); in a cluster's own pod tests/cluster/test_sandbox.py has it.
+"""
 
 import asyncio
 import os
@@ -8,6 +12,9 @@ import pytest
 
 from selftaught.sandbox.process import ProcessSandbox, refusal
 from selftaught.sandbox.protocol import Limits, Outcome, Program
+from selftaught.sandbox.remote import RemoteSandbox
+
+from .pod import Pod, pod_like
 
 Run = Callable[..., Outcome]
 
@@ -20,22 +27,41 @@ def _held() -> None:
 
 
 @pytest.fixture(scope="module")
-def runner(_held: None) -> Iterator[asyncio.Runner]:
+def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
         yield runner
 
 
+@pytest.fixture(scope="session")
+def pod() -> Iterator[Pod]:
+    """A server with one worker for all tests: what one program leaves behind, the next one would meet."""
+    with pod_like(workers=1) as pod:
+        yield pod
+
+
+@pytest.fixture(scope="module", params=["process", "pod"])
+def where(request: pytest.FixtureRequest) -> str:
+    """Which runner: a test that takes it says what differs."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def sandbox(runner: asyncio.Runner) -> Iterator[ProcessSandbox]:
-    """One worker for all tests of a module: what one program leaves behind, the next one would meet."""
-    sandbox = ProcessSandbox(workers=1)
+def sandbox(
+    where: str, request: pytest.FixtureRequest, runner: asyncio.Runner
+) -> Iterator[ProcessSandbox | RemoteSandbox]:
+    """One worker for all tests of a module."""
+    if where == "process":
+        request.getfixturevalue("_held")
+        sandbox = ProcessSandbox(workers=1)
+    else:
+        sandbox = RemoteSandbox(request.getfixturevalue("pod").url)
     runner.run(sandbox.__aenter__())
     yield sandbox
     runner.run(sandbox.__aexit__(None, None, None))
 
 
 @pytest.fixture
-def run(runner: asyncio.Runner, sandbox: ProcessSandbox) -> Iterator[Run]:
+def run(where: str, runner: asyncio.Runner, sandbox: ProcessSandbox | RemoteSandbox) -> Iterator[Run]:
     """Run a program with some limits; afterwards an honest program has to run as on the first day."""
 
     def run(source: str, **options: object) -> Outcome:
