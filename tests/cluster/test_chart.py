@@ -70,7 +70,16 @@ COMPONENT = "app.kubernetes.io/component"
 GIT: dict[str, Any] = TEAMS | {
     "serving": {"route": "git", "git": {"url": "https://git.example.com/ml/lines.git", "path": "clusters/prod"}}
 }
-KINDS = {"defaults": {}, "teams": TEAMS, "production": PRODUCTION, "irsa": IRSA, "gateway": GATEWAY, "git": GIT}
+SANDBOX: dict[str, Any] = TEAMS | {"sandbox": {"enabled": True}}
+KINDS = {
+    "sandbox": SANDBOX,
+    "defaults": {},
+    "teams": TEAMS,
+    "production": PRODUCTION,
+    "irsa": IRSA,
+    "gateway": GATEWAY,
+    "git": GIT,
+}
 
 
 @pytest.fixture(params=["trial", *KINDS])
@@ -192,6 +201,68 @@ def test_a_team_with_a_key_of_its_own_is_given_no_copy_of_the_releases() -> None
         if each["metadata"]["name"] == "selftaught-engine"
     }
     assert engines["selftaught-support"] == engines["selftaught-sales"] == ["selftaught-s3"]
+
+
+def test_a_sandbox_has_nothing_and_writes_nowhere_but_in_its_scratch() -> None:
+    items = render(values=SANDBOX | {"sandbox": {"enabled": True, "workers": 3, "scratch": "32Mi"}})
+    (deployment,) = (i for i in by_kind(items, "Deployment") if i["metadata"]["name"] == "selftaught-sandbox")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is pod["enableServiceLinks"] is False
+    assert "serviceAccountName" not in pod and not {"env", "envFrom"} & set(container)
+    volumes = {each["name"]: each["emptyDir"] for each in pod["volumes"]}
+    written = {each["mountPath"]: volumes[each["name"]] for each in container["volumeMounts"] if "readOnly" not in each}
+    scratch = [f"/scratch/{worker}" for worker in range(3)]
+    assert written == {each: {"medium": "Memory", "sizeLimit": "32Mi"} for each in scratch}
+    assert container["args"] == [f"--scratch={each}" for each in scratch]
+
+
+def test_nothing_leaves_a_sandbox_and_steps_alone_come_in() -> None:
+    items = render(values=SANDBOX)
+    own = [item for item in by_kind(items, "NetworkPolicy") if item["metadata"]["namespace"] == "selftaught"]
+    labels = {COMPONENT: "sandbox", "app.kubernetes.io/name": "selftaught", "app.kubernetes.io/instance": "selftaught"}
+    held = {item["metadata"]["name"]: item["spec"] for item in own if selects(item["spec"]["podSelector"], labels)}
+    assert set(held) == {"selftaught-deny-all", "selftaught-sandbox"}
+    assert not any(spec.get("egress") for spec in held.values())
+    (rule,) = held["selftaught-sandbox"]["ingress"]
+    for source in rule["from"]:
+        (names,) = source["namespaceSelector"]["matchExpressions"]
+        assert set(names["values"]) == {"selftaught", "kubeflow", "selftaught-support", "search"}
+        assert not selects(source["podSelector"], labels) and not selects(source["podSelector"], {})
+    for who in ("steps", "tasks"):
+        (policy,) = (item for item in own if item["metadata"]["name"] == f"selftaught-{who}")
+        assert any(
+            selects(to.get("podSelector", {"matchLabels": {"none": ""}}), labels)
+            for rule in policy["spec"]["egress"]
+            for to in rule["to"]
+        )
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a Pod with `labels` is selected."""
+
+    def holds(each: dict[str, Any]) -> bool:
+        value = labels.get(each["key"])
+        match each["operator"]:
+            case "In":
+                return value in each["values"]
+            case "NotIn":
+                return value not in each["values"]
+            case _:
+                return value is not None
+
+    named = selector.get("matchLabels", {}).items() <= labels.items()
+    return named and all(map(holds, selector.get("matchExpressions", [])))
+
+
+def test_tasks_are_told_of_the_sandbox_through_the_compiled_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.cluster import OPTIONAL
+    from selftaught.settings import Settings
+
+    url = settings(render(values=SANDBOX))["SELFTAUGHT_SANDBOX_URL"]
+    assert "SELFTAUGHT_SANDBOX_URL" in OPTIONAL and "SELFTAUGHT_SANDBOX_URL" not in settings(render())
+    monkeypatch.setenv("SELFTAUGHT_SANDBOX_URL", url)
+    assert Settings.load().sandbox_url == "http://selftaught-sandbox.selftaught.svc.cluster.local:8080"
 
 
 def test_by_git_a_teams_lines_lie_in_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,6 +519,8 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"networkPolicies": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "/networkPolicies/apiServer/cidrs/0"),
         ({"networkPolicies": {"s3": {"ports": [70000]}}}, "/networkPolicies/s3/ports/0"),
         ({"networkPolicies": {"proxy": {"cidrs": ["10.0.0.1"]}}}, "/networkPolicies/proxy/cidrs/0"),
+        ({"sandbox": {"workers": 0}}, "/sandbox/workers"),
+        ({"sandbox": {"scratch": "64 MB"}}, "/sandbox/scratch"),
         ({"teams": [{"namespace": "a"}]}, "/teams/0"),
         ({"teams": [{"name": "Team A"}]}, "/teams/0/name"),
         ({"schedules": [TEAMS["schedules"][0] | {"cron": "weekly"}]}, "/schedules/0/cron"),

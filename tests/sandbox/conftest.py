@@ -61,6 +61,12 @@ def sandbox(
 
 
 @pytest.fixture
+def user(where: str) -> int:
+    """Whom a program is run as."""
+    return 65534 if where == "process" or not os.geteuid() else os.geteuid()
+
+
+@pytest.fixture
 def run(where: str, runner: asyncio.Runner, sandbox: ProcessSandbox | RemoteSandbox) -> Iterator[Run]:
     """Run a program with some limits; afterwards an honest program has to run as on the first day."""
 
