@@ -6,6 +6,7 @@ stages, or in the effects.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from selftaught.blocks import Block
 from selftaught.effects.comparison import comparisons
@@ -143,7 +144,7 @@ def types(stages: Iterable[Stage], axis: str) -> str:
 def on(stage: Stage, axis: str) -> Sequence[Block]:
     """The blocks of `stage` on `axis`."""
     found = getattr(stage, axis)
-    return found if isinstance(found, tuple) else [found] if found else []
+    return cast("tuple[Block, ...]", found) if isinstance(found, tuple) else [found] if found else []
 
 
 def roles(recipe: Recipe) -> str:
