@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from selftaught.core.authorities import trusted
+
 T = TypeVar("T")
 
 MISSES = 2
@@ -27,7 +29,7 @@ class Pulse:
     def __init__(self, url: str, headers: Mapping[str, str], every: float) -> None:
         self._url, self._every = f"{url}/models", every
         # Connections of its own: those of the requests may all be taken.
-        self._client = httpx.AsyncClient(timeout=every, headers=headers, trust_env=False)
+        self._client = httpx.AsyncClient(timeout=every, headers=headers, trust_env=False, verify=trusted())
         self._asking = asyncio.Lock()
         self._asked, self._missed = time.monotonic(), 0
 

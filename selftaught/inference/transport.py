@@ -7,15 +7,15 @@ environment, keeps no cookies, follows no redirects. It tries nothing again and 
 (`selftaught.inference.endpoint` does).
 """
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Literal
 
 import aiohttp
-import httpx
 from aiohttp.http_exceptions import ContentEncodingError
+
+from selftaught.core.authorities import trusted
 
 CONNECT_S = 10.0
 """For a name, a connection and its TLS handshake."""
@@ -62,7 +62,7 @@ class Transport:
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=_trusted()),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, ssl=trusted()),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(connect=CONNECT_S, sock_read=self._timeout),
@@ -86,12 +86,6 @@ class Transport:
         """Close the connections."""
         if "_session" in vars(self):
             await self._session.close()
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The authorities that httpx trusts."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def _of_packing(error: aiohttp.ClientPayloadError) -> bool:

@@ -8,6 +8,7 @@ import time
 
 import httpx
 
+from selftaught.core.authorities import trusted
 from selftaught.core.errors import Away, WrongModel
 from selftaught.serving.backend import Served
 
@@ -23,7 +24,8 @@ def names(url: str, host: str = "") -> list[str]:
     """
     headers = {"Host": host} if host else None
     try:
-        listed = httpx.get(f"{url}/models", headers=headers, timeout=5, trust_env=False).raise_for_status().json()
+        asked = httpx.get(f"{url}/models", headers=headers, timeout=5, trust_env=False, verify=trusted())
+        listed = asked.raise_for_status().json()
     except httpx.HTTPError:
         return []
     return [model["id"] for model in listed["data"]]

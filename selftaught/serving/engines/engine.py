@@ -21,6 +21,7 @@ from typing import Self
 
 import httpx
 
+from selftaught.core.authorities import trusted
 from selftaught.core.crashes import cause, last_lines
 from selftaught.core.environment import without_secrets
 from selftaught.core.errors import Away, BadInput, SelftaughtError, Unavailable, WrongModel
@@ -118,7 +119,7 @@ class Engine:
     def wait(self, seconds: float, waiting: Waiting) -> None:
         """Return once the engine answers as its own digest; raises as `LocalEngines.deploy` says."""
         begin = time.monotonic() if self._up else self._begin
-        with httpx.Client(timeout=5.0, trust_env=False) as client:
+        with httpx.Client(timeout=5.0, trust_env=False, verify=trusted()) as client:
             while not self._answers(client):
                 elapsed = time.monotonic() - begin
                 if self._up and (self.died or elapsed > SILENT):
