@@ -9,6 +9,7 @@ under the lock of the folder. It does not read what the tables hold, and leaves 
 import sqlite3
 import sys
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -65,7 +66,9 @@ def _up_to_date(file: Path) -> bool:
         return _rows(database, "alembic_version", "version_num") == [latest]
 
 
+@cache
 def _latest() -> str:
+    """The version of this MLflow's tables, for which alembic loads some fifty scripts."""
     from mlflow.store.db.utils import _get_latest_schema_revision  # pyright: ignore[reportPrivateUsage]
 
     try:
