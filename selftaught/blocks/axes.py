@@ -13,7 +13,7 @@ from selftaught.blocks.block import Block
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.blocks.online import OnlinePlan
-from selftaught.blocks.results import Decision, Evidence, Observed, Outlook, Over, State, TrainResult
+from selftaught.blocks.results import Decision, Evidence, Explanation, Observed, Outlook, Over, State, TrainResult
 from selftaught.core.errors import NoAnswer, SelftaughtError
 from selftaught.core.unproven import is_unproven
 from selftaught.core.worker import WorkerDied, in_worker
@@ -407,6 +407,10 @@ class Control(Block, axis="control"):
     def ended(self, state: State) -> str:
         """Why no further round of the campaign should begin; empty while one should."""
         return ""
+
+    def explain(self, state: State) -> Explanation | None:
+        """What a round with `state` is run by, and why, for its page; None where there is nothing to say."""
+        return None
 
     def check(self, stage: StageView) -> None:
         """Raise ValueError or BadRecipe, saying what to change, when it cannot control `stage`."""

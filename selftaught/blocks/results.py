@@ -113,6 +113,18 @@ State = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a control does by its state, and why: a sentence, and the figures behind it.
+
+    `rows` have a name and a number for each of `columns`.
+    """
+
+    text: str
+    columns: tuple[str, ...] = ()
+    rows: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """A metric's mean over `n` tasks, with its 95 % interval."""
 

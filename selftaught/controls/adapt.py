@@ -18,7 +18,7 @@ from typing import Annotated, TypeVar, cast
 
 from pydantic import Field, PositiveInt
 
-from selftaught.blocks import Control, Observed, StageView, State
+from selftaught.blocks import Control, Explanation, Observed, StageView, State
 from selftaught.records import Group
 
 S = TypeVar("S", bound=StageView)
@@ -53,6 +53,17 @@ class Adapt(Control, type="adapt"):
         present = state.get("temperature")
         best = max(scores, key=lambda each: (scores[each], each == present))
         return {"temperature": best, "scores": {f"{each:g}": score for each, score in scores.items()}}
+
+    def explain(self, state: State) -> Explanation | None:
+        """The temperature, and the balance score of each that was probed; nothing before one was chosen."""
+        if not state:
+            return None
+        scores = cast(Mapping[str, float], state["scores"])
+        return Explanation(
+            f"Temperature {state['temperature']}, whose balance score was best.",
+            ("balance score",),
+            {f"temperature {each}": (score,) for each, score in scores.items()},
+        )
 
     def check(self, stage: StageView) -> None:
         """Raise ValueError where the stage's sampler has no temperature, or cannot sample at one of these."""

@@ -19,7 +19,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, PositiveInt
 
-from selftaught.blocks import Control, Observed, State
+from selftaught.blocks import Control, Explanation, Observed, State
 from selftaught.records import Group, Task
 
 Arm = Literal["level", "source", "template"]
@@ -54,6 +54,18 @@ class Curriculum(Control, type="curriculum"):
         moved = {arm: values.get(arm, 0.0) for arm in sorted(rewards)}
         moved = {arm: value + self.learning_rate * (fmean(rewards[arm]) - value) for arm, value in moved.items()}
         return {"values": {**values, **moved}}
+
+    def explain(self, state: State) -> Explanation | None:
+        """The value of each arm, and its chance of being drawn while it has tasks left; nothing before it has one."""
+        if not (values := arm_values(state)):
+            return None
+        weights = self._weights(list(values.values()))
+        shares = (weight / sum(weights) for weight in weights)
+        return Explanation(
+            f"Tasks by {self.arms}, most often those that were neither solved nor out of reach.",
+            ("value", "chance of a draw"),
+            {f"{self.arms} {arm}": (value, share) for (arm, value), share in zip(values.items(), shares, strict=True)},
+        )
 
     def arm(self, task: Task) -> str:
         """The kind that `task` is of; one without a template goes by its source."""

@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 from pydantic import Field
 
-from selftaught.blocks import Control, Measured, Observed, StageView, State
+from selftaught.blocks import Control, Explanation, Measured, Observed, StageView, State
 
 Points = Sequence[tuple[float, float]]
 """A metric's mean and its standard error, round by round."""
@@ -39,15 +39,37 @@ class Until(Control, type="until"):
     def ended(self, state: State) -> str:
         """That the metric has flattened, in figures; empty before there are `rounds` of them."""
         points = _points(state)
-        if len(points) < self.rounds:
+        if len(points) < self.rounds or self._most(points) >= self.min_gain:
             return ""
+        return f"{self._gained(points)}, and min_gain of until is {self.min_gain:g}"
+
+    def explain(self, state: State) -> Explanation | None:
+        """The means that the line is fitted to, and its slope; nothing before there is one."""
+        if not (points := _points(state)):
+            return None
+        enough = len(points) == self.rounds
+        why = self._gained(points) if enough else f"{self.metric} is known of {len(points)} of {self.rounds} rounds"
+        names = [
+            *(f"{ago} rounds before" for ago in range(len(points) - 1, 1, -1)),
+            "the round before",
+            "the last round",
+        ]
+        return Explanation(
+            f"{why}. The campaign ends once it gains less than {self.min_gain:g} a round.",
+            ("mean", "standard error"),
+            dict(zip(names[-len(points) :], points, strict=True)),
+        )
+
+    def _most(self, points: Points) -> float:
+        """The gain a round that is not exceeded, with the confidence asked for."""
         gain, error = slope(points)
-        most = gain + NormalDist().inv_cdf(self.confidence) * error
-        if most >= self.min_gain:
-            return ""
+        return gain + NormalDist().inv_cdf(self.confidence) * error
+
+    def _gained(self, points: Points) -> str:
+        gain = round(slope(points)[0], 3) + 0
         return (
-            f"{self.metric} has gained {round(gain, 3) + 0:.3f} a round over the last {self.rounds} (at most "
-            f"{most:.3f} at {self.confidence:.0%} confidence), and min_gain of until is {self.min_gain:g}"
+            f"{self.metric} has gained {gain:.3f} a round over the last {self.rounds} (at most "
+            f"{self._most(points):.3f} at {self.confidence:.0%} confidence)"
         )
 
     def check(self, stage: StageView) -> None:

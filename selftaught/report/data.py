@@ -226,6 +226,26 @@ class RoleModel(Frozen):
     named: str
 
 
+class ControlAccount(Frozen):
+    """What a control does by its state, as `selftaught.blocks.Explanation` has it."""
+
+    text: str
+    columns: tuple[str, ...] = ()
+    rows: Mapping[str, tuple[float, ...]] = {}
+
+
+class ControlReport(Frozen):
+    """What a control of the stage chose for the round, what it chooses for the next, and why.
+
+    Before it has observed a round there is no `chosen`. `ended` is why the campaign ends with the round, if it does.
+    """
+
+    control: str
+    chosen: ControlAccount | None = None
+    next: ControlAccount | None = None
+    ended: str = ""
+
+
 class StepTime(Frozen):
     """One step of the round: its wall time and the tokens it generated or trained on (None: it has none)."""
 
@@ -264,6 +284,7 @@ class RoundReport(Frozen):
     search: SearchReport | None = None
     others: tuple[OtherModel, ...] = ()
     roles: Annotated[tuple[RoleModel, ...], Field(exclude_if=lambda roles: not roles)] = ()
+    controls: Annotated[tuple[ControlReport, ...], Field(exclude_if=lambda controls: not controls)] = ()
     steps: tuple[StepTime, ...] = ()
     datasets: tuple[DatasetRef, ...] = ()
     seeds: Mapping[str, int] = {}

@@ -7,7 +7,7 @@ round that was killed or failed is not observed, and the one that repeats it rea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -16,9 +16,11 @@ from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
+from selftaught.report.data import ControlAccount, ControlReport
 from selftaught.round.history import newest
 from selftaught.round.intake import stage_of
 from selftaught.round.job import Job, begun
+from selftaught.state.claims import parse_claim
 from selftaught.state.ledger import RecordEntry, StateEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.tasks.past import TaskDraw
@@ -99,7 +101,28 @@ def stopped(platform: Platform, line: str, campaign: str) -> str:
     return stopped_early(platform, plan.recipe, last.next()) if last and plan else ""
 
 
-def observe(platform: Platform, job: Job, seen: Observed) -> None:
-    """Write what the controls of the job's stage remember after the round. The first to observe a round is heard."""
-    if job.blocks.control:
-        platform.ledger.write(StateEntry(job.key), state_before(platform, job.key).after(job.blocks, seen))
+def observe(platform: Platform, job: Job, seen: Observed) -> tuple[ControlReport, ...]:
+    """Write what the controls of the job's stage remember after the round, and say what they chose and choose next.
+
+    The first to observe a round is heard.
+    """
+    if not job.blocks.control:
+        return ()
+    before = state_before(platform, job.key)
+    written = platform.ledger.write(StateEntry(job.key), before.after(job.blocks, seen))
+    after = parse_claim(platform.store, StateEntry(job.key).key, written, CampaignState)
+    return tuple(_told(job.blocks, control, before, after) for control in job.blocks.control)
+
+
+def _told(stage: Stage, control: Control, before: CampaignState, after: CampaignState) -> ControlReport:
+    return ControlReport(
+        control=control.name,
+        chosen=_account(control, before.of(stage, control)),
+        next=_account(control, after.of(stage, control)),
+        ended=control.ended(after.of(stage, control)),
+    )
+
+
+def _account(control: Control, state: State) -> ControlAccount | None:
+    explained = control.explain(state)
+    return ControlAccount(**asdict(explained)) if explained else None

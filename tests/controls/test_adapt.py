@@ -69,6 +69,16 @@ def test_without_a_probe_nothing_changes():
     assert Adapt(temperatures=GRID).observe(state, Observed([probed(sums(1)[0], {0.7: [("3", True)]})])) == state
 
 
+def test_it_explains_the_temperature_by_the_balance_scores_of_all():
+    block = Adapt(temperatures=GRID, target=2)
+    answers = {0.5: [("3", False)], 0.7: [("3", True), ("2+1", True)], 1.0: [("3", True), ("4", False)]}
+    explained = block.explain(block.observe({}, Observed([probed(sums(1)[0], answers)])))
+    assert explained
+    assert explained.text == "Temperature 0.7, whose balance score was best."
+    assert explained.rows == {"temperature 0.5": (0.0,), "temperature 0.7": (1.0,), "temperature 1": (0.25,)}
+    assert block.explain({}) is None
+
+
 def simulated(task: Task, spread: Mapping[float, float], random: Random) -> Group:
     """Eight answers at each temperature: as hot as it is they differ, as cold as it is they are right."""
     return probed(

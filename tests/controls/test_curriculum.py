@@ -66,6 +66,15 @@ def test_a_draw_is_of_the_tasks_given_in_their_order_and_depends_on_state_and_se
     assert drawn == [task for task in POOL if task in drawn]
 
 
+def test_it_explains_its_draws_by_the_value_and_the_chance_of_each_arm():
+    explained = Curriculum(temperature=0.4).explain({"values": {"1": 0.0, "2": 0.4}})
+    assert explained
+    assert explained.columns == ("value", "chance of a draw")
+    assert explained.rows["level 1"] == (0.0, pytest.approx(1 / (1 + exp(1))))
+    assert explained.rows["level 2"] == (0.4, pytest.approx(exp(1) / (1 + exp(1))))
+    assert Curriculum().explain({}) is None
+
+
 def test_an_arm_that_has_none_left_is_passed_over():
     drawn = Curriculum(temperature=0.05).choose(POOL, 60, {"values": {"2": 1.0}}, 0)
     assert Counter(task.level for task in drawn)[2] == 40

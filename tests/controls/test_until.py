@@ -36,6 +36,27 @@ def test_too_few_rounds_and_rising_ones_do_not(means: list[float]):
     assert not BLOCK.ended(after(means))
 
 
+def test_it_explains_the_slope_by_the_means_it_is_fitted_to():
+    explained = BLOCK.explain(after([0.1, 0.5, 0.5, 0.5, 0.5]))
+    assert explained
+    assert explained.text.startswith(
+        "accuracy has gained 0.000 a round over the last 4 (at most 0.006 at 90% confidence)."
+    )
+    assert {name: row[0] for name, row in explained.rows.items()} == {
+        "3 rounds before": 0.5, "2 rounds before": 0.5, "the round before": 0.5, "the last round": 0.5
+    }  # fmt: skip
+
+
+def test_it_says_how_many_rounds_it_still_needs():
+    explained = BLOCK.explain(after([0.4, 0.5]))
+    assert explained
+    assert explained.text == (
+        "accuracy is known of 2 of 4 rounds. The campaign ends once it gains less than 0.02 a round."
+    )
+    assert [row[0] for row in explained.rows.values()] == [0.4, 0.5]
+    assert BLOCK.explain({}) is None
+
+
 def test_a_set_too_small_to_tell_does_not():
     assert not BLOCK.ended(after([0.5] * 4, error=0.05))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
-from selftaught.report.data import ModelVersion, ReportData, RoundReport
+from selftaught.report.data import ControlAccount, ControlReport, ModelVersion, ReportData, RoundReport
 from selftaught.report.formatting import rate, signed
 from selftaught.report.outcome import comparisons
 from selftaught.report.page import render, write
@@ -63,6 +63,43 @@ def stopped(**fields: object) -> ReportData:
         **fields,  # pyright: ignore[reportArgumentType]
     )
     return sample(1).model_copy(update={"rounds": (failed,), "scores": (), "groups": ()})
+
+
+ADAPTED = ControlReport(
+    control="adapt",
+    chosen=ControlAccount(
+        text="Temperature 0.9, whose balance score was best.",
+        columns=("balance score",),
+        rows={"temperature 0.7": (0.25,), "temperature 0.9": (0.375,)},
+    ),
+    ended="it has learnt enough",
+)
+
+
+def with_controls(*controls: ControlReport) -> ReportData:
+    data = sample(1)
+    return data.model_copy(update={"rounds": (data.last.model_copy(update={"controls": controls}),)})
+
+
+def test_what_a_control_chose_is_on_the_page_with_its_figures():
+    shown = Document(render(with_controls(ADAPTED)))
+    assert "control" in shown.ids()
+    assert "Temperature 0.9, whose balance score was best." in shown.text
+    assert re.search(r"Balance score temperature 0.7 .250 temperature 0.9 .375", shown.text)
+    assert "The campaign ends here: it has learnt enough." in shown.text
+
+
+def test_of_a_first_round_the_page_says_that_the_recipe_chose():
+    first = ADAPTED.model_copy(update={"chosen": None, "ended": ""})
+    assert "As the recipe says" in Document(render(with_controls(first))).text
+
+
+def test_a_page_without_controls_has_no_section_of_them(page: Document):
+    assert "control" not in page.ids()
+
+
+def test_a_record_without_controls_is_written_as_it_was_before_there_were_any():
+    assert "controls" not in sample(1).last.model_dump_json()
 
 
 @pytest.fixture(scope="module")

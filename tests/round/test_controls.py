@@ -12,7 +12,7 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Group, Task, dataset
 from selftaught.round.controls import CampaignState, chosen, state_before
-from selftaught.round.history import give_up
+from selftaught.round.history import give_up, page_of
 from selftaught.round.inputs import of_sampling
 from selftaught.state.ledger import RecordEntry, StateEntry
 from selftaught.state.round_key import RoundKey
@@ -47,6 +47,21 @@ def test_a_round_attempts_the_chosen_tasks_and_leaves_a_state_for_the_next(
     assert platform.ledger.read(StateEntry(KEY), CampaignState) == expected
     assert state_before(platform, KEY.next()) == expected
     assert state_before(platform, KEY) == CampaignState()
+
+
+def test_the_page_shows_what_controls_chose_and_what_they_choose_next(
+    platform: Platform, engines: Path, model: Path, tmp_path: Path
+):
+    given = controlled(model, {"type": "adapt", "temperatures": [0.6, 0.9], "share": 1.0}, CURRICULUM)
+    rounds = [Round(tmp_path / str(number), given, number=number) for number in (1, 2)]
+    for each in rounds:
+        each.run()
+    (adapted, drawn), (again, _) = (page_of(platform, each.job.key).last.controls for each in rounds)
+    assert (adapted.control, adapted.chosen, drawn.chosen) == ("adapt", None, None)
+    assert adapted.next and set(adapted.next.rows) == {"temperature 0.6", "temperature 0.9"}
+    assert again.chosen == adapted.next
+    assert drawn.next and drawn.next.columns == ("value", "chance of a draw")
+    assert adapted.next.text in Path(rounds[1].made["page"].path).read_text()
 
 
 def test_a_report_that_was_killed_before_its_record_leaves_the_same_state_when_it_is_repeated(

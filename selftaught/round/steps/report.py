@@ -62,8 +62,8 @@ def run(job_path: str, inputs: Inputs, out: str) -> data.ReportData:
     require_kept(platform, job)
     if recorded(platform, job.key) is None:
         record, detail = _collect(platform, job, inputs)
-        observe(platform, job, Observed(dataset.Rows(Path(inputs.verified), Group), dict(_measured(record.round))))
-        keep(platform, job.key, record, detail)
+        seen = Observed(dataset.Rows(Path(inputs.verified), Group), dict(_measured(record.round)))
+        keep(platform, job.key, _with_controls(record, observe(platform, job, seen)), detail)
     report = page_of(platform, job.key)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     html = render(report)
@@ -99,6 +99,11 @@ def _collect(platform: Platform, job: Job, inputs: Inputs) -> tuple[data.RoundRe
         levels=levels,
         trained=tuple(_trained(sample.groups, dataset.rows(Path(inputs.examples), Example))),
     )
+
+
+def _with_controls(record: data.RoundRecord, controls: tuple[data.ControlReport, ...]) -> data.RoundRecord:
+    """`record` with what the controls chose, which they say once the rest of it is there to be observed."""
+    return record.model_copy(update={"round": record.round.model_copy(update={"controls": controls})})
 
 
 def _measured(this: data.RoundReport) -> Iterator[tuple[str, Measured]]:
