@@ -696,6 +696,10 @@ def campaign_schema() -> None:
 
 Into = Annotated[Path, typer.Option("--into", file_okay=False, help="the folder to write to")]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="what it is called")]
+NewAxis = Annotated[
+    Literal["verify", "control", "train"],
+    typer.Option("--axis", help="whether it is a verifier, a control or an objective"),
+]
 
 
 @init_app.command("recipe")
@@ -708,21 +712,21 @@ def init_recipe(name: NewName, into: Into = Path()) -> None:
 
 
 @init_app.command("block")
-def init_block(name: NewName, into: Into = Path()) -> None:
-    """Write NAME.py, a verifier, and its test; `init plugin` makes a package that recipes know."""
+def init_block(name: NewName, into: Into = Path(), axis: NewAxis = "verify") -> None:
+    """Write NAME.py, a block, and its test; `init plugin` makes a package that recipes know."""
     with errors_printed():
         from selftaught.cli import scaffold
 
-        _print_written(scaffold.block(name, into), f"python -m pytest {into / f'test_{name}.py'}")
+        _print_written(scaffold.block(name, into, axis), f"python -m pytest {into / f'test_{name}.py'}")
 
 
 @init_app.command("plugin")
-def init_plugin(name: NewName, into: Into = Path()) -> None:
-    """Write the folder NAME: a package with a verifier and its test, whose entry point makes the block known."""
+def init_plugin(name: NewName, into: Into = Path(), axis: NewAxis = "verify") -> None:
+    """Write the folder NAME: a package with a block and its test, whose entry point makes the block known."""
     with errors_printed():
         from selftaught.cli import scaffold
 
-        _print_written(scaffold.plugin(name, into), f"cd {into / name} && python -m pytest")
+        _print_written(scaffold.plugin(name, into, axis), f"cd {into / name} && python -m pytest")
 
 
 def _print_written(paths: list[Path], then: str) -> None:

@@ -1,15 +1,17 @@
 """`selftaught init`: scaffolds of a recipe, a block and a plug-in, each complete and valid.
 
-What is written is an example to be changed: a recipe that validates, a verifier with a test that passes, a package
-with both whose entry point makes its block known. Nothing that is there is written over. What blocks and recipes may
-say is in docs/recipes.md.
+What is written is an example to be changed: a recipe that validates, a block with a test that passes, a package with
+both whose entry point makes its block known. A block is a verifier, a control or an objective. Nothing that is there is
+written over. What blocks and recipes may say is in docs/recipes.md.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Literal
 
 from selftaught import __version__
 from selftaught.core.errors import BadInput
@@ -24,24 +26,50 @@ RULES = {
 }
 
 
+Axis = Literal["verify", "control", "train"]
+"""The axes whose blocks are scaffolded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What the block of an axis is called, what the one that is written does, and how a recipe has it."""
+
+    noun: str
+    does: str
+    example: str
+
+
+EXAMPLES: Mapping[Axis, Example] = {
+    "verify": Example(
+        "verifier",
+        "passes answers of at most `words` words",
+        "verify: [{type: answer_match}, {type: $kind, words: 20}]",
+    ),
+    "control": Example("control", "samples each round a little warmer", "control: {type: $kind, step: 0.1}"),
+    "train": Example(
+        "objective", "learns least from what the model is sure of already", "train: {type: $kind, focus: 1}"
+    ),
+}
+
+
 def recipe(name: str, folder: Path) -> list[Path]:
     """Write `<name>.yaml`, a recipe whose every axis says what it is for. Returns what was written."""
     _require_name(name, RECIPE)
     return _write(folder, {f"{name}.yaml": _filled("recipe.yaml", name=name)})
 
 
-def block(name: str, folder: Path) -> list[Path]:
-    """Write `<name>.py` and `test_<name>.py`, a verifier and its test. Returns what was written."""
-    _require_block(name)
-    return _write(folder, _block(name, module=name, where=""))
+def block(name: str, folder: Path, axis: Axis = "verify") -> list[Path]:
+    """Write `<name>.py` and `test_<name>.py`, a block of `axis` and its test. Returns what was written."""
+    _require_block(name, axis)
+    return _write(folder, _block(name, axis, module=name, where=""))
 
 
-def plugin(name: str, folder: Path) -> list[Path]:
-    """Write the folder `<name>`, a package with a verifier of that name. Returns what was written."""
+def plugin(name: str, folder: Path, axis: Axis = "verify") -> list[Path]:
+    """Write the folder `<name>`, a package with a block of `axis` of that name. Returns what was written."""
     _require_name(name, PLUGIN)
     kind = name.replace("-", "_")
-    _require_block(kind)
-    words = {"name": name, "package": kind, "kind": kind, "version": __version__}
+    _require_block(kind, axis)
+    words = {"name": name, "package": kind, "kind": kind, "version": __version__, **_described(kind, axis)}
     return _write(
         folder,
         {
@@ -49,18 +77,26 @@ def plugin(name: str, folder: Path) -> list[Path]:
             f"{name}/README.md": _filled("plugin.md", **words),
             f"{name}/{kind}/__init__.py": f'"""Blocks for Selftaught: `{kind}`."""\n',
             **_block(
-                "blocks", module=f"{kind}.blocks", where=f"{name}/", kind=kind, package=f"{kind}/", tests="tests/"
+                "blocks", axis, module=f"{kind}.blocks", where=f"{name}/", kind=kind, package=f"{kind}/", tests="tests/"
             ),
         },
     )
 
 
-def _block(file: str, *, module: str, where: str, kind: str = "", package: str = "", tests: str = "") -> dict[str, str]:
+def _described(kind: str, axis: Axis) -> dict[str, str]:
+    about = EXAMPLES[axis]
+    example = Template(about.example).substitute(kind=kind)
+    return {"axis": axis, "noun": about.noun, "does": about.does, "example": example}
+
+
+def _block(
+    file: str, axis: Axis, *, module: str, where: str, kind: str = "", package: str = "", tests: str = ""
+) -> dict[str, str]:
     kind = kind or file
     words = {"kind": kind, "module": module, "Class": "".join(map(str.capitalize, kind.split("_")))}
     return {
-        f"{where}{package}{file}.py": _filled("block.py", **words),
-        f"{where}{tests}test_{kind}.py": _filled("test_block.py", **words),
+        f"{where}{package}{file}.py": _filled(f"{axis}.py", **words),
+        f"{where}{tests}test_{kind}.py": _filled(f"test_{axis}.py", **words),
     }
 
 
@@ -69,12 +105,13 @@ def _require_name(name: str, rule: re.Pattern[str]) -> None:
         raise BadInput(f"{name}: cannot be called that. Take {RULES[rule]}.")
 
 
-def _require_block(name: str) -> None:
+def _require_block(name: str, axis: Axis) -> None:
     from selftaught.recipe import blocks
 
     _require_name(name, BLOCK)
-    if name in blocks("verify"):
-        raise BadInput(f"{name}: is a verifier already (selftaught recipes blocks verify). Take another name.")
+    if name in blocks(axis):
+        noun = {"verify": "a verifier", "control": "a control", "train": "an objective"}[axis]
+        raise BadInput(f"{name}: is {noun} already (selftaught recipes blocks {axis}). Take another name.")
 
 
 def _filled(template: str, **words: str) -> str:

@@ -1,8 +1,8 @@
 """What every block of an axis has to hold to, tried on a few tasks. What one's own block means is for one's own tests.
 
 Verifiers are tried on gold answers, on nothing, on the question said again and on several answers at once; samplers,
-curators and metrics on a model that is right half of the time. A block that asks a model is given one that says what
-`answers` say.
+curators, metrics and controls on a model that is right half of the time. A block that asks a model is given one that
+says what `answers` say. What controls and objectives have to hold to is in modules of their own.
 """
 
 import asyncio
@@ -10,9 +10,12 @@ from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from selftaught.blocks import Block, Context, Curator, Metric, Sampler, Verifier
-from selftaught.records import Example, Group, Rollout, Task, Turn, Verdict
+from selftaught.blocks import Block, Context, Control, Curator, Metric, Objective, Sampler, Verifier
+from selftaught.records import Example, Group, Task, Verdict
+from selftaught.testing.controls import check_control
 from selftaught.testing.models import Answer, ScriptedModel
+from selftaught.testing.objectives import check_objective
+from selftaught.testing.rows import group_of, verified, wrong
 from selftaught.verification.gold import stating
 
 T = TypeVar("T")
@@ -22,8 +25,8 @@ def check_block(block: Block, tasks: Sequence[Task], answers: Sequence[Answer] =
     """What `block` does that none of its axis may, a sentence each; nothing where all is well.
 
     `tasks` have gold answers (or worked solutions, where they have a check), two of which differ at least. May be
-    called where an event loop runs, as in a notebook. Raises TypeError for a block of another axis than sample, verify,
-    curate or evaluate, and what the block raises.
+    called where an event loop runs, as in a notebook. Raises TypeError for a task source or a gate, and what the block
+    raises.
     """
     if isinstance(block, Verifier):
         return list(_verifier(block, tasks, answers))
@@ -33,7 +36,11 @@ def check_block(block: Block, tasks: Sequence[Task], answers: Sequence[Answer] =
         return list(_curator(block, tasks))
     if isinstance(block, Metric):
         return list(_metric(block, tasks))
-    raise TypeError(f"{type(block).__name__}: only samplers, verifiers, curators and metrics can be checked")
+    if isinstance(block, Control):
+        return list(check_control(block, tasks))
+    if isinstance(block, Objective):
+        return list(check_objective(block, tasks))
+    raise TypeError(f"{type(block).__name__}: task sources and gates cannot be checked, blocks of all other axes can")
 
 
 # Verifiers ------------------------------------------------------------------------------------------------------------
@@ -53,7 +60,7 @@ def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answe
         if echoed.passed:
             yield f"{task.question!r}: passes the question said again"
         if all(each.passed for each in both):
-            yield f"{task.question!r}: passes {_wrong(task, tasks)!r} and {stating(task)!r} together, whichever is last"
+            yield f"{task.question!r}: passes {wrong(task, tasks)!r} and {stating(task)!r} together, whichever is last"
     again = [_run(_judged(verifier, tasks[0], _texts(tasks[0], tasks), answers)) for _ in range(2)]
     if again[0] != again[1]:
         yield f"{tasks[0].question!r}: two verdicts on one answer differ"
@@ -61,14 +68,8 @@ def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answe
 
 def _texts(task: Task, tasks: Sequence[Task]) -> list[str]:
     """The gold answer, nothing, the question, and two answers at once, in both orders."""
-    gold, other = stating(task), _wrong(task, tasks)
+    gold, other = stating(task), wrong(task, tasks)
     return [gold, "", task.question, f"{gold}\n{other}", f"{other}\n{gold}"]
-
-
-def _wrong(task: Task, tasks: Sequence[Task]) -> str:
-    """What states a wrong answer: another task's, or its worked solution where tasks have no answers."""
-    stated = (stating(task.model_copy(update={"answer": each.answer, "texts": each.texts})) for each in tasks)
-    return next(each for each in stated if each != stating(task))
 
 
 async def _judged(verifier: Verifier, task: Task, texts: Sequence[str], answers: Sequence[Answer]) -> Sequence[Verdict]:
@@ -94,7 +95,7 @@ def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer])
 
 
 def _curator(curator: Curator, tasks: Sequence[Task]) -> Iterator[str]:
-    groups = [_verified(task, tasks) for task in tasks]
+    groups = [verified(task, tasks) for task in tasks]
     made = _examples(curator, groups)
     if made != _examples(curator, groups):
         yield "equal groups and seed gave different examples"
@@ -112,7 +113,7 @@ def _examples(curator: Curator, groups: Sequence[Group]) -> list[Example]:
 
 def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
     least, most = metric.bounds or (float("-inf"), float("inf"))
-    for group in (_verified(task, tasks) for task in tasks):
+    for group in (verified(task, tasks) for task in tasks):
         value = metric.value(group)
         if not least <= value <= most:
             yield f"{group.task.question!r}: {value}, which is not in {metric.bounds}"
@@ -120,22 +121,7 @@ def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
             yield f"{group.task.question!r}: two values of one group differ"
 
 
-# Rows -----------------------------------------------------------------------------------------------------------------
-
-
-def group_of(task: Task, texts: Sequence[str]) -> Group:
-    """`task` with an answer of each of `texts`."""
-    rollouts = (
-        Rollout(task=task.id, index=at, model="scripted", turns=(Turn(content=text),), temperature=1.0)
-        for at, text in enumerate(texts)
-    )
-    return Group(task=task, rollouts=tuple(rollouts))
-
-
-def _verified(task: Task, tasks: Sequence[Task]) -> Group:
-    """A right answer and a wrong one, with verdicts that say so."""
-    verdicts = tuple((Verdict.of("gold", passed),) for passed in (True, False))
-    return group_of(task, [stating(task), _wrong(task, tasks)]).model_copy(update={"verdicts": verdicts})
+# The model ------------------------------------------------------------------------------------------------------------
 
 
 def _context(answers: Sequence[Answer]) -> Context:

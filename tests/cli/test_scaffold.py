@@ -52,6 +52,24 @@ def test_a_blocks_test_passes_and_can_fail(tmp_path: Path):
     assert in_python(tmp_path, "pytest", "-q", "test_short_answer.py").returncode == 1
 
 
+@pytest.mark.parametrize(("axis", "base"), [("control", "Control"), ("train", "SFT")])
+def test_a_plug_ins_control_or_objective_passes_its_test(axis: str, base: str, tmp_path: Path):
+    ran("plugin", "my-own", "--axis", axis)
+    folder = tmp_path / "my-own"
+    assert f'class MyOwn({base}, type="my_own"):' in (folder / "my_own" / "blocks.py").read_text()
+    assert f"selftaught recipes blocks {axis}" in (folder / "README.md").read_text()
+    done = in_python(folder, "pytest", "-q")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("axis", "name", "noun"), [("control", "until", "a control"), ("train", "sft", "an objective")]
+)
+def test_a_name_is_taken_on_its_own_axis_alone(axis: str, name: str, noun: str):
+    assert f"{name}: is {noun} already" in ran("block", name, "--axis", axis, code=1).stderr
+    ran("block", name)
+
+
 def test_a_plug_ins_test_passes_and_its_entry_point_makes_the_block_known(tmp_path: Path):
     ran("plugin", "my-blocks")
     folder = tmp_path / "my-blocks"

@@ -5,13 +5,23 @@ import itertools
 
 import pytest
 
-from selftaught.blocks import Block, Curator, Metric, RolloutVerifier, Sampler
+from selftaught.blocks import Block, Control, Curator, Metric, Objective, RolloutVerifier, Sampler, TrainResult
+from selftaught.controls.adapt import Adapt
+from selftaught.controls.curriculum import Curriculum
+from selftaught.controls.until import Until
 from selftaught.curation.accepted import Accepted
 from selftaught.curation.advantages import Advantages
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.records import Example, Group, Rollout, Segment, Turn, Verdict
 from selftaught.sampling.iid import IID
+from selftaught.tasks.sources.word_problems import WordProblems
 from selftaught.testing import ScriptedModel, check_block, sums
+from selftaught.testing.objectives import loss_findings
+from selftaught.training.dpo import DPO
+from selftaught.training.policy_gradient import PolicyGradient
+from selftaught.training.sft import SFT
+from selftaught.training.tokens import Loss
+from selftaught.training.value import ValueMSE
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.equations import Equations
 
@@ -29,10 +39,131 @@ def test_it_runs_where_an_event_loop_runs():
 
 
 def test_a_block_of_an_axis_without_checks_is_refused():
-    from selftaught.training.sft import SFT
+    with pytest.raises(TypeError, match="WordProblems: task sources and gates cannot be checked"):
+        check_block(WordProblems(train=1, gate=1, report=1), sums())
 
-    with pytest.raises(TypeError, match="SFT: only samplers, verifiers, curators and metrics"):
-        check_block(SFT(), sums())
+
+@pytest.mark.parametrize(
+    "control", [Adapt(temperatures=(0.5, 1.0)), Curriculum(tasks=3), Until(metric="accuracy", rounds=2)]
+)
+def test_controls_that_ship_pass(control: Control):
+    assert check_block(control, sums()) == []
+
+
+class Counting(Control):
+    """Remembers how many rounds there were, in a way that each test spoils."""
+
+    type: str = "counting"
+
+    def observe(self, state, seen):
+        return {"rounds": state.get("rounds", 0) + 1}
+
+
+class KeepsNumbersAsKeys(Counting):
+    def observe(self, state, seen):
+        return {"by_level": {1: 0.5}}
+
+
+class KeepsNan(Counting):
+    def observe(self, state, seen):
+        return {"mean": float("nan")}
+
+
+class WritesInto(Counting):
+    def observe(self, state, seen):
+        state["rounds"] = 1
+        return state
+
+
+class Forgets(Counting):
+    def observe(self, state, seen):
+        return {"drawn": next(MOODS)}
+
+
+class Invents(Counting):
+    def choose(self, tasks, count, state, seed):
+        return [tasks[0], tasks[0]]
+
+
+class Draws(Counting):
+    def choose(self, tasks, count, state, seed):
+        return [tasks[next(MOODS) % len(tasks)]]
+
+
+class Greedy(Counting):
+    def choose(self, tasks, count, state, seed):
+        return list(tasks)
+
+
+class Wavers(Counting):
+    def ended(self, state):
+        return str(next(MOODS))
+
+
+@pytest.mark.parametrize(
+    ("control", "words"),
+    [
+        (KeepsNumbersAsKeys(), "is not what JSON keeps of it"),
+        (KeepsNan(), "is not what JSON keeps of it"),
+        (WritesInto(), "observe changes the state"),
+        (Forgets(), "gave two different states"),
+        (Invents(), "one or more of those given, each once"),
+        (Draws(), "were chosen from differently"),
+        (Greedy(), "more tasks than it is asked for"),
+        (Wavers(), "say two things of one state"),
+    ],
+)
+def test_a_control_that_is_wrong_is_found(control, words):
+    assert any(words in finding for finding in check_block(control, sums(3)))
+
+
+@pytest.mark.parametrize("objective", [SFT(epochs=1), DPO(epochs=1), PolicyGradient(epochs=1), ValueMSE(epochs=1)])
+def test_objectives_that_ship_pass(objective: Objective):
+    assert check_block(objective, sums(3)) == []
+
+
+class Divides(SFT):
+    def compute_loss(self, tokens):
+        return Loss((tokens.logprobs / (tokens.weights - 1)).sum(), tokens.weights.sum())
+
+
+class LearnsNothing(SFT):
+    def compute_loss(self, tokens):
+        return Loss((tokens.weights * tokens.logprobs.detach()).sum(), tokens.weights.sum())
+
+
+class Unweighted(SFT):
+    def compute_loss(self, tokens):
+        return Loss(-tokens.logprobs.sum(), tokens.weights.new_tensor(float(len(tokens.weights))))
+
+
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        (Divides(), "is not finite"),
+        (LearnsNothing(), "no gradient: nothing is learnt"),
+        (Unweighted(), "an example of weight 0 has a gradient"),
+        (Unweighted(), "in which nothing counts has a loss"),
+    ],
+)
+def test_a_loss_that_is_wrong_is_found(objective, words):
+    assert any(words in finding for finding in loss_findings(objective))
+
+
+class Overwrites(Objective):
+    """Writes into the model that it is given."""
+
+    type: str = "overwrites"
+
+    def train(self, model, examples, out, context):
+        (model / "config.json").write_text("{}")
+        out.mkdir()
+        return TrainResult(steps=1, tokens=1, trained_tokens=1, seconds=0.0, losses=((1, float("inf")),))
+
+
+@pytest.mark.parametrize("words", ["changes the model that it is given", "is no model", "inf at step 1"])
+def test_a_training_that_is_wrong_is_found(words):
+    assert any(words in finding for finding in check_block(Overwrites(), sums(2)))
 
 
 class Says(RolloutVerifier):
