@@ -1,10 +1,14 @@
 """What every test may ask for: the real starter model, and a home of its own."""
 
 import os
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from selftaught.state.starter import pull
 
@@ -16,6 +20,13 @@ os.environ.setdefault("SELFTAUGHT_PATIENCE", "0")
 # How long an example takes is the machine's affair: a property is not refuted by a slow one.
 settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-speed")
+
+
+@event.listens_for(Engine, "connect")
+def _cut_no_power(connection: Any, _: object) -> None:
+    """Tests kill processes and cut no power: MLflow's databases need not wait for the disk at every commit."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session")
