@@ -147,7 +147,7 @@ def _model(folder: Path) -> Path:
     cast(Any, PreTrainedTokenizerFast)(tokenizer_object=tokenizer, chat_template=template, **special).save_pretrained(
         folder
     )
-    with torch.random.fork_rng(devices=[]):
+    with cast(Any, torch.random).fork_rng(devices=[]):
         cast(Any, torch).manual_seed(0)
         shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
         ends = {"eos_token_id": len(letters) - 1, "pad_token_id": len(letters) - 1}
