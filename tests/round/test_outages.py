@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from selftaught.round.adopt import adopt
 from selftaught.round.patience import patient
 from selftaught.state.store import open_store
 from selftaught.state.tracking import Tracker
+from tests import mlflow_server
 from tests.kubernetes_api import kubeconfig
 from tests.rounds import ENGINE, REPOSITORY, Round, model, owned_engines, recipe, recorded_blocks, requests
 from tests.s3_server import Process, S3Server, free_ports, s3_server
@@ -117,11 +117,9 @@ class Registry:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        arguments = ["--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
-        places = [f"--backend-store-uri=sqlite:///{self.folder}/mlflow.db", f"--artifacts-destination={self.folder}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *arguments, *places],
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            mlflow_server.command(self.port),
+            env=mlflow_server.environment(self.folder / "mlflow.db", self.folder),
             stdout=(self.folder / "log").open("a"),
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -5,7 +5,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from selftaught.core.errors import Unavailable
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import RoundRun, Tracker, Version
+from tests import mlflow_server
 from tests.rounds import database
 
 __all__ = ["database"]
@@ -266,10 +266,11 @@ def server(tmp_path: Path, port: int, database: Path) -> Generator[str]:
     """The address of a real tracking server."""
     shutil.copy(database / "mlflow.db", tmp_path / "server.db")
     uri = f"http://127.0.0.1:{port}"
-    options = ["--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command = [sys.executable, "-m", "mlflow", "server", *options, "--artifacts-destination", str(tmp_path / "kept")]
+    places = mlflow_server.environment(tmp_path / "server.db", tmp_path / "kept")
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        process = subprocess.Popen(
+            mlflow_server.command(port), env=places, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
     try:
         _wait(uri, process, tmp_path / "log")
         yield uri
