@@ -6,11 +6,7 @@ stages, or in the effects.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-<<<<<<< HEAD
-from typing import cast
-=======
 from typing import Any, cast
->>>>>>> f5f131a (recipes page and profile tests: types that pyright knows)
 
 from selftaught.blocks import Block
 from selftaught.effects.comparison import comparisons
@@ -147,13 +143,8 @@ def types(stages: Iterable[Stage], axis: str) -> str:
 
 def on(stage: Stage, axis: str) -> Sequence[Block]:
     """The blocks of `stage` on `axis`."""
-<<<<<<< HEAD
-    found = getattr(stage, axis)
-    return cast("tuple[Block, ...]", found) if isinstance(found, tuple) else [found] if found else []
-=======
     found: Any = getattr(stage, axis)
     return cast(Sequence[Block], found if isinstance(found, tuple) else [found] if found else [])
->>>>>>> f5f131a (recipes page and profile tests: types that pyright knows)
 
 
 def roles(recipe: Recipe) -> str:
