@@ -95,7 +95,8 @@ class _Asking:
             for at, branch in enumerate(branches)
             if at in firing
         }
-        answers = await self._answers([] if self.turn.say is not None else list(prompts.values()))
+        begun = any(branch.turns for branch in branches)
+        answers = await self._answers([] if self.turn.say is not None else list(prompts.values()), begun)
         return [
             each
             for at, branch in enumerate(branches)
@@ -124,13 +125,16 @@ class _Asking:
 
     # Asking -----------------------------------------------------------------------------------------------------------
 
-    async def _answers(self, prompts: Sequence[Prompt]) -> Mapping[Prompt, Iterator[Completion] | None]:
-        """Completions of each different prompt, as many as its branches need; None where it got no answer."""
+    async def _answers(self, prompts: Sequence[Prompt], begun: bool) -> Mapping[Prompt, Iterator[Completion] | None]:
+        """Completions of each different prompt, as many as its branches need; None where it got no answer.
+
+        Raises NoAnswer for a dialogue that has not `begun`: nothing of it is there to keep.
+        """
         model, distinct = self.context.model(self.turn.by), dict.fromkeys(prompts)
-        made = await asyncio.gather(*(self._asked(model, each, prompts.count(each)) for each in distinct))
+        made = await asyncio.gather(*(self._asked(model, each, prompts.count(each), begun) for each in distinct))
         return dict(zip(distinct, made, strict=True))
 
-    async def _asked(self, model: ChatModel, prompt: Prompt, branches: int) -> Iterator[Completion] | None:
+    async def _asked(self, model: ChatModel, prompt: Prompt, branches: int, begun: bool) -> Iterator[Completion] | None:
         turn = self.turn
         try:
             said = await model.chat(
@@ -142,7 +146,7 @@ class _Asking:
                 **turn.drawn(),
             )
         except NoAnswer:
-            if any(message.role == "assistant" for message in prompt) or turn.view == "fresh":
+            if begun:
                 return None
             raise
         return iter(said)

@@ -14,6 +14,7 @@ from selftaught.records import Group, Message, Rollout, Task
 from selftaught.sampling.dialogue import Dialogue
 from selftaught.testing import ScriptedModel, check_block, sums
 from selftaught.verification.answer_match import AnswerMatch
+from tests.examples import conversation
 
 RIGHT, WRONG = "The answer is 5.", "The answer is 6."
 TASK = sums()[0]
@@ -184,6 +185,21 @@ async def test_a_prompt_that_has_become_too_long_ends_its_branch():
 
     group = await dialogue(ATTEMPT, SECOND).sample(TASK, Context(models={"policy": Short(RIGHT)}))
     assert [(each.text, each.finish_reason) for each in group.rollouts] == [(RIGHT, "length")] * 2
+
+
+@pytest.mark.parametrize("shown", [(), ("3 + 4?", "7")])
+@pytest.mark.parametrize("view", ["thread", "fresh"])
+async def test_where_nothing_was_said_there_is_no_rollout(view: str, shown: tuple[str, ...]):
+    """Whatever the first turn sees, and although a task that shows answers has messages of the assistant."""
+
+    class Silent(ScriptedModel):
+        async def chat(self, messages: Sequence[Message], **asked: Any) -> list[Completion]:
+            raise NoAnswer("maximum context length")
+
+    task = TASK.model_copy(update={"messages": (*conversation(*shown), *TASK.messages)})
+    first = {"name": "plan", "kind": "critique", "view": view, "ask": "{task} What is to be done?"}
+    with pytest.raises(NoAnswer):
+        await dialogue(first, SECOND | {"ask": "Do it."}).sample(task, Context(models={"policy": Silent()}))
 
 
 # Recipes --------------------------------------------------------------------------------------------------------------
