@@ -96,10 +96,10 @@ class Worker:
                 f"Use one of {', '.join(ARCHITECTURES)}."
             )
         ours, theirs = socket.socketpair()
-        told = [_PACKAGES, str(theirs.fileno()), *self._hold]
+        arguments = [_PACKAGES, str(theirs.fileno()), *self._hold]
         with theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a millisecond, seldom
-                [sys.executable, "-S", "-s", "-P", "-X", "utf8", "-c", _START, *told],
+                [sys.executable, "-S", "-s", "-P", "-X", "utf8", "-c", _START, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env={"PYTHONHASHSEED": "0"},

@@ -27,7 +27,7 @@ PROFILES = [(path, name) for path in RECIPES for name in Recipe.load(path).profi
 
 def words(seed: int) -> str:
     """Seven letters that no other number gives."""
-    return "".join(chr(97 + seed // 26**place % 26) for place in range(7))
+    return "".join(chr(97 + seed // 26**power % 26) for power in range(7))
 
 
 def gsm8k(seed: int) -> Row:
