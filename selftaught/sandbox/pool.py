@@ -1,6 +1,6 @@
 """A pool of workers: interpreters on this machine that run a program each at a time (`selftaught.sandbox.worker`).
 
-How a worker holds its programs is told to it in words (`worker.HOLDS`); whoever makes a pool chooses them. A worker
+A worker learns from its arguments how it has to hold programs (`worker.HOLDS`); whoever makes a pool chooses them. One
 that is lost is replaced when the next program is run.
 """
 
@@ -89,7 +89,7 @@ class Worker:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Raises SandboxRefused where this machine cannot hold a program as the worker is told to."""
+        """Raises SandboxRefused where this machine cannot hold a program as the worker has to."""
         if platform.machine() not in ARCHITECTURES:
             raise SandboxRefused(
                 f"sandbox: {platform.machine()}: no filter of system calls is written for it. "
