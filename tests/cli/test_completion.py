@@ -33,7 +33,8 @@ def test_recipes_are_shipped_ones_by_name_and_files_by_path(tmp_path: Path, monk
     for name in ("rough.yaml", "rough.txt", "mine/star.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert complete_recipe("r") == ["rest-mcts-star", "rft", "rough.yaml"]
+    assert complete_recipe("ro") == ["rough.yaml"]
+    assert complete_recipe("rf") == ["rft"]
     assert complete_recipe("mi") == ["mine/"]
     assert complete_recipe("mine/s") == ["mine/star.yaml"]
     assert complete_recipe(f"{tmp_path}/ro") == [f"{tmp_path}/rough.yaml"]
