@@ -35,7 +35,7 @@ def test_recipes_are_shipped_ones_by_name_and_files_by_path(tmp_path: Path, monk
         (tmp_path / name).touch()
     assert complete_recipe("ro") == ["rough.yaml"]
     assert complete_recipe("rf") == ["rft"]
-    assert complete_recipe("mi") == ["mine/"]
+    assert complete_recipe("min") == ["mine/"]
     assert complete_recipe("mine/s") == ["mine/star.yaml"]
     assert complete_recipe(f"{tmp_path}/ro") == [f"{tmp_path}/rough.yaml"]
     assert complete_recipe("nowhere/") == []
