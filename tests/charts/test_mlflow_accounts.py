@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -521,11 +522,14 @@ def trace_of(server: str) -> str:
     import mlflow
 
     mlflow.set_tracking_uri(server)
-    experiment = mlflow.set_experiment("traced")
-    with mlflow.start_span("asked") as span:
-        span.set_attribute("answer", 42)
-    mlflow.flush_trace_async_logging()
-    found = mlflow.search_traces(locations=[experiment.experiment_id], return_type="list")
+    try:
+        experiment = mlflow.set_experiment("traced")
+        with mlflow.start_span("asked") as span:
+            span.set_attribute("answer", 42)
+        mlflow.flush_trace_async_logging()
+        found = mlflow.search_traces(locations=[experiment.experiment_id], return_type="list")
+    finally:
+        mlflow.set_tracking_uri(cast(Any, None))  # a variable of this process, too, which later tests would go by
     assert found, "the client's trace did not arrive"
     return found[0].info.trace_id
 

@@ -78,6 +78,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A home without a line, and a data set hub that answers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELFTAUGHT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setattr(HuggingFace, "table", table)
         patch.setattr(estimate, "gold", untried)
         patch.chdir(tmp_path_factory.mktemp("work"))

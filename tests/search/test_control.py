@@ -231,7 +231,8 @@ CURATORS = sorted(
 
 
 def _examples(curator: type[Curator], group: Group) -> object:
-    least = {"minimum": 0} if "minimum" in curator.model_fields else {}
+    needed: dict[str, object] = {"minimum": 0, "tags": {"passed": "+", "failed": "-"}}
+    least = {name: value for name, value in needed.items() if name in curator.model_fields}
     try:
         return list(curator.model_validate(least).curate([group], 0))
     except RoundFailed as failed:

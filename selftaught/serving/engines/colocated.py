@@ -9,7 +9,9 @@ a process; it has no server and no port, and takes no adapters: a LoRA's weights
 
 import os
 import random
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -115,19 +117,26 @@ def _engine(folder: Path, options: EngineOptions) -> Any:
     if not current_platform.is_cpu():
         memory = {"gpu_memory_utilization": options.memory_share or SHARE}
     try:
-        return cast(Any, LLM)(
-            model=str(folder),
-            dtype=options.dtype,
-            max_model_len=options.context,
-            max_num_seqs=options.sequences,
-            enforce_eager=options.eager,
-            override_generation_config=OVERRIDES,
-            disable_log_stats=True,
-            use_tqdm_on_load=False,
-            **memory,
-        )
+        with _bound_proxies():
+            return cast(Any, LLM)(
+                model=str(folder),
+                dtype=options.dtype,
+                max_model_len=options.context,
+                max_num_seqs=options.sequences,
+                enforce_eager=options.eager,
+                override_generation_config=OVERRIDES,
+                disable_log_stats=True,
+                use_tqdm_on_load=False,
+                **memory,
+            )
     finally:
         torch.set_num_threads = set_num_threads  # vLLM's worker takes it from the trainer, too
+
+
+def _bound_proxies() -> AbstractContextManager[object]:
+    """On a CPU vLLM looks at every value of every module, and Flask's proxies (MLflow's) raise outside of a request."""
+    flask: Any = sys.modules.get("flask")
+    return flask.Flask(__name__).test_request_context() if flask else nullcontext()
 
 
 def _sampling(settings: Settings | None = None, **more: Any) -> Any:

@@ -1,6 +1,7 @@
 """vLLM in the trainer's process: it computes with the weights that were pushed, and answers as asked."""
 
 import asyncio
+import importlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -23,6 +24,7 @@ SUM = [Message(role="user", content="What is 17 + 25? Answer with the number.")]
 @pytest.fixture(scope="module")
 def engine(starter_model: Path) -> Generator[InProcess]:
     """One for all: a process has room for one."""
+    importlib.import_module("flask")  # as in a process that MLflow's server was imported in
     variables = dict(os.environ)
     live = InProcess(Colocated(starter_model, EngineOptions(context=256)), "digest", seed=7)
     yield live
