@@ -32,7 +32,7 @@ class Colocated:
     """The model in `folder` on vLLM; see `LiveGenerator`. Raises BadInput where vLLM cannot run it."""
 
     def __init__(self, folder: Path, options: EngineOptions) -> None:
-        os.environ.update({"VLLM_LOGGING_LEVEL": "WARNING"} | VLLM_ENVIRONMENT)
+        os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR"} | VLLM_ENVIRONMENT)
         self.context = options.context
         try:
             self._llm = _engine(folder, options)
