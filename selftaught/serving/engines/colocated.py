@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from selftaught.core.errors import BadInput
 from selftaught.serving.engines.engine import OVERRIDES, VLLM_ENVIRONMENT, EngineOptions
-from selftaught.serving.engines.transformers_server import Json, RefusedError, Request, Settings
+from selftaught.serving.engines.transformers_server import Json, Request, Settings, check_request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ class Colocated:
                 "Set SELFTAUGHT_LIVE_ENGINE=transformers, or mend that."
             ) from error
         self.tokenizer: Any = self._llm.get_tokenizer()
-        self._vocabulary: int = self._llm.model_config.get_vocab_size()
+        self._known = range(self._llm.model_config.get_vocab_size())
 
     def close(self) -> None:
         """See `LiveGenerator`: its memory, and the process group that vLLM has made."""
@@ -55,13 +55,7 @@ class Colocated:
 
     def check(self, request: Request) -> None:
         """See `LiveGenerator`."""
-        if not request.prompt or not all(0 <= token < self._vocabulary for token in request.prompt):
-            raise RefusedError(f"prompt: it has to be token ids from 0 to {self._vocabulary - 1}, and not empty")
-        if len(request.prompt) + request.settings.max_tokens > self.context:
-            raise RefusedError(
-                f"the prompt's {len(request.prompt)} tokens and {request.settings.max_tokens} new ones are more than "
-                f"the maximum context length of {self.context}"
-            )
+        check_request(request, self._known, self.context)
 
     def taken(self, waiting: Sequence[Request]) -> list[Request]:
         """All: vLLM batches as it can."""

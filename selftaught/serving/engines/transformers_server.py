@@ -126,12 +126,7 @@ class Generator:
 
     def check(self, request: Request) -> None:
         """Raise RefusedError for a request that the model cannot answer."""
-        _check_tokens(request.prompt, self.model)
-        if len(request.prompt) + request.settings.max_tokens > self.context:
-            raise RefusedError(
-                f"the prompt's {len(request.prompt)} tokens and {request.settings.max_tokens} new ones are more than "
-                f"the maximum context length of {self.context}"
-            )
+        check_request(request, _tokens_of(self.model), self.context)
 
     def taken(self, waiting: Sequence[Request]) -> list[Request]:
         """The oldest of `waiting` and those with equal settings, up to the batch size."""
@@ -265,9 +260,23 @@ def next_logprobs(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[flo
         return [each.float().log_softmax(-1).tolist() for each in logits]
 
 
-def _check_tokens(ids: object, model: Any) -> None:
-    """Raise RefusedError for what are no token ids of `model`, or none at all."""
-    known = range(model.get_input_embeddings().num_embeddings)
+def check_request(request: Request, known: range, context: int) -> None:
+    """Raise RefusedError for a request that a model with the tokens `known` and that context cannot answer."""
+    _check_tokens(request.prompt, known)
+    if len(request.prompt) + request.settings.max_tokens > context:
+        raise RefusedError(
+            f"the prompt's {len(request.prompt)} tokens and {request.settings.max_tokens} new ones are more than "
+            f"the maximum context length of {context}"
+        )
+
+
+def _tokens_of(model: Any) -> range:
+    """The token ids that `model` knows."""
+    return range(model.get_input_embeddings().num_embeddings)
+
+
+def _check_tokens(ids: object, known: range) -> None:
+    """Raise RefusedError for what are no token ids of those `known`, or none at all."""
     if not isinstance(ids, list) or not ids or not all(type(i) is int and i in known for i in cast(list[Any], ids)):
         raise RefusedError(f"prompt: it has to be a text or token ids from 0 to {known[-1]}, and not empty")
 
@@ -303,7 +312,7 @@ class Texts:
     def _next(self, body: Json) -> Json:
         """How likely each token of `logprob_token_ids` is after each prompt of `prompt`; none is drawn."""
         model, named = self._generator.model, cast(list[int], body["logprob_token_ids"])
-        _check_tokens(named, model)
+        _check_tokens(named, _tokens_of(model))
         prompts = [self._ids(prompt) for prompt in _several(body.get("prompt"))]
         _check_lengths(prompts, self._generator.context)
         given = [{f"token_id:{token}": row[token] for token in named} for row in next_logprobs(model, prompts)]
@@ -315,7 +324,7 @@ class Texts:
 
     def _ids(self, prompt: object) -> list[int]:
         ids = self._generator.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
-        _check_tokens(ids, self._generator.model)
+        _check_tokens(ids, _tokens_of(self._generator.model))
         return cast(list[int], ids)
 
     def _generated(self, prompt: list[int], body: Json) -> Json:
@@ -429,7 +438,7 @@ def _inputs(body: Json, model: Any, context: int) -> list[list[int]]:
     if not isinstance(cast(object, inputs), list) or not 0 < len(inputs) <= MOST_CHOICES:
         raise RefusedError(f"input: it has to be a list of 1 to {MOST_CHOICES} prompts")
     for ids in inputs:
-        _check_tokens(ids, model)
+        _check_tokens(ids, _tokens_of(model))
     _check_lengths(inputs, context)
     return inputs
 
