@@ -193,10 +193,22 @@ class Stage(BaseModel):
     @model_validator(mode="after")
     def _turns_are_said(self) -> Self:
         said = self.sample.turn_names
-        for axis, block in (*(("curate", each) for each in self.curate), *(("verify", each) for each in self.verify)):
-            if said is not None and (missing := [name for name in block.turn_names if name not in said]):
+        for axis, placed in (("curate", self.curate), ("verify", self.verify)):
+            named = [name for block in placed for name in block.turn_names]
+            if said is not None and (missing := [name for name in named if name not in said]):
                 raise ValueError(
                     f"{axis} names the turn '{missing[0]}', but sample has {', '.join(said)}. Name one of these."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _bases_are_known(self) -> Self:
+        """What a line began with is its policy: a trained role has a line of its own, of newer versions."""
+        for objective in self.train:
+            if objective.held_to == "base" and objective.role != "policy":
+                raise ValueError(
+                    f"train: '{objective.name}' holds the role {objective.role} to `base`, which is the policy that "
+                    "the line began with. Hold it to `start`."
                 )
         return self
 
