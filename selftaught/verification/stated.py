@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from selftaught.blocks import Context, Verifier
 from selftaught.blocks.loading import OnAxis
-from selftaught.records import ANSWERS, Group, Rollout, Verdict, passes
+from selftaught.records import ANSWERS, Group, Rollout, Verdict
 from selftaught.verification.task_check import TaskCheck
 
 YES, NO = ("right", "correct", "true", "yes"), ("wrong", "incorrect", "false", "no")
@@ -99,7 +99,7 @@ class Stated(Verifier, type="stated"):
             words = f"no {self.what} can be read in turn '{self.turn}'"
             fails = self.missing == "fail"
             return Verdict.of(self.name, False, words) if fails else Verdict.errored(self.name, words)
-        return self._scored(sure, passes([truth]))
+        return self._scored(sure, truth.passed)
 
     def _sure(self, text: str) -> float | None:
         """How sure the turn is that the answer is right, from 0 to 1; None where that cannot be read."""

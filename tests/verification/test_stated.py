@@ -99,6 +99,11 @@ async def test_where_the_truth_is_not_known_nothing_is_scored():
     assert verdict.error is not None and "could not be judged" in verdict.error
 
 
+async def test_a_truth_that_is_not_required_decides_what_is_true_all_the_same():
+    (verdict,) = await judged((WRONG, "That is right."), truth={"type": "answer_match", "required": False})
+    assert not verdict.passed
+
+
 async def test_a_pattern_of_ones_own_reads_the_group():
     (verdict,) = await judged((RIGHT, "<v>Yes</v>, not wrong"), pattern="<v>(.*?)</v>")
     assert verdict.passed
