@@ -47,13 +47,12 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 def restrict_mount(target: str, attributes: int) -> None:
     """Set `attributes` on the mount at `target` and on all below it."""
     wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
-    code = _syscall(_MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, wanted, len(wanted))
-    _check(f"mount_setattr {target}", code)
+    syscall(f"mount_setattr {target}", _MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, wanted, len(wanted))
 
 
 def change_root(new: str, old: str) -> None:
     """Make the mount at `new` the root; what was it lies at `old`, a folder below."""
-    _check("pivot_root", _syscall(_PIVOT_ROOT[MACHINE], new.encode(), old.encode()))
+    syscall("pivot_root", _PIVOT_ROOT[MACHINE], new.encode(), old.encode())
 
 
 def detach(target: str) -> None:
@@ -70,7 +69,7 @@ def set_capabilities(mask: int) -> None:
     """Have the capabilities of `mask` and no others."""
     header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
     low, high = mask & 0xFFFFFFFF, mask >> 32
-    _check("capset", _syscall(_CAPSET[MACHINE], header, struct.pack("6I", low, low, 0, high, high, 0)))
+    syscall("capset", _CAPSET[MACHINE], header, struct.pack("6I", low, low, 0, high, high, 0))
 
 
 def set_filter(instructions: bytes) -> None:
@@ -121,8 +120,9 @@ def answer_call(descriptor: int, call: Call, error: int) -> None:
 
 
 def syscall(call: str, number: int, *arguments: int | bytes) -> int:
-    """What the system call gives that has `number` on every machine of ours."""
-    if (result := _syscall(number, *arguments)) < 0:
+    """What the system call of `number` gives, which errors name `call`."""
+    given = (each if isinstance(each, bytes) else ctypes.c_long(each) for each in arguments)
+    if (result := _libc.syscall(ctypes.c_long(number), *given)) < 0:
         _check(call, result)
     return result
 
@@ -131,12 +131,6 @@ def _program(instructions: bytes) -> tuple[bytes, ctypes.Array[ctypes.c_char]]:
     """How the kernel takes a BPF program, and what has to be kept until it has taken it."""
     kept = ctypes.create_string_buffer(instructions, len(instructions))
     return struct.pack("HxxxxxxP", len(instructions) // 8, ctypes.addressof(kept)), kept
-
-
-def _syscall(number: int, *arguments: int | bytes) -> int:
-    return _libc.syscall(
-        ctypes.c_long(number), *(each if isinstance(each, bytes) else ctypes.c_long(each) for each in arguments)
-    )
 
 
 def _check(call: str, code: int) -> None:

@@ -12,13 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from selftaught.sandbox import wire
-from selftaught.sandbox.protocol import Outcome, Program, SandboxFailed, SandboxRefused
+from selftaught.sandbox.protocol import Outcome, Program, Sandbox, SandboxFailed, SandboxRefused
 from selftaught.sandbox.syscalls import ARCHITECTURES
 
 _PACKAGES = str(Path(__file__).parents[2])
@@ -31,7 +31,7 @@ _STARTED_WITHIN_S, _ANSWERED_WITHIN_S = 60.0, 30.0
 """Seconds that a worker may take to start, and to answer beyond a program's own wall time: a loaded machine's."""
 
 
-class Pool:
+class Pool(Sandbox):
     """Workers on this machine; `async with` starts and ends them.
 
     One event loop's: a `run` that is cancelled ends its program.
@@ -67,10 +67,6 @@ class Pool:
             return await worker.run(program)
         finally:
             self._idle.put_nowait(worker)
-
-    async def run_all(self, programs: Iterable[Program]) -> list[Outcome]:
-        """Run each of `programs`; the outcomes in their order."""
-        return list(await asyncio.gather(*map(self.run, programs)))
 
 
 class Worker:

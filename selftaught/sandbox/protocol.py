@@ -4,6 +4,7 @@ An outcome says how a program ended, never whether it was right: all that a prog
 it. A sandbox that cannot run a program raises `SandboxFailed`, so its own failure is no program's.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,4 +110,4 @@ class Sandbox(Protocol):
 
     async def run_all(self, programs: Iterable[Program]) -> list[Outcome]:
         """Run each of `programs`; the outcomes in their order."""
-        ...
+        return list(await asyncio.gather(*map(self.run, programs)))

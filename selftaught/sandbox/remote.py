@@ -8,13 +8,12 @@ holds programs is `selftaught.sandbox.confined`.
 import asyncio
 import json
 import time
-from collections.abc import Iterable
 from typing import Any, Self
 
 import aiohttp
 
 from selftaught.sandbox import wire
-from selftaught.sandbox.protocol import Outcome, Program, SandboxFailed
+from selftaught.sandbox.protocol import Outcome, Program, Sandbox, SandboxFailed
 
 FIX = "Try again; see whether its pods run (kubectl get pods -l app.kubernetes.io/component=sandbox)."
 _AT_ONCE = 64
@@ -24,7 +23,7 @@ _CONNECTED_WITHIN_S, _HEARD_WITHIN_S = 10.0, 30.0
 _AGAIN_S = 1.0
 
 
-class RemoteSandbox:
+class RemoteSandbox(Sandbox):
     """A sandbox server's client; `async with` opens and closes it. One event loop's."""
 
     def __init__(self, url: str, patience: float = 0.0) -> None:
@@ -53,10 +52,6 @@ class RemoteSandbox:
                 if time.monotonic() > deadline:
                     raise self._lost(error) from None
             await asyncio.sleep(_AGAIN_S)
-
-    async def run_all(self, programs: Iterable[Program]) -> list[Outcome]:
-        """Run each of `programs`; the outcomes in their order."""
-        return list(await asyncio.gather(*map(self.run, programs)))
 
     async def _run(self, program: Program) -> Outcome:
         try:

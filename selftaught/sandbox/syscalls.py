@@ -101,7 +101,10 @@ _FORK, _VFORK = (57, None), (58, None)
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _SOCKETPAIR, _PRLIMIT = (53, 199), (302, 261)
 _CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
-MAKES_TASKS = {"x86_64": (57, 58, 56), "aarch64": (220,)}
+MAKES_TASKS = {
+    machine: tuple(number for call in (_FORK, _VFORK, _CLONE) if (number := call[column]) is not None)
+    for column, machine in enumerate(ARCHITECTURES)
+}
 """The numbers of the calls that make a process or a thread, by machine."""
 _SOCK_STREAM, _SOCK_TYPE = 1, 0xF
 
