@@ -8,6 +8,7 @@ to the bit.
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -166,24 +167,38 @@ def _objectives(
     for index, objective in enumerate(job.blocks.train):
         if objective.role != role:
             continue
-        work = TrainRequest(
-            objective=objective,
-            model=folder,
-            examples=examples,
-            out=scratch / f"model-{index}",
-            scratch=scratch / f"steps-{index}",
-            seed=job.seed % 2**32,
-            step="train" if role == "policy" else f"train {role}",
-            events=Path(platform.settings.events) if platform.settings.events else None,
-            template=job.recipe.chat_template,
-            reference=reference(platform, job, objective, start),
-        )
-        done = sum(result.steps for result in results)
-        curve = Curve(job.run, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}", role, done)
-        with followed(work.curve, places(platform.settings.report_to, platform.tracker, platform.settings.home, curve)):
+        folders = {
+            "model": folder,
+            "examples": examples,
+            "out": scratch / f"model-{index}",
+            "scratch": scratch / f"steps-{index}",
+        }
+        work = request(platform, job, objective, start, **folders)
+        with charted(platform, job, work, done=sum(result.steps for result in results)):
             results.append(_done(platform, work))
         folder = work.out
     return results, folder
+
+
+def request(platform: Platform, job: Job, objective: Objective, start: ModelRef, **folders: Path) -> TrainRequest:
+    """What `objective` is asked to do in the round, from `start` on, in `folders` (TrainRequest's)."""
+    settings, role = platform.settings, objective.role
+    return TrainRequest(
+        objective=objective,
+        seed=job.seed % 2**32,
+        step="train" if role == "policy" else f"train {role}",
+        events=Path(settings.events) if settings.events else None,
+        template=job.recipe.chat_template,
+        reference=reference(platform, job, objective, start),
+        **folders,
+    )
+
+
+def charted(platform: Platform, job: Job, work: TrainRequest, done: int = 0) -> AbstractContextManager[None]:
+    """While it is open, the figures of `work` go where the settings say, its steps counted on from `done`."""
+    settings, name = platform.settings, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}"
+    curve = Curve(job.run, name, work.objective.role, done)
+    return followed(work.curve, places(settings.report_to, platform.tracker, settings.home, curve))
 
 
 def reference(platform: Platform, job: Job, objective: Objective, start: ModelRef) -> Path | None:

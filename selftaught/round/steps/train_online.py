@@ -17,14 +17,13 @@ from selftaught.recipe import Online
 from selftaught.records import Task, dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.checks.leaks import require_no_leak
-from selftaught.round.curves import Curve, followed, places
 from selftaught.round.distributed.request import TrainRequest
 from selftaught.round.experience import Gathering
 from selftaught.round.inputs import of_online
 from selftaught.round.job import Job, dump
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks
-from selftaught.round.steps.train import Training, held_to, reference, register, scratch_of, stored
+from selftaught.round.steps.train import Training, charted, held_to, register, request, scratch_of, stored
 from selftaught.round.steps.verify import Verified, show, track_examples, track_verified
 from selftaught.sampling.runner import total_tokens
 from selftaught.serving.engines.colocated import Colocated
@@ -88,10 +87,14 @@ def _online(platform: Platform, job: Job) -> Online:
 
 def _train(platform: Platform, job: Job, online: Online, tasks: Path, key: str) -> OnlineTraining:
     watch, scratch = Stopwatch(), scratch_of(platform, job, key)
-    work = _request(platform, job, scratch)
+    folders = {"examples": scratch / "examples", "out": scratch / "model", "scratch": scratch / "steps"}
+    start = platform.model(job.trainee.digest)
+    work = request(platform, job, job.blocks.train[0], job.trainee, model=start, **folders)
     work.scratch.mkdir(parents=True, exist_ok=True)
     with _gathering(platform, job, online, tasks, work) as gathering:
-        result = _trained(platform, job, work, OnlinePlan(online.steps, online.updates, gathering))
+        plan = OnlinePlan(online.steps, online.updates, gathering)
+        with charted(platform, job, work):
+            result = work.objective.train_online(work.model, plan, work.out, work.context)
         made = _written(platform, job, gathering, result, scratch)
     trained = stored(platform, job.trainee, [result], work.out)
     return OnlineTraining(
@@ -99,22 +102,6 @@ def _train(platform: Platform, job: Job, online: Online, tasks: Path, key: str) 
         examples=made.examples.digest,
         verified=made.verified.digest,
         seconds=watch.seconds,
-    )
-
-
-def _request(platform: Platform, job: Job, scratch: Path) -> TrainRequest:
-    """The training as offline ones are asked for; it has no examples yet."""
-    return TrainRequest(
-        objective=job.blocks.train[0],
-        model=platform.model(job.trainee.digest),
-        examples=scratch / "examples",
-        out=scratch / "model",
-        scratch=scratch / "steps",
-        seed=job.seed % 2**32,
-        step="train",
-        events=Path(platform.settings.events) if platform.settings.events else None,
-        template=job.recipe.chat_template,
-        reference=reference(platform, job, job.blocks.train[0], job.trainee),
     )
 
 
@@ -128,12 +115,6 @@ def _generator(settings: Settings, model: Path) -> LiveGenerator:
     if settings.live_engine == "vllm" or (settings.live_engine == "auto" and uses_vllm()):
         return Colocated(model, EngineOptions.from_settings(settings))
     return OnTransformers(model, settings.engine_context)
-
-
-def _trained(platform: Platform, job: Job, work: TrainRequest, plan: OnlinePlan) -> TrainResult:
-    curve = Curve(job.run, f"{job.line}/{job.campaign}/round-{job.round}-{job.attempt}", "policy")
-    with followed(work.curve, places(platform.settings.report_to, platform.tracker, platform.settings.home, curve)):
-        return work.objective.train_online(work.model, plan, work.out, work.context)
 
 
 def _written(platform: Platform, job: Job, gathering: Gathering, result: TrainResult, scratch: Path) -> Verified:
