@@ -12,7 +12,7 @@ from selftaught.blocks import Block
 from selftaught.effects.comparison import comparisons
 from selftaught.effects.effect import Effect
 from selftaught.effects.results import Results
-from selftaught.effects.table import difference, stored
+from selftaught.effects.table import difference, stored, table
 from selftaught.recipe import Recipe, Stage
 from selftaught.recipe.about import FAMILIES, Paper
 
@@ -152,16 +152,6 @@ def roles(recipe: Recipe) -> str:
     asked = {role for stage in recipe.stages for axis in AXES for block in on(stage, axis) for role in block.roles()}
     trained = {role for stage in recipe.stages for role in stage.trained_roles}
     return ", ".join(sorted({"policy", *recipe.models, *asked, *trained}))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table in Markdown."""
-    return [line(head), line(["---"] * len(head)), *map(line, rows)]
-
-
-def line(cells: Iterable[str]) -> str:
-    """A row of a table."""
-    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 if __name__ == "__main__":

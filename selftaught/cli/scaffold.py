@@ -110,8 +110,9 @@ def _require_block(name: str, axis: Axis) -> None:
 
     _require_name(name, BLOCK)
     if name in blocks(axis):
-        noun = {"verify": "a verifier", "control": "a control", "train": "an objective"}[axis]
-        raise BadInput(f"{name}: is {noun} already (selftaught recipes blocks {axis}). Take another name.")
+        noun = EXAMPLES[axis].noun
+        article = "an" if noun[0] in "aeiou" else "a"
+        raise BadInput(f"{name}: is {article} {noun} already (selftaught recipes blocks {axis}). Take another name.")
 
 
 def _filled(template: str, **words: str) -> str:

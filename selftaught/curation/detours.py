@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
+from selftaught.core.templates import filled
 from selftaught.curation.base import PerGroupCurator, capped, completion_example
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
 from selftaught.records import Example, Group, Node, Tree, content_id
@@ -54,7 +55,7 @@ class Backtracks(PerGroupCurator):
 
     def _and_back(self, text: str, wrong: Sequence[Node], step: str) -> str:
         said = "".join(node.text for node in wrong).rstrip()
-        back = self.back.replace("{step}", step.strip()) if step.strip() else ""
+        back = filled(self.back, {"step": step.strip()}) if step.strip() else ""
         gap = "\n" if any(each.endswith("\n") for each in (text, wrong[0].text)) else " "
         words = " ".join(each for each in (self.reflect, back) if each)
         return f"{text}{said}{gap}{words}{gap}"

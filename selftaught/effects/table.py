@@ -3,7 +3,7 @@
 A row is one arm against its control. What was not measured has no row.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from selftaught.effects.comparison import Comparison, comparisons
@@ -36,8 +36,13 @@ def page(text: str, results: Iterable[Results]) -> str:
     """The page `text` with its table as `results` have it."""
     head, heading, _ = text.partition(HEADING)
     rows = [row for each in results for row in _rows(each)]
-    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_line, rows)] if rows else [NONE]
+    lines = table(COLUMNS, rows) if rows else [NONE]
     return "\n".join([f"{head}{heading}", "", *lines, ""])
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
 
 
 def stored(folder: Path) -> list[Results]:

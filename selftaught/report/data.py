@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from selftaught.blocks import Decision, Outcome
+from selftaught.blocks import Decision, Explanation, Outcome
 from selftaught.core.unproven import is_unproven
 from selftaught.records import Group, Split, TaskScore
 
@@ -226,14 +226,6 @@ class RoleModel(Frozen):
     named: str
 
 
-class ControlAccount(Frozen):
-    """What a control does by its state, as `selftaught.blocks.Explanation` has it."""
-
-    text: str
-    columns: tuple[str, ...] = ()
-    rows: Mapping[str, tuple[float, ...]] = {}
-
-
 class ControlReport(Frozen):
     """What a control of the stage chose for the round, what it chooses for the next, and why.
 
@@ -241,8 +233,8 @@ class ControlReport(Frozen):
     """
 
     control: str
-    chosen: ControlAccount | None = None
-    next: ControlAccount | None = None
+    chosen: Explanation | None = None
+    next: Explanation | None = None
     ended: str = ""
 
 

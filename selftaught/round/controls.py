@@ -7,7 +7,7 @@ round that was killed or failed is not observed, and the one that repeats it rea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -16,7 +16,7 @@ from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task
-from selftaught.report.data import ControlAccount, ControlReport
+from selftaught.report.data import ControlReport
 from selftaught.round.history import newest
 from selftaught.round.intake import stage_of
 from selftaught.round.job import Job, begun
@@ -117,12 +117,7 @@ def observe(platform: Platform, job: Job, seen: Observed) -> tuple[ControlReport
 def _told(stage: Stage, control: Control, before: CampaignState, after: CampaignState) -> ControlReport:
     return ControlReport(
         control=control.name,
-        chosen=_account(control, before.of(stage, control)),
-        next=_account(control, after.of(stage, control)),
+        chosen=control.explain(before.of(stage, control)),
+        next=control.explain(after.of(stage, control)),
         ended=control.ended(after.of(stage, control)),
     )
-
-
-def _account(control: Control, state: State) -> ControlAccount | None:
-    explained = control.explain(state)
-    return ControlAccount(**asdict(explained)) if explained else None

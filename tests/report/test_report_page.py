@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
-from selftaught.report.data import ControlAccount, ControlReport, ModelVersion, ReportData, RoundReport
+from selftaught.blocks import Explanation
+from selftaught.report.data import ControlReport, ModelVersion, ReportData, RoundReport
 from selftaught.report.formatting import rate, signed
 from selftaught.report.outcome import comparisons
 from selftaught.report.page import render, write
@@ -67,7 +68,7 @@ def stopped(**fields: object) -> ReportData:
 
 ADAPTED = ControlReport(
     control="adapt",
-    chosen=ControlAccount(
+    chosen=Explanation(
         text="Temperature 0.9, whose balance score was best.",
         columns=("balance score",),
         rows={"temperature 0.7": (0.25,), "temperature 0.9": (0.375,)},
