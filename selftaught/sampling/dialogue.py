@@ -16,7 +16,11 @@ from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Message, Task, Turn, Verdict, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of
+from selftaught.sampling.dialogue_tool import outputs
 from selftaught.sampling.dialogue_turn import DialogueTurn, fill, problems
+
+Spoken = str | Iterator[Completion] | None
+"""What is said in a branch: a text that no model was asked for, or answers; None where a model gave none."""
 
 
 class Dialogue(Sampler, type="dialogue"):
@@ -62,19 +66,19 @@ class Dialogue(Sampler, type="dialogue"):
 
     def roles(self) -> frozenset[str]:
         """The policy, and who else speaks."""
-        return super().roles() | {turn.by for turn in self.turns if turn.say is None}
+        return super().roles() | {turn.by for turn in self.turns if turn.asks_model}
 
     def cost(self) -> int:
         """New tokens a task at most: every turn in every branch."""
         tokens, branches = 0, 1
         for turn in self.turns:
             branches *= turn.n
-            tokens += branches * turn.max_tokens if turn.say is None else 0
+            tokens += branches * turn.max_tokens if turn.asks_model else 0
         return tokens
 
     def longest(self) -> int:
         """New tokens of a whole branch: later prompts hold what earlier turns said."""
-        return sum(turn.max_tokens for turn in self.turns if turn.say is None)
+        return sum(turn.max_tokens for turn in self.turns if turn.asks_model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,11 @@ class _Asking:
             for at, branch in enumerate(branches)
             if at in firing
         }
-        begun = any(branch.turns for branch in branches)
-        answers = await self._answers([] if self.turn.say is not None else list(prompts.values()), begun)
+        said = await self._spoken({at: branches[at] for at in prompts}, prompts, feedback)
         return [
             each
             for at, branch in enumerate(branches)
-            for each in (self._after(branch, prompts[at], feedback[at], answers) if at in prompts else (branch,))
+            for each in (self._after(branch, prompts[at], feedback[at], said[at]) if at in prompts else (branch,))
         ]
 
     # Conditions -------------------------------------------------------------------------------------------------------
@@ -117,13 +120,34 @@ class _Asking:
 
     def _firing(self, branches: Sequence[Branch], verdicts: Sequence[tuple[Verdict, ...]]) -> set[int]:
         """The branches in which the turn is said. A verifier that could not run has neither passed nor failed."""
-        live = [at for at, branch in enumerate(branches) if not branch.ended]
+        live = [at for at, branch in enumerate(branches) if not branch.ended and self.turn.follows(branch.said)]
         failed = {at for at in live if any(each.fails for each in verdicts[at])}
         passed = {at for at in live if passes(verdicts[at])}
-        firing = {"always": set(live), "failed": failed, "passed": passed}
-        return firing.get(self.turn.when, failed if len(failed) == len(live) else set())
+        match self.turn.when:
+            case "failed":
+                return failed
+            case "passed":
+                return passed
+            case "all_failed":
+                return failed if len(failed) == len(live) else set()
+            case _:
+                return set(live)
 
     # Asking -----------------------------------------------------------------------------------------------------------
+
+    async def _spoken(
+        self, branches: Mapping[int, Branch], prompts: Mapping[int, Prompt], feedback: Sequence[str]
+    ) -> Mapping[int, Spoken]:
+        """What is said next in each of `branches`: by the recipe, by a tool, or by a model."""
+        if self.turn.say is not None:
+            return {at: fill(self.turn.say, each.said, self.task, feedback[at]) for at, each in branches.items()}
+        if self.turn.run is not None:
+            sources = {at: branch.said[self.turn.run] for at, branch in branches.items()}
+            printed = await outputs(sources.values())
+            return {at: printed[source] for at, source in sources.items()}
+        begun = any(branch.turns for branch in branches.values())
+        answers = await self._answers(list(prompts.values()), begun)
+        return {at: answers[prompt] for at, prompt in prompts.items()}
 
     async def _answers(self, prompts: Sequence[Prompt], begun: bool) -> Mapping[Prompt, Iterator[Completion] | None]:
         """Completions of each different prompt, as many as its branches need; None where it got no answer.
@@ -153,17 +177,11 @@ class _Asking:
 
     # Branching --------------------------------------------------------------------------------------------------------
 
-    def _after(
-        self,
-        branch: Branch,
-        prompt: Prompt,
-        feedback: str,
-        answers: Mapping[Prompt, Iterator[Completion] | None],
-    ) -> Iterator[Branch]:
+    def _after(self, branch: Branch, prompt: Prompt, feedback: str, said: Spoken) -> Iterator[Branch]:
         """The branch with what is said, or with each of its next `n` answers; ended where there are none."""
-        if self.turn.say is not None:
-            yield self._scripted(branch, self.turn.say, feedback)
-        elif (said := answers[prompt]) is None:
+        if isinstance(said, str):
+            yield self._scripted(branch, said, feedback)
+        elif said is None:
             yield replace(branch, ended=True)
         else:
             yield from (self._said(branch, prompt, feedback, next(said), n) for n in range(self.turn.n))
@@ -194,8 +212,7 @@ class _Asking:
             return after
         return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
 
-    def _scripted(self, branch: Branch, say: str, feedback: str) -> Branch:
-        text = fill(say, branch.said, self.task, feedback)
+    def _scripted(self, branch: Branch, text: str, feedback: str) -> Branch:
         own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=self._agent)
         return branch.then(*self._question(branch, feedback), own)
 
@@ -212,4 +229,4 @@ class _Asking:
 
     @property
     def _agent(self) -> str:
-        return "" if self.turn.by == "policy" else self.turn.by
+        return "" if self.turn.speaker == "policy" else self.turn.speaker

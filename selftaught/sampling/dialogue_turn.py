@@ -6,7 +6,7 @@ Its texts are templates with slots in braces. It does not run anything: `selftau
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
@@ -21,6 +21,8 @@ TELLING = ("answer", "text.reference")
 
 Template = Annotated[str, Field(min_length=1)]
 When = Literal["always", "failed", "passed", "all_failed"]
+TOOL = "tool"
+"""Who says what a tool answers."""
 
 
 class DialogueTurn(Drawing):
@@ -42,12 +44,15 @@ class DialogueTurn(Drawing):
     """The user's message before it; the first turn's is said instead of the task's question."""
     say: Template | None = None
     """What is said, instead of asking a model: an error to recover from, a reference, the verifiers' reasons."""
+    run: str | None = None
+    """The earlier turn whose code a sandbox runs, instead of asking a model: what it prints is said."""
     system: Template | None = None
     """The system message instead of the task's own."""
     view: Literal["thread", "fresh"] = "thread"
     """`thread`: it sees what was said before it. `fresh`: it sees `ask` alone, and later turns do not see it."""
-    when: When = "always"
-    """`failed` or `passed`: if the verifiers say so of the last answer; `all_failed`: if no branch is right."""
+    when: When | Annotated[dict[str, Template], Field(min_length=1)] = "always"
+    """`failed` or `passed`: if the verifiers say so of the last answer; `all_failed`: if no branch is right;
+    `{check: retry}`: if the turn `check` said so, in whatever case."""
     n: PositiveInt = 1
     """Answers to each conversation so far; the dialogue branches."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
@@ -60,7 +65,33 @@ class DialogueTurn(Drawing):
     @property
     def asks_verifiers(self) -> bool:
         """Whether it depends on what verifiers say."""
-        return self.when != "always" or "feedback" in self.slots()
+        return (isinstance(self.when, str) and self.when != "always") or "feedback" in self.slots()
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a model speaks, and not the recipe or a tool."""
+        return self.say is None and self.run is None
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks: a role, or the tool."""
+        return self.by if self.run is None else TOOL
+
+    @property
+    def heard(self) -> Mapping[str, str]:
+        """What earlier turns have to have said for it to be said, by name."""
+        return self.when if isinstance(self.when, dict) else {}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The earlier turns without which it is not said."""
+        return frozenset(self.heard) | ({self.run} if self.run is not None else frozenset[str]())
+
+    def follows(self, said: Mapping[str, str]) -> bool:
+        """Whether what it needs of earlier turns was `said`; what verifiers say is not looked at."""
+        return self.needs <= said.keys() and all(
+            text.casefold() in said[turn].casefold() for turn, text in self.heard.items()
+        )
 
     @property
     def tells(self) -> bool:
@@ -71,6 +102,12 @@ class DialogueTurn(Drawing):
         """The slots of its texts."""
         return slots(self.ask, self.say, self.system)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _says_as_a_tool(cls, fields: Any) -> Any:
+        """What a tool says is no attempt, unless the recipe says that it is."""
+        return {"kind": "tool", **fields} if _runs(fields) else fields
+
     @model_validator(mode="after")
     def _can_be_sampled(self) -> Self:
         if self.name in GIVEN:
@@ -79,9 +116,16 @@ class DialogueTurn(Drawing):
             raise ValueError(f"n: {self.n} with temperature: 0 gives the same answer {self.n} times; set n: 1")
         if self.say is not None and (self.n > 1 or self.view == "fresh"):
             raise ValueError("say is one text in the thread: leave out n and view, or use ask")
+        if self.run is not None and (self.ask or self.say or self.system or self.n > 1 or self.by != "policy"):
+            raise ValueError("run is what a tool says: leave out by, ask, say, system and n")
         if self.view == "fresh" and self.ask is None:
             raise ValueError("view: fresh sees `ask` alone, which is missing")
         return self
+
+
+def _runs(fields: Any) -> bool:
+    """Whether `fields`, as a recipe has them, are of a turn that a tool answers."""
+    return isinstance(fields, Mapping) and cast(Mapping[str, Any], fields).get("run") is not None
 
 
 def fill(template: str, said: Mapping[str, str], task: Task, feedback: str) -> str:
@@ -98,11 +142,15 @@ def problems(turns: Sequence[DialogueTurn]) -> Iterator[str]:
         yield f"two turns are called {twice}. Give each a name of its own."
     for at, turn in enumerate(turns):
         yield from (f"{turn.name}: {problem}" for problem in _of_slots(turn, names[:at], names[at:]))
+        for needed in sorted(turn.needs.difference(names[:at])):
+            yield f"{turn.name}: '{needed}' is not the name of a turn before it, which run and when look at."
     if turns[0].when != "always":
         yield f"{names[0]}.when: {turns[0].when}: there is no answer before the first turn."
     in_thread = [turn for turn in turns if turn.view == "thread"]
+    optional = {turn.name for turn in turns if turn.when != "always"}
+    optional |= {turn.name for turn in turns if turn.run in optional}
     for before, turn in pairwise(in_thread):
-        if turn.ask is None and (before.by == turn.by or before.when != "always"):
+        if turn.run is None and turn.ask is None and (before.speaker == turn.by or before.name in optional):
             yield f"{turn.name}.ask is missing: {turn.by} would speak twice in a row."
 
 

@@ -18,21 +18,13 @@ from selftaught.core.errors import BadInput
 from selftaught.records import Group, Task, Verdict
 from selftaught.sandbox import shared
 from selftaught.sandbox.calls import Answer, Raised, Returned, answers, calling
-from selftaught.sandbox.protocol import KIB, MIB, Limits, Outcome, SandboxFailed, Termination
+from selftaught.sandbox.code_blocks import program
+from selftaught.sandbox.endings import cut, ending
+from selftaught.sandbox.protocol import KIB, MIB, Limits, Outcome, SandboxFailed
 from selftaught.sandbox.values import NotPlain, same
-from selftaught.verification.code_blocks import program
 
-MAX_SHOWN = 200
 WALL = 10
 """Seconds that may pass for each that a program may compute: others use the machine too."""
-
-_ENDED = {
-    Termination.CPU: "took longer than it may",
-    Termination.WALL: "took longer than it may",
-    Termination.OUTPUT: "wrote more than it may",
-    Termination.DISK: "wrote more than it may",
-    Termination.SIGNALLED: "crashed",
-}
 
 Case = tuple[tuple[JsonValue, ...], JsonValue]
 """The positional arguments of a call, and what it has to return."""
@@ -114,7 +106,7 @@ class UnitTests(Verifier, type="tests"):
         if all(right):
             return f"passes {len(right)} tests"
         if outcome.exit and not any(isinstance(answer, Returned | Raised) for answer in said):
-            return _ended(outcome)  # it could not even be read
+            return ending(outcome)  # it could not even be read
         visible = len(tests.visible) if self.show == "visible" else 0
         for case, answer, passed in zip(tests.cases[:visible], said, right, strict=False):
             if not passed:
@@ -153,27 +145,13 @@ def _failed(entry: str, case: Case, answer: Answer, outcome: Outcome) -> str:
         case Returned(value):
             return f"{call} returned {_shown(value)}, expected {_shown(expected)}"
         case Raised(error):
-            return f"{call} raised {_cut(error)}, expected {_shown(expected)}"
+            return f"{call} raised {cut(error)}, expected {_shown(expected)}"
         case _:
-            return f"{call} returned nothing, expected {_shown(expected)}: {_ended(outcome)}"
-
-
-def _ended(outcome: Outcome) -> str:
-    """How a program ended that left calls unanswered; of a traceback the last line."""
-    if outcome.ended != Termination.EXITED:
-        return f"the program {_ENDED[outcome.ended]}"
-    lines = outcome.stderr.decode("utf-8", "replace").split("\n")
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return _cut(said) if outcome.exit and said else f"the program ended itself with status {outcome.exit}"
+            return f"{call} returned nothing, expected {_shown(expected)}: {ending(outcome)}"
 
 
 def _shown(value: Any) -> str:
     try:
-        return _cut(repr(value))
+        return cut(repr(value))
     except (ValueError, RecursionError):  # an integer of thousands of digits, or lists in lists in lists
         return f"a large {type(value).__name__}"
-
-
-def _cut(text: str) -> str:
-    text = text.encode("utf-8", "backslashreplace").decode()  # a verdict holds Unicode
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text):,} characters)"

@@ -1,7 +1,8 @@
 """Code blocks: finding the program that an answer gives. Nothing of it is parsed or run here.
 
 A program is what is fenced (the last block that defines the function asked for, or else the last one), or without a
-fence the lines from the first `def` or `import` on, up to where they go over into prose.
+fence the lines from the first `def` or `import` on, up to where they go over into prose. A script needs no function,
+and is the whole answer where nothing is fenced: an expression is one.
 """
 
 import re
@@ -26,6 +27,15 @@ def program(text: str, function: str) -> str | None:
         defines = re.compile(rf"^(?:(?:async\s+)?def\s+{function}\b|{function}\s*=)", re.MULTILINE)
         return next((block for block in reversed(blocks) if defines.search(block)), blocks[-1])
     return _bare(text.splitlines(keepends=True))
+
+
+def script(text: str) -> str:
+    """What an interpreter is to run of `text`.
+
+    >>> script("17 * 3")
+    '17 * 3'
+    """
+    return [text, *_fenced(text)][-1]
 
 
 def _fenced(text: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.verification.code_blocks import program
+from selftaught.sandbox.code_blocks import program
 
 DOUBLE = "def double(x):\n    return 2 * x\n"
 OTHER = "def other(x):\n    return x\n"
