@@ -69,6 +69,7 @@ turns = st.builds(
     finish_reason=st.sampled_from(["stop", "length"]),
     aside=st.booleans(),
     hinted=st.booleans(),
+    prefill=st.just("") | texts,
 )
 rollouts = st.builds(
     Rollout,

@@ -75,6 +75,19 @@ class TokenModel(ChatModel, Protocol):
         """`n` continuations of a chat prompt or of token ids, in one request; texts include the stop string."""
         ...
 
+    async def resume(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
+    ) -> "list[Completion]":
+        """`n` continuations of the answer that the last of `messages`, the assistant's, begins; without that begin."""
+        ...
+
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
         """For each of `chats` the probability of each of `words`, in any case, as its answer's first token."""
         ...

@@ -92,13 +92,12 @@ def reinforced(group: Group, rollout: Rollout, advantage: float, mean_reward: fl
     """`rollout` with the same advantage on every token that the model said, as its engine gave them."""
     example = sampled(group, rollout)
     asked, *turns = example.sequences[0]
-    said = (_scored(*each, advantage) for each in zip(turns, rollout.turns, strict=False))
+    own = (turn for turn in rollout.turns if turn.role == "assistant")
+    said = (_scored(each, next(own), advantage) if each.weights else each for each in turns)
     return example.model_copy(update={"sequences": ((asked, *said),), "target": Reinforce(mean_reward=mean_reward)})
 
 
 def _scored(segment: Segment, turn: Turn, advantage: float) -> Segment:
-    if not segment.weights:
-        return segment
     logprobs = turn.logprobs if len(turn.logprobs) == len(turn.token_ids) else ()
     return segment.model_copy(update={"advantages": (advantage,), "logprobs": logprobs})
 

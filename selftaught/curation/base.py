@@ -76,7 +76,7 @@ class Selection(PerGroupCurator):
 
     Only rollouts that the model itself ended (finish_reason `stop`) are picked: what was cut off or broken off
     (`length`, `abort`, `error`, `content_filter`) teaches to stop anywhere. The prompt is the task's own, so hints and
-    system messages of the sampler do not enter it.
+    system messages of the sampler do not enter it. What an answer was prefilled with is read and not learnt.
     """
 
     per_task: Annotated[
@@ -129,14 +129,17 @@ def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Exampl
 def sampled(group: Group, rollout: Rollout) -> Example:
     """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens."""
     last = max(at for at, turn in enumerate(rollout.turns) if turn.role == "assistant")
-    turns = (_segment(turn) for turn in rollout.turns[: last + 1])
+    turns = (segment for turn in rollout.turns[: last + 1] for segment in _segments(turn))
     return Example(sequences=((asked(group), *turns),), task=group.id, rollout=rollout.id)
 
 
-def _segment(turn: Turn) -> Segment:
-    if turn.role == "assistant":
-        return Segment.answer(turn.content, turn.token_ids)
-    return Segment.context([Message(role=turn.role, content=turn.content)])
+def _segments(turn: Turn) -> Iterator[Segment]:
+    if turn.role != "assistant":
+        yield Segment.context([Message(role=turn.role, content=turn.content)])
+        return
+    if turn.prefill:
+        yield Segment.context([Message(role="assistant", content=turn.prefill)])
+    yield Segment.answer(turn.own, turn.token_ids)
 
 
 def completion_example(group: Group, text: str, source: str) -> Example:

@@ -49,6 +49,13 @@ class Transcripts(Selection, type="transcripts"):
     ] = "task"
     role: Annotated[str, Field(description="the role that learns, from what it said itself")] = "policy"
     weight: Annotated[float, Field(gt=0, description="what each example counts for")] = 1.0
+    learn_from: Annotated[
+        str | None,
+        Field(
+            description="of what an answer was prefilled with, the text from which on it is learnt, such as the words "
+            "that begin a correction; '' is all of it, and null nothing"
+        ),
+    ] = None
 
     @property
     def turn_names(self) -> tuple[str, ...]:
@@ -120,9 +127,17 @@ class Transcripts(Selection, type="transcripts"):
             if turn is None or turn not in learnt:
                 before.append(message)
                 continue
-            yield Segment.context(before)
-            yield Segment.answer(turn.content, turn.token_ids)
+            given = self._given(turn)
+            begun = [Message(role="assistant", content=turn.content[:given])] if given else []
+            yield Segment.context([*before, *begun])
+            yield Segment.answer(turn.content[given:], turn.token_ids if given == len(turn.prefill) else ())
             before = []
+
+    def _given(self, turn: Turn) -> int:
+        """How many characters `turn` begins with that are read and not learnt: it was prefilled with them."""
+        if self.learn_from is None or self.learn_from not in turn.prefill:
+            return len(turn.prefill)
+        return turn.prefill.rfind(self.learn_from) if self.learn_from else 0
 
     def _opening(self, group: Group, rollout: Rollout, first: Turn) -> Sequence[Message]:
         """What stands before the `first` turn that is shown."""

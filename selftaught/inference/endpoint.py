@@ -300,6 +300,28 @@ class Endpoint:
             raise BadInput(f"{self.url} does not tell token ids, which a search needs. Serve {self.name} with vLLM.")
         return self._completions(answer, max_tokens)
 
+    async def resume(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
+    ) -> list[Completion]:
+        """`n` continuations of the answer that the last of `messages` begins, without that beginning.
+
+        The beginning is tokenized by itself and put behind the chat's opening, as the trainer does: its tokens do not
+        depend on what follows. Raises what `chat` raises.
+        """
+        *before, begun = messages
+        opening = await self._tokens(self._chat(before))
+        prefill = await self._tokens({"prompt": begun.content, "add_special_tokens": False}) if begun.content else ()
+        asked = {**Endpoint.DETAILS, "logprobs": 0, "prompt": [*opening, *prefill]}
+        body = self._sampling(temperature, max_tokens, stop) | drawn | asked
+        return self._completions(await self._choices("/completions", body, n), max_tokens)
+
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
         """For each of `chats` the probability of each of `words` as its answer's first token, any case, spaces apart.
 

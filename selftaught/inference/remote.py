@@ -5,10 +5,11 @@ never trained, gated or promoted; its digest says so wherever it is recorded.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
+from selftaught.core.errors import BadInput, NoAnswer, WrongModel
 from selftaught.core.unproven import unproven
 from selftaught.inference.endpoint import Endpoint, RetryPolicy
 from selftaught.inference.limiter import USERS
@@ -36,3 +37,14 @@ class RemoteModel(Endpoint):
     @override
     def _require_own(self, answered: str) -> None:
         """An alias answers under the name of what it stands for."""
+
+    @override
+    async def _tokens(self, body: dict[str, Any]) -> tuple[int, ...]:
+        """Raises BadInput where the server, as most hosted ones, has no `/tokenize`."""
+        try:
+            return await super()._tokens(body)
+        except (NoAnswer, WrongModel) as refused:
+            raise BadInput(
+                f"{self.url}: does not say what {self.name}'s tokens are, which `prefill` and process rewards need "
+                f"({refused}). Leave them out, or serve the model with vLLM."
+            ) from None

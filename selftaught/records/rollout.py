@@ -22,6 +22,7 @@ class Turn(Record):
 
     `name` is the turn's in the sampler's dialogue and `agent` the role whose model said it; both are empty where there
     is one turn, the policy's. `asked` is the prompt of a turn that was not asked with the task and the turns before it.
+    `prefill` is what `content` begins with that was put into the model's mouth: its tokens are not among `token_ids`.
     What is said `aside` is not seen by later turns. A `hinted` one is, or follows, a prompt that gives the right answer
     away. `finish_reason` is the engine's.
     """
@@ -39,6 +40,12 @@ class Turn(Record):
     ] = "stop"
     aside: Flag = False
     hinted: Flag = False
+    prefill: Name = ""
+
+    @property
+    def own(self) -> str:
+        """What its model said itself: the content without what was prefilled."""
+        return self.content[len(self.prefill) :]
 
     @property
     def speaker(self) -> str:

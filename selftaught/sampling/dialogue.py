@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
+from selftaught.blocks import Completion, Context, Sampler, TokenModel, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Message, Task, Turn, Verdict, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of
@@ -154,14 +154,17 @@ class _Asking:
 
         Raises NoAnswer for a dialogue that has not `begun`: nothing of it is there to keep.
         """
-        model, distinct = self.context.model(self.turn.by), dict.fromkeys(prompts)
+        model, distinct = self.context.tokens(self.turn.by), dict.fromkeys(prompts)
         made = await asyncio.gather(*(self._asked(model, each, prompts.count(each), begun) for each in distinct))
         return dict(zip(distinct, made, strict=True))
 
-    async def _asked(self, model: ChatModel, prompt: Prompt, branches: int, begun: bool) -> Iterator[Completion] | None:
+    async def _asked(
+        self, model: TokenModel, prompt: Prompt, branches: int, begun: bool
+    ) -> Iterator[Completion] | None:
         turn = self.turn
+        ask = model.chat if turn.prefill is None else model.resume
         try:
-            said = await model.chat(
+            said = await ask(
                 prompt,
                 n=turn.n * branches,
                 temperature=turn.temperature,
@@ -188,17 +191,19 @@ class _Asking:
 
     def _said(self, branch: Branch, prompt: Prompt, feedback: str, answer: Completion, number: int) -> Branch:
         turn = self.turn
+        asked, prefill = (prompt, "") if turn.prefill is None else (prompt[:-1], prompt[-1].content)
         own = Turn(
             kind=turn.kind,
-            content=answer.text,
+            content=prefill + answer.text,
             token_ids=answer.token_ids,
             logprobs=answer.logprobs,
             name=turn.name,
             agent=self._agent,
-            asked=prompt if turn.view == "fresh" or turn.by != "policy" else (),
+            asked=asked if turn.view == "fresh" or turn.by != "policy" else (),
             aside=turn.view == "fresh",
             finish_reason=answer.finish_reason,
             hinted=self._tells(feedback),
+            prefill=prefill,
         )
         earlier = branch if number == 0 else replace(branch, prompt_tokens=0, tokens=0)
         after = replace(

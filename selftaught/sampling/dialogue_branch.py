@@ -51,7 +51,7 @@ def feedback_of(verdicts: Iterable[Verdict]) -> str:
 
 
 def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> Prompt:
-    """What the speaker of `turn` is shown, ending with a user's message."""
+    """What the speaker of `turn` is shown, ending with a user's message, or with what its answer begins with."""
 
     def text(template: str) -> str:
         return fill(template, branch.said, task, feedback)
@@ -59,10 +59,11 @@ def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> 
     own = [message for message in task.messages if message.role == "system"]
     system = own if turn.system is None else [Message(role="system", content=text(turn.system))]
     asked = [] if turn.ask is None else [Message(role="user", content=text(turn.ask))]
+    begun = [] if turn.prefill is None else [Message(role="assistant", content=text(turn.prefill))]
     if turn.view == "fresh":
-        return (*system, *asked)
+        return (*system, *asked, *begun)
     thread = [message for message in task.messages if message.role != "system"]
     if not branch.turns:
-        return (*system, *(thread[:-1] if asked else thread), *asked)
+        return (*system, *(thread[:-1] if asked else thread), *asked, *begun)
     question = [Turn(role="user", content=message.content) for message in asked]
-    return (*system, *(message for message, _ in conversation(thread, [*branch.turns, *question], turn.by)))
+    return (*system, *(message for message, _ in conversation(thread, [*branch.turns, *question], turn.by)), *begun)

@@ -28,8 +28,8 @@ TOOL = "tool"
 class DialogueTurn(Drawing):
     """One turn: what is asked, and what the model says to it, `n` times.
 
-    Slots of `ask`, `say` and `system`: {task} is the question, {answer} the gold answer, {feedback} why the verifiers
-    failed the last answer, {text.NAME} a text of the task, {NAME} what the turn of that name said.
+    Slots of its texts: {task} is the question, {answer} the gold answer, {feedback} why the verifiers failed the last
+    answer, {text.NAME} a text of the task, {NAME} what the turn of that name said.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -48,6 +48,8 @@ class DialogueTurn(Drawing):
     """The earlier turn whose code a sandbox runs, instead of asking a model: what it prints is said."""
     system: Template | None = None
     """The system message instead of the task's own."""
+    prefill: Template | None = None
+    """What the answer begins with: the model continues it. It is not learnt, unless a curator says so."""
     view: Literal["thread", "fresh"] = "thread"
     """`thread`: it sees what was said before it. `fresh`: it sees `ask` alone, and later turns do not see it."""
     when: When | Annotated[dict[str, Template], Field(min_length=1)] = "always"
@@ -96,11 +98,11 @@ class DialogueTurn(Drawing):
     @property
     def tells(self) -> bool:
         """Whether its prompt gives the right answer away; what is said is no prompt."""
-        return not slots(self.ask, self.system).isdisjoint(TELLING)
+        return not slots(self.ask, self.system, self.prefill).isdisjoint(TELLING)
 
     def slots(self) -> frozenset[str]:
         """The slots of its texts."""
-        return slots(self.ask, self.say, self.system)
+        return slots(self.ask, self.say, self.system, self.prefill)
 
     @model_validator(mode="before")
     @classmethod
@@ -116,8 +118,12 @@ class DialogueTurn(Drawing):
             raise ValueError(f"n: {self.n} with temperature: 0 gives the same answer {self.n} times; set n: 1")
         if self.say is not None and (self.n > 1 or self.view == "fresh"):
             raise ValueError("say is one text in the thread: leave out n and view, or use ask")
-        if self.run is not None and (self.ask or self.say or self.system or self.n > 1 or self.by != "policy"):
-            raise ValueError("run is what a tool says: leave out by, ask, say, system and n")
+        if self.run is not None and any(
+            (self.ask, self.say, self.system, self.prefill, self.n > 1, self.by != "policy")
+        ):
+            raise ValueError("run is what a tool says: leave out by, ask, say, system, prefill and n")
+        if self.say is not None and self.prefill is not None:
+            raise ValueError("say is all of what is said: put the beginning into it, and leave out prefill")
         if self.view == "fresh" and self.ask is None:
             raise ValueError("view: fresh sees `ask` alone, which is missing")
         return self

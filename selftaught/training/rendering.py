@@ -221,10 +221,21 @@ def _sampled(segment: Segment) -> Rendered:
 
 def _context(before: Sequence[Segment], chat: Chat) -> Ids:
     """What stands before a turn: the engine's own tokens of the prompt, where they are known, or the opening."""
-    messages, ids = [message for segment in before for message in segment.messages], before[0].token_ids
+    messages, ids = _messages(before), before[0].token_ids
     if len(before) == 1 and ids and messages[-1].content.strip() in chat.text(ids):
         return ids
     return chat.begun(messages)
+
+
+def _messages(before: Sequence[Segment]) -> list[Message]:
+    """The messages of the segments `before`; an answer and what was put in its mouth are one."""
+    said: list[Message] = []
+    for message in (message for segment in before for message in segment.messages):
+        if said and said[-1].role == message.role == "assistant":
+            said.append(Message(role="assistant", content=said.pop().content + message.content))
+        else:
+            said.append(message)
+    return said
 
 
 def _led(text: str) -> str:

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from selftaught.blocks import Context
+from selftaught.curation.advantages import reinforced
+from selftaught.curation.base import sampled
 from selftaught.curation.transcripts import Transcripts
 from selftaught.recipe import Stage
 from selftaught.records import Example, Group, Task
@@ -119,6 +121,37 @@ async def test_what_was_cut_is_not_learnt():
     assert group.rollouts[0].turns[0].finish_reason == "length"
     assert curated(group, train="all", wrong="train") == []
     assert len(curated(group, train="last")) == 1
+
+
+PREFILLED = {"name": "begun", "prefill": "It is 6. Wait, "}
+OWN = "it is 5."
+
+
+@pytest.mark.parametrize(
+    ("learn_from", "own"),
+    [(None, OWN), ("no such words", OWN), ("Wait", f"Wait, {OWN}"), ("", f"It is 6. Wait, {OWN}")],
+)
+async def test_what_was_prefilled_is_read_and_learnt_where_that_is_asked_for(learn_from: str | None, own: str):
+    (example,) = curated(await verified(OWN, turns=(PREFILLED,)), keep="all", learn_from=learn_from)
+    assert "".join(read(example)) == f"{TASK.question}It is 6. Wait, {OWN}"
+    (said,) = [segment for segment in example.sequences[0] if segment.weights]
+    assert said.messages[0].content == own
+    assert bytes(said.token_ids).decode() == (OWN if own == OWN else "")
+
+
+@given(keep=st.lists(st.booleans(), min_size=1, max_size=3))
+@settings(max_examples=10)
+async def test_no_curator_learns_what_was_prefilled(keep: list[bool]):
+    turns = [
+        {"name": f"t{at}", "ask": "Sure?" if at else None} | ({"prefill": "So: "} if begun else {})
+        for at, begun in enumerate(keep)
+    ]
+    example = sampled(group := await verified(OWN, turns=tuple(turns)), group.rollouts[0])
+    assert learnt(example) == [OWN] * len(keep)
+    assert "".join(read(example)).count("So: ") == sum(keep)
+    scored = reinforced(group, group.rollouts[0], 0.5, 0.5).sequences[0]
+    assert [segment.advantages for segment in scored if segment.weights] == [(0.5,)] * len(keep)
+    assert all(len(segment.logprobs) == len(segment.token_ids) for segment in scored if segment.weights)
 
 
 def test_it_holds_to_what_every_curator_has_to():

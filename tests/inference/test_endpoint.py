@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from selftaught.blocks import ChatModel, Context
 from selftaught.core.errors import BadInput, NoAnswer, Unavailable, WrongModel
 from selftaught.inference.endpoint import Endpoint, RetryPolicy, Usage, served_name
 from selftaught.inference.limiter import CLIENT, ENGINE, PRIORITY, ROUNDS, SHARE, USERS
+from selftaught.inference.remote import RemoteModel
 from selftaught.records import Message
 from selftaught.round.models import tasks_in_flight
 
@@ -145,6 +148,35 @@ async def test_a_chats_opening_is_resumed_and_its_tokens_are_told():
     assert said.prompt_ids == (1, 2, 3)
     assert (said.tokens, said.stop) == (("2", ""), None)
     assert server.bodies[0]["messages"] == [{"role": "user", "content": "1 + 1?"}]
+
+
+def tokenizing(_: int, body: dict[str, Any]) -> tuple[int, Any]:
+    """A byte is a token, the chat's opening is its last message and a zero, and what is asked is continued by 4."""
+    if "max_tokens" in body:
+        one = {"text": "4", "finish_reason": "stop", "token_ids": [52], "logprobs": {"token_logprobs": [-0.5]}}
+        return 200, {"model": NAME, "choices": [one] * body["n"], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+    text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"] + "\0"
+    return 200, {"tokens": list(text.encode())}
+
+
+@given(begun=st.text(max_size=20))
+@settings(max_examples=20, deadline=None)
+async def test_an_answer_that_is_begun_is_resumed_on_its_own_tokens(begun: str):
+    with serving(tokenizing) as server:
+        async with endpoint(server) as model:
+            said = await model.resume([*ASK, Message(role="assistant", content=begun)], n=2, stop=["\n"])
+    asked = server.bodies[-1]
+    assert bytes(asked["prompt"]).decode() == f"1 + 1?\0{begun}"
+    assert (asked["n"], asked["stop"], asked.get("include_stop_str_in_output")) == (2, ["\n"], None)
+    assert [(each.text, each.token_ids, each.logprobs) for each in said] == [("4", (52,), (-0.5,))] * 2
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+async def test_a_hosted_model_that_cannot_resume_an_answer_is_named(status: int):
+    with serving(lambda _, body: (status, {"error": {"message": "no such path"}})) as server:
+        async with RemoteModel(server.url, "gpt-x") as model:
+            with pytest.raises(BadInput, match="what gpt-x's tokens are, which `prefill`"):
+                await model.resume([*ASK, Message(role="assistant", content="It is")])
 
 
 async def test_a_server_that_tells_no_token_ids_cannot_be_searched():

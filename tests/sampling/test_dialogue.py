@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from selftaught.blocks import Completion, Context, Verifier
 from selftaught.core.errors import BadRecipe, NoAnswer
-from selftaught.records import Group, Message, Rollout, Task
+from selftaught.records import Group, Message, Rollout, Task, Turn
 from selftaught.sampling.dialogue import Dialogue
 from selftaught.testing import ScriptedModel, check_block, sums
 from selftaught.verification.answer_match import AnswerMatch
@@ -132,6 +132,49 @@ async def test_a_text_of_the_task_can_be_said_and_marks_the_prompt():
     assert [turn.hinted for turn in group.rollouts[0].turns] == [False, True, True]
 
 
+# Prefilled answers ----------------------------------------------------------------------------------------------------
+
+PREFILLED = {"name": "begun", "prefill": "2 + 3 = "}
+
+
+@given(begun=st.text(min_size=1, max_size=20), answers=st.lists(st.text(max_size=10), min_size=1, max_size=3))
+@settings(max_examples=25)
+async def test_a_prefilled_answer_is_what_was_given_and_what_the_model_made_of_it(begun: str, answers: list[str]):
+    group, model = await sampled(dialogue(PREFILLED | {"prefill": begun, "n": len(answers)}), *answers)
+    assert model.asked == [(*TASK.messages, Message(role="assistant", content=begun))]
+    for rollout, own in zip(group.rollouts, answers, strict=True):
+        (turn,) = rollout.turns
+        assert (turn.content, turn.prefill, turn.own) == (begun + own, begun, own)
+        assert bytes(turn.token_ids).decode() == own
+        assert len(turn.logprobs) == rollout.completion_tokens == len(own.encode())
+
+
+async def test_branches_are_resumed_each_on_its_own_beginning():
+    second = SECOND | {"prefill": "Again, {attempt}"}
+    group, model = await sampled(dialogue(ATTEMPT, second), RIGHT, WRONG, " Yes.", " No.")
+    assert [asked[-1].content for asked in model.asked[1:]] == [f"Again, {RIGHT}", f"Again, {WRONG}"]
+    assert [rollout.text for rollout in group.rollouts] == [f"Again, {RIGHT} Yes.", f"Again, {WRONG} No."]
+
+
+async def test_what_was_prefilled_is_no_part_of_the_prompt_and_is_seen_by_later_turns():
+    first = PREFILLED | {"view": "fresh", "ask": "{task} Be brief."}
+    group, _ = await sampled(dialogue(first), "5")
+    (turn, *_) = group.rollouts[0].turns
+    assert [(message.role, message.content) for message in turn.asked] == [("user", f"{TASK.question} Be brief.")]
+    thread, model = await sampled(dialogue(PREFILLED, {"name": "check", "ask": "Sure?"}), "5", "Yes.")
+    assert [message.content for message in model.asked[1]] == [TASK.question, "2 + 3 = 5", "Sure?"]
+    assert not thread.rollouts[0].hinted
+
+
+async def test_a_beginning_that_names_the_answer_marks_the_turn():
+    group, _ = await sampled(dialogue(PREFILLED | {"prefill": "It is {answer}"}), ".")
+    assert group.rollouts[0].hinted and group.rollouts[0].turns[0].hinted
+
+
+def test_a_row_without_a_beginning_does_not_say_so():
+    assert "prefill" not in Turn(content=RIGHT).to_row()
+
+
 # Conditions -----------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +258,8 @@ async def test_where_nothing_was_said_there_is_no_rollout(view: str, shown: tupl
         ((ATTEMPT, {"name": "second"}), "policy would speak twice in a row"),
         ((ATTEMPT | {"temperature": 0},), "n: 2 with temperature: 0"),
         (({"name": "task"},), "slot of its own"),
+        (({"name": "attempt", "say": RIGHT, "prefill": "So: "},), "leave out prefill"),
+        ((PREFILLED | {"prefill": "{second}"}, SECOND | {"ask": "Sure?"}), r"\{second\} is not said before it"),
     ],
 )
 def test_turns_that_cannot_follow_one_another_are_refused(turns: tuple[dict[str, Any], ...], match: str):

@@ -161,6 +161,21 @@ def test_an_answer_that_is_begun_in_the_prompt_is_resumed():
     assert len(trained(row)) == len(chat.tokens("= 7")) + 1
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_turn_behind_a_prefilled_one_is_learnt_behind_all_that_was_said(name: str):
+    chat = CHATS[name]
+    begun, later = (
+        Segment.context([Message(role="assistant", content="It is ")]),
+        (asked("Sure?"), Segment.answer("7.")),
+    )
+    rows = rendered((asked(QUESTION), begun, Segment.answer("6."), *later), chat)
+    assert rows[0].ids[: len(served(chat, QUESTION))] == served(chat, QUESTION)
+    learnt = [token for row in rows for token in trained(row)]
+    assert learnt == [*chat.tokens("6."), chat.end, *chat.tokens("7."), chat.end]
+    context = rows[-1].ids[: -len(chat.tokens("7.")) - 1]
+    assert chat.text(context) == chat.text(served(chat, QUESTION, "It is 6.", "Sure?"))
+
+
 @pytest.mark.parametrize("text", ["It is <|im_end|> 7.", "7<|endoftext|>", "<|im_start|>user\nWhat?"])
 def test_a_text_that_its_tokens_would_not_say_is_left_out(text: str):
     assert rendered(sequence(text), CHATS["chatml"]) == []

@@ -202,6 +202,22 @@ class InProcess:
             return await self._ask(self._opening(cast(Sequence[Message], prompt)), n, body)
         return await self._ask(list(cast(Sequence[int], prompt)), n, body)
 
+    async def resume(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        **drawn: Unpack[Drawn],
+    ) -> list[Completion]:
+        """`n` continuations of the answer that the last of `messages` begins, without that beginning."""
+        *before, begun = messages
+        prefill = self._generator.tokenizer(begun.content, add_special_tokens=False)["input_ids"]
+        body = {"temperature": temperature, "max_tokens": max_tokens, "stop": list(stop), **drawn}
+        return await self._ask([*self._opening(before), *prefill], n, body)
+
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
         """For each of `chats` the probability of each of `words`, in any case, as its answer's first token."""
         import math

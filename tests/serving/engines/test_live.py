@@ -11,6 +11,7 @@ from selftaught.core.errors import NoAnswer, WrongModel
 from selftaught.records import Message
 from selftaught.serving.engines.live import InProcess, OnTransformers, require_pushed
 from selftaught.serving.weight_check import logprobs_of
+from selftaught.training.rendering import chat_of
 from tests.rounds import tiny_model
 
 IDS = list(range(60, 80))
@@ -53,6 +54,14 @@ async def test_answers_have_the_tokens_that_were_sampled(engine: InProcess):
     assert said.finish_reason in ("stop", "length")
     (more,) = await engine.complete([*said.prompt_ids, *said.token_ids], max_tokens=4, temperature=0.0)
     assert more.prompt_tokens == len(said.prompt_ids) + len(said.token_ids)
+
+
+async def test_what_is_resumed_is_what_the_trainer_reads(folder: Path, engine: InProcess):
+    chat = chat_of(folder)
+    begun = [*asked("1?"), Message(role="assistant", content="It is 1, o")]
+    (said,) = await engine.resume(begun, max_tokens=4)
+    assert said.prompt_ids == chat.begun(begun) == (*chat.opening(asked("1?")), *chat.tokens("It is 1, o"))
+    assert 0 < len(said.token_ids) <= 4
 
 
 async def test_a_request_that_does_not_fit_costs_no_other_its_answer(engine: InProcess):

@@ -113,12 +113,10 @@ class Handler(BaseHTTPRequestHandler):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def answer(self, body: dict) -> dict:
-        if self.path == "/classify":
-            return self.valued(body)
+        if self.path in ("/classify", "/tokenize"):
+            return self.valued(body) if self.path == "/classify" else tokens_of(body)
         if self.path == "/v1/completions":
-            return (
-                self.scored(body) if "prompt_logprobs" in body else self.went_on(body, bytes(body["prompt"]).decode())
-            )
+            return self.scored(body) if "prompt_logprobs" in body else self.completed(body)
         if self.path == "/v1/chat/completions/batch":
             return self.batch(body)
         if "top_logprobs" in body:
@@ -126,6 +124,16 @@ class Handler(BaseHTTPRequestHandler):
         if "include_stop_str_in_output" in body:
             return self.went_on(body, body["messages"][-1]["content"] + "\0")
         return self.said(body)
+
+    def completed(self, body: dict) -> dict:
+        text = bytes(body["prompt"]).decode()
+        if "include_stop_str_in_output" in body:
+            return self.went_on(body, text)
+        answer = self.said(body | {"messages": [{"content": text.partition("\0")[0]}]})
+        logprobs = [{"token_logprobs": [-0.25] * len(each["token_ids"])} for each in answer["choices"]]
+        texts = [each["message"]["content"] for each in answer["choices"]]
+        choices = zip(answer["choices"], texts, logprobs, strict=True)
+        return answer | {"choices": [each | {"text": text, "logprobs": own} for each, text, own in choices]}
 
     def went_on(self, body: dict, text: str) -> dict:
         """The next step, or the answer after the first; a prompt's tokens end with a zero byte."""
@@ -181,6 +189,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: object) -> None: ...
+
+
+def tokens_of(body: dict) -> dict:
+    text = problem(body["messages"])[0][0] + "\0" if "messages" in body else body["prompt"]
+    return {"tokens": list(text.encode())}
 
 
 def note(request: dict) -> None:
