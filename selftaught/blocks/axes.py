@@ -125,6 +125,10 @@ class Verifier(Block, axis="verify"):
         """The turns that it names."""
         return ()
 
+    def opinion(self) -> "Verifier":
+        """The verifier with a score that is how sure it is that an answer is right, whatever the truth: itself."""
+        return self
+
     @abstractmethod
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         """One verdict per rollout, in order. A verifier that cannot run gives errors, never scores.
@@ -299,7 +303,7 @@ class Metric(Block, axis="evaluate"):
     the guard's margin depend on it. None if unbounded or unknown.
     """
     part_names: ClassVar[tuple[str, ...]] = ()
-    """The names of `parts`."""
+    """The names of `parts` and of `pooled`."""
     tasks: PositiveInt | None = None
     """The number of tasks of the set to measure (the first by id, so that every model is measured on the same)."""
     verify: Annotated[tuple[Annotated[Verifier, OnAxis("verify")], ...], OneOrMore()] = ()
@@ -327,8 +331,19 @@ class Metric(Block, axis="evaluate"):
         """The metric on one verified task."""
 
     def parts(self, group: Group) -> Mapping[str, float]:
-        """More values of that task, one for each of `part_names`; no gate decides on them."""
+        """More values of that task, under names of `part_names`; no gate decides on them."""
         return {}
+
+    def pooled(self, groups: Sequence[Group]) -> Mapping[str, Sequence[float]]:
+        """Figures of all of a set's verified `groups` together, under names of `part_names`; no gate decides on them.
+
+        Each as a value a group whose mean is the figure (`selftaught.core.pooled`). What is not defined is left out.
+        """
+        return {}
+
+    def beside(self) -> Sequence[Verifier]:
+        """Verifiers that are asked beside those which say whether an answer is right, and decide nothing."""
+        return ()
 
     @property
     def scored(self) -> tuple[str, ...]:

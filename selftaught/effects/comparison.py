@@ -43,7 +43,8 @@ def comparisons(results: Results) -> Iterator[Comparison]:
     """Every arm against the control, as far as there are runs of both; `arm` and `control` are the newest of them."""
     for name in results.effect.treated:
         arms, controls = results.of(name), results.of(results.effect.control)
-        pairs = [(arms[seed], controls[seed]) for seed in sorted(arms.keys() & controls.keys())]
+        both = [(arms[seed], controls[seed]) for seed in sorted(arms.keys() & controls.keys())]
+        pairs = [pair for pair in both if all(run.scores for run in pair)]  # none: the figure is not defined
         if pairs:
             yield _compared(results.effect, pairs)
 

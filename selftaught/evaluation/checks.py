@@ -10,15 +10,16 @@ from selftaught.blocks import Metric, Verifier, registered
 
 
 def verifiers(metric: Metric) -> tuple[Verifier, ...]:
-    """What says whether an answer is right to `metric`: its own verifiers, or `task_check`.
+    """What says whether an answer is right to `metric`, its own verifiers or `task_check`; then what is asked beside.
 
     Looked up where verifiers register: no step imports another.
     """
+    beside = [each.model_copy(update={"required": False}) for each in metric.beside()]
     if metric.verify:
-        return metric.verify
+        return (*metric.verify, *beside)
     own = registered("verify")["task_check"].model_validate({})
     assert isinstance(own, Verifier)
-    return (own,)
+    return (own, *beside)
 
 
 def measured_by(metrics: Iterable[Metric]) -> tuple[Verifier, ...]:

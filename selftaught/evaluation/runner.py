@@ -116,12 +116,27 @@ def _check_verified(groups: Sequence[Group]) -> None:
 
 def _scores(metric: Metric, tasks: Sequence[Task], groups: Sequence[Group], model: str) -> Iterator[TaskScore]:
     wanted = {task.id for task in subset(tasks, metric.tasks)}
-    for group in (group for group in groups if group.id in wanted):
-        score = _score(metric, group, model)
-        yield score
-        for part, value in metric.parts(group).items():
-            update = {"metric": f"{metric.name}.{part}", "value": value, "texts": (), "passed": ()}
-            yield score.model_copy(update=update)
+    measured = sorted((group for group in groups if group.id in wanted), key=lambda group: group.task.split)
+    for _, of_split in groupby(measured, key=lambda group: group.task.split):
+        yield from _of_one_split(metric, list(of_split), model)
+
+
+def _of_one_split(metric: Metric, groups: Sequence[Group], model: str) -> Iterator[TaskScore]:
+    scores = [_score(metric, group, model) for group in groups]
+    yield from scores
+    for score, group in zip(scores, groups, strict=True):
+        yield from (_part(metric, part, score, value) for part, value in metric.parts(group).items())
+    judged = [group for group, score in zip(groups, scores, strict=True) if not score.errors]
+    if not judged:
+        return
+    for part, values in metric.pooled(judged).items():
+        of_task = dict(zip((group.id for group in judged), values, strict=True))
+        yield from (_part(metric, part, score, of_task.get(score.task, 0.0)) for score in scores)
+
+
+def _part(metric: Metric, part: str, score: TaskScore, value: float) -> TaskScore:
+    update = {"metric": f"{metric.name}.{part}", "value": value, "texts": (), "passed": ()}
+    return score.model_copy(update=update)
 
 
 def _score(metric: Metric, group: Group, model: str) -> TaskScore:
@@ -165,8 +180,10 @@ def paired(
     """
     gains: list[PairedSummary] = []
     models = (champion, challenger)
-    measured: set[tuple[str, Split]] = {(score.metric, score.split) for score in scores if score.model in models}
-    for metric, split in sorted(measured):
+    measured: dict[str, set[tuple[str, Split]]] = {each: set() for each in models}
+    for score in (score for score in scores if score.model in models):
+        measured[score.model].add((score.metric, score.split))
+    for metric, split in sorted(measured[champion] & measured[challenger]):
         pairs = pair(scores, metric, split, champion, challenger)
         gain = paired_gain(pairs.champion, pairs.challenger, confidence, seed)
         gains.append(PairedSummary(metric, split, gain.gain, gain.low, gain.high, gain.tasks))

@@ -8,9 +8,12 @@ verifiers: if a model hears which answers are wrong, it gets more tries and does
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from selftaught.blocks import Metric, OneOf, Sampler
+from selftaught.core.pooled import Floats, ratio, relative_self_correction
+from selftaught.evaluation.strategies import require_turns
 from selftaught.records import Group, Rollout
 
 
@@ -18,11 +21,13 @@ class SelfCorrection(Metric, type="self_correction"):
     """The share of rollouts whose answer in turn `last` is right; the mean over the task's rollouts.
 
     Scores beside it: `.first`, the share that is right in turn `first`; `.fixed`, wrong first and right last;
-    `.spoilt`, right first and wrong last; `.changed`, another text. So last = first + fixed - spoilt.
+    `.spoilt`, right first and wrong last; `.changed`, another text. So last = first + fixed - spoilt. And of all tasks
+    together: `.confidence`, the share of right first answers that stay right; `.critique`, that of wrong ones which are
+    put right; `.rss`, the accuracy of the last answers on a scale from 0 to 1 that those of the first span.
     """
 
     bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
-    part_names: ClassVar[tuple[str, ...]] = ("first", "fixed", "spoilt", "changed")
+    part_names: ClassVar[tuple[str, ...]] = ("first", "fixed", "spoilt", "changed", "confidence", "critique", "rss")
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@_-]*$", description="the metric's name")] = "self_correction"
     sample: Annotated[Sampler, OneOf("sample"), Field(description="the dialogue that is measured")]
     first: Annotated[str, Field(description="the turn that answers first")] = "attempt"
@@ -35,10 +40,7 @@ class SelfCorrection(Metric, type="self_correction"):
                 f"sample: '{self.sample.name}' looks at what verifiers say, so what is measured is no self-correction. "
                 "Take a dialogue without `when` and {feedback}, or measure it as a strategy."
             )
-        names = self.sample.turn_names or ()
-        for turn in (self.first, self.last):
-            if names and turn not in names:
-                raise ValueError(f"sample has no turn '{turn}'. It has {', '.join(names)}.")
+        require_turns(self.sample, (self.first, self.last))
         return self
 
     @property
@@ -65,6 +67,17 @@ class SelfCorrection(Metric, type="self_correction"):
             "spoilt": _mean([one and not other for one, other in both]),
             "changed": _mean([_text(each, self.first) != each.text for each in group.rollouts]),
         }
+
+    def pooled(self, groups: Sequence[Group]) -> Mapping[str, Sequence[float]]:
+        """Confidence level, critique score and relative self-correction score (arXiv 2412.19513)."""
+        parts = [self.parts(group) for group in groups]
+        first, fixed, spoilt = (np.array([each[name] for each in parts]) for name in ("first", "fixed", "spoilt"))
+        found: dict[str, Floats | None] = {
+            "confidence": ratio(first - spoilt, first),
+            "critique": ratio(fixed, 1 - first),
+            "rss": relative_self_correction(first, first + fixed - spoilt),
+        }
+        return {name: values.tolist() for name, values in found.items() if values is not None}
 
 
 def _first_passed(group: Group, at: int, turn: str) -> bool:

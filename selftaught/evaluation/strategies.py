@@ -1,5 +1,7 @@
 """The inference strategies that metrics measure, looked up where samplers register: no step imports another."""
 
+from collections.abc import Iterable
+
 from selftaught.blocks import Drawn, Sampler, registered
 
 
@@ -12,3 +14,11 @@ def iid(k: int, temperature: float, max_tokens: int, drawn: Drawn) -> Sampler:
     block = registered("sample")["iid"].model_validate(fields)
     assert isinstance(block, Sampler)
     return block
+
+
+def require_turns(sample: Sampler, named: Iterable[str]) -> None:
+    """Raise ValueError for the first of the turns `named` that `sample` does not have, as far as it says so before."""
+    names = sample.turn_names or ()
+    for turn in named:
+        if names and turn not in names:
+            raise ValueError(f"sample has no turn '{turn}'. It has {', '.join(names)}.")

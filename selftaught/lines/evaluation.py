@@ -206,7 +206,7 @@ def answers(metrics: Sequence[Metric], measured: Measured) -> Iterator[dict[str,
     """A row a metric and task: what was asked, the gold answer, every answer with its verdicts, the metric's value."""
     samplers = {metric.name: metric.sampler() for metric in metrics}
     groups = {(name, group.id): group for name, of in measured.groups.items() for group in of}
-    for score in measured.scores:
+    for score in (score for score in measured.scores if score.metric in samplers):  # parts say nothing of one answer
         group = groups[score.metric, score.task]
         asked = samplers[score.metric].asked(group.task)
         yield {

@@ -3,14 +3,14 @@
 Pure functions of numbers; whose they are is the loop's business.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 10
+from selftaught.core.pooled import auroc, bin_of
+
 RESAMPLES, TAIL, SEED = 1000, 0.025, 1
 
 Floats = NDArray[np.float64]
@@ -79,21 +79,11 @@ def _interval(name: str, tasks: Sequence[str], figure: Callable[[Floats], float]
     return {f"{name}.low": float(low), f"{name}.high": float(high)}
 
 
-def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
-    """The probability that a good one has the higher value than a bad one, ties counting half.
-
-    >>> auroc([0.9, 0.5], [0.5, 0.1])
-    0.875
-    """
-    ordered = sorted(bad)
-    won = sum(bisect_left(ordered, value) + bisect_right(ordered, value) for value in good) / 2
-    return won / (len(good) * len(bad))
-
-
 def _calibration(predicted: Sequence[float], labels: Sequence[float]) -> dict[str, float]:
     bins: dict[int, list[tuple[float, float]]] = {}
-    for p, label in zip((min(max(p, 0.0), 1.0) for p in predicted), labels, strict=True):
-        bins.setdefault(min(int(p * BINS), BINS - 1), []).append((p, label))
+    cut = [min(max(p, 0.0), 1.0) for p in predicted]
+    for bin, p, label in zip(bin_of(cut).tolist(), cut, labels, strict=True):
+        bins.setdefault(bin, []).append((p, label))
     found: dict[str, float] = {}
     apart = 0.0
     for number, pairs in sorted(bins.items()):

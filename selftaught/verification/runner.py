@@ -43,7 +43,8 @@ async def verified(
     """`groups`, of which there are `total`, in their order, each rollout with one verdict a verifier, in their order.
 
     A rollout that answers several times has verdicts on its earlier answers behind these, one a verifier and answer:
-    all rollouts up to their answer in one turn are judged as a group, each once where they share it.
+    all rollouts up to their answer in one turn are judged as a group, each once where they share it. A verifier that
+    reads a later turn gives none.
 
     Groups are taken as they are needed: `IN_FLIGHT` at once, or where a verifier asks a model, `ASKED` at once of
     `AHEAD`. Those whose verdicts `journal` has are not verified again; verdicts that a group already had are replaced;
@@ -116,10 +117,16 @@ async def _of_one_task(
     found = await judged(group, verifiers, context)
     for turn, begun in _earlier(group).items():
         distinct = {rollout.path: rollout for rollout in reversed(begun.values())}
-        said = await judged(Group(task=group.task, rollouts=tuple(distinct.values())), verifiers, context)
+        part = Group(task=group.task, rollouts=tuple(distinct.values()))
+        said = await judged(part, [each for each in verifiers if _can_judge(each, part)], context)
         of = {path: [v.model_copy(update={"turn": turn}) for v in on] for path, on in zip(distinct, said, strict=True)}
         found = [(*on, *(of[begun[at].path] if at in begun else ())) for at, on in enumerate(found)]
     return tuple(found)
+
+
+def _can_judge(verifier: Verifier, group: Group) -> bool:
+    """Whether the turns that it reads have been said: one that comes later says nothing to an earlier answer."""
+    return all({*verifier.turn_names} <= {turn.name for turn in rollout.turns} for rollout in group.rollouts)
 
 
 def _earlier(group: Group) -> dict[str, dict[int, Rollout]]:

@@ -1,5 +1,6 @@
 """Self-correction: the shares that make up the accuracy of the last answer."""
 
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -38,7 +39,23 @@ async def test_the_last_is_the_first_with_what_was_fixed_and_without_what_was_sp
     assert block.value(group) == pytest.approx(parts["first"] + parts["fixed"] - parts["spoilt"])
     assert parts["first"] == answers[:2].count(RIGHT) / 2
     assert all(0 <= part <= 1 for part in parts.values())
-    assert block.scored == ("self_correction", *(f"self_correction.{part}" for part in parts))
+    pooled = block.pooled([group])
+    assert {*block.scored} >= {"self_correction", *(f"self_correction.{part}" for part in (*parts, *pooled))}
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([RIGHT, WRONG])] * 4), min_size=1, max_size=5))
+@settings(max_examples=10, deadline=None)
+async def test_the_last_are_the_right_ones_that_stay_and_the_wrong_ones_that_are_put_right(said: list[tuple[str, ...]]):
+    """Acc2 = Acc1 CL + (1 - Acc1) CS, and RSS is its place from Acc1^2 to 2 Acc1 - Acc1^2 (arXiv 2412.19513)."""
+    found = [await measured(*answers) for answers in said]
+    block, groups = found[0][0], [group for _, group in found]
+    first = mean([block.parts(group)["first"] for group in groups])
+    last = mean([block.value(group) for group in groups])
+    pooled = {name: mean(values) for name, values in block.pooled(groups).items()}
+    kept, fixed = pooled.get("confidence", 0.0), pooled.get("critique", 0.0)
+    assert last == pytest.approx(first * kept + (1 - first) * fixed)
+    if 0 < first < 1:
+        assert last == pytest.approx(first**2 + pooled["rss"] * 2 * first * (1 - first))
 
 
 async def test_each_share_counts_what_it_says():

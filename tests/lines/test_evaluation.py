@@ -2,19 +2,28 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from selftaught.blocks import Context, Sampler, Verifier
 from selftaught.cli.main import app
-from selftaught.lines.evaluation import evaluate_model
+from selftaught.evaluation.checks import verifiers
+from selftaught.evaluation.runner import evaluate
+from selftaught.evaluation.self_correction import SelfCorrection
+from selftaught.lines.evaluation import Measured, answers, evaluate_model
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
+from selftaught.records import Group, Task
+from selftaught.testing import ScriptedModel, sums
+from selftaught.verification.runner import verify
 from tests.rounds import database, model, platform, recipe, recorded_blocks, requests, written
 
 __all__ = ["database", "model", "platform", "recorded_blocks", "requests"]
+TWO = [{"name": "attempt"}, {"name": "second", "kind": "refinement", "ask": "Sure?"}]
 METRICS = [{"type": "accuracy"}, {"type": "accuracy", "greedy": False, "k": 2}, {"type": "tokens"}]
 
 
@@ -39,6 +48,23 @@ def test_every_answer_is_in_the_file_and_in_mlflow_are_the_means(printed: Result
     _the_prompt_is_what_the_engine_was_sent(found, tmp_path / "requests.jsonl")
     _progress_says_what_of(printed.stderr)
     _mlflow_has_a_run(platform, summaries)
+
+
+async def test_a_metric_of_several_scores_has_a_row_a_task():
+    block = SelfCorrection.model_validate({"sample": {"type": "dialogue", "turns": TWO}})
+    context = Context(models={"policy": ScriptedModel("The answer is 5.", "The answer is 6.")})
+
+    async def sampled(wanted: Sequence[Task], sampler: Sampler) -> list[Group]:
+        return [await sampler.sample(task, context) for task in wanted]
+
+    async def verified(groups: Sequence[Group], by: Sequence[Verifier]) -> list[Group]:
+        return await verify(groups, by, context, lambda *_, **__: None)
+
+    tasks = sums()[:1]
+    measured = await evaluate(tasks, [block], context, sampled, verified)
+    groups = await verified(await sampled(tasks, block.sample), verifiers(block))
+    (row,) = answers([block], Measured(measured, {block.name: groups}))
+    assert (row["metric"], row["value"], len(row["answers"])) == ("self_correction", 0.0, 1)
 
 
 def _the_numbers_follow_from_the_rows(found: list[dict[str, Any]], summaries: dict[str, Any]) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.core.errors import RoundFailed
+from selftaught.core.pooled import auroc
 from selftaught.records import Example, Regress, Segment
 from selftaught.state.weights import check_model
-from selftaught.training.calibration import auroc, figures
+from selftaught.training.calibration import figures
 from selftaught.training.loops.batches import Row, Tokens, batch, tree
 from selftaught.training.loops.readers import Values
 from selftaught.training.loops.value import load_value, row, run

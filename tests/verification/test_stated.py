@@ -11,6 +11,8 @@ from selftaught.blocks import Context
 from selftaught.recipe import Stage
 from selftaught.records import Group, Rollout, Task, Turn, Verdict
 from selftaught.testing import sums
+from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.runner import verify
 from selftaught.verification.stated import Stated
 
 TASK = sums()[0]
@@ -127,3 +129,27 @@ def test_a_turn_that_is_never_said_is_refused():
     }
     with pytest.raises(ValidationError, match="verify names the turn 'chekc', but sample has attempt"):
         Stage.model_validate(stage)
+
+
+async def test_taken_at_its_word_it_passes_what_it_calls_right_whatever_the_truth():
+    task = TASK.model_copy(update={"answer": None})
+    said = await judged((WRONG, "That is right."), (RIGHT, "That is wrong."), (RIGHT, "Well."), task=task, score="said")
+    assert [(each.passed, each.score) for each in said] == [(True, 1.0), (False, 0.0), (False, None)]
+
+
+async def test_taken_at_its_word_it_is_a_verdict_on_the_answer_that_it_is_about():
+    last, earlier = await judged((RIGHT, "Right."), (RIGHT, "Right.", WRONG), score="said")
+    assert (last.turn, earlier.turn) == ("", "attempt")
+
+
+async def test_an_earlier_answer_is_not_judged_by_what_is_said_of_a_later_one():
+    """Attempt, second answer, check of the second: the attempt has its own verdict, and none of the check's."""
+    names: tuple[tuple[str, dict[str, Any]], ...]
+    names = ("attempt", {}), ("second", {"kind": "refinement"}), ("check", {"kind": "verification"})
+    texts = (WRONG, RIGHT, "That is right.")
+    turns = tuple(Turn(content=text, name=name, **kind) for text, (name, kind) in zip(texts, names, strict=True))
+    rollout = Rollout(task=TASK.id, index=0, model="m", turns=turns, temperature=1.0, path=(0, 0, 0))
+    verifiers = (AnswerMatch(), Stated(turn="check"))
+    (done,) = await verify([Group(task=TASK, rollouts=(rollout,))], verifiers, Context(), lambda *_, **__: None)
+    assert [(each.verifier, each.passed) for each in done.verdicts_on(0)] == [("answer_match", True), ("stated", True)]
+    assert [(each.verifier, each.passed) for each in done.verdicts_on(0, "attempt")] == [("answer_match", False)]
