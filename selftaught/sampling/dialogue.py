@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from selftaught.blocks import Completion, Context, Sampler, TokenModel, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Message, Task, Turn, Verdict, passes
-from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of
+from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
 from selftaught.sampling.dialogue_tool import outputs
 from selftaught.sampling.dialogue_turn import DialogueTurn, fill, problems
 
@@ -24,7 +24,9 @@ Spoken = str | Iterator[Completion] | None
 
 
 class Dialogue(Sampler, type="dialogue"):
-    """Run `turns` in order. Equal prompts are asked once; a turn whose condition does not hold is left out.
+    """Run `turns` in order. Equal prompts are asked once.
+
+    A turn whose condition does not hold is left out, and so is one that quotes a turn that was left out.
 
     A prompt that gets no answer (it has become too long) ends its branch, with `length`; the task has none if it is the
     first. Tokens of a turn that branches share count in the first of them.
@@ -52,8 +54,10 @@ class Dialogue(Sampler, type="dialogue"):
         branches = [Branch()]
         for turn in self.turns:
             branches = await _Asking(turn, task, context).run(branches)
+        if not (begun := [branch for branch in branches if branch.turns]):
+            raise NoAnswer(f"task {task.id}: nothing of what turn '{self.turns[0].name}' says can be made wrong")
         policy = context.model().digest
-        return Group(task=task, rollouts=tuple(each.rollout(task, policy, at) for at, each in enumerate(branches)))
+        return Group(task=task, rollouts=tuple(each.rollout(task, policy, at) for at, each in enumerate(begun)))
 
     @property
     def turn_names(self) -> tuple[str, ...]:
@@ -61,8 +65,9 @@ class Dialogue(Sampler, type="dialogue"):
         return tuple(turn.name for turn in self.turns)
 
     def asked(self, task: Task) -> Sequence[Message]:
-        """The first turn's prompt."""
-        return prompt_of(self.turns[0], Branch(), task, "")
+        """The prompt of the first turn, but for those that are said aside by nobody."""
+        first = next((turn for turn in self.turns if turn.asks_model or turn.view == "thread"), self.turns[0])
+        return prompt_of(first, Branch(), task, "")
 
     def roles(self) -> frozenset[str]:
         """The policy, and who else speaks."""
@@ -103,7 +108,11 @@ class _Asking:
         return [
             each
             for at, branch in enumerate(branches)
-            for each in (self._after(branch, prompts[at], feedback[at], said[at]) if at in prompts else (branch,))
+            for each in (
+                self._after(branch, prompts[at], feedback[at], said[at])
+                if at in said
+                else (branch.without(self.turn.name),)
+            )
         ]
 
     # Conditions -------------------------------------------------------------------------------------------------------
@@ -120,7 +129,7 @@ class _Asking:
 
     def _firing(self, branches: Sequence[Branch], verdicts: Sequence[tuple[Verdict, ...]]) -> set[int]:
         """The branches in which the turn is said. A verifier that could not run has neither passed nor failed."""
-        live = [at for at, branch in enumerate(branches) if not branch.ended and self.turn.follows(branch.said)]
+        live = [at for at, branch in enumerate(branches) if branch.continues_with(self.turn)]
         failed = {at for at in live if any(each.fails for each in verdicts[at])}
         passed = {at for at in live if passes(verdicts[at])}
         match self.turn.when:
@@ -138,9 +147,10 @@ class _Asking:
     async def _spoken(
         self, branches: Mapping[int, Branch], prompts: Mapping[int, Prompt], feedback: Sequence[str]
     ) -> Mapping[int, Spoken]:
-        """What is said next in each of `branches`: by the recipe, by a tool, or by a model."""
+        """What is said next in each of `branches` where something can be: by the recipe, by a tool, or by a model."""
         if self.turn.say is not None:
-            return {at: fill(self.turn.say, each.said, self.task, feedback[at]) for at, each in branches.items()}
+            texts = {at: text_of(self.turn, each, self.task, feedback[at]) for at, each in branches.items()}
+            return {at: text for at, text in texts.items() if text is not None}
         if self.turn.run is not None:
             sources = {at: branch.said[self.turn.run] for at, branch in branches.items()}
             printed = await outputs(sources.values())
@@ -218,7 +228,8 @@ class _Asking:
         return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
 
     def _scripted(self, branch: Branch, text: str, feedback: str) -> Branch:
-        own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=self._agent)
+        aside = self.turn.view == "fresh"
+        own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=self._agent, aside=aside)
         return branch.then(*self._question(branch, feedback), own)
 
     def _question(self, branch: Branch, feedback: str) -> Iterator[Turn]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from selftaught.records import Message, Rollout, Task, Turn, Verdict, conversation
+from selftaught.sampling.dialogue_error import with_error
 from selftaught.sampling.dialogue_turn import DialogueTurn, fill
 
 Prompt = tuple[Message, ...]
@@ -11,7 +12,7 @@ Prompt = tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A conversation so far; `said` is what each turn said, by name."""
+    """A conversation so far; `said` is what each turn said, by name, and `left_out` are those that were not said."""
 
     turns: tuple[Turn, ...] = ()
     path: tuple[int, ...] = ()
@@ -22,6 +23,7 @@ class Branch:
     temperature: float = 1.0
     hinted: bool = False
     ended: bool = False
+    left_out: frozenset[str] = frozenset()
 
     def rollout(self, task: Task, policy: str, index: int) -> Rollout:
         """The branch as an attempt at `task`."""
@@ -44,10 +46,26 @@ class Branch:
         said = {**self.said, turns[-1].name: turns[-1].content}
         return replace(self, turns=(*self.turns, *turns), path=(*self.path, branch), said=said)
 
+    def continues_with(self, turn: DialogueTurn) -> bool:
+        """Whether `turn` may be said next: it needs, and quotes, nothing that was left out."""
+        return not self.ended and turn.follows(self.said) and turn.slots().isdisjoint(self.left_out)
+
+    def without(self, name: str) -> "Branch":
+        """The conversation in which the turn `name` was left out."""
+        return replace(self, left_out=self.left_out | {name})
+
 
 def feedback_of(verdicts: Iterable[Verdict]) -> str:
     """Why an answer is wrong: the reasons of the required verifiers that failed it."""
     return "\n".join(each.reason for each in verdicts if each.fails)
+
+
+def text_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> str | None:
+    """What is said in a `turn` that no model is asked for; None where no error can be written into it."""
+    text = fill(turn.say or "", branch.said, task, feedback)
+    if not turn.inject_error:
+        return text
+    return with_error(text, turn.inject_error, task, (turn.name, *branch.path), cut=turn.end_at_error)
 
 
 def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> Prompt:

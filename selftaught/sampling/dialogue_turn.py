@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from selftaught.blocks import Drawing, Stops
+from selftaught.blocks.loading import OneOrMore
 from selftaught.core.templates import filled, slots
 from selftaught.records import Task, TurnKind
+from selftaught.sampling.dialogue_error import ErrorKind
 
 GIVEN = ("task", "answer", "feedback")
 """Slots that are no turn's name; `text.NAME` is a text of the task."""
@@ -44,6 +46,11 @@ class DialogueTurn(Drawing):
     """The user's message before it; the first turn's is said instead of the task's question."""
     say: Template | None = None
     """What is said, instead of asking a model: an error to recover from, a reference, the verifiers' reasons."""
+    inject_error: Annotated[tuple[ErrorKind, ...], OneOrMore()] = ()
+    """Into one step of what is said, drawn by task and branch: another `number`, `operator` or `unit`, for one kind of
+    those given that can be swapped; the turn is left out where none can."""
+    end_at_error: bool = False
+    """Whether what is said ends with the step that the error is in."""
     run: str | None = None
     """The earlier turn whose code a sandbox runs, instead of asking a model: what it prints is said."""
     system: Template | None = None
@@ -51,7 +58,8 @@ class DialogueTurn(Drawing):
     prefill: Template | None = None
     """What the answer begins with: the model continues it. It is not learnt, unless a curator says so."""
     view: Literal["thread", "fresh"] = "thread"
-    """`thread`: it sees what was said before it. `fresh`: it sees `ask` alone, and later turns do not see it."""
+    """`thread`: it sees what was said before it. `fresh`: it sees `ask` alone, and later turns do not see it but where
+    they quote it."""
     when: When | Annotated[dict[str, Template], Field(min_length=1)] = "always"
     """`failed` or `passed`: if the verifiers say so of the last answer; `all_failed`: if no branch is right;
     `{check: retry}`: if the turn `check` said so, in whatever case."""
@@ -116,16 +124,22 @@ class DialogueTurn(Drawing):
             raise ValueError(f"name: {self.name} is a slot of its own. Call the turn something else.")
         if self.temperature == 0 and self.n > 1 and self.say is None:
             raise ValueError(f"n: {self.n} with temperature: 0 gives the same answer {self.n} times; set n: 1")
-        if self.say is not None and (self.n > 1 or self.view == "fresh"):
-            raise ValueError("say is one text in the thread: leave out n and view, or use ask")
         if self.run is not None and any(
             (self.ask, self.say, self.system, self.prefill, self.n > 1, self.by != "policy")
         ):
             raise ValueError("run is what a tool says: leave out by, ask, say, system, prefill and n")
-        if self.say is not None and self.prefill is not None:
-            raise ValueError("say is all of what is said: put the beginning into it, and leave out prefill")
-        if self.view == "fresh" and self.ask is None:
+        if self.view == "fresh" and self.ask is None and self.say is None:
             raise ValueError("view: fresh sees `ask` alone, which is missing")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_said(self) -> Self:
+        if self.say is not None and (self.n > 1 or self.prefill is not None):
+            raise ValueError("say is one text, and all of it: leave out n and prefill, or use ask")
+        if self.say is None and self.inject_error:
+            raise ValueError("inject_error: it goes into what is said, and `say` is missing")
+        if self.end_at_error and not self.inject_error:
+            raise ValueError("end_at_error: nothing goes wrong without inject_error")
         return self
 
 
@@ -153,7 +167,7 @@ def problems(turns: Sequence[DialogueTurn]) -> Iterator[str]:
     if turns[0].when != "always":
         yield f"{names[0]}.when: {turns[0].when}: there is no answer before the first turn."
     in_thread = [turn for turn in turns if turn.view == "thread"]
-    optional = {turn.name for turn in turns if turn.when != "always"}
+    optional = {turn.name for turn in turns if turn.when != "always" or turn.inject_error}
     optional |= {turn.name for turn in turns if turn.run in optional}
     for before, turn in pairwise(in_thread):
         if turn.run is None and turn.ask is None and (before.speaker == turn.by or before.name in optional):

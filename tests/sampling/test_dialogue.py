@@ -258,7 +258,7 @@ async def test_where_nothing_was_said_there_is_no_rollout(view: str, shown: tupl
         ((ATTEMPT, {"name": "second"}), "policy would speak twice in a row"),
         ((ATTEMPT | {"temperature": 0},), "n: 2 with temperature: 0"),
         (({"name": "task"},), "slot of its own"),
-        (({"name": "attempt", "say": RIGHT, "prefill": "So: "},), "leave out prefill"),
+        (({"name": "attempt", "say": RIGHT, "prefill": "So: "},), "leave out n and prefill"),
         ((PREFILLED | {"prefill": "{second}"}, SECOND | {"ask": "Sure?"}), r"\{second\} is not said before it"),
     ],
 )
