@@ -126,7 +126,12 @@ def written(path: Path, recipe: Mapping[str, Any]) -> Path:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty MLflow database, to be copied: making one takes seconds."""
-    home = tmp_path_factory.mktemp("database") / "home"
+    return _database(tmp_path_factory.getbasetemp())
+
+
+@cache  # pytest takes a fixture that a module imports for one of that module's own, whatever its scope
+def _database(base: Path) -> Path:
+    home = base / "database" / "home"
     create_or_upgrade(home / "mlflow.db")
     return home
 
@@ -134,7 +139,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model, of skill 0.3."""
-    return tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+    return _model(tmp_path_factory.getbasetemp())
+
+
+@cache
+def _model(base: Path) -> Path:
+    return tiny_model(base / "model" / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """What unfinished rounds keep served, and a reconciliation of all lines: one that cannot be keeps no other from it."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from selftaught.state.round_key import RoundKey
 from selftaught.state.store import DirectoryStore
 from selftaught.state.tracking import Tracker
 from tests.plans import fixed
-from tests.rounds import model, recipe, recorded_blocks
+from tests.rounds import database, model, recipe, recorded_blocks
 from tests.serving.test_promotion import Address
 
-__all__ = ["model", "recorded_blocks"]
+__all__ = ["database", "model", "recorded_blocks"]
 KEY = RoundKey("line", "line")
 
 
@@ -81,7 +82,8 @@ class Cluster(Platform):
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Cluster:
+def platform(tmp_path: Path, database: Path) -> Cluster:
+    shutil.copy(database / "mlflow.db", tmp_path)
     settings, tracker = Settings.load(), Tracker(f"sqlite:///{tmp_path}/mlflow.db")
     return Cluster(settings, DirectoryStore(tmp_path / "store"), tracker, Elsewhere(tracker))
 
