@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from selftaught.blocks import Curator
 from selftaught.core.errors import RoundFailed
 from selftaught.curation.parts import Parts
-from selftaught.records import Example, Group, Message, Rollout, Segment, Turn, content_id
+from selftaught.records import Example, Group, Message, Rollout, Segment, Turn, content_id, conversation
 
 
 class PerGroupCurator(Curator):
@@ -129,11 +129,12 @@ def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Exampl
 def sampled(group: Group, rollout: Rollout) -> Example:
     """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens."""
     last = max(at for at, turn in enumerate(rollout.turns) if turn.role == "assistant")
-    turns = (segment for turn in rollout.turns[: last + 1] for segment in _segments(turn))
+    turns = (segment for turn in rollout.turns[: last + 1] for segment in segments(turn))
     return Example(sequences=((asked(group), *turns),), task=group.id, rollout=rollout.id)
 
 
-def _segments(turn: Turn) -> Iterator[Segment]:
+def segments(turn: Turn) -> Iterator[Segment]:
+    """What `turn` says: learnt if it is the assistant's own, but for what it was prefilled with."""
     if turn.role != "assistant":
         yield Segment.context([Message(role=turn.role, content=turn.content)])
         return
@@ -150,3 +151,10 @@ def completion_example(group: Group, text: str, source: str) -> Example:
 def asked(group: Group) -> Segment:
     """The task's own prompt, with the engine's tokens of it where a search has kept them."""
     return Segment.context(group.task.messages, group.tree.prompt_ids if group.tree else ())
+
+
+def asked_with(group: Group, rollout: Rollout, at: int, speaker: str = "policy") -> tuple[Message, ...]:
+    """What the turn at `at` of `rollout` was asked with, as `speaker` sees it."""
+    if rollout.turns[at].asked:
+        return rollout.turns[at].asked
+    return tuple(message for message, _ in conversation(group.task.messages, rollout.turns[:at], speaker))

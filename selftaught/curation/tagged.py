@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from selftaught.core.templates import filled, slots
+from selftaught.curation.answers import judged
 from selftaught.curation.base import PerGroupCurator, distinct, drawn, sampled
 from selftaught.records import Example, Group, Message, Rollout, Segment, content_id
 
@@ -72,12 +73,7 @@ class Tagged(PerGroupCurator, type="tagged"):
             yield from (self._example(group, answers) for answers in sides[form][: self.per_task])
 
     def _answers(self, group: Group, passed: bool, seed: int) -> list[Rollout]:
-        found = [
-            rollout
-            for at, rollout in enumerate(group.rollouts)
-            if rollout.finish_reason == "stop" and not rollout.hinted
-            if group.passed(at) == passed and not any(each.is_missing for each in group.verdicts[at])
-        ]
+        found = (rollout for at, rollout in judged(group) if group.passed(at) == passed)
         return drawn(distinct(found), None, seed)
 
     def _example(self, group: Group, answers: Sequence[Rollout]) -> Example:

@@ -6,13 +6,12 @@ and judges nothing: what the verifiers said of each answer decides what is kept.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from selftaught.blocks.loading import OneOrMore
-from selftaught.curation.base import Selection
+from selftaught.curation.base import Selection, asked_with
 from selftaught.records import ANSWERS, Example, Group, Message, Rollout, Segment, Turn, conversation
 
 Keep = Literal["all", "passed", "failed", "recovered", "held"]
@@ -143,10 +142,8 @@ class Transcripts(Selection, type="transcripts"):
         """What stands before the `first` turn that is shown."""
         if self.prompt == "task":
             return group.task.messages
-        if first.asked:
-            return first.asked
-        before = takewhile(lambda turn: turn.name != first.name, rollout.turns)
-        return [message for message, _ in conversation(group.task.messages, before, self.role)]
+        at = next(at for at, turn in enumerate(rollout.turns) if turn.name == first.name)
+        return asked_with(group, rollout, at, self.role)
 
 
 def _failed(group: Group, rollout: Rollout, turn: Turn) -> bool:

@@ -106,6 +106,11 @@ class Group(Record):
         """Whether rollout `index` was verified and every required verifier passed it, or its earlier answer `turn`."""
         return passes(self.verdicts_on(index, turn))
 
+    def was_judged(self, index: int, turn: str = "") -> bool:
+        """Whether rollout `index` was verified and every required verifier could judge it, or its answer `turn`."""
+        on = self.verdicts_on(index, turn)
+        return bool(on) and not any(verdict.is_missing for verdict in on)
+
     @property
     def new_tokens(self) -> int:
         """The new tokens that it took: of the rollouts, or where a tree was searched, of the search; no control's."""
