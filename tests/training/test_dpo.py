@@ -1,15 +1,18 @@
 """DPO: the losses are TRL's and the papers', only what comes after the shared prefix counts, preferences are learnt."""
 
 import math
+from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Prefer, Segment
-from selftaught.training.dpo import DPO, pair_losses
+from selftaught.training.dpo import DPO, odds_losses, pair_losses
 from selftaught.training.loops.batches import batch, tree
 from selftaught.training.loops.dpo import pair, run
 from selftaught.training.loops.readers import LogProbs
@@ -50,6 +53,80 @@ def test_a_pair_without_smoothing_gets_that_of_the_recipe(chosen, rejected):
     assert losses(config, chosen, rejected) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
+@given(ratio, ratio, st.floats(1e-3, 0.49), st.floats(0.01, 0.99) | st.just(0.0))
+def test_the_exo_loss_is_the_divergence_of_the_models_preference_from_the_smoothed_one(chosen, rejected, given, own):
+    h, e = 0.1 * (chosen - rejected), own or given
+    q, p = (sigmoid(h), sigmoid(-h)), (1 - e, e)
+    expected = sum(a * (math.log(a) - math.log(b)) for a, b in zip(q, p, strict=True))
+    config = DPO(loss="exo", label_smoothing=given)
+    assert exactly(config, chosen, rejected, (3, 5), own) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@given(st.floats(1e-3, 0.49))
+def test_the_exo_loss_is_nothing_where_the_model_prefers_as_smoothed(given):
+    apart = math.log((1 - given) / given) / 0.1
+    assert exactly(DPO(loss="exo", label_smoothing=given), apart, 0.0, (1, 1)) == pytest.approx(0, abs=1e-12)
+
+
+@given(ratio, ratio, st.floats(0.01, 0.99), st.sampled_from(["conservative", "exo"]))
+def test_a_pair_the_other_way_round_has_the_same_loss_with_the_rest_of_its_smoothing(chosen, rejected, own, loss):
+    config = DPO(loss=loss, label_smoothing=0.2)
+    mirrored = exactly(config, rejected, chosen, (1, 1), 1 - own)
+    assert exactly(config, chosen, rejected, (1, 1), own) == pytest.approx(mirrored, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("sigmoid", math.log(2)),
+        ("hinge", 1.0),
+        ("ipo", 25.0),
+        ("conservative", math.log(2)),
+        ("exo", -math.log(2) - (math.log(0.9) + math.log(0.1)) / 2),
+    ],
+)
+def test_where_the_model_is_its_reference_each_loss_is_that_of_no_preference(loss, expected):
+    config = DPO(loss=loss, label_smoothing=0.1)
+    assert exactly(config, 0.0, 0.0, (2, 7)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_exo_has_to_be_smoothed():
+    with pytest.raises(ValidationError, match="loss: exo is infinite with label_smoothing: 0"):
+        DPO(loss="exo")
+
+
+likelihood = st.floats(-20, -0.01)
+
+
+@given(likelihood, likelihood, st.floats(0.01, 2))
+def test_the_orpo_loss_is_its_formula(chosen, rejected, beta):
+    """By probabilities, as the paper's equations 3 to 7 have it."""
+    odds = [math.exp(side) / (1 - math.exp(side)) for side in (chosen, rejected)]
+    expected = -chosen + beta * math.log(1 + odds[1] / odds[0])
+    each = odds_losses(beta, torch.tensor([chosen, rejected], dtype=torch.float64))
+    assert each.item() == pytest.approx(expected, rel=1e-9)
+
+
+@given(likelihood, likelihood)
+def test_the_odds_ratio_of_orpo_is_that_of_trl(chosen, rejected):
+    from trl.experimental.orpo import ORPOTrainer
+
+    sides = torch.tensor([[chosen], [rejected]])
+    settings = SimpleNamespace(beta=0.1, accelerator=SimpleNamespace(device="cpu"))
+    theirs = ORPOTrainer.odds_ratio_loss(settings, *sides)[0]
+    assert (odds_losses(0.1, sides.flatten()) + chosen).item() == pytest.approx(-theirs.item(), rel=1e-4, abs=1e-5)
+
+
+@given(st.lists(st.floats(-9, -0.01), min_size=9, max_size=9))
+def test_orpo_reads_no_reference_and_is_per_token(logprobs):
+    tokens = seen(logprobs, [], OWNERS)
+    sides = torch.tensor([fmean(logprobs[at:to]) for at, to in ((0, 3), (3, 4), (4, 6), (6, 9))], dtype=torch.float64)
+    config = DPO(loss="orpo", beta=0.3)
+    total, count = config.compute_loss(tokens)
+    assert total.item() == pytest.approx((tokens.examples * odds_losses(0.3, sides)).sum().item(), rel=1e-9)
+    assert count == 3 and config.needs == frozenset() and DPO().needs == {"reference"}
+
+
 @given(ratio, ratio, st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_the_hinge_loss_is_its_formula_also_per_token(chosen, rejected, one, other, normalised):
     h = chosen / one - rejected / other if normalised else chosen - rejected
@@ -65,10 +142,14 @@ def test_per_token_each_loss_is_that_of_the_ratios_by_length(chosen, rejected, o
     assert exactly(normalised, chosen, rejected, (one, other)) == pytest.approx(expected, rel=1e-12)
 
 
-def exactly(config, chosen, rejected, lengths):
+def exactly(config, chosen, rejected, lengths, smoothing=0.0):
     """In float64."""
     ratios = torch.tensor([chosen, rejected], dtype=torch.float64)
-    return pair_losses(config, ratios, torch.tensor(lengths), torch.zeros(1, dtype=torch.float64)).item()
+    return pair_losses(config, ratios, torch.tensor(lengths), torch.tensor([smoothing], dtype=torch.float64)).item()
+
+
+def sigmoid(number):
+    return 1 / (1 + math.exp(-number))
 
 
 def seen(logprobs, reference, owners):
@@ -119,6 +200,7 @@ def test_without_nll_the_loss_is_the_pairs_own_to_the_bit(logprobs, reference):
         ("ipo", DPO(loss="ipo")),
         ("hinge", DPO(loss="hinge")),
         ("sigmoid_norm", DPO(length_normalised=True)),
+        ("exo_pair", DPO(loss="exo", label_smoothing=0.01)),
     ],
 )
 def test_losses_and_gradients_are_those_of_trl(loss, config, tiny_model, tmp_path):
@@ -141,7 +223,7 @@ def test_losses_and_gradients_are_those_of_trl(loss, config, tiny_model, tmp_pat
     theirs = DPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
         ref_model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
-        args=DPOConfig(**args, loss_type=[loss], gradient_checkpointing=False),
+        args=DPOConfig(**args, loss_type=[loss], label_smoothing=config.label_smoothing, gradient_checkpointing=False),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
@@ -205,6 +287,12 @@ def test_training_prefers_what_was_chosen_and_says_what_it_did(tiny_model, conte
     assert sum(loss for _, loss in result.losses[-3:]) / 3 < 0.6
     assert (result.steps, len(result.losses)) == (18, 18)
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_orpo_trains_without_a_reference(tiny_model, context, tmp_path):
+    config = DPO(loss="orpo", epochs=6, learning_rate=3e-4, batch_size=2, precision="fp32")
+    result = run(config, tiny_model, PAIRS, tmp_path / "out", context())
+    assert result.losses[-1][1] < 0.8 * result.losses[0][1]
 
 
 def test_without_pairs_there_is_nothing_to_train_on(tiny_model, context, tmp_path):
