@@ -18,7 +18,7 @@ from selftaught.sampling.dialogue_error import ErrorKind
 
 GIVEN = ("task", "answer", "feedback")
 """Slots that are no turn's name; `text.NAME` is a text of the task."""
-TELLING = ("answer", "text.reference")
+TELLING = ("answer", "text.reference", "text.program")
 """Slots that give the right answer away."""
 
 Template = Annotated[str, Field(min_length=1)]

@@ -30,6 +30,7 @@ from selftaught.tasks.sources.function_programs import (
     outputs,
     probes,
 )
+from selftaught.tasks.sources.function_traces import traced
 from selftaught.tasks.splits import PromptedSource, pool, seeded, structure, take
 
 MAX_CHARS, MAX_DIGITS = 80, 7
@@ -52,6 +53,9 @@ class Functions(PromptedSource, type="functions"):
     kinds: Annotated[tuple[Exercise, ...], Field(min_length=1, description="what there is to do")] = ("write",)
     visible: Annotated[int, Field(ge=1, le=8, description="test cases that the prompt shows")] = 3
     hidden: Annotated[int, Field(ge=8, le=24, description="test cases that it does not show")] = 12
+    trace: Annotated[
+        bool, Field(description="whether a program to repair has its execution on a case that fails as comments")
+    ] = False
     instruction: Annotated[str, Field(description="text after every problem")] = "Answer with the function alone."
 
     def draw(self, draw: Draw) -> list[Task]:
@@ -102,6 +106,8 @@ class Functions(PromptedSource, type="functions"):
             mistake = random.choice(seen)
             shown.sort(key=lambda at: broken[mistake][at] == right[at])  # a case that fails comes first
         visible = shown[: self.visible]
+        if mistake and self.trace:
+            mistake = _traced(mistake, _case(made, visible[0]))
         return Task(
             messages=self.messages(_question(made, mistake, [_case(made, at) for at in visible])),
             source=self.name,
@@ -158,6 +164,12 @@ def _telling(right: Outputs, wrong: Sequence[Outputs], order: Sequence[int], cou
 
 def _case(made: Composition, at: int) -> list[Any]:
     return [[probes(made.takes)[at]], decode(_outputs(made)[at])]
+
+
+def _traced(mistake: str, case: list[Any]) -> str:
+    """The program with what it does on a test case."""
+    (argument,), expected = case
+    return traced(mistake, argument, expected)
 
 
 # Prompts --------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ class WordProblems(PromptedSource, type="word_problems"):
     """Arithmetic word problems of the `levels` given (the number of steps), in equal parts from each template.
 
     Two problems of one template with the same operands, in any order, are the same problem. Each has a worked solution
-    (`texts.reference`), which no block reads unless a recipe says so.
+    (`texts.reference`) and a Python program that prints the answer (`texts.program`), which no block reads unless a
+    recipe says so.
     """
 
     resamples_gate: ClassVar[bool] = True
@@ -60,5 +61,5 @@ class WordProblems(PromptedSource, type="word_problems"):
             template=template.name,
             operands=tuple(map(str, operands.values())),
             level=template.level,
-            texts={"reference": template.solution(operands)},
+            texts={"reference": template.solution(operands), "program": template.program(operands)},
         )

@@ -47,6 +47,10 @@ class Template:
             total = after
         return "\n".join([*lines, f"The answer is {total}."])
 
+    def program(self, operands: dict[str, int]) -> str:
+        """The formula as a Python program that prints the answer."""
+        return f"print({''.join(str(operands.get(each, each)) for each in self.formula.replace('*', ' * '))})"
+
     def _terms(self, operands: dict[str, int]) -> list[tuple[str, int]]:
         """The terms of the formula: sign and value of each."""
         signs_and_terms = f"+ {self.formula}".split()

@@ -159,10 +159,20 @@ def test_every_reference_is_passed_by_the_verifiers_and_has_a_calculation_for_ea
         assert last == f"The answer is {task.answer}."
 
 
+@given(SEEDS)
+@settings(max_examples=25)
+def test_every_program_prints_the_answer(seed: int):
+    for task in SOURCE.draw(Draw(campaign=seed, round=seed)):
+        printed = list[object]()
+        exec(task.texts["program"], {"print": printed.append})
+        assert printed == [int(task.answer or "")]
+
+
 def test_a_reference_works_out_the_problems_own_operands():
     lines = ["3 * 4 = 12", "5 * 2 = 10", "12 + 10 = 22", "The answer is 22."]
     [template] = [each for each in TRAINED if each.name == "two_boxes"]
     assert template.solution({"a": 3, "b": 4, "c": 5, "d": 2}).splitlines() == lines
+    assert template.program({"a": 3, "b": 4, "c": 5, "d": 2}) == "print(3 * 4 + 5 * 2)"
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
