@@ -44,7 +44,8 @@ class Functions(PromptedSource, type="functions"):
     """Python functions of `depth` operations, to `write` from a description or to `repair` (they have one mistake).
 
     Depths and kinds are drawn equally often. There are few different functions of depth 1, so a large set has more of
-    the others. The verifier `tests` judges answers, and metrics do so on their own.
+    the others. A program to repair has its execution on the first case in `texts.trace`, which no block reads unless a
+    recipe says so. The verifier `tests` judges answers, and metrics do so on their own.
     """
 
     resamples_gate: ClassVar[bool] = True
@@ -53,9 +54,6 @@ class Functions(PromptedSource, type="functions"):
     kinds: Annotated[tuple[Exercise, ...], Field(min_length=1, description="what there is to do")] = ("write",)
     visible: Annotated[int, Field(ge=1, le=8, description="test cases that the prompt shows")] = 3
     hidden: Annotated[int, Field(ge=8, le=24, description="test cases that it does not show")] = 12
-    trace: Annotated[
-        bool, Field(description="whether a program to repair has its execution on a case that fails as comments")
-    ] = False
     instruction: Annotated[str, Field(description="text after every problem")] = "Answer with the function alone."
 
     def draw(self, draw: Draw) -> list[Task]:
@@ -106,8 +104,6 @@ class Functions(PromptedSource, type="functions"):
             mistake = random.choice(seen)
             shown.sort(key=lambda at: broken[mistake][at] == right[at])  # a case that fails comes first
         visible = shown[: self.visible]
-        if mistake and self.trace:
-            mistake = _traced(mistake, _case(made, visible[0]))
         return Task(
             messages=self.messages(_question(made, mistake, [_case(made, at) for at in visible])),
             source=self.name,
@@ -120,7 +116,7 @@ class Functions(PromptedSource, type="functions"):
                 "hidden": [_case(made, at) for at in hidden],
                 "visible": [_case(made, at) for at in visible],
             },
-            texts={"reference": made.program},
+            texts={"reference": made.program, **_trace(mistake, _case(made, visible[0]))},
         )
 
 
@@ -166,10 +162,10 @@ def _case(made: Composition, at: int) -> list[Any]:
     return [[probes(made.takes)[at]], decode(_outputs(made)[at])]
 
 
-def _traced(mistake: str, case: list[Any]) -> str:
-    """The program with what it does on a test case."""
+def _trace(mistake: str, case: list[Any]) -> dict[str, str]:
+    """A program to repair with what it does on a test case."""
     (argument,), expected = case
-    return traced(mistake, argument, expected)
+    return {"trace": traced(mistake, argument, expected)} if mistake else {}
 
 
 # Prompts --------------------------------------------------------------------------------------------------------------
