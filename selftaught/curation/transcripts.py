@@ -5,16 +5,24 @@ arXiv 2502.12853; PAM, 2401.07301). The tokens that are learnt are exactly those
 and judges nothing: what the verifiers said of each answer decides what is kept.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from selftaught.blocks.loading import OneOrMore
 from selftaught.curation.base import Selection, asked_with
-from selftaught.records import ANSWERS, Example, Group, Message, Rollout, Segment, Turn, conversation
+from selftaught.curation.fates import Fate, answer_score, fates
+from selftaught.records import ANSWERS, Example, Group, Message, Rollout, Segment, Turn, TurnKind, conversation
 
-Keep = Literal["all", "passed", "failed", "recovered", "held"]
+
+class ByScore(BaseModel):
+    """An example counts for exp(score / tau), the score being that of its last answer (RISE, arXiv 2407.18219)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    tau: Annotated[PositiveFloat, Field(description="the lower, the more a higher score counts")] = 0.4
 
 
 class Transcripts(Selection, type="transcripts"):
@@ -25,12 +33,13 @@ class Transcripts(Selection, type="transcripts"):
     """
 
     keep: Annotated[
-        tuple[Keep, ...],
+        tuple[Fate, ...],
         OneOrMore(),
         Field(
             min_length=1,
             description="rollouts whose last answer passed or failed; of those of several answers, whose first failed "
-            "and last passed (recovered), or both passed (held)",
+            "and last passed (recovered), or both passed (held), or whose last has a higher score than all before it "
+            "(improved); the one whose every answer has the highest score of those to the same prompt (best)",
         ),
     ] = ("passed",)
     turns: Annotated[
@@ -47,7 +56,14 @@ class Transcripts(Selection, type="transcripts"):
         Field(description="what stands before the first turn: the task, or what that turn was asked with"),
     ] = "task"
     role: Annotated[str, Field(description="the role that learns, from what it said itself")] = "policy"
-    weight: Annotated[float, Field(gt=0, description="what each example counts for")] = 1.0
+    weight: Annotated[
+        PositiveFloat | ByScore,
+        Field(description="what each example counts for: a number, or `{tau: 0.4}` for exp(score / tau)"),
+    ] = 1.0
+    turn_weights: Annotated[
+        Mapping[str, PositiveFloat],
+        Field(description="what the tokens of a turn count for, by its name or its kind; else 1"),
+    ] = {}
     learn_from: Annotated[
         str | None,
         Field(
@@ -58,13 +74,14 @@ class Transcripts(Selection, type="transcripts"):
 
     @property
     def turn_names(self) -> tuple[str, ...]:
-        """Those that are shown or learnt."""
-        return (*(self.turns or ()), *(self.train if isinstance(self.train, tuple) else ()))
+        """Those that are shown, learnt or weighed."""
+        weighed = [name for name in self.turn_weights if name not in get_args(TurnKind)]
+        return (*(self.turns or ()), *(self.train if isinstance(self.train, tuple) else ()), *weighed)
 
     def candidates(self, group: Group) -> Iterator[Rollout]:
         """The rollouts of `group` that are kept and have something to learn."""
         for at, rollout in enumerate(group.rollouts):
-            if not self._fates(group, at).isdisjoint(self.keep) and self._learnable(group, rollout):
+            if not fates(group, at).isdisjoint(self.keep) and self._learnable(group, rollout):
                 yield rollout
 
     def example(self, group: Group, rollout: Rollout) -> Example:
@@ -73,23 +90,16 @@ class Transcripts(Selection, type="transcripts"):
         return Example(
             role=self.role,
             sequences=(sequence,),
-            weight=self.weight,
+            weight=self._weight(group, rollout),
             task=group.id,
             rollout=rollout.id,
         )
 
-    def _fates(self, group: Group, at: int) -> set[Keep]:
-        """What became of rollout `at`: none of those that need a verdict where a verifier could not give one."""
-        fates: set[Keep] = {"all"}
-        if any(verdict.is_missing for verdict in group.verdicts[at]):
-            return fates
-        passed = group.passed(at)
-        fates.add("passed" if passed else "failed")
-        rollout = group.rollouts[at]
-        if passed and len(rollout.answers) > 1:
-            first = rollout.turns[rollout.answers[0]].name
-            fates.add("held" if group.passed(at, first) else "recovered")
-        return fates
+    def _weight(self, group: Group, rollout: Rollout) -> float:
+        if not isinstance(self.weight, ByScore):
+            return self.weight
+        score = answer_score(group, group.rollouts.index(rollout), rollout.answers[-1]) if rollout.answers else 0.0
+        return math.exp(score / self.weight.tau)
 
     # Turns ------------------------------------------------------------------------------------------------------------
 
@@ -129,7 +139,9 @@ class Transcripts(Selection, type="transcripts"):
             given = self._given(turn)
             begun = [Message(role="assistant", content=turn.content[:given])] if given else []
             yield Segment.context([*before, *begun])
-            yield Segment.answer(turn.content[given:], turn.token_ids if given == len(turn.prefill) else ())
+            weight = self.turn_weights.get(turn.name, self.turn_weights.get(turn.kind, 1.0))
+            tokens = turn.token_ids if given == len(turn.prefill) else ()
+            yield Segment.answer(turn.content[given:], tokens, (weight,))
             before = []
 
     def _given(self, turn: Turn) -> int:

@@ -1,5 +1,6 @@
 """Transcripts: which dialogues are kept, and that the tokens that are learnt are those of the turns named."""
 
+import math
 from typing import Any
 
 import pytest
@@ -80,6 +81,48 @@ async def test_exactly_the_turns_named_are_learnt(train: set[str], answers: tupl
     by_name = {turn.name: turn.content for turn in group.rollouts[0].turns}
     (example,) = curated(group, keep="all", train=tuple(sorted(train)), wrong="train")
     assert learnt(example) == [by_name[name] for name in ("attempt", "second") if name in train]
+
+
+@given(st.lists(st.sampled_from([RIGHT, WRONG]), min_size=6, max_size=6))
+@settings(max_examples=20, deadline=None)
+async def test_the_best_is_what_is_left_when_the_best_answer_is_picked_at_each_turn(answers: list[str]):
+    """RISE keeps the sample of highest reward at each turn; here two of each, and the second only after a wrong one."""
+    turns = (TWO[0] | {"n": 2}, TWO[1] | {"n": 2, "when": "failed"})
+    group = await verified(*answers, turns=turns)
+    (example,) = curated(group, keep="best", wrong="train")
+    first = [rollout.turns[0].content for rollout in group.rollouts]
+    if RIGHT in first:
+        assert read(example) == [TASK.question, RIGHT]
+        return
+    begun = [rollout for rollout in group.rollouts if rollout.path[0] == 0]
+    seconds = [rollout.turns[-1].content for rollout in begun]
+    assert read(example)[-1] == max(seconds, key=[WRONG, RIGHT].index)
+
+
+async def test_of_independent_answers_the_first_of_the_best_is_kept():
+    group = await verified(WRONG, "The answer is 5!", RIGHT, turns=({"name": "attempt", "n": 3},))
+    (example,) = curated(group, keep="best")
+    assert read(example)[-1] == "The answer is 5!"
+
+
+@pytest.mark.parametrize(
+    ("answers", "improves"), [((WRONG, RIGHT), True), ((RIGHT, RIGHT), False), ((WRONG, WRONG), False)]
+)
+async def test_improved_is_better_than_all_before(answers: tuple[str, str], improves: bool):
+    assert bool(curated(await verified(*answers), keep="improved")) == improves
+
+
+@given(st.floats(0.1, 3), st.sampled_from([RIGHT, WRONG]))
+@settings(max_examples=20, deadline=None)
+async def test_weights_stand_where_they_are_named(weight: float, answer: str):
+    group = await verified(WRONG, answer)
+    kept: dict[str, Any] = {"keep": "all", "train": "all", "wrong": "train"}
+    (by_name,) = curated(group, turn_weights={"second": weight}, **kept)
+    (by_kind,) = curated(group, turn_weights={"refinement": weight}, **kept)
+    weights = [segment.weights for segment in by_name.sequences[0] if segment.weights]
+    assert weights == [(1.0,), (weight,)] and by_kind.sequences == by_name.sequences
+    (by_score,) = curated(group, weight={"tau": weight}, **kept)
+    assert by_score.weight == pytest.approx(math.exp((answer == RIGHT) / weight))
 
 
 async def test_a_turn_alone_stands_behind_the_tasks_own_prompt():
