@@ -737,6 +737,21 @@ CASES = [
         ("unknown held-out split 'reprot'. Did you mean 'report'?", "accepted: gate, guard, report"),
     ),
     Bad(
+        "a URL that does not say which model to measure",
+        "evaluate http://localhost:8000/v1 rft.yaml",
+        recipe(),
+        ("MODEL: a URL alone does not say which of its models.", "{url: "),
+    ),
+    Bad(
+        "a metric that a model behind a URL cannot be measured by",
+        "evaluate '{url: http://localhost:8000/v1, model: gpt-x}' rft.yaml",
+        recipe("- {type: pass_at_k, k: 8, tasks: 32}", "- {type: tokens}"),
+        (
+            "rft: stages.main.evaluate: tokens needs tokens, but gpt-x at http://localhost:8000/v1",
+            "Leave the metric out",
+        ),
+    ),
+    Bad(
         "answers to a file that cannot be written",
         "evaluate champion rft.yaml --line maths --out gone/answers.jsonl",
         provoked(recipe(), registered),

@@ -28,6 +28,8 @@ class Block(BaseModel, ABC):
         frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
     axis: ClassVar[str]
+    needs_tokens: ClassVar[bool] = False
+    """Whether it needs the policy's token ids or log-probabilities, which a model behind a URL is not asked for."""
 
     def __init_subclass__(
         cls, *, type: str | None = None, formerly: str | None = None, axis: str | None = None, **kwargs: Any

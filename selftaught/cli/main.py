@@ -31,6 +31,7 @@ from selftaught.cli.completion import complete_axis, complete_family, complete_l
 from selftaught.cli.terminal import Terminal
 from selftaught.core import shipped
 from selftaught.core.errors import BadInput, EarlyStop, NothingNew, SelftaughtError
+from selftaught.core.unproven import is_unproven
 from selftaught.retention.policy import RetentionPolicy
 
 PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
@@ -277,7 +278,11 @@ def _print_outcome(data: Any, page: Path, as_json: bool) -> None:
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="a model of the line (champion, head, a version or digest), a folder or a name")
+        str,
+        typer.Argument(
+            help="a model of the line (champion, head, a version or digest), a folder or a name; or a model behind a "
+            "URL as recipes write it: '{url: \"https://host/v1\", model: NAME, api_key_env: VARIABLE}'"
+        ),
     ],
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
@@ -303,9 +308,11 @@ def evaluate(
         table = _table("split", "metric", "mean", "95 % interval", "tasks", "new tokens a task")
         for s in summaries:
             interval = "all tasks alike" if s.low == s.high else f"{s.low:.3f} – {s.high:.3f}"
-            tokens = f"{s.tokens / s.n:.0f}"
+            tokens = "–" if s.tokens is None else f"{s.tokens / s.n:.0f}"
             table.add_row(s.split, s.metric, f"{s.mean:.3f}", interval, str(s.n), tokens)
         out.print(table)
+        for unproven in sorted({s.model for s in summaries if is_unproven(s.model)}):
+            err.print(f"{unproven}: nobody has proven which weights answered.", style="yellow", soft_wrap=True)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from itertools import groupby
 from selftaught.blocks import Context, Metric, Sampler, Verifier
 from selftaught.core.errors import RoundFailed
 from selftaught.core.statistics import SHARES, Bounds, mean_interval, paired_gain
+from selftaught.core.unproven import is_unproven
 from selftaught.evaluation.checks import verifiers
 from selftaught.evaluation.pairing import pair
 from selftaught.records import Group, Split, Task, TaskScore
@@ -26,7 +27,10 @@ Verify = Callable[[Sequence[Group], Sequence[Verifier]], Awaitable[Sequence[Grou
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One metric of one model on one split: mean over `n` tasks with its interval, and the new tokens it took."""
+    """One metric of one model on one split: mean over `n` tasks with its interval, and the new tokens it took.
+
+    `tokens` is None for a model behind a URL, which is asked for text alone.
+    """
 
     model: str
     metric: str
@@ -35,7 +39,7 @@ class Summary:
     low: float
     high: float
     n: int
-    tokens: int
+    tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,7 @@ def _whose(score: TaskScore) -> tuple[str, str, str]:
 
 
 def _summary(rows: Sequence[TaskScore], bounds: Mapping[str, Bounds | None], confidence: float) -> Summary:
-    first, tokens = rows[0], sum(row.completion_tokens for row in rows)
+    first = rows[0]
+    tokens = None if is_unproven(first.model) else sum(row.completion_tokens for row in rows)
     mean = mean_interval([row.value for row in rows], confidence, bounds=bounds.get(first.metric, SHARES))
     return Summary(first.model, first.metric, first.split, mean.estimate, mean.low, mean.high, len(rows), tokens)

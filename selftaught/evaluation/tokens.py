@@ -17,6 +17,7 @@ class Tokens(Drawing, Metric, type="tokens"):
     """
 
     higher_is_better: ClassVar[bool] = False
+    needs_tokens: ClassVar[bool] = True  # it counts them
     k: Annotated[PositiveInt, Field(description="samples a task")] = 1
     temperature: Annotated[float, Field(ge=0, description="0 is greedy decoding")] = 0.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 96

@@ -1,8 +1,8 @@
 """Measure any one model with a recipe's metrics, outside a round: `selftaught evaluate`.
 
 Uses the recipe's held-out tasks as the line's first round draws them, but for what a round was trained on since, on an
-engine of its own. What was measured is a run in MLflow, and answer by answer a file where one is asked for. Decides
-nothing.
+engine of its own, or at the URL of a model whose weights nobody has proven. What was measured is a run in MLflow, and
+answer by answer a file where one is asked for. Decides nothing.
 """
 
 import asyncio
@@ -19,17 +19,19 @@ from selftaught.core.errors import BadInput, did_you_mean
 from selftaught.core.files import write_atomically
 from selftaught.core.names import named
 from selftaught.core.runner import Forgetful
+from selftaught.core.unproven import is_unproven
 from selftaught.evaluation.checks import verifiers
 from selftaught.evaluation.runner import MOST_UNVERIFIED, Summary, evaluate, summarise
 from selftaught.inference.endpoint import Endpoint
 from selftaught.lines.versions import ALIASES, find
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
-from selftaught.recipe.models import IterateModel, externals
+from selftaught.recipe.argument import model_argument
+from selftaught.recipe.models import ExternalModel, IterateModel, RoleModel, externals
 from selftaught.records import Group, Task, TaskScore, named_set
 from selftaught.round.adopt import keep
 from selftaught.round.checks.context_length import require_room
-from selftaught.round.checks.external import require_keys
+from selftaught.round.checks.external import require_keys, require_measurable
 from selftaught.round.intake import past
 from selftaught.round.models import endpoint, external
 from selftaught.round.role_models import resolve
@@ -56,26 +58,38 @@ class Measured:
 def evaluate_model(
     platform: Platform, recipe: Recipe, line: str, model: str, split: str, out: Path | None = None
 ) -> list[Summary]:
-    """The summaries of `model` (of the line, a folder or a name) on one held-out split; with `out` its answers there.
+    """The summaries of `model` on one held-out split; with `out` its answers there.
 
-    Raises BadInput for a model or split that does not exist, and an `out` that cannot be written.
+    `model` is one of the line, a folder, a name, or what a recipe writes for a model behind a URL or an iterate
+    (`selftaught.recipe.argument`). Raises BadInput for a model or split that does not exist, an `out` that cannot be
+    written, and a metric that needs more of a model behind a URL than text, before anything is asked.
     """
     named(line, "--line")
-    require_room(recipe, platform.settings)
-    stage = _measuring(recipe, split)
+    policy, stage = model_argument(model), _measuring(recipe, split)
+    _require_askable(platform, recipe, stage, policy)
     if out is not None and (out.is_dir() or not os.access(out.parent, os.W_OK)):
         wrong = "a folder" if out.is_dir() else "nothing can be written there"
         raise BadInput(f"--out {out}: {wrong}. Name a file, in a folder that is there and can be written.")
     used = InboxHistory(assigned=past(platform, line, line).assigned)
     drawn = prepare(recipe.tasks, seeds(RoundKey(line, line)), used, recipe.sources)
-    tasks, digest = [task for task in drawn if task.split == split], digest_of(platform, line, model)
-    measured = measure(platform, recipe, stage, line, digest, tasks)
+    tasks = [task for task in drawn if task.split == split]
+    asked = policy if isinstance(policy, ExternalModel) else _policy(platform, line, policy)
+    measured = measure(platform, recipe, stage, line, asked, tasks)
     if out is not None:
         rows = answers(stage.evaluate, measured)
         write_atomically(out, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     summaries = summarise(measured.scores, stage.evaluate)
-    _track(platform, recipe, line, digest, summaries)
+    _track(platform, recipe, line, asked.digest if isinstance(asked, ExternalModel) else asked, summaries)
     return summaries
+
+
+def _require_askable(platform: Platform, recipe: Recipe, stage: Stage, policy: RoleModel) -> None:
+    """Raise BadInput where `policy` cannot give what `stage` measures: too long an answer, or more than its text."""
+    if isinstance(policy, ExternalModel):
+        require_measurable(recipe, stage, policy)
+        require_keys({"policy": policy})
+    else:
+        require_room(recipe, platform.settings)
 
 
 def _measuring(recipe: Recipe, split: str) -> Stage:
@@ -94,16 +108,22 @@ def _measuring(recipe: Recipe, split: str) -> Stage:
 
 
 def measure(
-    platform: Platform, recipe: Recipe, stage: Stage, line: str, digest: str, tasks: Sequence[Task]
+    platform: Platform,
+    recipe: Recipe,
+    stage: Stage,
+    line: str,
+    policy: str | ExternalModel,
+    tasks: Sequence[Task],
 ) -> Measured:
-    """What the metrics of `stage` of `recipe` make of the model `digest` of `line`, task by task.
+    """What the metrics of `stage` of `recipe` make of `policy` on `line`, task by task: a digest, or behind a URL.
 
     On what serves models here, or engines of its own where nothing does. A role that the recipe gives a model is played
     by that one, every other by the policy. Raises as `keep` does for a model that a metric asks.
     """
-    remote = _remote(recipe, stage)
+    remote = _remote(recipe, stage, policy)
     others = sorted((_roles(stage) & recipe.models.keys()) - {"policy", *remote})
-    digests = {"policy": digest, **{role: _kept(platform, recipe, line, role) for role in others}}
+    own = {} if isinstance(policy, ExternalModel) else {"policy": policy}
+    digests = {**own, **{role: _kept(platform, recipe, line, role) for role in others}}
     if serves(platform):
         return asyncio.run(_asked(platform, recipe, stage, line, digests, remote, tasks))
     options = EngineOptions.from_settings(platform.settings)
@@ -116,9 +136,10 @@ def measure(
         return asyncio.run(_measure(platform, stage, models | remote, tasks))
 
 
-def _remote(recipe: Recipe, stage: Stage) -> dict[str, Endpoint]:
+def _remote(recipe: Recipe, stage: Stage, policy: str | ExternalModel) -> dict[str, Endpoint]:
     """Clients of the models behind URLs that measuring asks, by role. Raises BadInput where a key is missing."""
-    asked = {role: model for role, model in externals(recipe.models).items() if role in _roles(stage)}
+    models = {**recipe.models, "policy": policy}
+    asked = {role: model for role, model in externals(models).items() if role in _roles(stage)}
     require_keys(asked)
     return {role: external(model) for role, model in asked.items()}
 
@@ -152,6 +173,13 @@ def engine(platform: Platform, line: str, digest: str, options: EngineOptions) -
         return
     with LocalEngines(platform.settings.home, options=options) as engines:
         yield engines.deploy(line, digest, platform.model(digest))
+
+
+def _policy(platform: Platform, line: str, model: str | IterateModel) -> str:
+    """The digest of a model whose weights are here; it is in the store then."""
+    if isinstance(model, IterateModel):
+        return resolve(platform, "policy", model, line).digest
+    return digest_of(platform, line, model)
 
 
 def digest_of(platform: Platform, line: str, model: str) -> str:
@@ -231,7 +259,7 @@ def _answer(group: Group, index: int) -> dict[str, Any]:
         "passed": group.passed(index),
         "verdicts": [verdict.to_row() for verdict in group.verdicts[index]],
         "finish_reason": rollout.finish_reason,
-        "new_tokens": rollout.completion_tokens,
+        "new_tokens": None if is_unproven(rollout.model) else rollout.completion_tokens,
     }
 
 
@@ -243,6 +271,7 @@ def _track(platform: Platform, recipe: Recipe, line: str, digest: str, summaries
         for end, value in (("", s.mean), (".low", s.low), (".high", s.high), (".tasks", float(s.n)))
     }
     about = {"selftaught.recipe": recipe.digest, "selftaught.model_digest": digest}
-    run = platform.tracker.measurement_run(line, f"evaluate {digest[:8]} with {recipe.name}", about)
+    shown = digest if is_unproven(digest) else digest[:8]
+    run = platform.tracker.measurement_run(line, f"evaluate {shown} with {recipe.name}", about)
     platform.tracker.log(run, figures)
     platform.tracker.finish(run, "done")

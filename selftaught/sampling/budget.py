@@ -3,7 +3,7 @@
 What a search is compared with: majority vote and best-of-n at the same budget. It does not look at the answers.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -15,6 +15,7 @@ from selftaught.sampling.iid import IID
 class Budget(IID, type="budget"):
     """Ask for `k` more rollouts at a time until `tokens` new tokens have been sampled; the last request may pass it."""
 
+    needs_tokens: ClassVar[bool] = True  # it counts them
     k: Annotated[PositiveInt, Field(description="rollouts a request")] = 2
     tokens: Annotated[
         PositiveInt, Field(description="new tokens per task after which no more rollouts are sampled")

@@ -107,6 +107,7 @@ class Search(Sampler, type="search"):
     """
 
     pipeline: ClassVar[str] = "search-round.yaml"
+    needs_tokens: ClassVar[bool] = True  # a step continues the tokens of the path
 
     select: Annotated[Selection, OneOf("select"), Field(description="which nodes to grow")] = UCB()
     expand: Annotated[Steps, Field(description="how a node grows children")] = Steps()

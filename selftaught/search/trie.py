@@ -4,7 +4,7 @@ No search: every token is one that plain sampling would have made, in one reques
 read it. What grows a tree step by step is `searcher`'s.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -25,6 +25,7 @@ class Trie(Drawing, Sampler, type="trie"):
     at `max_tokens` has its steps in the tree and is not an answer.
     """
 
+    needs_tokens: ClassVar[bool] = True  # answers are merged where their tokens are equal
     k: Annotated[PositiveInt, Field(description="answers a task")] = 8
     temperature: Annotated[float, Field(gt=0, description="that they are sampled at")] = 1.0
     max_tokens: Annotated[PositiveInt, Field(description="new tokens an answer at most")] = 256

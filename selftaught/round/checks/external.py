@@ -6,8 +6,10 @@ Whether their servers answer is found out when they are asked: what costs money 
 import os
 from collections.abc import Mapping
 
+from selftaught.blocks import within
 from selftaught.core.errors import BadInput, BadRecipe
-from selftaught.recipe import Recipe
+from selftaught.evaluation.checks import verifiers
+from selftaught.recipe import Recipe, Stage
 from selftaught.recipe.models import ExternalModel, externals
 from selftaught.round.checks.tokenizers import BY_IDS, blocks_of
 
@@ -22,6 +24,19 @@ def require_asked_in_words(recipe: Recipe) -> None:
                     f"{recipe.name}: stages.{stage.name}: {block.name} asks the {block.role} model by the policy's "
                     f"token ids, but that is {asked[block.role]}, whose tokenizer nobody can compare. Name a "
                     "model with the policy's tokenizer, or use p_true, which asks in words."
+                )
+
+
+def require_measurable(recipe: Recipe, stage: Stage, model: ExternalModel) -> None:
+    """Raise BadRecipe where a metric of `stage` of `recipe` needs more of the policy `model` than its answers' text."""
+    for metric in stage.evaluate:
+        for block in within(metric, metric.sampler(), *verifiers(metric)):
+            if block.needs_tokens:
+                by = metric.name if block is metric else f"{metric.name} ({block.name})"
+                raise BadRecipe(
+                    f"{recipe.name}: stages.{stage.name}.evaluate: {by} needs tokens, but {model} is asked for text "
+                    "alone: no token ids, no log-probabilities, and no search that goes on from them. Leave the metric "
+                    "out, or measure a model whose weights are here: a folder, a starter model, a hub id."
                 )
 
 
