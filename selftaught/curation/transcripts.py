@@ -55,7 +55,10 @@ class Transcripts(Selection, type="transcripts"):
         Literal["task", "as_sampled"],
         Field(description="what stands before the first turn: the task, or what that turn was asked with"),
     ] = "task"
-    role: Annotated[str, Field(description="the role that learns, from what it said itself")] = "policy"
+    role: Annotated[str, Field(description="the role that learns")] = "policy"
+    said_by: Annotated[
+        str | None, Field(description="the role whose turns are learnt, such as a teacher; null is the one that learns")
+    ] = None
     weight: Annotated[
         PositiveFloat | ByScore,
         Field(description="what each example counts for: a number, or `{tau: 0.4}` for exp(score / tau)"),
@@ -85,7 +88,7 @@ class Transcripts(Selection, type="transcripts"):
                 yield rollout
 
     def example(self, group: Group, rollout: Rollout) -> Example:
-        """`rollout` in the eyes of `role`, learnt where `train` says so."""
+        """`rollout` in the eyes of who said it, learnt where `train` says so."""
         sequence = tuple(self._segments(group, rollout))
         return Example(
             role=self.role,
@@ -101,6 +104,11 @@ class Transcripts(Selection, type="transcripts"):
         score = answer_score(group, group.rollouts.index(rollout), rollout.answers[-1]) if rollout.answers else 0.0
         return math.exp(score / self.weight.tau)
 
+    @property
+    def _speaker(self) -> str:
+        """Whose turns are learnt; another model's token ids mean nothing to the one that learns."""
+        return self.said_by or self.role
+
     # Turns ------------------------------------------------------------------------------------------------------------
 
     def _shown(self, rollout: Rollout) -> list[Turn]:
@@ -114,8 +122,8 @@ class Transcripts(Selection, type="transcripts"):
         return [turn.model_copy(update={"aside": False}) for turn in shown]
 
     def _learnt(self, group: Group, rollout: Rollout) -> list[Turn]:
-        """The turns that are learnt, of those that `role` said."""
-        own = [t for t in self._shown(rollout) if t.role == "assistant" and t.speaker == self.role]
+        """The turns that are learnt, of those that the speaker said."""
+        own = [t for t in self._shown(rollout) if t.role == "assistant" and t.speaker == self._speaker]
         if self.train == "last":
             own = own[-1:]
         elif self.train != "all":
@@ -132,7 +140,7 @@ class Transcripts(Selection, type="transcripts"):
     def _segments(self, group: Group, rollout: Rollout) -> Iterator[Segment]:
         shown, learnt = self._shown(rollout), self._learnt(group, rollout)
         before: list[Message] = []
-        for message, turn in conversation(self._opening(group, rollout, shown[0]), shown, self.role):
+        for message, turn in conversation(self._opening(group, rollout, shown[0]), shown, self._speaker):
             if turn is None or turn not in learnt:
                 before.append(message)
                 continue
@@ -140,8 +148,8 @@ class Transcripts(Selection, type="transcripts"):
             begun = [Message(role="assistant", content=turn.content[:given])] if given else []
             yield Segment.context([*before, *begun])
             weight = self.turn_weights.get(turn.name, self.turn_weights.get(turn.kind, 1.0))
-            tokens = turn.token_ids if given == len(turn.prefill) else ()
-            yield Segment.answer(turn.content[given:], tokens, (weight,))
+            as_sampled = given == len(turn.prefill) and self._speaker == self.role
+            yield Segment.answer(turn.content[given:], turn.token_ids if as_sampled else (), (weight,))
             before = []
 
     def _given(self, turn: Turn) -> int:
@@ -155,7 +163,7 @@ class Transcripts(Selection, type="transcripts"):
         if self.prompt == "task":
             return group.task.messages
         at = next(at for at, turn in enumerate(rollout.turns) if turn.name == first.name)
-        return asked_with(group, rollout, at, self.role)
+        return asked_with(group, rollout, at, self._speaker)
 
 
 def _failed(group: Group, rollout: Rollout, turn: Turn) -> bool:

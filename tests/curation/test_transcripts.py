@@ -149,6 +149,17 @@ async def test_a_reference_that_is_said_is_learnt_behind_a_question_that_is_no_h
     assert [s.messages[0].content for s in example.sequences[0] if s.weights] == [RIGHT]
 
 
+async def test_the_policy_learns_what_another_role_said_as_text():
+    teacher = {"name": "taught", "by": "teacher", "kind": "refinement", "ask": "Correct it."}
+    group = await verified(WRONG, turns=(TWO[0], teacher), teacher=ScriptedModel(RIGHT))
+    (example,) = curated(group, keep="recovered", turns=("taught",), said_by="teacher")
+    assert (example.role, read(example)) == ("policy", [TASK.question, RIGHT])
+    assert [segment.token_ids for segment in example.sequences[0]] == [(), ()]
+    (example,) = curated(group, keep="recovered", turns=("taught",), said_by="teacher", prompt="as_sampled")
+    assert read(example) == [f"{TASK.question}\n\n{WRONG}\n\nCorrect it.", RIGHT]
+    assert curated(group, keep="recovered", turns=("taught",)) == []
+
+
 async def test_a_critic_learns_its_own_turn_on_the_prompt_it_was_given():
     critic = {"name": "critique", "by": "critic", "kind": "critique", "view": "fresh", "ask": "Check: {attempt}"}
     group = await verified(WRONG, RIGHT, turns=(TWO[0], critic, TWO[1]), critic=ScriptedModel("It is 5."))
