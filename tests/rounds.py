@@ -27,7 +27,8 @@ from selftaught.campaign.runner import RunRef, RunStatus
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage, load_blocks
 from selftaught.round.adopt import adopt, keep
-from selftaught.round.distributed.request import TrainRequest
+from selftaught.round.distributed.online import OnlineRequest
+from selftaught.round.distributed.request import OfflineRequest
 from selftaught.round.job import Job, begun
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.serving.engines.remote import EngineServer
@@ -159,7 +160,7 @@ def recorded_blocks() -> Generator[None]:
 
 
 def _rebuild() -> None:
-    for cls in (*registered("evaluate").values(), Stage, Recipe, Job, TrainRequest):
+    for cls in (*registered("evaluate").values(), Stage, Recipe, Job, OfflineRequest, OnlineRequest):
         cls.model_rebuild(force=True)
 
 

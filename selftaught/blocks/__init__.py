@@ -25,7 +25,7 @@ from selftaught.blocks.block import Block, OneOf, current, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
 from selftaught.blocks.environment import Environment, Episode, Observation, environment_of
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
-from selftaught.blocks.online import Experience, Gathered, LivePolicy, OnlinePlan
+from selftaught.blocks.online import Experience, Gathered, LivePolicy, OnlinePlan, Peers
 from selftaught.blocks.results import (
     Check,
     Decision,
@@ -75,6 +75,7 @@ __all__ = [
     "Outcome",
     "Outlook",
     "Over",
+    "Peers",
     "ProgressSink",
     "RolloutVerifier",
     "Sampler",

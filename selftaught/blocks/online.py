@@ -6,7 +6,7 @@ weights as they are, to answer tasks with.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from selftaught.records import Example
 
@@ -14,8 +14,37 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+T = TypeVar("T")
+
+
+class Peers(Protocol):
+    """The processes that share a training, this one among them. What one of them is asked here, all are."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that reports and writes."""
+        ...
+
+    def share(self, batch: Sequence[T]) -> Sequence[T]:
+        """What of `batch` is this process's to do."""
+        ...
+
+    def collected(self, own: Sequence[T]) -> list[T]:
+        """The items of all processes, in their order."""
+        ...
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        ...
+
+
 class LivePolicy(Protocol):
-    """The model that is being trained, between two of its updates."""
+    """The model that is being trained, between two of its updates. What one process asks of it, all that train do."""
+
+    @property
+    def peers(self) -> Peers:
+        """The processes that train it."""
+        ...
 
     def weights(self) -> "Iterable[tuple[str, Tensor]]":
         """Its weights by their names in the model's folder, adapters merged."""

@@ -19,6 +19,8 @@ CONCURRENCY = 32
 MOST_UNANSWERED = 0.1
 """The share of tasks that may stay without an answer (one may, however few there are) before a round is given up."""
 
+Unanswered = tuple[Task, NoAnswer]
+
 
 def tell(task: Task, error: NoAnswer) -> None:
     """Name a task without an answer in the step's log."""
@@ -36,13 +38,31 @@ async def sample(
     most_unanswered: float = MOST_UNANSWERED,
     unanswered: Callable[[Task, NoAnswer], None] = tell,
 ) -> list[Group]:
-    """A group for each of `tasks` that could be answered, in their order; `unanswered` is called with the others.
+    """The groups that `sampled` gives; `unanswered` is called with the tasks that have none.
+
+    Raises as `sampled` and `require_answers` do.
+    """
+    groups, lost = await sampled(tasks, sampler, context, journal, report, concurrency)
+    for task, error in lost:
+        unanswered(task, error)
+    require_answers(lost, len({task.id for task in tasks}), most_unanswered)
+    return groups
+
+
+async def sampled(
+    tasks: Sequence[Task],
+    sampler: Attempts,
+    context: Context,
+    journal: Journal[Group],
+    report: ProgressSink,
+    concurrency: int = CONCURRENCY,
+) -> tuple[list[Group], list[Unanswered]]:
+    """A group for each of `tasks` that could be answered, in their order, and the others with the reason.
 
     Tasks that `journal` has are not sampled again; finished groups are appended to it at once. At most `concurrency`
     tasks are in flight, and the next starts as soon as one is done, so with one request a task (`iid`) this bounds
-    the requests and keeps the engine full. Raises RoundFailed when more than `most_unanswered` of the tasks, or all of
-    them, got no answer, and the first other error of a sampler as itself; by then the others are cancelled, and what
-    had finished is in the journal.
+    the requests and keeps the engine full. Raises the first other error of a sampler as itself; by then the others are
+    cancelled, and what had finished is in the journal.
     """
     wanted = {task.id: task for task in tasks}
     groups, failed = dict[str, Group](), dict[str, NoAnswer]()
@@ -62,10 +82,7 @@ async def sample(
             if group is not None:
                 groups[task.id] = group
     lost = [(task, failed[id]) for id, task in wanted.items() if id in failed]
-    for task, error in lost:
-        unanswered(task, error)
-    _check_answered(lost, len(wanted), most_unanswered)
-    return [groups[task.id] for task in tasks if task.id in groups]
+    return [groups[task.id] for task in tasks if task.id in groups], lost
 
 
 def _said(group: Group) -> Group:
@@ -74,7 +91,8 @@ def _said(group: Group) -> Group:
     return group
 
 
-def _check_answered(lost: Sequence[tuple[Task, NoAnswer]], tasks: int, most: float) -> None:
+def require_answers(lost: Sequence[Unanswered], tasks: int, most: float = MOST_UNANSWERED) -> None:
+    """Raise RoundFailed when more than `most` of so many `tasks`, or all of them, got no answer."""
     if not lost or len(lost) <= min(max(1, most * tasks), tasks - 1):
         return
     task, error = lost[0]

@@ -11,7 +11,7 @@ import pytest
 
 from selftaught.platform import Platform
 from selftaught.records import Example, Group, Task, TaskScore, dataset
-from selftaught.round.distributed.request import TrainRequest
+from selftaught.round.distributed.request import OfflineRequest
 from tests.rounds import Round, database, engines, model, platform, recipe, recorded_blocks, requests
 
 __all__ = ["database", "engines", "model", "platform", "recorded_blocks", "requests"]
@@ -111,7 +111,7 @@ def test_the_chat_templates_variables_and_how_tokens_are_drawn_reach_every_reque
     asks = recipe(model, sample=sampler) | {"chat_template": {"enable_thinking": False}}
     round, seen = Round(tmp_path / "round", asks), list[Any]()
     monkeypatch.setattr(
-        TrainRequest, "run", lambda work, _, done=TrainRequest.run: seen.append(work.template) or done(work)
+        OfflineRequest, "run", lambda work, _, done=OfflineRequest.run: seen.append(work.template) or done(work)
     )
     round.until_trained()
     round.evaluate("gate")

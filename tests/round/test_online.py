@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from selftaught.blocks import Peers
 from selftaught.core.errors import BadInput, BadRecipe
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.records import Example, Group, Task, dataset
-from selftaught.round.experience import Gathering, chosen
+from selftaught.round.experience import Gathering, Gatherings, chosen
 from selftaught.round.job import ModelRef
 from selftaught.round.steps import train_online
 from selftaught.round.steps.train import held_to, reference
@@ -66,11 +67,11 @@ def test_a_training_that_is_killed_comes_to_the_same(
     complete.prepare()
     killing, gathered = set(range(4)), Gathering._gathered
 
-    async def dying(self: Gathering, step: int) -> list[Group]:
+    async def dying(self: Gathering, step: int, peers: Peers) -> list[Group]:
         if step in killing:
             killing.remove(step)
             raise KeyboardInterrupt
-        return await gathered(self, step)
+        return await gathered(self, step, peers)
 
     monkeypatch.setattr(Gathering, "_gathered", dying)
     while killing:
@@ -87,14 +88,33 @@ def test_a_training_that_is_killed_comes_to_the_same(
     assert (found.digest, found.examples, found.verified) == (again.digest, again.examples, again.verified)
 
 
-def test_several_processes_are_refused(
+def test_several_processes_bring_a_share_each(
+    platform: Platform, engines: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As many rollouts as one process brings, each once, and all of them are learnt from by all."""
+    one = round_of(model, tmp_path / "round")
+    one.prepare()
+    monkeypatch.setenv("SELFTAUGHT_TRAIN_PROCESSES", "2")
+    monkeypatch.setenv("SELFTAUGHT_LIVE_ENGINE", "transformers")  # what they know as vLLM is a stand-in
+    one.train_online()
+    groups = dataset.read(Path(one.made["verified"].path), Group)
+    examples = dataset.read(Path(one.made["examples"].path), Example)
+    assert sum(len(group.rollouts) for group in groups) == 4 * 4 * 4
+    assert all(len({rollout.index for rollout in group.rollouts}) == len(group.rollouts) for group in groups)
+    made = training(one)
+    assert made.digest != made.parent
+    assert made.steps == 4
+    assert {example.rollout for example in examples} <= {each.id for group in groups for each in group.rollouts}
+
+
+def test_several_nodes_are_refused(
     platform: Platform, engines: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     one = round_of(model, tmp_path / "round")
     one.prepare()
-    monkeypatch.setenv("SELFTAUGHT_TRAIN_PROCESSES", "2")
+    monkeypatch.setenv("SELFTAUGHT_TRAIN_NODES", "2")
     paths = [one.artifact(name).path for name in ("tasks", "verified", "examples", "model")]
-    with pytest.raises(BadInput, match="one process so far"):
+    with pytest.raises(BadInput, match="one node so far"):
         train_online.run(one.made["job"].path, *paths)
 
 
@@ -110,8 +130,8 @@ def test_tasks_that_were_written_in_a_step_stay_with_their_rollouts(tmp_path: Pa
         rollout = {"task": task.id, "index": step, "model": "m", "turns": [{"content": "1"}], "temperature": 1}
         group = Group.model_validate({"task": drawn, "rollouts": [rollout], "minted": [task]})
         dataset.write(tmp_path / f"step-{step:06}", [group], "groups")
-    gathering = Gathering(None, None, online, (), None, (), tmp_path)  # pyright: ignore[reportArgumentType]
-    (group,) = gathering.groups()
+    kept = Gatherings(None, None, online, tmp_path)  # pyright: ignore[reportArgumentType]
+    (group,) = kept.groups()
     assert [group.task_of(rollout) for rollout in group.rollouts] == written
 
 

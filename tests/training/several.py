@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from selftaught.round.distributed.request import TrainRequest
+from selftaught.round.distributed.request import OfflineRequest
 
 for path in sys.argv[1:]:
-    TrainRequest.model_validate_json(Path(path).read_text()).run_as_rank(first=os.environ["RANK"] == "0")
+    OfflineRequest.model_validate_json(Path(path).read_text()).run_as_rank(first=os.environ["RANK"] == "0")

@@ -1,5 +1,8 @@
 """Online training: an update is the one that it is offline, and a run that was killed comes to what it would have."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +21,8 @@ from selftaught.training.loops.policy_gradient import run as run_offline
 from selftaught.training.policy_gradient import KL, PolicyGradient
 from selftaught.training.sft import SFT
 from tests.examples import imitated, preferred
+from tests.training.several_online import Work
+from tests.training.test_parallel import environment
 from tests.training.test_policy_gradient import rollout
 
 TOLD: dict[str, Any] = {"precision": "fp32", "learning_rate": 1e-3, "batch_size": 2, "checkpoint_every": 2}
@@ -136,3 +141,41 @@ def test_what_is_pushed_is_what_is_trained(lora: Lora | None, tiny_model, contex
     config = PolicyGradient(**TOLD | {"learning_rate": 0.02}, lora=lora)
     config.train_online(tiny_model, OnlinePlan(4, 1, experience), tmp_path / "out", context("run"))
     assert drifts == [False, True, True, True]
+
+
+def works(folder: Path, model: Path, reference: Path) -> dict[str, Work]:
+    """Trainings whose batches no number of processes divides; of three, one has nothing to do."""
+    given = TOLD | {"learning_rate": 1e-4}
+    objectives = {
+        "replicated": PolicyGradient(**given, kl=KL(weight=0.5)),
+        "adapters": PolicyGradient(**given, lora=Lora(rank=2)),
+        "sharded": PolicyGradient(**given, kl=KL(weight=0.5, to="base"), sharded=True),
+        "sharded adapters": PolicyGradient(**given, lora=Lora(rank=2), sharded=True),
+    }
+    steps = tuple(tuple(sampled(step)) for step in range(3))
+    return {
+        name: Work(objective=each, model=model, reference=reference, steps=steps, out=folder / name)
+        for name, each in objectives.items()
+    }
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_learn_what_one_does(processes: int, tiny_model, other_model, tmp_path):
+    """And each of them is shown the weights as they are; see `several_online`."""
+    alone = works(tmp_path / "alone", tiny_model, other_model)
+    together = works(tmp_path / "together", tiny_model, other_model)
+    for work in alone.values():
+        work.run()
+    files = [tmp_path / f"{name}.json" for name in together]
+    for file, work in zip(files, together.values(), strict=True):
+        file.write_text(work.model_dump_json())
+    script = str(Path(__file__).with_name("several_online.py"))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    subprocess.run([*torchrun, script, *map(str, files)], check=True, env=environment())
+    for name, work in together.items():
+        one, several = (json.loads((each.out / "losses.json").read_text()) for each in (alone[name], work))
+        assert several == pytest.approx(one, rel=1e-3, abs=1e-5), name
+        before, after = weights_in(alone[name].out / "model"), weights_in(work.out / "model")
+        assert before.keys() == after.keys()
+        for weight, expected in before.items():
+            assert (after[weight].float() - expected.float()).abs().mean() < 1e-4, (name, weight)

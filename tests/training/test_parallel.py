@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from selftaught.blocks import Objective, TrainResult
 from selftaught.core.errors import RoundFailed, Unavailable
 from selftaught.records import Example, Reinforce, Segment, dataset
-from selftaught.round.distributed.request import RESULT, TrainRequest
+from selftaught.round.distributed.request import RESULT, OfflineRequest
 from selftaught.state.weights import check_model
 from selftaught.training.dpo import DPO
 from selftaught.training.gradient import Lora
@@ -91,14 +91,16 @@ OBJECTIVES = {
 
 
 @pytest.fixture(scope="module")
-def make(tiny_model: Path, other_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainRequest]:
+def make(
+    tiny_model: Path, other_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., OfflineRequest]:
     """The input of an objective for the examples; its files are in a folder of its own."""
     data = tmp_path_factory.mktemp("data") / "examples"
     dataset.write(data, EXAMPLES, "examples")
 
-    def work(objective: Objective) -> TrainRequest:
+    def work(objective: Objective) -> OfflineRequest:
         folder = tmp_path_factory.mktemp("work")
-        return TrainRequest(
+        return OfflineRequest(
             objective=objective,
             model=tiny_model,
             examples=data,
@@ -114,7 +116,7 @@ def make(tiny_model: Path, other_model: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def alone(make: Callable[..., TrainRequest]) -> dict[str, TrainRequest]:
+def alone(make: Callable[..., OfflineRequest]) -> dict[str, OfflineRequest]:
     """Every objective's work, done in this process."""
     works = {name: make(objective) for name, objective in OBJECTIVES.items()}
     for work in works.values():
@@ -124,7 +126,7 @@ def alone(make: Callable[..., TrainRequest]) -> dict[str, TrainRequest]:
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def shared(request: pytest.FixtureRequest, make: Callable[..., TrainRequest]) -> dict[str, TrainRequest]:
+def shared(request: pytest.FixtureRequest, make: Callable[..., OfflineRequest]) -> dict[str, OfflineRequest]:
     """The same, done by several processes; of three, one is idle in batches of two."""
     works = {name: make(objective) for name, objective in OBJECTIVES.items()}
     for work in works.values():
@@ -140,7 +142,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), "OMP_NUM_THREADS": "1"}
 
 
-def state(work: TrainRequest) -> tuple[list[dict[str, float]], dict[str, Any]]:
+def state(work: OfflineRequest) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """What was logged up to the last checkpoint, and its weights, in the precision that they are trained in."""
     checkpoint = newest(work.scratch)
     return json.loads((checkpoint / PROGRESS).read_text())["log"], weights(checkpoint)
@@ -157,7 +159,7 @@ def weights(checkpoint: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_update_of_several_processes_is_that_of_one(
-    name: str, alone: dict[str, TrainRequest], shared: dict[str, TrainRequest]
+    name: str, alone: dict[str, OfflineRequest], shared: dict[str, OfflineRequest]
 ):
     one, several = (state(works[name]) for works in (alone, shared))
     for figure in ("loss", "grad_norm"):
@@ -169,7 +171,7 @@ def test_the_update_of_several_processes_is_that_of_one(
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_so_is_what_comes_of_it(name: str, alone: dict[str, TrainRequest], shared: dict[str, TrainRequest]):
+def test_so_is_what_comes_of_it(name: str, alone: dict[str, OfflineRequest], shared: dict[str, OfflineRequest]):
     one, several = (
         RESULT.validate_json((works[name].scratch / "result.json").read_bytes()) for works in (alone, shared)
     )
@@ -181,14 +183,14 @@ def test_so_is_what_comes_of_it(name: str, alone: dict[str, TrainRequest], share
     assert len(shared[name].events.read_text().splitlines()) <= one.steps  # one process tells
 
 
-def result(work: TrainRequest) -> TrainResult:
+def result(work: OfflineRequest) -> TrainResult:
     return RESULT.validate_json((work.scratch / "result.json").read_bytes())
 
 
 LONG = SFT(**TOLD | {"epochs": 20})
 
 
-def test_a_killed_process_ends_all_and_the_next_run_continues(make: Callable[..., TrainRequest]):
+def test_a_killed_process_ends_all_and_the_next_run_continues(make: Callable[..., OfflineRequest]):
     """kill -9 of the second process after a checkpoint: none is left, and in the end all is as if it had not been."""
     work, full = make(LONG), make(LONG).run()
     with ThreadPoolExecutor() as aside:
@@ -207,11 +209,11 @@ def test_a_killed_process_ends_all_and_the_next_run_continues(make: Callable[...
     assert dict(resumed.losses) == pytest.approx(dict(full.losses), rel=1e-2)
 
 
-def test_processes_die_with_who_started_them(make: Callable[..., TrainRequest]):
+def test_processes_die_with_who_started_them(make: Callable[..., OfflineRequest]):
     work = make(LONG)
     code = (
-        "import sys; from selftaught.round.distributed.request import TrainRequest; "
-        "TrainRequest.model_validate_json(sys.argv[1]).run(2)"
+        "import sys; from selftaught.round.distributed.request import OfflineRequest; "
+        "OfflineRequest.model_validate_json(sys.argv[1]).run(2)"
     )
     step = subprocess.Popen([sys.executable, "-c", code, work.model_dump_json()], env=environment())
     assert until(lambda: newest(work.scratch), 600)
@@ -221,12 +223,12 @@ def test_processes_die_with_who_started_them(make: Callable[..., TrainRequest]):
     assert until(lambda: not list(processes(work)))
 
 
-def test_why_there_is_no_result_is_said_as_one_process_says_it(make: Callable[..., TrainRequest]):
+def test_why_there_is_no_result_is_said_as_one_process_says_it(make: Callable[..., OfflineRequest]):
     with pytest.raises(RoundFailed, match=r"the loss is \S+ at step [23] with learning_rate 1e\+30"):
         make(SFT(**TOLD | {"learning_rate": 1e30})).run(2)
 
 
-def processes(work: TrainRequest) -> Iterator[tuple[int, dict[str, str]]]:
+def processes(work: OfflineRequest) -> Iterator[tuple[int, dict[str, str]]]:
     """The processes that share `work`, with their environment."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile

@@ -1,4 +1,4 @@
-"""One objective's training as data, done in this process or by several that torchrun starts.
+"""One objective's training as data, done in this process or by several that torchrun starts; here on examples.
 
 What is written, in which store and under which version, is the train step's business: processes share a folder and
 know nothing else. They die with whoever started them, and one that ends ends all; the next attempt resumes from the
@@ -7,9 +7,10 @@ latest complete checkpoint.
 
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
@@ -24,14 +25,13 @@ from selftaught.records import Example, dataset
 RESULT = TypeAdapter(TrainResult)
 
 
-class TrainRequest(BaseModel):
-    """The input of an objective. `step` and `events` say where its progress goes."""
+class TrainRequest(BaseModel, ABC):
+    """The input of an objective but for what it learns from. `step` and `events` say where its progress goes."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     objective: Annotated[Objective, OnAxis("train")]
     model: Path
-    examples: Path
     out: Path
     scratch: Path
     seed: int
@@ -52,7 +52,7 @@ class TrainRequest(BaseModel):
         """
         self.scratch.mkdir(parents=True, exist_ok=True)
         if processes == 1 or not self.objective.parallel:
-            return self._alone()
+            return self.train()
         self.torchrun("--standalone", f"--nproc-per-node={processes}")
         return self.answer()
 
@@ -72,8 +72,9 @@ class TrainRequest(BaseModel):
 
         return report
 
-    def _alone(self) -> TrainResult:
-        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, self.context)
+    @abstractmethod
+    def train(self) -> TrainResult:
+        """Do this process's part of the training. Raises as the objective does."""
 
     def torchrun(self, *options: str) -> bool:
         """Train in the processes that torchrun starts with `options`; whether they ended well."""
@@ -99,7 +100,7 @@ class TrainRequest(BaseModel):
     def run_as_rank(self, first: bool) -> None:
         """Be one of several processes; the `first` leaves the result in the scratch folder, any why there is none."""
         try:
-            result = self._alone()
+            result = self.train()
         except (SelftaughtError, OSError) as error:
             write_atomically(self._failure, encode_error(error))
             raise
@@ -113,6 +114,17 @@ class TrainRequest(BaseModel):
     @property
     def _failure(self) -> Path:
         return self.scratch / "failure"
+
+
+class OfflineRequest(TrainRequest):
+    """A training on `examples`, a data set."""
+
+    kind: Literal["offline"] = "offline"
+    examples: Path
+
+    def train(self) -> TrainResult:
+        """See `TrainRequest`."""
+        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, self.context)
 
 
 def encode_error(error: Exception) -> str:

@@ -3,13 +3,14 @@
 It is torchrun itself, which starts this module once for each process. They die with it, and it with who started it.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any, cast
 
 from selftaught.core.processes import die_with_parent
-from selftaught.round.distributed.request import TrainRequest
+from selftaught.round.distributed.request import OfflineRequest, TrainRequest
 
 
 def main() -> None:
@@ -17,9 +18,7 @@ def main() -> None:
     die_with_parent()
     work, *options = sys.argv[1:]
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        TrainRequest.model_validate_json(Path(work).read_text(encoding="utf-8")).run_as_rank(
-            first=os.environ["RANK"] == "0"
-        )
+        read(Path(work)).run_as_rank(first=os.environ["RANK"] == "0")
         return
     from torch.distributed import run
 
@@ -28,6 +27,16 @@ def main() -> None:
         cores = len(os.sched_getaffinity(0))
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(arguments.nproc_per_node))))
     cast(Any, run).run(arguments)
+
+
+def read(work: Path) -> TrainRequest:
+    """The request in the file `work`."""
+    text = work.read_text(encoding="utf-8")
+    if json.loads(text)["kind"] == "offline":
+        return OfflineRequest.model_validate_json(text)
+    from selftaught.round.distributed.online import OnlineRequest  # brings samplers, verifiers and engines
+
+    return OnlineRequest.model_validate_json(text)
 
 
 if __name__ == "__main__":

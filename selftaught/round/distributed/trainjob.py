@@ -23,7 +23,7 @@ from selftaught.core.crashes import cause, last_lines
 from selftaught.core.errors import BadInput, Unavailable
 from selftaught.recipe import OnAxis
 from selftaught.records import dataset
-from selftaught.round.distributed.request import TrainRequest, decode_error
+from selftaught.round.distributed.request import OfflineRequest, decode_error
 from selftaught.round.mlflow_model import put_model
 from selftaught.state.ledger import TrainingEntry
 from selftaught.state.store import Store
@@ -56,10 +56,10 @@ class TrainJobRequest(BaseModel):
         """What the TrainJob is called."""
         return f"train-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
 
-    def work(self, store: Store, home: Path) -> TrainRequest:
+    def work(self, store: Store, home: Path) -> OfflineRequest:
         """The order as work on this machine, its model and its examples fetched."""
         scratch = home / "scratch" / self.name
-        return TrainRequest(
+        return OfflineRequest(
             objective=self.objective,
             model=_model(store, self.model, home),
             reference=_model(store, self.reference, home) if self.reference else None,
@@ -100,7 +100,7 @@ class TrainJobs:
     processes: int
     ready_within: float
 
-    def run(self, work: TrainRequest, pause: float = 5.0) -> TrainResult:
+    def run(self, work: OfflineRequest, pause: float = 5.0) -> TrainResult:
         """Have `work` done by a TrainJob; `work.out` then holds its model.
 
         Raises as the objective does, BadInput with the cluster's words when the pods cannot start or have failed,
@@ -119,7 +119,7 @@ class TrainJobs:
         proven(work.out, answer.digest)
         return answer.result
 
-    def _ordered(self, work: TrainRequest) -> TrainJobRequest:
+    def _ordered(self, work: OfflineRequest) -> TrainJobRequest:
         """The order for `work`, put where the nodes find it and what it names."""
         order = TrainJobRequest(
             objective=work.objective,

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +21,7 @@ from selftaught.core.stopwatch import Stopwatch
 from selftaught.platform import Platform, input_key
 from selftaught.records import dataset
 from selftaught.round.curves import Curve, followed, places
-from selftaught.round.distributed.request import TrainRequest
+from selftaught.round.distributed.request import OfflineRequest, TrainRequest
 from selftaught.round.distributed.trainjob import TrainJobs
 from selftaught.round.job import Job, ModelRef, brought_by, dump, role_line
 from selftaught.round.mlflow_model import put_model
@@ -167,31 +168,30 @@ def _objectives(
     for index, objective in enumerate(job.blocks.train):
         if objective.role != role:
             continue
-        folders = {
-            "model": folder,
-            "examples": examples,
-            "out": scratch / f"model-{index}",
-            "scratch": scratch / f"steps-{index}",
-        }
-        work = request(platform, job, objective, start, **folders)
+        work = OfflineRequest(
+            **request(platform, job, objective, start),
+            model=folder,
+            examples=examples,
+            out=scratch / f"model-{index}",
+            scratch=scratch / f"steps-{index}",
+        )
         with charted(platform, job, work, done=sum(result.steps for result in results)):
             results.append(_done(platform, work))
         folder = work.out
     return results, folder
 
 
-def request(platform: Platform, job: Job, objective: Objective, start: ModelRef, **folders: Path) -> TrainRequest:
-    """What `objective` is asked to do in the round, from `start` on, in `folders` (TrainRequest's)."""
+def request(platform: Platform, job: Job, objective: Objective, start: ModelRef) -> dict[str, Any]:
+    """What `objective` is asked to do in the round, from `start` on: fields of a `TrainRequest`."""
     settings, role = platform.settings, objective.role
-    return TrainRequest(
-        objective=objective,
-        seed=job.seed % 2**32,
-        step="train" if role == "policy" else f"train {role}",
-        events=Path(settings.events) if settings.events else None,
-        template=job.recipe.chat_template,
-        reference=reference(platform, job, objective, start),
-        **folders,
-    )
+    return {
+        "objective": objective,
+        "seed": job.seed % 2**32,
+        "step": "train" if role == "policy" else f"train {role}",
+        "events": Path(settings.events) if settings.events else None,
+        "template": job.recipe.chat_template,
+        "reference": reference(platform, job, objective, start),
+    }
 
 
 def charted(platform: Platform, job: Job, work: TrainRequest, done: int = 0) -> AbstractContextManager[None]:
@@ -214,7 +214,7 @@ def held_to(job: Job) -> dict[str, str]:
     return {"reference": job.anchor.digest} if held and job.anchor else {}
 
 
-def _done(platform: Platform, work: TrainRequest) -> TrainResult:
+def _done(platform: Platform, work: OfflineRequest) -> TrainResult:
     """Have `work` done where the settings say: in this process, in several of this machine, or on several nodes."""
     settings = platform.settings
     if settings.train_nodes == 1 or not work.objective.parallel:

@@ -9,16 +9,16 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from selftaught.blocks import OnlinePlan, TrainResult
+from selftaught.blocks import TrainResult
 from selftaught.core.errors import BadInput
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.platform import Platform, input_key
 from selftaught.recipe import Online
-from selftaught.records import Task, dataset
+from selftaught.records import dataset
 from selftaught.records.dataset import Manifest
 from selftaught.round.checks.leaks import require_no_leak
-from selftaught.round.distributed.request import TrainRequest
-from selftaught.round.experience import Gathering
+from selftaught.round.distributed.online import OnlineRequest
+from selftaught.round.experience import Gatherings
 from selftaught.round.inputs import of_online
 from selftaught.round.job import Job, dump
 from selftaught.round.patience import patient
@@ -26,11 +26,6 @@ from selftaught.round.replay import drawn_tasks
 from selftaught.round.steps.train import Training, charted, held_to, register, request, scratch_of, stored
 from selftaught.round.steps.verify import Verified, show, track_examples, track_verified
 from selftaught.sampling.runner import total_tokens
-from selftaught.serving.engines.colocated import Colocated
-from selftaught.serving.engines.engine import EngineOptions, uses_vllm
-from selftaught.serving.engines.live import InProcess, LiveGenerator, OnTransformers
-from selftaught.serving.weight_check import PROMPTS
-from selftaught.settings import Settings
 from selftaught.state.claims import parse_claim
 from selftaught.verification.runner import funnel
 
@@ -46,7 +41,7 @@ def run(job_path: str, tasks: str, verified: str, examples: str, out: str) -> On
     """Train on `tasks`; write what was learnt from to `verified` and `examples`, the training record to `out`.
 
     Raises RoundFailed when training diverges, too many tasks get no answer, or examples are held-out tasks, BadInput
-    when several processes are asked for.
+    when several nodes are asked for.
     """
     platform, job = Platform.open(), Job.read(job_path)
     online = _online(platform, job)
@@ -62,7 +57,7 @@ def run(job_path: str, tasks: str, verified: str, examples: str, out: str) -> On
     key = input_key("train", inputs)
     done = platform.store.claimed(key)
     if done is None:
-        made = _train(platform, job, online, Path(tasks), key)
+        made = _train(platform, job, job_path, Path(tasks), key)
         done = platform.store.claim(key, made.model_dump_json().encode())
     training = parse_claim(platform.store, key, done, OnlineTraining)
     shutil.rmtree(scratch_of(platform, job, key), ignore_errors=True)
@@ -75,27 +70,30 @@ def run(job_path: str, tasks: str, verified: str, examples: str, out: str) -> On
 
 def _online(platform: Platform, job: Job) -> Online:
     settings = platform.settings
-    if settings.train_processes * settings.train_nodes > 1:
+    if settings.train_nodes > 1:
         raise BadInput(
-            f"{job.recipe.name}: an online stage trains in one process so far, and the settings ask for "
-            f"{settings.train_nodes} node(s) of {settings.train_processes}. Set SELFTAUGHT_TRAIN_PROCESSES and "
-            "SELFTAUGHT_TRAIN_NODES to 1, or take `online` out of the recipe."
+            f"{job.recipe.name}: an online stage trains on one node so far, and the settings ask for "
+            f"{settings.train_nodes}. Set SELFTAUGHT_TRAIN_NODES to 1 (SELFTAUGHT_TRAIN_PROCESSES may be more), or "
+            "take `online` out of the recipe."
         )
     assert job.blocks.online, job.stage
     return job.blocks.online
 
 
-def _train(platform: Platform, job: Job, online: Online, tasks: Path, key: str) -> OnlineTraining:
+def _train(platform: Platform, job: Job, job_path: str, tasks: Path, key: str) -> OnlineTraining:
     watch, scratch = Stopwatch(), scratch_of(platform, job, key)
-    folders = {"examples": scratch / "examples", "out": scratch / "model", "scratch": scratch / "steps"}
-    start = platform.model(job.trainee.digest)
-    work = request(platform, job, job.blocks.train[0], job.trainee, model=start, **folders)
-    work.scratch.mkdir(parents=True, exist_ok=True)
-    with _gathering(platform, job, online, tasks, work) as gathering:
-        plan = OnlinePlan(online.steps, online.updates, gathering)
-        with charted(platform, job, work):
-            result = work.objective.train_online(work.model, plan, work.out, work.context)
-        made = _written(platform, job, gathering, result, scratch)
+    given = request(platform, job, job.blocks.train[0], job.trainee)
+    work = OnlineRequest(
+        **given,
+        model=platform.model(job.trainee.digest),
+        out=scratch / "model",
+        scratch=scratch / "steps",
+        job=Path(job_path),
+        tasks=tasks,
+    )
+    with charted(platform, job, work):
+        result = work.run(platform.settings.train_processes)
+    made = _written(platform, job, work.gathered(platform, job), result, scratch)
     trained = stored(platform, job.trainee, [result], work.out)
     return OnlineTraining(
         **trained.model_dump(),
@@ -105,19 +103,7 @@ def _train(platform: Platform, job: Job, online: Online, tasks: Path, key: str) 
     )
 
 
-def _gathering(platform: Platform, job: Job, online: Online, tasks: Path, work: TrainRequest) -> Gathering:
-    given = [task for task in dataset.read(tasks, Task) if task.split == "train"]
-    engine = InProcess(_generator(platform.settings, work.model), job.trainee.digest, work.seed, work.template)
-    return Gathering(platform, job, online, given, engine, engine.tokens(PROMPTS[0]), work.scratch / "gathered")
-
-
-def _generator(settings: Settings, model: Path) -> LiveGenerator:
-    if settings.live_engine == "vllm" or (settings.live_engine == "auto" and uses_vllm()):
-        return Colocated(model, EngineOptions.from_settings(settings))
-    return OnTransformers(model, settings.engine_context)
-
-
-def _written(platform: Platform, job: Job, gathering: Gathering, result: TrainResult, scratch: Path) -> Verified:
+def _written(platform: Platform, job: Job, gathering: Gatherings, result: TrainResult, scratch: Path) -> Verified:
     """What was learnt from, as data sets in the store."""
     groups, examples, recipe = gathering.groups(), list(gathering.examples()), job.recipe.digest
     require_no_leak(platform, job, drawn_tasks(platform, job), examples)

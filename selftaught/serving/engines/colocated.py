@@ -107,6 +107,7 @@ def _engine(folder: Path, options: EngineOptions) -> Any:
     from vllm.platforms import current_platform
 
     set_num_threads = torch.set_num_threads
+    shares = "TORCHELASTIC_RUN_ID" in os.environ  # torchrun's processes, each with an engine of its own
     memory = {"kv_cache_memory_bytes": CACHE}
     if not current_platform.is_cpu():
         memory = {"gpu_memory_utilization": options.memory_share or SHARE}
@@ -121,6 +122,7 @@ def _engine(folder: Path, options: EngineOptions) -> Any:
                 override_generation_config=OVERRIDES,
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
+                distributed_executor_backend="external_launcher" if shares else None,
                 **memory,
             )
     finally:

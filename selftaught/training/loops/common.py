@@ -114,6 +114,18 @@ def reference_of(learner: Learner, folder: Path | None, sharded: bool) -> Learne
     return replace(learner, module=placed(LogProbs(built), sharded, learner.processes))
 
 
+def complete(module: torch.nn.Module, sharded: bool, processes: Processes, build: Callable[[], Any]) -> Any:
+    """The trained model; where its weights are sharded, on the first process alone, in a model that `build` makes."""
+    if not sharded:
+        return cast(Any, bare(module)).model
+    weights = {name.removeprefix("model."): weight for name, weight in gathered(module).items()}
+    if not processes.first:
+        return None
+    model = build()
+    model.load_state_dict(weights, strict=False)
+    return model
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run about to start: what it sees, of how many examples, and when its preparation began (perf_counter).
@@ -153,10 +165,10 @@ class Run:
         loop.run(progress)
         done = time.perf_counter()
         measured = measure(bare(loop.learner.module))
-        complete = self._complete(loop.learner.module, sharded, processes)
+        trained = complete(loop.learner.module, sharded, processes, self.build)
         if processes.first:
             with replacing(out) as scratch:
-                save(complete, scratch)
+                save(trained, scratch)
         return TrainResult(
             steps=progress.steps,
             tokens=loop.seen[-1],
@@ -190,17 +202,6 @@ class Run:
             report=self.context.report,
             view=self.view,
         )
-
-    def _complete(self, module: torch.nn.Module, sharded: bool, processes: Processes) -> Any:
-        """The trained model; where its weights are sharded, on the first process alone, which has them all."""
-        if not sharded:
-            return cast(Any, bare(module)).model
-        weights = {name.removeprefix("model."): weight for name, weight in gathered(module).items()}
-        if not processes.first:
-            return None
-        model = self.build()
-        model.load_state_dict(weights, strict=False)
-        return model
 
 
 Figures = Mapping[str, float]

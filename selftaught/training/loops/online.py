@@ -2,7 +2,8 @@
 
 Who samples, verifies and curates is not known here (`selftaught.blocks.Experience`); an update is the learner's, the
 same as offline, on all of a step's examples at once. A run that was killed resumes from its newest checkpoint: what it
-asks for again, it gets as it was, and nothing it draws depends on the steps before. In one process.
+asks for again, it gets as it was, and nothing it draws depends on the steps before. Of several processes each brings
+its share of the experience, and all learn from all of it.
 """
 # what comes from transformers and peft is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
@@ -17,6 +18,7 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+from torch.distributed.tensor import DTensor
 from transformers.utils import logging
 
 from selftaught.blocks import OnlinePlan, TrainContext, TrainResult
@@ -27,10 +29,10 @@ from selftaught.training.gradient import Gradient
 from selftaught.training.loops import checkpoints
 from selftaught.training.loops.batches import Row, Tokens
 from selftaught.training.loops.checkpoints import Progress
-from selftaught.training.loops.common import adapted, dtype, multiplied, prepared, reference_of
+from selftaught.training.loops.common import adapted, complete, dtype, multiplied, prepared, reference_of
 from selftaught.training.loops.folder import load, save
 from selftaught.training.loops.learner import Figures, Learner
-from selftaught.training.loops.processes import Processes, placed
+from selftaught.training.loops.processes import Processes, bare, is_sharded, placed
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.rendering import Chat, chat_of
 from selftaught.training.schedule import rate
@@ -41,18 +43,25 @@ def run(config: Gradient, model: Path, plan: OnlinePlan, out: Path, context: Tra
     logging.disable_progress_bar()
     began = time.perf_counter()
     cast(Any, torch).manual_seed(context.seed)
-    built = adapted(prepared(load(model, dtype(config)), config), config.lora)
     processes = Processes.joined()
-    module = placed(LogProbs(built), False, processes)
+
+    def build() -> Any:
+        return adapted(prepared(load(model, dtype(config)), config), config.lora)
+
+    built = build()
+    sharded = is_sharded(config, built, processes)
+    module = placed(LogProbs(built), sharded, processes)
     learner = Learner(config, module, config.layout(model), multiplied(config), context.seed, processes)
-    trainer = OnlineTrainer(config, model, plan, learner, chat_of(model, context.template), context)
+    trainer = OnlineTrainer(config, model, plan, learner, chat_of(model, context.template), context, sharded)
     progress = checkpoints.resume(context.scratch, module, learner.optimizer, processes)
     ready = time.perf_counter()
     trainer.run(progress)
     if not any("loss" in entry for entry in progress.log):
         raise RoundFailed(f"{config.name}: no step had examples to learn from. {config.hint}")
-    with replacing(out) as scratch:
-        save(built, model, scratch)
+    trained = complete(module, sharded, processes, build)
+    if processes.first:
+        with replacing(out) as scratch:
+            save(trained, model, scratch)
     return result(progress, setup_seconds=ready - began)
 
 
@@ -78,10 +87,16 @@ class Live:
 
     learner: Learner
 
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+    @property
+    def peers(self) -> Processes:
         """See `LivePolicy`."""
-        model: Any = cast(Any, self.learner.module).model
-        yield from (_merged(model) if isinstance(model, PeftModel) else model.named_parameters())
+        return self.learner.processes
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """See `LivePolicy`. Of sharded weights one at a time is complete on every device."""
+        model: Any = cast(Any, bare(self.learner.module)).model
+        for name, weight in _merged(model) if isinstance(model, PeftModel) else model.named_parameters():
+            yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight
 
     def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:
         """See `LivePolicy`."""
@@ -112,6 +127,7 @@ class OnlineTrainer:
     learner: Learner
     chat: Chat
     context: TrainContext
+    sharded: bool
     live: Live = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,7 +144,8 @@ class OnlineTrainer:
             progress.steps, progress.seconds = step + 1, time.perf_counter() - began
             progress.log.append({"step": step + 1, **figures})
             tokens = sum(entry["tokens"] for entry in progress.log)
-            self.context.report(step + 1, self.plan.steps, tokens_per_second=tokens / progress.seconds, **figures)
+            if self.learner.processes.first:
+                self.context.report(step + 1, self.plan.steps, tokens_per_second=tokens / progress.seconds, **figures)
             if progress.steps % self.config.checkpoint_every == 0 and progress.steps < self.plan.steps:
                 self._save(progress)
 
@@ -179,6 +196,6 @@ class OnlineTrainer:
     @cached_property
     def _reference(self) -> Learner:
         """The model that the trained one is held to: the one that training starts from, unless another is named."""
-        held = reference_of(self.learner, self.context.reference or self.start, False)
+        held = reference_of(self.learner, self.context.reference or self.start, self.sharded)
         assert held, self.config
         return held

@@ -24,7 +24,7 @@ from selftaught.blocks import Objective
 from selftaught.cluster.client import Cluster
 from selftaught.core.errors import BadInput, RoundFailed, Unavailable
 from selftaught.records import dataset
-from selftaught.round.distributed.request import TrainRequest, encode_error
+from selftaught.round.distributed.request import OfflineRequest, encode_error
 from selftaught.round.distributed.trainjob import TrainJobs, claim
 from selftaught.state.store import DirectoryStore
 from selftaught.state.weights import model_digest
@@ -153,19 +153,19 @@ def handler(trainer: Trainer) -> type[BaseHTTPRequestHandler]:
 
 
 @pytest.fixture
-def work(tiny_model: Path, examples: list[Any], tmp_path: Path) -> Callable[..., TrainRequest]:  # noqa: F811
+def work(tiny_model: Path, examples: list[Any], tmp_path: Path) -> Callable[..., OfflineRequest]:  # noqa: F811
     dataset.write(tmp_path / "examples", examples, "examples")
 
-    def make(objective: Objective, name: str = "step") -> TrainRequest:
+    def make(objective: Objective, name: str = "step") -> OfflineRequest:
         given = {"model": tiny_model, "examples": tmp_path / "examples"}
         made = {"out": tmp_path / name / "out", "scratch": tmp_path / name, "events": tmp_path / f"{name}.jsonl"}
-        return TrainRequest(objective=objective, **given, **made, seed=3, step="train")
+        return OfflineRequest(objective=objective, **given, **made, seed=3, step="train")
 
     return make
 
 
 def test_two_nodes_make_the_update_of_one_process(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
 ):
     """And the answer stays: the step that is run again takes it and makes no second TrainJob."""
     alone = work(SFT(**TOLD), "alone").run()
@@ -183,7 +183,7 @@ def test_two_nodes_make_the_update_of_one_process(
 
 
 def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
 ):
     """Its pods have no account at the tracking server: the step, which has one, shows what they log."""
     found = work(SFT(**TOLD))
@@ -207,13 +207,13 @@ def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
     assert curve()[0] == {"step": 12, "loss": 1.25, "grad_norm": pytest.approx(float("nan"), nan_ok=True)}
 
 
-def test_what_the_objective_raises_is_raised(trainjobs: TrainJobs, work: Callable[..., TrainRequest]):
+def test_what_the_objective_raises_is_raised(trainjobs: TrainJobs, work: Callable[..., OfflineRequest]):
     with pytest.raises(RoundFailed, match=r"with learning_rate 1e\+30"):
         trainjobs.run(work(SFT(**TOLD | {"learning_rate": 1e30})), pause=0.2)
 
 
 def test_a_node_that_fails_is_told_in_its_last_words_and_the_next_attempt_is_recreated(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
 ):
     """No node finds such an order, because their store is another one; the TrainJob has failed when the first has."""
     trainer.store = trainer.folder / "elsewhere"
@@ -224,7 +224,7 @@ def test_a_node_that_fails_is_told_in_its_last_words_and_the_next_attempt_is_rec
 
 
 def test_pods_that_cannot_start_are_said_at_once(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
 ):
     trainer.stuck = True
     with pytest.raises(BadInput, match=r"cannot start\. pod node-0, container node: ImagePullBackOff: no such image"):
@@ -232,7 +232,7 @@ def test_pods_that_cannot_start_are_said_at_once(
 
 
 def test_what_could_not_start_is_recreated_once_that_is_fixed(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
 ):
     trainer.stuck = True
     with pytest.raises(BadInput, match="cannot start"):
@@ -249,7 +249,7 @@ def test_what_could_not_start_is_recreated_once_that_is_fixed(
 
 
 def test_pods_that_do_not_start_are_not_waited_for_for_ever(
-    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., TrainRequest]
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
 ):
     trainer.create = lambda job: trainer.jobs.update({job["metadata"]["name"]: []})
     hasty = TrainJobs(trainjobs.cluster, trainjobs.store, nodes=2, processes=1, ready_within=0.5)

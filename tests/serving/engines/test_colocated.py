@@ -2,7 +2,10 @@
 
 import asyncio
 import importlib
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from selftaught.serving.engines.colocated import Colocated
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.live import InProcess, OnTransformers, require_pushed
 from selftaught.serving.weight_check import PROMPTS, logprobs_of
+from tests.training.test_parallel import environment
 
 pytestmark = pytest.mark.model
 SUM = [Message(role="user", content="What is 17 + 25? Answer with the number.")]
@@ -108,3 +112,13 @@ def test_a_model_that_vllm_cannot_run_says_what_to_set(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"architectures": ["NoSuchForCausalLM"], "model_type": "llama"}')
     with pytest.raises(BadInput, match="SELFTAUGHT_LIVE_ENGINE=transformers"):
         Colocated(tmp_path, EngineOptions())
+
+
+def test_processes_that_torchrun_started_have_an_engine_each(starter_model: Path, tmp_path: Path):
+    """They generate different numbers of tokens, so no engine waits for another; then the processes still meet."""
+    script = str(Path(__file__).with_name("several_colocated.py"))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*torchrun, script, str(starter_model), str(tmp_path)], check=True, env=environment())
+    one, other = (json.loads((tmp_path / f"{number}.json").read_text()) for number in range(2))
+    assert one == other
+    assert len(one) == 4
