@@ -143,9 +143,13 @@ def segments(turn: Turn) -> Iterator[Segment]:
     yield Segment.answer(turn.own, turn.token_ids)
 
 
-def completion_example(group: Group, text: str, source: str) -> Example:
-    """`text`, which nobody sampled in one piece, as what is to be said to the group's task; `source` is its id."""
-    return Example(sequences=((asked(group), Segment.answer(text)),), task=group.id, rollout=source)
+def completion_example(group: Group, text: str, source: str, given: int = 0) -> Example:
+    """`text`, which nobody sampled in one piece, as what is to be said to the group's task; `source` is its id.
+
+    Its first `given` characters are read and not learnt.
+    """
+    begun = [Segment.context([Message(role="assistant", content=text[:given])])] if given else []
+    return Example(sequences=((asked(group), *begun, Segment.answer(text[given:])),), task=group.id, rollout=source)
 
 
 def asked(group: Group) -> Segment:

@@ -1,13 +1,14 @@
 """Detours: right answers that include the tree's wrong turns and the backtracking from them.
 
 Linearised trees teach reflection and backtracking (ASTRO, Kim et al. 2025, arXiv 2507.00417); splices at the first
-error teach to notice it at once (Agent-R, Yuan et al. 2025, arXiv 2501.11425). The words between are templates: no
+error teach to notice it at once (Agent-R, Yuan et al. 2025, arXiv 2501.11425; S3c-Math, Yan et al. 2024, arXiv
+2409.01524, which does not learn the error). The words between are templates: no
 model rewrites them, and no model is asked where the first error is, because the tree knows.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -23,7 +24,8 @@ Back = Annotated[str, Field(description="leads back from a wrong turn; {step} is
 class Backtracks(PerGroupCurator):
     """One example a right answer that has wrong turns beside it, `per_task` at most.
 
-    `reflect` and `back` are said between a wrong turn and the right one.
+    `reflect` and `back` are said between a wrong turn and the right one. With `wrong: ignore` all up to the end of the
+    last wrong turn is read and not learnt.
     """
 
     per_task: Annotated[
@@ -31,6 +33,7 @@ class Backtracks(PerGroupCurator):
     ] = 2
     reflect: Reflect
     back: Back
+    wrong: Annotated[Literal["train", "ignore"], Field(description="whether wrong turns are learnt")] = "train"
 
     def examples(self, group: Group, seed: int) -> Iterator[Example]:
         """In the order of the right answers' nodes."""
@@ -44,21 +47,23 @@ class Backtracks(PerGroupCurator):
 
     def _linearised(self, group: Group, tree: Tree, far: Sequence[int], leaf: int) -> Iterator[Example]:
         """The answer at `leaf` with its wrong turns; nothing when there are none."""
-        good, text, turned = tree.path(leaf), "", False
+        good, text, turned = tree.path(leaf), "", 0
         for at, step in enumerate((tree.nodes[0], *good)):
             text += step.text
             for wrong in self.wrong_turns(tree, far, step.index) if at < len(good) else ():
-                text = self._and_back(text, wrong, step.text)
-                turned = True
+                said = text + "".join(node.text for node in wrong).rstrip()
+                turned = len(said)
+                text = self._and_back(text, said, wrong, step.text)
         if turned:
-            yield completion_example(group, text, content_id([group.id, leaf, self.name]))
+            source = content_id([group.id, leaf, self.name])
+            yield completion_example(group, text, source, given=turned if self.wrong == "ignore" else 0)
 
-    def _and_back(self, text: str, wrong: Sequence[Node], step: str) -> str:
-        said = "".join(node.text for node in wrong).rstrip()
+    def _and_back(self, text: str, said: str, wrong: Sequence[Node], step: str) -> str:
+        """What is `said` up to the end of a wrong turn that follows `text`, and the words that lead back from it."""
         back = filled(self.back, {"step": step.strip()}) if step.strip() else ""
         gap = "\n" if any(each.endswith("\n") for each in (text, wrong[0].text)) else " "
         words = " ".join(each for each in (self.reflect, back) if each)
-        return f"{text}{said}{gap}{words}{gap}"
+        return f"{said}{gap}{words}{gap}"
 
     @abstractmethod
     def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:

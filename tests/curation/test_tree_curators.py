@@ -182,6 +182,26 @@ def test_a_spliced_answer_goes_back_at_its_first_error():
     assert found.completion[0].content == "one\ntea\nI made a mistake. Back to: one\nright"
 
 
+@given(
+    st.recursive(
+        st.booleans(), lambda below: st.dictionaries(st.sampled_from(["a", "b", "c"]), below, min_size=1, max_size=3)
+    ).filter(lambda shape: isinstance(shape, dict)),
+    st.sampled_from([Linearised, Spliced]),
+)
+def test_without_wrong_turns_what_is_learnt_is_what_stands_behind_the_last_of_them(shape, curator):
+    group = grown(shape)
+    every = {"minimum": 0, "per_task": None}
+    told, masked = (list(curator(wrong=wrong, **every).curate([group], 1)) for wrong in ("train", "ignore"))
+    assert len(told) == len(masked)
+    for one, other in zip(told, masked, strict=True):
+        *_, given_, learnt = other.sequences[0]
+        (text,), (begun,), (own,) = one.completion, given_.messages, learnt.messages
+        assert begun.content + own.content == text.content
+        assert not given_.weights
+        assert own.content.strip().startswith(curator.model_fields["reflect"].default)
+        assert own.content.count(curator.model_fields["reflect"].default) == 1
+
+
 def test_a_tree_without_wrong_turns_has_nothing_to_tell():
     assert list(Linearised(minimum=0).curate([grown({"a": {"b": True}})], 1)) == []
     assert list(Linearised(minimum=0).curate([grown({"a": {"b": False}})], 1)) == []
