@@ -128,9 +128,17 @@ def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Exampl
 
 def sampled(group: Group, rollout: Rollout) -> Example:
     """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens."""
-    last = max(at for at, turn in enumerate(rollout.turns) if turn.role == "assistant")
-    turns = (segment for turn in rollout.turns[: last + 1] for segment in segments(turn))
+    turns = (segment for turn in thread(rollout) for segment in segments(turn))
     return Example(sequences=((asked(group), *turns),), task=group.id, rollout=rollout.id)
+
+
+def thread(rollout: Rollout) -> Sequence[Turn]:
+    """The turns up to the model's last, without those said aside, unless it is the last answer or nothing else is."""
+    answer = rollout.answers[-1:]
+    seen = [turn for at, turn in enumerate(rollout.turns) if not turn.aside or at in answer]
+    turns = seen if any(turn.role == "assistant" for turn in seen) else rollout.turns
+    last = max(at for at, turn in enumerate(turns) if turn.role == "assistant")
+    return turns[: last + 1]
 
 
 def segments(turn: Turn) -> Iterator[Segment]:

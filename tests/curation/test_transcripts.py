@@ -208,6 +208,15 @@ async def test_no_curator_learns_what_was_prefilled(keep: list[bool]):
     assert all(len(segment.logprobs) == len(segment.token_ids) for segment in scored if segment.weights)
 
 
+async def test_what_was_said_aside_is_no_part_of_an_answer():
+    edited = {"name": "edited", "view": "fresh", "kind": "question", "say": "{attempt}", "inject_error": "number"}
+    group = await verified("2 + 3 = 5", turns=(TWO[0], edited))
+    assert [turn.name for turn in group.rollouts[0].turns] == ["attempt", "edited"]
+    assert learnt(sampled(group, group.rollouts[0])) == ["2 + 3 = 5"]
+    scored = reinforced(group, group.rollouts[0], 0.5, 0.5).sequences[0]
+    assert [len(segment.logprobs) for segment in scored if segment.weights] == [9]
+
+
 def test_it_holds_to_what_every_curator_has_to():
     assert check_block(Transcripts(minimum=0), sums()) == []
 
