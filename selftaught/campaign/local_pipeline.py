@@ -1,4 +1,4 @@
-"""Run a compiled pipeline on this machine: kfp.local, one subprocess a task, in the environment that is there.
+"""Run a compiled pipeline on this machine: kfp.local, one process a task, in the environment that is there.
 
 A program of its own (`python -m selftaught.campaign.local_pipeline`), so that the campaign can watch it, log it and
 outlive its failure. It runs what `pipelines/compiled/` holds, the same file that a cluster runs. It owns no engines.
@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from selftaught.campaign import step_forks
+from selftaught.campaign.step_forks import fork_server
 from selftaught.core.processes import die_with_parent
 
 
@@ -22,7 +24,7 @@ def main() -> None:
     die_with_parent()
     pipeline, root, arguments = sys.argv[1:]
     logging.getLogger().setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, fork_server(folder):
         _call_it_python3(Path(folder))
         _run(pipeline, root, arguments)
 
@@ -39,13 +41,15 @@ def _run(pipeline: str, root: str, arguments: str) -> None:
 
 
 def _call_it_python3(folder: Path) -> None:
-    """Have `python3` start this interpreter, and kfp leave that word as it is.
+    """Have `python3` be a fork of the server in `folder`, or this interpreter, and kfp leave that word as it is.
 
     kfp would write sys.executable instead, unquoted in shell text (a path with a space then ends a step before it
     begins) and in arguments as well (so that a file below `python3-notes/` is not found).
     """
     stand_in = folder / "python3"
-    stand_in.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n', encoding="utf-8")
+    python = shlex.quote(sys.executable)
+    program = f"{python} -I -S {shlex.quote(step_forks.__file__)} {shlex.quote(str(folder))} {python}"
+    stand_in.write_text(f'#!/bin/sh\nexec {program} "$@"\n', encoding="utf-8")
     stand_in.chmod(0o755)
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     sys.executable = "python3"
