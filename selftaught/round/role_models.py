@@ -60,10 +60,14 @@ def resolve(platform: Platform, role: str, model: IterateModel, line: str) -> Ve
 
 def iterate(tracker: Tracker, line: str, alias: Iterate) -> Version:
     """The version of `line` that `alias` points at. Raises BadInput where the line has none."""
-    found = tracker.resolve(line, alias)
-    if found is None:
+    return iterate_of(tracker.aliases(line), line, alias)
+
+
+def iterate_of(aliases: Mapping[str, Version], line: str, alias: Iterate) -> Version:
+    """The version at `alias` of the `aliases` of `line`. Raises as `iterate`."""
+    if alias not in aliases:
         raise BadInput(f"{line}: has no {alias} in the registry. `selftaught run` adopts the recipe's model first.")
-    return found
+    return aliases[alias]
 
 
 def previous(tracker: Tracker, line: str) -> Version:

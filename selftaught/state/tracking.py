@@ -101,6 +101,8 @@ class Tracker:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._experiments: dict[str, str] = {}
+        """The ids of lines' experiments, which never change."""
 
     @cached_property
     def client(self) -> "MlflowClient":
@@ -387,13 +389,20 @@ class Tracker:
 
     def experiment(self, line: str) -> str:
         """The id of the line's experiment, made if it is not there."""
-        client = self.client
-        name = f"selftaught/{line}"
-        if client.get_experiment_by_name(name) is None:
-            _unless_there(lambda: client.create_experiment(name, self._artifacts(line)))
-        return str(client.get_experiment_by_name(name).experiment_id)  # pyright: ignore[reportOptionalMemberAccess]
+        if not self._experiment(line):
+            _unless_there(lambda: self.client.create_experiment(f"selftaught/{line}", self._artifacts(line)))
+        return self._experiment(line)
 
     # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _experiment(self, line: str) -> str:
+        """The id of the line's experiment; empty where there is none. MLflow is asked until there is one."""
+        if line not in self._experiments:
+            found = self.client.get_experiment_by_name(f"selftaught/{line}")
+            if found is None:
+                return ""
+            self._experiments[line] = str(found.experiment_id)
+        return self._experiments[line]
 
     def _artifacts(self, line: str) -> str | None:
         """Beside a local database; a server decides for itself."""
@@ -403,8 +412,8 @@ class Tracker:
         if self._unmade:
             return []
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        experiment = self.client.get_experiment_by_name(f"selftaught/{line}")
-        found = _every(self.client.search_runs, [experiment.experiment_id], query) if experiment else ()
+        experiment = self._experiment(line)
+        found = _every(self.client.search_runs, [experiment], query) if experiment else ()
         return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
     def _parent(self, line: str, campaign: str) -> str:
@@ -420,10 +429,11 @@ class Tracker:
 
     def _run(self, line: str, name: str, wanted: Mapping[str, str], extra: Mapping[str, str]) -> str:
         with self._alone() as client:
-            if not self._find(line, wanted):
+            if not (found := self._find(line, wanted)):
                 tags = {"mlflow.runName": name, **wanted, **extra}
                 client.create_run(self.experiment(line), tags=tags, run_name=name)
-            return str(self._find(line, wanted)[0].info.run_id)  # of several by several servers' clients, the first
+                found = self._find(line, wanted)
+            return str(found[0].info.run_id)  # of several by several servers' clients, the first
 
 
 class _MlflowErrors:

@@ -6,6 +6,7 @@ is claimed once: a `prepare` that runs again (after a kill, perhaps after the pr
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from selftaught.round.parameters import of_stage
 from selftaught.round.patience import patient
 from selftaught.round.replay import earlier
 from selftaught.round.reuse import reusable
-from selftaught.round.role_models import iterate, reference, role_models
+from selftaught.round.role_models import iterate_of, reference, role_models
 from selftaught.state.claims import parse_claim
 from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
@@ -95,8 +96,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
         platform.tracker.tag(run, {"selftaught.tasks_alike": taken.alike[:4000]})
     manifest = dataset.write(out, taken.tasks, "tasks", recipe=recipe.digest, counts=counts)
     platform.store.put("datasets", manifest.digest, out)
-    champion, trainee = _version(platform, line, "champion"), _version(platform, line, stage.train_from)
-    sampler = _version(platform, line, stage.sample_from)
+    champion, trainee, sampler, base = _versions(platform, line, stage)
     own = _trained(platform, line, stage)
     others = {**role_models(platform, recipe, line), **own}
     measuring = recipe.with_sets(stage)
@@ -116,7 +116,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
         drops=taken.drops,
         broken=taken.broken,
         champion=champion,
-        anchor=_version(platform, line, "base"),
+        anchor=base,
         pool=pool_of(recipe.tasks),
         sampler=sampler,
         trainee=trainee,
@@ -175,8 +175,11 @@ def _tokenizer(platform: Platform, line: str, stage: Stage) -> bytes | None:
         return platform.store.read("models", version.digest, "tokenizer.json") if version else None
 
 
-def _version(platform: Platform, line: str, alias: Iterate) -> ModelRef:
-    return reference(iterate(platform.tracker, line, alias))
+def _versions(platform: Platform, line: str, stage: Stage) -> Iterator[ModelRef]:
+    """The champion, what is trained, what samples, and what the line began with, as they are at one moment."""
+    aliases = platform.tracker.aliases(line)
+    wanted: tuple[Iterate, ...] = ("champion", stage.train_from, stage.sample_from, "base")
+    return (reference(iterate_of(aliases, line, alias)) for alias in wanted)
 
 
 def _trained(platform: Platform, line: str, stage: Stage) -> dict[str, ModelRef]:
