@@ -68,7 +68,7 @@ def python3(server: Path, component: Path, function: str) -> list[str]:
 
 
 def ran(command: list[str], folder: Path = REPOSITORY) -> "subprocess.CompletedProcess[str]":
-    env = os.environ | {"TOLD": "größer\udcff", "_KFP_RUNTIME": "true", "PYTHONPATH": str(REPOSITORY)}
+    env = os.environ | {"GIVEN": "größer\udcff", "_KFP_RUNTIME": "true", "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(command, cwd=folder, env=env, input="typed", capture_output=True, text=True, check=False)
 
 

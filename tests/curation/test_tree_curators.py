@@ -191,9 +191,9 @@ def test_a_spliced_answer_goes_back_at_its_first_error():
 def test_without_wrong_turns_what_is_learnt_is_what_stands_behind_the_last_of_them(shape, curator):
     group = grown(shape)
     every = {"minimum": 0, "per_task": None}
-    told, masked = (list(curator(wrong=wrong, **every).curate([group], 1)) for wrong in ("train", "ignore"))
-    assert len(told) == len(masked)
-    for one, other in zip(told, masked, strict=True):
+    trained, masked = (list(curator(wrong=wrong, **every).curate([group], 1)) for wrong in ("train", "ignore"))
+    assert len(trained) == len(masked)
+    for one, other in zip(trained, masked, strict=True):
         *_, given_, learnt = other.sequences[0]
         (text,), (begun,), (own,) = one.completion, given_.messages, learnt.messages
         assert begun.content + own.content == text.content
