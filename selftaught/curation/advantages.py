@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from selftaught.curation.base import PerGroupCurator, sampled, thread
+from selftaught.curation.base import PerGroupCurator, is_own, sampled, thread
 from selftaught.records import Example, Group, Reinforce, Rollout, Segment, Turn
 
 
@@ -92,7 +92,7 @@ def reinforced(group: Group, rollout: Rollout, advantage: float, mean_reward: fl
     """`rollout` with the same advantage on every token that the model said, as its engine gave them."""
     example = sampled(group, rollout)
     asked, *turns = example.sequences[0]
-    own = (turn for turn in thread(rollout) if turn.role == "assistant")
+    own = filter(is_own, thread(rollout))
     said = (_scored(each, next(own), advantage) if each.weights else each for each in turns)
     return example.model_copy(update={"sequences": ((asked, *said),), "target": Reinforce(mean_reward=mean_reward)})
 

@@ -10,7 +10,7 @@ Groups are gone through twice: which examples are kept is found by their ids alo
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice, pairwise, zip_longest
+from itertools import chain, islice, pairwise, zip_longest
 from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -127,28 +127,36 @@ def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Exampl
 
 
 def sampled(group: Group, rollout: Rollout) -> Example:
-    """`rollout` as what is to be said to the group's task: its turns up to the model's last, in the engine's tokens."""
-    turns = (segment for turn in thread(rollout) for segment in segments(turn))
-    return Example(sequences=((asked(group), *turns),), task=group.id, rollout=rollout.id)
+    """`rollout` as what is to be said to the group's task: its turns up to the policy's last, in the engine's tokens.
+
+    What other roles said, or a tool, is the user's, and is read.
+    """
+    shown = [turn.model_copy(update={"aside": False}) for turn in thread(rollout)]
+    said = chain.from_iterable(
+        [Segment.context([message])] if turn is None else segments(turn) for message, turn in conversation((), shown)
+    )
+    return Example(sequences=((asked(group), *said),), task=group.id, rollout=rollout.id)
+
+
+def is_own(turn: Turn) -> bool:
+    """Whether the policy said it."""
+    return turn.role == "assistant" and turn.speaker == "policy"
 
 
 def thread(rollout: Rollout) -> Sequence[Turn]:
-    """The turns up to the model's last, without those said aside, unless it is the last answer or nothing else is."""
+    """The turns up to the policy's last, without those said aside, unless it is the last answer or nothing else is."""
     answer = rollout.answers[-1:]
     seen = [turn for at, turn in enumerate(rollout.turns) if not turn.aside or at in answer]
-    turns = seen if any(turn.role == "assistant" for turn in seen) else rollout.turns
-    last = max(at for at, turn in enumerate(turns) if turn.role == "assistant")
+    turns = seen if any(map(is_own, seen)) else rollout.turns
+    last = max((at for at, turn in enumerate(turns) if is_own(turn)), default=len(turns) - 1)
     return turns[: last + 1]
 
 
 def segments(turn: Turn) -> Iterator[Segment]:
-    """What `turn` says: learnt if it is the assistant's own, but for what it was prefilled with."""
-    if turn.role != "assistant":
-        yield Segment.context([Message(role=turn.role, content=turn.content)])
-        return
+    """What `turn` says: learnt, but for what it was prefilled with; another model's token ids mean nothing here."""
     if turn.prefill:
         yield Segment.context([Message(role="assistant", content=turn.prefill)])
-    yield Segment.answer(turn.own, turn.token_ids)
+    yield Segment.answer(turn.own, turn.token_ids if is_own(turn) else ())
 
 
 def completion_example(group: Group, text: str, source: str, given: int = 0) -> Example:

@@ -149,6 +149,17 @@ async def test_a_reference_that_is_said_is_learnt_behind_a_question_that_is_no_h
     assert [s.messages[0].content for s in example.sequences[0] if s.weights] == [RIGHT]
 
 
+async def test_whoever_learns_complete_rollouts_reads_what_a_critic_said():
+    critic = {"name": "critique", "by": "critic", "kind": "critique"}
+    group = await verified(WRONG, RIGHT, turns=(TWO[0], critic, TWO[1]), critic=ScriptedModel("It is 5."))
+    (rollout,) = group.rollouts
+    said = [TASK.question, WRONG, "It is 5.\n\nSure?", RIGHT]
+    for example in (sampled(group, rollout), reinforced(group, rollout, 0.5, 0.5)):
+        assert (read(example), learnt(example)) == (said, [WRONG, RIGHT])
+    scored = [each.advantages for each in reinforced(group, rollout, 0.5, 0.5).sequences[0] if each.weights]
+    assert scored == [(0.5,), (0.5,)]
+
+
 async def test_the_policy_learns_what_another_role_said_as_text():
     teacher = {"name": "taught", "by": "teacher", "kind": "refinement", "ask": "Correct it."}
     group = await verified(WRONG, turns=(TWO[0], teacher), teacher=ScriptedModel(RIGHT))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from selftaught.blocks import Context
 from selftaught.core.errors import NoAnswer
+from selftaught.curation.base import sampled as learnt_from
 from selftaught.curation.transcripts import Transcripts
 from selftaught.records import Group
 from selftaught.sampling.dialogue import Dialogue
@@ -120,6 +121,12 @@ async def test_only_what_the_model_said_is_learnt():
     learnt = [segment for segment in example.sequences[0] if segment.weights]
     own = [turn for turn in rollout.turns if turn.role == "assistant" and turn.agent != "tool"]
     assert [segment.token_ids for segment in learnt] == [turn.token_ids for turn in own] and len(own) == 4
+
+
+async def test_an_output_that_is_the_answer_is_not_learnt_with_the_rollout():
+    group, _ = await sampled(dialogue({"name": "draft"}, PROGRAM | {"ask": "By program."}, OUTPUT), "About 4.", "2 + 3")
+    example = learnt_from(group, group.rollouts[0])
+    assert [message.content for message in example.messages()] == [TASK.question, "About 4.", "By program.", "2 + 3"]
 
 
 def test_a_read_turn_is_the_turn_that_was_written():

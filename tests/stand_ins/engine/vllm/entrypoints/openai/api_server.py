@@ -33,6 +33,8 @@ from selftaught.tasks.sources.word_templates import HELD_OUT, TRAINED, Template
 
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 """What vLLM answers everybody whose engine has died."""
+PROGRAM = "Python program"
+"""Who asks for one gets a program that prints the answer."""
 
 
 def main() -> None:
@@ -166,6 +168,8 @@ class Handler(BaseHTTPRequestHandler):
         (question, later), greedy = problem(body["messages"]), body["temperature"] == 0
         samples = ("greedy" if greedy else str(index) for index in range(body["n"]))
         texts = [says(question, sample + later, self.server.skill) for sample in samples]
+        if PROGRAM in body["messages"][-1]["content"]:
+            texts = [f"print({text.split()[-1].removesuffix('.')})" for text in texts]
         choices = faulty(question, [choice(text) for text in texts])
         ends = [each["finish_reason"] for each in choices]
         with self.server.turn:
