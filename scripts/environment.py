@@ -156,7 +156,12 @@ def installed_builds(uv: Path, lock: str, settings: Mapping[str, str]) -> dict[s
 
 
 def torch_for_cpus(uv: Path, settings: Mapping[str, str]) -> dict[str, str]:
-    """The line for torch without CUDA's libraries, if an index or a folder here has that build, else nothing."""
+    """The line for torch without CUDA's libraries, if an index or a folder here has that build, else nothing.
+
+    Its hashes are those of the files for Python 3.11 (`TORCH_CPU`).
+    """
+    if sys.version_info[:2] != (3, 11):
+        return {}
     command = [uv, "pip", "compile", "--quiet", "--no-config", "--no-deps", ROOT / TORCH_CPU]
     found = subprocess.run(command, cwd=ROOT, env=settings, check=False, capture_output=True).returncode == 0
     return {"torch": (ROOT / TORCH_CPU).read_text(encoding="utf-8")} if found else {}

@@ -36,6 +36,19 @@ def test_the_tested_environment_is_found_to_be_as_tested(found: Callable[[str], 
     assert found("packages").ok, found("packages").detail
 
 
+@pytest.mark.parametrize(
+    ("version", "ok"), [((3, 10, 1), False), ((3, 11, 7), True), ((3, 12, 1), True), ((3, 13, 0), False)]
+)
+def test_a_python_that_was_not_tried_is_named_with_those_that_were(
+    found: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], ok: bool
+):
+    monkeypatch.setattr(
+        machine, "sys", SimpleNamespace(version_info=version, prefix=sys.prefix, executable=sys.executable)
+    )
+    assert (found("python").ok, found("python").detail.partition(" ")[0]) == (ok, ".".join(map(str, version)))
+    assert "3.11, and in part with 3.12" in found("python").detail
+
+
 def test_a_package_of_another_version_is_named_with_the_tested_one(
     found: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch
 ):
