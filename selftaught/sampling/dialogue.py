@@ -17,7 +17,7 @@ from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Message, Task, Turn, Verdict, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
 from selftaught.sampling.dialogue_tool import outputs
-from selftaught.sampling.dialogue_turn import DialogueTurn, fill, problems
+from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, problems
 
 Spoken = str | Iterator[Completion] | None
 """What is said in a branch: a text that no model was asked for, or answers; None where a model gave none."""
@@ -67,7 +67,7 @@ class Dialogue(Sampler, type="dialogue"):
     def asked(self, task: Task) -> Sequence[Message]:
         """The prompt of the first turn, but for those that are said aside by nobody."""
         first = next((turn for turn in self.turns if turn.asks_model or turn.view == "thread"), self.turns[0])
-        return prompt_of(first, Branch(), task, "")
+        return prompt_of(first, Branch(), task, {})
 
     def roles(self) -> frozenset[str]:
         """The policy, and who else speaks."""
@@ -98,7 +98,7 @@ class _Asking:
         """The branches after the turn, each followed by those that it split into."""
         verdicts = await self._verdicts(branches) if self.turn.asks_verifiers else [()] * len(branches)
         firing = self._firing(branches, verdicts)
-        feedback = list(map(feedback_of, verdicts))
+        feedback = [feedback_of(self.turn, each) for each in verdicts]
         prompts = {
             at: prompt_of(self.turn, branch, self.task, feedback[at])
             for at, branch in enumerate(branches)
@@ -145,7 +145,7 @@ class _Asking:
     # Asking -----------------------------------------------------------------------------------------------------------
 
     async def _spoken(
-        self, branches: Mapping[int, Branch], prompts: Mapping[int, Prompt], feedback: Sequence[str]
+        self, branches: Mapping[int, Branch], prompts: Mapping[int, Prompt], feedback: Sequence[Feedback]
     ) -> Mapping[int, Spoken]:
         """What is said next in each of `branches` where something can be: by the recipe, by a tool, or by a model."""
         if self.turn.say is not None:
@@ -190,7 +190,7 @@ class _Asking:
 
     # Branching --------------------------------------------------------------------------------------------------------
 
-    def _after(self, branch: Branch, prompt: Prompt, feedback: str, said: Spoken) -> Iterator[Branch]:
+    def _after(self, branch: Branch, prompt: Prompt, feedback: Feedback, said: Spoken) -> Iterator[Branch]:
         """The branch with what is said, or with each of its next `n` answers; ended where there are none."""
         if isinstance(said, str):
             yield self._scripted(branch, said, feedback)
@@ -199,7 +199,7 @@ class _Asking:
         else:
             yield from (self._said(branch, prompt, feedback, next(said), n) for n in range(self.turn.n))
 
-    def _said(self, branch: Branch, prompt: Prompt, feedback: str, answer: Completion, number: int) -> Branch:
+    def _said(self, branch: Branch, prompt: Prompt, feedback: Feedback, answer: Completion, number: int) -> Branch:
         turn = self.turn
         asked, prefill = (prompt, "") if turn.prefill is None else (prompt[:-1], prompt[-1].content)
         own = Turn(
@@ -227,21 +227,21 @@ class _Asking:
             return after
         return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
 
-    def _scripted(self, branch: Branch, text: str, feedback: str) -> Branch:
+    def _scripted(self, branch: Branch, text: str, feedback: Feedback) -> Branch:
         aside = self.turn.view == "fresh"
         own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=self._agent, aside=aside)
         return branch.then(*self._question(branch, feedback), own)
 
-    def _question(self, branch: Branch, feedback: str) -> Iterator[Turn]:
+    def _question(self, branch: Branch, feedback: Feedback) -> Iterator[Turn]:
         """The user's message before the turn, where the thread has one that is not the task's own."""
         if self.turn.ask is not None and self.turn.view == "thread" and branch.turns:
             text = fill(self.turn.ask, branch.said, self.task, feedback)
             yield Turn(role="user", kind="question", content=text, hinted=self._tells(feedback))
 
-    def _tells(self, feedback: str) -> bool:
+    def _tells(self, feedback: Feedback) -> bool:
         """Whether the prompt gives the right answer away, be it in a verifier's reason."""
-        shown = "feedback" in self.turn.slots() and bool(self.task.answer and self.task.answer in feedback)
-        return self.turn.tells or shown
+        shown = [text for slot, text in feedback.items() if slot in self.turn.shown()]
+        return self.turn.tells or any(self.task.answer in text for text in shown if self.task.answer)
 
     @property
     def _agent(self) -> str:

@@ -1,11 +1,12 @@
 """A conversation of a dialogue so far, and the prompt of the next turn in it. It asks nobody."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from selftaught.core.errors import BadRecipe
 from selftaught.records import Message, Rollout, Task, Turn, Verdict, conversation
 from selftaught.sampling.dialogue_error import with_error
-from selftaught.sampling.dialogue_turn import DialogueTurn, fill
+from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, is_feedback
 
 Prompt = tuple[Message, ...]
 
@@ -55,12 +56,21 @@ class Branch:
         return replace(self, left_out=self.left_out | {name})
 
 
-def feedback_of(verdicts: Iterable[Verdict]) -> str:
-    """Why an answer is wrong: the reasons of the required verifiers that failed it."""
-    return "\n".join(each.reason for each in verdicts if each.fails)
+def feedback_of(turn: DialogueTurn, verdicts: Sequence[Verdict]) -> Feedback:
+    """Why an answer is wrong: the reasons of the required verifiers that failed it, together and of each.
+
+    Raises BadRecipe where `turn` quotes a verifier that the stage does not have.
+    """
+    each = {f"feedback.{one.verifier}": one.reason if one.fails else "" for one in verdicts}
+    found = {"feedback": "\n".join(one.reason for one in verdicts if one.fails), **each}
+    for slot in sorted(turn.slots()):
+        if is_feedback(slot) and slot not in found:
+            verifiers = ", ".join(one.verifier for one in verdicts)
+            raise BadRecipe(f"sample: turn '{turn.name}': {{{slot}}} is of no verifier of the stage ({verifiers}).")
+    return found
 
 
-def text_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> str | None:
+def text_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: Feedback) -> str | None:
     """What is said in a `turn` that no model is asked for; None where no error can be written into it."""
     text = fill(turn.say or "", branch.said, task, feedback)
     if not turn.inject_error:
@@ -68,7 +78,7 @@ def text_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> st
     return with_error(text, turn.inject_error, task, (turn.name, *branch.path), cut=turn.end_at_error)
 
 
-def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: str) -> Prompt:
+def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: Feedback) -> Prompt:
     """What the speaker of `turn` is shown, ending with a user's message, or with what its answer begins with."""
 
     def text(template: str) -> str:

@@ -27,11 +27,21 @@ TOOL = "tool"
 """Who says what a tool answers."""
 
 
+Feedback = Mapping[str, str]
+"""Why the verifiers failed an answer, by the slots that say it."""
+
+
+def is_feedback(slot: str) -> bool:
+    """Whether `slot` stands for what verifiers say."""
+    return slot.partition(".")[0] == "feedback"
+
+
 class DialogueTurn(Drawing):
     """One turn: what is asked, and what the model says to it, `n` times.
 
     Slots of its texts: {task} is the question, {answer} the gold answer, {feedback} why the verifiers failed the last
-    answer, {text.NAME} a text of the task, {NAME} what the turn of that name said.
+    answer and {feedback.VERIFIER} why that one did, {text.NAME} a text of the task, {NAME} what the turn of that name
+    said.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -75,7 +85,7 @@ class DialogueTurn(Drawing):
     @property
     def asks_verifiers(self) -> bool:
         """Whether it depends on what verifiers say."""
-        return (isinstance(self.when, str) and self.when != "always") or "feedback" in self.slots()
+        return (isinstance(self.when, str) and self.when != "always") or any(map(is_feedback, self.slots()))
 
     @property
     def asks_model(self) -> bool:
@@ -106,7 +116,11 @@ class DialogueTurn(Drawing):
     @property
     def tells(self) -> bool:
         """Whether its prompt gives the right answer away; what is said is no prompt."""
-        return not slots(self.ask, self.system, self.prefill).isdisjoint(TELLING)
+        return not self.shown().isdisjoint(TELLING)
+
+    def shown(self) -> frozenset[str]:
+        """The slots of its prompt."""
+        return slots(self.ask, self.system, self.prefill)
 
     def slots(self) -> frozenset[str]:
         """The slots of its texts."""
@@ -148,9 +162,9 @@ def _runs(fields: Any) -> bool:
     return isinstance(fields, Mapping) and cast(Mapping[str, Any], fields).get("run") is not None
 
 
-def fill(template: str, said: Mapping[str, str], task: Task, feedback: str) -> str:
+def fill(template: str, said: Mapping[str, str], task: Task, feedback: Feedback) -> str:
     """`template` with its slots filled in."""
-    values = {"task": task.question, "answer": task.answer or "", "feedback": feedback, **said}
+    values = {"task": task.question, "answer": task.answer or "", **feedback, **said}
     values |= {f"text.{name}": text for name, text in task.texts.items()}
     return filled(template, values)
 

@@ -14,6 +14,7 @@ from selftaught.records import Group, Message, Rollout, Task, Turn
 from selftaught.sampling.dialogue import Dialogue
 from selftaught.testing import ScriptedModel, check_block, sums
 from selftaught.verification.answer_match import AnswerMatch
+from selftaught.verification.equations import Equations
 from tests.examples import conversation
 
 RIGHT, WRONG = "The answer is 5.", "The answer is 6."
@@ -205,6 +206,18 @@ async def test_feedback_is_that_of_required_verifiers():
     block = dialogue({"name": "attempt"}, {"name": "second", "ask": "Wrong: {feedback}."})
     group, _ = await sampled(block, WRONG, RIGHT, verifiers=(AnswerMatch(required=False),))
     assert group.rollouts[0].turns[1].content == "Wrong: ."
+
+
+async def test_feedback_of_one_verifier_is_that_ones_alone():
+    says = {"name": "check", "kind": "feedback", "ask": "Check it.", "say": "Wrong: {feedback.equations}."}
+    verifiers = (AnswerMatch(), Equations())
+    group, _ = await sampled(dialogue({"name": "attempt"}, says), "2 + 3 = 6", verifiers=verifiers)
+    assert [turn.content for turn in group.rollouts[0].turns[1:]] == ["Check it.", "Wrong: 2 + 3 is not 6."]
+    assert not group.rollouts[0].turns[1].hinted
+    group, _ = await sampled(dialogue({"name": "attempt"}, says), "Six.", verifiers=verifiers)
+    assert group.rollouts[0].turns[-1].content == "Wrong: ."
+    with pytest.raises(BadRecipe, match=r"\{feedback.equations\} is of no verifier"):
+        await sampled(dialogue({"name": "attempt"}, says), "Six.", verifiers=(AnswerMatch(),))
 
 
 async def test_feedback_that_names_the_answer_marks_the_prompt():
