@@ -48,11 +48,11 @@ async def verified(
 
     Groups are taken as they are needed: `IN_FLIGHT` at once, or where a verifier asks a model, `ASKED` at once of
     `AHEAD`. Those whose verdicts `journal` has are not verified again; verdicts that a group already had are replaced;
-    a control's answers are verified as a group of their own. Raises BadInput at the end when a verifier could not run
-    on a single rollout, and any SelftaughtError of a verifier as it is. All of them share the step's time for comparing
-    formulas.
+    a control's answers are verified as a group of their own. Raises BadInput at the end when a required verifier could
+    not run on a single rollout, and any SelftaughtError of a verifier as it is. All of them share the step's time for
+    comparing formulas.
     """
-    ran = [_Ran(verifier.name) for verifier in verifiers]
+    ran = [_Ran(verifier.name, not verifier.required) for verifier in verifiers]
     asks = any(verifier.roles() for verifier in verifiers)
     with share(STEP_S) as left:
 
@@ -140,10 +140,10 @@ def _earlier(group: Group) -> dict[str, dict[int, Rollout]]:
 
 @dataclass(slots=True)
 class _Ran:
-    """Whether a verifier could run, and what it said where it could not."""
+    """Whether a verifier could run, if it has to, and what it said where it could not."""
 
     verifier: str
-    ran: bool = False
+    ran: bool
     errors: int = 0
     first: str = ""
 

@@ -62,6 +62,11 @@ async def test_the_truth_is_said_of_two_answers_and_nothing_of_one():
     assert {found[f"calibration.{name}"] for name in ("accuracy", "f1", "auroc")} == {1.0}
 
 
+async def test_a_model_that_never_says_anything_is_measured():
+    found = {s.metric: s.mean for s in summarise(await scores(metric(), (RIGHT, SILENT), (WRONG, SILENT)))}
+    assert found == {"calibration": 0, "calibration.said": 0}
+
+
 @given(st.lists(st.tuples(st.sampled_from([RIGHT, WRONG]), st.integers(0, 10)), min_size=2, max_size=8))
 @settings(max_examples=15, deadline=None)
 async def test_scores_of_a_set_have_the_pooled_figures_as_their_means(said: list[tuple[str, int]]):

@@ -2,7 +2,8 @@
 
 `skill` in the model's config.json is the part of the problems that it gets right. What is said follows from the
 question, the number of the sample and the skill alone, so two runs hear the same. Log-probabilities of prompts are the
-ones that the trainer put into the store beside the model. RECORDED_REQUESTS names a file that every chat request is
+ones that the trainer put into the store beside the model. Asked whether something is right or wrong, it says either.
+RECORDED_REQUESTS names a file that every chat request is
 noted in, one JSON object a line; RECORDED_SECONDS is how long an answer takes, one after the other. With
 RECORDED_CALCULATIONS its answers show one.
 
@@ -167,10 +168,12 @@ class Handler(BaseHTTPRequestHandler):
     def said(self, body: dict) -> dict:
         (question, later), greedy = problem(body["messages"]), body["temperature"] == 0
         samples = ("greedy" if greedy else str(index) for index in range(body["n"]))
-        texts = [says(question, sample + later, self.server.skill) for sample in samples]
-        if PROGRAM in body["messages"][-1]["content"]:
+        asked_last = body["messages"][-1]["content"]
+        say = judges if "right or wrong" in asked_last else says
+        texts = [say(question, sample + later, self.server.skill) for sample in samples]
+        if PROGRAM in asked_last:
             texts = [f"print({text.split()[-1].removesuffix('.')})" for text in texts]
-        choices = faulty(question, [choice(text) for text in texts])
+        choices = faulty(question, [choice(text, body["max_tokens"]) for text in texts])
         ends = [each["finish_reason"] for each in choices]
         with self.server.turn:
             asked = {"model": body["model"], "question": question, "n": body["n"], "temperature": body["temperature"]}
@@ -232,7 +235,8 @@ def faulty(question: str, choices: list[dict]) -> list[dict]:
     first = choices[0]
     for fault, reason in (("length", "length"), ("abort", "abort"), ("silent", None)):
         if meets(fault, question):
-            first = choice(first["message"]["content"].removesuffix(".")) | {"finish_reason": reason}
+            text = first["message"]["content"].removesuffix(".")
+            first = choice(text, len(first["token_ids"])) | {"finish_reason": reason}
     return [first, *choices[1:]][: -1 if meets("fewer", question) and len(choices) > 1 else None]
 
 
@@ -261,11 +265,17 @@ def luck(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
 
 
-def choice(text: str) -> dict:
-    """One choice in vLLM's words; a byte is a token here."""
-    tokens = list(text.encode())
+def choice(text: str, most: int) -> dict:
+    """One choice in vLLM's words, broken off after so many tokens; a byte is a token here."""
+    tokens, ends = list(text.encode())[:most], "stop" if len(text.encode()) <= most else "length"
     logprobs = {"content": [{"logprob": -0.25} for _ in tokens]}
-    return {"message": {"content": text}, "finish_reason": "stop", "token_ids": tokens, "logprobs": logprobs}
+    message = {"content": bytes(tokens).decode(errors="replace")}
+    return {"message": message, "finish_reason": ends, "token_ids": tokens, "logprobs": logprobs}
+
+
+def judges(question: str, sample: str, skill: float) -> str:
+    """A verdict, which has nothing to do with what it is on."""
+    return "Right." if luck(f"{question}|{sample}|verdict") < skill else "Wrong."
 
 
 def says(question: str, sample: str, skill: float) -> str:
