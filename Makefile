@@ -107,6 +107,10 @@ compile: setup ## compile the pipelines to pipelines/compiled/
 bench: model ## the benchmarks, each against its baseline in the same run
 	@set -e; for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
 
+.PHONY: recipes
+recipes: model ## each recipe for a short round of every stage, real weights (an hour or two; again: what is missing)
+	$(BIN)/python scripts/short_rounds.py $(NAMES)
+
 .PHONY: effects
 effects: model ## the effects in effects/, one after another (hours; again: what is missing), and the pages of them
 	$(BIN)/selftaught compare effects/*.yaml

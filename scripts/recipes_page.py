@@ -31,6 +31,7 @@ selftaught run rft --dry-run                    # the plan of a recipe, by its n
 selftaught run rft                              # on a laptop's CPU
 selftaught run rft --profile paper --dry-run    # with the paper's model, data and numbers: for GPUs
 selftaught compare effects/rft.yaml             # what it claims, against its control
+make recipes NAMES="rft star"                   # of a checkout: a short round of every stage; without NAMES, of all
 ```
 
 What was measured is in [docs/effects.md](../docs/effects.md), with intervals; here, *shown* and *not shown* are its

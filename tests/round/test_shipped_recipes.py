@@ -5,7 +5,6 @@ recipe's own objectives. What the figures come to says nothing here: that every 
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,13 @@ from selftaught.lines.evaluation import evaluate_model
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.round.adopt import adopt, adopt_roles
+from selftaught.testing.shortening import shortened
 from tests.round.test_intake import put, word_problems
 from tests.rounds import REPOSITORY, Round, database, engines, platform, recorded_blocks, requests, tiny_model
 
 __all__ = ["database", "engines", "platform", "recorded_blocks", "requests"]
 
 SHIPPED = sorted((REPOSITORY / "recipes").glob("*.yaml"))
-SMALLER = {
-    "train": 16,
-    "gate": 6,
-    "report": 6,
-    "guard": 4,
-    "at_least": 30,
-    "minimum": 4,
-    "rounds": 1,
-    "k": 8,
-    "steps": 2,
-    "epochs": 1,
-}
-"""Fields of a recipe, wherever they are, that make a round long, or that a short one cannot come up to."""
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +35,9 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("other") / "tiny", skill=0.2, context=1024)
 
 
-def smaller(value: Any) -> Any:
-    """A recipe's `value` with the fields of SMALLER bounded."""
-    if isinstance(value, list):
-        return [smaller(each) for each in value]
-    if not isinstance(value, Mapping):
-        return value
-    return {
-        key: min(each, SMALLER[key]) if key in SMALLER and isinstance(each, int | float) else smaller(each)
-        for key, each in value.items()
-    }
-
-
 def short(path: Path, model: Path, other: Path, inbox: Path) -> dict[str, Any]:
     """The recipe at `path` on a few tasks, each stage for one round."""
-    recipe = smaller(Recipe.load(path).model_dump(mode="json"))
+    recipe = shortened(Recipe.load(path)).model_dump(mode="json")
     for stage in recipe["stages"]:
         if "online" in stage:  # the real model samples there, whose weights are random: such a letter is right
             stage["verify"] = {"type": "rules", "pattern": "[a-m]", "finished": False}
