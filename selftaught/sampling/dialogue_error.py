@@ -79,8 +79,8 @@ def _operators(text: str, _: Task, draw: Random) -> list[Edit]:
     for found in _BINARY.finditer(text):
         one, other = (Fraction(found[at].replace(",", "")) for at in (1, 3))
         before = _COMPUTE[found[2]](one, other) if found[2] in _COMPUTE else None
-        others = [sign for sign in "+-*" if _COMPUTE[sign](one, other) != before]
-        edits.append(Edit(*found.span(2), draw.choice(others)))
+        if others := [sign for sign in "+-*" if _COMPUTE[sign](one, other) != before]:
+            edits.append(Edit(*found.span(2), draw.choice(others)))
     return edits
 
 

@@ -95,7 +95,10 @@ def test_what_is_swapped_is_written_alike(kind: ErrorKind, text: str, expected: 
     assert edited != text and re.fullmatch(expected, edited or "")
 
 
-@pytest.mark.parametrize(("kind", "text"), [("operator", "It is 5."), ("unit", "5 apples"), ("number", "Five.")])
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("operator", "It is 5."), ("operator", "0 + 0 = 0"), ("unit", "5 apples"), ("number", "Five.")],
+)
 def test_where_nothing_can_be_swapped_there_is_no_error(kind: ErrorKind, text: str):
     task = Task(messages=(Message(role="user", content="?"),), answer="5", source="test")
     assert with_error(text, (kind,), task, (), cut=False) is None
