@@ -29,6 +29,18 @@ def test_workers_are_two_more_than_cores_and_never_more_than_memory_has_room_for
     assert affordable(cores, available) == workers
 
 
+def test_auto_means_that_number():
+    """And not xdist's own, one a core."""
+    code = (
+        "import tests.workers; tests.workers.affordable = lambda cores, available: 7\n"
+        "from _pytest.config import _prepareconfig\n"
+        "config = _prepareconfig(['-p', 'tests.workers', '-n', '1'])\n"
+        "print(config.hook.pytest_xdist_auto_num_workers(config=config))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert done.stdout == "7\n"
+
+
 def run_by_two(folder: Path) -> "subprocess.CompletedProcess[str]":
     """The tests in `folder`, by two workers."""
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = model\nasyncio_default_fixture_loop_scope = function\n")

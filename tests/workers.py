@@ -49,6 +49,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
     return Groups(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own comes later, and would be asked first: one a core
 def pytest_xdist_auto_num_workers() -> int:
     """What `-n auto` means."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
