@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from selftaught.blocks import Completion, Context, Sampler, TokenModel, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
-from selftaught.records import Group, Message, Task, Turn, Verdict, passes
+from selftaught.records import Group, Message, Task, Turn, Verdict, conversation, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
 from selftaught.sampling.dialogue_tool import outputs
 from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, problems
@@ -209,7 +209,7 @@ class _Asking:
             logprobs=answer.logprobs,
             name=turn.name,
             agent=self._agent,
-            asked=asked if turn.view == "fresh" or turn.by != "policy" else (),
+            asked=() if asked == self._own_prompt(branch, feedback) else asked,
             aside=turn.view == "fresh",
             finish_reason=answer.finish_reason,
             hinted=self._tells(feedback),
@@ -226,6 +226,13 @@ class _Asking:
         if turn.by == "policy":
             return after
         return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
+
+    def _own_prompt(self, branch: Branch, feedback: Feedback) -> Prompt | None:
+        """What the policy is asked with in the thread of the task and the turns before; what it is not is recorded."""
+        if self.turn.by != "policy" or self.turn.view == "fresh":
+            return None
+        before = [*branch.turns, *self._question(branch, feedback)]
+        return tuple(message for message, _ in conversation(self.task.messages, before))
 
     def _scripted(self, branch: Branch, text: str, feedback: Feedback) -> Branch:
         aside = self.turn.view == "fresh"

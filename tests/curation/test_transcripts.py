@@ -180,6 +180,17 @@ async def test_a_critic_learns_its_own_turn_on_the_prompt_it_was_given():
     assert read(own) == [TASK.question, WRONG, "Sure?", RIGHT]
 
 
+@pytest.mark.parametrize("fields", [{"ask": "Shortly: {task}"}, {"system": "Be short."}])
+async def test_as_sampled_is_what_the_turn_was_asked_with_where_it_was_not_the_task(fields: dict[str, str]):
+    group = await verified(RIGHT, RIGHT, turns=(TWO[0] | fields, TWO[1]))
+    (first,) = curated(group, turns=("attempt",), prompt="as_sampled")
+    shown = [fields["system"], TASK.question] if "system" in fields else [f"Shortly: {TASK.question}"]
+    assert read(first) == [*shown, RIGHT]
+    (own,) = curated(group, turns=("attempt",))
+    assert read(own) == [TASK.question, RIGHT]
+    assert not group.rollouts[0].turns[-1].asked, "what follows from the turns before is not kept twice"
+
+
 async def test_what_was_cut_is_not_learnt():
     cut = (TWO[0] | {"max_tokens": 10}, TWO[1])
     group = await verified(RIGHT, RIGHT, turns=cut)
