@@ -36,8 +36,8 @@ _NAME = "steps.sock"
 _LENGTH = 8
 """Bytes of the number that says how long a request is."""
 
-Request = tuple[list[str], dict[str, str], str]
-"""The executor's arguments, the environment, and the current folder."""
+Request = tuple[list[str], dict[str, str], str, bool]
+"""The executor's arguments, the environment, the current folder, and whether Ctrl-C is ignored."""
 
 
 # The stand-in ---------------------------------------------------------------------------------------------------------
@@ -50,7 +50,8 @@ def stand_in(folder: str, python: str, arguments: list[str]) -> int:
         os.execv(python, [python, *arguments])  # noqa: S606
     with connection:
         here = os.getcwd()  # noqa: PTH109 (pathlib takes as long to import as all the rest here)
-        request = json.dumps((arguments[2:], dict(os.environ), here)).encode()
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as in what a shell has put into the background
+        request = json.dumps((arguments[2:], dict(os.environ), here, ignored)).encode()
         socket.send_fds(connection, [len(request).to_bytes(_LENGTH, "big")], [0, 1, 2])
         connection.sendall(request)
         answer = connection.recv(_LENGTH)
@@ -147,12 +148,12 @@ def _received(connection: socket.socket) -> tuple[Request, list[int]]:
     return json.loads(request), streams
 
 
-def _be(arguments: list[str], environment: dict[str, str], folder: str, streams: list[int]) -> None:
+def _be(arguments: list[str], environment: dict[str, str], folder: str, ignored: bool, streams: list[int]) -> None:
     """Be the process that the stand-in was asked for, instead of a copy of the server."""
     from selftaught.core.processes import die_with_parent
 
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
     for stream, number in zip(streams, (0, 1, 2), strict=True):
         os.dup2(stream, number)
         os.close(stream)
