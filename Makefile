@@ -108,7 +108,7 @@ bench: model ## the benchmarks, each against its baseline in the same run
 	@set -e; for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
 
 .PHONY: recipes
-recipes: model ## each recipe for a short round of every stage, real weights (an hour or two; again: what is missing)
+recipes: model ## each recipe for a short round of every stage, real weights (hours; again: what is missing)
 	$(BIN)/python scripts/short_rounds.py $(NAMES)
 
 .PHONY: effects

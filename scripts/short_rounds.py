@@ -1,6 +1,6 @@
 """Run each recipe for a short round of every stage, with the model that it names: `make recipes`, or name some of them.
 
-Whether its blocks fit, from the first sample to the gate, with real weights: a minute or two each. A recipe whose
+Whether its blocks fit, from the first sample to the gate, with real weights: some minutes each. A recipe whose
 rounds have ended is passed over until it changes, and one that was killed resumes. Whether a method works is what
 `make effects` says.
 """
@@ -25,9 +25,11 @@ from selftaught.round.history import ended
 from selftaught.tasks.inbox import batches
 from selftaught.tasks.inbox.source import Inbox
 from selftaught.tasks.sources.word_problems import WordProblems
-from selftaught.testing.shortening import shortened
+from selftaught.testing.shortening import SMALLER, shortened
 
 REPOSITORY = Path(__file__).parents[1]
+BOUNDS = {**SMALLER, "train": 64}
+"""A real model is right now and then: of fewer tasks some recipe has nothing to learn."""
 DROPPED = 90
 """Rows in the drop of a recipe whose tasks are uploaded."""
 
@@ -53,7 +55,7 @@ def _run(platform: Platform, path: Path, watch: Watcher) -> Iterator[str]:
     """What each round of the recipe in `path` came to; of one that trains nothing, what its metrics did."""
     recipe = Recipe.load(path)
     dropped = {"tasks": _dropped(platform, recipe.tasks)} if isinstance(recipe.tasks, Inbox) else {}
-    recipe = shortened(recipe, **dropped)
+    recipe = shortened(recipe, BOUNDS, **dropped)
     line = f"short-{recipe.name}-{recipe.digest[:8]}"
     if not recipe.stages[-1].train:
         for each in evaluate_model(platform, recipe, line, recipe.policy, "report"):
