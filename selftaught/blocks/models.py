@@ -55,7 +55,10 @@ class ChatModel(Protocol):
         stop: Sequence[str] = (),
         **drawn: Unpack[Drawn],
     ) -> "list[Completion]":
-        """`n` completions of one prompt, in one request."""
+        """`n` completions of one prompt, in one request.
+
+        An answer that the last of `messages`, the assistant's, begins is continued; completions are without it.
+        """
         ...
 
 
@@ -73,19 +76,6 @@ class TokenModel(ChatModel, Protocol):
         **drawn: Unpack[Drawn],
     ) -> "list[Completion]":
         """`n` continuations of a chat prompt or of token ids, in one request; texts include the stop string."""
-        ...
-
-    async def resume(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 1.0,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
-        **drawn: Unpack[Drawn],
-    ) -> "list[Completion]":
-        """`n` continuations of the answer that the last of `messages`, the assistant's, begins; without that begin."""
         ...
 
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:

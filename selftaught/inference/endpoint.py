@@ -268,8 +268,12 @@ class Endpoint:
         server stays away longer than the policy's patience, NoAnswer with the server's words when it refuses the
         request or answers with what cannot be used, WrongModel when another model answered.
         """
-        body = self._chat(messages) | self._sampling(temperature, max_tokens, stop) | drawn
-        return self._completions(await self._choices("/chat/completions", body, n), max_tokens)
+        body = self._sampling(temperature, max_tokens, stop) | drawn
+        if messages[-1].role == "assistant":
+            answer = await self._choices("/completions", body | await self._begun(messages), n)
+        else:
+            answer = await self._choices("/chat/completions", body | self._chat(messages), n)
+        return self._completions(answer, max_tokens)
 
     async def complete(
         self,
@@ -299,28 +303,6 @@ class Endpoint:
         if any(choice.token_ids is None for choice in answer.choices):
             raise BadInput(f"{self.url} does not tell token ids, which a search needs. Serve {self.name} with vLLM.")
         return self._completions(answer, max_tokens)
-
-    async def resume(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 1.0,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
-        **drawn: Unpack[Drawn],
-    ) -> list[Completion]:
-        """`n` continuations of the answer that the last of `messages` begins, without that beginning.
-
-        The beginning is tokenized by itself and put behind the chat's opening, as the trainer does: its tokens do not
-        depend on what follows. Raises what `chat` raises.
-        """
-        *before, begun = messages
-        opening = await self._tokens(self._chat(before))
-        prefill = await self._tokens({"prompt": begun.content, "add_special_tokens": False}) if begun.content else ()
-        asked = {**Endpoint.DETAILS, "logprobs": 0, "prompt": [*opening, *prefill]}
-        body = self._sampling(temperature, max_tokens, stop) | drawn | asked
-        return self._completions(await self._choices("/completions", body, n), max_tokens)
 
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
         """For each of `chats` the probability of each of `words` as its answer's first token, any case, spaces apart.
@@ -469,6 +451,17 @@ class Endpoint:
     def _chat(self, messages: Sequence[Message]) -> dict[str, Any]:
         body = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
         return body | ({"chat_template_kwargs": dict(self._template)} if self._template else {})
+
+    async def _begun(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """What is asked to continue the answer that the last of `messages` begins.
+
+        The beginning is tokenized by itself and put behind the chat's opening, as the trainer does: its tokens do not
+        depend on what follows.
+        """
+        *before, begun = messages
+        opening = await self._tokens(self._chat(before))
+        prefill = await self._tokens({"prompt": begun.content, "add_special_tokens": False}) if begun.content else ()
+        return {**Endpoint.DETAILS, "logprobs": 0, "prompt": [*opening, *prefill]}
 
     async def _choices(self, path: str, body: dict[str, Any], n: int) -> _Answer:
         """The answer to `body` with `n` choices: asked again for those that are missing, as long as some come."""

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from selftaught.blocks import Completion, Context, Sampler, TokenModel, judged
+from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.records import Group, Message, Task, Turn, Verdict, conversation, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
@@ -164,17 +164,14 @@ class _Asking:
 
         Raises NoAnswer for a dialogue that has not `begun`: nothing of it is there to keep.
         """
-        model, distinct = self.context.tokens(self.turn.by), dict.fromkeys(prompts)
+        model, distinct = self.context.model(self.turn.by), dict.fromkeys(prompts)
         made = await asyncio.gather(*(self._asked(model, each, prompts.count(each), begun) for each in distinct))
         return dict(zip(distinct, made, strict=True))
 
-    async def _asked(
-        self, model: TokenModel, prompt: Prompt, branches: int, begun: bool
-    ) -> Iterator[Completion] | None:
+    async def _asked(self, model: ChatModel, prompt: Prompt, branches: int, begun: bool) -> Iterator[Completion] | None:
         turn = self.turn
-        ask = model.chat if turn.prefill is None else model.resume
         try:
-            said = await ask(
+            said = await model.chat(
                 prompt,
                 n=turn.n * branches,
                 temperature=turn.temperature,

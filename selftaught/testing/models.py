@@ -40,19 +40,6 @@ class ScriptedModel:
         self.asked.append(tuple(messages))
         return [_completion(self._next(messages), max_tokens) for _ in range(n)]
 
-    async def resume(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 1.0,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
-        **drawn: Unpack[Drawn],
-    ) -> list[Completion]:
-        """The next `n` answers, as what follows the beginning that the last of `messages` is."""
-        return await self.chat(messages, n=n, temperature=temperature, max_tokens=max_tokens, stop=stop, **drawn)
-
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
         """For each of `chats` 1 for the word that the next answer begins with, in any case, and 0 for the others."""
         self.asked += map(tuple, chats)

@@ -164,7 +164,7 @@ def tokenizing(_: int, body: dict[str, Any]) -> tuple[int, Any]:
 async def test_an_answer_that_is_begun_is_resumed_on_its_own_tokens(begun: str):
     with serving(tokenizing) as server:
         async with endpoint(server) as model:
-            said = await model.resume([*ASK, Message(role="assistant", content=begun)], n=2, stop=["\n"])
+            said = await model.chat([*ASK, Message(role="assistant", content=begun)], n=2, stop=["\n"])
     asked = server.bodies[-1]
     assert bytes(asked["prompt"]).decode() == f"1 + 1?\0{begun}"
     assert (asked["n"], asked["stop"], asked.get("include_stop_str_in_output")) == (2, ["\n"], None)
@@ -176,7 +176,7 @@ async def test_a_hosted_model_that_cannot_resume_an_answer_is_named(status: int)
     with serving(lambda _, body: (status, {"error": {"message": "no such path"}})) as server:
         async with RemoteModel(server.url, "gpt-x") as model:
             with pytest.raises(BadInput, match="what gpt-x's tokens are, which `prefill`"):
-                await model.resume([*ASK, Message(role="assistant", content="It is")])
+                await model.chat([*ASK, Message(role="assistant", content="It is")])
 
 
 async def test_a_server_that_tells_no_token_ids_cannot_be_searched():

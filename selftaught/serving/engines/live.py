@@ -202,22 +202,6 @@ class InProcess:
             return await self._ask(self._opening(cast(Sequence[Message], prompt)), n, body)
         return await self._ask(list(cast(Sequence[int], prompt)), n, body)
 
-    async def resume(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 1.0,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
-        **drawn: Unpack[Drawn],
-    ) -> list[Completion]:
-        """`n` continuations of the answer that the last of `messages` begins, without that beginning."""
-        *before, begun = messages
-        prefill = self._generator.tokenizer(begun.content, add_special_tokens=False)["input_ids"]
-        body = {"temperature": temperature, "max_tokens": max_tokens, "stop": list(stop), **drawn}
-        return await self._ask([*self._opening(before), *prefill], n, body)
-
     async def odds(self, chats: Sequence[Sequence[Message]], words: Sequence[str]) -> list[list[float]]:
         """For each of `chats` the probability of each of `words`, in any case, as its answer's first token."""
         import math
@@ -234,6 +218,11 @@ class InProcess:
         return tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
 
     def _opening(self, messages: Sequence[Message]) -> list[int]:
+        """What the model goes on from; an answer that is begun is tokenized by itself, as the trainer does."""
+        if messages[-1].role == "assistant":
+            *before, begun = messages
+            prefill = self._generator.tokenizer(begun.content, add_special_tokens=False)["input_ids"]
+            return [*self._opening(before), *prefill]
         body = {"messages": [each.to_row() for each in messages], "chat_template_kwargs": dict(self._template)}
         try:
             return rendered(self._generator.tokenizer, body, answering=True)

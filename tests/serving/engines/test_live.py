@@ -59,7 +59,7 @@ async def test_answers_have_the_tokens_that_were_sampled(engine: InProcess):
 async def test_what_is_resumed_is_what_the_trainer_reads(folder: Path, engine: InProcess):
     chat = chat_of(folder)
     begun = [*asked("1?"), Message(role="assistant", content="It is 1, o")]
-    (said,) = await engine.resume(begun, max_tokens=4)
+    (said,) = await engine.chat(begun, max_tokens=4)
     assert said.prompt_ids == chat.begun(begun) == (*chat.opening(asked("1?")), *chat.tokens("It is 1, o"))
     assert 0 < len(said.token_ids) <= 4
 
