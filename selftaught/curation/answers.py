@@ -79,12 +79,12 @@ def _turn(group: Group, rollout: Rollout, name: str, by: str | None) -> Answer |
     turn = rollout.turns[at]
     if turn.finish_reason != "stop":
         return None
-    index, last = group.rollouts.index(rollout), at == max(rollout.answers, default=at)
+    index = group.rollouts.index(rollout)
     return Answer(
         content_id([rollout.id, name]),
         tuple(segments(turn)),
-        group.passed(index, "" if last else name),
-        _score(group, index, "" if last else name, by),
+        group.passed(index, name),
+        _score(group, index, name, by),
         at,
         asked_with(group, rollout, at),
     )

@@ -30,9 +30,8 @@ def fates(group: Group, at: int) -> set[Fate]:
 
 def answer_score(group: Group, at: int, position: int) -> float:
     """The mean score that the required verifiers gave the answer of rollout `at` in the turn at `position`; else 0."""
-    rollout = group.rollouts[at]
-    turn = "" if position == rollout.answers[-1] else rollout.turns[position].name
-    return fmean([each.score or 0.0 for each in group.verdicts_on(at, turn) if each.required] or [0.0])
+    on = group.verdicts_on(at, group.rollouts[at].turns[position].name)
+    return fmean([each.score or 0.0 for each in on if each.required] or [0.0])
 
 
 def _is_best(group: Group, at: int) -> bool:

@@ -168,7 +168,4 @@ class Transcripts(Selection, type="transcripts"):
 
 def _failed(group: Group, rollout: Rollout, turn: Turn) -> bool:
     """Whether `turn` is an answer that the verifiers failed."""
-    if turn.kind not in ANSWERS:
-        return False
-    last = turn.name == rollout.turns[rollout.answers[-1]].name
-    return not group.passed(group.rollouts.index(rollout), "" if last else turn.name)
+    return turn.kind in ANSWERS and not group.passed(group.rollouts.index(rollout), turn.name)

@@ -99,15 +99,20 @@ class Group(Record):
         return tuple(self.rollouts[at] for at in positions), verdicts
 
     def verdicts_on(self, index: int, turn: str = "") -> list[Verdict]:
-        """The verdicts on the last answer of rollout `index`, or on its earlier answer `turn`; none unverified."""
-        return _on(self.verdicts, index, turn)
+        """The verdicts on the last answer of rollout `index`, or on its answer in `turn`; none unverified."""
+        return _on(self.verdicts, index, "" if self._is_last(index, turn) else turn)
+
+    def _is_last(self, index: int, turn: str) -> bool:
+        """Whether `turn` is the name of the last answer of rollout `index`, the verdicts on which name none."""
+        rollout = self.rollouts[index]
+        return bool(turn) and any(rollout.turns[at].name == turn for at in rollout.answers[-1:])
 
     def passed(self, index: int, turn: str = "") -> bool:
-        """Whether rollout `index` was verified and every required verifier passed it, or its earlier answer `turn`."""
+        """Whether rollout `index` was verified and every required verifier passed it, or its answer in `turn`."""
         return passes(self.verdicts_on(index, turn))
 
     def was_judged(self, index: int, turn: str = "") -> bool:
-        """Whether rollout `index` was verified and every required verifier could judge it, or its answer `turn`."""
+        """Whether rollout `index` was verified and every required verifier could judge it, or its answer in `turn`."""
         on = self.verdicts_on(index, turn)
         return bool(on) and not any(verdict.is_missing for verdict in on)
 
