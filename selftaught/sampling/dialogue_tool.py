@@ -14,9 +14,8 @@ async def outputs(texts: Iterable[str]) -> Mapping[str, str]:
 
     Raises NoAnswer where the sandbox failed and not the code, SandboxRefused where this machine cannot hold programs.
     """
-    distinct = list(dict.fromkeys(texts))
-    outcomes = await shared.run_all([running(script(text)) for text in distinct])
-    return {text: _output(outcome) for text, outcome in zip(distinct, outcomes, strict=True)}
+    found = await shared.outcomes(texts, lambda text: running(script(text)))
+    return {text: _output(outcome) for text, outcome in found.items()}
 
 
 def _output(outcome: Outcome | SandboxFailed) -> str:

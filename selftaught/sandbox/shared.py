@@ -8,7 +8,7 @@ that the settings name (`remote`). It is none of a fork's: a process that runs p
 import asyncio
 import atexit
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import wait
 
 from selftaught.sandbox.process import ProcessSandbox
@@ -30,6 +30,12 @@ async def run_all(programs: Sequence[Program]) -> list[Outcome | SandboxFailed]:
     SandboxRefused where this machine cannot hold programs.
     """
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_all(programs), _loop()))
+
+
+async def outcomes(sources: Iterable[str], program: Callable[[str], Program]) -> dict[str, Outcome | SandboxFailed]:
+    """What became of the `program` made of each of `sources`; equal ones run once. Raises as `run_all`."""
+    distinct = list(dict.fromkeys(sources))
+    return dict(zip(distinct, await run_all(list(map(program, distinct))), strict=True))
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -9,16 +9,17 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from selftaught.blocks import Context, Verifier
+from selftaught.blocks import Context
 from selftaught.records import Group, Verdict
 from selftaught.sandbox import shared
 from selftaught.sandbox.assertions import asserting, held
 from selftaught.sandbox.code_blocks import script
 from selftaught.sandbox.endings import ending
-from selftaught.sandbox.protocol import MIB, Limits, Outcome, SandboxFailed
+from selftaught.sandbox.protocol import Outcome, SandboxFailed
+from selftaught.verification.sandboxed import Sandboxed
 
 
-class OwnTests(Verifier, type="own_tests"):
+class OwnTests(Sandboxed, type="own_tests"):
     """Pass a rollout whose last answer has a program that comes to its end, with `at_least` assertions on its way.
 
     Counted are the assertions of the program itself, outside of functions, that call something.
@@ -27,17 +28,12 @@ class OwnTests(Verifier, type="own_tests"):
     reads_answer: ClassVar[bool] = False  # a task's own solution is written without assertions
 
     at_least: Annotated[PositiveInt, Field(description="assertions that the program has to make")] = 1
-    timeout: Annotated[PositiveInt, Field(description="seconds of computing that a program may take")] = 2
-    memory_mb: Annotated[int, Field(ge=64, description="MiB of memory that it may take, Python's included")] = 256
 
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         """The verdicts; equal programs run once."""
         sources = [script(rollout.text) for rollout in group.rollouts]
-        distinct = list(dict.fromkeys(sources))
-        limits = Limits(cpu_s=self.timeout, wall_s=10.0 * self.timeout, memory=self.memory_mb * MIB)
-        outcomes = await shared.run_all([asserting(source, limits) for source in distinct])
-        verdicts = dict(zip(distinct, map(self._verdict, outcomes), strict=True))
-        return [verdicts[source] for source in sources]
+        outcomes = await shared.outcomes(sources, lambda source: asserting(source, self.limits))
+        return [self._verdict(outcomes[source]) for source in sources]
 
     def _verdict(self, outcome: Outcome | SandboxFailed) -> Verdict:
         if isinstance(outcome, SandboxFailed):

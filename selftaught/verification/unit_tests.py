@@ -11,20 +11,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from selftaught.blocks import Context, Verifier
+from selftaught.blocks import Context
 from selftaught.core.errors import BadInput
 from selftaught.records import Group, Task, Verdict
 from selftaught.sandbox import shared
 from selftaught.sandbox.calls import Answer, Raised, Returned, answers, calling
 from selftaught.sandbox.code_blocks import program
 from selftaught.sandbox.endings import cut, ending
-from selftaught.sandbox.protocol import KIB, MIB, Limits, Outcome, SandboxFailed
+from selftaught.sandbox.protocol import Outcome, SandboxFailed
 from selftaught.sandbox.values import NotPlain, same
-
-WALL = 10
-"""Seconds that may pass for each that a program may compute: others use the machine too."""
+from selftaught.verification.sandboxed import Sandboxed
 
 Case = tuple[tuple[JsonValue, ...], JsonValue]
 """The positional arguments of a call, and what it has to return."""
@@ -55,17 +53,12 @@ class Cases(BaseModel):
         return self.visible + self.hidden
 
 
-class UnitTests(Verifier, type="tests"):
+class UnitTests(Sandboxed, type="tests"):
     """Pass a rollout whose last answer has a program that passes the test cases of its task's `check`.
 
     The score is the share of hidden cases that it passes (of the visible ones, where there are no others).
     """
 
-    timeout: Annotated[
-        PositiveInt, Field(description="seconds of computing that a program may take, for all cases")
-    ] = 2
-    memory_mb: Annotated[int, Field(ge=64, description="MiB of memory that it may take, Python's included")] = 256
-    output_kb: Annotated[PositiveInt, Field(description="KiB that it may print, and that its results may take")] = 64
     show: Annotated[
         Literal["visible", "none"], Field(description="whether a reason shows the first visible case that fails")
     ] = "visible"
@@ -74,22 +67,17 @@ class UnitTests(Verifier, type="tests"):
         """The verdicts; equal programs run once. Raises BadInput where the task's check is none of test cases."""
         tests = cases_of(group.task)
         sources = [program(rollout.text, tests.entry) for rollout in group.rollouts]
-        distinct = list(dict.fromkeys(source for source in sources if source is not None))
-        calls, limits = [arguments for arguments, _ in tests.cases], self._limits()
-        outcomes = await shared.run_all([calling(source, tests.entry, calls, limits) for source in distinct])
-        # what came back may take its time to read
-        said = await asyncio.to_thread(lambda: [self._verdict(tests, outcome) for outcome in outcomes])
-        found: dict[str | None, Verdict] = dict(zip(distinct, said, strict=True))
-        found[None] = Verdict.of(self.name, False, "no program in the answer")
-        return [found[source] for source in sources]
-
-    def _limits(self) -> Limits:
-        return Limits(
-            cpu_s=self.timeout,
-            wall_s=float(WALL * self.timeout),
-            memory=self.memory_mb * MIB,
-            output=self.output_kb * KIB,
+        calls = [arguments for arguments, _ in tests.cases]
+        outcomes = await shared.outcomes(
+            (source for source in sources if source is not None),
+            lambda source: calling(source, tests.entry, calls, self.limits),
         )
+        # what came back may take its time to read
+        said = await asyncio.to_thread(
+            lambda: {each: self._verdict(tests, outcome) for each, outcome in outcomes.items()}
+        )
+        none = Verdict.of(self.name, False, "no program in the answer")
+        return [none if source is None else said[source] for source in sources]
 
     def _verdict(self, tests: Cases, outcome: Outcome | SandboxFailed) -> Verdict:
         if isinstance(outcome, SandboxFailed):
