@@ -12,14 +12,15 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from selftaught.blocks import Metric, OneOf, Sampler, Verifier
+from selftaught.blocks import Verifier
 from selftaught.blocks.loading import OnAxis
 from selftaught.core.pooled import BINS, Opinions, figures
+from selftaught.evaluation.labelled import Label, Labelled, share
 from selftaught.evaluation.strategies import require_turns
 from selftaught.records import Group, Verdict
 
 
-class Calibration(Metric, type="calibration"):
+class Calibration(Labelled, type="calibration"):
     """The share of answers of which `of` says the truth; one of which it says nothing counts as wrong.
 
     Scores beside it: `.said`, the share of which it says anything; and of those, all together, `.accuracy`, `.f1` (of
@@ -29,8 +30,7 @@ class Calibration(Metric, type="calibration"):
 
     bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     part_names: ClassVar[tuple[str, ...]] = ("said", "accuracy", "f1", "brier", "ece", "ece_calibrated", "auroc")
-    label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@_-]*$", description="the metric's name")] = "calibration"
-    sample: Annotated[Sampler, OneOf("sample"), Field(description="what gives the answers, and what is said of them")]
+    label: Label = "calibration"
     of: Annotated[Verifier, OnAxis("verify"), Field(description="whose opinion of each answer is measured")]
     bins: Annotated[PositiveInt, Field(description="bins of equal width of the expected calibration error")] = BINS
 
@@ -39,26 +39,17 @@ class Calibration(Metric, type="calibration"):
         require_turns(self.sample, self.of.turn_names)
         return self
 
-    @property
-    def name(self) -> str:
-        """The metric as its scores name it."""
-        return self.label
-
-    def sampler(self) -> Sampler:
-        """What gives the answers."""
-        return self.sample
-
     def beside(self) -> Sequence[Verifier]:
         """The one whose opinion is measured."""
         return (self.of.opinion(),)
 
     def value(self, group: Group) -> float:
         """The share of answers of which the truth is said."""
-        return _share([said is not None and _agrees(said, right) for said, right in self._asked(group)])
+        return share([said is not None and _agrees(said, right) for said, right in self._asked(group)])
 
     def parts(self, group: Group) -> Mapping[str, float]:
         """The share of answers of which anything is said."""
-        return {"said": _share([said is not None for said, _ in self._asked(group)])}
+        return {"said": share([said is not None for said, _ in self._asked(group)])}
 
     def pooled(self, groups: Sequence[Group]) -> Mapping[str, Sequence[float]]:
         """The figures of all opinions of all `groups`."""
@@ -78,8 +69,3 @@ class Calibration(Metric, type="calibration"):
 def _agrees(said: float, right: bool) -> bool:
     """Whether it is on the side of the truth; .5 is on neither."""
     return said != 0.5 and (said > 0.5) == right
-
-
-def _share(held: Sequence[bool]) -> float:
-    """The share of what holds; none of a task whose answers nobody was asked about."""
-    return sum(held) / len(held) if held else 0.0

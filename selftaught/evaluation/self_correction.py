@@ -11,13 +11,13 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from selftaught.blocks import Metric, OneOf, Sampler
 from selftaught.core.pooled import Floats, ratio, relative_self_correction
+from selftaught.evaluation.labelled import Label, Labelled, share
 from selftaught.evaluation.strategies import require_turns
 from selftaught.records import Group, Rollout
 
 
-class SelfCorrection(Metric, type="self_correction"):
+class SelfCorrection(Labelled, type="self_correction"):
     """The share of rollouts whose answer in turn `last` is right; the mean over the task's rollouts.
 
     Scores beside it: `.first`, the share that is right in turn `first`; `.fixed`, wrong first and right last;
@@ -28,8 +28,7 @@ class SelfCorrection(Metric, type="self_correction"):
 
     bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     part_names: ClassVar[tuple[str, ...]] = ("first", "fixed", "spoilt", "changed", "confidence", "critique", "rss")
-    label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@_-]*$", description="the metric's name")] = "self_correction"
-    sample: Annotated[Sampler, OneOf("sample"), Field(description="the dialogue that is measured")]
+    label: Label = "self_correction"
     first: Annotated[str, Field(description="the turn that answers first")] = "attempt"
     last: Annotated[str, Field(description="the turn whose answer counts")] = "second"
 
@@ -43,18 +42,9 @@ class SelfCorrection(Metric, type="self_correction"):
         require_turns(self.sample, (self.first, self.last))
         return self
 
-    @property
-    def name(self) -> str:
-        """The metric as its scores name it."""
-        return self.label
-
-    def sampler(self) -> Sampler:
-        """The dialogue."""
-        return self.sample
-
     def value(self, group: Group) -> float:
         """The share of rollouts whose last answer is right."""
-        return _mean([group.passed(at) for at in range(len(group.rollouts))])
+        return share([group.passed(at) for at in range(len(group.rollouts))])
 
     def parts(self, group: Group) -> Mapping[str, float]:
         """What became of the first answers."""
@@ -62,10 +52,10 @@ class SelfCorrection(Metric, type="self_correction"):
         before = [_first_passed(group, at, self.first) for at in range(len(group.rollouts))]
         both = list(zip(before, after, strict=True))
         return {
-            "first": _mean(before),
-            "fixed": _mean([not one and other for one, other in both]),
-            "spoilt": _mean([one and not other for one, other in both]),
-            "changed": _mean([_text(each, self.first) != each.text for each in group.rollouts]),
+            "first": share(before),
+            "fixed": share([not one and other for one, other in both]),
+            "spoilt": share([one and not other for one, other in both]),
+            "changed": share([_text(each, self.first) != each.text for each in group.rollouts]),
         }
 
     def pooled(self, groups: Sequence[Group]) -> Mapping[str, Sequence[float]]:
@@ -88,7 +78,3 @@ def _first_passed(group: Group, at: int, turn: str) -> bool:
 
 def _text(rollout: Rollout, turn: str) -> str:
     return next((each.content for each in rollout.turns if each.name == turn), rollout.text)
-
-
-def _mean(values: Sequence[bool]) -> float:
-    return sum(values) / len(values)

@@ -8,30 +8,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from selftaught.blocks import Metric, OneOf, Sampler
+from selftaught.evaluation.labelled import Labelled
 from selftaught.evaluation.majority import voted_right
 from selftaught.records import Group
 
 
-class Strategy(Metric, type="strategy"):
+class Strategy(Labelled, type="strategy"):
     """1 when the strategy's answer is right."""
 
     bounds: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@._-]*$", description="the metric's name")]
-    sample: Annotated[Sampler, OneOf("sample"), Field(description="the strategy that is measured")]
     pick: Literal["answer", "vote", "any"] = "answer"
     """`answer`: the one that the search stands by (its own choice, made without the gold answer), or the first where
     there is no tree; `vote`: the most common final answer; `any`: whether one is right at all, which nobody would
     know."""
-
-    @property
-    def name(self) -> str:
-        """The metric as its scores name it."""
-        return self.label
-
-    def sampler(self) -> Sampler:
-        """The strategy itself."""
-        return self.sample
 
     def value(self, group: Group) -> float:
         """Whether what is picked of the task's answers passed."""
