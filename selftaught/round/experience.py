@@ -27,7 +27,7 @@ from selftaught.round.checks.minted import leaking
 from selftaught.round.inputs import of_online
 from selftaught.round.job import Job
 from selftaught.round.models import context
-from selftaught.sampling.runner import require_answers, sampled, tell, total_tokens
+from selftaught.sampling.runner import Unanswered, require_answers, sample, tell, total_tokens
 from selftaught.serving.engines.live import LiveEngine, require_pushed
 from selftaught.training.order import shuffled
 from selftaught.verification.runner import funnel, verify
@@ -133,11 +133,19 @@ class Gathering:
 
         Rollouts of a task are numbered through all steps.
         """
-        job, seed = self.kept.job, self.kept.seed(step)
+        job, seed, lost = self.kept.job, self.kept.seed(step), list[Unanswered]()
         tasks = chosen(self.tasks, self.kept.online, job.seed, step)
         models = Context(self._models.models, self._models.verifiers, seed, self._models.asked)
         attempts = job.blocks.sample.in_round(tasks, seed, self.kept.platform.settings.engine_context, {})
-        groups, lost = await sampled(peers.share(tasks), attempts, models, Forgetful[Group](), _silent)
+        groups = await sample(
+            peers.share(tasks),
+            attempts,
+            models,
+            Forgetful[Group](),
+            _silent,
+            most_unanswered=None,
+            unanswered=lambda task, error: lost.append((task, error)),
+        )
         for task, error in lost:
             tell(task, error)
         require_answers(peers.collected(lost), len(tasks))

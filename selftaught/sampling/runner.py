@@ -35,34 +35,16 @@ async def sample(
     report: ProgressSink,
     concurrency: int = CONCURRENCY,
     *,
-    most_unanswered: float = MOST_UNANSWERED,
+    most_unanswered: float | None = MOST_UNANSWERED,
     unanswered: Callable[[Task, NoAnswer], None] = tell,
 ) -> list[Group]:
-    """The groups that `sampled` gives; `unanswered` is called with the tasks that have none.
-
-    Raises as `sampled` and `require_answers` do.
-    """
-    groups, lost = await sampled(tasks, sampler, context, journal, report, concurrency)
-    for task, error in lost:
-        unanswered(task, error)
-    require_answers(lost, len({task.id for task in tasks}), most_unanswered)
-    return groups
-
-
-async def sampled(
-    tasks: Sequence[Task],
-    sampler: Attempts,
-    context: Context,
-    journal: Journal[Group],
-    report: ProgressSink,
-    concurrency: int = CONCURRENCY,
-) -> tuple[list[Group], list[Unanswered]]:
-    """A group for each of `tasks` that could be answered, in their order, and the others with the reason.
+    """A group for each of `tasks` that could be answered, in their order; `unanswered` is called with the others.
 
     Tasks that `journal` has are not sampled again; finished groups are appended to it at once. At most `concurrency`
     tasks are in flight, and the next starts as soon as one is done, so with one request a task (`iid`) this bounds
-    the requests and keeps the engine full. Raises the first other error of a sampler as itself; by then the others are
-    cancelled, and what had finished is in the journal.
+    the requests and keeps the engine full. Raises RoundFailed when more than `most_unanswered` of the tasks, or all of
+    them, got no answer (never for None: `require_answers` is the caller's to ask), and the first other error of a
+    sampler as itself; by then the others are cancelled, and what had finished is in the journal.
     """
     wanted = {task.id: task for task in tasks}
     groups, failed = dict[str, Group](), dict[str, NoAnswer]()
@@ -82,7 +64,11 @@ async def sampled(
             if group is not None:
                 groups[task.id] = group
     lost = [(task, failed[id]) for id, task in wanted.items() if id in failed]
-    return [groups[task.id] for task in tasks if task.id in groups], lost
+    for task, error in lost:
+        unanswered(task, error)
+    if most_unanswered is not None:
+        require_answers(lost, len(wanted), most_unanswered)
+    return [groups[task.id] for task in tasks if task.id in groups]
 
 
 def _said(group: Group) -> Group:
