@@ -4,9 +4,6 @@ Programs run in the real sandbox.
 """
 
 import asyncio
-import os
-import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +16,10 @@ from selftaught.curation.base import sampled as learnt_from
 from selftaught.curation.transcripts import Transcripts
 from selftaught.records import Group
 from selftaught.sampling.dialogue import Dialogue
-from selftaught.sandbox import shared
-from selftaught.sandbox.process import ProcessSandbox, refusal
+from selftaught.sandbox.process import refusal
 from selftaught.testing import ScriptedModel, check_block, sums
 from selftaught.verification.answer_match import AnswerMatch
+from tests.sandbox.lost import lose_workers
 
 TASK = sums()[0]
 PROGRAM = {"name": "program", "kind": "action"}
@@ -141,21 +138,11 @@ async def test_a_sandbox_that_is_lost_costs_the_task_and_says_nothing_of_the_pro
     attempt = asyncio.ensure_future(sampled(dialogue(PROGRAM, OUTPUT), "while True: pass"))
     while not attempt.done():
         await asyncio.sleep(0.1)
-        _lose_workers()
+        lose_workers()
     with pytest.raises(NoAnswer, match="sandbox"):
         await attempt
     group, _ = await sampled(dialogue(PROGRAM, OUTPUT), "1 + 1")
     assert said(group)[1] == "2"
-
-
-def _lose_workers() -> None:
-    async def running() -> list[int]:
-        pool: ProcessSandbox = await shared._sandbox()
-        return [worker._process.pid for worker in pool._workers if worker._process]
-
-    for pid in asyncio.run_coroutine_threadsafe(running(), shared._loop()).result():
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

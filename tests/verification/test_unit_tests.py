@@ -1,9 +1,6 @@
 """Tests as a verifier: what passes, what a model is shown of it, and what no program can gain by attacking it."""
 
 import asyncio
-import os
-import signal
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,12 +8,12 @@ import pytest
 from selftaught.blocks import Context
 from selftaught.core.errors import BadInput
 from selftaught.records import Message, Task, Verdict
-from selftaught.sandbox import shared
-from selftaught.sandbox.process import ProcessSandbox, refusal
+from selftaught.sandbox.process import refusal
 from selftaught.testing.checks import group_of
 from selftaught.verification.gold import gold_checks, stating
 from selftaught.verification.task_check import TaskCheck
 from selftaught.verification.unit_tests import UnitTests
+from tests.sandbox.lost import lose_workers
 
 VISIBLE, HIDDEN = [[[1], 2]], [[[n], 2 * n] for n in (20, 300, 4_000, -50_000)]
 DOUBLE = "def double(x):\n    return 2 * x\n"
@@ -169,22 +166,10 @@ async def test_a_sandbox_that_is_lost_is_an_error_and_no_failure_of_the_model():
     judging = asyncio.ensure_future(judged("def double(x):\n    while True: pass", by=UnitTests(timeout=600)))
     while not judging.done():
         await asyncio.sleep(0.3)
-        _lose_workers()
+        lose_workers()
     (verdict,) = await judging
     assert verdict.error is not None and verdict.score is None
     assert [each.passed for each in await judged(DOUBLE)] == [True]
-
-
-def _lose_workers() -> None:
-    """End every worker of this process's sandbox, whether it runs a program or waits for one."""
-
-    async def running() -> list[int]:
-        pool: ProcessSandbox = await shared._sandbox()
-        return [worker._process.pid for worker in pool._workers if worker._process]
-
-    for pid in asyncio.run_coroutine_threadsafe(running(), shared._loop()).result():
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
 
 
 async def test_the_loop_goes_on_while_programs_run():
