@@ -8,6 +8,7 @@ from selftaught.records import (
     ChatRole,
     Control,
     Example,
+    Function,
     Group,
     Imitate,
     Message,
@@ -22,6 +23,7 @@ from selftaught.records import (
     StopReason,
     Task,
     TaskScore,
+    ToolCall,
     Tree,
     Turn,
     TurnKind,
@@ -41,7 +43,12 @@ def some(strategy: st.SearchStrategy, **bounds: int) -> st.SearchStrategy:
 
 
 splits = st.sampled_from(["train", "gate", "report", "guard", named_set("ood")])
-messages = st.builds(Message, role=st.sampled_from(get_args(ChatRole)), content=texts)
+calls = some(st.builds(ToolCall, id=names, function=st.builds(Function, name=names, arguments=texts)), max_size=2)
+messages = st.one_of(
+    st.builds(Message, role=st.sampled_from(get_args(ChatRole)), content=texts),
+    st.builds(Message, role=st.just("assistant"), content=texts, tool_calls=calls),
+    st.builds(Message, role=st.just("tool"), content=texts, tool_call_id=names),
+)
 tasks = st.builds(
     Task,
     messages=some(messages, min_size=1),
@@ -71,12 +78,14 @@ turns = st.builds(
     hinted=st.booleans(),
     prefill=st.just("") | texts,
 )
+calling = st.builds(Turn, role=st.just("assistant"), kind=st.just("action"), content=texts, tool_calls=calls)
+answering = st.builds(Turn, role=st.just("tool"), kind=st.just("tool"), content=texts, tool_call_id=names)
 rollouts = st.builds(
     Rollout,
     task=names,
     index=counts,
     model=names,
-    turns=some(turns, min_size=1),
+    turns=some(turns | calling | answering, min_size=1),
     temperature=floats,
     finish_reason=texts,
     prompt_tokens=counts,

@@ -995,6 +995,9 @@ def _print_rollout(row: Any) -> None:
     out.print(head, style=style, highlight=False, soft_wrap=True)
     for message in (*row["prompt"], *row["completion"]):
         out.print(f"{message['role']}: {message['content']}", highlight=False, soft_wrap=True)
+        for call in message.get("tool_calls", ()):
+            name, arguments = (call["function"][each] for each in ("name", "arguments"))
+            out.print(f"calls {name}({arguments})", highlight=False, soft_wrap=True)
     if row["answer"] is not None:
         out.print(f"gold answer: {row['answer']}", highlight=False, soft_wrap=True)
     for verdict in row["verdicts"]:

@@ -103,8 +103,13 @@ def distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
     """The first rollout of each text, all of its turns taken together, white space apart."""
     by_text: dict[tuple[str, ...], Rollout] = {}
     for rollout in rollouts:
-        by_text.setdefault(tuple(" ".join(turn.content.split()) for turn in rollout.turns), rollout)
+        by_text.setdefault(tuple(map(_words, rollout.turns)), rollout)
     return list(by_text.values())
+
+
+def _words(turn: Turn) -> str:
+    called = (f"{call.function.name} {call.function.arguments}" for call in turn.tool_calls)
+    return " ".join(" ".join([turn.content, *called]).split())
 
 
 D = TypeVar("D", Rollout, Example)
@@ -156,7 +161,7 @@ def segments(turn: Turn) -> Iterator[Segment]:
     """What `turn` says: learnt, but for what it was prefilled with; another model's token ids mean nothing here."""
     if turn.prefill:
         yield Segment.context([Message(role="assistant", content=turn.prefill)])
-    yield Segment.answer(turn.own, turn.token_ids if is_own(turn) else ())
+    yield Segment.answer(turn.own, turn.token_ids if is_own(turn) else (), tool_calls=turn.tool_calls)
 
 
 def completion_example(group: Group, text: str, source: str, given: int = 0) -> Example:

@@ -149,7 +149,8 @@ class Transcripts(Selection, type="transcripts"):
             yield Segment.context([*before, *begun])
             weight = self.turn_weights.get(turn.name, self.turn_weights.get(turn.kind, 1.0))
             as_sampled = given == len(turn.prefill) and self._speaker == self.role
-            yield Segment.answer(turn.content[given:], turn.token_ids if as_sampled else (), (weight,))
+            tokens = turn.token_ids if as_sampled else ()
+            yield Segment.answer(turn.content[given:], tokens, (weight,), turn.tool_calls)
             before = []
 
     def _given(self, turn: Turn) -> int:

@@ -449,7 +449,7 @@ class Endpoint:
         return logprobs[1 - len(token_ids) :]
 
     def _chat(self, messages: Sequence[Message]) -> dict[str, Any]:
-        body = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
+        body = {"messages": [message.to_row() for message in messages]}
         return body | ({"chat_template_kwargs": dict(self._template)} if self._template else {})
 
     async def _begun(self, messages: Sequence[Message]) -> dict[str, Any]:

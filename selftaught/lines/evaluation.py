@@ -255,7 +255,7 @@ def _answer(group: Group, index: int) -> dict[str, Any]:
     rollout = group.rollouts[index]
     return {
         "text": rollout.text,
-        "turns": [{"role": turn.role, "kind": turn.kind, "content": turn.content} for turn in rollout.turns],
+        "turns": [turn.message.to_row() | {"kind": turn.kind} for turn in rollout.turns],
         "passed": group.passed(index),
         "verdicts": [verdict.to_row() for verdict in group.verdicts[index]],
         "finish_reason": rollout.finish_reason,

@@ -17,23 +17,22 @@ import yaml
 from selftaught.core.errors import BadInput
 from selftaught.core.files import replacing, writing
 from selftaught.platform import Platform
-from selftaught.records import Group, Message, Rollout, Task, Verdict, struct_of
-from selftaught.records.parquet import write_rows
+from selftaught.records import Group, Rollout, Task, Verdict, struct_of
+from selftaught.records.parquet import MESSAGES, write_rows
 from selftaught.report.data import RoundReport
 from selftaught.round.history import newest_of, records
 
 Row = Mapping[str, Any]
 
 _string, _int, _bool = pa.string(), pa.int64(), pa.bool_()
-_messages = pa.list_(struct_of(Message))
 SCHEMA = pa.schema(
     [
         ("task", _string),
-        ("prompt", _messages),
+        ("prompt", MESSAGES),
         ("answer", _string),
         ("source", _string),
         ("rollout", _int),
-        ("completion", _messages),
+        ("completion", MESSAGES),
         ("passed", _bool),
         ("verdicts", pa.list_(struct_of(Verdict))),
         ("hinted", _bool),
@@ -105,7 +104,7 @@ def row(task: Task, rollout: Rollout, verdicts: tuple[Verdict, ...], passed: boo
         "answer": task.answer,
         "source": task.source,
         "rollout": rollout.index,
-        "completion": [{"role": turn.role, "content": turn.content} for turn in rollout.turns],
+        "completion": [turn.message.to_row() for turn in rollout.turns],
         "passed": passed,
         "verdicts": [_spelt_out(verdict) for verdict in verdicts],
         "hinted": rollout.hinted,

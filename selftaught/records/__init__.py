@@ -11,7 +11,7 @@ from selftaught.records.conversation import conversation
 from selftaught.records.example import Example, Imitate, Prefer, Regress, Reinforce, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
-from selftaught.records.message import ChatRole, Message
+from selftaught.records.message import ChatRole, Function, Message, ToolCall, for_template
 from selftaught.records.rollout import ANSWERS, Rollout, Turn, TurnKind, Verdict, passes
 from selftaught.records.score import TaskScore
 from selftaught.records.task import FEEDBACK, UPLOADED, NamedSet, Origin, Split, Task, named_set, set_name
@@ -26,6 +26,7 @@ __all__ = [
     "ChatRole",
     "Control",
     "Example",
+    "Function",
     "Group",
     "Growth",
     "Imitate",
@@ -47,6 +48,7 @@ __all__ = [
     "TargetType",
     "Task",
     "TaskScore",
+    "ToolCall",
     "Tree",
     "Turn",
     "TurnKind",
@@ -54,6 +56,7 @@ __all__ = [
     "content_id",
     "conversation",
     "encodable",
+    "for_template",
     "named_set",
     "passes",
     "schema_of",

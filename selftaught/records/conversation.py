@@ -8,7 +8,7 @@ learns in the context in which it was asked.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from selftaught.records.message import Message
+from selftaught.records.message import ChatRole, Message
 from selftaught.records.rollout import Turn
 
 Said = tuple[Message, Turn | None]
@@ -23,14 +23,19 @@ def conversation(messages: Sequence[Message], turns: Iterable[Turn], speaker: st
 
 def _seen(turn: Turn, speaker: str) -> Said:
     if turn.role == "assistant" and turn.speaker == speaker:
-        return Message(role="assistant", content=turn.content), turn
-    return Message(role="tool" if turn.role == "tool" else "user", content=turn.content), None
+        return turn.message, turn
+    return (turn.message if turn.role == "tool" else Message(role="user", content=turn.content)), None
 
 
 def _joined(said: Iterable[Said]) -> Iterator[Said]:
-    """What others said between two turns of the speaker, as one message of each role."""
-    for (role, own), each in groupby(said, key=lambda one: (one[0].role, one[1] is not None)):
-        if own or role == "system":
+    """What others said between two turns of the speaker, as one message of each role, or of each call of a tool."""
+    for (role, own, call), each in groupby(said, key=_kind):
+        if own or call or role == "system":
             yield from each
         else:
             yield Message(role=role, content="\n\n".join(message.content for message, _ in each)), None
+
+
+def _kind(said: Said) -> tuple[ChatRole, bool, str]:
+    message, own = said
+    return message.role, own is not None, message.tool_call_id

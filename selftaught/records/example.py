@@ -13,7 +13,7 @@ from selftaught.core.canonical import canonical
 from selftaught.records.added import Several
 from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
-from selftaught.records.message import Message
+from selftaught.records.message import Message, ToolCall
 
 
 class Segment(Record):
@@ -39,9 +39,16 @@ class Segment(Record):
         return cls(messages=tuple(messages), token_ids=token_ids)
 
     @classmethod
-    def answer(cls, text: str, token_ids: TokenIds = (), weights: tuple[float, ...] = (1.0,)) -> Self:
+    def answer(
+        cls,
+        text: str,
+        token_ids: TokenIds = (),
+        weights: tuple[float, ...] = (1.0,),
+        tool_calls: tuple[ToolCall, ...] = (),
+    ) -> Self:
         """What the assistant is to say."""
-        return cls(messages=(Message(role="assistant", content=text),), token_ids=token_ids, weights=weights)
+        said = Message(role="assistant", content=text, tool_calls=tool_calls)
+        return cls(messages=(said,), token_ids=token_ids, weights=weights)
 
     @model_validator(mode="after")
     def _weighed(self) -> Self:

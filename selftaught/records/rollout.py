@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -10,7 +10,7 @@ from selftaught.records.added import Flag, Name, Several
 from selftaught.records.arrow import TokenIds
 from selftaught.records.base import Record, content_id
 from selftaught.records.json_column import Texts
-from selftaught.records.message import ChatRole, Message
+from selftaught.records.message import ChatRole, Message, ToolCall, require_tool_roles
 
 TurnKind = Literal["attempt", "critique", "verification", "refinement", "feedback", "question", "action", "tool"]
 ANSWERS: frozenset[TurnKind] = frozenset({"attempt", "refinement"})
@@ -23,6 +23,7 @@ class Turn(Record):
     `name` is the turn's in the sampler's dialogue and `agent` the role whose model said it; both are empty where there
     is one turn, the policy's. `asked` is the prompt of a turn that was not asked with the task and the turns before it.
     `prefill` is what `content` begins with that was put into the model's mouth: its tokens are not among `token_ids`.
+    `tool_calls` and `tool_call_id` are a message's.
     What is said `aside` is not seen by later turns. A `hinted` one is, or follows, a prompt that gives the right answer
     away. `finish_reason` is the engine's.
     """
@@ -41,6 +42,18 @@ class Turn(Record):
     aside: Flag = False
     hinted: Flag = False
     prefill: Name = ""
+    tool_calls: Several[ToolCall] = ()
+    tool_call_id: Name = ""
+
+    @model_validator(mode="after")
+    def _by_role(self) -> Self:
+        require_tool_roles(self.role, self.tool_calls, self.tool_call_id)
+        return self
+
+    @property
+    def message(self) -> Message:
+        """The turn as a chat message."""
+        return Message(role=self.role, content=self.content, tool_calls=self.tool_calls, tool_call_id=self.tool_call_id)
 
     @property
     def own(self) -> str:
@@ -77,7 +90,7 @@ class Rollout(Record):
     @cached_property
     def id(self) -> str:
         """Content id over task, index, model digest and what was said."""
-        return content_id([self.task, self.index, self.model, [(t.role, t.kind, t.content) for t in self.turns]])
+        return content_id([self.task, self.index, self.model, [_said(turn) for turn in self.turns]])
 
     @property
     def answers(self) -> tuple[int, ...]:
@@ -95,6 +108,12 @@ class Rollout(Record):
         """The last answer, which verifiers read; the last assistant turn where none is an answer."""
         said = [turn for turn in self.turns if turn.role == "assistant"]
         return next((turn for turn in reversed(said) if turn.kind in ANSWERS), said[-1]).content
+
+
+def _said(turn: Turn) -> list[Any]:
+    """What a rollout's id covers of `turn`."""
+    tools = (each for each in ([call.to_row() for call in turn.tool_calls], turn.tool_call_id) if each)
+    return [turn.role, turn.kind, turn.content, *tools]
 
 
 class Verdict(Record):

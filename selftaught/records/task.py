@@ -1,7 +1,7 @@
 """Tasks: one problem, and what is needed to check an answer to it."""
 
 from functools import cached_property
-from typing import Annotated, Literal, NewType
+from typing import Annotated, Any, Literal, NewType
 
 import pyarrow as pa
 from pydantic import Field, JsonValue
@@ -62,7 +62,7 @@ class Task(Record):
     @cached_property
     def id(self) -> str:
         """Content id over prompt, answer, check and environment, and not the split: a task that leaks keeps its id."""
-        own = [[(m.role, m.content) for m in self.messages], self.answer]
+        own = [[_asked(message) for message in self.messages], self.answer]
         return content_id([*own, *(each for each in (self.check, self.environment) if each)])
 
     @property
@@ -74,3 +74,9 @@ class Task(Record):
     def question(self) -> str:
         """The text of the last user message."""
         return next(m.content for m in reversed(self.messages) if m.role == "user")
+
+
+def _asked(message: Message) -> list[Any]:
+    """What a task's id covers of `message`."""
+    row = message.to_row()
+    return [row.pop("role"), row.pop("content"), *([row] if row else [])]

@@ -129,7 +129,7 @@ def _rollout(group: Group, each: JudgedRollout) -> Mapping[str, object]:
         "temperature": rollout.temperature,
         "finish_reason": rollout.finish_reason,
         "completion_tokens": rollout.completion_tokens,
-        "turns": [{"role": turn.role, "kind": turn.kind, "content": turn.content} for turn in rollout.turns],
+        "turns": [turn.message.to_row() | {"kind": turn.kind} for turn in rollout.turns],
         "judgement": each.judgement,
         "verdicts": [verdict.to_row() for verdict in each.verdicts],
     }

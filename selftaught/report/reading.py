@@ -82,7 +82,8 @@ def _to_keep(group: Group) -> list[int]:
 
 
 def _without_tokens(rollout: Rollout) -> Rollout:
-    turns = (Turn(role=turn.role, kind=turn.kind, content=turn.content) for turn in rollout.turns)
+    kept = ("role", "kind", "content", "tool_calls", "tool_call_id")
+    turns = (Turn.model_validate({name: getattr(turn, name) for name in kept}) for turn in rollout.turns)
     return rollout.model_copy(update={"turns": tuple(turns)})
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from selftaught.records import Example, Message, Regress, struct_of
-from selftaught.records.parquet import write_rows
+from selftaught.records import Example, Regress
+from selftaught.records.parquet import MESSAGES, write_rows
 
-_MESSAGES = pa.list_(struct_of(Message))
 SCHEMA = pa.schema(
     [
-        *((side, _MESSAGES) for side in ("prompt", "completion", "rejected")),
+        *((side, MESSAGES) for side in ("prompt", "completion", "rejected")),
         ("target", pa.string()),
         ("label", pa.float64()),
         ("weight", pa.float64()),

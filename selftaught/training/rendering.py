@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from pydantic import JsonValue
 
-from selftaught.records import Message, Segment
+from selftaught.records import Message, Segment, for_template
 
 Ids = tuple[int, ...]
 
@@ -74,13 +74,26 @@ class Chat:
 
     def opening(self, messages: Sequence[Message]) -> Ids:
         """The tokens with which an engine is asked for an answer to `messages`."""
-        rows = [message.to_row() for message in messages]
-        options = {**self.template, "add_generation_prompt": True, "return_dict": False}
+        return self._templated(messages, answering=True)
+
+    def calling(self, before: Sequence[Message], message: Message) -> Ids | None:
+        """The tokens of the entire `message`, which calls tools, after `before`: as the chat template writes calls.
+
+        None where the template shows what is before it otherwise, or does not end the message.
+        """
+        opening, full = self.opening(before), self._templated([*before, message], answering=False)
+        said = full[len(opening) :] if full[: len(opening)] == opening else ()
+        end = next((at for at, token in enumerate(said) if token in self.ends), None)
+        return None if end is None else said[: end + 1]
+
+    def _templated(self, messages: Sequence[Message], answering: bool) -> Ids:
+        rows = [for_template(message.to_row()) for message in messages]
+        options = {**self.template, "add_generation_prompt": answering, "return_dict": False}
         return tuple(self.tokenizer.apply_chat_template(rows, **options))
 
     def begun(self, messages: Sequence[Message]) -> Ids:
         """As `opening`, but a last message of the assistant is an answer that is to be resumed."""
-        if messages[-1].role != "assistant":
+        if messages[-1].role != "assistant" or messages[-1].tool_calls:
             return self.opening(messages)
         return (*self.opening(messages[:-1]), *self.tokens(messages[-1].content))
 
@@ -171,7 +184,7 @@ def rendered(sequence: Sequence[Segment], chat: Chat) -> list[Rendered]:
     for at, segment in enumerate(sequence):
         if not segment.weights:
             continue
-        context, said = _context(sequence[:at], chat), _said(segment, chat)
+        context, said = _context(sequence[:at], chat), _said(segment, sequence[:at], chat)
         if said is None:
             return []
         before = rows.pop() if rows and context[: len(rows[-1].ids)] == rows[-1].ids else Rendered((), ())
@@ -194,15 +207,15 @@ def _each(weights: Figures, tokens: int) -> Figures:
     return weights if len(weights) == tokens else (weights or (0.0,)) * tokens
 
 
-def _said(segment: Segment, chat: Chat) -> Rendered | None:
-    """The tokens of a turn and their weights. None where they would not say it, or are not those that were weighed.
+def _said(segment: Segment, before: Sequence[Segment], chat: Chat) -> Rendered | None:
+    """The tokens of a turn after `before`, and their weights. None where they would not say it, or others were weighed.
 
     An end that the engine did not give is worth what the turn's last token is.
     """
     text = segment.messages[0].content
     if segment.advantages and chat.own(text, segment.token_ids):
         return _sampled(segment)
-    ids = chat.said(text, segment.token_ids)
+    ids = _turn(segment, before, chat)
     if ids is None:
         return None
     if max(len(segment.weights), len(segment.advantages)) == 1:
@@ -210,6 +223,16 @@ def _said(segment: Segment, chat: Chat) -> Rendered | None:
     weights = (*segment.weights, segment.weights[-1])[: len(ids)]
     same = ids in (segment.token_ids, (*segment.token_ids, chat.end))
     return Rendered(ids, weights) if same else None
+
+
+def _turn(segment: Segment, before: Sequence[Segment], chat: Chat) -> Ids | None:
+    """The tokens of a turn with its end; the text of one that calls tools is not all that it says."""
+    message, ids = segment.messages[0], segment.token_ids
+    if not message.tool_calls:
+        return chat.said(message.content, ids)
+    if chat.own(message.content, ids) and all(call.function.name in chat.text(ids) for call in message.tool_calls):
+        return ids if ids[-1] in chat.ends else (*ids, chat.end)
+    return chat.calling([each for segment in before for each in segment.messages], message)
 
 
 def _sampled(segment: Segment) -> Rendered:

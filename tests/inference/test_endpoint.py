@@ -711,3 +711,16 @@ def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch):
 
 def test_served_name_is_the_line_and_eight_digits():
     assert served_name("rft", DIGEST) == NAME
+
+
+async def test_a_conversation_with_calls_of_tools_is_sent_as_openais_protocol_has_it():
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+    rows = [
+        {"role": "user", "content": "2 + 3?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "5", "tool_call_id": "c1"},
+    ]
+    with serving() as server:
+        async with endpoint(server) as model:
+            await model.chat([Message.from_row(each) for each in rows])
+    assert server.bodies[0]["messages"] == rows

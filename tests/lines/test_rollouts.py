@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
 from selftaught.cli.main import app
+from selftaught.lines.rollouts import SCHEMA, row
 from selftaught.platform import Platform
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict, dataset
+from selftaught.records.parquet import write_rows
 from selftaught.report.data import DatasetRef
 from selftaught.state.round_key import RoundKey
 from tests.plans import end_round
@@ -140,3 +143,31 @@ def test_nothing_that_is_there_is_written_over_but_a_file_of_lines(tmp_path: Pat
     (tmp_path / "x.jsonl").write_text("mine")
     ran("export", LINE, "--to", str(tmp_path / "x.jsonl"), "--task", "zz", code=1)
     assert (tmp_path / "x.jsonl").read_text() == "mine"
+
+
+def test_calls_of_tools_are_exported_in_openais_form(tmp_path: Path):
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+    turns = [
+        Turn.from_row({"kind": "action", "content": "", "tool_calls": [call]}),
+        Turn(role="tool", kind="tool", content="5", tool_call_id="c1"),
+        Turn(content="It is 5."),
+    ]
+    rollout = FIRST.rollouts[0].model_copy(update={"turns": tuple(turns)})
+    found = row(FIRST.task, rollout, FIRST.verdicts[0], passed=True)
+    assert found["completion"] == [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "5", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "It is 5."},
+    ]
+    write_rows(tmp_path / "rows.parquet", SCHEMA, [found])
+    (read,) = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [Message.from_row(each) for each in read["completion"]] == [turn.message for turn in turns]
+
+
+def test_a_data_set_without_calls_of_tools_has_no_fields_for_them(tmp_path: Path):
+    found = row(FIRST.task, FIRST.rollouts[0], FIRST.verdicts[0], passed=True)
+    assert write_rows(tmp_path / "rows.parquet", SCHEMA, [found] * 1001) == 1001
+    read = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert len(read) == 1001 and all(
+        each["completion"] == [{"role": "assistant", "content": "It is 5."}] for each in read
+    )

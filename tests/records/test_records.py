@@ -21,9 +21,12 @@ from selftaught.records import (
     Segment,
     Task,
     TaskScore,
+    ToolCall,
     Tree,
     Turn,
     Verdict,
+    conversation,
+    for_template,
     schema_of,
 )
 from tests import strategies
@@ -229,3 +232,55 @@ def test_scores_without_errors_are_the_rows_that_they_were_before_errors_were_co
     assert TaskScore.from_row(score.to_row() | {"errors": None}) == score
     counted = score.model_copy(update={"errors": 2})
     assert TaskScore.from_row(counted.to_row()) == counted
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
+
+
+def test_a_message_with_calls_is_the_row_of_openais_protocol_and_one_without_is_the_row_that_it_was():
+    said = Message.from_row({"role": "assistant", "content": "", "tool_calls": [CALL]})
+    assert said.to_row() == {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    answered = {"role": "tool", "content": "5", "tool_call_id": "c1"}
+    assert Message.from_row(answered).to_row() == answered
+    assert Message(role="user", content="?").to_row() == {"role": "user", "content": "?"}
+
+
+@pytest.mark.parametrize("record", [Message, Turn])
+@pytest.mark.parametrize(
+    ("role", "field"),
+    [("user", {"tool_calls": [CALL]}), ("tool", {"tool_calls": [CALL]}), ("assistant", {"tool_call_id": "c1"})],
+)
+def test_only_the_assistant_calls_tools_and_only_a_tool_answers(record: type[Record], role: str, field: dict):
+    with pytest.raises(ValidationError, match=next(iter(field))):
+        record.from_row({"role": role, "content": "", **field})
+
+
+def test_what_is_called_is_part_of_the_ids():
+    """Of a rollout, and of a task that begins with calls."""
+    called = Turn.from_row({"role": "assistant", "content": "", "tool_calls": [CALL]})
+    bare = called.model_copy(update={"tool_calls": ()})
+    assert len({ROLLOUT.model_copy(update={"turns": (turn,)}).id for turn in (called, bare)}) == 2
+    begun = [TASK.model_copy(update={"messages": (*TASK.messages, turn.message)}) for turn in (called, bare)]
+    assert begun[0].id != begun[1].id
+
+
+@given(strategies.calls)
+def test_a_template_gets_arguments_as_an_object_where_they_are_one(calls: tuple[ToolCall, ...]):
+    row = Message(role="assistant", content="", tool_calls=calls).to_row()
+    for call, shown in zip(calls, for_template(row).get("tool_calls", []), strict=True):
+        found = shown["function"]["arguments"]
+        assert found == call.function.arguments or json.loads(call.function.arguments) == found
+        assert isinstance(found, dict | str)
+
+
+def test_each_answer_of_a_tool_is_a_message_of_its_own():
+    """Templates take one a call; what a tool says unasked is joined as anything else that others say."""
+    calls = [CALL, CALL | {"id": "c2"}]
+    turns = [
+        Turn.from_row({"role": "assistant", "kind": "action", "content": "", "tool_calls": calls}),
+        *(Turn(role="tool", kind="tool", content=id, tool_call_id=id) for id in ("c1", "c2")),
+        *(Turn(role="tool", kind="tool", content=text) for text in ("x", "y")),
+    ]
+    said = [message for message, _ in conversation(TASK.messages, turns)]
+    assert said[2:] == [*(turn.message for turn in turns[1:3]), Message(role="tool", content="x\n\ny")]
+    assert said[1] == turns[0].message

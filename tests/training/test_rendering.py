@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.records import Message, Segment
+from selftaught.curation.base import sampled
+from selftaught.records import Function, Group, Message, Rollout, Segment, Task, ToolCall, Turn
 from selftaught.training.rendering import Chat, Ids, Rendered, chat_of, exact, rendered
 from tests.examples import asked
 from tests.training.templates import CHATML, CUTS, NO_END, TEMPLATES, TRIMS, chat_with, tokenizer_with
@@ -274,3 +275,72 @@ def test_exact_tokens_are_those_of_all_segments_or_none():
     prompt, said = asked("?", token_ids=(1, 2)), Segment.answer("ab", (3, 4), weights=(0.0, 2.0))
     assert exact((prompt, said)) == Rendered((1, 2, 3, 4), (0.0, 0.0, 0.0, 2.0))
     assert exact((asked("?"), said)) is None
+
+
+# Calls of tools -------------------------------------------------------------------------------------------------------
+
+TOOLS = (  # Hermes, Qwen: arguments are written as JSON by the template
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}"
+    '<tool_call>{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}</tool_call>'
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CALL = '<tool_call>{"name": "add", "arguments": {"a": 3, "b": 4}}</tool_call>'
+
+
+def called(content: str = "", ids: Ids = ()) -> Segment:
+    """A turn that calls a tool."""
+    call = ToolCall(id="c1", function=Function(name="add", arguments='{"a": 3, "b": 4}'))
+    return Segment.answer(content, ids, tool_calls=(call,))
+
+
+def with_tool(call: Segment) -> tuple[Segment, ...]:
+    """The call, what the tool answers, and the answer that follows."""
+    result = Message(role="tool", content="the sum is 7", tool_call_id="c1")
+    return (asked(QUESTION), call, Segment.context((result,)), Segment.answer("It is 7."))
+
+
+def test_a_call_is_learnt_as_the_template_writes_it_and_what_the_tool_says_is_not():
+    chat = chat_with(TOOLS)
+    (row,) = rendered(with_tool(called("Let me add.")), chat)
+    assert chat.tokenizer.decode(trained(row)) == f"Let me add.{CALL}<|im_end|>It is 7.<|im_end|>"
+    assert f"{CALL}<|im_end|>\n<|im_start|>tool\nthe sum is 7<|im_end|>" in chat.tokenizer.decode(row.ids)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_call_is_learnt_in_the_engines_own_tokens_where_these_are_known(ended: bool):
+    chat = chat_with(TOOLS)
+    ids = (*letters(chat, CALL), *((chat.end,) if ended else ()))
+    (row,) = rendered((asked(QUESTION), called(ids=ids)), chat)
+    assert row.ids == (*served(chat, QUESTION), *letters(chat, CALL), chat.end)
+    assert trained(row) == [*letters(chat, CALL), chat.end]
+
+
+def test_a_call_in_tokens_of_another_model_is_learnt_as_the_template_writes_it():
+    chat = chat_with(TOOLS)
+    (row,) = rendered((asked(QUESTION), called(ids=letters(chat, "something else"))), chat)
+    assert chat.tokenizer.decode(trained(row)) == f"{CALL}<|im_end|>"
+
+
+def test_a_call_that_the_template_leaves_out_or_does_not_end_is_not_learnt():
+    assert rendered((asked(QUESTION), called()), chat_with(NO_END)) == []
+
+
+@given(st.data())
+def test_whatever_a_tool_says_has_no_weight(data: st.DataObject):
+    text = data.draw(st.text("abc <>|_", max_size=12))
+    turns = [
+        Turn(kind="action", content="", tool_calls=called().messages[0].tool_calls),
+        Turn(role="tool", kind="tool", content=text, tool_call_id="c1"),
+        Turn(content="It is 7."),
+    ]
+    task = Task(messages=asked(QUESTION).messages, source="test")
+    rollout = Rollout(task=task.id, index=0, model="m" * 64, turns=tuple(turns), temperature=1.0)
+    (said,) = sampled(Group(task=task, rollouts=(rollout,)), rollout).sequences
+    assert [bool(segment.weights) for segment in said] == [False, True, False, True]
+    rows = rendered(said, TOOL_CHAT)
+    assert "".join(TOOL_CHAT.tokenizer.decode(trained(row)) for row in rows) == f"{CALL}<|im_end|>It is 7.<|im_end|>"
+
+
+TOOL_CHAT = chat_with(TOOLS)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from selftaught.core.loopback import KEY, OPEN, refusal, token
+from selftaught.records import for_template
 from selftaught.serving.process_reward import classes_of, loader
 from selftaught.serving.weight_check import logprobs_of, process_reward, values
 from selftaught.state.weights import prove_loaded
@@ -349,7 +350,8 @@ def rendered(tokenizer: Any, body: Json, answering: bool) -> list[int]:
         raise RefusedError("chat_template_kwargs: it has to be a mapping of the template's own variables")
     asked = {"add_generation_prompt": answering, **more, "return_dict": True}
     try:
-        return tokenizer.apply_chat_template(cast(list[Any], messages), **asked)["input_ids"]
+        rows = [for_template(each) for each in cast(list[Json], messages)]
+        return tokenizer.apply_chat_template(rows, **asked)["input_ids"]
     except (LookupError, TemplateError, TypeError, ValueError) as error:
         raise RefusedError(f"messages: the chat template cannot render them ({str(error)[:200]})") from None
 
