@@ -128,6 +128,8 @@ def command(folder: Path, ports: dict[str, int], certificates: Certificates, pol
         f"-s3.localSocket={folder}/s3.sock",
         f"-filer.localSocket={folder}/filer.sock",
         "-master.volumeSizeLimitMB=64",
+        # With 10 s, its default, a master that was killed waits as long for others before it serves again.
+        "-master.electionTimeout=1s",
         "-volume.max=0",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]

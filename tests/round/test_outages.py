@@ -158,6 +158,7 @@ def waits(monkeypatch: pytest.MonkeyPatch, bucket: S3Server) -> None:
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # it is the step that waits, and not boto3 with pauses of its own
     monkeypatch.setenv("SELFTAUGHT_PATIENCE", "600")
     monkeypatch.setattr(patience, "PAUSES", (0.5,))
 
