@@ -90,7 +90,7 @@ class Advantages(PerGroupCurator, type="advantages"):
 
 def reinforced(group: Group, rollout: Rollout, advantage: float, mean_reward: float) -> Example:
     """`rollout` with the same advantage on every token that the model said, as its engine gave them."""
-    example = sampled(group, rollout)
+    example = sampled(group, rollout, as_asked=True)
     asked, *turns = example.sequences[0]
     own = filter(is_own, thread(rollout))
     said = (_scored(each, next(own), advantage) if each.weights else each for each in turns)

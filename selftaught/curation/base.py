@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from selftaught.blocks import Curator
 from selftaught.core.errors import RoundFailed
 from selftaught.curation.parts import Parts
-from selftaught.records import Example, Group, Message, Rollout, Segment, Turn, content_id, conversation
+from selftaught.records import Example, Group, Message, Rollout, Segment, Turn, content_id, conversation, opening
 
 
 class PerGroupCurator(Curator):
@@ -131,16 +131,21 @@ def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Exampl
     return [each for each in made if each.id in kept]
 
 
-def sampled(group: Group, rollout: Rollout) -> Example:
+def sampled(group: Group, rollout: Rollout, *, as_asked: bool = False) -> Example:
     """`rollout` as what is to be said to the group's task: its turns up to the policy's last, in the engine's tokens.
 
-    What other roles said, or a tool, is the user's, and is read.
+    What other roles said, or a tool, is the user's, and is read. `as_asked` begins with what the policy's first turn
+    was asked with, where that was not the task.
     """
-    shown = [turn.model_copy(update={"aside": False}) for turn in thread(rollout)]
+    begin, turns = asked(group), thread(rollout)
+    first = next((at for at, turn in enumerate(turns) if is_own(turn)), 0)
+    if as_asked and turns[first].asked:
+        begin, turns = Segment.context(turns[first].asked), turns[first:]
+    shown = [turn.model_copy(update={"aside": False}) for turn in turns]
     said = chain.from_iterable(
         [Segment.context([message])] if turn is None else segments(turn) for message, turn in conversation((), shown)
     )
-    return Example(sequences=((asked(group), *said),), task=group.id, rollout=rollout.id)
+    return Example(sequences=((begin, *said),), task=group.id, rollout=rollout.id)
 
 
 def is_own(turn: Turn) -> bool:
@@ -182,4 +187,5 @@ def asked_with(group: Group, rollout: Rollout, at: int, speaker: str = "policy")
     """What the turn at `at` of `rollout` was asked with, as `speaker` sees it."""
     if rollout.turns[at].asked:
         return rollout.turns[at].asked
-    return tuple(message for message, _ in conversation(group.task.messages, rollout.turns[:at], speaker))
+    before = rollout.turns[:at]
+    return tuple(message for message, _ in conversation(opening(group.task.messages, before), before, speaker))

@@ -7,7 +7,7 @@ blocks; reading and writing whole data sets lives in `selftaught.records.dataset
 
 from selftaught.records.arrow import schema_of, struct_of
 from selftaught.records.base import Record, content_id, encodable
-from selftaught.records.conversation import conversation
+from selftaught.records.conversation import conversation, opening
 from selftaught.records.example import Example, Imitate, Prefer, Regress, Reinforce, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
@@ -58,6 +58,7 @@ __all__ = [
     "encodable",
     "for_template",
     "named_set",
+    "opening",
     "passes",
     "schema_of",
     "set_name",

@@ -21,6 +21,18 @@ def conversation(messages: Sequence[Message], turns: Iterable[Turn], speaker: st
     return list(_joined([*seen, *(_seen(turn, speaker) for turn in turns if not turn.aside)]))
 
 
+def opening(messages: Sequence[Message], turns: Iterable[Turn]) -> tuple[Message, ...]:
+    """What later turns of a thread see before `turns`: the task's `messages`, or what the first was asked with instead.
+
+    A system message is of the turn that has it: later ones see the task's.
+    """
+    first = next((turn for turn in turns if not turn.aside), None)
+    if first is None or not first.asked:
+        return tuple(messages)
+    system = (message for message in messages if message.role == "system")
+    return (*system, *(message for message in first.asked if message.role != "system"))
+
+
 def _seen(turn: Turn, speaker: str) -> Said:
     if turn.role == "assistant" and turn.speaker == speaker:
         return turn.message, turn

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
-from selftaught.records import Group, Message, Task, Turn, Verdict, conversation, passes
+from selftaught.records import Group, Message, Task, Turn, Verdict, conversation, opening, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
 from selftaught.sampling.dialogue_tool import outputs
 from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, problems
@@ -190,7 +190,7 @@ class _Asking:
     def _after(self, branch: Branch, prompt: Prompt, feedback: Feedback, said: Spoken) -> Iterator[Branch]:
         """The branch with what is said, or with each of its next `n` answers; ended where there are none."""
         if isinstance(said, str):
-            yield self._scripted(branch, said, feedback)
+            yield self._scripted(branch, prompt, said, feedback)
         elif said is None:
             yield replace(branch, ended=True)
         else:
@@ -229,11 +229,18 @@ class _Asking:
         if self.turn.by != "policy" or self.turn.view == "fresh":
             return None
         before = [*branch.turns, *self._question(branch, feedback)]
-        return tuple(message for message, _ in conversation(self.task.messages, before))
+        return tuple(message for message, _ in conversation(opening(self.task.messages, branch.turns), before))
 
-    def _scripted(self, branch: Branch, text: str, feedback: Feedback) -> Branch:
-        aside = self.turn.view == "fresh"
-        own = Turn(kind=self.turn.kind, content=text, name=self.turn.name, agent=self._agent, aside=aside)
+    def _scripted(self, branch: Branch, prompt: Prompt, text: str, feedback: Feedback) -> Branch:
+        begins = self.turn.ask is not None and self.turn.view == "thread" and not branch.turns
+        own = Turn(
+            kind=self.turn.kind,
+            content=text,
+            name=self.turn.name,
+            agent=self._agent,
+            asked=prompt if begins else (),
+            aside=self.turn.view == "fresh",
+        )
         return branch.then(*self._question(branch, feedback), own)
 
     def _question(self, branch: Branch, feedback: Feedback) -> Iterator[Turn]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from selftaught.core.errors import BadRecipe
-from selftaught.records import Message, Rollout, Task, Turn, Verdict, conversation
+from selftaught.records import Message, Rollout, Task, Turn, Verdict, conversation, opening
 from selftaught.sampling.dialogue_error import with_error
 from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, is_feedback
 
@@ -90,7 +90,7 @@ def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: Feedback
     begun = [] if turn.prefill is None else [Message(role="assistant", content=text(turn.prefill))]
     if turn.view == "fresh":
         return (*system, *asked, *begun)
-    thread = [message for message in task.messages if message.role != "system"]
+    thread = [message for message in opening(task.messages, branch.turns) if message.role != "system"]
     if not branch.turns:
         return (*system, *(thread[:-1] if asked else thread), *asked, *begun)
     question = [Turn(role="user", content=message.content) for message in asked]

@@ -4,8 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught.blocks import Context
 from selftaught.curation.advantages import Advantages
+from selftaught.curation.transcripts import Transcripts
 from selftaught.records import Verdict
+from selftaught.sampling.dialogue import Dialogue
+from selftaught.testing import ScriptedModel, sums
 from tests.curation.test_base import group
 
 rewards = st.lists(st.floats(-4, 4), min_size=2, max_size=12)
@@ -103,3 +107,18 @@ def test_the_engines_log_probabilities_stay_with_its_tokens():
     turn = first.turns[0].model_copy(update={"token_ids": (5, 6), "logprobs": (-1.0, -2.0)})
     found = found.model_copy(update={"rollouts": (first.model_copy(update={"turns": (turn,)}), found.rollouts[1])})
     assert made(Advantages(), found)[0].sequences[0][1].logprobs == (-1.0, -2.0)
+
+
+async def test_turns_are_reinforced_and_learnt_as_sampled_behind_what_the_model_was_asked_with():
+    """Also where the first turn was not asked with the task; each turn's prompt is all that stands before it."""
+    turns = [
+        {"name": "plan", "kind": "action", "ask": "{task} Plan only.", "n": 2},
+        {"name": "solution", "ask": "Now solve it."},
+    ]
+    model = ScriptedModel("Add.", "Guess.", "5", "6")
+    found = await Dialogue.model_validate({"turns": turns}).sample(sums()[0], Context(models={"policy": model}))
+    judged = found.model_copy(update={"verdicts": tuple((Verdict.of("v", right),) for right in (True, False))})
+    for curator in (Advantages(), Transcripts(keep="all", train="all", prompt="as_sampled", wrong="train")):
+        made = [[segment.messages for segment in each.sequences[0]] for each in curator.curate([judged], 0)]
+        assert {begin for begin, *_ in made} == {model.asked[0]}
+        assert {(*begin, *plan, *question) for begin, plan, question, _ in made} == set(model.asked[1:])

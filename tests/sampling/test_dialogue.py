@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from selftaught.blocks import Completion, Context, Verifier
 from selftaught.core.errors import BadRecipe, NoAnswer
+from selftaught.curation.base import asked_with
 from selftaught.records import Group, Message, Rollout, Task, Turn
 from selftaught.sampling.dialogue import Dialogue
 from selftaught.testing import ScriptedModel, check_block, sums
@@ -101,6 +102,19 @@ async def test_a_turn_sees_the_thread_and_its_question():
         TASK.question, r"\frac{x}{y} 6", r"Look again at: \frac{x}{y} 6",
     ]  # fmt: skip
     assert said(group.rollouts[0])[1] == ("user", r"Look again at: \frac{x}{y} 6")
+
+
+async def test_later_turns_see_what_the_first_was_asked_with_instead_of_the_task():
+    plan = {"name": "plan", "kind": "action", "ask": "{task} Plan only.", "system": "Be terse."}
+    group, model = await sampled(dialogue(plan, {"name": "solution", "ask": "Now solve it."}), "Add.", RIGHT)
+    assert model.asked[1] == conversation(f"{TASK.question} Plan only.", "Add.", "Now solve it.")
+    assert [asked_with(group, group.rollouts[0], at) for at in (0, 2)] == model.asked
+
+
+async def test_what_is_said_for_the_first_turn_is_said_to_what_it_was_asked_with():
+    given = {"name": "plan", "kind": "action", "ask": "{task} Plan only.", "say": "Add."}
+    _, model = await sampled(dialogue(given, {"name": "solution", "ask": "Now solve it."}), RIGHT)
+    assert model.asked == [conversation(f"{TASK.question} Plan only.", "Add.", "Now solve it.")]
 
 
 async def test_another_role_is_heard_as_the_user_and_its_digest_is_kept():
