@@ -84,9 +84,18 @@ class Sampler(Block, axis="sample"):
         """The names of the turns of its rollouts; None if they have none, or are not known before."""
         return None
 
+    @property
+    def answer_names(self) -> tuple[str, ...] | None:
+        """The names of those that answer the task, and are verified; None if they are not known before."""
+        return None
+
     def asked(self, task: Task) -> Sequence[Message]:
         """The first request for `task`: for plans."""
         return task.messages
+
+    def prompts(self, task: Task) -> Mapping[str, Sequence[Message]]:
+        """What each turn's model is asked with, by the turn's name, as far as that is known before: for plans."""
+        return {"": self.asked(task)}
 
     def cost(self) -> int:
         """An upper estimate of the new tokens per task: for plans and progress."""
@@ -254,6 +263,11 @@ class Curator(Block, axis="curate"):
     def turn_names(self) -> tuple[str, ...]:
         """The turns that it names."""
         return ()
+
+    @property
+    def answers(self) -> int:
+        """How many times a rollout has to answer the task for it to be used."""
+        return 0
 
     def check(self, given: int) -> None:
         """Raise RoundFailed if `given` examples are not enough to train on."""

@@ -8,7 +8,7 @@ cannot give them is found out here, and so is a verifier that their own gold ans
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from selftaught.blocks import Block, Metric, Outlook, Sampler
@@ -17,7 +17,7 @@ from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.recipe.models import externals
-from selftaught.records import Split, Task, named_set
+from selftaught.records import Message, Split, Task, named_set
 from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.gold_answers import require_passed
@@ -47,17 +47,29 @@ SHOWN = 600
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One task of a set as a model is sent it: the messages (role, content), and the gold answer."""
+    """One task of a set as a model is sent it: the messages (role, content), and the gold answer.
+
+    `turns` are the prompts of a dialogue's turns by name, in which `[attempt]` stands for what that turn will say.
+    """
 
     split: Split
     messages: tuple[tuple[str, str], ...]
     answer: str | None
+    turns: Mapping[str, tuple[tuple[str, str], ...]]
 
     def text(self) -> str:
         """One line a message, whatever is not a letter spelt out."""
-        said = "".join(f"\n      {role}: {_quoted(content)}" for role, content in self.messages)
+        named = len(self.turns) > 1
+        prompts = [
+            (f"\n      turn {name}:" if named else "") + _lines(said, 8 if named else 6)
+            for name, said in self.turns.items()
+        ]
         gold = "none" if self.answer is None else _quoted(self.answer)
-        return f"    {self.split}{said}\n      gold answer: {gold}"
+        return f"    {self.split}{''.join(prompts)}\n      gold answer: {gold}"
+
+
+def _lines(messages: Iterable[tuple[str, str]], indent: int) -> str:
+    return "".join(f"\n{' ' * indent}{role}: {_quoted(content)}" for role, content in messages)
 
 
 def _quoted(text: str) -> str:
@@ -239,9 +251,14 @@ def _sent(tasks: Sequence[Task], stage: Stage) -> Iterator[Sent]:
     for task in reversed(first.values()):
         held_out = task.split != "train" and stage.evaluate
         sampler = stage.evaluate[0].sampler() if held_out else stage.sample
-        asked = sampler.asked(task)
+        asked = _pairs(sampler.asked(task))
+        turns = {name: _pairs(prompt) for name, prompt in sampler.prompts(task).items()}
         gold = task.answer if task.answer is not None else task.texts.get("reference")
-        yield Sent(task.split, tuple((message.role, message.content) for message in asked), gold)
+        yield Sent(task.split, asked, gold, turns)
+
+
+def _pairs(messages: Iterable[Message]) -> tuple[tuple[str, str], ...]:
+    return tuple((message.role, message.content) for message in messages)
 
 
 def gold(tasks: Sequence[Task], recipe: Recipe) -> tuple[str, ...]:

@@ -324,6 +324,7 @@ def compare(
         Path | None,
         typer.Option("--out", help="file for the results; results/<name>.json beside the effect unless given"),
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan of each arm, run nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the arms of an effect and say whether it shows. Killed at any moment, the same command resumes."""
@@ -334,9 +335,29 @@ def compare(
             raise BadInput(f"--out {to}: one file for {len(effects)} effects. Leave it out, or compare one of them.")
         name = f".{profile}.json" if profile else ".json"
         loaded = [(Effect.load(path, profile), to or path.parent / "results" / (path.stem + name)) for path in effects]
+        if dry_run:
+            for effect, _ in loaded:
+                _print_arms(effect, as_json)
+            return
         platform = _platform()
         for effect, file in loaded:
             _compare(platform, effect, seeds or effect.seeds, file, as_json)
+
+
+def _print_arms(effect: Any, as_json: bool) -> None:
+    """What each arm would run, with its first seed."""
+    from selftaught.campaign.estimate import plan
+    from selftaught.effects.arms import order
+    from selftaught.platform import Platform
+
+    platform = Platform.open()
+    for arm in effect.arms:
+        planned = plan(platform, order(effect, arm, 1))
+        if as_json:
+            _print({"arm": arm.name, "set": [*effect.set, *arm.set], **planned.as_dict()})
+        else:
+            words = f"{effect.system}: {arm.name}, by {effect.metric_of(arm)}\n{planned.text()}"
+            out.print(words, highlight=False, soft_wrap=True)
 
 
 def _compare(platform: Any, effect: Any, seeds: int, file: Path, as_json: bool) -> None:

@@ -10,6 +10,9 @@ from selftaught.records import Group, Rollout
 
 Fate = Literal["all", "passed", "failed", "recovered", "held", "improved", "best"]
 
+OF_TWO: frozenset[Fate] = frozenset({"recovered", "held", "improved"})
+"""Those of rollouts with more than one answer."""
+
 
 def fates(group: Group, at: int) -> set[Fate]:
     """What became of rollout `at`: none of those that need a verdict where a verifier could not give one."""

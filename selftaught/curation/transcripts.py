@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from selftaught.blocks.loading import OneOrMore
 from selftaught.curation.base import Selection, asked_with
-from selftaught.curation.fates import Fate, answer_score, fates
+from selftaught.curation.fates import OF_TWO, Fate, answer_score, fates
 from selftaught.records import ANSWERS, Example, Group, Message, Rollout, Segment, Turn, TurnKind, conversation
 
 
@@ -80,6 +80,11 @@ class Transcripts(Selection, type="transcripts"):
         """Those that are shown, learnt or weighed."""
         weighed = [name for name in self.turn_weights if name not in get_args(TurnKind)]
         return (*(self.turns or ()), *(self.train if isinstance(self.train, tuple) else ()), *weighed)
+
+    @property
+    def answers(self) -> int:
+        """Two where only what became of a second one counts."""
+        return 2 if OF_TWO.issuperset(self.keep) else 0
 
     def candidates(self, group: Group) -> Iterator[Rollout]:
         """The rollouts of `group` that are kept and have something to learn."""

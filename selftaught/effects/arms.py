@@ -17,7 +17,6 @@ from selftaught.effects.effect import BASE, Arm, Effect
 from selftaught.effects.results import Results, Run
 from selftaught.lines.evaluation import scores
 from selftaught.platform import Platform
-from selftaught.recipe import Recipe
 from selftaught.records import TaskScore
 from selftaught.report.cost import cost
 from selftaught.round.adopt import keep
@@ -61,7 +60,7 @@ def _alike(effect: Effect) -> Sequence[Sequence[Arm]]:
 def _runs(platform: Platform, effect: Effect, arms: Sequence[Arm], seed: int, watch: Watcher) -> Iterator[Run]:
     recipe, key = effect.recipes[arms[0].name], first_round(effect, arms[0], seed)
     if recipe.stages[-1].train:
-        _finish(platform, recipe, key, watch)
+        _finish(platform, order(effect, arms[0], seed), watch)
         return _trained(platform, effect, arms, key, seed)
     return _measured(platform, effect, arms, key, seed)
 
@@ -72,13 +71,20 @@ def first_round(effect: Effect, arm: Arm, seed: int) -> RoundKey:
     return RoundKey(f"{effect.system}-{arm.name}-{seed}-{digest}", f"{effect.system}-{seed}")
 
 
-def _finish(platform: Platform, recipe: Recipe, key: RoundKey, watch: Watcher) -> None:
+def order(effect: Effect, arm: Arm, seed: int) -> CampaignOrder:
+    """The campaign that runs `arm` with `seed`."""
+    key = first_round(effect, arm, seed)
+    return CampaignOrder(effect.recipes[arm.name], key.line, key.campaign)
+
+
+def _finish(platform: Platform, campaign: CampaignOrder, watch: Watcher) -> None:
     """Run the rounds of the recipe's stages that have not ended yet, or as many as its controls let it have."""
-    if len(ended(platform, key.line, key.campaign)) == sum(stage.rounds for stage in recipe.stages):
+    rounds = sum(stage.rounds for stage in campaign.recipe.stages)
+    if len(ended(platform, campaign.line, campaign.campaign)) == rounds:
         return
-    for result in Campaign(platform, CampaignOrder(recipe, key.line, key.campaign), watch).run():
+    for result in Campaign(platform, campaign, watch).run():
         if isinstance(result, Skipped):
-            raise BadInput(f"{key.line}: round {result.key.number} did not run: {result.reason}")
+            raise BadInput(f"{campaign.line}: round {result.key.number} did not run: {result.reason}")
 
 
 def _trained(platform: Platform, effect: Effect, arms: Sequence[Arm], key: RoundKey, seed: int) -> Iterator[Run]:

@@ -104,6 +104,14 @@ class Effect(_Frozen):
             raise ValueError(f"control: '{self.control}' is the only arm. Add another, or set `control: {BASE}`.")
         return self
 
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> Self:
+        if self.control != BASE and all(arm.metric and arm.metric != self.metric for arm in self.arms):
+            raise ValueError(
+                f"metric: '{self.metric}' is measured of no arm, as each names another. Set it to that of an arm."
+            )
+        return self
+
     @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
         """The recipe of every arm by its name, with overrides applied. Raises BadRecipe where one is wrong."""

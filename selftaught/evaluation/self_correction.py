@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from selftaught.core.pooled import Floats, ratio, relative_self_correction
 from selftaught.evaluation.labelled import Label, Labelled, share
-from selftaught.evaluation.strategies import require_turns
+from selftaught.evaluation.strategies import require_answers
 from selftaught.records import Group, Rollout
 
 
@@ -39,7 +39,7 @@ class SelfCorrection(Labelled, type="self_correction"):
                 f"sample: '{self.sample.name}' looks at what verifiers say, so what is measured is no self-correction. "
                 "Take a dialogue without `when` and {feedback}, or measure it as a strategy."
             )
-        require_turns(self.sample, (self.first, self.last))
+        require_answers(self.sample, (self.first, self.last))
         return self
 
     def value(self, group: Group) -> float:

@@ -22,3 +22,16 @@ def require_turns(sample: Sampler, named: Iterable[str]) -> None:
     for turn in named:
         if names and turn not in names:
             raise ValueError(f"sample has no turn '{turn}'. It has {', '.join(names)}.")
+
+
+def require_answers(sample: Sampler, named: Iterable[str]) -> None:
+    """Raise ValueError as `require_turns`, and for a turn that does not answer the task, so that nobody verifies it."""
+    named = tuple(named)
+    require_turns(sample, named)
+    answers = sample.answer_names
+    for turn in named:
+        if answers is not None and turn not in answers:
+            raise ValueError(
+                f"sample's turn '{turn}' is no answer, so nobody verifies it. Name a turn of kind attempt or "
+                f"refinement (it has {', '.join(answers) or 'none'}), or change its kind."
+            )

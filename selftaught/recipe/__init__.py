@@ -202,6 +202,18 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _answers_are_enough(self) -> Self:
+        answers = self.sample.answer_names
+        for block in self.curate:
+            if answers is not None and len(answers) < block.answers:
+                raise ValueError(
+                    f"curate: '{block.name}' keeps rollouts by what became of {block.answers} answers, and sample has "
+                    f"{len(answers)} (turns of kind attempt or refinement: {', '.join(answers) or 'none'}). Set keep: "
+                    "passed, or the kind of another turn to refinement."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _bases_are_known(self) -> Self:
         """What a line began with is its policy: a trained role has a line of its own, of newer versions."""
         for objective in self.train:
@@ -430,6 +442,8 @@ class Recipe(BaseModel):
         `name` is what errors call it; relative paths of `extends` start at its folder. Raises BadRecipe.
         """
         written = Written(*resolved(text, Path(name), profile), cls)
+        if written.data.keys() >= {"arms", "claim"}:
+            raise BadRecipe(f"{name}: an effect, not a recipe: `selftaught compare {name} --dry-run` checks it.")
         for override in overrides:
             relocate(written.locations, set_field(written.data, override), f"--set {override}")
         return written.checked()

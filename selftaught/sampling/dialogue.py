@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 
 from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
-from selftaught.records import Group, Message, Task, Turn, Verdict, conversation, opening, passes
+from selftaught.records import ANSWERS, Group, Message, Task, Turn, Verdict, conversation, opening, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
 from selftaught.sampling.dialogue_tool import outputs
-from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, problems
+from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, is_feedback, problems
 
 Spoken = str | Iterator[Completion] | None
 """What is said in a branch: a text that no model was asked for, or answers; None where a model gave none."""
@@ -64,10 +64,27 @@ class Dialogue(Sampler, type="dialogue"):
         """As in `turns`."""
         return tuple(turn.name for turn in self.turns)
 
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Those of an attempt or a refinement."""
+        return tuple(turn.name for turn in self.turns if turn.kind in ANSWERS)
+
     def asked(self, task: Task) -> Sequence[Message]:
         """The prompt of the first turn, but for those that are said aside by nobody."""
         first = next((turn for turn in self.turns if turn.asks_model or turn.view == "thread"), self.turns[0])
         return prompt_of(first, Branch(), task, {})
+
+    def prompts(self, task: Task) -> Mapping[str, Sequence[Message]]:
+        """What each turn's model is asked with where every turn is said; `[attempt]` stands for what that turn says."""
+        branch, prompts = Branch(), dict[str, Sequence[Message]]()
+        for turn in self.turns:
+            asking = _Asking(turn, task, Context())
+            feedback = {slot: f"[{slot}]" for slot in turn.slots() if is_feedback(slot)}
+            prompt = prompt_of(turn, branch, task, feedback)
+            if turn.asks_model:
+                prompts[turn.name] = prompt
+            branch = asking.stand_in(branch, prompt, feedback)
+        return prompts
 
     def roles(self) -> frozenset[str]:
         """The policy, and who else speaks."""
@@ -197,8 +214,7 @@ class _Asking:
             yield from (self._said(branch, prompt, feedback, next(said), n) for n in range(self.turn.n))
 
     def _said(self, branch: Branch, prompt: Prompt, feedback: Feedback, answer: Completion, number: int) -> Branch:
-        turn = self.turn
-        asked, prefill = (prompt, "") if turn.prefill is None else (prompt[:-1], prompt[-1].content)
+        turn, (asked, prefill) = self.turn, self._begun(prompt)
         own = Turn(
             kind=turn.kind,
             content=prefill + answer.text,
@@ -223,6 +239,16 @@ class _Asking:
         if turn.by == "policy":
             return after
         return replace(after, agents={**after.agents, turn.by: self.context.model(turn.by).digest})
+
+    def stand_in(self, branch: Branch, prompt: Prompt, feedback: Feedback) -> Branch:
+        """The branch as if the turn had been said: its own text, where nobody is asked for it, or its name."""
+        asked, prefill = self._begun(prompt)
+        text = text_of(self.turn, branch, self.task, feedback) if self.turn.say is not None else None
+        return self._scripted(branch, asked, prefill + (text or f"[{self.turn.name}]"), feedback)
+
+    def _begun(self, prompt: Prompt) -> tuple[Prompt, str]:
+        """What the turn is asked with, and what its answer begins with."""
+        return (prompt, "") if self.turn.prefill is None else (prompt[:-1], prompt[-1].content)
 
     def _own_prompt(self, branch: Branch, feedback: Feedback) -> Prompt | None:
         """What the policy is asked with in the thread of the task and the turns before; what it is not is recorded."""

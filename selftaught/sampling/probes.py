@@ -4,7 +4,7 @@ All tasks are sampled at the sampler's own temperature, and a share of them, cho
 compares nothing: the control `adapt` does, which puts it around a stage's sampler.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -41,6 +41,10 @@ class Probes(Sampler, type="probes"):
     def asked(self, task: Task) -> Sequence[Message]:
         """The sampler's first request."""
         return self.sampler.asked(task)
+
+    def prompts(self, task: Task) -> Mapping[str, Sequence[Message]]:
+        """The sampler's."""
+        return self.sampler.prompts(task)
 
     def cost(self) -> int:
         """New tokens of a task at most, on average over the tasks."""

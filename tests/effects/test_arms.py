@@ -192,3 +192,18 @@ def test_the_command_prints_the_verdict(desk: Desk):
     *_, last = CliRunner().invoke(app, [*asked, "--json"]).stdout.splitlines()
     found = json.loads(last)
     assert (found["arm"], found["control"], found["seeds"], found["tasks"]) == ("strong", "weak", 1, 8)
+
+
+def test_a_dry_run_prints_the_plan_of_each_arm_and_runs_nothing(desk: Desk):
+    desk.effect()
+    lines = desk.platform.tracker.lines()
+    asked = ["compare", str(desk.folder / "effects" / "nudged.yaml"), "--dry-run"]
+    shown = CliRunner().invoke(app, asked)
+    assert shown.exit_code == 0, shown.output
+    assert [line for line in shown.stdout.splitlines() if line.startswith("nudged: ")] == [
+        "nudged: strong, by accuracy",
+        "nudged: weak, by accuracy",
+    ]
+    plans = [json.loads(line) for line in CliRunner().invoke(app, [*asked, "--json"]).stdout.splitlines()]
+    assert [(plan["arm"], plan["set"]) for plan in plans] == [("strong", []), ("weak", WEAK["set"])]
+    assert desk.platform.tracker.lines() == lines and not desk.file.exists()

@@ -7,6 +7,7 @@ import pytest
 from selftaught.blocks import Draw
 from selftaught.core.errors import BadRecipe
 from selftaught.effects.effect import Effect
+from selftaught.recipe import Recipe
 
 REPOSITORY = Path(__file__).parents[2]
 FILE = """\
@@ -77,6 +78,17 @@ def test_a_mistake_is_said_with_its_line_and_what_would_do(old: str, new: str, m
     with pytest.raises(BadRecipe) as raised:
         load(tmp_path, old, new)
     assert message in str(raised.value)
+
+
+def test_a_metric_that_no_arm_is_measured_by_is_a_mistake(tmp_path: Path):
+    arms = "  - {name: verified, metric: accuracy}\n  - {name: unfiltered, recipe: unfiltered, metric: accuracy}\n"
+    with pytest.raises(BadRecipe, match="metric: 'mean@8' is measured of no arm"):
+        load(tmp_path, FILE[FILE.index("  - name") : FILE.index("control:")], arms)
+
+
+def test_an_effect_is_not_taken_for_a_recipe():
+    with pytest.raises(BadRecipe, match=r"rft\.yaml: an effect, not a recipe: `selftaught compare rft.yaml --dry-run`"):
+        Recipe.parse(FILE, "rft.yaml")
 
 
 def test_what_is_no_effect_is_not_taken_for_one(tmp_path: Path):

@@ -72,3 +72,8 @@ def test_a_dialogue_that_is_told_what_is_wrong_is_refused():
 def test_turns_that_are_not_there_are_named():
     with pytest.raises(ValidationError, match="has no turn 'third'"):
         SelfCorrection.model_validate(metric().model_dump() | {"last": "third"})
+
+
+def test_a_turn_that_nobody_verifies_is_no_answer():
+    with pytest.raises(ValidationError, match=r"turn 'second' is no answer.*\(it has attempt\)"):
+        metric(kind="critique")

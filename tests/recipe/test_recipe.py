@@ -242,6 +242,18 @@ def test_a_mistake_is_told_with_its_line_and_its_field(old: str, new: str, text:
     assert mistake(TEXT.replace(old, new))[0].startswith(text)
 
 
+@pytest.mark.parametrize("keep", ["recovered", "[held, recovered]", "improved"])
+def test_what_became_of_a_second_answer_is_no_choice_where_there_is_one(keep: str) -> None:
+    turns = "{type: dialogue, turns: [{name: plan, kind: action}, {name: solution, ask: Now solve it.}]}"
+    two = TEXT.replace("sample: {type: iid, k: 8}", f"sample: {turns}").replace(
+        "[{type: accepted}]", f"{{type: transcripts, keep: {keep}}}"
+    )
+    (said, *_) = mistake(two)
+    assert "'transcripts' keeps rollouts by what became of 2 answers, and sample has 1" in said
+    parsed(two.replace(f"keep: {keep}", "keep: [held, passed]"))
+    parsed(two.replace("kind: action", "kind: attempt"))
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     found = mistake(
         TEXT.replace("k: 4}\n", "k: no}\n", 1).replace("train: 12", "train: twelve").replace("name: two", "nme: two")

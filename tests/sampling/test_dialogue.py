@@ -111,6 +111,19 @@ async def test_later_turns_see_what_the_first_was_asked_with_instead_of_the_task
     assert [asked_with(group, group.rollouts[0], at) for at in (0, 2)] == model.asked
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=5))
+@settings(max_examples=25)
+async def test_the_plan_shows_what_each_turn_is_asked_with(fresh: list[bool]):
+    """Whatever is seen by whom; the model answers with the names that stand for its answers there."""
+    turns = [
+        {"name": f"t{at}", "view": "fresh" if alone else "thread", "ask": f"{at}? {{t{at - 1}}}" if at else "{task} 0?"}
+        for at, alone in enumerate(fresh)
+    ]
+    block = dialogue(*turns, {"name": "last", "ask": "Go on.", "system": "Be terse.", "prefill": "So"})
+    _, model = await sampled(block, *(f"[{name}]" for name in block.turn_names))
+    assert list(block.prompts(TASK).values()) == model.asked
+
+
 async def test_what_is_said_for_the_first_turn_is_said_to_what_it_was_asked_with():
     given = {"name": "plan", "kind": "action", "ask": "{task} Plan only.", "say": "Add."}
     _, model = await sampled(dialogue(given, {"name": "solution", "ask": "Now solve it."}), RIGHT)
