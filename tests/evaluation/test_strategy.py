@@ -28,12 +28,12 @@ def sampled(*answers):
 
 
 @pytest.mark.parametrize(
-    ("answers", "first", "vote", "found"),
-    [(("4!", "5", "5"), 1, 0, 1), (("5", "4!", "4!"), 0, 1, 1), (("5", "6", "7"), 0, 0, 0)],
+    ("answers", "first", "vote", "found", "each"),
+    [(("4!", "5", "5"), 1, 0, 1, 1 / 3), (("5", "4!", "4!"), 0, 1, 1, 2 / 3), (("5", "6", "7"), 0, 0, 0, 0)],
 )
-def test_one_answer_counts_by_what_is_picked(answers, first, vote, found):
+def test_what_counts_is_what_is_picked(answers, first, vote, found, each):
     group = sampled(*answers)
-    assert [strategy(pick).value(group) for pick in ("answer", "vote", "any")] == [first, vote, found]
+    assert [strategy(pick).value(group) for pick in ("answer", "vote", "any", "each")] == [first, vote, found, each]
 
 
 def test_a_search_is_measured_by_the_answer_that_it_stands_by():
