@@ -1,7 +1,7 @@
 """A block's fields as text for people, from its JSON Schema, which editors use as well."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,27 +23,41 @@ class BlockField:
 
 
 def fields(block: type[Block]) -> list[BlockField]:
-    """The fields of `block` in the order of its class, without `type`."""
+    """The fields of `block` in the order of its class, without `type`; behind settings theirs, as `lora.rank`."""
     schema = block.model_json_schema()
-    schema = schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
-    return [_field(name, field) for name, field in schema["properties"].items() if name != "type"]
+    known = schema.get("$defs", {})
+    schema = _resolved(schema, known)
+    return [row for name, field in schema["properties"].items() if name != "type" for row in _rows(name, field, known)]
 
 
-def _field(name: str, schema: Schema) -> BlockField:
+def _rows(name: str, schema: Schema, known: Schema) -> Iterator[BlockField]:
     default = _value(schema["default"]) if "default" in schema else ""
-    return BlockField(name, _kind(schema), default, " ".join(schema.get("description", "").split()))
+    yield BlockField(name, _kind(schema, known), default, " ".join(schema.get("description", "").split()))
+    for each in (schema, schema.get("items", {}), *schema.get("anyOf", ())):
+        if _are_settings(nested := _resolved(each, known)):
+            for field, of in nested["properties"].items():
+                yield from _rows(f"{name}.{field}", of, known)
 
 
-def _kind(schema: Schema) -> str:
+def _resolved(schema: Schema, known: Schema) -> Schema:
+    return cast(Schema, known.get(schema.get("$ref", "").rpartition("/")[2], schema))
+
+
+def _are_settings(schema: Schema) -> bool:
+    """Whether it has fields of its own, and is no block, whose `type` says which they are."""
+    return "type" not in schema.get("properties", {"type": ""})
+
+
+def _kind(schema: Schema, known: Schema) -> str:
     """The type as YAML has it: `number > 0`, `one of 'linear', 'cosine'`, `list of text`, `block`."""
     if choices := schema.get("anyOf"):
-        return " or ".join(_kind(each) for each in choices)
+        return " or ".join(_kind(each, known) for each in choices)
     if "enum" in schema:
         return f"one of {', '.join(map(_value, schema['enum']))}"
     if "oneOf" in schema or "$ref" in schema:
-        return "block"
+        return "settings" if _are_settings(_resolved(schema, known)) else "block"
     if schema.get("type") == "array":
-        return f"list of {_kind(cast(Schema, schema.get('items', {})))}"
+        return f"list of {_kind(cast(Schema, schema.get('items', {})), known)}"
     words = {"integer": "integer", "string": "text", "object": "mapping", "boolean": "true or false"}
     named = str(schema.get("type", "anything"))
     kind = words.get(named, named)

@@ -198,11 +198,19 @@ def test_the_schema_tells_an_editor_which_block_a_mistake_is_in() -> None:
 def test_recipes_blocks_lists_every_block_of_an_axis_with_its_fields() -> None:
     shown = ran("recipes blocks").stdout
     for axis in AXES:
+        printed = ran(f"recipes blocks {axis}").stdout
         for name in blocks(axis):
             assert f" {name} " in shown
-            assert f"{name}: " in ran(f"recipes blocks {axis}").stdout
+            assert f"{name}: " in printed
     assert "temperature, max_tokens" in shown
     assert "answer_match" not in ran("recipes blocks sample").stdout
+
+
+def test_recipes_blocks_lists_the_fields_of_nested_settings_and_of_no_nested_block() -> None:
+    found = {block["type"]: {field["name"] for field in block["fields"]} for block in json_of("recipes blocks --json")}
+    assert found["sft"] >= {"lora", "lora.rank"}
+    assert found["dialogue"] >= {"turns", "turns.name", "turns.kind"}
+    assert not any(name.startswith("sample.") for name in found["strategy"])
 
 
 # Models of a line ---------------------------------------------------------------------------------------------------
