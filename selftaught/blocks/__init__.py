@@ -22,7 +22,7 @@ from selftaught.blocks.axes import (
     judged,
 )
 from selftaught.blocks.block import Block, OneOf, current, registered, within
-from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext
+from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext, silent
 from selftaught.blocks.environment import Environment, Episode, Observation, environment_of
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
 from selftaught.blocks.online import Experience, Gathered, LivePolicy, OnlinePlan, Peers
@@ -91,5 +91,6 @@ __all__ = [
     "environment_of",
     "judged",
     "registered",
+    "silent",
     "within",
 ]

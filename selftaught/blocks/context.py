@@ -84,3 +84,7 @@ class ProgressSink(Protocol):
     """Receives a step's progress: implemented in `selftaught.core.progress`."""
 
     def __call__(self, done: int, total: int, /, **values: float) -> None: ...
+
+
+def silent(done: int, total: int, /, **values: float) -> None:
+    """A `ProgressSink` for where there is nowhere to show it: a notebook's cell, a test."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pydantic import TypeAdapter
 
-from selftaught.blocks import Context, Sampler, Verifier
+from selftaught.blocks import Context, Sampler, Verifier, silent
 from selftaught.blocks.loading import OnAxis
 from selftaught.core.errors import BadInput
 from selftaught.core.runner import Forgetful
@@ -54,12 +54,12 @@ class Model:
         """
         made = _sampler(sampler)
         context = self._context(verifiers, seed)
-        return self._portal.call(lambda: sample(tasks, made, context, Forgetful[Group](), _silent))
+        return self._portal.call(lambda: sample(tasks, made, context, Forgetful[Group](), silent))
 
     def verify(self, groups: Sequence[Group], *verifiers: Verifier | Given) -> list[Group]:
         """`groups` with a verdict of each verifier on each rollout; one that asks a model asks this one."""
         context = self._context(verifiers, 0)
-        return self._portal.call(lambda: verify(groups, context.verifiers, context, _silent))
+        return self._portal.call(lambda: verify(groups, context.verifiers, context, silent))
 
     def _context(self, verifiers: Sequence[Verifier | Given], seed: int) -> Context:
         made = tuple(_verifier(each) for each in verifiers)
@@ -106,7 +106,3 @@ def _verifier(given: Verifier | Given) -> Verifier:
     if isinstance(given, Verifier):
         return given
     return TypeAdapter[Verifier](Annotated[Verifier, OnAxis("verify")]).validate_python(given)
-
-
-def _silent(done: int, total: int, /, **values: float) -> None:
-    """A notebook's cell waits; there is nowhere to show progress that would not stay in the page."""

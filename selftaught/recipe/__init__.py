@@ -426,13 +426,13 @@ class Recipe(BaseModel):
             )
 
     @classmethod
-    def load(cls, path: Path, overrides: Sequence[str] = (), profile: str = "") -> Self:
+    def load(cls, path: Path | str, overrides: Sequence[str] = (), profile: str = "") -> Self:
         """The recipe in `path`, or shipped under that name, with one of its profiles and `--set` overrides.
 
         Overrides (`stages.main.sample.k=4`) come last. Raises BadRecipe: file and line, field, value, and the accepted
         ones.
         """
-        path = shipped.recipe(path)
+        path = shipped.recipe(Path(path))
         return cls.parse(contents(path, "recipe", shipped.recipes()), str(path), overrides, profile)
 
     @classmethod

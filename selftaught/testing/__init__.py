@@ -8,6 +8,7 @@ assert check_block(MyVerifier(), sums()) == []
 
 from selftaught.testing.checks import check_block
 from selftaught.testing.models import ScriptedModel
+from selftaught.testing.rehearsal import rehearse
 from selftaught.testing.tasks import sums
 
-__all__ = ["ScriptedModel", "check_block", "sums"]
+__all__ = ["ScriptedModel", "check_block", "rehearse", "sums"]

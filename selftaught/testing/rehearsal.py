@@ -1,0 +1,73 @@
+"""A rehearsal: one task goes through a stage's sampler, verifiers and curators, with a model that says what it is to.
+
+It shows what a recipe asks a model, and what of its answers is learnt, before an engine has run. It trains and measures
+nothing, and a curator's `minimum` does not count.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from selftaught.blocks import Context, silent
+from selftaught.recipe import Stage
+from selftaught.records import Example, Group, Message, Segment, Task
+from selftaught.testing.models import Answer, ScriptedModel
+from selftaught.testing.tasks import sums
+from selftaught.verification.runner import verify
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What came of the task: `asked` are the prompts in order, `examples` what is learnt. Printed, it is for people."""
+
+    asked: tuple[tuple[Message, ...], ...]
+    group: Group
+    examples: tuple[Example, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([*self._prompts(), *self._verdicts(), *self._learnt()])
+
+    def _prompts(self) -> Iterator[str]:
+        for number, prompt in enumerate(self.asked, 1):
+            yield f"prompt {number}"
+            yield from _lines(prompt)
+
+    def _verdicts(self) -> Iterator[str]:
+        for rollout, verdicts in zip(self.group.rollouts, self.group.verdicts, strict=True):
+            yield f"rollout {rollout.index}: {rollout.text!r}"
+            for each in verdicts:
+                found = f"error ({each.error})" if each.is_missing else "passed" if each.passed else "failed"
+                yield f"  {each.turn or 'answer'}, {each.verifier}: {found}"
+
+    def _learnt(self) -> Iterator[str]:
+        yield f"{len(self.examples)} examples"
+        for example in self.examples:
+            yield f"  {example.target.type}, weight {example.weight:g}"
+            for segment in (segment for sequence in example.sequences for segment in sequence):
+                yield from _lines(segment.messages, "learnt" if _is_learnt(segment) else "read")
+
+
+def rehearse(stage: Stage, *answers: Answer, task: Task | None = None) -> Rehearsal:
+    """Take `task` (a sum unless given) through `stage`: every role says the next of `answers`, again from the first.
+
+    Raises what the stage's blocks raise.
+    """
+    model, chosen = ScriptedModel(*answers), task or sums(1)[0]
+    group = asyncio.run(_judged(stage, chosen, Context(models={"policy": model}, verifiers=stage.verify)))
+    examples = tuple(example for curator in stage.curate for example in curator.curate([group], 0))
+    return Rehearsal(tuple(model.asked), group, examples)
+
+
+async def _judged(stage: Stage, task: Task, context: Context) -> Group:
+    group = await stage.sample.sample(task, context)
+    (judged,) = await verify([group], stage.verify, context, silent)
+    return judged
+
+
+def _is_learnt(segment: Segment) -> bool:
+    return any(segment.weights) or any(segment.advantages)
+
+
+def _lines(messages: Iterable[Message], how: str = "") -> Iterator[str]:
+    for message in messages:
+        yield f"  {how:<{7 if how else 0}}{message.role}: {message.content!r}"

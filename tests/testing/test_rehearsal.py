@@ -1,0 +1,58 @@
+"""A rehearsal shows what a stage asks and learns, as the round's own runners do it."""
+
+from textwrap import dedent
+
+from selftaught.recipe import Recipe
+from selftaught.testing import rehearse, sums
+
+RECIPE = """\
+name: planned
+models: {policy: smollm2-135m-instruct}
+tasks: {type: word_problems, train: 8, gate: 8, report: 8}
+stages:
+  - name: main
+    sample:
+      type: dialogue
+      turns:
+        - {name: plan, kind: action, ask: "{task} First plan.", n: 2}
+        - {name: solution, ask: Now solve it., n: 1}
+    verify: {type: answer_match}
+    curate: {type: transcripts, keep: passed, train: all, prompt: as_sampled}
+    train: {type: sft}
+    evaluate: {type: accuracy}
+    gate: {type: paired_gain, guard: none}
+"""
+
+
+def test_what_is_asked_judged_and_learnt_is_seen_at_once():
+    stage = Recipe.parse(RECIPE).stages[0]
+    (task,) = sums(1)
+    found = rehearse(stage, "Add both.", "Guess.", f"The answer is {task.answer}.", "No idea.", task=task)
+    assert str(found) == dedent(f"""\
+        prompt 1
+          user: '{task.question} First plan.'
+        prompt 2
+          user: '{task.question} First plan.'
+          assistant: 'Add both.'
+          user: 'Now solve it.'
+        prompt 3
+          user: '{task.question} First plan.'
+          assistant: 'Guess.'
+          user: 'Now solve it.'
+        rollout 0: 'The answer is {task.answer}.'
+          answer, answer_match: passed
+        rollout 1: 'No idea.'
+          answer, answer_match: failed
+        1 examples
+          imitate, weight 1
+          read   user: '{task.question} First plan.'
+          learnt assistant: 'Add both.'
+          read   user: 'Now solve it.'
+          learnt assistant: 'The answer is {task.answer}.'""")
+
+
+def test_earlier_answers_are_judged_and_every_curator_has_its_say():
+    stage = Recipe.load("isc-pam").stages[-1]
+    (task,) = sums(1)
+    found = rehearse(stage, "6", f"The answer is {task.answer}.", task=task)
+    assert found.group.verdicts_on(0, "attempt") and found.examples
