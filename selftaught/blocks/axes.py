@@ -89,6 +89,11 @@ class Sampler(Block, axis="sample"):
         """The names of those that answer the task, and are verified; None if they are not known before."""
         return None
 
+    @property
+    def is_one_conversation(self) -> bool:
+        """Whether all that the policy says in a rollout's thread was asked for in one growing conversation."""
+        return True
+
     def asked(self, task: Task) -> Sequence[Message]:
         """The first request for `task`: for plans."""
         return task.messages
@@ -263,6 +268,9 @@ class Curator(Block, axis="curate"):
     def turn_names(self) -> tuple[str, ...]:
         """The turns that it names."""
         return ()
+
+    on_policy: ClassVar[bool] = False
+    """Whether its examples are for the gradient of what was sampled, and have to stand behind what was asked."""
 
     @property
     def answers(self) -> int:

@@ -30,13 +30,14 @@ def fields(block: type[Block]) -> list[BlockField]:
     return [row for name, field in schema["properties"].items() if name != "type" for row in _rows(name, field, known)]
 
 
-def _rows(name: str, schema: Schema, known: Schema) -> Iterator[BlockField]:
+def _rows(name: str, schema: Schema, known: Schema, within: tuple[Schema, ...] = ()) -> Iterator[BlockField]:
     default = _value(schema["default"]) if "default" in schema else ""
     yield BlockField(name, _kind(schema, known), default, " ".join(schema.get("description", "").split()))
     for each in (schema, schema.get("items", {}), *schema.get("anyOf", ())):
-        if _are_settings(nested := _resolved(each, known)):
+        nested = _resolved(each, known)
+        if _are_settings(nested) and nested not in within:  # settings may hold themselves
             for field, of in nested["properties"].items():
-                yield from _rows(f"{name}.{field}", of, known)
+                yield from _rows(f"{name}.{field}", of, known, (*within, nested))
 
 
 def _resolved(schema: Schema, known: Schema) -> Schema:

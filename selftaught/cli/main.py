@@ -345,19 +345,22 @@ def compare(
 
 
 def _print_arms(effect: Any, as_json: bool) -> None:
-    """What each arm would run, with its first seed."""
+    """What the arms would run with their first seed; those of one recipe run once."""
     from selftaught.campaign.estimate import plan
-    from selftaught.effects.arms import order
+    from selftaught.effects.arms import alike, order
     from selftaught.platform import Platform
 
     platform = Platform.open()
-    for arm in effect.arms:
-        planned = plan(platform, order(effect, arm, 1))
+    for arms in alike(effect):
+        recipe, planned = effect.recipes[arms[0].name], plan(platform, order(effect, arms[0], 1))
+        trains = bool(recipe.stages[-1].train)
         if as_json:
-            _print({"arm": arm.name, "set": [*effect.set, *arm.set], **planned.as_dict()})
+            named = {arm.name: effect.metric_of(arm) for arm in arms}
+            _print({"arms": named, "set": [*effect.set, *arms[0].set], "trains": trains, **planned.as_dict()})
         else:
-            words = f"{effect.system}: {arm.name}, by {effect.metric_of(arm)}\n{planned.text()}"
-            out.print(words, highlight=False, soft_wrap=True)
+            each = "; ".join(f"{arm.name} by {effect.metric_of(arm)}" for arm in arms)
+            only = "" if trains else "\n  trains nothing: of this plan its report tasks are measured, with one model"
+            out.print(f"{effect.system}: {each}{only}\n{planned.text()}", highlight=False, soft_wrap=True)
 
 
 def _compare(platform: Any, effect: Any, seeds: int, file: Path, as_json: bool) -> None:

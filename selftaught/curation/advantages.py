@@ -9,7 +9,7 @@ and whether long answers count for more, is the objective's business (`selftaugh
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, pstdev
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
@@ -24,6 +24,7 @@ class Advantages(PerGroupCurator, type="advantages"):
     Rollouts that were hinted, or that a verifier could not judge, are left out.
     """
 
+    on_policy: ClassVar[bool] = True
     rewards: Annotated[
         Mapping[str, float],
         Field(description="weight of each verifier's score in the reward; empty: 1 if all passed, else 0"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from selftaught.curation.base import asked_with, distinct, drawn, sampled, segments
-from selftaught.records import Group, Message, Rollout, Segment, content_id
+from selftaught.records import Group, Message, Rollout, Segment, content_id, in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Answer:
     @property
     def text(self) -> list[str]:
         """Its words."""
-        return [word for segment in self.said for message in segment.messages for word in message.content.split()]
+        return [word for segment in self.said for message in segment.messages for word in in_words(message).split()]
 
 
 def complete(group: Group) -> Iterator[tuple[int, Rollout]]:

@@ -18,7 +18,18 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from selftaught.blocks import Curator
 from selftaught.core.errors import RoundFailed
 from selftaught.curation.parts import Parts
-from selftaught.records import Example, Group, Message, Rollout, Segment, Turn, content_id, conversation, opening
+from selftaught.records import (
+    Example,
+    Group,
+    Message,
+    Rollout,
+    Segment,
+    Turn,
+    content_id,
+    conversation,
+    in_words,
+    opening,
+)
 
 
 class PerGroupCurator(Curator):
@@ -103,13 +114,9 @@ def distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
     """The first rollout of each text, all of its turns taken together, white space apart."""
     by_text: dict[tuple[str, ...], Rollout] = {}
     for rollout in rollouts:
-        by_text.setdefault(tuple(map(_words, rollout.turns)), rollout)
+        said = (in_words(turn.message) for turn in rollout.turns)
+        by_text.setdefault(tuple(" ".join(each.split()) for each in said), rollout)
     return list(by_text.values())
-
-
-def _words(turn: Turn) -> str:
-    called = (f"{call.function.name} {call.function.arguments}" for call in turn.tool_calls)
-    return " ".join(" ".join([turn.content, *called]).split())
 
 
 D = TypeVar("D", Rollout, Example)
@@ -137,15 +144,22 @@ def sampled(group: Group, rollout: Rollout, *, as_asked: bool = False) -> Exampl
     What other roles said, or a tool, is the user's, and is read. `as_asked` begins with what the policy's first turn
     was asked with, where that was not the task.
     """
-    begin, turns = asked(group), thread(rollout)
+    turns = thread(rollout)
     first = next((at for at, turn in enumerate(turns) if is_own(turn)), 0)
-    if as_asked and turns[first].asked:
-        begin, turns = Segment.context(turns[first].asked), turns[first:]
-    shown = [turn.model_copy(update={"aside": False}) for turn in turns]
+    shown = [turn.model_copy(update={"aside": False}) for turn in turns[first:]]
     said = chain.from_iterable(
         [Segment.context([message])] if turn is None else segments(turn) for message, turn in conversation((), shown)
     )
-    return Example(sequences=((begin, *said),), task=group.id, rollout=rollout.id)
+    return Example(sequences=((_begin(group, turns, first, as_asked), *said),), task=group.id, rollout=rollout.id)
+
+
+def _begin(group: Group, turns: Sequence[Turn], first: int, as_asked: bool) -> Segment:
+    """What stands before the turn at `first` of a thread."""
+    if as_asked and turns[first].asked:
+        return Segment.context(turns[first].asked)
+    if not first:
+        return asked(group)
+    return Segment.context([message for message, _ in conversation(group.task.messages, turns[:first])])
 
 
 def is_own(turn: Turn) -> bool:
@@ -188,4 +202,4 @@ def asked_with(group: Group, rollout: Rollout, at: int, speaker: str = "policy")
     if rollout.turns[at].asked:
         return rollout.turns[at].asked
     before = rollout.turns[:at]
-    return tuple(message for message, _ in conversation(opening(group.task.messages, before), before, speaker))
+    return tuple(message for message, _ in conversation(opening(group.task.messages, before, speaker), before, speaker))

@@ -39,7 +39,7 @@ def run_arms(platform: Platform, effect: Effect, repetitions: int, file: Path, w
     missing = [
         (arms, seed)
         for seed in range(1, repetitions + 1)
-        for arms in _alike(effect)
+        for arms in alike(effect)
         if not all(results.has(arm.name, seed) for arm in arms)
     ]
     for done, (arms, seed) in enumerate(missing):
@@ -51,7 +51,7 @@ def run_arms(platform: Platform, effect: Effect, repetitions: int, file: Path, w
         yield from made
 
 
-def _alike(effect: Effect) -> Sequence[Sequence[Arm]]:
+def alike(effect: Effect) -> Sequence[Sequence[Arm]]:
     """The arms in their order, those of one recipe together: they differ in what is measured, which is done once."""
     digests = dict.fromkeys(recipe.digest for recipe in effect.recipes.values())
     return [[arm for arm in effect.arms if effect.recipes[arm.name].digest == digest] for digest in digests]

@@ -78,6 +78,11 @@ class Effect(_Frozen):
         data, locations = mapping(contents(path, "effect", path.parent), str(path), form)
         written = Written({**data, **({"profile": profile} if profile else {})}, locations, cls)
         effect = written.checked()
+        if effect.control != BASE and effect.metric not in map(effect.metric_of, effect.arms):
+            raise BadRecipe(
+                f"{written.at(('metric',))}: '{effect.metric}' is measured of no arm, as each names another. Set it to "
+                "that of an arm."
+            )
         for index, arm in enumerate(effect.arms):
             for problem in _problems(effect, arm):
                 raise BadRecipe(f"{written.at(('arms', index))}: {problem}")
@@ -102,14 +107,6 @@ class Effect(_Frozen):
             )
         if [arm.name for arm in self.arms] == [self.control]:
             raise ValueError(f"control: '{self.control}' is the only arm. Add another, or set `control: {BASE}`.")
-        return self
-
-    @model_validator(mode="after")
-    def _metric_is_measured(self) -> Self:
-        if self.control != BASE and all(arm.metric and arm.metric != self.metric for arm in self.arms):
-            raise ValueError(
-                f"metric: '{self.metric}' is measured of no arm, as each names another. Set it to that of an arm."
-            )
         return self
 
     @cached_property

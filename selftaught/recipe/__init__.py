@@ -214,6 +214,16 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _is_trained_as_sampled(self) -> Self:
+        for block in self.curate:
+            if block.on_policy and not self.sample.is_one_conversation:
+                raise ValueError(
+                    f"curate: '{block.name}' trains what the policy said as one conversation, and a turn of sample has "
+                    "a system message or a prompt that its other turns do not see. Leave out its system and view."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _bases_are_known(self) -> Self:
         """What a line began with is its policy: a trained role has a line of its own, of newer versions."""
         for objective in self.train:

@@ -11,7 +11,7 @@ from selftaught.records.conversation import conversation, opening
 from selftaught.records.example import Example, Imitate, Prefer, Regress, Reinforce, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
-from selftaught.records.message import ChatRole, Function, Message, ToolCall, for_template
+from selftaught.records.message import ChatRole, Function, Message, ToolCall, for_template, in_words
 from selftaught.records.rollout import ANSWERS, Rollout, Turn, TurnKind, Verdict, passes
 from selftaught.records.score import TaskScore
 from selftaught.records.task import FEEDBACK, UPLOADED, NamedSet, Origin, Split, Task, named_set, set_name
@@ -57,6 +57,7 @@ __all__ = [
     "conversation",
     "encodable",
     "for_template",
+    "in_words",
     "named_set",
     "opening",
     "passes",

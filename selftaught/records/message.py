@@ -52,6 +52,12 @@ def require_tool_roles(role: ChatRole, calls: tuple[ToolCall, ...], answers: str
         raise ValueError(f"tool_call_id: a message of the {role} answers no call, only a tool's")
 
 
+def in_words(message: Message) -> str:
+    """What `message` says, its calls of tools included, for those who take no calls."""
+    called = (f"{call.function.name}({call.function.arguments})" for call in message.tool_calls)
+    return "\n".join(each for each in (message.content, *called) if each)
+
+
 def for_template(row: Mapping[str, Any]) -> dict[str, Any]:
     """A message's `row` as chat templates take it: with arguments that are a JSON object as that object.
 
@@ -64,6 +70,8 @@ def for_template(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_object(call: Mapping[str, Any]) -> dict[str, Any]:
     function = cast(Mapping[str, Any], call["function"])
+    if not isinstance(function["arguments"], str):
+        return dict(call)
     try:
         given = json.loads(function["arguments"])
     except ValueError:

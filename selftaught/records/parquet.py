@@ -27,7 +27,7 @@ _PLAIN = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 def write_rows(to: Path | BinaryIO, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write `rows` of `schema`, and return how many there were. Raises OSError when the disk is full."""
-    with TemporaryFile() as file:
+    with TemporaryFile(dir=to.parent if isinstance(to, Path) else None) as file:
         _write(file, schema, _batches(schema, rows))
         read = cast(Any, pq).ParquetFile(file)
         kept = schema if _filled(read.metadata, "tool_call") else _without_tools(schema)

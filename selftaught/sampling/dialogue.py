@@ -69,6 +69,15 @@ class Dialogue(Sampler, type="dialogue"):
         """Those of an attempt or a refinement."""
         return tuple(turn.name for turn in self.turns if turn.kind in ANSWERS)
 
+    @property
+    def is_one_conversation(self) -> bool:
+        """Whether no turn of the policy has a system message, or a prompt, that its other turns do not see."""
+        own = [turn for turn in self.turns if turn.asks_model and turn.by == "policy"]
+        thread = [turn for turn in own if turn.view == "thread"]
+        answers = [turn for turn in own if turn.kind in ANSWERS]
+        alone = bool(thread) and bool(answers) and answers[-1].view == "fresh"
+        return not alone and (len(thread) < 2 or all(turn.system is None for turn in thread))
+
     def asked(self, task: Task) -> Sequence[Message]:
         """The prompt of the first turn, but for those that are said aside by nobody."""
         first = next((turn for turn in self.turns if turn.asks_model or turn.view == "thread"), self.turns[0])
@@ -267,7 +276,8 @@ class _Asking:
             asked=prompt if begins else (),
             aside=self.turn.view == "fresh",
         )
-        return branch.then(*self._question(branch, feedback), own)
+        told = begins and self.turn.by == "policy" and self._tells(feedback)
+        return replace(branch.then(*self._question(branch, feedback), own), hinted=branch.hinted or told)
 
     def _question(self, branch: Branch, feedback: Feedback) -> Iterator[Turn]:
         """The user's message before the turn, where the thread has one that is not the task's own."""

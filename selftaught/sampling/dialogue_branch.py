@@ -90,7 +90,7 @@ def prompt_of(turn: DialogueTurn, branch: Branch, task: Task, feedback: Feedback
     begun = [] if turn.prefill is None else [Message(role="assistant", content=text(turn.prefill))]
     if turn.view == "fresh":
         return (*system, *asked, *begun)
-    thread = [message for message in opening(task.messages, branch.turns) if message.role != "system"]
+    thread = [message for message in opening(task.messages, branch.turns, turn.by) if message.role != "system"]
     if not branch.turns:
         return (*system, *(thread[:-1] if asked else thread), *asked, *begun)
     question = [Turn(role="user", content=message.content) for message in asked]

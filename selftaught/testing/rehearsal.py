@@ -4,11 +4,13 @@ It shows what a recipe asks a model, and what of its answers is learnt, before a
 nothing, and a curator's `minimum` does not count.
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from anyio.from_thread import start_blocking_portal
+
 from selftaught.blocks import Context, silent
+from selftaught.core.errors import BadInput
 from selftaught.recipe import Stage
 from selftaught.records import Example, Group, Message, Segment, Task
 from selftaught.testing.models import Answer, ScriptedModel
@@ -50,10 +52,14 @@ class Rehearsal:
 def rehearse(stage: Stage, *answers: Answer, task: Task | None = None) -> Rehearsal:
     """Take `task` (a sum unless given) through `stage`: every role says the next of `answers`, again from the first.
 
-    Raises what the stage's blocks raise.
+    Raises BadInput for a sampler that reads tokens, such as a search, else what the stage's blocks raise.
     """
+    if stage.sample.needs_tokens:
+        raise BadInput(f"sample: '{stage.sample.name}' reads a model's tokens, and a scripted model has none to read.")
     model, chosen = ScriptedModel(*answers), task or sums(1)[0]
-    group = asyncio.run(_judged(stage, chosen, Context(models={"policy": model}, verifiers=stage.verify)))
+    context = Context(models={"policy": model}, verifiers=stage.verify)
+    with start_blocking_portal() as portal:  # a notebook's event loop runs already
+        group = portal.call(_judged, stage, chosen, context)
     examples = tuple(example for curator in stage.curate for example in curator.curate([group], 0))
     return Rehearsal(tuple(model.asked), group, examples)
 

@@ -79,8 +79,11 @@ class Chat:
     def calling(self, before: Sequence[Message], message: Message) -> Ids | None:
         """The tokens of the entire `message`, which calls tools, after `before`: as the chat template writes calls.
 
-        None where the template shows what is before it otherwise, or does not end the message.
+        None where the template shows what is before it otherwise, does not end the message, or takes no second one in a
+        row, as behind what was put in the model's mouth.
         """
+        if before and before[-1].role == "assistant":
+            return None
         opening, full = self.opening(before), self._templated([*before, message], answering=False)
         said = full[len(opening) :] if full[: len(opening)] == opening else ()
         end = next((at for at, token in enumerate(said) if token in self.ends), None)
@@ -255,7 +258,9 @@ def _messages(before: Sequence[Segment]) -> list[Message]:
     said: list[Message] = []
     for message in (message for segment in before for message in segment.messages):
         if said and said[-1].role == message.role == "assistant":
-            said.append(Message(role="assistant", content=said.pop().content + message.content))
+            last = said.pop()
+            calls = (*last.tool_calls, *message.tool_calls)
+            said.append(Message(role="assistant", content=last.content + message.content, tool_calls=calls))
         else:
             said.append(message)
     return said

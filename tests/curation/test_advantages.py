@@ -1,12 +1,17 @@
 """Advantages: the papers' formulas, and which rollouts have one."""
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.blocks import Context
+from selftaught.core.errors import BadRecipe
 from selftaught.curation.advantages import Advantages
 from selftaught.curation.transcripts import Transcripts
+from selftaught.recipe import Recipe
 from selftaught.records import Verdict
 from selftaught.sampling.dialogue import Dialogue
 from selftaught.testing import ScriptedModel, sums
@@ -122,3 +127,39 @@ async def test_turns_are_reinforced_and_learnt_as_sampled_behind_what_the_model_
         made = [[segment.messages for segment in each.sequences[0]] for each in curator.curate([judged], 0)]
         assert {begin for begin, *_ in made} == {model.asked[0]}
         assert {(*begin, *plan, *question) for begin, plan, question, _ in made} == set(model.asked[1:])
+
+
+FIRST: list[dict[str, Any]] = [
+    {"name": "draft", "by": "critic", "ask": "{task} Draft."},
+    {"name": "request", "by": "user", "kind": "question", "say": "Be brief."},
+    {"name": "draft", "view": "fresh", "kind": "action", "ask": "Draft."},
+    {"name": "draft", "kind": "action", "ask": "{task} Draft.", "say": "Add."},
+]
+
+
+@pytest.mark.parametrize("first", FIRST)
+async def test_what_stands_before_the_policys_first_turn_is_what_it_was_asked_with(first: dict[str, Any]):
+    solve = "Use {draft}." if first.get("view") == "fresh" else "Solve it."
+    block = Dialogue.model_validate({"turns": [first, {"name": "solution", "ask": solve, "n": 2}]})
+    model = (
+        ScriptedModel("5", "6") if "say" in first or first.get("by") == "critic" else ScriptedModel("Add.", "5", "6")
+    )
+    models = {"policy": model, "critic": ScriptedModel("A draft.")}
+    found = await block.sample(sums()[0], Context(models=models))
+    judged = found.model_copy(update={"verdicts": tuple((Verdict.of("v", right),) for right in (True, False))})
+    for example in Advantages().curate([judged], 0):
+        *before, said = (segment.messages for segment in example.sequences[0])
+        assert tuple(message for each in before for message in each) == model.asked[-1] and said[0].content in "56"
+
+
+@pytest.mark.parametrize("first", [{"system": "Be terse."}, {"view": "fresh", "ask": "{task}", "kind": "attempt"}])
+def test_turns_that_were_asked_for_in_several_conversations_are_not_trained_as_one(first: dict[str, Any]):
+    """The second by its own prompt, or the first by a system message that the second does not see."""
+    turns = [{"name": "attempt"}, {"name": "second", "ask": "Sure?"}]
+    turns = [turns[0] | first, turns[1]] if "system" in first else [turns[0], turns[1] | first | {"ask": "{attempt}"}]
+    assert not Dialogue.model_validate({"turns": turns}).is_one_conversation
+    assert Dialogue.model_validate({"turns": [{"name": "only", "system": "Be terse."}]}).is_one_conversation
+    recipe = Recipe.load("grpo").model_dump(mode="json")
+    recipe["stages"][0]["sample"] = {"type": "dialogue", "turns": turns}
+    with pytest.raises(BadRecipe, match="'advantages' trains what the policy said as one conversation"):
+        Recipe.parse(json.dumps(recipe))

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from selftaught.curation.accepted import Accepted
 from selftaught.curation.pairs import Pairs, Side
-from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
+from selftaught.records import Function, Group, Message, Rollout, Task, ToolCall, Turn, Verdict
 from selftaught.testing import check_block, sums
 
 SOLUTION = "3 + 4 = 7\nThe answer is 7."
@@ -140,3 +140,27 @@ def test_equal_sides_are_refused_and_solutions_are_noted():
 
 def test_it_holds_to_what_every_curator_does():
     assert check_block(Pairs(minimum=0), sums()) == []
+
+
+def test_answers_that_differ_in_their_calls_are_a_pair():
+    task = sums(1)[0]
+    rollouts = tuple(
+        Rollout(
+            task=task.id,
+            index=at,
+            model="m",
+            temperature=1.0,
+            turns=(
+                Turn(kind="action", content="", tool_calls=(ToolCall(id="c", function=call),), name="act"),
+                Turn(role="tool", kind="tool", content="ok", tool_call_id="c"),
+                Turn(content="Done.", name="answer"),
+            ),
+        )
+        for at, call in enumerate(Function(name="f", arguments=f'{{"a": {number}}}') for number in (1, 2))
+    )
+    verdicts = tuple((Verdict.of("v", right),) for right in (True, False))
+    group = Group(task=task, rollouts=rollouts, verdicts=verdicts)
+    (pair,) = Pairs(better="passed", worse="failed", minimum=0).curate([group], 0)
+    assert [segments[1].messages[0].tool_calls for segments in pair.sequences] == [
+        rollout.turns[0].tool_calls for rollout in rollouts
+    ]

@@ -201,9 +201,12 @@ def test_a_dry_run_prints_the_plan_of_each_arm_and_runs_nothing(desk: Desk):
     shown = CliRunner().invoke(app, asked)
     assert shown.exit_code == 0, shown.output
     assert [line for line in shown.stdout.splitlines() if line.startswith("nudged: ")] == [
-        "nudged: strong, by accuracy",
-        "nudged: weak, by accuracy",
+        "nudged: strong by accuracy",
+        "nudged: weak by accuracy",
     ]
     plans = [json.loads(line) for line in CliRunner().invoke(app, [*asked, "--json"]).stdout.splitlines()]
-    assert [(plan["arm"], plan["set"]) for plan in plans] == [("strong", []), ("weak", WEAK["set"])]
+    assert [(plan["arms"], plan["set"]) for plan in plans] == [
+        ({"strong": "accuracy"}, []),
+        ({"weak": "accuracy"}, WEAK["set"]),
+    ]
     assert desk.platform.tracker.lines() == lines and not desk.file.exists()

@@ -284,3 +284,12 @@ def test_each_answer_of_a_tool_is_a_message_of_its_own():
     said = [message for message, _ in conversation(TASK.messages, turns)]
     assert said[2:] == [*(turn.message for turn in turns[1:3]), Message(role="tool", content="x\n\ny")]
     assert said[1] == turns[0].message
+
+
+def test_arguments_that_are_an_object_already_are_the_templates():
+    """As Hugging Face's templates have them; a text is read, if it is JSON."""
+    function = {"name": "add", "arguments": {"a": 2}}
+    row = {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", "type": "function", "function": function}]}
+    assert for_template(row) == row
+    as_text = {**row, "tool_calls": [{**row["tool_calls"][0], "function": {**function, "arguments": '{"a": 2}'}}]}
+    assert for_template(as_text) == row

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from selftaught.blocks import Completion, Context, Verifier
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.curation.base import asked_with
-from selftaught.records import Group, Message, Rollout, Task, Turn
+from selftaught.records import Function, Group, Message, Rollout, Task, ToolCall, Turn
+from selftaught.records import conversation as seen_by
 from selftaught.sampling.dialogue import Dialogue
 from selftaught.testing import ScriptedModel, check_block, sums
 from selftaught.verification.answer_match import AnswerMatch
@@ -122,6 +123,15 @@ async def test_the_plan_shows_what_each_turn_is_asked_with(fresh: list[bool]):
     block = dialogue(*turns, {"name": "last", "ask": "Go on.", "system": "Be terse.", "prefill": "So"})
     _, model = await sampled(block, *(f"[{name}]" for name in block.turn_names))
     assert list(block.prompts(TASK).values()) == model.asked
+
+
+async def test_what_another_role_was_asked_with_is_not_seen():
+    """A teacher that was given the answer has not told the policy."""
+    hint = {"name": "hint", "by": "teacher", "kind": "feedback", "ask": "{task} It is {answer}. Give a hint."}
+    _, model = await sampled(
+        dialogue(hint, {"name": "solution", "ask": "Solve it."}), RIGHT, teacher=ScriptedModel("Add.")
+    )
+    assert model.asked == [conversation(f"{TASK.question}\n\nAdd.\n\nSolve it.")]
 
 
 async def test_what_is_said_for_the_first_turn_is_said_to_what_it_was_asked_with():
@@ -310,3 +320,30 @@ def test_turns_that_cannot_follow_one_another_are_refused(turns: tuple[dict[str,
 def test_only_a_dialogue_that_looks_at_verifiers_says_so():
     assert not dialogue(ATTEMPT, SECOND).asks_verifiers
     assert dialogue(ATTEMPT, SECOND | {"when": "passed"}).asks_verifiers
+
+
+CALL = ToolCall(id="c1", function=Function(name="add", arguments="{}"))
+
+
+async def test_calls_in_the_tasks_own_messages_are_asked_with_in_every_turn():
+    asked = (
+        *TASK.messages,
+        Message(role="assistant", content="", tool_calls=(CALL,)),
+        Message(role="tool", content="5", tool_call_id="c1"),
+        Message(role="user", content="So?"),
+    )
+    task = TASK.model_copy(update={"messages": asked})
+    group, model = await sampled(dialogue({"name": "attempt"}, {"name": "second", "ask": "Sure?"}), RIGHT, task=task)
+    assert model.asked == [asked, (*asked, *conversation("", RIGHT, "Sure?")[1:])]
+    assert not group.rollouts[0].turns[0].asked
+
+
+def test_a_call_is_spelt_out_to_a_speaker_that_did_not_make_it():
+    turns = [
+        Turn(kind="action", content="Let me add.", tool_calls=(CALL,)),
+        Turn(role="tool", kind="tool", content="5", tool_call_id="c1"),
+    ]
+    policy = [message for message, _ in seen_by(TASK.messages, turns)]
+    assert policy == [*TASK.messages, *(turn.message for turn in turns)]
+    critic = [message for message, _ in seen_by(TASK.messages, turns, "critic")]
+    assert critic == [Message(role="user", content=f"{TASK.question}\n\nLet me add.\nadd({{}})\n\n5")]

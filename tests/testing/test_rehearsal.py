@@ -2,6 +2,9 @@
 
 from textwrap import dedent
 
+import pytest
+
+from selftaught.core.errors import BadInput
 from selftaught.recipe import Recipe
 from selftaught.testing import rehearse, sums
 
@@ -56,3 +59,12 @@ def test_earlier_answers_are_judged_and_every_curator_has_its_say():
     (task,) = sums(1)
     found = rehearse(stage, "6", f"The answer is {task.answer}.", task=task)
     assert found.group.verdicts_on(0, "attempt") and found.examples
+
+
+async def test_it_runs_where_an_event_loop_runs_already():
+    assert rehearse(Recipe.load("isc-pam").stages[-1], "6").group.rollouts
+
+
+def test_what_reads_tokens_has_no_rehearsal():
+    with pytest.raises(BadInput, match="reads a model's tokens"):
+        rehearse(Recipe.load("tot-baseline").stages[0], "5")

@@ -308,6 +308,13 @@ def test_a_call_is_learnt_as_the_template_writes_it_and_what_the_tool_says_is_no
     assert f"{CALL}<|im_end|>\n<|im_start|>tool\nthe sum is 7<|im_end|>" in chat.tokenizer.decode(row.ids)
 
 
+def test_a_call_behind_what_was_put_in_the_models_mouth_is_read_by_later_turns():
+    chat, (question, call, *later) = chat_with(TOOLS), with_tool(called("me add."))
+    begun = Segment.context([Message(role="assistant", content="Let ")])
+    (row,) = rendered((question, begun, call.model_copy(update={"weights": ()}), *later), chat)
+    assert f"Let me add.{CALL}<|im_end|>" in chat.tokenizer.decode(row.ids)
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_call_is_learnt_in_the_engines_own_tokens_where_these_are_known(ended: bool):
     chat = chat_with(TOOLS)
