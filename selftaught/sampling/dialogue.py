@@ -276,8 +276,8 @@ class _Asking:
             asked=prompt if begins else (),
             aside=self.turn.view == "fresh",
         )
-        told = begins and self.turn.by == "policy" and self._tells(feedback)
-        return replace(branch.then(*self._question(branch, feedback), own), hinted=branch.hinted or told)
+        hinted = begins and self.turn.by == "policy" and self._tells(feedback)
+        return replace(branch.then(*self._question(branch, feedback), own), hinted=branch.hinted or hinted)
 
     def _question(self, branch: Branch, feedback: Feedback) -> Iterator[Turn]:
         """The user's message before the turn, where the thread has one that is not the task's own."""

@@ -17,7 +17,10 @@ SELDOM = {"check", "texts", "environment", "parent"}
 
 @dataclass(frozen=True, slots=True)
 class LeanTask:
-    """The fields of a task; `prompt` has role and content of its messages in turn, `seldom` as JSON what few have."""
+    """The fields of a task; `prompt` has role, content and calls of its messages in turn, `seldom` what few have.
+
+    Calls of tools and what few have are JSON, empty where there is none.
+    """
 
     prompt: tuple[str, ...]
     answer: str | None
@@ -31,7 +34,7 @@ class LeanTask:
     @classmethod
     def of(cls, task: Task) -> Self:
         """`task` without its weight."""
-        prompt = tuple(chain.from_iterable((intern(each.role), each.content) for each in task.messages))
+        prompt = tuple(chain.from_iterable(map(_parts, task.messages)))
         own = (task.answer, intern(task.source), task.split, task.template, task.operands or (), task.level)
         rest = task.model_dump_json(include=SELDOM) if any(getattr(task, name) for name in SELDOM) else ""
         return cls(prompt, *own, rest)
@@ -52,8 +55,11 @@ class LeanTask:
     @property
     def messages(self) -> tuple[Message, ...]:
         """As the task's own."""
-        said = zip(self.prompt[::2], self.prompt[1::2], strict=True)
-        return tuple(Message.model_validate({"role": role, "content": content}) for role, content in said)
+        said = zip(self.prompt[::3], self.prompt[1::3], self.prompt[2::3], strict=True)
+        return tuple(
+            Message.model_validate({"role": role, "content": content, **json.loads(calls or "{}")})
+            for role, content, calls in said
+        )
 
     @property
     def id(self) -> str:
@@ -63,12 +69,17 @@ class LeanTask:
     @property
     def question(self) -> str:
         """As the task's own."""
-        return next(self.prompt[n] for n in range(len(self.prompt) - 1, 0, -2) if self.prompt[n - 1] == "user")
+        return next(self.prompt[n + 1] for n in range(len(self.prompt) - 3, -1, -3) if self.prompt[n] == "user")
 
     @property
     def origin(self) -> Origin:
         """As the task's own."""
         return "feedback" if self.source.startswith(FEEDBACK) else "task"
+
+
+def _parts(message: Message) -> tuple[str, str, str]:
+    calls = message.tool_calls or message.tool_call_id
+    return intern(message.role), message.content, message.model_dump_json(exclude={"role", "content"}) if calls else ""
 
 
 AnyTask = Task | LeanTask
