@@ -80,7 +80,7 @@ def checks() -> list[Finding]:
 
 def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
-    said = f"{found} (tested with 3.11, and in part with 3.12)"
+    said = f"{found} (tested with 3.11 and 3.12)"
     return Finding("python", sys.version_info[:2] in PYTHONS, said, "make setup PYTHON=python3.11")
 
 
