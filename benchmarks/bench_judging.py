@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from selftaught.blocks import Context, Verifier
+from selftaught.blocks import Context, Verifier, silent
 from selftaught.records import Group, Judged, Message, Rollout, Task, Turn, Verdict
 from selftaught.state.journal import FileJournal
 from selftaught.verification.runner import ASKED, verify
@@ -50,12 +50,8 @@ def _took(groups: Sequence[Group], judge: Verifier) -> tuple[float, float]:
     """Seconds on the clock, and of the processor."""
     with TemporaryDirectory() as folder, FileJournal(Path(folder) / "journal.jsonl", Judged) as journal:
         begin, computed = time.perf_counter(), time.process_time()
-        asyncio.run(verify(groups, [judge], Context(), _silent, journal))
+        asyncio.run(verify(groups, [judge], Context(), silent, journal))
         return time.perf_counter() - begin, time.process_time() - computed
-
-
-def _silent(done: int, total: int, /, **values: float) -> None:
-    """Nobody watches."""
 
 
 async def _serial(groups: Sequence[Group]) -> float:

@@ -87,4 +87,4 @@ class ProgressSink(Protocol):
 
 
 def silent(done: int, total: int, /, **values: float) -> None:
-    """A `ProgressSink` for where there is nowhere to show it: a notebook's cell, a test."""
+    """A `ProgressSink` for where nobody watches: a notebook's cell, a test, a part of a step that shows its own."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from selftaught.blocks import Context, Curator, Gathered, LivePolicy, Peers
+from selftaught.blocks import Context, Curator, Gathered, LivePolicy, Peers, silent
 from selftaught.core.runner import Forgetful
 from selftaught.curation.base import PerGroupCurator
 from selftaught.curation.runner import curate
@@ -142,7 +142,7 @@ class Gathering:
             attempts,
             models,
             Forgetful[Group](),
-            _silent,
+            silent,  # a step is over in seconds: the training says how far it is
             most_unanswered=None,
             unanswered=lambda task, error: lost.append((task, error)),
         )
@@ -151,7 +151,7 @@ class Gathering:
         require_answers(peers.collected(lost), len(tasks))
         self._count_until(step)
         groups = [_numbered(group, self._before[group.id]) for group in groups]
-        return await verify(groups, job.blocks.verify, models, _silent)
+        return await verify(groups, job.blocks.verify, models, silent)
 
     def _count_until(self, step: int) -> None:
         """Count how many rollouts each task has had before `step`; what was counted is not read again."""
@@ -198,7 +198,3 @@ def _figures(groups: Sequence[Group]) -> dict[str, float]:
         "solved": found.solved / max(1, found.tasks),
         "new_tokens": float(total_tokens(groups)),
     }
-
-
-def _silent(_done: int, _total: int, /, **_values: float) -> None:
-    """A step is over in seconds: the training says how far it is."""

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from selftaught import verification
-from selftaught.blocks import Context, Metric, Sampler, Verifier
+from selftaught.blocks import Context, Metric, Sampler, Verifier, silent
 from selftaught.core.errors import NoAnswer
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.evaluation.checks import measured_by
@@ -182,7 +182,7 @@ async def _evaluate(
             answers = [[rollout.id for rollout in group.rollouts] for group in groups]
             own = input_key(key, {"answers": answers, "verifiers": dump(verifiers)})
             with kept(platform, job, own, verifiers) as verdicts:
-                return await verify(groups, verifiers, models, _silent, verdicts)
+                return await verify(groups, verifiers, models, silent, verdicts)
 
         scores = await evaluate(tasks, metrics, models, sampled, verified)
     counts = {"seconds": watch.seconds, "new_tokens": float(_new_tokens(models)), "ended": time.time()}
@@ -195,10 +195,6 @@ def _whose(job: Job, model: ModelRef) -> str:
     if model.digest == job.champion.digest:
         return "champion"
     return "base" if job.anchor and model.digest == job.anchor.digest else "challenger"
-
-
-def _silent(done: int, total: int, /, **values: float) -> None:
-    """Verification is part of evaluation's own progress."""
 
 
 def _new_tokens(models: Context) -> int:
