@@ -25,10 +25,10 @@ from selftaught.records import (
     Rollout,
     Segment,
     Turn,
+    asked_after,
     content_id,
     conversation,
     in_words,
-    opening,
 )
 
 
@@ -159,7 +159,7 @@ def _begin(group: Group, turns: Sequence[Turn], first: int, as_asked: bool) -> S
         return Segment.context(turns[first].asked)
     if not first:
         return asked(group)
-    return Segment.context([message for message, _ in conversation(group.task.messages, turns[:first])])
+    return Segment.context(asked_after(group.task.messages, turns[:first]))
 
 
 def is_own(turn: Turn) -> bool:
@@ -201,5 +201,4 @@ def asked_with(group: Group, rollout: Rollout, at: int, speaker: str = "policy")
     """What the turn at `at` of `rollout` was asked with, as `speaker` sees it."""
     if rollout.turns[at].asked:
         return rollout.turns[at].asked
-    before = rollout.turns[:at]
-    return tuple(message for message, _ in conversation(opening(group.task.messages, before, speaker), before, speaker))
+    return asked_after(group.task.messages, rollout.turns[:at], speaker)

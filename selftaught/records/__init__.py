@@ -7,7 +7,7 @@ blocks; reading and writing whole data sets lives in `selftaught.records.dataset
 
 from selftaught.records.arrow import schema_of, struct_of
 from selftaught.records.base import Record, content_id, encodable
-from selftaught.records.conversation import conversation, opening
+from selftaught.records.conversation import asked_after, conversation, opening
 from selftaught.records.example import Example, Imitate, Prefer, Regress, Reinforce, Segment, Target, TargetType
 from selftaught.records.group import Control, Group, Judged
 from selftaught.records.kinds import RECORDS
@@ -53,6 +53,7 @@ __all__ = [
     "Turn",
     "TurnKind",
     "Verdict",
+    "asked_after",
     "content_id",
     "conversation",
     "encodable",

@@ -26,6 +26,11 @@ def conversation(messages: Sequence[Message], turns: Iterable[Turn], speaker: st
     return list(_joined([*seen, *(_seen(turn, speaker, called) for turn in shown)]))
 
 
+def asked_after(messages: Sequence[Message], turns: Sequence[Turn], speaker: str = "policy") -> tuple[Message, ...]:
+    """What `speaker` is asked with in the thread of the task's `messages` after `turns`."""
+    return tuple(message for message, _ in conversation(opening(messages, turns, speaker), turns, speaker))
+
+
 def opening(messages: Sequence[Message], turns: Iterable[Turn], speaker: str = "policy") -> tuple[Message, ...]:
     """What `speaker` sees before `turns`: the task's `messages`, or what it said the first of them to instead.
 

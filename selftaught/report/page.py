@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from selftaught.core.files import write_atomically
+from selftaught.records import in_words
 from selftaught.report import figures, formatting
 from selftaught.report.changes import CHANGES, changes
 from selftaught.report.cost import cost
@@ -30,7 +31,14 @@ from selftaught.report.trees import to_show
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILTERS = tuple("rate signed count percent duration metric_name short sentence visible web size".split())
-NAMES: dict[str, Any] = {"words": formatting, "figures": figures, "numbers": numbers, "CHANGES": CHANGES, "EACH": EACH}
+NAMES: dict[str, Any] = {
+    "words": formatting,
+    "figures": figures,
+    "numbers": numbers,
+    "in_words": in_words,
+    "CHANGES": CHANGES,
+    "EACH": EACH,
+}
 """What the templates may use beside the data: functions of `formatting` as filters, and these."""
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
-from selftaught.records import ANSWERS, Group, Message, Task, Turn, Verdict, conversation, opening, passes
+from selftaught.records import ANSWERS, Group, Message, Task, Turn, Verdict, asked_after, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
 from selftaught.sampling.dialogue_tool import outputs
 from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, is_feedback, problems
@@ -263,8 +263,7 @@ class _Asking:
         """What the policy is asked with in the thread of the task and the turns before; what it is not is recorded."""
         if self.turn.by != "policy" or self.turn.view == "fresh":
             return None
-        before = [*branch.turns, *self._question(branch, feedback)]
-        return tuple(message for message, _ in conversation(opening(self.task.messages, branch.turns), before))
+        return asked_after(self.task.messages, [*branch.turns, *self._question(branch, feedback)])
 
     def _scripted(self, branch: Branch, prompt: Prompt, text: str, feedback: Feedback) -> Branch:
         begins = self.turn.ask is not None and self.turn.view == "thread" and not branch.turns

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 from selftaught.blocks import Context, Drawing, Sampler, Stops
 from selftaught.blocks.environment import environment_of
 from selftaught.core.errors import NoAnswer
-from selftaught.records import Group, Message, Rollout, Task, Turn, conversation
+from selftaught.records import Group, Rollout, Task, Turn, asked_after
 
 
 class Episodes(Drawing, Sampler, type="episode"):
@@ -77,7 +77,7 @@ class Episodes(Drawing, Sampler, type="episode"):
 
     async def _action(self, task: Task, turns: list[Turn], number: int, context: Context) -> tuple[Turn, int]:
         """The policy's next action, and the tokens of its prompt."""
-        prompt: list[Message] = [message for message, _ in conversation(task.messages, turns)]
+        prompt = asked_after(task.messages, turns)
         (said,) = await context.model().chat(
             prompt, temperature=self.temperature, max_tokens=self.max_tokens, stop=self.stop, **self.drawn()
         )
