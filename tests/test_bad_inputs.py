@@ -428,7 +428,7 @@ CASES = [
         recipe(f"tasks: {WORD_PROBLEMS}\n", ""),
         (
             "rft.yaml:4: tasks: is missing.",
-            "accepted: functions, guess_number, huggingface, inbox, jsonl, parquet, reasoning_gym",
+            "accepted: functions, guess_number, huggingface, human_eval, inbox, jsonl, parquet, reasoning_gym",
         ),
     ),
     Bad(

@@ -385,6 +385,15 @@ class Recipe(BaseModel):
             )
 
     @model_validator(mode="after")
+    def _has_tasks_for_its_rounds(self) -> Self:
+        if not self.tasks.train and any(stage.train or stage.gate for stage in self.stages):
+            raise ValueError(
+                f"tasks: {self.tasks.name} has no problems to train on. Name a source that has some, and put this one "
+                f"under sets: {{{self.tasks.name.replace('_', '-')}: {{tasks: {{type: {self.tasks.name}}}}}}}."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _guard_or_none(self) -> Self:
         unguarded = [stage.name for stage in self.stages if stage.gate and stage.gate.anchored]
         if unguarded and not self.tasks.guard:

@@ -1,17 +1,19 @@
 """Tests: does the program in the rollout's last answer return what its task's test cases expect?
 
 The program runs in the sandbox, where no expected value ever is: it is called with each case's arguments, and what it
-returned is compared here, equal in type and value all the way down (1 is not True, 1 is not 1.0, a list is no tuple).
-So nothing that it prints, patches or ends with makes a pass. A program that crashes, ends itself or takes too much has
-failed its cases; a sandbox that crashes gives an error. It does not read the program: one that knows the visible cases
-by heart fails the hidden ones.
+returned is compared here, equal in type and value all the way down (1 is not True, 1 is not 1.0, a list is no tuple),
+or as Python compares where the cases say so. So nothing that it prints, patches or ends with makes a pass. A program
+that crashes, ends itself or takes too much has failed its cases; a sandbox that crashes gives an error. It does not
+read the program: one that knows the visible cases by heart fails the hidden ones.
 """
 
+import ast
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat, ValidationError, model_validator
 
 from selftaught.blocks import Context
 from selftaught.core.errors import BadInput
@@ -32,6 +34,8 @@ class Cases(BaseModel):
     """The `check` of a task whose answers are programs: they define the function `entry`.
 
     The prompt shows the `visible` cases. A program that passes has to pass the `hidden` ones too, which are its score.
+    With `literals` arguments and what has to come back are texts of Python literals, such as '(1, 2)'; values are equal
+    where Python says so (1 == 1.0 == True) or numbers differ by less than `tolerance`. `setup` comes before a program.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +44,9 @@ class Cases(BaseModel):
     entry: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
     hidden: tuple[Case, ...] = ()
     visible: tuple[Case, ...] = ()
+    literals: bool = False
+    tolerance: NonNegativeFloat = 0.0
+    setup: str = ""
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -47,10 +54,31 @@ class Cases(BaseModel):
             raise ValueError("has neither hidden nor visible cases, so every program would pass")
         return self
 
-    @property
+    @model_validator(mode="after")
+    def _literal(self) -> Self:
+        _ = self.cases
+        return self
+
+    @cached_property
     def cases(self) -> tuple[Case, ...]:
-        """All of them, in the order in which they are called."""
-        return self.visible + self.hidden
+        """All of them, in the order in which they are called, with the values that they stand for."""
+        given = self.visible + self.hidden
+        return tuple(map(_read, given)) if self.literals else given
+
+    def prepared(self, source: str) -> str:
+        """`source`, a program, behind the `setup`."""
+        return f"{self.setup}\n{source}" if self.setup else source
+
+    def expects(self, expected: Any, value: Any) -> bool:
+        """Whether `value`, plain data, is what has to come back where `expected` is."""
+        try:
+            return self._equals(expected, value) if self.literals else same(expected, value)
+        except (NotPlain, RecursionError, OverflowError):  # it could be read, and is too deep or large to be compared
+            return False
+
+    def _equals(self, expected: Any, value: Any) -> bool:
+        numbers = isinstance(expected, int | float) and isinstance(value, int | float)
+        return bool(expected == value) or (numbers and abs(expected - value) < self.tolerance)
 
 
 class UnitTests(Sandboxed, type="tests"):
@@ -66,7 +94,8 @@ class UnitTests(Sandboxed, type="tests"):
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         """The verdicts; equal programs run once. Raises BadInput where the task's check is none of test cases."""
         tests = cases_of(group.task)
-        sources = [program(rollout.text, tests.entry) for rollout in group.rollouts]
+        found = [program(rollout.text, tests.entry) for rollout in group.rollouts]
+        sources = [source and tests.prepared(source) for source in found]
         calls = [arguments for arguments, _ in tests.cases]
         outcomes = await shared.outcomes(
             (source for source in sources if source is not None),
@@ -83,7 +112,10 @@ class UnitTests(Sandboxed, type="tests"):
         if isinstance(outcome, SandboxFailed):
             return Verdict.errored(self.name, str(outcome))
         said = answers(outcome, len(tests.cases))
-        right = [_right(case, answer) for case, answer in zip(tests.cases, said, strict=True)]
+        right = [
+            isinstance(answer, Returned) and tests.expects(case[1], answer.value)
+            for case, answer in zip(tests.cases, said, strict=True)
+        ]
         counted = right[len(tests.visible) :] or right
         score = sum(counted) / len(counted)
         reason = self._reason(tests, said, right, outcome)
@@ -116,11 +148,16 @@ def cases_of(task: Task) -> Cases:
         ) from None
 
 
-def _right(case: Case, answer: Answer) -> bool:
+def _read(case: Case) -> Case:
+    arguments, expected = case
+    return tuple(map(_literal, arguments)), _literal(expected)
+
+
+def _literal(text: JsonValue) -> Any:
     try:
-        return isinstance(answer, Returned) and same(case[1], answer.value)
-    except NotPlain:  # it could be read, and lies too deep to be compared
-        return False
+        return ast.literal_eval(cast(Any, text))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise ValueError(f"{cut(repr(text))} is not the text of a Python literal") from None
 
 
 # Reasons --------------------------------------------------------------------------------------------------------------

@@ -79,6 +79,40 @@ async def test_values_are_equal_in_type_and_value_all_the_way_down(expected: obj
     assert [each.passed for each in await judged(f"def double(x): return {returned}", of=of)] == [passed]
 
 
+@pytest.mark.parametrize(
+    ("expected", "returned", "passed"),
+    [
+        ("1", "1.0", True),
+        ("True", "1", True),
+        ("(1, [2])", "(1, [2.0])", True),
+        ("(1, 2)", "[1, 2]", False),
+        ("{1, 2}", "{2, 1}", True),
+        ("0.5", "0.5004", True),
+        ("0.5", "0.502", False),
+        ("0.5", "10 ** 400", False),
+        ("0.5", "float('nan')", False),
+        ("'a'", "'b'", False),
+    ],
+)
+async def test_literals_are_equal_where_python_says_so_or_within_the_tolerance(
+    expected: str, returned: str, passed: bool
+):
+    of = task(visible=[], hidden=[[["(1, 2)"], expected]], literals=True, tolerance=0.001)
+    program = f"def double(x): return {returned} if x == (1, 2) else 'wrong argument'"
+    assert [each.passed for each in await judged(program, of=of)] == [passed]
+
+
+async def test_setup_comes_before_the_program():
+    of = task(setup="from math import prod")
+    (verdict,) = await judged("def double(x): return prod([2, x])", of=of)
+    assert verdict.passed
+
+
+async def test_a_text_that_is_no_literal_is_refused_with_what_it_is():
+    with pytest.raises(BadInput, match=r"'open\(1\)' is not the text of a Python literal"):
+        await judged(DOUBLE, of=task(literals=True, visible=[], hidden=[[["open(1)"], "1"]]))
+
+
 async def test_the_task_s_own_check_asks_it():
     (verdict,) = await TaskCheck().judge(group_of(task(), [DOUBLE]), Context())
     assert (verdict.verifier, verdict.passed) == ("tests", True)

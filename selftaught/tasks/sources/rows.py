@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, JsonValue, PositiveInt, model_validator
 from typing_extensions import override
 
 from selftaught.blocks import Draw, Over
@@ -23,6 +23,7 @@ from selftaught.records import Split, Task
 from selftaught.tasks.past import NOTHING, InboxHistory, TaskDraw
 from selftaught.tasks.sameness import text_number
 from selftaught.tasks.sources import cells
+from selftaught.tasks.sources.assert_columns import AssertColumns
 from selftaught.tasks.sources.pools import Pools, pools
 from selftaught.tasks.splits import ORDER, SHARES, PromptedSource, seeded
 
@@ -55,12 +56,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row's question, answer and template, and its worked solution, if that has a column."""
+    """A row's question, answer and template, and its worked solution and tests, if these have columns."""
 
     question: str
     answer: str
     template: str | None
     reference: str = ""
+    check: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -178,6 +180,14 @@ class _Faults:
             return self._note(f"{location}: {column}: {bad}", column, "hold no text or number there")
         return (read(text) if text else "") or self._note(f"{location}: {lack}", column, "have none")
 
+    def check(self, location: str, row: Row, tests: AssertColumns) -> Mapping[str, JsonValue] | None:
+        """What the row's tests are; None where there are none."""
+        try:
+            return tests.check(row)
+        except cells.BadCell as bad:
+            self._note(f"{location}: {tests.asserts}: {bad}", tests.asserts, "have none there")
+            return None
+
     def _note(self, problem: str, column: str, like: str) -> str:
         self.counts[column, like] += 1
         if self.first is None:
@@ -224,19 +234,26 @@ class RowSource(Columns):
     """So many rows of each file or split are checked, the first ones."""
     reference: str | None = None
     """Column of a worked solution, which only recipes that say so train on (`references`, `pairs`)."""
+    tests: Annotated[AssertColumns | None, Field(exclude_if=lambda tests: tests is None)] = None
+    """Columns of the tests that an answer, a program, has to pass (`verify: {type: tests}`)."""
 
     @property
     @override
     def columns(self) -> Mapping[str, str | None]:
-        return {**super().columns, "reference": self.reference}
+        tests = self.tests.columns if self.tests else dict[str, str | None]()
+        return {**super().columns, "reference": self.reference, **tests}
 
     @override
     def _problem(self, location: str, row: Row, faults: "_Faults") -> Problem | None:
         problem = super()._problem(location, row, faults)
-        if self.reference is None:
-            return problem
-        solution = faults.cell(location, row, self.reference, f"no text in column '{self.reference}'", str)
-        return replace(problem, reference=solution) if problem and solution else None
+        if self.reference is not None:
+            solution = faults.cell(location, row, self.reference, f"no text in column '{self.reference}'", str)
+            problem = replace(problem, reference=solution) if problem and solution else None
+        if self.tests is not None:
+            check = faults.check(location, row, self.tests)
+            asked = self.tests.asked(problem.question, check) if problem and check else ""
+            problem = replace(problem, question=asked, check=check) if problem and check else None
+        return problem
 
     @abstractmethod
     def table(self, split: Split = "train") -> Table:
@@ -291,4 +308,5 @@ class RowSource(Columns):
             split=split,
             template=problem.template,
             texts={"reference": problem.reference} if problem.reference else {},
+            check=problem.check,
         )

@@ -71,6 +71,53 @@ def test_a_column_may_be_the_worked_solution(
     assert not any(task.texts for task in plain)
 
 
+MBPP: list[Row] = [
+    {
+        "text": f"Write a function that counts the {animal} in a list of animals.",
+        "code": f"def count_{animal}(x):\n    return x.count({animal!r})",
+        "test_list": [f"assert count_{animal}(['{animal}']) == 1", f"assert count_{animal}([]) == 0"],
+        "test_setup_code": "",
+    }
+    for animal in ANIMALS
+]
+"""Ten rows in the form of MBPP."""
+
+
+@pytest.mark.parametrize(("write", "block"), [(jsonl, Jsonl), (parquet, Parquet)])
+def test_columns_may_be_the_tests_of_a_program(
+    tmp_path: Path, write: Callable[[Path, Iterable[Row]], Path], block: type[Jsonl] | type[Parquet]
+):
+    tests = {"asserts": "test_list", "setup": "test_setup_code", "shown": 1}
+    path = write(tmp_path / "rows", MBPP)
+    fields = {"train": 2, "gate": 1, "report": 1, "path": path, "question": "text", "answer": "code", "tests": tests}
+    for task in block.model_validate(fields).draw(Draw(1, 2)):
+        function = task.answer.removeprefix("def ").partition("(")[0]
+        animal = function.removeprefix("count_")
+        assert task.question.endswith(f"animals.\n\nFor example:\n\n{function}(['{animal}']) == 1")
+        assert task.check == {
+            "type": "tests",
+            "entry": function,
+            "literals": True,
+            "tolerance": 0.0,
+            "setup": "",
+            "visible": [[[f"['{animal}']"], "1"]],
+            "hidden": [[["[]"], "0"]],
+        }
+
+
+def test_rows_whose_tests_cannot_be_read_refuse_the_file_or_are_left_out(tmp_path: Path):
+    rows = [*MBPP, MBPP[0] | {"text": "Another one.", "test_list": ["assert set(f(1)) == {1}"]}]
+    fields = {"path": jsonl(tmp_path / "mbpp.jsonl", rows), "question": "text", "answer": "code"}
+    with pytest.raises(BadInput, match=r"mbpp.jsonl:11: test_list: set\(f\(1\)\) == \{1\}: not a call .* 1 of 11 rows"):
+        source(**fields, tests={"asserts": "test_list"}).draw(Draw(1, 2))
+    lenient = source(**fields, tests={"asserts": "test_list", "unreadable": "leave_out"})
+    assert len(lenient.problems(lenient.table())) == len(MBPP)
+
+
+def test_a_source_without_tests_is_written_as_it_was_before_there_were_any(tmp_path: Path):
+    assert "tests" not in source(tmp_path).model_dump()
+
+
 def test_gsm8k_rows_become_tasks_with_the_gold_answer_after_the_marks(tmp_path: Path):
     path = jsonl(tmp_path / "gsm8k.jsonl", GSM8K)
     tasks = source(path, answer_pattern="#### (.+)", system="Be brief.", instruction="Why?").draw(Draw(1, 2))
