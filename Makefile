@@ -130,7 +130,8 @@ model: setup ## the starter model, checked against its SHA-256
 	@$(BIN)/python -m selftaught.state.starter $(MODEL) "$(MODELS)"
 
 .PHONY: lock
-lock: setup ## resolve constraints.txt and the GPU engine's lock file (make lock ARGS=--upgrade for newer versions)
+lock: ## resolve constraints.txt and the GPU engine's lock file (make lock ARGS=--upgrade for newer versions)
+	@test -x $(BIN)/uv || $(PYTHON) scripts/environment.py $(VENV) || test -x $(BIN)/uv # a new dependency has no hash yet
 	$(BIN)/python scripts/lock.py $(ARGS)
 
 .PHONY: clean
