@@ -164,7 +164,10 @@ async def test_a_value_server_that_dies_ends_the_step_and_keeps_the_finished_tre
 ):
     """The step stops with what to do once its client's patience is over, and continues when it is called again."""
     tasks = [Task(messages=TASK.messages, answer=str(number), source="test") for number in range(12)]
-    search = Search.model_validate({"type": "search", "value": {"type": "value_model"}, "limits": {"iterations": 3}})
+    short = {"type": "steps", "n": 2, "max_tokens": 16}
+    search = Search.model_validate(
+        {"type": "search", "value": {"type": "value_model"}, "expand": short, "limits": {"iterations": 3, "depth": 3}}
+    )
     journal = FileJournal(tmp_path / "trees.jsonl", Group)
 
     async def sampled(dies: bool) -> list[Group]:
