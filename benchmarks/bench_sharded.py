@@ -51,7 +51,8 @@ def main() -> None:
         for sharded, seen in runs.items():
             seen.append(trained(model, examples, sharded, asked))
     rates = {sharded: statistics.median(one.tokens / one.seconds for one in seen) for sharded, seen in runs.items()}
-    print(f"{asked.processes} processes, {os.cpu_count()} cores, batches of {asked.batch}, {asked.repeats} repeats each")
+    cores, batch = os.cpu_count(), asked.batch
+    print(f"{asked.processes} processes, {cores} cores, batches of {batch}, {asked.repeats} repeats each")
     for sharded, seen in runs.items():
         name, every = ("replicated", "sharded")[sharded], " ".join(f"{one.seconds:.1f}" for one in seen)
         print(f"  {name:12} {rates[sharded]:6.0f} tokens/s   seconds: {every}   last loss {seen[-1].losses[-1][1]:.4f}")
