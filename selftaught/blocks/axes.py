@@ -17,7 +17,7 @@ from selftaught.blocks.results import Decision, Evidence, Explanation, Observed,
 from selftaught.core.errors import NoAnswer, SelftaughtError
 from selftaught.core.unproven import is_unproven
 from selftaught.core.worker import WorkerDied, in_worker
-from selftaught.records import Example, Group, Message, Rollout, Split, Task, Verdict
+from selftaught.records import Example, Group, Message, Rollout, Split, TargetType, Task, Verdict
 
 
 class TaskSource(Block, axis="tasks"):
@@ -170,8 +170,8 @@ class Verifier(Block, axis="verify"):
         # Whatever a verifier may raise is attributed here, once, so that none has to catch anything broad itself.
         except Exception as error:  # noqa: BLE001
             return self._errored(group, f"{type(error).__name__}: {error}")
-        if len(said) != len(group.rollouts):
-            return self._errored(group, f"gave {len(said)} verdicts on {len(group.rollouts)} rollouts")
+        if wrong := _wrong(said, len(group.rollouts)):
+            return self._errored(group, wrong)
         external = self._external(context)
         return [verdict.model_copy(update={"external": external}) for verdict in said] if external else said
 
@@ -189,6 +189,20 @@ class Verifier(Block, axis="verify"):
 
     def _errored(self, group: Group, error: str) -> list[Verdict]:
         return [Verdict.errored(self.name, error) for _ in group.rollouts]
+
+
+def _wrong(said: object, rollouts: int) -> str:
+    """Why what a verifier has returned on so many `rollouts` is none of verdicts; empty where it is."""
+    if not isinstance(said, Sequence):
+        return f"verify returned {_shown(said)}, and has to return one verdict a rollout"
+    verdicts = cast(Sequence[object], said)
+    if strange := [each for each in verdicts if not isinstance(each, Verdict)]:
+        return f"gave {_shown(strange[0])} for a verdict"
+    return "" if len(verdicts) == rollouts else f"gave {len(verdicts)} verdicts on {rollouts} rollouts"
+
+
+def _shown(value: object) -> str:
+    return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
 
 
 async def judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> list[tuple[Verdict, ...]]:
@@ -228,12 +242,15 @@ class RolloutVerifier(Verifier):
     def bounded(self, task: Task, rollout: Rollout) -> Verdict:
         """The verdict on `rollout`, an error if it crashes. A SelftaughtError is raised."""
         try:
-            return self.verdict(task, rollout)
+            said = cast(object, self.verdict(task, rollout))
         except SelftaughtError:
             raise
         # An exception on one rollout says nothing about the others.
         except Exception as error:  # noqa: BLE001
             return Verdict.errored(self.name, f"{type(error).__name__}: {error}")
+        if isinstance(said, Verdict):
+            return said
+        return Verdict.errored(self.name, f"verdict returned {_shown(said)}, and has to return a Verdict")
 
 
 def _importable(block: type[Block]) -> bool:
@@ -269,6 +286,13 @@ class Curator(Block, axis="curate"):
         """The turns that it names."""
         return ()
 
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """The verifiers that it names."""
+        return ()
+
+    gives: ClassVar[TargetType | None] = None
+    """What all of its examples are for (their target); None if it is not one thing, or not known before."""
     on_policy: ClassVar[bool] = False
     """Whether its examples are for the gradient of what was sampled, and have to stand behind what was asked."""
 

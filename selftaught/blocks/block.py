@@ -105,6 +105,16 @@ class Registered:
                         "already. Give one of them another type."
                     )
 
+    def require_complete(self) -> None:
+        """Raise BadInput where a block that has been registered since lacks a method of its axis."""
+        for axis, blocks in _REGISTRY.items():
+            for block in (each for type, each in blocks.items() if type not in self.blocks.get(axis, {})):
+                if lacking := sorted(block.__abstractmethods__):
+                    named = f"{block.__module__}.{block.__qualname__}"
+                    raise BadInput(
+                        f"{named}: has no {' and no '.join(lacking)}, which is what {axis} asks a block for."
+                    )
+
     def restore(self) -> None:
         """Have the blocks registered that were, and no others."""
         for registry, kept in ((_REGISTRY, self.blocks), (_FORMER, self.former)):

@@ -52,6 +52,7 @@ def _load(entry: EntryPoint) -> None:
     try:
         entry.load()
         before.require_kept()
+        before.require_complete()
     except Exception as error:  # noqa: BLE001 (whatever another's module raises is theirs, and takes nothing with it)
         before.restore()
         _FAILURES.append(_failure(entry, error))

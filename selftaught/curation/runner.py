@@ -6,8 +6,10 @@ that has passed, its id is kept.
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 
 from selftaught.blocks import Curator
+from selftaught.blocks.boundary import iterated
 from selftaught.curation.parts import Parts
 from selftaught.records import Example, Group
 
@@ -24,7 +26,7 @@ def curate(
     known, parts = set[str](), Parts(groups, left_out)
     for curator in curators:
         own: list[str] = []
-        for example in curator.curate(parts, seed):
+        for example in iterated(curator, "curate", Example, partial(curator.curate, parts, seed)):
             own.append(example.id)
             if example.id not in known:
                 drawn = parts.drawn.get(example.task)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from selftaught.blocks import Context, Metric, Sampler, Verifier
+from selftaught.blocks.boundary import called
 from selftaught.core.errors import RoundFailed
 from selftaught.core.statistics import SHARES, Bounds, mean_interval, paired_gain
 from selftaught.core.unproven import is_unproven
@@ -150,7 +151,7 @@ def _score(metric: Metric, group: Group, model: str) -> TaskScore:
         metric=metric.name,
         split=task.split,
         task=task.id,
-        value=metric.value(group),
+        value=called(metric, "value", float, lambda: metric.value(group)),
         question=task.question,
         answer=task.answer,
         source=task.source,

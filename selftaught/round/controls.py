@@ -8,10 +8,13 @@ round that was killed or failed is not observed, and the one that repeats it rea
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from selftaught.blocks import Control, Observed, State
+from selftaught.blocks.boundary import called
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
@@ -40,7 +43,8 @@ class CampaignState(BaseModel):
     def after(self, stage: Stage, seen: Observed) -> "CampaignState":
         """The state once the controls of `stage` have observed a round."""
         new = {
-            f"{stage.name}/{control.name}": control.observe(self.of(stage, control), seen) for control in stage.control
+            f"{stage.name}/{control.name}": _observing(control, self.of(stage, control), seen)
+            for control in stage.control
         }
         return CampaignState(controls={**self.controls, **new})
 
@@ -58,8 +62,12 @@ def controlled(stage: Stage, state: CampaignState) -> Stage:
     """`stage` as its controls set it, one after the other."""
     given = stage
     for control in given.control:
-        stage = control.begin(stage, state.of(given, control))
+        stage = called(control, "begin", Stage, partial(control.begin, stage, state.of(given, control)))
     return stage
+
+
+def _observing(control: Control, before: State, seen: Observed) -> State:
+    return cast(State, called(control, "observe", Mapping, lambda: control.observe(before, seen)))
 
 
 def chosen(stage: Stage, drawn: TaskDraw, state: CampaignState, seed: int) -> TaskDraw:

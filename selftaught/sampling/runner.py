@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from selftaught.blocks import Attempts, Context, ProgressSink
+from selftaught.blocks.boundary import awaited
 from selftaught.core.errors import NoAnswer, RoundFailed
 from selftaught.core.runner import Journal, drive
 from selftaught.records import Group, Task
@@ -52,7 +53,7 @@ async def sample(
 
     async def attempt(task: Task) -> Group | None:
         try:
-            return _said(await sampler.sample(task, context))
+            return _said(await awaited(sampler, "sample", Group, lambda: sampler.sample(task, context)))
         except NoAnswer as error:
             failed[task.id] = error
             return None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from selftaught.blocks import Draw, TaskSource
+from selftaught.blocks.boundary import iterated
 from selftaught.records import Task, named_set
 from selftaught.state.round_key import RoundKey
 from selftaught.tasks.contamination import alike, require_disjoint
@@ -38,7 +39,7 @@ def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING, sets: Se
     `past` is what the line's rounds have used: such a source keeps a problem in its set, and no held-out task may be
     one that any of them was trained on. Raises as `prepare` does, and NothingNew when too few tasks were uploaded.
     """
-    found = source.take(draw, past) if isinstance(source, Columns) else TaskDraw(source.draw(draw))
+    found = source.take(draw, past) if isinstance(source, Columns) else TaskDraw(_tasks_of(source, draw))
     found = replace(found, tasks=[*found.tasks, *_of_sets(sets, draw)])
     trained = {task.id: task for task in past.assigned if task.split == "train"}
     require_disjoint(found.tasks, found.common, list(trained.values()))
@@ -47,9 +48,13 @@ def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING, sets: Se
     return replace(found, tasks=tasks, alike=alike(tasks))
 
 
+def _tasks_of(source: TaskSource, draw: Draw) -> list[Task]:
+    return list(iterated(source, "draw", Task, lambda: source.draw(draw)))
+
+
 def _of_sets(sets: Sets, draw: Draw) -> Iterator[Task]:
     """The tasks of named sets: what their sources give for reports, the same in every round of a campaign."""
     for name, source in sets.items():
-        for task in source.draw(draw):
+        for task in _tasks_of(source, draw):
             if task.split == "report":
                 yield task.model_copy(update={"split": named_set(name)})

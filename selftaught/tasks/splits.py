@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from selftaught.blocks import TaskSource
 from selftaught.core.errors import BadInput
@@ -189,14 +189,14 @@ def families(marks: Sequence[Marks], claimed: Container[int] = ()) -> list[list[
 
 
 def take(candidates: Iterator[Task], split: Split, count: int) -> list[Task]:
-    """The first `count` of endless `candidates` that are different problems and belong to `split`, marked as such.
+    """The first `count` of `candidates` that are different problems and belong to `split`, marked as such.
 
-    Raises BadInput when the candidates give nothing new any more.
+    Raises BadInput when the candidates end before, or give nothing new any more.
     """
     taken: dict[str, Task] = {}
-    refused = 0
+    task, refused = None, 0
     while len(taken) < count:
-        task = next(candidates)
+        task = next(candidates, None) or _ended(task, split, count, len(taken))
         key = structure(task)
         refused = refused + 1 if key in taken or not _belongs(key, split) else 0
         if refused == 0:
@@ -213,6 +213,12 @@ def seeded(*parts: str | int) -> Random:
 
 def _belongs(key: str, split: Split) -> bool:
     return split == "guard" or pool(key) == split
+
+
+def _ended(last: Task | None, split: Split, asked: int, found: int) -> NoReturn:
+    if last is None:
+        raise BadInput(f"tasks.{split}: {asked} problems asked of a generator that gives none at all.")
+    raise _exhausted(last, split, asked, found)
 
 
 def _exhausted(task: Task, split: Split, asked: int, found: int) -> BadInput:

@@ -2,45 +2,66 @@
 
 Verifiers are tried on gold answers, on nothing, on the question said again and on several answers at once; samplers,
 curators, metrics and controls on a model that is right half of the time. A block that asks a model is given one that
-says what `answers` say. What controls and objectives have to hold to is in modules of their own.
+says what `answers` say. What controls, objectives and task sources have to hold to is in modules of their own.
 """
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
-from selftaught.blocks import Block, Context, Control, Curator, Metric, Objective, Sampler, Verifier
+from selftaught.blocks import Block, Context, Control, Curator, Metric, Objective, Sampler, TaskSource, Verifier
+from selftaught.blocks.boundary import awaited, called, iterated
+from selftaught.core.errors import SelftaughtError
 from selftaught.records import Example, Group, Task, Verdict
 from selftaught.testing.controls import check_control
 from selftaught.testing.models import Answer, ScriptedModel
 from selftaught.testing.objectives import check_objective
 from selftaught.testing.rows import group_of, verified, wrong
+from selftaught.testing.sources import check_source
 from selftaught.verification.gold import stating
 
 T = TypeVar("T")
 
 
-def check_block(block: Block, tasks: Sequence[Task], answers: Sequence[Answer] = ("Yes.",)) -> list[str]:
+def check_block(block: Block, tasks: Sequence[Task] = (), answers: Answer | Sequence[Answer] = ()) -> list[str]:
     """What `block` does that none of its axis may, a sentence each; nothing where all is well.
 
-    `tasks` have gold answers (or worked solutions, where they have a check), two of which differ at least. May be
-    called where an event loop runs, as in a notebook. Raises TypeError for a task source or a gate, and what the block
-    raises.
+    `tasks` have gold answers (or worked solutions, where they have a check), two of which differ at least; a source of
+    tasks needs none. May be called where an event loop runs, as in a notebook. Raises TypeError for a gate.
     """
-    if isinstance(block, Verifier):
-        return list(_verifier(block, tasks, answers))
-    if isinstance(block, Sampler):
-        return list(_sampler(block, tasks, answers))
-    if isinstance(block, Curator):
-        return list(_curator(block, tasks))
-    if isinstance(block, Metric):
-        return list(_metric(block, tasks))
-    if isinstance(block, Control):
-        return list(check_control(block, tasks))
-    if isinstance(block, Objective):
-        return list(check_objective(block, tasks))
-    raise TypeError(f"{type(block).__name__}: task sources and gates cannot be checked, blocks of all other axes can")
+    said = (answers,) if isinstance(answers, str) or callable(answers) else answers
+    return list(_told(_problems(block, tasks, said)))
+
+
+def _told(problems: Iterator[str]) -> Iterator[str]:
+    """`problems`, of which the last is the error that ended the check, if one did."""
+    try:
+        yield from problems
+    except SelftaughtError as error:
+        yield str(error)
+
+
+def _problems(block: Block, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
+    match block:
+        case Verifier():
+            found = _verifier(block, tasks, answers)
+        case Sampler():
+            found = _sampler(block, tasks, answers)
+        case Curator():
+            found = _curator(block, tasks)
+        case Metric():
+            found = _metric(block, tasks)
+        case Control():
+            found = check_control(block, tasks)
+        case Objective():
+            found = check_objective(block, tasks)
+        case TaskSource():
+            found = check_source(block)
+        case _:
+            raise TypeError(f"{type(block).__name__}: gates cannot be checked, blocks of all other axes can")
+    return found
 
 
 # Verifiers ------------------------------------------------------------------------------------------------------------
@@ -73,14 +94,14 @@ def _texts(task: Task, tasks: Sequence[Task]) -> list[str]:
 
 
 async def _judged(verifier: Verifier, task: Task, texts: Sequence[str], answers: Sequence[Answer]) -> Sequence[Verdict]:
-    return await verifier.judge(group_of(task, texts), _context(answers))
+    return await verifier.judge(group_of(task, texts), _context(verifier, answers))
 
 
 # Samplers, curators, metrics ------------------------------------------------------------------------------------------
 
 
 def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
-    made = [[_run(sampler.sample(task, _context(answers))) for task in tasks] for _ in range(2)]
+    made = [[_run(_sampled(sampler, task, answers)) for task in tasks] for _ in range(2)]
     for task, group in zip(tasks, made[0], strict=True):
         if group.task != task:
             yield f"{task.question!r}: its group is of another task"
@@ -92,6 +113,10 @@ def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer])
             yield f"{task.question!r}: two rollouts have the same index"
     if made[0] != made[1]:
         yield "equal tasks, seed and answers of the model gave different groups"
+
+
+async def _sampled(sampler: Sampler, task: Task, answers: Sequence[Answer]) -> Group:
+    return await awaited(sampler, "sample", Group, lambda: sampler.sample(task, _context(sampler, answers)))
 
 
 def _curator(curator: Curator, tasks: Sequence[Task]) -> Iterator[str]:
@@ -108,13 +133,13 @@ def _curator(curator: Curator, tasks: Sequence[Task]) -> Iterator[str]:
 
 
 def _examples(curator: Curator, groups: Sequence[Group]) -> list[Example]:
-    return list(curator.curate(groups, 0))
+    return list(iterated(curator, "curate", Example, lambda: curator.curate(groups, 0)))
 
 
 def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
     least, most = metric.bounds or (float("-inf"), float("inf"))
     for group in (verified(task, tasks) for task in tasks):
-        value = metric.value(group)
+        value = called(metric, "value", float, partial(metric.value, group))
         if not least <= value <= most:
             yield f"{group.task.question!r}: {value}, which is not in {metric.bounds}"
         if value != metric.value(group):
@@ -124,8 +149,9 @@ def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
 # The model ------------------------------------------------------------------------------------------------------------
 
 
-def _context(answers: Sequence[Answer]) -> Context:
-    return Context(models={"policy": ScriptedModel(*answers)})
+def _context(block: Block, answers: Sequence[Answer]) -> Context:
+    """One with the roles that `block` names, as in a round."""
+    return Context(models={"policy": ScriptedModel(*answers)}, asked=block.roles())
 
 
 def _run(work: Coroutine[None, None, T]) -> T:

@@ -5,10 +5,11 @@ without the seed, that keeps something to itself or that remembers what JSON can
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from selftaught.blocks import Control, Measured, Observed, State
+from selftaught.blocks.boundary import called
 from selftaught.recipe import Stage
 from selftaught.records import Task
 from selftaught.testing.rows import verified
@@ -25,13 +26,13 @@ def check_control(control: Control, tasks: Sequence[Task]) -> Iterator[str]:
     for _ in range(ROUNDS):
         yield from _choices(control, tasks, state)
         before = json.dumps(state)
-        new = control.observe(state, seen)
+        new = _after(control, state, seen)
         if json.dumps(state) != before:
             yield "observe changes the state that it is given, instead of returning another"
         if (kept := _as_kept(new)) != new:
             yield f"the state {new!r} is not what JSON keeps of it ({kept!r}): its keys are strings, its rows lists"
             return
-        if control.observe(cast(State, json.loads(before)), seen) != new:
+        if _after(control, cast(State, json.loads(before)), seen) != new:
             yield "one state and one round that was observed gave two different states"
         state = new
 
@@ -54,9 +55,17 @@ def _choices(control: Control, tasks: Sequence[Task], state: State) -> Iterator[
         yield "choose gives more tasks than it is asked for"
     if picked != control.choose(tasks, len(tasks), state, SEED):
         yield "equal tasks, state and seed were chosen from differently"
-    made = [(control.begin(_stage(), state), control.ended(state), control.explain(state)) for _ in range(2)]
+    made = [(_begun(control, state), control.ended(state), control.explain(state)) for _ in range(2)]
     if made[0] != made[1]:
         yield "begin, ended or explain say two things of one state"
+
+
+def _after(control: Control, state: State, seen: Observed) -> State:
+    return cast(State, called(control, "observe", Mapping, lambda: control.observe(state, seen)))
+
+
+def _begun(control: Control, state: State) -> Stage:
+    return called(control, "begin", Stage, lambda: control.begin(_stage(), state))
 
 
 def _stage() -> Stage:

@@ -13,11 +13,12 @@ Answer = str | Callable[[Sequence[Message]], str]
 class ScriptedModel:
     """A `ChatModel` that gives `answers` in turn, and begins again after the last; `asked` is what it was asked.
 
-    An answer may be a function of the conversation. A byte is a token here, and all are equally likely.
+    Without any it says yes. An answer may be a function of the conversation. A byte is a token here, and all tokens are
+    equally likely.
     """
 
     def __init__(self, *answers: Answer, digest: str = "scripted") -> None:
-        self._answers: Iterator[Answer] = cycle(answers)
+        self._answers: Iterator[Answer] = cycle(answers or ("Yes.",))
         self._digest = digest
         self.asked: list[tuple[Message, ...]] = []
 

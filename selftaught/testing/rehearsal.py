@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from anyio.from_thread import start_blocking_portal
 
-from selftaught.blocks import Context, silent
+from selftaught.blocks import Context, Curator, silent
+from selftaught.blocks.boundary import awaited, iterated
 from selftaught.core.errors import BadInput
 from selftaught.recipe import Stage
 from selftaught.records import Example, Group, Message, Segment, Task
@@ -60,12 +61,16 @@ def rehearse(stage: Stage, *answers: Answer, task: Task | None = None) -> Rehear
     context = Context(models={"policy": model}, verifiers=stage.verify)
     with start_blocking_portal() as portal:  # a notebook's event loop runs already
         group = portal.call(_judged, stage, chosen, context)
-    examples = tuple(example for curator in stage.curate for example in curator.curate([group], 0))
+    examples = tuple(example for curator in stage.curate for example in _learnt(curator, group))
     return Rehearsal(tuple(model.asked), group, examples)
 
 
+def _learnt(curator: Curator, group: Group) -> Iterator[Example]:
+    return iterated(curator, "curate", Example, lambda: curator.curate([group], 0))
+
+
 async def _judged(stage: Stage, task: Task, context: Context) -> Group:
-    group = await stage.sample.sample(task, context)
+    group = await awaited(stage.sample, "sample", Group, lambda: stage.sample.sample(task, context))
     (judged,) = await verify([group], stage.verify, context, silent)
     return judged
 

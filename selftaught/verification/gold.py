@@ -1,6 +1,7 @@
 r"""Gold check: does a verifier pass the tasks' own gold answers? If not, no rollout can, whatever the model says.
 
-The gold answer of a task with a check of its own is its worked solution, the text `reference`, as it stands.
+The gold answer of a task with a check of its own is its answer, or its worked solution, the text `reference`, as it
+stands.
 
 A gold answer is tried as the simplest rollout that states it, in the form that the prompt asks for: `\boxed{72}`,
 `#### 72`, else `The answer is 72.`. One that marks its own end (a worked solution: `48 + 24 = 72\n#### 72`) is tried as
@@ -86,6 +87,8 @@ def stating(task: Task) -> str:
     """
     if task.answer is None:
         return task.texts.get("reference", "")
+    if task.check:  # which reads the answer as it stands, such as a program
+        return task.answer
     gold, asked = task.answer, " ".join(message.content for message in task.messages)
     if any(re.search(pattern, gold) for pattern in _PATTERNS):
         return gold

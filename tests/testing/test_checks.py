@@ -5,15 +5,28 @@ import itertools
 
 import pytest
 
-from selftaught.blocks import Block, Control, Curator, Metric, Objective, RolloutVerifier, Sampler, TrainResult
+from selftaught.blocks import (
+    Block,
+    Control,
+    Curator,
+    Draw,
+    Metric,
+    Objective,
+    RolloutVerifier,
+    Sampler,
+    TaskSource,
+    TrainResult,
+)
 from selftaught.controls.adapt import Adapt
 from selftaught.controls.curriculum import Curriculum
 from selftaught.controls.until import Until
 from selftaught.curation.accepted import Accepted
 from selftaught.curation.advantages import Advantages
 from selftaught.evaluation.accuracy import Accuracy
+from selftaught.evaluation.paired_gain import PairedGain
 from selftaught.records import Example, Group, Rollout, Segment, Turn, Verdict
 from selftaught.sampling.iid import IID
+from selftaught.tasks.sources.functions import Functions
 from selftaught.tasks.sources.word_problems import WordProblems
 from selftaught.testing import ScriptedModel, check_block, sums
 from selftaught.testing.objectives import loss_findings
@@ -38,9 +51,97 @@ def test_it_runs_where_an_event_loop_runs():
     assert asyncio.run(notebook()) == []
 
 
-def test_a_block_of_an_axis_without_checks_is_refused():
-    with pytest.raises(TypeError, match="WordProblems: task sources and gates cannot be checked"):
-        check_block(WordProblems(train=1, gate=1, report=1), sums())
+def test_a_gate_is_refused():
+    with pytest.raises(TypeError, match="PairedGain: gates cannot be checked"):
+        check_block(PairedGain(metric="accuracy", guard="none"), sums())
+
+
+SIZES = {"train": 6, "gate": 3, "report": 3}
+
+
+@pytest.mark.parametrize("source", [WordProblems(**SIZES), Functions(**SIZES)])
+def test_sources_that_ship_pass(source: TaskSource):
+    assert check_block(source) == []
+
+
+class Drawn(WordProblems):
+    """A source that each test spoils."""
+
+    def draw(self, draw):
+        return self.spoilt(super().draw(draw), draw)
+
+
+class Varies(Drawn):
+    def spoilt(self, tasks, draw):
+        return super(Drawn, self).draw(Draw(next(MOODS), next(MOODS)))
+
+
+class Changes(Drawn):
+    def spoilt(self, tasks, draw):
+        return super(Drawn, self).draw(Draw(draw.round, draw.round))
+
+
+class GivesFewer(Drawn):
+    def spoilt(self, tasks, draw):
+        return tasks[1:]
+
+
+class KnowsNothing(Drawn):
+    def spoilt(self, tasks, draw):
+        return [task.model_copy(update={"answer": None}) for task in tasks]
+
+
+class Overlaps(Drawn):
+    def spoilt(self, tasks, draw):
+        return [*tasks, tasks[0].model_copy(update={"split": "report"})]
+
+
+class Crashes(Drawn):
+    def spoilt(self, tasks, draw):
+        raise FileNotFoundError("words.txt")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (Varies, "two equal draws gave different tasks"),
+        (Changes, "the report set is another in the next round"),
+        (GivesFewer, "5 tasks, and 6 are asked for"),
+        (KnowsNothing, "neither an answer nor a check"),
+        (Overlaps, "train"),
+        (Crashes, "draw raised FileNotFoundError: words.txt"),
+    ],
+)
+def test_a_source_that_is_wrong_is_found(source, words):
+    assert any(words in finding for finding in check_block(source(**SIZES)))
+
+
+class Vanishes(Accepted):
+    def curate(self, groups, seed):
+        return None
+
+
+class AsksAnother(AnswerMatch):
+    async def verify(self, group, context):
+        await context.model("judge").chat(group.task.messages)
+        return [Verdict.of("asks", True) for _ in group.rollouts]
+
+
+class NeverBegins(Adapt):
+    def begin(self, stage, state):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        (Vanishes(), "curate returned None"),
+        (AsksAnother(), "asks the judge model, and none says so"),
+        (NeverBegins(temperatures=(0.5, 1.0)), "begin returned None, and has to return a Stage"),
+    ],
+)
+def test_what_a_runner_would_refuse_is_a_finding(block, words):
+    assert any(words in finding for finding in check_block(block, sums(3)))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ experience.
 They share a machine and its scratch folder. What is kept of the training is the train step's business.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from selftaught.blocks import OnlinePlan, TrainResult
+from selftaught.blocks.boundary import called
 from selftaught.platform import Platform
 from selftaught.records import Task, dataset
 from selftaught.round.distributed.request import TrainRequest
@@ -35,7 +37,8 @@ class OnlineRequest(TrainRequest):
         kept = self.gathered(Platform.open(), Job.read(str(self.job)))
         with self._gathering(kept, number) as gathering:
             plan = OnlinePlan(kept.online.steps, kept.online.updates, gathering)
-            return self.objective.train_online(self.model, plan, self.out, self.context)
+            train = partial(self.objective.train_online, self.model, plan, self.out, self.context)
+            return called(self.objective, "train_online", TrainResult, train)
 
     def gathered(self, platform: Platform, job: Job) -> Gatherings:
         """What the training of `job` has gathered so far."""

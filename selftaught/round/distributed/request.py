@@ -9,12 +9,14 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
 
 from selftaught.blocks import Objective, ProgressSink, TrainContext, TrainResult
+from selftaught.blocks.boundary import called
 from selftaught.core import errors
 from selftaught.core.errors import SelftaughtError, Unavailable
 from selftaught.core.files import write_atomically
@@ -124,7 +126,9 @@ class OfflineRequest(TrainRequest):
 
     def train(self) -> TrainResult:
         """See `TrainRequest`."""
-        return self.objective.train(self.model, dataset.read(self.examples, Example), self.out, self.context)
+        examples = dataset.read(self.examples, Example)
+        train = partial(self.objective.train, self.model, examples, self.out, self.context)
+        return called(self.objective, "train", TrainResult, train)
 
 
 def encode_error(error: Exception) -> str:

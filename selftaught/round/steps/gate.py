@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from selftaught.blocks import Decision, Evidence, Gate
+from selftaught.blocks.boundary import called
 from selftaught.evaluation.decision import decision_to_json
 from selftaught.evaluation.runner import summarise
 from selftaught.platform import Platform
@@ -101,4 +102,5 @@ def _clusters(gate: Sequence[Task]) -> dict[str, str]:
 
 def _decide(gate: Gate, evidence: Evidence, spent: float) -> Decision:
     """Fresh tasks that an earlier round was decided by are fresh no more."""
-    return gate.decide(replace(evidence, alpha_spent=spent, fresh=evidence.fresh and not spent))
+    given = replace(evidence, alpha_spent=spent, fresh=evidence.fresh and not spent)
+    return called(gate, "decide", Decision, lambda: gate.decide(given))
