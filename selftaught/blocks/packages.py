@@ -1,11 +1,17 @@
 """The packages that blocks come from: what a block does depends on their versions too.
 
-A package brings blocks by the entry-point group `selftaught.blocks`. Selftaught's own are part of its release, and a
-block that no package brings (from a notebook, or a script) has no version.
+A package brings blocks by the entry-point group `selftaught.blocks`. One that is installed to be edited in place (`pip
+install -e`) has another version with every edit of a source file: a digest of them follows its own. Selftaught's blocks
+are part of its release, and a block that no package brings (from a notebook, or a script) has no version.
 """
 
+import hashlib
+import json
+from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 
 from selftaught.blocks.block import within
 
@@ -30,7 +36,33 @@ def package_that_brought(module: str) -> tuple[str, str] | None:
     if not near:
         return None
     entry = max(near, key=lambda entry: _common(entry.module, module))
-    return (entry.dist.name, entry.dist.version) if entry.dist else None
+    return (entry.dist.name, _version(entry.dist)) if entry.dist else None
+
+
+def _version(package: Distribution) -> str:
+    """Of one that is edited in place as PEP 440 has it for builds of one's own: `0.1+3f9ac2d1`."""
+    if not _is_editable(package):
+        return package.version
+    digest = hashlib.sha256()
+    for file in sorted(set(_sources(package))):
+        digest.update(file.read_bytes())
+    return f"{package.version}+{digest.hexdigest()[:8]}"
+
+
+def _is_editable(package: Distribution) -> bool:
+    """As installers note it (PEP 610)."""
+    noted = json.loads(package.read_text("direct_url.json") or "{}")
+    return bool(noted.get("dir_info", {}).get("editable"))
+
+
+def _sources(package: Distribution) -> Iterator[Path]:
+    """The source files of the modules and packages that its blocks are in."""
+    for name in {entry.module.partition(".")[0] for entry in package.entry_points if entry.group == GROUP}:
+        spec = find_spec(name)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            yield from Path(folder).rglob("*.py")
+        if spec and spec.origin:
+            yield Path(spec.origin)
 
 
 def _common(one: str, other: str) -> int:

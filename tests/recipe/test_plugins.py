@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.blocks.packages import packages
+from selftaught.blocks.packages import package_that_brought, packages
 from selftaught.recipe import blocks
 from tests.rounds import REPOSITORY, environment, recorded_blocks
 
@@ -104,6 +104,14 @@ def test_a_built_in_block_is_not_replaced(broken: dict[str, str], tmp_path: Path
     assert "my_pack.blocks.Mine: 'answer_match' is a built-in block of verify, which is not replaced" in done.stderr
 
 
+def test_a_block_without_a_method_of_its_axis_is_left_out_by_name(broken: dict[str, str], tmp_path: Path) -> None:
+    lacking = 'from selftaught.blocks import RolloutVerifier\n\nclass Mine(RolloutVerifier, type="mine"): ...\n'
+    (tmp_path / "plugins" / "my_pack" / "blocks.py").write_text(lacking)
+    done = subprocess.run([sys.executable, "-c", ASKED], env=broken, capture_output=True, text=True, check=True)
+    assert "mine=" not in done.stdout
+    assert "my_pack.blocks.Mine: has no verdict, which is what verify asks a block for" in done.stderr
+
+
 def test_a_block_of_another_package_is_not_replaced(broken: dict[str, str], tmp_path: Path) -> None:
     package(tmp_path / "plugins", "her_pack", TAKEN.format(type="mine", more=""))
     (tmp_path / "plugins" / "my_pack" / "blocks.py").write_text(TAKEN.format(type="mine", more=""))
@@ -118,3 +126,25 @@ def test_the_version_of_a_package_is_that_of_the_blocks_it_brought() -> None:
     judged, own = blocks("verify")["judged"](), blocks("verify")["answer_match"]()
     assert packages([judged], {"axis": (judged,)}) == {"recorded-blocks": "0.1"}
     assert packages(own) == {}
+
+
+def test_an_edit_is_another_version_of_a_package_that_is_edited_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path, "edited_pack", "x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def version() -> tuple[str, str] | None:
+        package_that_brought.cache_clear()
+        return package_that_brought("edited_pack.blocks")
+
+    assert version() == ("edited-pack", "1.0")
+    about = tmp_path / "edited_pack-1.0.dist-info" / "direct_url.json"
+    about.write_text('{"url": "file:///somewhere", "dir_info": {"editable": true}}')
+    before = version()
+    assert before and before[1].startswith("1.0+")
+    assert version() == before
+    (tmp_path / "edited_pack" / "more.py").write_text("y = 1\n")
+    assert version() not in (before, None)
+    about.write_text('{"url": "file:///somewhere"}')
+    assert version() == ("edited-pack", "1.0")
