@@ -853,11 +853,22 @@ def recipes_validate(
         for path in recipes:
             recipe = Recipe.load(path, overrides, profile)
             others = () if profile else recipe.profiles
-            for each in (recipe, *(Recipe.load(path, overrides, other) for other in others)):
+            for each in (recipe, *(_in_profile(path, overrides, other) for other in others)):
                 require_room(each, settings)
                 require_named(each)
                 require_asked_in_words(each)
             out.print(f"{path}: ok ({recipe.digest[:12]})", highlight=False)
+
+
+def _in_profile(path: Path, overrides: list[str], profile: str) -> Any:
+    from selftaught.core.errors import BadRecipe
+    from selftaught.recipe import Recipe
+
+    try:
+        return Recipe.load(path, overrides, profile)
+    except BadRecipe as error:
+        own = f"profile {profile} of {path}, which it may inherit (`profiles: {{{profile}: null}}` leaves it out)"
+        raise BadRecipe(f"{own}: {error}") from None
 
 
 @recipes_app.command("schema")

@@ -5,13 +5,16 @@ that easy tasks do not fill the data set. It does not weigh or pair examples.
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from selftaught.curation.base import Selection
-from selftaught.records import Group, Rollout
+from selftaught.records import Group, Rollout, TargetType
 
 
 class Accepted(Selection, type="accepted"):
     """Pick from the rollouts that all verifiers passed."""
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     def candidates(self, group: Group) -> Iterator[Rollout]:
         """The accepted rollouts of `group`."""

@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from selftaught.curation.base import PerGroupCurator, is_own, sampled, thread
-from selftaught.records import Example, Group, Reinforce, Rollout, Segment, Turn
+from selftaught.records import Example, Group, Reinforce, Rollout, Segment, TargetType, Turn
 
 
 class Advantages(PerGroupCurator, type="advantages"):
@@ -24,6 +24,7 @@ class Advantages(PerGroupCurator, type="advantages"):
     Rollouts that were hinted, or that a verifier could not judge, are left out.
     """
 
+    gives: ClassVar[TargetType | None] = "reinforce"
     on_policy: ClassVar[bool] = True
     rewards: Annotated[
         Mapping[str, float],
@@ -37,6 +38,11 @@ class Advantages(PerGroupCurator, type="advantages"):
         Literal["none", "std"], Field(description="std: divide by the standard deviation of the task's rewards")
     ] = "none"
     drop_flat: Annotated[bool, Field(description="leave out tasks whose rewards are all equal")] = True
+
+    @property
+    @override
+    def verifiers(self) -> tuple[str, ...]:
+        return tuple(self.rewards)
 
     @override
     def curate(self, groups: Sequence[Group], seed: int) -> Iterator[Example]:

@@ -6,12 +6,12 @@ Its public script stores solved tasks only and so loses the hardest; here they a
 
 import math
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt
 
 from selftaught.curation.base import Selection
-from selftaught.records import Group, Rollout
+from selftaught.records import Group, Rollout, TargetType
 
 
 class ByEffort(Selection, type="by_effort"):
@@ -20,6 +20,8 @@ class ByEffort(Selection, type="by_effort"):
     A task that the search did not solve has taken infinitely many: its hinted right answers, if there are any, are
     picked. For searches that stop at the first right answer (`limits.solved`).
     """
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     above: Annotated[NonNegativeInt, Field(description="iterations of the search")] = 5
 

@@ -8,14 +8,14 @@ model rewrites them, and no model is asked where the first error is, because the
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from selftaught.core.templates import filled
 from selftaught.curation.base import PerGroupCurator, capped, completion_example
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
-from selftaught.records import Example, Group, Node, Tree, content_id
+from selftaught.records import Example, Group, Node, TargetType, Tree, content_id
 
 Reflect = Annotated[str, Field(description="text after a wrong turn, before `back`")]
 Back = Annotated[str, Field(description="leads back from a wrong turn; {step} is the last step that was right")]
@@ -27,6 +27,8 @@ class Backtracks(PerGroupCurator):
     `reflect` and `back` are said between a wrong turn and the right one. With `wrong: ignore` all up to the end of the
     last wrong turn is read and not learnt.
     """
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     per_task: Annotated[
         PositiveInt | None, Field(description="examples of one task at most, drawn by the seed; null is all")

@@ -12,14 +12,14 @@ business.
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, model_validator
 from typing_extensions import override
 
 from selftaught.curation.answers import Answer, answers, reference, turns
 from selftaught.curation.base import PerGroupCurator, asked
-from selftaught.records import Example, Group, Prefer, Segment, content_id
+from selftaught.records import Example, Group, Prefer, Segment, TargetType, content_id
 
 Side = Literal["passed", "failed", "best", "worst", "sampled", "reference"]
 SIDES: tuple[str, ...] = get_args(Side)
@@ -42,6 +42,8 @@ class Pairs(PerGroupCurator, type="pairs"):
     Duplicates, and answers that were cut off, hinted, or could not be judged (but of `sampled`, or with `margin: null`)
     are left out, and so are pairs of equal texts.
     """
+
+    gives: ClassVar[TargetType | None] = "prefer"
 
     better: Annotated[Side | TurnName, Field(description="the side that is preferred, or the name of a turn")] = (
         "passed"
@@ -87,6 +89,11 @@ class Pairs(PerGroupCurator, type="pairs"):
     @override
     def uses_references(self) -> bool:
         return "reference" in (self.better, self.worse)
+
+    @property
+    @override
+    def verifiers(self) -> tuple[str, ...]:
+        return (self.by,) if self.by else ()
 
     @property
     @override

@@ -5,18 +5,20 @@ learnt from them was not found by the model, so the report says that they were u
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
 
 from selftaught.core.errors import RoundFailed
 from selftaught.curation.base import PerGroupCurator, completion_example
-from selftaught.records import Example, Group, content_id
+from selftaught.records import Example, Group, TargetType, content_id
 
 
 class References(PerGroupCurator, type="references"):
     """The text called `field` of each task, as what is to be said to it; tasks without one give nothing."""
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     field: Annotated[str, Field(min_length=1, description="name of the text among those of a task")] = "reference"
 

@@ -6,13 +6,13 @@ they part, and only what comes after is learnt from. How pairs are learnt from i
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from selftaught.curation.base import PerGroupCurator
 from selftaught.curation.process_values import inferred_values, right_leaves, unjudged_leaves
-from selftaught.records import Example, Group, Message, Node, Prefer, Segment, Tree, content_id
+from selftaught.records import Example, Group, Message, Node, Prefer, Segment, TargetType, Tree, content_id
 
 
 class StepPairs(PerGroupCurator, type="step_pairs"):
@@ -20,6 +20,8 @@ class StepPairs(PerGroupCurator, type="step_pairs"):
 
     Children are compared by value, then visits, then estimate; the path goes from the root into the best child.
     """
+
+    gives: ClassVar[TargetType | None] = "prefer"
 
     rejected: Annotated[
         Literal["second", "worst", "random"],

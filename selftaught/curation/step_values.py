@@ -5,13 +5,13 @@ completions that came out right while searching (Math-Shepherd, arXiv 2312.08935
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 
 from selftaught.curation.base import PerGroupCurator, asked, capped
 from selftaught.curation.process_values import FAR, answered, distances, inferred_values, right_leaves, unjudged_leaves
-from selftaught.records import Example, Group, Regress, Segment, Tree, content_id
+from selftaught.records import Example, Group, Regress, Segment, TargetType, Tree, content_id
 
 
 class StepValues(PerGroupCurator, type="step_values"):
@@ -20,6 +20,8 @@ class StepValues(PerGroupCurator, type="step_values"):
     A step is right where a right answer is at or below it, wrong where all that were judged there are wrong, and
     neither where none was.
     """
+
+    gives: ClassVar[TargetType | None] = "regress"
 
     labels: Literal["inferred", "estimates"] = "inferred"
     """`inferred`: the quality values that right answers give; trees without one give nothing (see `hints` of the

@@ -8,14 +8,14 @@ without it is another policy.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from selftaught.core.templates import filled, slots
 from selftaught.curation.answers import judged
 from selftaught.curation.base import PerGroupCurator, distinct, drawn, sampled
-from selftaught.records import Example, Group, Message, Rollout, Segment, content_id
+from selftaught.records import Example, Group, Message, Rollout, Segment, TargetType, content_id
 
 Form = Literal["p", "n", "pn", "np"]
 
@@ -42,6 +42,8 @@ class Tagged(PerGroupCurator, type="tagged"):
     for with `again`. Answers that were cut off, hinted, or could not be judged are left out, and so are duplicates; an
     answer is in one example of a form at most.
     """
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     tags: Annotated[Tags, Field(description="the tags: {passed: …, failed: …}")]
     forms: Annotated[tuple[Form, ...], Field(min_length=1, description="what examples are made of")] = ("p", "n")

@@ -7,14 +7,25 @@ and judges nothing: what the verifiers said of each answer decides what is kept.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from selftaught.blocks.loading import OneOrMore
 from selftaught.curation.base import Selection, asked_with
 from selftaught.curation.fates import OF_TWO, Fate, answer_score, fates
-from selftaught.records import ANSWERS, Example, Group, Message, Rollout, Segment, Turn, TurnKind, conversation
+from selftaught.records import (
+    ANSWERS,
+    Example,
+    Group,
+    Message,
+    Rollout,
+    Segment,
+    TargetType,
+    Turn,
+    TurnKind,
+    conversation,
+)
 
 
 class ByScore(BaseModel):
@@ -31,6 +42,8 @@ class Transcripts(Selection, type="transcripts"):
     A question that gives the right answer away is not trained on, unless `prompt: as_sampled` says so: leave it out by
     naming the turn behind it in `turns`, and that turn is learnt from the task's own prompt.
     """
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     keep: Annotated[
         tuple[Fate, ...],

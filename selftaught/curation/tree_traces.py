@@ -5,12 +5,12 @@ are not checked.
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, NonNegativeInt
 
 from selftaught.curation.base import Selection
-from selftaught.records import Group, Rollout
+from selftaught.records import Group, Rollout, TargetType
 
 
 class TreeTraces(Selection, type="tree_traces"):
@@ -19,6 +19,8 @@ class TreeTraces(Selection, type="tree_traces"):
     Hinted answers are right by the hint and have no value: they are picked only where `hinted` says so. The reference
     also wants 50 characters; short answers are complete here, so `min_chars` is 0 unless it is set.
     """
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     threshold: Annotated[float, Field(ge=0, le=1, description="the value of an answer, at least")] = 0.2
     min_chars: Annotated[NonNegativeInt, Field(description="characters of an answer at least")] = 0

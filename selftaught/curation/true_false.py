@@ -5,13 +5,13 @@ needed to value a search. The question is the one that the `p_true` value asks.
 """
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
 from selftaught.curation.base import PerGroupCurator, drawn
 from selftaught.curation.step_values import StepValues
-from selftaught.records import Example, Group, Message, Segment
+from selftaught.records import Example, Group, Message, Segment, TargetType
 
 
 class TrueFalse(PerGroupCurator, type="true_false"):
@@ -20,6 +20,8 @@ class TrueFalse(PerGroupCurator, type="true_false"):
     The label is the quality value that right answers give it (`step_values`). There are as many of either word as the
     rarer one has.
     """
+
+    gives: ClassVar[TargetType | None] = "imitate"
 
     prompt: Annotated[str, Field(description="question about a partial solution: the one of `p_true`")] = (
         "Is this solution correct so far? Answer True or False, one word."

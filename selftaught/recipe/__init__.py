@@ -27,7 +27,7 @@ from selftaught.blocks import Control, Curator, Gate, Metric, Objective, Sampler
 from selftaught.blocks.loading import OnAxis, OneOrMore, load_blocks
 from selftaught.core import shipped
 from selftaught.core.canonical import canonical
-from selftaught.core.errors import BadInput, BadRecipe
+from selftaught.core.errors import BadInput, BadRecipe, did_you_mean
 from selftaught.recipe.about import About
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.errors import NAME, ROLE, Written
@@ -198,6 +198,32 @@ class Stage(BaseModel):
             if said is not None and (missing := [name for name in named if name not in said]):
                 raise ValueError(
                     f"{axis} names the turn '{missing[0]}', but sample has {', '.join(said)}. Name one of these."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _named_verifiers_are_asked(self) -> Self:
+        asked = [verifier.name for verifier in self.verify]
+        for block in self.curate:
+            if missing := [name for name in block.verifiers if name not in asked]:
+                raise ValueError(
+                    f"curate: '{block.name}' goes by the verifier '{missing[0]}', but verify has {', '.join(asked)}."
+                    f"{did_you_mean(missing[0], asked)} Name one of these."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_have_examples(self) -> Self:
+        given = {block.gives: block.name for block in self.curate}
+        for objective in self.train:
+            target = getattr(objective, "target", None)
+            if given and target and None not in given and target not in given:
+                giving = [name for name, each in registered("curate").items() if cast(Any, each).gives == target]
+                able = [name for name, each in registered("train").items() if getattr(each, "target", None) in given]
+                raise ValueError(
+                    f"train: '{objective.name}' learns from examples to {target}, and curate "
+                    f"({', '.join(given.values())}) gives some to {' and '.join(map(str, given))}. Train by "
+                    f"{' or '.join(able)}, or curate by {' or '.join(giving)}."
                 )
         return self
 

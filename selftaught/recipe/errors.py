@@ -167,7 +167,9 @@ def _no_block(kind: str, axis: str, value: Any) -> str:
     if kind == "union_tag_invalid":
         tag = str(value["type"])
         lost = "".join(f"\n  or it is of a package that failed to load: {failure}" for failure in failures())
-        return f".type: unknown {word} '{tag}'.{did_you_mean(tag, types)}{accepted}{lost}"
+        near = did_you_mean(tag, types)
+        own = "" if near or lost else "\n  or one of your own, once its package is installed (pip install -e FOLDER)"
+        return f".type: unknown {word} '{tag}'.{near}{accepted}{lost}{own}"
     nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
     return f": {_shown(value)}: should be a {word} such as {{type: {nearest}}}."
 

@@ -87,11 +87,20 @@ def _recipe(node: Node, source: Source) -> Node:
         merged = {name: _with_stages(profile, source) for name, profile in profiles.fields.items()}
         own = _with(own, "profiles", Node(merged, profiles.where))
     if "extends" not in own.fields:
-        return own
+        return _without_dropped(own)
     extends = own.fields["extends"]
     path = _found(extends, source, shipped.recipes(), "recipe")
     parent = _recipe(_mapping(contents(path, "recipe", path.parent), path, RECIPE), source.followed(path, extends))
-    return _merged_recipes(_nameless(parent), _without(own, "extends"))
+    return _without_dropped(_merged_recipes(_nameless(parent), _without(own, "extends")))
+
+
+def _without_dropped(node: Node) -> Node:
+    """`node` without profiles that are null: a recipe that inherits them has none, or not these."""
+    profiles = node.fields.get("profiles")
+    if profiles is None or not isinstance(profiles.value, dict | None):
+        return node
+    kept = {name: profile for name, profile in profiles.fields.items() if profile.value is not None}
+    return _with(node, "profiles", Node(kept, profiles.where)) if kept else _without(node, "profiles")
 
 
 def _nameless(parent: Node) -> Node:

@@ -72,6 +72,13 @@ def test_a_name_is_not_inherited(folder: Path) -> None:
         Recipe.load(folder / "child.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "left"), [("profiles: null\n", set()), ("profiles: {small: null}\n", {"deep"}), ("", {"small", "deep"})]
+)
+def test_profiles_that_are_null_are_not_inherited(folder: Path, text: str, left: set[str]) -> None:
+    assert child(folder, text).profiles.keys() == left
+
+
 def test_mappings_are_merged_and_lists_replaced(folder: Path) -> None:
     stage = "stages:\n  - {name: main, sample: {k: 2}, verify: [{type: answer_match}], train: {lora: {alpha: 3}}}\n"
     made = dumped(child(folder, f"tasks: {{train: 5}}\n{stage}"))

@@ -521,3 +521,35 @@ def test_a_recipe_that_no_argument_holds_is_refused():
     recipe = Recipe.parse(json.dumps(PLAIN | {"description": "x" * 100_000}))
     with pytest.raises(BadInput, match=r"two: the recipe is 10\d,\d{3} bytes, and a pipeline takes 100,000"):
         recipe.as_argument()
+
+
+# What a stage's blocks need of one another ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("curate", "train", "words"),
+    [
+        ("advantages", "sft", "'sft' learns from examples to imitate, and curate (advantages) gives some to reinforce"),
+        (
+            "accepted",
+            "policy_gradient",
+            "learns from examples to reinforce, and curate (accepted) gives some to imitate",
+        ),
+        ("accepted", "dpo", "learns from examples to prefer, and curate (accepted) gives some to imitate"),
+    ],
+)
+def test_an_objective_that_no_curator_gives_examples_is_refused(curate: str, train: str, words: str):
+    (said,) = mistake(TEXT, f"stages.main.curate={{type: {curate}}}", f"stages.main.train={{type: {train}}}")
+    assert words in said and "Train by" in said and "or curate by" in said
+
+
+def test_an_objective_with_one_curator_of_several_is_not():
+    blocks = "stages.main.curate=[{type: accepted}, {type: advantages}]"
+    assert parsed(TEXT, blocks, "stages.main.train={type: policy_gradient}")
+
+
+@pytest.mark.parametrize("curate", ["{type: advantages, rewards: {answr_match: 1}}", "{type: pairs, by: answr_match}"])
+def test_a_curator_goes_by_verifiers_that_there_are(curate: str):
+    train = "policy_gradient" if "advantages" in curate else "dpo"
+    (said,) = mistake(TEXT, f"stages.main.curate={curate}", f"stages.main.train={{type: {train}}}")
+    assert "goes by the verifier 'answr_match', but verify has answer_match. Did you mean 'answer_match'?" in said
