@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from selftaught.blocks import Block, Metric, Outlook, Sampler
+from selftaught.blocks import Block, Control, Metric, Outlook, Sampler, State
 from selftaught.campaign.order import CampaignOrder
 from selftaught.core.errors import BadInput, NothingNew
 from selftaught.platform import Platform
@@ -110,6 +110,8 @@ class Estimate:
     """Who plays each role that the stage asks, and on which axes it is asked."""
     set_tasks: Mapping[str, int] = field(default_factory=dict[str, int])
     """Tasks of named sets, by name."""
+    controls: tuple[str, ...] = ()
+    """The stage's controls, and what they do by what they remember."""
     control_tokens: int = 0
     """Those of the sampled tokens that a search is held against."""
 
@@ -139,7 +141,8 @@ class Estimate:
             f"{self.evaluated_tokens:,} evaluated; "
             f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
             f"  models: {'; '.join(self.models)}\n"
-            f"  verify: {'; '.join(self.gold)}\n"
+            + "".join(f"  control: {each}\n" for each in self.controls)
+            + f"  verify: {'; '.join(self.gold)}\n"
             f"  gate: {self.power}"
             + (f"\n  note: {self.alike}" if self.alike else "")
             + "".join(f"\n  set aside: {message}" for message in self.broken)
@@ -189,9 +192,15 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
         alike=taken.alike,
         broken=taken.broken,
         gold=tried,
+        controls=tuple(_control(each, state.of(stage, each)) for each in stage.control),
         models=tuple(_players(recipe, recipe.with_sets(stage), of_other_lines(platform, recipe, order.line))),
         sent=tuple(_sent(tasks, stage)),
     )
+
+
+def _control(control: Control, state: State) -> str:
+    explained = control.explain(state)
+    return f"{control.name}: {explained.text if explained else 'has seen no round yet'}"
 
 
 def _power(

@@ -38,6 +38,7 @@ def test_a_share_of_the_tasks_is_counted_once_more_for_every_other_temperature(
 
 def test_tasks_that_a_curriculum_leaves_out_cost_nothing(platform: Platform, model: Path):
     made = estimated(platform, recipe(model, control={"type": "curriculum", "tasks": 5}))
+    assert "\n  control: curriculum: has seen no round yet\n" in made.text()
     assert (made.train_tasks, made.sampled_tokens) == (5, 5 * 2 * 32)
 
 
