@@ -4,7 +4,7 @@ Both are torchrun's, share each batch and talk over gloo, as the train step star
 DistributedDataParallel (every process has all weights), the other `fully_shard` (each has a part and gathers the rest
 as it goes). Same examples, batches and seed, so both learn the same; the last loss of each shows it. What counts is the
 time in the training loop. Gathering weights costs the same whatever the batch, so the ratio depends on its size.
-Usage: `python benchmarks/bench_sharded.py [--model NAME] [--examples 48] [--batch 8] [--processes 2] [--repeats 2]`.
+Usage: `python benchmarks/bench_sharded.py [--model NAME] [--examples 96] [--batch 32] [--processes 2] [--repeats 2]`.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def trained(model: Path, examples: list[Example], sharded: bool, asked: argparse
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct")
-    for name, default in (("--examples", 48), ("--batch", 8), ("--processes", 2), ("--repeats", 2)):
+    for name, default in (("--examples", 96), ("--batch", 32), ("--processes", 2), ("--repeats", 2)):
         parser.add_argument(name, type=int, default=default)
     asked = parser.parse_args()
     model = resolve(asked.model, Path(os.environ.get("SELFTAUGHT_HOME", ".selftaught")) / "models")

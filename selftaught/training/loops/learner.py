@@ -20,7 +20,7 @@ import torch
 from selftaught.core.errors import RoundFailed
 from selftaught.training.gradient import Gradient
 from selftaught.training.loops.batches import Batch, Layout, Row, batch
-from selftaught.training.loops.processes import Processes, adding, bare
+from selftaught.training.loops.processes import Processes, adding, bare, is_shard, local
 from selftaught.training.tokens import Loss
 
 Figures = dict[str, float]
@@ -104,9 +104,13 @@ class Learner:
 
     def _scaled(self, factor: float) -> float:
         """Scale the gradients by `factor` and clip them; gives their norm between the two."""
-        gradients = [weight.grad for weight in self.module.parameters() if weight.grad is not None]
-        norm: Any = torch.nn.utils.get_total_norm(gradients)
-        before = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm) * factor
+        found = [weight.grad for weight in self.module.parameters() if weight.grad is not None]
+        gradients = [*map(local, found)]  # DTensor computes the same, a tensor at a time, each with a wait for others
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if any(map(is_shard, found)):
+            (square,) = self.processes.summed(norm.double().square().reshape(1))
+            norm = math.sqrt(square)
+        before = float(norm) * factor
         cast(Any, torch)._foreach_mul_(gradients, factor * min(1.0, self.objective.max_grad_norm / (before + 1e-6)))
         return before
 

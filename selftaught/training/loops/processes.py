@@ -16,6 +16,7 @@ from accelerate import PartialState, utils
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from selftaught.training.gradient import Gradient
@@ -84,7 +85,11 @@ def replicated_bytes(model: torch.nn.Module) -> int:
 
 
 def placed(reader: torch.nn.Module, sharded: bool, processes: Processes) -> torch.nn.Module:
-    """`reader` on this process's device, as its replica or its shard; one that is not trained sends no gradients."""
+    """`reader` on this process's device, as its replica or its shard; one that is not trained sends no gradients.
+
+    Shards are gathered in the precision of the weights: gathered in bf16, half as much to send, the small updates of
+    norms would be lost until they add up, which replicas do not lose.
+    """
     if sharded:
         mesh = init_device_mesh(processes.device.type, (processes.count,))
         for block in _blocks(reader):
@@ -113,6 +118,16 @@ def adding(module: torch.nn.Module, last: bool) -> Generator[None]:
 def bare(module: torch.nn.Module) -> torch.nn.Module:
     """The reader in a replica, or the reader that is sharded itself."""
     return cast(Any, module).module if isinstance(module, DistributedDataParallel) else module
+
+
+def is_shard(weight: torch.Tensor) -> bool:
+    """Whether this process has but a part of a weight or a gradient."""
+    return isinstance(weight, DTensor)
+
+
+def local(weight: torch.Tensor) -> torch.Tensor:
+    """This process's part of a weight or a gradient that is sharded, without a copy; or all of it."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 def gathered(module: torch.nn.Module) -> dict[str, torch.Tensor]:
