@@ -187,7 +187,7 @@ def result(work: OfflineRequest) -> TrainResult:
     return RESULT.validate_json((work.scratch / "result.json").read_bytes())
 
 
-LONG = SFT(**TOLD | {"epochs": 20})
+LONG = SFT(**TOLD | {"epochs": 6})
 
 
 def test_a_killed_process_ends_all_and_the_next_run_continues(make: Callable[..., OfflineRequest]):
