@@ -867,8 +867,9 @@ def _in_profile(path: Path, overrides: list[str], profile: str) -> Any:
     try:
         return Recipe.load(path, overrides, profile)
     except BadRecipe as error:
-        own = f"profile {profile} of {path}, which it may inherit (`profiles: {{{profile}: null}}` leaves it out)"
-        raise BadRecipe(f"{own}: {error}") from None
+        inherited = str(path) not in str(error)
+        how = f"\n  it is inherited: `profiles: {{{profile}: null}}` leaves it out" if inherited else ""
+        raise BadRecipe(f"profile {profile} of {path}: {error}{how}") from None
 
 
 @recipes_app.command("schema")
