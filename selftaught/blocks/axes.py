@@ -139,6 +139,11 @@ class Verifier(Block, axis="verify"):
         """The turns that it names."""
         return ()
 
+    @property
+    def verdict_name(self) -> str | None:
+        """The verifier that its verdicts name: itself; None if that is not known before."""
+        return self.name
+
     def opinion(self) -> "Verifier":
         """The verifier with a score that is how sure it is that an answer is right, whatever the truth: itself."""
         return self

@@ -7,6 +7,8 @@ none is checked against its gold answer, by `answer_match`. It adds no judgement
 from functools import lru_cache
 from typing import cast
 
+from typing_extensions import override
+
 from selftaught.blocks import Context, Verifier, registered
 from selftaught.core.errors import BadInput, did_you_mean
 from selftaught.records import Group, Task, Verdict
@@ -16,6 +18,12 @@ GOLD = "answer_match"
 
 class TaskCheck(Verifier, type="task_check"):
     """Pass a rollout that passes the check of its task. It is what metrics measure by unless they name verifiers."""
+
+    @property
+    @override
+    def verdict_name(self) -> str | None:
+        """What the tasks' own checks are is not known before."""
+        return None
 
     async def verify(self, group: Group, context: Context) -> list[Verdict]:
         """The verdicts of the verifier that the task names. Raises BadInput for one that is not installed."""

@@ -553,3 +553,8 @@ def test_a_curator_goes_by_verifiers_that_there_are(curate: str):
     train = "policy_gradient" if "advantages" in curate else "dpo"
     (said,) = mistake(TEXT, f"stages.main.curate={curate}", f"stages.main.train={{type: {train}}}")
     assert "goes by the verifier 'answr_match', but verify has answer_match. Did you mean 'answer_match'?" in said
+
+
+def test_what_the_tasks_own_checks_are_is_not_known_before():
+    own = ["stages.main.verify={type: task_check}", "stages.main.curate={type: pairs, by: answer_match}"]
+    assert parsed(TEXT, *own, "stages.main.train={type: dpo}")
