@@ -297,7 +297,8 @@ class Curator(Block, axis="curate"):
         return ()
 
     gives: ClassVar[TargetType | None] = None
-    """What all of its examples are for (their target); None if it is not one thing, or not known before."""
+    """What all of its examples are for (their target); None if it is not one thing, or not known before. A subclass
+    whose examples are for something else says so."""
     on_policy: ClassVar[bool] = False
     """Whether its examples are for the gradient of what was sampled, and have to stand behind what was asked."""
 

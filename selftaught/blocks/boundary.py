@@ -4,19 +4,19 @@ Runners call blocks through it. Errors of this project, which say what to do alr
 keeps its traceback. What a verifier raises is a verdict's error (`Verifier.judge`), and none of this.
 """
 
-import inspect
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from selftaught.blocks.block import Block, within
 from selftaught.core.errors import BadInput, SelftaughtError
 
 T = TypeVar("T")
-FRAMES = 4
-"""Lines of code that an error names, the innermost ones."""
+FRAMES = 3
+"""Lines of code that an error names beside the last one in the block's own file: the innermost ones."""
 
 
 def called(block: object, method: str, kind: type[T], call: Callable[[], object]) -> T:
@@ -51,25 +51,49 @@ def iterated(block: object, method: str, kind: type[T], call: Callable[[], objec
 
 @contextmanager
 def blamed(block: object, method: str) -> Generator[None]:
-    """Raise BadInput for what is raised meanwhile, where `block` or one in it is not built in."""
+    """Raise BadInput for what is raised meanwhile in the file of `block`, or of one in it, that is not built in."""
     try:
         yield
-    except SelftaughtError:
+    except (SelftaughtError, MemoryError):
         raise
     # Whatever somebody else's block may raise is named here, once.
     except Exception as error:
-        theirs = _of_others(block)
-        if theirs is None:
+        theirs, frames = _of_others(block, error)
+        if theirs is None or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
             raise
-        lines = "".join(f"\n  {line}" for line in _lines(error, type(theirs)))
+        lines = "".join(f"\n  {Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)
         raise BadInput(
             f"{_named(theirs)}: {method} raised {type(error).__name__}: {error}. Fix the block.{lines}"
         ) from error
 
 
+def _of_others(block: object, error: BaseException) -> tuple[Block | None, list[traceback.FrameSummary]]:
+    """The outermost block in `block` that is not built in and in whose file `error` came about, and the lines there.
+
+    Of these the last one in that file, and the innermost ones.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    for one in within(block):
+        if type(one).__module__.startswith("selftaught."):
+            continue
+        own = [at for at, frame in enumerate(frames) if frame.filename == _file(type(one))]
+        if own:
+            return one, [frames[own[-1]], *frames[own[-1] + 1 :][-FRAMES:]]
+    return None, []
+
+
+def _file(kind: type) -> str | None:
+    """The file of the class; of a notebook's cell that of one of its methods."""
+    codes = (getattr(value, "__code__", None) for value in vars(kind).values())
+    named = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return named or next((code.co_filename for code in codes if code), None)
+
+
 def _checked(block: object, method: str, kind: type[T], value: object) -> T:
-    if isinstance(value, kind) or (kind is float and isinstance(value, int)):
-        return cast(T, value)
+    if isinstance(value, kind):
+        return value
+    if kind is float and hasattr(value, "__float__") and not isinstance(value, str):  # whole numbers, numpy's
+        return cast(T, float(cast(Any, value)))
     raise _wrong(block, method, f"a {kind.__name__}", value)
 
 
@@ -82,16 +106,3 @@ def _named(block: object) -> str:
     kind = type(block)
     module = f"{kind.__module__}.{kind.__qualname__}"
     return f"{block.axis} '{block.name}' ({module})" if isinstance(block, Block) else module
-
-
-def _of_others(block: object) -> Block | None:
-    """The outermost block in `block` that is not built in."""
-    return next((one for one in within(block) if not type(one).__module__.startswith("selftaught.")), None)
-
-
-def _lines(error: BaseException, kind: type[Block]) -> list[str]:
-    """The code that raised `error`, from the block's own file on."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = inspect.getsourcefile(kind)
-    begin = next((at for at, frame in enumerate(frames) if frame.filename == own), 0)
-    return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames[begin:][-FRAMES:]]

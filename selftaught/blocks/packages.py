@@ -41,12 +41,14 @@ def package_that_brought(module: str) -> tuple[str, str] | None:
 
 def _version(package: Distribution) -> str:
     """Of one that is edited in place as PEP 440 has it for builds of one's own: `0.1+3f9ac2d1`."""
-    if not _is_editable(package):
+    sources = sorted(set(_sources(package))) if _is_editable(package) else []
+    if not sources:
         return package.version
     digest = hashlib.sha256()
-    for file in sorted(set(_sources(package))):
-        digest.update(file.read_bytes())
-    return f"{package.version}+{digest.hexdigest()[:8]}"
+    for file in sources:
+        text = file.read_bytes()
+        digest.update(f"{file.name} {len(text)}\n".encode() + text)
+    return f"{package.version}{'.' if '+' in package.version else '+'}{digest.hexdigest()[:8]}"
 
 
 def _is_editable(package: Distribution) -> bool:
@@ -60,8 +62,8 @@ def _sources(package: Distribution) -> Iterator[Path]:
     for name in {entry.module.partition(".")[0] for entry in package.entry_points if entry.group == GROUP}:
         spec = find_spec(name)
         for folder in (spec and spec.submodule_search_locations) or ():
-            yield from Path(folder).rglob("*.py")
-        if spec and spec.origin:
+            yield from (file for file in Path(folder).rglob("*.py") if file.is_file())
+        if spec and spec.origin and Path(spec.origin).is_file():
             yield Path(spec.origin)
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -37,6 +37,7 @@ from selftaught.recipe.overrides import path_to, put, relocate, set_field
 from selftaught.recipe.schema import schema_of
 from selftaught.recipe.sets import EvaluationSet, require_minded
 from selftaught.recipe.text import contents
+from selftaught.records import TargetType
 
 __all__ = ["AXES", "Iterate", "OnAxis", "Recipe", "Stage", "blocks", "load_blocks", "registered", "schema"]
 
@@ -217,7 +218,8 @@ class Stage(BaseModel):
         given = {block.gives: block.name for block in self.curate}
         for objective in self.train:
             target = getattr(objective, "target", None)
-            if given and target and None not in given and target not in given:
+            known = target in get_args(TargetType) and None not in given and not self.replay
+            if given and known and target not in given:
                 giving = [name for name, each in registered("curate").items() if cast(Any, each).gives == target]
                 able = [name for name, each in registered("train").items() if getattr(each, "target", None) in given]
                 raise ValueError(

@@ -87,11 +87,21 @@ def _recipe(node: Node, source: Source) -> Node:
         merged = {name: _with_stages(profile, source) for name, profile in profiles.fields.items()}
         own = _with(own, "profiles", Node(merged, profiles.where))
     if "extends" not in own.fields:
-        return _without_dropped(own)
+        return own
     extends = own.fields["extends"]
     path = _found(extends, source, shipped.recipes(), "recipe")
     parent = _recipe(_mapping(contents(path, "recipe", path.parent), path, RECIPE), source.followed(path, extends))
+    _require_inherited(parent, own)
     return _without_dropped(_merged_recipes(_nameless(parent), _without(own, "extends")))
+
+
+def _require_inherited(parent: Node, own: Node) -> None:
+    """Raise BadRecipe where a profile that is to be left out is none of `parent`'s."""
+    given, known = (each.fields.get("profiles", Node(None, "")).fields for each in (own, parent))
+    for name, profile in given.items():
+        if profile.value is None and name not in known:
+            near = did_you_mean(name, known)
+            raise BadRecipe(f"{profile.where}: profiles.{name}: null leaves out no inherited profile.{near}")
 
 
 def _without_dropped(node: Node) -> Node:

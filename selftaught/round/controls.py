@@ -14,7 +14,7 @@ from typing import cast
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from selftaught.blocks import Control, Observed, State
-from selftaught.blocks.boundary import called
+from selftaught.blocks.boundary import called, iterated
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
@@ -77,7 +77,8 @@ def chosen(stage: Stage, drawn: TaskDraw, state: CampaignState, seed: int) -> Ta
     """
     training = left = [task for task in drawn.tasks if task.split == "train"]
     for control in stage.control:
-        left = _require_some_of(left, control.choose(left, len(left), state.of(stage, control), seed), control)
+        choose = partial(control.choose, left, len(left), state.of(stage, control), seed)
+        left = _require_some_of(left, list(iterated(control, "choose", Task, choose)), control)
     if len(left) == len(training):
         return drawn
     out = {task.id for task in training} - {task.id for task in left}

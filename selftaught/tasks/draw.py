@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from selftaught.blocks import Draw, TaskSource
-from selftaught.blocks.boundary import iterated
+from selftaught.blocks.boundary import called, iterated
+from selftaught.core.errors import BadInput
 from selftaught.records import Task, named_set
 from selftaught.state.round_key import RoundKey
 from selftaught.tasks.contamination import alike, require_disjoint
@@ -39,7 +40,7 @@ def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING, sets: Se
     `past` is what the line's rounds have used: such a source keeps a problem in its set, and no held-out task may be
     one that any of them was trained on. Raises as `prepare` does, and NothingNew when too few tasks were uploaded.
     """
-    found = source.take(draw, past) if isinstance(source, Columns) else TaskDraw(_tasks_of(source, draw))
+    found = _drawn(source, draw, past)
     found = replace(found, tasks=[*found.tasks, *_of_sets(sets, draw)])
     trained = {task.id: task for task in past.assigned if task.split == "train"}
     require_disjoint(found.tasks, found.common, list(trained.values()))
@@ -48,8 +49,17 @@ def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING, sets: Se
     return replace(found, tasks=tasks, alike=alike(tasks))
 
 
+def _drawn(source: TaskSource, draw: Draw, past: InboxHistory) -> TaskDraw:
+    if isinstance(source, Columns):
+        return called(source, "take", TaskDraw, lambda: source.take(draw, past))
+    return TaskDraw(_tasks_of(source, draw))
+
+
 def _tasks_of(source: TaskSource, draw: Draw) -> list[Task]:
-    return list(iterated(source, "draw", Task, lambda: source.draw(draw)))
+    tasks = list(iterated(source, "draw", Task, lambda: source.draw(draw)))
+    if strange := {task.split for task in tasks} - source.sizes().keys():
+        raise BadInput(f"tasks '{source.name}': gave tasks of the set {min(strange)}, which is none. Fix the block.")
+    return tasks
 
 
 def _of_sets(sets: Sets, draw: Draw) -> Iterator[Task]:

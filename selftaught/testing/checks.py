@@ -142,7 +142,7 @@ def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
         value = called(metric, "value", float, partial(metric.value, group))
         if not least <= value <= most:
             yield f"{group.task.question!r}: {value}, which is not in {metric.bounds}"
-        if value != metric.value(group):
+        if value != called(metric, "value", float, partial(metric.value, group)):
             yield f"{group.task.question!r}: two values of one group differ"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from selftaught.blocks import Control, Measured, Observed, State
-from selftaught.blocks.boundary import called
+from selftaught.blocks.boundary import blamed, called, iterated
 from selftaught.recipe import Stage
 from selftaught.records import Task
 from selftaught.testing.rows import verified
@@ -47,17 +47,22 @@ def _as_kept(state: State) -> object:
 
 def _choices(control: Control, tasks: Sequence[Task], state: State) -> Iterator[str]:
     """What is wrong with what `control` makes of `state`."""
-    picked = control.choose(tasks, len(tasks), state, SEED)
+    picked = _chosen(control, tasks, state)
     ids = [task.id for task in picked]
     if not ids or len(set(ids)) < len(ids) or not set(ids) <= {task.id for task in tasks}:
         yield f"choose gives {len(ids)} tasks of {len(tasks)}: one or more of those given, each once"
     if len(control.choose(tasks, 1, state, SEED)) > 1:
         yield "choose gives more tasks than it is asked for"
-    if picked != control.choose(tasks, len(tasks), state, SEED):
+    if picked != _chosen(control, tasks, state):
         yield "equal tasks, state and seed were chosen from differently"
-    made = [(_begun(control, state), control.ended(state), control.explain(state)) for _ in range(2)]
+    with blamed(control, "ended or explain"):
+        made = [(_begun(control, state), control.ended(state), control.explain(state)) for _ in range(2)]
     if made[0] != made[1]:
         yield "begin, ended or explain say two things of one state"
+
+
+def _chosen(control: Control, tasks: Sequence[Task], state: State) -> list[Task]:
+    return list(iterated(control, "choose", Task, lambda: control.choose(tasks, len(tasks), state, SEED)))
 
 
 def _after(control: Control, state: State, seen: Observed) -> State:

@@ -11,9 +11,18 @@ import ast
 import asyncio
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    ValidationError,
+    model_validator,
+)
 
 from selftaught.blocks import Context
 from selftaught.core.errors import BadInput
@@ -23,29 +32,46 @@ from selftaught.sandbox.calls import Answer, Raised, Returned, answers, calling
 from selftaught.sandbox.code_blocks import program
 from selftaught.sandbox.endings import cut, ending
 from selftaught.sandbox.protocol import Outcome, SandboxFailed
-from selftaught.sandbox.values import NotPlain, same
+from selftaught.sandbox.values import NotPlain, encode, same
 from selftaught.verification.sandboxed import Sandboxed
 
-Case = tuple[tuple[JsonValue, ...], JsonValue]
-"""The positional arguments of a call, and what it has to return."""
+
+def _complete(written: Any) -> Any:
+    """A case of two entries with a third one."""
+    entries = cast(Sequence[Any], written) if isinstance(written, list | tuple) else ()
+    return (*entries, None) if len(entries) == 2 else cast(Any, written)
+
+
+How = NonNegativeFloat | Literal["truth"] | None
+Written = Annotated[tuple[tuple[JsonValue, ...], JsonValue, How], BeforeValidator(_complete)]
+
+
+class Case(NamedTuple):
+    """The positional arguments of a call, what it has to return, and how: equal (None), less than a number away, as
+    true.
+    """
+
+    arguments: Sequence[Any]
+    expected: Any
+    how: float | Literal["truth"] | None = None
 
 
 class Cases(BaseModel):
     """The `check` of a task whose answers are programs: they define the function `entry`.
 
     The prompt shows the `visible` cases. A program that passes has to pass the `hidden` ones too, which are its score.
-    With `literals` arguments and what has to come back are texts of Python literals, such as '(1, 2)'; values are equal
-    where Python says so (1 == 1.0 == True) or numbers differ by less than `tolerance`. `setup` comes before a program.
+    A case is its arguments and what has to come back, equal in type and value. With `literals` both are texts of Python
+    literals, such as '(1, 2)', and equal is what Python calls so (1 == 1.0 == True). A third entry says otherwise: a
+    number that it may differ by less than, or `truth`, as true or false as that. `setup` comes before a program.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["tests"] = "tests"
     entry: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
-    hidden: tuple[Case, ...] = ()
-    visible: tuple[Case, ...] = ()
+    hidden: tuple[Written, ...] = ()
+    visible: tuple[Written, ...] = ()
     literals: bool = False
-    tolerance: NonNegativeFloat = 0.0
     setup: str = ""
 
     @model_validator(mode="after")
@@ -62,23 +88,32 @@ class Cases(BaseModel):
     @cached_property
     def cases(self) -> tuple[Case, ...]:
         """All of them, in the order in which they are called, with the values that they stand for."""
-        given = self.visible + self.hidden
-        return tuple(map(_read, given)) if self.literals else given
+        given = (Case(*written) for written in self.visible + self.hidden)
+        return tuple(map(_read, given)) if self.literals else tuple(given)
 
     def prepared(self, source: str) -> str:
-        """`source`, a program, behind the `setup`."""
-        return f"{self.setup}\n{source}" if self.setup else source
+        """`source`, a program, behind the `setup`: what it imports from the future stays first."""
+        if not self.setup:
+            return source
+        lines = source.splitlines(keepends=True)
+        first = [line for line in lines if line.startswith("from __future__ import")]
+        return "".join([*first, self.setup, "\n", *(line for line in lines if line not in first)])
 
-    def expects(self, expected: Any, value: Any) -> bool:
-        """Whether `value`, plain data, is what has to come back where `expected` is."""
+    def passes(self, case: Case, value: Any) -> bool:
+        """Whether `value`, plain data, is what has to come back in `case`."""
         try:
-            return self._equals(expected, value) if self.literals else same(expected, value)
+            return self._passes(case, value)
         except (NotPlain, RecursionError, OverflowError):  # it could be read, and is too deep or large to be compared
             return False
 
-    def _equals(self, expected: Any, value: Any) -> bool:
-        numbers = isinstance(expected, int | float) and isinstance(value, int | float)
-        return bool(expected == value) or (numbers and abs(expected - value) < self.tolerance)
+    def _passes(self, case: Case, value: Any) -> bool:
+        expected, how = case.expected, case.how
+        if how == "truth":
+            return bool(expected) is bool(value)
+        if how is not None:
+            numbers = isinstance(expected, int | float) and isinstance(value, int | float)
+            return numbers and abs(expected - value) < how
+        return bool(expected == value) if self.literals else same(expected, value)
 
 
 class UnitTests(Sandboxed, type="tests"):
@@ -96,7 +131,7 @@ class UnitTests(Sandboxed, type="tests"):
         tests = cases_of(group.task)
         found = [program(rollout.text, tests.entry) for rollout in group.rollouts]
         sources = [source and tests.prepared(source) for source in found]
-        calls = [arguments for arguments, _ in tests.cases]
+        calls = [case.arguments for case in tests.cases]
         outcomes = await shared.outcomes(
             (source for source in sources if source is not None),
             lambda source: calling(source, tests.entry, calls, self.limits),
@@ -113,7 +148,7 @@ class UnitTests(Sandboxed, type="tests"):
             return Verdict.errored(self.name, str(outcome))
         said = answers(outcome, len(tests.cases))
         right = [
-            isinstance(answer, Returned) and tests.expects(case[1], answer.value)
+            isinstance(answer, Returned) and tests.passes(case, answer.value)
             for case, answer in zip(tests.cases, said, strict=True)
         ]
         counted = right[len(tests.visible) :] or right
@@ -149,13 +184,14 @@ def cases_of(task: Task) -> Cases:
 
 
 def _read(case: Case) -> Case:
-    arguments, expected = case
-    return tuple(map(_literal, arguments)), _literal(expected)
+    return Case(tuple(map(_literal, case.arguments)), _literal(case.expected), case.how)
 
 
 def _literal(text: JsonValue) -> Any:
     try:
-        return ast.literal_eval(cast(Any, text))
+        value = ast.literal_eval(cast(Any, text))
+        encode(value)  # Python's literals have one value more, `...`
+        return value
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise ValueError(f"{cut(repr(text))} is not the text of a Python literal") from None
 
@@ -164,8 +200,8 @@ def _literal(text: JsonValue) -> Any:
 
 
 def _failed(entry: str, case: Case, answer: Answer, outcome: Outcome) -> str:
-    arguments, expected = case
-    call = f"{entry}({', '.join(map(_shown, arguments))})"
+    expected = case.expected
+    call = f"{entry}({', '.join(map(_shown, case.arguments))})"
     match answer:
         case Returned(value):
             return f"{call} returned {_shown(value)}, expected {_shown(expected)}"

@@ -1,8 +1,10 @@
 """The boundary to other people's blocks: what they may not do is said with their name, the method and their code."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from selftaught.blocks import Context, Draw
@@ -71,6 +73,23 @@ async def test_so_is_what_is_raised_while_it_is_awaited():
 def test_a_bug_of_a_built_in_block_keeps_its_traceback():
     with pytest.raises(KeyError):
         called(IID(), "sample", Group, fails)
+
+
+def test_a_machine_that_has_no_room_is_no_fault_of_a_block():
+    def writes() -> object:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        called(Mine(), "sample", Group, writes)
+
+
+def test_what_comes_about_elsewhere_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        called(Mine(), "sample", Group, partial(divmod, 1, 0))
+
+
+def test_a_number_of_numpy_is_a_number():
+    assert called(Mine(), "value", float, lambda: np.float32(0.5)) == 0.5
 
 
 def test_errors_that_say_what_to_do_pass():

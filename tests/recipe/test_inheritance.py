@@ -72,6 +72,11 @@ def test_a_name_is_not_inherited(folder: Path) -> None:
         Recipe.load(folder / "child.yaml")
 
 
+def test_a_profile_that_is_null_and_inherited_from_nowhere_is_a_mistake(folder: Path) -> None:
+    said = mistake(folder, "profiles: {smal: null}\n")
+    assert said == "child.yaml:3: profiles.smal: null leaves out no inherited profile. Did you mean 'small'?"
+
+
 @pytest.mark.parametrize(
     ("text", "left"), [("profiles: null\n", set()), ("profiles: {small: null}\n", {"deep"}), ("", {"small", "deep"})]
 )

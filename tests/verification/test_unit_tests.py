@@ -1,6 +1,7 @@
 """Tests as a verifier: what passes, what a model is shown of it, and what no program can gain by attacking it."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -87,30 +88,35 @@ async def test_values_are_equal_in_type_and_value_all_the_way_down(expected: obj
         ("(1, [2])", "(1, [2.0])", True),
         ("(1, 2)", "[1, 2]", False),
         ("{1, 2}", "{2, 1}", True),
-        ("0.5", "0.5004", True),
-        ("0.5", "0.502", False),
-        ("0.5", "10 ** 400", False),
-        ("0.5", "float('nan')", False),
         ("'a'", "'b'", False),
+        ("0.5 0.001", "0.5004", True),
+        ("0.5 0.001", "0.502", False),
+        ("0.5 0.001", "10 ** 400", False),
+        ("0.5 0.001", "float('nan')", False),
+        ("True truth", "[1]", True),
+        ("False truth", "None", True),
+        ("False truth", "5", False),
     ],
 )
-async def test_literals_are_equal_where_python_says_so_or_within_the_tolerance(
-    expected: str, returned: str, passed: bool
-):
-    of = task(visible=[], hidden=[[["(1, 2)"], expected]], literals=True, tolerance=0.001)
+async def test_literals_are_equal_where_python_says_so_close_or_as_true(expected: str, returned: str, passed: bool):
+    text, _, how = expected.rpartition(" ") if expected.endswith(("0.001", "truth")) else (expected, "", "")
+    case = [["(1, 2)"], text, *([how if how == "truth" else float(how)] if how else [])]
+    of = task(visible=[], hidden=[case], literals=True)
     program = f"def double(x): return {returned} if x == (1, 2) else 'wrong argument'"
     assert [each.passed for each in await judged(program, of=of)] == [passed]
 
 
-async def test_setup_comes_before_the_program():
+@pytest.mark.parametrize("first", ["", "from __future__ import annotations\n"])
+async def test_setup_comes_before_the_program(first: str):
     of = task(setup="from math import prod")
-    (verdict,) = await judged("def double(x): return prod([2, x])", of=of)
+    (verdict,) = await judged(f"{first}def double(x): return prod([2, x])", of=of)
     assert verdict.passed
 
 
 async def test_a_text_that_is_no_literal_is_refused_with_what_it_is():
-    with pytest.raises(BadInput, match=r"'open\(1\)' is not the text of a Python literal"):
-        await judged(DOUBLE, of=task(literals=True, visible=[], hidden=[[["open(1)"], "1"]]))
+    for text in ("open(1)", "..."):
+        with pytest.raises(BadInput, match=rf"'{re.escape(text)}' is not the text of a Python literal"):
+            await judged(DOUBLE, of=task(literals=True, visible=[], hidden=[[[text], "1"]]))
 
 
 async def test_the_task_s_own_check_asks_it():

@@ -48,7 +48,7 @@ class AssertColumns(BaseModel):
     def asked(self, question: str, check: Mapping[str, JsonValue]) -> str:
         """`question` with the tests that are shown."""
         visible = cast(list[tuple[list[str], str]], check["visible"])
-        lines = [f"{check['entry']}({', '.join(arguments)}) == {expected}" for arguments, expected in visible]
+        lines = [f"{check['entry']}({', '.join(arguments)}) == {expected}" for arguments, expected, *_ in visible]
         return "\n".join([f"{question}\n\nFor example:\n", *lines]) if lines else question
 
 

@@ -2,25 +2,33 @@
 
 A case is a call with literal arguments and what has to come back: `assert f([1, 2]) == (1, 2)`, `assert f(1)`, `assert
 not f(1)`, `assert f(1) is None`, `assert abs(f(1) - 0.5) < 1e-6`, in a list (MBPP) or in a function whose parameter is
-what it calls (HumanEval's `check(candidate)`). Everything else (a loop, a helper, random arguments) is no case, and
-makes the problem unreadable: a program that passes the rest of its asserts might still be wrong. Statements that
-assert nothing are passed over.
+what it calls (HumanEval's `check(candidate)`). Everything else that may test something (a loop, a helper, an `if`) is
+no case, and makes the problem unreadable: a program that passes the rest might still be wrong.
 """
 
 import ast
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
 MOST_BITS = 64
 """Of an operand, and of what an exponent makes of it: what stands in a data set costs nothing to compute."""
 
+How = float | Literal["truth"] | None
+"""What makes a result right: equal (None), less than so far from what is expected, or as true."""
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_STRANGE = (ValueError, TypeError, ArithmeticError, SyntaxError, RecursionError, MemoryError)
+"""What reading text of strangers raises."""
+
 
 class NoCase(ValueError):
-    """The beginning of an assert statement that is no test case."""
+    """The beginning of a statement that is no test case, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +43,28 @@ def as_check(texts: Sequence[str], entry: str | None, setup: str = "", visible: 
     """The `check` of a task: the cases that `texts` assert of the function `entry`, or (None) of the one they all call.
 
     So many of them, the first ones, are `visible`. Of `setup` the statements before the function count. Raises NoCase
-    for an assert that is none, or where there are none.
+    for a statement that may test something and is none, or where there are none.
     """
+    try:
+        return _check(texts, entry, setup, visible)
+    except NoCase:
+        raise
+    except _STRANGE as error:
+        raise NoCase(f"cannot be read ({type(error).__name__}: {str(error)[:80]})") from None
+
+
+def _check(texts: Sequence[str], entry: str | None, setup: str, visible: int) -> dict[str, JsonValue]:
     read = [_case(each, entry) for text in texts for each in _asserts(text)]
-    names = {name for name, _, _ in read}
+    names = {name for name, _ in read}
     if len(names) != 1:
         raise NoCase(f"calls of {' and '.join(sorted(names))}" if names else "no assert statement")
-    (name,), cases = names, [case for _, case, _ in read]
+    (name,), cases = names, [case for _, case in read]
+    if not _NAME.fullmatch(name) or name != (entry or name):
+        raise NoCase(f"calls of {name}" + (f" where {entry} is the function" if entry else ""))
     return {
         "type": "tests",
         "entry": name,
         "literals": True,
-        "tolerance": max(tolerance for *_, tolerance in read),
         "setup": before(setup, name),
         "visible": cases[:visible],
         "hidden": cases[visible:],
@@ -54,72 +72,85 @@ def as_check(texts: Sequence[str], entry: str | None, setup: str = "", visible: 
 
 
 def before(source: str, function: str) -> str:
-    """The statements of `source` before the definition of `function`; all, where it defines none. Raises NoCase."""
+    """The statements of `source` before the definition of `function`; all, where it defines none."""
 
     def is_other(node: ast.stmt) -> bool:
         return not (isinstance(node, ast.FunctionDef) and node.name == function)
 
-    return "\n".join(map(ast.unparse, takewhile(is_other, _parsed(source))))
-
-
-def _parsed(source: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise NoCase(f"not Python ({error.msg if isinstance(error, SyntaxError) else error})") from None
+    return "\n".join(map(ast.unparse, takewhile(is_other, ast.parse(source).body)))
 
 
 def _asserts(text: str) -> Iterator[_Assert]:
-    for node in _parsed(text):
+    for node in ast.parse(text).body:
         match node:
             case ast.FunctionDef(args=ast.arguments(args=[ast.arg(arg=parameter)])):
-                yield from (_Assert(test, parameter) for each in node.body for test in _tests(each))
+                yield from (_Assert(test, parameter) for each in node.body for test in _tests(each, parameter))
             case _:
-                yield from (_Assert(test, None) for test in _tests(node))
+                yield from (_Assert(test, None) for test in _tests(node, None))
 
 
-def _tests(node: ast.stmt) -> Iterator[ast.expr]:
+def _tests(node: ast.stmt, parameter: str | None) -> Iterator[ast.expr]:
     match node:
         case ast.Assert(test=ast.Constant(value=True)):  # HumanEval's "check some simple cases"
             return
         case ast.Assert(test=test):
             yield test
+        case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Expr(value=ast.Constant() | ast.Name()):
+            return
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict()) if name != parameter:
+            return  # HumanEval's METADATA
+        case ast.Expr(value=ast.Call(func=ast.Name(id="check"))) if parameter is None:
+            return
         case _:
-            if any(isinstance(each, ast.Assert) for each in ast.walk(node)):
-                raise NoCase(_beginning(node))
+            raise NoCase(_beginning(node))
 
 
-def _case(found: _Assert, entry: str | None) -> tuple[str, JsonValue, float]:
-    """The function's name, the call with what it has to return, and how far from that a number may be."""
+def _case(found: _Assert, entry: str | None) -> tuple[str, JsonValue]:
+    """The function's name, and the call with what it has to return, and how."""
     try:
-        call, expected, tolerance = _compared(found.test)
+        call, expected, how = _compared(found.test)
         name, arguments = _called(call)
-        ast.literal_eval(repr((arguments, expected)))  # an infinity is no literal
-    except (ValueError, TypeError, ArithmeticError):
+        case: list[JsonValue] = [[_text(argument) for argument in arguments], _text(expected)]
+    except _STRANGE:
         raise NoCase(_beginning(found.test)) from None
     if name == found.parameter:
-        name = entry or name
-    return name, [[repr(argument) for argument in arguments], repr(expected)], tolerance
+        if entry is None:
+            raise NoCase(f"calls of the parameter {name}: name the column of the function's name (tests.entry)")
+        name = entry
+    return name, case if how is None else [*case, how]
 
 
-def _compared(test: ast.expr) -> tuple[ast.expr, Any, float]:
+def _text(value: Any) -> str:
+    text = repr(value)
+    ast.literal_eval(text)  # an infinity is no literal
+    return text
+
+
+def _compared(test: ast.expr) -> tuple[ast.expr, Any, How]:
     match test:
         case ast.Call(func=ast.Name(id=name)) if name != "abs":
-            return test, True, 0.0
+            return test, True, "truth"
         case ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call):
-            return call, False, 0.0
+            return call, False, "truth"
         case ast.Compare(
             left=ast.Call(func=ast.Name(id="abs"), args=[ast.BinOp(left=call, op=ast.Sub(), right=expected)]),
-            ops=[ast.Lt() | ast.LtE()],
-            comparators=[tolerance],
+            ops=[ast.Lt() | ast.LtE() as less],
+            comparators=[most],
         ):
-            return call, _value(expected), float(_value(tolerance))
+            return call, _value(expected), _tolerance(_value(most), isinstance(less, ast.LtE))
         case ast.Compare(left=ast.Call() as call, ops=[ast.Eq() | ast.Is()], comparators=[expected]):
-            return call, _value(expected), 0.0
+            return call, _value(expected), None
         case ast.Compare(left=expected, ops=[ast.Eq()], comparators=[ast.Call() as call]):
-            return call, _value(expected), 0.0
+            return call, _value(expected), None
         case _:
             raise ValueError
+
+
+def _tolerance(most: Any, inclusive: bool) -> float:
+    tolerance = math.nextafter(float(most), math.inf) if inclusive else float(most)
+    if not 0 < tolerance < math.inf:
+        raise ValueError
+    return tolerance
 
 
 def _called(call: ast.expr) -> tuple[str, list[Any]]:
@@ -131,12 +162,10 @@ def _called(call: ast.expr) -> tuple[str, list[Any]]:
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal, a list or tuple of values, or arithmetic of small numbers. Raises ValueError."""
+    """A literal, a list or tuple of values, or arithmetic of small numbers and texts. Raises ValueError."""
     match node:
-        case ast.BinOp(left=left, op=ast.Add(), right=right) if isinstance(text := _value(left), str):
-            return text + _value(right)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_number(left), _number(right))
+            return _computed(type(op), _value(left), _value(right))
         case ast.Tuple(elts=elements):
             return tuple(map(_value, elements))
         case ast.List(elts=elements):
@@ -145,8 +174,13 @@ def _value(node: ast.expr) -> Any:
             return ast.literal_eval(node)
 
 
-def _number(node: ast.expr) -> float:
-    value = _value(node)
+def _computed(op: type[ast.AST], left: Any, right: Any) -> Any:
+    if op is ast.Add and isinstance(left, str):
+        return left + right
+    return _OPERATORS[op](_number(left), _number(right))
+
+
+def _number(value: Any) -> float:
     if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= MOST_BITS):
         return value
     raise ValueError

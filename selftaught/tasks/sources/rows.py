@@ -212,6 +212,7 @@ class _Count:
     def add(self, problem: Problem) -> None:
         """Count the texts of `problem`. Raises BadInput when they become too many."""
         self.characters += len(problem.question) + len(problem.answer) + len(problem.reference)
+        self.characters += len(str(problem.check)) if problem.check else 0
         if self.characters > MOST_CHARACTERS:
             raise BadInput(
                 f"{self.name}: has more than {MOST_CHARACTERS:,} characters of text. Set tasks.limit to how many "

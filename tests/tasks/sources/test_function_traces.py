@@ -73,7 +73,7 @@ def test_a_program_to_repair_comes_with_its_trace_on_the_first_case_that_is_show
         if task.question.startswith("Write"):
             assert "trace" not in task.texts
             continue
-        trace, ((argument,), expected) = task.texts["trace"], cases_of(task).visible[0]
+        trace, ((argument,), expected, _) = task.texts["trace"], cases_of(task).visible[0]
         assert "".join(line.partition("  # ")[0] + "\n" for line in trace.splitlines()) in task.question
         assert trace.startswith(f"def solve(x):  # x = {argument!r}\n")
         assert trace.endswith(f", expected {expected!r}\n") or ", expected " in trace

@@ -45,7 +45,7 @@ def defined(program: str) -> Callable[[Any], Any]:
 def right(function: Callable[[Any], Any], task: Task, *, hidden: bool = True) -> list[bool]:
     """Which cases of `task` the function passes, without any code of the verifier's own."""
     tests = cases_of(task)
-    return [_same(function, *case) for case in (tests.hidden if hidden else tests.visible)]
+    return [_same(function, *case[:2]) for case in (tests.hidden if hidden else tests.visible)]
 
 
 def _same(function: Callable[[Any], Any], given: tuple[Any, ...], expected: Any) -> bool:
@@ -108,7 +108,7 @@ def test_the_reference_alone_passes(seed: int):
         reference, tests = task.texts["reference"], cases_of(task)
         assert all(right(defined(reference), task)) and all(right(defined(reference), task, hidden=False))
         assert not all(right(lambda x: x, task))
-        for _, expected in tests.cases:
+        for _, expected, _ in tests.cases:
             assert sum(right(lambda x, expected=expected: expected, task)) <= len(tests.hidden) // 2
         for _, mutant in mutants(reference):
             if outputs(mutant, task.operands[0]) != outputs(reference, task.operands[0]):  # pyright: ignore[reportArgumentType]
@@ -132,10 +132,10 @@ def test_prompts_show_the_visible_cases_and_no_hidden_one(seed: int):
     for task in SOURCE.draw(Draw(seed, seed)):
         tests, lines = cases_of(task), task.question.split("\n")
         assert len(tests.visible) == SOURCE.visible and len(tests.hidden) == SOURCE.hidden
-        shown = [f"solve({given!r}) == {expected!r}" for (given,), expected in tests.visible]
+        shown = [f"solve({given!r}) == {expected!r}" for (given,), expected, _ in tests.visible]
         assert [line for line in lines if line.startswith("solve(")] == shown
-        assert not any(f"solve({given!r})" in task.question for (given,), _ in tests.hidden)
-        assert all(len(repr(expected)) <= MAX_CHARS for _, expected in tests.cases)
+        assert not any(f"solve({given!r})" in task.question for (given,), *_ in tests.hidden)
+        assert all(len(repr(expected)) <= MAX_CHARS for _, expected, _ in tests.cases)
 
 
 def test_no_operation_of_a_function_changes_nothing():

@@ -98,7 +98,6 @@ def test_columns_may_be_the_tests_of_a_program(
             "type": "tests",
             "entry": function,
             "literals": True,
-            "tolerance": 0.0,
             "setup": "",
             "visible": [[[f"['{animal}']"], "1"]],
             "hidden": [[["[]"], "0"]],
