@@ -21,9 +21,9 @@ WITH_A_MODEL = PLAIN.replace('["x",', '[pytest.param("x", marks=pytest.mark.mode
 
 @pytest.mark.parametrize(
     ("cores", "available", "workers"),
-    [(2, 24 * GB, 5), (2, 15 * GB, 3), (16, 128 * GB, 19), (16, 20 * GB, 5), (1, 3 * GB, 1)],
+    [(2, 24 * GB, 4), (2, 15 * GB, 3), (16, 128 * GB, 18), (16, 20 * GB, 5), (1, 3 * GB, 1)],
 )
-def test_workers_are_three_more_than_cores_and_never_more_than_memory_has_room_for(
+def test_workers_are_two_more_than_cores_and_never_more_than_memory_has_room_for(
     cores: int, available: int, workers: int
 ):
     assert affordable(cores, available) == workers

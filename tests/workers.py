@@ -1,9 +1,8 @@
 """How `make pytest` shares the tests among processes: `-p tests.workers -n auto` of pytest-xdist.
 
 A file's tests stay together, so that what they share is made once. Files with tests that load the starter model are one
-group: an engine takes 5 GB, so only one worker ever has one. They take longest, so they come first, and the other tests
-give way to them. Without these options pytest starts no worker. xdist's own groups (`xdist_group`) are no help: up to
-3.8 they do nothing under pytest 9.2, without a word.
+group, which comes first: an engine takes 5 GB, so only one worker ever has one. Without these options pytest starts no
+worker. xdist's own groups (`xdist_group`) are no help: up to 3.8 they do nothing under pytest 9.2, without a word.
 """
 
 import os
@@ -17,21 +16,18 @@ from xdist.scheduler import LoadFileScheduling
 
 GB = 10**9
 MEMORY_OF_A_WORKER = 4 * GB
-"""A worker takes up to 2 GB; one of them starts engines, and builds of the images may run beside them."""
-
-MODEL = "model"
-"""The group of the tests with the starter model."""
+"""Four workers take some 4 GB together; one of them starts engines, and builds of the images may run beside them."""
 
 
 def affordable(cores: int, available: int) -> int:
-    """How many workers: three more than cores, because tests mostly wait, as far as the `available` bytes reach."""
-    return max(1, min(cores + 3, available // MEMORY_OF_A_WORKER))
+    """How many workers: two more than cores, because tests mostly wait, as far as the `available` bytes reach."""
+    return max(1, min(cores + 2, available // MEMORY_OF_A_WORKER))
 
 
 @cache
 def group(file: Path) -> str:
     """The name of what runs in one worker, one after the other, with the tests of `file`."""
-    return MODEL if "pytest.mark.model" in file.read_text(encoding="utf-8") else str(file)
+    return "model" if "pytest.mark.model" in file.read_text(encoding="utf-8") else str(file)
 
 
 class Groups(LoadFileScheduling):
@@ -71,12 +67,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those with the model first: they take longest. A file's tests stay side by side, for what a module shares."""
-    items.sort(key=lambda item: group(item.path) != MODEL)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give way to the tests with the model, with all processes that are started from here on."""
-    if group(item.path) != MODEL and os.nice(0) == 0:
-        os.nice(5)
+    """The group with the model first: it takes longest. A file's tests stay side by side, for what a module shares."""
+    items.sort(key=lambda item: group(item.path) != "model")
