@@ -152,9 +152,10 @@ def test_a_penalty_on_leaving_the_base_is_on_the_model_that_the_line_began_with(
 
 
 def test_a_role_is_not_held_to_the_policy_that_the_line_began_with():
-    critic = {"train": [{"type": "policy_gradient", "role": "critic", "kl": {"to": "base"}}, {"type": "sft"}]}
+    curate = [{"type": "accepted"}, {"type": "advantages"}]
+    train = [{"type": "policy_gradient", "role": "critic", "kl": {"to": "base"}}, {"type": "sft"}]
     with pytest.raises(BadRecipe, match=r"holds the role critic to `base`.* Hold it to `start`"):
-        Recipe.parse(json.dumps(recipe(Path("m"), **critic)))
+        Recipe.parse(json.dumps(recipe(Path("m"), curate=curate, train=train)))
 
 
 def test_all_tasks_are_had_before_one_is_had_again():
