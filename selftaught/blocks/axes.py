@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, c
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from selftaught.blocks.block import Block
+from selftaught.blocks.block import Block, shown
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.blocks.online import OnlinePlan
@@ -199,15 +199,11 @@ class Verifier(Block, axis="verify"):
 def _wrong(said: object, rollouts: int) -> str:
     """Why what a verifier has returned on so many `rollouts` is none of verdicts; empty where it is."""
     if not isinstance(said, Sequence):
-        return f"verify returned {_shown(said)}, and has to return one verdict a rollout"
+        return f"verify returned {shown(said)}, and has to return one verdict a rollout"
     verdicts = cast(Sequence[object], said)
     if strange := [each for each in verdicts if not isinstance(each, Verdict)]:
-        return f"gave {_shown(strange[0])} for a verdict"
+        return f"gave {shown(strange[0])} for a verdict"
     return "" if len(verdicts) == rollouts else f"gave {len(verdicts)} verdicts on {rollouts} rollouts"
-
-
-def _shown(value: object) -> str:
-    return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
 
 
 async def judged(group: Group, verifiers: Sequence[Verifier], context: Context) -> list[tuple[Verdict, ...]]:
@@ -255,7 +251,7 @@ class RolloutVerifier(Verifier):
             return Verdict.errored(self.name, f"{type(error).__name__}: {error}")
         if isinstance(said, Verdict):
             return said
-        return Verdict.errored(self.name, f"verdict returned {_shown(said)}, and has to return a Verdict")
+        return Verdict.errored(self.name, f"verdict returned {shown(said)}, and has to return a Verdict")
 
 
 def _importable(block: type[Block]) -> bool:

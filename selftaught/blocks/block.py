@@ -130,6 +130,11 @@ def snapshot() -> Registered:
     )
 
 
+def shown(value: object) -> str:
+    """What a block has returned and may not, for a message."""
+    return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
+
+
 def within(*values: object) -> Iterator[Block]:
     """Every block in `values`, at any depth: in fields, sequences and mappings, and the values themselves."""
     for block in _in(values):

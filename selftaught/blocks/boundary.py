@@ -6,13 +6,16 @@ keeps its traceback. What a verifier raises is a verdict's error (`Verifier.judg
 
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from selftaught.blocks.block import Block, within
+from selftaught.blocks.axes import Control, Curator
+from selftaught.blocks.block import Block, shown, within
+from selftaught.blocks.results import Observed, State
 from selftaught.core.errors import BadInput, SelftaughtError
+from selftaught.records import Example, Group, Task
 
 T = TypeVar("T")
 FRAMES = 3
@@ -47,6 +50,21 @@ def iterated(block: object, method: str, kind: type[T], call: Callable[[], objec
             except StopIteration:
                 return
         yield _checked(block, method, kind, value)
+
+
+def examples_of(curator: Curator, groups: Sequence[Group], seed: int) -> Iterator[Example]:
+    """What `curator` makes of `groups`, as it comes."""
+    return iterated(curator, "curate", Example, lambda: curator.curate(groups, seed))
+
+
+def chosen_by(control: Control, tasks: Sequence[Task], count: int, state: State, seed: int) -> list[Task]:
+    """What `control` chooses of `tasks` by `state`."""
+    return list(iterated(control, "choose", Task, lambda: control.choose(tasks, count, state, seed)))
+
+
+def state_after(control: Control, state: State, seen: Observed) -> State:
+    """What `control` remembers once it has `seen` a round."""
+    return cast(State, called(control, "observe", Mapping, lambda: control.observe(state, seen)))
 
 
 @contextmanager
@@ -98,8 +116,7 @@ def _checked(block: object, method: str, kind: type[T], value: object) -> T:
 
 
 def _wrong(block: object, method: str, expected: str, value: object) -> BadInput:
-    shown = "None" if value is None else f"{type(value).__name__} {value!r:.60}"
-    return BadInput(f"{_named(block)}: {method} returned {shown}, and has to return {expected}. Fix the block.")
+    return BadInput(f"{_named(block)}: {method} returned {shown(value)}, and has to return {expected}. Fix the block.")
 
 
 def _named(block: object) -> str:

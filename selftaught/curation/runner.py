@@ -6,10 +6,9 @@ that has passed, its id is kept.
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from functools import partial
 
 from selftaught.blocks import Curator
-from selftaught.blocks.boundary import iterated
+from selftaught.blocks.boundary import examples_of
 from selftaught.curation.parts import Parts
 from selftaught.records import Example, Group
 
@@ -26,7 +25,7 @@ def curate(
     known, parts = set[str](), Parts(groups, left_out)
     for curator in curators:
         own: list[str] = []
-        for example in iterated(curator, "curate", Example, partial(curator.curate, parts, seed)):
+        for example in examples_of(curator, parts, seed):
             own.append(example.id)
             if example.id not in known:
                 drawn = parts.drawn.get(example.task)

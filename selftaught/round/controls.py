@@ -9,12 +9,11 @@ round that was killed or failed is not observed, and the one that repeats it rea
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from selftaught.blocks import Control, Observed, State
-from selftaught.blocks.boundary import called, iterated
+from selftaught.blocks.boundary import called, chosen_by, state_after
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
@@ -43,7 +42,7 @@ class CampaignState(BaseModel):
     def after(self, stage: Stage, seen: Observed) -> "CampaignState":
         """The state once the controls of `stage` have observed a round."""
         new = {
-            f"{stage.name}/{control.name}": _observing(control, self.of(stage, control), seen)
+            f"{stage.name}/{control.name}": state_after(control, self.of(stage, control), seen)
             for control in stage.control
         }
         return CampaignState(controls={**self.controls, **new})
@@ -66,10 +65,6 @@ def controlled(stage: Stage, state: CampaignState) -> Stage:
     return stage
 
 
-def _observing(control: Control, before: State, seen: Observed) -> State:
-    return cast(State, called(control, "observe", Mapping, lambda: control.observe(before, seen)))
-
-
 def chosen(stage: Stage, drawn: TaskDraw, state: CampaignState, seed: int) -> TaskDraw:
     """`drawn` with those of its training tasks that the stage's controls choose, in the order drawn.
 
@@ -77,8 +72,7 @@ def chosen(stage: Stage, drawn: TaskDraw, state: CampaignState, seed: int) -> Ta
     """
     training = left = [task for task in drawn.tasks if task.split == "train"]
     for control in stage.control:
-        choose = partial(control.choose, left, len(left), state.of(stage, control), seed)
-        left = _require_some_of(left, list(iterated(control, "choose", Task, choose)), control)
+        left = _require_some_of(left, chosen_by(control, left, len(left), state.of(stage, control), seed), control)
     if len(left) == len(training):
         return drawn
     out = {task.id for task in training} - {task.id for task in left}

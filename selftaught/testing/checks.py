@@ -5,24 +5,20 @@ curators, metrics and controls on a model that is right half of the time. A bloc
 says what `answers` say. What controls, objectives and task sources have to hold to is in modules of their own.
 """
 
-import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TypeVar
 
 from selftaught.blocks import Block, Context, Control, Curator, Metric, Objective, Sampler, TaskSource, Verifier
-from selftaught.blocks.boundary import awaited, called, iterated
+from selftaught.blocks.boundary import awaited, called, examples_of
 from selftaught.core.errors import SelftaughtError
 from selftaught.records import Example, Group, Task, Verdict
+from selftaught.testing.apart import run_apart
 from selftaught.testing.controls import check_control
 from selftaught.testing.models import Answer, ScriptedModel
 from selftaught.testing.objectives import check_objective
 from selftaught.testing.rows import group_of, verified, wrong
 from selftaught.testing.sources import check_source
 from selftaught.verification.gold import stating
-
-T = TypeVar("T")
 
 
 def check_block(block: Block, tasks: Sequence[Task] = (), answers: Answer | Sequence[Answer] = ()) -> list[str]:
@@ -69,7 +65,7 @@ def _problems(block: Block, tasks: Sequence[Task], answers: Sequence[Answer]) ->
 
 def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
     for task in tasks:
-        gold, empty, echoed, *both = _run(_judged(verifier, task, _texts(task, tasks), answers))
+        gold, empty, echoed, *both = run_apart(_judged(verifier, task, _texts(task, tasks), answers))
         yield from (f"{task.question!r}: {each.error}" for each in (gold, empty, echoed, *both) if each.error)
         if not verifier.reads_answer:
             continue
@@ -82,7 +78,7 @@ def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answe
             yield f"{task.question!r}: passes the question said again"
         if all(each.passed for each in both):
             yield f"{task.question!r}: passes {wrong(task, tasks)!r} and {stating(task)!r} together, whichever is last"
-    again = [_run(_judged(verifier, tasks[0], _texts(tasks[0], tasks), answers)) for _ in range(2)]
+    again = [run_apart(_judged(verifier, tasks[0], _texts(tasks[0], tasks), answers)) for _ in range(2)]
     if again[0] != again[1]:
         yield f"{tasks[0].question!r}: two verdicts on one answer differ"
 
@@ -101,7 +97,7 @@ async def _judged(verifier: Verifier, task: Task, texts: Sequence[str], answers:
 
 
 def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
-    made = [[_run(_sampled(sampler, task, answers)) for task in tasks] for _ in range(2)]
+    made = [[run_apart(_sampled(sampler, task, answers)) for task in tasks] for _ in range(2)]
     for task, group in zip(tasks, made[0], strict=True):
         if group.task != task:
             yield f"{task.question!r}: its group is of another task"
@@ -133,7 +129,7 @@ def _curator(curator: Curator, tasks: Sequence[Task]) -> Iterator[str]:
 
 
 def _examples(curator: Curator, groups: Sequence[Group]) -> list[Example]:
-    return list(iterated(curator, "curate", Example, lambda: curator.curate(groups, 0)))
+    return list(examples_of(curator, groups, 0))
 
 
 def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
@@ -152,9 +148,3 @@ def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
 def _context(block: Block, answers: Sequence[Answer]) -> Context:
     """One with the roles that `block` names, as in a round."""
     return Context(models={"policy": ScriptedModel(*answers)}, asked=block.roles())
-
-
-def _run(work: Coroutine[None, None, T]) -> T:
-    """What `work` gives, in an event loop of its own: there may be one here already."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()

@@ -5,11 +5,11 @@ without the seed, that keeps something to itself or that remembers what JSON can
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from selftaught.blocks import Control, Measured, Observed, State
-from selftaught.blocks.boundary import blamed, called, iterated
+from selftaught.blocks.boundary import blamed, called, chosen_by, state_after
 from selftaught.recipe import Stage
 from selftaught.records import Task
 from selftaught.testing.rows import verified
@@ -26,13 +26,13 @@ def check_control(control: Control, tasks: Sequence[Task]) -> Iterator[str]:
     for _ in range(ROUNDS):
         yield from _choices(control, tasks, state)
         before = json.dumps(state)
-        new = _after(control, state, seen)
+        new = state_after(control, state, seen)
         if json.dumps(state) != before:
             yield "observe changes the state that it is given, instead of returning another"
         if (kept := _as_kept(new)) != new:
             yield f"the state {new!r} is not what JSON keeps of it ({kept!r}): its keys are strings, its rows lists"
             return
-        if _after(control, cast(State, json.loads(before)), seen) != new:
+        if state_after(control, cast(State, json.loads(before)), seen) != new:
             yield "one state and one round that was observed gave two different states"
         state = new
 
@@ -47,26 +47,18 @@ def _as_kept(state: State) -> object:
 
 def _choices(control: Control, tasks: Sequence[Task], state: State) -> Iterator[str]:
     """What is wrong with what `control` makes of `state`."""
-    picked = _chosen(control, tasks, state)
+    picked = chosen_by(control, tasks, len(tasks), state, SEED)
     ids = [task.id for task in picked]
     if not ids or len(set(ids)) < len(ids) or not set(ids) <= {task.id for task in tasks}:
         yield f"choose gives {len(ids)} tasks of {len(tasks)}: one or more of those given, each once"
     if len(control.choose(tasks, 1, state, SEED)) > 1:
         yield "choose gives more tasks than it is asked for"
-    if picked != _chosen(control, tasks, state):
+    if picked != chosen_by(control, tasks, len(tasks), state, SEED):
         yield "equal tasks, state and seed were chosen from differently"
     with blamed(control, "ended or explain"):
         made = [(_begun(control, state), control.ended(state), control.explain(state)) for _ in range(2)]
     if made[0] != made[1]:
         yield "begin, ended or explain say two things of one state"
-
-
-def _chosen(control: Control, tasks: Sequence[Task], state: State) -> list[Task]:
-    return list(iterated(control, "choose", Task, lambda: control.choose(tasks, len(tasks), state, SEED)))
-
-
-def _after(control: Control, state: State, seen: Observed) -> State:
-    return cast(State, called(control, "observe", Mapping, lambda: control.observe(state, seen)))
 
 
 def _begun(control: Control, state: State) -> Stage:

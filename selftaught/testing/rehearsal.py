@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from anyio.from_thread import start_blocking_portal
 
-from selftaught.blocks import Context, Curator, silent
-from selftaught.blocks.boundary import awaited, iterated
+from selftaught.blocks import Context, silent
+from selftaught.blocks.boundary import awaited, examples_of
 from selftaught.core.errors import BadInput
 from selftaught.recipe import Stage
 from selftaught.records import Example, Group, Message, Segment, Task
@@ -61,12 +61,8 @@ def rehearse(stage: Stage, *answers: Answer, task: Task | None = None) -> Rehear
     context = Context(models={"policy": model}, verifiers=stage.verify)
     with start_blocking_portal() as portal:  # a notebook's event loop runs already
         group = portal.call(_judged, stage, chosen, context)
-    examples = tuple(example for curator in stage.curate for example in _learnt(curator, group))
+    examples = tuple(example for curator in stage.curate for example in examples_of(curator, [group], 0))
     return Rehearsal(tuple(model.asked), group, examples)
-
-
-def _learnt(curator: Curator, group: Group) -> Iterator[Example]:
-    return iterated(curator, "curate", Example, lambda: curator.curate([group], 0))
 
 
 async def _judged(stage: Stage, task: Task, context: Context) -> Group:

@@ -3,15 +3,14 @@
 Draws are those of a round and of the next one. Whether problems are any good for a model is for a pilot to say.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from selftaught.blocks import Draw, TaskSource
 from selftaught.records import Task
 from selftaught.tasks.draw import prepare
-from selftaught.verification.gold import GoldCheck, gold_checks
+from selftaught.testing.apart import run_apart
+from selftaught.verification.gold import gold_checks
 from selftaught.verification.task_check import TaskCheck
 
 FIRST, NEXT = Draw(campaign=1, round=1), Draw(campaign=1, round=2)
@@ -40,12 +39,6 @@ def _report(tasks: Sequence[Task]) -> list[str]:
 
 
 def _wrong_gold(tasks: Sequence[Task]) -> Iterator[str]:
-    for check in _checked(tasks):
+    for check in run_apart(gold_checks(tasks, [TaskCheck()])):
         if check.first is not None:
             yield f"{check.first.question!r}: its check refuses its own solution: {check.said}"
-
-
-def _checked(tasks: Sequence[Task]) -> list[GoldCheck]:
-    """By each task's own check, in an event loop of its own: there may be one here already."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, gold_checks(tasks, [TaskCheck()])).result()

@@ -18,6 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import TypeIs
 
 from selftaught.training.gradient import Gradient
 
@@ -120,14 +121,14 @@ def bare(module: torch.nn.Module) -> torch.nn.Module:
     return cast(Any, module).module if isinstance(module, DistributedDataParallel) else module
 
 
-def is_shard(weight: torch.Tensor) -> bool:
+def is_shard(weight: torch.Tensor) -> TypeIs[DTensor]:
     """Whether this process has but a part of a weight or a gradient."""
     return isinstance(weight, DTensor)
 
 
 def local(weight: torch.Tensor) -> torch.Tensor:
     """This process's part of a weight or a gradient that is sharded, without a copy; or all of it."""
-    return weight.to_local() if isinstance(weight, DTensor) else weight
+    return weight.to_local() if is_shard(weight) else weight
 
 
 def gathered(module: torch.nn.Module) -> dict[str, torch.Tensor]:
