@@ -4,9 +4,11 @@ Seconds are of this process's own computing, so that a busy machine changes no v
 about the answer (too much to compare), not a failure of the step. Memory has a limit of its own because one
 multiplication of numbers with a billion digits is a single call, which no signal stops. The limits hold in the main
 thread only, where a signal can stop sympy: verifiers run in that of a worker (`selftaught.core.worker`), which is given
-what is left of the shares here.
+what is left of the shares here. Garbage is collected between comparisons: a collection looks at all that the process
+has, which takes seconds in a large one, and they would be the answer's.
 """
 
+import gc
 import math
 import resource
 import signal
@@ -76,10 +78,21 @@ def limited() -> Generator[None]:
     """Raises TooSlow inside when a comparison has taken `CALL_S` or `ROOM`, or what is left of the shares around it."""
     began = time.process_time()
     try:
-        with _alarm(max(LEAST_S, min(CALL_S, left()))), _room():
+        with _uncollected(), _alarm(max(LEAST_S, min(CALL_S, left()))), _room():
             yield
     finally:
         spend(time.process_time() - began)
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextmanager

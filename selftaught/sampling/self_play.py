@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, PositiveInt
 
 from selftaught.blocks import Completion, Context, Drawing, Sampler
 from selftaught.core.templates import filled
+from selftaught.core.worker import WorkerDied, in_worker
 from selftaught.records import Group, Message, Rollout, Task
 from selftaught.sampling.iid import rollout_of
 from selftaught.verification.votes import most_voted
@@ -60,12 +61,15 @@ class SelfPlay(Drawing, Sampler, type="self_play"):
         return {"type": "in_band", "low": self.low, "high": self.high, "shares": dict(shares)}
 
     async def _solved(self, task: Task, text: str, context: Context) -> "_Solved | None":
-        """The task that `text` is, with its answers; none if they agree on nothing."""
+        """The task that `text` is, with its answers; none if it has none, or none that can be compared."""
         question = Message(role="user", content=f"{text}\n{self.instruction}".strip())
         bare = Task(messages=(question,), source=self.name, parent=task.id)
         said = await self._said([question], self.k, "policy", context)
         digest = context.model().digest
-        votes = most_voted(Group(task=bare, rollouts=self._rollouts(bare, digest, said)))
+        try:
+            votes = await in_worker(most_voted, Group(task=bare, rollouts=self._rollouts(bare, digest, said)))
+        except WorkerDied:  # because of an answer
+            return None
         if votes is None:
             return None
         answer, share = votes

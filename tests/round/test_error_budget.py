@@ -104,10 +104,16 @@ def test_a_note_that_cannot_be_read_is_named(platform: Platform, key: str, junk:
 
 @pytest.mark.parametrize(("spent", "fresh"), [(0.0, True), (0.01, False)])
 def test_the_gate_is_told_what_was_spent_and_that_such_tasks_are_fresh_no_more(spent: float, fresh: bool):
-    gate: Any = SimpleNamespace(decide=lambda evidence: evidence)
+    seen = list[Evidence]()
+
+    def refuse(evidence: Evidence) -> Decision:
+        seen.append(evidence)
+        return Decision("refused", "accuracy", 0, 0, 0, 1, 0.025, ())
+
+    gate: Any = SimpleNamespace(decide=refuse)
     evidence = Evidence(champion="a", challenger="b", scores=[], round=1, fresh=True)
-    found: Any = decide._decide(gate, evidence, spent)  # pyright: ignore[reportPrivateUsage]
-    assert (found.alpha_spent, found.fresh) == (spent, fresh)
+    decide._decide(gate, evidence, spent)  # pyright: ignore[reportPrivateUsage]
+    assert [(each.alpha_spent, each.fresh) for each in seen] == [(spent, fresh)]
 
 
 def test_two_that_decide_at_once_are_counted_one_after_the_other(platform: Platform):

@@ -11,7 +11,9 @@ import pytest
 from selftaught.blocks import Context, RolloutVerifier
 from selftaught.core.errors import BadInput
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
+from selftaught.sampling.self_play import SelfPlay
 from selftaught.search.votes import grouped
+from selftaught.testing import ScriptedModel
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.symbolic import symbolically_equal
 from selftaught.verification.votes import same_answers
@@ -113,6 +115,14 @@ async def test_no_vote_of_a_search_is_counted_in_this_process() -> None:
     assert await grouped(voters) == [[0, 1], [2]]
     assert symbolically_equal.cache_info().currsize == 0
     assert same_answers(voters) == [[0, 1], [2]]
+
+
+async def test_no_vote_of_self_play_is_counted_in_this_process() -> None:
+    symbolically_equal.cache_clear()
+    model = ScriptedModel("What is x + 1?", r"\boxed{x+1}", r"\boxed{1+x}", r"\boxed{2x}")
+    found = await SelfPlay(n=1, k=3).sample(group("1", "a").task, Context(models={"policy": model}))
+    assert [task.answer for task in found.minted[1:]] == ["x+1"]
+    assert symbolically_equal.cache_info().currsize == 0
 
 
 def test_whoever_asks_a_verifier_asks_where_its_crash_is_contained() -> None:

@@ -1,6 +1,7 @@
 """The verification runner: alignment, attribution of crashes, what stops the step, the funnel."""
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -193,6 +194,20 @@ def test_what_is_compared_takes_of_every_share_around_it():
             pass
     assert step.left <= 9.95
     assert answer.left <= 4.95
+
+
+def test_garbage_is_collected_between_comparisons():
+    """A collection of all that the process has would be the answer's time: seconds, where much is loaded."""
+    with limited():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with limited():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 # One after the other --------------------------------------------------------------------------------------------------
