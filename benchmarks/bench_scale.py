@@ -77,9 +77,7 @@ class Round:
 
     @property
     def pods(self) -> Pods:
-        """Of a round that promotes."""
-        pipeline = self.pipeline
-        return pods(pipeline, self.shards, taken=frozenset(task.key for task in pipeline.tasks() if task.condition))
+        return pods(self.pipeline, self.shards)
 
 
 ROUNDS = (Round(2_500, 1, 1), Round(100_000, 10, 10), Round(1_000_000, 100, 100))
@@ -101,7 +99,7 @@ def _figures(asked: Round) -> dict[str, str]:
     own = asked.rollouts / asked.shards
     return {
         "shards": f"{asked.shards}",
-        "pods of the round, promoted": f"{made.count}",
+        "pods of the round": f"{made.count}",
         "pods in a row, seconds of scheduling": f"{made.in_a_row}, {made.in_a_row * ASSUMED['requeue']} s",
         "`tasks` in the store": _bytes(asked.tasks * m["task in the store"]),
         "rollouts in the store": _bytes(asked.rollouts * m["rollout in the store"]),

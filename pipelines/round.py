@@ -1,9 +1,11 @@
-"""One round as a pipeline: prepare, sample or search, verify, train, evaluate, gate, promote?, evaluate, report.
+"""One round as a pipeline: prepare, sample or search, verify, train, evaluate, gate, promote, evaluate, report.
 
 Few tasks, because a task is two pods and up to 20 s on a cluster: curation runs with verification, registration with
 training, and the engines are asked for by the steps that need them. For the same reason a round of one shard has
-pipelines of its own, without a loop. Nothing is decided here but the order; what a round does is in its recipe, which
-travels as text. `selftaught compile` compiles them.
+pipelines of its own, without a loop. The promotion is a task of every round, which does nothing after a refusal: KFP
+lets no task wait for one that may be skipped, and the report has to wait, because with its record the round is over.
+Nothing is decided here but the order; what a round does is in its recipe, which travels as text. `selftaught compile`
+compiles them.
 """
 
 # kfp's decorators and the loops over its inputs have no types:
@@ -72,9 +74,7 @@ class Steps:
         scores = measured.outputs["scores"]
         decided = self.task(gate, "gate: promote or refuse", **asked, tasks=tasks, examples=examples, scores=scores)
         decision = decided.outputs["decision"]
-        # kfp.local resolves a condition on an unnamed output only
-        with dsl.If(decided.outputs["Output"] == "promoted", name="promoted, not refused"):
-            self.task(promote, "promote: challenger to champion", **asked, decision=decision)
+        promoted = self.task(promote, "promote: challenger, unless refused", **asked, decision=decision)
 
         held_out = self.task(evaluate, "evaluate: report set", **asked, split="report", tasks=tasks).after(decided)
         self.task(
@@ -88,7 +88,7 @@ class Steps:
             gate_scores=scores,
             report_scores=held_out.outputs["scores"],
             decision=decision,
-        )
+        ).after(promoted)
 
 
 Rest = Callable[[Steps, Any, Any], None]

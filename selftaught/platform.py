@@ -99,16 +99,25 @@ class Platform:
     ) -> Manifest:
         """The data set of `step` under `inputs`, in `out`: made by `produce(out, key)`, or the one made before."""
         key = input_key(step, inputs)
-        done = self.store.claimed(key)
-        if done is None:
+        digest = self._made(key)
+        if digest is None:
             made = produce(out, key)
             self.store.put("datasets", made.digest, out)
-            done = self.store.claim(key, made.digest.encode())
-        digest = done.decode(errors="replace")
+            digest = self.store.claim(key, made.digest.encode()).decode(errors="replace")
         if not (out / "manifest.json").exists() or dataset.manifest(out).digest != digest:
             self.store.get("datasets", digest, out)
             dataset.proven(out, digest)
         return dataset.manifest(out)
+
+    def _made(self, key: str) -> str | None:
+        """The data set that `key` claims. One that was removed, as the message about a damaged one advises, is none."""
+        if (claimed := self.store.claimed(key)) is None:
+            return None
+        digest = claimed.decode(errors="replace")
+        if self.store.has("datasets", digest):
+            return digest
+        self.store.release(key)
+        return None
 
 
 def input_key(step: str, inputs: Mapping[str, Any]) -> str:

@@ -336,8 +336,7 @@ class Round:
         self.until_trained()
         self.evaluate("gate")
         outcome = self.gate()
-        if outcome == "promoted":
-            self.promote()
+        self.promote()
         self.evaluate("report")
         self.report()
         return outcome

@@ -358,6 +358,7 @@ CASES = [
         heading="Recipes",
     ),
     Bad("a folder for a recipe", "recipes validate models", no_text, ("models: ",)),
+    Bad("a file without an end", "recipes validate /dev/zero", nothing, ("/dev/zero: has more than 1,000,000",)),
     Bad("a file that is not text", VALIDATE, files(rft__yaml=b"\xff\xfe\x00"), ("rft.yaml: cannot be read as text",)),
     Bad("invalid YAML", VALIDATE, recipe("name: rft", "name: [rft"), ("rft.yaml:5: not valid YAML",)),
     Bad(

@@ -15,7 +15,7 @@ def gate(
     decision: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Returns `promoted` or `refused`; `decision` holds every condition with its reason."""
+    """Returns `promoted` or `refused`, for people to see; `decision` holds every condition with its reason."""
     from selftaught.round.step import step
     from selftaught.round.steps import gate
 

@@ -1,5 +1,6 @@
 """promote: the champion alias moves once, and only away from the champion that the challenger was measured against."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from kfp import dsl
 
 from selftaught.blocks import Check, Decision
 from selftaught.evaluation.decision import decision_to_json
+from selftaught.lines.versions import rollback
 from selftaught.platform import Platform
 from selftaught.state.tracking import Version
 from tests.rounds import Round, recipe
@@ -41,6 +43,36 @@ def test_a_second_promotion_changes_nothing(decided: Round, platform: Platform):
     before = _aliases(platform)
     decided.promote()
     assert _aliases(platform) == before
+
+
+@pytest.mark.parametrize("outcome", ["refused", "trained"])
+def test_a_challenger_that_was_not_promoted_changes_nothing(outcome: str, decided: Round, platform: Platform):
+    before = _aliases(platform)
+    decision = replace(DECISION, outcome=outcome)
+    Path(decided.made["decision"].path).write_text(decision_to_json(decision))
+    decided.promote()
+    assert _aliases(platform) == before
+
+
+def test_a_round_that_is_resumed_does_not_undo_a_roll_back(decided: Round, platform: Platform):
+    """It was killed between its promotion and its report; nobody expects the model that was rolled back again."""
+    decided.promote()
+    rollback(platform.tracker, platform.serving(), "line", "previous")
+    before = _aliases(platform)
+    assert before["champion"] == "1"
+    decided.promote()
+    assert _aliases(platform) == before
+
+
+def test_a_model_that_an_earlier_round_made_is_promoted_again(decided: Round, platform: Platform):
+    """The same digest comes of the same training: this round has decided for it anew."""
+    decided.promote()
+    rollback(platform.tracker, platform.serving(), "line", "previous")
+    later = Round(decided.folder.parent / "later", decided.recipe, number=2, challenger=decided.challenger)
+    later.prepare()
+    Path(later.artifact("decision", dsl.Artifact).path).write_text(decision_to_json(DECISION))
+    later.promote()
+    assert _aliases(platform)["champion"] == "2"
 
 
 def test_another_champion_than_the_measured_one_is_not_replaced(

@@ -29,6 +29,9 @@ DEEPEST = 20
 MOST = 10_000
 """Values of a recipe, aliases spelt out: fifty times those of the longest that is shipped."""
 
+MOST_CHARACTERS = 1_000_000
+"""Of a file: two hundred times those of the longest that is shipped."""
+
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
 _KEYS = {f"{_TAG}str", f"{_TAG}merge"}
@@ -46,16 +49,20 @@ class _Loader(yaml.SafeLoader):
 def contents(path: pathlib.Path, kind: str, others: pathlib.Path) -> str:
     """The text of the file `path`, which is a `kind`; its neighbours and those in `others` are what may be meant.
 
-    Raises BadRecipe where there is none, or no text.
+    Raises BadRecipe where there is none, or no text, or one without an end.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
         near = did_you_mean(path.name, [each.name for each in path.parent.glob("*.yaml")])
         near = near or did_you_mean(path.stem, [each.stem for each in others.glob("*.yaml")])
         raise BadRecipe(f"{path}: no such {kind}.{near}") from None
     except (OSError, ValueError) as error:
         raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None
+    if len(text) > MOST_CHARACTERS:
+        raise BadRecipe(f"{path}: has more than {MOST_CHARACTERS:,} characters, so it is no {kind}.")
+    return text
 
 
 def mapping(text: str, name: str, form: str) -> tuple[dict[str, Any], Locations]:

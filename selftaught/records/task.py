@@ -66,6 +66,15 @@ class Task(Record):
         return content_id([*own, *(each for each in (self.check, self.environment) if each)])
 
     @property
+    def attempted_id(self) -> str:
+        """Content id over what attempts depend on: beside what `id` covers its texts, where it has any.
+
+        A prompt may quote them and a curator learn from them. A corrected text is another input to a step, while the
+        task is the same one to splits, scores and the error budget.
+        """
+        return content_id([self.id, self.texts]) if self.texts else self.id
+
+    @property
     def origin(self) -> Origin:
         """Whether it was chosen as a task, before anybody saw an answer to it, or came with what was said of one."""
         return "feedback" if self.source.startswith(FEEDBACK) else "task"

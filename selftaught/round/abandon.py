@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
+from selftaught.round.history import GONE, too_far
 from selftaught.round.job import Job
-from selftaught.state.ledger import EndEntry, RecordEntry, RoundEnd
+from selftaught.state.ledger import EndEntry, RoundEnd
 from selftaught.state.tracking import ABANDONED, STOPPED, RoundRun
 
 
@@ -22,7 +23,7 @@ def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
     if not found:
         known = ", ".join(platform.tracker.campaigns(line)) or "none"
         raise BadInput(f"{line}: campaign '{campaign}' has no round that is not finished.\n  campaigns: {known}")
-    if so_far := _too_far(platform, found[-1]):
+    if so_far := too_far(platform, found[-1].key, found[-1].run):
         raise BadInput(f"{line}: {so_far}. Submit it again, or run it: it will finish in moments.")
     _end(platform, found[-1], "given up by hand")
     return found[-1]
@@ -40,7 +41,7 @@ def _abandoned(platform: Platform, line: str, before: float) -> Iterator[str]:
     for campaign in platform.tracker.campaigns(line):
         for run in platform.tracker.rounds(line, campaign):
             old = run.outcome in ("", STOPPED) and run.began < before
-            if old and not _too_far(platform, run):
+            if old and not too_far(platform, run.key, run.run):
                 _end(platform, run, "not finished for too long")
                 yield run.key.name
 
@@ -48,18 +49,9 @@ def _abandoned(platform: Platform, line: str, before: float) -> Iterator[str]:
 def require_kept(platform: Platform, job: Job) -> None:
     """Raise BadInput when the job's round was given up: what is left of it must change nothing any more."""
     end = platform.ledger.read(EndEntry(job.key), RoundEnd)
-    if (end.outcome if end else platform.tracker.outcome(job.run)) == ABANDONED:
-        raise BadInput(f"{job.name}: was abandoned. Submit the line's next round, which draws its tasks again.")
-
-
-def _too_far(platform: Platform, run: RoundRun) -> str:
-    """What speaks against giving a round up; empty where nothing does."""
-    if platform.ledger.value(RecordEntry(run.key)) is not None:
-        return f"round {run.key.name} has its report already"
-    champion = platform.tracker.resolve(run.key.line, "champion")
-    if champion is not None and champion.run == run.run:
-        return f"round {run.key.name} has made the champion"
-    return ""
+    if end or platform.tracker.outcome(job.run) in GONE:
+        how = f"{end.outcome} ({end.reason})" if end else platform.tracker.outcome(job.run)
+        raise BadInput(f"{job.name}: has ended: {how}. Submit the line's next round, which draws its tasks again.")
 
 
 def _end(platform: Platform, run: RoundRun, why: str) -> None:

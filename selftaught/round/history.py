@@ -12,6 +12,7 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.report.data import ReportData, RoundDetail, RoundRecord, RoundReport
 from selftaught.round.job import Job, Plan, begun
+from selftaught.serving.promotion import REPLACED
 from selftaught.state.ledger import DetailEntry, EndEntry, PlanEntry, RecordEntry, RoundEnd
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import ABANDONED
@@ -129,13 +130,27 @@ def ended(platform: Platform, line: str, campaign: str, shown: Mapping[RoundKey,
 
 
 def next_round(platform: Platform, recipe: Recipe, line: str, campaign: str) -> RoundKey:
-    """The round that `recipe` runs: the one that is due; one that was begun with another recipe has failed."""
+    """The round that `recipe` runs: the one that is due; one that was begun with another recipe has failed.
+
+    Unless it has come so far that nothing is left but to end it, which its own recipe does.
+    """
     key = due(platform, line, campaign)
     plan = begun(platform, key)
-    if plan is None or plan.recipe.digest == recipe.digest:
+    if plan is None or plan.recipe.digest == recipe.digest or too_far(platform, key, plan.run):
         return key
     give_up(platform, key, plan.run, "it was begun with another recipe")
     return key.retry()
+
+
+def too_far(platform: Platform, key: RoundKey, run: str) -> str:
+    """What speaks against giving up the round `key`, whose run is `run`; empty where nothing does."""
+    if platform.ledger.value(RecordEntry(key)) is not None:
+        return f"round {key.name} has its report already"
+    champion = platform.tracker.resolve(key.line, "champion")
+    for version, tags in platform.tracker.tagged_versions(key.line):
+        if version.run == run and (version == champion or REPLACED in tags):
+            return f"round {key.name} has made the champion"
+    return ""
 
 
 def give_up(platform: Platform, key: RoundKey, run: str, reason: str) -> None:

@@ -159,6 +159,8 @@ class SegmentJournal(Journal[R]):
         self.segment_records, self.segment_seconds = segment_records, segment_seconds
         self._attempt = uuid.uuid4().hex
         self._waiting: list[bytes] = []
+        self._tried = 0
+        """How many of those that wait were in a segment that the store did not answer for: it may be there."""
         self._since = 0.0
         self._next = len(store.claims(self.key))
         while not self._claim([]):  # an earlier writer, still alive, was faster: the fence goes behind its segment
@@ -177,14 +179,15 @@ class SegmentJournal(Journal[R]):
             self._flush()
 
     def _flush(self) -> None:
-        if not self._waiting:
-            return
-        if not self._claim(self._waiting):
-            raise StoreError(
-                f"{self.store.root}: journal {self.key} was taken over by a newer attempt of this step; this one stops."
-            )
-        self._next += 1
-        self._waiting = []
+        while self._waiting:
+            self._tried = self._tried or len(self._waiting)
+            if not self._claim(self._waiting[: self._tried]):
+                raise StoreError(
+                    f"{self.store.root}: journal {self.key} was taken over by a newer attempt of this step; "
+                    "this one stops."
+                )
+            self._next += 1
+            self._waiting, self._tried = self._waiting[self._tried :], 0
 
     def _claim(self, lines: list[bytes]) -> bool:
         """Write a segment under the next number; its first line, the attempt, tells it from everybody else's."""

@@ -206,31 +206,34 @@ def what_leaves_it_as_one(spec: Any, platform: Any):
 
 @slip("conditions_hold")
 def a_condition_on_another_type(spec: Any, platform: Any):
-    for task, _ in tasks(spec):
-        if policy := task.get("triggerPolicy"):
-            yield setting(policy, "condition", policy["condition"].replace("'promoted'", "1"))
-            yield setting(policy, "condition", policy["condition"].replace("'promoted'", "true"))
-            yield setting(policy, "condition", policy["condition"].replace("gate-Output", "gate-outcome"))
-            yield setting(policy, "condition", policy["condition"].replace("==", "="))
-            yield setting(policy, "condition", "size(inputs.parameters)")
+    promote = spec["root"]["dag"]["tasks"]["promote"]
+    for slip in (
+        CONDITION.replace("'promoted'", "1"),
+        CONDITION.replace("'promoted'", "true"),
+        CONDITION.replace("challenger", "outcome"),
+        CONDITION.replace("==", "="),
+        "size(inputs.parameters)",
+    ):
+        yield setting(promote, "triggerPolicy", {"condition": slip})
+
+
+CONDITION = "inputs.parameter_values['challenger'] == 'promoted'"
+"""One that the task promote could have."""
 
 
 @slip("nothing_follows_a_skip")
 def a_task_behind_the_promotion(spec: Any, platform: Any):
-    root = spec["root"]["dag"]["tasks"]
-    (condition,) = (key for key, task in root.items() if "triggerPolicy" in task)
-    for name in ("report", "evaluate-2"):
-        yield lambda name=name: root[name]["dependentTasks"].append(condition)
+    """The report, which waits for it: it would be skipped with it."""
+    yield setting(spec["root"]["dag"]["tasks"]["promote"], "triggerPolicy", {"condition": CONDITION})
 
 
 @slip("nothing_follows_a_skip")
 def an_output_of_what_may_be_skipped(spec: Any, platform: Any):
-    root = spec["root"]["dag"]
-    (condition,) = (key for key, task in root["tasks"].items() if "triggerPolicy" in task)
-    selectors = {"artifactSelectors": [{"producerSubtask": condition, "outputArtifactKey": "x"}]}
-    yield setting(root, "outputs", {"artifacts": {"out": selectors}})
-    parameter = {"valueFromParameter": {"producerSubtask": condition, "outputParameterKey": "x"}}
-    yield setting(root, "outputs", {"parameters": {"out": parameter}})
+    root, skipped = spec["root"]["dag"], {"triggerPolicy": {"condition": CONDITION}}
+    selectors = {"artifactSelectors": [{"producerSubtask": "report", "outputArtifactKey": "page"}]}
+    parameter = {"valueFromParameter": {"producerSubtask": "report", "outputParameterKey": "x"}}
+    for outputs in ({"artifacts": {"out": selectors}}, {"parameters": {"out": parameter}}):
+        yield lambda outputs=outputs: (root.update(outputs=outputs), root["tasks"]["report"].update(skipped))
 
 
 @slip("equal_containers_are_one_component")

@@ -43,8 +43,8 @@ def test_a_round_of_one_shard_is_the_same_without_the_loop():
     assert set(attempted["artifacts"]) == {"job", "tasks"}
     groups = {"producerTask": "sample", "outputArtifactKey": "groups"}
     assert alone["verify"]["inputs"]["artifacts"]["groups"] == {"taskOutputArtifact": groups}
-    assert {name for name in alone if alone[name] != TASKS.get(name)} == {"sample", "verify", "condition-1"}
-    assert set(TASKS) - set(alone) == {"for-loop-1", "condition-2"}  # kfp numbers what is not a task
+    assert {name for name in alone if alone[name] != TASKS.get(name)} == {"sample", "verify"}
+    assert set(TASKS) - set(alone) == {"for-loop-1"}
     assert root["inputDefinitions"]["parameters"]["shards"]["defaultValue"] == [0.0]
 
 
@@ -56,8 +56,8 @@ def _after(task: str) -> set[str]:
 
 def test_the_steps_follow_one_another_as_a_round_does():
     order = ["prepare", "for-loop-1", "verify", "train", "evaluate", "gate", "evaluate-2", "report"]
-    assert set(TASKS) == {*order, "condition-2"}
-    for number, task in enumerate(order):
+    assert set(TASKS) == {*order, "promote"}
+    for number, task in enumerate(order[:-1]):
         assert _after(task) == set(order[:number])
 
 
@@ -68,13 +68,11 @@ def test_the_report_set_is_answered_after_the_decision_and_never_seen_by_the_gat
     assert TASKS["gate"]["inputs"]["artifacts"]["scores"]["taskOutputArtifact"]["producerTask"] == "evaluate"
 
 
-def test_promote_runs_only_when_the_gate_says_so():
-    """By an unnamed output: kfp.local's conditions see no other."""
-    condition = TASKS["condition-2"]["triggerPolicy"]["condition"]
-    assert condition == "inputs.parameter_values['pipelinechannel--gate-Output'] == 'promoted'"
-    inside = IR["components"][TASKS["condition-2"]["componentRef"]["name"]]["dag"]["tasks"]
-    assert list(inside) == ["promote"]
-    assert "promote" not in TASKS
+def test_the_round_is_over_when_its_promotion_is():
+    """With its report the next one is due, and a promotion that failed would never be tried again."""
+    assert _after("report") == set(TASKS) - {"report"}
+    assert "gate" in _after("promote")
+    assert not any("triggerPolicy" in task for task in TASKS.values())  # what follows a task that is skipped is, too
 
 
 def test_shards_are_sampled_side_by_side():
@@ -164,7 +162,6 @@ def test_a_namespace_that_enforces_restricted_takes_every_task():
 def test_tasks_are_called_by_what_they_do():
     names = {task: each["taskInfo"]["name"] for task, each in TASKS.items()}
     assert (names["evaluate"], names["evaluate-2"]) == ("evaluate: gate set", "evaluate: report set")
-    assert names["condition-2"] == "promoted, not refused"  # a refused round shows it as skipped
     assert len(set(names.values())) == len(names)
 
 

@@ -22,7 +22,7 @@ from selftaught.recipe import Recipe
 from selftaught.retention.inventory import NoDeployments
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.abandon import abandon_old, require_kept
-from selftaught.round.history import due
+from selftaught.round.history import due, give_up, next_round
 from selftaught.state.ledger import RecordEntry
 from selftaught.state.round_key import RoundKey
 from tests.kfp_api import Kfp, serving
@@ -77,6 +77,21 @@ def test_the_next_round_is_redrawn_and_status_says_so(platform: Platform, begun:
     assert len(platform.store.claims("plans/line/campaign")) == len(first) + 1
 
 
+def test_a_round_that_failed_makes_no_champion(platform: Platform, begun: Round):
+    """KFP's page offers to retry a run, whatever became of its round since."""
+    give_up(platform, begun.job.key, begun.job.run, "it was begun with another recipe")
+    with pytest.raises(BadInput, match=r"has ended: failed \(it was begun with another recipe\)"):
+        require_kept(platform, begun.job)
+
+
+def test_a_round_that_has_made_the_champion_is_ended_by_its_own_recipe(platform: Platform, begun: Round, model: Path):
+    """Given up, its model would be champion with no record of how."""
+    other = Recipe.parse(json.dumps(recipe(model, train={"type": "nudge", "gain": 0.3})))
+    platform.tracker.point("champion", platform.tracker.register("line", "c" * 64, "file:///m", begun.job.run, {}))
+    assert next_round(platform, other, "line", "campaign") == begun.job.key
+    assert outcomes(platform) == [(1, 0, "")]
+
+
 def test_retention_needs_nothing_of_it_any_more(platform: Platform, begun: Round):
     def ended() -> list[bool]:
         return [round.ended for round in survey(platform, NoDeployments(), Memory(platform.store), time.time()).rounds]
@@ -91,7 +106,7 @@ def test_what_is_left_of_it_changes_nothing_any_more(platform: Platform, begun: 
     job = begun.job
     require_kept(platform, job)
     abandon(platform, "line", "campaign")
-    with pytest.raises(BadInput, match="line/campaign/1-0: was abandoned"):
+    with pytest.raises(BadInput, match=r"line/campaign/1-0: has ended: abandoned \(given up by hand\)"):
         require_kept(platform, job)
     for step in (begun.prepare, lambda: begun.artifact("decision") and begun.promote()):
         with pytest.raises(SystemExit):

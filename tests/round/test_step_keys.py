@@ -134,6 +134,12 @@ def fewer(step: Step) -> Step:
     return _replaced(step, rows=step.rows[:-2])
 
 
+def corrected(step: Step) -> Step:
+    """The same tasks with another worked solution."""
+    texts = {"reference": "3 and 4 make 7."}
+    return _replaced(step, rows=tuple(row.model_copy(update={"texts": texts}) for row in step.rows))
+
+
 def _replaced(step: Step, **changes: Any) -> Step:
     return Step(**{name: getattr(step, name) for name in Step.__dataclass_fields__} | changes)
 
@@ -157,6 +163,7 @@ MATTERS: list[tuple[str, str, Change]] = [
     ("sample", "shard", given(shard=1)),
     ("sample", "number of shards", job(shards=3)),
     ("sample", "tasks", fewer),
+    ("sample", "texts of tasks", corrected),
     ("sample", "earlier rounds' trees", job(reused=(REUSED,))),
     ("verify", "groups", fewer),
     ("verify", "verifiers", VERIFY),
@@ -175,6 +182,7 @@ MATTERS: list[tuple[str, str, Change]] = [
     ("evaluate", "model", job(champion=OTHER)),
     ("evaluate", "set", given(which="report")),
     ("evaluate", "tasks", fewer),
+    ("evaluate", "texts of tasks", corrected),
     ("evaluate", "metrics", stage(evaluate=[ACCURACY, {"type": "pass_at_k", "k": 2}])),
     ("evaluate", "sampling of a metric", stage(evaluate=[ACCURACY | {"max_tokens": 5}])),
     ("evaluate", "tasks of a metric", stage(evaluate=[ACCURACY | {"tasks": 3}])),

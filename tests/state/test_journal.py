@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selftaught.core.errors import BadInput, StoreError
+from selftaught.core.errors import Away, BadInput, StoreError
 from selftaught.records import Group, Message, Rollout, Task, Turn
 from selftaught.state.journal import FileJournal, SegmentJournal, open_journal, remove_journal, stored_journals
 from selftaught.state.store import DirectoryStore, Store
@@ -220,6 +220,25 @@ def test_a_record_waits_no_longer_because_others_come_behind_it(
         written.append(len(directory.claims("journals/k")))
     assert written == [1, 1, 1, 2]  # the fence is one
     assert ids(SegmentJournal(directory, "k", Group).read()) == ids({each.id: each for each in GROUPS[:4]})
+
+
+def test_a_segment_whose_answer_was_lost_is_this_writers_own(
+    directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It arrived, and nobody said so; what comes behind it is no other attempt's."""
+    journal, claim = SegmentJournal(directory, "k", Group, segment_records=1), directory.claim
+
+    def lost(key: str, value: bytes) -> bytes:
+        claim(key, value)
+        monkeypatch.setattr(directory, "claim", claim)
+        raise Away("s3: no answer")
+
+    monkeypatch.setattr(directory, "claim", lost)
+    with pytest.raises(Away):
+        journal.append(GROUPS[0])
+    journal.append(GROUPS[1])
+    journal.close()
+    assert list(SegmentJournal(directory, "k", Group).read().values()) == GROUPS[:2]
 
 
 def test_a_damaged_segment_is_named(directory: DirectoryStore) -> None:

@@ -1,6 +1,7 @@
 """Damaged small files and claims of our own: reported or repaired, and `clean` works whatever they hold."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,15 @@ def test_a_claim_of_a_step_that_is_no_text_is_told(platform: Platform, tmp_path:
 def rows(folder: Path, text: str) -> Manifest:
     task = Task(messages=(Message(role="user", content=text),), answer="4", source="test")
     return dataset.write(folder, [task], "tasks")
+
+
+def test_an_output_that_was_removed_is_made_again(platform: Platform, tmp_path: Path) -> None:
+    """Which is what the message about a damaged one advises."""
+    first = platform.memoize("sample", {"a": 1}, tmp_path / "first", lambda out, key: rows(out, "first"))
+    shutil.rmtree(Path(platform.store.uri("datasets", first.digest).removeprefix("file://")))
+    again = platform.memoize("sample", {"a": 1}, tmp_path / "again", lambda out, key: rows(out, "again"))
+    assert again.digest != first.digest
+    assert platform.memoize("sample", {"a": 1}, tmp_path / "third", lambda out, key: rows(out, "third")) == again
 
 
 def test_workers_that_finish_one_step_at_once_go_on_with_the_first_ones_output(

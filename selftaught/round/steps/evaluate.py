@@ -115,7 +115,7 @@ def _model(
     metrics = share.metrics
     asked = of_measuring(job, model, metrics)
     found = conditions(platform, [*measured_by(metrics), *asked.verifiers])
-    inputs = asked.key(platform, tasks=[(task.split, task.id) for task in tasks], conditions=found)
+    inputs = asked.key(platform, tasks=[(task.split, task.attempted_id) for task in tasks], conditions=found)
     folder = out.with_name(".".join([out.name, model.digest[:8], *[share.name] * bool(share.name)]))
 
     def measure(into: Path, key: str) -> Manifest:

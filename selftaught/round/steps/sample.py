@@ -26,7 +26,7 @@ def run(job_path: str, shard: int, tasks: str, out: str) -> Manifest:
     platform, job = Platform.open(), Job.read(job_path)
     mine = [task for task in dataset.read(Path(tasks), Task) if task.split == "train"][shard :: job.shards]
     reused = {"reused": dump(job.reused)} if job.reused else {}
-    inputs = of_sampling(job).key(platform, tasks=[task.id for task in mine], **reused)
+    inputs = of_sampling(job).key(platform, tasks=[task.attempted_id for task in mine], **reused)
     return platform.memoize(
         "sample", inputs, Path(out), lambda folder, key: asyncio.run(_sample(platform, job, mine, folder, key))
     )
