@@ -68,7 +68,9 @@ class Advantages(PerGroupCurator, type="advantages"):
         return [
             (rollout, self._reward(group, at))
             for at, rollout in enumerate(group.rollouts)
-            if not rollout.hinted and not any(verdict.is_missing for verdict in group.verdicts_on(at))
+            if not rollout.hinted
+            and any(is_own(turn) and not turn.scripted for turn in rollout.turns)
+            and not any(verdict.is_missing for verdict in group.verdicts_on(at))
         ]
 
     def _reward(self, group: Group, at: int) -> float:
@@ -96,7 +98,10 @@ class Advantages(PerGroupCurator, type="advantages"):
 
 
 def reinforced(group: Group, rollout: Rollout, advantage: float, mean_reward: float) -> Example:
-    """`rollout` with the same advantage on every token that the model said, as its engine gave them."""
+    """`rollout` with the same advantage on every token that the model said, as its engine gave them.
+
+    What the recipe put into its mouth (`say`) is context: it was no choice of the policy's.
+    """
     example = sampled(group, rollout, as_asked=True)
     asked, *turns = example.sequences[0]
     own = filter(is_own, thread(rollout))
@@ -105,6 +110,8 @@ def reinforced(group: Group, rollout: Rollout, advantage: float, mean_reward: fl
 
 
 def _scored(segment: Segment, turn: Turn, advantage: float) -> Segment:
+    if turn.scripted:
+        return segment.model_copy(update={"weights": (0.0,)})
     logprobs = turn.logprobs if len(turn.logprobs) == len(turn.token_ids) else ()
     return segment.model_copy(update={"advantages": (advantage,), "logprobs": logprobs})
 

@@ -252,6 +252,19 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _rollouts_are_trained_whatever_their_length(self) -> Self:
+        """Long ones are often wrong: without them, what is left has advantages over answers that are never learnt."""
+        longest = self.sample.longest()
+        for objective in self.train if any(block.on_policy for block in self.curate) else ():
+            fits = getattr(objective, "max_length", None)
+            if fits is not None and fits <= longest:
+                raise ValueError(
+                    f"train.max_length: {fits} leaves out rollouts of which sample allows {longest} new tokens, and "
+                    "their failures would never be learnt. Raise it above these and the prompt, or lower max_tokens."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _bases_are_known(self) -> Self:
         """What a line began with is its policy: a trained role has a line of its own, of newer versions."""
         for objective in self.train:
@@ -308,6 +321,7 @@ _NOT_ONLINE = {
     "epochs": "online.updates says how often a step's examples are learnt from",
     "mask_inputs": "inputs are learnt from as they were sampled",
     "gradient_accumulation": "an update is on all of a step's examples",
+    "old": "the trainer reads the log-probabilities before a step's first update itself",
 }
 """Fields of objectives that an online stage does without, and what is there instead."""
 

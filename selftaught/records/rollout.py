@@ -24,7 +24,8 @@ class Turn(Record):
     is one turn, the policy's. `asked` is the prompt of a turn that was not asked with the task and the turns before it.
     `prefill` is what `content` begins with that was put into the model's mouth: its tokens are not among `token_ids`.
     `tool_calls` and `tool_call_id` are a message's.
-    What is said `aside` is not seen by later turns. A `hinted` one is, or follows, a prompt that gives the right answer
+    What is said `aside` is not seen by later turns. A `scripted` one was written by the recipe and sampled from nobody.
+    A `hinted` one is, or follows, a prompt that gives the right answer
     away. `finish_reason` is the engine's.
     """
 
@@ -41,6 +42,7 @@ class Turn(Record):
     ] = "stop"
     aside: Flag = False
     hinted: Flag = False
+    scripted: Flag = False
     prefill: Name = ""
     tool_calls: Several[ToolCall] = ()
     tool_call_id: Name = ""

@@ -274,6 +274,7 @@ class _Asking:
             agent=self._agent,
             asked=prompt if begins else (),
             aside=self.turn.view == "fresh",
+            scripted=True,
         )
         hinted = begins and self.turn.by == "policy" and self._tells(feedback)
         return replace(branch.then(*self._question(branch, feedback), own), hinted=branch.hinted or hinted)

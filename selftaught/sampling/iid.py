@@ -30,8 +30,8 @@ class IID(Drawing, Sampler, type="iid"):
     """Ask the policy for `k` independent rollouts of each task, in one request (`n=k`).
 
     `system` and `shots` are said to the sampling model only, the first instead of the task's own system message,
-    the others as earlier turns: training prompts stay the task's (STaR's few-shot prompt, arXiv 2203.14465, section
-    3.1).
+    the others as earlier turns: what is imitated stands behind the task's own prompt (STaR's few-shot prompt, arXiv
+    2203.14465, section 3.1), and what is reinforced behind what was asked.
     """
 
     asks_verifiers: ClassVar[bool] = False
@@ -69,22 +69,31 @@ class IID(Drawing, Sampler, type="iid"):
 
     async def _attempt(self, task: Task, messages: Sequence[Message], n: int, context: Context) -> list[Rollout]:
         """`n` rollouts of `task` asked for with `messages`, with indexes from 0."""
-        model = context.model()
+        model, prompt = context.model(), self._prompt(messages)
         completions = await model.chat(
-            self._prompt(messages),
+            prompt,
             n=n,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             stop=self.stop,
             **self.drawn(),
         )
-        return [rollout_of(task, at, model.digest, said, self.temperature) for at, said in enumerate(completions)]
+        made = (rollout_of(task, at, model.digest, said, self.temperature) for at, said in enumerate(completions))
+        if tuple(messages) != task.messages or tuple(prompt) == task.messages:  # a hint is to leave no trace
+            return list(made)
+        return [_asked(each, prompt) for each in made]
 
     def _prompt(self, messages: Sequence[Message]) -> list[Message]:
         own = [message for message in messages if message.role == "system"]
         system = own if self.system is None else [Message(role="system", content=self.system)]
         shown = chain.from_iterable(shot.messages() for shot in self.shots)
         return [*system, *shown, *(message for message in messages if message.role != "system")]
+
+
+def _asked(rollout: Rollout, prompt: Sequence[Message]) -> Rollout:
+    """`rollout` with what its only turn was asked with."""
+    (turn,) = rollout.turns
+    return rollout.model_copy(update={"turns": (turn.model_copy(update={"asked": tuple(prompt)}),)})
 
 
 def rollout_of(task: Task, index: int, digest: str, said: Completion, temperature: float) -> Rollout:

@@ -116,11 +116,10 @@ class PolicyGradient(Gradient, type="policy_gradient"):
 
 
 def token_losses(config: PolicyGradient, tokens: TokenBatch) -> "Tensor":
-    """The loss (M) of each token, without the penalty. Where no `behaviour` is known it is the model as it is."""
-    old = tokens.behaviour if len(tokens.behaviour) else tokens.logprobs.detach()
+    """The loss (M) of each token, without the penalty."""
     if config.loss == "reinforce":
         return -tokens.advantages * tokens.logprobs
-    ratios = (tokens.logprobs - old).exp()
+    ratios = (tokens.logprobs - tokens.behaviour).exp()
     if config.loss == "clip":
         clipped = ratios.clamp(1 - config.clip_low, 1 + config.clip_high)
         return -(ratios * tokens.advantages).minimum(clipped * tokens.advantages)

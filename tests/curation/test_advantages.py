@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from selftaught.blocks import Context
 from selftaught.core.errors import BadRecipe
+from selftaught.curation.accepted import Accepted
 from selftaught.curation.advantages import Advantages
 from selftaught.curation.transcripts import Transcripts
 from selftaught.recipe import Recipe
 from selftaught.records import Verdict
 from selftaught.sampling.dialogue import Dialogue
+from selftaught.sampling.iid import IID
 from selftaught.testing import ScriptedModel, sums
 from tests.curation.test_base import group
 
@@ -96,6 +98,38 @@ def test_a_rollout_that_nobody_could_judge_or_that_was_hinted_has_no_advantage()
     assert {e.completion[0].content for e in made(Advantages(), found)} == {"a", "b"}
 
 
+@pytest.mark.parametrize("said", [{"system": "Think."}, {"shots": [{"question": "2 + 2?", "answer": "4"}]}])
+async def test_an_answer_is_reinforced_behind_what_it_was_asked_with(said: dict[str, Any]):
+    model = ScriptedModel("The answer is 7.", "The answer is 6.")
+    asked = await IID(k=2, **said).sample(sums()[0], Context(models={"policy": model}))
+    judged = asked.model_copy(update={"verdicts": tuple((Verdict.of("v", passed),) for passed in (True, False))})
+    assert {example.prompt for example in made(Advantages(), judged)} == {model.asked[0]}
+    (imitated,) = Accepted(minimum=0).examples(judged, 0)
+    assert imitated.prompt == sums()[0].messages
+
+
+async def test_what_the_recipe_says_for_the_model_is_not_reinforced():
+    """It is an error to recover from: where the model does, it would be taught to make it."""
+    turns = [{"name": "first", "say": "It is 9."}, {"name": "second", "kind": "refinement", "ask": "Sure?", "n": 2}]
+    model = ScriptedModel("The answer is 7.", "The answer is 6.")
+    said = await Dialogue(turns=turns).sample(sums()[0], Context(models={"policy": model}))
+    judged = said.model_copy(update={"verdicts": tuple((Verdict.of("v", passed),) for passed in (True, False))})
+    learnt = [
+        {each.messages[0].content: each.advantages for each in example.sequences[0] if any(each.weights)}
+        for example in made(Advantages(), judged)
+    ]
+    assert learnt == [{"The answer is 7.": (0.5,)}, {"The answer is 6.": (-0.5,)}]
+
+
+def test_a_rollout_in_which_the_model_said_nothing_has_no_advantage():
+    """Its only answer was the recipe's: a dialogue may end before the policy is asked."""
+    found = group("q", ("a", True), ("b", False))
+    said = found.rollouts[0].turns[0].model_copy(update={"scripted": True})
+    first = found.rollouts[0].model_copy(update={"turns": (said,)})
+    found = found.model_copy(update={"rollouts": (first, *found.rollouts[1:])})
+    assert [rollout.text for rollout, _ in Advantages().rewarded(found)] == ["b"]
+
+
 def test_a_rollout_that_was_cut_off_has_one_too():
     assert len(made(Advantages(), group("q", ("a", True), ("b", False, "length")))) == 2
 
@@ -162,4 +196,19 @@ def test_turns_that_were_asked_for_in_several_conversations_are_not_trained_as_o
     recipe = Recipe.load("grpo").model_dump(mode="json")
     recipe["stages"][0]["sample"] = {"type": "dialogue", "turns": turns}
     with pytest.raises(BadRecipe, match="'advantages' trains what the policy said as one conversation"):
+        Recipe.parse(json.dumps(recipe))
+
+
+def test_rollouts_that_would_be_too_long_to_train_are_refused():
+    """Long failures would never be learnt, while the others' advantages count them."""
+    recipe = Recipe.load("grpo").model_dump(mode="json")
+    recipe["stages"][0]["sample"]["max_tokens"] = 1024
+    with pytest.raises(BadRecipe, match="max_length: 1024 leaves out rollouts of which sample allows 1024 new tokens"):
+        Recipe.parse(json.dumps(recipe))
+
+
+def test_online_the_engines_log_probabilities_are_not_asked_for():
+    recipe = Recipe.load("grpo").model_dump(mode="json")
+    recipe["stages"][0]["train"][0]["old"] = "sampled"
+    with pytest.raises(BadRecipe, match=r"online: train\.old: sampled has no effect there"):
         Recipe.parse(json.dumps(recipe))

@@ -260,13 +260,13 @@ def test_a_pair_whose_longer_side_is_too_long_is_left_out(long, tiny_model, cont
     sides = {"chosen": "yes", "rejected": "no"} | {long: "because " * 20}
     config = DPO(epochs=1, max_length=80, precision="fp32")
     result = run(config, tiny_model, [*PAIRS, of("?", **sides)], tmp_path / "out", context())
-    assert result.metrics["left_out"] == 1
+    assert result.metrics["examples.left_out"] == 1
 
 
 def test_a_pair_that_cannot_be_said_is_left_out(tiny_model, context, tmp_path):
     config = DPO(epochs=1, precision="fp32")
     result = run(config, tiny_model, [of("?", "yes", "no<|end|>"), *PAIRS], tmp_path / "out", context())
-    assert result.metrics["left_out"] == 1
+    assert result.metrics["examples.left_out"] == 1
 
 
 def test_a_pair_of_texts_is_whole_behind_the_served_opening(tiny_model):

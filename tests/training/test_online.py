@@ -20,6 +20,7 @@ from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.policy_gradient import run as run_offline
 from selftaught.training.policy_gradient import KL, PolicyGradient
 from selftaught.training.sft import SFT
+from selftaught.training.tokens import Loss, TokenBatch
 from tests.examples import imitated, preferred
 from tests.training.several_online import Work
 from tests.training.test_parallel import environment
@@ -114,6 +115,30 @@ def test_a_step_without_anything_to_learn_is_passed_over(tiny_model, context, tm
     assert [step for step, _ in result.losses] == [1, 3, 4, 5]
     with pytest.raises(RoundFailed, match="policy_gradient: no step had examples to learn from"):
         config.train_online(tiny_model, plan(brings=lambda _: []), tmp_path / "none", context("none"))
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_an_objective_of_ones_own_has_the_log_probabilities_that_sampled(updates: int, tiny_model, context, tmp_path):
+    """Those before a step's first update, whether there are more or not."""
+    ratios: list[float] = []
+
+    class Own(PolicyGradient):
+        def compute_loss(self, tokens: TokenBatch) -> Loss:
+            ratios.append(float((tokens.logprobs - tokens.behaviour).detach().abs().max()))
+            return super().compute_loss(tokens)
+
+    Own(**TOLD | {"batch_size": 3}).train_online(tiny_model, plan(updates, steps=1), tmp_path / "out", context("run"))
+    assert len(ratios) == updates
+    assert [ratio < 1e-5 for ratio in ratios] == [True, False][:updates]
+
+
+def test_rollouts_that_are_too_long_are_counted(tiny_model, context, tmp_path):
+    long = rollout("0?", "no" * 40, -1.0)
+    config = PolicyGradient(**TOLD | {"max_length": 64})
+    result = config.train_online(
+        tiny_model, plan(brings=lambda _: [*sampled(0), long]), tmp_path / "out", context("run")
+    )
+    assert result.metrics["examples.left_out"] == STEPS
 
 
 def test_every_step_is_reported_with_reward_and_loss(tiny_model, context, tmp_path):

@@ -1,6 +1,7 @@
 """Policy gradient: the losses are TRL's and the papers', and what was sampled is learnt and nothing else."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.training.conftest import byte_tokenizer
 from tests.training.templates import CUTS, chat_with
 
 LOSSES = ("reinforce", "clip", "nft")
+AGGREGATES = ("sequence", "token")
 
 
 def ids_of(text: str) -> tuple[int, ...]:
@@ -212,7 +214,11 @@ def test_a_text_without_its_tokens_is_tokenized_and_ends(tiny_model):
 def test_turns_that_a_template_shows_otherwise_stand_in_rows_of_their_own():
     turns = [said(text, 1.0, token_ids=()) for text in ("so\n</think>\n\n7", "8")]
     example = rollout_of(asked("?"), turns[0], asked("again"), turns[1])
-    assert len(rows_of(PolicyGradient(), example, chat_with(CUTS))) == 2
+    by_sequence, by_token = (rows_of(PolicyGradient(aggregate=each), example, chat_with(CUTS)) for each in AGGREGATES)
+    assert len(by_sequence) == len(by_token) == 2
+    counted = [len(row.sequences[0].counted()) for row in by_sequence]
+    assert [row.weight for row in by_sequence] == [count / sum(counted) for count in counted]  # one rollout, not two
+    assert [row.weight for row in by_token] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("layout", [tree, padded])
@@ -226,7 +232,8 @@ def test_a_masked_token_has_no_gradient(layout: Any, loss: Any, tiny_model):
     moved: list[torch.Tensor] = []
     model.model.norm.register_full_backward_hook(lambda _, __, given: moved.append(given[0]))
     made = batch(rows_of(PolicyGradient(), masked, chat_of(tiny_model)), layout)
-    PolicyGradient(loss=loss).compute_loss(made.seen(LogProbs(model)(made.inputs), values=False)).total.backward()
+    seen = made.seen(LogProbs(model)(made.inputs), values=False)
+    PolicyGradient(loss=loss).compute_loss(replace(seen, behaviour=seen.logprobs.detach())).total.backward()
     assert (moved[0].abs().sum(-1) > 0).sum() == 2
 
 

@@ -309,7 +309,7 @@ def test_examples_that_are_too_long_are_left_out_whole(
     long = example("why?", "because " * 50)
     config = SFT.model_validate(FP32 | {"max_length": 80})
     result = config.train(tiny_model, [*examples, long], tmp_path / "out", context("run"))
-    assert result.metrics["left_out"] == 1
+    assert result.metrics["examples.left_out"] == 1
     assert result.trained_tokens == sum(map(len, token_nlls(tiny_model, examples)))
 
 

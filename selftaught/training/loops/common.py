@@ -23,6 +23,7 @@ from selftaught.training.loops.batches import Layout, Row, View, as_it_is
 from selftaught.training.loops.folder import load
 from selftaught.training.loops.learner import Learner
 from selftaught.training.loops.loop import Loop
+from selftaught.training.loops.probing import trusted
 from selftaught.training.loops.processes import Processes, bare, gathered, is_sharded, placed
 from selftaught.training.loops.readers import LogProbs
 
@@ -148,12 +149,13 @@ class Run:
         self,
         save: Callable[[Any, Path], None],
         out: Path,
-        measure: "Callable[[torch.nn.Module], Figures]" = lambda reader: {},
+        measure: "Callable[[torch.nn.Module, Layout], Figures]" = lambda reader, layout: {},
     ) -> TrainResult:
         """Train, resuming from the newest complete checkpoint; measure the trained reader and save its model to `out`.
 
-        `save` writes a model into a folder; `out` gets all of it or nothing. Of several processes the first saves.
-        Raises RoundFailed when the loss is not finite, OSError when the disk is full.
+        Batches are laid out as asked, where the model reads so what it reads alone. `save` writes a model into a
+        folder; `out` gets all of it or nothing. Of several processes the first saves. Raises RoundFailed when the loss
+        is not finite, OSError when the disk is full.
         """
         processes = Processes.joined()
         cast(Any, torch).manual_seed(self.context.seed)  # what is drawn (a head, adapters), every process draws alike
@@ -164,7 +166,7 @@ class Run:
         ready = time.perf_counter()
         loop.run(progress)
         done = time.perf_counter()
-        measured = measure(bare(loop.learner.module))
+        measured = measure(bare(loop.learner.module), loop.learner.layout)
         trained = complete(loop.learner.module, sharded, processes, self.build)
         if processes.first:
             with replacing(out) as scratch:
@@ -176,7 +178,7 @@ class Run:
             seconds=progress.seconds,
             losses=tuple((int(entry["step"]), entry["loss"]) for entry in progress.log),
             metrics={
-                "left_out": float(self.examples - len(set(self.plan.order))),
+                "examples.left_out": float(self.examples - len(set(self.plan.order))),
                 "setup_seconds": ready - self.began,
                 "save_seconds": time.perf_counter() - done,
                 **measured,
@@ -192,6 +194,7 @@ class Run:
             seed=self.context.seed,
             processes=processes,
         )
+        learner.layout = trusted(learner)
         return Loop(
             learner=learner,
             reference=reference_of(learner, self.context.reference, sharded),

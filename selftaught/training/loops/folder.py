@@ -1,23 +1,27 @@
 """Model folders: loading for training, and saving the trained model.
 
-Weights are safetensors on both sides. Everything else (config, tokenizer, chat template) is carried over byte for
-byte, since training changes none of it: what could be served before can be served after.
+Weights are safetensors on both sides. Everything else (config, tokenizer, chat template, and the weights of what is
+not trained: a model that also sees images learns as the language model in it) is carried over as it is, since training
+changes none of it: what could be served before can be served after.
 """
 # what comes from transformers and peft is typed in part:
 # pyright: reportUnknownMemberType=false
 
+import json
 import shutil
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from selftaught.core.errors import RoundFailed
+from selftaught.state.weights import INDEX
 
 CARRIED = ("*.json", "*.jinja", "*.txt", "*.model", "additional_chat_templates/*.jinja")
 """What a model folder holds beside its weights."""
@@ -47,8 +51,47 @@ def save(model: Any, source: Path, folder: Path) -> None:
     """
     plain = model.merge_and_unload() if isinstance(model, PeftModel) else model
     write_weights(plain, source, folder)
+    with writing(folder):
+        _add_untrained(plain, source, folder)
     (folder / "generation_config.json").unlink(missing_ok=True)  # there is one only where `source` has one
     carry(source, folder)
+
+
+def _add_untrained(model: Any, source: Path, folder: Path) -> None:
+    """Add the tensors of `source` that `model`, the language model in it, has not got: to see or hear with."""
+    config = cast(Any, AutoConfig).from_pretrained(source, local_files_only=True)
+    if config.get_text_config() is config:
+        return
+    kept = {*model.state_dict(), *(name for path in folder.glob("*.safetensors") for name in _names(path))}
+    rest = {name: path for path in source.glob("*.safetensors") for name in _names(path) if name not in kept}
+    if rest:
+        tensors = {name: _tensor(path, name) for name, path in rest.items()}
+        save_file(tensors, folder / "untrained.safetensors", metadata={"format": "pt"})
+        _number(sorted(folder.glob("*.safetensors")))
+
+
+def _names(path: Path) -> list[str]:
+    with cast(Any, safe_open)(path, "pt") as file:
+        return list(file.keys())
+
+
+def _tensor(path: Path, name: str) -> torch.Tensor:
+    with cast(Any, safe_open)(path, "pt") as file:
+        return file.get_tensor(name)
+
+
+def _number(paths: Sequence[Path]) -> None:
+    """Call the files as those of one model, with an index: readers take a single `model.safetensors` for all of it."""
+    found: dict[str, str] = {}
+    for number, path in enumerate(paths, 1):
+        name = f"model-{number:05d}-of-{len(paths):05d}.safetensors"
+        found |= dict.fromkeys(_names(path), name)
+        path.rename(path.with_name(f"{name}.new"))  # the names that are there may be those to come
+    for path in paths[0].parent.glob("*.new"):
+        path.rename(path.with_suffix(""))
+    size = sum(path.stat().st_size for path in paths[0].parent.glob("*.safetensors"))
+    index = {"metadata": {"total_size": size}, "weight_map": found}
+    (paths[0].parent / INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
 def write_weights(model: Any, source: Path, folder: Path) -> None:

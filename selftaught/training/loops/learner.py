@@ -12,7 +12,7 @@ checkpoint needs no state of random numbers, and does as if it had not been ende
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -89,8 +89,11 @@ class Learner:
 
     def _loss(self, rows: Sequence[Row]) -> Loss:
         """The loss of this process's share of a batch."""
-        made = self._share(rows)
-        return self.objective.compute_loss(made.seen(self._read(self.module, made), "values" in self.objective.needs))
+        made, needs = self._share(rows), self.objective.needs
+        seen = made.seen(self._read(self.module, made), "values" in needs)
+        if "behaviour" in needs and not len(seen.behaviour):  # the only update of a step is on the policy that sampled
+            seen = replace(seen, behaviour=seen.logprobs.detach())
+        return self.objective.compute_loss(seen)
 
     def _share(self, rows: Sequence[Row]) -> Batch:
         own = self.processes.share(rows)

@@ -32,6 +32,7 @@ from selftaught.training.loops.checkpoints import Progress
 from selftaught.training.loops.common import adapted, complete, dtype, multiplied, prepared, reference_of
 from selftaught.training.loops.folder import load, save
 from selftaught.training.loops.learner import Figures, Learner
+from selftaught.training.loops.probing import trusted
 from selftaught.training.loops.processes import Processes, bare, is_sharded, placed
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.rendering import Chat, chat_of
@@ -52,6 +53,7 @@ def run(config: Gradient, model: Path, plan: OnlinePlan, out: Path, context: Tra
     sharded = is_sharded(config, built, processes)
     module = placed(LogProbs(built), sharded, processes)
     learner = Learner(config, module, config.layout(model), multiplied(config), context.seed, processes)
+    learner.layout = trusted(learner)
     trainer = OnlineTrainer(config, model, plan, learner, chat_of(model, context.template), context, sharded)
     progress = checkpoints.resume(context.scratch, module, learner.optimizer, processes)
     ready = time.perf_counter()
@@ -71,6 +73,7 @@ def result(progress: Progress, **measured: float) -> TrainResult:
     measured |= {
         f"online.{name}": sum(entry[name] for entry in log) for name in ("gathering_seconds", "update_seconds")
     }
+    measured["examples.left_out"] = sum(entry.get("left_out", 0.0) for entry in log)
     return TrainResult(
         steps=progress.steps,
         tokens=int(sum(entry["tokens"] for entry in log)),
@@ -157,13 +160,15 @@ class OnlineTrainer:
         began = time.perf_counter()
         gathered = self.plan.experience(step, self.live)
         sampled = time.perf_counter()
-        rows = self._rows(gathered.examples)
+        made = self._rows(gathered.examples)
+        rows = [row for row in made if max(len(each.ids) for each in row.sequences) <= self.config.max_length]
         learnt = self._learn(rows, step) if rows else {}
         sequences = [each for row in rows for each in row.sequences]
         return {
             **learnt,
             **gathered.figures,
             "examples": float(len(rows)),
+            "left_out": float(len(made) - len(rows)),
             "tokens": float(sum(len(each.ids) for each in sequences)),
             "trained_tokens": float(sum(len(each.counted()) for each in sequences)),
             "gathering_seconds": sampled - began,
@@ -171,9 +176,8 @@ class OnlineTrainer:
         }
 
     def _rows(self, examples: Sequence[Example]) -> list[Row]:
-        """The examples that this objective learns from, as rows; those that are too long are left out."""
-        made = (row for each in examples if self.config.accepts(each) for row in self.config.rows(each, self.chat))
-        return [row for row in made if max(len(each.ids) for each in row.sequences) <= self.config.max_length]
+        """The examples that this objective learns from, as rows."""
+        return [row for each in examples if self.config.accepts(each) for row in self.config.rows(each, self.chat)]
 
     def _learn(self, rows: Sequence[Row], step: int) -> Figures:
         """The step's updates; the figures are those of the first, which is on the policy that sampled."""
@@ -184,7 +188,7 @@ class OnlineTrainer:
         return figures[0]
 
     def _known(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows with what the objective needs to know of them beside; one update needs no behaviour: it is on it."""
+        """The rows with what the objective needs to know of them beside; one update is on the policy that sampled."""
         if "behaviour" in self.config.needs and self.plan.updates > 1:
             known = self.learner.logprobs(rows)
             rows = [replace(row, behaviour=own) for row, own in zip(rows, known, strict=True)]

@@ -45,15 +45,23 @@ def run(
 
 
 def rows_of(config: PolicyGradient, example: Example, chat: Chat) -> list[Row]:
-    """An example as rows; see `rendered`. Raises RoundFailed when `old: sampled` is not known."""
-    return [_row(config, example, row) for row in rendered(example.sequences[0], chat)]
+    """An example as rows; see `rendered`. Raises RoundFailed when `old: sampled` is not known.
+
+    A rollout whose template cuts earlier turns is several rows, which together count as one that is a single row.
+    """
+    made = [(Tokens(each.ids, each.weights, each.advantages), each) for each in rendered(example.sequences[0], chat)]
+    sizes = [sum(abs(tokens.weights[at]) for at in tokens.counted()) for tokens, _ in made]
+    total = sum(sizes) if config.aggregate == "sequence" else 0.0
+    return [
+        _row(config, example, tokens, each, size / total if total else 1.0)
+        for (tokens, each), size in zip(made, sizes, strict=True)
+    ]
 
 
-def _row(config: PolicyGradient, example: Example, rendered: Rendered) -> Row:
+def _row(config: PolicyGradient, example: Example, tokens: Tokens, rendered: Rendered, share: float) -> Row:
     assert isinstance(example.target, Reinforce), example.target
-    tokens = Tokens(rendered.ids, rendered.weights, rendered.advantages)
     known = (_sampled(tokens, rendered),) if config.old == "sampled" else ()
-    return Row((tokens,), weight=example.weight, label=example.target.mean_reward, behaviour=known)
+    return Row((tokens,), weight=example.weight * share, label=example.target.mean_reward, behaviour=known)
 
 
 def _sampled(tokens: Tokens, rendered: Rendered) -> torch.Tensor:

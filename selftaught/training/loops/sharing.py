@@ -3,7 +3,8 @@
 Samples of one task share its prompt, and all share the chat's opening, which for short answers is most of all tokens.
 A row holds a prefix tree of its examples: a token stands at the position it has in its examples and sees its ancestors
 alone, so every completion token gets the logits that it would get in an example of its own, and the loss is the same.
-It is for models that attend to all that came before (`can_share`), and it decides nothing about which examples meet.
+It is for models that attend to all that came before (`can_share`; `selftaught.training.loops.probing`), and it decides
+nothing about which examples meet.
 """
 
 import math
@@ -58,10 +59,16 @@ class Tree:
 
 
 def can_share(config: Any) -> bool:
-    """Whether every layer of a model with this configuration attends to all tokens that came before."""
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    """Whether every layer of a model with this configuration attends to all tokens that came before, as far as it says.
+
+    A model that also reads images has the configuration of its language model in one of its own.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        return False
+    config = config.get_text_config()
+    kinds = {*(getattr(config, "layer_types", None) or ()), *(getattr(config, "attention_layers", None) or ())}
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    return kinds == {"full_attention"} and not windowed and not getattr(config, "is_encoder_decoder", False)
+    return kinds <= {"full_attention", "global"} and not windowed
 
 
 def laid_out(examples: Sequence[Sequence[int]]) -> tuple[dict[str, torch.Tensor], list[list[int]]]:

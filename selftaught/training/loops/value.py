@@ -1,7 +1,8 @@
 """What `value_mse` trains on: partial solutions and their labels, and the model with a value head that learns them.
 
 The nodes of a tree share their paths, so a batch of one task's examples is laid out as the tree it came from
-(`selftaught.training.loops.sharing`). The loss is the objective's own (`selftaught.training.value`).
+(`selftaught.training.loops.sharing`), where the model can. The loss is the objective's own
+(`selftaught.training.value`).
 """
 # what comes from transformers is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -20,7 +21,7 @@ from transformers.utils import logging
 from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.calibration import figures
-from selftaught.training.loops.batches import Row, Tokens, batch, tree
+from selftaught.training.loops.batches import Layout, Row, Tokens, batch
 from selftaught.training.loops.common import BatchPlan, Figures, Run, dtype, fitting, prepared
 from selftaught.training.loops.folder import carry, write_weights
 from selftaught.training.loops.readers import Values
@@ -41,13 +42,14 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     def build() -> PreTrainedModel:
         return prepared(load_value(model, dtype(config)), config)
 
-    def measure(trained: torch.nn.Module) -> Figures:
-        return {f"value.{name}": figure for name, figure in _measured(trained, rows, examples, apart).items()}
+    def measure(trained: torch.nn.Module, layout: Layout) -> Figures:
+        return {f"value.{name}": figure for name, figure in _measured(trained, layout, rows, examples, apart).items()}
 
     def save(trained: PreTrainedModel, folder: Path) -> None:
         save_value(trained, model, folder)
 
-    return Run(config, context, build, Values, rows, plan, tree, len(kept), began).train(save, out, measure)
+    layout = config.layout(model)
+    return Run(config, context, build, Values, rows, plan, layout, len(kept), began).train(save, out, measure)
 
 
 def load_value(folder: Path, precision: torch.dtype) -> PreTrainedModel:
@@ -76,7 +78,7 @@ def _share(task: str) -> float:
 
 
 def _measured(
-    trained: torch.nn.Module, rows: Sequence[Row], examples: Sequence[Example], apart: Sequence[int]
+    trained: torch.nn.Module, layout: Layout, rows: Sequence[Row], examples: Sequence[Example], apart: Sequence[int]
 ) -> Mapping[str, float]:
     """The figures on the examples that were kept apart; none when there are none. All processes go through all of them.
 
@@ -90,7 +92,7 @@ def _measured(
     predicted: list[float] = []
     with torch.no_grad():
         for start in range(0, len(ordered), 16):
-            made = batch([rows[index] for index in ordered[start : start + 16]], tree)
+            made = batch([rows[index] for index in ordered[start : start + 16]], layout)
             predicted += trained(made.to(device).inputs).tolist()
     kept = [examples[index] for index in ordered]
     labels = [rows[index].label for index in ordered]
