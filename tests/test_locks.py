@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,12 @@ def text(lock: str) -> str:
 
 def versions(lock: str) -> dict[str, str]:
     return {pin[1]: pin[2] for pin in environment.PIN.finditer(text(lock))}
+
+
+def test_the_documents_install_what_the_locks_have():
+    overrides = tomllib.loads(text("pyproject.toml"))["tool"]["uv"]["override-dependencies"]
+    assert "\n".join(overrides) in text("docs/recipes.md")
+    assert f"vllm=={versions('components/images/engine-cuda.txt')['vllm']}\n" in text("docs/operations.md")
 
 
 @pytest.mark.parametrize("lock", LOCKS)

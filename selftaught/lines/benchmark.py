@@ -138,7 +138,8 @@ def _check(name: str, task: Any) -> None:
     if task.get_config("output_type") != "generate_until" and not uses_vllm():
         raise BadInput(
             f"--tasks: '{name}' weighs given texts, which vLLM's engine alone does. Install it: "
-            "pip install 'selftaught[engine]'"
+            "uv pip install --override overrides.txt 'selftaught[engine]' (overrides.txt: see docs/recipes.md, Getting "
+            "started)"
         )
 
 

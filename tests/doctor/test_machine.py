@@ -66,10 +66,10 @@ def test_the_base_installation_is_told_of_what_it_lacks_once_and_how_to_get_it(
     monkeypatch.setattr(machine, "_version", lambda package: None if package in extras else installed(package))
     monkeypatch.chdir(tmp_path)
     assert found("packages").detail.split("; ").count("datasets is missing") == 1
-    assert found("packages").fix == "pip install 'selftaught[all]'"
+    assert found("packages").fix.startswith("uv pip install --override overrides.txt 'selftaught[all]' (")
     assert not found("engine").ok
     assert found("engine").detail.endswith("without torch and transformers there is no other server")
-    assert found("engine").fix == "pip install 'selftaught[engine]'"
+    assert found("engine").fix.startswith("uv pip install --override overrides.txt 'selftaught[engine]' (")
 
 
 def test_a_companion_of_torch_that_breaks_vllm_is_named(
