@@ -39,19 +39,20 @@ PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
 
 app = typer.Typer(
     name="selftaught",
-    help="Language models that teach themselves. Exit codes: 0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage.",
+    help="Language models that teach themselves. Exit codes: 0 promoted, trained, done or nothing new, 3 refused, "
+    "4 fell, 1 error, 2 usage.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="The recipes: list, show, validate, schema, blocks.")
 tasks_app = typer.Typer(no_args_is_help=True, help="Inbox tasks: upload, list.")
-rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon.")
+rounds_app = typer.Typer(no_args_is_help=True, help="The rounds of a line: abandon, restore.")
 campaign_app = typer.Typer(no_args_is_help=True, help="Campaigns as files (-f): schema.")
 init_app = typer.Typer(no_args_is_help=True, help="The beginning of a recipe, a block, a plug-in.")
 rollouts_app = typer.Typer(no_args_is_help=True, help="The answers of a round: show, export.")
 steps_app = typer.Typer(no_args_is_help=True, help="Steps with labels, for process reward models: export, import.")
-models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback.")
+models_app = typer.Typer(no_args_is_help=True, help="The models of a line: list, pull, show, rollback, push.")
 app.add_typer(init_app, name="init")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(campaign_app, name="campaign")
@@ -327,7 +328,7 @@ def compare(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan of each arm, run nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the arms of an effect and say whether it shows. Killed at any moment, the same command resumes."""
+    """Run the arms of an effect and say whether the effect is shown. Killed at any moment, the same command resumes."""
     with errors_printed():
         from selftaught.effects.effect import Effect
 
@@ -516,7 +517,11 @@ def compile_pipeline(
 
 Shards = Annotated[
     int | None,
-    typer.Option(min=1, help="sampling tasks that run in parallel (default 1); a round that has started keeps its own"),
+    typer.Option(
+        min=1,
+        help="sampling tasks that run in parallel (default 1, or the campaign file's); a round that has started keeps "
+        "its own",
+    ),
 ]
 AbandonAfter = Annotated[
     int, typer.Option(min=0, help="give up rounds of the line that began so many hours ago and did not end (0: none)")
@@ -932,7 +937,7 @@ def tasks_upload(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check files row by row and drop them atomically where the next round finds them."""
+    """Check files row by row and upload them as one batch, which a round finds complete or not at all."""
     with errors_printed():
         from selftaught.campaign.estimate import worked
         from selftaught.recipe import Recipe
@@ -962,7 +967,7 @@ def tasks_list(
     campaign: Annotated[str, typer.Option(help="name of the campaign; the recipe's name unless given")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Every drop of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
+    """Every batch of a recipe, used or waiting, and whether a round would find enough (`nothing_new` is then empty)."""
     with errors_printed():
         from selftaught.platform import Platform
         from selftaught.recipe import Recipe
@@ -973,7 +978,7 @@ def tasks_list(
         if as_json:
             _print({"drops": [_fields(each) for each in found], "nothing_new": lacking or ""})
             return
-        table = _table("drop", "state", "tasks", "what is wrong")
+        table = _table("batch", "state", "tasks", "what is wrong")
         for each in found:
             table.add_row(each.drop, each.state, "" if each.tasks is None else str(each.tasks), each.problem)
         out.print(table)

@@ -61,7 +61,7 @@ def test_the_version_is_the_packages() -> None:
 
 def test_help_lists_every_command_with_the_exit_codes() -> None:
     text = ran("--help").stdout
-    assert "0 promoted or done, 3 refused, 4 fell, 1 error, 2 usage" in " ".join(text.split())
+    assert "0 promoted, trained, done or nothing new, 3 refused, 4 fell, 1 error, 2 usage" in " ".join(text.split())
     commands = (
         "run evaluate benchmark report compile recipes models serve chat doctor clean gc adopt submit schedule status "
         "watch"
