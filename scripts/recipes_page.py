@@ -12,7 +12,7 @@ from selftaught.blocks import Block
 from selftaught.effects.comparison import comparisons
 from selftaught.effects.effect import Effect
 from selftaught.effects.results import Results
-from selftaught.effects.table import difference, stored, table
+from selftaught.effects.table import difference, few_seeds, stored, table
 from selftaught.recipe import Recipe, Stage
 from selftaught.recipe.about import FAMILIES, Paper
 
@@ -30,8 +30,8 @@ One published method a file. `python scripts/recipes_page.py` writes this page f
 selftaught run rft --dry-run                    # the plan of a recipe, by its name
 selftaught run rft                              # on a laptop's CPU
 selftaught run rft --profile paper --dry-run    # with the paper's model, data and numbers: for GPUs
-selftaught compare effects/rft.yaml             # what it claims, against its control
-make recipes NAMES="rft star"                   # of a checkout: a short round of every stage; without NAMES, of all
+selftaught compare effects/rft.yaml             # in a checkout: what it claims, against its control
+make recipes NAMES="rft star"                   # in a checkout: a short round of every stage; without NAMES, of all
 ```
 
 What was measured is in [docs/effects.md](../docs/effects.md), with intervals; here, *shown* and *not shown* are its
@@ -59,7 +59,8 @@ def effects() -> list[Effect]:
 def page(recipes: Sequence[Recipe], claimed: Sequence[Effect], measured: Sequence[Results]) -> str:
     """The page of `recipes`, with the effects `claimed` of them and the results of those that were measured."""
     sections = [section(family, recipes, claimed, measured) for family in FAMILIES]
-    return "\n".join([HEAD, *filter(None, sections), *blocks_table(recipes), ""])
+    head = [HEAD, *(f"{line}\n" for line in few_seeds(measured))]
+    return "\n".join([*head, *filter(None, sections), *blocks_table(recipes), ""])
 
 
 # Systems --------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ A row is one arm against its control. What was not measured has no row.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
 
 from selftaught.effects.comparison import Comparison, comparisons
 from selftaught.effects.effect import Effect
@@ -32,12 +33,22 @@ HEADING = "## Results"
 NONE = "No effect has been measured with this version's files yet."
 
 
-def page(text: str, results: Iterable[Results]) -> str:
+def page(text: str, results: Sequence[Results]) -> str:
     """The page `text` with its table as `results` have it."""
     head, heading, _ = text.partition(HEADING)
     rows = [row for each in results for row in _rows(each)]
     lines = table(COLUMNS, rows) if rows else [NONE]
-    return "\n".join([f"{head}{heading}", "", *lines, ""])
+    return "\n".join([f"{head}{heading}", "", *(f"{said}\n" for said in few_seeds(results)), *lines, ""])
+
+
+def few_seeds(results: Iterable[Results]) -> Iterator[str]:
+    """What a reader of intervals should know where there are fewer seeds than the effects ask for; else nothing."""
+    found = [(each.seeds, of.effect.seeds) for of in results for each in comparisons(of)]
+    fewer, one = sum(seeds < asked for seeds, asked in found), sum(seeds == 1 for seeds, _ in found)
+    if fewer:
+        said = f"Results with fewer seeds than their effect asks for: {fewer} of {len(found)}."
+        more = f" Where there is one seed ({one} of {len(found)}), the interval covers tasks, not another training run."
+        yield fill(said + more * bool(one), 120)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

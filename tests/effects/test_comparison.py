@@ -11,7 +11,7 @@ from selftaught.core.errors import BadInput
 from selftaught.effects.comparison import comparisons, verdict
 from selftaught.effects.effect import Effect
 from selftaught.effects.results import Results, Run
-from selftaught.effects.table import page, stored
+from selftaught.effects.table import few_seeds, page, stored
 
 EFFECT = Effect.model_validate(
     {
@@ -26,6 +26,8 @@ EFFECT = Effect.model_validate(
 )
 GOLDEN = """\
 ## Results
+
+Results with fewer seeds than their effect asks for: 1 of 1.
 
 | system | claim | metric | control → arm | difference (95 % interval) | seeds | tasks | smallest visible | verdict | \
 recipes | minutes | measured |
@@ -110,6 +112,17 @@ def test_a_damaged_file_of_results_is_named(tmp_path: Path):
 
 def test_the_table_is_what_it_was():
     assert page("# Head\n\n## Results\n\nold\n", [MEASURED]) == f"# Head\n\n{GOLDEN}"
+
+
+def test_few_seeds_are_said_and_of_one_that_its_interval_is_of_tasks_alone():
+    one = MEASURED.model_copy(update={"runs": [each for each in MEASURED.runs if each.seed == 1]})
+    as_asked = MEASURED.model_copy(update={"effect": EFFECT.model_copy(update={"seeds": 2})})
+    (said,) = few_seeds([one, MEASURED, as_asked])
+    assert " ".join(said.split()) == (
+        "Results with fewer seeds than their effect asks for: 2 of 3. "
+        "Where there is one seed (1 of 3), the interval covers tasks, not another training run."
+    )
+    assert not list(few_seeds([as_asked]))
 
 
 def test_what_was_not_measured_has_no_row():
