@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kfp import compiler, dsl
 
 from pipelines import round as pipeline
@@ -18,9 +17,10 @@ from pipelines.back_end import RULES, WHOLE, Compiled, broken
 from pipelines.back_end.kubernetes import ARGUMENT
 from pipelines.back_end.values import resolved, taken
 from selftaught.core.errors import BadInput
+from tests.documents import documents
 
 FILES = sorted(pipeline.COMPILED.glob("*.yaml"))
-WRITTEN = {path.name: list(yaml.safe_load_all(path.read_text())) for path in FILES}
+WRITTEN = {path.name: documents(path) for path in FILES}
 PICKLED = {name: pickle.dumps(documents) for name, documents in WRITTEN.items()}
 CALLED = {rule.__name__: rule for rule in (*WHOLE, *RULES)}
 

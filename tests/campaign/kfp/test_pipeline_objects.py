@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from selftaught.campaign.kfp.versions import compiled
+from tests.documents import documents
 from tests.rounds import REPOSITORY
 
 CRDS = REPOSITORY / "tests" / "cluster" / "crds" / "pipelines.yaml"
-OBJECTS = list(yaml.safe_load_all((REPOSITORY / "manifests" / "overlays" / "dev" / "pipelines.yaml").read_text()))
+OBJECTS = documents(REPOSITORY / "manifests" / "overlays" / "dev" / "pipelines.yaml")
 VERSIONS = [each for each in OBJECTS if each["kind"] == "PipelineVersion"]
 OBJECT_BYTES = 1_500_000
 """What etcd takes of one object."""
@@ -21,7 +22,7 @@ SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 def types() -> dict[str, Any]:
     """Each kind's schema, in which a field that is not named is a mistake, as the API server has it strictly."""
-    data = (each["spec"] for each in yaml.safe_load_all(CRDS.read_text()))
+    data = (each["spec"] for each in documents(CRDS))
     return {spec["names"]["kind"]: strict(spec["versions"][0]["schema"]["openAPIV3Schema"]) for spec in data}
 
 
