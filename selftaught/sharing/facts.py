@@ -21,7 +21,13 @@ from selftaught.state.starter import STARTERS
 from selftaught.state.tracking import Version
 
 TEXTS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*")
-_PLACE = re.compile(r"^(~|\.{0,2})/(.*/)?|^s3://(.*/)?")
+_PLACE = re.compile(
+    r"^(?:~|\.{0,2})/(?:.*/)?"  # a value that is a path
+    r"|\b(?:s3|minio|gs)://[^\s,/]*(?:/(?:[^\s,]*/)?)?"  # the bucket is one's own, too
+    r"|\bfile://(?:[^\s,]*/)?"
+    r"|(?<![\w:/<.])(?:~|\.{1,2})?/(?:[\w.@+-]+/)+"  # a path in a text
+)
+"""What stands before the name of a file: folders and buckets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Facts:
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe as plain data, without the places of this machine and of its buckets."""
-        return cast(dict[str, Any], _without_paths(yaml.safe_load(self.report.recipe_yaml)))
+        return cast(dict[str, Any], without_paths(yaml.safe_load(self.report.recipe_yaml)))
 
 
 def facts(platform: Platform, version: Version, ask: Ask) -> Facts:
@@ -128,11 +134,12 @@ def _card(folder: Path) -> Mapping[str, Any] | None:
     return ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else None
 
 
-def _without_paths(node: Any) -> Any:
+def without_paths(node: Any) -> Any:
+    """Plain data whose texts name no folders and buckets."""
     if isinstance(node, dict):
-        return {key: _without_paths(value) for key, value in cast(dict[str, Any], node).items()}
+        return {key: without_paths(value) for key, value in cast(dict[str, Any], node).items()}
     if isinstance(node, list):
-        return [_without_paths(value) for value in cast(list[Any], node)]
+        return [without_paths(value) for value in cast(list[Any], node)]
     return _PLACE.sub("…/", node) if isinstance(node, str) else node
 
 

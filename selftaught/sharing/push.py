@@ -177,6 +177,10 @@ def _pushed(hub: "HfApi", repository: str, content: Content, public: bool) -> Pu
             return Pushed(repository, url, content.digest, new=False)
         if files and mark.get("line") != content.line:
             raise BadInput(f"{url}: holds something else ({', '.join(sorted(files)[:3])} …). Name another repository.")
+        if there is not None and not public and there.private is False:
+            raise BadInput(
+                f"{url}: is public, and without --public nothing is published. Add --public, or make it private."
+            )
         if there is None:
             hub.create_repo(repository, repo_type=content.kind, private=not public)
         given = {name: data if isinstance(data, bytes) else str(data) for name, data in content.files.items()}

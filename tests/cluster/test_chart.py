@@ -18,7 +18,10 @@ from tests.cluster.kube import CHART, DEV, IMAGES, Kube, containers, render, run
 
 pytestmark = pytest.mark.cluster
 
+PROFILES: dict[str, Any] = {"multiUser": True, "runner": {"namespace": "ours"}}
+"""Kubeflow Pipelines with the release's tasks in one profile and each team's in its own."""
 TEAMS: dict[str, Any] = {
+    "kfp": PROFILES,
     "seaweedfs": {"enabled": True},
     "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
     "quota": {"pods": "100"},
@@ -63,6 +66,7 @@ EDGE = {"name": "edge/main", "url": "http://gateway.edge.svc.cluster.local", "do
 GATEWAY: dict[str, Any] = {
     "serving": {"route": "gateway", "gateway": EDGE},
     "networkPolicies": {"gateway": "edge"},
+    "kfp": PROFILES,
     "teams": [{"name": "support"}],
 }
 VALUE_SERVER: dict[str, Any] = {"runtime": "selftaught-value-server"}
@@ -192,9 +196,9 @@ def test_by_git_the_promoter_alone_has_the_token_and_nobody_may_move_a_service()
 
 def test_a_team_with_a_key_of_its_own_is_given_no_copy_of_the_releases() -> None:
     teams = [{"name": "support", "s3": {"existingSecret": "selftaught-s3"}}, {"name": "sales"}]
-    items = render(values={"s3": {"accessKey": "key", "secretKey": "secret"}, "teams": teams})
+    items = render(values={"s3": {"accessKey": "key", "secretKey": "secret"}, "teams": teams, "kfp": PROFILES})
     made = {each["metadata"]["namespace"] for each in by_kind(items, "Secret") if "AWS_ACCESS_KEY_ID" in str(each)}
-    assert made == {"selftaught", "kubeflow", "selftaught-sales"}
+    assert made == {"selftaught", "ours", "selftaught-sales"}
     engines = {
         each["metadata"]["namespace"]: [secret["name"] for secret in each["secrets"]]
         for each in by_kind(items, "ServiceAccount")
@@ -227,7 +231,7 @@ def test_nothing_leaves_a_sandbox_and_steps_alone_come_in() -> None:
     (rule,) = held["selftaught-sandbox"]["ingress"]
     for source in rule["from"]:
         (names,) = source["namespaceSelector"]["matchExpressions"]
-        assert set(names["values"]) == {"selftaught", "kubeflow", "selftaught-support", "search"}
+        assert set(names["values"]) == {"selftaught", "ours", "selftaught-support", "search"}
         assert not selects(source["podSelector"], labels) and not selects(source["podSelector"], {})
     for who in ("steps", "tasks"):
         (policy,) = (item for item in own if item["metadata"]["name"] == f"selftaught-{who}")
@@ -318,7 +322,7 @@ def test_another_team_is_no_new_start_of_mlflow() -> None:
     """It is one more account in a volume that changes while the server runs."""
 
     def deployment(teams: list[dict[str, Any]]) -> dict[str, Any]:
-        (mlflow,) = by_kind(render(values={"teams": teams}), "Deployment")
+        (mlflow,) = by_kind(render(values={"teams": teams, "kfp": PROFILES}), "Deployment")
         return mlflow
 
     sales = {"name": "sales", "s3": {"prefix": "elsewhere"}}
@@ -391,7 +395,7 @@ def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
     """In the team's own profile, with a token for KFP alone, where KFP's client looks for it."""
     from selftaught.campaign.kfp.client import MOUNTED
 
-    items = render(values=TEAMS | {"kfp": {"multiUser": True, "runner": {"namespace": "ours"}}})
+    items = render(values=TEAMS)
     metadata = {
         i["metadata"]["namespace"]: i for i in by_kind(items, "ConfigMap") if "settings" in i["metadata"]["name"]
     }
@@ -410,7 +414,7 @@ def test_a_schedule_says_who_it_is_to_a_kubeflow_with_many_users() -> None:
         "selftaught-support": "selftaught-support",
         "search": "search",
     }
-    assert not any(is_schedulers(i) for i in by_kind(render(values=TEAMS), "RoleBinding"))
+    assert not any(is_schedulers(i) for i in by_kind(render(values={}), "RoleBinding"))
 
 
 def is_schedulers(item: dict[str, Any]) -> bool:
@@ -544,9 +548,15 @@ def test_runtimes_have_only_fields_that_kserve_knows() -> None:
         ({"serving": {"replicas": 4, "autoscaling": SCALED}}, "serving.autoscaling.maxReplicas"),
         ({"serving": {"route": "git"}}, "serving.git.url"),
         ({"serving": GIT["serving"] | {"oneEngine": True}}, "serving.oneEngine"),
-        ({"teams": [{"name": "a", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
-        ({"teams": [{"name": "a", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
+        ({"teams": [{"name": "us", "namespace": "selftaught"}]}, "selftaught is the namespace of two"),
+        ({"teams": [{"name": "us", "runner": {"namespace": "kubeflow"}}]}, "runner.namespace"),
         ({"kfp": {"multiUser": True}}, "kfp.multiUser"),
+        ({"teams": [{"name": "us"}]}, "teams.us: Kubeflow Pipelines for a single user"),
+        ({"teams": [{"name": "mlflow"}]}, "/teams/0/name"),
+        ({"serving": {"canary": {"steps": [50, 25]}}}, "serving.canary.steps: 25 after 50"),
+        ({"schedules": [TEAMS["schedules"][1] | {"name": "x" * 36}]}, "/schedules/0/name"),
+        ({"schedules": [TEAMS["schedules"][1] | {"name": "upkeep-gc"}]}, "schedules.upkeep-gc"),
+        ({"schedules": [TEAMS["schedules"][1] | {"name": name} for name in ("twice", "twice")]}, "schedules.twice"),
         ({"schedules": [TEAMS["schedules"][0] | {"team": "nobody"}]}, "schedules.weekly.team"),
         ({"schedules": [TEAMS["schedules"][1] | {"recipe": "name: rft"}]}, "recipe or recipeConfigMap"),
     ],
@@ -600,7 +610,7 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
     """A trial with a team, in namespaces that enforce `restricted`; prints how long each part took."""
     namespace, tasks = namespaces("chart-real"), namespaces("chart-kfp")
     team = f"{namespace}-team"
-    kfp = {"enabled": True, "runner": {"namespace": tasks, "name": "pipeline-runner"}}
+    kfp = {"enabled": True, "multiUser": True, "runner": {"namespace": tasks, "name": "pipeline-runner"}}
     chosen = IMAGES | {"kfp": kfp, "teams": [{"name": "support", "namespace": team, "quota": {"pods": "20"}}]}
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(chosen))
     values = ["-f", str(DEV), "-f", str(tmp_path / "values.yaml"), "--wait", "--timeout", "5m"]
@@ -629,6 +639,11 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
         of_team = before[team, "selftaught-mlflow-steps"]["MLFLOW_TRACKING_PASSWORD"]
         assert before[namespace, "selftaught-mlflow-teams"]["steps.support.password"] == of_team
         assert before[tasks, "selftaught-mlflow-steps"] == before[namespace, "selftaught-mlflow-steps"]
+        assert kept_beside_ones_own(kube, namespace, tmp_path, chosen) >= {
+            ("PersistentVolumeClaim", "selftaught-mlflow"),
+            ("PersistentVolumeClaim", "selftaught-s3"),
+            *(("Secret", f"selftaught-{name}") for name in ("s3", "mlflow-steps", "mlflow-promoter", "mlflow-admin")),
+        }
         late = {"name": "late", "namespace": f"{team}-late"}
         (tmp_path / "values.yaml").write_text(yaml.safe_dump(chosen | {"teams": [*chosen["teams"], late]}))
         timed("upgrade", "upgrade", "selftaught", str(CHART), *values, "--set", "serving.graceSeconds=60")
@@ -649,6 +664,19 @@ def test_install_test_upgrade_uninstall(kube: Kube, namespaces: Callable[[str], 
     finally:
         kube.run("delete", "namespace", team, f"{team}-late", "--wait=false", "--ignore-not-found")
     print(took)
+
+
+def kept_beside_ones_own(kube: Kube, namespace: str, folder: Path, chosen: dict[str, Any]) -> set[tuple[str, str]]:
+    """What an upgrade to storage, a database and accounts of one's own renders, and so does not delete."""
+    own = chosen | PRODUCTION | {"seaweedfs": {"enabled": False}}
+    (folder / "own.yaml").write_text(yaml.safe_dump(own))
+    words = ("upgrade", "selftaught", str(CHART), "-n", namespace, "-f", str(folder / "own.yaml"), "--dry-run=server")
+    rendered = kube.helm(*words).stdout.partition("MANIFEST:\n")[2].partition("\nNOTES:")[0]
+    items = [item for item in yaml.safe_load_all(rendered) if item and item["metadata"].get("namespace") == namespace]
+    secrets = {item["metadata"]["name"]: item for item in items if item["kind"] == "Secret"}
+    live = {item["metadata"]["name"]: item for item in kube.get("secrets", "-n", namespace)["items"]}
+    assert all(secrets[name]["data"] == live[name]["data"] for name in secrets if "data" in secrets[name])
+    return {(item["kind"], item["metadata"]["name"]) for item in items}
 
 
 def running(kube: Kube, namespace: str) -> set[str]:

@@ -25,6 +25,7 @@ from selftaught.platform import Platform
 from selftaught.records import Example, dataset
 from selftaught.report.data import DatasetRef, ReportData
 from selftaught.sharing import push as pushing
+from selftaught.sharing.facts import without_paths
 from selftaught.sharing.push import Pushed, push
 from selftaught.sharing.trl import row
 from selftaught.state.round_key import RoundKey
@@ -187,10 +188,20 @@ def test_a_repository_with_something_else_in_it_is_left_alone(desk: Desk, there:
 
 
 def test_an_empty_repository_that_is_there_is_taken_as_it_is(desk: Desk, there: Hub):
-    """As a push leaves it that was killed after it was made; or one that somebody has made public on purpose."""
-    there.repositories[f"models/{TO}"] = Repository(private=False)
+    """As a push leaves it that was killed after it was made."""
+    there.repositories[f"models/{TO}"] = Repository(private=True)
     desk.push(desk.promoted())
-    assert not model_of(there).private
+    assert model_of(there).private
+    assert "model.safetensors" in model_of(there).files
+
+
+def test_nothing_comes_into_a_public_repository_unless_that_is_said(desk: Desk, there: Hub):
+    there.repositories[f"models/{TO}"] = Repository(private=False)
+    version = desk.promoted()
+    with pytest.raises(BadInput, match=r"team/maths: is public, and without --public nothing is published"):
+        desk.push(version)
+    assert not model_of(there).files.keys() - {".gitattributes"}
+    desk.push(version, public=True)
     assert "model.safetensors" in model_of(there).files
 
 
@@ -392,3 +403,23 @@ def test_the_package_that_is_missing_is_named(desk: Desk, monkeypatch: pytest.Mo
     monkeypatch.setattr(pushing.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"needs huggingface_hub\. Run: pip install 'selftaught\[train\]'"):
         desk.push(desk.base)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/home/alice/mine", "…/mine"),
+        ("~/tasks/a.jsonl", "…/a.jsonl"),
+        ("s3://our-bucket", "…/"),
+        ("s3://our-bucket/tasks/a.jsonl", "…/a.jsonl"),
+        ("minio://our-bucket/inbox", "…/inbox"),
+        ("file:///home/alice/a.jsonl", "…/a.jsonl"),
+        ("data=/home/alice/a.jsonl", "data=…/a.jsonl"),
+        ("Read /home/alice/a.jsonl first.", "Read …/a.jsonl first."),
+        ("https://example.com/a/b", "https://example.com/a/b"),
+        ("</think> So 3 / 4 and/or 1/2.", "</think> So 3 / 4 and/or 1/2."),
+        ("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf"),
+    ],
+)
+def test_no_path_or_bucket_of_ones_own_is_published(text: str, shown: str):
+    assert without_paths({"tasks": [text]}) == {"tasks": [shown]}

@@ -124,6 +124,32 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- if $kept -}}{{ b64dec $kept }}{{- else -}}{{ randAlphaNum 32 }}{{- end -}}
 {{- end }}
 
+{{/* "yes" where this release has made an object before. Argument: root, kind, namespace, name. */}}
+{{- define "selftaught.released" -}}
+{{- $there := lookup "v1" .kind .namespace .name -}}
+{{- $annotations := default (dict) (dig "metadata" "annotations" (dict) $there) -}}
+{{- if eq (get $annotations "meta.helm.sh/release-name") .root.Release.Name -}}yes{{- end -}}
+{{- end }}
+
+{{/* A Secret that the release made and whose content is now somebody else's, as it is: an upgrade deletes what is not
+rendered. Argument: root, namespace, name, component. */}}
+{{- define "selftaught.handedOver" -}}
+{{- if include "selftaught.released" (merge (dict "kind" "Secret") .) -}}
+{{- $there := lookup "v1" "Secret" .namespace .name }}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels: {{- include "selftaught.labels" (dict "root" .root "component" .component) | nindent 4 }}
+  {{- with omit $there.metadata.annotations "meta.helm.sh/release-name" "meta.helm.sh/release-namespace" }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+data: {{- toYaml $there.data | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* The namespaces that a tenant's Secrets and settings are put into: its own, and that of KFP's tasks. */}}
 {{- define "selftaught.placesOf" -}}
 {{- $places := list .tenant.namespace -}}
@@ -206,7 +232,28 @@ http://selftaught-mlflow.{{ .Release.Namespace }}.svc.cluster.local:5000
 {{- fail (printf "kfp.multiUser: runs are made in a profile, and %s is where KFP itself runs. Give runner.namespace the profile's." $v.kfp.namespace) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $v.kfp.enabled (not $v.kfp.multiUser) -}}
+{{- range $tenant := include "selftaught.tenants" . | fromYamlArray -}}
+{{- if and $tenant.name (ne $tenant.runner.namespace $v.kfp.namespace) -}}
+{{- fail (printf "teams.%s: Kubeflow Pipelines for a single user runs everybody's tasks in %s, with the release's credentials. Set kfp.multiUser where KFP has profiles, or install a release for each team." $tenant.name $v.kfp.namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $before := 0.0 -}}
+{{- range $v.serving.canary.steps -}}
+{{- if le (float64 .) $before -}}
+{{- fail (printf "serving.canary.steps: %v after %v. Each step has to be more than the one before." . $before) -}}
+{{- end -}}
+{{- $before = float64 . -}}
+{{- end -}}
+{{- $cronjobs := list "upkeep-reconcile" -}}
 {{- range $v.schedules -}}
+{{- range $name := list .name (ternary (printf "%s-watch" .name) "" (not (empty .watch))) | compact -}}
+{{- if or (has $name $cronjobs) (hasPrefix "upkeep-" $name) -}}
+{{- fail (printf "schedules.%s: the CronJob selftaught-%s is another's. Give it another name." $name $name) -}}
+{{- end -}}
+{{- $cronjobs = append $cronjobs $name -}}
+{{- end -}}
 {{- if not (has (default "" .team) $names) -}}
 {{- fail (printf "schedules.%s.team: %s is not one of teams." .name .team) -}}
 {{- end -}}

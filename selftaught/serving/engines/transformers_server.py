@@ -15,13 +15,17 @@ import argparse
 import json
 import math
 import os
+import signal
 import threading
 import time
+from collections import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, Self, cast
 
 from selftaught.core.loopback import KEY, OPEN, refusal, token
@@ -471,7 +475,35 @@ class Server(ThreadingHTTPServer):
         self, address: tuple[str, int], names: Sequence[str], answers: Mapping[str, Callable[[Json], Json]]
     ) -> None:
         self.names, self.answers, self.key = names, answers, os.environ.get(KEY, "")
+        self._asked, self._changed = 0, threading.Condition()
         super().__init__(address, Handler)
+
+    @contextmanager
+    def answering(self) -> abc.Generator[None]:
+        """A request is being answered."""
+        with self._changed:
+            self._asked += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._asked -= 1
+                self._changed.notify_all()
+
+    def serve_until_ended(self) -> None:
+        """Serve until SIGTERM, and end when all that was asked is answered.
+
+        The first process of a container ends on no signal that it does not handle.
+        """
+
+        def end(number: int, frame: FrameType | None) -> None:
+            threading.Thread(target=self.shutdown).start()  # it waits for the loop that this interrupts
+
+        signal.signal(signal.SIGTERM, end)
+        self.serve_forever()
+        self.socket.close()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._asked)
 
     def models(self) -> Json:
         """What /v1/models answers."""
@@ -497,6 +529,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """What the model answers, for the served names only."""
+        with self.server.answering():
+            self._post()
+
+    def _post(self) -> None:
         if self._refused():
             return
         try:
@@ -559,7 +595,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--served-model-name", nargs="+", required=True)
@@ -578,7 +614,7 @@ def main() -> None:
         answers = Values(name, options.model, *sizes, options.dtype).answers
     else:
         answers = Texts(name, Queue(options.model, *sizes, options.seed, options.dtype)).answers
-    Server((options.host, options.port), options.served_model_name, answers).serve_forever()
+    Server((options.host, options.port), options.served_model_name, answers).serve_until_ended()
 
 
 if __name__ == "__main__":

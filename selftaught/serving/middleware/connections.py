@@ -15,6 +15,8 @@ SECONDS = 30.0
 """The age, unless SELFTAUGHT_CONNECTION_SECONDS says otherwise."""
 FORGOTTEN = 3600.0
 """Seconds after which a connection that a client closed itself is forgotten."""
+MOST = 10_000
+"""Connections above which those to forget are looked for."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -29,6 +31,7 @@ class Aging:
         self._app = app
         self._seconds = float(os.environ.get("SELFTAUGHT_CONNECTION_SECONDS", SECONDS))
         self._since: dict[tuple[str, int], float] = {}
+        self._most = MOST
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         client = scope.get("client")
@@ -49,6 +52,7 @@ class Aging:
     def _known(self, connection: tuple[str, int]) -> float:
         """When the connection was first seen; those forgotten by their clients go now and then."""
         now = time.monotonic()
-        if len(self._since) > 10_000:
+        if len(self._since) > self._most:
             self._since = {known: since for known, since in self._since.items() if now - since < FORGOTTEN}
+            self._most = max(MOST, 2 * len(self._since))  # so that looking for them costs each connection the same
         return self._since.setdefault(connection, now)

@@ -113,10 +113,11 @@ def _dealt(step: Both, added: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that is ready and answers: how often its containers were restarted, and what it answered in a step."""
+    """How often a pod's containers were restarted, what it answered in a step, and whether it is ready and answers."""
 
     restarts: int
     answers: Answers
+    ready: bool = True
 
 
 class Pair(NamedTuple):
@@ -129,14 +130,14 @@ class Pair(NamedTuple):
 class Step:
     """What both versions answered in a step that began with the pods `before`.
 
-    Pods may come, as an autoscaler adds them, and what has gone was answered all the same; but those that the new
-    version had when the step began have to stay.
+    Pods may come and go, as an autoscaler has it, and what those that went had answered counts all the same; but one
+    that the new version had when the step began, and has still, has to be as it was.
     """
 
     def __init__(self, before: Pair) -> None:
-        self._before = before.new
+        self._before = _ready_of(before.new)
         self._counted: tuple[_Counts, _Counts] = ({}, {})
-        self.loss = "" if before.new else "none of its pods is ready and answers"
+        self.loss = "" if self._before else NONE_READY
         """What is wrong with the new version's pods; empty when nothing is."""
 
     @property
@@ -147,40 +148,53 @@ class Step:
     def see(self, now: Pair) -> None:
         """Count what the pods have answered by now."""
         for counts, pods in zip(self._counted, now, strict=True):
-            counts.update({(name, pod.restarts): pod.answers for name, pod in pods.items()})
-        gone = sorted(self._before.keys() - _stayed(self._before, now.new))
-        if gone:
-            self.loss = f"pod {gone[0]} is gone, not ready or restarted"
+            counts.update({(name, pod.restarts): pod.answers for name, pod in _ready_of(pods).items()})
+        broken = sorted(name for name, pod in self._before.items() if name in now.new and _broke(pod, now.new[name]))
+        if broken:
+            self.loss = f"pod {broken[0]} is not ready or was restarted"
+        elif not _ready_of(now.new):
+            self.loss = NONE_READY
 
 
 _Counts = dict[tuple[str, int], Answers]
 """By pod and how often it was restarted: its counts then begin again."""
 
 
-def _stayed(before: Mapping[str, Pod], now: Mapping[str, Pod]) -> set[str]:
-    return {name for name in before.keys() & now.keys() if before[name].restarts == now[name].restarts}
+NONE_READY = "none of its pods is ready and answers"
+
+
+def _ready_of(pods: Mapping[str, Pod]) -> dict[str, Pod]:
+    return {name: pod for name, pod in pods.items() if pod.ready}
+
+
+def _broke(before: Pod, now: Pod) -> bool:
+    return not now.ready or now.restarts != before.restarts
 
 
 def pods(cluster: Cluster, version: str, mark: str) -> dict[str, Pod]:
-    """The version's pods that are ready and answer, by name, with their answers to requests that carry `mark`.
+    """The version's pods that are not on their way out, by name, with their answers to requests that carry `mark`.
 
     Raises RoundFailed where one does not count these.
     """
     with api_errors(f"pods of {version}"):
         listed = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=f"{SELECTOR}={version}")
-    asked = {pod.metadata.name: _asked(cluster, pod, mark) for pod in listed.items if _ready(pod)}
-    return {name: pod for name, pod in asked.items() if pod is not None}
+    return {
+        pod.metadata.name: _asked(cluster, pod, mark) for pod in listed.items if not pod.metadata.deletion_timestamp
+    }
 
 
 def _ready(pod: Any) -> bool:
     return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
 
 
-def _asked(cluster: Cluster, pod: Any, mark: str) -> Pod | None:
+def _asked(cluster: Cluster, pod: Any, mark: str) -> Pod:
+    restarts = sum(each.restart_count for each in pod.status.container_statuses or ())
+    if not _ready(pod):
+        return Pod(restarts, Answers(), ready=False)
     try:
         metrics = _metrics(f"{cluster.pod_url(pod, ENGINE_PORT)}/metrics")
     except httpx.HTTPError:
-        return None
+        return Pod(restarts, Answers(), ready=False)
     answers = answered(metrics, mark)
     if answers is None:
         raise RoundFailed(
@@ -188,7 +202,7 @@ def _asked(cluster: Cluster, pod: Any, mark: str) -> Pod | None:
             "/metrics), so no version can be tried next to it. An older runtime started it: serve its version again "
             "(docs/operations.md, Upgrade)."
         )
-    return Pod(sum(each.restart_count for each in pod.status.container_statuses), answers)
+    return Pod(restarts, answers)
 
 
 @stamina.retry(on=httpx.TransportError, attempts=3, timeout=30)

@@ -2,8 +2,11 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from selftaught.serving.engines.engine import OVERRIDES
 from selftaught.serving.engines.transformers_server import Queue, Rewards, Server, Texts, Values
 from tests.reward_models import classified, ids_of, reward_model
 from tests.rounds import tiny_model
+from tests.s3_server import free_ports
+from tests.waiting import until
 
 CONTEXT, BATCH, NAME = 256, 4, "line-abcd1234"
 PROMPT = list(b"What is 3 + 4?")
@@ -248,3 +253,39 @@ def test_a_process_reward_model_tells_tokens_as_its_tokenizer_has_them_and_the_c
     for wrong in ({}, {"prompt": 3}, {"messages": []}):
         with pytest.raises(transformers_server.RefusedError):
             tell(wrong)
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from selftaught.serving.engines.transformers_server import Server
+
+def answer(body):
+    Path(sys.argv[2]).touch()
+    while not Path(sys.argv[3]).exists():
+        time.sleep(0.01)
+    return {"said": "all of it"}
+
+Server(("127.0.0.1", int(sys.argv[1])), ["m"], {"/v1/completions": answer}).serve_until_ended()
+"""
+
+
+def test_on_sigterm_it_ends_when_all_that_was_asked_is_answered(tmp_path: Path):
+    """By a handler of its own: a container's first process has no other."""
+    (port,), begun, go = free_ports(1), tmp_path / "begun", tmp_path / "go"
+    server = subprocess.Popen([sys.executable, "-c", SLOW, str(port), str(begun), str(go)])
+    with ThreadPoolExecutor() as aside:
+        assert until(lambda: accepts(port), 60)
+        url = f"http://127.0.0.1:{port}/v1/completions"
+        asking = aside.submit(httpx.post, url, json={"model": "m"}, timeout=60, trust_env=False)
+        assert until(begun.exists, 60)
+        server.terminate()
+        assert until(lambda: not accepts(port), 60)
+        go.touch()
+        assert asking.result().json() == {"said": "all of it"}
+    assert server.wait(60) == 0
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0

@@ -6,12 +6,13 @@ On a real server, with a clock that the tests put forward.
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
-from selftaught.serving.middleware.connections import Aging
+from selftaught.serving.middleware.connections import MOST, Aging
 
 AGE = 30.0
 
@@ -80,3 +81,16 @@ def test_nobody_who_asks_all_the_time_is_failed(url: str, clock: Clock):
             if client.get(url).raise_for_status().headers.get("connection") == "close":
                 closed.append(clock.now)
     assert closed == [40, 90]
+
+
+def test_many_short_connections_cost_the_next_one_nothing():
+    """Looking for those to forget at each would hold up all answers, for as long as nothing can be forgotten."""
+
+    async def nothing(scope: Any, receive: Any, send: Any) -> None: ...
+
+    aging, looked = Aging(nothing), 0
+    for port in range(20 * MOST):
+        before = aging._since  # pyright: ignore[reportPrivateUsage]
+        aging._known(("10.0.0.1", port))  # pyright: ignore[reportPrivateUsage]
+        looked += aging._since is not before  # pyright: ignore[reportPrivateUsage]
+    assert looked <= 5
