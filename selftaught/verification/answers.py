@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
+from selftaught.verification.listings import GRID, is_row, same_numbers
 from selftaught.verification.numbers import (
     CURRENCY,
     DECIMAL,
@@ -63,7 +64,7 @@ _JOIN = (
 _JOINED = rf"[-+]?(?:{_CALL}|{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}"
 _BESIDE = rf"[ ]?(?:{_SIMPLE_FRAC}|{_COMMAND}){_RAISED}|(?:{_GROUP}|{_LETTER}){_RAISED}"
 _RUN = rf"""
-    (?:(?<![A-Za-z\d_.)}}\]%])[-+])?                                     # the minus of -5, but not of 10-5
+    (?:(?<![A-Za-z\d_.)}}\]%])(?:\+/-[ ]?|\\[pm][mp](?![a-z])[ ]*|[-+]))?      # the minus of -5, but not of 10-5
     (?<![A-Za-z\d_^])(?<!\d[.,])(?<!\^\{{)(?<!_\{{)(?<!\.\.)      # not the 2 of H2O, m^2, x_2
     (?>{_CALL}|{_SIMPLE_FRAC}|{_COMMAND}|{_NUMERAL}|{_LETTER}|{_GROUP}){_RAISED}
     (?:(?>(?:{_JOIN}){_JOINED})|(?>{_BESIDE}))*+
@@ -89,6 +90,16 @@ _TAGS = re.compile(r"<\|\w+\|>|</?[a-z]\w*>", re.IGNORECASE)
 _RELATION = re.compile(r"(?<=[\w)}\]])\s*(?:[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z]))")
 _RELATED = re.compile(rf"(?:[A-Za-z]\s*)?(?:(?:{_RELATION.pattern})=?)\s*$")
 _RELATED_ON = re.compile(rf"{_RELATION.pattern}=?\s*[A-Za-z](?![A-Za-z])")
+_LEADING = re.compile(r"\s*\$?\s*(?:[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z]))")
+_NEGATIVE = re.compile(
+    r"\bnegative\s+(?=[\d.\\$])|(?:^|(?<=\bis )|(?<=[=:] ))minus\s+(?=[\d.\\$])", re.IGNORECASE | re.MULTILINE
+)
+_NOT = re.compile(r"\bnot(?:\s+(?:exactly|equal\s+to))?\s*$", re.IGNORECASE)
+_GOES_ON = re.compile(
+    r"[\s-]*(?:and\s+(?:a|one)\s+(?:half|third|quarter)|halves|thirds|quarters|fourths|fifths|tenths|hundredths|squared"
+    r"|cubed|factorial)\b",
+    re.IGNORECASE,
+)
 _PROPORTION = re.compile(r"(?:to|out of)(?!\S)")
 _PARTS = re.compile(
     r"(?:hours?|hrs?|h|minutes?|mins?|weeks?|days?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?|euros?|gallons?|met(?:er|re)s?"
@@ -110,6 +121,7 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{2,}")
 _CUT_WORD = re.compile(r"\s*([a-z]+)$")
 _CHANGES_VALUE = (*SCALES, "percent", "per", "and", "or", "to", "over", "times", "plus", "minus", "dozen", "half")
 _LOOKS_MATHEMATICAL = re.compile(r"[\d\\^+*/=<>]")
+_INITIAL = re.compile(r"[A-Z]\.(?:\s|$)")
 _OPTION = re.compile(r"\(?([A-Za-z])\)?\s*(?:[:.)]\s*|(?<=\))\s+)(\S.*)", re.DOTALL)
 _LETTER_ALONE = re.compile(r"(?:(?:option|choice|answer)\s+)?[(\[]?([a-z])[)\].:]?")
 _RANGE = re.compile(r"(\d[\d.,]*)-(\d[\d.,]*)(?![\d^*/+(])(.*)", re.DOTALL)
@@ -136,10 +148,12 @@ def final_answer(text: str, *, finished: bool = True) -> str | None:
         return None
     if tagged := _TAGGED.findall(spoken):
         return _said(_clause(tagged[-1].strip()))
-    spoken = _TAGS.sub("", spoken)
+    spoken = _NEGATIVE.sub("-", _TAGS.sub("", spoken))
     if not finished:
         return _stated_integer(spoken)
     answer = spoken.strip()
+    if grid := GRID.search(answer):
+        return grid[0].strip()
     return _stated(answer) or _bare_formula(answer) or _last_mention(answer) or _few_words(answer)
 
 
@@ -157,6 +171,8 @@ def compared(answer: str, gold: str, tolerance: float = TOLERANCE) -> Comparison
     if _as_text(answer, gold):
         return "unequal"
     near = close(answer, gold, tolerance)
+    if near is None:
+        near = same_numbers(answer, gold, tolerance)
     if near is None and _is_formula(answer) and _is_formula(gold):
         near = symbolically_equal(_formula(answer), _formula(gold), tolerance)
         return "too slow" if near is None else "equal" if near else "unequal"
@@ -205,7 +221,10 @@ def _agreed(boxes: list[str]) -> str | None:
 def _stated(text: str) -> str | None:
     """What the last "answer is ..." or "#### ..." says: its number or formula, or a few words."""
     markers = list(_STATED.finditer(text))
-    return _said(_clause(text[markers[-1].end() :])) if markers else None
+    if not markers:
+        return None
+    after = text[markers[-1].end() :]
+    return _said(_clause(after.lstrip("> ") if "\n" in markers[-1][0] else after))  # Markdown's quotation
 
 
 def _stated_integer(text: str) -> str | None:
@@ -235,14 +254,21 @@ def _said(clause: str) -> str | None:
     clause = clause.strip(" *`\"'").rstrip(".")
     if _OPTION.fullmatch(unwrapped(clause).strip()) and not clause[:1].isdigit():
         return clause
+    if is_row(clause) or _LEADING.match(clause):
+        return clause
     clause = _right_side(clause).strip(" *`\"'").rstrip(".")
     mentions = list(dict.fromkeys(_mentions(clause)))
     if _RELATION.search(clause):
         return clause
-    if number(clause) is None and mentions and _all_one(mentions):
+    if number(clause) is None and mentions and _all_one(mentions) and not _says_more(clause):
         return mentions[0]
     # Several ("3 or 4") are left complete: a choice of answers is none of them.
     return clause if mentions else _few_words(clause)
+
+
+def _says_more(clause: str) -> bool:
+    """Whether words beside a number change it: "5 and a half", "not 5"."""
+    return any(_NOT.search(clause[: found.start()]) or _GOES_ON.match(clause, found.end()) for found in _found(clause))
 
 
 def _all_one(mentions: list[str]) -> bool:
@@ -263,6 +289,8 @@ def _last_mention(text: str) -> str | None:
         return text[related.start() : found[-1].end()]
     if found and (related := _RELATED_ON.match(text, found[-1].end())):
         return text[found[-1].start() : related.end()]
+    if found and _says_more(text[: found[-1].end()] + text[found[-1].end() :].partition("\n")[0]):
+        return None
     return _read(found[-1]) if found else None
 
 
@@ -323,17 +351,28 @@ def _same_option(answer: str, gold: str) -> Comparison | None:
     if ours is None and theirs is None:
         return None
     if ours and theirs:
-        return "equal" if ours[0] == theirs[0] else "unequal"
+        same = ours[0] == theirs[0] and (_begins(ours[1], theirs[1]) or compared(ours[1], theirs[1]) == "equal")
+        return "equal" if same else "unequal"
     letter, text, other = (*ours, gold) if ours else (*(theirs or ("", "")), answer)
     if _LETTER_ALONE.fullmatch(_folded(other)):
         return "equal" if letter == _folded(other) else "unequal"
     return compared(text, gold) if ours else compared(answer, text)
 
 
+def _begins(text: str, gold: str) -> bool:
+    """Whether `text` is `gold` with more words behind it."""
+    return f"{_folded(text)} ".startswith(f"{_folded(gold)} ") and not any(map(str.isdigit, text))
+
+
 def _option(text: str) -> tuple[str, str] | None:
-    """The letter and the text of `C: 12`, `(C) 12`, `\textbf{(C)}\\ 12`."""
+    """The letter and the text of `C: 12`, `(C) 12`, `\textbf{(C)}\\ 12`; `x: 12` and J. K. Rowling are none."""
     found = _OPTION.fullmatch(undressed(text))
-    return (found[1].casefold(), found[2]) if found else None
+    if found is None:
+        return None
+    alone = text.lstrip("\\ {")[:1] != "(" and ")" not in found[0][: found.start(2)]
+    if alone and (not "A" <= found[1] <= "H" or _INITIAL.match(found[2])):
+        return None
+    return found[1].casefold(), found[2]
 
 
 def _as_text(answer: str, gold: str) -> bool:

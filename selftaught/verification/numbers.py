@@ -14,6 +14,8 @@ from selftaught.verification.writing import plain
 MAX_DIGITS = 4_000
 """A number of more digits is compared as text: Python refuses to read it (4,300), and a model that loops wrote it."""
 
+LONG = 6
+"""Decimals from which on a gold answer is taken for a rounded fraction."""
 CURRENCY = "$€£¥₹"
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 DECIMAL = (
@@ -77,7 +79,8 @@ def close(ours: str, theirs: str, tolerance: float) -> bool | None:
     """Whether two plain numbers are the same, the second being the gold answer; None where one is no plain number.
 
     They may differ by `tolerance`, absolutely and relative to the gold answer: 1e-7 is not 5e-7. Where both are written
-    as fractions of integers nothing was rounded, and they have to be equal.
+    as fractions of integers nothing was rounded, and they have to be equal; of a fraction, a gold answer with six
+    decimals or more is the rounded value: 1/6 is 0.166667.
     """
     a, b = number(ours), number(theirs)
     if a is None or b is None:
@@ -88,7 +91,15 @@ def close(ours: str, theirs: str, tolerance: float) -> bool | None:
         scales.append(Fraction(1, 100) if a.percent else Fraction(100))
     exact = _is_exact(ours) and _is_exact(theirs) and max(a.value.denominator, b.value.denominator) > 1
     bound = Fraction(0) if exact else Fraction(str(tolerance)) * min(1, abs(b.value))
+    if tolerance and _is_exact(ours) and (decimals := _decimals(theirs)) >= LONG:
+        bound = max(bound, Fraction(1, 2 * 10**decimals))
     return any(abs(a.value * scale - b.value) <= bound * max(1, scale) for scale in scales)
+
+
+def _decimals(text: str) -> int:
+    """How many digits `text`, a plain number, has behind its point; none where it has an exponent."""
+    found = re.fullmatch(r"[^.]*\.(\d+)[^\d]*", undressed(text))
+    return len(found[1]) if found else 0
 
 
 def unwrapped(text: str) -> str:

@@ -21,6 +21,18 @@ MOST_DIGITS = 5_000
 """Fractions with at most so many digits are compared exactly."""
 _POINTS = (("3/7", "11/13"), ("17/5", "-19/23"))
 """Where formulas with unknowns have to agree: the first unknown is the first of these, the others follow from both."""
+_LEADS = re.compile(r"\s*\$?\s*(\\[a-z]+|[<>]=?|!=)")
+_RELATIONS = {
+    **{rf"\{name}": sign for name, sign in (("le", "<="), ("leq", "<="), ("ge", ">="), ("geq", ">="))},
+    **{rf"\{name}": sign for name, sign in (("ne", "!="), ("neq", "!="), ("lt", "<"), ("gt", ">"))},
+    **{sign: sign for sign in ("<", ">", "<=", ">=", "!=")},
+}
+_BASE = re.compile(r"(?<=\d)_\{?(\w+)\}?")
+_IN_WORDS = re.compile(
+    r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\b(half|halves|thirds|fourths|quarters|fifths|tenths|hundredths|thousandths"
+    r"|squared|cubed|factorial|dozen)\b",
+    re.IGNORECASE,
+)
 _EXPONENT = re.compile(r"(?<=\d)[eE]([-+]?\d{1,4})(?![\w.])")
 
 
@@ -33,6 +45,8 @@ def symbolically_equal(answer: str, gold: str, tolerance: float) -> bool | None:
     """
     import math_verify  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport] (not in the answer's time)
 
+    if _says_otherwise(answer, gold):
+        return False
     try:
         with limited():
             return any(_equal(ours, theirs, tolerance) for ours in _parsed(answer) for theirs in _parsed(gold))
@@ -42,31 +56,60 @@ def symbolically_equal(answer: str, gold: str, tolerance: float) -> bool | None:
         return None
 
 
+def _says_otherwise(answer: str, gold: str) -> bool:
+    """Whether there is something in one of the two that math-verify drops: a relation to nothing, a base, a word."""
+    ours, theirs = (_BASE.findall(text) for text in (answer, gold))
+    different = bool(ours and theirs) and ours != theirs
+    return different or any(read(answer) != read(gold) for read in (_leading, _in_words))
+
+
+def _leading(text: str) -> str:
+    """The relation that `text` begins with."""
+    found = _LEADS.match(text)
+    return _RELATIONS.get(found[1], "") if found else ""
+
+
+def _in_words(text: str) -> list[str]:
+    """The words in `text` that change the number before them."""
+    return [word.casefold() for word in _IN_WORDS.findall(text)]
+
+
 @lru_cache(maxsize=4_096)
 def _parsed(text: str) -> tuple[Any, ...]:
-    from math_verify import (  # pyright: ignore[reportMissingTypeStubs]
-        ExprExtractionConfig,
-        LatexExtractionConfig,
-        parse,
-    )
+    from math_verify import LatexExtractionConfig, parse  # pyright: ignore[reportMissingTypeStubs]
 
     # It warns that its own time limit is off: `budget` has one.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    configs = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
-    written = _EXPONENT.sub(r" \\cdot 10^{\1}", text.strip(" $"))
-    return tuple(cast("list[Any]", parse(f"\\boxed{{{written}}}", configs, parsing_timeout=0)))
+    # As LaTeX alone, which plain arithmetic is, too: its other way of reading takes the last number of a text.
+    latex = LatexExtractionConfig(boxed_match_priority=0)
+    leads = _LEADS.match(text)
+    text = text[leads.end() :] if leads and leads[1] in _RELATIONS else text
+    written = _EXPONENT.sub(r" \\cdot 10^{\1}", text.strip(" $")).replace("\\varnothing", "\\emptyset")
+    return tuple(cast("list[Any]", parse(f"\\boxed{{{written}}}", [latex], parsing_timeout=0)))
 
 
 def _equal(ours: Any, theirs: Any, tolerance: float) -> bool:
     if _is_number(ours) and _is_number(theirs):
         return _same_number(ours, theirs, tolerance)
+    if _is_statement(ours) or _is_statement(theirs):
+        return bool(ours == theirs)
     return _equal_in_form(ours, theirs, tolerance) and _agree(ours, theirs, tolerance)
+
+
+def _is_statement(value: Any) -> bool:
+    """Whether `value` is a relation of numbers alone, which is as true as any other that is true."""
+    sympy = _sympy()
+    return isinstance(value, sympy.Rel) and not value.free_symbols
 
 
 def _equal_in_form(ours: Any, theirs: Any, tolerance: float) -> bool:
     from math_verify import verify  # pyright: ignore[reportMissingTypeStubs]
 
     places = 15 if tolerance < 1e-15 else max(0, round(-math.log10(tolerance)))
+    if isinstance(theirs, _sympy().Set) and isinstance(
+        ours, _sympy().Rel
+    ):  # it reads the gold answer's relations alone
+        ours, theirs = theirs, ours
     return bool(verify(theirs, ours, float_rounding=places, timeout_seconds=0))
 
 

@@ -292,7 +292,7 @@ def test_no_mathematics_breaks_reading_or_comparing(text):
     ],
 )
 def test_what_a_model_says_is_never_run_as_python(writing, tmp_path, monkeypatch):
-    """math-verify hands plain arithmetic to sympy's `parse_expr`, which evaluates it: digits and operators alone."""
+    """sympy's `parse_expr` evaluates what it is given: of an answer, a number at most."""
     given_ = []
     parse = parser.parse_expr
     monkeypatch.setattr(parser, "parse_expr", lambda text, **how: given_.append(text) or parse(text, **how))
@@ -306,8 +306,6 @@ def test_what_a_model_says_is_never_run_as_python(writing, tmp_path, monkeypatch
             symbolically_equal(text, gold, 0.0)
             equal(text, gold)
             says(text, gold)
-    symbolically_equal(rf"\int {time.time_ns()}+4*5 \sum", "x", 0.0)  # no text that was parsed before
-    assert given_, "plain arithmetic is given to it"
     assert [text for text in given_ if not re.fullmatch(r"[\d\s.+*/()×÷-]*", text)] == []
     assert not marker.exists()
 
