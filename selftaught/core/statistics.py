@@ -448,9 +448,10 @@ def gain_over_seeds(
     1997, Bootstrap Methods and their Application, section 3.8). Two corrections for few repetitions: their deviations
     are widened to their unbiased variance (Rao and Wu 1988, JASA 83:231-241), and the tails to those of Student's t,
     as `bootstrap` does it, at the degrees of freedom of the two variances together (Satterthwaite 1946, Biometrics
-    Bulletin 2:110-114). Never narrower than the interval of all tasks as of one repetition, which is all there is where
-    there is only one: that one holds for its training run, and not for the next. The order of repetitions does not
-    matter. Raises BadInput under two tasks.
+    Bulletin 2:110-114). Never narrower than Student's t interval of the repetitions' means: where these differ by more
+    than their tasks explain, no resample of two or three is as far off as the next training may be. Nor than the
+    interval of all tasks as of one repetition, which is all there is where there is only one: that one holds for its
+    training run, and not for the next. The order of repetitions does not matter. Raises BadInput under two tasks.
     """
     pairs = zip(control, treated, strict=True)
     gains = sorted((np.sort(_difference(one, other)) for one, other in pairs), key=lambda values: values.tolist())
@@ -460,7 +461,9 @@ def gain_over_seeds(
         return Interval(mean, alone.low, alone.high)
     tail = _tail_over_seeds(gains, (1 - confidence) / 2)
     low, high = np.quantile(_resampled_gains(gains, tail, seed), [tail, 1 - tail])
-    return Interval(mean, min(float(low), alone.low), max(float(high), alone.high))
+    means = [values.mean() for values in gains]
+    apart = float(scipy.stats.t.ppf((1 + confidence) / 2, len(means) - 1) * np.std(means, ddof=1) / len(means) ** 0.5)
+    return Interval(mean, min(float(low), alone.low, mean - apart), max(float(high), alone.high, mean + apart))
 
 
 def _tail_over_seeds(gains: Sequence[Floats], tail: float) -> float:

@@ -36,11 +36,12 @@ def run_arms(platform: Platform, effect: Effect, repetitions: int, file: Path, w
     does: the same call resumes.
     """
     results = (Results.read(file) if file.exists() else Results(effect=effect)).current(effect)
+    control = [BASE] if effect.control == BASE else []  # its run went with the arm that it was measured beside
     missing = [
         (arms, seed)
         for seed in range(1, repetitions + 1)
         for arms in alike(effect)
-        if not all(results.has(arm.name, seed) for arm in arms)
+        if not all(results.has(name, seed) for name in (*(arm.name for arm in arms), *control))
     ]
     for done, (arms, seed) in enumerate(missing):
         step = f"{effect.system}: {arms[0].name}, seed {seed}"

@@ -29,10 +29,14 @@ class FromChildren(Backup):
                 each.value = self.combined(each)
 
     def _combine(self, node: SearchNode) -> None:
-        if node.expanded and node.children:
-            for child in node.children:
-                self._combine(child)
-            node.value = self.combined(node)
+        grown, waiting = list[SearchNode](), [node]
+        while waiting:  # no recursion: roll-outs are deeper than Python goes
+            each = waiting.pop()
+            if each.expanded and each.children:
+                grown.append(each)
+                waiting.extend(each.children)
+        for each in reversed(grown):
+            each.value = self.combined(each)
 
     @abstractmethod
     def combined(self, node: SearchNode) -> float:

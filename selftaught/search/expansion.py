@@ -220,7 +220,9 @@ class Steps(Drawing, Expansion, type="steps"):
 
 
 def _expanded(node: SearchNode) -> Iterator[SearchNode]:
-    for child in node.children:
+    waiting = list(reversed(node.children))
+    while waiting:  # no recursion: roll-outs are deeper than Python goes
+        child = waiting.pop()
         if child.expanded:
             yield child
-            yield from _expanded(child)
+            waiting.extend(reversed(child.children))

@@ -336,7 +336,7 @@ class Search(Sampler, type="search"):
             node.close_if_done()
             return []
         grown = await self._value(tree, children, context)
-        if self.adaptive and (children or was_short):
+        if self.adaptive and node.children and (children or was_short):
             more = self.adaptive.more([child.value for child in node.children])
             grown += await self._value(tree, await self.expand.grow(tree, node, context, more) if more else [], context)
         node.close_if_done()

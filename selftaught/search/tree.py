@@ -170,12 +170,14 @@ class SearchTree:
 
     def enter(self, parent: SearchNode) -> None:
         """Make nodes of the tree of what has grown below `parent` since: children in order, then what is below each."""
-        for child in parent.children:
-            if child.index < 0:
-                child.index = len(self.nodes)
-                self.nodes.append(child)
-        for child in parent.children:
-            self.enter(child)
+        waiting = [parent]
+        while waiting:  # no recursion: a roll-out of short lines is deeper than Python goes
+            children = waiting.pop().children
+            for child in children:
+                if child.index < 0:
+                    child.index = len(self.nodes)
+                    self.nodes.append(child)
+            waiting.extend(reversed(children))
 
     def sketch(self, parent: SearchNode, step: Completion) -> SearchNode:
         """A child of `parent` that says `step`, of which neither the parent nor the tree knows yet."""
