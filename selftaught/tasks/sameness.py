@@ -44,7 +44,11 @@ Marks = tuple[Hashable, ...]
 
 # Words ----------------------------------------------------------------------------------------------------------------
 
-_EDGES = ".,;:!?\"'()[]"
+_MARKS = ".,;:!?\"'"
+"""Punctuation, which makes no word of its own, wherever the spaces are."""
+_EDGES = f"{_MARKS}()[]"
+_EMPHASIS = "*_`$"
+"""What Markdown and LaTeX put around words."""
 _SAME = str.maketrans(
     dict.fromkeys("\u2018\u2019\u02bc\u2032", "'")
     | dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"')
@@ -61,6 +65,8 @@ _FRACTION = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215e])")
 _POWER, _INDEX = re.compile("[\u00b2\u00b3\u00b9\u2070-\u207e]+"), re.compile("[\u2080-\u208e]+")
 _POINT = re.compile(r"(?<!\w)\.(?=\d)")
 _NUMBER = re.compile(r"(?:\d[\d,.]*\d|\d)!*")
+_BETWEEN = re.compile(r"(?<=[\w)])[+/=<>](?=[\w(.])|(?<=[\d)])[*^-](?=[\d(.])|(?<=[^\W\d])[,;](?=[^\W\d])")
+"""Operators and commas that have no spaces around them: 3+4 is 3 + 4."""
 
 
 def words(text: str) -> list[str]:
@@ -97,7 +103,8 @@ _Word = tuple[str, str, int, str]
 
 
 def _read(text: str) -> list[_Word]:
-    return [_word(token) for token in _TOKEN.findall(_normal(text))]
+    made = map(_word, _TOKEN.findall(_BETWEEN.sub(r" \g<0> ", _normal(text))))
+    return [word for word in made if word[0]]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -108,9 +115,10 @@ def _word(token: str) -> _Word:
 
 
 def _bare(token: str) -> str:
+    token = token.strip(_EMPHASIS) or token
     core = token.strip(_EDGES)
     if not core:
-        return token
+        return token if token.strip(_MARKS) else ""
     if len(core) > 1 and not any(map(str.isdigit, core)):
         return core
     return _POINT.sub("0.", token.rstrip(".,;:?\"'").lstrip(",;:!?\"'"))

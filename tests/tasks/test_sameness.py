@@ -46,6 +46,12 @@ def nonsense(count: int, length: int, seed: int = 1) -> list[str]:
         ("STRASSE", "stra\u00dfe"),
         ("soft\u00adly", "softly"),
         (".5 litres", "0.5 litres"),
+        ("3+4", "3 + 4"),
+        ("Which is it ?", "Which is it?"),
+        ("**What** is it?", "What is it?"),
+        (r"Half is $\frac12$ of it", r"Half is \frac12 of it"),
+        ("hello,world", "hello, world"),
+        ("one/two", "one / two"),
         ("\u4ed6\u4e70\u4e86 5 \u4e2a\u3002", "\u4ed6\u4e70\u4e865\u4e2a"),
     ],
 )
