@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
-from selftaught.verification.listings import GRID, is_row, same_numbers
+from selftaught.verification.listings import grid, is_row, same_numbers
 from selftaught.verification.numbers import (
     CURRENCY,
     DECIMAL,
@@ -152,9 +152,7 @@ def final_answer(text: str, *, finished: bool = True) -> str | None:
     if not finished:
         return _stated_integer(spoken)
     answer = spoken.strip()
-    if grid := GRID.search(answer):
-        return grid[0].strip()
-    return _stated(answer) or _bare_formula(answer) or _last_mention(answer) or _few_words(answer)
+    return grid(answer) or _stated(answer) or _bare_formula(answer) or _last_mention(answer) or _few_words(answer)
 
 
 def equal(answer: str, gold: str, tolerance: float = TOLERANCE) -> bool:
@@ -260,15 +258,16 @@ def _said(clause: str) -> str | None:
     mentions = list(dict.fromkeys(_mentions(clause)))
     if _RELATION.search(clause):
         return clause
-    if number(clause) is None and mentions and _all_one(mentions) and not _says_more(clause):
-        return mentions[0]
+    if number(clause) is None and mentions and _all_one(mentions):
+        return clause if any(_is_changed(clause, found) for found in _found(clause)) else mentions[0]
     # Several ("3 or 4") are left complete: a choice of answers is none of them.
     return clause if mentions else _few_words(clause)
 
 
-def _says_more(clause: str) -> bool:
+def _is_changed(text: str, found: re.Match[str]) -> bool:
     """Whether words beside a number change it: "5 and a half", "not 5"."""
-    return any(_NOT.search(clause[: found.start()]) or _GOES_ON.match(clause, found.end()) for found in _found(clause))
+    before = text[max(0, found.start() - 30) : found.start()]
+    return bool(_NOT.search(before) or _GOES_ON.match(text, found.end()))
 
 
 def _all_one(mentions: list[str]) -> bool:
@@ -289,9 +288,7 @@ def _last_mention(text: str) -> str | None:
         return text[related.start() : found[-1].end()]
     if found and (related := _RELATED_ON.match(text, found[-1].end())):
         return text[found[-1].start() : related.end()]
-    if found and _says_more(text[: found[-1].end()] + text[found[-1].end() :].partition("\n")[0]):
-        return None
-    return _read(found[-1]) if found else None
+    return _read(found[-1]) if found and not _is_changed(text, found[-1]) else None
 
 
 def _are_one(text: str, one: re.Match[str], other: re.Match[str]) -> bool:

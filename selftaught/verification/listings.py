@@ -12,8 +12,14 @@ from selftaught.verification.numbers import close, number, undressed
 _ONE = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)"
 _SPACED = re.compile(rf"{_ONE}(?:\s+{_ONE})+")
 _LISTED = re.compile(rf"{_ONE}(?:(?:\s*[,;]\s*|\s+){_ONE})*")
-GRID = re.compile(rf"(?:^|(?<=\n))[ \t]*{_ONE}(?:[ \t]+{_ONE})+[ \t]*(?:\n[ \t]*{_ONE}(?:[ \t]+{_ONE})+[ \t]*)+\Z")
-"""Lines of several numbers at the end of a text."""
+_LINE = re.compile(rf"[ \t]*{_ONE}(?:[ \t]+{_ONE})+[ \t]*")
+
+
+def grid(text: str) -> str | None:
+    """The lines of several numbers that `text` ends with; None where there are not two."""
+    lines = text.split("\n")
+    count = next((at for at, line in enumerate(reversed(lines)) if not _LINE.fullmatch(line)), len(lines))
+    return "\n".join(lines[-count:]) if count > 1 else None
 
 
 def is_row(text: str) -> bool:
