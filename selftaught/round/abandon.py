@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
-from selftaught.round.history import GONE, too_far
+from selftaught.round.history import too_far
 from selftaught.round.job import Job
 from selftaught.state.ledger import EndEntry, RoundEnd
 from selftaught.state.tracking import ABANDONED, STOPPED, RoundRun
@@ -49,8 +49,8 @@ def _abandoned(platform: Platform, line: str, before: float) -> Iterator[str]:
 def require_kept(platform: Platform, job: Job) -> None:
     """Raise BadInput when the job's round was given up: what is left of it must change nothing any more."""
     end = platform.ledger.read(EndEntry(job.key), RoundEnd)
-    if end or platform.tracker.outcome(job.run) in GONE:
-        how = f"{end.outcome} ({end.reason})" if end else platform.tracker.outcome(job.run)
+    if end or platform.tracker.outcome(job.run) == ABANDONED:  # where release 0.1 alone noted it
+        how = f"{end.outcome} ({end.reason})" if end else ABANDONED
         raise BadInput(f"{job.name}: has ended: {how}. Submit the line's next round, which draws its tasks again.")
 
 
