@@ -78,10 +78,11 @@ class IID(Drawing, Sampler, type="iid"):
             stop=self.stop,
             **self.drawn(),
         )
-        made = (rollout_of(task, at, model.digest, said, self.temperature) for at, said in enumerate(completions))
-        if tuple(messages) != task.messages or tuple(prompt) == task.messages:  # a hint is to leave no trace
-            return list(made)
-        return [_asked(each, prompt) for each in made]
+        own = tuple(messages) == task.messages != tuple(prompt)  # a hint is to leave no trace
+        asked = tuple(prompt) if own else ()
+        return [
+            rollout_of(task, at, model.digest, said, self.temperature, asked) for at, said in enumerate(completions)
+        ]
 
     def _prompt(self, messages: Sequence[Message]) -> list[Message]:
         own = [message for message in messages if message.role == "system"]
@@ -90,19 +91,15 @@ class IID(Drawing, Sampler, type="iid"):
         return [*system, *shown, *(message for message in messages if message.role != "system")]
 
 
-def _asked(rollout: Rollout, prompt: Sequence[Message]) -> Rollout:
-    """`rollout` with what its only turn was asked with."""
-    (turn,) = rollout.turns
-    return rollout.model_copy(update={"turns": (turn.model_copy(update={"asked": tuple(prompt)}),)})
-
-
-def rollout_of(task: Task, index: int, digest: str, said: Completion, temperature: float) -> Rollout:
-    """One answer to `task` of the model with that digest."""
+def rollout_of(
+    task: Task, index: int, digest: str, said: Completion, temperature: float, asked: tuple[Message, ...] = ()
+) -> Rollout:
+    """One answer to `task` of the model with that digest; `asked` is its prompt where that was not the task's own."""
     return Rollout(
         task=task.id,
         index=index,
         model=digest,
-        turns=(Turn(content=said.text, token_ids=said.token_ids, logprobs=said.logprobs),),
+        turns=(Turn(content=said.text, token_ids=said.token_ids, logprobs=said.logprobs, asked=asked),),
         temperature=temperature,
         finish_reason=said.finish_reason,
         prompt_tokens=said.prompt_tokens,

@@ -25,7 +25,7 @@ from selftaught.verification.numbers import (
     undressed,
     unwrapped,
 )
-from selftaught.verification.symbolic import symbolically_equal
+from selftaught.verification.symbolic import leading, symbolically_equal
 from selftaught.verification.writing import plain
 
 __all__ = ["TOLERANCE", "compared", "equal", "final_answer", "number", "says"]
@@ -90,7 +90,6 @@ _TAGS = re.compile(r"<\|\w+\|>|</?[a-z]\w*>", re.IGNORECASE)
 _RELATION = re.compile(r"(?<=[\w)}\]])\s*(?:[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z]))")
 _RELATED = re.compile(rf"(?:[A-Za-z]\s*)?(?:(?:{_RELATION.pattern})=?)\s*$")
 _RELATED_ON = re.compile(rf"{_RELATION.pattern}=?\s*[A-Za-z](?![A-Za-z])")
-_LEADING = re.compile(r"\s*\$?\s*(?:[<>]|!=|\\(?:le|ge|leq|geq|ne|neq)(?![a-zA-Z]))")
 _NEGATIVE = re.compile(
     r"\bnegative\s+(?=[\d.\\$])|(?:^|(?<=\bis )|(?<=[=:] ))minus\s+(?=[\d.\\$])", re.IGNORECASE | re.MULTILINE
 )
@@ -252,7 +251,7 @@ def _said(clause: str) -> str | None:
     clause = clause.strip(" *`\"'").rstrip(".")
     if _OPTION.fullmatch(unwrapped(clause).strip()) and not clause[:1].isdigit():
         return clause
-    if is_row(clause) or _LEADING.match(clause):
+    if is_row(clause) or leading(clause)[0]:
         return clause
     clause = _right_side(clause).strip(" *`\"'").rstrip(".")
     mentions = list(dict.fromkeys(_mentions(clause)))

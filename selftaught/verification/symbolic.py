@@ -60,13 +60,14 @@ def _says_otherwise(answer: str, gold: str) -> bool:
     """Whether there is something in one of the two that math-verify drops: a relation to nothing, a base, a word."""
     ours, theirs = (_BASE.findall(text) for text in (answer, gold))
     different = bool(ours and theirs) and ours != theirs
-    return different or any(read(answer) != read(gold) for read in (_leading, _in_words))
+    return different or leading(answer)[0] != leading(gold)[0] or _in_words(answer) != _in_words(gold)
 
 
-def _leading(text: str) -> str:
-    """The relation that `text` begins with."""
+def leading(text: str) -> tuple[str, str]:
+    """The relation that `text` begins with, to nothing, and what stands behind it; empty where there is none."""
     found = _LEADS.match(text)
-    return _RELATIONS.get(found[1], "") if found else ""
+    relation = _RELATIONS.get(found[1], "") if found else ""
+    return (relation, text[found.end() :]) if found and relation else ("", text)
 
 
 def _in_words(text: str) -> list[str]:
@@ -82,8 +83,7 @@ def _parsed(text: str) -> tuple[Any, ...]:
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     # As LaTeX alone, which plain arithmetic is, too: its other way of reading takes the last number of a text.
     latex = LatexExtractionConfig(boxed_match_priority=0)
-    leads = _LEADS.match(text)
-    text = text[leads.end() :] if leads and leads[1] in _RELATIONS else text
+    _, text = leading(text)
     written = _EXPONENT.sub(r" \\cdot 10^{\1}", text.strip(" $")).replace("\\varnothing", "\\emptyset")
     return tuple(cast("list[Any]", parse(f"\\boxed{{{written}}}", [latex], parsing_timeout=0)))
 

@@ -26,7 +26,7 @@ def run(job_path: str, challenger: str, decision: str) -> Version | None:
     A second call changes nothing, also where the challenger was rolled back since: the round is resumed, not undone.
 
     Raises RoundFailed when the champion is not the one that the challenger was measured against, or when the route
-    tries the challenger on users and it fails them; BadInput when the round was abandoned.
+    tries the challenger on users and it fails them; BadInput when the round was given up.
     """
     platform, job = Platform.open(), Job.read(job_path)
     require_kept(platform, job)
