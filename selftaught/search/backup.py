@@ -21,22 +21,13 @@ class FromChildren(Backup):
     """
 
     def back_up(self, node: SearchNode) -> None:
-        for child in node.children:
-            self._combine(child)
+        for each in reversed([*node.below(lambda node: node.expanded)]):
+            if each.children:
+                each.value = self.combined(each)
         for each in node.lineage():
             each.visits += 1
             if each.children:
                 each.value = self.combined(each)
-
-    def _combine(self, node: SearchNode) -> None:
-        grown, waiting = list[SearchNode](), [node]
-        while waiting:  # no recursion: roll-outs are deeper than Python goes
-            each = waiting.pop()
-            if each.expanded and each.children:
-                grown.append(each)
-                waiting.extend(each.children)
-        for each in reversed(grown):
-            each.value = self.combined(each)
 
     @abstractmethod
     def combined(self, node: SearchNode) -> float:

@@ -6,7 +6,6 @@ it but the last step. What steps are worth is not checked here.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -91,7 +90,7 @@ class Steps(Drawing, Expansion, type="steps"):
 
         What roll-outs went through below it was visited too, where a back-up counts that.
         """
-        for each in (*node.lineage(), *_expanded(node)) if self.widening else ():
+        for each in (*node.lineage(), *node.below(lambda each: each.expanded)) if self.widening else ():
             self._entitle(each)
 
     def _entitle(self, node: SearchNode) -> None:
@@ -217,12 +216,3 @@ class Steps(Drawing, Expansion, type="steps"):
         tree.tally.prefill_tokens += said[0].prompt_tokens
         tree.tally.truncated += sum(step.finish_reason == "length" for step in said)
         return [complete_tokens(step) for step in said]
-
-
-def _expanded(node: SearchNode) -> Iterator[SearchNode]:
-    waiting = list(reversed(node.children))
-    while waiting:  # no recursion: roll-outs are deeper than Python goes
-        child = waiting.pop()
-        if child.expanded:
-            yield child
-            waiting.extend(reversed(child.children))

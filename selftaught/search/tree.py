@@ -6,7 +6,7 @@ which node grows, what it is worth and how that is backed up are the blocks' bus
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from selftaught.blocks import Completion
@@ -68,6 +68,17 @@ class SearchNode:
         while node is not None:
             yield node
             node = node.parent
+
+    def below(self, enters: "Callable[[SearchNode], bool]" = lambda _: True) -> "Iterator[SearchNode]":
+        """The nodes below this one for which `enters` holds, each before its children; not what is below any other.
+
+        Without recursion: a roll-out of short lines is deeper than Python goes.
+        """
+        waiting = self.children[::-1]
+        while waiting:
+            if enters(node := waiting.pop()):
+                yield node
+                waiting += node.children[::-1]
 
     def so_far(self) -> str:
         """The text of the partial solution."""
@@ -170,14 +181,11 @@ class SearchTree:
 
     def enter(self, parent: SearchNode) -> None:
         """Make nodes of the tree of what has grown below `parent` since: children in order, then what is below each."""
-        waiting = [parent]
-        while waiting:  # no recursion: a roll-out of short lines is deeper than Python goes
-            children = waiting.pop().children
-            for child in children:
+        for node in (parent, *parent.below()):
+            for child in node.children:
                 if child.index < 0:
                     child.index = len(self.nodes)
                     self.nodes.append(child)
-            waiting.extend(reversed(children))
 
     def sketch(self, parent: SearchNode, step: Completion) -> SearchNode:
         """A child of `parent` that says `step`, of which neither the parent nor the tree knows yet."""
