@@ -16,6 +16,7 @@ from typing import Literal
 
 from selftaught.verification.listings import grid, is_row, same_numbers
 from selftaught.verification.numbers import (
+    CHANGES,
     CURRENCY,
     DECIMAL,
     PERCENT,
@@ -94,11 +95,7 @@ _NEGATIVE = re.compile(
     r"\bnegative\s+(?=[\d.\\$])|(?:^|(?<=\bis )|(?<=[=:] ))minus\s+(?=[\d.\\$])", re.IGNORECASE | re.MULTILINE
 )
 _NOT = re.compile(r"\bnot(?:\s+(?:exactly|equal\s+to))?\s*$", re.IGNORECASE)
-_GOES_ON = re.compile(
-    r"[\s-]*(?:and\s+(?:a|one)\s+(?:half|third|quarter)|halves|thirds|quarters|fourths|fifths|tenths|hundredths|squared"
-    r"|cubed|factorial)\b",
-    re.IGNORECASE,
-)
+_GOES_ON = re.compile(rf"[\s-]*(?:and\s+(?:a|one)\s+(?:half|third|quarter)|{CHANGES})\b", re.IGNORECASE)
 _PROPORTION = re.compile(r"(?:to|out of)(?!\S)")
 _PARTS = re.compile(
     r"(?:hours?|hrs?|h|minutes?|mins?|weeks?|days?|years?|feet|foot|ft|yards?|pounds?|lbs?|dollars?|euros?|gallons?|met(?:er|re)s?"

@@ -29,6 +29,8 @@ NO_UNIT = (
     r"(?:and|or|to|over|out|plus|minus|times|pi|sqrt|dozen|half|halves|thirds|fifths|tenths|hundredths|squared|cubed"
     r"|factorial|sin|cos|tan|log|ln|exp|mod)\b"
 )
+CHANGES = "halves|thirds|fourths|quarters|fifths|tenths|hundredths|squared|cubed|factorial"
+"""Words after a number that make another one of it, wherever it is read."""
 _POWER = r"(?:(?:\^|\*\*)\s*(?:\{{\s*(?P<{0}>[-+]?\d{{1,5}})\s*\}}|(?P<{0}_>-?\d{{1,5}})))"
 _ONE = r"(?:°\s?[CFcf]?|(?-i:[mgshlLNJWV](?![A-Za-z]))|[a-zμΩ]{2,})(?:\^?\{?-?[1-9]\}?)?"
 _UNIT = rf"{_ONE}(?:\s*(?:/|\\cdot|\*|\bper\b)\s*{_ONE})*"

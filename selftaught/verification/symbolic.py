@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from selftaught.core.computing_time import TooSlow, limited
+from selftaught.verification.numbers import CHANGES
 
 DIGITS = 30
 """To which numbers are evaluated; without a decimal point they have to agree in all but the last five of these."""
@@ -28,11 +29,7 @@ _RELATIONS = {
     **{sign: sign for sign in ("<", ">", "<=", ">=", "!=")},
 }
 _BASE = re.compile(r"(?<=\d)_\{?(\w+)\}?")
-_IN_WORDS = re.compile(
-    r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\b(half|halves|thirds|fourths|quarters|fifths|tenths|hundredths|thousandths"
-    r"|squared|cubed|factorial|dozen)\b",
-    re.IGNORECASE,
-)
+_IN_WORDS = re.compile(rf"\\(?:text|mbox|mathrm)\s*\{{[^{{}}]*\b(half|{CHANGES}|thousandths|dozen)\b", re.IGNORECASE)
 _EXPONENT = re.compile(r"(?<=\d)[eE]([-+]?\d{1,4})(?![\w.])")
 
 
