@@ -157,7 +157,8 @@ class Settings(BaseModel):
     """Tokens of the longest prompt and answer together that an engine takes; on a cluster its runtime says what it is
     (`maxModelLen` of the chart's values)."""
     engine_dtype: Annotated[str, Field(pattern="^(auto|bfloat16|float16|float32)$")] = "auto"
-    """What engines on this machine compute in; `auto` is what the model is stored in."""
+    """What engines on this machine compute in; `auto` is what the model is stored in, but float32 on a CPU that
+    emulates 16 bits."""
     engine_tensor_parallel: PositiveInt = 1
     """GPUs that share one engine on this machine."""
     engine_memory_share: Annotated[float, Field(ge=0, le=1)] = 0

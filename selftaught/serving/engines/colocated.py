@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from selftaught.core.errors import BadInput
 from selftaught.serving.engines.engine import OVERRIDES, VLLM_ENVIRONMENT, EngineOptions
+from selftaught.serving.engines.precision import on_cpu
 from selftaught.serving.engines.transformers_server import Json, Request, Settings, check_request
 
 if TYPE_CHECKING:
@@ -108,14 +109,14 @@ def _engine(folder: Path, options: EngineOptions) -> Any:
 
     set_num_threads = torch.set_num_threads
     shares = "TORCHELASTIC_RUN_ID" in os.environ  # torchrun's processes, each with an engine of its own
-    memory = {"kv_cache_memory_bytes": CACHE}
+    memory, dtype = {"kv_cache_memory_bytes": CACHE}, on_cpu(options.dtype)
     if not current_platform.is_cpu():
-        memory = {"gpu_memory_utilization": options.memory_share or SHARE}
+        memory, dtype = {"gpu_memory_utilization": options.memory_share or SHARE}, options.dtype
     try:
         with _bound_proxies():
             return cast(Any, LLM)(
                 model=str(folder),
-                dtype=options.dtype,
+                dtype=dtype,
                 max_model_len=options.context,
                 max_num_seqs=options.sequences,
                 enforce_eager=options.eager,

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from selftaught.core.loopback import KEY, OPEN, refusal, token
 from selftaught.records import for_template
+from selftaught.serving.engines.precision import on_cpu
 from selftaught.serving.process_reward import classes_of, loader
 from selftaught.serving.weight_check import logprobs_of, process_reward, values
 from selftaught.state.weights import prove_loaded
@@ -122,7 +123,7 @@ class Generator:
         auto.set_seed(seed)
         self.context, self.batch = context, batch
         self.tokenizer = auto.AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self.model = auto.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        self.model = auto.AutoModelForCausalLM.from_pretrained(folder, dtype=on_cpu(dtype)).eval()
         self._ends = _ends(self.tokenizer.eos_token_id) | _ends(self.model.generation_config.eos_token_id)
         if self.tokenizer.pad_token_id is None:  # what pads is masked, so any token will do
             self.tokenizer.pad_token_id = min(self._ends, default=0)
@@ -375,7 +376,7 @@ class Values:
 
         kind = cast(Any, transformers).AutoModelForSequenceClassification
         self._name, self._context, self._batch = name, context, batch
-        self._model = kind.from_pretrained(folder, dtype=dtype).eval()
+        self._model = kind.from_pretrained(folder, dtype=on_cpu(dtype)).eval()
         self._one_thread = ThreadPoolExecutor(1)
         self.answers = {"/classify": self._classify}
 
@@ -411,7 +412,7 @@ class Rewards:
 
         self._name, self._context = name, context
         self._tokenizer = cast(Any, transformers).AutoTokenizer.from_pretrained(folder)
-        self._model = loader(folder).from_pretrained(folder, dtype=dtype).eval()
+        self._model = loader(folder).from_pretrained(folder, dtype=on_cpu(dtype)).eval()
         self._one_thread = ThreadPoolExecutor(1)
         self.answers = {
             "/tokenize": self._tokenize,

@@ -1,7 +1,8 @@
 """vLLM's OpenAI-compatible server as the engines run it: `python -m selftaught.serving.engines.vllm_server ARGUMENTS`.
 
-Takes vLLM's own arguments and is vLLM's own server, but for three things. On a CPU, vLLM starts its engine process
+Takes vLLM's own arguments and is vLLM's own server, but for four things. On a CPU, vLLM starts its engine process
 afresh, which imports everything a second time, half of a small model's start-up; forked from the server it has it all.
+On a CPU that emulates bfloat16, `--dtype auto` is float32 (`selftaught.serving.engines.precision`).
 While vLLM is imported, the files are compared with the digest that the engine is named by (SELFTAUGHT_MODEL_DIGEST).
 And of a process reward model it tells the scores of all tokens: vLLM's default is those at token 151651 alone, the tag
 of Qwen2.5-Math-PRM, whatever the model's tokenizer makes of it.
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from selftaught.serving.engines.precision import on_cpu
 from selftaught.state.weights import is_process_reward, prove_loaded
 
 SERVER = "vllm.entrypoints.openai.api_server"
@@ -32,13 +34,21 @@ def main(arguments: list[str]) -> None:
     """Serve until stopped. Raises StoreError when the files are another model's than the engine is named by."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model", default="")
-    model = Path(parser.parse_known_args(arguments)[0].model)
+    parser.add_argument("--dtype", default="auto")
+    options, rest = parser.parse_known_args(arguments)
+    model = Path(options.model)
     with ThreadPoolExecutor(1) as pool:
         proof = pool.submit(prove_loaded, model)
         prepare()
         proof.result()
-    sys.argv = ["vllm", *arguments, *_scores(model)]
+    sys.argv = ["vllm", "--model", options.model, "--dtype", _dtype(options.dtype), *rest, *_scores(model)]
     runpy.run_module(SERVER, run_name="__main__")
+
+
+def _dtype(dtype: str) -> str:
+    from vllm.platforms import current_platform
+
+    return on_cpu(dtype) if current_platform.is_cpu() else dtype
 
 
 def _scores(model: Path) -> list[str]:
