@@ -17,6 +17,7 @@ import numpy as np
 from selftaught.blocks import Check, Evidence, Margin
 from selftaught.core.errors import BadInput
 from selftaught.core.statistics import SHARES, Bounds, is_binary, sign_flip, tango
+from selftaught.evaluation.judged import judged
 from selftaught.evaluation.pairing import Pairs, pair
 from selftaught.evaluation.wording import percent
 from selftaught.records import Split
@@ -24,6 +25,8 @@ from selftaught.records import Split
 
 def guard_checks(evidence: Evidence, metrics: Sequence[str], margin: float, confidence: float) -> Iterator[Check]:
     """A check a metric and reference, the champion and the line's base model, on the guard tasks.
+
+    Where answers could not be judged there is one more of each, on these.
 
     Raises BadInput where a metric was not measured on them.
     """
@@ -51,6 +54,8 @@ def _checks(evidence: Evidence, split: Split, margin: Margin, confidence: float)
             pairs = pair(evidence.scores, metric, split, digest, evidence.challenger)
             label = [split, *[metric] * (metric != margin.metrics[0]), *[name] * (name != "champion")]
             guarded = _Guarded(metric, name, split, pairs, evidence.bounds.get(metric, SHARES))
+            if any(pairs.errors):
+                yield judged(" ".join([*label, "judged"]), pairs, name)
             yield _check(" ".join(label), guarded, margin.loss, confidence)
 
 

@@ -20,21 +20,18 @@ from selftaught.core.statistics import (
     Gain,
     alpha_spending,
     is_binary,
-    mcnemar_two_sided,
     mean_gain,
     paired_gain,
     template_gain,
 )
 from selftaught.evaluation.guard import guard_checks, set_checks
+from selftaught.evaluation.judged import judged
 from selftaught.evaluation.outlook import Chances, describe, noise_of
 from selftaught.evaluation.pairing import Pairs, pair
-from selftaught.evaluation.runner import MOST_UNVERIFIED
 from selftaught.evaluation.wording import percent
 
 _DIGITS = 12
 """Of error probabilities: hides the noise of floats, and takes a rest that no test could use for none."""
-ALIKE = 0.005
-"""How unlikely it has to be, were both models' answers judged equally often, that they were not: nine tasks to none."""
 FEWEST_TEMPLATES = 6
 """Under which nothing is said of other templates: if all of five gain, chance has done so with 2^-5 > .025."""
 
@@ -135,7 +132,7 @@ class PairedGain(Gate, type="paired_gain"):
     def _checks(self, evidence: Evidence, pairs: Pairs, gain: Gain, budget: _Budget) -> Iterator[Check]:
         yield _new_model(evidence)
         if any(pairs.errors):
-            yield _judged(pairs)
+            yield judged("judged", pairs)
         if not evidence.fresh:
             yield _within_budget(evidence, budget)
         yield self._significant(pairs, gain, budget)
@@ -177,26 +174,6 @@ def _new_model(evidence: Evidence) -> Check:
     if evidence.challenger == evidence.champion:
         return Check("new_model", False, f"the challenger is the champion itself ({digest}): training changed nothing")
     return Check("new_model", True, f"the challenger ({digest}) is not the champion ({evidence.champion[:8]})")
-
-
-def _judged(pairs: Pairs) -> Check:
-    """Whether what could not be judged is little, and of both models alike."""
-    champion, challenger = pairs.errors
-    passed, alike = champion + challenger <= MOST_UNVERIFIED + 1e-9, mcnemar_two_sided(*pairs.alone)
-    reason = (
-        f"verifiers could not judge {percent(champion)} of the champion's answers and {percent(challenger)} of the "
-        f"challenger's: {pairs.left} tasks were left out for both"
-    )
-    if not passed:
-        reason += f", which is more than {percent(MOST_UNVERIFIED)} together, so nothing was measured. Fix the verifier"
-    elif alike <= ALIKE:
-        reason += (
-            f", {pairs.alone[0]} of them for the champion's answers alone and {pairs.alone[1]} for the challenger's, "
-            f"which is unlikely to be chance (p = {alike:.2g}): a model that is judged less often may seem better "
-            "than it is. Fix the verifier"
-        )
-    values = {"left_out": pairs.left, "champion": champion, "challenger": challenger, "p_value": alike}
-    return Check("judged", passed and alike > ALIKE, reason, values)
 
 
 def _over_templates(pairs: Pairs, evidence: Evidence, budget: _Budget) -> Check:

@@ -15,7 +15,7 @@ Fresh report tasks are left alone: what follows from a fall is a decision. Made 
 found is on the model's version, in its run, and wherever the webhook leads. Each look errs with `alpha` again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -48,6 +48,9 @@ LEVEL = 0.05
 """How often an equal predecessor is gone back to after an alarm, at the first look; half as often at each later one."""
 FEWEST = 50
 """Tasks below which the newest ones are not tested separately."""
+FEWEST_PAIRS = 2
+"""Tasks below which nothing is tested: of one there is no telling what is chance."""
+TOO_FEW = "fewer than two gate tasks arrived that both models were judged on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,10 @@ class Promotion:
         return self.round.champion.digest
 
     def values(self, digest: str) -> dict[str, float]:
-        """What the model scored on each dropped task of the report set, by the task's id."""
+        """What the model scored on each uploaded task of the report set, by the task's id."""
         wanted = (digest, self.metric, "report")
         found = (score for score in self.scores if (score.model, score.metric, score.split) == wanted)
-        return {score.task: score.value for score in found if score.source.startswith(UPLOADED)}
+        return _judged(score for score in found if score.source.startswith(UPLOADED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +170,18 @@ def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: G
     found = Watched(line, champion.version, champion.digest, "no promotion", "")
     promotion = _promotion(platform, champion)
     before = pairs(*map(promotion.values, (champion.digest, promotion.anchor))) if promotion else []
-    if promotion is None or not before:
+    if promotion is None or len(before) < FEWEST_PAIRS:
         return replace(found, reason="it was not promoted on inbox tasks, so there is nothing to compare with")
     anchor = next((each for each in platform.tracker.versions(line) if each.digest == promotion.anchor), None)
     if anchor is None or anchor.removed:
         return replace(found, reason="the files of its predecessor are gone, so there is nothing to compare with")
     tasks = source.held_out(past(platform, line, campaign, until=promotion.started))
-    if not tasks:
-        return replace(found, outcome="nothing new", reason="no gate tasks arrived since its promotion")
+    if len(tasks) < FEWEST_PAIRS:
+        return replace(found, outcome="nothing new", reason=f"{TOO_FEW} since its promotion")
     stage = _deciding(recipe, promotion.metric)
     after = pairs(*(_measured(platform, recipe, stage, each, tasks) for each in (champion, anchor)))
+    if len(after) < FEWEST_PAIRS:
+        return replace(found, outcome="nothing new", reason=f"{TOO_FEW} since its promotion")
     found = compared(replace(found, metric=promotion.metric, anchor=anchor.version), before, after, guard)
     fresh = Fresh(tasks, after, frozenset(names(source.path)))
     found = _followed_up(platform, found, (champion, anchor), fresh, guard)
@@ -215,7 +220,14 @@ def _deciding(recipe: Recipe, metric: str) -> Stage:
 def _measured(
     platform: Platform, recipe: Recipe, stage: Stage, version: Version, tasks: Sequence[Task]
 ) -> dict[str, float]:
-    return {score.task: score.value for score in scores(platform, recipe, stage, version.line, version.digest, tasks)}
+    """What the model scored on each of `tasks`, in their order, which is that of their arrival."""
+    found = _judged(scores(platform, recipe, stage, version.line, version.digest, tasks))
+    return {task.id: found[task.id] for task in tasks if task.id in found}
+
+
+def _judged(found: Iterable[TaskScore]) -> dict[str, float]:
+    """Values by task; without the tasks of which an answer could not be judged, as the gate leaves them out."""
+    return {score.task: score.value for score in found if not score.errors}
 
 
 # The alarm ------------------------------------------------------------------------------------------------------------
@@ -283,8 +295,8 @@ def _followed_up(
         _keep(platform, champion, fresh.look(0))
         return _saying(found, f"the tasks that arrive from now on will tell whether version {anchor.version} is better")
     later = fresh.since(looks[0]) if looks else []
-    if not later or fresh.drops <= looks[-1].drops:
-        return _saying(found, "nothing has arrived since the last look") if looks else found
+    if len(later) < FEWEST_PAIRS or fresh.drops <= looks[-1].drops:
+        return _saying(found, "nothing has arrived since the last look that could be tested") if looks else found
     found = tested(found, later, LEVEL / 2 ** looks[-1].number)
     if found.confirmed:
         found = (

@@ -60,7 +60,7 @@ class Changes:
 
 
 def changes(scores: Iterable[TaskScore], round: RoundReport) -> Changes:
-    """The tasks that both models of `round` answered, under its deciding metric; listed by kind, then by task id."""
+    """The tasks that both models of `round` were judged on, under its deciding metric; by kind, then by task id."""
     pairs = sorted(_pairs([s for s in scores if s.metric == round.metric], round), key=_rank)
     return Changes(tuple(_first(pairs)), dict(Counter((pair.split, pair.change) for pair in pairs)))
 
@@ -84,7 +84,8 @@ def _pairs(scores: Sequence[TaskScore], round: RoundReport) -> Iterator[TaskChan
     before = {(s.split, s.task): s for s in scores if s.model == round.champion.digest}
     for after in scores:
         same_task = before.get((after.split, after.task))
-        if round.challenger and after.model == round.challenger.digest and same_task:
+        mine = round.challenger and after.model == round.challenger.digest
+        if mine and same_task and not (same_task.errors or after.errors):
             yield TaskChange(same_task, after)
 
 

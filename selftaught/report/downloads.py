@@ -27,7 +27,7 @@ COLUMNS = (
     "set", "metric", "role", "model", "task", "level", "template", "source", "value", "right", "answers",
     "not_judged", "tokens",
 )  # fmt: skip
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?\Z")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,18 +25,25 @@ IN_FORCE = ("start", "promoted")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One model on the curve: its name there, what became of it, and its summary (None: not measured)."""
+    """One model on the curve: its name there, what became of it, and its summary (None: not measured).
+
+    `beside` is that of the champion that it was measured beside.
+    """
 
     label: str
     outcome: str
     summary: Summary | None
+    beside: Summary | None = None
 
 
 def points(rounds: Sequence[RoundReport], metric: str, split: Split = "report") -> list[Point]:
     """The first champion, then every round's challenger."""
     first = rounds[0]
     start = Point("start", "start", first.summary(first.champion, metric, split))
-    tried = (Point(round_label(r), r.outcome, r.summary(r.challenger, metric, split)) for r in rounds)
+    tried = (
+        Point(round_label(r), r.outcome, *(r.summary(each, metric, split) for each in (r.challenger, r.champion)))
+        for r in rounds
+    )
     return [start, *tried]
 
 
@@ -145,11 +152,14 @@ def _cross(colour: str) -> Figure:
 
 
 def _in_force(curve: Sequence[Point], aside: float) -> Figure:
-    """The champion's value after each round: a refused or failed round leaves it where it was."""
+    """The champion's value after each round: a refused or failed round leaves it where it was.
+
+    That is where the round found it: a version may have been rolled back since the round that promoted it.
+    """
     values: list[float | None] = [None]
     for point in curve:
-        moved = point.outcome in IN_FORCE and point.summary
-        values.append(moved.mean if moved else values[-1])
+        found = point.summary if point.outcome in IN_FORCE else point.beside
+        values.append(found.mean if found else values[-1])
     return {"x": [x + aside for x in range(len(curve))], "y": values[1:]}
 
 

@@ -68,7 +68,7 @@ class Tally:
 
     def _see(self, verdicts: Iterable[Verdict]) -> None:
         judged: dict[str, bool] = {}
-        for verdict in verdicts:
+        for verdict in (each for each in verdicts if not each.turn):  # those on earlier answers are no rollout's
             self._verdicts[verdict.verifier, _said(verdict)] += 1
             if verdict.error is None:
                 judged[verdict.verifier] = verdict.passed

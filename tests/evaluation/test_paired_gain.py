@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from selftaught.blocks import Check, Decision, Evidence, Outlook
+from selftaught.blocks import Check, Decision, Evidence, Margin, Outlook
 from selftaught.core.errors import BadInput
 from selftaught.core.statistics import Bounds, alpha_spending, mcnemar_power, smallest_detectable_gain
 from selftaught.evaluation.decision import decision_from_json, decision_to_json
@@ -313,6 +314,18 @@ def test_a_task_that_neither_model_was_judged_on_speaks_for_neither():
     values = [0.0, 1.0] * 500
     scores = unjudged(CHAMPION, values, range(10)) + unjudged(CHALLENGER, values, range(10))
     assert check(gate().decide(evidence([], [], scores=scores)), "judged").values["p_value"] == 1
+
+
+@pytest.mark.parametrize("split", ["guard", "retention"])
+def test_unjudged_answers_void_what_is_guarded_as_they_void_the_gate_set(split: Any):
+    """The challenger lost what 30 of 200 answers it was not judged on would have shown."""
+    same = [1.0] * 200
+    lost = [score.model_copy(update={"split": split}) for score in unjudged(CHALLENGER, same, range(30))]
+    scores = [*rows(CHAMPION, CLEAR[0]), *rows(CHALLENGER, CLEAR[1]), *rows(CHAMPION, same, split), *lost]
+    sets = {} if split == "guard" else {"margins": {split: Margin(("accuracy",), 0.15)}}
+    decided = gate(guard=[] if split == "guard" else "none").decide(evidence([], [], scores=scores, **sets))
+    assert failed(decided) == {f"{split} judged"}
+    assert "30 tasks were left out for both" in check(decided, f"{split} judged").reason
 
 
 def test_where_no_task_was_judged_there_is_nothing_to_decide():

@@ -22,7 +22,8 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.records import Task, TaskScore, dataset
 from selftaught.report.data import ModelVersion
-from selftaught.round.intake import drawn
+from selftaught.round.intake import drawn, inbox, past
+from selftaught.round.job import Plan
 from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
 from selftaught.state.tracking import Version
@@ -63,6 +64,12 @@ class Line:
         found = self.platform.tracker.resolve("line", "champion")
         assert found is not None
         return found.version
+
+    def fresh(self) -> Sequence[Task]:
+        """The gate tasks that arrived since the promotion."""
+        plan = self.platform.ledger.read(PlanEntry(RoundKey("line", "fresh")), Plan)
+        assert plan is not None
+        return inbox(self.recipe).held_out(past(self.platform, "line", "fresh", until=plan.started))
 
     def arrive(self, words: str = "ABCDEFGHIJKL") -> None:
         """Fresh tasks: a fifth of 26 a word are gate tasks."""
@@ -200,6 +207,44 @@ def test_a_fall_that_has_just_begun_is_seen_on_the_newest_tasks():
         "three windows share the error probability"
     )
     assert compared(found, before, after[:180], GUARD).outcome == "held"
+
+
+def test_the_newest_tasks_are_those_that_arrived_last_in_whatever_order_they_are_scored(line: Line):
+    """Scores come sorted by id: the champion falls to its predecessor on the last 52 of some 200 arrivals."""
+    line.arrive("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn")
+    anchor = lambda tasks: dict(sorted(zip(tasks, halves(0.3, len(tasks)), strict=True)))  # noqa: E731
+
+    def fallen(tasks: Sequence[str]) -> dict[str, float]:
+        better, last = halves(0.6, len(tasks) - 52), [anchor(tasks)[task] for task in tasks[-52:]]
+        return dict(sorted(zip(tasks, [*better, *last], strict=True)))
+
+    line.values |= {line.old.digest: anchor, line.new.digest: fallen}
+    found = line.watch()
+    assert (found.outcome, found.tasks_after < 70) == ("fell", True), found.reason
+
+
+def test_answers_that_nobody_could_judge_are_no_fall(line: Line, monkeypatch: pytest.MonkeyPatch):
+    line.arrive()
+    broken = {line.new.digest}
+
+    def measured(*given: Any) -> list[TaskScore]:
+        found = scored(given[4], [task.id for task in given[-1]], 0.8 if given[4] in broken else 0.3)
+        unjudged = [score.model_copy(update={"errors": 1, "value": 0.0}) for score in found[:20]]
+        return [*unjudged, *found[20:]] if given[4] in broken else found
+
+    monkeypatch.setattr("selftaught.lines.watch.scores", measured)
+    found = line.watch()
+    assert (found.outcome, found.tasks_after) == ("held", len(line.fresh()) - 20)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_of_one_fresh_task_nothing_is_said(line: Line, monkeypatch: pytest.MonkeyPatch, left: int):
+    line.arrive("A")
+    few = line.fresh()[:left]
+    monkeypatch.setattr(type(line.recipe.tasks), "held_out", lambda *_: few)
+    found = line.watch()
+    assert (found.outcome, found.change) == ("nothing new", None)
+    assert "fewer than two gate tasks arrived" in found.reason
 
 
 def gains(pairs: Sequence[Pair]) -> list[float]:

@@ -52,6 +52,13 @@ def test_other_metrics_other_models_and_tasks_answered_by_one_model_alone_are_no
     assert changes(other + alone + stranger, ROUND).shown == ()
 
 
+def test_a_task_of_which_an_answer_was_not_judged_is_no_loss():
+    scores = scored([(1.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+    unjudged = [score.model_copy(update={"errors": int(i in {1, 4})}) for i, score in enumerate(scores)]
+    found = changes(unjudged, ROUND)
+    assert {change: found.total(change) for change in ("gained", "lost")} == {"gained": 0, "lost": 1}
+
+
 def test_one_task_in_two_splits_is_paired_within_each():
     found = changes(scored([(0.0, 1.0)], "gate") + scored([(1.0, 0.0)], "report"), ROUND)
     assert found.totals == {("gate", "gained"): 1, ("report", "lost"): 1}

@@ -67,6 +67,8 @@ def test_numbers_below_zero_stay_numbers():
     score = sample(1).scores[0].model_copy(update={"value": -0.5, "template": "-3"})
     (row,) = table(sample(1).model_copy(update={"scores": (score,)}))
     assert (row["value"], row["template"]) == ("-0.5", "-3")
+    tiny = score.model_copy(update={"value": -1.3877787807814457e-17})
+    assert float(table(sample(1).model_copy(update={"scores": (tiny,)}))[0]["value"]) == tiny.value
 
 
 def test_rollouts_are_a_line_each_with_every_turn_and_verdict():

@@ -23,6 +23,13 @@ def test_a_refused_round_leaves_the_champion_where_it_was():
     assert line["y"] == [ACCURACY[0], ACCURACY[1], ACCURACY[1], ACCURACY[3]]
 
 
+def test_after_a_rollback_the_curve_goes_on_from_what_the_round_began_with():
+    """Round 2's champion is round 1's challenger no more: that was rolled back to the model of the start."""
+    one, two, _ = sample(3).rounds
+    back = two.model_copy(update={"champion": one.champion, "summaries": (*one.summaries, *two.summaries)})
+    assert figures.curve([one, back])["data"][0]["y"] == [ACCURACY[0], ACCURACY[1], ACCURACY[0]]
+
+
 def test_refused_challengers_are_crosses_beside_the_line_and_keep_their_interval():
     data = sample(3)
     (cross,) = (trace for trace in figures.curve(data.rounds)["data"] if trace["name"] == "accuracy, refused")

@@ -55,6 +55,19 @@ def test_a_rollout_that_two_verifiers_could_not_judge_is_one_error():
     assert Tally.of([group("!!", "+!", "++")]).funnel(kept=0).errors == 2
 
 
+def test_verdicts_on_earlier_answers_are_not_counted_as_the_rollouts():
+    made = group("++", "++")
+    earlier = [
+        tuple(each.model_copy(update={"turn": "first", "passed": False}) for each in said) for said in made.verdicts
+    ]
+    both = made.model_copy(update={"verdicts": tuple(zip_both(made.verdicts, earlier))})
+    assert Tally.of([both]).sampled() == Tally.of([made]).sampled()
+
+
+def zip_both(last, earlier):
+    return [(*one, *other) for one, other in zip(last, earlier, strict=True)]
+
+
 def test_each_verifier_is_counted_by_itself_and_with_each_other():
     sampled = Tally.of([group("++", "++", "+-", "-+", number=1), group("--", "+!", "!-", number=2)]).sampled()
     assert sampled.verifiers == (

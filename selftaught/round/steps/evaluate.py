@@ -95,11 +95,12 @@ def _parts(
     platform: Platform, job: Job, share: _Share, challenger: str, held_out: Sequence[Task], out: str
 ) -> Iterator[_Part]:
     tasks = [task for task in held_out if task.split in share.splits]
-    models = [job.champion, ModelRef(digest=challenger)]
-    for whose, model in zip(("champion", "challenger"), models, strict=True):
+    models = {job.champion.digest: ("champion", job.champion)}
+    models.setdefault(challenger, ("challenger", ModelRef(digest=challenger)))  # training may have changed nothing
+    for whose, model in models.values():
         yield _model(platform, job, model, tasks, share, whose, Path(out))
     guarding = [task for task in tasks if share.name or task.split == "guard"]
-    if job.anchor and job.anchor.digest not in [model.digest for model in models] and guarding and share.anchored:
+    if job.anchor and job.anchor.digest not in models and guarding and share.anchored:
         yield _model(platform, job, job.anchor, guarding, replace(share, metrics=share.anchored), "base", Path(out))
 
 

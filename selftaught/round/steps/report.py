@@ -279,14 +279,22 @@ def _roles(job: Job) -> Iterator[data.RoleModel]:
 
 
 def _steps(job: Job, inputs: Inputs, training: Training) -> Iterator[data.StepTime]:
-    """The wall time of each step, and the rest of the round: engines starting, tasks starting, bookkeeping."""
+    """The wall time of each step, and the rest of the round: engines starting, tasks starting, bookkeeping.
+
+    What an earlier round has done, and this one found, costs nothing.
+    """
     verified = dataset.manifest(Path(inputs.verified)).counts
+
+    def step(name: str, ended: float | None, seconds: float, tokens: int | None = None) -> data.StepTime:
+        free = ended is not None and ended < job.started
+        return data.StepTime(name=name, seconds=0.0 if free else seconds, tokens=0 if free and tokens else tokens)
+
     steps = [
-        data.StepTime(name="sample", seconds=verified["sampling_seconds"], tokens=int(verified["new_tokens"])),
-        data.StepTime(name="verify", seconds=verified["seconds"]),
-        data.StepTime(name="train", seconds=training.training_seconds, tokens=training.tokens),
+        step("sample", verified.get("sampling_ended"), verified["sampling_seconds"], int(verified["new_tokens"])),
+        step("verify", verified.get("ended"), verified["seconds"]),
+        step("train", training.ended, training.training_seconds, training.tokens),
         *(
-            data.StepTime(name=f"train {role}", seconds=other.training_seconds, tokens=other.tokens)
+            step(f"train {role}", other.ended, other.training_seconds, other.tokens)
             for role, other in training.others.items()
         ),
         _evaluated("evaluate gate", inputs.gate_scores),

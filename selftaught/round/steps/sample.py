@@ -4,6 +4,7 @@ Finished groups are journaled under the shard's input digest, so a killed step r
 """
 
 import asyncio
+import time
 from pathlib import Path
 
 from selftaught.core.stopwatch import Stopwatch
@@ -45,6 +46,7 @@ async def _sample(platform: Platform, job: Job, tasks: list[Task], out: Path, ke
     require_trees(groups)
     counts = {
         "seconds": watch.seconds,
+        "ended": time.time(),
         "new_tokens": float(total_tokens(groups)),
         "unanswered": float(len(tasks) - len(groups)),
         **outcomes(groups),

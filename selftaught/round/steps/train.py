@@ -7,6 +7,7 @@ to the bit.
 """
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -46,6 +47,8 @@ class Trained(BaseModel):
     trained_tokens: int
     training_seconds: float
     losses: tuple[tuple[int, float], ...]
+    ended: float | None = None
+    """When it was done, in seconds since the epoch; None where a release before this one has trained."""
     measured: Mapping[str, float] = {}
     """What the objectives measured (`value.mae` …)."""
 
@@ -131,6 +134,7 @@ def _as_it_was(platform: Platform, policy: ModelRef) -> Trained:
         trained_tokens=0,
         training_seconds=0.0,
         losses=(),
+        ended=time.time(),
     )
 
 
@@ -155,6 +159,7 @@ def stored(platform: Platform, start: ModelRef, results: Sequence[TrainResult], 
         trained_tokens=sum(result.trained_tokens for result in results),
         training_seconds=sum(result.seconds for result in results),
         losses=tuple(_joined(results)),
+        ended=time.time(),
         measured={name: value for result in results for name, value in result.metrics.items() if "." in name},
     )
 

@@ -112,7 +112,7 @@ def _written(platform: Platform, job: Job, gathering: Gatherings, result: TrainR
         "new_tokens": float(total_tokens(groups)),
         "unanswered": 0.0,
         "sampling_seconds": result.metrics["online.gathering_seconds"],
-        "seconds": result.metrics["online.gathering_seconds"],
+        "seconds": 0.0,  # verified while it was gathered
     }
     made_of = {"tasks": job.tasks, "model": job.trainee.digest}
     verified = dataset.write(scratch / "verified", groups, "groups", parents=made_of, recipe=recipe, counts=counts)

@@ -5,6 +5,7 @@ after the other: what is in memory at once is a few dozen of them, the ids of th
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +36,8 @@ from selftaught.verification.runner import funnel, verified
 
 READABLE = 24
 """How many verified groups the round's run shows."""
+ENDS = ("ended", "sampling_ended")
+"""The counts that say when a step was done, and not how much: see `selftaught.round.steps.report`."""
 COLUMNS = ("question", "gold answer", "answer", "passed", "verdicts", "finish reason")
 
 
@@ -93,11 +96,11 @@ def _verify(
             "new_tokens": sum(part.counts["new_tokens"] for part in parts),
             "unanswered": sum(part.counts.get("unanswered", 0.0) for part in parts),
             "sampling_seconds": max(part.counts["seconds"] for part in parts),
+            "sampling_ended": max(part.counts.get("ended", time.time()) for part in parts),
         }
         parents = {f"groups.{index}": part.digest for index, part in enumerate(parts)} | inherited(parts)
-        return into.end(
-            parents, job.recipe.digest, {**counts, **figures(controls), **sampled, "seconds": watch.seconds}
-        )
+        timed = {**sampled, "seconds": watch.seconds, "ended": time.time()}
+        return into.end(parents, job.recipe.digest, {**counts, **figures(controls), **timed})
 
 
 def _by_id(shard: Path) -> Iterator[Group]:
@@ -161,14 +164,16 @@ def track_verified(platform: Platform, job: Job, verified: Manifest) -> None:
     for past in reused_by(job, verified):
         at = platform.store.uri("datasets", past.trees)
         platform.tracker.log_dataset(job.run, f"trees of {past.round}", past.trees, at, past.rows, "reused trees")
-    platform.tracker.log(job.run, {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts})
+    amounts = {key if key.startswith("search.") else f"funnel.{key}": n for key, n in counts if key not in ENDS}
+    platform.tracker.log(job.run, amounts)
 
 
 def track_examples(platform: Platform, job: Job, examples: Manifest) -> None:
     """Log the examples, and how many there are."""
     uri = platform.store.uri("datasets", examples.digest)
     platform.tracker.log_dataset(job.run, "examples", examples.digest, uri, examples.rows, "training")
-    platform.tracker.log(job.run, {"funnel.kept": float(examples.rows), "funnel.replayed": examples.counts["replayed"]})
+    kept, replayed = examples.counts["own"], examples.counts["replayed"]
+    platform.tracker.log(job.run, {"funnel.kept": kept, "funnel.replayed": replayed})
 
 
 def show(platform: Platform, job: Job, verified: Path) -> None:

@@ -68,7 +68,10 @@ def run(config: Gradient, model: Path, plan: OnlinePlan, out: Path, context: Tra
 
 
 def result(progress: Progress, **measured: float) -> TrainResult:
-    """What a run came to, by the figures of its steps; steps without anything to learn from have no loss."""
+    """What a run came to, by the figures of its steps; steps without anything to learn from have no loss.
+
+    Its seconds are those of training: what gathering took is a figure of its own.
+    """
     log = progress.log
     measured |= {
         f"online.{name}": sum(entry[name] for entry in log) for name in ("gathering_seconds", "update_seconds")
@@ -78,7 +81,7 @@ def result(progress: Progress, **measured: float) -> TrainResult:
         steps=progress.steps,
         tokens=int(sum(entry["tokens"] for entry in log)),
         trained_tokens=int(sum(entry["trained_tokens"] for entry in log)),
-        seconds=progress.seconds,
+        seconds=progress.seconds - measured["online.gathering_seconds"],
         losses=tuple((int(entry["step"]), entry["loss"]) for entry in log if "loss" in entry),
         metrics=measured,
     )
