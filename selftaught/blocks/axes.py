@@ -70,6 +70,8 @@ class Sampler(Block, axis="sample"):
     asks_verifiers: ClassVar[bool] = True
     """Whether it may use the stage's verifiers. If not, its rollouts do not depend on them, and models that only they
     use are not served while it samples."""
+    mints: ClassVar[bool] = False
+    """Whether its rollouts are of tasks that a model wrote, instead of those that it is given."""
 
     def roles(self) -> frozenset[str]:
         """The policy, and the roles of nested blocks."""

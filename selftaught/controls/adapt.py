@@ -11,7 +11,7 @@ temperature, for the choice of the next round. So a choice was made for the mode
 is sampled as the recipe says, and what the probes find is trained on too.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Annotated, TypeVar, cast
@@ -50,7 +50,7 @@ class Adapt(Control, type="adapt"):
         scores = self.scores(seen.groups)
         if not scores:
             return state
-        present = state.get("temperature")
+        present = state.get("temperature", _present(seen.groups))
         best = max(scores, key=lambda each: (scores[each], each == present))
         return {"temperature": best, "scores": {f"{each:g}": score for each, score in scores.items()}}
 
@@ -70,6 +70,8 @@ class Adapt(Control, type="adapt"):
         sampler = stage.sample
         if "temperature" not in type(sampler).model_fields:
             raise ValueError(f"it sets sample.temperature, which '{sampler.name}' does not have. Sample with iid.")
+        if sampler.mints:
+            raise ValueError(f"'{sampler.name}' writes tasks, whose answers have no balance score. Sample with iid.")
         for each in self.temperatures:
             stage.with_fields({"sample.temperature": each})
 
@@ -79,11 +81,19 @@ class Adapt(Control, type="adapt"):
         return {t: fmean(balance(found[t], self.target) for found in each) for t in self.temperatures if each}
 
 
+def _present(groups: Sequence[Group]) -> float:
+    """The temperature of the sampler itself: all tasks were sampled at it, and a share of them at others."""
+    return Counter(rollout.temperature for group in groups for rollout in group.rollouts).most_common(1)[0][0]
+
+
 def by_temperature(group: Group) -> Iterator[tuple[float, list[bool]]]:
-    """Of each temperature, whether its distinct answers to the group's own task are right; one not judged is wrong."""
+    """Of each temperature, whether its distinct answers to the group's own task are right; one not judged is wrong.
+
+    Answers that were given away say nothing of a temperature.
+    """
     found = defaultdict[float, dict[str, bool]](dict)
     for index, rollout in enumerate(group.rollouts):
-        if rollout.task == group.id:
+        if rollout.task == group.id and not rollout.hinted:
             found[rollout.temperature].setdefault(" ".join(rollout.text.split()), group.passed(index))
     for temperature, answers in found.items():
         yield temperature, list(answers.values())

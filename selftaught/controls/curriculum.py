@@ -95,10 +95,13 @@ def arm_values(state: State) -> dict[str, float]:
 
 
 def pass_rate(group: Group) -> float | None:
-    """The share that passed of the attempts at the group's own task that could be judged; None if none could."""
+    """The share that passed of the attempts at the group's own task that could be judged; None if none could.
+
+    Answers that were given away are no attempts.
+    """
     judged = [
         group.passed(index)
         for index, (rollout, verdicts) in enumerate(zip(group.rollouts, group.verdicts, strict=True))
-        if rollout.task == group.id and not any(verdict.is_missing for verdict in verdicts)
+        if rollout.task == group.id and not rollout.hinted and not any(verdict.is_missing for verdict in verdicts)
     ]
     return fmean(judged) if judged else None

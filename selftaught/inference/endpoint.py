@@ -314,7 +314,7 @@ class Endpoint:
         return [self._odds(choice, words) for choice in await self._first_tokens(chats)]
 
     async def _first_tokens(self, chats: Sequence[Sequence[Message]]) -> list[_Choice]:
-        asked = self._sampling(0.0, 1, ()) | {"top_logprobs": MOST_LOGPROBS}
+        asked = self._sampling(0.0, 1, ()) | {"logprobs": True, "top_logprobs": MOST_LOGPROBS}
         if self._batches and len(chats) > 1:
             try:
                 return await self._batch([self._chat(messages) for messages in chats], asked)

@@ -3,9 +3,9 @@
 What a search is compared with: majority vote and best-of-n at the same budget. It does not look at the answers.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from selftaught.blocks import Context
 from selftaught.records import Group, Rollout, Task
@@ -20,6 +20,12 @@ class Budget(IID, type="budget"):
     tokens: Annotated[
         PositiveInt, Field(description="new tokens per task after which no more rollouts are sampled")
     ] = 256
+
+    @model_validator(mode="after")
+    def _is_drawn(self) -> Self:
+        if self.temperature == 0:
+            raise ValueError("temperature: 0 gives the same rollout again and again; set one above 0")
+        return self
 
     async def sample(self, task: Task, context: Context) -> Group:
         """The rollouts of `task`, with indexes from 0. Raises what `ChatModel.chat` raises."""

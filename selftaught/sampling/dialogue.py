@@ -8,6 +8,7 @@ what is trained on is a curator's business (`transcripts`).
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -19,6 +20,8 @@ from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, pro
 from selftaught.sampling.dialogue_tool import outputs
 from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, is_feedback, problems
 
+NONE: Feedback = {}
+"""Where no verifier was asked."""
 Spoken = str | Iterator[Completion] | None
 """What is said in a branch: a text that no model was asked for, or answers; None where a model gave none."""
 
@@ -124,7 +127,7 @@ class _Asking:
         """The branches after the turn, each followed by those that it split into."""
         verdicts = await self._verdicts(branches) if self.turn.asks_verifiers else [()] * len(branches)
         firing = self._firing(branches, verdicts)
-        feedback = [feedback_of(self.turn, each) for each in verdicts]
+        feedback = [feedback_of(self.turn, each) if at in firing else NONE for at, each in enumerate(verdicts)]
         prompts = {
             at: prompt_of(self.turn, branch, self.task, feedback[at])
             for at, branch in enumerate(branches)
@@ -144,29 +147,33 @@ class _Asking:
     # Conditions -------------------------------------------------------------------------------------------------------
 
     async def _verdicts(self, branches: Sequence[Branch]) -> list[tuple[Verdict, ...]]:
-        """What the verifiers say of each branch's last answer."""
+        """What the verifiers say of each branch's last answer; nothing where none was given."""
         if not self.context.verifiers:
             raise BadRecipe(
                 f"sample: turn '{self.turn.name}' depends on which answers are wrong (when, {{feedback}}). "
                 "Add a block under verify."
             )
-        rollouts = tuple(each.rollout(self.task, "", at) for at, each in enumerate(branches))
-        return await judged(Group(task=self.task, rollouts=rollouts), self.context.verifiers, self.context)
+        rollouts = tuple(each.rollout(self.task, "", at) for at, each in enumerate(branches) if each.turns)
+        group = Group(task=self.task, rollouts=rollouts)
+        found = iter(await judged(group, self.context.verifiers, self.context) if rollouts else ())
+        return [next(found) if each.turns else () for each in branches]
 
     def _firing(self, branches: Sequence[Branch], verdicts: Sequence[tuple[Verdict, ...]]) -> set[int]:
         """The branches in which the turn is said. A verifier that could not run has neither passed nor failed."""
-        live = [at for at, branch in enumerate(branches) if branch.continues_with(self.turn)]
-        failed = {at for at in live if any(each.fails for each in verdicts[at])}
-        passed = {at for at in live if passes(verdicts[at])}
+        answered = {at for at, branch in enumerate(branches) if branch.turns}
+        live = {at for at, branch in enumerate(branches) if branch.continues_with(self.turn)}
+        if self.turn.asks_verifiers:
+            live &= answered
+        failed = {at for at in answered if any(each.fails for each in verdicts[at])}
         match self.turn.when:
             case "failed":
-                return failed
+                return live & failed
             case "passed":
-                return passed
-            case "all_failed":
-                return failed if len(failed) == len(live) else set()
+                return {at for at in live if passes(verdicts[at])}
+            case "all_failed":  # also those in which the turn cannot be said
+                return live if failed == answered else set()
             case _:
-                return set(live)
+                return live
 
     # Asking -----------------------------------------------------------------------------------------------------------
 
@@ -196,10 +203,11 @@ class _Asking:
 
     async def _asked(self, model: ChatModel, prompt: Prompt, branches: int, begun: bool) -> Iterator[Completion] | None:
         turn = self.turn
+        greedy = turn.temperature == 0  # all branches get one answer: vLLM gives no more of them
         try:
             said = await model.chat(
                 prompt,
-                n=turn.n * branches,
+                n=1 if greedy else turn.n * branches,
                 temperature=turn.temperature,
                 max_tokens=turn.max_tokens,
                 stop=turn.stop,
@@ -209,7 +217,7 @@ class _Asking:
             if begun:
                 return None
             raise
-        return iter(said)
+        return repeat(said[0]) if greedy else iter(said)
 
     # Branching --------------------------------------------------------------------------------------------------------
 

@@ -181,11 +181,19 @@ def problems(turns: Sequence[DialogueTurn]) -> Iterator[str]:
     if turns[0].when != "always":
         yield f"{names[0]}.when: {turns[0].when}: there is no answer before the first turn."
     in_thread = [turn for turn in turns if turn.view == "thread"]
-    optional = {turn.name for turn in turns if turn.when != "always" or turn.inject_error}
-    optional |= {turn.name for turn in turns if turn.run in optional}
+    optional = _left_out(turns)
     for before, turn in pairwise(in_thread):
         if turn.run is None and turn.ask is None and (before.speaker == turn.by or before.name in optional):
             yield f"{turn.name}.ask is missing: {turn.by} would speak twice in a row."
+
+
+def _left_out(turns: Sequence[DialogueTurn]) -> set[str]:
+    """The turns that may be left out: by a condition, for want of an error to make, or with one that they quote."""
+    optional = set[str]()
+    for turn in turns:
+        if turn.when != "always" or turn.inject_error or not optional.isdisjoint(turn.slots() | turn.needs):
+            optional.add(turn.name)
+    return optional
 
 
 def _of_slots(turn: DialogueTurn, earlier: Sequence[str], later: Sequence[str]) -> Iterator[str]:

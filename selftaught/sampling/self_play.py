@@ -32,6 +32,7 @@ class SelfPlay(Drawing, Sampler, type="self_play"):
     """
 
     asks_verifiers: ClassVar[bool] = False
+    mints: ClassVar[bool] = True
     role: Annotated[str, Field(description="the role that writes tasks")] = "policy"
     ask: Annotated[str, Field(min_length=1, description="what it is asked; {task} is the question of a task")] = PROMPT
     n: Annotated[PositiveInt, Field(description="proposals a task")] = 4

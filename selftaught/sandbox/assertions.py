@@ -10,6 +10,8 @@ _HARNESS = """
 import ast
 import os
 import random
+import sys
+import types
 results = os.dup(3)
 os.close(3)
 with open("solution.py", encoding="utf-8", errors="surrogateescape") as file:
@@ -17,7 +19,10 @@ with open("solution.py", encoding="utf-8", errors="surrogateescape") as file:
 made = [each for each in tree.body if isinstance(each, ast.Assert)]
 calls = sum(any(isinstance(part, ast.Call) for part in ast.walk(each)) for each in made)
 random.seed(0)
-exec(compile(tree, "solution.py", "exec", dont_inherit=True), {"__name__": "solution", "__file__": "solution.py"})
+module = types.ModuleType("solution")
+module.__file__ = "solution.py"
+sys.modules["solution"] = module
+exec(compile(tree, "solution.py", "exec", dont_inherit=True), module.__dict__)
 os.write(results, str(calls).encode())
 """
 

@@ -21,6 +21,7 @@ _HARNESS = """
 import os
 import random
 import sys
+import types
 import values
 RESULTS = os.fdopen(os.dup(3), "w", encoding="ascii", buffering=1)
 os.close(3)
@@ -29,7 +30,10 @@ def main(function):
         calls = [values.decode(line) for line in file]
     with open("solution.py", encoding="utf-8", errors="surrogateescape") as file:
         source = file.read()
-    space = {"__name__": "solution", "__file__": "solution.py"}
+    module = types.ModuleType("solution")
+    module.__file__ = "solution.py"
+    sys.modules["solution"] = module  # where dataclasses and pickle look its classes up
+    space = module.__dict__
     random.seed(0)
     exec(compile(source, "solution.py", "exec", dont_inherit=True), space)
     for arguments in calls:

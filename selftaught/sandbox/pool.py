@@ -113,10 +113,10 @@ class Worker:
         """Run `program` to its end; see `Pool.run`."""
         if self._process is not None and self._process.poll() is not None:  # lost while it was idle
             self.end()
-        if self._writer is None:
-            await self.start()
-        assert self._writer is not None
         try:
+            if self._writer is None:
+                await self.start()
+            assert self._writer is not None
             self._writer.write(json.dumps(wire.request(program)).encode() + b"\n")
             return wire.outcome(await self._answer(program.limits.wall_s + _ANSWERED_WITHIN_S))
         except BaseException:  # cancelled, too: whatever the worker was at, it is at it no more

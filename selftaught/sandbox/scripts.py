@@ -14,12 +14,16 @@ MAX_PRINTED = 1000
 _HARNESS = """
 import ast
 import random
+import sys
+import types
 with open("script.py", encoding="utf-8", errors="surrogateescape") as file:
     tree = ast.parse(file.read(), "script.py")
 random.seed(0)
-space = {"__name__": "__main__", "__file__": "script.py"}
-exec(compile(ast.Module(tree.body[:-1], []), "script.py", "exec", dont_inherit=True), space)
-exec(compile(ast.Interactive(tree.body[-1:]), "script.py", "single", dont_inherit=True), space)
+module = types.ModuleType("__main__")
+module.__file__ = "script.py"
+sys.modules["__main__"] = module
+exec(compile(ast.Module(tree.body[:-1], []), "script.py", "exec", dont_inherit=True), module.__dict__)
+exec(compile(ast.Interactive(tree.body[-1:]), "script.py", "single", dont_inherit=True), module.__dict__)
 """
 
 

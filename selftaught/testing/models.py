@@ -5,6 +5,7 @@ from itertools import cycle
 from typing import Unpack
 
 from selftaught.blocks import Completion, Drawn
+from selftaught.core.errors import NoAnswer
 from selftaught.records import Message
 
 Answer = str | Callable[[Sequence[Message]], str]
@@ -37,7 +38,12 @@ class ScriptedModel:
         stop: Sequence[str] = (),
         **drawn: Unpack[Drawn],
     ) -> list[Completion]:
-        """The next `n` answers, cut at `max_tokens` bytes."""
+        """The next `n` answers, cut at `max_tokens` bytes.
+
+        Raises NoAnswer for several at temperature 0, which vLLM refuses.
+        """
+        if temperature == 0 and n > 1:
+            raise NoAnswer(f"n must be 1 when using greedy sampling, got {n}")
         self.asked.append(tuple(messages))
         return [_completion(self._next(messages), max_tokens) for _ in range(n)]
 

@@ -64,6 +64,21 @@ def test_of_equal_scores_the_present_temperature_stays():
     assert Adapt(temperatures=GRID).observe({"temperature": 0.7}, Observed(groups))["temperature"] == 0.7
 
 
+@pytest.mark.parametrize("sampled_at", GRID)
+def test_of_equal_scores_the_first_round_stays_at_the_recipes_temperature(sampled_at: float):
+    """The sampler's own is the one that tasks without probes have."""
+    probe, other = sums(2)
+    groups = [probed(probe, {t: [("9", False)] for t in GRID}), probed(other, {sampled_at: [("9", False)] * 2})]
+    assert Adapt(temperatures=GRID).observe({}, Observed(groups))["temperature"] == sampled_at
+
+
+def test_answers_that_were_given_away_are_not_scored():
+    group = probed(sums(1)[0], {t: [("3", False), ("4", True)] for t in GRID})
+    hinted = tuple(each.model_copy(update={"hinted": each.index % 2 == 1}) for each in group.rollouts)
+    scores = Adapt(temperatures=GRID).scores([group.model_copy(update={"rollouts": hinted})])
+    assert scores == dict.fromkeys(GRID, 0.0)
+
+
 def test_without_a_probe_nothing_changes():
     state: State = {"temperature": 0.7, "scores": {"0.7": 0.1}}
     assert Adapt(temperatures=GRID).observe(state, Observed([probed(sums(1)[0], {0.7: [("3", True)]})])) == state
@@ -135,6 +150,11 @@ def test_a_sampler_without_a_temperature_is_refused():
         ValueError, match=r"stages.main.control.adapt: it sets sample.temperature, which 'search' does not have"
     ):
         stage(SEARCH)
+
+
+def test_a_sampler_that_writes_tasks_is_refused():
+    with pytest.raises(ValueError, match="'self_play' writes tasks, whose answers have no balance score"):
+        Adapt(temperatures=GRID).check(stage({"type": "self_play"}))
 
 
 def test_probes_are_of_a_share_of_the_tasks_and_numbered_through():

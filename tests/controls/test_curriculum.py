@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.blocks import Observed, State
-from selftaught.controls.curriculum import Curriculum, arm_values
+from selftaught.controls.curriculum import Curriculum, arm_values, pass_rate
 from selftaught.records import Group, Message, Rollout, Task, Turn, Verdict
 
 SEEDS = st.integers(0, 2**63)
@@ -44,6 +44,12 @@ def test_rollouts_that_could_not_be_judged_say_nothing():
     group = attempted(POOL[0], [True, True])
     crashed = group.model_copy(update={"verdicts": ((Verdict.errored("gold", "crashed"),),) * 2})
     assert arm_values(Curriculum().observe({}, Observed([crashed]))) == {}
+
+
+def test_answers_that_were_given_away_are_no_attempts():
+    group = attempted(tasks(1)[0], [False, False, True, True])
+    hinted = tuple(each.model_copy(update={"hinted": each.index > 1}) for each in group.rollouts)
+    assert pass_rate(group.model_copy(update={"rollouts": hinted})) == 0
 
 
 def test_the_first_of_a_draw_is_of_an_arm_by_the_boltzmann_distribution():

@@ -196,6 +196,15 @@ async def test_the_odds_of_words_are_those_of_first_tokens_in_any_case():
     assert (server.bodies[0]["max_tokens"], server.bodies[0]["top_logprobs"]) == (1, 20)
 
 
+async def test_a_model_behind_a_url_is_asked_for_log_probabilities_where_odds_are_asked_for():
+    """OpenAI's servers and vLLM's refuse `top_logprobs` without `logprobs`."""
+    content = [{"token": "True", "logprob": -0.1, "top_logprobs": [{"token": "True", "logprob": -0.1}]}]
+    with serving(lambda _, body: (200, answer(body, logprobs={"content": content}))) as server:
+        async with RemoteModel(server.url, "gpt-x") as model:
+            assert await model.odds([ASK], ["true"]) == [pytest.approx([math.exp(-0.1)])]
+    assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 20)
+
+
 CHATS = [(*ASK, Message(role="assistant", content=said), *ASK) for said in "abc"]
 
 

@@ -84,6 +84,15 @@ async def test_branches_that_said_the_same_are_asked_once():
     assert [rollout.text for rollout in group.rollouts] == [RIGHT, WRONG]
 
 
+async def test_a_greedy_turn_after_branches_that_said_the_same_is_asked_for_once():
+    """vLLM gives one greedy answer a request, and refuses more."""
+    greedy = SECOND | {"temperature": 0}
+    group, model = await sampled(dialogue(ATTEMPT | {"n": 3}, greedy), WRONG, WRONG, RIGHT, RIGHT, WRONG)
+    assert len(model.asked) == 3
+    assert [rollout.text for rollout in group.rollouts] == [RIGHT, RIGHT, WRONG]
+    assert {rollout.finish_reason for rollout in group.rollouts} == {"stop"}
+
+
 async def test_shared_tokens_count_once():
     group, _ = await sampled(dialogue({"name": "attempt"}, SECOND | {"n": 3}), WRONG)
     assert sum(each.completion_tokens for each in group.rollouts) == 4 * len(WRONG)
@@ -314,6 +323,37 @@ async def test_where_nothing_was_said_there_is_no_rollout(view: str, shown: tupl
 )
 def test_turns_that_cannot_follow_one_another_are_refused(turns: tuple[dict[str, Any], ...], match: str):
     with pytest.raises(ValidationError, match=match):
+        dialogue(*turns)
+
+
+@pytest.mark.parametrize("again", [{"when": "failed"}, {"ask": "{feedback} Again."}, {"when": "all_failed"}])
+async def test_where_nothing_was_said_yet_no_verifier_is_asked(again: dict[str, Any]):
+    """The first turn is left out where its text has nothing to make wrong: the task has no rollout."""
+    drift = {"name": "drift", "say": "{text.reference}", "inject_error": "number"}
+    attempt = {"name": "attempt", "ask": "{drift} Go on."}
+    task = TASK.model_copy(update={"texts": {"reference": "No figures at all."}})
+    block = dialogue(drift, attempt, {"name": "second", "ask": "Again."} | again)
+    with pytest.raises(NoAnswer, match="nothing of what turn 'drift' says"):
+        await sampled(block, WRONG, task=task, verifiers=(AnswerMatch(),))
+
+
+async def test_all_failed_looks_at_branches_in_which_the_turn_cannot_be_said_too():
+    critique = {"name": "critique", "kind": "critique", "ask": "Why?", "when": "failed"}
+    again = {"name": "again", "ask": "By {critique}: the answer is {answer}.", "when": "all_failed"}
+    group, _ = await sampled(
+        dialogue(ATTEMPT, critique, again), WRONG, RIGHT, "Off by one.", verifiers=(AnswerMatch(),)
+    )
+    assert "again" not in {turn.name for rollout in group.rollouts for turn in rollout.turns}
+
+
+def test_a_turn_that_quotes_one_that_may_be_left_out_may_be_left_out_too():
+    turns = [
+        {"name": "attempt"},
+        {"name": "critique", "by": "critic", "kind": "critique", "ask": "Why?", "when": "failed"},
+        {"name": "advice", "by": "critic", "kind": "critique", "ask": "So, after {critique}?"},
+        {"name": "second"},
+    ]
+    with pytest.raises(ValidationError, match=r"second.ask is missing: policy would speak twice in a row"):
         dialogue(*turns)
 
 

@@ -40,6 +40,22 @@ def test_a_program_that_does_not_compile_answers_nothing(ask: Ask):
     assert ask("def f(", 1, 2) == [Unanswered()] * 2
 
 
+DATACLASS = """
+from __future__ import annotations
+from dataclasses import dataclass
+import pickle
+@dataclass
+class Item:
+    count: int
+def f(x: int) -> int:
+    return pickle.loads(pickle.dumps(Item(x))).count
+"""
+
+
+def test_classes_are_found_in_their_module_as_in_any_other(ask: Ask):
+    assert ask(DATACLASS, 4) == [Returned(4)]
+
+
 def test_a_program_that_guesses_guesses_the_same_in_every_run(ask: Ask):
     source = "import random\ndef f(x): return random.random()"
     assert ask(source, 1, 2) == ask(source, 1, 2)

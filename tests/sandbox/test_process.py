@@ -137,6 +137,19 @@ def test_a_run_that_is_cancelled_ends_its_program(runner: asyncio.Runner):
     assert runner.run(cancel()) == b"1\n"
 
 
+def test_a_run_that_is_cancelled_while_its_worker_starts_leaves_nothing_to_the_next(runner: asyncio.Runner):
+    async def cancel() -> bytes:
+        async with ProcessSandbox(workers=1) as pool:
+            for seconds in (0.3, 0.01, 0.02, 0.05):  # the first one's end makes the others' worker start anew
+                going = asyncio.create_task(pool.run(Program("while True: pass", limits=Limits(cpu_s=600, wall_s=600))))
+                await asyncio.sleep(seconds)
+                going.cancel()
+                await asyncio.gather(going, return_exceptions=True)
+            return (await pool.run(Program("print(1)"))).stdout
+
+    assert runner.run(cancel()) == b"1\n"
+
+
 _PYTHON = "/usr/bin/python3"
 """An interpreter that every user of the machine may use, where there is one."""
 

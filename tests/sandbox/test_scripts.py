@@ -39,6 +39,11 @@ def test_what_an_interpreter_would_show(prints: Prints, source: str, said: str):
     assert prints(source) == said
 
 
+def test_a_script_is_the_main_module_and_has_no_name_of_the_harness(prints: Prints):
+    assert prints("import pickle\nclass A: pass\ntype(pickle.loads(pickle.dumps(A()))).__name__") == "'A'"
+    assert "NameError" in prints("ast")
+
+
 def test_what_does_not_compile_is_the_scripts_error(prints: Prints):
     assert prints("Sure! 12 times 4 is 48.").startswith("SyntaxError")
     assert "Error" in prints("x = '\ud800'")

@@ -269,6 +269,8 @@ def next_logprobs(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[flo
 def check_request(request: Request, known: range, context: int) -> None:
     """Raise RefusedError for a request that a model with the tokens `known` and that context cannot answer."""
     _check_tokens(request.prompt, known)
+    if request.settings.temperature == 0 and request.n > 1:
+        raise RefusedError(f"n must be 1 when using greedy sampling, got {request.n}")  # vLLM's words
     if len(request.prompt) + request.settings.max_tokens > context:
         raise RefusedError(
             f"the prompt's {len(request.prompt)} tokens and {request.settings.max_tokens} new ones are more than "
