@@ -170,6 +170,11 @@ def current(axis: str, type: Any) -> Any:
     return _FORMER.get(axis, {}).get(type, type) if isinstance(type, str) else type
 
 
+def present(type: Any) -> Any:
+    """The same of a block whose axis is not known: of any of them."""
+    return next((found for axis in _FORMER if (found := current(axis, type)) != type), type)
+
+
 class OneOf:
     """The pydantic schema of an axis: a union of its blocks, distinguished by `type`."""
 

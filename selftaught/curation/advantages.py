@@ -17,6 +17,11 @@ from typing_extensions import override
 from selftaught.curation.base import PerGroupCurator, is_own, sampled, thread
 from selftaught.records import Example, Group, Reinforce, Rollout, Segment, TargetType, Turn
 
+ROUNDING = 1e-6
+"""Added to a standard deviation before it divides, as in GRPO: the rounding of equal rewards is no difference."""
+FLAT = 1e-9
+"""What rewards that are equal may differ by."""
+
 
 class Advantages(PerGroupCurator, type="advantages"):
     """A `reinforce` example each rollout, cut off or not. Equal rollouts of a task are one, of their number's weight.
@@ -55,7 +60,7 @@ class Advantages(PerGroupCurator, type="advantages"):
         """The rollouts of `group` in order, each once."""
         found = self.rewarded(group)
         rewards = [reward for _, reward in found]
-        if not rewards or (self.drop_flat and min(rewards) == max(rewards)):
+        if not rewards or (self.drop_flat and max(rewards) - min(rewards) < FLAT):
             return
         made = [
             reinforced(group, rollout, advantage, fmean(rewards))
@@ -64,13 +69,16 @@ class Advantages(PerGroupCurator, type="advantages"):
         yield from _counted(made)
 
     def rewarded(self, group: Group) -> list[tuple[Rollout, float]]:
-        """The rollouts of `group` that have a reward, with it."""
+        """The rollouts of `group` that have a reward, with it: all verifiers that give it could judge them."""
         return [
             (rollout, self._reward(group, at))
             for at, rollout in enumerate(group.rollouts)
             if not rollout.hinted
             and any(is_own(turn) and not turn.scripted for turn in rollout.turns)
-            and not any(verdict.is_missing for verdict in group.verdicts_on(at))
+            and not any(
+                verdict.is_missing or (verdict.verifier in self.rewards and verdict.error is not None)
+                for verdict in group.verdicts_on(at)
+            )
         ]
 
     def _reward(self, group: Group, at: int) -> float:
@@ -81,11 +89,8 @@ class Advantages(PerGroupCurator, type="advantages"):
 
     def advantages(self, rewards: Sequence[float]) -> list[float]:
         """The advantage of each of a task's rollouts, by their `rewards`."""
-        deviation = pstdev(rewards) if self.scale == "std" else 1.0
-        return [
-            (reward - self._baseline(rewards, reward)) / deviation if deviation else 0.0  # equal rewards say nothing
-            for reward in rewards
-        ]
+        deviation = pstdev(rewards) + ROUNDING if self.scale == "std" else 1.0
+        return [(reward - self._baseline(rewards, reward)) / deviation for reward in rewards]
 
     def _baseline(self, rewards: Sequence[float], own: float) -> float:
         match self.baseline:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from selftaught.curation.base import asked_with, distinct, drawn, sampled, segments
+from selftaught.curation.base import asked_with, distinct, drawn, is_complete, sampled, segments
 from selftaught.records import Group, Message, Rollout, Segment, content_id, in_words
 
 
@@ -36,7 +36,7 @@ class Answer:
 def complete(group: Group) -> Iterator[tuple[int, Rollout]]:
     """The rollouts of `group` that the model ended itself and that were not hinted, with their places."""
     for at, rollout in enumerate(group.rollouts):
-        if rollout.finish_reason == "stop" and not rollout.hinted:
+        if is_complete(rollout) and not rollout.hinted:
             yield at, rollout
 
 

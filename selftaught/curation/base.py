@@ -85,7 +85,7 @@ def _ascending(ids: Sequence[str]) -> bool:
 class Selection(PerGroupCurator):
     """Pick rollouts of each task, `per_task` at most, and `max_examples` in all.
 
-    Only rollouts that the model itself ended (finish_reason `stop`) are picked: what was cut off or broken off
+    Only rollouts whose turns the model itself ended (finish_reason `stop`) are picked: what was cut off or broken off
     (`length`, `abort`, `error`, `content_filter`) teaches to stop anywhere. The prompt is the task's own, so hints and
     system messages of the sampler do not enter it. What an answer was prefilled with is read and not learnt.
     """
@@ -101,9 +101,14 @@ class Selection(PerGroupCurator):
 
     def examples(self, group: Group, seed: int) -> Iterable[Example]:
         """What is picked of `group`, in the order drawn."""
-        complete = [rollout for rollout in self.candidates(group) if rollout.finish_reason == "stop"]
-        picked = drawn(distinct(complete) if self.dedupe else complete, self.per_task, seed)
-        return [self.example(group, rollout) for rollout in picked]
+        complete = [rollout for rollout in self.candidates(group) if self.is_complete(rollout)]
+        picked = drawn(distinct(complete) if self.dedupe else complete, None, seed)
+        made = (self.example(group, rollout) for rollout in picked)
+        return list(islice(distinct_examples(made) if self.dedupe else made, self.per_task))
+
+    def is_complete(self, rollout: Rollout) -> bool:
+        """Whether nothing that is learnt of `rollout` was cut off."""
+        return is_complete(rollout)
 
     def example(self, group: Group, rollout: Rollout) -> Example:
         """What is learnt from a rollout that was picked: all that it says, after the task's own prompt."""
@@ -117,6 +122,21 @@ def distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
         said = (in_words(turn.message) for turn in rollout.turns)
         by_text.setdefault(tuple(" ".join(each.split()) for each in said), rollout)
     return list(by_text.values())
+
+
+def distinct_examples(made: Iterable[Example]) -> Iterator[Example]:
+    """The first of each text: dialogues that branch late share their first turns."""
+    seen = set[str]()
+    for example in made:
+        if example.text_id not in seen:
+            seen.add(example.text_id)
+            yield example
+
+
+def is_complete(rollout: Rollout) -> bool:
+    """Whether the model itself ended all that it said in the thread: a dialogue may go on after a turn that was cut."""
+    own = filter(is_own, thread(rollout))
+    return rollout.finish_reason == "stop" and all(turn.finish_reason == "stop" for turn in own)
 
 
 D = TypeVar("D", Rollout, Example)

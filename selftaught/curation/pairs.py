@@ -9,7 +9,7 @@ the other way round where it spoilt it (SCL, He et al. 2024, arXiv 2410.04055), 
 business.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, ClassVar, Literal, Self, get_args
@@ -18,7 +18,7 @@ from pydantic import Field, PositiveInt, model_validator
 from typing_extensions import override
 
 from selftaught.curation.answers import Answer, answers, reference, turns
-from selftaught.curation.base import PerGroupCurator, asked
+from selftaught.curation.base import PerGroupCurator, asked, distinct_examples
 from selftaught.records import Example, Group, Prefer, Segment, TargetType, content_id
 
 Side = Literal["passed", "failed", "best", "worst", "sampled", "reference"]
@@ -104,7 +104,7 @@ class Pairs(PerGroupCurator, type="pairs"):
         """The pairs of `group`, in the order drawn."""
         found = self._turns(group, seed) if self.turn_names else self._sides(group, seed)
         made = (self._example(group, *pair) for pair in found)
-        yield from islice(_distinct(made), self.per_task)
+        yield from islice(distinct_examples(made), self.per_task)
 
     # Turns ------------------------------------------------------------------------------------------------------------
 
@@ -154,11 +154,3 @@ class Pairs(PerGroupCurator, type="pairs"):
             task=group.id,
             rollout=content_id([better.id, worse.id]),
         )
-
-
-def _distinct(made: Iterable[Example]) -> Iterable[Example]:
-    """The first of each text: dialogues that branch late share their first turns."""
-    by_text: dict[str, Example] = {}
-    for example in made:
-        by_text.setdefault(example.text_id, example)
-    return by_text.values()

@@ -105,6 +105,10 @@ class Transcripts(Selection, type="transcripts"):
             if not fates(group, at).isdisjoint(self.keep) and self._learnable(group, rollout):
                 yield rollout
 
+    def is_complete(self, rollout: Rollout) -> bool:
+        """Whether it came to its end; what is learnt of it was looked at turn by turn."""
+        return rollout.finish_reason == "stop"
+
     def example(self, group: Group, rollout: Rollout) -> Example:
         """`rollout` in the eyes of who said it, learnt where `train` says so."""
         sequence = tuple(self._segments(group, rollout))

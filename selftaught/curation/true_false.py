@@ -15,19 +15,15 @@ from selftaught.records import Example, Group, Message, Segment, TargetType
 
 
 class TrueFalse(PerGroupCurator, type="true_false"):
-    """A completion example each node of a tree that is known to be right or wrong: True from `threshold` on.
+    """A completion example each node of a tree that is known to be right or wrong, as `step_values` knows it.
 
-    The label is the quality value that right answers give it (`step_values`). There are as many of either word as the
-    rarer one has.
+    There are as many of either word as the rarer one has.
     """
 
     gives: ClassVar[TargetType | None] = "imitate"
 
     prompt: Annotated[str, Field(description="question about a partial solution: the one of `p_true`")] = (
         "Is this solution correct so far? Answer True or False, one word."
-    )
-    threshold: Annotated[float, Field(gt=0, le=1, description="the quality value from which on the answer is True")] = (
-        0.5
     )
     per_task: Annotated[
         PositiveInt | None, Field(description="examples of one task at most, drawn by the seed; null is all")
@@ -38,7 +34,8 @@ class TrueFalse(PerGroupCurator, type="true_false"):
         made = StepValues(minimum=0).examples(group, seed)
         sides: dict[str, list[Example]] = {"True": [], "False": []}
         for each in made:
-            sides["True" if each.regress.label >= self.threshold else "False"].append(each)
+            # its value would not do: it says how far a path has come, and is low where a right one begins
+            sides[str(each.regress.right)].append(each)
         most = min(map(len, sides.values()))
         even = [self._asked(each, word) for word, side in sides.items() for each in drawn(side, most, seed)]
         return iter(drawn(even, self.per_task, seed))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from selftaught.blocks import present
 from selftaught.core import shipped
 from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.recipe.text import Locations, contents, mapping
@@ -67,6 +68,8 @@ def resolved(text: str, path: Path, profile: str = "") -> tuple[dict[str, Any], 
     return _data(node, (), locations), locations
 
 
+LONGEST = 200
+"""Characters of a file's name at most, as file systems have it."""
 RECIPE = "a recipe is a mapping with name, models, tasks and stages"
 STAGE = "a stage is a mapping with sample, verify, train and the like"
 
@@ -145,7 +148,7 @@ def _found(extends: Node, source: Source, library: Path, kind: str) -> Path:
         raise BadRecipe(f"{extends.where}: extends: {_data(extends)!r}: should be a shipped {kind}'s name, or a path.")
     is_path = "/" in name or name.endswith(".yaml")
     path = source.path.parent / name if is_path else library / f"{name}.yaml"
-    if not path.is_file():
+    if len(name) > LONGEST or not path.is_file():
         known = sorted(each.name if is_path else each.stem for each in path.parent.glob("*.yaml"))
         near = did_you_mean(path.name if is_path else name, known)
         accepted = "" if is_path else f"\n  accepted: {', '.join(known)}; or a path, such as ./{name}.yaml"
@@ -160,6 +163,9 @@ def _profile(node: Node, name: str, path: Path) -> Node:
     if name not in profiles:
         near = did_you_mean(name, profiles)
         raise BadRecipe(f"--profile {name}: no such profile of {path}.{near}\n  accepted: {', '.join(profiles)}")
+    if not isinstance(profiles[name].value, dict):
+        shown = repr(_data(profiles[name]))
+        raise BadRecipe(f"{profiles[name].where}: profiles.{name}: {shown}: should be a mapping.")
     return profiles[name]
 
 
@@ -218,7 +224,7 @@ def _merged(base: Node, over: Node) -> Node:
 
 def _another_type(base: Node, over: Node) -> bool:
     """Whether both are blocks, or both refer to models, and not of one type."""
-    types = [each.fields["type"].value for each in (base, over) if "type" in each.fields]
+    types = [present(each.fields["type"].value) for each in (base, over) if "type" in each.fields]
     refers = [kind for each in (base, over) if (kind := each.fields.keys() & {"iterate", "url"})]
     return any(len(kinds) > 1 and kinds[0] != kinds[1] for kinds in (types, refers))
 

@@ -8,9 +8,12 @@ from typing import Any, cast
 from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.recipe.text import NOTHING, Locations, Path, read, value_at
 
+UNNAMED = "main"
+"""What a stage is called that has no name; blocks have types."""
+
 
 def set_field(data: dict[str, Any], override: str) -> Path:
-    """Apply `a.b=c` in place; lists are entered by index, by `name` or by `type`. The last key may be new.
+    """Apply `a.b=c` in place; lists are entered by index, by `name` or by `type`. Keys below mappings may be new.
 
     Returns the path that was set.
     """
@@ -23,7 +26,10 @@ def set_field(data: dict[str, Any], override: str) -> Path:
 
 
 def path_to(data: dict[str, Any], location: str, named: str) -> Path:
-    """Where the field `a.b` of `data` is; its last key may be new. Raises BadRecipe, whose text begins with `named`."""
+    """Where the field `a.b` of `data` is. Raises BadRecipe, whose text begins with `named`.
+
+    The last key may be new; so may others of a mapping, which are made, unless they are nearly one that is there.
+    """
     *parents, last = location.split(".")
     target: Any = data
     path: list[str | int] = []
@@ -49,6 +55,8 @@ def relocate(locations: Locations, path: Path, where: str) -> None:
     for old in [location for location in locations if location[: len(path)] == path]:
         del locations[old]
     locations[path] = where
+    for depth in range(1, len(path)):
+        locations.setdefault(path[:depth], where)  # mappings that were made for it
 
 
 def _value(text: str, override: str) -> Any:
@@ -64,6 +72,9 @@ def _entry(target: Any, key: str, named: str, location: str) -> str | int:
     known = _keys(target)
     if isinstance(target, list) and key in known:
         return known[key]
+    if isinstance(target, dict) and not did_you_mean(key, known):
+        cast(dict[str, Any], target)[key] = {}
+        return key
     raise BadRecipe(
         f"{named}: '{key}' is not in {location or 'the recipe'}.{did_you_mean(key, known)}\n"
         f"  accepted: {', '.join(known) or 'nothing'}"
@@ -77,6 +88,6 @@ def _keys(target: Any) -> dict[str, Any]:
         return {}
     keys: dict[str, Any] = {}
     for index, entry in enumerate(cast(list[Any], target)):
-        names = [str(named) for k in ("name", "type") if (named := value_at(entry, (k,))) is not None]
+        names = [str(named) for k in ("name", "type") if (named := value_at(entry, (k,))) is not None] or [UNNAMED]
         keys.update({name: index for name in [*names, str(index)] if name not in keys})
     return keys

@@ -81,14 +81,16 @@ class Group(Record):
 
     def without(self, minted: AbstractSet[str]) -> Self:
         """The group without the tasks of those ids, the attempts at them, and the rollouts that wrote them."""
-        gone = [task.question for task in self.minted if task.id in minted]
+        gone = tuple(task.question for task in self.minted if task.id in minted)
         if not gone:
             return self
-        kept = [
-            at
-            for at, rollout in enumerate(self.rollouts)
-            if rollout.task not in minted and not any(question.startswith(rollout.text.strip()) for question in gone)
-        ]
+        solved = {self.task.id, *(task.id for task in self.minted if task.answer is not None)}
+
+        def wrote(rollout: Rollout) -> bool:
+            text = rollout.text.strip()
+            return rollout.task not in solved and any(question.startswith(text) for question in gone if text)
+
+        kept = [at for at, each in enumerate(self.rollouts) if each.task not in minted and not wrote(each)]
         rollouts, verdicts = self._at(kept)
         left = tuple(task for task in self.minted if task.id not in minted)
         return self.model_copy(update={"rollouts": rollouts, "verdicts": verdicts, "minted": left})

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -99,16 +100,16 @@ def imported(file: Path, name: Name, to: Path, kept: Kept, neutral: Neutral, sep
     if to.exists():
         raise BadInput(f"{to}: is there already. Name a folder that is not, or remove it.")
     account, said, read = Account(), dict[str, _Said](), reader(name, neutral)
-    for solution in _read(file, name, read, account):
-        account.solutions += 1
-        for example in examples(solution, kept, separator):
+    for row in _read(file, name, read, account):
+        account.solutions += len(row)
+        for example in _of_row(row, kept, separator):
             said.setdefault(example.text_id, _Said()).add(example)
     if not said:
         raise BadInput(f"{file}: none of {account.rows} rows can be used as {name}.{_first(account)}")
     account.examples = len(said)
     with dataset.writing(to, "examples") as into:
-        for solution in _read(file, name, read, Account()):
-            for example in examples(solution, kept, separator):
+        for row in _read(file, name, read, Account()):
+            for example in _of_row(row, kept, separator):
                 if (labelled := said.pop(example.text_id, None)) is not None:
                     into.add(labelled.of(example))
         counts = {
@@ -118,6 +119,15 @@ def imported(file: Path, name: Name, to: Path, kept: Kept, neutral: Neutral, sep
         }
         into.end({"source": sha256_of(file)}, "", counts)
     return account
+
+
+def _of_row(solutions: Sequence[Solution], kept: Kept, separator: str) -> Iterator[Example]:
+    """The partial solutions of a row's `solutions`, each once: alternatives repeat what stands before them."""
+    seen = set[str]()
+    for example in chain.from_iterable(examples(each, kept, separator) for each in solutions):
+        if example.text_id not in seen:
+            seen.add(example.text_id)
+            yield example
 
 
 def examples(solution: Solution, kept: Kept, separator: str) -> Iterator[Example]:
@@ -159,12 +169,14 @@ def _first(account: Account) -> str:
     return f" First: {': '.join(account.aside[0])}." if account.aside else ""
 
 
-def _read(file: Path, name: Name, read: Callable[[object], Sequence[Solution]], account: Account) -> Iterator[Solution]:
-    """The solutions of the rows of `file`; a row that is none is noted in `account`."""
+def _read(
+    file: Path, name: Name, read: Callable[[object], Sequence[Solution]], account: Account
+) -> Iterator[Sequence[Solution]]:
+    """The solutions of each row of `file`; a row that has none is noted in `account`."""
     for where, row in _rows_with_locations(file, name):
         account.rows += 1
         try:
-            yield from read(_parsed(row))
+            yield read(_parsed(row))
         except BadRow as bad:
             account.aside.append((where, str(bad)))
 

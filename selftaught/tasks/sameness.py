@@ -377,7 +377,7 @@ def alike_words(ones: Sequence[str], others: Sequence[str], least: float) -> lis
     pairs: list[tuple[int, int]] = []
     for j, own in enumerate(rare[len(ones) :]):
         shared = Counter(i for run in own for i in where.get(run, ()))
-        pairs += [(i, j) for i, both in shared.items() if both >= least * (len(rare[i]) + len(own) - both)]
+        pairs += [(i, j) for i, both in sorted(shared.items()) if both >= least * (len(rare[i]) + len(own) - both)]
     return pairs
 
 

@@ -57,7 +57,8 @@ def test_of_right_and_wrong_the_scaled_ones_are_those_of_the_pass_rate(right: in
     """(1 - p) / sqrt(p (1 - p)) and -p / sqrt(p (1 - p)), which is what NFT weighs its losses by."""
     p = right / 8
     found = Advantages(scale="std").advantages([1.0] * right + [0.0] * (8 - right))
-    assert found == pytest.approx([((1 - p) / p) ** 0.5] * right + [-((p / (1 - p)) ** 0.5)] * (8 - right))
+    expected = [((1 - p) / p) ** 0.5] * right + [-((p / (1 - p)) ** 0.5)] * (8 - right)
+    assert found == pytest.approx(expected, rel=1e-5)  # 1e-6 is added to the deviation, as in GRPO
 
 
 def test_equal_rewards_say_nothing():
@@ -65,6 +66,28 @@ def test_equal_rewards_say_nothing():
     flat = group("q", ("a", True), ("b", True))
     assert made(Advantages(), flat) == []
     assert advantages(Advantages(drop_flat=False), flat) == [0.0, 0.0]
+
+
+def test_rewards_that_differ_by_rounding_are_equal():
+    found = group("q", ("a", True), ("b", True))
+    scores = [((0.1, 0.2), (0.3, 0.0))[at] for at in range(2)]
+    verdicts = tuple((Verdict(verifier="v", score=one), Verdict(verifier="w", score=other)) for one, other in scores)
+    found = found.model_copy(update={"verdicts": verdicts})
+    curator = Advantages(rewards={"v": 1.0, "w": 1.0}, scale="std")
+    assert made(curator, found) == []
+    assert advantages(curator.model_copy(update={"drop_flat": False}), found) == pytest.approx([0, 0], abs=1e-9)
+    assert max(map(abs, Advantages(scale="std").advantages([0.7, 0.7000001]))) < 0.1
+
+
+def test_a_rollout_without_one_of_the_scores_that_the_reward_is_made_of_has_none():
+    """A judge that is not required may fail to answer: that is no score of 0."""
+    found = group("q", ("a", True), ("b", True), ("c", True))
+    judge = [Verdict(verifier="judge", score=each, required=False) for each in (0.9, 0.8)]
+    judge.append(Verdict.errored("judge", "timed out").model_copy(update={"required": False}))
+    verdicts = tuple((*each, one) for each, one in zip(found.verdicts, judge, strict=True))
+    found = found.model_copy(update={"verdicts": verdicts})
+    assert advantages(Advantages(rewards={"judge": 1.0}), found) == pytest.approx([0.05, -0.05])
+    assert len(Advantages(rewards={"v": 1.0}).rewarded(found)) == 3
 
 
 def test_a_baseline_of_all_tasks_is_the_mean_over_their_rollouts():

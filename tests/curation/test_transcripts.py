@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from selftaught.blocks import Context
+from selftaught.blocks import Context, Curator
+from selftaught.curation.accepted import Accepted
 from selftaught.curation.advantages import reinforced
 from selftaught.curation.base import sampled
+from selftaught.curation.pairs import Pairs
+from selftaught.curation.tagged import Tagged
 from selftaught.curation.transcripts import Transcripts
 from selftaught.recipe import Stage
 from selftaught.records import Example, Group, Task
@@ -22,6 +25,9 @@ from selftaught.verification.runner import verify
 RIGHT, WRONG = "The answer is 5.", "The answer is 6."
 TASK = sums()[0]
 TWO = ({"name": "attempt"}, {"name": "second", "kind": "refinement", "ask": "Sure?"})
+
+
+TAGGED = {"type": "tagged", "minimum": 0, "tags": {"passed": "<good>", "failed": "<bad>"}, "forms": ("p",)}
 
 
 async def verified(*answers: str, turns: tuple[dict[str, Any], ...] = TWO, task: Task = TASK, **roles: Any) -> Group:
@@ -128,6 +134,25 @@ async def test_weights_stand_where_they_are_named(weight: float, answer: str):
 async def test_a_turn_alone_stands_behind_the_tasks_own_prompt():
     (example,) = curated(await verified(WRONG, RIGHT), turns=("second",))
     assert read(example) == [TASK.question, RIGHT]
+
+
+async def test_dialogues_that_part_behind_the_turns_shown_are_one_example_of_them():
+    turns = ({"name": "plan", "kind": "action", "n": 2}, {"name": "second", "ask": "Solve it.", "n": 4})
+    answers = [f"{each}\n{RIGHT}" for each in "abcdefgh"]
+    group = await verified("Add.", "Add them.", *answers, turns=turns)
+    fields = {"turns": ("plan",), "train": "all", "per_task": 4}
+    assert sorted(learnt(each) for each in curated(group, **fields)) == [["Add them."], ["Add."]]
+    assert len(curated(group, **fields | {"max_examples": 1})) == 1
+
+
+@pytest.mark.parametrize("curator", [Accepted(minimum=0), Tagged.model_validate(TAGGED), Pairs(minimum=0)])
+async def test_a_turn_that_was_cut_is_not_learnt_with_an_end_where_the_dialogue_went_on(curator: Curator):
+    cut, long = "2 + 3 is about", ({"name": "attempt", "max_tokens": 10}, TWO[1])
+    one, other = await verified(cut, RIGHT, turns=long), await verified("Well.", WRONG, turns=long)
+    both = [*one.rollouts, *(each.model_copy(update={"index": 1}) for each in other.rollouts)]
+    group = one.model_copy(update={"rollouts": tuple(both), "verdicts": (*one.verdicts, *other.verdicts)})
+    found = list(curator.curate([group], 0))
+    assert cut[:10] not in {m.content for each in found for s in each.sequences for part in s for m in part.messages}
 
 
 async def test_a_hint_is_never_trained_on():

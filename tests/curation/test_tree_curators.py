@@ -243,6 +243,15 @@ def test_true_and_false_are_asked_for_as_the_value_asks_and_come_in_equal_number
     assert {each.target.type for each in found} == {"imitate"}
 
 
+def test_right_is_what_leads_to_a_right_answer_however_far_it_has_come():
+    """The value of a right path's first step is low, and that of a wrong last step beside right ones is not."""
+    shape = {"R1\n": {"R2\n": {"R3\n": {"R4": True, "W4": False}}}, "W1\n": {"W2": False}, "W3\n": {"W5": False}}
+    found = TrueFalse(minimum=0).curate([grown(shape)], 1)
+    words = {each.prompt[1].content.replace("\n", " "): each.completion[0].content for each in found}
+    assert words == {path: str("W" not in path) for path in words}
+    assert {"R1", "R1 R2 R3 R4"} <= words.keys()
+
+
 def test_there_are_as_many_of_either_word_as_the_rarer_one_has():
     """Else a policy that says False to everything would be right most of the time."""
     group = grown({f"step {n}\n": {f"wrong {n}": False} for n in range(6)} | {"good\n": {"right": True}})

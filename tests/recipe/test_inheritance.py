@@ -1,6 +1,7 @@
 """Recipes that extend others, stages of the library, and profiles: what they come to, and where their values stand."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,14 @@ def test_the_name_of_a_profile_is_not_inherited(folder: Path) -> None:
     assert (made.name, made.tasks.train) == ("child", 3)
 
 
+def test_a_block_that_was_renamed_is_the_one_that_it_was(folder: Path) -> None:
+    inbox = "tasks: {type: inbox, path: /in, at_least: 7, gate: 4}"
+    (folder / "parent.yaml").write_text(re.sub("^tasks: .*$", inbox, BASE, flags=re.M))
+    (folder / "child.yaml").write_text("extends: parent.yaml\nname: child\ntasks: {type: dropped, train: 11}\n")
+    tasks = Recipe.load(folder / "child.yaml").tasks.model_dump()
+    assert (tasks["at_least"], tasks["train"], tasks["path"]) == (7, 11, "/in")
+
+
 # Mistakes -------------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +231,7 @@ def test_the_name_of_a_profile_is_not_inherited(folder: Path) -> None:
             "stages: [{extends: bas.yaml}]",
             "child.yaml:3: extends: 'bas.yaml': no such stage. Did you mean 'base.yaml'?",
         ),
+        (f"stages: [{{extends: {'x' * 300}}}]", f"child.yaml:3: extends: '{'x' * 300}': no such stage."),
         ("stages: [{extends: [a]}]", "child.yaml:3: extends: ['a']: should be a shipped stage's name, or a path."),
         ("stages: [{name: main}, {}]", "child.yaml:3: stages.main: two stages share this name. Name each stage once."),
         ("profiles: {small: 3}", "child.yaml:3: profiles.small: 3: should be a mapping."),
@@ -248,6 +258,8 @@ def test_a_mistake_of_a_profile_is_told_of_its_line(folder: Path) -> None:
     )
     said = mistake(folder, "", profile="smal")
     assert "--profile smal: no such profile of child.yaml. Did you mean 'small'?\n  accepted: small, deep" in said
+    said = mistake(folder, "profiles: {paper: [1]}", profile="paper")
+    assert said == "child.yaml:3: profiles.paper: [1]: should be a mapping."
     (folder / "base.yaml").write_text(BASE.partition("profiles:")[0])
     assert mistake(folder, "", profile="small") == "--profile small: child.yaml has no profiles. Leave --profile out."
 

@@ -180,6 +180,17 @@ def test_an_override_may_add_a_field_replace_a_block_and_goes_last() -> None:
     assert parsed(TEXT, "tasks.train=5", "tasks.train=6").tasks.train == 6
 
 
+def test_an_override_may_be_of_fields_that_the_file_does_not_spell_out() -> None:
+    made = parsed(TEXT, "chat_template.enable_thinking=false", "stages.1.train.lora.rank=8")
+    (objective,) = made.stages[1].train
+    assert made.chat_template == {"enable_thinking": False}
+    assert objective.model_dump()["lora"]["rank"] == 8
+    line = mistake(TEXT, "stages.1.train.lroa.rank=8")[0]
+    assert line.startswith("--set stages.1.train.lroa.rank=8: stages.main.train.lroa: no such field.")
+    nameless = TEXT.replace("  - name: main\n    sample", "  - sample")
+    assert parsed(nameless, "stages.main.sample.k=3").stages[1].sample.model_dump()["k"] == 3
+
+
 def test_a_mistake_in_an_override_is_told_of_the_override_not_of_the_file() -> None:
     (line,) = mistake(TEXT, "tasks.train=none")
     assert line == "--set tasks.train=none: tasks.train: 'none': should be an integer."

@@ -22,6 +22,7 @@ from tests.curation.trees import grown, unjudged
 from tests.plans import end_round
 from tests.registry_made import LINE, Registry
 from tests.report.sample_report import sample
+from tests.stepwise.test_formats import annotated, completion, step
 
 pytest_plugins = ["tests.registry_fixtures"]
 
@@ -73,6 +74,16 @@ def test_an_exported_tree_comes_back_as_its_own_value_examples(name, tmp_path):
     assert texts(examples) == texts(StepValues(minimum=0).curate([group], seed=0))
     assert {each.prompt for each in examples} == {group.task.messages}
     assert (account.rows, account.solutions, account.examples, account.aside) == (4, 4, 8, [])
+
+
+def test_what_a_row_says_of_a_prefix_counts_once_however_many_alternatives_follow(tmp_path):
+    def rated(rating: int, *after: int) -> object:
+        steps = [step(completion("We add.", rating)), step(*(completion(f"It is {n}.", 1) for n in after), chosen=None)]
+        return annotated(*steps)
+
+    _, examples = brought(lines(tmp_path / "rows.jsonl", rated(1, *range(9)), rated(-1)), "prm800k", separator="")
+    (first,) = (each for each in examples if each.completion[0].content.strip() == "We add.")
+    assert first.regress.label == 0.5
 
 
 LAST = RoundKey(LINE, "weekly")

@@ -9,10 +9,10 @@ no case, and makes the problem unreadable: a program that passes the rest might 
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
@@ -121,9 +121,24 @@ def _case(found: _Assert, entry: str | None) -> tuple[str, JsonValue]:
 
 
 def _text(value: Any) -> str:
-    text = repr(value)
+    text = _literal(value)
     ast.literal_eval(text)  # an infinity is no literal
     return text
+
+
+def _literal(value: Any) -> str:
+    """`repr`, but that a set's elements have an order: theirs is another one in every process, and task ids are not."""
+    if isinstance(value, dict):
+        pairs = cast(dict[Any, Any], value).items()
+        return f"{{{', '.join(f'{_literal(key)}: {_literal(each)}' for key, each in pairs)}}}"
+    if not value or not isinstance(value, list | tuple | set):
+        return repr(value)  # pyright: ignore[reportUnknownArgumentType]
+    parts = [_literal(each) for each in cast(Iterable[Any], value)]
+    if isinstance(value, list):
+        return f"[{', '.join(parts)}]"
+    if isinstance(value, set):
+        return f"{{{', '.join(sorted(parts))}}}"
+    return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
 def _compared(test: ast.expr) -> tuple[ast.expr, Any, How]:

@@ -44,6 +44,7 @@ def test_what_is_asserted_of_literals_comes_back_as_the_same_values(arguments: l
         ("assert 3 == f(1)", (["1"], "3", None)),
         ("assert f(3 * 7) == (1 + 2, 2 ** 3)", (["21"], "(3, 8)", None)),
         ("assert f('a' + 'b', [-1, 1 / 2])", (["'ab'", "[-1, 0.5]"], "True", "truth")),
+        ("assert f([{'b', 'a'}]) == {'é', 'a', 'c'}", (["[{'a', 'b'}]"], "{'a', 'c', 'é'}", None)),
         ("assert abs(f(1.5) - 0.5) < 1e-6", (["1.5"], "0.5", 1e-6)),
         ("assert abs(f(1) - 1) <= 1", (["1"], "1", math.nextafter(1, 2))),
         ("assert f(" + "1 + " * 60 + "1)", (["61"], "True", "truth")),
