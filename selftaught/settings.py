@@ -280,10 +280,21 @@ def _profile() -> tuple[dict[str, Any], str]:
     """The table of the profile that SELFTAUGHT_PROFILE names, and where it stands; `local` need not be there."""
     name, path = os.environ.get("SELFTAUGHT_PROFILE", "local"), _file()
     tables = _table(_contents(path).get("profiles", {}), f"{path}: profiles")
-    if name not in tables and name != "local" and path.exists():
-        raise BadInput(f"{path}: no profile '{name}'.{did_you_mean(name, tables)}\n  accepted: {', '.join(tables)}")
+    if name not in tables and name != "local":
+        _require_described(name, tables, path)
     location = f"{path}: profiles.{name}"
     return _anchored(_table(tables.get(name, {}), location), path), location
+
+
+def _require_described(name: str, tables: Mapping[str, Any], path: Path) -> None:
+    """Raise BadInput where nothing says what the profile `name` is; in a pod, variables do."""
+    if path.exists():
+        raise BadInput(f"{path}: no profile '{name}'.{did_you_mean(name, tables)}\n  accepted: {', '.join(tables)}")
+    if "SELFTAUGHT_STORE" not in os.environ:
+        raise BadInput(
+            f"SELFTAUGHT_PROFILE: no profile '{name}': there is no {path}. Run the command in a folder that has one or "
+            "below it, name the file in SELFTAUGHT_CONFIG, or unset the variable."
+        )
 
 
 def _file() -> Path:
@@ -309,6 +320,8 @@ def _contents(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
+        if os.environ.get("SELFTAUGHT_CONFIG"):
+            raise BadInput(f"SELFTAUGHT_CONFIG: {path}: no such file. Name one, or unset the variable.") from None
         return {}
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}).") from None

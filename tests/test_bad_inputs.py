@@ -601,6 +601,12 @@ CASES = [
         ),
     ),
     Bad(
+        "a plan on a model that is nowhere",
+        f"{DRY} --set models.policy=smollm2-135m-instuct",
+        recipe(),
+        ("smollm2-135m-instuct: no such folder, and no model by that name. Did you mean 'smollm2-135m-instruct'?",),
+    ),
+    Bad(
         "running a recipe that does not train",
         "run still.yaml",
         provoked(registered, files(still__yaml=STILL)),
@@ -1113,6 +1119,21 @@ CASES = [
         heading="Settings and clusters",
     ),
     Bad(
+        "a profile where no file of settings is",
+        "models list",
+        environment(SELFTAUGHT_PROFILE="cluster"),
+        (
+            "SELFTAUGHT_PROFILE: no profile 'cluster': there is no selftaught.toml.",
+            "name the file in SELFTAUGHT_CONFIG",
+        ),
+    ),
+    Bad(
+        "a file of settings that is not there",
+        "models list",
+        environment(SELFTAUGHT_CONFIG="mine.toml"),
+        ("SELFTAUGHT_CONFIG: mine.toml: no such file. Name one, or unset the variable.",),
+    ),
+    Bad(
         "a misspelt setting",
         "models list",
         provoked(files(selftaught__toml=PROFILES + "servng = 'kserve'\n"), environment(SELFTAUGHT_PROFILE="cluster")),
@@ -1187,6 +1208,24 @@ CASES = [
         "run -f campaign.yaml",
         files(campaign__yaml="line: maths\nrecipe: {}\n"),
         ("campaign.yaml:2: recipe: has no recipe. Give one of inline, name and path.",),
+    ),
+    Bad(
+        "a mistake in a campaign's override",
+        "run -f campaign.yaml",
+        files(campaign__yaml="line: maths\nrecipe: {name: rft, set: [tasks.trai=40]}\n"),
+        ("campaign.yaml: recipe: --set tasks.trai=40: tasks.trai: no such field. Did you mean 'train'?",),
+    ),
+    Bad(
+        "a campaign in a recipe's place",
+        "run campaign.yaml",
+        files(campaign__yaml="kind: Campaign\nspec: {line: maths, recipe: {name: rft}}\n"),
+        ("campaign.yaml: a campaign, not a recipe: `selftaught run -f campaign.yaml` runs it.",),
+    ),
+    Bad(
+        "a recipe in a campaign's place",
+        "run -f rft.yaml",
+        recipe(),
+        ("rft.yaml: a recipe, not a campaign: `selftaught run rft.yaml` runs it.",),
     ),
     Bad(
         "a recipe beside a campaign's file",

@@ -28,6 +28,7 @@ from selftaught.round.history import detail, due, newest, recorded
 from selftaught.round.intake import drawn, stage_of
 from selftaught.round.role_models import of_other_lines
 from selftaught.state.round_key import RoundKey
+from selftaught.state.starter import require_findable
 from selftaught.state.tracking import Version
 from selftaught.tasks.inbox.source import Batch
 from selftaught.tasks.past import TaskDraw
@@ -164,11 +165,13 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
     require_named(recipe)
     require_asked_in_words(recipe)
     require_keys(externals(recipe.models))
+    champion = platform.tracker.resolve(order.line, "champion")
+    if champion is None and stage.train:
+        require_findable(recipe.policy)
     taken, nothing_new = _drawn(platform, order)
     tasks = () if nothing_new else chosen(stage, taken, state, key.seed).tasks
     tried, sizes = gold(tasks, recipe), Counter[Split](task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
-    champion = platform.tracker.resolve(order.line, "champion")
     rate = _measured_rate(platform, order)
     attempts = stage.online.steps * stage.online.tasks if stage.online else sizes["train"]
     return Estimate(

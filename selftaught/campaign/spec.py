@@ -24,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from selftaught.campaign.order import CampaignOrder
 from selftaught.core import shipped
+from selftaught.core.errors import BadRecipe
 from selftaught.recipe import Recipe
 from selftaught.recipe.errors import Written
 from selftaught.recipe.text import contents, mapping
@@ -86,9 +87,11 @@ class RecipeSource(_Part):
         every = (*self.set, *overrides)
         if self.inline is not None:
             return Recipe.parse(self.inline, f"{file}: recipe.inline", every, profile)
-        if self.path is not None:
-            return Recipe.load(file.parent / self.path, every, profile)
-        return Recipe.load(shipped.recipes() / f"{self.name}.yaml", every, profile)
+        path = shipped.recipes() / f"{self.name}.yaml" if self.path is None else file.parent / self.path
+        try:
+            return Recipe.load(path, every, profile)
+        except BadRecipe as error:
+            raise BadRecipe(f"{file}: recipe: {error}") from None
 
 
 class Schedule(_Part):
@@ -158,6 +161,8 @@ class CampaignFile:
         """The campaign in `path`. Raises BadRecipe: file and line, field, value, and the accepted ones."""
         text = contents(path, "campaign", path.parent)
         data, locations = mapping(text, str(path), "a campaign is a mapping with kind, metadata and spec")
+        if not data.keys().isdisjoint({"stages", "extends"}):
+            raise BadRecipe(f"{path}: a recipe, not a campaign: `selftaught run {path}` runs it.")
         if data.keys().isdisjoint({"apiVersion", "kind", "metadata", "spec"}):
             return cls(path, Written(data, locations, CampaignSpec).checked())
         document = Written(data, locations, CampaignDocument).checked()

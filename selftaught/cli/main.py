@@ -1109,7 +1109,7 @@ def steps_import(
         typer.Option("--labels", help="step values where they are known, or only 1 and 0"),
     ] = "soft",
     neutral: Annotated[Literal["right", "wrong"], typer.Option(help="what a step is that prm800k rates 0")] = "right",
-    separator: Annotated[str, typer.Option(help="separator between steps")] = "\n",
+    separator: Annotated[str, typer.Option(help="separator between steps", show_default="a line break")] = "\n",
     as_json: AsJson = False,
 ) -> None:
     """Make value examples of others' steps with labels; a row that cannot be used is skipped and reported."""
@@ -1251,8 +1251,8 @@ def chat(
     line: LineOrModel,
     message: Annotated[str, typer.Argument(help="one message; a conversation unless given")] = "",
     model: Annotated[str, typer.Option(help="champion, head, a version or a digest")] = "champion",
-    temperature: float = 0.0,
-    max_tokens: int = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy decoding")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="new tokens of an answer at most")] = 256,
 ) -> None:
     """Talk to the champion, or any model. Uses the endpoint that serves it, or starts one for the conversation."""
     with errors_printed():

@@ -5,7 +5,9 @@ both whose entry point makes its block known. A block is a verifier, a control o
 written over. What blocks and recipes may say is in docs/recipes.md.
 """
 
+import keyword
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -109,6 +111,8 @@ def _require_block(name: str, axis: Axis) -> None:
     from selftaught.recipe import blocks
 
     _require_name(name, BLOCK)
+    if keyword.iskeyword(name) or name in {*sys.stdlib_module_names, "selftaught"}:
+        raise BadInput(f"{name}: Python has a module or keyword by that name. Take another.")
     if name in blocks(axis):
         noun = EXAMPLES[axis].noun
         article = "an" if noun[0] in "aeiou" else "a"

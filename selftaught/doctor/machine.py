@@ -204,19 +204,25 @@ def _starter(models: Path) -> Finding:
 
 
 def _store(location: str) -> Finding:
-    """Write, read and remove a value of our own."""
+    """Write, read and remove a value of our own; of a folder that is not there, whether it can be made."""
+    fix = "set SELFTAUGHT_STORE to a folder or s3://bucket/prefix that can be written"
+    if "://" not in location and not (folder := Path(location)).exists():
+        made_in = next(each for each in folder.absolute().parents if each.exists())
+        ok = made_in.is_dir() and os.access(made_in, os.W_OK)
+        detail = "the first run makes it" if ok else f"{made_in}: not a folder that can be written"
+        return Finding("store", ok, f"{location} ({detail})", fix)
 
     def use() -> None:
         store, key = open_store(location), f"doctor/{uuid.uuid4().hex}"
         store.claim(key, b"well")
         store.release(key)
 
-    return _tried("store", location, use, "set SELFTAUGHT_STORE to a folder or s3://bucket/prefix that can be written")
+    return _tried("store", location, use, fix)
 
 
 def _tracking(uri: str) -> Finding:
     file = database_file(uri)
-    if file is not None and not file.exists():
+    if file is not None and not file.exists() and not file.parent.is_file():
         return Finding("tracking", True, f"{uri} (the first run makes it)")
 
     fix = "set MLFLOW_TRACKING_URI to a server that answers, or unset it for a file under the home"

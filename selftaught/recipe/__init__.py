@@ -439,9 +439,13 @@ class Recipe(BaseModel):
     def _guard_or_none(self) -> Self:
         unguarded = [stage.name for stage in self.stages if stage.gate and stage.gate.anchored]
         if unguarded and not self.tasks.guard:
+            rows = getattr(self.tasks, "own_rows", {}).get("guard")
+            asked = "Ask for some (`guard: 96` in tasks)"
+            if rows:
+                asked = f"Name rows of another kind in tasks.{rows} and say how many (`guard: 96`)"
             raise ValueError(
                 f"there are no guard tasks, so the gate of {', '.join(unguarded)} cannot see what is lost elsewhere. "
-                "Ask for some (`guard: 96` in tasks), or set `guard: none` in the gate."
+                f"{asked}, or set `guard: none` in the gate."
             )
         return self
 
@@ -505,6 +509,8 @@ class Recipe(BaseModel):
         written = Written(*resolved(text, Path(name), profile), cls)
         if written.data.keys() >= {"arms", "claim"}:
             raise BadRecipe(f"{name}: an effect, not a recipe: `selftaught compare {name} --dry-run` checks it.")
+        if written.data.get("kind") == "Campaign":
+            raise BadRecipe(f"{name}: a campaign, not a recipe: `selftaught run -f {name}` runs it.")
         for override in overrides:
             relocate(written.locations, set_field(written.data, override), f"--set {override}")
         return written.checked()

@@ -58,6 +58,8 @@ def contents(path: pathlib.Path, kind: str, others: pathlib.Path) -> str:
         near = did_you_mean(path.name, [each.name for each in path.parent.glob("*.yaml")])
         near = near or did_you_mean(path.stem, [each.stem for each in others.glob("*.yaml")])
         raise BadRecipe(f"{path}: no such {kind}.{near}") from None
+    except IsADirectoryError:
+        raise BadRecipe(f"{path}: is a folder. Name a file.") from None
     except (OSError, ValueError) as error:
         raise BadRecipe(f"{path}: cannot be read as text ({error}).") from None
     if len(text) > MOST_CHARACTERS:

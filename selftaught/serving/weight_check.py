@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from selftaught.core.errors import BadInput, WrongModel
 from selftaught.inference.endpoint import Endpoint, softmax
 from selftaught.serving.backend import Served
+from selftaught.serving.engines.precision import on_cpu
 from selftaught.serving.process_reward import classes_of, loader
 from selftaught.state.weights import PROCESS_REWARDS, is_process_reward
 
@@ -64,7 +65,7 @@ class Reference(BaseModel):
 
 
 def reference_logprobs(folder: Path) -> Reference:
-    """The reference of the model in `folder`, computed with transformers in the dtype it is stored in.
+    """The reference of the model in `folder`, computed with transformers in the dtype that an engine here would take.
 
     Raises BadInput when it cannot be loaded, or lacks weights that its configuration asks for (transformers would
     continue with random ones).
@@ -76,7 +77,7 @@ def reference_logprobs(folder: Path) -> Reference:
     kind = _kind(folder)
     try:
         model, loaded = kind.from_pretrained(
-            folder, dtype="auto", use_safetensors=True, output_loading_info=True, **options
+            folder, dtype=on_cpu("auto"), use_safetensors=True, output_loading_info=True, **options
         )
         tokenizer = auto.AutoTokenizer.from_pretrained(folder, **options)
     except (LookupError, OSError, RuntimeError, TypeError, ValueError, StrictDataclassError) as error:

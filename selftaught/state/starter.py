@@ -58,16 +58,20 @@ def resolve(name: str, into: Path) -> Path:
 
     What has to be fetched is kept below `into`. Raises BadInput when `name` is none of these, and as `pull` does.
     """
+    require_findable(name)
     if Path(name).is_dir():
         return Path(name)
-    if name in STARTERS:
-        return pull(name, into)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _from_hub(name, into)
-    raise BadInput(
-        f"{name}: no such folder, and no model by that name.{did_you_mean(name, STARTERS)}\n"
-        f"  accepted: a folder, owner/name on the Hugging Face hub, or {', '.join(STARTERS)}"
-    )
+    return pull(name, into) if name in STARTERS else _from_hub(name, into)
+
+
+def require_findable(name: str) -> None:
+    """Raise BadInput where `name` is no folder, no starter model, and nothing that the hub could have."""
+    on_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if not (Path(name).is_dir() or name in STARTERS or on_hub):
+        raise BadInput(
+            f"{name}: no such folder, and no model by that name.{did_you_mean(name, STARTERS)}\n"
+            f"  accepted: a folder, owner/name on the Hugging Face hub, or {', '.join(STARTERS)}"
+        )
 
 
 def repository(name: str) -> str:

@@ -25,10 +25,20 @@ def check_block(block: Block, tasks: Sequence[Task] = (), answers: Answer | Sequ
     """What `block` does that none of its axis may, a sentence each; nothing where all is well.
 
     `tasks` have gold answers (or worked solutions, where they have a check), two of which differ at least; a source of
-    tasks needs none. May be called where an event loop runs, as in a notebook. Raises TypeError for a gate.
+    tasks needs none. May be called where an event loop runs, as in a notebook. Raises TypeError for a gate and for
+    what is no block, ValueError for tasks with one answer.
     """
     said = (answers,) if isinstance(answers, str) or callable(answers) else answers
-    return list(_told(_problems(block, tasks, said)))
+    _require_checkable(block, tasks)
+    return list(dict.fromkeys(_told(_problems(block, tasks, said))))
+
+
+def _require_checkable(block: object, tasks: Sequence[Task]) -> None:
+    if not isinstance(block, Block):
+        name = block.__name__ if isinstance(block, type) else "AnswerMatch"
+        raise TypeError(f"{block!r}: not a block. Give one, such as {name}().")
+    if not isinstance(block, TaskSource) and len({task.answer or stating(task) for task in tasks}) < 2:
+        raise ValueError("tasks: give two whose gold answers differ, such as selftaught.testing.sums()")
 
 
 def _told(problems: Iterator[str]) -> Iterator[str]:

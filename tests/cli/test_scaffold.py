@@ -95,6 +95,9 @@ def test_a_plug_ins_test_passes_and_its_entry_point_makes_the_block_known(tmp_pa
         (("block", "answer_match"), "answer_match: is a verifier already"),
         (("plugin", "answer-match"), "answer_match: is a verifier already"),
         (("plugin", "2nd"), "cannot be called that."),
+        (("block", "class"), "class: Python has a module or keyword by that name. Take another."),
+        (("block", "json"), "json: Python has a module"),
+        (("plugin", "selftaught"), "selftaught: Python has a module"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_and_nothing_written(command: tuple[str, str], message: str, tmp_path: Path):

@@ -85,6 +85,15 @@ def test_a_store_that_can_be_written_is_left_as_it_was(found: Callable[[str], Fi
     assert [path for path in (home / "store").rglob("*") if path.is_file()] == []
 
 
+def test_looking_at_a_store_that_is_not_there_makes_none(
+    found: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("SELFTAUGHT_STORE", str(tmp_path / "new" / "store"))
+    assert found("store").ok
+    assert "the first run makes it" in found("store").detail
+    assert not (tmp_path / "new").exists()
+
+
 def test_looking_at_tracking_makes_no_database(found: Callable[[str], Finding], home: Path):
     assert found("tracking").ok
     assert not (home / "mlflow.db").exists()

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ from selftaught.curation.accepted import Accepted
 from selftaught.curation.advantages import Advantages
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.paired_gain import PairedGain
-from selftaught.records import Example, Group, Rollout, Segment, Turn, Verdict
+from selftaught.records import Example, Group, Rollout, Segment, Task, Turn, Verdict
 from selftaught.sampling.iid import IID
 from selftaught.tasks.sources.functions import Functions
 from selftaught.tasks.sources.word_problems import WordProblems
@@ -54,6 +56,21 @@ def test_it_runs_where_an_event_loop_runs():
 def test_a_gate_is_refused():
     with pytest.raises(TypeError, match="PairedGain: gates cannot be checked"):
         check_block(PairedGain(metric="accuracy", guard="none"), sums())
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [(AnswerMatch, r"AnswerMatch.*: not a block. Give one, such as AnswerMatch\(\)"), ("answer_match", "not a block")],
+)
+def test_what_is_no_block_is_refused(block: Any, message: str):
+    with pytest.raises(TypeError, match=message):
+        check_block(block, sums())
+
+
+@pytest.mark.parametrize("tasks", [(), sums(1), sums(1) * 2])
+def test_tasks_of_one_answer_are_too_few(tasks: Sequence[Task]):
+    with pytest.raises(ValueError, match="give two whose gold answers differ"):
+        check_block(AnswerMatch(), tasks)
 
 
 SIZES = {"train": 6, "gate": 3, "report": 3}

@@ -32,6 +32,8 @@ class FileSource(RowSource):
         """The rows of the file of `split`. Raises BadInput when it is not there."""
         field = self.own_rows.get(split, "path")
         path = Path(getattr(self, field))
+        if path.is_dir():
+            raise BadInput(f"{path}: is a folder. Name a file in tasks.{field}.")
         if not path.is_file():
             raise BadInput(f"{path}: no such file (looked for {path.absolute()}). Check tasks.{field}.")
         return self.read(path)

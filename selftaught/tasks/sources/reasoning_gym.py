@@ -43,7 +43,10 @@ class ReasoningGym(PromptedSource, type="reasoning_gym"):
     @model_validator(mode="after")
     def _guard_has_a_generator(self) -> Self:
         if self.guard and self.guard_dataset is None:
-            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name guard_dataset")
+            raise ValueError(
+                f"guard: {self.guard} asks for guard tasks of their own: name their generator in guard_dataset, or "
+                "leave guard out and set `guard: none` in the gate."
+            )
         return self
 
     def draw(self, draw: Draw) -> list[Task]:

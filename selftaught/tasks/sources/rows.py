@@ -264,7 +264,10 @@ class RowSource(Columns):
     def _guard_has_rows(self) -> Self:
         if self.guard and getattr(self, self.own_rows["guard"]) is None:
             location = self.own_rows["guard"]
-            raise ValueError(f"guard: {self.guard} asks for guard tasks of their own; name them in {location}")
+            raise ValueError(
+                f"guard: {self.guard} asks for guard tasks of their own: name them in {location}, or leave guard out "
+                "and set `guard: none` in the gate."
+            )
         return self
 
     def take(self, draw: Draw, past: InboxHistory = NOTHING) -> TaskDraw:
