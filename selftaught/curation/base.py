@@ -101,14 +101,14 @@ class Selection(PerGroupCurator):
 
     def examples(self, group: Group, seed: int) -> Iterable[Example]:
         """What is picked of `group`, in the order drawn."""
-        complete = [rollout for rollout in self.candidates(group) if self.is_complete(rollout)]
-        picked = drawn(distinct(complete) if self.dedupe else complete, None, seed)
+        whole = [rollout for rollout in self.candidates(group) if self.may_be_learnt(rollout)]
+        picked = drawn(distinct(whole) if self.dedupe else whole, None, seed)
         made = (self.example(group, rollout) for rollout in picked)
         return list(islice(distinct_examples(made) if self.dedupe else made, self.per_task))
 
-    def is_complete(self, rollout: Rollout) -> bool:
-        """Whether nothing that is learnt of `rollout` was cut off."""
-        return is_complete(rollout)
+    def may_be_learnt(self, rollout: Rollout) -> bool:
+        """Whether nothing of `rollout` was cut off, and nothing in it tells the right answer."""
+        return is_complete(rollout) and not any(turn.hinted for turn in thread(rollout) if not is_own(turn))
 
     def example(self, group: Group, rollout: Rollout) -> Example:
         """What is learnt from a rollout that was picked: all that it says, after the task's own prompt."""

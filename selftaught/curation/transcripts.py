@@ -39,8 +39,8 @@ class ByScore(BaseModel):
 class Transcripts(Selection, type="transcripts"):
     """Pick rollouts by what became of their answers, and learn from some of their turns.
 
-    A question that gives the right answer away is not trained on, unless `prompt: as_sampled` says so: leave it out by
-    naming the turn behind it in `turns`, and that turn is learnt from the task's own prompt.
+    A question, or what the recipe says, that gives the right answer away is not trained on, unless `prompt: as_sampled`
+    says so: leave it out by naming the turn behind it in `turns`, and that turn is learnt from the task's own prompt.
     """
 
     gives: ClassVar[TargetType | None] = "imitate"
@@ -105,8 +105,8 @@ class Transcripts(Selection, type="transcripts"):
             if not fates(group, at).isdisjoint(self.keep) and self._learnable(group, rollout):
                 yield rollout
 
-    def is_complete(self, rollout: Rollout) -> bool:
-        """Whether it came to its end; what is learnt of it was looked at turn by turn."""
+    def may_be_learnt(self, rollout: Rollout) -> bool:
+        """Whether it came to its end; what is shown and learnt of it was looked at turn by turn."""
         return rollout.finish_reason == "stop"
 
     def example(self, group: Group, rollout: Rollout) -> Example:
@@ -155,9 +155,9 @@ class Transcripts(Selection, type="transcripts"):
     def _learnable(self, group: Group, rollout: Rollout) -> bool:
         """Whether something is learnt, nothing that is learnt was cut, and nothing that is shown tells the answer."""
         shown, learnt = self._shown(rollout), self._learnt(group, rollout)
-        hinted = self.prompt == "task" and any(turn.hinted and turn.role == "user" for turn in shown)
+        told = [turn for turn in shown if turn.hinted and (turn.role == "user" or turn.speaker != self._speaker)]
         cut = any(turn.finish_reason != "stop" for turn in learnt)
-        return bool(learnt) and not hinted and not cut
+        return bool(learnt) and not (told and self.prompt == "task") and not cut
 
     def _segments(self, group: Group, rollout: Rollout) -> Iterator[Segment]:
         shown, learnt = self._shown(rollout), self._learnt(group, rollout)

@@ -25,7 +25,7 @@ class Turn(Record):
     `prefill` is what `content` begins with that was put into the model's mouth: its tokens are not among `token_ids`.
     `tool_calls` and `tool_call_id` are a message's.
     What is said `aside` is not seen by later turns. A `scripted` one was written by the recipe and sampled from nobody.
-    A `hinted` one is, or follows, a prompt that gives the right answer away. `finish_reason` is the engine's.
+    A `hinted` one is, or follows, what gives the right answer away. `finish_reason` is the engine's.
     """
 
     role: ChatRole = "assistant"

@@ -7,6 +7,7 @@ what is trained on is a curator's business (`transcripts`).
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Annotated, Self
@@ -15,10 +16,11 @@ from pydantic import Field, model_validator
 
 from selftaught.blocks import ChatModel, Completion, Context, Sampler, judged
 from selftaught.core.errors import BadRecipe, NoAnswer
+from selftaught.core.templates import slots
 from selftaught.records import ANSWERS, Group, Message, Task, Turn, Verdict, asked_after, passes
 from selftaught.sampling.dialogue_branch import Branch, Prompt, feedback_of, prompt_of, text_of
 from selftaught.sampling.dialogue_tool import outputs
-from selftaught.sampling.dialogue_turn import DialogueTurn, Feedback, fill, is_feedback, problems
+from selftaught.sampling.dialogue_turn import TELLING, DialogueTurn, Feedback, fill, is_feedback, problems
 
 NONE: Feedback = {}
 """Where no verifier was asked."""
@@ -282,9 +284,10 @@ class _Asking:
             agent=self._agent,
             asked=prompt if begins else (),
             aside=self.turn.view == "fresh",
+            hinted=self._is_told(feedback),
             scripted=True,
         )
-        hinted = begins and self.turn.by == "policy" and self._tells(feedback)
+        hinted = own.hinted or (begins and self.turn.by == "policy" and self._tells(feedback))
         return replace(branch.then(*self._question(branch, feedback), own), hinted=branch.hinted or hinted)
 
     def _question(self, branch: Branch, feedback: Feedback) -> Iterator[Turn]:
@@ -295,8 +298,20 @@ class _Asking:
 
     def _tells(self, feedback: Feedback) -> bool:
         """Whether the prompt gives the right answer away, be it in a verifier's reason."""
-        shown = [text for slot, text in feedback.items() if slot in self.turn.shown()]
-        return self.turn.tells or any(self.task.answer in text for text in shown if self.task.answer)
+        return self.turn.tells or self._names_it(feedback, self.turn.shown())
+
+    def _is_told(self, feedback: Feedback) -> bool:
+        """Whether the policy reads the right answer in what the recipe says here, and not as an answer to learn."""
+        turn = self.turn
+        if turn.by == "policy" or turn.view == "fresh" or turn.kind in ANSWERS or turn.inject_error:
+            return False
+        said = slots(turn.say)
+        return not said.isdisjoint(TELLING) or self._names_it(feedback, said)
+
+    def _names_it(self, feedback: Feedback, shown: AbstractSet[str]) -> bool:
+        """Whether one of the reasons `shown` has the gold answer in it."""
+        reasons = [text for slot, text in feedback.items() if slot in shown]
+        return any(self.task.answer in text for text in reasons if self.task.answer)
 
     @property
     def _agent(self) -> str:

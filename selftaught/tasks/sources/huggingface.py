@@ -95,12 +95,19 @@ class HuggingFace(RowSource, type="huggingface"):
 
 def _rows(rows: Rows, name: str, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     known = [column for column in columns if column in rows.column_names]
-    kinds = [str(getattr(rows.features[column], "dtype", "")) for column in known]
+    features = [rows.features[column] for column in known]
     numbers = count()
     for batch in rows.select_columns(known).iter(BATCH):
         for cells in zip(*(batch[column] for column in known), strict=True):
-            written = map(as_written, cells, kinds)
+            written = map(_written, cells, features)
             yield f"{name} row {next(numbers)}", dict(zip(known, written, strict=True))
+
+
+def _written(cell: object, feature: Any) -> object:
+    """`cell` as it was written: a class by its name, which is stored as a number (-1: none)."""
+    if isinstance(cell, int) and hasattr(feature, "int2str"):
+        return feature.int2str(cell) if cell >= 0 else None
+    return as_written(cell, str(getattr(feature, "dtype", "")))
 
 
 def _on_disk(folder: Path) -> Mapping[str, Rows]:

@@ -330,6 +330,16 @@ def test_a_number_is_what_was_written_in_its_columns_precision(tmp_path: Path, k
         assert [problem.answer for problem in source.problems(source.table())] == [str(answer) for answer in answers]
 
 
+def test_a_class_is_its_name_and_not_its_number(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(question=datasets.Value("string"), answer=datasets.ClassLabel(names=["neg", "pos"]))
+    rows = {"question": [row(n)["question"] for n in range(3)], "answer": [1, 0, 1]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "a"))
+    source = HuggingFace(dataset=str(tmp_path / "a"), train=2, gate=1, report=1)
+    assert [problem.answer for problem in source.problems(source.table())] == ["pos", "neg", "pos"]
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     texts = [pa.array([row(0)["question"]]), pa.array(["1"]), pa.array(["2"])]
     pq.write_table(pa.Table.from_arrays(texts, names=["question", "answer", "answer"]), tmp_path / "a.parquet")
