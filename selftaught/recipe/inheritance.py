@@ -63,7 +63,9 @@ def resolved(text: str, path: Path, profile: str = "") -> tuple[dict[str, Any], 
     """
     node = _recipe(_mapping(text, path, RECIPE), Source(path))
     if profile:
-        node = _merged_recipes(node, _profile(node, profile, path))
+        changes = _profile(node, profile, path)
+        _require_stages(node, changes)
+        node = _merged_recipes(node, changes)
     locations: Locations = {}
     return _data(node, (), locations), locations
 
@@ -95,6 +97,7 @@ def _recipe(node: Node, source: Source) -> Node:
     path = _found(extends, source, shipped.recipes(), "recipe")
     parent = _recipe(_mapping(contents(path, "recipe", path.parent), path, RECIPE), source.followed(path, extends))
     _require_inherited(parent, own)
+    _require_stages(parent, own)
     return _without_dropped(_merged_recipes(_nameless(parent), _without(own, "extends")))
 
 
@@ -105,6 +108,20 @@ def _require_inherited(parent: Node, own: Node) -> None:
         if profile.value is None and name not in known:
             near = did_you_mean(name, known)
             raise BadRecipe(f"{profile.where}: profiles.{name}: null leaves out no inherited profile.{near}")
+
+
+def _require_stages(base: Node, over: Node) -> None:
+    """Raise BadRecipe where `over` has part of a stage that `base` does not have, but one of nearly that name."""
+    ours, theirs = (each.fields.get("stages", Node(None, "")).entries for each in (over, base))
+    names = [_name(each) for each in theirs]
+    for stage in ours:
+        name = str(_name(stage))
+        near = did_you_mean(name, map(str, names))
+        if name not in names and near and "verify" not in stage.fields:
+            raise BadRecipe(
+                f"{stage.where}: stages.{name}: there is no such stage to change, and a new one has sample, verify and "
+                f"more.{near}"
+            )
 
 
 def _without_dropped(node: Node) -> Node:
