@@ -234,8 +234,8 @@ def test_a_block_that_was_renamed_is_the_one_that_it_was(folder: Path) -> None:
         (f"stages: [{{extends: {'x' * 300}}}]", f"child.yaml:3: extends: '{'x' * 300}': no such stage."),
         (
             "stages: [{name: man, sample: {k: 3}}]",
-            "child.yaml:3: stages.man: there is no such stage to change, and a new one has sample, verify and more. Did "
-            "you mean 'main'?",
+            "child.yaml:3: stages.man: there is no such stage to change, and a new one has sample, verify and more. "
+            "Did you mean 'main'?",
         ),
         ("stages: [{extends: [a]}]", "child.yaml:3: extends: ['a']: should be a shipped stage's name, or a path."),
         ("stages: [{name: main}, {}]", "child.yaml:3: stages.main: two stages share this name. Name each stage once."),
