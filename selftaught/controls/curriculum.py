@@ -11,7 +11,7 @@ most once, from those that the source gives; an arm that has none left is passed
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from math import exp, sqrt
 from random import Random
 from statistics import fmean
@@ -20,7 +20,7 @@ from typing import Annotated, Literal, cast
 from pydantic import Field, PositiveInt
 
 from selftaught.blocks import Control, Explanation, Observed, State
-from selftaught.records import Group, Task
+from selftaught.records import ANSWERS, Group, Rollout, Task
 
 Arm = Literal["level", "source", "template"]
 
@@ -97,11 +97,20 @@ def arm_values(state: State) -> dict[str, float]:
 def pass_rate(group: Group) -> float | None:
     """The share that passed of the attempts at the group's own task that could be judged; None if none could.
 
-    Answers that were given away are no attempts.
+    Of one in which the answer was given away, what counts is the last answer before.
     """
     judged = [
-        group.passed(index)
-        for index, (rollout, verdicts) in enumerate(zip(group.rollouts, group.verdicts, strict=True))
-        if rollout.task == group.id and not rollout.hinted and not any(verdict.is_missing for verdict in verdicts)
+        group.passed(index, turn)
+        for index, rollout in enumerate(group.rollouts)
+        if rollout.task == group.id and (turn := _unaided(rollout)) is not None and group.was_judged(index, turn)
     ]
     return fmean(judged) if judged else None
+
+
+def _unaided(rollout: Rollout) -> str | None:
+    """The turn of the last answer that was not given away, empty where that is the rollout's; None if there is none."""
+    if not rollout.hinted:
+        return ""
+    before = list(takewhile(lambda turn: not turn.hinted, rollout.turns))
+    names = [turn.name for turn in before if turn.kind in ANSWERS and turn.role == "assistant" and turn.name]
+    return names[-1] if names else None

@@ -60,7 +60,7 @@ class Advantages(PerGroupCurator, type="advantages"):
         """The rollouts of `group` in order, each once."""
         found = self.rewarded(group)
         rewards = [reward for _, reward in found]
-        if not rewards or (self.drop_flat and max(rewards) - min(rewards) < FLAT):
+        if not rewards or (self.drop_flat and is_flat(rewards)):
             return
         made = [
             reinforced(group, rollout, advantage, fmean(rewards))
@@ -89,6 +89,8 @@ class Advantages(PerGroupCurator, type="advantages"):
 
     def advantages(self, rewards: Sequence[float]) -> list[float]:
         """The advantage of each of a task's rollouts, by their `rewards`."""
+        if self.scale == "std" and is_flat(rewards):  # there is nothing to scale by
+            return [0.0] * len(rewards)
         deviation = pstdev(rewards) + ROUNDING if self.scale == "std" else 1.0
         return [(reward - self._baseline(rewards, reward)) / deviation for reward in rewards]
 
@@ -100,6 +102,11 @@ class Advantages(PerGroupCurator, type="advantages"):
                 return (sum(rewards) - own) / (len(rewards) - 1) if len(rewards) > 1 else own
             case constant:
                 return constant
+
+
+def is_flat(rewards: Sequence[float]) -> bool:
+    """Whether `rewards` are all equal, but for rounding."""
+    return max(rewards) - min(rewards) < FLAT
 
 
 def reinforced(group: Group, rollout: Rollout, advantage: float, mean_reward: float) -> Example:

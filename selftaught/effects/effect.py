@@ -36,6 +36,8 @@ class Arm(_Frozen):
     """A recipe's file, or the name of a shipped one; the effect's unless given."""
     set: tuple[str, ...] = ()
     """Overrides in the form of `--set`, applied after the effect's."""
+    profiles: Mapping[str, tuple[str, ...]] = {}
+    """More of them in a profile of the recipe, by its name: lengths and numbers that are another size there."""
     metric: str = ""
     """What is measured of this arm; the effect's unless given. Strategies of one recipe differ in it."""
 
@@ -116,7 +118,8 @@ class Effect(_Frozen):
 
     def recipe_of(self, arm: Arm) -> Recipe:
         """The recipe of `arm`, as `recipes` has it."""
-        return Recipe.load(Path(arm.recipe or self.recipe), (*self.set, *arm.set), self.profile)
+        overrides = (*self.set, *arm.set, *arm.profiles.get(self.profile, ()))
+        return Recipe.load(Path(arm.recipe or self.recipe), overrides, self.profile)
 
     def metric_of(self, arm: Arm) -> str:
         """What is measured of `arm`."""

@@ -55,7 +55,7 @@ def _checks(evidence: Evidence, split: Split, margin: Margin, confidence: float)
             label = [split, *[metric] * (metric != margin.metrics[0]), *[name] * (name != "champion")]
             guarded = _Guarded(metric, name, split, pairs, evidence.bounds.get(metric, SHARES))
             if any(pairs.errors):
-                yield judged(" ".join([*label, "judged"]), pairs, name)
+                yield judged(" ".join([*label, "judged"]), f"{metric} on the {split} set", pairs, name)
             yield _check(" ".join(label), guarded, margin.loss, confidence)
 
 

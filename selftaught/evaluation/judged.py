@@ -14,13 +14,16 @@ ALIKE = 0.005
 """How unlikely it has to be, were both models' answers judged equally often, that they were not: nine tasks to none."""
 
 
-def judged(label: str, pairs: Pairs, whose: str = "champion") -> Check:
-    """Whether what could not be judged is little, and of the challenger and `whose` model alike."""
+def judged(label: str, where: str, pairs: Pairs, whose: str = "champion") -> Check:
+    """Whether what could not be judged is little, and of the challenger and `whose` model alike.
+
+    `where` says in words which metric on which set that is.
+    """
     reference, challenger = pairs.errors
     passed, alike = reference + challenger <= MOST_UNVERIFIED + 1e-9, mcnemar_two_sided(*pairs.alone)
     reason = (
-        f"verifiers could not judge {percent(reference)} of the {whose}'s answers and {percent(challenger)} of the "
-        f"challenger's: {pairs.left} tasks were left out for both"
+        f"{where}: verifiers could not judge {percent(reference)} of the {whose}'s answers and {percent(challenger)} "
+        f"of the challenger's: {pairs.left} tasks were left out for both"
     )
     if not passed:
         reason += f", which is more than {percent(MOST_UNVERIFIED)} together, so nothing was measured. Fix the verifier"
@@ -30,5 +33,5 @@ def judged(label: str, pairs: Pairs, whose: str = "champion") -> Check:
             f"which is unlikely to be chance (p = {alike:.2g}): a model that is judged less often may seem better "
             "than it is. Fix the verifier"
         )
-    values = {"left_out": pairs.left, "champion": reference, "challenger": challenger, "p_value": alike}
+    values = {"left_out": pairs.left, whose: reference, "challenger": challenger, "p_value": alike}
     return Check(label, passed and alike > ALIKE, reason, values)

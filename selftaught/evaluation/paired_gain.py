@@ -132,7 +132,7 @@ class PairedGain(Gate, type="paired_gain"):
     def _checks(self, evidence: Evidence, pairs: Pairs, gain: Gain, budget: _Budget) -> Iterator[Check]:
         yield _new_model(evidence)
         if any(pairs.errors):
-            yield judged("judged", pairs)
+            yield judged("judged", f"{self.metric} on the gate set", pairs)
         if not evidence.fresh:
             yield _within_budget(evidence, budget)
         yield self._significant(pairs, gain, budget)

@@ -9,7 +9,7 @@ from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.recipe.text import NOTHING, Locations, Path, read, value_at
 
 UNNAMED = "main"
-"""What a stage is called that has no name; blocks have types."""
+"""What a stage is called that has no name; blocks have types, and other lists hold no mappings."""
 
 
 def set_field(data: dict[str, Any], override: str) -> Path:
@@ -88,6 +88,8 @@ def _keys(target: Any) -> dict[str, Any]:
         return {}
     keys: dict[str, Any] = {}
     for index, entry in enumerate(cast(list[Any], target)):
-        names = [str(named) for k in ("name", "type") if (named := value_at(entry, (k,))) is not None] or [UNNAMED]
+        names = [str(named) for k in ("name", "type") if (named := value_at(entry, (k,))) is not None]
+        if not names and isinstance(entry, dict):
+            names = [UNNAMED]
         keys.update({name: index for name in [*names, str(index)] if name not in keys})
     return keys

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from selftaught.blocks.packages import packages
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
+from selftaught.serving.engines.precision import on_cpu
 from selftaught.settings import Settings
 from selftaught.state.ledger import PlanEntry
 from selftaught.state.round_key import RoundKey
@@ -170,7 +171,10 @@ def asked(platform: Platform, job: Job) -> dict[str, Any]:
 
     The variables of the chat template, and how engines on this machine are run.
     """
-    engine = {name: value for name in ANSWERS if (value := getattr(platform.settings, name)) != _default(name)}
+    settings = platform.settings
+    engine = {name: value for name in ANSWERS if (value := getattr(settings, name)) != _default(name)}
+    if settings.serving == "local" and (dtype := on_cpu(settings.engine_dtype)) != settings.engine_dtype:
+        engine["engine_dtype"] = dtype
     template = job.recipe.chat_template
     return {**({"chat_template": template} if template else {}), **({"engine": engine} if engine else {})}
 

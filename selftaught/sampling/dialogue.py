@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -24,7 +24,9 @@ from selftaught.sampling.dialogue_turn import TELLING, DialogueTurn, Feedback, f
 
 NONE: Feedback = {}
 """Where no verifier was asked."""
-Spoken = str | Iterator[Completion] | None
+Answers = Iterator[tuple[Completion, bool]]
+"""Answers, and whether each was sampled for the branch that takes it: one greedy answer serves several."""
+Spoken = str | Answers | None
 """What is said in a branch: a text that no model was asked for, or answers; None where a model gave none."""
 
 
@@ -194,7 +196,7 @@ class _Asking:
         answers = await self._answers(list(prompts.values()), begun)
         return {at: answers[prompt] for at, prompt in prompts.items()}
 
-    async def _answers(self, prompts: Sequence[Prompt], begun: bool) -> Mapping[Prompt, Iterator[Completion] | None]:
+    async def _answers(self, prompts: Sequence[Prompt], begun: bool) -> Mapping[Prompt, Answers | None]:
         """Completions of each different prompt, as many as its branches need; None where it got no answer.
 
         Raises NoAnswer for a dialogue that has not `begun`: nothing of it is there to keep.
@@ -203,7 +205,7 @@ class _Asking:
         made = await asyncio.gather(*(self._asked(model, each, prompts.count(each), begun) for each in distinct))
         return dict(zip(distinct, made, strict=True))
 
-    async def _asked(self, model: ChatModel, prompt: Prompt, branches: int, begun: bool) -> Iterator[Completion] | None:
+    async def _asked(self, model: ChatModel, prompt: Prompt, branches: int, begun: bool) -> Answers | None:
         turn = self.turn
         greedy = turn.temperature == 0  # all branches get one answer: vLLM gives no more of them
         try:
@@ -219,7 +221,7 @@ class _Asking:
             if begun:
                 return None
             raise
-        return repeat(said[0]) if greedy else iter(said)
+        return chain([(said[0], True)], repeat((said[0], False))) if greedy else zip(said, repeat(True))
 
     # Branching --------------------------------------------------------------------------------------------------------
 
@@ -230,9 +232,11 @@ class _Asking:
         elif said is None:
             yield replace(branch, ended=True)
         else:
-            yield from (self._said(branch, prompt, feedback, next(said), n) for n in range(self.turn.n))
+            yield from (self._said(branch, prompt, feedback, *next(said), n) for n in range(self.turn.n))
 
-    def _said(self, branch: Branch, prompt: Prompt, feedback: Feedback, answer: Completion, number: int) -> Branch:
+    def _said(
+        self, branch: Branch, prompt: Prompt, feedback: Feedback, answer: Completion, sampled: bool, number: int
+    ) -> Branch:
         turn, (asked, prefill) = self.turn, self._begun(prompt)
         own = Turn(
             kind=turn.kind,
@@ -244,16 +248,16 @@ class _Asking:
             asked=() if asked == self._own_prompt(branch, feedback) else asked,
             aside=turn.view == "fresh",
             finish_reason=answer.finish_reason,
-            hinted=self._tells(feedback),
+            hinted=self._tells(branch, feedback),
             prefill=prefill,
         )
         earlier = branch if number == 0 else replace(branch, prompt_tokens=0, tokens=0)
         after = replace(
             earlier.then(*self._question(branch, feedback), own, branch=number),
-            prompt_tokens=earlier.prompt_tokens + answer.prompt_tokens,
-            tokens=earlier.tokens + len(answer.token_ids),
+            prompt_tokens=earlier.prompt_tokens + sampled * answer.prompt_tokens,
+            tokens=earlier.tokens + sampled * len(answer.token_ids),
             temperature=turn.temperature,
-            hinted=branch.hinted or (turn.by == "policy" and self._tells(feedback)),
+            hinted=branch.hinted or (turn.by == "policy" and self._tells(branch, feedback)),
         )
         if turn.by == "policy":
             return after
@@ -276,6 +280,7 @@ class _Asking:
         return asked_after(self.task.messages, [*branch.turns, *self._question(branch, feedback)])
 
     def _scripted(self, branch: Branch, prompt: Prompt, text: str, feedback: Feedback) -> Branch:
+        tells = self._says_it(branch, feedback)
         begins = self.turn.ask is not None and self.turn.view == "thread" and not branch.turns
         own = Turn(
             kind=self.turn.kind,
@@ -284,29 +289,31 @@ class _Asking:
             agent=self._agent,
             asked=prompt if begins else (),
             aside=self.turn.view == "fresh",
-            hinted=self._is_told(feedback),
+            # what the policy is made to say is what it learns to say, and no hint
+            hinted=tells and self.turn.view == "thread" and self.turn.by != "policy",
             scripted=True,
         )
-        hinted = own.hinted or (begins and self.turn.by == "policy" and self._tells(feedback))
-        return replace(branch.then(*self._question(branch, feedback), own), hinted=branch.hinted or hinted)
+        hinted = own.hinted or (begins and self.turn.by == "policy" and self._tells(branch, feedback))
+        after = replace(branch.then(*self._question(branch, feedback), own), hinted=branch.hinted or hinted)
+        return replace(after, telling=branch.telling | {self.turn.name}) if tells else after
 
     def _question(self, branch: Branch, feedback: Feedback) -> Iterator[Turn]:
         """The user's message before the turn, where the thread has one that is not the task's own."""
         if self.turn.ask is not None and self.turn.view == "thread" and branch.turns:
             text = fill(self.turn.ask, branch.said, self.task, feedback)
-            yield Turn(role="user", kind="question", content=text, hinted=self._tells(feedback))
+            yield Turn(role="user", kind="question", content=text, hinted=self._tells(branch, feedback))
 
-    def _tells(self, feedback: Feedback) -> bool:
-        """Whether the prompt gives the right answer away, be it in a verifier's reason."""
-        return self.turn.tells or self._names_it(feedback, self.turn.shown())
+    def _tells(self, branch: Branch, feedback: Feedback) -> bool:
+        """Whether the prompt gives the right answer away, be it in a verifier's reason, or in a turn that it quotes."""
+        shown = self.turn.shown()
+        return self.turn.tells or self._names_it(feedback, shown) or not branch.telling.isdisjoint(shown)
 
-    def _is_told(self, feedback: Feedback) -> bool:
-        """Whether the policy reads the right answer in what the recipe says here, and not as an answer to learn."""
-        turn = self.turn
-        if turn.by == "policy" or turn.view == "fresh" or turn.kind in ANSWERS or turn.inject_error:
+    def _says_it(self, branch: Branch, feedback: Feedback) -> bool:
+        """Whether what the recipe says here has the right answer in it, and not as an answer or with an error."""
+        said = slots(self.turn.say)
+        if self.turn.kind in ANSWERS or self.turn.inject_error:
             return False
-        said = slots(turn.say)
-        return not said.isdisjoint(TELLING) or self._names_it(feedback, said)
+        return not said.isdisjoint(branch.telling | set(TELLING)) or self._names_it(feedback, said)
 
     def _names_it(self, feedback: Feedback, shown: AbstractSet[str]) -> bool:
         """Whether one of the reasons `shown` has the gold answer in it."""

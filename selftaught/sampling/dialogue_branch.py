@@ -13,7 +13,10 @@ Prompt = tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A conversation so far; `said` is what each turn said, by name, and `left_out` are those that were not said."""
+    """A conversation so far; `said` is what each turn said, by name, and `left_out` are those that were not said.
+
+    `telling` are the turns in which the recipe itself gives the right answer away.
+    """
 
     turns: tuple[Turn, ...] = ()
     path: tuple[int, ...] = ()
@@ -25,6 +28,7 @@ class Branch:
     hinted: bool = False
     ended: bool = False
     left_out: frozenset[str] = frozenset()
+    telling: frozenset[str] = frozenset()
 
     def rollout(self, task: Task, policy: str, index: int) -> Rollout:
         """The branch as an attempt at `task`."""

@@ -65,7 +65,9 @@ class Reference(BaseModel):
 
 
 def reference_logprobs(folder: Path) -> Reference:
-    """The reference of the model in `folder`, computed with transformers in the dtype that an engine here would take.
+    """The reference of the model in `folder`, computed with transformers in the dtype it is stored in.
+
+    On a CPU that emulates 16 bits that is float32, as it is for its engines.
 
     Raises BadInput when it cannot be loaded, or lacks weights that its configuration asks for (transformers would
     continue with random ones).

@@ -79,6 +79,15 @@ def test_rewards_that_differ_by_rounding_are_equal():
     assert max(map(abs, Advantages(scale="std").advantages([0.7, 0.7000001]))) < 0.1
 
 
+@pytest.mark.parametrize("baseline", ["group", "leave_one_out", "batch", 0.5])
+def test_a_task_of_equal_rewards_is_scaled_to_nothing(baseline: Any):
+    groups = [group("q", ("a", True), ("b", True)), group("p", ("c", False), ("d", True))]
+    found = made(Advantages(baseline=baseline, scale="std", drop_flat=False), *groups)
+    by_text = {e.completion[0].content: e.sequences[0][1].advantages[0] for e in found}
+    assert by_text["a"] == by_text["b"] == 0.0
+    assert max(map(abs, by_text.values())) < 3
+
+
 def test_a_rollout_without_one_of_the_scores_that_the_reward_is_made_of_has_none():
     """A judge that is not required may fail to answer: that is no score of 0."""
     found = group("q", ("a", True), ("b", True), ("c", True))

@@ -90,6 +90,7 @@ async def test_a_greedy_turn_after_branches_that_said_the_same_is_asked_for_once
     group, model = await sampled(dialogue(ATTEMPT | {"n": 3}, greedy), WRONG, WRONG, RIGHT, RIGHT, WRONG)
     assert len(model.asked) == 3
     assert [rollout.text for rollout in group.rollouts] == [RIGHT, RIGHT, WRONG]
+    assert [rollout.completion_tokens for rollout in group.rollouts] == [2 * 16, 16, 2 * 16]
     assert {rollout.finish_reason for rollout in group.rollouts} == {"stop"}
 
 

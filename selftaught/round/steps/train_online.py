@@ -6,6 +6,7 @@ with its data.
 """
 
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -113,6 +114,8 @@ def _written(platform: Platform, job: Job, gathering: Gatherings, result: TrainR
         "unanswered": 0.0,
         "sampling_seconds": result.metrics["online.gathering_seconds"],
         "seconds": 0.0,  # verified while it was gathered
+        "sampling_ended": time.time(),
+        "ended": time.time(),
     }
     made_of = {"tasks": job.tasks, "model": job.trainee.digest}
     verified = dataset.write(scratch / "verified", groups, "groups", parents=made_of, recipe=recipe, counts=counts)

@@ -35,20 +35,23 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model", default="")
     parser.add_argument("--dtype", default="auto")
-    options, rest = parser.parse_known_args(arguments)
+    options = parser.parse_known_args(arguments)[0]
     model = Path(options.model)
     with ThreadPoolExecutor(1) as pool:
         proof = pool.submit(prove_loaded, model)
         prepare()
         proof.result()
-    sys.argv = ["vllm", "--model", options.model, "--dtype", _dtype(options.dtype), *rest, *_scores(model)]
+    sys.argv = ["vllm", *arguments, *_dtype(options.dtype), *_scores(model)]
     runpy.run_module(SERVER, run_name="__main__")
 
 
-def _dtype(dtype: str) -> str:
+def _dtype(dtype: str) -> list[str]:
+    """What replaces `--dtype`, of which vLLM takes the last; nothing where that stays."""
+    if (computed := on_cpu(dtype)) == dtype:
+        return []
     from vllm.platforms import current_platform
 
-    return on_cpu(dtype) if current_platform.is_cpu() else dtype
+    return ["--dtype", computed] if current_platform.is_cpu() else []
 
 
 def _scores(model: Path) -> list[str]:

@@ -58,7 +58,7 @@ def test_vllm_tells_the_scores_of_all_tokens_of_a_process_reward_model(
     monkeypatch.setattr(vllm_server, "prepare", lambda: None)
     monkeypatch.setattr(vllm_server.runpy, "run_module", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["python"])
-    arguments = ["--model", str(tmp_path), "--port=1"]
+    arguments = ["--model", str(tmp_path), "--port=1", "--dtype=bfloat16"]
     vllm_server.main(arguments)
     assert sys.argv == ["vllm", *arguments, *more]
 
