@@ -68,9 +68,8 @@ def benchmark(platform: Platform, line: str, model: str, wanted: Wanted, out: Pa
     named(line or LINE, "--line")
     if out is not None and out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: a file. Name a folder.")
-    _harness("lm_eval.tasks")
-    digest = digest_of(platform, line or LINE, model)
     manager, tasks = _tasks(wanted)
+    digest = digest_of(platform, line or LINE, model)
     options = _options(platform, platform.model(digest))
     with engine(platform, line or LINE, digest, options) as served:
         asked = _client(served, platform.model(digest), options.context)
