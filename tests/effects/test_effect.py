@@ -1,10 +1,12 @@
 """The file of an effect: every mistake is found before an arm runs, and said with its line."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from selftaught.blocks import Draw
+from selftaught.blocks import Draw, Sampler
 from selftaught.core.errors import BadRecipe
 from selftaught.effects.effect import Effect
 from selftaught.recipe import Recipe
@@ -118,3 +120,36 @@ def test_the_shipped_effects_can_be_run_and_are_called_like_their_files(file: Pa
     assert effect.system == file.stem
     for tasks in {recipe.tasks.model_dump_json(): recipe.tasks for recipe in effect.recipes.values()}.values():
         assert len([task for task in tasks.draw(Draw(1, 2)) if task.split == "report"]) == tasks.report >= 176
+
+
+def test_an_arm_may_have_overrides_of_one_profile(tmp_path: Path):
+    (tmp_path / "own.yaml").write_text("{name: own, extends: rft, profiles: {small: {tasks: {train: 12}}}}")
+    text = FILE.replace("recipe: rft", f"recipe: {tmp_path / 'own.yaml'}").replace(
+        "{name: unfiltered, recipe: unfiltered}", "{name: unfiltered, profiles: {small: [stages.main.sample.k=2]}}"
+    )
+    (tmp_path / "effect.yaml").write_text(text)
+    for profile, counts in (("", [4, 4]), ("small", [4, 2])):
+        recipes = Effect.load(tmp_path / "effect.yaml", profile).recipes.values()
+        assert [each.stages[0].sample.model_dump()["k"] for each in recipes] == counts
+
+
+def test_in_the_papers_profile_all_arms_sample_answers_of_one_length():
+    """An arm that spells its sampler out has to name the profile's length too."""
+    for file in sorted((REPOSITORY / "effects").glob("*.yaml")):
+        recipes = Effect.load(file, "paper").recipes.values()
+        for stage in {stage.name for recipe in recipes for stage in recipe.stages}:
+            found = {longest(each.sample) for recipe in recipes for each in recipe.stages if each.name == stage}
+            assert len(found) == 1, f"{file.stem}: {stage}: {found}"
+
+
+def longest(sampler: Sampler) -> int:
+    """The largest `max_tokens` of any request of `sampler`, however deep it stands."""
+
+    def lengths(value: Any) -> Iterator[int]:
+        if isinstance(value, dict):
+            yield from (each for key, each in value.items() if key == "max_tokens")
+            yield from (length for each in value.values() for length in lengths(each))
+        elif isinstance(value, list):
+            yield from (length for each in value for length in lengths(each))
+
+    return max(lengths(sampler.model_dump(mode="json")), default=0)
