@@ -101,8 +101,8 @@ class Selection(PerGroupCurator):
 
     def examples(self, group: Group, seed: int) -> Iterable[Example]:
         """What is picked of `group`, in the order drawn."""
-        whole = [rollout for rollout in self.candidates(group) if self.may_be_learnt(rollout)]
-        picked = drawn(distinct(whole) if self.dedupe else whole, None, seed)
+        learnable = [rollout for rollout in self.candidates(group) if self.may_be_learnt(rollout)]
+        picked = drawn(distinct(learnable) if self.dedupe else learnable, None, seed)
         made = (self.example(group, rollout) for rollout in picked)
         return list(islice(distinct_examples(made) if self.dedupe else made, self.per_task))
 

@@ -155,9 +155,9 @@ class Transcripts(Selection, type="transcripts"):
     def _learnable(self, group: Group, rollout: Rollout) -> bool:
         """Whether something is learnt, nothing that is learnt was cut, and nothing that is shown tells the answer."""
         shown, learnt = self._shown(rollout), self._learnt(group, rollout)
-        told = [turn for turn in shown if turn.hinted and (turn.role == "user" or turn.speaker != self._speaker)]
+        hints = [turn for turn in shown if turn.hinted and (turn.role == "user" or turn.speaker != self._speaker)]
         cut = any(turn.finish_reason != "stop" for turn in learnt)
-        return bool(learnt) and not (told and self.prompt == "task") and not cut
+        return bool(learnt) and not (hints and self.prompt == "task") and not cut
 
     def _segments(self, group: Group, rollout: Rollout) -> Iterator[Segment]:
         shown, learnt = self._shown(rollout), self._learnt(group, rollout)

@@ -167,14 +167,14 @@ async def test_a_hint_is_never_trained_on():
 
 @pytest.mark.parametrize("say", ["Wrong, it is {answer}.", "Wrong: {feedback}"])
 async def test_what_the_recipe_says_is_a_hint_too_where_it_tells_the_answer(say: str):
-    told = {"name": "oracle", "by": "user", "kind": "critique", "say": say}
-    turns = (TWO[0], told, {"name": "second", "kind": "refinement", "ask": "Solve it again."})
+    oracle = {"name": "oracle", "by": "user", "kind": "critique", "say": say}
+    turns = (TWO[0], oracle, {"name": "second", "kind": "refinement", "ask": "Solve it again."})
     group = await verified(WRONG, RIGHT, turns=turns)
     assert group.rollouts[0].hinted
     assert curated(group, train="all") == list(Accepted(minimum=0).curate([group], 0)) == []
     (alone,) = curated(group, turns=("second",))
     assert read(alone) == [TASK.question, RIGHT]
-    turns = (TWO[0], told | {"say": "Wrong."}, turns[2])
+    turns = (TWO[0], oracle | {"say": "Wrong."}, turns[2])
     assert len(curated(await verified(WRONG, RIGHT, turns=turns), train="all")) == 1
 
 
