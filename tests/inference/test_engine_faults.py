@@ -133,7 +133,21 @@ def test_what_changes_answers_enters_the_keys_of_what_is_asked(
     assert [sampled(), sampled()] == [2, 2]
     monkeypatch.setenv("SELFTAUGHT_ENGINE_CONTEXT", "2048")
     assert sampled() == 4
-    monkeypatch.setenv("SELFTAUGHT_ENGINE_DTYPE", "float32")
+    monkeypatch.setenv("SELFTAUGHT_ENGINE_DTYPE", "float16")
     assert sampled() == 6
     monkeypatch.setenv("SELFTAUGHT_ENGINE_MEMORY_SHARE", "0.5")
     assert sampled() == 6
+
+
+@pytest.mark.parametrize(("computes", "shards"), [(True, 4), (False, 2)])
+def test_what_auto_comes_to_on_this_processor_is_the_key(
+    round: Round, platform: Platform, monkeypatch: pytest.MonkeyPatch, computes: bool, shards: int
+):
+    """Where 16 bits are emulated, auto is float32 and nothing else."""
+    monkeypatch.setattr("selftaught.serving.engines.precision.computes_16_bits", lambda: computes)
+    round.sample()
+    for shard in (0, 1):
+        round.made.pop(f"groups-{shard}", None)
+    monkeypatch.setenv("SELFTAUGHT_ENGINE_DTYPE", "float32")
+    round.sample()
+    assert len(list(platform.store.claims("steps/sample"))) == shards
