@@ -339,7 +339,7 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path):
 
 
 def test_guard_tasks_without_a_file_are_refused():
-    with pytest.raises(ValidationError, match="guard: 5 asks for guard tasks of their own; name them in guard_path"):
+    with pytest.raises(ValidationError, match="guard: 5 asks for guard tasks of their own: name them in guard_path"):
         source(Path("a.jsonl"), guard=5)
 
 
