@@ -69,6 +69,6 @@ def test_what_cannot_be_drawn_from_is_refused_with_the_fix(fields: dict[str, Any
 
 def test_guard_tasks_without_a_generator_are_refused():
     with pytest.raises(
-        ValidationError, match="guard: 5 asks for guard tasks of their own: name their generator in guard_dataset"
+        ValidationError, match="asks for guard tasks of their own: name their generator in guard_dataset"
     ):
         source(guard=5)
