@@ -93,7 +93,7 @@ def _identity(kind: str, record: Record) -> bytes:
         return _identity("tasks", record.task)
     row = record.to_row()
     for turn in row.get("turns", ()):
-        for field in turn.keys() - {"role", "kind", "content"}:
+        for field in turn.keys() - {"role", "kind", "content", "tool_calls", "tool_call_id"}:
             del turn[field]
     return canonical({field: row.get(field) for field in IN_THE_ID[kind]})
 
