@@ -70,8 +70,6 @@ def resolved(text: str, path: Path, profile: str = "") -> tuple[dict[str, Any], 
     return _data(node, (), locations), locations
 
 
-LONGEST = 200
-"""Characters of a file's name at most, as file systems have it."""
 RECIPE = "a recipe is a mapping with name, models, tasks and stages"
 STAGE = "a stage is a mapping with sample, verify, train and the like"
 
@@ -165,12 +163,19 @@ def _found(extends: Node, source: Source, library: Path, kind: str) -> Path:
         raise BadRecipe(f"{extends.where}: extends: {_data(extends)!r}: should be a shipped {kind}'s name, or a path.")
     is_path = "/" in name or name.endswith(".yaml")
     path = source.path.parent / name if is_path else library / f"{name}.yaml"
-    if len(name) > LONGEST or not path.is_file():
+    if not _is_file(path):
         known = sorted(each.name if is_path else each.stem for each in path.parent.glob("*.yaml"))
         near = did_you_mean(path.name if is_path else name, known)
         accepted = "" if is_path else f"\n  accepted: {', '.join(known)}; or a path, such as ./{name}.yaml"
         raise BadRecipe(f"{extends.where}: extends: '{name}': no such {kind}.{near}{accepted}")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file system has a name so long
+        return False
 
 
 def _profile(node: Node, name: str, path: Path) -> Node:
