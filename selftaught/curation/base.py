@@ -125,7 +125,7 @@ def distinct(rollouts: Iterable[Rollout]) -> list[Rollout]:
 
 
 def distinct_examples(made: Iterable[Example]) -> Iterator[Example]:
-    """The first of each text: dialogues that branch late share their first turns."""
+    """The first of each text: dialogues that branch late share their first turns, and trees their first steps."""
     seen = set[str]()
     for example in made:
         if example.text_id not in seen:

@@ -4,14 +4,13 @@ That they hold is the program's claim of itself; whether it does what was asked,
 have one seed, so that it holds in every run or in none.
 """
 
+from selftaught.sandbox.harness import AS_MODULE
 from selftaught.sandbox.protocol import Limits, Outcome, Program
 
-_HARNESS = """
+_HARNESS = f"""{AS_MODULE}
 import ast
 import os
 import random
-import sys
-import types
 results = os.dup(3)
 os.close(3)
 with open("solution.py", encoding="utf-8", errors="surrogateescape") as file:
@@ -19,10 +18,7 @@ with open("solution.py", encoding="utf-8", errors="surrogateescape") as file:
 made = [each for each in tree.body if isinstance(each, ast.Assert)]
 calls = sum(any(isinstance(part, ast.Call) for part in ast.walk(each)) for each in made)
 random.seed(0)
-module = types.ModuleType("solution")
-module.__file__ = "solution.py"
-sys.modules["solution"] = module
-exec(compile(tree, "solution.py", "exec", dont_inherit=True), module.__dict__)
+exec(compile(tree, "solution.py", "exec", dont_inherit=True), as_module("solution", "solution.py"))
 os.write(results, str(calls).encode())
 """
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.sandbox import values
+from selftaught.sandbox.harness import AS_MODULE
 from selftaught.sandbox.protocol import Limits, Outcome, Program
 
-_HARNESS = """
+_HARNESS = (
+    AS_MODULE
+    + """
 import os
 import random
-import sys
-import types
 import values
 RESULTS = os.fdopen(os.dup(3), "w", encoding="ascii", buffering=1)
 os.close(3)
@@ -30,10 +31,7 @@ def main(function):
         calls = [values.decode(line) for line in file]
     with open("solution.py", encoding="utf-8", errors="surrogateescape") as file:
         source = file.read()
-    module = types.ModuleType("solution")
-    module.__file__ = "solution.py"
-    sys.modules["solution"] = module  # where dataclasses and pickle look its classes up
-    space = module.__dict__
+    space = as_module("solution", "solution.py")
     random.seed(0)
     exec(compile(source, "solution.py", "exec", dont_inherit=True), space)
     for arguments in calls:
@@ -46,6 +44,7 @@ def main(function):
         RESULTS.write(said + "\\n")
 main(sys.argv[1])
 """
+)
 
 
 @dataclass(frozen=True, slots=True)

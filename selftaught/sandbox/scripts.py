@@ -5,25 +5,22 @@ alone. Random numbers have one seed, so that a script prints the same in every r
 """
 
 from selftaught.sandbox.endings import cut, ending
+from selftaught.sandbox.harness import AS_MODULE
 from selftaught.sandbox.protocol import MIB, Limits, Outcome, Program, Termination
 
 LIMITS = Limits(cpu_s=2, wall_s=20.0, memory=256 * MIB)
 MAX_PRINTED = 1000
 """Characters of an output that are shown."""
 
-_HARNESS = """
+_HARNESS = f"""{AS_MODULE}
 import ast
 import random
-import sys
-import types
 with open("script.py", encoding="utf-8", errors="surrogateescape") as file:
     tree = ast.parse(file.read(), "script.py")
 random.seed(0)
-module = types.ModuleType("__main__")
-module.__file__ = "script.py"
-sys.modules["__main__"] = module
-exec(compile(ast.Module(tree.body[:-1], []), "script.py", "exec", dont_inherit=True), module.__dict__)
-exec(compile(ast.Interactive(tree.body[-1:]), "script.py", "single", dont_inherit=True), module.__dict__)
+space = as_module("__main__", "script.py")
+exec(compile(ast.Module(tree.body[:-1], []), "script.py", "exec", dont_inherit=True), space)
+exec(compile(ast.Interactive(tree.body[-1:]), "script.py", "single", dont_inherit=True), space)
 """
 
 

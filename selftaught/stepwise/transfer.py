@@ -15,6 +15,7 @@ from typing import Literal
 
 from selftaught.core.errors import BadInput
 from selftaught.core.files import writing
+from selftaught.curation.base import distinct_examples
 from selftaught.platform import Platform
 from selftaught.records import Example, Group, Message, Regress, Segment, Task, content_id, dataset
 from selftaught.round.history import newest_of, recorded
@@ -123,11 +124,7 @@ def imported(file: Path, name: Name, to: Path, kept: Kept, neutral: Neutral, sep
 
 def _of_row(solutions: Sequence[Solution], kept: Kept, separator: str) -> Iterator[Example]:
     """The partial solutions of a row's `solutions`, each once: alternatives repeat what stands before them."""
-    seen = set[str]()
-    for example in chain.from_iterable(examples(each, kept, separator) for each in solutions):
-        if example.text_id not in seen:
-            seen.add(example.text_id)
-            yield example
+    return distinct_examples(chain.from_iterable(examples(each, kept, separator) for each in solutions))
 
 
 def examples(solution: Solution, kept: Kept, separator: str) -> Iterator[Example]:

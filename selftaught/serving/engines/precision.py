@@ -4,6 +4,7 @@ A processor without instructions for numbers of 16 bits takes them apart: with A
 took 3.6 times as long in bfloat16 as in float32.
 """
 
+from functools import cache
 from pathlib import Path
 
 
@@ -12,6 +13,7 @@ def on_cpu(dtype: str) -> str:
     return "float32" if dtype == "auto" and not computes_16_bits() else dtype
 
 
+@cache
 def computes_16_bits() -> bool:
     """Whether oneDNN, which multiplies for torch and for vLLM, has bfloat16 here: from AVX-512 on, or ARM's BF16.
 
