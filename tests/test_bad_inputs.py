@@ -25,7 +25,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
-from selftaught.cli.main import ERROR, USAGE, app
+from selftaught.cli.main import app
+from selftaught.cli.outcomes import ERROR, USAGE
 from selftaught.core.errors import Unavailable
 from selftaught.recipe import AXES, blocks
 from selftaught.state.ledger import ReferenceEntry

@@ -12,9 +12,9 @@ PROGRAMS = {"selftaught.serving.engines.transformers_server"}
 
 
 def light_modules() -> list[str]:
-    """Every module of the library but the command line and what runs in images of its own."""
+    """Every module of the library but what runs in images of its own."""
     walked = (module.name for module in pkgutil.walk_packages(selftaught.__path__, "selftaught."))
-    return [name for name in walked if name != "selftaught.cli.main" and name not in PROGRAMS and ".loops" not in name]
+    return [name for name in walked if name not in PROGRAMS and ".loops" not in name]
 
 
 def test_no_module_loads_a_heavy_library_when_it_is_imported():

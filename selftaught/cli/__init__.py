@@ -1,1 +1,1 @@
-"""The command line: `main` has the commands, the other modules terminal output."""
+"""The command line: `main` is the program, `commands` what it can do, the other modules what these share."""

@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 from selftaught import __version__
 from selftaught.campaign.limits import Limits
 from selftaught.campaign.local import Campaign, LimitReached, RoundResult
-from selftaught.cli.main import PROMOTED, REFUSED, app
+from selftaught.cli.main import app
+from selftaught.cli.outcomes import PROMOTED, REFUSED
 from selftaught.platform import Platform
 from selftaught.recipe import AXES, Recipe, blocks
 from selftaught.report.data import ReportData

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from selftaught.cli.main import FELL, app
+from selftaught.cli.main import app
+from selftaught.cli.outcomes import FELL
 from selftaught.core.canonical import canonical
 from selftaught.core.errors import BadInput
 from selftaught.core.statistics import change_of_gains

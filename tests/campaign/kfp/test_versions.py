@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.versions import MADE, Versions, compiled, with_model_keys
-from selftaught.cli.main import ERROR, app
+from selftaught.cli.main import app
+from selftaught.cli.outcomes import ERROR
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.retention.inventory import Folder, PipelineVersion, State

@@ -1,0 +1,1 @@
+"""The commands, a module a group: each parses, calls the library and prints."""
