@@ -2,7 +2,7 @@
 
 What is written is an example to be changed: a recipe that validates, a block with a test that passes, a package with
 both whose entry point makes its block known. A block is a verifier, a control or an objective. Nothing that is there is
-written over. What blocks and recipes may say is in docs/recipes.md.
+written over. What blocks and recipes may say is in docs/recipes.md and docs/blocks.md.
 """
 
 import keyword

@@ -1,4 +1,4 @@
-"""The blocks of docs/recipes.md, one of each axis: they hold to what every block of the axis has to, as they stand."""
+"""The blocks of docs/blocks.md, one of each axis: they hold to what every block of the axis has to, as they stand."""
 
 import re
 import sys
@@ -13,8 +13,8 @@ from selftaught.curation.base import PerGroupCurator
 from selftaught.records import Message
 from selftaught.testing import check_block, sums
 
-PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
-SECTION = PAGE.partition("### One of each axis\n")[2].partition("\n### ")[0]
+PAGE = (Path(__file__).parents[2] / "docs" / "blocks.md").read_text()
+SECTION = PAGE.partition("## One of each axis\n")[2].partition("\n## ")[0]
 CODES = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 
 

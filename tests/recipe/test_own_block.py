@@ -1,4 +1,4 @@
-"""What docs/recipes.md says of a block of one's own works as it stands there: written, tested, installed, used."""
+"""What docs/blocks.md says of a block of one's own works as it stands there: written, tested, installed, used."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = (REPOSITORY / "docs" / "recipes.md").read_text()
+PAGE = (REPOSITORY / "docs" / "blocks.md").read_text()
 
 
 def shown(language: str, holding: str) -> str:

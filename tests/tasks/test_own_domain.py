@@ -1,4 +1,4 @@
-"""The task domain of one's own in docs/recipes.md: it is as short as is said, and holds what a source has to hold."""
+"""The task domain of one's own in docs/tasks.md: it is as short as is said, and holds what a source has to hold."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from selftaught.testing.checks import check_block, group_of
 from selftaught.verification.gold import gold_checks, require_gold, stating
 from selftaught.verification.task_check import TaskCheck, _verifier
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
