@@ -21,7 +21,7 @@ from selftaught.recipe import blocks, load_blocks
 from selftaught.state.store import MARKER
 from selftaught.tasks.inbox import batches
 from selftaught.tasks.inbox.source import Inbox, InboxHistory
-from selftaught.tasks.sources import cells
+from selftaught.tasks.sources import cells, rows
 from selftaught.tasks.sources.huggingface import HuggingFace
 from selftaught.tasks.sources.jsonl import Jsonl
 from selftaught.tasks.sources.parquet import Parquet
@@ -176,12 +176,15 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: P
         block.draw(Draw(1, 2))
 
 
-def test_more_rows_than_a_step_is_sized_for_are_refused_unless_they_are_limited(tmp_path: Path):
+def test_more_rows_than_a_step_is_sized_for_are_refused_unless_they_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """50 million rows fit into some hundred kilobytes of Parquet: they are counted while they are read."""
-    numbers = pa.array([7] * 2_000_000, pa.int8())
+    monkeypatch.setattr(rows, "MOST_ROWS", 10_000)
+    numbers = pa.array([7] * 20_000, pa.int8())
     pq.write_table(pa.table({"question": numbers, "answer": numbers}), tmp_path / "a.parquet")
     block = Parquet(path=tmp_path / "a.parquet", train=2, gate=1, report=1)
-    with pytest.raises(BadInput, match=r"a\.parquet: has more than 1,000,000 rows\. Set tasks\.limit to how many"):
+    with pytest.raises(BadInput, match=r"a\.parquet: has more than 10,000 rows\. Set tasks\.limit to how many"):
         block.draw(Draw(1, 2))
     assert block.problems(block.table(), limit=5) == [Problem("7", "7", None)]
 
