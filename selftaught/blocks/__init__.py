@@ -21,7 +21,7 @@ from selftaught.blocks.axes import (
     Verifier,
     judged,
 )
-from selftaught.blocks.block import Block, OneOf, current, present, registered, within
+from selftaught.blocks.block import Block, OneOf, OnlyFor, current, present, registered, within
 from selftaught.blocks.context import Context, Draw, Earlier, ProgressSink, TrainContext, silent
 from selftaught.blocks.environment import Environment, Episode, Observation, environment_of
 from selftaught.blocks.models import ChatModel, Completion, Drawing, Drawn, Stops, TokenModel
@@ -72,6 +72,7 @@ __all__ = [
     "Observed",
     "OneOf",
     "OnlinePlan",
+    "OnlyFor",
     "Outcome",
     "Outlook",
     "Over",

@@ -49,6 +49,10 @@ class TaskSource(Block, axis="tasks"):
         or too small for the numbers asked for.
         """
 
+    def reported(self, draw: Draw) -> list[Task]:
+        """The tasks of a named evaluation set, which no other set is taken from: `report` of them. Raises as `draw`."""
+        return [task for task in self.draw(draw) if task.split == "report"]
+
     def sizes(self) -> dict[Split, int]:
         """The number of tasks of each split."""
         return {"train": self.train, "gate": self.gate, "report": self.report, "guard": self.guard}

@@ -191,3 +191,22 @@ class OneOf:
         choices = {name: handler.generate_schema(block) for name, block in {**blocks, **former}.items()}
         one = core_schema.tagged_union_schema(cast(dict[Any, CoreSchema], choices), discriminator="type")
         return core_schema.nullable_schema(one) if type(None) in get_args(source) else one
+
+
+class OnlyFor:
+    """A source of tasks of which one set is used: the sizes of the others may be left out, and are 1 then."""
+
+    def __init__(self, split: str) -> None:
+        self.split = split
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._filled, handler(source))
+
+    def _filled(self, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        given = cast(Mapping[str, Any], value)
+        block = registered("tasks").get(given.get("type", ""))
+        fields = block.model_fields if block else {}
+        needed = (name for name in ("train", "gate", "report") if name in fields and fields[name].is_required())
+        return {**{name: 1 for name in needed if name != self.split}, **given}

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from selftaught.recipe.errors import NAME
 
 PART = "PartOf"
+ONE_SET = (("EvaluationSet", "tasks"), ("Inbox", "guard_from"))
+"""Sources of which one set is used, whose other sizes may be left out (`OnlyFor`)."""
 
 
 def schema_of(recipe: type[BaseModel], stage: type[BaseModel]) -> dict[str, Any]:
@@ -21,6 +23,9 @@ def schema_of(recipe: type[BaseModel], stage: type[BaseModel]) -> dict[str, Any]
     parts = {PART + name: _part(each) for name, each in definitions.items()}
     for each in (definitions[recipe.__name__], parts[PART + recipe.__name__]):
         each["properties"]["profiles"]["patternProperties"] = {NAME: _ref(PART + recipe.__name__)}
+    for definition, field in ONE_SET:
+        properties = definitions[definition]["properties"]
+        properties[field] = _part(properties[field])
     definitions[stage.__name__] = _part_if_extends(stage.__name__, definitions[stage.__name__])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

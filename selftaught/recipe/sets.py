@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from selftaught.blocks import Margin, Metric, TaskSource
+from selftaught.blocks import Margin, Metric, OnlyFor, TaskSource
 from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.tasks.inbox.source import Inbox
 
@@ -24,8 +24,8 @@ class EvaluationSet(BaseModel):
         frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    tasks: Annotated[TaskSource, OnAxis("tasks")]
-    """Where its tasks come from: those that the source gives for reports, the same in every round of a campaign."""
+    tasks: Annotated[TaskSource, OnAxis("tasks"), OnlyFor("report")]
+    """Where its `report` tasks come from, the same in every round of a campaign; other sizes may be left out."""
     metrics: Annotated[tuple[Annotated[Metric, OnAxis("evaluate")], ...], OneOrMore()] = ()
     """What is measured on it; the stage's `evaluate` unless given."""
     margin: Annotated[float, Field(gt=0, lt=1)] | None = None

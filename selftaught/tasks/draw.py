@@ -5,6 +5,7 @@ Equal sources, draws and pasts give equal lists, byte for byte, so that a repeat
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from selftaught.blocks import Draw, TaskSource
 from selftaught.blocks.boundary import called, iterated
@@ -65,6 +66,8 @@ def _tasks_of(source: TaskSource, draw: Draw) -> list[Task]:
 def _of_sets(sets: Sets, draw: Draw) -> Iterator[Task]:
     """The tasks of named sets: what their sources give for reports, the same in every round of a campaign."""
     for name, source in sets.items():
-        for task in _tasks_of(source, draw):
-            if task.split == "report":
+        try:
+            for task in iterated(source, "reported", Task, partial(source.reported, draw)):
                 yield task.model_copy(update={"split": named_set(name)})
+        except BadInput as error:
+            raise BadInput(f"sets.{name}: {error}") from None

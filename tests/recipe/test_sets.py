@@ -8,7 +8,7 @@ from selftaught.blocks import Margin
 from selftaught.core.errors import BadRecipe
 from selftaught.recipe import Recipe, schema
 
-TASKS = "tasks: {type: word_problems, levels: [3], train: 1, gate: 1, report: 8}"
+TASKS = "tasks: {type: word_problems, levels: [3], report: 8}"
 
 
 def recipe(fields: str, *overrides: str, tasks: str = TASKS) -> Recipe:
@@ -68,7 +68,7 @@ def test_a_mistake_is_reported_where_it_stands(fields: str, says: str) -> None:
 
 def test_a_margin_needs_a_gate_and_a_set_can_be_drawn_again() -> None:
     assert "sets.ood.margin: no stage has a gate" in mistake("margin: 0.1", "stages.main.gate=null")
-    inbox = "tasks: {type: inbox, path: inbox, train: 1, gate: 1, report: 1}"
+    inbox = "tasks: {type: inbox, path: inbox, train: 1, report: 1}"
     assert "sets.ood.tasks: an inbox gives its tasks to one round each." in mistake("margin: 0.1", tasks=inbox)
 
 

@@ -1,15 +1,20 @@
 """The tasks of named sets: the same in every round, and none that is trained on."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught.blocks import Draw
-from selftaught.core.errors import RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Message, Task, named_set
 from selftaught.tasks.contamination import require_disjoint
 from selftaught.tasks.draw import prepare
 from selftaught.tasks.past import InboxHistory
+from selftaught.tasks.sources.jsonl import Jsonl
 from selftaught.tasks.sources.word_problems import WordProblems
 
 OWN = WordProblems(train=20, gate=10, report=10, guard=6, levels=(1,))
@@ -36,6 +41,27 @@ def test_a_set_is_the_same_in_every_round_of_a_campaign_and_shares_nothing_with_
     assert of(rounds[0], "harder") == of(rounds[1], "harder")
     trained = {(task.template, task.operands) for tasks in rounds for task in tasks if task.split == "train"}
     assert not trained & {(task.template, task.operands) for task in of(rounds[0], "harder")}
+
+
+def rows(folder: Path, count: int, **fields: Any) -> dict[str, Jsonl]:
+    """A set of the `count` rows of a file."""
+    said = ({"question": f"What is the {n}th word of text {n * 37}?", "answer": f"w{n}"} for n in range(count))
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    return {"own": Jsonl(path=folder / "a.jsonl", train=1, gate=1, **fields)}
+
+
+def test_all_rows_of_a_set_may_be_its_tasks(tmp_path: Path) -> None:
+    tasks = of(prepare(OWN, Draw(campaign=1, round=1), sets=rows(tmp_path, 12, report=12)), "own")
+    assert {task.answer for task in tasks} == {f"w{n}" for n in range(12)}
+
+
+def test_a_set_whose_rows_are_missing_or_too_few_is_told_by_its_name(tmp_path: Path) -> None:
+    sets = rows(tmp_path, 3, report=4)
+    with pytest.raises(BadInput, match=r"^sets\.own: .*a\.jsonl: has 3 different questions, of which .* 4"):
+        prepare(OWN, Draw(campaign=1, round=1), sets=sets)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(BadInput, match=r"^sets\.own: .*a\.jsonl: no such file"):
+        prepare(OWN, Draw(campaign=1, round=1), sets=sets)
 
 
 def text(words: str, split: str) -> Task:

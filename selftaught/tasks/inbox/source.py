@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from selftaught.blocks import Draw, OneOf, TaskSource
+from selftaught.blocks import Draw, OneOf, OnlyFor, TaskSource
 from selftaught.core.errors import BadInput, NothingNew, StoreError, Unavailable
 from selftaught.records import FEEDBACK, UPLOADED, Split, Task
 from selftaught.tasks.inbox import batches
@@ -107,6 +107,7 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
     guard_from: Annotated[
         TaskSource | None,
         OneOf("tasks"),
+        OnlyFor("guard"),
         Field(description="the source of the guard tasks; there has to be one where `guard` asks for some"),
     ] = None
 
@@ -115,7 +116,7 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
         if self.guard and (self.guard_from is None or self.guard_from.guard < self.guard):
             raise ValueError(
                 f"guard: {self.guard} asks for guard tasks; name a source with as many in guard_from, such as "
-                f"{{type: word_problems, train: 1, gate: 1, report: 1, guard: {self.guard}}}"
+                f"{{type: word_problems, guard: {self.guard}}}"
             )
         return self
 

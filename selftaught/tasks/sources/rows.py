@@ -278,6 +278,19 @@ class RowSource(Columns):
         chosen = [task for split in self.sizes() for task in self._chosen(split, found.sets[split], draw)]
         return TaskDraw(chosen, common=found.common)
 
+    @override
+    def reported(self, draw: Draw) -> list[Task]:
+        """Out of the rows for reports, or all there are where these have none of their own."""
+        own = getattr(self, self.own_rows["report"]) is not None
+        table = self.table("report" if own else "train")
+        problems = self.problems(table, self.limit)
+        if len(problems) < self.report:
+            raise BadInput(
+                f"{table.name}: has {len(problems)} different questions, of which report asks for {self.report}. "
+                "Ask for fewer."
+            )
+        return self._chosen("report", problems, draw)
+
     def _given(self, split: Split, main: Table) -> list[Problem]:
         """The problems of the rows that are `split`'s own; none where it has none, or asks for no tasks."""
         if split == "train":
