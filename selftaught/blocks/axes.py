@@ -85,6 +85,10 @@ class Sampler(Block, axis="sample"):
     async def sample(self, task: Task, context: Context) -> Group:
         """Attempt `task`; the group's rollouts carry the digest of the model that answered."""
 
+    def sees_gold(self) -> str:
+        """The field by which the gold answer shows the way to its answers, which are no measure then; empty if none."""
+        return ""
+
     @property
     def turn_names(self) -> tuple[str, ...] | None:
         """The names of the turns of its rollouts; None if they have none, or are not known before."""

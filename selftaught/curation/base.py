@@ -8,6 +8,7 @@ Groups are gone through twice: which examples are kept is found by their ids alo
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, pairwise, zip_longest
@@ -57,9 +58,9 @@ class PerGroupCurator(Curator):
         """Yield examples in the order of task ids, whatever the order of `groups`; a task's in the block's order."""
         groups = Parts(groups)
         made = [(group.id, [each.id for each in self.examples(group, seed)]) for group in groups]
-        kept = set(self._spread([ids for _, ids in sorted(made, key=lambda each: each[0])], seed))
+        kept = self._spread([ids for _, ids in sorted(made, key=lambda each: each[0])], seed)
         in_order = groups if _ascending([id for id, _ in made]) else sorted(groups, key=lambda group: group.id)
-        return (each for group in in_order for each in self.examples(group, seed) if each.id in kept)
+        return _as_often((each for group in in_order for each in self.examples(group, seed)), kept)
 
     def _spread(self, each_group: Sequence[Sequence[str]], seed: int) -> Iterable[str]:
         """At most `max_examples`: every task's first before any task's second, so that most tasks are learnt from."""
@@ -154,8 +155,16 @@ def _rank(seed: int, id: str) -> str:
 
 def capped(made: Sequence[Example], count: int | None, seed: int) -> list[Example]:
     """`count` of `made` (all of them for None), drawn by `seed`, in the order that they had."""
-    kept = {each.id for each in drawn(made, count, seed)}
-    return [each for each in made if each.id in kept]
+    return list(_as_often(made, (each.id for each in drawn(made, count, seed))))
+
+
+def _as_often(made: Iterable[Example], kept: Iterable[str]) -> Iterator[Example]:
+    """Those of `made` whose ids are in `kept`, each as often as it is there: equal examples have one id."""
+    left = Counter(kept)
+    for each in made:
+        if left[each.id]:
+            left[each.id] -= 1
+            yield each
 
 
 def sampled(group: Group, rollout: Rollout, *, as_asked: bool = False) -> Example:

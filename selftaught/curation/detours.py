@@ -7,7 +7,7 @@ model rewrites them, and no model is asked where the first error is, because the
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -22,7 +22,7 @@ Back = Annotated[str, Field(description="leads back from a wrong turn; {step} is
 
 
 class Backtracks(PerGroupCurator):
-    """One example a right answer that has wrong turns beside it, `per_task` at most.
+    """One example a right answer without a hint that has wrong turns beside it, `per_task` at most.
 
     `reflect` and `back` are said between a wrong turn and the right one. With `wrong: ignore` all up to the end of the
     last wrong turn is read and not learnt.
@@ -43,16 +43,17 @@ class Backtracks(PerGroupCurator):
         if tree is None or not right:
             return
         far = distances(tree, right | unjudged_leaves(group))  # what nobody judged is not a wrong turn
-        ended = {rollout.index for rollout in group.accepted() if rollout.finish_reason == "stop"}
-        made = [each for leaf in sorted(ended) for each in self._linearised(group, tree, far, leaf)]
+        own = (each for each in group.accepted() if each.finish_reason == "stop" and not each.hinted)
+        turns = self.wrong_turns(tree, far)
+        made = [each for rollout in own for each in self._linearised(group, tree, turns, rollout.index)]
         yield from capped(made, self.per_task, seed)
 
-    def _linearised(self, group: Group, tree: Tree, far: Sequence[int], leaf: int) -> Iterator[Example]:
+    def _linearised(self, group: Group, tree: Tree, turns: "Turns", leaf: int) -> Iterator[Example]:
         """The answer at `leaf` with its wrong turns; nothing when there are none."""
         good, text, turned = tree.path(leaf), "", 0
         for at, step in enumerate((tree.nodes[0], *good)):
             text += step.text
-            for wrong in self.wrong_turns(tree, far, step.index) if at < len(good) else ():
+            for wrong in turns.get(step.index, ()) if at < len(good) else ():
                 said = text + "".join(node.text for node in wrong).rstrip()
                 turned = len(said)
                 text = self._and_back(text, said, wrong, step.text)
@@ -68,8 +69,12 @@ class Backtracks(PerGroupCurator):
         return f"{said}{gap}{words}{gap}"
 
     @abstractmethod
-    def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
-        """The wrong turns to tell at node `index`, each as its steps; `far` are distances to right answers."""
+    def wrong_turns(self, tree: Tree, far: Sequence[int]) -> "Turns":
+        """The wrong turns to tell at each node; `far` are distances to right answers."""
+
+
+Turns = Mapping[int, Sequence[Sequence[Node]]]
+"""Wrong turns by the node that they leave from, each as its steps."""
 
 
 class Linearised(Backtracks, type="linearised"):
@@ -79,16 +84,16 @@ class Linearised(Backtracks, type="linearised"):
     reflect: Reflect = "But wait, are we solving the problem correctly so far? Hmm."
     back: Back = "Let's go back to: {step}"
 
-    def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
+    def wrong_turns(self, tree: Tree, far: Sequence[int]) -> Turns:
         """From children of the node down to wrong answers, the most convincing first."""
-        here = tree.path(index)
-        ended = [
-            tree.path(node.index)
-            for node in sorted(tree.nodes, key=lambda node: (-node.value, node.index))
-            if node.terminal and not node.hinted
-        ]
-        after = [path[len(here) :] for path in ended if path[: len(here)] == here]
-        return [path for path in after if path and far[path[0].index] >= FAR][: self.detours]
+        turns: dict[int, list[Sequence[Node]]] = {}
+        for node in sorted(tree.nodes, key=lambda node: (-node.value, node.index)):
+            path = tree.path(node.index) if node.terminal and not node.hinted else ()
+            for at, step in enumerate(path):
+                told = turns.setdefault(step.parent, [])
+                if far[step.index] >= FAR and len(told) < self.detours:
+                    told.append(path[at:])
+        return turns
 
 
 class Spliced(Backtracks, type="spliced"):
@@ -97,9 +102,11 @@ class Spliced(Backtracks, type="spliced"):
     reflect: Reflect = "I made a mistake."
     back: Back = "Back to: {step}"
 
-    def wrong_turns(self, tree: Tree, far: Sequence[int], index: int) -> Sequence[Sequence[Node]]:
-        """The first error among the node's children that led to a wrong answer."""
+    def wrong_turns(self, tree: Tree, far: Sequence[int]) -> Turns:
+        """The first error among the node's children that led to a wrong answer, the most convincing one."""
         ended = answered(tree, unjudged=())
-        wrong = [tree.nodes[child] for child in tree.children[index] if far[child] >= FAR and ended[child]]
-        known = [node for node in wrong if not node.hinted]
-        return [[max(known, key=lambda node: (node.value, -node.index))]] if known else []
+        turns: dict[int, list[Sequence[Node]]] = {}
+        for node in sorted(tree.nodes[1:], key=lambda node: (-node.value, node.index)):
+            if far[node.index] >= FAR and ended[node.index] and not node.hinted:
+                turns.setdefault(node.parent, [[node]])
+        return turns

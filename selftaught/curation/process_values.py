@@ -20,9 +20,14 @@ def right_leaves(group: Group) -> frozenset[int]:
 
 
 def unjudged_leaves(group: Group) -> frozenset[int]:
-    """The terminal nodes of a verified group's tree that some verifier could not judge: neither right nor wrong."""
-    judged = zip(group.rollouts, group.verdicts, strict=True)
-    return frozenset(rollout.index for rollout, verdicts in judged if any(each.is_missing for each in verdicts))
+    """The terminal nodes of a verified group's tree of which nobody knows whether they are right.
+
+    Some verifier could not judge them, or they were cut off before they came to their answer.
+    """
+    right, judged = right_leaves(group), zip(group.rollouts, group.verdicts, strict=True)
+    missing = {rollout.index for rollout, verdicts in judged if any(each.is_missing for each in verdicts)}
+    cut = {rollout.index for rollout in group.rollouts if rollout.finish_reason != "stop"} - right
+    return frozenset(missing | cut)
 
 
 def distances(tree: Tree, right: Collection[int]) -> list[int]:

@@ -18,7 +18,8 @@ from selftaught.records import Example, Group, Message, Node, Prefer, Segment, T
 class StepPairs(PerGroupCurator, type="step_pairs"):
     """A `pair` each node of the best path that has two children: its best child against `rejected`.
 
-    Children are compared by value, then visits, then estimate; the path goes from the root into the best child.
+    Children are compared by value, then visits, then estimate; the path goes from the root into the best child. Steps
+    that were sampled with a hint are on no side.
     """
 
     gives: ClassVar[TargetType | None] = "prefer"
@@ -48,9 +49,9 @@ class StepPairs(PerGroupCurator, type="step_pairs"):
                 yield from self._pair(group, tree, node, best, other)
 
     def _values(self, group: Group, tree: Tree) -> Mapping[int, float]:
-        if self.by == "inferred":
-            return inferred_values(tree, right_leaves(group), unjudged_leaves(group))
-        return {node.index: node.value for node in tree.nodes if not node.hinted}
+        inferred = inferred_values(tree, right_leaves(group), unjudged_leaves(group))
+        values = inferred if self.by == "inferred" else {node.index: node.value for node in tree.nodes}
+        return {index: value for index, value in values.items() if not tree.nodes[index].hinted}
 
     def _other(self, children: Sequence[Node], seed: str) -> Node:
         if self.rejected == "random":

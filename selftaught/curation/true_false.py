@@ -7,7 +7,7 @@ needed to value a search. The question is the one that the `p_true` value asks.
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from selftaught.curation.base import PerGroupCurator, drawn
 from selftaught.curation.step_values import StepValues
@@ -26,7 +26,8 @@ class TrueFalse(PerGroupCurator, type="true_false"):
         "Is this solution correct so far? Answer True or False, one word."
     )
     per_task: Annotated[
-        PositiveInt | None, Field(description="examples of one task at most, drawn by the seed; null is all")
+        Annotated[int, Field(ge=2)] | None,
+        Field(description="examples of one task at most, drawn by the seed; null is all"),
     ] = None
 
     def examples(self, group: Group, seed: int) -> Iterator[Example]:
@@ -36,9 +37,9 @@ class TrueFalse(PerGroupCurator, type="true_false"):
         for each in made:
             # its value would not do: it says how far a path has come, and is low where a right one begins
             sides[str(each.regress.right)].append(each)
-        most = min(map(len, sides.values()))
+        most = min(*map(len, sides.values()), *([self.per_task // 2] if self.per_task else ()))
         even = [self._asked(each, word) for word, side in sides.items() for each in drawn(side, most, seed)]
-        return iter(drawn(even, self.per_task, seed))
+        return iter(drawn(even, None, seed))
 
     def _asked(self, example: Example, word: str) -> Example:
         said = Message(role="assistant", content=example.completion[0].content.strip())

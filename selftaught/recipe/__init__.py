@@ -35,7 +35,7 @@ from selftaught.recipe.inheritance import resolved
 from selftaught.recipe.models import RoleModel, externals, independent, require_policy, require_weights
 from selftaught.recipe.overrides import path_to, put, relocate, set_field
 from selftaught.recipe.schema import schema_of
-from selftaught.recipe.sets import EvaluationSet, require_minded
+from selftaught.recipe.sets import EvaluationSet, require_fair, require_minded
 from selftaught.recipe.text import contents
 from selftaught.records import TargetType
 
@@ -277,6 +277,7 @@ class Stage(BaseModel):
 
     @model_validator(mode="after")
     def _metrics_differ(self) -> Self:
+        require_fair(self.evaluate)
         names = [block.name for block in self.evaluate]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -41,6 +41,7 @@ class EvaluationSet(BaseModel):
     @field_validator("metrics")
     @classmethod
     def _metrics_differ(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        require_fair(metrics)
         names = [metric.name for metric in metrics]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"lists {', '.join(twice)} twice. Keep one, or give it another k.")
@@ -66,6 +67,16 @@ class EvaluationSet(BaseModel):
     def allowed(self, stage: "Stage") -> Margin:
         """The loss that the gate of `stage` has to exclude on it, and in which metrics."""
         return Margin(tuple(metric.name for metric in self.deciding(stage)), self.margin or 0.0)
+
+
+def require_fair(metrics: Sequence[Metric]) -> None:
+    """Raise ValueError for a metric that measures answers which the gold answer has led to."""
+    for metric in metrics:
+        if field := metric.sampler().sees_gold():
+            raise ValueError(
+                f"'{metric.name}' measures a search that the gold answer leads ({field}), which nobody has who asks. "
+                "Leave it out (`hints: null`, `limits: {solved: false}`), or value nodes by value_model, p_true, vote."
+            )
 
 
 def require_minded(sets: Mapping[str, EvaluationSet], stages: Sequence["Stage"]) -> None:

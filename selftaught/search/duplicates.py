@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from selftaught.blocks import Block, Context
+from selftaught.core.errors import NoAnswer
 from selftaught.core.templates import filled
 from selftaught.records import Message, Task
 
@@ -47,7 +48,7 @@ class EditDistance(Duplicates, type="edit_distance"):
 class Judged(Duplicates, type="judged"):
     """A model is asked and says yes. AlphaLLM (arXiv 2404.12253), its code's model-based state merge.
 
-    The likelier of `Yes` and `No` as the first token of the answer counts.
+    The likelier of `Yes` and `No` as the first token of the answer counts. Steps that it refuses are not the same.
     """
 
     role: Annotated[str, Field(description="the role whose model is used")] = "policy"
@@ -58,7 +59,10 @@ class Judged(Duplicates, type="judged"):
 
     async def same(self, task: Task, one: str, other: str, context: Context) -> bool:
         asked = filled(self.prompt, {"task": task.question, "one": one, "other": other})
-        ((yes, no),) = await context.tokens(self.role).odds([[Message(role="user", content=asked)]], ["yes", "no"])
+        try:
+            ((yes, no),) = await context.tokens(self.role).odds([[Message(role="user", content=asked)]], ["yes", "no"])
+        except NoAnswer:
+            return False
         return yes > no
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from selftaught.blocks import Completion, Context, Drawing, OneOf, Stops
+from selftaught.core.errors import NoAnswer
 from selftaught.search.duplicates import Duplicates, Exact
 from selftaught.search.insertion import complete_tokens, steps
 from selftaught.search.parts import Expansion, RollOut
@@ -79,7 +80,12 @@ class Steps(Drawing, Expansion, type="steps"):
             if missing <= 0 or self._covered(node):
                 break
             asked = True
-            new += await self.add(tree, node, min(most, missing), context)
+            try:
+                new += await self.add(tree, node, min(most, missing), context)
+            except NoAnswer:
+                if not new:
+                    raise
+                break
         once = self.coverage is None and self.widening is None
         node.short, node.expanded = False, True
         node.grown = once or self._covered(node) or (asked and not new)
@@ -118,16 +124,22 @@ class Steps(Drawing, Expansion, type="steps"):
         return added
 
     async def _put(self, tree: SearchTree, node: SearchNode, said: Completion, context: Context) -> list[SearchNode]:
-        """The new nodes of a path from `node` that says `said`; what it has in common with the tree is gone along."""
+        """The new nodes of a path from `node` that says `said`; what it has in common with the tree is gone along.
+
+        By a `merge` of less than equal words a step that is like another is dropped, with what follows: nobody said
+        that after the other.
+        """
         added = list[SearchNode]()
         for step in steps(said, self.ends()) if self.rollout else [said]:
             if not step.text.strip() and step.stop is not None:
                 tree.tally.empty += 1
                 return added
-            child = await self._like(tree, node, step, context, to_end=bool(self.rollout))
+            child = await self._like(tree, node, step, context)
             if child is None:
                 child = self._sketch(tree, node, step)
                 added.append(child)
+            elif child.text.split() != step.text.split():
+                break
             node = child
         tree.tally.duplicates += not added
         return added
@@ -143,12 +155,11 @@ class Steps(Drawing, Expansion, type="steps"):
     ) -> list[SearchNode]:
         """The new nodes of the path below `node` that a roll-out which valued it becomes.
 
-        What would be deeper than `depth` is one last step. By a `merge` of less than equal words a step that is like
-        another is dropped, with what follows: nobody said that after the other.
+        What would be deeper than `depth` is one last step; what `merge` drops is dropped as in `add`.
         """
         added = list[SearchNode]()
         for step in steps(rollout.said, self.ends(), most=max(depth - node.depth, 0)):
-            child = await self._like(tree, node, step, context, to_end=True)
+            child = await self._like(tree, node, step, context)
             if child is None:
                 child = self._sketch(tree, node, step)
                 added.append(child)
@@ -159,18 +170,13 @@ class Steps(Drawing, Expansion, type="steps"):
             node = child
         return added
 
-    async def _like(
-        self, tree: SearchTree, node: SearchNode, step: Completion, context: Context, *, to_end: bool
-    ) -> SearchNode | None:
+    async def _like(self, tree: SearchTree, node: SearchNode, step: Completion, context: Context) -> SearchNode | None:
         """The child of `node` that says what `step` says, unless duplicates are kept.
 
-        Of `to_end` answers one that ends there, or breaks off, is another than one that continues.
+        A step that ends the answer, or breaks off, is another than one that continues.
         """
-        if self.merge is None:
-            return None
-        for child in node.children:
-            comparable = not to_end or child.ends_as(step)
-            if comparable and await self.merge.same(tree.task, child.text, step.text, context):
+        for child in node.children if self.merge else ():
+            if self.merge and child.ends_as(step) and await self.merge.same(tree.task, child.text, step.text, context):
                 return child
         return None
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selftaught.blocks import Block, Completion, Context
-from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.tree import SearchNode, SearchTree, neutral
 
 
 class Selection(Block, axis="select"):
@@ -56,9 +56,9 @@ class RollOut:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A node's value, in [0, 1], and the roll-outs from it to keep in the tree."""
+    """A node's value, in [0, 1], and the roll-outs from it to keep in the tree; None where nothing is known of it."""
 
-    value: float
+    value: float | None
     rollouts: tuple[RollOut, ...] = ()
 
 
@@ -75,6 +75,10 @@ class NodeValue(Block, axis="value"):
     async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
         """The same values, each with the roll-outs to keep in the tree: none by default."""
         return [Estimate(value) for value in await self.values(tree, nodes, context)]
+
+    def sees_gold(self) -> bool:
+        """Whether its values depend on the gold answer: for training data, not for inference."""
+        return any(other.sees_gold() for other in self.others())
 
     def others(self) -> "Sequence[NodeValue]":
         """The nested values, if it is composed of others."""
@@ -96,7 +100,8 @@ class RollingValue(NodeValue):
     async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]: ...
 
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        return [estimate.value for estimate in await self.estimates(tree, nodes, context)]
+        found = zip(nodes, await self.estimates(tree, nodes, context), strict=True)
+        return [neutral(node) if said.value is None else said.value for node, said in found]
 
 
 class Backup(Block, axis="backup"):

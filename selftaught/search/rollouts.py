@@ -38,25 +38,22 @@ class RollOuts(RollingValue):
 
     @abstractmethod
     async def worths(
-        self, tree: SearchTree, answers: Sequence[Sequence[Said]], context: Context
+        self, tree: SearchTree, nodes: Sequence[SearchNode], answers: Sequence[Sequence[Said]], context: Context
     ) -> list[list[float | None]]:
-        """What each of the answers that each node came to is worth, in [0, 1]; None if unknown.
-
-        Of a node's answers one at least is worth something, unless it has none. Raises BadValue where that cannot be.
-        """
+        """What each of the answers that each of `nodes` came to is worth, in [0, 1]; None if unknown."""
 
     async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
         known = {node: Estimate(fmean(node.outcomes)) for node in nodes if node.outcomes}
         asked = [node for node in nodes if node not in known]
         said = await asyncio.gather(*(self._completions(tree, node, context) for node in asked))
         answers = [_answers(node, completions) for node, completions in zip(asked, said, strict=True)]
-        worths = await self.worths(tree, answers, context) if asked else []
+        worths = await self.worths(tree, asked, answers, context) if asked else []
         kept = self.keep and self._own(context)
         for node, completions, worth in zip(asked, said, worths, strict=True):
             estimated = [each for each in worth if each is not None]
             pairs = zip(completions, worth, strict=False) if kept else ()  # an answer that ended has no completion
             rollouts = tuple(RollOut(completion, each) for completion, each in pairs if each is not None)
-            known[node] = Estimate(fmean(estimated) if estimated else 0.0, rollouts)
+            known[node] = Estimate(fmean(estimated) if estimated else None if worth else 0.0, rollouts)
         return [known[node] for node in nodes]
 
     def cost(self) -> int:

@@ -20,10 +20,10 @@ from selftaught.search.backup import Mean, VisitMean
 from selftaught.search.control import Controlled, Independent, about, held
 from selftaught.search.expansion import Steps
 from selftaught.search.hinted_answers import Hints
-from selftaught.search.parts import Backup, BadValue, NodeValue, RollOut, Selection
+from selftaught.search.parts import Backup, BadValue, Estimate, NodeValue, RollOut, Selection
 from selftaught.search.reuse import Resumed, close, growth
 from selftaught.search.selection import UCB
-from selftaught.search.tree import SearchNode, SearchTree, worth
+from selftaught.search.tree import SearchNode, SearchTree, neutral, worth
 from selftaught.search.values import PTrue, right
 
 
@@ -155,6 +155,11 @@ class Search(Sampler, type="search"):
             )
         return self
 
+    def sees_gold(self) -> str:
+        """`hints`, a `value` that asks the verifiers, or `limits.solved`, by which it ends at a right answer."""
+        named = {"hints": self.hints, "value": self.value.sees_gold(), "limits.solved": self.limits.solved}
+        return next((name for name, seen in named.items() if seen), "")
+
     def continues(self, earlier: Sampler) -> bool:
         """Whether this search may resume from the trees of `earlier`: both say so, and nodes grow alike in both."""
         if not isinstance(earlier, Search) or not (self.reuse and earlier.reuse):
@@ -192,6 +197,8 @@ class Search(Sampler, type="search"):
                 await self._finish(tree, context)
             if self.hints:
                 await self.hints.help(tree, self.expand, context)
+            if tree.unjudged and not tree.judged:
+                raise BadValue(f"no verifier could judge any answer: {tree.unjudged}")
         except BadValue as bad:
             ended, error, kept = "failed", str(bad), None
         digest = context.model().digest
@@ -310,8 +317,8 @@ class Search(Sampler, type="search"):
         """What grew at each of `chosen`, asked for at once; in the tree in their order, whichever came first."""
         asked = [self._open(tree, node, n, context) for node, n in chosen.items()]
         grown = await asyncio.gather(*asked, return_exceptions=True)  # so that nothing continues when one has failed
-        for node in chosen:
-            tree.enter(node)
+        for node, each in zip(chosen, grown, strict=True):
+            tree.drop_new(node) if isinstance(each, BaseException) else tree.enter(node)
         for each in grown:
             if isinstance(each, BaseException):
                 raise each
@@ -338,9 +345,16 @@ class Search(Sampler, type="search"):
         grown = await self._value(tree, children, context)
         if self.adaptive and node.children and (children or was_short):
             more = self.adaptive.more([child.value for child in node.children])
-            grown += await self._value(tree, await self.expand.grow(tree, node, context, more) if more else [], context)
+            grown += await self._value(tree, await self._more(tree, node, more, context) if more else [], context)
         node.close_if_done()
         return grown
+
+    async def _more(self, tree: SearchTree, node: SearchNode, n: int, context: Context) -> list[SearchNode]:
+        """`n` more children of `node`; none where the engine refuses it."""
+        try:
+            return await self.expand.grow(tree, node, context, n)
+        except NoAnswer:
+            return []
 
     async def _value(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[SearchNode]:
         """Value `nodes`, which are new; returns them and, valued too, the steps of the roll-outs that are kept."""
@@ -358,14 +372,30 @@ class Search(Sampler, type="search"):
         self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context
     ) -> list[tuple[RollOut, ...]]:
         """Value `nodes`; returns the roll-outs from each that are to be kept."""
-        estimates = await self.value.estimates(tree, nodes, context)
+        estimates = await self._asked(tree, nodes, context)
         for node, said in zip(nodes, estimates, strict=True):
-            node.estimate = node.value = said.value
-            node.closed = node.closed or node.depth >= self.limits.depth or said.value < (self.prune or 0)
+            node.estimate = node.value = neutral(node) if said.value is None else said.value
+            node.closed = node.closed or node.depth >= self.limits.depth or node.value < (self.prune or 0)
         for node in nodes:
             if node.parent:  # a roll-out went through it, and may have opened it again
                 node.parent.close_if_done()
         return [said.rollouts for said in estimates]
+
+    async def _asked(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
+        """What `value` says of `nodes`; one by one where a model refuses them together.
+
+        A path that is too long for its question is closed, and nothing is known of it. Raises NoAnswer where that is
+        so of a first step already.
+        """
+        try:
+            return await self.value.estimates(tree, nodes, context)
+        except NoAnswer:
+            if len(nodes) > 1:
+                return [(await self._asked(tree, [node], context))[0] for node in nodes]
+            if nodes[0].parent is tree.root:
+                raise
+            nodes[0].closed = True
+            return [Estimate(None)]
 
     async def _look_ahead(
         self, ahead: LookAhead, tree: SearchTree, child: SearchNode, context: Context

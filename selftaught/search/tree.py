@@ -155,7 +155,7 @@ class SearchTree:
     """The tree over `task`. `prompt_ids` are the engine's own tokens of the prompt, known after the first expansion.
 
     `begun` is what it has from earlier rounds (see `selftaught.search.reuse`), whose values are `stale` where they are
-    not this round's.
+    not this round's. `judged` counts the answers that were valued by verifiers, and `unjudged` is why one could not be.
     """
 
     def __init__(self, task: Task) -> None:
@@ -166,6 +166,8 @@ class SearchTree:
         self.tally = Tally()
         self.begun: Begun | None = None
         self.stale = False
+        self.judged = 0
+        self.unjudged = ""
 
     @property
     def new(self) -> int:
@@ -190,6 +192,11 @@ class SearchTree:
     def sketch(self, parent: SearchNode, step: Completion) -> SearchNode:
         """A child of `parent` that says `step`, of which neither the parent nor the tree knows yet."""
         return _child(parent, step, False)
+
+    def drop_new(self, parent: SearchNode) -> None:
+        """Take off what has grown below `parent` and is not a node of the tree yet."""
+        for node in (parent, *parent.below()):
+            node.children = [child for child in node.children if child.index >= 0]
 
     def valued(self, nodes: Sequence[SearchNode]) -> None:
         """Count that a model is asked what each of `nodes` is worth, and reads the prompt and the way to it."""
@@ -230,6 +237,12 @@ class SearchTree:
             begun=self.begun,
             growth=growth,
         )
+
+
+def neutral(node: SearchNode) -> float:
+    """What a node is worth of which nothing is known: what its parent is, or .5 where there is nothing above it."""
+    above = node.parent
+    return above.value if above and (above.parent or above.visits) else 0.5
 
 
 def worth(node: SearchNode) -> tuple[float, int]:

@@ -12,7 +12,7 @@ from selftaught.blocks import Context, Drawing, Sampler, Stops
 from selftaught.records import Group, Task
 from selftaught.search.expansion import ENDS
 from selftaught.search.insertion import insert
-from selftaught.search.tree import SearchNode, SearchTree
+from selftaught.search.tree import SearchNode, SearchTree, neutral
 from selftaught.search.values import right
 
 
@@ -20,9 +20,10 @@ class Trie(Drawing, Sampler, type="trie"):
     """Sample `k` answers of each task, and merge them into a tree of steps.
 
     A node is worth the share of the answers through it that the stage's verifiers pass (Math-Shepherd's soft estimate,
-    arXiv 2312.08935, section 3.3, on the answers that were sampled anyway), and was visited by so many answers. The
-    tree stands by the answer that was given most often. What two answers say alike is one rollout; one that breaks off
-    at `max_tokens` has its steps in the tree and is not an answer.
+    arXiv 2312.08935, section 3.3, on the answers that were sampled anyway), and was visited by so many answers; one
+    whose answers could not be judged is worth what its parent is. The tree stands by the answer that was given most
+    often. What two answers say alike is one rollout; one that breaks off at `max_tokens` has its steps in the tree and
+    is not an answer.
     """
 
     needs_tokens: ClassVar[bool] = True  # answers are merged where their tokens are equal
@@ -46,6 +47,9 @@ class Trie(Drawing, Sampler, type="trie"):
             path = insert(tree, answer, self.stop or ENDS[self.unit])
             if is_right is not None:
                 _count(tree, path, is_right)
+        for node in tree.nodes:
+            if not node.visits:
+                node.estimate = node.value = neutral(node)
         given = tree.terminals()
         most = max(given, key=lambda node: (node.visits, -node.index), default=None)
         digest = context.model().digest

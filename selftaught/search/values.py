@@ -7,10 +7,9 @@ back-up's business.
 import asyncio
 import math
 from collections.abc import Sequence
-from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from selftaught.blocks import Context, OneOf, Verifier, judged
 from selftaught.core.templates import filled
@@ -70,6 +69,9 @@ class PTrue(NodeValue, type="p_true"):
         "Is this solution correct so far? Answer True or False, one word."
     )
 
+    def sees_gold(self) -> bool:
+        return "{answer}" in self.prompt
+
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
         tree.valued(nodes)
         asked = Message(role="user", content=filled(self.prompt, {"answer": tree.task.answer or ""}))
@@ -88,26 +90,33 @@ class Outcome(RollOuts, type="outcome"):
     of them came to is the tree's. One that no verifier could judge does not stay.
     """
 
+    def sees_gold(self) -> bool:
+        return True
+
     async def worths(
-        self, tree: SearchTree, answers: Sequence[Sequence[Said]], context: Context
+        self, tree: SearchTree, nodes: Sequence[SearchNode], answers: Sequence[Sequence[Said]], context: Context
     ) -> list[list[float | None]]:
-        found = iter(await asyncio.gather(*(known_right(tree, each, context) for each in answers if each)))
+        found = iter(await asyncio.gather(*(judged_right(tree, each, context) for each in answers if each)))
         return [list(next(found)) if each else [] for each in answers]
 
 
 class Answered(NodeValue, type="verifier"):
     """What the stage's verifiers say of answers that ended: 1 or 0; `otherwise` for all other nodes.
 
-    It looks at the gold answer, so a search that uses it makes training data and is not a fair inference.
+    Also for an answer that none of them could judge. It looks at the gold answer, so a search that uses it makes
+    training data and is not a fair inference.
     """
 
     otherwise: Annotated[float, Field(ge=0, le=1, description="value of a node that ends no answer")] = 0.5
 
+    def sees_gold(self) -> bool:
+        return True
+
     async def values(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[float]:
-        return [
-            await passed(tree, [(node.so_far(), node.finish_reason)], context) if node.terminal else self.otherwise
-            for node in nodes
-        ]
+        ended = [(node.so_far(), node.finish_reason) for node in nodes if node.terminal]
+        found = iter(await judged_right(tree, ended, context) if ended else ())
+        said = (next(found) if node.terminal else None for node in nodes)
+        return [self.otherwise if each is None else float(each) for each in said]
 
 
 class Rule(RollingValue, type="rule"):
@@ -120,6 +129,10 @@ class Rule(RollingValue, type="rule"):
     then: Annotated[NodeValue, OneOf("value"), Field(description="values what the check does not fail")] = Constant(
         value=1.0
     )
+
+    def sees_gold(self) -> bool:
+        asks = self.check.reads_answer and not self.check.roles()  # of a judge it is not known what it is told
+        return asks or super().sees_gold()
 
     def others(self) -> Sequence[NodeValue]:
         return (self.then,)
@@ -150,14 +163,25 @@ class Weighted(RollingValue, type="weighted"):
 
     async def estimates(self, tree: SearchTree, nodes: Sequence[SearchNode], context: Context) -> list[Estimate]:
         columns = await asyncio.gather(*(part.value.estimates(tree, nodes, context) for part in self.parts))
-        weights = [part.weight for part in self.parts]
         return [
-            Estimate(
-                sum(w * said.value for w, said in zip(weights, row, strict=True)) / sum(weights),
-                tuple(rollout for said in row for rollout in said.rollouts),
-            )
+            Estimate(self._mean(row), tuple(rollout for said in row for rollout in said.rollouts))
             for row in zip(*columns, strict=True)
         ]
+
+    def _mean(self, said: Sequence[Estimate]) -> float | None:
+        pairs = zip(self.parts, said, strict=True)
+        known = [(part.weight, each.value) for part, each in pairs if each.value is not None]
+        return sum(weight * value for weight, value in known) / sum(weight for weight, _ in known) if known else None
+
+    @model_validator(mode="after")
+    def _one_keeps(self) -> Self:
+        keeping = [part.value.name for part in self.parts if isinstance(part.value, RollOuts) and part.value.keep]
+        if len(keeping) > 1:
+            raise ValueError(
+                f"parts: {' and '.join(keeping)} would both leave roll-outs in the tree, whose steps would be worth "
+                "the mean of the two whatever their weights are. Set keep: false in all but one."
+            )
+        return self
 
 
 def share(role: str, right: float, wrong: float) -> float:
@@ -167,21 +191,13 @@ def share(role: str, right: float, wrong: float) -> float:
     return right / (right + wrong) if right + wrong else 0.5
 
 
-async def passed(tree: SearchTree, answers: Sequence[Said], context: Context) -> float:
-    """The share of `answers` to the tree's task that are right, of those that could be judged.
-
-    Raises BadValue where none of them could be.
-    """
-    return fmean(each for each in await known_right(tree, answers, context) if each is not None)
-
-
-async def known_right(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[bool | None]:
-    """Whether each of `answers` is right, as `right` says it. Raises BadValue where none of them could be judged."""
+async def judged_right(tree: SearchTree, answers: Sequence[Said], context: Context) -> list[bool | None]:
+    """Whether each of `answers` is right, as `right` says it; the tree counts those that could be judged."""
     verdicts = await judged(as_group(tree, answers), context.verifiers, context)
     found = list(map(_right, verdicts))
-    if all(each is None for each in found):
-        why = next((verdict.error for on_one in verdicts for verdict in on_one if verdict.error), "there is none")
-        raise BadValue(f"no verifier could judge any of {len(answers)} answers: {why}")
+    tree.judged += sum(each is not None for each in found)
+    if None in found and not tree.unjudged:
+        tree.unjudged = next((said.error for on_one in verdicts for said in on_one if said.error), "there is none")
     return found
 
 

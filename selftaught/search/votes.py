@@ -13,7 +13,7 @@ from selftaught.core.worker import WorkerDied, in_worker
 from selftaught.records import Group
 from selftaught.search.parts import BadValue
 from selftaught.search.rollouts import RollOuts, Said
-from selftaught.search.tree import SearchTree
+from selftaught.search.tree import SearchNode, SearchTree
 from selftaught.search.values import as_group
 from selftaught.verification.votes import same_answers
 
@@ -31,9 +31,10 @@ class Vote(RollOuts, type="vote"):
     temperature: Annotated[float, Field(gt=0, description="of the completions")] = 1.0
 
     async def worths(
-        self, tree: SearchTree, answers: Sequence[Sequence[Said]], context: Context
+        self, tree: SearchTree, nodes: Sequence[SearchNode], answers: Sequence[Sequence[Said]], context: Context
     ) -> list[list[float | None]]:
-        had = [(node.so_far(), node.finish_reason) for node in tree.terminals() for _ in node.outcomes or [1.0]]
+        others = [node for node in tree.terminals() if node not in nodes]
+        had = [(node.so_far(), node.finish_reason) for node in others for _ in node.outcomes or [1.0]]
         voters = [*had, *(answer for each in answers for answer in each)]
         voted = set(max(await grouped(as_group(tree, voters)), key=len, default=list[int]()))
         worths, begin = list[list[float | None]](), len(had)

@@ -22,8 +22,8 @@ class Format:
 
 
 FORMATS: Mapping[Name, Format] = {
-    "trl": Format(("prompt", "completions", "labels", "values"), trl.read, trl.write),
-    "math-shepherd": Format(("input", "label", "values"), math_shepherd.read, math_shepherd.write),
+    "trl": Format(("prompt", "completions", "labels", "values", "ended"), trl.read, trl.write),
+    "math-shepherd": Format(("input", "label", "values", "ended"), math_shepherd.read, math_shepherd.write),
     "prm800k": Format(("question", "label"), prm800k.read, prm800k.write),
 }
 
@@ -37,9 +37,9 @@ def written(name: Name, solution: Solution) -> Row:
     """`solution` as a row that is read back as the same steps and labels. Raises BadRow where its texts forbid it."""
     row = FORMATS[name].write(solution)
     try:
-        same = [(each.prompt, each.steps, each.labels) for each in FORMATS[name].read(row)]
+        same = [(each.prompt, each.steps, each.labels, each.ended) for each in FORMATS[name].read(row)]
     except BadRow:
         same = []
-    if same != [(solution.prompt, solution.steps, solution.labels)]:
+    if same != [(solution.prompt, solution.steps, solution.labels, solution.ended)]:
         raise BadRow(f"its text holds what {name} marks steps with, so it could not be read back as it is")
     return row

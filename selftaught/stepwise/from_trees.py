@@ -34,7 +34,8 @@ def solutions(group: Group, labels: Labels, threshold: float | None) -> Iterator
         if path and path not in seen:
             seen.add(path)
             _, texts, rights, values = zip(*known, strict=True)
-            yield Solution.bare(group.task.question, list(texts), list(rights), list(values))
+            ended = group.tree.nodes[path[-1]].terminal
+            yield Solution.bare(group.task.question, list(texts), list(rights), list(values), ended)
 
 
 def _right(example: Example, threshold: float | None) -> bool | None:

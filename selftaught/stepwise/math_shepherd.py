@@ -2,7 +2,8 @@
 
 The question ends where `Step 1:` begins. `Step 1:`, `Step 2:`, … are the format's numbering and no part of a step where
 every step has its own. A text that itself holds the tag or a `Step 1:` cannot be distinguished from the format. `task`
-says where a question came from; what steps are worth stands in `values`, which is ours.
+says where a question came from. What steps are worth stands in `values`, and where the answer goes on after them
+`ended: false`, which are ours.
 """
 
 import re
@@ -18,6 +19,7 @@ class _Row(Shape):
     input: str
     label: str
     values: list[float] | None = None
+    ended: bool = True
 
 
 def read(row: object) -> Sequence[Solution]:
@@ -35,7 +37,7 @@ def read(row: object) -> Sequence[Solution]:
         )
     steps = [parts[0][begins[0] :], *parts[1:]]
     signs = list(_signs(parts, parsed.label))
-    return [Solution.bare(parts[0][: begins[0]], _unnumbered(steps), signs, parsed.values)]
+    return [Solution.bare(parts[0][: begins[0]], _unnumbered(steps), signs, parsed.values, parsed.ended)]
 
 
 def _signs(parts: Sequence[str], label: str) -> Iterator[bool]:
@@ -62,7 +64,8 @@ def write(solution: Solution) -> Row:
     """`solution` as a row."""
     signs = ["+" if label else "-" for label in solution.labels]
     row: Row = {"input": _text(solution, [TAG] * len(signs)), "label": _text(solution, signs), "task": ""}
-    return {**row, "values": list(solution.values)} if solution.values else row
+    row |= {"values": list(solution.values)} if solution.values else {}
+    return row if solution.ended else {**row, "ended": False}
 
 
 def _text(solution: Solution, ends: Sequence[str]) -> str:

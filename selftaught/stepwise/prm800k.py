@@ -4,7 +4,7 @@ A row is one annotated solution: at each step `completions` with a `rating` (1, 
 was continued, or `human_completion` was. Each completion that was not chosen ends a solution of its own. A rating of
 0 is a step that is not wrong and does not help: it is worth .5, and whether it counts as right is for who reads to say
 (OpenAI's scores take it for right, TRL's conversion for wrong). What is exported has ratings of 1 and -1, and what a
-step is worth in `value` beside it, which is ours.
+step is worth in `value` beside it, and whether the last one ends the answer in `ended`, which are ours.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,7 @@ class _Step(Shape):
 class _Label(Shape):
     steps: list[_Step]
     finish_reason: str | None = None
+    ended: bool | None = None
 
 
 class _Question(Shape):
@@ -58,23 +59,29 @@ def read(row: object, neutral: bool = True) -> Sequence[Solution]:
     parsed = _Row.of(row)
     if parsed.label.finish_reason == "bad_problem":
         raise BadRow("label.finish_reason: the labeler took the problem for broken (bad_problem)")
-    before, found = list[_Rated](), list[list[_Rated]]()
+    before, found, ends = list[_Rated](), list[list[_Rated]](), _ends(parsed.label)
     for step in parsed.label.steps:
         found += [[*before, each] for each in _others(step, neutral)]
         chosen = _chosen(step, neutral)
         if chosen is None:  # nobody continued, or nobody rated what was continued
+            ends = False
             break
         before.append(chosen)
     if before and not any(each[: len(before)] == before for each in found):
         found.append(before)
     if not found:
         raise BadRow("label.steps: no step is rated")
-    return [_solution(parsed.question.problem, each) for each in found]
+    return [_solution(parsed.question.problem, each, ends and each is before) for each in found]
 
 
-def _solution(problem: str, steps: Sequence[_Rated]) -> Solution:
+def _ends(label: _Label) -> bool:
+    """Whether the last step that was chosen ends the answer."""
+    return label.finish_reason == "solution" if label.ended is None else label.ended
+
+
+def _solution(problem: str, steps: Sequence[_Rated], ended: bool) -> Solution:
     worth = [each.worth for each in steps]
-    return Solution.bare(problem, [each.text for each in steps], [each.right for each in steps], worth)
+    return Solution.bare(problem, [each.text for each in steps], [each.right for each in steps], worth, ended)
 
 
 def _others(step: _Step, neutral: bool) -> list[_Rated]:
@@ -114,7 +121,7 @@ def write(solution: Solution) -> Row:
         "is_quality_control_question": False,
         "is_initial_screening_question": False,
         "question": {"problem": solution.prompt, "ground_truth_solution": None, "ground_truth_answer": None},
-        "label": {"steps": steps, "total_time": None, "finish_reason": ended},
+        "label": {"steps": steps, "total_time": None, "finish_reason": ended, "ended": solution.ended},
     }
 
 

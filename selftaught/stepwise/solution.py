@@ -40,6 +40,8 @@ class Solution:
     steps: tuple[str, ...]
     labels: tuple[bool, ...]
     values: tuple[float, ...] = ()
+    ended: bool = True
+    """Whether the last step ends the answer, or is one after which it could go on."""
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -55,9 +57,11 @@ class Solution:
             _require_text(f"step {number}", step)
 
     @classmethod
-    def bare(cls, prompt: str, steps: list[str], labels: list[bool], values: list[float] | None = None) -> Self:
+    def bare(
+        cls, prompt: str, steps: list[str], labels: list[bool], values: list[float] | None = None, ended: bool = True
+    ) -> Self:
         """A solution of these texts without the white space around them."""
-        return cls(prompt.strip(), tuple(step.strip() for step in steps), tuple(labels), tuple(values or ()))
+        return cls(prompt.strip(), tuple(step.strip() for step in steps), tuple(labels), tuple(values or ()), ended)
 
     def worth(self, step: int) -> float:
         """What `step` (from 0) is worth: its value, or 1 and 0 for right and wrong."""

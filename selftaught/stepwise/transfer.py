@@ -94,9 +94,9 @@ def imported(file: Path, name: Name, to: Path, kept: Kept, neutral: Neutral, sep
     """Write the steps of `file` (*.jsonl, *.parquet) to the data set `to`, a value example each partial solution.
 
     Its label is what the step is worth (`soft`), or 1 or 0 (`hard`); its text is the steps so far, each with
-    `separator` after it but the last of a solution. What several rows have is one example with the mean of their
-    labels, which is right or wrong where all say the same, and neither where they differ. Raises BadInput when `file`
-    is none, `to` is there already, or no row can be used.
+    `separator` after it but one that ends the answer: an alternative that nobody continued would be known by it. What
+    several rows have is one example with the mean of their labels, which is right or wrong where all say the same, and
+    neither where they differ. Raises BadInput when `file` is none, `to` is there already, or no row can be used.
     """
     if to.exists():
         raise BadInput(f"{to}: is there already. Name a folder that is not, or remove it.")
@@ -133,7 +133,7 @@ def examples(solution: Solution, kept: Kept, separator: str) -> Iterator[Example
     task = Task(messages=prompt, source="steps").id
     last = len(solution.steps) - 1
     for number, step in enumerate(solution.steps):
-        text += step if number == last else step + separator
+        text += step if solution.ended and number == last else step + separator
         right = solution.labels[number]
         yield Example(
             sequences=((Segment.context(prompt), Segment.answer(text, weights=())),),

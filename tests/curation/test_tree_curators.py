@@ -257,3 +257,39 @@ def test_there_are_as_many_of_either_word_as_the_rarer_one_has():
     group = grown({f"step {n}\n": {f"wrong {n}": False} for n in range(6)} | {"good\n": {"right": True}})
     said = [each.completion[0].content for each in TrueFalse(minimum=0).curate([group], 1)]
     assert said.count("True") == said.count("False") > 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_however_few_are_drawn_they_are_of_both_words_alike(seed):
+    group = grown({f"s{i}\n": {f"e{i}": i % 3 == 0} for i in range(12)})
+    words = [each.completion[0].content for each in TrueFalse(minimum=0, per_task=4).curate([group], seed)]
+    assert sorted(words) == ["False", "False", "True", "True"]
+
+
+def test_a_hinted_right_answer_is_no_end_of_a_detour_and_no_side_of_a_pair():
+    shape = {"own\n": {"bad": False, "good": False}, "told\n": {"right": True}}
+    group = grown(shape, values={"bad": 0.4}, hinted=("told\n", "right"))
+    assert list(Linearised(minimum=0).curate([group], 0)) == list(Spliced(minimum=0).curate([group], 0)) == []
+    assert list(StepPairs(minimum=0, by="inferred").curate([group], 0)) == []
+
+
+def test_an_answer_that_was_cut_off_is_neither_a_wrong_turn_nor_a_wrong_step():
+    group = grown({"a\n": {"cut": False}, "b\n": {"right": True}})
+    assert list(Linearised(minimum=0).curate([group], 0))
+    rollouts = [
+        each.model_copy(update={"finish_reason": "length"}) if "cut" in each.text else each for each in group.rollouts
+    ]
+    group = group.model_copy(update={"rollouts": tuple(rollouts)})
+    assert list(Linearised(minimum=0).curate([group], 0)) == []
+    rights = {each.completion[0].content: each.target.right for each in StepValues(minimum=0).curate([group], 0)}
+    assert False not in rights.values()
+    assert all(each.completion[0].content == "True" for each in TrueFalse(minimum=0).curate([group], 0))
+
+
+@given(st.integers(0, 50), st.sampled_from([{"per_task": 2}, {"max_examples": 2}]))
+def test_equal_steps_count_as_often_as_they_are_there(seed, caps):
+    group = grown({"a": False, "b": True})
+    nodes = group.tree.nodes
+    copies = tuple(nodes[1].model_copy(update={"index": index}) for index in (3, 4))
+    group = group.model_copy(update={"tree": group.tree.model_copy(update={"nodes": (*nodes, *copies)})})
+    assert len(list(StepValues(minimum=0, labels="estimates", **caps).curate([group], seed))) == 2

@@ -59,6 +59,10 @@ def test_a_recipe_without_sets_has_the_digest_that_it_had_and_one_with_sets_anot
         ),
         ("metrics: [{type: tokens}], margin: 0.1", "sets.ood.margin: of none of its metrics more is better"),
         ("metrics: [{type: accuracy}, {type: accuracy}]", "sets.ood.metrics: lists accuracy twice."),
+        (
+            "metrics: {type: strategy, label: led, sample: {type: search, limits: {nodes: 4}, value: {type: outcome}}}",
+            "sets.ood.metrics: 'led' measures a search that the gold answer leads (value), which nobody has who asks.",
+        ),
         ("marign: 0.1", "mine.yaml:4: sets.ood.marign: no such field. Did you mean 'margin'?"),
     ],
 )

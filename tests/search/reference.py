@@ -217,7 +217,7 @@ def take(model: Scripted, text: str, n: int, each: Node, ask: dict[str, Any]) ->
             spot = sum(len(before) for before in lines[:i])
             logprobs = said.logprobs[spot : spot + len(line)] if ask["rollout"] else said.logprobs
             ending = (terminal, said.finish_reason if last else "stop")
-            child = same(at, line, ending, ask["rollout"])
+            child = same(at, line, ending)
             if child is None:
                 child = born(line, at, ending, logprobs)
                 new.append(child)
@@ -225,9 +225,9 @@ def take(model: Scripted, text: str, n: int, each: Node, ask: dict[str, Any]) ->
     return new
 
 
-def same(at: Node, line: str, ending: tuple[bool, str], to_end: bool) -> Node | None:
+def same(at: Node, line: str, ending: tuple[bool, str]) -> Node | None:
     alike = [child for child in at["children"] if child["text"].split() == line.split()]
-    return next((child for child in alike if not to_end or child["ending"] == ending), None)
+    return next((child for child in alike if child["ending"] == ending), None)
 
 
 def born(line: str, at: Node, ending: tuple[bool, str], logprobs: tuple[float, ...]) -> Node:
@@ -292,7 +292,7 @@ def path(each: Node, answer: Completion, worth: float, ask: dict[str, Any]) -> l
     for i, text in enumerate(texts, 1):
         finish = answer.finish_reason if i == len(texts) else "stop"
         ending = (i == len(texts) and finish == "stop", finish)
-        child = same(each, text, ending, True)
+        child = same(each, text, ending)
         if child is None:
             child = born(text, each, ending, answer.logprobs[begin : begin + len(text)])
             new.append(child)

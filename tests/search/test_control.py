@@ -144,7 +144,7 @@ async def test_an_answer_is_no_longer_than_the_engine_has_room_for():
     policy = Policy()
     opening = len((await searched(Policy())).tree.prompt_ids)
     await searched(policy, opening + 3)
-    assert {asked["max_tokens"] for asked in policy.answers_asked} == {3}
+    assert max(asked["max_tokens"] for asked in policy.answers_asked) == 3
     assert (await searched(Policy(), opening)).control is None
 
 

@@ -123,3 +123,11 @@ async def test_an_answer_that_could_not_be_judged_is_in_it_and_counts_for_no_ste
     assert [rollout.text for rollout in group.rollouts] == list(model.said)
     root, step, *_ = group.tree.nodes
     assert (root.visits, root.value, step.visits, step.value) == (2, 0.5, 2, 0.5)
+
+
+async def test_a_step_that_nobody_could_judge_is_worth_what_its_parent_is():
+    model = Saying()
+    model.said = ("x\nb", "y\nc", "z\na")
+    group = await Trie(k=3).sample(TASK, Context(models={"policy": model}, verifiers=(Unsure(),)))
+    estimates = {node.text: node.estimate for node in group.tree.nodes}
+    assert (estimates["y\n"], estimates["c"], estimates["a"]) == (0.5, 0.5, 0.0)

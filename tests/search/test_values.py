@@ -6,10 +6,10 @@ import pytest
 
 from selftaught.blocks import Completion, Context, RolloutVerifier, Verifier
 from selftaught.records import Verdict
-from selftaught.search.parts import BadValue
+from selftaught.search.parts import BadValue, NodeValue
 from selftaught.search.searcher import Limits, Search
 from selftaught.search.tree import SearchTree
-from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, Rule, ValueModel, Weighted, passed, right
+from selftaught.search.values import Answered, Constant, Outcome, Part, PTrue, Rule, ValueModel, Weighted, right
 from selftaught.verification.equations import Equations
 from selftaught.verification.format_rules import Rules
 from tests.search.scripted import TASK, Scripted
@@ -173,7 +173,6 @@ async def test_an_answer_that_no_verifier_could_judge_counts_for_nothing(grown):
     context = replace(context, verifiers=(Careful(),))
     answers = [(text, "stop") for text in "aabac"]
     assert await right(tree, answers, context) == [None, None, True, None, False]
-    assert await passed(tree, answers, context) == 0.5
     assert await right(tree, answers[:3], replace(context, verifiers=(Careful(), Careful(breaks="b")))) == [
         False,
         False,
@@ -190,9 +189,20 @@ async def test_a_verifier_that_is_not_required_decides_about_no_answer(grown):
 
 
 async def test_a_tree_of_which_no_answer_could_be_judged_fails_with_the_reason(grown):
-    tree, _, context, _ = grown
+    _, _, context, _ = grown
     broken = replace(context, verifiers=(Careful(breaks="abcdef"),))
-    with pytest.raises(BadValue, match="any of 2 answers: ZeroDivisionError: no denominator"):
-        await passed(tree, [("a", "stop"), ("b", "stop")], broken)
-    group = await Search(value=Outcome(n=2), limits=Limits(iterations=4)).sample(TASK, broken)
-    assert (group.tree.ended, "no denominator" in group.tree.error) == ("failed", True)
+    for value in (Outcome(n=2), Answered()):
+        group = await Search(value=value, limits=Limits(iterations=4)).sample(TASK, broken)
+        why = "no verifier could judge any answer: ZeroDivisionError: no denominator"
+        assert (group.tree.ended, group.tree.error) == ("failed", why)
+
+
+@pytest.mark.parametrize("value", [Outcome(n=1), Answered()], ids=lambda value: value.name)
+async def test_an_answer_that_could_not_be_judged_fails_no_tree(grown, value: NodeValue):
+    _, _, context, _ = grown
+    search = Search(value=value, limits=Limits(iterations=9))
+    contexts = [replace(context, models={"policy": Scripted(n)}, verifiers=(Careful(breaks="a"),)) for n in range(20)]
+    trees = [(await search.sample(TASK, each)).tree for each in contexts]
+    assert all(tree.ended != "failed" for tree in trees)
+    worths = {node.estimate for tree in trees for node in tree.nodes[1:] if node.terminal and node.text[-1] == "a"}
+    assert worths <= {0.5} if isinstance(value, Answered) else worths  # what its parent is worth

@@ -27,7 +27,13 @@ from tests.stepwise.test_formats import annotated, completion, step
 pytest_plugins = ["tests.registry_fixtures"]
 
 SHAPE = {"one\n": {"two\n": {"right": True, "wrong": False}, "tea\n": {"bad": False}}, "odd\n": {"end": False}}
-GOOD = {"prompt": "2 + 3?", "completions": ["We add.", "5"], "labels": [True, True], "values": [0.25, 0.5]}
+GOOD = {
+    "prompt": "2 + 3?",
+    "completions": ["We add.", "5"],
+    "labels": [True, True],
+    "values": [0.25, 0.5],
+    "ended": True,
+}
 
 
 def lines(path: Path, *rows: object) -> Path:
@@ -125,6 +131,18 @@ def test_a_path_that_a_format_cannot_hold_is_set_aside_by_task_and_number(record
     data = json.loads(CliRunner().invoke(app, asked).stdout)
     assert (data["rows"], data["solutions"]) == (1, 1)
     assert [platform for platform, _ in data["aside"]] == [f"task {group.id}, path 1"]
+
+
+def test_how_a_step_ends_says_nothing_of_whether_it_is_right(tmp_path):
+    """Of PRM800K's alternatives one is continued; a text that ended another way would tell which."""
+    first = step(completion("Subtract 1.", 1), completion("Add 1.", -1), completion("Stop.", 0))
+    last = step(completion("x = 2", 1), completion("x = 4", -1))
+    _, examples = brought(lines(tmp_path / "rows.jsonl", annotated(first, last, ended="solution")), "prm800k")
+    said = texts(examples)
+    assert {text for text in said if not text.endswith("\n")} == {"Subtract 1.\nx = 2"}  # the answer ends there
+    assert {"Add 1.\n", "Stop.\n", "Subtract 1.\n", "Subtract 1.\nx = 4\n"} < said.keys()
+    _, trl = brought(lines(tmp_path / "trl.jsonl", GOOD | {"ended": False}, GOOD | {"completions": ["No.", "6"]}))
+    assert {text[-1] for text in texts(trl)} == {"\n", "6"}
 
 
 def test_where_nothing_is_known_of_any_step_what_was_there_stays(record, tmp_path):
