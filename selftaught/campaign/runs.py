@@ -21,6 +21,7 @@ from selftaught.round.abandon import abandon_old
 from selftaught.round.controls import stopped_early
 from selftaught.round.history import next_round
 from selftaught.round.intake import nothing_new
+from selftaught.round.job import begun
 from selftaught.state.tracking import RoundRun
 from selftaught.state.turns import turn
 
@@ -50,13 +51,14 @@ def submit(platform: Platform, runner: Runner, order: CampaignOrder, abandon_aft
     """
     order.require_champion(platform)
     with turn(platform.store, f"submit/{order.line}", f"submitting to {order.line}"):
-        _require_idle(order.line, runner.runs(order.line))
+        _require_idle(order.line, runs(platform, order.line))
         abandoned = abandon_old(platform, order.line, time.time() - abandon_after) if abandon_after else ()
         key = next_round(platform, order.recipe, order.line, order.campaign)
-        if reason := stopped_early(platform, order.recipe, key):
-            raise EarlyStop(reason)
-        if reason := nothing_new(platform, order.recipe, key):
-            raise NothingNew(reason)
+        if begun(platform, key) is None:  # one that was begun has its tasks, and is to end
+            if reason := stopped_early(platform, order.recipe, key):
+                raise EarlyStop(reason)
+            if reason := nothing_new(platform, order.recipe, key):
+                raise NothingNew(reason)
         return Submitted(runner.start(key, order), tuple(abandoned))
 
 

@@ -42,7 +42,9 @@ class Advantages(PerGroupCurator, type="advantages"):
     scale: Annotated[
         Literal["none", "std"], Field(description="std: divide by the standard deviation of the task's rewards")
     ] = "none"
-    drop_flat: Annotated[bool, Field(description="leave out tasks whose rewards are all equal")] = True
+    drop_flat: Annotated[
+        bool, Field(description="leave out tasks whose rewards are all equal, where baselines are a task's own")
+    ] = True
 
     @property
     @override
@@ -60,7 +62,8 @@ class Advantages(PerGroupCurator, type="advantages"):
         """The rollouts of `group` in order, each once."""
         found = self.rewarded(group)
         rewards = [reward for _, reward in found]
-        if not rewards or (self.drop_flat and is_flat(rewards)):
+        compared = self.baseline in ("group", "leave_one_out")  # by another baseline, they differ from the others'
+        if not rewards or (self.drop_flat and compared and is_flat(rewards)):
             return
         made = [
             reinforced(group, rollout, advantage, fmean(rewards))

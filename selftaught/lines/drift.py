@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from selftaught.cluster.naming import DIGEST, LINE, version_name
+from selftaught.core.errors import SelftaughtError
 from selftaught.platform import Platform
 from selftaught.serving.middleware.counting import HEADER
 from selftaught.serving.routes.service import SELECTOR
@@ -67,7 +68,7 @@ def settled(platform: Platform) -> list[str] | None:
         champions = [champion_of(settings.tracking_uri, line, found) for line, found in lines.items() if found]
         ours = [each for each in champions if each.uri == platform.store.uri("models", each.digest)]
         seen = look(settings, [each.line for each in ours])
-    except (httpx.HTTPError, OSError, KeyError, ValueError):
+    except (httpx.HTTPError, OSError, KeyError, ValueError, SelftaughtError):
         return None
     return [each.line for each in ours] if all(in_order(each, seen, settings) for each in ours) else None
 

@@ -108,5 +108,6 @@ def _surplus(tracker: Tracker, backend: Backend, line: str, grace: float, kept: 
         if digest in kept:
             continue
         replaced = tracker.version_tags(versions[digest]).get(REPLACED) if digest in versions else None
-        if (time.time() - float(replaced) if replaced else age) > grace:
+        idle = min(age, time.time() - float(replaced)) if replaced else age  # brought up again, it is young
+        if idle > grace:
             yield digest

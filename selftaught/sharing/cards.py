@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from selftaught.records.dataset import Manifest
-from selftaught.sharing.facts import Facts, Origin, names
+from selftaught.sharing.facts import Facts, Origin, names, without_paths
 
 MARK = "selftaught"
 """The key of a card's metadata that says what a repository holds."""
@@ -52,6 +52,7 @@ def model_card(facts: Facts, repository: str, dataset: str, left_out: Sequence[t
             version=facts.version,
             report=report,
             round=report.round,
+            external=[(each.role, without_paths(each.named)) for each in report.round.external],
             parent=facts.parent,
             began=_began(facts.origin),
             method=_method(facts.recipe),

@@ -7,9 +7,9 @@ the alternative without a head is `sft` on the examples of the `true_false` cura
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from selftaught.blocks import TrainContext, TrainResult
@@ -33,6 +33,12 @@ class ValueMSE(Gradient, type="value_mse"):
     held_out: Annotated[
         float, Field(ge=0, lt=1, description="share of the tasks whose examples measure the trained model instead")
     ] = 0.2
+
+    @model_validator(mode="after")
+    def _trains_all(self) -> Self:
+        if self.lora:
+            raise ValueError("lora: a value model trains all its weights, its head among them. Leave lora out.")
+        return self
 
     @property
     @override

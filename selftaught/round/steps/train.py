@@ -93,7 +93,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
         **held_to(job),
     }
     key = input_key("train", inputs)
-    done = platform.store.claimed(key)
+    done = trained_before(platform, key, Training)
     if done is None:
         made = _train(platform, job, Path(examples), given, key)
         done = platform.store.claim(key, made.model_dump_json().encode())
@@ -103,6 +103,21 @@ def run(job_path: str, examples: str, out: str) -> Training:
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(training.model_dump_json(indent=2), encoding="utf-8")
     return training
+
+
+def trained_before(platform: Platform, key: str, kind: type[Training]) -> bytes | None:
+    """The training, a `kind`, that was claimed under `key`.
+
+    Where a model of it is gone, the claim is forgotten: who removed a damaged one, as its error says, trains again.
+    """
+    done = platform.store.claimed(key)
+    if done is None:
+        return None
+    training = parse_claim(platform.store, key, done, kind)
+    if all(platform.store.has("models", each.digest) for each in (training, *training.others.values())):
+        return done
+    platform.store.release(key)
+    return None
 
 
 def scratch_of(platform: Platform, job: Job, key: str) -> Path:

@@ -24,7 +24,16 @@ from selftaught.round.inputs import of_online
 from selftaught.round.job import Job, dump
 from selftaught.round.patience import patient
 from selftaught.round.replay import drawn_tasks
-from selftaught.round.steps.train import Training, charted, held_to, register, request, scratch_of, stored
+from selftaught.round.steps.train import (
+    Training,
+    charted,
+    held_to,
+    register,
+    request,
+    scratch_of,
+    stored,
+    trained_before,
+)
 from selftaught.round.steps.verify import Verified, show, track_examples, track_verified
 from selftaught.sampling.runner import total_tokens
 from selftaught.state.claims import parse_claim
@@ -56,7 +65,7 @@ def run(job_path: str, tasks: str, verified: str, examples: str, out: str) -> On
         **held_to(job),
     )
     key = input_key("train", inputs)
-    done = platform.store.claimed(key)
+    done = trained_before(platform, key, OnlineTraining)
     if done is None:
         made = _train(platform, job, job_path, Path(tasks), key)
         done = platform.store.claim(key, made.model_dump_json().encode())

@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-import tempfile
+import uuid
 from pathlib import Path
 
 from typing_extensions import override
@@ -161,12 +161,15 @@ def _copy_folder(source: Path, marker: Marker, home: Path) -> None:
 def _create(path: Path, value: bytes) -> bool:
     """Create `path` with `value` atomically, only if it is new (hard links are atomic); False if it is not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as scratch:
-        scratch.write(value)
-        scratch.flush()
-        os.fsync(scratch.fileno())
-        try:
-            os.link(scratch.name, path)
-        except FileExistsError:
-            return False
+    scratch = path.with_name(f".{uuid.uuid4().hex}")  # not of `tempfile`: such a file is its writer's alone to read
+    try:
+        with scratch.open("xb") as file:
+            file.write(value)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(scratch, path)
+    except FileExistsError:
+        return False
+    finally:
+        scratch.unlink(missing_ok=True)
     return True

@@ -128,6 +128,8 @@ def write(files: Sequence[Path], where: str, on: date) -> str:
     by_name = {file.name: file for file in files}
     if len(by_name) < len(files):
         raise BadInput(f"{', '.join(map(str, files))}: two files of one name. Rename one, or upload them one by one.")
+    if hidden := [name for name in by_name if name.startswith(".")]:
+        raise BadInput(f"{hidden[0]}: a hidden file, which no store keeps. Rename it.")
     _require_small(", ".join(by_name), sum(file.stat().st_size for file in files))
     with tempfile.TemporaryDirectory() as scratch:
         for name, file in by_name.items():
