@@ -89,7 +89,7 @@ def past(platform: Platform, line: str, campaign: str, until: float = float("inf
     """
     plans, ended = planned(platform, line), set(platform.ledger.rounds(RecordEntry, line, campaign))
     done = [plan for key, plan in plans.items() if key in ended and plan.started <= until]
-    used = _tasks(platform, dict.fromkeys(plan.tasks for plan in plans.values()))
+    used = _tasks(platform, {plan.tasks: plan.instruction for plan in plans.values()})
     return InboxHistory(
         assigned=_used(used, plans.values()),
         seen=_used(used, done),
@@ -133,15 +133,19 @@ def stage_of(recipe: Recipe, number: int) -> Stage:
     return next(islice(recipe.rounds(), number - 1, None))
 
 
-def _tasks(platform: Platform, digests: Iterable[str]) -> dict[str, list[LeanTask]]:
-    """The tasks of each data set; what several of them have, such as a report set, is one.
+def _tasks(platform: Platform, digests: Mapping[str, str | None]) -> dict[str, list[LeanTask]]:
+    """The tasks of each data set, by its instruction; what several of them have, such as a report set, is one.
 
     Those of named sets are in no pool of the recipe's own source, and are left out.
     """
     one: dict[LeanTask, LeanTask] = {}
     return {
-        digest: [one.setdefault(small, small) for small in map(LeanTask.of, _own(platform.rows(digest, Task)))]
-        for digest in digests
+        digest: [
+            one.setdefault(small, small)
+            for task in _own(platform.rows(digest, Task))
+            for small in [LeanTask.of(task, instruction)]
+        ]
+        for digest, instruction in digests.items()
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from selftaught.blocks.packages import packages
 from selftaught.platform import Platform
@@ -77,6 +77,10 @@ class Plan(BaseModel):
     trainee: ModelRef
     roles: Mapping[str, ModelRef] = {}
     """The models of the roles other than policy, as far as there are any yet."""
+    instruction: Annotated[
+        str | None, Field(exclude=True, validation_alias=AliasPath("recipe", "tasks", "instruction"))
+    ] = None
+    """What its recipe said after every question; None where it is not known, as in a plan that was not read again."""
     trainees: Mapping[str, ModelRef] = {}
     """What the stage trains beside the policy, by role: the newest version, or the policy's trainee where none is."""
 

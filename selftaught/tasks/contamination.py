@@ -15,7 +15,10 @@ from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Message, Split, Task, set_name
 from selftaught.tasks.lean import AnyTask
 from selftaught.tasks.sameness import NGRAM, Common, Marks, alike_words, compared, made_from, text_number
-from selftaught.tasks.splits import Bare
+from selftaught.tasks.splits import Bare, Reasked
+
+Known = AnyTask | Reasked
+"""A task of this round or of an earlier one."""
 
 SHOWN = 3
 """How many overlapping pairs a finding names; the rest is counted."""
@@ -31,7 +34,7 @@ APART: tuple[Split, ...] = ("train", "gate", "report")
 """What a named set must not overlap either: it may be one that a gate decides by, or one for reports."""
 
 
-def require_disjoint(tasks: Iterable[Task], common: Common | None = None, trained: Sequence[AnyTask] = ()) -> None:
+def require_disjoint(tasks: Iterable[Task], common: Common | None = None, trained: Sequence[Known] = ()) -> None:
     """Raise RoundFailed, naming the overlapping tasks, unless the sets that `tasks` fall into are disjoint.
 
     `trained` are the training tasks of the line's earlier rounds; `common` is what says nothing of a task.
@@ -106,14 +109,14 @@ def _known(known: Iterable[Task], held_out: Sequence[Task]) -> Common:
     return Common(found.common.before, found.common.after, found.common.marks | words)
 
 
-def overlaps(train: Sequence[AnyTask], held_out: Sequence[Task], common: Common | None = None) -> list[str]:
+def overlaps(train: Sequence[Known], held_out: Sequence[Task], common: Common | None = None) -> list[str]:
     """What `held_out` shares with `train`: one sentence for each kind of overlap, none when the two are disjoint."""
     kinds = _kinds([*train, *held_out], common)
     findings = (_finding(kind, marks, train, held_out) for kind, marks in kinds)
     return [finding for finding in findings if finding]
 
 
-def _kinds(tasks: Sequence[AnyTask], common: Common | None) -> Iterator[tuple[str, Sequence[Marks]]]:
+def _kinds(tasks: Sequence[Known], common: Common | None) -> Iterator[tuple[str, Sequence[Marks]]]:
     """Each kind of overlap with the marks by which two of `tasks` have it."""
     yield "have the text of", [(text_number(task.question),) for task in tasks]
     made = (() if task.template is None else (made_from(task.template, task.operands),) for task in tasks)
@@ -122,7 +125,7 @@ def _kinds(tasks: Sequence[AnyTask], common: Common | None) -> Iterator[tuple[st
     yield f"share a run of {NGRAM} words (numbers masked, shorter texts in full) with", runs
 
 
-def _finding(kind: str, marks: Sequence[Marks], train: Sequence[AnyTask], held_out: Sequence[Task]) -> str:
+def _finding(kind: str, marks: Sequence[Marks], train: Sequence[Known], held_out: Sequence[Task]) -> str:
     """The sentence on the tasks of `held_out` that share a mark with one of `train`; empty where none does."""
     wanted = {mark for own in marks[len(train) :] for mark in own}
     seen = {mark: task for task, own in zip(train, marks, strict=False) for mark in own if mark in wanted}
@@ -137,7 +140,7 @@ def _finding(kind: str, marks: Sequence[Marks], train: Sequence[AnyTask], held_o
     )
 
 
-def _shown(task: Task, twin: AnyTask) -> str:
+def _shown(task: Task, twin: Known) -> str:
     return f"{task.split} {task.id} and {twin.split} {twin.id} ({shorten(task.question, 60)!r})"
 
 

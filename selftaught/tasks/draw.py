@@ -15,6 +15,7 @@ from selftaught.state.round_key import RoundKey
 from selftaught.tasks.contamination import alike, require_disjoint
 from selftaught.tasks.past import NOTHING, InboxHistory, TaskDraw
 from selftaught.tasks.sources.rows import Columns
+from selftaught.tasks.splits import PromptedSource
 
 
 def seeds(key: RoundKey) -> Draw:
@@ -43,8 +44,9 @@ def taken(source: TaskSource, draw: Draw, past: InboxHistory = NOTHING, sets: Se
     """
     found = _drawn(source, draw, past)
     found = replace(found, tasks=[*found.tasks, *_of_sets(sets, draw)])
-    trained = {task.id: task for task in past.assigned if task.split == "train"}
-    require_disjoint(found.tasks, found.common, list(trained.values()))
+    trained = {task.id: task for task in past.assigned if task.split == "train"}.values()
+    asked = [source.asked_now(task) for task in trained] if isinstance(source, PromptedSource) else list(trained)
+    require_disjoint(found.tasks, found.common, asked)
     order = [*source.sizes(), *map(named_set, sets)]
     tasks = sorted(found.tasks, key=lambda task: (order.index(task.split), task.id))
     return replace(found, tasks=tasks, alike=alike(tasks))

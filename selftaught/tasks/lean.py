@@ -30,14 +30,16 @@ class LeanTask:
     operands: tuple[str, ...]
     level: int
     seldom: str = ""
+    instruction: str | None = None
+    """What its round's recipe said after every question; None where that is the present recipe's, or not known."""
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def of(cls, task: Task, instruction: str | None = None) -> Self:
         """`task` without its weight."""
         prompt = tuple(chain.from_iterable(map(_parts, task.messages)))
         own = (task.answer, intern(task.source), task.split, task.template, task.operands or (), task.level)
         rest = task.model_dump_json(include=SELDOM) if any(getattr(task, name) for name in SELDOM) else ""
-        return cls(prompt, *own, rest)
+        return cls(prompt, *own, rest, instruction)
 
     def full(self) -> Task:
         """The task itself."""

@@ -14,7 +14,7 @@ know what a set is.
 import re
 import unicodedata
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -367,20 +367,30 @@ def alike_words(ones: Sequence[str], others: Sequence[str], least: float) -> lis
 
     Runs are of five words, those of both texts counted together (Jaccard); runs of many texts count for none.
     """
-    every = [_few(text) for text in (*ones, *others)]
-    count = Counter(run for own in every for run in own)
-    rare = [{run for run in own if count[run] <= max(DIFFERENT, SHARE * len(every))} for own in every]
-    where: dict[Words, list[int]] = defaultdict(list)
-    for i, own in enumerate(rare[: len(ones)]):
-        for run in own:
-            where[run].append(i)
+    values, owners = _rare([*ones, *others])
+    sizes = np.bincount(owners, minlength=len(ones) + len(others))
+    first = owners < len(ones)
+    where, who = values[first], owners[first]  # sorted by run, so that who has one is a slice
+    asked = values[~first][np.argsort(owners[~first], kind="stable")]
     pairs: list[tuple[int, int]] = []
-    for j, own in enumerate(rare[len(ones) :]):
-        shared = Counter(i for run in own for i in where.get(run, ()))
-        pairs += [(i, j) for i, both in sorted(shared.items()) if both >= least * (len(rare[i]) + len(own) - both)]
+    for j, own in enumerate(np.split(asked, np.cumsum(sizes[len(ones) :])[:-1])):
+        slices = zip(np.searchsorted(where, own), np.searchsorted(where, own, "right"), strict=True)
+        found, both = np.unique(np.concatenate([who[:0], *(who[a:b] for a, b in slices)]), return_counts=True)
+        close = both >= least * (sizes[found] + len(own) - both)
+        pairs += [(i, j) for i in found[close].tolist()]
     return pairs
 
 
-def _few(text: str) -> set[Words]:
-    own = masked(text)
-    return {tuple(own[i : i + FEW]) for i in range(len(own) - FEW + 1)}
+def _rare(texts: Sequence[str]) -> tuple[Numbers, Indices]:
+    """The runs of five words of each text that not too many texts have, once a text and sorted, and whose they are."""
+    hashed = _hashed(texts, Common(), FEW)
+    order = np.lexsort((hashed.owners, hashed.runs))
+    values, owners = hashed.runs[order], hashed.owners[order]
+    if not len(values):
+        return values, owners
+    begins = _changes(values)
+    once = begins | _changes(owners)
+    values, owners, begins = values[once], owners[once], begins[once]
+    count = np.diff([*np.flatnonzero(begins), len(values)])
+    rare = np.repeat(count <= max(DIFFERENT, SHARE * len(texts)), count)
+    return values[rare], owners[rare]

@@ -17,7 +17,7 @@ from typing import ClassVar, NoReturn
 from selftaught.blocks import TaskSource
 from selftaught.core.errors import BadInput
 from selftaught.records import Message, Split, Task
-from selftaught.tasks.lean import AnyTask
+from selftaught.tasks.lean import AnyTask, LeanTask
 from selftaught.tasks.sameness import Common, Marks, made_from, masked
 
 SHARES: dict[Split, float] = {"train": 0.6, "gate": 0.2, "report": 0.2}
@@ -49,13 +49,20 @@ class PromptedSource(TaskSource):
         )
         return (Message(role="system", content=self.system), asked) if self.system else (asked,)
 
-    def asked(self, prompt: str) -> str:
-        """The question in a prompt, which may hold the instruction that every task ends with."""
-        return prompt.removesuffix(self.instruction).rstrip() if self.instruction else prompt
+    def asked(self, prompt: str, instruction: str | None = None) -> str:
+        """The question in a prompt, which may end with an `instruction`: this source's, where no other is given."""
+        said = self.instruction if instruction is None else instruction
+        return prompt.removesuffix(said).rstrip() if said else prompt
 
     def bare(self, task: AnyTask) -> "Bare":
-        """What `task` is compared by: its question without the instruction."""
-        return Bare(self.asked(task.question), task.template, task.operands)
+        """What `task` is compared by: its question without the instruction that its round's recipe had."""
+        instruction = task.instruction if isinstance(task, LeanTask) else None
+        return Bare(self.asked(task.question, instruction), task.template, task.operands)
+
+    def asked_now(self, task: AnyTask) -> "Reasked":
+        """`task` with this source's instruction in place of the one that its round's recipe had."""
+        bare = self.bare(task)
+        return Reasked(self.messages(bare.question)[-1].content, task.template, bare.operands, task.id, task.split)
 
     def framed(self, common: Common) -> Common:
         """`common` of bare questions as it is of prompts, which all end with the instruction."""
@@ -63,7 +70,7 @@ class PromptedSource(TaskSource):
 
     def named(self, task: AnyTask) -> str:
         """What the pool of `task` is the hash of: the same for a file of rows and for a drop."""
-        return task.template or " ".join(words(self.asked(task.question)))
+        return task.template or " ".join(words(self.bare(task).question))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,14 @@ class Bare:
     question: str
     template: str | None = None
     operands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reasked(Bare):
+    """An earlier round's task as the present recipe would ask it: its prompt, under the id that it had."""
+
+    id: str = ""
+    split: Split = "train"
 
 
 def words(text: str) -> list[str]:

@@ -294,6 +294,14 @@ def tasks(bucket: Path, **fields: Any) -> dict[str, Any]:
     return {"type": "inbox", "gate": 60, "report": 60, **given_, **fields}
 
 
+def test_a_line_remembers_the_instruction_of_every_round(ledger: Ledger):
+    ledger.drop(26, 0)
+    plan = json.loads(ledger.prepare() or "") | {"recipe": {"tasks": {"instruction": "Say a word."}}}
+    key = PlanEntry(RoundKey(LINE, "other")).key
+    ledger.platform.store.claim(key, json.dumps(plan | {"campaign": "other", "round": 1, "attempt": 0}).encode())
+    assert {task.instruction for task in past(ledger.platform, LINE, "campaign").assigned} == {"Say a word."}
+
+
 def test_prepare_run_twice_gives_the_same_job_and_tells_what_it_used(
     platform: Platform, model: Path, bucket: Path, tmp_path: Path
 ):

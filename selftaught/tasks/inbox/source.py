@@ -226,7 +226,7 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
 
     def key(self, task: AnyTask) -> int:
         """What is equal for tasks that ask the same question."""
-        return text_number(self.asked(task.question))
+        return text_number(self.bare(task).question)
 
     def _resolved(self, batch: Batch, known: Mapping[str, LeanTask]) -> Batch:
         """`batch` with the tasks that its feedback makes. Raises BadInput when it names a task that nobody knows."""
@@ -246,10 +246,6 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
         else:
             made = self._task(batch, self.asked(said.prompt), said.answer)
             yield replace(made, source=f"{FEEDBACK}{batch}")
-
-    def _asked(self, prompt: str) -> str:
-        """The question in a prompt, which may hold the instruction that every task ends with."""
-        return prompt.removesuffix(self.instruction).rstrip() if self.instruction else prompt
 
     # Choosing -------------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ def _sets(
     own: Sequence[Split],
 ) -> Sets:
     """The set of each of the `fixed` tasks and of the `rows`, which came for a set."""
-    used = claims(lambda task: text_number(source.asked(task.question)), fixed)
+    used = claims(lambda task: text_number(source.bare(task).question), fixed)
     claimed: dict[int, Split] = {one: task.split for one, task in enumerate(fixed)}
     reported = {mark for one, (came, _) in enumerate(rows, len(fixed)) if came == "report" for mark in marks[one]}
     for one, (came, row) in enumerate(rows, len(fixed)):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from selftaught.blocks import Draw
 from selftaught.core.errors import BadInput, RoundFailed
-from selftaught.records import Split, Task
+from selftaught.records import Message, Split, Task
 from selftaught.tasks.contamination import require_disjoint
 from selftaught.tasks.draw import prepare
+from selftaught.tasks.lean import LeanTask
 from selftaught.tasks.past import InboxHistory
 from selftaught.tasks.sources.jsonl import Jsonl
 from selftaught.tasks.sources.pools import pools
@@ -180,3 +181,29 @@ def test_too_few_problems_are_told_with_the_rows_that_are_one(tmp_path: Path):
     ) as found:
         block.draw(Draw(1, 2))
     assert " ".join(run.split()[:5]) in str(found.value)
+
+
+@pytest.mark.parametrize("split", ["gate", "report"])
+def test_what_was_trained_on_under_another_instruction_is_not_held_out(tmp_path: Path, split: Split):
+    """Short questions, which the instruction would make others of; a file of a set's own names them later."""
+    rows = [{"question": f"What is {text}?", "answer": "1"} for text in nonsense(120, 3, seed=3)]
+    file, own = tmp_path / "rows.jsonl", tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {"train": 30, "gate": 5, "report": 5, "path": file}
+    before = Jsonl.model_validate({**sizes, "instruction": "End with the answer."})
+    trained = [LeanTask.of(t, before.instruction) for t in prepare(before, Draw(1, 2)) if t.split == "train"]
+    known = {before.asked(task.question) for task in trained}
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows if row["question"] in known))
+    block = Jsonl.model_validate({**sizes, "instruction": "Say a number.", f"{split}_path": own})
+    with pytest.raises(BadInput, match=f"{split} 0 of 5"):
+        prepare(block, Draw(1, 3), InboxHistory(assigned=trained))
+
+
+def test_a_held_out_task_that_was_trained_on_under_another_instruction_is_told(tmp_path: Path):
+    task = Task(messages=SOURCE.messages("How many bees?"), source="jsonl", answer="7")
+    trained = LeanTask.of(Task(messages=(Message(role="user", content="How many bees? Say a number."),), source="jsonl"),
+                          "Say a number.")  # fmt: skip
+    block = SOURCE.model_copy(update={"instruction": "Think first."})
+    held_out = task.model_copy(update={"messages": block.messages("How many bees?"), "split": "report"})
+    with pytest.raises(RoundFailed, match=f"report {held_out.id} and train {trained.id}"):
+        require_disjoint([held_out], trained=[block.asked_now(trained)])
