@@ -1,8 +1,8 @@
 """What is needed, whatever its age, and why: pure functions of what there is.
 
-A digest is needed when it is an alias's model, in a champion's lineage, of a round that is not finished, an earlier
-round's training data, or held by something that runs. Lineage goes from a model to its parent, its examples and tasks,
-its round's plan and record, and from a data set to its parents.
+A digest is needed when it is an alias's model or the one that a head was trained from, in a champion's lineage, of a
+round that is not finished, an earlier round's training data, or held by something that runs. Lineage goes from a model
+to its parent, its examples and tasks, its round's plan and record, and from a data set to its parents.
 """
 
 from collections import defaultdict
@@ -20,6 +20,7 @@ def needed(state: State) -> dict[str, str]:
     found: dict[str, str] = {}
     for digest, why in (
         *_aliased(state),
+        *_parents_of_heads(state),
         *_inherited(state),
         *_unfinished(state),
         *_replayed(state),
@@ -66,6 +67,15 @@ def _aliased(state: State) -> Iterator[tuple[str, str]]:
     for version in state.versions:
         if version.aliases:
             yield version.digest, f"{', '.join(sorted(version.aliases))} of {version.line}"
+
+
+def _parents_of_heads(state: State) -> Iterator[tuple[str, str]]:
+    """What recipes call `{iterate: previous}`. `parents` has data sets too, which nobody asks for again."""
+    models = {version.digest for version in state.versions}
+    for version in state.versions:
+        if "head" in version.aliases:
+            for parent in models.intersection(version.parents):
+                yield parent, f"the model that the head of {version.line} was trained from"
 
 
 def _inherited(state: State) -> Iterator[tuple[str, str]]:

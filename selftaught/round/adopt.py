@@ -41,6 +41,8 @@ def adopt(platform: Platform, recipe: Recipe, line: str) -> Version:
             "another --line, or have a workspace of MLflow's for each team (MLFLOW_WORKSPACE)."
         )
     if champion is not None:
+        if not platform.store.has("models", champion.digest):
+            _restore(platform, recipe.policy, champion)
         return champion
     if platform.settings.serving == "kserve":
         version_name(line, "0" * 64)  # a line that could never be served is refused before there is anything of it
@@ -52,6 +54,14 @@ def adopt(platform: Platform, recipe: Recipe, line: str) -> Version:
     for alias in ("base", "head", "champion"):
         tracker.point(alias, version)
     return version
+
+
+def _restore(platform: Platform, source: str, champion: Version) -> None:
+    """Store the champion's files again where it is the model that the recipe names: who removed damaged ones."""
+    folder = resolve(source, platform.settings.home / "models")
+    check_model(folder)
+    if model_digest(folder) == champion.digest:
+        put_model(platform.store, champion.digest, folder)
 
 
 def _askable(folder: Path) -> None:

@@ -138,7 +138,7 @@ class FileJournal(Journal[R]):
 
 
 class SegmentJournal(Journal[R]):
-    """A journal in the claims of a store, one object a segment, numbered without gaps.
+    """A journal in the claims of a store, one object a segment, numbered as they come.
 
     `append` writes a segment when `SEGMENT_RECORDS` are waiting or the first has waited `SEGMENT_SECONDS`: a kill loses
     what waits, and the next attempt does it again.
@@ -162,7 +162,9 @@ class SegmentJournal(Journal[R]):
         self._tried = 0
         """How many of those that wait were in a segment that the store did not answer for: it may be there."""
         self._since = 0.0
-        self._next = len(store.claims(self.key))
+        parts = (key.rpartition("/") for key in store.claims(self.key))
+        numbers = [int(number) for folder, _, number in parts if folder == self.key]  # and not of a journal below it
+        self._next = 1 + max(numbers, default=-1)  # not how many: one that somebody removed leaves a gap
         while not self._claim([]):  # an earlier writer, still alive, was faster: the fence goes behind its segment
             self._next += 1
         self._recover(record)

@@ -217,6 +217,19 @@ def test_a_training_goes_when_one_of_its_models_does() -> None:
     assert value not in gone(planned)
 
 
+def test_the_model_that_a_refused_head_was_trained_from_stays_and_its_data_goes() -> None:
+    """Recipes call it `{iterate: previous}`."""
+    world = one_line(Spec("refused"))
+    parent, examples = world.model(), world.data("examples")
+    head = world.model()
+    world.register("rft", parent, outcome="refused")
+    world.register("rft", head, [parent, examples], "refused")
+    world.aliases["rft", "head"] = head
+    planned = plan(world.state, RetentionPolicy(), NOW)
+    assert why(planned, parent) == "the model that the head of rft was trained from"
+    assert examples in gone(planned)
+
+
 def test_a_version_is_marked_and_its_mark_comes_off_when_the_files_are_there() -> None:
     world = one_line(Spec("refused"), Spec("refused"))
     refused = world.versions[1]

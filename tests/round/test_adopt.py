@@ -45,6 +45,15 @@ def test_a_model_that_cannot_be_had_again_leaves_the_one_that_was_kept(
     assert roles(platform, found, "line")["judge"].digest == "a" * 64
 
 
+def test_a_first_model_whose_files_were_removed_is_kept_again(platform: Platform, model: Path):
+    """As the error on a damaged one says to do."""
+    found = Recipe.model_validate(recipe(model))
+    first = adopt(platform, found, "line")
+    platform.store.remove("models", first.digest)
+    assert adopt(platform, found, "line") == first
+    assert platform.store.has("models", first.digest)
+
+
 @pytest.mark.parametrize("line", ["l" * 40, "Support", "9to5"])
 def test_a_line_that_could_never_be_served_on_a_cluster_is_not_begun(platform: Platform, model: Path, line: str):
     there = replace(platform, settings=platform.settings.model_copy(update={"serving": "kserve"}))

@@ -207,6 +207,16 @@ def test_segments_are_written_by_count_and_by_time(directory: DirectoryStore) ->
     assert counts == [2, 3, 4]
 
 
+def test_a_segment_that_somebody_removed_loses_no_other(directory: DirectoryStore) -> None:
+    with SegmentJournal(directory, "k", Group, segment_records=1) as journal:
+        for each in GROUPS[:3]:
+            journal.append(each)
+    with SegmentJournal(directory, "k/below", Group):
+        pass
+    directory.release("journals/k/00000001")
+    assert ids(SegmentJournal(directory, "k", Group).read()) == ids({each.id: each for each in GROUPS[1:3]})
+
+
 def test_a_record_waits_no_longer_because_others_come_behind_it(
     directory: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,12 @@ def test_a_claim_is_on_the_disk_before_it_has_its_name(store: DirectoryStore, or
     assert linked == "link a"
 
 
+def test_a_claim_can_be_read_by_whoever_can_read_the_store(store: DirectoryStore, tmp_path: Path) -> None:
+    store.claim("steps/a", b"value")
+    (tmp_path / "other").touch()
+    assert (store.directory / "claims/steps/a").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_of_many_processes_exactly_one_wins_a_claim(store: DirectoryStore) -> None:
     # An executor, not a Pool: a worker that is killed from outside fails the test there, where a Pool waits for ever.
     with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:

@@ -98,7 +98,8 @@ class DirectoryStore(Store):
 
     @override
     def claimed(self, key: str) -> bytes | None:
-        return content_of(self._claim_path(key))
+        with disk_errors(self.directory):
+            return content_of(self._claim_path(key))
 
     @override
     def claims(self, prefix: str) -> "list[str]":

@@ -141,8 +141,9 @@ class S3Store(Store):
 
     @override
     def list(self, kind: str) -> list[str]:
-        keys = self._keys(self._key(checked(kind), ""))
-        return sorted(key.split("/")[-2] for key in keys if key.endswith(f"/{MARKER}"))
+        root = self._key(checked(kind), "")
+        parts = (key.removeprefix(root).split("/") for key in self._keys(root))
+        return sorted(name for name, *rest in parts if rest == [MARKER])
 
     @override
     def stored(self, kind: str) -> "list[Stored]":

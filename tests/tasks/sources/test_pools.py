@@ -201,8 +201,8 @@ def test_what_was_trained_on_under_another_instruction_is_not_held_out(tmp_path:
 
 def test_a_held_out_task_that_was_trained_on_under_another_instruction_is_told(tmp_path: Path):
     task = Task(messages=SOURCE.messages("How many bees?"), source="jsonl", answer="7")
-    trained = LeanTask.of(Task(messages=(Message(role="user", content="How many bees? Say a number."),), source="jsonl"),
-                          "Say a number.")  # fmt: skip
+    earlier = Message(role="user", content="How many bees? Say a number.")
+    trained = LeanTask.of(Task(messages=(earlier,), source="jsonl"), "Say a number.")
     block = SOURCE.model_copy(update={"instruction": "Think first."})
     held_out = task.model_copy(update={"messages": block.messages("How many bees?"), "split": "report"})
     with pytest.raises(RoundFailed, match=f"report {held_out.id} and train {trained.id}"):
