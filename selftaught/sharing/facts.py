@@ -22,10 +22,10 @@ from selftaught.state.tracking import Version
 
 TEXTS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*")
 _PLACE = re.compile(
-    r"^(?:~|\.{0,2})/(?:.*/)?"  # a value that is a path
+    r"^(?:~[\w.-]*|\.{0,2})/(?:.*/)?"  # a value that is a path
     r"|\b(?:s3|minio|gs)://[^\s,/]*(?:/(?:[^\s,]*/)?)?"  # the bucket is one's own, too
     r"|\bfile://(?:[^\s,]*/)?"
-    r"|(?<![\w:/<.])(?:~|\.{1,2})?/(?:[\w.@+-]+/)+"  # a path in a text
+    r"|(?<![\w:/<.])(?:~[\w.-]*|\.{1,2})?/(?:[\w.@+-]+/)+"  # a path in a text
 )
 """What stands before the name of a file: folders and buckets."""
 

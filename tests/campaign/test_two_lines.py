@@ -76,6 +76,18 @@ def test_lines_at_one_step_at_once_do_not_break_each_other(
 
 
 @pytest.mark.usefixtures("engines")
+def test_a_trained_model_that_was_removed_is_trained_again(platform: Platform, model: Path, tmp_path: Path):
+    """As the error on a damaged one says to do."""
+    found = recipe(model)
+    adopt(platform, Recipe.parse(canonical(found).decode()), "line")
+    round = Round(tmp_path / "line", found)
+    round.until_trained()
+    platform.store.remove("models", round.challenger)
+    round.train()
+    assert platform.store.has("models", round.challenger)
+
+
+@pytest.mark.usefixtures("engines")
 def test_lines_with_different_judges_share_no_verdict_and_no_score(platform: Platform, model: Path, tmp_path: Path):
     """Equal recipes but for the judge, on lines of one campaign: the one judge is always right, the other never."""
     agree = list[set[bool]]()

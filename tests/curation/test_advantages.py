@@ -105,7 +105,8 @@ def test_a_baseline_of_all_tasks_is_the_mean_over_their_rollouts():
     assert found == {"a": 0.5, "b": 0.5, "c": -0.5, "d": -0.5}
 
 
-FLAT = Advantages(baseline="batch", drop_flat=False)
+FLAT = Advantages(baseline="batch")
+"""A task whose rewards are equal differs from the others all the same, so that it is kept whatever `drop_flat` says."""
 
 
 def test_a_baseline_may_be_a_number():

@@ -252,6 +252,17 @@ def test_what_was_replaced_stays_for_its_grace_from_then_on(
     assert set(backend.up) == {versions[1].digest}
 
 
+def test_what_was_replaced_long_ago_and_is_up_again_has_its_grace(
+    tracker: Tracker, backend: Address, versions: list[Version]
+):
+    """A round that trains from it had it served, and is over."""
+    move(tracker, backend, versions[1])
+    tracker.tag_version(versions[0], {REPLACED: f"{time.time() - 10_000:.0f}"})
+    backend.up[versions[0].digest] = time.time()
+    reconcile(tracker, backend, LINE, grace=60, used=set)
+    assert versions[0].digest in backend.up
+
+
 def test_what_an_unfinished_round_asks_for_is_never_removed(
     tracker: Tracker, backend: Address, versions: list[Version]
 ):

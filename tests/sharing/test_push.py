@@ -410,6 +410,8 @@ def test_the_package_that_is_missing_is_named(desk: Desk, monkeypatch: pytest.Mo
     [
         ("/home/alice/mine", "…/mine"),
         ("~/tasks/a.jsonl", "…/a.jsonl"),
+        ("~alice/my tasks/a.jsonl", "…/a.jsonl"),
+        ("Read ~alice/tasks/a.jsonl first.", "Read …/a.jsonl first."),
         ("s3://our-bucket", "…/"),
         ("s3://our-bucket/tasks/a.jsonl", "…/a.jsonl"),
         ("minio://our-bucket/inbox", "…/inbox"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from selftaught.core.errors import RoundFailed
 from selftaught.core.pooled import auroc
@@ -98,6 +99,11 @@ def test_weights_that_the_last_update_blew_up_are_not_written(tiny_model, contex
     with pytest.raises(RoundFailed, match="the trained weights are not finite numbers"):
         run(config, tiny_model, STEPS, tmp_path / "out", context())
     assert not (tmp_path / "out").exists()
+
+
+def test_adapters_would_leave_the_head_out_so_they_are_refused():
+    with pytest.raises(ValidationError, match="lora: a value model trains all its weights"):
+        ValueMSE.model_validate({"lora": {"rank": 4}})
 
 
 def test_without_values_there_is_nothing_to_train_on(tiny_model, context, tmp_path):

@@ -189,12 +189,23 @@ class Inbox(Columns, type="inbox", formerly="dropped"):
         sizes, room = batches.sizes(self.path), _Room()
         readers = {name: lambda name=name: room.fitted(self._read(name, sizes.get(name, 0), seen)) for name in names}
         read = _readable(readers, broken)
-        named = {said.task for batch in read for said in batch.said if said.task}
-        tasks = (*past.assigned, *(row.task for batch in read for row in batch.rows)) if named else ()
-        known = {id: lean(task) for task in tasks if (id := task.id) in named}
+        known = self._named(read, past, sizes)
         return _readable(
             {batch.name: lambda batch=batch: self._resolved(batch, known) for batch in read}, broken
         ), broken
+
+    def _named(self, read: Sequence[Batch], past: InboxHistory, sizes: Mapping[str, int]) -> dict[str, LeanTask]:
+        """The tasks that the feedback in `read` names, by id: of rounds, of what waits, and of what no round drew.
+
+        A batch is used up with held-out tasks that no round had room for.
+        """
+        named = {said.task for batch in read for said in batch.said if said.task}
+        tasks = (*past.assigned, *(row.task for batch in read for row in batch.rows)) if named else ()
+        known = {id: lean(task) for task in tasks if (id := task.id) in named}
+        for name in sorted(past.drops) if named - known.keys() else ():
+            for batch in _readable({name: lambda name=name: self._read(name, sizes.get(name, 0), {})}, {}):
+                known |= {id: row.task for row in batch.rows if (id := row.task.id) in named}
+        return known
 
     @property
     def _columns(self) -> tuple[str, ...]:

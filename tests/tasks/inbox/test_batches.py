@@ -202,6 +202,11 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path):
         source(tmp_path / "bucket").upload(files, DAY)
 
 
+def test_a_hidden_file_is_refused_at_upload(tmp_path: Path):
+    with pytest.raises(BadInput, match=r"^\.a\.jsonl: a hidden file"):
+        source(tmp_path / "bucket").upload([rows(tmp_path / ".a.jsonl", GOOD)], DAY)
+
+
 # Feedback -------------------------------------------------------------------------------------------------------------
 
 ASKED = "How many ants are two ants?"
@@ -274,6 +279,18 @@ def test_feedback_on_a_task_that_nobody_knows_is_set_aside_until_the_task_comes(
     )
     block.upload([known], DAY)
     assert block.waiting(InboxHistory())[1] == {}
+
+
+def test_feedback_may_name_a_task_that_its_round_had_no_room_for(tmp_path: Path):
+    """Such as a held-out one beyond `gate`: its batch is used up, and no plan has it."""
+    block = source(tmp_path / "bucket")
+    block.upload([rows(tmp_path / "a.jsonl", {"question": ASKED, "answer": "3"})], DAY)
+    (batch,) = block.waiting(InboxHistory())[0]
+    (task,) = (row.task for row in batch.rows)
+    block.upload([rows(tmp_path / "b.jsonl", {"task": task.id, "given": "2", "right": True})], DAY)
+    waiting, broken = block.waiting(InboxHistory(drops=frozenset([batch.name])))
+    assert broken == {}
+    assert [row.task.answer for each in waiting for row in each.rows] == ["2"]
 
 
 def test_nothing_new_says_what_there_is_and_what_is_broken(tmp_path: Path):
