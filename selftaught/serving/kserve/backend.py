@@ -106,7 +106,7 @@ class KServe:
             raise WrongModel(f"inferenceservice {name}: is of {there or 'no digest'}, not {digest}. Delete it.")
         return known
 
-    def lease(self, line: str) -> AbstractContextManager[None]:
+    def lease(self, line: str) -> AbstractContextManager[Callable[[], None]]:
         """Hold what moves the line's pointer: one process at a time does."""
         return self.cluster.lease(f"selftaught-{line}")
 
