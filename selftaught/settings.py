@@ -78,6 +78,7 @@ Share = Annotated[int, Field(gt=0, lt=100)]
 """Per cent of the requests, neither none nor all."""
 Steps = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_rising), BeforeValidator(_split)]
 
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Reports = Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(_split)]
 
 
@@ -182,6 +183,10 @@ class Settings(BaseModel):
     image_steps: str = ""
     """What the image `steps` is called on the cluster, by digest; what the pipeline was compiled with unless given."""
     image_trainer: str = ""
+    image_engine: str = ""
+    """What the runtime's engines are on the cluster: scores that one image gave are not another's."""
+    pull_secrets: Names = ()
+    """The Secrets that the pipeline's images are pulled with, where its tasks run."""
 
     @classmethod
     def load(cls) -> Self:

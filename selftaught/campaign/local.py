@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from selftaught.campaign.kfp.runner import KfpRunner
 from selftaught.campaign.limits import Limits
 from selftaught.campaign.local_runner import ENDED_EARLY, LocalRunner, round_folder, scratch
 from selftaught.campaign.order import CampaignOrder
-from selftaught.campaign.runner import RunStatus
+from selftaught.campaign.runner import RunStatus, require_idle
 from selftaught.core import errors
 from selftaught.core.errors import BadInput, NothingNew, SelftaughtError
 from selftaught.platform import Platform
@@ -99,7 +100,8 @@ class Campaign:
         a higher one continues. Where a control of the stage ends the campaign, the order is done.
 
         Raises RoundFailed when a round cannot end as it was drawn (the next call redraws it), BadInput when
-        another process runs the line, and other SelftaughtErrors after which the same call resumes where it stopped.
+        another process runs the line, UnderWay when Kubeflow Pipelines does, and other SelftaughtErrors after which the
+        same call resumes where it stopped.
         """
         for stage in self.order.recipe.stages:
             _require_training(self.order.recipe, stage)
@@ -107,6 +109,8 @@ class Campaign:
         for objective in (each for stage in self.order.recipe.stages for each in stage.train):
             objective.check()
         check_sinks(self.platform.settings.report_to)
+        if self.platform.settings.kfp:  # this machine's own runs hold the line's lock
+            require_idle(self.order.line, KfpRunner(self.platform).runs(self.order.line))
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked_line(self.folder.parent / "lock", self.order.line), _temporary(self._scratch), self._stopping():
             last = self._target()

@@ -4,10 +4,12 @@ A run is one attempt at one round. `local_runner` runs it on this machine, `kfp.
 `selftaught.campaign.runs` asks both. Which round is due, and whether it may begin, is for who starts it to say.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from selftaught.campaign.order import CampaignOrder
+from selftaught.core.errors import UnderWay
 from selftaught.state.round_key import RoundKey
 
 ACTIVE = frozenset({"PENDING", "RUNNING", "PAUSED", "CANCELING"})
@@ -45,6 +47,14 @@ class RunStatus:
         """For machines."""
         own = {"id": self.run.id, "name": self.run.name, "version": self.run.version}
         return own | {"state": self.state, "created": self.created}
+
+
+def require_idle(line: str, runs: Iterable[RunStatus]) -> None:
+    """Raise UnderWay when one of `runs` of the line has not ended."""
+    for run in runs:
+        if run.active:
+            words = f"{line}: run {run.run.id} is {run.state.lower()}. Wait for it, or stop it: selftaught stop {line}."
+            raise UnderWay(words)
 
 
 class Runner(Protocol):

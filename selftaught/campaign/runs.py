@@ -6,15 +6,14 @@ and stopped is the runners' business, and when one is submitted `selftaught.camp
 """
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from selftaught.campaign.kfp.runner import KfpRunner
 from selftaught.campaign.local import locked_line
 from selftaught.campaign.local_runner import LocalRunner
 from selftaught.campaign.order import CampaignOrder
-from selftaught.campaign.runner import Runner, RunRef, RunStatus
-from selftaught.core.errors import BadInput, EarlyStop, NothingNew
+from selftaught.campaign.runner import Runner, RunRef, RunStatus, require_idle
+from selftaught.core.errors import EarlyStop, NothingNew
 from selftaught.platform import Platform
 from selftaught.round.abandon import abandon as give_up
 from selftaught.round.abandon import abandon_old
@@ -45,13 +44,13 @@ def submit(platform: Platform, runner: Runner, order: CampaignOrder, abandon_aft
     One that was begun with another recipe has failed, and is redrawn, as `selftaught run` does it. Rounds of the
     line that began more than `abandon_after` seconds ago (0: none) and did not end are given up before.
 
-    Raises BadInput when the line has no champion yet or a run of it is active, NothingNew when there are no fresh tasks
-    for it, EarlyStop when a control has ended the campaign, Busy while another process submits to the line, Unavailable
-    when the runner does not answer.
+    Raises BadInput when the line has no champion yet, UnderWay when a run of it is active, NothingNew when there are no
+    fresh tasks for it, EarlyStop when a control has ended the campaign, Busy while another process submits to the line,
+    Unavailable when the runner does not answer.
     """
     order.require_champion(platform)
     with turn(platform.store, f"submit/{order.line}", f"submitting to {order.line}"):
-        _require_idle(order.line, runs(platform, order.line))
+        require_idle(order.line, runs(platform, order.line))
         abandoned = abandon_old(platform, order.line, time.time() - abandon_after) if abandon_after else ()
         key = next_round(platform, order.recipe, order.line, order.campaign)
         if begun(platform, key) is None:  # one that was begun has its tasks, and is to end
@@ -79,18 +78,11 @@ def stop(platform: Platform, line: str) -> list[RunRef]:
 def abandon(platform: Platform, line: str, campaign: str) -> RoundRun:
     """Give up the round of `campaign` that is not finished.
 
-    Raises BadInput as `round.abandon` does, and while a run of the line is active or this machine runs it; Busy while
-    another process submits to the line.
+    Raises BadInput as `round.abandon` does, and while this machine runs the line, UnderWay while a run of it is active,
+    Busy while another process submits to the line.
     """
     lock = platform.settings.home / "campaigns" / line / "lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with locked_line(lock, line), turn(platform.store, f"submit/{line}", f"abandoning a round of {line}"):
-        _require_idle(line, runs(platform, line))
+        require_idle(line, runs(platform, line))
         return give_up(platform, line, campaign)
-
-
-def _require_idle(line: str, found: Iterable[RunStatus]) -> None:
-    for run in found:
-        if run.active:
-            words = f"{line}: run {run.run.id} is {run.state.lower()}. Wait for it, or stop it: selftaught stop {line}."
-            raise BadInput(words)

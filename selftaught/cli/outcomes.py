@@ -5,3 +5,4 @@ PROMOTED, ERROR, USAGE, REFUSED, FELL = 0, 1, 2, 3, 4
 
 LIMIT = "limit reached"
 EARLY = "stopped early"
+UNDER_WAY = "under way"

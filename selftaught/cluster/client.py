@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -209,14 +209,15 @@ class Cluster:
     # Leases ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def lease(self, name: str, patience: float = LEASE_SECONDS + 30.0) -> Generator[None]:
+    def lease(self, name: str, patience: float = LEASE_SECONDS + 30.0) -> Generator[Callable[[], None]]:
         """Hold the Lease `name`, waiting `patience` seconds for another holder; one that died loses it within them.
 
-        It is renewed while the block runs. Raises Busy when someone else holds it for longer.
+        It is renewed while the block runs; what it gives renews it too, and raises Busy where another process has taken
+        it since. Raises Busy when someone else holds it for longer.
         """
-        holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        holder, seen = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}", dict[str, float]()
         until = time.monotonic() + patience
-        while not self._take(name, holder):
+        while not self._take(name, holder, seen):
             if time.monotonic() > until:
                 raise Busy(f"lease {name}: held by another process. Run the same command again later.")
             time.sleep(1)
@@ -224,7 +225,7 @@ class Cluster:
         renewing = threading.Thread(target=self._keep, args=(name, holder, over), daemon=True)
         renewing.start()
         try:
-            yield
+            yield partial(self._require_held, name, holder)
         finally:
             over.set()
             renewing.join()
@@ -234,26 +235,48 @@ class Cluster:
         """Renew the lease until it is `over`. What the API server does not take now it may take the next time."""
         while not over.wait(LEASE_SECONDS / 4):
             with suppress(SelftaughtError):
-                self._take(name, holder)
+                self._renewed(name, holder)
 
-    def _take(self, name: str, holder: str) -> bool:
+    def _require_held(self, name: str, holder: str) -> None:
+        if not self._renewed(name, holder):
+            raise Busy(f"lease {name}: another process has taken it meanwhile. Run the same command again.")
+
+    def _renewed(self, name: str, holder: str) -> bool:
+        """Renew the lease; False where it is not the holder's any more."""
         with api_errors(f"lease {name}"):
-            lease = found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
+            while (lease := self._lease(name)) is not None and lease.spec.holder_identity == holder:
+                if self._replaced(lease, holder):
+                    return True
+        return False
+
+    def _take(self, name: str, holder: str, seen: dict[str, float]) -> bool:
+        """Take the lease if it is free, or was not renewed for as long as it lasts.
+
+        `seen` is when each state of it was first seen: clocks of two machines may differ by more than that.
+        """
+        with api_errors(f"lease {name}"):
+            lease = self._lease(name)
             if lease is None:
                 return won(lambda: self.coordination.create_namespaced_lease(self.namespace, _lease(name, holder)))
-            held_until = lease.spec.renew_time + timedelta(seconds=lease.spec.lease_duration_seconds)
-            if lease.spec.holder_identity not in (None, "", holder) and held_until > datetime.now(UTC):
+            age = time.monotonic() - seen.setdefault(lease.metadata.resource_version, time.monotonic())
+            if lease.spec.holder_identity and age < lease.spec.lease_duration_seconds:
                 return False
-            taken = _lease(name, holder, lease.metadata.resource_version)
-            return won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, taken))
+            return self._replaced(lease, holder)
+
+    def _lease(self, name: str) -> Any:
+        return found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
+
+    def _replaced(self, lease: Any, holder: str) -> bool:
+        """Whether `holder` has it now: nobody has written it since `lease` was read."""
+        name, ours = lease.metadata.name, _lease(lease.metadata.name, holder, lease.metadata.resource_version)
+        return won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, ours))
 
     def _give_back(self, name: str, holder: str) -> None:
         """Free the lease. What the API server does not take is free in time, and hides nothing that came before."""
         with suppress(SelftaughtError), api_errors(f"lease {name}"):
-            lease = found(lambda: self.coordination.read_namespaced_lease(name, self.namespace))
+            lease = self._lease(name)
             if lease is not None and lease.spec.holder_identity == holder:
-                free = _lease(name, "", lease.metadata.resource_version)
-                won(lambda: self.coordination.replace_namespaced_lease(name, self.namespace, free))
+                self._replaced(lease, "")
 
 
 def _bounded(api: Any) -> Any:

@@ -53,6 +53,10 @@ class RoundFailed(SelftaughtError):
     """A round came to an end that repeating the same draw would not change (too few examples, overlapping data)."""
 
 
+class UnderWay(BadInput):
+    """A run of the line has not ended: what a person asked for waits for it, and a schedule does without this time."""
+
+
 class NothingNew(SelftaughtError):
     """There are not enough new tasks for a round: a normal outcome, which trains nothing and is not a failure."""
 

@@ -16,6 +16,7 @@ found is on the model's version, in its run, and wherever the webhook leads. Eac
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -179,7 +180,9 @@ def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: G
     if len(tasks) < FEWEST_PAIRS:
         return replace(found, outcome="nothing new", reason=f"{TOO_FEW} since its promotion")
     stage = _deciding(recipe, promotion.metric)
-    after = pairs(*(_measured(platform, recipe, stage, each, tasks) for each in (champion, anchor)))
+    with _undisturbed(platform, line):  # the champion last, which is up then where one engine fits
+        theirs, ours = (_measured(platform, recipe, stage, each, tasks) for each in (anchor, champion))
+    after = pairs(ours, theirs)
     if len(after) < FEWEST_PAIRS:
         return replace(found, outcome="nothing new", reason=f"{TOO_FEW} since its promotion")
     found = compared(replace(found, metric=promotion.metric, anchor=anchor.version), before, after, guard)
@@ -187,6 +190,11 @@ def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: G
     found = _followed_up(platform, found, (champion, anchor), fresh, guard)
     _track(platform, champion, found)
     return found
+
+
+def _undisturbed(platform: Platform, line: str) -> AbstractContextManager[object]:
+    """Hold the line where one engine fits: `reconcile` would stop the predecessor's to bring the champion's back."""
+    return platform.serving().lease(line) if platform.settings.one_engine else nullcontext()
 
 
 def default_margin(recipe: Recipe) -> float:

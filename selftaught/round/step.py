@@ -19,7 +19,7 @@ from pathlib import Path
 from selftaught.core.errors import RoundFailed, SelftaughtError, StoreError
 from selftaught.core.processes import die_with_parent
 from selftaught.platform import Platform
-from selftaught.round.history import give_up
+from selftaught.round.history import give_up, too_far
 from selftaught.round.job import Job
 from selftaught.round.notify import notify_failed
 from selftaught.settings import variable
@@ -67,8 +67,12 @@ def step(name: str, job: str = "") -> Generator[None]:
 
 
 def _give_up(job: Job, failure: RoundFailed) -> None:
+    """End the round, unless it has made the champion by now: then the same run again ends it as promoted."""
     with suppress(SelftaughtError):  # a registry that is silent must not keep the failure from being reported
-        give_up(Platform.open(), job.key, job.run, str(failure))
+        platform = Platform.open()
+        if too_far(platform, job.key, job.run):
+            return
+        give_up(platform, job.key, job.run, str(failure))
     notify_failed(job.key, job.recipe.name, job.run, str(failure))
 
 

@@ -6,6 +6,7 @@ the route keeps a record of itself (a git repository). The other is brought into
 so that a kill between the two heals (`selftaught.serving.promotion`).
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,8 +82,11 @@ class Backend(Protocol):
         """The digests that are served for `line`, with their age in seconds."""
         ...
 
-    def lease(self, line: str) -> AbstractContextManager[None]:
-        """Hold what moves the line's pointer. Raises Busy when another process does not give it back."""
+    def lease(self, line: str) -> AbstractContextManager[Callable[[], None]]:
+        """Hold what moves the line's pointer. Raises Busy when another process does not give it back.
+
+        What it gives raises Busy where another process has taken it since.
+        """
         ...
 
 

@@ -8,9 +8,10 @@ challenger deserves it is the gate's business.
 """
 
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Generator, Iterator, Set
+from contextlib import contextmanager, suppress
 
-from selftaught.core.errors import RoundFailed
+from selftaught.core.errors import RoundFailed, SelftaughtError
 from selftaught.serving.backend import Backend, Route
 from selftaught.state.tracking import Tracker, Version
 
@@ -24,23 +25,48 @@ def move(
     new: Version,
     expected: str | None = None,
     begun: Callable[[], object] = lambda: None,
+    sure: Callable[[], object] = lambda: None,
+    *,
+    again: bool = True,
 ) -> Version | None:
     """Make `new` the champion of its line and have users reach it; returns the champion before it.
 
-    With `expected`, a champion of another digest is not replaced: RoundFailed. `begun` is called under the lease,
-    before users are led anywhere. Raises what `Backend.ready` and `Route.introduce` raise, and then the champion is who
-    it was.
+    With `expected`, a champion of another digest is not replaced: RoundFailed. Unless `again`, a version that stopped
+    being the champion does not become it. Both are asked under the lease, and then `begun` is called, before users are
+    led anywhere; `sure` raises what speaks against it once they were. Raises what `Backend.ready` and
+    `Route.introduce` raise, too, and then the champion is who it was.
     """
     backend.ready(new.line, new.digest)
-    with backend.lease(new.line):
+    with backend.lease(new.line) as require_held:
+        backend.ready(new.line, new.digest)  # it may have been removed before
         old = _champion(tracker, backend.route, new.line)
         if old != new:
+            if not again and REPLACED in tracker.version_tags(new):
+                return old
             _require(new.line, old, expected)
             begun()
             backend.route.introduce(new.line, new.digest, _beside(tracker, old, new))
+            if backend.route.recorded(new.line) != new.digest:  # else the truth has moved by now
+                with _leading_back(tracker, backend, new.line):
+                    require_held()
+                    _require(new.line, tracker.resolve(new.line, "champion"), old and old.digest)
+                    sure()
             _replace(tracker, old, new)
         backend.route.point(new.line, new.digest)
     return old
+
+
+@contextmanager
+def _leading_back(tracker: Tracker, backend: Backend, line: str) -> Generator[None]:
+    """Lead users to whoever is the champion where the block raises: they may have been shared out."""
+    try:
+        yield
+    except SelftaughtError:
+        champion = tracker.resolve(line, "champion")
+        if champion is not None:
+            with suppress(SelftaughtError):  # which hides nothing of why it has to be
+                backend.route.point(line, champion.digest)
+        raise
 
 
 def _champion(tracker: Tracker, route: Route, line: str) -> Version | None:

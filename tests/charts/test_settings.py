@@ -22,6 +22,7 @@ OUTSIDE_OF_TASKS = {
     "SELFTAUGHT_KFP_NAMESPACE",
     "SELFTAUGHT_IMAGE_STEPS",
     "SELFTAUGHT_IMAGE_TRAINER",
+    "SELFTAUGHT_PULL_SECRETS",
 }
 """What submits rounds reads it, and they are submitted by the chart's CronJobs."""
 

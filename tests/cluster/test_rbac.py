@@ -36,8 +36,8 @@ STEPS = {
 }
 PROMOTER = STEPS | {
     ("delete", SERVING),
-    *((verb, "services") for verb in ("create", "patch", "update")),
-    *((verb, LEASES) for verb in ("get", "create", "update", "patch", "delete")),
+    *((verb, "services") for verb in ("create", "patch")),
+    *((verb, LEASES) for verb in ("get", "create", "update")),
     *((verb, ROUTES) for verb in ("get", "create", "update")),
     ("create", "jobs.batch"),
 }

@@ -12,6 +12,7 @@ import pytest
 from selftaught.platform import Platform
 from selftaught.records import Example, Group, Task, TaskScore, dataset
 from selftaught.round.distributed.request import OfflineRequest
+from selftaught.round.history import page_of
 from tests.rounds import Round, database, engines, model, platform, recipe, recorded_blocks, requests
 
 __all__ = ["database", "engines", "model", "platform", "recorded_blocks", "requests"]
@@ -82,6 +83,19 @@ def test_a_task_that_is_refused_costs_that_task_alone(
     assert round.made["gate-metrics"].metadata is not None
     stderr = capfd.readouterr().err
     assert f"no answer to task {tasks[train]} (" in stderr and "maximum context length" in stderr
+
+
+def test_a_report_set_that_is_refused_costs_no_promotion(
+    platform: Platform, round: Round, engines: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """The promotion does not wait for it."""
+    faults(monkeypatch, refused=questions(round, "report"))
+    assert round.run() == "promoted"
+    (ended,) = platform.tracker.rounds("line", "campaign")
+    assert ended.outcome == "promoted"
+    assert "8 of 8 tasks got no answer" in platform.tracker.tags(ended.run)["selftaught.not_measured"]
+    assert "evaluate report: a set is left out: 8 of 8" in capfd.readouterr().err
+    assert set(page_of(platform, ended.key).last.measured_on) == {"gate", "guard"}
 
 
 @pytest.mark.parametrize("fault", ["refused", "broken"])

@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -162,6 +163,41 @@ def test_the_fresh_tasks_are_the_gates_and_none_of_them_was_there_at_the_promoti
     assert line.watch().tasks_after == len(asked) > 30
     assert {task.split for task in asked} == {"gate"}
     assert not any(task.question.startswith(("Promoted", "Also")) for task in asked)
+
+
+class OneEngine(Platform):
+    """Room for one engine, and who holds the line."""
+
+    held = False
+
+    def serving(self) -> Any:
+        return self
+
+    @contextmanager
+    def lease(self, line: str) -> Iterator[None]:
+        OneEngine.held = True
+        yield
+        OneEngine.held = False
+
+
+def test_where_one_engine_fits_the_line_is_held_and_the_champion_is_measured_last(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+):
+    """`reconcile` would bring the champion back while its predecessor answers."""
+    line.arrive()
+    asked = list[tuple[str, bool]]()
+
+    def measured(*given: Any) -> list[TaskScore]:
+        asked.append((given[4], OneEngine.held))
+        return scored(given[4], [task.id for task in given[-1]], 0.8)
+
+    monkeypatch.setattr("selftaught.lines.watch.scores", measured)
+    there = line.platform
+    settings = there.settings.model_copy(update={"one_engine": True})
+    line.platform = OneEngine(settings, there.store, there.tracker)
+    line.watch()
+    assert asked == [(line.old.digest, True), (line.new.digest, True)]
+    assert not OneEngine.held
 
 
 def test_a_champion_that_is_as_good_holds(line: Line):

@@ -16,13 +16,14 @@ from selftaught.campaign.local import locked_line
 from selftaught.campaign.order import CampaignOrder
 from selftaught.campaign.runs import Submitted, abandon
 from selftaught.cli.main import app
-from selftaught.core.errors import BadInput
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from selftaught.retention.inventory import NoDeployments
 from selftaught.retention.survey import Memory, survey
 from selftaught.round.abandon import abandon_old, require_kept
 from selftaught.round.history import due, give_up, next_round
+from selftaught.round.step import step
 from selftaught.state.ledger import RecordEntry
 from selftaught.state.round_key import RoundKey
 from tests.kfp_api import Kfp, serving
@@ -108,9 +109,9 @@ def test_what_is_left_of_it_changes_nothing_any_more(platform: Platform, begun: 
     abandon(platform, "line", "campaign")
     with pytest.raises(BadInput, match=r"line/campaign/1-0: has ended: abandoned \(given up by hand\)"):
         require_kept(platform, job)
-    for step in (begun.prepare, lambda: begun.artifact("decision") and begun.promote()):
+    for each in (begun.prepare, lambda: begun.artifact("decision") and begun.promote()):
         with pytest.raises(SystemExit):
-            step()
+            each()
     assert outcomes(platform) == [(1, 0, "abandoned")]
 
 
@@ -134,6 +135,15 @@ def test_one_that_made_the_champion_is_not_given_up(platform: Platform, begun: R
     platform.tracker.point("champion", made)
     with pytest.raises(BadInput, match=r"has made the champion\. Submit it again"):
         abandon(platform, "line", "campaign")
+
+
+def test_what_fails_beside_the_promotion_does_not_fail_the_round(platform: Platform, begun: Round):
+    made = platform.tracker.register("line", "1" * 64, "file:///made", begun.job.run, {})
+    platform.tracker.point("champion", made)
+    with pytest.raises(SystemExit), step("evaluate report", begun.made["job"].path):
+        raise RoundFailed("no answers")
+    assert outcomes(platform) == [(1, 0, "")]
+    assert due(platform, "line", "campaign") == begun.job.key
 
 
 def test_one_that_runs_is_not_given_up(platform: Platform, begun: Round, api: Kfp, model: Path):

@@ -32,11 +32,11 @@ class Elsewhere(Address):
     """A backend that one line's lease cannot be had from, and that another line's pods cannot be started on."""
 
     @contextmanager
-    def lease(self, line: str) -> Iterator[None]:
+    def lease(self, line: str) -> Iterator[Callable[[], None]]:
         if line == "moving":
             raise Busy("lease moving: held by another process.")
-        with super().lease(line):
-            yield
+        with super().lease(line) as require_held:
+            yield require_held
 
     def ready(self, line: str, digest: str) -> None:
         if line == "down":
@@ -62,12 +62,12 @@ class Held(Address):
     times: int = 0
 
     @contextmanager
-    def lease(self, line: str) -> Iterator[None]:
+    def lease(self, line: str) -> Iterator[Callable[[], None]]:
         if self.times:
             self.times -= 1
             raise Busy(f"lease {line}: held by another process.")
-        with super().lease(line):
-            yield
+        with super().lease(line) as require_held:
+            yield require_held
 
 
 @dataclass(frozen=True)

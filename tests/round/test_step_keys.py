@@ -335,6 +335,16 @@ def test_what_is_installed_here_is_no_condition_where_a_cluster_answers(
     assert evaluate.conditions(platform, []) != before
 
 
+def test_another_engine_of_the_cluster_measures_again(platform: Platform):
+    """The runtime is called the same after an upgrade."""
+
+    def measured_by(image: str) -> dict[str, str]:
+        settings = platform.settings.model_copy(update={"serving": "kserve", "image_engine": image})
+        return evaluate.conditions(replace(platform, settings=settings), [])
+
+    assert measured_by("engine@sha256:1") != measured_by("engine@sha256:2")
+
+
 def test_a_verifiers_code_is_a_condition_of_its_scores(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

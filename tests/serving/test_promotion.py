@@ -1,13 +1,13 @@
 """Moving the champion: in the right order, and healed from a kill between any two of its moves. On a real registry."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
-from selftaught.core.errors import RoundFailed, Unavailable
+from selftaught.core.errors import BadInput, Busy, RoundFailed, Unavailable
 from selftaught.serving.backend import Served
 from selftaught.serving.promotion import REPLACED, move, reconcile
 from selftaught.state.tracking import Tracker, Version
@@ -30,6 +30,7 @@ class Address:
     up: dict[str, float] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
     held: bool = False
+    lost: bool = False
     tried_beside: str | None = None
     moves: list[str] = field(default_factory=list)
 
@@ -50,13 +51,17 @@ class Address:
         return {digest: time.time() - since for digest, since in self.up.items()}
 
     @contextmanager
-    def lease(self, line: str) -> Iterator[None]:
+    def lease(self, line: str) -> Iterator[Callable[[], None]]:
         assert not self.held
         self.held = True
         try:
-            yield
+            yield self.require_held
         finally:
             self.held = False
+
+    def require_held(self) -> None:
+        if self.lost:
+            raise Busy("lease line: another process has taken it meanwhile.")
 
     @property
     def route(self) -> "Address":
@@ -154,6 +159,76 @@ def test_another_champion_than_the_measured_one_is_not_replaced(
     with pytest.raises(RoundFailed, match="measured against cccccccc"):
         move(tracker, backend, versions[1], expected=versions[2].digest)
     assert champion(tracker) == versions[0]
+
+
+def test_what_was_removed_before_the_line_was_held_is_served_again(
+    tracker: Tracker, backend: Address, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+):
+    lease = backend.lease
+
+    def late(line: str):
+        backend.up.pop(versions[1].digest)
+        return lease(line)
+
+    monkeypatch.setattr(backend, "lease", late)
+    move(tracker, backend, versions[1])
+    assert backend.leads_to == versions[1].digest
+
+
+def introducing(backend: Address, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """While users try the new version something happens, and they are no longer led to the champion alone."""
+
+    def introduce(line: str, digest: str, champion: str | None) -> None:
+        backend.leads_to = "both"
+        meanwhile()
+
+    monkeypatch.setattr(backend, "introduce", introduce)
+
+
+def test_a_promotion_that_lost_the_line_while_users_tried_it_moves_nothing(
+    tracker: Tracker, backend: Address, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+):
+    introducing(backend, monkeypatch, lambda: setattr(backend, "lost", True))
+    with pytest.raises(Busy, match="another process has taken it"):
+        move(tracker, backend, versions[1])
+    assert champion(tracker) == versions[0]
+    assert backend.leads_to == versions[0].digest
+
+
+def test_a_champion_that_somebody_named_while_users_tried_another_stays(
+    tracker: Tracker, backend: Address, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+):
+    backend.ready(LINE, versions[2].digest)
+    introducing(backend, monkeypatch, lambda: tracker.point("champion", versions[2]))
+    with pytest.raises(RoundFailed, match="the champion is now cccccccc"):
+        move(tracker, backend, versions[1])
+    assert champion(tracker) == versions[2]
+    assert backend.leads_to == versions[2].digest
+
+
+def test_what_was_given_up_while_users_tried_it_is_no_champion(
+    tracker: Tracker, backend: Address, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+):
+    def sure() -> None:
+        assert backend.held
+        raise BadInput("has ended: abandoned")
+
+    introducing(backend, monkeypatch, list)
+    with pytest.raises(BadInput, match="abandoned"):
+        move(tracker, backend, versions[1], sure=sure)
+    assert champion(tracker) == versions[0]
+    assert backend.leads_to == versions[0].digest
+
+
+def test_a_promotion_that_was_reverted_in_the_record_is_not_made_again(
+    tracker: Tracker, backend: Address, versions: list[Version]
+):
+    """The alias has not followed yet, so that only the record says so."""
+    tracker.point("champion", versions[1])
+    backend.record = versions[0].digest
+    move(tracker, backend, versions[1], expected=versions[0].digest, again=False)
+    assert champion(tracker) == versions[0]
+    assert backend.record == versions[0].digest
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["alias", "record"])

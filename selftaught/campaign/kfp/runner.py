@@ -7,7 +7,7 @@ MLflow is, which names version and run in return. What a run does is the pipelin
 from typing import Any
 
 from selftaught.campaign.kfp.client import every, experiment_of, kubeflow
-from selftaught.campaign.kfp.versions import Version, compiled, ensure, names, with_model_keys
+from selftaught.campaign.kfp.versions import Version, compiled, ensure, names, with_model_keys, with_pull_secrets
 from selftaught.campaign.order import CampaignOrder
 from selftaught.campaign.runner import ACTIVE, RunRef, RunStatus
 from selftaught.platform import Platform
@@ -28,6 +28,7 @@ class KfpRunner:
         pipeline = with_model_keys(
             compiled(order.pipeline(key.number), self.settings.images), key_variables(order.recipe.models)
         )
+        pipeline = with_pull_secrets(pipeline, self.settings.pull_secrets)
         with kubeflow(self.settings) as client:
             experiment = str(client.create_experiment(f"selftaught/{key.line}").experiment_id)
             version = ensure(client, pipeline, self.settings.kfp_namespace)

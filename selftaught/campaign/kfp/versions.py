@@ -111,6 +111,16 @@ def with_model_keys(pipeline: Compiled, variables: Sequence[str]) -> Compiled:
     return Compiled(tuple(documents))
 
 
+def with_pull_secrets(pipeline: Compiled, names: Sequence[str]) -> Compiled:
+    """`pipeline`, whose tasks pull their images with the Secrets `names`; without any it is `pipeline` itself."""
+    documents = copy.deepcopy(list(pipeline.documents))
+    secrets = [{"secretName": name, "secretNameParameter": {"runtimeValue": {"constant": name}}} for name in names]
+    for document in documents[1:] if names else ():
+        for executor in document["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+            executor["imagePullSecret"] = secrets
+    return Compiled(tuple(documents))
+
+
 def ensure(client: Any, pipeline: Compiled, namespace: str) -> Version:
     """The version in KFP that `pipeline` is, made with its Pipeline where it is not there; `namespace` as KFP's."""
     parent = made_once(

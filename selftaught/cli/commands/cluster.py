@@ -20,9 +20,9 @@ from selftaught.cli.options import (
     Profile,
     Shards,
 )
-from selftaught.cli.outcomes import EARLY
+from selftaught.cli.outcomes import EARLY, UNDER_WAY
 from selftaught.cli.printing import errors_printed, open_platform, out, print_json
-from selftaught.core.errors import BadInput, EarlyStop, NothingNew
+from selftaught.core.errors import BadInput, EarlyStop, NothingNew, UnderWay
 
 app = typer.Typer()
 
@@ -78,6 +78,9 @@ def submit(
             return
         except EarlyStop as stop:  # as normal
             print_json({"outcome": EARLY, "reason": str(stop)}) if as_json else out.print(str(stop))
+            return
+        except UnderWay as running:  # as normal
+            print_json({"outcome": UNDER_WAY, "reason": str(running)}) if as_json else out.print(f"skipped: {running}")
             return
         if as_json:
             print_json({**asdict(made.run), "abandoned": made.abandoned})

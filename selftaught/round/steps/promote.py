@@ -14,7 +14,7 @@ from selftaught.platform import Platform
 from selftaught.round.abandon import require_kept
 from selftaught.round.job import Job
 from selftaught.round.patience import patient
-from selftaught.serving.promotion import REPLACED, move
+from selftaught.serving.promotion import move
 from selftaught.serving.upkeep import attend
 from selftaught.state.tracking import Version
 
@@ -36,11 +36,17 @@ def run(job_path: str, challenger: str, decision: str) -> Version | None:
         print(f"promote: {decided.outcome}, so the champion stays", file=sys.stderr)
         return None
     new = next(version for version in tracker.versions(job.line) if version.digest == challenger)
-    if new.run == job.run and REPLACED in tracker.version_tags(new):
-        print(f"promote: version {new.version} was promoted in this round and replaced since", file=sys.stderr)
-        return new
     gain = f"{decided.gain:+.4f} [{decided.low:.4f}, {decided.high:.4f}]"
     tracker.tag_version(new, {"selftaught.gain_that_decided": gain})
-    begun = partial(attend, platform.settings, job.line)
-    move(tracker, platform.serving(), new, expected=job.champion.digest, begun=begun)
+    move(
+        tracker,
+        platform.serving(),
+        new,
+        expected=job.champion.digest,
+        begun=partial(attend, platform.settings, job.line),
+        sure=partial(require_kept, platform, job),
+        again=new.run != job.run,
+    )
+    if tracker.resolve(job.line, "champion") != new:
+        print(f"promote: version {new.version} was promoted in this round and replaced since", file=sys.stderr)
     return new

@@ -92,9 +92,9 @@ class RemoteEngines:
         """None that has to be removed."""
         return {}
 
-    def lease(self, line: str) -> AbstractContextManager[None]:
+    def lease(self, line: str) -> AbstractContextManager[Callable[[], None]]:
         """The line's lock is held by the owner already."""
-        return nullcontext()
+        return nullcontext(lambda: None)
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from selftaught.cluster.client import Cluster, RolloutStatus, api_errors, found, won
@@ -96,17 +97,15 @@ class KServe:
         """The version's InferenceService, made if need be. Raises WrongModel when it is another digest's."""
         api, space = self.cluster.custom, self.cluster.namespace
         with api_errors(f"inferenceservice {name}"):
-            known = found(lambda: self.read(name))
-            if known is None:
+            while (known := found(lambda: self.read(name))) is None:  # another process may delete what was made
                 body = inference_service(self.settings, self.locate(digest), line, digest)
-                won(lambda: api.create_namespaced_custom_object(GROUP, VERSION, space, PLURAL, body))
-                known = self.read(name)
+                won(partial(api.create_namespaced_custom_object, GROUP, VERSION, space, PLURAL, body))
         there = known["metadata"].get("annotations", {}).get(DIGEST)
         if there != digest:
             raise WrongModel(f"inferenceservice {name}: is of {there or 'no digest'}, not {digest}. Delete it.")
         return known
 
-    def lease(self, line: str) -> AbstractContextManager[None]:
+    def lease(self, line: str) -> AbstractContextManager[Callable[[], None]]:
         """Hold what moves the line's pointer: one process at a time does."""
         return self.cluster.lease(f"selftaught-{line}")
 

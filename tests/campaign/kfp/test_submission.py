@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from selftaught.campaign import runs as of_lines
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
 from selftaught.campaign.kfp.runner import KfpRunner
+from selftaught.campaign.local import Campaign
 from selftaught.campaign.order import CampaignOrder
 from selftaught.campaign.runner import RunRef, RunStatus
 from selftaught.campaign.runs import runs
@@ -248,6 +249,23 @@ def test_a_line_has_one_active_run(there: Platform, api: Kfp, model: Path, state
         submit(there, order(model))
     api.end(first.id, "FAILED")
     submit(there, order(model))
+
+
+def test_a_schedule_that_fires_during_a_round_is_skipped_and_has_not_failed(there: Platform, api: Kfp, model: Path):
+    path = written(there.settings.home / "recipe.yaml", recipe(model))
+    first = submit(there, order(model))
+    done = CliRunner().invoke(app, ["submit", str(path), "--line", "line", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["outcome"] == "under way"
+    assert [run["run_id"] for run in api.runs] == [first.id]
+
+
+def test_this_machine_runs_no_round_beside_one_on_kfp(there: Platform, api: Kfp, model: Path):
+    first = submit(there, order(model))
+    (round,) = there.tracker.rounds("line", "campaign")
+    with pytest.raises(BadInput, match=f"run {first.id} is pending"):
+        next(Campaign(there, order(model), print).run())
+    assert there.tracker.outcome(round.run) == ""
 
 
 def test_two_submits_at_the_very_same_moment_make_one_run(there: Platform, api: Kfp, model: Path):

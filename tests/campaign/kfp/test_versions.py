@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selftaught.campaign.kfp.client import TOKEN, TOKEN_FILE
-from selftaught.campaign.kfp.versions import MADE, Versions, compiled, with_model_keys
+from selftaught.campaign.kfp.versions import MADE, Versions, compiled, with_model_keys, with_pull_secrets
 from selftaught.cli.main import app
 from selftaught.cli.outcomes import ERROR
 from selftaught.core.errors import BadInput
@@ -89,6 +89,15 @@ def test_keys_of_models_are_given_to_the_tasks_that_ask_them_alone(name: str):
     )
     assert keyed.version != plain.version
     assert with_model_keys(plain, []) == plain
+
+
+def test_every_task_pulls_its_image_with_the_secrets_that_are_named():
+    plain = compiled(COMPILED / "round.yaml", {})
+    pulled = with_pull_secrets(plain, ["mine"])
+    executors = pulled.documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors.keys() == plain.documents[0]["deploymentSpec"]["executors"].keys()
+    assert {each["imagePullSecret"][0]["secretName"] for each in executors.values()} == {"mine"}
+    assert with_pull_secrets(plain, []) == plain
 
 
 def test_a_pipeline_that_was_not_compiled_is_told(tmp_path: Path):

@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 
 from selftaught.cluster.client import Cluster, RolloutStatus
 from selftaught.core.errors import BadInput
 from selftaught.inference.endpoint import served_name
+from selftaught.serving.kserve.backend import KServe
 from selftaught.serving.kserve.inference_service import inference_service
 from selftaught.serving.kserve.scaling import REQUESTS
+from selftaught.serving.routes.service import ServiceRoute
 from selftaught.settings import Settings
 
 DIGEST = "3f9a1c2e" + "0" * 56
@@ -181,3 +184,26 @@ def test_a_version_that_cannot_come_up_is_told_and_one_that_was_up_is_waited_for
     )
     assert crashed(was_up=True, reason="OOMKilled") == RolloutStatus(False, "", words)
     assert "OOMKilled" not in crashed(was_up=False, reason="Error").failure
+
+
+def test_a_version_that_is_deleted_as_soon_as_another_process_has_made_it_is_made_again():
+    """Two make it at once; whoever comes second finds nothing, because the first has deleted it by then."""
+    there, attempts = dict[str, Any](), list[Any]()
+
+    def create(*_: Any) -> None:
+        body = _[-1]
+        attempts.append(body)
+        if len(attempts) == 1:
+            raise ApiException(status=409)
+        there[body["metadata"]["name"]] = body
+
+    def get(*_: Any) -> Any:
+        if _[-1] not in there:
+            raise ApiException(status=404)
+        return there[_[-1]]
+
+    cluster = Cluster("team-a", "name")
+    cluster.custom = SimpleNamespace(create_namespaced_custom_object=create, get_namespaced_custom_object=get)
+    settings = Settings(home=Path(), store="s3://bucket", tracking_uri="none", namespace="team-a")
+    backend = KServe(cluster, lambda digest: f"s3://bucket/models/{digest}", settings, ServiceRoute(cluster))
+    assert backend._created(NAME, "support", DIGEST) is attempts[1]  # pyright: ignore[reportPrivateUsage]
