@@ -14,9 +14,10 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.core.errors import RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.files import replacing
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.batches import Layout, Row, View, as_it_is
@@ -93,8 +94,37 @@ def prepared(model: Any, config: Gradient) -> Any:
 
 
 def adapted(model: Any, lora: Lora | None) -> Any:
-    """`model` with adapters to train, or itself."""
-    return get_peft_model(model, _adapters(lora)) if lora else model
+    """`model` with adapters to train, or itself. Raises BadInput when adapters of tied embeddings are asked for."""
+    if lora is None:
+        return text_only(model)
+    made = get_peft_model(model, _adapters(lora))
+    _require_untied(model, lora)
+    text_only(model)
+    return made
+
+
+def text_only(model: Any) -> Any:
+    """`model`, in which the weights are frozen that text does not go through (to see or hear with).
+
+    They would get no gradient: AdamW would keep no moments of them, without which no checkpoint can be read, and
+    replicas would wait for them.
+    """
+    trained = {id(weight) for weight in model.base_model.get_decoder().parameters()}
+    for weight in model.base_model.parameters():
+        if id(weight) not in trained:
+            weight.requires_grad_(False)
+    return model
+
+
+def _require_untied(model: Any, lora: Lora) -> None:
+    """Raise BadInput where an adapter is on input or output embeddings that are one weight: merged, it changes both."""
+    ends = model.get_input_embeddings(), model.get_output_embeddings()
+    if ends[0].weight is ends[1].weight and any(isinstance(end, BaseTunerLayer) for end in ends):
+        raise BadInput(
+            f"lora.targets: {', '.join(lora.targets)}: the model's input and output embeddings are one weight "
+            "(tie_word_embeddings), and an adapter of one would be merged into both. Leave embed_tokens and lm_head "
+            "out of targets."
+        )
 
 
 def _adapters(lora: Lora) -> LoraConfig:

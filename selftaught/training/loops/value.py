@@ -22,7 +22,7 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.calibration import figures
 from selftaught.training.loops.batches import Layout, Row, Tokens, batch
-from selftaught.training.loops.common import BatchPlan, Figures, Run, dtype, fitting, prepared
+from selftaught.training.loops.common import BatchPlan, Figures, Run, dtype, fitting, prepared, text_only
 from selftaught.training.loops.folder import carry, write_weights
 from selftaught.training.loops.readers import Values
 from selftaught.training.order import prompt_grouped
@@ -40,7 +40,7 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     plan = _plan(config, rows, kept, [example.task for example in examples], context.seed)
 
     def build() -> PreTrainedModel:
-        return prepared(load_value(model, dtype(config)), config)
+        return text_only(prepared(load_value(model, dtype(config)), config))
 
     def measure(trained: torch.nn.Module, layout: Layout) -> Figures:
         return {f"value.{name}": figure for name, figure in _measured(trained, layout, rows, examples, apart).items()}
