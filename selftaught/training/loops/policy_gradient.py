@@ -7,6 +7,7 @@ said is tokenized behind the chat's opening (`selftaught.training.rendering`). T
 # what comes from transformers is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,12 +67,14 @@ def _row(config: PolicyGradient, example: Example, tokens: Tokens, rendered: Ren
 
 def _sampled(tokens: Tokens, rendered: Rendered) -> torch.Tensor:
     """The log-probabilities that the engine gave of the tokens that count."""
-    if not rendered.logprobs:
+    known = [rendered.logprobs[at] if rendered.logprobs else math.nan for at in tokens.counted()]
+    if any(map(math.isnan, known)):
         raise RoundFailed(
-            "policy_gradient: the engine gave no log-probabilities of its answers, and `old: sampled` needs them. Set "
-            "`old: recomputed`, or sample with vLLM."
+            f"policy_gradient: the engine gave no log-probabilities of {sum(map(math.isnan, known))} of the "
+            f"{len(known)} tokens of an answer, and `old: sampled` needs them. Set `old: recomputed`, or sample with "
+            "vLLM."
         )
-    return torch.tensor([rendered.logprobs[at] for at in tokens.counted()], dtype=torch.get_default_dtype())
+    return torch.tensor(known, dtype=torch.get_default_dtype())
 
 
 def _plan(config: PolicyGradient, rows: Sequence[Row], seed: int) -> BatchPlan:
