@@ -258,9 +258,9 @@ class Stage(BaseModel):
             recomputed = getattr(objective, "old", None) == "recomputed"
             if recomputed and (self.replay or self.sample_from != self.train_from):
                 raise ValueError(
-                    f"train: '{objective.name}' with old: recomputed takes the policy that training starts from for the "
-                    f"one that sampled, and with sample_from: {self.sample_from}, train_from: {self.train_from} and "
-                    f"replay: {self.replay} it is another. Set old: sampled (vLLM gives these log-probabilities), or "
+                    f"train: '{objective.name}' with old: recomputed takes the policy that training starts from for "
+                    f"the one that sampled, and with sample_from: {self.sample_from}, train_from: {self.train_from} "
+                    f"and replay: {self.replay} it is another. Set old: sampled (vLLM gives what that needs), or "
                     "sample_from and train_from to the same and replay to 0."
                 )
         return self

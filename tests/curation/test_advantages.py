@@ -244,7 +244,7 @@ def test_the_old_policy_is_not_computed_by_one_that_did_not_sample(other: dict[s
     recipe = Recipe.load("grpo").model_dump(mode="json")
     del recipe["stages"][0]["online"]
     recipe["stages"][0] |= other
-    with pytest.raises(BadRecipe, match="old: recomputed takes the policy that training starts from .* old: sampled"):
+    with pytest.raises(BadRecipe, match=r"old: recomputed takes the policy that training starts from .* old: sampled"):
         Recipe.parse(json.dumps(recipe))
     recipe["stages"][0]["train"][0]["old"] = "sampled"
     assert Recipe.parse(json.dumps(recipe))

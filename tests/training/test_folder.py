@@ -1,5 +1,6 @@
 """Model folders after training: what is not trained is still there."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ def test_it_learns_again(seeing: Path, tmp_path: Path):
     trained(tmp_path / "once", tmp_path / "twice")
     names = {path.name for path in (tmp_path / "twice").iterdir()}
     assert names == {path.name for path in (tmp_path / "once").iterdir()}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_model_whose_configuration_tells_no_precision_keeps_that_of_its_weights(dtype: torch.dtype, tmp_path: Path):
+    model: Any = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES)).to(dtype)
+    model.save_pretrained(tmp_path / "plain")
+    settings = json.loads((tmp_path / "plain" / "config.json").read_text())
+    del settings["dtype"]
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(settings))
+    trained(tmp_path / "plain", tmp_path / "out")
+    assert {weight.dtype for weight in load_file(tmp_path / "out" / "model.safetensors").values()} == {dtype}
 
 
 def test_a_language_model_is_saved_as_it_was(tmp_path: Path):

@@ -21,6 +21,7 @@ from selftaught.state.weights import check_model
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.checkpoints import newest
 from selftaught.training.sft import SFT
+from selftaught.training.tokens import Loss, TokenBatch
 from selftaught.training.value import ValueMSE
 from tests.examples import asked, worth
 from tests.training.training_examples import MakeContext, example
@@ -356,6 +357,44 @@ def test_examples_that_are_too_long_are_left_out_whole(
     result = config.train(tiny_model, [*examples, long], tmp_path / "out", context("run"))
     assert result.metrics["examples.left_out"] == 1
     assert result.trained_tokens == sum(map(len, token_nlls(tiny_model, examples)))
+
+
+def test_examples_longer_than_the_model_reads_are_named(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    source = shutil.copytree(tiny_model, tmp_path / "source")
+    settings = json.loads((source / "config.json").read_text()) | {"max_position_embeddings": 32}
+    (source / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(
+        RoundFailed, match=r"sft: an example has \d+ tokens, and the model reads 32 .*Set max_length: 32"
+    ):
+        SFT.model_validate(FP32).train(source, examples, tmp_path / "out", context("run"))
+
+
+@pytest.mark.parametrize("batching", ["shared", "padded"])
+def test_an_example_of_which_nothing_counts_is_left_out(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, batching: str
+):
+    silent = Example(sequences=((asked("?"), Segment.answer("no", weights=(0.0,))),), task="t", rollout="r")
+    config = SFT.model_validate(FP32 | {"batching": batching, "batch_size": 12})
+    result = config.train(tiny_model, [*examples, silent], tmp_path / "out", context("run"))
+    assert result.metrics["examples.left_out"] == 1
+    assert result.losses[0][1] == pytest.approx(mean_nll(tiny_model, examples), rel=1e-5)
+    with pytest.raises(RoundFailed, match="no token of a weight"):
+        config.train(tiny_model, [silent], tmp_path / "none", context("none"))
+
+
+def test_a_step_in_which_nothing_counts_updates_nothing(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    class Nothing(SFT):
+        def compute_loss(self, tokens: TokenBatch) -> Loss:
+            return Loss(tokens.logprobs.sum() * 0, tokens.logprobs.sum().detach() * 0)
+
+    config = Nothing.model_validate(FP32 | {"weight_decay": 0.5})
+    result = config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert dict(result.losses) == {1: 0.0, 2: 0.0, 3: 0.0}
+    assert all((weights(tmp_path / "out")[name] == weight).all() for name, weight in weights(tiny_model).items())
 
 
 def test_nothing_to_train_on_fails_the_round(

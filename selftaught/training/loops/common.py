@@ -5,6 +5,7 @@ Steps are the loop's business, losses the objectives'.
 # what comes from accelerate and peft is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,7 +57,7 @@ def fitting(config: Gradient, tokens: Sequence[int]) -> list[int]:
     if not tokens:
         raise RoundFailed(
             f"{config.name}: no example can be encoded with the model's tokenizer: each contains an end token's name, "
-            "or letters that it loses. Look at what the curators give, or take another model."
+            "or letters that it loses, or no token of a weight. Look at what the curators give, or take another model."
         )
     found = [index for index, length in enumerate(tokens) if length <= config.max_length]
     if not found:
@@ -84,6 +85,12 @@ def multiplied(config: Gradient) -> torch.dtype:
     """The precision in which matrices are multiplied."""
     mixed = config.precision == "mixed" or (config.precision == "auto" and multiplies_bf16())
     return torch.bfloat16 if mixed else dtype(config)
+
+
+def built(folder: Path, config: Gradient) -> Any:
+    """The model in `folder` as `config` trains it."""
+    loaded = load(folder, dtype(config), config.dropout)
+    return adapted(prepared(loaded, config), config.lora)
 
 
 def prepared(model: Any, config: Gradient) -> Any:
@@ -190,6 +197,7 @@ class Run:
         processes = Processes.joined()
         cast(Any, torch).manual_seed(self.context.seed)  # what is drawn (a head, adapters), every process draws alike
         model = self.build()
+        self._require_positions(model.config)
         sharded = is_sharded(self.config, model, processes)
         loop = self._loop(placed(self.reader(model), sharded, processes), sharded, processes)
         progress = loop.prepared()
@@ -214,6 +222,16 @@ class Run:
                 **measured,
             },
         )
+
+    def _require_positions(self, config: Any) -> None:
+        """Raise RoundFailed where an example is longer than what a model of this configuration reads."""
+        most = getattr(config.get_text_config(), "max_position_embeddings", None) or math.inf
+        longest = max(len(each.ids) for index in set(self.plan.order) for each in self.rows[index].sequences)
+        if longest > most:
+            raise RoundFailed(
+                f"{self.config.name}: an example has {longest} tokens, and the model reads {most} "
+                f"(max_position_embeddings). Set max_length: {most}, or lower the sampler's max_tokens."
+            )
 
     def _loop(self, module: torch.nn.Module, sharded: bool, processes: Processes) -> Loop:
         learner = Learner(

@@ -102,8 +102,8 @@ def _measured(
 def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> BatchPlan:
     """What is seen in which order: the examples of one task together, for what they share is computed once."""
     tokens = [len(each.sequences[0].ids) for each in rows]
-    fit = set(fitting(config, tokens))
-    order = prompt_grouped([index for index in kept if index in fit], tasks, config.epochs, seed)
+    fit = [kept[at] for at in fitting(config, [tokens[index] for index in kept])]
+    order = prompt_grouped(fit, tasks, config.epochs, seed)
     return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(1 for _ in rows))
 
 
