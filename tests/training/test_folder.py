@@ -9,6 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from selftaught.serving.engines.colocated import stored_names
 from selftaught.training.loops.folder import load, save
 from tests.training.test_probing import LINEAR, PICTURES, SIZES
 
@@ -41,6 +42,12 @@ def test_a_model_that_sees_images_learns_as_the_language_model_in_it_and_sees_th
     assert seen and all(torch.equal(weight, before[name]) for name, weight in seen.items())
     assert torch.equal(again.model.language_model.embed_tokens.weight, model.model.embed_tokens.weight)
     assert torch.equal(load(out, torch.float32).model.embed_tokens.weight, model.model.embed_tokens.weight)
+
+
+def test_vllm_is_given_its_weights_under_the_names_that_they_have_in_the_folder(seeing: Path):
+    model, stored = load(seeing, torch.float32), load_file(seeing / "model.safetensors")
+    given = dict(stored_names(seeing)(model.named_parameters()))
+    assert given and all(torch.equal(weight, stored[name]) for name, weight in given.items())
 
 
 def test_it_learns_again(seeing: Path, tmp_path: Path):
