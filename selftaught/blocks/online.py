@@ -47,7 +47,7 @@ class LivePolicy(Protocol):
         ...
 
     def weights(self) -> "Iterable[tuple[str, Tensor]]":
-        """Its weights by their names in the model's folder, adapters merged."""
+        """Its weights by transformers' names for them, adapters merged."""
         ...
 
     def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:

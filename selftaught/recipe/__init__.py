@@ -252,6 +252,20 @@ class Stage(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _the_old_policy_is_the_one_that_sampled(self) -> Self:
+        """Who trains from another policy, or on another round's rollouts, cannot compute what sampled them."""
+        for objective in self.train:
+            recomputed = getattr(objective, "old", None) == "recomputed"
+            if recomputed and (self.replay or self.sample_from != self.train_from):
+                raise ValueError(
+                    f"train: '{objective.name}' with old: recomputed takes the policy that training starts from for "
+                    f"the one that sampled, and with sample_from: {self.sample_from}, train_from: {self.train_from} "
+                    f"and replay: {self.replay} it is another. Set old: sampled (vLLM gives what that needs), or "
+                    "sample_from and train_from to the same and replay to 0."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _rollouts_are_trained_whatever_their_length(self) -> Self:
         """Long ones are often wrong: without them, what is left has advantages over answers that are never learnt."""
         longest = self.sample.longest()

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from selftaught.blocks import Context, Curator, Gathered, LivePolicy, Peers, silent
+from selftaught.core.errors import RoundFailed
 from selftaught.core.runner import Forgetful
 from selftaught.curation.base import PerGroupCurator
 from selftaught.curation.runner import curate
@@ -125,8 +126,13 @@ class Gathering:
         return Gathered(self.kept.examples_of(step, groups), _figures(groups))
 
     def _push(self, policy: LivePolicy, step: int) -> None:
+        expected = policy.logprobs(self.probe)
+        if not all(map(math.isfinite, expected)):
+            raise RoundFailed(
+                f"the weights do not compute numbers any more after step {step}. Lower learning_rate, or raise warmup."
+            )
         self.engine.push(policy.weights(), step)
-        require_pushed(self.engine, self.probe, policy.logprobs(self.probe))
+        require_pushed(self.engine, self.probe, expected)
 
     async def _gathered(self, step: int, peers: Peers) -> list[Group]:
         """This process's share of the step's tasks, sampled and verified.

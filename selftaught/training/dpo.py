@@ -16,7 +16,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from typing_extensions import override
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.records import Example, TargetType
+from selftaught.core.errors import RoundFailed
+from selftaught.records import Example, Prefer, TargetType
 from selftaught.training.gradient import Epochs, Gradient, Rate
 from selftaught.training.tokens import Loss, Need, TokenBatch
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from selftaught.training.loops.batches import Row
     from selftaught.training.rendering import Chat
+
+CERTAIN = 1e-7
+"""Nats below which a likelihood counts as 1: the odds of that are infinite."""
 
 
 class DPO(Gradient, type="dpo"):
@@ -43,6 +47,7 @@ class DPO(Gradient, type="dpo"):
 
     target: ClassVar[TargetType] = "prefer"
     online: ClassVar[bool] = True
+    dropout: ClassVar[bool] = False  # as in TRL: log-ratios to the reference would have its noise
     hint: ClassVar[str] = "Add a curator that gives pairs (pairs, step_pairs), sample more, or search wider."
 
     epochs: Epochs = 1
@@ -99,9 +104,17 @@ class DPO(Gradient, type="dpo"):
 
     @override
     def rows(self, example: Example, chat: "Chat") -> "list[Row]":
-        """The pair as one row of two sequences; none where a side's tokens would not say it."""
+        """The pair as one row of two sequences; none where a side's tokens would not say it.
+
+        Raises RoundFailed where its loss would be infinite.
+        """
         from selftaught.training.loops.dpo import pair
 
+        if self.loss == "exo" and isinstance(example.target, Prefer) and example.target.smoothing == 1:
+            raise RoundFailed(
+                f"{self.name}: a pair of task {example.task} has smoothing 1, at which loss: exo is infinite. Have its "
+                "curator give less, or swap the pair's sides."
+            )
         made = pair(example, chat)
         return [made] if made else []
 
@@ -148,6 +161,6 @@ def odds_losses(beta: float, likelihoods: "Tensor") -> "Tensor":
     import torch
     from torch.nn.functional import logsigmoid
 
-    odds = likelihoods - torch.log(-torch.expm1(likelihoods))
+    odds = likelihoods - torch.log(-torch.expm1(likelihoods.clamp(max=-CERTAIN)))
     chosen, rejected = odds.chunk(2)
     return -likelihoods.chunk(2)[0] - beta * logsigmoid(chosen - rejected)

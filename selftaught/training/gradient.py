@@ -52,6 +52,8 @@ class Gradient(Objective):
 
     parallel: ClassVar[bool] = True
     target: ClassVar[TargetType]
+    dropout: ClassVar[bool] = True
+    """Whether a model that has dropout of its own is trained with it (few have); `lora.dropout` is apart from it."""
 
     epochs: Epochs = 2
     learning_rate: Rate = 5e-5

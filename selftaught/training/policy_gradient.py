@@ -55,6 +55,7 @@ class PolicyGradient(Gradient, type="policy_gradient"):
 
     target: ClassVar[TargetType] = "reinforce"
     online: ClassVar[bool] = True
+    dropout: ClassVar[bool] = False  # a ratio to the policy that sampled would have its noise
     hint: ClassVar[str] = "Every task is all right or all wrong: raise k, or take tasks of another difficulty."
 
     epochs: Epochs = 1

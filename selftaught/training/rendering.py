@@ -7,6 +7,7 @@ reasoning, trim, put in an empty think block or leave the end out. So what is tr
 be if the model said it. Whether a model can be asked at all is `selftaught.training.suitable`'s business.
 """
 
+import math
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,8 @@ Figures = tuple[float, ...]
 class Rendered:
     """A row of token ids, and what each counts for in the loss; 0 is context.
 
-    `advantages` and `logprobs` (of the policy that sampled it) are those of each token too, or empty where no token has
-    one.
+    `advantages` and `logprobs` (of the policy that sampled it; NaN where they are not known) are those of each token
+    too, or empty where no token has one.
     """
 
     ids: Ids
@@ -47,16 +48,16 @@ class Rendered:
         return Rendered(
             (*self.ids, *more.ids),
             (*self.weights, *more.weights),
-            _joined(self.advantages, more.advantages, len(self.ids), len(more.ids)),
-            _joined(self.logprobs, more.logprobs, len(self.ids), len(more.ids)),
+            _joined(self.advantages, more.advantages, len(self.ids), len(more.ids), 0.0),
+            _joined(self.logprobs, more.logprobs, len(self.ids), len(more.ids), math.nan),
         )
 
 
-def _joined(one: Figures, other: Figures, size: int, other_size: int) -> Figures:
-    """The figures of two rows, 0 for the tokens of one that has none."""
+def _joined(one: Figures, other: Figures, size: int, other_size: int, missing: float) -> Figures:
+    """The figures of two rows, `missing` for the tokens of one that has none."""
     if not (one or other):
         return ()
-    return (*(one or (0.0,) * size), *(other or (0.0,) * other_size))
+    return (*(one or (missing,) * size), *(other or (missing,) * other_size))
 
 
 @dataclass(frozen=True, slots=True)

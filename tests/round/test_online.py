@@ -107,6 +107,17 @@ def test_several_processes_bring_a_share_each(
     assert {example.rollout for example in examples} <= {each.id for group in groups for each in group.rollouts}
 
 
+def test_weights_that_are_no_numbers_any_more_are_not_pushed(
+    platform: Platform, engines: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A learning rate of 1e38: the loss of the step that does it is that before it."""
+    one = round_of(model, tmp_path / "round", train={**STAGE["train"], "learning_rate": 1e38})
+    one.prepare()
+    with pytest.raises(SystemExit):
+        one.train_online()
+    assert "do not compute numbers any more after step 1. Lower learning_rate" in capsys.readouterr().err
+
+
 def test_several_nodes_are_refused(
     platform: Platform, engines: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

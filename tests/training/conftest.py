@@ -55,6 +55,29 @@ def _random(folder: Path, seed: int) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def seeing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Gemma 3 that also reads images: transformers trains it as one model, its vision tower among the rest."""
+    import torch
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("seeing")
+    torch.manual_seed(0)
+    text = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    seen = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    pixels = {"image_size": 28, "patch_size": 14}
+    config = Gemma3Config(
+        text_config={**text, **heads, "pad_token_id": 256},
+        vision_config={**seen, **pixels},
+        mm_tokens_per_image=4,
+        eos_token_id=256,
+    )
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def byte_tokenizer() -> Any:
     """Every byte is a token, and four special ones."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -14,9 +15,12 @@ from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Prefer, Segment
 from selftaught.training.dpo import DPO, odds_losses, pair_losses
 from selftaught.training.loops.batches import batch, tree
+from selftaught.training.loops.common import built
 from selftaught.training.loops.dpo import pair, run
 from selftaught.training.loops.readers import LogProbs
+from selftaught.training.policy_gradient import PolicyGradient
 from selftaught.training.rendering import chat_of
+from selftaught.training.sft import SFT
 from selftaught.training.tokens import TokenBatch
 from tests.examples import asked, imitated, preferred
 from tests.training.templates import CUTS, chat_with
@@ -105,6 +109,13 @@ def test_the_orpo_loss_is_its_formula(chosen, rejected, beta):
     expected = -chosen + beta * math.log(1 + odds[1] / odds[0])
     each = odds_losses(beta, torch.tensor([chosen, rejected], dtype=torch.float64))
     assert each.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_orpo_is_finite_where_the_model_is_certain():
+    sides = torch.tensor([0.0, 0.0], requires_grad=True)
+    odds_losses(0.1, sides).sum().backward()
+    assert odds_losses(0.1, sides).item() == pytest.approx(0.1 * math.log(2))
+    assert torch.isfinite(sides.grad).all()
 
 
 @given(likelihood, likelihood)
@@ -293,6 +304,39 @@ def test_orpo_trains_without_a_reference(tiny_model, context, tmp_path):
     config = DPO(loss="orpo", epochs=6, learning_rate=3e-4, batch_size=2, precision="fp32")
     result = run(config, tiny_model, PAIRS, tmp_path / "out", context())
     assert result.losses[-1][1] < 0.8 * result.losses[0][1]
+
+
+def test_exo_refuses_a_pair_that_is_the_wrong_way_round_for_certain(tiny_model, context, tmp_path):
+    config = DPO(loss="exo", label_smoothing=0.01)
+    with pytest.raises(RoundFailed, match="dpo: a pair of task 7 has smoothing 1, at which loss: exo is infinite"):
+        run(config, tiny_model, [preferred("?", "a", "b", 1.0, task="7")], tmp_path / "out", context())
+
+
+def test_a_side_of_which_nothing_counts_makes_no_pair(tiny_model):
+    (asked, chosen), other = preferred("?", "a", "b").sequences
+    silent = Example(
+        sequences=((asked, chosen.model_copy(update={"weights": (0.0,)})), other),
+        target=Prefer(),
+        task="t",
+        rollout="r",
+    )
+    assert pair(silent, chat_of(tiny_model)) is None
+
+
+@pytest.mark.parametrize("objective", [DPO(loss="sigmoid"), PolicyGradient()])
+def test_a_model_with_dropout_is_compared_without_it(objective, tmp_path):
+    config = transformers.OPTConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, ffn_dim=64, word_embed_proj_dim=32
+    )
+    transformers.OPTForCausalLM(config).save_pretrained(tmp_path / "opt")
+    ids = torch.tensor([[1, 5, 6, 7]])
+
+    def varies(objective):
+        model = built(tmp_path / "opt", objective).train()
+        return not torch.equal(model(ids).logits, model(ids).logits)
+
+    assert config.dropout > 0 and varies(SFT())
+    assert not varies(objective)
 
 
 def test_without_pairs_there_is_nothing_to_train_on(tiny_model, context, tmp_path):

@@ -1,5 +1,6 @@
 """Model folders after training: what is not trained is still there."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from selftaught.serving.engines.colocated import stored_names
 from selftaught.training.loops.folder import load, save
 from tests.training.test_probing import LINEAR, PICTURES, SIZES
 
@@ -42,11 +44,28 @@ def test_a_model_that_sees_images_learns_as_the_language_model_in_it_and_sees_th
     assert torch.equal(load(out, torch.float32).model.embed_tokens.weight, model.model.embed_tokens.weight)
 
 
+def test_vllm_is_given_its_weights_under_the_names_that_they_have_in_the_folder(seeing: Path):
+    model, stored = load(seeing, torch.float32), load_file(seeing / "model.safetensors")
+    given = dict(stored_names(seeing)(model.named_parameters()))
+    assert given and all(torch.equal(weight, stored[name]) for name, weight in given.items())
+
+
 def test_it_learns_again(seeing: Path, tmp_path: Path):
     trained(seeing, tmp_path / "once")
     trained(tmp_path / "once", tmp_path / "twice")
     names = {path.name for path in (tmp_path / "twice").iterdir()}
     assert names == {path.name for path in (tmp_path / "once").iterdir()}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_model_whose_configuration_tells_no_precision_keeps_that_of_its_weights(dtype: torch.dtype, tmp_path: Path):
+    model: Any = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES)).to(dtype)
+    model.save_pretrained(tmp_path / "plain")
+    settings = json.loads((tmp_path / "plain" / "config.json").read_text())
+    del settings["dtype"]
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(settings))
+    trained(tmp_path / "plain", tmp_path / "out")
+    assert {weight.dtype for weight in load_file(tmp_path / "out" / "model.safetensors").values()} == {dtype}
 
 
 def test_a_language_model_is_saved_as_it_was(tmp_path: Path):

@@ -245,6 +245,13 @@ def test_what_the_engine_said_of_its_tokens_is_the_policy_that_sampled(tiny_mode
         rows_of(PolicyGradient(old="sampled"), rollout("?", "7", 1.0), chat_of(tiny_model))
 
 
+def test_a_turn_whose_log_probabilities_are_not_known_is_not_taken_for_certain(tiny_model):
+    """Beside one whose are."""
+    first, then = said("7", 1.0, logprobs=(-0.5, -0.25)), said("8", 1.0)
+    with pytest.raises(RoundFailed, match="no log-probabilities of 2 of the 4 tokens"):
+        rows_of(PolicyGradient(old="sampled"), rollout_of(asked("?"), first, asked("??"), then), chat_of(tiny_model))
+
+
 TWO = [rollout(f"{i}?", text, advantage) for i in range(6) for text, advantage in ((f"yes {i}", 1.0), ("no, no", -1.0))]
 
 

@@ -81,6 +81,13 @@ def alone(of: Learner) -> torch.Tensor:
     return torch.cat(found).detach()
 
 
+def test_the_log_probabilities_of_a_row_hold_no_others():
+    asked = learner(CONFIGS["llama"](), padded)
+    rows = [Row((Tokens(ids, (1.0,) * len(ids)),)) for ids in SEQUENCES]
+    for (known,), ids in zip(asked.logprobs(rows), SEQUENCES, strict=True):
+        assert known.untyped_storage().nbytes() == known.nbytes == 4 * (len(ids) - 1)
+
+
 @pytest.mark.parametrize("layout", [tree, packed, padded])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_model_reads_in_its_layout_what_it_reads_alone(name: str, layout: Layout):

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from selftaught.blocks import TrainContext
-from selftaught.core.errors import RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.records import Example, Segment
 from selftaught.state.weights import check_model
-from selftaught.training.gradient import Lora
+from selftaught.training.gradient import Gradient, Lora
+from selftaught.training.loops.checkpoints import newest
 from selftaught.training.sft import SFT
-from tests.examples import asked
+from selftaught.training.tokens import Loss, TokenBatch
+from selftaught.training.value import ValueMSE
+from tests.examples import asked, worth
 from tests.training.training_examples import MakeContext, example
 
 FP32 = {"precision": "fp32", "learning_rate": 1e-3, "epochs": 1, "batch_size": 4}
@@ -202,6 +206,22 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
         assert weights(tmp_path / "resumed")[name].float() == pytest.approx(expected.float(), abs=2e-3), name
 
 
+@pytest.mark.parametrize(
+    "config",
+    [SFT(**FP32), SFT(**FP32, lora=Lora(rank=2)), ValueMSE(**FP32, held_out=0)],
+)
+def test_of_a_model_that_sees_images_every_weight_that_is_trained_has_a_gradient(
+    seeing_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, config: Gradient
+):
+    """So replicas wait for none, and a checkpoint is read again."""
+    own = [worth(f"{i}?", "so", 0.5) for i in range(12)] if isinstance(config, ValueMSE) else examples
+    config = config.model_copy(update={"checkpoint_every": 1})
+    full = config.train(seeing_model, own, tmp_path / "whole", context("run"))
+    assert newest(context("run").scratch)
+    resumed = config.train(seeing_model, own, tmp_path / "again", context("run"))
+    assert resumed.losses == full.losses
+
+
 def test_what_is_written_is_the_source_with_other_weights(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
 ):
@@ -290,6 +310,32 @@ def test_lora_is_merged_into_a_plain_model(
     assert mean_nll(tmp_path / "out", examples) < mean_nll(tiny_model, examples)
 
 
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_adapters_of_tied_embeddings_are_refused(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, target: str
+):
+    config = SFT.model_validate(FP32 | {"lora": Lora(targets=("q_proj", target))})
+    with pytest.raises(BadInput, match=f"lora.targets: q_proj, {target}: .*Leave embed_tokens and lm_head out"):
+        config.train(tiny_model, examples, tmp_path / "out", context("run"))
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_adapters_of_embeddings_that_are_not_tied_are_merged(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, target: str
+):
+    untied, config = tmp_path / "untied", SFT.model_validate(FP32 | {"epochs": 2, "lora": Lora(targets=(target,))})
+    shutil.copytree(tiny_model, untied)
+    settings = json.loads((untied / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (untied / "config.json").write_text(json.dumps(settings))
+    tied = weights(tiny_model)
+    save_file({**tied, "lm_head.weight": tied["model.embed_tokens.weight"].clone()}, untied / "model.safetensors")
+    config.train(untied, examples, tmp_path / "out", context("run"))
+    old, new = weights(untied), weights(tmp_path / "out")
+    assert {name for name in old if (old[name] != new[name]).any()} == {
+        f"{'model.' if target == 'embed_tokens' else ''}{target}.weight"
+    }
+
+
 def test_gradient_checkpointing_changes_no_loss_and_no_config(
     tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
 ):
@@ -311,6 +357,44 @@ def test_examples_that_are_too_long_are_left_out_whole(
     result = config.train(tiny_model, [*examples, long], tmp_path / "out", context("run"))
     assert result.metrics["examples.left_out"] == 1
     assert result.trained_tokens == sum(map(len, token_nlls(tiny_model, examples)))
+
+
+def test_examples_longer_than_the_model_reads_are_named(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    source = shutil.copytree(tiny_model, tmp_path / "source")
+    settings = json.loads((source / "config.json").read_text()) | {"max_position_embeddings": 32}
+    (source / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(
+        RoundFailed, match=r"sft: an example has \d+ tokens, and the model reads 32 .*Set max_length: 32"
+    ):
+        SFT.model_validate(FP32).train(source, examples, tmp_path / "out", context("run"))
+
+
+@pytest.mark.parametrize("batching", ["shared", "padded"])
+def test_an_example_of_which_nothing_counts_is_left_out(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path, batching: str
+):
+    silent = Example(sequences=((asked("?"), Segment.answer("no", weights=(0.0,))),), task="t", rollout="r")
+    config = SFT.model_validate(FP32 | {"batching": batching, "batch_size": 12})
+    result = config.train(tiny_model, [*examples, silent], tmp_path / "out", context("run"))
+    assert result.metrics["examples.left_out"] == 1
+    assert result.losses[0][1] == pytest.approx(mean_nll(tiny_model, examples), rel=1e-5)
+    with pytest.raises(RoundFailed, match="no token of a weight"):
+        config.train(tiny_model, [silent], tmp_path / "none", context("none"))
+
+
+def test_a_step_in_which_nothing_counts_updates_nothing(
+    tiny_model: Path, examples: list[Example], context: MakeContext, tmp_path: Path
+):
+    class Nothing(SFT):
+        def compute_loss(self, tokens: TokenBatch) -> Loss:
+            return Loss(tokens.logprobs.sum() * 0, tokens.logprobs.sum().detach() * 0)
+
+    config = Nothing.model_validate(FP32 | {"weight_decay": 0.5})
+    result = config.train(tiny_model, examples, tmp_path / "out", context("run"))
+    assert dict(result.losses) == {1: 0.0, 2: 0.0, 3: 0.0}
+    assert all((weights(tmp_path / "out")[name] == weight).all() for name, weight in weights(tiny_model).items())
 
 
 def test_nothing_to_train_on_fails_the_round(

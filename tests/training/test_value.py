@@ -17,7 +17,7 @@ from selftaught.state.weights import check_model
 from selftaught.training.calibration import figures
 from selftaught.training.loops.batches import Row, Tokens, batch, tree
 from selftaught.training.loops.readers import Values
-from selftaught.training.loops.value import load_value, row, run
+from selftaught.training.loops.value import _split, load_value, row, run
 from selftaught.training.value import ValueMSE
 from tests.examples import asked, worth
 from tests.training.templates import CUTS, chat_with
@@ -104,6 +104,15 @@ def test_weights_that_the_last_update_blew_up_are_not_written(tiny_model, contex
 def test_adapters_would_leave_the_head_out_so_they_are_refused():
     with pytest.raises(ValidationError, match="lora: a value model trains all its weights"):
         ValueMSE.model_validate({"lora": {"rank": 4}})
+
+
+def test_when_all_that_would_be_trained_is_too_long_that_is_said(tiny_model, context, tmp_path):
+    """What measures the model is short enough."""
+    config = ValueMSE(held_out=0.3, max_length=20)
+    kept, _ = _split(config, STEPS)
+    long = [of(each.task, "so " * 20, 0.5) if at in kept else each for at, each in enumerate(STEPS)]
+    with pytest.raises(RoundFailed, match=f"value_mse: all {len(kept)} examples are longer than max_length 20"):
+        run(config, tiny_model, long, tmp_path / "out", context())
 
 
 def test_without_values_there_is_nothing_to_train_on(tiny_model, context, tmp_path):

@@ -1,8 +1,8 @@
 """One node's part in a training on several: `python -m selftaught.round.distributed.node NAME`, in the pods of a
 TrainJob.
 
-Kubeflow Trainer tells torchrun of the other nodes, in variables called PET_*. The first node answers for all. A node
-keeps its checkpoints to itself: a TrainJob whose pods were lost begins again.
+Kubeflow Trainer tells torchrun of the other nodes, in variables called PET_*. The first node answers for all. Nodes
+that have no disk in common write no checkpoints: a TrainJob whose pods were lost begins again.
 """
 
 import os

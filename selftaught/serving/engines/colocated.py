@@ -10,7 +10,7 @@ a process; it has no server and no port, and takes no adapters: a LoRA's weights
 import os
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +22,8 @@ from selftaught.serving.engines.transformers_server import Json, Request, Settin
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Weights = Iterable[tuple[str, Tensor]]
 
 SHARE = 0.3
 """Of a GPU's memory, unless the settings say another share: the rest is the trainer's."""
@@ -43,6 +45,7 @@ class Colocated:
                 f"{folder}: vLLM cannot run it in the trainer's process ({reason}). "
                 "Set SELFTAUGHT_LIVE_ENGINE=transformers, or mend that."
             ) from error
+        self._stored = stored_names(folder)
         self.tokenizer: Any = self._llm.get_tokenizer()
         self._known = range(self._llm.model_config.get_vocab_size())
 
@@ -82,8 +85,8 @@ class Colocated:
 
     def load(self, weights: "Iterable[tuple[str, Tensor]]") -> None:
         """See `LiveGenerator`."""
-        detached = ((name, weight.detach()) for name, weight in weights)
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": detached})
+        named = self._stored(weights)
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
         self._llm.reset_prefix_cache()
 
     def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:
@@ -100,6 +103,24 @@ class Colocated:
     def _run(self, prompts: Iterable[Sequence[int]], settings: Sequence[Any]) -> list[Any]:
         given = [{"prompt_token_ids": list(ids)} for ids in prompts]
         return self._llm.generate(cast(Any, given), settings, use_tqdm=False)
+
+
+def stored_names(folder: Path) -> "Callable[[Weights], Weights]":
+    """What gives weights the names that they have in `folder`, by which vLLM loads: transformers has its own for some.
+
+    The language model in one that also reads images, and experts, which transformers keeps in one tensor.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.core_model_loading import revert_weight_conversion
+
+    options = {"device_map": "meta", "local_files_only": True}  # no weights: it knows what it was converted from
+    model = cast(Any, AutoModelForCausalLM).from_pretrained(folder, **options)
+
+    def stored(weights: "Weights") -> "Weights":
+        for name, weight in weights:
+            yield from revert_weight_conversion(model, {name: weight.detach()}).items()
+
+    return stored
 
 
 def _engine(folder: Path, options: EngineOptions) -> Any:

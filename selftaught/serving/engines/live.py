@@ -41,7 +41,7 @@ class LiveEngine(ChatModel, Protocol):
     """An engine whose weights can be replaced."""
 
     def push(self, weights: "Iterable[tuple[str, Tensor]]", step: int) -> None:
-        """Take `weights`, by their names in the model's folder; answers from here on are those of `step`."""
+        """Take `weights`, by transformers' names for them; answers from here on are those of `step`."""
         ...
 
     def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:
@@ -82,7 +82,7 @@ class LiveGenerator(Protocol):
         ...
 
     def load(self, weights: "Iterable[tuple[str, Tensor]]") -> None:
-        """Replace the weights by those, which have their names in the model's folder."""
+        """Replace the weights by those, which have transformers' names."""
         ...
 
     def logprobs(self, token_ids: Sequence[int]) -> Sequence[float]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import torch
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
@@ -41,6 +42,19 @@ def newest(scratch: Path) -> Path | None:
     """The newest complete checkpoint in `scratch`, or None. Torn ones are passed over."""
     complete = _complete(scratch)
     return complete[-1] if complete else None
+
+
+def is_common(scratch: Path, processes: Processes) -> bool:
+    """Whether all processes have one `scratch`: nodes without a common disk could not read each other's checkpoints."""
+    mark = scratch / processes.collected([uuid4().hex])[0]
+    if processes.first:
+        scratch.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    processes.wait()
+    common = all(processes.collected([mark.exists()]))
+    if processes.first:
+        mark.unlink()
+    return common
 
 
 def save(

@@ -5,6 +5,7 @@ Steps are the loop's business, losses the objectives'.
 # what comes from accelerate and peft is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from selftaught.blocks import TrainContext, TrainResult
-from selftaught.core.errors import RoundFailed
+from selftaught.core.errors import BadInput, RoundFailed
 from selftaught.core.files import replacing
 from selftaught.training.gradient import Gradient, Lora
 from selftaught.training.loops.batches import Layout, Row, View, as_it_is
@@ -55,7 +57,7 @@ def fitting(config: Gradient, tokens: Sequence[int]) -> list[int]:
     if not tokens:
         raise RoundFailed(
             f"{config.name}: no example can be encoded with the model's tokenizer: each contains an end token's name, "
-            "or letters that it loses. Look at what the curators give, or take another model."
+            "or letters that it loses, or no token of a weight. Look at what the curators give, or take another model."
         )
     found = [index for index, length in enumerate(tokens) if length <= config.max_length]
     if not found:
@@ -85,6 +87,12 @@ def multiplied(config: Gradient) -> torch.dtype:
     return torch.bfloat16 if mixed else dtype(config)
 
 
+def built(folder: Path, config: Gradient) -> Any:
+    """The model in `folder` as `config` trains it."""
+    loaded = load(folder, dtype(config), config.dropout)
+    return adapted(prepared(loaded, config), config.lora)
+
+
 def prepared(model: Any, config: Gradient) -> Any:
     """`model` with its activations kept, or computed twice."""
     if config.gradient_checkpointing:
@@ -93,8 +101,37 @@ def prepared(model: Any, config: Gradient) -> Any:
 
 
 def adapted(model: Any, lora: Lora | None) -> Any:
-    """`model` with adapters to train, or itself."""
-    return get_peft_model(model, _adapters(lora)) if lora else model
+    """`model` with adapters to train, or itself. Raises BadInput when adapters of tied embeddings are asked for."""
+    if lora is None:
+        return text_only(model)
+    made = get_peft_model(model, _adapters(lora))
+    _require_untied(model, lora)
+    text_only(model)
+    return made
+
+
+def text_only(model: Any) -> Any:
+    """`model`, in which the weights are frozen that text does not go through (to see or hear with).
+
+    They would get no gradient: AdamW would keep no moments of them, without which no checkpoint can be read, and
+    replicas would wait for them.
+    """
+    trained = {id(weight) for weight in model.base_model.get_decoder().parameters()}
+    for weight in model.base_model.parameters():
+        if id(weight) not in trained:
+            weight.requires_grad_(False)
+    return model
+
+
+def _require_untied(model: Any, lora: Lora) -> None:
+    """Raise BadInput where an adapter is on input or output embeddings that are one weight: merged, it changes both."""
+    ends = model.get_input_embeddings(), model.get_output_embeddings()
+    if ends[0].weight is ends[1].weight and any(isinstance(end, BaseTunerLayer) for end in ends):
+        raise BadInput(
+            f"lora.targets: {', '.join(lora.targets)}: the model's input and output embeddings are one weight "
+            "(tie_word_embeddings), and an adapter of one would be merged into both. Leave embed_tokens and lm_head "
+            "out of targets."
+        )
 
 
 def _adapters(lora: Lora) -> LoraConfig:
@@ -160,6 +197,7 @@ class Run:
         processes = Processes.joined()
         cast(Any, torch).manual_seed(self.context.seed)  # what is drawn (a head, adapters), every process draws alike
         model = self.build()
+        self._require_positions(model.config)
         sharded = is_sharded(self.config, model, processes)
         loop = self._loop(placed(self.reader(model), sharded, processes), sharded, processes)
         progress = loop.prepared()
@@ -184,6 +222,16 @@ class Run:
                 **measured,
             },
         )
+
+    def _require_positions(self, config: Any) -> None:
+        """Raise RoundFailed where an example is longer than what a model of this configuration reads."""
+        most = getattr(config.get_text_config(), "max_position_embeddings", None) or math.inf
+        longest = max(len(each.ids) for index in set(self.plan.order) for each in self.rows[index].sequences)
+        if longest > most:
+            raise RoundFailed(
+                f"{self.config.name}: an example has {longest} tokens, and the model reads {most} "
+                f"(max_position_embeddings). Set max_length: {most}, or lower the sampler's max_tokens."
+            )
 
     def _loop(self, module: torch.nn.Module, sharded: bool, processes: Processes) -> Loop:
         learner = Learner(

@@ -10,8 +10,8 @@ laid out as prefix trees (`selftaught.training.loops.sharing`) where the model a
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from transformers.utils import logging
 
@@ -19,8 +19,8 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example, Prefer
 from selftaught.training.dpo import DPO
 from selftaught.training.loops.batches import Row, Tokens
-from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
-from selftaught.training.loops.folder import load, saver
+from selftaught.training.loops.common import BatchPlan, Run, built, fitting
+from selftaught.training.loops.folder import saver
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.order import shuffled
 from selftaught.training.rendering import Chat, Rendered, chat_of, exact, rendered
@@ -34,23 +34,22 @@ def run(config: DPO, model: Path, examples: Sequence[Example], out: Path, contex
     rows = [row for example in examples for row in config.rows(example, chat)]
     plan, layout = _plan(config, rows, context.seed), config.layout(model)
 
-    def build() -> Any:
-        return adapted(prepared(load(model, dtype(config)), config), config.lora)
-
-    return Run(config, context, build, LogProbs, rows, plan, layout, len(examples), began).train(saver(model), out)
+    build, given = partial(built, model, config), len(examples)
+    return Run(config, context, build, LogProbs, rows, plan, layout, given, began).train(saver(model), out)
 
 
 def pair(example: Example, chat: Chat) -> Row | None:
     """A pair's two sides, chosen and rejected, each behind its prompt; the engine's own tokens where all are known.
 
-    None where a side's tokens would not say it.
+    None where a side's tokens would not say it, or none of them counts.
     """
     sides = [exact(sequence) for sequence in example.sequences]
     if None in sides:
         sides = [_one(rendered(sequence, chat)) for sequence in example.sequences]
     smoothing = example.target.smoothing if isinstance(example.target, Prefer) else 0.0
     tokens = [Tokens(side.ids, side.weights) for side in sides if side]
-    return Row(tuple(tokens), weight=example.weight, smoothing=smoothing) if len(tokens) == 2 else None
+    counted = [each for each in tokens if each.counted()]
+    return Row(tuple(counted), weight=example.weight, smoothing=smoothing) if len(counted) == 2 else None
 
 
 def _one(rows: Sequence[Rendered]) -> Rendered | None:

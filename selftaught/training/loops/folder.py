@@ -9,6 +9,7 @@ changes none of it: what could be served before can be served after.
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,18 +26,30 @@ from selftaught.state.weights import INDEX
 
 CARRIED = ("*.json", "*.jinja", "*.txt", "*.model", "additional_chat_templates/*.jinja")
 """What a model folder holds beside its weights."""
+PRECISIONS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""The names of safetensors."""
 
 
-def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def load(folder: Path, dtype: torch.dtype, dropout: bool = True) -> PreTrainedModel:
     """The causal language model in `folder`, in `dtype`, from safetensors alone and without remote code.
 
-    Its generation config is a plain one: transformers refuses to save some that are in use (a temperature without
-    do_sample), and `save` carries the file itself over.
+    Without `dropout`, what its configuration has of that is 0. Its generation config is a plain one: transformers
+    refuses to save some that are in use (a temperature without do_sample), and `save` carries the file itself over.
     """
-    auto = cast(Any, AutoModelForCausalLM)
-    model = auto.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    config = cast(Any, AutoConfig).from_pretrained(folder, local_files_only=True)
+    if not dropout:
+        _take_out_dropout(config.get_text_config())
+    options = {"config": config, "dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    model = cast(Any, AutoModelForCausalLM).from_pretrained(folder, **options)
     model.generation_config = GenerationConfig()
     return cast(PreTrainedModel, model)
+
+
+def _take_out_dropout(config: Any) -> None:
+    """Set to 0 whatever a configuration calls so: dropout, attention_dropout, resid_pdrop, layerdrop …"""
+    for name, share in cast(dict[str, object], vars(config)).items():
+        if "drop" in name and isinstance(share, float):
+            setattr(config, name, 0.0)
 
 
 def saver(source: Path) -> Callable[[Any, Path], None]:
@@ -128,6 +141,15 @@ def writing(folder: Path) -> Generator[None]:
 
 
 def precision(source: Path) -> torch.dtype:
-    """The precision that the model in `source` is stored in."""
+    """The precision that the model in `source` is stored in: what it says, or else what most of its tensors have."""
     dtype = cast(torch.dtype | None, AutoConfig.from_pretrained(source, local_files_only=True).dtype)
-    return dtype or torch.float32
+    return dtype or _most_common(source)
+
+
+def _most_common(source: Path) -> torch.dtype:
+    found = Counter[str]()
+    for path in source.glob("*.safetensors"):
+        names = _names(path)
+        with cast(Any, safe_open)(path, "pt") as file:
+            found.update(file.get_slice(name).get_dtype() for name in names)
+    return next(PRECISIONS[name] for name, _ in found.most_common() if name in PRECISIONS)

@@ -44,13 +44,17 @@ class Learner:
     def update(self, rows: Sequence[Row], number: int, share: float) -> Figures:
         """One update, the run's `number`th, counted from 0, on all of `rows`, at a `share` of the learning rate.
 
-        Its loss and its gradient's norm are those before it. Raises RoundFailed when the loss is not finite.
+        Its loss and its gradient's norm are those before it; where nothing in the rows counts, both are 0 and nothing
+        is updated. Raises RoundFailed when the loss is not finite.
         """
         cast(Any, torch).manual_seed(random.Random(f"{self.seed}/{number}/{self.processes.number}").getrandbits(63))
         learning_rate = self.objective.learning_rate * share
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         total, items = self._backward(rows)
+        if not items:
+            self.optimizer.zero_grad()
+            return {"loss": 0.0, "learning_rate": learning_rate, "grad_norm": 0.0}
         loss = total / items
         if not math.isfinite(loss):
             raise RoundFailed(
@@ -126,7 +130,7 @@ class Learner:
         counts = [len(tokens.counted()) for side in sides for tokens in side]
         parts: Sequence[torch.Tensor] = cast(Any, read).split(counts) if own else ()
         for at in range(len(own)):
-            yield tuple(parts[at :: len(own)])
+            yield tuple(part.clone() for part in parts[at :: len(own)])  # a view would hold, and send, the entire batch
 
 
 def _groups(module: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

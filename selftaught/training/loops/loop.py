@@ -1,8 +1,9 @@
 """The loop: updates over a plan's batches, whatever the objective is. What an update is, is the learner's business."""
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selftaught.blocks import ProgressSink
@@ -31,6 +32,8 @@ class Loop:
     view: View = as_it_is
     reference: Learner | None = None
     """The model that the trained one is held to; None: as it is before training."""
+    keeps: bool = field(init=False, default=True)
+    """Whether it writes checkpoints: not on nodes that have no disk in common, which could not resume from them."""
 
     @property
     def objective(self) -> Gradient:
@@ -54,6 +57,13 @@ class Loop:
         if before:
             self.rows = self._with_logprobs(self.learner, before)
         learner = self.learner
+        self.keeps = checkpoints.is_common(self.scratch, learner.processes)
+        if not self.keeps and learner.processes.first:
+            logging.getLogger(__name__).warning(
+                "the nodes have no disk in common at %s, so no checkpoints are written: a training that loses a node "
+                "begins again. Mount a ReadWriteMany volume there to resume.",
+                self.scratch,
+            )
         return checkpoints.resume(self.scratch, learner.module, learner.optimizer, learner.processes)
 
     def run(self, progress: Progress) -> None:
@@ -70,7 +80,8 @@ class Loop:
             progress.log.append({"step": step + 1, **figures})
             if learner.processes.first:
                 self.report(step + 1, self.steps, tokens_per_second=self.seen[step] / progress.seconds, **figures)
-            if progress.steps % self.objective.checkpoint_every == 0 and progress.steps < self.steps:
+            due = progress.steps % self.objective.checkpoint_every == 0 and progress.steps < self.steps
+            if self.keeps and due:
                 checkpoints.save(self.scratch, learner.module, learner.optimizer, progress, learner.processes)
 
     def _step(self, step: int) -> Figures:

@@ -11,7 +11,7 @@ its share of the experience, and all learn from all of it.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,8 +29,8 @@ from selftaught.training.gradient import Gradient
 from selftaught.training.loops import checkpoints
 from selftaught.training.loops.batches import Row, Tokens
 from selftaught.training.loops.checkpoints import Progress
-from selftaught.training.loops.common import adapted, complete, dtype, multiplied, prepared, reference_of
-from selftaught.training.loops.folder import load, save
+from selftaught.training.loops.common import built, complete, multiplied, reference_of
+from selftaught.training.loops.folder import save
 from selftaught.training.loops.learner import Figures, Learner
 from selftaught.training.loops.probing import trusted
 from selftaught.training.loops.processes import Processes, bare, is_sharded, placed
@@ -46,12 +46,10 @@ def run(config: Gradient, model: Path, plan: OnlinePlan, out: Path, context: Tra
     cast(Any, torch).manual_seed(context.seed)
     processes = Processes.joined()
 
-    def build() -> Any:
-        return adapted(prepared(load(model, dtype(config)), config), config.lora)
-
-    built = build()
-    sharded = is_sharded(config, built, processes)
-    module = placed(LogProbs(built), sharded, processes)
+    build = partial(built, model, config)
+    start = build()
+    sharded = is_sharded(config, start, processes)
+    module = placed(LogProbs(start), sharded, processes)
     learner = Learner(config, module, config.layout(model), multiplied(config), context.seed, processes)
     learner.layout = trusted(learner)
     trainer = OnlineTrainer(config, model, plan, learner, chat_of(model, context.template), context, sharded)

@@ -7,10 +7,11 @@ said is tokenized behind the chat's opening (`selftaught.training.rendering`). T
 # what comes from transformers is typed in part:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
+import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers.utils import logging
@@ -19,8 +20,8 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.core.errors import RoundFailed
 from selftaught.records import Example, Reinforce
 from selftaught.training.loops.batches import Row, Tokens
-from selftaught.training.loops.common import BatchPlan, Run, adapted, dtype, fitting, prepared
-from selftaught.training.loops.folder import load, saver
+from selftaught.training.loops.common import BatchPlan, Run, built, fitting
+from selftaught.training.loops.folder import saver
 from selftaught.training.loops.readers import LogProbs
 from selftaught.training.order import prompt_grouped
 from selftaught.training.policy_gradient import PolicyGradient
@@ -37,19 +38,20 @@ def run(
     made = [config.rows(example, chat) for example in examples]
     rows = [row for each in made for row in each]
 
-    def build() -> Any:
-        return adapted(prepared(load(model, dtype(config)), config), config.lora)
-
     plan, layout, given = _plan(config, rows, context.seed), config.layout(model), len(rows) + made.count([])
+    build = partial(built, model, config)
     return Run(config, context, build, LogProbs, rows, plan, layout, given, began).train(saver(model), out)
 
 
 def rows_of(config: PolicyGradient, example: Example, chat: Chat) -> list[Row]:
-    """An example as rows; see `rendered`. Raises RoundFailed when `old: sampled` is not known.
+    """An example as rows, of which some token counts; see `rendered`.
+
+    Raises RoundFailed when `old: sampled` is not known.
 
     A rollout whose template cuts earlier turns is several rows, which together count as one that is a single row.
     """
-    made = [(Tokens(each.ids, each.weights, each.advantages), each) for each in rendered(example.sequences[0], chat)]
+    found = [(Tokens(each.ids, each.weights, each.advantages), each) for each in rendered(example.sequences[0], chat)]
+    made = [(tokens, each) for tokens, each in found if tokens.counted()]
     sizes = [sum(abs(tokens.weights[at]) for at in tokens.counted()) for tokens, _ in made]
     total = sum(sizes) if config.aggregate == "sequence" else 0.0
     return [
@@ -66,18 +68,20 @@ def _row(config: PolicyGradient, example: Example, tokens: Tokens, rendered: Ren
 
 def _sampled(tokens: Tokens, rendered: Rendered) -> torch.Tensor:
     """The log-probabilities that the engine gave of the tokens that count."""
-    if not rendered.logprobs:
+    known = [rendered.logprobs[at] if rendered.logprobs else math.nan for at in tokens.counted()]
+    if any(map(math.isnan, known)):
         raise RoundFailed(
-            "policy_gradient: the engine gave no log-probabilities of its answers, and `old: sampled` needs them. Set "
-            "`old: recomputed`, or sample with vLLM."
+            f"policy_gradient: the engine gave no log-probabilities of {sum(map(math.isnan, known))} of the "
+            f"{len(known)} tokens of an answer, and `old: sampled` needs them. Set `old: recomputed`, or sample with "
+            "vLLM."
         )
-    return torch.tensor([rendered.logprobs[at] for at in tokens.counted()], dtype=torch.get_default_dtype())
+    return torch.tensor(known, dtype=torch.get_default_dtype())
 
 
 def _plan(config: PolicyGradient, rows: Sequence[Row], seed: int) -> BatchPlan:
     """What is seen in which order: the rollouts of a prompt meet. Raises RoundFailed when no row fits `max_length`."""
     sequences = [row.sequences[0] for row in rows]
     tokens, trained = [len(one.ids) for one in sequences], [len(one.counted()) for one in sequences]
-    starts = [one.ids[: (one.counted() or [0])[0]] for one in sequences]
+    starts = [one.ids[: one.counted()[0]] for one in sequences]
     order = prompt_grouped(fitting(config, tokens), starts, config.epochs, seed)
     return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(trained))

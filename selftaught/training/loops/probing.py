@@ -38,7 +38,7 @@ def trusted(learner: Learner) -> Layout:
 
 
 def _reads_alike(learner: Learner) -> bool:
-    sequences = _sequences(cast(Any, bare(learner.module)).model.get_input_embeddings().num_embeddings)
+    sequences = _sequences(cast(Any, bare(learner.module)).model.get_input_embeddings().weight.shape[0])
     learner.module.eval()
     alone = torch.cat([_read(learner, [one], padded) for one in sequences])
     rounding = (_read(learner, sequences, padded) - alone).abs().mean()

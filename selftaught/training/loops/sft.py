@@ -50,9 +50,9 @@ def run(config: SFT, model: Path, examples: Sequence[Example], out: Path, contex
 
 
 def rows_of(example: Example, chat: Chat) -> list[Row]:
-    """An example as rows; see `rendered`."""
-    rows = rendered(example.sequences[0], chat)
-    return [Row((Tokens(row.ids, row.weights),), weight=example.weight) for row in rows]
+    """An example as rows, of which some token counts; see `rendered`."""
+    made = [Tokens(row.ids, row.weights) for row in rendered(example.sequences[0], chat)]
+    return [Row((tokens,), weight=example.weight) for tokens in made if tokens.counted()]
 
 
 def _view(config: SFT, chat: Chat, plan: BatchPlan, seed: int) -> View:

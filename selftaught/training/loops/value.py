@@ -22,7 +22,7 @@ from selftaught.blocks import TrainContext, TrainResult
 from selftaught.records import Example
 from selftaught.training.calibration import figures
 from selftaught.training.loops.batches import Layout, Row, Tokens, batch
-from selftaught.training.loops.common import BatchPlan, Figures, Run, dtype, fitting, prepared
+from selftaught.training.loops.common import BatchPlan, Figures, Run, dtype, fitting, prepared, text_only
 from selftaught.training.loops.folder import carry, write_weights
 from selftaught.training.loops.readers import Values
 from selftaught.training.order import prompt_grouped
@@ -40,7 +40,7 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     plan = _plan(config, rows, kept, [example.task for example in examples], context.seed)
 
     def build() -> PreTrainedModel:
-        return prepared(load_value(model, dtype(config)), config)
+        return text_only(prepared(load_value(model, dtype(config)), config))
 
     def measure(trained: torch.nn.Module, layout: Layout) -> Figures:
         return {f"value.{name}": figure for name, figure in _measured(trained, layout, rows, examples, apart).items()}
@@ -102,8 +102,8 @@ def _measured(
 def _plan(config: ValueMSE, rows: Sequence[Row], kept: Sequence[int], tasks: Sequence[str], seed: int) -> BatchPlan:
     """What is seen in which order: the examples of one task together, for what they share is computed once."""
     tokens = [len(each.sequences[0].ids) for each in rows]
-    fit = set(fitting(config, tokens))
-    order = prompt_grouped([index for index in kept if index in fit], tasks, config.epochs, seed)
+    fit = [kept[at] for at in fitting(config, [tokens[index] for index in kept])]
+    order = prompt_grouped(fit, tasks, config.epochs, seed)
     return BatchPlan(order=tuple(order), tokens=tuple(tokens), trained=tuple(1 for _ in rows))
 
 

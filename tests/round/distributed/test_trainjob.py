@@ -182,6 +182,15 @@ def test_two_nodes_make_the_update_of_one_process(
     assert trainer.made[0]["spec"]["runtimeRef"]["name"] == "selftaught-training"
 
 
+def test_nodes_without_a_disk_in_common_write_no_checkpoints_that_none_could_read(
+    trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
+):
+    result = trainjobs.run(work(SFT(**TOLD | {"checkpoint_every": 1})), pause=0.2)
+    assert result.steps > 1
+    assert not list(trainer.folder.glob("home-*/scratch/*/steps/checkpoint-*"))
+    assert "no disk in common" in (trainer.folder / "log-0").read_text()
+
+
 def test_figures_in_the_first_nodes_log_are_points_of_the_curve(
     trainjobs: TrainJobs, trainer: Trainer, work: Callable[..., OfflineRequest]
 ):
