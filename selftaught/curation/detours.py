@@ -90,9 +90,9 @@ class Linearised(Backtracks, type="linearised"):
         for node in sorted(tree.nodes, key=lambda node: (-node.value, node.index)):
             path = tree.path(node.index) if node.terminal and not node.hinted else ()
             for at, step in enumerate(path):
-                told = turns.setdefault(step.parent, [])
-                if far[step.index] >= FAR and len(told) < self.detours:
-                    told.append(path[at:])
+                kept = turns.setdefault(step.parent, [])
+                if far[step.index] >= FAR and len(kept) < self.detours:
+                    kept.append(path[at:])
         return turns
 
 

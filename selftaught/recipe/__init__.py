@@ -255,7 +255,8 @@ class Stage(BaseModel):
     def _the_old_policy_is_the_one_that_sampled(self) -> Self:
         """Who trains from another policy, or on another round's rollouts, cannot compute what sampled them."""
         for objective in self.train:
-            recomputed = getattr(objective, "old", None) == "recomputed"
+            asked = getattr(objective, "loss", "") != "reinforce"  # which has no ratio to it
+            recomputed = asked and getattr(objective, "old", None) == "recomputed"
             if recomputed and (self.replay or self.sample_from != self.train_from):
                 raise ValueError(
                     f"train: '{objective.name}' with old: recomputed takes the policy that training starts from for "

@@ -131,7 +131,7 @@ class Rule(RollingValue, type="rule"):
     )
 
     def sees_gold(self) -> bool:
-        asks = self.check.reads_answer and not self.check.roles()  # of a judge it is not known what it is told
+        asks = self.check.reads_answer and not self.check.roles()  # what a judge is shown is not known
         return asks or super().sees_gold()
 
     def others(self) -> Sequence[NodeValue]:
