@@ -91,7 +91,7 @@ class Sampler(Block, axis="sample"):
 
     @property
     def turn_names(self) -> tuple[str, ...] | None:
-        """The names of the turns of its rollouts; None if they have none, or are not known before."""
+        """The names of the turns of its rollouts, `()` if turns have none; None if they are not known before."""
         return None
 
     @property

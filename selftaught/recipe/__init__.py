@@ -197,9 +197,8 @@ class Stage(BaseModel):
         for axis, placed in (("curate", self.curate), ("verify", self.verify)):
             named = [name for block in placed for name in block.turn_names]
             if said is not None and (missing := [name for name in named if name not in said]):
-                raise ValueError(
-                    f"{axis} names the turn '{missing[0]}', but sample has {', '.join(said)}. Name one of these."
-                )
+                has = f"{', '.join(said)}. Name one of these." if said else "no turns with names. Sample by `dialogue`."
+                raise ValueError(f"{axis} names the turn '{missing[0]}', but sample has {has}")
         return self
 
     @model_validator(mode="after")
@@ -218,7 +217,7 @@ class Stage(BaseModel):
         given = {block.gives: block.name for block in self.curate}
         for objective in self.train:
             target = getattr(objective, "target", None)
-            known = target in get_args(TargetType) and None not in given and not self.replay
+            known = target in get_args(TargetType) and None not in given
             if given and known and target not in given:
                 giving = [name for name, each in registered("curate").items() if cast(Any, each).gives == target]
                 able = [name for name, each in registered("train").items() if getattr(each, "target", None) in given]

@@ -555,6 +555,19 @@ def test_an_objective_that_no_curator_gives_examples_is_refused(curate: str, tra
     assert words in said and "Train by" in said and "or curate by" in said
 
 
+def test_what_is_replayed_does_not_make_up_for_a_curator():
+    (said,) = mistake(TEXT, "stages.main.train={type: dpo}", "stages.main.replay=240")
+    assert "learns from examples to prefer" in said
+
+
+@pytest.mark.parametrize("sample", ["iid", "budget", "rationalise", "trie", "self_play", "search"])
+def test_a_turn_is_no_turn_of_a_sampler_whose_turns_have_no_names(sample: str):
+    fields = {"search": "{type: search, select: {type: uct}, value: {type: verifier}}"}
+    changes = [f"stages.main.sample={fields.get(sample, f'{{type: {sample}}}')}"]
+    (said,) = mistake(TEXT, *changes, "stages.main.verify={type: stated, turn: check}")
+    assert said.endswith("verify names the turn 'check', but sample has no turns with names. Sample by `dialogue`.")
+
+
 def test_an_objective_with_one_curator_of_several_is_not():
     blocks = "stages.main.curate=[{type: accepted}, {type: advantages}]"
     assert parsed(TEXT, blocks, "stages.main.train={type: policy_gradient}")
