@@ -100,6 +100,16 @@ class Sampler(Block, axis="sample"):
         return None
 
     @property
+    def quoted_texts(self) -> frozenset[str]:
+        """The names of the tasks' texts that its prompts quote."""
+        return frozenset()
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """The verifiers that it names, whose reasons its prompts quote."""
+        return ()
+
+    @property
     def is_one_conversation(self) -> bool:
         """Whether all that the policy says in a rollout's thread was asked for in one growing conversation."""
         return True

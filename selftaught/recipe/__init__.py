@@ -204,11 +204,12 @@ class Stage(BaseModel):
     @model_validator(mode="after")
     def _named_verifiers_are_asked(self) -> Self:
         asked = [name for verifier in self.verify if (name := verifier.verdict_name)]
-        for block in self.curate if len(asked) == len(self.verify) else ():
+        naming: tuple[Curator | Sampler, ...] = (*self.curate, self.sample) if len(asked) == len(self.verify) else ()
+        for block in naming:
             if missing := [name for name in block.verifiers if name not in asked]:
                 raise ValueError(
-                    f"curate: '{block.name}' goes by the verifier '{missing[0]}', but verify has {', '.join(asked)}."
-                    f"{did_you_mean(missing[0], asked)} Name one of these."
+                    f"{block.axis}: '{block.name}' goes by the verifier '{missing[0]}', but verify has "
+                    f"{', '.join(asked)}.{did_you_mean(missing[0], asked)} Name one of these."
                 )
         return self
 
