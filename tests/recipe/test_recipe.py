@@ -555,6 +555,16 @@ def test_an_objective_that_no_curator_gives_examples_is_refused(curate: str, tra
     assert words in said and "Train by" in said and "or curate by" in said
 
 
+@pytest.mark.parametrize("unset", [("gate", "curate", "train"), ("gate", "evaluate"), ("control",)])
+def test_null_unsets_a_list_as_it_does_a_gate(unset: tuple[str, ...]):
+    stage = parsed(TEXT, *(f"stages.main.{axis}=null" for axis in unset)).stages[-1]
+    assert not any(getattr(stage, axis) for axis in unset)
+
+
+def test_what_has_to_be_there_is_not_unset():
+    assert "stages.main.verify" in mistake(TEXT, "stages.main.verify=null")[0]
+
+
 def test_what_is_replayed_does_not_make_up_for_a_curator():
     (said,) = mistake(TEXT, "stages.main.train={type: dpo}", "stages.main.replay=240")
     assert "learns from examples to prefer" in said
