@@ -46,12 +46,19 @@ def test_what_is_asked_judged_and_learnt_is_seen_at_once():
           answer, answer_match: passed
         rollout 1: 'No idea.'
           answer, answer_match: failed
-        1 examples
+        1 example
           imitate, weight 1
           read   user: '{task.question} First plan.'
           learnt assistant: 'Add both.'
           read   user: 'Now solve it.'
           learnt assistant: 'The answer is {task.answer}.'""")
+
+
+def test_a_pair_has_a_better_and_a_worse_side():
+    pairs = RECIPE.replace("{type: transcripts, keep: passed, train: all, prompt: as_sampled}", "{type: pairs}")
+    stage = Recipe.parse(pairs.replace("{type: sft}", "{type: dpo}")).stages[0]
+    said = str(rehearse(stage, "Add both.", "Guess.", "The answer is 5.", "No idea."))
+    assert "  better assistant: 'The answer is 5.'" in said and "  worse  assistant: 'No idea.'" in said
 
 
 def test_earlier_answers_are_judged_and_every_curator_has_its_say():
