@@ -1,5 +1,7 @@
 """A rehearsal shows what a stage asks and learns, as the round's own runners do it."""
 
+import re
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -66,6 +68,21 @@ def test_earlier_answers_are_judged_and_every_curator_has_its_say():
     (task,) = sums(1)
     found = rehearse(stage, "6", f"The answer is {task.answer}.", task=task)
     assert found.group.verdicts_on(0, "attempt") and found.examples
+
+
+def test_the_example_of_the_guide_shows_a_plan_and_a_right_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pages = {name: (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text() for name in ("recipes", "blocks")}
+    (plan,) = (each for each in re.findall(r"```yaml\n(.*?)```", pages["recipes"], re.DOTALL) if "name: plan" in each)
+    (code,) = (each for each in re.findall(r"```python\n(.*?)```", pages["blocks"], re.DOTALL) if "rehearse(" in each)
+    monkeypatch.chdir(tmp_path)
+    Path("planned.yaml").write_text(
+        f"extends: rft\nname: planned\nstages:\n  - name: main\n{plan}profiles: {{paper: null}}\n"
+    )
+    exec(compile(code, "guide.py", "exec", dont_inherit=True), {})
+    assert "answer, answer_match: passed" in (said := capsys.readouterr().out)
+    assert "learnt assistant: 'Add both.'" in said and "failed" not in said
 
 
 async def test_it_runs_where_an_event_loop_runs_already():
