@@ -1232,13 +1232,15 @@ CASES = [
         "a recipe beside a campaign's file",
         "run rft.yaml -f campaign.yaml",
         provoked(recipe(), files(campaign__yaml="line: maths\nrecipe: {path: rft.yaml}\n")),
-        ("rft.yaml: -f campaign.yaml has a recipe already. Leave one of them out.",),
+        ("rft.yaml: -f campaign.yaml has a recipe already.",),
+        USAGE,
     ),
     Bad(
         "a run of nothing",
         "run",
         nothing,
-        ("no recipe. Name one, such as rft, or a campaign's file: -f campaign.yaml.",),
+        ("no recipe. Name one, such as rft, or a campaign's",),
+        USAGE,
     ),
     Bad(
         "a cron expression with four fields",

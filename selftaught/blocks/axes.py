@@ -1,6 +1,7 @@
 """The axes of a recipe, one base class each: subclass one with a type name to add a block to it."""
 
 import pickle
+import traceback
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -9,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, c
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from selftaught.blocks.block import Block, shown
+from selftaught.blocks.block import Block, file_of, shown
 from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.blocks.online import OnlinePlan
@@ -91,13 +92,23 @@ class Sampler(Block, axis="sample"):
 
     @property
     def turn_names(self) -> tuple[str, ...] | None:
-        """The names of the turns of its rollouts; None if they have none, or are not known before."""
+        """The names of the turns of its rollouts, `()` if turns have none; None if they are not known before."""
         return None
 
     @property
     def answer_names(self) -> tuple[str, ...] | None:
         """The names of those that answer the task, and are verified; None if they are not known before."""
         return None
+
+    @property
+    def quoted_texts(self) -> frozenset[str]:
+        """The names of the tasks' texts that its prompts quote."""
+        return frozenset()
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """The verifiers that it names, whose reasons its prompts quote."""
+        return ()
 
     @property
     def is_one_conversation(self) -> bool:
@@ -184,7 +195,7 @@ class Verifier(Block, axis="verify"):
             raise
         # Whatever a verifier may raise is attributed here, once, so that none has to catch anything broad itself.
         except Exception as error:  # noqa: BLE001
-            return self._errored(group, f"{type(error).__name__}: {error}")
+            return self._errored(group, self._raised(error))
         if wrong := _wrong(said, len(group.rollouts)):
             return self._errored(group, wrong)
         external = self._external(context)
@@ -204,6 +215,13 @@ class Verifier(Block, axis="verify"):
 
     def _errored(self, group: Group, error: str) -> list[Verdict]:
         return [Verdict.errored(self.name, error) for _ in group.rollouts]
+
+    def _raised(self, error: Exception) -> str:
+        """What it has raised, and the last line in its own file that led there."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == file_of(type(self))]
+        where = f" ({type(self).__qualname__}, {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+        return f"{type(error).__name__}: {error}{where}"
 
 
 def _wrong(said: object, rollouts: int) -> str:
@@ -258,7 +276,7 @@ class RolloutVerifier(Verifier):
             raise
         # An exception on one rollout says nothing about the others.
         except Exception as error:  # noqa: BLE001
-            return Verdict.errored(self.name, f"{type(error).__name__}: {error}")
+            return Verdict.errored(self.name, self._raised(error))
         if isinstance(said, Verdict):
             return said
         return Verdict.errored(self.name, f"verdict returned {shown(said)}, and has to return a Verdict")

@@ -1,6 +1,7 @@
 """The base class of every block, the registry, and the pydantic schema of an axis."""
 
 import inspect
+import sys
 from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,13 @@ def snapshot() -> Registered:
 def shown(value: object) -> str:
     """What a block has returned and may not, for a message."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
+
+
+def file_of(kind: type) -> str | None:
+    """The file of the class; of a notebook's cell that of one of its methods."""
+    codes = (getattr(value, "__code__", None) for value in vars(kind).values())
+    named = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return named or next((code.co_filename for code in codes if code), None)
 
 
 def within(*values: object) -> Iterator[Block]:

@@ -4,7 +4,6 @@ Runners call blocks through it. Errors of this project, which say what to do alr
 keeps its traceback. What a verifier raises is a verdict's error (`Verifier.judge`), and none of this.
 """
 
-import sys
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from selftaught.blocks.axes import Control, Curator
-from selftaught.blocks.block import Block, shown, within
+from selftaught.blocks.block import Block, file_of, shown, within
 from selftaught.blocks.results import Observed, State
 from selftaught.core.errors import BadInput, SelftaughtError
 from selftaught.records import Example, Group, Task
@@ -94,17 +93,10 @@ def _of_others(block: object, error: BaseException) -> tuple[Block | None, list[
     for one in within(block):
         if type(one).__module__.startswith("selftaught."):
             continue
-        own = [at for at, frame in enumerate(frames) if frame.filename == _file(type(one))]
+        own = [at for at, frame in enumerate(frames) if frame.filename == file_of(type(one))]
         if own:
             return one, [frames[own[-1]], *frames[own[-1] + 1 :][-FRAMES:]]
     return None, []
-
-
-def _file(kind: type) -> str | None:
-    """The file of the class; of a notebook's cell that of one of its methods."""
-    codes = (getattr(value, "__code__", None) for value in vars(kind).values())
-    named = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return named or next((code.co_filename for code in codes if code), None)
 
 
 def _checked(block: object, method: str, kind: type[T], value: object) -> T:

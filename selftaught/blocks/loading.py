@@ -85,15 +85,19 @@ class OnAxis(OneOf):
 
 
 class OneOrMore:
-    """The pydantic schema of a list in which one entry may stand for a list of one."""
+    """The pydantic schema of a list in which one entry may stand for a list of one, and null for an empty one."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(_listed, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         listed = handler(schema)
-        return {"anyOf": [listed["items"], listed]}
+        nothing = [] if "minItems" in listed else [{"type": "null"}]
+        return {"anyOf": [listed["items"], listed, *nothing]}
 
 
 def _listed(value: Any) -> Any:
+    """`value` as a list: null, which unsets what is inherited, is an empty one."""
+    if value is None:
+        return []
     return cast(list[Any], value) if isinstance(value, list | tuple) else [value]

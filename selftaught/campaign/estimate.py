@@ -22,6 +22,7 @@ from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.gold_answers import require_passed
 from selftaught.round.checks.roles import require_named
+from selftaught.round.checks.texts import require_texts
 from selftaught.round.controls import chosen, controlled, state_before
 from selftaught.round.error_budget import pool_of, spent
 from selftaught.round.history import detail, due, newest, recorded
@@ -170,6 +171,7 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
         require_findable(recipe.policy)
     taken, nothing_new = _drawn(platform, order)
     tasks = () if nothing_new else chosen(stage, taken, state, key.seed).tasks
+    require_texts(tasks, recipe.stages)
     tried, sizes = gold(tasks, recipe), Counter[Split](task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
     rate = _measured_rate(platform, order)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from typer import BadParameter
+
 from selftaught.campaign.kfp.schedules import Clock
 from selftaught.campaign.order import CampaignOrder
 from selftaught.campaign.spec import CampaignFile
@@ -26,7 +28,7 @@ class OrderOptions:
     def order(self, shards: int) -> CampaignOrder:
         """The order that it comes to, in `shards` where nothing says otherwise.
 
-        Raises BadInput where there is neither recipe nor file, or both; BadRecipe for a mistake in them.
+        Raises BadParameter where there is neither recipe nor file, or both; BadRecipe for a mistake in them.
         """
         order = self._of_file() or self._of_recipe(shards)
         return replace(
@@ -51,11 +53,11 @@ class OrderOptions:
 
     def _of_file(self) -> CampaignOrder | None:
         if self.file and self.recipe:
-            raise BadInput(f"{self.recipe}: -f {self.file} has a recipe already. Leave one of them out.")
+            raise BadParameter(f"{self.recipe}: -f {self.file} has a recipe already. Leave one of them out.")
         return CampaignFile.load(self.file).order(self.overrides, self.profile) if self.file else None
 
     def _of_recipe(self, shards: int) -> CampaignOrder:
         if not self.recipe:
-            raise BadInput("no recipe. Name one, such as rft, or a campaign's file: -f campaign.yaml.")
+            raise BadParameter("no recipe. Name one, such as rft, or a campaign's file: -f campaign.yaml.")
         recipe = Recipe.load(self.recipe, self.overrides, self.profile)
         return CampaignOrder(recipe, recipe.name, recipe.name, shards=shards)

@@ -18,10 +18,10 @@ def iid(k: int, temperature: float, max_tokens: int, drawn: Drawn) -> Sampler:
 
 def require_turns(sample: Sampler, named: Iterable[str]) -> None:
     """Raise ValueError for the first of the turns `named` that `sample` does not have, as far as it says so before."""
-    names = sample.turn_names or ()
+    names = sample.turn_names
     for turn in named:
-        if names and turn not in names:
-            raise ValueError(f"sample has no turn '{turn}'. It has {', '.join(names)}.")
+        if names is not None and turn not in names:
+            raise ValueError(f"sample has no turn '{turn}'. It has {', '.join(names) or 'none: sample by dialogue'}.")
 
 
 def require_answers(sample: Sampler, named: Iterable[str]) -> None:

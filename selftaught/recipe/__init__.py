@@ -197,19 +197,19 @@ class Stage(BaseModel):
         for axis, placed in (("curate", self.curate), ("verify", self.verify)):
             named = [name for block in placed for name in block.turn_names]
             if said is not None and (missing := [name for name in named if name not in said]):
-                raise ValueError(
-                    f"{axis} names the turn '{missing[0]}', but sample has {', '.join(said)}. Name one of these."
-                )
+                has = f"{', '.join(said)}. Name one of these." if said else "no turns with names. Sample by `dialogue`."
+                raise ValueError(f"{axis} names the turn '{missing[0]}', but sample has {has}")
         return self
 
     @model_validator(mode="after")
     def _named_verifiers_are_asked(self) -> Self:
         asked = [name for verifier in self.verify if (name := verifier.verdict_name)]
-        for block in self.curate if len(asked) == len(self.verify) else ():
+        naming: tuple[Curator | Sampler, ...] = (*self.curate, self.sample) if len(asked) == len(self.verify) else ()
+        for block in naming:
             if missing := [name for name in block.verifiers if name not in asked]:
                 raise ValueError(
-                    f"curate: '{block.name}' goes by the verifier '{missing[0]}', but verify has {', '.join(asked)}."
-                    f"{did_you_mean(missing[0], asked)} Name one of these."
+                    f"{block.axis}: '{block.name}' goes by the verifier '{missing[0]}', but verify has "
+                    f"{', '.join(asked)}.{did_you_mean(missing[0], asked)} Name one of these."
                 )
         return self
 
@@ -218,7 +218,7 @@ class Stage(BaseModel):
         given = {block.gives: block.name for block in self.curate}
         for objective in self.train:
             target = getattr(objective, "target", None)
-            known = target in get_args(TargetType) and None not in given and not self.replay
+            known = target in get_args(TargetType) and None not in given
             if given and known and target not in given:
                 giving = [name for name, each in registered("curate").items() if cast(Any, each).gives == target]
                 able = [name for name, each in registered("train").items() if getattr(each, "target", None) in given]

@@ -13,6 +13,7 @@ from typing import Any, cast
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from selftaught.core import shipped
 from selftaught.core.errors import BadRecipe, did_you_mean
 from selftaught.records import encodable
 
@@ -57,7 +58,9 @@ def contents(path: pathlib.Path, kind: str, others: pathlib.Path) -> str:
     except FileNotFoundError:
         near = did_you_mean(path.name, [each.name for each in path.parent.glob("*.yaml")])
         near = near or did_you_mean(path.stem, [each.stem for each in others.glob("*.yaml")])
-        raise BadRecipe(f"{path}: no such {kind}.{near}") from None
+        named = kind != "recipe" and (shipped.recipes() / f"{path}.yaml").is_file()
+        hint = f" A recipe has that name: give the {kind}'s own file, such as {kind}.yaml." if named else near
+        raise BadRecipe(f"{path}: no such {kind}.{hint}") from None
     except IsADirectoryError:
         raise BadRecipe(f"{path}: is a folder. Name a file.") from None
     except (OSError, ValueError) as error:

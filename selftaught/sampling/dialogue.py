@@ -77,6 +77,21 @@ class Dialogue(Sampler, type="dialogue"):
         return tuple(turn.name for turn in self.turns if turn.kind in ANSWERS)
 
     @property
+    def quoted_texts(self) -> frozenset[str]:
+        """Those of the slots `{text.NAME}`."""
+        return frozenset(self._named("text"))
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """Those of the slots `{feedback.VERIFIER}`."""
+        return tuple(self._named("feedback"))
+
+    def _named(self, kind: str) -> list[str]:
+        """What follows the dot in the slots of that kind."""
+        parted = (slot.partition(".") for turn in self.turns for slot in sorted(turn.slots()))
+        return [name for first, _, name in parted if first == kind and name]
+
+    @property
     def is_one_conversation(self) -> bool:
         """Whether no turn of the policy has a system message, or a prompt, that its other turns do not see."""
         own = [turn for turn in self.turns if turn.asks_model and turn.by == "policy"]

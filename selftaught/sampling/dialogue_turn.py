@@ -6,7 +6,7 @@ Its texts are templates with slots in braces. It does not run anything: `selftau
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
@@ -20,6 +20,8 @@ GIVEN = ("task", "answer", "feedback")
 """Slots that are no turn's name; `text.NAME` is a text of the task."""
 TELLING = ("answer", "text.reference", "text.program")
 """Slots that give the right answer away."""
+MISTAKEN = frozenset(get_args(TurnKind)) | {"question", "problem", "prompt", "response", "reference"}
+"""What is taken for a slot in prompts; other words in braces are of code or LaTeX, and stay as they are."""
 
 Template = Annotated[str, Field(min_length=1)]
 When = Literal["always", "failed", "passed", "all_failed"]
@@ -201,5 +203,8 @@ def _of_slots(turn: DialogueTurn, earlier: Sequence[str], later: Sequence[str]) 
     for slot in sorted(turn.slots().intersection(later)):
         yield f"{{{slot}}} is not said before it. Only earlier turns can be quoted."
     for slot in sorted(turn.slots().difference(earlier, later, GIVEN)):
-        if meant := get_close_matches(slot, [*earlier, *GIVEN], 1, 0.75):
-            yield f"{{{slot}}} is not a slot. Did you mean {{{meant[0]}}}?"
+        meant = get_close_matches(slot, [*earlier, *GIVEN], 1, 0.75)
+        if meant or slot in MISTAKEN:
+            known = ", ".join(f"{{{each}}}" for each in (*GIVEN, "text.NAME", *earlier))
+            did = f" Did you mean {{{meant[0]}}}?" if meant else ""
+            yield f"{{{slot}}} is not a slot.{did} There are {known}."

@@ -39,6 +39,11 @@ class Episodes(Drawing, Sampler, type="episode"):
         played = await asyncio.gather(*(self._played(task, index, context) for index in range(self.k)))
         return Group(task=task, rollouts=tuple(played))
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """Those of its actions: `action_1` and so on."""
+        return tuple(f"action_{number}" for number in range(1, self.turns + 1))
+
     def cost(self) -> int:
         """New tokens a task at most: k * turns * max_tokens."""
         return self.k * self.longest()
@@ -86,7 +91,7 @@ class Episodes(Drawing, Sampler, type="episode"):
             content=said.text,
             token_ids=said.token_ids,
             logprobs=said.logprobs,
-            name=f"action_{number + 1}",
+            name=self.turn_names[number],
             finish_reason=said.finish_reason,
         )
         return action, said.prompt_tokens

@@ -55,6 +55,11 @@ class IID(Drawing, Sampler, type="iid"):
         """The `k` rollouts of `task`, with indexes 0 to k - 1. Raises what `ChatModel.chat` raises."""
         return Group(task=task, rollouts=tuple(await self._attempt(task, task.messages, self.k, context)))
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """No turn has a name."""
+        return ()
+
     def asked(self, task: Task) -> Sequence[Message]:
         """The task's prompt with `system` and `shots`."""
         return self._prompt(task.messages)

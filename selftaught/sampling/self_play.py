@@ -88,6 +88,11 @@ class SelfPlay(Drawing, Sampler, type="self_play"):
         """The proposer, and the policy, which solves."""
         return super().roles() | {self.role}
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """No turn has a name."""
+        return ()
+
     def cost(self) -> int:
         """New tokens a task at most: the proposals, and the answers to each."""
         return self.n * (1 + self.k) * self.max_tokens

@@ -205,6 +205,11 @@ class Search(Sampler, type="search"):
         rollouts = tuple(tree.rollout(node, digest, self.expand.temperature) for node in tree.terminals())
         return Group(task=tree.task, rollouts=rollouts, tree=tree.record(ended, self._answer(tree), error, kept))
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """No turn has a name."""
+        return ()
+
     def cost(self) -> int:
         """New tokens a task at most, where iterations or tokens are limited; else about what so many nodes take.
 

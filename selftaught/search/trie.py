@@ -56,6 +56,11 @@ class Trie(Drawing, Sampler, type="trie"):
         rollouts = tuple(tree.rollout(node, digest, self.temperature) for node in given)
         return Group(task=task, rollouts=rollouts, tree=tree.record("exhausted", most))
 
+    @property
+    def turn_names(self) -> tuple[str, ...]:
+        """No turn has a name."""
+        return ()
+
     def cost(self) -> int:
         """New tokens a task at most: k * max_tokens."""
         return self.k * self.max_tokens

@@ -3,6 +3,7 @@
 Equal sources, draws and pasts give equal lists, byte for byte, so that a repeated step gives the same data set.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,9 @@ def seeds(key: RoundKey) -> Draw:
     """The draw of one attempt at one round; a round that is tried again gets other tasks."""
     return Draw(campaign=key.campaign_seed, round=key.seed)
 
+
+FIELD = re.compile(r"(?<=[ (])tasks\.(?=[a-z])")
+"""How messages of sources name a field of theirs."""
 
 Sets = Mapping[str, TaskSource]
 """The sources of a recipe's named sets."""
@@ -72,4 +76,5 @@ def _of_sets(sets: Sets, draw: Draw) -> Iterator[Task]:
             for task in iterated(source, "reported", Task, partial(source.reported, draw)):
                 yield task.model_copy(update={"split": named_set(name)})
         except BadInput as error:
-            raise BadInput(f"sets.{name}: {error}") from None
+            said = FIELD.sub(f"sets.{name}.tasks.", str(error))
+            raise BadInput(f"sets.{name}: {said}") from None

@@ -1,19 +1,20 @@
 """What every block of an axis has to hold to, tried on a few tasks. What one's own block means is for one's own tests.
 
-Verifiers are tried on gold answers, on nothing, on the question said again and on several answers at once; samplers,
-curators, metrics and controls on a model that is right half of the time. A block that asks a model is given one that
-says what `answers` say. What controls, objectives and task sources have to hold to is in modules of their own.
+Verifiers are tried on gold answers, on nothing, on the question said again and on several answers at once; samplers
+on a model that says what `answers` say, metrics on answers that are right half of the time. What controls, curators,
+objectives and task sources have to hold to is in modules of their own.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import partial
 
 from selftaught.blocks import Block, Context, Control, Curator, Metric, Objective, Sampler, TaskSource, Verifier
-from selftaught.blocks.boundary import awaited, called, examples_of
+from selftaught.blocks.boundary import awaited, called
 from selftaught.core.errors import SelftaughtError
-from selftaught.records import Example, Group, Task, Verdict
+from selftaught.records import Group, Task, Verdict
 from selftaught.testing.apart import run_apart
 from selftaught.testing.controls import check_control
+from selftaught.testing.curators import check_curator
 from selftaught.testing.models import Answer, ScriptedModel
 from selftaught.testing.objectives import check_objective
 from selftaught.testing.rows import group_of, verified, wrong
@@ -58,7 +59,7 @@ def _problems(block: Block, tasks: Sequence[Task], answers: Sequence[Answer]) ->
         case Sampler():
             found = _sampler(block, tasks, answers)
         case Curator():
-            found = _curator(block, tasks)
+            found = check_curator(block, tasks)
         case Metric():
             found = _metric(block, tasks)
         case Control():
@@ -105,7 +106,7 @@ async def _judged(verifier: Verifier, task: Task, texts: Sequence[str], answers:
     return await verifier.judge(group_of(task, texts), _context(verifier, answers))
 
 
-# Samplers, curators, metrics ------------------------------------------------------------------------------------------
+# Samplers, metrics ----------------------------------------------------------------------------------------------------
 
 
 def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
@@ -125,23 +126,6 @@ def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer])
 
 async def _sampled(sampler: Sampler, task: Task, answers: Sequence[Answer]) -> Group:
     return await awaited(sampler, "sample", Group, lambda: sampler.sample(task, _context(sampler, answers)))
-
-
-def _curator(curator: Curator, tasks: Sequence[Task]) -> Iterator[str]:
-    groups = [verified(task, tasks) for task in tasks]
-    made = _examples(curator, groups)
-    if made != _examples(curator, groups):
-        yield "equal groups and seed gave different examples"
-    if sorted(each.id for each in made) != sorted(each.id for each in _examples(curator, groups[::-1])):
-        yield "the examples depend on the order of the groups"
-    for stranger in {each.task for each in made} - {task.id for task in tasks}:
-        yield f"an example names task {stranger!r}, which is none of the groups'"
-    if doubles := len(made) - len({each.id for each in made}):
-        yield f"{doubles} examples are there twice"
-
-
-def _examples(curator: Curator, groups: Sequence[Group]) -> list[Example]:
-    return list(examples_of(curator, groups, 0))
 
 
 def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:

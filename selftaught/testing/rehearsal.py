@@ -4,7 +4,7 @@ It shows what a recipe asks a model, and what of its answers is learnt, before a
 nothing, and a curator's `minimum` does not count.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from anyio.from_thread import start_blocking_portal
@@ -43,11 +43,12 @@ class Rehearsal:
                 yield f"  {each.turn or 'answer'}, {each.verifier}: {found}"
 
     def _learnt(self) -> Iterator[str]:
-        yield f"{len(self.examples)} examples"
+        yield f"{len(self.examples)} example{'s' * (len(self.examples) != 1)}"
         for example in self.examples:
             yield f"  {example.target.type}, weight {example.weight:g}"
-            for segment in (segment for sequence in example.sequences for segment in sequence):
-                yield from _lines(segment.messages, "learnt" if _is_learnt(segment) else "read")
+            for side, sequence in zip(_sides(example), example.sequences, strict=False):
+                for segment in sequence:
+                    yield from _lines(segment.messages, side if _is_learnt(segment) else "read")
 
 
 def rehearse(stage: Stage, *answers: Answer, task: Task | None = None) -> Rehearsal:
@@ -69,6 +70,11 @@ async def _judged(stage: Stage, task: Task, context: Context) -> Group:
     group = await awaited(stage.sample, "sample", Group, lambda: stage.sample.sample(task, context))
     (judged,) = await verify([group], stage.verify, context, silent)
     return judged
+
+
+def _sides(example: Example) -> Sequence[str]:
+    """What is done with what each sequence says."""
+    return ("better", "worse") if example.target.type == "prefer" else ("learnt",)
 
 
 def _is_learnt(segment: Segment) -> bool:

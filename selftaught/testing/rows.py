@@ -9,10 +9,17 @@ from selftaught.verification.gold import stating
 def group_of(task: Task, texts: Sequence[str]) -> Group:
     """`task` with an answer of each of `texts`."""
     rollouts = (
-        Rollout(task=task.id, index=at, model="scripted", turns=(Turn(content=text),), temperature=1.0)
+        Rollout(task=task.id, index=at, model="scripted", turns=(turn_of(text),), temperature=1.0)
         for at, text in enumerate(texts)
     )
     return Group(task=task, rollouts=tuple(rollouts))
+
+
+def turn_of(text: str, name: str = "", agent: str = "", finish_reason: str = "stop") -> Turn:
+    """A turn that says `text`, with tokens as a `ScriptedModel` has them."""
+    ids = tuple(text.encode())
+    logprobs = (-5.5,) * len(ids)
+    return Turn(content=text, token_ids=ids, logprobs=logprobs, name=name, agent=agent, finish_reason=finish_reason)
 
 
 def verified(task: Task, tasks: Sequence[Task]) -> Group:

@@ -44,7 +44,7 @@ class GoldCheck:
     """What `verifier` makes of the gold answers of `tasks` tasks: how many it failed, the first of them, and why.
 
     `skipped` says why nothing was tried (then `tasks` is 0); `pattern` is the `answer_pattern` that takes an answer
-    that passes out of the first one's gold answer.
+    that passes out of the first one's gold answer. `crashed` is whether it gave no verdict on that one at all.
     """
 
     verifier: str
@@ -54,6 +54,7 @@ class GoldCheck:
     said: str = ""
     pattern: str = ""
     skipped: str = ""
+    crashed: bool = False
 
     def text(self) -> str:
         """One line for people."""
@@ -73,7 +74,7 @@ def require_gold(checks: Sequence[GoldCheck]) -> None:
     for check in checks:
         if check.first is not None and check.failed > MOST_FAILED * check.tasks:
             raise BadInput(
-                f"verify: '{check.verifier}' fails {check.failed} of the tasks' own {check.tasks} gold answers, more "
+                f"verify: '{check.verifier}' {_fails(check)} of the tasks' own {check.tasks} gold answers, more "
                 f"than {MOST_FAILED:.0%}: a model's answer could not pass either. The first, of the "
                 f"{check.first.split} task '{_short(check.first.question, 60)}' ({check.first.source}), is "
                 f"'{_short(check.first.answer or stating(check.first), 100)}': {check.said}. {_fix(check)}"
@@ -118,7 +119,8 @@ async def _check(verifier: Verifier, tasks: Sequence[Task]) -> GoldCheck:
             return GoldCheck(verifier.name, len(tasks))
         task, verdict = failed[0]
         reason = _short(verdict.error or verdict.reason or "failed", 160)
-        return GoldCheck(verifier.name, len(tasks), len(failed), task, reason, await _pattern(verifier, task))
+        pattern, crashed = await _pattern(verifier, task), verdict.error is not None
+        return GoldCheck(verifier.name, len(tasks), len(failed), task, reason, pattern, crashed=crashed)
     except _AsksModel:
         return GoldCheck(verifier.name, skipped="it asks a model")
 
@@ -143,7 +145,13 @@ def _short(text: str, width: int) -> str:
     return shorten(text, width, placeholder=" …")
 
 
+def _fails(check: GoldCheck) -> str:
+    return f"could not judge {check.failed}" if check.crashed else f"fails {check.failed}"
+
+
 def _fix(check: GoldCheck) -> str:
+    if check.crashed:
+        return "Fix the verifier, or what the task gives it to judge by."
     if check.pattern:
         return (
             f"The answer is inside a longer text: extract it with tasks.answer_pattern: '{check.pattern}' "

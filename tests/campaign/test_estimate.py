@@ -8,6 +8,7 @@ import pytest
 
 from selftaught.campaign.estimate import Estimate, plan
 from selftaught.campaign.order import CampaignOrder
+from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
 from tests.rounds import REPOSITORY, database, model, platform, recipe, recorded_blocks
@@ -34,6 +35,18 @@ def test_a_share_of_the_tasks_is_counted_once_more_for_every_other_temperature(
     adapting = {"type": "adapt", "temperatures": temperatures, "share": 0.25}
     asked = recipe(model, control=adapting, sample={"type": "iid", "k": 2, "temperature": 1.0, "max_tokens": 32})
     assert estimated(platform, asked).sampled_tokens == SAMPLED + probed * SAMPLED // 4
+
+
+@pytest.mark.parametrize("axis", ["sample", "evaluate"])
+def test_a_text_that_no_task_has_is_refused(platform: Platform, model: Path, axis: str):
+    block = {"type": "dialogue", "turns": [{"name": "attempt", "ask": "{task} As in {text.refrence}", "n": 2}]}
+    stage = {
+        "sample": {"sample": block},
+        "evaluate": {"evaluate": [{"type": "strategy", "label": "x", "sample": block}]},
+    }
+    wanted = stage[axis] | ({"gate": {"type": "paired_gain", "metric": "x"}} if axis == "evaluate" else {})
+    with pytest.raises(BadInput, match=rf"\.{axis}: {{text\.refrence}} is a text that none .*'reference'"):
+        estimated(platform, recipe(model, **wanted))
 
 
 def test_tasks_that_a_curriculum_leaves_out_cost_nothing(platform: Platform, model: Path):

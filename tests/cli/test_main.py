@@ -170,6 +170,11 @@ def test_recipes_validate_stops_at_the_first_mistake(tmp_path: Path) -> None:
     assert "models: is missing." in done.stderr
 
 
+def test_recipes_blocks_says_the_first_paragraph_whole() -> None:
+    said = " ".join(ran("recipes blocks curate").stdout.split())
+    assert all(" ".join((b.__doc__ or "").split("\n\n")[0].split()) in said for b in blocks("curate").values())
+
+
 def test_recipes_schema_is_a_json_schema_that_names_the_blocks() -> None:
     schema = json_of("recipes schema")
     assert schema["$schema"].endswith("2020-12/schema")

@@ -46,7 +46,7 @@ def test_a_blocks_test_passes_and_can_fail(tmp_path: Path):
     assert ran("block", "short_answer").stdout == "short_answer.py\ntest_short_answer.py\n"
     assert 'class ShortAnswer(RolloutVerifier, type="short_answer"):' in Path("short_answer.py").read_text()
     done = in_python(tmp_path, "pytest", "-q", "test_short_answer.py")
-    assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout
     broken = Path("short_answer.py").read_text().replace("count <= self.words", "count < self.words")
     Path("short_answer.py").write_text(broken)
     assert in_python(tmp_path, "pytest", "-q", "test_short_answer.py").returncode == 1
@@ -74,7 +74,7 @@ def test_a_plug_ins_test_passes_and_its_entry_point_makes_the_block_known(tmp_pa
     ran("plugin", "my-blocks")
     folder = tmp_path / "my-blocks"
     done = in_python(folder, "pytest", "-q")
-    assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True), done.stdout
     project = tomllib.loads((folder / "pyproject.toml").read_text())
     about = folder / "my_blocks-0.1.0.dist-info"  # as an installer writes it
     about.mkdir()

@@ -93,6 +93,11 @@ def test_an_effect_is_not_taken_for_a_recipe():
         Recipe.parse(FILE, "rft.yaml")
 
 
+def test_a_recipes_name_is_no_effects_file():
+    with pytest.raises(BadRecipe, match=r"rft: no such effect\. A recipe has that name: give the effect's own file"):
+        Effect.load(Path("rft"))
+
+
 def test_what_is_no_effect_is_not_taken_for_one(tmp_path: Path):
     (tmp_path / "rft.yaml").write_text(FILE)
     with pytest.raises(BadRecipe, match=r"rtf\.yaml: no such effect\. Did you mean 'rft\.yaml'\?"):

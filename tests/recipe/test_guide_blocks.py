@@ -35,7 +35,7 @@ def defined(file: Path, code: str) -> type[Block]:
 
 
 def test_there_is_one_for_each_axis_that_has_a_check(blocks: list[type[Block]]):
-    assert [block.axis for block in blocks] == ["verify", "sample", "curate", "evaluate"]
+    assert [block.axis for block in blocks] == ["verify", "sample", "curate", "curate", "evaluate"]
 
 
 @pytest.mark.parametrize("at", range(len(CODES)))

@@ -555,6 +555,29 @@ def test_an_objective_that_no_curator_gives_examples_is_refused(curate: str, tra
     assert words in said and "Train by" in said and "or curate by" in said
 
 
+@pytest.mark.parametrize("unset", [("gate", "curate", "train"), ("gate", "evaluate"), ("control",)])
+def test_null_unsets_a_list_as_it_does_a_gate(unset: tuple[str, ...]):
+    stage = parsed(TEXT, *(f"stages.main.{axis}=null" for axis in unset)).stages[-1]
+    assert not any(getattr(stage, axis) for axis in unset)
+
+
+def test_what_has_to_be_there_is_not_unset():
+    assert "stages.main.verify" in mistake(TEXT, "stages.main.verify=null")[0]
+
+
+def test_what_is_replayed_does_not_make_up_for_a_curator():
+    (said,) = mistake(TEXT, "stages.main.train={type: dpo}", "stages.main.replay=240")
+    assert "learns from examples to prefer" in said
+
+
+@pytest.mark.parametrize("sample", ["iid", "budget", "rationalise", "trie", "self_play", "search"])
+def test_a_turn_is_no_turn_of_a_sampler_whose_turns_have_no_names(sample: str):
+    fields = {"search": "{type: search, select: {type: uct}, value: {type: verifier}}"}
+    changes = [f"stages.main.sample={fields.get(sample, f'{{type: {sample}}}')}"]
+    (said,) = mistake(TEXT, *changes, "stages.main.verify={type: stated, turn: check}")
+    assert said.endswith("verify names the turn 'check', but sample has no turns with names. Sample by `dialogue`.")
+
+
 def test_an_objective_with_one_curator_of_several_is_not():
     blocks = "stages.main.curate=[{type: accepted}, {type: advantages}]"
     assert parsed(TEXT, blocks, "stages.main.train={type: policy_gradient}")

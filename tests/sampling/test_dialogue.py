@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from selftaught.blocks import Completion, Context, Verifier
 from selftaught.core.errors import BadRecipe, NoAnswer
 from selftaught.curation.base import asked_with
+from selftaught.recipe import Stage
 from selftaught.records import Function, Group, Message, Rollout, Task, ToolCall, Turn
 from selftaught.records import conversation as seen_by
 from selftaught.sampling.dialogue import Dialogue
@@ -314,6 +315,10 @@ async def test_where_nothing_was_said_there_is_no_rollout(view: str, shown: tupl
         ((ATTEMPT, ATTEMPT), "two turns are called attempt"),
         (({"name": "attempt", "ask": "{second}"}, SECOND), r"\{second\} is not said before it"),
         ((ATTEMPT, SECOND | {"ask": "Look at {atempt}"}), r"Did you mean \{attempt\}"),
+        (
+            (ATTEMPT, SECOND | {"ask": "See {critique}"}),
+            r"\{critique\} is not a slot. There are \{task\}, .*\{attempt\}\.",
+        ),
         ((ATTEMPT | {"when": "failed"},), "no answer before the first turn"),
         ((ATTEMPT, {"name": "second"}), "policy would speak twice in a row"),
         ((ATTEMPT | {"temperature": 0},), "n: 2 with temperature: 0"),
@@ -325,6 +330,21 @@ async def test_where_nothing_was_said_there_is_no_rollout(view: str, shown: tupl
 def test_turns_that_cannot_follow_one_another_are_refused(turns: tuple[dict[str, Any], ...], match: str):
     with pytest.raises(ValidationError, match=match):
         dialogue(*turns)
+
+
+@pytest.mark.parametrize("text", ["Print f'{name}: {x}'.", "End with \\boxed{result}.", '{"key": 1}', "{i}{j}"])
+def test_braces_of_code_are_no_slots(text: str):
+    assert dialogue(ATTEMPT | {"ask": text}).turns[0].ask == text
+
+
+def test_a_reason_is_that_of_a_verifier_of_the_stage():
+    stage = {
+        "sample": {"type": "dialogue", "turns": [ATTEMPT, SECOND | {"ask": "{feedback.equation}"}]},
+        "verify": [{"type": "answer_match"}, {"type": "equations"}],
+        "evaluate": {"type": "accuracy"},
+    }
+    with pytest.raises(ValidationError, match=r"sample: 'dialogue' goes by the verifier 'equation', .*'equations'"):
+        Stage.model_validate(stage)
 
 
 @pytest.mark.parametrize("again", [{"when": "failed"}, {"ask": "{feedback} Again."}, {"when": "all_failed"}])

@@ -194,7 +194,7 @@ async def test_a_tree_of_which_no_answer_could_be_judged_fails_with_the_reason(g
     for value in (Outcome(n=2), Answered()):
         group = await Search(value=value, limits=Limits(iterations=4)).sample(TASK, broken)
         why = "no verifier could judge any answer: ZeroDivisionError: no denominator"
-        assert (group.tree.ended, group.tree.error) == ("failed", why)
+        assert (group.tree.ended, group.tree.error.startswith(why)) == ("failed", True)
 
 
 @pytest.mark.parametrize("value", [Outcome(n=1), Answered()], ids=lambda value: value.name)

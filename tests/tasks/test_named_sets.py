@@ -81,3 +81,21 @@ def test_a_set_with_a_task_that_an_earlier_round_was_trained_on_fails_the_round(
     old = of(drawn, "harder")[0].model_copy(update={"split": "train"})
     with pytest.raises(RoundFailed, match="of earlier rounds: 1 of"):
         prepare(OWN, Draw(campaign=1, round=2), InboxHistory(assigned=[old]), {"harder": SETS["harder"]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "Check sets.harder.tasks.path."),
+        ({"path": "one.jsonl", "question": "q"}, "no column 'q' (sets.harder.tasks.question)"),
+    ],
+)
+def test_what_is_wrong_with_its_rows_names_its_own_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.jsonl").write_text('{"question": "1?", "answer": "1"}\n')
+    source = Jsonl.model_validate({"type": "jsonl", "path": "tasks.jsonl", "train": 1, "gate": 1, "report": 1} | fields)
+    with pytest.raises(BadInput) as raised:
+        prepare(OWN, Draw(campaign=1, round=1), sets={"harder": source})
+    assert words in str(raised.value) and "sets.harder.tasks.jsonl" not in str(raised.value)

@@ -40,3 +40,4 @@ async def test_its_source_and_its_verifier_work_with_what_there_is(domain: Any):
     (wrong,) = await TaskCheck().judge(group_of(tasks[0], [stating(tasks[0]) + "1"]), Context())
     assert (wrong.passed, wrong.error) == (False, None)
     assert check_block(domain["IsMultiple"](), tasks) == []
+    assert check_block(domain["Multiples"](train=20, gate=10, report=10, guard=10)) == []

@@ -18,12 +18,15 @@ from selftaught.blocks import (
     Sampler,
     TaskSource,
     TrainResult,
+    registered,
 )
+from selftaught.blocks.loading import load_blocks
 from selftaught.controls.adapt import Adapt
 from selftaught.controls.curriculum import Curriculum
 from selftaught.controls.until import Until
 from selftaught.curation.accepted import Accepted
 from selftaught.curation.advantages import Advantages
+from selftaught.curation.base import PerGroupCurator, sampled
 from selftaught.evaluation.accuracy import Accuracy
 from selftaught.evaluation.paired_gain import PairedGain
 from selftaught.records import Example, Group, Rollout, Segment, Task, Turn, Verdict
@@ -39,6 +42,8 @@ from selftaught.training.tokens import Loss
 from selftaught.training.value import ValueMSE
 from selftaught.verification.answer_match import AnswerMatch
 from selftaught.verification.equations import Equations
+
+load_blocks()
 
 
 @pytest.mark.parametrize("block", [AnswerMatch(), Equations(), IID(k=3), Accepted(minimum=0), Advantages(), Accuracy()])
@@ -368,6 +373,67 @@ class Careless(Curator):
 @pytest.mark.parametrize("words", ["depend on the order", "'made up', which is none", "there twice"])
 def test_a_curator_that_is_wrong_is_found(words):
     assert any(words in finding for finding in check_block(Careless(), sums(2)))
+
+
+class OfAnswers(PerGroupCurator):
+    """An example of every rollout, in a way that each test spoils."""
+
+    type: str = "of_answers"
+    minimum: int = 0
+
+    def examples(self, group, seed):
+        for at, rollout in enumerate(group.rollouts):
+            self.look(group, at, rollout)
+            yield sampled(group, rollout)
+
+    def look(self, group, at, rollout):
+        """Nothing."""
+
+
+class WantsOneOfEach(OfAnswers):
+    def look(self, group, at, rollout):
+        max(len(each.text) for each in group.accepted())
+
+
+class WantsScores(OfAnswers):
+    def look(self, group, at, rollout):
+        sum(verdict.score for verdict in group.verdicts[at])
+
+
+class WantsOneTurn(OfAnswers):
+    def look(self, group, at, rollout):
+        assert len(rollout.turns) == 1
+
+
+class WantsTheEnd(OfAnswers):
+    def look(self, group, at, rollout):
+        assert rollout.finish_reason == "stop"
+
+
+class FindsNothing(OfAnswers):
+    def examples(self, group, seed):
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("curator", "words"),
+    [
+        (WantsOneOfEach(), "It was given wrong answers alone."),
+        (WantsScores(), "It was given answers that could not be judged."),
+        (WantsOneTurn(), "It was given dialogues."),
+        (WantsTheEnd(), "It was given answers that were cut off."),
+        (FindsNothing(), "it made no example of 3 tasks"),
+    ],
+)
+def test_a_curator_is_tried_on_all_that_rounds_give_it(curator, words):
+    assert check_block(OfAnswers(), sums(3)) == []
+    assert any(words in finding for finding in check_block(curator, sums(3)))
+
+
+@pytest.mark.parametrize("type", sorted(registered("curate")))
+def test_curators_that_ship_pass(type):
+    fields = {"tags": {"passed": "right", "failed": "wrong"}} if type == "tagged" else {}
+    assert check_block(registered("curate")[type].model_validate(fields), sums(3)) == []
 
 
 class Beyond(Metric):

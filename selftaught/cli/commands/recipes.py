@@ -155,7 +155,8 @@ def recipes_blocks(
 
 
 def _summary(block: Any) -> str:
-    return (block.__doc__ or "").split("\n")[0]
+    """The first paragraph of what it says of itself."""
+    return " ".join((block.__doc__ or "").split("\n\n")[0].split())
 
 
 def _print_fields(kind: str, block: Any, fields: Any) -> None:

@@ -25,6 +25,7 @@ from selftaught.round.checks.context_length import require_room, too_long
 from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.gold_answers import require_passed
 from selftaught.round.checks.roles import require_asked_rightly, require_named
+from selftaught.round.checks.texts import require_texts
 from selftaught.round.checks.tokenizers import require_same_tokens
 from selftaught.round.controls import chosen, controlled, state_before
 from selftaught.round.error_budget import pool_of
@@ -90,6 +91,7 @@ def _fix(platform: Platform, recipe: Recipe, key: RoundKey, shards: int, out: Pa
     run = platform.tracker.round_run(key, stage.name)  # first, so that a failed draw is reported
     taken = chosen(stage, _drawn(platform, recipe, key, run), state, key.seed)
     # before anything is sampled: on a cluster no plan has been made that would have said it
+    require_texts(taken.tasks, [stage])
     require_passed(taken.tasks, recipe, [stage])
     counts = {name: float(count) for name, count in taken.counts.items()}
     if taken.alike:
