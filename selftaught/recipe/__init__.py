@@ -232,12 +232,14 @@ class Stage(BaseModel):
     @model_validator(mode="after")
     def _answers_are_enough(self) -> Self:
         answers = self.sample.answer_names
+        if self.sample.turn_names == ():  # one answer, which needs no name
+            answers = ("the answer",)
         for block in self.curate:
             if answers is not None and len(answers) < block.answers:
                 raise ValueError(
                     f"curate: '{block.name}' keeps rollouts by what became of {block.answers} answers, and sample has "
                     f"{len(answers)} (turns of kind attempt or refinement: {', '.join(answers) or 'none'}). Set keep: "
-                    "passed, or the kind of another turn to refinement."
+                    "passed, or sample by a dialogue with two such turns."
                 )
         return self
 

@@ -263,6 +263,8 @@ def test_what_became_of_a_second_answer_is_no_choice_where_there_is_one(keep: st
     assert "'transcripts' keeps rollouts by what became of 2 answers, and sample has 1" in said
     parsed(two.replace(f"keep: {keep}", "keep: [held, passed]"))
     parsed(two.replace("kind: action", "kind: attempt"))
+    (said, *_) = mistake(TEXT.replace("[{type: accepted}]", f"{{type: transcripts, keep: {keep}}}"))
+    assert "and sample has 1 (turns of kind attempt or refinement: the answer)" in said
 
 
 def test_all_mistakes_are_told_at_once() -> None:
