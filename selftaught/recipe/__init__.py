@@ -256,15 +256,17 @@ class Stage(BaseModel):
     @model_validator(mode="after")
     def _the_old_policy_is_the_one_that_sampled(self) -> Self:
         """Who trains from another policy, or on another round's rollouts, cannot compute what sampled them."""
-        for objective in self.train:
-            asked = getattr(objective, "loss", "") != "reinforce"  # which has no ratio to it
-            recomputed = asked and getattr(objective, "old", None) == "recomputed"
-            if recomputed and (self.replay or self.sample_from != self.train_from):
+        for at, objective in enumerate(self.train):
+            recomputed = getattr(objective, "old", None) == "recomputed"
+            before = [each.name for each in self.train[:at] if each.role == objective.role]
+            other = self.replay or self.sample_from != self.train_from or before
+            if recomputed and other and getattr(objective, "loss", "") != "reinforce":  # which has no ratio to it
+                trained = f", behind '{before[-1]}'" if before else ""
                 raise ValueError(
                     f"train: '{objective.name}' with old: recomputed takes the policy that training starts from for "
                     f"the one that sampled, and with sample_from: {self.sample_from}, train_from: {self.train_from} "
-                    f"and replay: {self.replay} it is another. Set old: sampled (vLLM gives what that needs), or "
-                    "sample_from and train_from to the same and replay to 0."
+                    f"and replay: {self.replay}{trained} it is another. Set old: sampled (vLLM gives what that needs), "
+                    "or sample_from and train_from to the same, replay to 0, and train by it first."
                 )
         return self
 

@@ -240,14 +240,20 @@ def test_rollouts_that_would_be_too_long_to_train_are_refused():
         Recipe.parse(json.dumps(recipe))
 
 
-@pytest.mark.parametrize("other", [{"replay": 8}, {"sample_from": "base"}, {"train_from": "head"}])
+TWO: dict[str, Any] = {
+    "curate": [{"type": "advantages"}, {"type": "references"}],
+    "train": [{"type": "sft"}, {"type": "policy_gradient"}],
+}
+
+
+@pytest.mark.parametrize("other", [{"replay": 8}, {"sample_from": "base"}, {"train_from": "head"}, TWO])
 def test_the_old_policy_is_not_computed_by_one_that_did_not_sample(other: dict[str, Any]):
     recipe = Recipe.load("grpo").model_dump(mode="json")
     del recipe["stages"][0]["online"]
     recipe["stages"][0] |= other
     with pytest.raises(BadRecipe, match=r"old: recomputed takes the policy that training starts from .* old: sampled"):
         Recipe.parse(json.dumps(recipe))
-    recipe["stages"][0]["train"][0]["old"] = "sampled"
+    recipe["stages"][0]["train"][-1]["old"] = "sampled"
     assert Recipe.parse(json.dumps(recipe))
 
 
