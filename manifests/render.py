@@ -8,13 +8,13 @@ compares them.
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from selftaught.campaign.kfp.versions import compiled
+from selftaught.campaign.kfp.versions import compiled, with_pull_secrets
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -36,7 +36,7 @@ def rendered() -> dict[Path, str]:
     files: dict[Path, str] = {}
     for overlay in sorted((HERE / "overlays").iterdir()):
         chart = platform(overlay)
-        pipelines = yaml.dump_all(list(_pipelines(images(chart))), sort_keys=False, width=120)
+        pipelines = yaml.dump_all(list(_pipelines(images(chart), pull_secrets(chart))), sort_keys=False, width=120)
         files |= {overlay / "platform.yaml": NOTICE + chart, overlay / "pipelines.yaml": NOTICE + pipelines}
     return files
 
@@ -50,17 +50,26 @@ def platform(overlay: Path) -> str:
 
 def images(chart: str) -> dict[str, str]:
     """What the images of the pipelines are called where `chart` is applied, by registry and, if any, digest."""
-    settings = next(item for item in yaml.safe_load_all(chart) if item and item["metadata"]["name"] == SETTINGS)["data"]
+    settings = _settings(chart)
     return {"steps": settings["SELFTAUGHT_IMAGE_STEPS"], "trainer": settings["SELFTAUGHT_IMAGE_TRAINER"]}
 
 
-def _pipelines(called: dict[str, str]) -> Iterator[dict[str, Any]]:
+def pull_secrets(chart: str) -> list[str]:
+    """The Secrets that these images are pulled with."""
+    return [name for name in _settings(chart).get("SELFTAUGHT_PULL_SECRETS", "").split(",") if name]
+
+
+def _settings(chart: str) -> dict[str, str]:
+    return next(item for item in yaml.safe_load_all(chart) if item and item["metadata"]["name"] == SETTINGS)["data"]
+
+
+def _pipelines(called: dict[str, str], secrets: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A Pipeline and its PipelineVersion for each compiled pipeline, with the images as they are `called`.
 
     KFP's versions do not change once made, so a version is named by its content, as `selftaught submit` does it.
     """
     for path in sorted(COMPILED.glob("*.yaml")):
-        pipeline = compiled(path, called)
+        pipeline = with_pull_secrets(compiled(path, called), secrets)
         spec, *platform_spec = pipeline.documents
         name = pipeline.pipeline
         labels = {"app.kubernetes.io/name": "selftaught", "app.kubernetes.io/part-of": "selftaught"}
