@@ -199,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def tokens_of(body: dict) -> dict:
-    text = problem(body["messages"])[0][0] + "\0" if "messages" in body else body["prompt"]
+    text = problem(body["messages"])[0] + "\0" if "messages" in body else body["prompt"]
     return {"tokens": list(text.encode())}
 
 
