@@ -17,7 +17,7 @@ def group_of(task: Task, texts: Sequence[str]) -> Group:
 
 def turn_of(text: str, name: str = "", agent: str = "", finish_reason: str = "stop") -> Turn:
     """A turn that says `text`, with tokens as a `ScriptedModel` has them."""
-    ids = tuple(text.encode())
+    ids = tuple(text.encode(errors="surrogatepass"))  # hostile text may be no Unicode
     logprobs = (-5.5,) * len(ids)
     return Turn(content=text, token_ids=ids, logprobs=logprobs, name=name, agent=agent, finish_reason=finish_reason)
 
