@@ -139,14 +139,11 @@ def _tasks(platform: Platform, digests: Mapping[str, str | None]) -> dict[str, l
     Those of named sets are in no pool of the recipe's own source, and are left out.
     """
     one: dict[LeanTask, LeanTask] = {}
-    return {
-        digest: [
-            one.setdefault(small, small)
-            for task in _own(platform.rows(digest, Task))
-            for small in [LeanTask.of(task, instruction)]
-        ]
-        for digest, instruction in digests.items()
-    }
+
+    def lean(digest: str, instruction: str | None) -> Iterator[LeanTask]:
+        return (LeanTask.of(task, instruction) for task in _own(platform.rows(digest, Task)))
+
+    return {each: [one.setdefault(small, small) for small in lean(each, said)] for each, said in digests.items()}
 
 
 def _own(tasks: Iterable[Task]) -> Iterator[Task]:

@@ -10,7 +10,7 @@ their own and have no pool. Finding overlaps between sets that were made elsewhe
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import ClassVar, NoReturn
 
@@ -42,11 +42,13 @@ class PromptedSource(TaskSource):
     between: ClassVar[str] = " "
     """What stands between the two."""
 
+    def prompt(self, question: str) -> str:
+        """`question` with the instruction after it."""
+        return f"{question}{self.between}{self.instruction}" if self.instruction else question
+
     def messages(self, question: str) -> tuple[Message, ...]:
         """The prompt that asks `question`."""
-        asked = Message(
-            role="user", content=f"{question}{self.between}{self.instruction}" if self.instruction else question
-        )
+        asked = Message(role="user", content=self.prompt(question))
         return (Message(role="system", content=self.system), asked) if self.system else (asked,)
 
     def asked(self, prompt: str, instruction: str | None = None) -> str:
@@ -62,7 +64,7 @@ class PromptedSource(TaskSource):
     def asked_now(self, task: AnyTask) -> "Reasked":
         """`task` with this source's instruction in place of the one that its round's recipe had."""
         bare = self.bare(task)
-        return Reasked(self.messages(bare.question)[-1].content, task.template, bare.operands, task.id, task.split)
+        return Reasked(self.prompt(bare.question), bare.template, bare.operands, task=task)
 
     def framed(self, common: Common) -> Common:
         """`common` of bare questions as it is of prompts, which all end with the instruction."""
@@ -84,10 +86,19 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Reasked(Bare):
-    """An earlier round's task as the present recipe would ask it: its prompt, under the id that it had."""
+    """An earlier round's `task` as the present recipe would ask it: its prompt, under the id that it had."""
 
-    id: str = ""
-    split: Split = "train"
+    task: AnyTask = field(kw_only=True)
+
+    @property
+    def id(self) -> str:
+        """As the task's, which takes time to make and is needed of few."""
+        return self.task.id
+
+    @property
+    def split(self) -> Split:
+        """As the task's."""
+        return self.task.split
 
 
 def words(text: str) -> list[str]:

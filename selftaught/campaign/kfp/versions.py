@@ -100,8 +100,7 @@ def with_model_keys(pipeline: Compiled, variables: Sequence[str]) -> Compiled:
         "secretName": MODEL_KEYS,
         "secretNameParameter": {"runtimeValue": {"constant": MODEL_KEYS}},
     }
-    for document in documents[1:] if variables else ():
-        executors = document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for executors in _on_kubernetes(documents) if variables else ():
         asking = (
             ASKING if "exec-verify" in executors else {*ASKING, "train"}
         )  # which verifies itself, in an online round
@@ -115,10 +114,16 @@ def with_pull_secrets(pipeline: Compiled, names: Sequence[str]) -> Compiled:
     """`pipeline`, whose tasks pull their images with the Secrets `names`; without any it is `pipeline` itself."""
     documents = copy.deepcopy(list(pipeline.documents))
     secrets = [{"secretName": name, "secretNameParameter": {"runtimeValue": {"constant": name}}} for name in names]
-    for document in documents[1:] if names else ():
-        for executor in document["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+    for executors in _on_kubernetes(documents) if names else ():
+        for executor in executors.values():
             executor["imagePullSecret"] = secrets
     return Compiled(tuple(documents))
+
+
+def _on_kubernetes(documents: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """What Kubernetes is told of each task's executor, by its name; of a pipeline without any of that, nothing."""
+    for document in documents[1:]:
+        yield document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
 def ensure(client: Any, pipeline: Compiled, namespace: str) -> Version:
