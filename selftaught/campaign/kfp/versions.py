@@ -121,7 +121,7 @@ def with_pull_secrets(pipeline: Compiled, names: Sequence[str]) -> Compiled:
 
 
 def _on_kubernetes(documents: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    """What Kubernetes is told of each task's executor, by its name; of a pipeline without any of that, nothing."""
+    """The Kubernetes settings of each task, by its executor's name; none in a pipeline that has no such part."""
     for document in documents[1:]:
         yield document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
