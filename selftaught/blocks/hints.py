@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from selftaught.core.templates import filled
+from selftaught.core.templates import filled, with_slots
 from selftaught.records import Message, Task
 
 
@@ -19,6 +19,7 @@ def _names_the_answer(hint: str) -> str:
 
 Hint = Annotated[
     str,
+    with_slots("answer"),
     AfterValidator(_names_the_answer),
     Field(description="added to the last user message; {answer} is the gold answer"),
 ]

@@ -12,13 +12,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from selftaught.core.templates import filled
+from selftaught.core.templates import filled, with_slots
 from selftaught.curation.base import PerGroupCurator, capped, completion_example
 from selftaught.curation.process_values import FAR, answered, distances, right_leaves, unjudged_leaves
 from selftaught.records import Example, Group, Node, TargetType, Tree, content_id
 
 Reflect = Annotated[str, Field(description="text after a wrong turn, before `back`")]
-Back = Annotated[str, Field(description="leads back from a wrong turn; {step} is the last step that was right")]
+Back = Annotated[
+    str,
+    with_slots("step"),
+    Field(description="leads back from a wrong turn; {step} is the last step that was right"),
+]
 
 
 class Backtracks(PerGroupCurator):

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from selftaught.core.templates import filled, slots
+from selftaught.core.templates import filled, slots, with_slots
 from selftaught.curation.answers import judged
 from selftaught.curation.base import PerGroupCurator, distinct, drawn, sampled
 from selftaught.records import Example, Group, Message, Rollout, Segment, TargetType, content_id
@@ -48,11 +48,19 @@ class Tagged(PerGroupCurator, type="tagged"):
     tags: Annotated[Tags, Field(description="the tags: {passed: …, failed: …}")]
     forms: Annotated[tuple[Form, ...], Field(min_length=1, description="what examples are made of")] = ("p", "n")
     ask: Annotated[
-        str, Field(description="what is asked; {tag}, {task} (the question) and {feedback} are filled in")
+        str,
+        with_slots("tag", "task", "feedback"),
+        Field(description="what is asked; {tag}, {task} (the question) and {feedback} are filled in"),
     ] = "{tag}\n{task}"
-    again: Annotated[str, Field(min_length=1, description="what the second answer of two is asked for with")] = "{tag}"
+    again: Annotated[
+        str,
+        with_slots("tag", "feedback"),
+        Field(min_length=1, description="what the second answer of two is asked for with"),
+    ] = "{tag}"
     feedback: Annotated[
-        str, Field(description="what {feedback} is for an answer that failed; {reason} is why it did")
+        str,
+        with_slots("reason"),
+        Field(description="what {feedback} is for an answer that failed; {reason} is why it did"),
     ] = "{reason}"
     per_task: Annotated[PositiveInt | None, Field(description="examples of each form and task; null is all")] = 4
 

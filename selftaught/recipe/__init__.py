@@ -204,11 +204,14 @@ class Stage(BaseModel):
     @model_validator(mode="after")
     def _named_verifiers_are_asked(self) -> Self:
         asked = [name for verifier in self.verify if (name := verifier.verdict_name)]
-        naming: tuple[Curator | Sampler, ...] = (*self.curate, self.sample) if len(asked) == len(self.verify) else ()
-        for block in naming:
+        if len(asked) < len(self.verify):
+            return self  # what the tasks' own checks are is not known before
+        naming: list[tuple[str, Curator | Sampler]] = [("curate", each) for each in self.curate]
+        naming += [("sample", self.sample), *(("evaluate", each.sampler()) for each in self.evaluate)]
+        for axis, block in naming:
             if missing := [name for name in block.verifiers if name not in asked]:
                 raise ValueError(
-                    f"{block.axis}: '{block.name}' goes by the verifier '{missing[0]}', but verify has "
+                    f"{axis}: '{block.name}' goes by the verifier '{missing[0]}', but verify has "
                     f"{', '.join(asked)}.{did_you_mean(missing[0], asked)} Name one of these."
                 )
         return self

@@ -4,7 +4,6 @@ Its texts are templates with slots in braces. It does not run anything: `selftau
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -12,7 +11,7 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from selftaught.blocks import Drawing, Stops
 from selftaught.blocks.loading import OneOrMore
-from selftaught.core.templates import filled, slots
+from selftaught.core.templates import USUAL, filled, mistaken, slots
 from selftaught.records import Task, TurnKind
 from selftaught.sampling.dialogue_error import ErrorKind
 
@@ -20,8 +19,8 @@ GIVEN = ("task", "answer", "feedback")
 """Slots that are no turn's name; `text.NAME` is a text of the task."""
 TELLING = ("answer", "text.reference", "text.program")
 """Slots that give the right answer away."""
-MISTAKEN = frozenset(get_args(TurnKind)) | {"question", "problem", "prompt", "response", "reference"}
-"""What is taken for a slot in prompts; other words in braces are of code or LaTeX, and stay as they are."""
+MISTAKEN = USUAL | frozenset(get_args(TurnKind))
+"""What is taken for a slot in prompts, whether there is a turn of that name or not."""
 
 Template = Annotated[str, Field(min_length=1)]
 When = Literal["always", "failed", "passed", "all_failed"]
@@ -199,12 +198,8 @@ def _left_out(turns: Sequence[DialogueTurn]) -> set[str]:
 
 
 def _of_slots(turn: DialogueTurn, earlier: Sequence[str], later: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the slots of `turn`. Braces that are no slot stay, so only what is nearly one is a mistake."""
+    """What is wrong with the slots of `turn`; the names of texts and verifiers are looked at where those are known."""
     for slot in sorted(turn.slots().intersection(later)):
         yield f"{{{slot}}} is not said before it. Only earlier turns can be quoted."
-    for slot in sorted(turn.slots().difference(earlier, later, GIVEN)):
-        meant = get_close_matches(slot, [*earlier, *GIVEN], 1, 0.75)
-        if meant or slot in MISTAKEN:
-            known = ", ".join(f"{{{each}}}" for each in (*GIVEN, "text.NAME", *earlier))
-            did = f" Did you mean {{{meant[0]}}}?" if meant else ""
-            yield f"{{{slot}}} is not a slot.{did} There are {known}."
+    named = {slot for slot in turn.slots() if slot.partition(".")[0] in ("text", "feedback")}
+    yield from mistaken(turn.slots().difference(named, later), (*GIVEN, "text.NAME", *earlier), MISTAKEN)

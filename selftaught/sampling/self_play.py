@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, JsonValue, PositiveInt
 
 from selftaught.blocks import Completion, Context, Drawing, Sampler
-from selftaught.core.templates import filled
+from selftaught.core.templates import filled, with_slots
 from selftaught.core.worker import WorkerDied, in_worker
 from selftaught.records import Group, Message, Rollout, Task
 from selftaught.sampling.iid import rollout_of
@@ -34,7 +34,11 @@ class SelfPlay(Drawing, Sampler, type="self_play"):
     asks_verifiers: ClassVar[bool] = False
     mints: ClassVar[bool] = True
     role: Annotated[str, Field(description="the role that writes tasks")] = "policy"
-    ask: Annotated[str, Field(min_length=1, description="what it is asked; {task} is the question of a task")] = PROMPT
+    ask: Annotated[
+        str,
+        with_slots("task"),
+        Field(min_length=1, description="what it is asked; {task} is the question of a task"),
+    ] = PROMPT
     n: Annotated[PositiveInt, Field(description="proposals a task")] = 4
     k: Annotated[int, Field(ge=2, description="answers a proposal")] = 8
     instruction: Annotated[str, Field(description="text after each proposal, for the solver")] = ""

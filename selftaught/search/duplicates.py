@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 
 from selftaught.blocks import Block, Context
 from selftaught.core.errors import NoAnswer
-from selftaught.core.templates import filled
+from selftaught.core.templates import filled, with_slots
 from selftaught.records import Message, Task
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -52,7 +52,9 @@ class Judged(Duplicates, type="judged"):
     """
 
     role: Annotated[str, Field(description="the role whose model is used")] = "policy"
-    prompt: Annotated[str, Field(description="{task}, {one} and {other} are filled in")] = (
+    prompt: Annotated[
+        str, with_slots("task", "one", "other"), Field(description="{task}, {one} and {other} are filled in")
+    ] = (
         "Problem: {task}\n\nStep A: {one}\n\nStep B: {other}\n\n"
         "Do step A and step B say the same? Answer Yes or No, one word."
     )

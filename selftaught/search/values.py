@@ -12,7 +12,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from selftaught.blocks import Context, OneOf, Verifier, judged
-from selftaught.core.templates import filled
+from selftaught.core.templates import filled, with_slots
 from selftaught.records import Group, Message, Rollout, Turn, Verdict, passes
 from selftaught.search.parts import BadValue, Estimate, NodeValue, RollingValue
 from selftaught.search.rollouts import RollOuts, Said
@@ -65,9 +65,11 @@ class PTrue(NodeValue, type="p_true"):
     """
 
     role: Annotated[str, Field(description="the role whose model is used")] = "policy"
-    prompt: Annotated[str, Field(description="question after the partial solution; {answer} is the gold answer")] = (
-        "Is this solution correct so far? Answer True or False, one word."
-    )
+    prompt: Annotated[
+        str,
+        with_slots("answer"),
+        Field(description="question after the partial solution; {answer} is the gold answer"),
+    ] = "Is this solution correct so far? Answer True or False, one word."
 
     def sees_gold(self) -> bool:
         return "{answer}" in self.prompt

@@ -345,6 +345,13 @@ def test_a_reason_is_that_of_a_verifier_of_the_stage():
     }
     with pytest.raises(ValidationError, match=r"sample: 'dialogue' goes by the verifier 'equation', .*'equations'"):
         Stage.model_validate(stage)
+    own = {"type": "strategy", "label": "told", "sample": stage.pop("sample")}
+    with pytest.raises(ValidationError, match=r"evaluate: 'dialogue' goes by the verifier 'equation', .*'equations'"):
+        Stage.model_validate(stage | {"sample": {"type": "iid"}, "evaluate": own})
+
+
+def test_a_verifier_may_have_any_name():
+    assert dialogue(ATTEMPT, SECOND | {"ask": "{feedback.gold} {feedback.x}"}).verifiers == ("gold", "x")
 
 
 @pytest.mark.parametrize("again", [{"when": "failed"}, {"ask": "{feedback} Again."}, {"when": "all_failed"}])
