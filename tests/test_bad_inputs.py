@@ -861,6 +861,12 @@ CASES = [
         heading="Models",
     ),
     Bad(
+        "a misspelt alias before there is a line",
+        "evaluate championn rft.yaml",
+        recipe(),
+        ("championn: no such folder, and no model by that name. Did you mean 'champion'?",),
+    ),
+    Bad(
         "a folder without weights",
         PULL,
         model("tiny", lambda folder: (folder / "model.safetensors").unlink()),

@@ -74,7 +74,8 @@ def blamed(block: object, method: str) -> Generator[None]:
     except (SelftaughtError, MemoryError):
         raise
     # Whatever somebody else's block may raise is named here, once.
-    except Exception as error:
+    except Exception as raised:
+        error = raised.__cause__ if isinstance(raised.__cause__, StopIteration) else raised  # a generator hides it
         theirs, frames = _of_others(block, error)
         if theirs is None or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
             raise

@@ -40,6 +40,7 @@ from selftaught.serving.backend import Served
 from selftaught.serving.engines.engine import EngineOptions
 from selftaught.serving.engines.pool import LocalEngines
 from selftaught.state.round_key import RoundKey
+from selftaught.state.starter import require_findable
 from selftaught.tasks.draw import prepare, seeds
 from selftaught.tasks.past import InboxHistory
 from selftaught.verification.runner import verify
@@ -186,6 +187,7 @@ def digest_of(platform: Platform, line: str, model: str) -> str:
     """The digest of `model`, which is one of `line`, a folder or a name; it is in the store then."""
     if model in ALIASES or (line in platform.tracker.lines() and "/" not in model):
         return find(platform.tracker, line, model).digest
+    require_findable(model, ALIASES)
     return keep(platform, model)[0]
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -64,13 +65,16 @@ def resolve(name: str, into: Path) -> Path:
     return pull(name, into) if name in STARTERS else _from_hub(name, into)
 
 
-def require_findable(name: str) -> None:
-    """Raise BadInput where `name` is no folder, no starter model, and nothing that the hub could have."""
+def require_findable(name: str, others: Sequence[str] = ()) -> None:
+    """Raise BadInput where `name` is no folder, no starter model, and nothing that the hub could have.
+
+    `others` are names that may be meant besides.
+    """
     on_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
     if not (Path(name).is_dir() or name in STARTERS or on_hub):
         raise BadInput(
-            f"{name}: no such folder, and no model by that name.{did_you_mean(name, STARTERS)}\n"
-            f"  accepted: a folder, owner/name on the Hugging Face hub, or {', '.join(STARTERS)}"
+            f"{name}: no such folder, and no model by that name.{did_you_mean(name, [*STARTERS, *others])}\n"
+            f"  accepted: a folder, owner/name on the Hugging Face hub, or {', '.join([*STARTERS, *others])}"
         )
 
 

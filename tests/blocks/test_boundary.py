@@ -62,6 +62,17 @@ def test_what_is_raised_names_the_block_and_the_lines_of_its_file(call: Callable
         called(Mine(), "draw", int, call)
 
 
+def test_an_iterator_that_ends_too_early_is_named_where_it_did():
+    def none_left() -> Any:
+        return next(iter([]))
+
+    def draws() -> Any:
+        yield none_left()
+
+    with pytest.raises(BadInput, match=rf"(?s){NAMED}draw raised StopIteration.*test_boundary.py:\d+ in none_left"):
+        list(iterated(Mine(), "draw", int, draws))
+
+
 async def test_so_is_what_is_raised_while_it_is_awaited():
     async def sampled() -> object:
         return fails()
