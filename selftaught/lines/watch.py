@@ -33,6 +33,7 @@ from selftaught.recipe import Recipe, Stage
 from selftaught.records import UPLOADED, Task, TaskScore
 from selftaught.report.data import RoundReport
 from selftaught.round.history import detail, recorded
+from selftaught.round.in_use import in_use
 from selftaught.round.intake import inbox, past
 from selftaught.round.job import Plan
 from selftaught.state.claims import parse_claim
@@ -40,7 +41,7 @@ from selftaught.state.ledger import PlanEntry
 from selftaught.state.tracking import Version
 from selftaught.tasks.inbox.batches import names
 
-WatchOutcome = Literal["held", "fell", "nothing new", "no promotion"]
+WatchOutcome = Literal["held", "fell", "nothing new", "no promotion", "busy"]
 TAG = "selftaught.watch"
 """The tag of a version that says what became of it the last time that it was watched."""
 
@@ -180,6 +181,8 @@ def watch(platform: Platform, recipe: Recipe, line: str, campaign: str, guard: G
     if len(tasks) < FEWEST_PAIRS:
         return replace(found, outcome="nothing new", reason=f"{TOO_FEW} since its promotion")
     stage = _deciding(recipe, promotion.metric)
+    if platform.settings.one_engine and in_use(platform, line):
+        return replace(found, outcome="busy", reason="an unfinished round has the only engine, so nothing was measured")
     with _undisturbed(platform, line):  # the champion last, which is up then where one engine fits
         theirs, ours = (_measured(platform, recipe, stage, each, tasks) for each in (anchor, champion))
     after = pairs(ours, theirs)

@@ -200,6 +200,15 @@ def test_where_one_engine_fits_the_line_is_held_and_the_champion_is_measured_las
     assert not OneEngine.held
 
 
+def test_where_one_engine_fits_an_unfinished_round_keeps_it(line: Line, monkeypatch: pytest.MonkeyPatch):
+    line.arrive()
+    monkeypatch.setattr("selftaught.lines.watch.scores", pytest.fail)
+    monkeypatch.setattr("selftaught.lines.watch.in_use", lambda *_: {line.new.digest})
+    there = line.platform
+    line.platform = OneEngine(there.settings.model_copy(update={"one_engine": True}), there.store, there.tracker)
+    assert line.watch().outcome == "busy"
+
+
 def test_a_champion_that_is_as_good_holds(line: Line):
     line.arrive()
     found = line.watch()
