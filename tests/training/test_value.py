@@ -115,6 +115,13 @@ def test_when_all_that_would_be_trained_is_too_long_that_is_said(tiny_model, con
         run(config, tiny_model, long, tmp_path / "out", context())
 
 
+def test_what_is_too_long_to_train_on_is_not_measured_on(tiny_model, context, tmp_path):
+    config = ValueMSE(held_out=0.3, max_length=20, epochs=1)
+    _, apart = _split(config, STEPS)
+    long = [of(each.task, "so " * 20, 0.5) if at in apart else each for at, each in enumerate(STEPS)]
+    assert "value.n" not in run(config, tiny_model, long, tmp_path / "out", context()).metrics
+
+
 def test_without_values_there_is_nothing_to_train_on(tiny_model, context, tmp_path):
     with pytest.raises(RoundFailed, match="value_mse: no examples to train on"):
         ValueMSE().train(tiny_model, [], tmp_path / "out", context())

@@ -37,6 +37,7 @@ def run(config: ValueMSE, model: Path, examples: Sequence[Example], out: Path, c
     chat = cache(lambda: chat_of(model, context.template))
     rows = [row(example, chat) for example in examples]
     kept, apart = _split(config, examples)
+    apart = [index for index in apart if len(rows[index].sequences[0].ids) <= config.max_length]  # as in training
     plan = _plan(config, rows, kept, [example.task for example in examples], context.seed)
 
     def build() -> PreTrainedModel:
