@@ -87,22 +87,24 @@ OBJECTIVES = {
     ),
     "value": ValueMSE(**TOLD | {"batch_size": 2}),
     "value, accumulated": ValueMSE(**TOLD, gradient_accumulation=2),
+    "sft of a model that sees": SFT(**TOLD, batching="padded"),
+    "sft in shards of a model that sees": SFT(**TOLD, batching="padded", sharded=True),
 }
 
 
 @pytest.fixture(scope="module")
 def make(
-    tiny_model: Path, other_model: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_model: Path, other_model: Path, seeing_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., OfflineRequest]:
     """The input of an objective for the examples; its files are in a folder of its own."""
     data = tmp_path_factory.mktemp("data") / "examples"
     dataset.write(data, EXAMPLES, "examples")
 
-    def work(objective: Objective) -> OfflineRequest:
+    def work(objective: Objective, name: str = "") -> OfflineRequest:
         folder = tmp_path_factory.mktemp("work")
         return OfflineRequest(
             objective=objective,
-            model=tiny_model,
+            model=seeing_model if name.endswith("sees") else tiny_model,
             examples=data,
             out=folder / "out",
             scratch=folder / "scratch",
@@ -118,7 +120,7 @@ def make(
 @pytest.fixture(scope="module")
 def alone(make: Callable[..., OfflineRequest]) -> dict[str, OfflineRequest]:
     """Every objective's work, done in this process."""
-    works = {name: make(objective) for name, objective in OBJECTIVES.items()}
+    works = {name: make(objective, name) for name, objective in OBJECTIVES.items()}
     for work in works.values():
         work.scratch.mkdir(parents=True)
         work.run_as_rank(first=True)
@@ -128,7 +130,7 @@ def alone(make: Callable[..., OfflineRequest]) -> dict[str, OfflineRequest]:
 @pytest.fixture(scope="module", params=[2, 3])
 def shared(request: pytest.FixtureRequest, make: Callable[..., OfflineRequest]) -> dict[str, OfflineRequest]:
     """The same, done by several processes; of three, one is idle in batches of two."""
-    works = {name: make(objective) for name, objective in OBJECTIVES.items()}
+    works = {name: make(objective, name) for name, objective in OBJECTIVES.items()}
     for work in works.values():
         work.scratch.mkdir(parents=True)
         (work.scratch / "work.json").write_text(work.model_dump_json())
