@@ -69,7 +69,7 @@ def _text(line: bytes, name: str, begin: int) -> str:
 
 def _row(location: str, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line.rstrip())  # else what is missing at its end is missing in the next line
     except json.JSONDecodeError as error:
         raise BadInput(
             f"{location}: not JSON ({error.msg}, column {error.colno}). Each line should be an object."

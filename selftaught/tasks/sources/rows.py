@@ -300,14 +300,15 @@ class RowSource(Columns):
 
     def _check_sizes(self, name: str, found: Pools[Problem]) -> None:
         """Raise BadInput when a pool has fewer problems than its set asks for."""
-        sets = found.sets
-        if any(len(sets[split]) < size for split, size in self.sizes().items()):
-            counts = ", ".join(f"{split} {len(sets[split])} of {size}" for split, size in self.sizes().items() if size)
+        asked = {split: (len(found.sets[split]), size) for split, size in self.sizes().items() if size}
+        short = {split: counts for split, counts in asked.items() if counts[0] < counts[1]}
+        if short:
+            counts = ", ".join(f"{split} has {has} and asks for {size}" for split, (has, size) in (short | asked).items())
             shares = ", ".join(f"{split} {share:.0%}" for split, share in SHARES.items())
             fields = " and ".join(self.own_rows[split] for split in ("gate", "report"))
             joined = found.joined()
             raise BadInput(
-                f"{name}: too few different problems for the sets asked for: {counts}. A problem's set follows from "
+                f"{name}: too few different problems: {counts}. A problem's set follows from "
                 f"its text ({shares}; the same words with other numbers, or a run of 13 words in common, count as one "
                 f"problem{': ' + joined if joined else ''}). Ask for fewer tasks, give more rows, or give rows of "
                 f"their own in {fields}."
