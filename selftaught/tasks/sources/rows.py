@@ -303,7 +303,7 @@ class RowSource(Columns):
         asked = {split: (len(found.sets[split]), size) for split, size in self.sizes().items() if size}
         short = {split: counts for split, counts in asked.items() if counts[0] < counts[1]}
         if short:
-            counts = ", ".join(f"{split} has {has} and asks for {size}" for split, (has, size) in (short | asked).items())
+            counts = ", ".join(f"{each} has {has} and asks for {size}" for each, (has, size) in (short | asked).items())
             shares = ", ".join(f"{split} {share:.0%}" for split, share in SHARES.items())
             fields = " and ".join(self.own_rows[split] for split in ("gate", "report"))
             joined = found.joined()
