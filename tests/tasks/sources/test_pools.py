@@ -195,7 +195,7 @@ def test_what_was_trained_on_under_another_instruction_is_not_held_out(tmp_path:
     known = {before.asked(task.question) for task in trained}
     own.write_text("".join(json.dumps(row) + "\n" for row in rows if row["question"] in known))
     block = Jsonl.model_validate({**sizes, "instruction": "Say a number.", f"{split}_path": own})
-    with pytest.raises(BadInput, match=f"{split} 0 of 5"):
+    with pytest.raises(BadInput, match=f"{split} has 0 and asks for 5"):
         prepare(block, Draw(1, 3), InboxHistory(assigned=trained))
 
 
