@@ -8,10 +8,10 @@ to the bit.
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -74,6 +74,9 @@ class Training(Trained):
     others: Mapping[str, Trained] = {}
 
 
+T = TypeVar("T", bound=Training)
+
+
 @patient
 def run(job_path: str, examples: str, out: str) -> Training:
     """Train on `examples`, store and register the challenger, write the training record to `out`.
@@ -93,11 +96,7 @@ def run(job_path: str, examples: str, out: str) -> Training:
         **held_to(job),
     }
     key = input_key("train", inputs)
-    done = trained_before(platform, key, Training)
-    if done is None:
-        made = _train(platform, job, Path(examples), given, key)
-        done = platform.store.claim(key, made.model_dump_json().encode())
-    training = parse_claim(platform.store, key, done, Training)
+    training = trained_once(platform, key, Training, lambda: _train(platform, job, Path(examples), given, key))
     shutil.rmtree(scratch_of(platform, job, key), ignore_errors=True)
     register(platform, job, training)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -105,19 +104,17 @@ def run(job_path: str, examples: str, out: str) -> Training:
     return training
 
 
-def trained_before(platform: Platform, key: str, kind: type[Training]) -> bytes | None:
-    """The training, a `kind`, that was claimed under `key`.
+def trained_once(platform: Platform, key: str, kind: type[T], train: Callable[[], T]) -> T:
+    """The training that was claimed under `key`, else what `train` makes, which is claimed.
 
     Where a model of it is gone, the claim is forgotten: who removed a damaged one, as its error says, trains again.
     """
-    done = platform.store.claimed(key)
-    if done is None:
-        return None
-    training = parse_claim(platform.store, key, done, kind)
-    if all(platform.store.has("models", each.digest) for each in (training, *training.others.values())):
-        return done
-    platform.store.release(key)
-    return None
+    if (done := platform.store.claimed(key)) is not None:
+        training = parse_claim(platform.store, key, done, kind)
+        if all(platform.store.has("models", each.digest) for each in (training, *training.others.values())):
+            return training
+        platform.store.release(key)
+    return parse_claim(platform.store, key, platform.store.claim(key, train().model_dump_json().encode()), kind)
 
 
 def scratch_of(platform: Platform, job: Job, key: str) -> Path:

@@ -32,11 +32,10 @@ from selftaught.round.steps.train import (
     request,
     scratch_of,
     stored,
-    trained_before,
+    trained_once,
 )
 from selftaught.round.steps.verify import Verified, show, track_examples, track_verified
 from selftaught.sampling.runner import total_tokens
-from selftaught.state.claims import parse_claim
 from selftaught.verification.runner import funnel
 
 
@@ -65,11 +64,7 @@ def run(job_path: str, tasks: str, verified: str, examples: str, out: str) -> On
         **held_to(job),
     )
     key = input_key("train", inputs)
-    done = trained_before(platform, key, OnlineTraining)
-    if done is None:
-        made = _train(platform, job, job_path, Path(tasks), key)
-        done = platform.store.claim(key, made.model_dump_json().encode())
-    training = parse_claim(platform.store, key, done, OnlineTraining)
+    training = trained_once(platform, key, OnlineTraining, lambda: _train(platform, job, job_path, Path(tasks), key))
     shutil.rmtree(scratch_of(platform, job, key), ignore_errors=True)
     _track(platform, job, training, Path(verified), Path(examples))
     register(platform, job, training)
