@@ -15,7 +15,7 @@ from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.blocks.online import OnlinePlan
 from selftaught.blocks.results import Decision, Evidence, Explanation, Observed, Outlook, Over, State, TrainResult
-from selftaught.core.errors import NoAnswer, SelftaughtError
+from selftaught.core.errors import NoAnswer, SelftaughtError, described
 from selftaught.core.unproven import is_unproven
 from selftaught.core.worker import WorkerDied, in_worker
 from selftaught.records import Example, Group, Message, Rollout, Split, TargetType, Task, Verdict
@@ -221,7 +221,7 @@ class Verifier(Block, axis="verify"):
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename == file_of(type(self))]
         where = f" ({type(self).__qualname__}, {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-        return f"{type(error).__name__}: {error}{where}"
+        return f"{described(error)}{where}"
 
 
 def _wrong(said: object, rollouts: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from selftaught.blocks.axes import Control, Curator
 from selftaught.blocks.block import Block, file_of, shown, within
 from selftaught.blocks.results import Observed, State
-from selftaught.core.errors import BadInput, SelftaughtError
+from selftaught.core.errors import BadInput, SelftaughtError, described
 from selftaught.records import Example, Group, Task
 
 T = TypeVar("T")
@@ -80,9 +80,7 @@ def blamed(block: object, method: str) -> Generator[None]:
         if theirs is None or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
             raise
         lines = "".join(f"\n  {Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)
-        raise BadInput(
-            f"{_named(theirs)}: {method} raised {type(error).__name__}: {error}. Fix the block.{lines}"
-        ) from error
+        raise BadInput(f"{_named(theirs)}: {method} raised {described(error)}. Fix the block.{lines}") from error
 
 
 def _of_others(block: object, error: BaseException) -> tuple[Block | None, list[traceback.FrameSummary]]:

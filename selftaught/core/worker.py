@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from selftaught.core.computing_time import CALL_S, left, share, spend
+from selftaught.core.errors import described
 from selftaught.core.processes import die_with_parent
 
 T = TypeVar("T")
@@ -131,4 +132,4 @@ def _portable(error: Exception) -> Exception:
     try:
         return cast(Exception, pickle.loads(pickle.dumps(error)))  # noqa: S301 (just made)
     except Exception:  # noqa: BLE001 (an exception of others may do anything)
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return RuntimeError(described(error))

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from selftaught.core import shipped
 from selftaught.core.errors import BadRecipe, did_you_mean
@@ -99,14 +101,35 @@ def read(text: str, at: At) -> tuple[Any, Locations]:
     try:
         node = loader.get_single_node()
         return (None, {}) if node is None else _Reading(loader, at).document(node)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise BadRecipe(f"{at(mark.line + 1 if mark else 1)}: not valid YAML ({problem}).") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise BadRecipe(
+            f"{at(mark.line + 1 if mark else 1)}: not valid YAML ({error.problem}).{_advice(error)}"
+        ) from None
     except RecursionError:
         raise BadRecipe(f"{at(1)}: nested more than {DEEPEST} deep. Take the brackets out.") from None
     finally:
         loader.dispose()
+
+
+def _advice(error: yaml.MarkedYAMLError) -> str:
+    """What to do where YAML's own words leave it open: most often a question or a template stands without quotes."""
+    began = f"line {error.context_mark.line + 1}" if error.context_mark else "a line above"
+    found = next((advice for said, advice in _ADVICE.items() if said in str(error.problem)), "")
+    if not found and isinstance(error, (ParserError, ScannerError)):
+        found = "Put text with any of : ? # , { } [ ] @ % in quotes."
+    return f" {found.replace('{}', began)}".rstrip()
+
+
+_ADVICE = {
+    "'\\t'": "Indent with spaces.",
+    "<block mapping start>": "Indent it like what stands beside it.",
+    "<block sequence start>": "Indent it like what stands beside it.",
+    "not allowed here": "Put text with a colon in quotes, or indent the line like what stands beside it.",
+    "end of stream": "The quote of {} is not closed.",
+    "stream end": "The bracket of {} is not closed, or a # without quotes hides its end.",
+}
+"""By what YAML's words of the mistake hold; {} is the line where what is not closed began."""
 
 
 def value_at(data: Any, path: Path) -> Any:

@@ -31,7 +31,7 @@ def check_block(block: Block, tasks: Sequence[Task] = (), answers: Answer | Sequ
     """
     said = (answers,) if isinstance(answers, str) or callable(answers) else answers
     _require_checkable(block, tasks, said)
-    return list(dict.fromkeys(_told(_problems(block, tasks, said))))
+    return _gathered(_told(_problems(block, tasks, said)), tasks)
 
 
 def _require_checkable(block: object, tasks: Sequence[Task], answers: Sequence[Answer]) -> None:
@@ -50,6 +50,20 @@ def _told(problems: Iterator[str]) -> Iterator[str]:
         yield from problems
     except SelftaughtError as error:
         yield str(error)
+
+
+def _gathered(problems: Iterator[str], tasks: Sequence[Task]) -> list[str]:
+    """`problems`, each once: one that several tasks show names the first, and how many there are."""
+    questions = dict[str, list[str]]()
+    for problem in problems:
+        question = next((f"{task.question!r}" for task in tasks if problem.startswith(f"{task.question!r}: ")), "")
+        questions.setdefault(problem.removeprefix(f"{question}: "), []).append(question)
+    return [_shown_by(list(dict.fromkeys(asked)), problem) for problem, asked in questions.items()]
+
+
+def _shown_by(questions: Sequence[str], problem: str) -> str:
+    others = f" (and {len(questions) - 1} more)" if questions[1:] else ""
+    return f"{questions[0]}{others}: {problem}" if questions[0] else problem
 
 
 def _problems(block: Block, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:

@@ -358,6 +358,23 @@ def test_a_control_character_is_told_with_its_line(letter: str) -> None:
     assert found.startswith(f"two.yaml:3: not valid YAML (it holds the control character {letter!a}). Remove it.")
 
 
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("x: {ask: which one?, n: 4}", "Put text with any of : ? # , { } [ ] @ % in quotes."),
+        ("x: {ask: {task} Think.}", "Put text with any of : ? # , { } [ ] @ % in quotes."),
+        ("x: Say: yes", "Put text with a colon in quotes, or indent the line like what stands beside it."),
+        ("x: {ask: count the #s, n: 4}", "The bracket of line 1 is not closed, or a # without quotes hides its end."),
+        ("x: {ask: 'yes, n: 4}", "The quote of line 1 is not closed."),
+        ("x:\n\ty: 1", "Indent with spaces."),
+        ("x:\n  - y: 1\n z: 2", "Indent it like what stands beside it."),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_what_to_do(line: str, advice: str) -> None:
+    (found,) = mistake(f"{line}\n")
+    assert found.endswith(f"). {advice}")
+
+
 @pytest.mark.parametrize("role", ["a/b", "..", "", "A", "a b", "-a"])
 def test_a_role_is_called_as_a_line_may_be(role: str) -> None:
     (found,) = mistake(TEXT, f"models={{policy: m, '{role}': m}}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -339,6 +340,19 @@ MOODS = itertools.count()
 )
 def test_a_verifier_that_is_wrong_is_found(verifier, words):
     assert any(words in finding for finding in check_block(verifier, sums()))
+
+
+class Points(RolloutVerifier):
+    type: str = "points"
+
+    def verdict(self, task, rollout):
+        return Verdict(verifier="points", score=10, passed=True)
+
+
+def test_what_each_task_shows_is_found_once_and_on_one_line():
+    (found,) = check_block(Points(), sums(8))
+    words = r"'What is 2 \+ 3\?' \(and 7 more\): Verdict\.score: 10: should be less than or equal to 1 \(Points, .*\)"
+    assert re.fullmatch(words, found)
 
 
 class Lost(Sampler):
