@@ -2,7 +2,8 @@
 
 Token counts are upper bounds from the blocks, as the stage's controls set them; the rate is the one of the line's last
 round where there is one, else what was measured on two CPU cores. The tasks are drawn once, so that a source that
-cannot give them is found out here, and so is a verifier that their own gold answers fail. It starts nothing.
+cannot give them is found out here, and so is a verifier that their own gold answers fail. What training will take is
+not estimated: how long the last round took is told. It starts nothing.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from selftaught.platform import Platform
 from selftaught.recipe import Recipe, Stage
 from selftaught.recipe.models import externals
 from selftaught.records import Message, Split, Task, named_set
+from selftaught.report.data import StepTime
 from selftaught.round.checks.context_length import require_room
 from selftaught.round.checks.external import require_asked_in_words, require_keys
 from selftaught.round.checks.gold_answers import require_passed
@@ -116,6 +118,8 @@ class Estimate:
     """The stage's controls, and what they do by what they remember."""
     control_tokens: int = 0
     """Those of the sampled tokens that a search is held against."""
+    last_round: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Seconds of each step of the campaign's last round, training included, which the tokens do not tell."""
 
     @property
     def minutes(self) -> float:
@@ -130,6 +134,13 @@ class Estimate:
         held = f"{self.control_tokens:,} of them to hold the search against"
         return f" ({held})" if self.control_tokens else ""
 
+    def _took(self) -> str:
+        """How long the last round took, in minutes; nothing where there was none."""
+        if not self.last_round:
+            return ""
+        steps = ", ".join(f"{name} {seconds / 60:.0f}" for name, seconds in self.last_round.items() if seconds >= 30)
+        return f"  the last round took {sum(self.last_round.values()) / 60:.0f} min{f': {steps}' if steps else ''}\n"
+
     def text(self) -> str:
         """The plan for people."""
         if self.nothing_new:
@@ -141,7 +152,8 @@ class Estimate:
             f"{self.guard_tasks} guard{''.join(f', {count} {name}' for name, count in self.set_tasks.items())}\n"
             f"  new tokens a round, at most: {self.sampled_tokens:,} sampled{self._of_control()}, "
             f"{self.evaluated_tokens:,} evaluated; "
-            f"{self.minutes:.0f} min at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
+            f"{self.minutes:.0f} min of generation at {self.tokens_per_second:.0f} tokens/s ({rate})\n"
+            f"{self._took()}"
             f"  models: {'; '.join(self.models)}\n"
             + "".join(f"  control: {each}\n" for each in self.controls)
             + f"  verify: {'; '.join(self.gold)}\n"
@@ -174,7 +186,8 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
     require_texts(tasks, recipe.stages)
     tried, sizes = gold(tasks, recipe), Counter[Split](task.split for task in tasks)
     rounds = order.rounds or sum(each.rounds for each in recipe.stages)
-    rate = _measured_rate(platform, order)
+    steps = _last_steps(platform, order)
+    rate = _measured_rate(steps)
     attempts = stage.online.steps * stage.online.tasks if stage.online else sizes["train"]
     return Estimate(
         recipe=recipe.name,
@@ -192,6 +205,7 @@ def plan(platform: Platform, order: CampaignOrder) -> Estimate:
         evaluated_tokens=2 * _evaluated_tokens(recipe, stage, sizes),
         tokens_per_second=rate or ASSUMED_RATE,
         measured_rate=rate is not None,
+        last_round={step.name: step.seconds for step in steps},
         power=_power(platform, order, stage, number, sizes, rounds) if stage.gate and sizes["gate"] else UNGATED,
         nothing_new=nothing_new,
         alike=taken.alike,
@@ -316,10 +330,12 @@ def _evaluated(metrics: Sequence[Metric], sets: list[int]) -> int:
     return sum(sampler.cost() * tasks for sampler, tasks in shared.values())
 
 
-def _measured_rate(platform: Platform, order: CampaignOrder) -> float | None:
+def _last_steps(platform: Platform, order: CampaignOrder) -> tuple[StepTime, ...]:
+    """The steps of the campaign's last round, the first of which samples; none where there was none."""
     last = newest(platform, order.line, order.campaign)
     record = recorded(platform, last) if last else None
-    if record is None:
-        return None
-    sampling = record.round.steps[0]
-    return (sampling.tokens or 0) / sampling.seconds if sampling.seconds > 1 else None
+    return record.round.steps if record else ()
+
+
+def _measured_rate(steps: Sequence[StepTime]) -> float | None:
+    return (steps[0].tokens or 0) / steps[0].seconds if steps and steps[0].seconds > 1 else None

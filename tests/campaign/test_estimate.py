@@ -1,6 +1,7 @@
 """The estimate of a round counts what the stage's controls add to it, and what they leave out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from selftaught.campaign.order import CampaignOrder
 from selftaught.core.errors import BadInput
 from selftaught.platform import Platform
 from selftaught.recipe import Recipe
-from tests.rounds import REPOSITORY, database, model, platform, recipe, recorded_blocks
+from tests.rounds import REPOSITORY, Round, database, engines, model, platform, recipe, recorded_blocks, requests
 
-__all__ = ["database", "model", "platform", "recorded_blocks"]
+__all__ = ["database", "engines", "model", "platform", "recorded_blocks", "requests"]
 
 SAMPLED = 12 * 2 * 32
 """New tokens of the tests' recipe: tasks, answers of each, and tokens of an answer at most."""
@@ -40,7 +41,7 @@ def test_a_share_of_the_tasks_is_counted_once_more_for_every_other_temperature(
 @pytest.mark.parametrize("axis", ["sample", "evaluate"])
 def test_a_text_that_no_task_has_is_refused(platform: Platform, model: Path, axis: str):
     block = {"type": "dialogue", "turns": [{"name": "attempt", "ask": "{task} As in {text.refrence}", "n": 2}]}
-    stage = {
+    stage: dict[str, dict[str, Any]] = {
         "sample": {"sample": block},
         "evaluate": {"evaluate": [{"type": "strategy", "label": "x", "sample": block}]},
     }
@@ -61,3 +62,19 @@ def test_the_recipe_of_b_star_counts_three_probes_of_a_fifth_of_its_tasks(platfo
     }
     eight_of_64 = 8 * 64
     assert estimated(platform, asked).sampled_tokens == 160 * (eight_of_64 + round(0.2 * 3 * eight_of_64)) == 131_040
+
+
+def test_how_long_the_last_round_took_is_told_with_its_training(
+    platform: Platform, model: Path, engines: Path, tmp_path: Path
+):
+    asked = recipe(model)
+    assert "the last round" not in estimated(platform, asked).text()
+    Round(tmp_path / "round", asked, line="line", campaign="campaign").run()
+    took = estimated(platform, asked).last_round
+    assert took["sample"] > 0
+    assert {"verify", "train", "evaluate gate", "evaluate report", "everything else"} < set(took)
+
+
+def test_steps_of_half_a_minute_and_more_are_told(platform: Platform, model: Path):
+    made = replace(estimated(platform, recipe(model)), last_round={"sample": 130.0, "verify": 2.0, "train": 600.0})
+    assert "\n  the last round took 12 min: sample 2, train 10\n" in made.text()
