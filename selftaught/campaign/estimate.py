@@ -3,7 +3,7 @@
 Token counts are upper bounds from the blocks, as the stage's controls set them; the rate is the one of the line's last
 round where there is one, else what was measured on two CPU cores. The tasks are drawn once, so that a source that
 cannot give them is found out here, and so is a verifier that their own gold answers fail. What training will take is
-not estimated: how long the last round took is told. It starts nothing.
+not estimated: it only gives how long the last round took. It starts nothing.
 """
 
 import asyncio
