@@ -9,9 +9,10 @@ import difflib
 import re
 import reprlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class SelftaughtError(Exception):
@@ -97,12 +98,14 @@ def did_you_mean(value: str, accepted: Iterable[str]) -> str:
 
 def described(error: BaseException) -> str:
     """The type and the words of `error`, on one line; where pydantic refused a value, the field and the value."""
+    from pydantic import ValidationError  # the sandbox runs where only the standard library is
+
     if not isinstance(error, ValidationError):
         return f"{type(error).__name__}: {error}"
     return "; ".join(_refused(error.title, each) for each in error.errors(include_url=False))
 
 
-def _refused(model: str, detail: ErrorDetails) -> str:
+def _refused(model: str, detail: "ErrorDetails") -> str:
     """`Verdict.score: 10: should be less than or equal to 1`."""
     field, said = ".".join(map(str, (model, *detail["loc"]))), detail["msg"].replace("Input should", "should")
     if detail["type"] in ("value_error", "missing"):
