@@ -1,6 +1,7 @@
 """Answer match against its own gold (1) and against texts that must not pass (0)."""
 
 import sys
+import time
 
 import pytest
 from hypothesis import assume, given
@@ -90,9 +91,15 @@ def test_tolerance_is_absolute_and_relative():
     assert not verdict("3.17", task("3.14"), tolerance=0.02).passed
 
 
-def test_plain_numbers_are_compared_without_algebra(monkeypatch: pytest.MonkeyPatch):
-    """A thousand rollouts take about a second so, and minutes otherwise."""
-    monkeypatch.setitem(sys.modules, "math_verify", None)  # what asks it raises ImportError
+def test_a_thousand_rollouts_take_less_than_two_seconds():
     of = task("23")
     texts = [f"Tom had 31 apples. He gave 8 away. 31 - 8 = {n}. So he has {n} apples left." for n in range(1000)]
+    start = time.thread_time()  # other threads, which earlier tests may have left, are not its affair
     assert sum(verdict(text, of).passed for text in texts) == 1
+    assert time.thread_time() - start < 2
+
+
+def test_plain_numbers_are_compared_without_algebra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "math_verify", None)  # what asks it raises ImportError
+    assert verdict("31 - 8 = 23. So he has 23 apples left.", task("23")).passed
+    assert not verdict("31 - 8 = 24. So he has 24 apples left.", task("23")).passed
