@@ -31,6 +31,9 @@ from selftaught.records import (
     named_set,
 )
 
+NO_INK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters that show nothing: they are written by name wherever text of others is shown."""
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**31 - 1)

@@ -12,6 +12,7 @@ from rich.table import Table
 from selftaught.cli.terminal import Terminal
 from selftaught.core import characters
 from selftaught.core.characters import named
+from tests.strategies import NO_INK
 
 HOSTILE = [
     "\x1b]52;c;cHduZWQ=\x07",
@@ -23,7 +24,6 @@ HOSTILE = [
     "\u00ad",
     "\u3164",
 ]
-NO_INK = "\u115f\u1160\u2800\u3164\uffa0"
 MARKUP = ["[/red] x.csv", "[bold]x[/bold]", "[link=https://example.com]click[/link]", ":smile:", "[/]", "[x"]
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.report import formatting
+from tests.strategies import NO_INK
 
-NO_INK = "\u115f\u1160\u2800\u3164\uffa0"
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
