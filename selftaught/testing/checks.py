@@ -21,6 +21,9 @@ from selftaught.testing.rows import group_of, verified, wrong
 from selftaught.testing.sources import check_source
 from selftaught.verification.gold import stating
 
+Problem = tuple[Task | None, str]
+"""What is wrong, in words, and the task that shows it, if one does."""
+
 
 def check_block(block: Block, tasks: Sequence[Task] = (), answers: Answer | Sequence[Answer] = ()) -> list[str]:
     """What `block` does that none of its axis may, a sentence each; nothing where all is well.
@@ -31,7 +34,7 @@ def check_block(block: Block, tasks: Sequence[Task] = (), answers: Answer | Sequ
     """
     said = (answers,) if isinstance(answers, str) or callable(answers) else answers
     _require_checkable(block, tasks, said)
-    return _gathered(_told(_problems(block, tasks, said)), tasks)
+    return _gathered(_told(_problems(block, tasks, said)))
 
 
 def _require_checkable(block: object, tasks: Sequence[Task], answers: Sequence[Answer]) -> None:
@@ -44,70 +47,73 @@ def _require_checkable(block: object, tasks: Sequence[Task], answers: Sequence[A
         raise ValueError("tasks: give two whose gold answers differ, such as selftaught.testing.sums()")
 
 
-def _told(problems: Iterator[str]) -> Iterator[str]:
+def _told(problems: Iterator[Problem]) -> Iterator[Problem]:
     """`problems`, of which the last is the error that ended the check, if one did."""
     try:
         yield from problems
     except SelftaughtError as error:
-        yield str(error)
+        yield None, str(error)
 
 
-def _gathered(problems: Iterator[str], tasks: Sequence[Task]) -> list[str]:
-    """`problems`, each once: one that several tasks show names the first, and how many there are."""
-    questions = dict[str, list[str]]()
-    for problem in problems:
-        question = next((f"{task.question!r}" for task in tasks if problem.startswith(f"{task.question!r}: ")), "")
-        questions.setdefault(problem.removeprefix(f"{question}: "), []).append(question)
-    return [_shown_by(list(dict.fromkeys(asked)), problem) for problem, asked in questions.items()]
+def _gathered(problems: Iterator[Problem]) -> list[str]:
+    """A sentence for each: one that several tasks show names the first, and how many more there are."""
+    shown_by = dict[str, dict[str, None]]()
+    for task, words in problems:
+        shown_by.setdefault(words, {}).update({task.question: None} if task else {})
+    return [f"{_named(list(questions))}{words}" for words, questions in shown_by.items()]
 
 
-def _shown_by(questions: Sequence[str], problem: str) -> str:
+def _named(questions: Sequence[str]) -> str:
     others = f" (and {len(questions) - 1} more)" if questions[1:] else ""
-    return f"{questions[0]}{others}: {problem}" if questions[0] else problem
+    return f"{questions[0]!r}{others}: " if questions else ""
 
 
-def _problems(block: Block, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
+def _problems(block: Block, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[Problem]:
     match block:
         case Verifier():
             found = _verifier(block, tasks, answers)
         case Sampler():
             found = _sampler(block, tasks, answers)
         case Curator():
-            found = check_curator(block, tasks)
+            found = _of_no_task(check_curator(block, tasks))
         case Metric():
             found = _metric(block, tasks)
         case Control():
-            found = check_control(block, tasks)
+            found = _of_no_task(check_control(block, tasks))
         case Objective():
-            found = check_objective(block, tasks)
+            found = _of_no_task(check_objective(block, tasks))
         case TaskSource():
-            found = check_source(block)
+            found = _of_no_task(check_source(block))
         case _:
             raise TypeError(f"{type(block).__name__}: gates cannot be checked, blocks of all other axes can")
     return found
 
 
+def _of_no_task(problems: Iterator[str]) -> Iterator[Problem]:
+    return ((None, problem) for problem in problems)
+
+
 # Verifiers ------------------------------------------------------------------------------------------------------------
 
 
-def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
+def _verifier(verifier: Verifier, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[Problem]:
     for task in tasks:
         gold, empty, echoed, *both = run_apart(_judged(verifier, task, _texts(task, tasks), answers))
-        yield from (f"{task.question!r}: {each.error}" for each in (gold, empty, echoed, *both) if each.error)
+        yield from ((task, each.error) for each in (gold, empty, echoed, *both) if each.error)
         if not verifier.reads_answer:
             continue
         if not gold.passed and not gold.error:
             own = task.answer or stating(task)
-            yield f"{task.question!r}: refuses the gold answer {own!r}: {gold.reason or 'no reason given'}"
+            yield task, f"refuses the gold answer {own!r}: {gold.reason or 'no reason given'}"
         if empty.passed:
-            yield f"{task.question!r}: passes an empty answer"
+            yield task, "passes an empty answer"
         if echoed.passed:
-            yield f"{task.question!r}: passes the question said again"
+            yield task, "passes the question said again"
         if all(each.passed for each in both):
-            yield f"{task.question!r}: passes {wrong(task, tasks)!r} and {stating(task)!r} together, whichever is last"
+            yield task, f"passes {wrong(task, tasks)!r} and {stating(task)!r} together, whichever is last"
     again = [run_apart(_judged(verifier, tasks[0], _texts(tasks[0], tasks), answers)) for _ in range(2)]
     if again[0] != again[1]:
-        yield f"{tasks[0].question!r}: two verdicts on one answer differ"
+        yield tasks[0], "two verdicts on one answer differ"
 
 
 def _texts(task: Task, tasks: Sequence[Task]) -> list[str]:
@@ -123,33 +129,33 @@ async def _judged(verifier: Verifier, task: Task, texts: Sequence[str], answers:
 # Samplers, metrics ----------------------------------------------------------------------------------------------------
 
 
-def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[str]:
+def _sampler(sampler: Sampler, tasks: Sequence[Task], answers: Sequence[Answer]) -> Iterator[Problem]:
     made = [[run_apart(_sampled(sampler, task, answers)) for task in tasks] for _ in range(2)]
     for task, group in zip(tasks, made[0], strict=True):
         if group.task != task:
-            yield f"{task.question!r}: its group is of another task"
+            yield task, "its group is of another task"
         if not group.rollouts and group.tree is None:
-            yield f"{task.question!r}: no rollout"
+            yield task, "no rollout"
         if not {rollout.task for rollout in group.rollouts} <= {each.id for each in (task, *group.minted)}:
-            yield f"{task.question!r}: a rollout names another task"
+            yield task, "a rollout names another task"
         if len({rollout.index for rollout in group.rollouts}) < len(group.rollouts):
-            yield f"{task.question!r}: two rollouts have the same index"
+            yield task, "two rollouts have the same index"
     if made[0] != made[1]:
-        yield "equal tasks, seed and answers of the model gave different groups"
+        yield None, "equal tasks, seed and answers of the model gave different groups"
 
 
 async def _sampled(sampler: Sampler, task: Task, answers: Sequence[Answer]) -> Group:
     return await awaited(sampler, "sample", Group, lambda: sampler.sample(task, _context(sampler, answers)))
 
 
-def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[str]:
+def _metric(metric: Metric, tasks: Sequence[Task]) -> Iterator[Problem]:
     least, most = metric.bounds or (float("-inf"), float("inf"))
     for group in (verified(task, tasks) for task in tasks):
         value = called(metric, "value", float, partial(metric.value, group))
         if not least <= value <= most:
-            yield f"{group.task.question!r}: {value}, which is not in {metric.bounds}"
+            yield group.task, f"{value}, which is not in {metric.bounds}"
         if value != called(metric, "value", float, partial(metric.value, group)):
-            yield f"{group.task.question!r}: two values of one group differ"
+            yield group.task, "two values of one group differ"
 
 
 # The model ------------------------------------------------------------------------------------------------------------
