@@ -15,8 +15,9 @@ from selftaught.blocks.context import Context, Draw, Earlier, TrainContext
 from selftaught.blocks.loading import OnAxis, OneOrMore
 from selftaught.blocks.online import OnlinePlan
 from selftaught.blocks.results import Decision, Evidence, Explanation, Observed, Outlook, Over, State, TrainResult
-from selftaught.core.errors import NoAnswer, SelftaughtError, described
+from selftaught.core.errors import NoAnswer, SelftaughtError
 from selftaught.core.unproven import is_unproven
+from selftaught.core.validation import described
 from selftaught.core.worker import WorkerDied, in_worker
 from selftaught.records import Example, Group, Message, Rollout, Split, TargetType, Task, Verdict
 

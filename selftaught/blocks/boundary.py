@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 from selftaught.blocks.axes import Control, Curator
 from selftaught.blocks.block import Block, file_of, shown, within
 from selftaught.blocks.results import Observed, State
-from selftaught.core.errors import BadInput, SelftaughtError, described
+from selftaught.core.errors import BadInput, SelftaughtError
+from selftaught.core.validation import described
 from selftaught.records import Example, Group, Task
 
 T = TypeVar("T")

@@ -7,12 +7,7 @@ It does not cover what the standard library already says well (`OSError` with a 
 
 import difflib
 import re
-import reprlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 
 class SelftaughtError(Exception):
@@ -94,20 +89,3 @@ def did_you_mean(value: str, accepted: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(value, list(accepted), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
-
-
-def described(error: BaseException) -> str:
-    """The type and the words of `error`, on one line; where pydantic refused a value, the field and the value."""
-    from pydantic import ValidationError  # the sandbox runs where only the standard library is
-
-    if not isinstance(error, ValidationError):
-        return f"{type(error).__name__}: {error}"
-    return "; ".join(_refused(error.title, each) for each in error.errors(include_url=False))
-
-
-def _refused(model: str, detail: "ErrorDetails") -> str:
-    """`Verdict.score: 10: should be less than or equal to 1`."""
-    field, said = ".".join(map(str, (model, *detail["loc"]))), detail["msg"].replace("Input should", "should")
-    if detail["type"] in ("value_error", "missing"):
-        return f"{field}: {said.removeprefix('Value error, ')}"
-    return f"{field}: {reprlib.repr(detail['input'])}: {said}"

@@ -21,8 +21,8 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from selftaught.core.computing_time import CALL_S, left, share, spend
-from selftaught.core.errors import described
 from selftaught.core.processes import die_with_parent
+from selftaught.core.validation import described
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")

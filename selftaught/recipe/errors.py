@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from selftaught.blocks import OneOf, current
 from selftaught.blocks.loading import failures
 from selftaught.core.errors import BadRecipe, did_you_mean
+from selftaught.core.validation import should, shown
 from selftaught.recipe.axes import AXES, blocks
 from selftaught.recipe.models import KINDS, reference_at
 from selftaught.recipe.text import Locations, Path, value_at
@@ -70,7 +71,7 @@ class Written(Generic[M]):
             return ": is missing."
         if kind == "value_error":
             return f": {detail['msg'].removeprefix('Value error, ')}"
-        return f": {_shown(value)}: {_plain(detail)}."
+        return f": {shown(value)}: {_plain(detail)}."
 
     def _axis(self, path: Path) -> str | None:
         """The axis whose block, or list of blocks, has to stand at `path`; None where no block has to."""
@@ -123,37 +124,14 @@ def _causes(error: ValidationError) -> list[ErrorDetails]:
     ]
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-SHOWN = 80
-"""Characters of a wrong value that its message shows."""
-
-
 def _plain(detail: ErrorDetails) -> str:
-    """What pydantic says, in plain words."""
-    kind, context = detail["type"], detail.get("ctx", {})
-    if context.get("pattern") == NAME:
+    """What a value should be; of a name, which letters it may have."""
+    pattern = detail.get("ctx", {}).get("pattern")
+    if pattern == NAME:
         return "should be lower case letters, digits and dashes, the first no dash"
-    if context.get("pattern") == ROLE:
+    if pattern == ROLE:
         return "should be lower case letters, digits, dashes and underscores, the first a letter or digit"
-    if kind == "too_short" and context["min_length"] == 1:
-        return "should not be empty"
-    message = PLAIN.get(kind.partition("_")[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
-    return message or detail["msg"].replace("Input should", "should").replace("valid ", "")
-
-
-PLAIN = {
-    "int": "should be an integer",
-    "float": "should be a number",
-    "bool": "should be true or false",
-    "string": "should be text",
-    "dict": "should be a mapping",
-    "tuple": "should be a list",
-}
-"""What a value should be, by the first word of pydantic's error types."""
+    return should(detail)
 
 
 def _no_block(kind: str, axis: str, value: Any) -> str:
@@ -171,7 +149,7 @@ def _no_block(kind: str, axis: str, value: Any) -> str:
         own = "" if near or lost else "\n  or one of your own, once its package is installed (pip install -e FOLDER)"
         return f".type: unknown {word} '{tag}'.{near}{accepted}{lost}{own}"
     nearest = next(iter(difflib.get_close_matches(str(value), types, n=1)), types[0])
-    return f": {_shown(value)}: should be a {word} such as {{type: {nearest}}}."
+    return f": {shown(value)}: should be a {word} such as {{type: {nearest}}}."
 
 
 _NO_BLOCK = ("missing", "union_tag_not_found", "union_tag_invalid", "dict_type", "model_attributes_type")
